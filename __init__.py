@@ -1,0 +1,1 @@
+"""lamina: PyTorch-style programs through a compiler you can read."""

@@ -1,0 +1,68 @@
+"""Flags: few, in one place, each also a context manager (``with flags.check(2): ...``).
+
+| flag | variable | values |
+|---|---|---|
+| device | LAMINA_DEVICE | c (default), numpy, cuda |
+| show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache |
+| dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
+| check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
+| fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
+| cache | LAMINA_CACHE | a folder; empty: the user's cache folder; off: none |
+| threads | LAMINA_THREADS | number of threads of compiled programs (default: the processors this process may use) |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Flag(Generic[T]):
+    """A value read from the environment once, settable, and scoped by ``with flag(value):``."""
+
+    def __init__(self, name: str, default: T, read: Callable[[str], T], help: str) -> None:
+        self.name = name
+        self.variable = f"LAMINA_{name.upper()}"
+        self.help = help
+        text = os.environ.get(self.variable)
+        try:
+            self.value = default if text in (None, "") else read(text)  # type: ignore[arg-type]  # text is a str here
+        except ValueError:
+            raise SystemExit(f"{self.variable}={text!r} is not a value of this flag\nhelp: {help}") from None
+
+    @contextmanager
+    def __call__(self, value: T) -> Iterator[None]:
+        old, self.value = self.value, value
+        try:
+            yield
+        finally:
+            self.value = old
+
+
+def _device(text: str) -> str:
+    if text not in ("c", "numpy", "cuda"):
+        raise ValueError(text)
+    return text
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _available_processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+device = Flag("device", "c", _device, "c, numpy or cuda")
+show = Flag("show", frozenset(), _names, "comma list: nodes, graph, rules, kernels, code, time, cache")
+dump = Flag("dump", "", str, "a folder for numbered IR files")
+check = Flag("check", 0, int, "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
+fast = Flag("fast", False, lambda text: bool(int(text)), "0 or 1: allow rules that may change rounding")
+cache = Flag("cache", "", str, "a folder, or off")
+threads = Flag("threads", _available_processors(), int, "number of threads of compiled programs")
+
+ALL: tuple[Flag, ...] = (device, show, dump, check, fast, cache, threads)

@@ -1,0 +1,54 @@
+"""A recorded program as plain data: what the frontend hands to the driver, and the key of every cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .types import Type
+
+
+class Step(NamedTuple):
+    """One recorded op: attributes in the stanza's order (hashable), operands as value ids."""
+
+    op: str
+    attrs: tuple
+    operands: tuple[int, ...]
+
+
+class Graph:
+    """Inputs, steps, outputs. Value ids: inputs first, then every result of every step in order.
+
+    Equality and hash cover inputs, steps and outputs; origins ("file.py:12" per step), names (per input)
+    and types (per value id) come along for readers of the IR and do not split the cache.
+    """
+
+    __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "_hash")
+
+    def __init__(
+        self,
+        inputs: tuple[Type, ...],
+        steps: tuple[Step, ...],
+        outputs: tuple[int, ...],
+        origins: tuple[str, ...],
+        names: tuple[str | None, ...],
+        types: tuple[Type, ...],
+    ) -> None:
+        self.inputs = inputs
+        self.steps = steps
+        self.outputs = outputs
+        self.origins = origins
+        self.names = names
+        self.types = types
+        self._hash = hash((inputs, steps, outputs))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Graph)
+            and self._hash == other._hash
+            and self.inputs == other.inputs
+            and self.steps == other.steps
+            and self.outputs == other.outputs
+        )
