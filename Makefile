@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Extra packages for the test environment; CI adds the PyTorch oracle here.
+WITH   ?=
+# Arguments for pytest, e.g. PYTEST='-m "not slow"'.
+PYTEST ?=
+
+.PHONY: demo test fast clean help
+
+demo: $(VENV)/demo.stamp  ## train the digits CNN, compile it to C, classify with the C program
+	$(BIN)/lamina run examples/digits.py --save build/demo/digits.pth --held-out build/demo
+	$(BIN)/lamina compile examples/digits.py:CNN --weights build/demo/digits.pth \
+	    --example 'float32[1,1,28,28]' --main -o build/demo/model
+	$(BIN)/python examples/classify_with_c.py build/demo
+
+test: $(VENV)/test.stamp  ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST)
+
+fast: $(VENV)/test.stamp  ## what people run while they work
+	$(BIN)/python -m pytest -m "not slow"
+
+$(VENV)/pip.stamp:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[examples]"
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[test]" $(WITH)
+	@touch $@
+
+clean:  ## remove build products and the virtual environment
+	rm -rf build dist *.egg-info $(VENV)
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
