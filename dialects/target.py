@@ -1,0 +1,63 @@
+"""Target description: what the machine that runs the code offers (vector width, registers, caches, threads)."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """One CPU as schedulers see it. Sizes are bytes; ``threads`` is how many tasks are worth making, not how many run."""
+
+    name: str = "portable"
+    vector_bytes: int = 16
+    vector_registers: int = 16
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 512 << 10
+    l3_bytes: int = 8 << 20
+    tasks: int = 16
+    parallel_work: int = 32 << 10
+
+    def lanes(self, element_bytes: int) -> int:
+        """Elements of that size in one vector register (at least 1)."""
+        return max(1, self.vector_bytes // max(1, element_bytes))
+
+
+AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20)
+AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20)
+NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)
+PORTABLE = Target()
+
+TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX2, NEON, PORTABLE)}
+
+
+def _linux_flags() -> frozenset[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(("flags", "Features")):
+                    return frozenset(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+_native: Target | None = None
+
+
+def native_target() -> Target:
+    """The machine this process runs on; decided once. An unknown machine gets ``PORTABLE`` (correct everywhere)."""
+    global _native
+    if _native is None:
+        machine = platform.machine().lower()
+        flags = _linux_flags()
+        if machine in ("x86_64", "amd64") and {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+            _native = AVX512
+        elif machine in ("x86_64", "amd64") and {"avx2", "fma"} <= flags:
+            _native = AVX2
+        elif machine in ("arm64", "aarch64"):
+            _native = NEON
+        else:
+            _native = PORTABLE
+    return _native
