@@ -1,0 +1,142 @@
+"""Random arrays as PyTorch's CPU kernels draw them from the engine: same words, same order, same rounding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .gaussian import box_muller_blocks
+from .mersenne import Engine
+
+_DOUBLE_MASK = np.uint64((1 << 53) - 1)
+_WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
+_DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
+
+
+def doubles(engine: Engine, n: int) -> np.ndarray:
+    """float64[n] in [0, 1): 53 low bits of a 64-bit word."""
+    return (engine.double_words(n) & _DOUBLE_MASK).astype(np.float64) * 2.0**-53
+
+
+def singles(engine: Engine, n: int) -> np.ndarray:
+    """float32[n] in [0, 1): 24 low bits of a word."""
+    return (engine.words(n) & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """dtype[n] in [low, high); 16-bit types are drawn in float32 and rounded."""
+    if dtype == np.float64:
+        return doubles(engine, n) * (high - low) + low
+    first, last = np.asarray([low, high], dtype).astype(np.float32)
+    drawn = singles(engine, n)
+    if (low, high) != (0.0, 1.0):
+        drawn = drawn * (last - first) + first
+    return drawn.astype(dtype, copy=False)
+
+
+def normal(engine: Engine, n: int, dtype: np.dtype, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+    """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below."""
+    if n < 16:
+        return _normal_one_by_one(engine, n, mean, std).astype(dtype)
+    draw = doubles if dtype == np.float64 else singles
+    values = draw(engine, n)
+    whole = n - n % 16
+    values[:whole] = box_muller_blocks(values[:whole], mean, std)
+    if whole != n:  # the last 16 are drawn again, overlapping the block before
+        values[n - 16 :] = box_muller_blocks(draw(engine, 16), mean, std)
+    return values.astype(dtype, copy=False)
+
+
+def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> np.ndarray:
+    samples = []
+    for _ in range(n):
+        if engine.saved_normal is not None:
+            sample, engine.saved_normal = engine.saved_normal, None
+        else:
+            first, second = doubles(engine, 2).tolist()
+            radius, angle = math.sqrt(-2.0 * math.log1p(-second)), 2.0 * math.pi * first
+            sample, engine.saved_normal = radius * math.cos(angle), radius * math.sin(angle)
+        samples.append(sample * std + mean)
+    return np.array(samples, np.float64)
+
+
+def integers(engine: Engine, n: int, low: int, high: int) -> np.ndarray:
+    """int64[n] in [low, high): a word (two for ranges of 2**28 and more) modulo the range."""
+    span = high - low
+    words = engine.double_words(n) if span >= _WIDE_RANGE else engine.words(n)
+    if span < 1 << 64:
+        words = words % np.uint64(span)
+    return words.astype(np.int64) + np.int64(low)
+
+
+def any_integers(engine: Engine, n: int, dtype: np.dtype) -> np.ndarray:
+    """dtype[n], what `random_()` fills in: integers up to the largest value, floats up to their exact integers."""
+    if dtype == np.bool_:
+        return (engine.words(n) % np.uint64(2)).astype(np.bool_)
+    if dtype.name in _DIGITS:
+        words = engine.double_words(n) if dtype == np.float64 else engine.words(n)
+        return (words % np.uint64((1 << _DIGITS[dtype.name]) + 1)).astype(np.float64).astype(dtype)
+    largest = int(np.iinfo(dtype).max)
+    words = engine.double_words(n) if dtype.itemsize == 8 else engine.words(n)
+    return (words % np.uint64(largest + 1)).astype(dtype)
+
+
+def permutation(engine: Engine, n: int) -> np.ndarray:
+    """int64[n]: Fisher-Yates from the front, one word per swap."""
+    order = list(range(n))
+    if n > 1:
+        left = np.arange(n, 1, -1, dtype=np.uint64)
+        for i, step in enumerate((engine.words(n - 1) % left).tolist()):
+            order[i], order[i + step] = order[i + step], order[i]
+    return np.array(order, np.int64)
+
+
+def bernoulli(engine: Engine, n: int, p: float) -> np.ndarray:
+    """bool[n]: a 53-bit uniform below p."""
+    # u < p for u = k / 2**53 is k < ceil(p * 2**53): the comparison stays in integers.
+    return (engine.double_words(n) & _DOUBLE_MASK) < np.uint64(math.ceil(p * 2.0**53))
+
+
+def bernoulli_each(engine: Engine, p: np.ndarray) -> np.ndarray:
+    """bool of p's shape: float64 probabilities take 53-bit uniforms, all others 24-bit ones."""
+    if p.dtype == np.float64:
+        return (doubles(engine, p.size) < p.ravel()).reshape(p.shape)
+    return (singles(engine, p.size) < p.ravel().astype(np.float32)).reshape(p.shape)
+
+
+def exponential(engine: Engine, n: int, dtype: np.dtype, rate: float = 1.0) -> np.ndarray:
+    """dtype[n] by inversion in double precision."""
+    return (-1.0 / rate * np.log1p(-doubles(engine, n))).astype(dtype)
+
+
+def geometric(engine: Engine, n: int, dtype: np.dtype, p: float) -> np.ndarray:
+    """dtype[n]: number of trials up to the first success."""
+    return np.ceil(np.log(doubles(engine, n)) / math.log1p(-p)).astype(dtype)
+
+
+def cauchy(engine: Engine, n: int, dtype: np.dtype, median: float, sigma: float) -> np.ndarray:
+    """dtype[n] by inversion in double precision."""
+    return (median + sigma * np.tan(math.pi * (doubles(engine, n) - 0.5))).astype(dtype)
+
+
+def log_normal(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float) -> np.ndarray:
+    """dtype[n]: exponentials of normals drawn one by one in double precision, whatever the size."""
+    return np.exp(_normal_one_by_one(engine, n, mean, std)).astype(dtype)
+
+
+def multinomial(engine: Engine, weights: np.ndarray, count: int, replacement: bool) -> np.ndarray:
+    """int64[rows, count] category indices drawn by the rows of `weights` [rows, categories]."""
+    if not replacement or count == 1:
+        # the exponential race: the largest weight / Exp(1) wins
+        race = weights / exponential(engine, weights.size, weights.dtype).reshape(weights.shape)
+        if count == 1:
+            return np.argmax(race, axis=1, keepdims=True).astype(np.int64)
+        return np.argsort(-race, axis=1, kind="stable")[:, :count].astype(np.int64)
+    picked = np.empty((weights.shape[0], count), np.int64)
+    for row, weight in enumerate(weights):
+        cumulated = np.cumsum(weight, dtype=weights.dtype)
+        cumulated /= cumulated[-1]
+        cumulated[-1] = 1
+        picked[row] = np.searchsorted(cumulated.astype(np.float64), doubles(engine, count), side="left")
+    return picked

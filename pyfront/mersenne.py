@@ -1,0 +1,89 @@
+"""The Mersenne Twister behind every CPU random number, with PyTorch's seeding and state bytes."""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+
+STATE_BYTES = 5056  # what torch.get_rng_state() returns on the CPU
+_WORDS = 624
+_LOW_SEED, _HIGH_SEED = -(1 << 63), (1 << 64) - 1
+_STATE = np.dtype(
+    {
+        "names": ["seed", "left", "seeded", "next", "words", "normal", "has_normal"],
+        "formats": ["<u8", "<i4", "<i4", "<u8", ("<u8", (_WORDS,)), "<f8", "<i4"],
+        "offsets": [0, 8, 12, 16, 24, 5024, 5040],
+        "itemsize": STATE_BYTES,
+    }
+)
+
+
+class Engine:
+    """mt19937 as PyTorch's CPU generator keeps it: 32-bit words plus one saved normal sample (Box-Muller makes two)."""
+
+    __slots__ = ("_bits", "_initial", "_fresh", "saved_normal")
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.MT19937()
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Start the sequence of `seed`; negative seeds count from 2**64 as in PyTorch. ValueError outside 64 bits."""
+        if not _LOW_SEED <= seed <= _HIGH_SEED:
+            raise ValueError(f"Overflow when unpacking long long: seed {seed} needs more than 64 bits")
+        self._initial = seed & _HIGH_SEED
+        self._bits._legacy_seeding(self._initial & 0xFFFFFFFF)
+        self._fresh = True
+        self.saved_normal: float | None = None
+
+    @property
+    def initial_seed(self) -> int:
+        """The seed the current sequence started from, in [0, 2**64)."""
+        return self._initial
+
+    def words(self, n: int) -> np.ndarray:
+        """The next `n` 32-bit words, uint64[n]."""
+        if n:
+            self._fresh = False
+        return self._bits.random_raw(n)
+
+    def double_words(self, n: int) -> np.ndarray:
+        """The next `n` 64-bit words (high half drawn first), uint64[n]."""
+        pairs = self.words(2 * n).reshape(n, 2)
+        return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
+
+    def state(self) -> np.ndarray:
+        """The whole state as PyTorch lays it out, uint8[5056]."""
+        held = self._bits.state["state"]
+        row = np.zeros((), _STATE)
+        row["seed"], row["seeded"] = self._initial, 1
+        row["left"] = 1 if self._fresh else _WORDS + 1 - held["pos"]
+        row["next"] = 0 if self._fresh else held["pos"]
+        row["words"] = held["key"]
+        if self.saved_normal is not None:
+            row["normal"], row["has_normal"] = self.saved_normal, 1
+        return np.frombuffer(row.tobytes(), np.uint8).copy()
+
+    def restore(self, state: np.ndarray) -> None:
+        """Take over a state made by `state` or by PyTorch. RuntimeError when it is not one."""
+        if state.dtype != np.uint8 or state.size != STATE_BYTES:
+            raise RuntimeError(
+                f"RNG state is wrong size or type: expected uint8[{STATE_BYTES}], got {state.dtype}{list(state.shape)}"
+            )
+        row = np.frombuffer(state.tobytes(), _STATE)[0]
+        left, position = int(row["left"]), int(row["next"])
+        if row["seeded"] != 1 or not 1 <= left <= _WORDS or position > _WORDS:
+            raise RuntimeError("Invalid mt19937 state")
+        self._initial = int(row["seed"])
+        self._fresh = left == 1 and position == 0
+        words = row["words"].astype(np.uint32)
+        # `left == 1` asks for a new block at the next word, whatever `next` says.
+        where = _WORDS if left == 1 else position
+        self._bits.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": where}}
+        self.saved_normal = float(row["normal"]) if row["has_normal"] else None
+
+
+def fresh_seed() -> int:
+    """A seed nobody can guess, 53 bits as PyTorch draws it."""
+    return secrets.randbits(53)
