@@ -1,0 +1,156 @@
+"""The kernel dialect: `kernel.fused`, one pass over memory, and its terminator `kernel.yield`.
+
+    %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
+        : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
+    ^bb0(%a: tensor<8x4x9x9xf32>, %b: tensor<4xf32>):
+      ...
+      kernel.yield %r : tensor<8x4x9x9xf32>
+    }
+
+The region sees nothing but its arguments, which are the operands. `layouts` has one entry per result: its
+dims from outermost to innermost in memory; without it every result is row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, StringAttr, TensorType, i64
+from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_op_definition,
+    opt_attr_def,
+    region_def,
+    traits_def,
+    var_operand_def,
+    var_result_def,
+)
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
+from xdsl.utils.exceptions import VerifyException
+
+from . import linalg_syntax  # noqa: F401  # kernels hold linalg.generic ops of several results
+
+
+@irdl_op_definition
+class YieldOp(IRDLOperation):
+    """Ends the region of a kernel.fused: the kernel's results."""
+
+    name = "kernel.yield"
+    arguments = var_operand_def()
+    traits = traits_def(IsTerminator(), Pure())
+    assembly_format = "($arguments^ `:` type($arguments))? attr-dict"
+
+
+@irdl_op_definition
+class FusedOp(IRDLOperation):
+    """One kernel: tensors in, tensors out, a region that is a list of stages (docs/architecture.md, section 4)."""
+
+    name = "kernel.fused"
+    arguments = var_operand_def()
+    outputs = var_result_def()
+    body = region_def("single_block")
+    layouts = opt_attr_def(ArrayAttr)
+    origin = opt_attr_def(StringAttr)
+    traits = traits_def(IsolatedFromAbove(), Pure())
+
+    @staticmethod
+    def make(
+        operands: Sequence[SSAValue],
+        result_types: Sequence[Attribute],
+        region: Region,
+        layouts: Sequence[tuple[int, ...] | None] = (),
+        origin: str | None = None,
+    ) -> FusedOp:
+        """A kernel around `region`. layouts: one permutation per result (None: row-major), or nothing at all."""
+        attributes: dict[str, Attribute] = {}
+        if any(order is not None for order in layouts):
+            attributes["layouts"] = layouts_attribute(layouts, result_types)
+        if origin:
+            attributes["origin"] = StringAttr(origin)
+        op = FusedOp.create(
+            operands=operands, result_types=result_types, regions=[region], attributes=attributes
+        )
+        return op
+
+    def result_layouts(self) -> tuple[tuple[int, ...], ...]:
+        """One permutation per result: dims from outermost to innermost in memory."""
+        attribute = self.attributes.get("layouts")
+        if attribute is None:
+            return tuple(tuple(range(len(r.type.get_shape()))) for r in self.results)
+        return tuple(tuple(entry.get_values()) for entry in attribute.data)
+
+    def verify_(self) -> None:
+        block = self.body.block
+        if [a.type for a in block.args] != [o.type for o in self.operands]:
+            raise VerifyException("kernel.fused: block arguments must have the operands' types, in order")
+        last = block.last_op
+        if not isinstance(last, YieldOp):
+            raise VerifyException("kernel.fused: the region must end in kernel.yield")
+        if [v.type for v in last.operands] != [r.type for r in self.results]:
+            raise VerifyException("kernel.fused: kernel.yield must give the results' types, in order")
+        if "layouts" in self.attributes:
+            self._verify_layouts()
+
+    def _verify_layouts(self) -> None:
+        layouts = self.attributes["layouts"]
+        if not isinstance(layouts, ArrayAttr) or len(layouts.data) != len(self.results):
+            raise VerifyException("kernel.fused: layouts needs one entry per result")
+        for entry, result in zip(layouts.data, self.results, strict=True):
+            rank = len(result.type.get_shape()) if isinstance(result.type, TensorType) else -1
+            if not isinstance(entry, DenseArrayBase) or sorted(entry.get_values()) != list(range(rank)):
+                raise VerifyException(f"kernel.fused: layout {entry} is not an order of the dims of {result.type}")
+
+    def print(self, printer: Printer) -> None:
+        with printer.in_parens():
+            printer.print_list(self.operands, printer.print_ssa_value)
+        printer.print_op_attributes(self.attributes)
+        printer.print_string(" : ")
+        printer.print_function_type([o.type for o in self.operands], [r.type for r in self.results])
+        printer.print_string(" ")
+        printer.print_region(self.body)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> FusedOp:
+        position = parser.pos
+        operands = parser.parse_comma_separated_list(
+            parser.Delimiter.PAREN, parser.parse_unresolved_operand
+        )
+        attributes = parser.parse_optional_attr_dict()
+        parser.parse_punctuation(":")
+        function_type = parser.parse_type()
+        if not isinstance(function_type, FunctionType):
+            parser.raise_error("kernel.fused: expected (operand types) -> result types")
+        resolved = parser.resolve_operands(operands, function_type.inputs.data, position)
+        region = parser.parse_region()
+        return cls.create(
+            operands=resolved,
+            result_types=function_type.outputs.data,
+            attributes=attributes,
+            regions=[region],
+        )
+
+
+_LAYOUT: dict[tuple[int, ...], DenseArrayBase] = {}
+
+
+def layouts_attribute(layouts: Sequence[tuple[int, ...] | None], types: Sequence[Attribute]) -> ArrayAttr:
+    """The `layouts` attribute; None stands for row-major. types: the results', for their ranks."""
+    entries = []
+    for order, tensor in zip(layouts, types, strict=True):
+        key = tuple(range(len(tensor.get_shape()))) if order is None else tuple(order)
+        if key not in _LAYOUT:
+            _LAYOUT[key] = DenseArrayBase.from_list(i64, key)
+        entries.append(_LAYOUT[key])
+    return ArrayAttr(entries)
+
+
+def fused_block(types: Sequence[Attribute]) -> tuple[Region, Block]:
+    """An empty region for a kernel whose operands have these types, and its block."""
+    block = Block(arg_types=types)
+    return Region(block), block
+
+
+Kernel = Dialect("kernel", [FusedOp, YieldOp], [])
