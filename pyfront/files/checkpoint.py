@@ -1,0 +1,143 @@
+"""PyTorch's zip checkpoints, both ways, on records: no Tensor is needed here."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...dialects.errors import FileError
+from ...dialects.types import DTYPES
+from .archive import Archive, is_archive, write_archive
+from .pickling import Pickler
+from .records import STORAGE_CLASSES, StorageRecord, TensorRecord
+from .unpickle import Named, Unpickler
+
+_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number a pre-1.6 torch.save wrote first, after PROTO 2
+
+
+def write_checkpoint(file: BinaryIO, value: Any, convert: Callable[[Any], Any], folder: str) -> None:
+    """Write `value` as ``torch.save`` would; `convert` is the Pickler's. The same value gives the same bytes."""
+    pickler = Pickler(convert)
+    program = pickler.dump(value)
+    identity = hashlib.sha256(program)
+    entries: list[tuple[str, bytes | memoryview]] = [
+        ("data.pkl", program),
+        (".format_version", b"1"),
+        (".storage_alignment", b"64"),
+        ("byteorder", sys.byteorder.encode()),
+    ]
+    for storage in pickler.storages.values():
+        data = np.ascontiguousarray(storage.data).view(np.uint8).data
+        identity.update(data)
+        entries.append((f"data/{storage.key}", data))
+    entries.append(("version", b"3\n"))
+    entries.append((".data/serialization_id", str(int(identity.hexdigest()[:32], 16)).zfill(40).encode()))
+    write_archive(file, folder, entries)
+
+
+def read_checkpoint(
+    file: BinaryIO,
+    name: str,
+    rebuild: Callable[[TensorRecord], Any],
+    parameter: Callable[[Any, bool], Any],
+    allowed: Mapping[str, Any],
+) -> Any:
+    """The object in a checkpoint. `rebuild` makes a tensor of a record, `parameter` a parameter of that tensor.
+
+    Only data is rebuilt: names outside the allow-list, damaged entries and windows outside their storage are FileErrors
+    that name the file and the offset.
+    """
+    head = file.read(16)
+    file.seek(0)
+    if not is_archive(head):
+        raise _foreign(head, name)
+    archive = Archive(file, name)
+    reader = _Reader(archive, rebuild, parameter)
+    program = archive.read("data.pkl")
+    where = f"{name}: {archive.folder}/data.pkl (entry at offset {archive.offset_of('data.pkl')})"
+    return Unpickler(program, where, {**reader.names(), **allowed}, reader.storage).load()
+
+
+def _foreign(head: bytes, name: str) -> FileError:
+    if not head:
+        return FileError(f"{name} is empty", help="save it again")
+    if head[2:14] == _LEGACY_MAGIC:
+        return FileError(
+            f"{name} was written by torch.save in the format before PyTorch 1.6",
+            help="load and save it once with a current PyTorch",
+        )
+    return FileError(
+        f"{name} is not a checkpoint: no zip header at offset 0",
+        [("found", head[:8].hex(" "), "offset 0"), ("expected", "50 4b 03 04", "")],
+        help="files of torch.save and .safetensors can be read",
+    )
+
+
+class _Reader:
+    """Storages of one archive, each read once."""
+
+    def __init__(self, archive: Archive, rebuild: Callable[[TensorRecord], Any], parameter: Callable[[Any, bool], Any]) -> None:
+        self._archive = archive
+        self._rebuild = rebuild
+        self._parameter = parameter
+        self._storages: dict[str, StorageRecord] = {}
+        self._swap = "byteorder" in archive.entries and archive.read("byteorder", 16).decode() != sys.byteorder
+
+    def names(self) -> dict[str, Any]:
+        """The allow-list: what data written by torch.save refers to."""
+        names: dict[str, Any] = {f"torch {name}": Named("torch", name) for name in STORAGE_CLASSES}
+        names |= {f"torch {dtype.name}": dtype for dtype in DTYPES.values()}
+        names |= {
+            "collections OrderedDict": OrderedDict,
+            "builtins set": set,
+            "__builtin__ set": set,
+            "_codecs encode": _encode,
+            "torch._utils _rebuild_tensor_v2": self._tensor,
+            "torch._utils _rebuild_parameter": lambda data, requires_grad, hooks: self._parameter(data, bool(requires_grad)),
+        }
+        return names
+
+    def storage(self, pid: Any) -> StorageRecord:
+        """The storage a persistent id names."""
+        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], Named)):
+            raise FileError(f"{self._archive.name}: {pid!r} does not name a storage", help="the file is not a checkpoint")
+        _, kind, key, location, count = pid
+        if key in self._storages:
+            return self._storages[key]
+        if kind.name not in STORAGE_CLASSES or not isinstance(count, int):
+            raise FileError(f"{self._archive.name}: storage {key!r} has no known element type", help="save it again")
+        dtype = STORAGE_CLASSES[kind.name].numpy
+        data = self._archive.read(f"data/{key}")
+        if len(data) != count * dtype.itemsize:
+            raise FileError(
+                f"{self._archive.name}: storage {key!r} holds {len(data)} bytes, {count} x {dtype} need {count * dtype.itemsize}",
+                help="the file is damaged; save it again",
+            )
+        array = np.frombuffer(bytearray(data), dtype)
+        if self._swap:
+            array = array.byteswap()
+        self._storages[key] = StorageRecord(key, str(location), array)
+        return self._storages[key]
+
+    def _tensor(
+        self, storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
+    ) -> Any:
+        shape, stride = tuple(shape), tuple(stride)
+        numbers = (offset, *shape, *stride)
+        if not isinstance(storage, StorageRecord) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
+            raise FileError(f"{self._archive.name}: a tensor is not described by numbers", help="the file is damaged")
+        record = TensorRecord(storage, offset, shape, stride, bool(requires_grad))
+        record.check(self._archive.name)
+        return self._rebuild(record)
+
+
+def _encode(text: Any, codec: Any) -> bytes:
+    """Bytes as pickle protocol 2 spells them."""
+    if not isinstance(text, str) or codec != "latin1":
+        raise ValueError("only latin1 text stands for bytes")
+    return text.encode("latin-1")

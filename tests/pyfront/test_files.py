@@ -1,0 +1,204 @@
+"""Checkpoints and safetensors: both directions against the real thing, and hostile files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lamina.dialects.errors import FileError, UnsupportedError
+from lamina.dialects.types import DTYPES
+from lamina.pyfront.files.checkpoint import read_checkpoint, write_checkpoint
+from lamina.pyfront.files.records import StorageRecord, TensorRecord, row_major
+from lamina.pyfront.files.safetensors import read_safetensors, write_safetensors
+
+NAMES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+
+
+def record(array: np.ndarray, key: str = "0", **more: Any) -> TensorRecord:
+    return TensorRecord(StorageRecord(key, "cpu", array.reshape(-1)), 0, array.shape, row_major(array.shape), **more)
+
+
+def written(value: Any, convert: Any = lambda value: None) -> bytes:
+    file = io.BytesIO()
+    write_checkpoint(file, value, convert, "archive")
+    return file.getvalue()
+
+
+def read(data: bytes, allowed: dict[str, Any] | None = None) -> Any:
+    return read_checkpoint(io.BytesIO(data), "model.pt", lambda r: r, lambda data, grad: (data, grad), allowed or {})
+
+
+PLAIN = {
+    "numbers": [1, -1, 255, 256, -(2**31), 2**40, -(2**70), 2.5, float("inf"), True, None],
+    "text": "häß \U0001f600", "bytes": b"\x00\xff", ("a", 1): {3, 1}, "empty": [[], (), {}, ""],
+    "dtype": DTYPES["float32"], "ordered": OrderedDict(b=1, a=2),
+}  # fmt: skip
+
+
+def test_plain_data_round_trip() -> None:
+    assert read(written(PLAIN)) == PLAIN
+
+
+def test_sharing_inside_containers_survives() -> None:
+    inner = [1]
+    back = read(written({"a": inner, "b": inner}))
+    assert back["a"] is back["b"]
+
+
+def test_same_value_gives_same_bytes() -> None:
+    value = {"w": record(np.arange(6.0).reshape(2, 3))}
+    assert written(value) == written(value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensor_round_trip(name: str) -> None:
+    array = np.arange(6).astype(DTYPES[name].numpy).reshape(2, 3)
+    back = read(written({"w": record(array)}))["w"]
+    assert back.array().dtype == array.dtype
+    assert np.array_equal(back.array(), array)
+
+
+def test_what_cannot_be_saved_is_named() -> None:
+    with pytest.raises(UnsupportedError, match=r"object\['a'\]\[1\]: object is not plain data"):
+        written({"a": [1, object()]})
+
+
+class TestAgainstTorch:
+    @pytest.fixture(autouse=True)
+    def _torch(self) -> None:
+        self.torch = pytest.importorskip("torch")
+
+    def test_torch_reads_ours(self) -> None:
+        value = {k: v for k, v in PLAIN.items() if k != "dtype"}
+        shared = StorageRecord("1", "cpu", np.arange(12, dtype=np.float32))
+        value["tensors"] = [TensorRecord(shared, 1, (2, 3), (1, 2)), TensorRecord(shared, 0, (12,), (1,))]
+        value["parameter"] = record(np.ones((2, 2), np.float32), requires_grad=True, is_parameter=True)
+        back = self.torch.load(io.BytesIO(written(value)), weights_only=True)
+        assert all(back[k] == PLAIN[k] for k in PLAIN if k != "dtype")
+        assert back["tensors"][0].tolist() == [[1, 3, 5], [2, 4, 6]]
+        back["tensors"][1][1] = 50
+        assert back["tensors"][0][0, 0] == 50
+        assert isinstance(back["parameter"], self.torch.nn.Parameter)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_torch_reads_every_dtype(self, name: str) -> None:
+        array = np.arange(6).astype(DTYPES[name].numpy).reshape(2, 3)
+        back = self.torch.load(io.BytesIO(written(record(array))))
+        assert back.dtype == getattr(self.torch, name)
+        assert back.double().tolist() == array.astype(float).tolist()
+
+    def test_we_read_torch(self) -> None:
+        torch = self.torch
+        linear = torch.nn.Linear(3, 2)
+        linear.register_buffer("steps", torch.tensor(7))
+        value = {"model": linear.state_dict(), "t": torch.arange(6).view(2, 3).t(), "w": linear.weight, "e": torch.empty(0, 3)}
+        value |= {k: v for k, v in PLAIN.items() if k != "dtype"} | {"dtype": torch.float32}
+        file = io.BytesIO()
+        torch.save(value, file)
+        back = read(file.getvalue())
+        assert all(back[k] == PLAIN[k] for k in PLAIN)
+        assert list(back["model"]) == ["weight", "bias", "steps"]
+        assert back["model"]._metadata == linear.state_dict()._metadata
+        assert np.array_equal(back["model"]["weight"].array(), linear.weight.detach().numpy())
+        assert back["t"].array().tolist() == value["t"].tolist()
+        assert back["w"][0].storage is back["model"]["weight"].storage
+        assert back["e"].array().shape == (0, 3)
+
+    def test_safetensors_both_ways(self) -> None:
+        official = pytest.importorskip("safetensors.numpy")
+        arrays = {"b": np.arange(3.0), "a": np.ones((2, 2), np.float16), "n": np.array([True, False])}
+        file = io.BytesIO()
+        write_safetensors(file, arrays, {"format": "pt"})
+        assert file.getvalue() == official.save(arrays, {"format": "pt"})
+        assert all(np.array_equal(v, arrays[k]) for k, v in official.load(file.getvalue()).items())
+
+
+def hostile(program: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as out:
+        out.writestr("archive/data.pkl", program)
+        out.writestr("archive/data/0", b"\0" * 16)
+    return file.getvalue()
+
+
+class Attack:
+    def __reduce__(self) -> Any:
+        return print, ("never",)
+
+
+STORAGE = b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+REBUILD = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize(
+    "program, words",
+    [
+        (pickle.dumps(Attack(), 2), "not on the list"),
+        (pickle.dumps(Attack(), 4), "not on the list"),
+        (b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.", "os.system"),
+        (b"\x80\x02]q\x00", "needs 1 more bytes"),
+        (b"\x80\x02X\xff\xff\xff\x7fabc.", "needs 2147483647 more bytes"),
+        (b"\x80\x02\x8b\xff\xff\xff\xff.", "more bytes"),
+        (b"\x80\x09.", "protocol"),
+        (b"\x80\x02h\x05.", "malformed"),
+        (b"\x80\x02t.", "malformed"),
+        (b"\x80\x02K\x01K\x02.", "left on the stack"),
+        (b"\x80\x02(K\x01u.", "malformed|key without"),
+        (b"\x80\x02K\x01}b.", "sets the state"),
+        (b"\x80\x02\x81.", "malformed"),
+        (b"", "needs 1 more"),
+        (REBUILD + STORAGE + b"K\x00K\x05\x85K\x01\x85\x89NtR.", "outside its storage"),
+        (REBUILD + STORAGE + b"J\xff\xff\xff\xffK\x01\x85K\x01\x85\x89NtR.", "outside its storage"),
+        (REBUILD + STORAGE + b"K\x00K\x02\x85J\xff\xff\xff\xff\x85\x89NtR.", "outside its storage"),
+        (REBUILD + STORAGE + b"K\x00K\x02\x85)\x89NtR.", "not described by numbers"),
+        (REBUILD + STORAGE.replace(b"K\x04", b"K\x05") + b"K\x00K\x02\x85K\x01\x85\x89NtR.", "holds 16 bytes"),
+    ],
+)
+def test_hostile_pickles_are_refused(program: bytes, words: str) -> None:
+    with pytest.raises(FileError, match=words) as caught:
+        read(hostile(program))
+    assert "model.pt" in str(caught.value)
+
+
+def test_every_truncation_is_a_file_error() -> None:
+    data = written({"w": record(np.arange(600.0))})
+    for cut in range(0, len(data) - 1, 97):
+        with pytest.raises(FileError, match="model.pt"):
+            read(data[:cut])
+
+
+def test_flipped_bytes_are_errors_or_data() -> None:
+    data = bytearray(written({"w": record(np.arange(20.0)), "n": [1, "x"]}))
+    for at in range(0, len(data), 3):
+        broken = bytearray(data)
+        broken[at] ^= 0xFF
+        try:
+            read(bytes(broken))
+        except FileError:
+            pass
+
+
+@pytest.mark.parametrize("data, words", [(b"", "is empty"), (b"hello world, this is text", "no zip header")])
+def test_foreign_files(data: bytes, words: str) -> None:
+    with pytest.raises(FileError, match=words):
+        read(data)
+
+
+def test_safetensors_damage() -> None:
+    file = io.BytesIO()
+    write_safetensors(file, {"a": np.arange(4, dtype=np.float32), "b": np.arange(3)})
+    data = file.getvalue()
+    assert read_safetensors(data, "x")[0]["a"].tolist() == [0, 1, 2, 3]
+    for cut in (0, 4, 9, len(data) - 1):
+        with pytest.raises(FileError, match="offset"):
+            read_safetensors(data[:cut], "x")
+    for old, new in ((b"[4]", b"[5]"), (b'"I64"', b'"I32"'), (b"[3]", b"-3 "), (b'"data_offsets":[24,', b'"data_offsets":[20,')):
+        assert old in data
+        with pytest.raises(FileError):
+            read_safetensors(data.replace(old, new), "x")
