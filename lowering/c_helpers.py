@@ -1,0 +1,147 @@
+"""Helper functions of generated C: templates of c_helpers.c and lane loops over libm, printed only when used.
+
+A helper's name is ``<function>_<type>``: ``exp_f32x16``, ``maximum_f32``. ``Prelude`` collects what a program calls,
+with dependencies and vector typedefs, and prints them in order of first use.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from ..dialects.errors import BackendError
+from .c_types import bytes_of, memory_typedef, scalar_name, vector_name, vector_typedefs
+
+# Functions taken from libm, lane by lane for vectors: name here -> (name in math.h, operands). f32 takes the ...f form.
+LIBM: dict[str, tuple[str, int]] = {
+    name: (name, 1)
+    for name in (
+        "acos acosh asin asinh atan atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 floor log log10 log1p log2 "
+        "round sin sinh sqrt tan tanh trunc"
+    ).split()
+} | {
+    "fabs": ("fabs", 1), "roundeven": ("nearbyint", 1), "copysign": ("copysign", 2), "atan2": ("atan2", 2),
+    "pow": ("pow", 2), "fmod": ("fmod", 2),
+}  # fmt: skip
+
+_SIGNED = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}
+_UNSIGNED = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
+_CALL = re.compile(r"\b([a-z][a-z0-9_]*?)_((?:f64|f32|[iu](?:8|16|32|64))(?:x(\d+))?)\(")
+_TYPE = re.compile(r"\b(f64|f32|[iu](?:8|16|32|64))x(\d+)u?\b")
+
+
+@lru_cache(maxsize=None)
+def _templates() -> dict[tuple[str, str, str], str]:
+    """(name, form, kind) -> body; kind is the elements the section is restricted to, or ""."""
+    text = (Path(__file__).parent / "c_helpers.c").read_text(encoding="utf-8")
+    found: dict[tuple[str, str, str], str] = {}
+    for section in re.split(r"^//: ", text, flags=re.M)[1:]:
+        head, body = section.split("\n", 1)
+        name, form, *kind = head.split()
+        for each in ("vector", "scalar") if form == "any" else (form,):
+            found[name, each, kind[0] if kind else ""] = body.strip("\n")
+    return found
+
+
+def _template(name: str, form: str, code: str) -> str | None:
+    kinds = (code, {"i": "signed", "u": "unsigned"}.get(code[0], ""), "")
+    return next((body for kind in kinds if (body := _templates().get((name, form, kind)))), None)
+
+
+def _substitute(body: str, code: str, lanes: int) -> str:
+    """One section for one type."""
+    size = bytes_of(code)
+    words = {"ELT": scalar_name(code), "BITS": str(8 * size), "LANES": str(lanes), "FMA_ELT": f"FMA_{code}"}
+    for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
+        words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
+    suffix = vector_name(code, lanes) if lanes else code
+    body = re.sub(r"\b([a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
+    body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
+    return re.sub(r"\b[A-Z_]+\b", lambda m: words.get(m[0], m[0]), body)
+
+
+def _definition(name: str, code: str, lanes: int) -> str:
+    """The C text of one helper. BackendError if no such function is known."""
+    body = _template(name, "vector" if lanes else "scalar", code)
+    if body is not None:
+        lines = _substitute(body, code, lanes).split("\n")
+        notes = [f"/* {line[2:].strip()} */" for line in lines if line.startswith("//")]
+        return "\n".join(notes + ["INLINE " + "\n".join(line for line in lines if not line.startswith("//"))])
+    value = vector_name(code, lanes) if lanes else scalar_name(code)
+    if not lanes and _template(name, "vector", code):
+        return f"INLINE {value} {name}_{code}({value} x) {{ return {name}_{code}x4(splat_{code}x4(x))[0]; }}"
+    operands = LIBM[name][1] if name in LIBM else 2 if _template(name, "scalar", code) else 0
+    if not operands or name in LIBM and code not in ("f32", "f64"):
+        raise BackendError(f"the C backend has no function {name} on {code}", help="this is a bug of lamina's C emitter")
+    letters = "ab"[:operands] if operands > 1 else "x"
+    parameters = ", ".join(f"{value} {letter}" for letter in letters)
+    if lanes:
+        scalar = _libm(name, code) if name in LIBM else f"{name}_{code}"
+        arguments = ", ".join(f"{letter}[i]" for letter in letters)
+        first = letters[0]
+        return (
+            f"INLINE {value} {name}_{vector_name(code, lanes)}({parameters}) {{\n    {value} y = {first};\n"
+            f"    for (int i = 0; i < {lanes}; i++) y[i] = {scalar}({arguments});\n    return y;\n}}"
+        )
+    raise BackendError(f"the C backend has no function {name} on {code}", help="this is a bug of lamina's C emitter")
+
+
+def _libm(name: str, code: str) -> str:
+    return LIBM[name][0] + ("f" if code == "f32" else "")
+
+
+class Prelude:
+    """What a program needs before its first kernel: includes, typedefs, helper functions."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, None] = {}
+        self._vectors: dict[tuple[str, int], None] = {}
+        self._helpers: dict[str, str] = {}
+
+    def memory(self, code: str) -> str:
+        """Name of a memory element's typedef."""
+        self._memory[code] = None
+        return code
+
+    def vector(self, code: str, lanes: int) -> str:
+        """Name of a vector type."""
+        self._vectors[code, lanes] = None
+        return vector_name(code, lanes)
+
+    def function(self, name: str, code: str, lanes: int) -> str:
+        """Name of a helper function for a carrier type; its text and what it calls are printed once."""
+        if not lanes and name in LIBM and not (_template(name, "scalar", code) or _template(name, "vector", code)):
+            return _libm(name, code)
+        full = f"{name}_{vector_name(code, lanes) if lanes else code}"
+        if full not in self._helpers:
+            text = _definition(name, code, lanes)
+            for called, suffix, width in _CALL.findall(text):
+                if f"{called}_{suffix}" != full:
+                    self.function(called, suffix.split("x")[0], int(width or 0))
+            for element, width in _TYPE.findall(text):
+                self.vector(element, int(width))
+            self._helpers[full] = text
+        return full
+
+    def text(self) -> str:
+        """The prelude's C text."""
+        body = "\n\n".join(self._helpers.values())
+        parts = ["#include <math.h>\n#include <stdbool.h>\n#include <stdint.h>\n#include <stdlib.h>"]
+        if self._vectors:
+            parts.append('#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC diagnostic ignored "-Wpsabi"\n#endif')
+        parts.append("\n".join(memory_typedef(code) for code in self._memory))
+        parts.append("\n".join(line for key in self._vectors for line in vector_typedefs(*key)))
+        if self._helpers:
+            parts.append("#define INLINE static inline __attribute__((always_inline))")
+        if "HAS_FMA" in body:
+            parts.append(_FMA)
+        return "\n\n".join(part for part in (*parts, body) if part) + "\n"
+
+
+_FMA = """\
+#if defined(__FMA__) || defined(__FP_FAST_FMAF) || defined(__aarch64__) || defined(__riscv_f)
+#define HAS_FMA
+#define FMA_f32 __builtin_fmaf
+#define FMA_f64 __builtin_fma
+#endif"""
