@@ -1,0 +1,125 @@
+"""Disk cache: finished programs under the user's cache folder, one folder per key, made whole by one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..dialects import flags
+
+_ROOT = Path(__file__).resolve().parent.parent
+_COMPILER_FOLDERS = ("dialects", "passes", "lowering", "backends")
+_TEXT = (".py", ".ops", ".lark", ".rules", ".c", ".h")
+
+
+def _user_folder() -> Path:
+    """Where this platform keeps a user's caches."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "lamina"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lamina"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "lamina" / "cache"
+    return Path.home() / ".cache" / "lamina"
+
+
+@lru_cache(maxsize=4)
+def _prepare(wanted: str) -> Path:
+    """The folder, made for this user alone; a temporary one (said once) if it cannot be written."""
+    try:
+        folder = Path(wanted) if wanted else _user_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not wanted:
+            folder.chmod(0o700)
+        probe = tempfile.mkdtemp(prefix=".probe-", dir=folder)
+        os.rmdir(probe)
+        return folder
+    except (OSError, RuntimeError) as error:
+        temporary = Path(tempfile.mkdtemp(prefix="lamina-cache-"))
+        warnings.warn(
+            f"the cache folder cannot be written ({error}): compiled programs are kept in {temporary} for now\n"
+            "help: LAMINA_CACHE=DIR chooses another folder, LAMINA_CACHE=off none",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return temporary
+
+
+def cache_folder() -> Path | None:
+    """The cache folder in use; None when LAMINA_CACHE=off."""
+    return None if flags.cache.value == "off" else _prepare(flags.cache.value)
+
+
+@lru_cache(maxsize=1)
+def source_version() -> str:
+    """Hash of the compiler's own files: another lamina makes other programs."""
+    digest = hashlib.sha256()
+    for folder in _COMPILER_FOLDERS:
+        for path in sorted((_ROOT / folder).rglob("*")):
+            if path.suffix in _TEXT:
+                digest.update(f"{path.relative_to(_ROOT).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A key from the repr of its parts; parts are plain data whose repr says everything."""
+    return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()[:40]
+
+
+def lookup(key: str) -> tuple[Path, dict[str, Any]] | None:
+    """Folder and facts of a stored program, or None. A damaged entry counts as absent."""
+    root = cache_folder()
+    if root is None:
+        return None
+    folder = root / key[:2] / key
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (folder, facts) if isinstance(facts, dict) else None
+
+
+def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = False) -> tuple[Path, dict[str, Any]]:
+    """Let ``make(folder)`` write its files and return the facts; the entry appears whole or not at all.
+
+    replace: take the new entry even if there is one.
+    """
+    root = cache_folder()
+    if root is None:
+        folder = Path(tempfile.mkdtemp(prefix="lamina-"))
+        return folder, make(folder)
+    shelf = root / key[:2]
+    shelf.mkdir(mode=0o700, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=shelf))
+    try:
+        facts = make(building)
+        (building / "facts.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+        if replace:
+            shutil.rmtree(shelf / key, ignore_errors=True)
+        return _publish(building, shelf / key), facts
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _publish(building: Path, final: Path) -> Path:
+    """Rename into place; another process's finished entry wins, a damaged one is replaced."""
+    for _ in range(2):
+        try:
+            os.rename(building, final)
+            return final
+        except OSError:
+            if (final / "facts.json").exists():
+                return final
+            shutil.rmtree(final, ignore_errors=True)
+    kept = Path(tempfile.mkdtemp(prefix="lamina-"))
+    shutil.copytree(building, kept, dirs_exist_ok=True)
+    return kept

@@ -1,0 +1,261 @@
+"""The one door from the frontend: a recorded Graph and its arrays go in, results come out.
+
+A small graph seen for the first time runs on the numpy oracle; seen again, or large, it is compiled (or found in the
+disk cache) and called. Nothing here imports xDSL before the first graph that needs it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..dialects import flags
+from ..dialects.graph import Graph
+from ..dialects.types import size_of
+from .cache import cache_folder, key_of, lookup, source_version, store
+from .executable import Executable, set_num_threads, types_from_json, types_to_json
+from .toolchain import build_shared, find_compiler
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from .dump import Dump
+
+__all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats"]
+
+ORACLE_WORK = 1 << 22
+"""Element operations below which a first-seen graph is not worth a compiler run."""
+
+_SEEN_LIMIT = 4096
+
+
+@dataclass
+class Stats:
+    """What the driver did in this process. seconds: per stage (capture, passes, source, build, load, oracle)."""
+
+    compiles: int = 0
+    disk_hits: int = 0
+    hits: int = 0
+    oracle_runs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self.__init__()  # type: ignore[misc]  # the dataclass's own defaults
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+stats = Stats()
+_programs: dict[Graph, Executable] = {}
+_seen: OrderedDict[Graph, None] = OrderedDict()
+_lock = threading.RLock()
+
+
+def run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The graph's outputs for these inputs (one array per input, of its shape and dtype)."""
+    program = _programs.get(graph)
+    if program is not None and flags.device.value != "numpy":
+        stats.hits += 1
+        return program(arrays)
+    return _run_cold(graph, arrays)
+
+
+def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """A graph without a program in memory: oracle, disk cache or compiler."""
+    with _lock:
+        first = graph not in _seen
+        if first:
+            _seen[graph] = None
+            if len(_seen) > _SEEN_LIMIT:
+                _seen.popitem(last=False)
+        if flags.device.value == "numpy" or (first and work_of(graph) < ORACLE_WORK) or find_compiler() is None:
+            return _run_oracle(graph, arrays)
+        program = _programs.get(graph)
+        if program is None:
+            folder = Path(flags.dump.value) / f"program-{len(_programs):03d}" if flags.dump.value else None
+            program = _programs[graph] = compile_graph(graph, dump=folder, check=flags.check.value)
+    return program(arrays)
+
+
+def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    from ..lowering.capture import capture
+    from .oracle import evaluate
+
+    with stats.timed("oracle"):
+        stats.oracle_runs += 1
+        return evaluate(capture(graph), list(arrays))
+
+
+def work_of(graph: Graph) -> int:
+    """Element operations of a graph, roughly; a gradient costs about twice what is before it."""
+    from ..dialects.book import OPS
+
+    work, value = 0, len(graph.inputs)
+    for step in graph.steps:
+        if step.op.startswith("autodiff."):
+            value += len(step.operands) - 2 if step.op == "autodiff.grad" else 1
+            work *= 3 if step.op == "autodiff.grad" else 1
+            continue
+        stanza = OPS[step.op]
+        if stanza.family == "contract":
+            sizes = stanza.contraction(tuple(graph.types[i] for i in step.operands), step.attrs).sizes.values()
+            work += 2 * size_of(tuple(sizes))
+        else:
+            work += max((size_of(graph.types[i][0]) for i in step.operands), default=0)
+        work += sum(size_of(graph.types[value + r][0]) for r in range(len(stanza.results)))
+        value += len(stanza.results)
+    return work
+
+
+class Program(Executable):
+    """A compiled graph: call it with its inputs. ``module(level)`` shows what it went through."""
+
+    graph: Graph
+
+    def module(self, level: str) -> ModuleOp:
+        """The module of this program at a level (captured … loops), made anew."""
+        from ..lowering.capture import capture
+        from .pipelines import standard_pipeline
+
+        module = capture(self.graph)
+        standard_pipeline().until(level).run(module)
+        return module
+
+
+def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 0) -> Program:
+    """A callable program for a graph, from the disk cache if it is there.
+
+    dump: a folder for one IR file per stage. check: 1 verifies, 2 compares with the oracle, after every pass; both
+    compile anew. BackendError without a C compiler or when it fails, PassError from a check.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        from ..dialects.errors import BackendError
+
+        raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
+    key = key_of(
+        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value,
+        graph.inputs, graph.steps, graph.outputs,
+    )  # fmt: skip
+    found = None if dump or check else lookup(key)
+    if found is not None:
+        stats.disk_hits += 1
+        _show("cache", f"found {key} in {cache_folder()}")
+    else:
+        found = store(key, lambda folder: _build(graph, folder, dump, check), replace=bool(dump or check))
+        stats.compiles += 1
+        _show("cache", f"compiled {key} into {found[0]}")
+    with stats.timed("load"):
+        program = _load(*found)
+    program.graph = graph
+    _show("code", program.source)
+    return program
+
+
+def _load(folder: Path, facts: dict[str, Any]) -> Program:
+    inputs, outputs = types_from_json(facts["inputs"]), types_from_json(facts["outputs"])
+    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]))
+
+
+def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
+    """Compile into a cache entry; returns its facts."""
+    text, arena_bytes = source_of(graph, dump=dump, check=check)
+    source = folder / "program.c"
+    source.write_text(text, encoding="utf-8")
+    compiler = find_compiler()
+    assert compiler is not None  # compile_graph asked
+    before = time.perf_counter()
+    with stats.timed("build"):
+        build_shared(compiler, source, folder / "program.so")
+    _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
+    outputs = [graph.types[i] for i in graph.outputs]
+    facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": arena_bytes}
+    return facts | {"library": "program.so"}
+
+
+def source_of(
+    graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
+    pool: bool = True, shared: bool = True,
+) -> tuple[str, int]:  # fmt: skip
+    """C text of a graph for a target, and its arena's bytes. dump: a folder for every stage, the C included."""
+    from ..lowering.loops_to_c import emit_c
+    from .dump import Dump
+
+    dumper = Dump(dump) if dump else None
+    module = loops_of(graph, target=target, dump=dumper, check=check)
+    with stats.timed("source"):
+        source = emit_c(module, entry, pool=pool, shared=shared)
+    if dumper is not None:
+        dumper.add("program.c", source.text, "the C emitter")
+        dumper.finish()
+    return source.text, arena_bytes_of(module)
+
+
+def arena_bytes_of(module: ModuleOp) -> int:
+    """Working memory of a buffered or loops module."""
+    return int(module.attributes["lamina.arena_bytes"].value.data)  # type: ignore[union-attr]  # an integer attribute
+
+
+def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0) -> ModuleOp:
+    """The loops-level module of a graph, through the standard pipeline."""
+    from ..lowering.capture import capture
+    from .pipelines import standard_pipeline
+
+    with _without_collector():
+        with stats.timed("capture"):
+            module = capture(graph)
+            pipeline = standard_pipeline(target)
+        watchers = _watchers(module, dump, check)
+        with stats.timed("passes"):
+            history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
+    for ran in history:
+        _show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
+    return module
+
+
+def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[..., object]]:
+    """What looks at the module after each pass: the dump and the checks."""
+    watchers: list[Callable[..., object]] = []
+    if dump is not None:
+        dump.start(module)
+        watchers.append(dump.after)
+    if check:
+        from .check import Checker
+
+        watchers.append(Checker(module, level=check).after)
+    return watchers
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """IR is full of cycles that all die together; collecting while it grows costs a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _show(artifact: str, text: str) -> None:
+    if artifact in flags.show.value:
+        print(text, file=sys.stderr)

@@ -1,0 +1,41 @@
+"""The standard pipelines, as data: pass names in order, options where they differ from the defaults."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..passes.base import Pipeline
+from .replay import known_passes
+
+# From what was recorded to primitive ops: gradients, algebra, composites spelled out.
+TENSORS = (
+    "autodiff",
+    "simplify",
+    "constants",
+    "open-composites",
+    'simplify{because="opening composites shows new algebra"}',
+    'constants{because="simplify makes new constants"}',
+    "cse",
+    "dce",
+)
+
+# From primitive ops to statements: kernels, layouts, buffers, loops.
+KERNELS = (
+    "split-folds",
+    "fuse",
+    "layout",
+    "kernel-to-linalg",
+    "bufferize",
+    "linalg-to-loops",
+)
+
+STANDARD = TENSORS + KERNELS
+
+
+@lru_cache(maxsize=8)
+def standard_pipeline(target: str = "native") -> Pipeline:
+    """Captured level to loops level for a target (a name of `dialects/target.py` or "native")."""
+    steps = [step for step in STANDARD]
+    for name in ("bufferize", "linalg-to-loops"):
+        steps[steps.index(name)] = f"{name}{{target={target}}}"
+    return Pipeline.parse(",".join(steps), known_passes(), "captured")

@@ -1,0 +1,135 @@
+"""C toolchain: which compiler there is, which flags it gets, and one call that turns C text into a shared library."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..dialects.errors import BackendError
+from ..dialects.target import AVX512, native_target
+
+# No contraction and no fast math: a fused multiply-add is written where it is meant, NaN and infinity are values.
+# Vectorising plain lane loops needs -ftree-vectorize before gcc 12.
+BASE_FLAGS = (
+    "-std=c11", "-O2", "-ftree-vectorize", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+    "-fno-strict-aliasing",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler: the command's words, and what identifies it in cache keys."""
+
+    command: tuple[str, ...]
+    identity: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags for code that runs on this machine only."""
+        native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64", "riscv64") else "-march=native"
+        wide = ("-mprefer-vector-width=512",) if native_target() is AVX512 else ()
+        return (*BASE_FLAGS, native, *wide)
+
+
+def _identity(command: tuple[str, ...]) -> str | None:
+    """First line of --version with the machine, or None if the command does not run."""
+    try:
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode != 0:
+        return None
+    return f"{done.stdout.splitlines()[0] if done.stdout else command[0]} {platform.machine()} {_processor()}"
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    """A short hash of what the processor offers: -march=native code must not move to a lesser one."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        kept = [line for line in text.splitlines() if line.startswith(("flags", "Features", "model name", "isa"))]
+        described = "\n".join(sorted(set(kept)))
+    except OSError:
+        described = platform.processor()
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
+
+
+def _candidates() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    chosen = os.environ.get("LAMINA_CC", "").strip()
+    if chosen:
+        return [tuple(shlex.split(chosen))]
+    for name in ("cc", "gcc", "clang"):
+        path = shutil.which(name)
+        if path:
+            found.append((path,))
+    if importlib.util.find_spec("ziglang") is not None:
+        found.append((sys.executable, "-m", "ziglang", "cc"))
+    return found
+
+
+@lru_cache(maxsize=1)
+def find_compiler() -> Compiler | None:
+    """The first of LAMINA_CC, cc, gcc, clang and ``python -m ziglang cc`` that runs; None (said once) if there is none.
+
+    BackendError if LAMINA_CC is set and does not run.
+    """
+    for command in _candidates():
+        identity = _identity(command)
+        if identity is not None:
+            return Compiler(command, identity)
+        if os.environ.get("LAMINA_CC"):
+            raise BackendError(
+                f"LAMINA_CC does not run: {shlex.join(command)}", help="name a C compiler that runs, or unset LAMINA_CC"
+            )
+    warnings.warn(
+        "no C compiler found (cc, gcc, clang, ziglang): programs run on the numpy oracle, correct but slow\n"
+        "help: install gcc or clang, or `pip install ziglang`",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def run_compiler(compiler: Compiler, arguments: list[str], source: Path, keep: bool = True) -> None:
+    """Run the compiler. BackendError with the command, its first complaint and where the C text was kept."""
+    command = [*compiler.command, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise BackendError(f"the C compiler cannot be started: {error}", help="set LAMINA_CC to one that runs") from error
+    if done.returncode == 0:
+        return
+    complaints = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+    kept = _keep(source) if keep else source
+    raise BackendError(
+        f"the C compiler failed with exit code {done.returncode}: {complaints[0] if complaints else 'no message'}",
+        [("command", shlex.join(command), ""), ("source", str(kept), "")],
+        help="LAMINA_DEVICE=numpy runs the same program without it; LAMINA_CC chooses another compiler",
+    )
+
+
+def _keep(source: Path) -> Path:
+    """Copy a source that failed to where it survives the build folder."""
+    folder = Path(tempfile.mkdtemp(prefix="lamina-failed-"))
+    return Path(shutil.copy(source, folder / source.name))
+
+
+def build_shared(compiler: Compiler, source: Path, output: Path, extra: tuple[str, ...] = ()) -> None:
+    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses."""
+    run_compiler(
+        compiler,
+        [*compiler.flags, "-fPIC", "-shared", *extra, "-o", str(output), str(source), *(() if sys.platform == "win32" else ("-lm",))],
+        source,
+    )
