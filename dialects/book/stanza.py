@@ -1,0 +1,314 @@
+"""A stanza: one op and everything that follows from its text: types, values, derivatives, spelling out, loops."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, LaminaError, ShapeError
+from ..types import DTYPES, DType, Shape, Type, bool_, bfloat16, dtype_of, float16, show_type
+from . import numerics, readings
+from .expr import Binding, Build, Evaluator, Expr, Name
+from .readings import Contraction, Fold, Place
+
+CLASSES = {  # word in a signature: kinds it admits, words for errors
+    "float": ("f", "a floating-point"),
+    "int": ("iu", "an integer"),
+    "real": ("fiu", "a numeric"),
+    "bits": ("iub", "an integer or bool"),
+    "any": ("fiub", "a"),
+}
+ATTRIBUTE_KINDS = {
+    "int": int, "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float),
+    "dtype": DType, "flag": (bool, int), "text": str,
+}  # fmt: skip
+_HALVES = (float16.numpy, bfloat16.numpy)
+_MEMO_LIMIT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """One dimension of a signature: an expression, or (`..`) any number of them."""
+
+    expr: Expr
+    rest: bool
+
+    def __str__(self) -> str:
+        return f"..{self.expr}" if self.rest else str(self.expr)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter or result. Tensors: `dtype` is the word of the signature ("T", "float", "int64"), `dims` its dimensions."""
+
+    name: str
+    kind: str
+    dtype: str = ""
+    dims: tuple[Dim, ...] = ()
+    many: bool = False  # any number of operands (the op's class says how they fit together)
+
+    def __str__(self) -> str:
+        if not self.is_tensor:
+            return f"{self.name}: {self.kind}"
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.dims))}]{'...' if self.many else ''}"
+
+    @property
+    def is_tensor(self) -> bool:
+        return self.kind == "tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A condition on attributes and sizes, and the sentence said when it fails (`{expression}` is filled in)."""
+
+    condition: Expr
+    sentence: tuple[str | Expr, ...]
+
+
+@dataclass(eq=False)
+class Stanza:
+    """One op of the book. Fields are what the text says; methods are what follows from it."""
+
+    name: str
+    dialect: str
+    family: str
+    params: tuple[Param, ...]
+    results: tuple[Param, ...]
+    commutes: bool
+    origin: str
+    text: str
+    needs: tuple[Need, ...]
+    derivatives: dict[str, Expr]
+    bindings: tuple[Binding, ...]
+    numpy_line: str
+    book: Mapping[str, Stanza]
+    scalar: Expr | None = None
+    fold: Fold | None = None
+    places: tuple[Place, ...] = ()  # view and place: (written, read); contract: (written, left, right)
+    fill: Expr | None = None
+    meaning: tuple[Expr, ...] = ()
+    meaning_bindings: tuple[Binding, ...] = ()
+    reason: str = ""
+    tensors: tuple[Param, ...] = field(init=False)
+    attributes: tuple[Param, ...] = field(init=False)
+    _types: dict = field(init=False, default_factory=dict, repr=False)
+    _numpy: Any = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.tensors = tuple(p for p in self.params if p.is_tensor)
+        self.attributes = tuple(p for p in self.params if not p.is_tensor)
+
+    def __repr__(self) -> str:
+        return f"<op {self.dialect}.{self.name} from {self.origin}>"
+
+    @property
+    def is_placement(self) -> bool:
+        """True for a view written the other way round: every source element says where it goes, the rest is filled."""
+        return self.family == "view" and self.fill is not None
+
+    # types
+
+    def infer(self, types: tuple[Type, ...], attrs: tuple = ()) -> tuple[Type, ...]:
+        """Result types. ShapeError or DTypeError where the operands do not fit."""
+        try:
+            return self._types[types, attrs]
+        except KeyError:
+            pass
+        found = self._infer(types, attrs)
+        if len(self._types) >= _MEMO_LIMIT:
+            self._types.clear()
+        self._types[types, attrs] = found
+        return found
+
+    def _infer(self, types: tuple[Type, ...], attrs: tuple) -> tuple[Type, ...]:
+        self.check_arity(types, attrs)
+        env = self.bind(types, attrs)
+        evaluator = Evaluator(None, env)
+        for need in self.needs:
+            if not _holds(evaluator, need.condition):
+                parts = (p if isinstance(p, str) else str(evaluator.value(p)) for p in need.sentence)
+                raise self.complain(ShapeError, "".join(parts), types)
+        return tuple((_shape(evaluator, p), self._result_dtype(p, env)) for p in self.results)
+
+    def check_arity(self, types: Sequence[Type], attrs: tuple) -> None:
+        """Counts of operands and attributes, and the Python type of each attribute."""
+        if len(types) != len(self.tensors) or len(attrs) != len(self.attributes):
+            raise LaminaError(
+                f"{self.name} takes {len(self.tensors)} tensors and {len(self.attributes)} attributes, "
+                f"got {len(types)} and {len(attrs)}",
+                help=f"its signature is {self.signature}",
+            )
+        for param, value in zip(self.attributes, attrs):
+            if not isinstance(value, ATTRIBUTE_KINDS[param.kind]):
+                raise LaminaError(f"{self.name} needs {param.name} as {param.kind}, got {value!r}")
+            if isinstance(value, tuple) and not all(isinstance(item, int) for item in value):
+                raise LaminaError(f"{self.name} needs {param.name} as a tuple of ints, got {value!r}")
+
+    def bind(self, types: Sequence[Type], attrs: tuple) -> dict[str, Any]:
+        """Names of the signature: attributes, sizes and dtype variables (under their own word)."""
+        env: dict[str, Any] = {p.name: value for p, value in zip(self.attributes, attrs)}
+        for param, (shape, dtype) in zip(self.tensors, types):
+            self._bind_dtype(param, dtype, env, types)
+            self._bind_shape(param, shape, env, types)
+        return env
+
+    def _bind_dtype(self, param: Param, dtype: DType, env: dict, types: Sequence[Type]) -> None:
+        word = param.dtype
+        fixed = fixed_dtype(word)
+        if fixed is not None:
+            if dtype is not fixed:
+                raise self.complain(DTypeError, f"{self.name} needs {fixed.name} {param.name}, got {dtype.name}", types)
+            return
+        kinds, words = CLASSES.get(word, CLASSES["any"])
+        if dtype.kind not in kinds:
+            raise self.complain(DTypeError, f"{self.name} needs {words} {param.name}, got {dtype.name}", types)
+        if env.setdefault(f"dtype {word}", dtype) is not dtype:
+            was = env[f"dtype {word}"].name
+            raise self.complain(DTypeError, f"{self.name} needs operands of one dtype, got {was} and {dtype.name}", types)
+
+    def _bind_shape(self, param: Param, shape: Shape, env: dict, types: Sequence[Type]) -> None:
+        fixed = sum(not d.rest for d in param.dims)
+        has_rest = fixed != len(param.dims)
+        if len(shape) < fixed or (not has_rest and len(shape) != fixed):
+            want = f"at least {fixed}" if has_rest else str(fixed)
+            raise self.complain(ShapeError, f"{self.name} needs {param.name} with {want} dimensions, got {len(shape)}", types)
+        at = 0
+        for dim in param.dims:
+            assert isinstance(dim.expr, Name), f"{self.origin}: dimensions of operands are names"
+            size = shape[at : at + len(shape) - fixed] if dim.rest else shape[at]
+            at += len(size) if isinstance(size, tuple) else 1
+            if env.setdefault(dim.expr.name, size) != size:
+                was = env[dim.expr.name]
+                raise self.complain(ShapeError, f"{self.name} needs equal {_axis_words(dim)}, got {was} and {size}", types)
+
+    def _result_dtype(self, param: Param, env: dict) -> DType:
+        fixed = fixed_dtype(param.dtype)
+        return fixed if fixed is not None else env.get(f"dtype {param.dtype}") or env[param.dtype]
+
+    def complain(self, error: type[LaminaError], sentence: str, types: Sequence[Type]) -> LaminaError:
+        """An error that lists the operands."""
+        facts = [(p.name, show_type(t), "") for p, t in zip(self.tensors, types)]
+        return error(sentence, facts, help=f"{self.name} is {self.signature}")
+
+    @property
+    def signature(self) -> str:
+        """`matmul(a: T[..z, m, k], b: T[..z, k, n]) -> y: T[..z, m, n]`."""
+        results = ", ".join(map(str, self.results))
+        return f"{self.name}({', '.join(map(str, self.params))}) -> {results if len(self.results) == 1 else f'({results})'}"
+
+    # values
+
+    def evaluate(self, arrays: Sequence[np.ndarray], attrs: tuple = ()) -> tuple[np.ndarray, ...]:
+        """Results by the numpy line (an `is` op: by its meaning). Half precision is computed in float32 and rounded once."""
+        arrays = tuple(map(np.asarray, arrays))
+        types = tuple((a.shape, dtype_of(a)) for a in arrays)
+        wanted = self.infer(types, attrs)
+        if self._numpy is None:
+            self._numpy = numerics.compile_line(self)
+        if any(a.dtype in _HALVES for a in arrays):
+            arrays = tuple(a.astype(np.float32) if a.dtype in _HALVES else a for a in arrays)
+        with np.errstate(all="ignore"):
+            results = self._numpy(*arrays, *(a.numpy if isinstance(a, DType) else a for a in attrs))
+            if len(self.results) == 1:
+                results = (results,)
+            return tuple(np.asarray(r, dtype=t[1].numpy) for r, t in zip(results, wanted))
+
+    # derivatives and spelling out
+
+    @property
+    def has_derivative(self) -> bool:
+        """True if every tensor operand has a `d` line; False: a composite to be opened first."""
+        return len(self.derivatives) == len(self.tensors)
+
+    def derives(self, cotangent_present: Sequence[bool]) -> bool:
+        """True if the `d` lines cover these cotangents: they speak of the first result only."""
+        return self.has_derivative and not any(cotangent_present[1:])
+
+    def gradients(
+        self,
+        build: Build,
+        operands: Sequence,
+        results: Sequence,
+        cotangents: Sequence,
+        attrs: tuple,
+        wanted: Sequence[bool],
+    ) -> list:
+        """One cotangent per operand; None where it is `none`, not wanted, or nothing arrives at the first result."""
+        if cotangents[0] is None:
+            return [None] * len(operands)
+        env = self._tensor_env(build, operands, attrs)
+        env.update((p.name, r) for p, r in zip(self.results, results))
+        env["g"], env["none"] = cotangents[0], None
+        evaluator = Evaluator(build, env, self.bindings, self.book)
+        return [
+            self._gradient(evaluator, build, p, x) if want else None
+            for p, x, want in zip(self.tensors, operands, wanted)
+        ]
+
+    def _gradient(self, evaluator: Evaluator, build: Build, param: Param, operand: Any) -> Any:
+        expr = self.derivatives[param.name]
+        if expr == Name("none"):
+            return None
+        value = evaluator.value(expr)
+        if isinstance(value, (int, float)):
+            shape, dtype = build.type(operand)
+            (value,) = build("full", (), (shape, value, dtype))
+        return value
+
+    def open(self, build: Build, operands: Sequence, attrs: tuple = ()) -> tuple:
+        """The results of an `is` op, spelled out with the ops of its meaning."""
+        named = tuple(((p.name,), expr) for p, expr in zip(self.results, self.meaning))
+        evaluator = Evaluator(build, self._tensor_env(build, operands, attrs), self.meaning_bindings + named, self.book)
+        return tuple(evaluator.value(Name(p.name)) for p in self.results)
+
+    def _tensor_env(self, build: Build, operands: Sequence, attrs: tuple) -> dict[str, Any]:
+        env = {**DTYPES, **self.bind([build.type(x) for x in operands], attrs)}
+        env.update((p.name, x) for p, x in zip(self.tensors, operands))
+        return env
+
+    # loops
+
+    def index_map(self, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: Sequence) -> tuple[list, Any]:
+        """View: the source index of an output index, and the fill value where it is out of bounds (None: it never is).
+
+        Indices may be ints or affine expressions. For a placement with gaps (interior padding) the source index is
+        exact only where `placement` of it gives the output index back; elsewhere the fill is meant too.
+        """
+        return readings.index_map(self, in_shape, out_shape, attrs, tuple(out_index))
+
+    def placement(self, in_shape: Shape, attrs: tuple, in_index: Sequence) -> list:
+        """Placement (`pad`): the output index of a source index; it may lie outside (negative padding crops)."""
+        return readings.placement(self, in_shape, attrs, tuple(in_index))
+
+    def contraction(self, types: Sequence[Type], attrs: tuple = ()) -> Contraction:
+        """Contract: iteration space and one linear index per dimension of each operand and of the result."""
+        return readings.contraction(self, tuple(types), attrs)
+
+
+def fixed_dtype(word: str) -> DType | None:
+    """The DType a signature names ("int64", "bool"), or None for a variable or a class."""
+    return bool_ if word == "bool" else DTYPES.get(word)
+
+
+def _shape(evaluator: Evaluator, param: Param) -> Shape:
+    shape: list[int] = []
+    for dim in param.dims:
+        size = evaluator.value(dim.expr)
+        shape.extend(size) if dim.rest else shape.append(operator.index(size))
+    return tuple(shape)
+
+
+def _holds(evaluator: Evaluator, condition: Expr) -> bool:
+    """A condition about tuples of unequal length, or places that are not there, does not hold."""
+    try:
+        return bool(evaluator.value(condition))
+    except (ValueError, IndexError, ZeroDivisionError):
+        return False
+
+
+def _axis_words(dim: Dim) -> str:
+    return "shapes" if dim.rest else f"sizes {dim.expr}"
