@@ -1,0 +1,102 @@
+"""Dump: one numbered, re-parsable file per stage, and an index with the command that replays each step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from xdsl.dialects.builtin import ModuleOp
+
+from ..dialects.errors import FileError
+from ..dialects.text import print_module
+from ..passes.base import Ran
+
+
+class Row(NamedTuple):
+    """A line of the index."""
+
+    file: str
+    made_by: str
+    changes: str
+    command: str
+    details: tuple[str, ...]
+
+
+class Dump:
+    """Files of one program in a folder.
+
+    ``000-captured.mlir``, then a file for every pass that changed something, then sources (`add`), then `index.md`.
+    Text depends on the program only, so two dumps of one program are equal byte for byte. FileError where the folder
+    cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, title: str = "program") -> None:
+        self.folder = Path(folder)
+        self.title = title
+        self.rows: list[Row] = []
+        self.last = ""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot make the folder {folder}: {error.strerror}", help="choose another folder for --dump") from error
+
+    def start(self, module: ModuleOp, level: str = "captured") -> None:
+        """Write the module as it enters the pipeline."""
+        self.last = f"{len(self.rows):03d}-{level}.mlir"
+        self._write(self.last, print_module(module))
+        self.rows.append(Row(self.last, "the recorded program" if level == "captured" else level, "", "", ()))
+
+    def after(self, ran: Ran, module: ModuleOp) -> None:
+        """Write the module after a pass that changed it (a callback for `Pipeline.run`)."""
+        if not self.last:
+            raise FileError("the dump was not started", help="call start(module) before the pipeline runs")
+        if not ran.changes:
+            self.rows.append(Row("", f"`{ran.step}`", "none", "", ()))
+            return
+        name = f"{sum(bool(row.file) for row in self.rows):03d}-{ran.step.name}.mlir"
+        command = f"lamina opt {self.last} -p '{ran.step}'"
+        self._write(name, print_module(module))
+        details = getattr(ran.changes, "details", ())
+        self.rows.append(Row(name, f"`{ran.step}`", str(int(ran.changes)), command, details))
+        self.last = name
+
+    def add(self, name: str, text: str | bytes, made_by: str, command: str = "") -> Path:
+        """Write a file that is not IR (C source, a map of the arena) under the next number; returns its path."""
+        name = f"{sum(bool(row.file) for row in self.rows):03d}-{name}"
+        self._write(name, text)
+        self.rows.append(Row(name, made_by, "", command, ()))
+        return self.folder / name
+
+    def finish(self) -> Path:
+        """Write `index.md`; returns its path."""
+        lines = [f"# {self.title}, stage by stage", "", "Commands run in this folder.", ""]
+        lines += ["| file | made by | changes | replay |", "|---|---|---|---|"]
+        for row in self.rows:
+            file = f"[{row.file}]({row.file})" if row.file else ""
+            lines.append(f"| {file} | {row.made_by} | {row.changes} | {f'`{row.command}`' if row.command else ''} |")
+        for row in self.rows:
+            if row.details:
+                lines += ["", f"## {row.file}", "", *(f"- {line}" for line in row.details)]
+        self._write("index.md", "\n".join(lines) + "\n")
+        return self.folder / "index.md"
+
+    def _write(self, name: str, text: str | bytes) -> None:
+        path = self.folder / name
+        draft = path.with_name(f".{name}.{os.getpid()}")
+        try:
+            draft.write_bytes(text.encode("utf8") if isinstance(text, str) else text)
+            os.replace(draft, path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise FileError(f"cannot write {path}: {error.strerror}", help="choose another folder for --dump") from error
+
+
+def program_folder(root: str | Path) -> Path:
+    """The folder of the next program dumped by this process: ROOT/program-000, -001, ..."""
+    key = str(Path(root).resolve())
+    _PROGRAMS[key] = _PROGRAMS.get(key, -1) + 1
+    return Path(root) / f"program-{_PROGRAMS[key]:03d}"
+
+
+_PROGRAMS: dict[str, int] = {}

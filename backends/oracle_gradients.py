@@ -1,0 +1,133 @@
+"""Gradients under the oracle: the backward walk over numpy values, an independent witness of the autodiff pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..dialects.autodiff import GradOp, SavedOp
+from ..dialects.book import OPS
+from ..dialects.errors import UnsupportedError
+from ..dialects.ops import BookOp, attrs_of, stanza_of
+from ..dialects.types import Type, dtype_of
+from ..passes.program import origin_text
+
+Array = np.ndarray
+Env = dict[SSAValue, Array]
+
+
+class Entry:
+    """One evaluated op on the tape: which slots it read and wrote, and how."""
+
+    __slots__ = ("attrs", "name", "operands", "origin", "results")
+
+    def __init__(self, name: str, attrs: tuple[Any, ...], operands: tuple[Slot, ...], results: tuple[Slot, ...], origin: str | None) -> None:
+        self.name = name
+        self.attrs = attrs
+        self.operands = operands
+        self.results = results
+        self.origin = origin
+
+
+class Slot:
+    """A value on the tape."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+class Tape:
+    """Builds ops on slots and notes them, so that what a gradient computed can be differentiated again."""
+
+    def __init__(self, origin: str | None = None) -> None:
+        self.entries: list[Entry] = []
+        self.origin = origin
+
+    def __call__(self, name: str, operands: Sequence[Slot], attrs: tuple[Any, ...]) -> tuple[Slot, ...]:
+        arrays = OPS[name].evaluate([slot.array for slot in operands], attrs)
+        results = tuple(map(Slot, arrays))
+        self.entries.append(Entry(name, attrs, tuple(operands), results, self.origin))
+        return results
+
+    def type(self, slot: Slot) -> Type:
+        """Shape and dtype of a slot."""
+        return slot.array.shape, dtype_of(slot.array)
+
+
+def evaluate_grad(grad: GradOp, env: Env) -> list[Array]:
+    """The results of an autodiff.grad: one array per wrt value. env: every value before it."""
+    tape, slots = _record(grad, env)
+    loss, seed, *wrt = (slots[value] for value in grad.operands)
+    return [slot.array for slot in backward(tape, loss, seed, wrt)]
+
+
+def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
+    """The ops before `end` as a tape; earlier grads are spelled out on it."""
+    tape = Tape()
+    block = end.parent_block()
+    assert block is not None
+    slots = {arg: Slot(env[arg]) for arg in block.args}
+    for op in block.ops:
+        if op is end:
+            return tape, slots
+        operands = tuple(slots[value] for value in op.operands)
+        if isinstance(op, GradOp):
+            loss, seed, *wrt = operands
+            results = tuple(backward(tape, loss, seed, wrt))
+        elif isinstance(op, SavedOp):
+            results = (Slot(env[op.results[0]]),)
+            tape.entries.append(Entry("autodiff.saved", (), operands, results, None))
+        else:
+            assert isinstance(op, BookOp)
+            results = tuple(Slot(env[r]) for r in op.results)
+            tape.entries.append(Entry(stanza_of(op).name, attrs_of(op), operands, results, origin_text(op)))
+        slots.update(zip(op.results, results, strict=True))
+    raise UnsupportedError("autodiff.grad is not in the block it was read from")
+
+
+def backward(tape: Tape, loss: Slot, seed: Slot, wrt: Sequence[Slot]) -> list[Slot]:
+    """Cotangents of the wrt slots; zeros where the loss does not depend on one. New ops go on the tape."""
+    cotangents: dict[Slot, Slot] = {loss: seed}
+    pending = list(tape.entries)
+    while pending:
+        entry = pending.pop()
+        arrived = [cotangents.get(slot) for slot in entry.results]
+        if not any(arrived):
+            continue
+        if entry.name in _SAME:
+            found = arrived
+        elif not OPS[entry.name].derives(tuple(g is not None for g in arrived)):
+            pending += _opened(tape, entry)
+            continue
+        else:
+            wanted = tuple(dtype_of(slot.array).is_floating_point for slot in entry.operands)
+            stanza = OPS[entry.name]
+            found = stanza.gradients(tape, entry.operands, entry.results, arrived, entry.attrs, wanted)
+        for slot, g in zip(entry.operands, found, strict=False):
+            if g is not None:
+                known = cotangents.get(slot)
+                cotangents[slot] = g if known is None else tape("add", (known, g), ())[0]
+    return [cotangents.get(slot) or Slot(np.zeros_like(slot.array)) for slot in wrt]
+
+
+_SAME = ("autodiff.saved", "same")
+"""Entries whose first operand and result are the same value to a derivative."""
+
+
+def _opened(tape: Tape, entry: Entry) -> list[Entry]:
+    """The ops a composite stands for, put in its place on the tape."""
+    stanza = OPS[entry.name]
+    if stanza.family != "is":
+        raise UnsupportedError(f"{entry.name} has no derivative", at=entry.origin)
+    inner = Tape(entry.origin)
+    values = stanza.open(inner, entry.operands, entry.attrs)
+    for value, result in zip(values, entry.results, strict=True):
+        inner.entries.append(Entry("same", (), (value,), (result,), entry.origin))
+    at = tape.entries.index(entry)
+    tape.entries[at : at + 1] = inner.entries
+    return inner.entries

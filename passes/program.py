@@ -1,0 +1,34 @@
+"""Where the program is in a module (the body of `@main`), and where its ops come from."""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Block, Operation
+
+from ..dialects.errors import PassError
+
+
+def main_function(module: ModuleOp) -> FuncOp:
+    """The function `@main`. PassError when the module has none."""
+    for op in module.body.block.ops:
+        if isinstance(op, FuncOp) and op.sym_name.data == "main":
+            return op
+    raise PassError("the module has no @main function", help="a program is a func.func @main in a builtin.module")
+
+
+def main_block(module: ModuleOp) -> Block:
+    """The body of `@main`: straight-line code at every tensor level."""
+    return main_function(module).body.block
+
+
+def origin_of(op: Operation) -> StringAttr | None:
+    """The user's line an op comes from, as the attribute to hand on to new ops; None where it is unknown."""
+    found = op.attributes.get("origin")
+    return found if isinstance(found, StringAttr) else None
+
+
+def origin_text(op: Operation) -> str | None:
+    """The user's line an op comes from: "train.py:12"."""
+    found = origin_of(op)
+    return found.data if found is not None else None
