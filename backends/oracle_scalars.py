@@ -7,7 +7,15 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from xdsl.dialects.builtin import BFloat16Type, DenseIntOrFPElementsAttr, FloatAttr, IndexType, IntegerAttr, IntegerType
+from xdsl.dialects.builtin import (
+    BFloat16Type,
+    DenseIntOrFPElementsAttr,
+    FloatAttr,
+    IndexType,
+    IntegerAttr,
+    IntegerType,
+    VectorType,
+)
 from xdsl.ir import Attribute, Operation
 
 from ..dialects.book import OPS
@@ -19,7 +27,9 @@ _FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 
 
 def numpy_type(element: Attribute) -> np.dtype[Any]:
-    """The numpy dtype of a scalar IR type; index is int64, i1 is bool."""
+    """The numpy dtype of a scalar IR type or of a vector's lanes; index is int64, i1 is bool."""
+    if isinstance(element, VectorType):
+        element = element.element_type
     if isinstance(element, IntegerType):
         width = element.width.data
         sign = "uint" if element.signedness.data.name == "UNSIGNED" else "int"
