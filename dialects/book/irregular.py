@@ -1,10 +1,8 @@
-"""What irregular ops need beside their text: the class of `concat`, and loop readings that the numpy lines are checked against."""
+"""Ops whose text is not enough: the classes that stand in for Stanza (so far `concat`, with any number of operands)."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 

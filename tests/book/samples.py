@@ -1,0 +1,108 @@
+"""Operands and attributes to try every stanza on: small, kept away from kinks, varied by a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lamina.dialects.book import OPS, Stanza
+from lamina.dialects.types import DTYPES, float64, int64
+
+Sample = tuple[list[np.ndarray], tuple]
+
+S = (2, 3, 4)
+# op: (shapes of the tensors, attributes), one or several; ops that are not listed take (2, 3, 4) each and no attributes
+SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
+    "cast": [([S], (DTYPES["float32"],)), ([S], (DTYPES["int32"],))],
+    "full": [([], (S, 2.5, float64)), ([], ((), 1, int64))],
+    "iota": [([], (S, 1, int64)), ([], ((3,), 0, float64))],
+    "reshape": [([S], ((4, 6),)), ([S], ((2, 1, 12),)), ([(6,)], ((2, 3, 1),)), ([(1,)], ((),)), ([(2, 6, 1)], ((1, 4, 3),))],
+    "expand": [([(2, 1, 4)], (S,)), ([(1, 1)], ((3, 2),)), ([S], (S,))],
+    "permute": [([S], ((2, 0, 1),)), ([S], ((0, 1, 2),))],
+    "pad": [
+        ([S], ((1, 0, 2), (0, 1, 1), (0, 0, 0), 0)),
+        ([(3, 4)], ((1, 0), (2, 0), (1, 2), 0.5)),
+        ([(4, 5)], ((-1, 1), (0, -2), (0, 0), 0)),
+    ],
+    "slice": [([S], ((0, 1, 0), (2, 2, 2), (1, 1, 3))), ([(5,)], ((1,), (2,), (2,)))],
+    "flip": [([S], ((0, 2),))],
+    "window": [([(2, 6)], ((3,), (2,), (1,))), ([(2, 5, 6)], ((2, 3), (1, 2), (2, 1)))],
+    "unwindow": [([(2, 2, 3)], ((6,), (3,), (2,), (1,))), ([(2, 3, 2, 2, 3)], ((5, 6), (2, 3), (1, 2), (2, 1)))],
+    "matmul": [([(2, 3, 4), (2, 4, 5)], ()), ([(3, 4), (4, 2)], ())],
+    "conv": [
+        ([(2, 1, 3, 5, 6), (1, 4, 3, 2, 3)], ((1, 1), (1, 1))),
+        ([(2, 2, 2, 7, 6), (2, 3, 2, 2, 2)], ((2, 1), (1, 2))),
+        ([(2, 1, 2, 8), (1, 3, 2, 3)], ((3,), (1,))),
+    ],
+    "conv_input": [([(2, 1, 3, 5, 6), (1, 3, 4, 2, 3)], ((1, 2),)), ([(2, 2, 3, 6), (2, 3, 2, 3)], ((1,),))],
+    "conv_kernel": [
+        ([(2, 1, 3, 5, 6), (1 + 1, 1, 4, 4, 4)], ((2, 3), (1, 1), (1, 1))),
+        ([(2, 2, 2, 8), (2, 2, 3, 3)], ((3,), (2,), (1,))),
+    ],
+    "argmax": [([S], (1,))],
+    "argmin": [([S], (2,))],
+    "gather": [([S, (2, 5, 3)], (1,))],
+    "scatter_add": [([S, (2, 5, 3), (2, 6, 4)], (1,))],
+    "take": [([S, (5,)], (1,)), ([(4, 3), (2, 2)], (0,))],
+    "put_add": [([S, (5,), (2, 5, 4)], (1,)), ([(4, 3), (2, 2), (2, 2, 3)], (0,))],
+    "update": [([(4, 5), (2, 2)], ((1, 0), (2, 3)))],
+    "concat": [([S, (2, 1, 4), (2, 2, 4)], (1,))],
+    "sort": [([S], (1, False)), ([S], (2, True))],
+    "cumsum": [([S], (1,))],
+    "cumprod": [([S], (1,))],
+    "var": [([S], ((1, 2), 1))],
+    "linear": [([(2, 3, 4), (5, 4), (5,)], ()), ([(3, 4), (2, 4), (2,)], ())],
+    "layer_norm": [([S, (3, 4), (3, 4)], (2, 1e-5))],
+    "batch_norm": [([(3, 2, 4, 2), (2,), (2,)], (1e-5,)), ([(5, 3), (3,), (3,)], (1e-5,))],
+    "batch_norm_infer": [([(3, 2, 4), (2,), (2,), (2,), (2,)], (1e-5,))],
+    "max_pool": [([(2, 4, 6)], ((2, 2), (2, 2), (1, 1))), ([(2, 5, 6)], ((3, 2), (1, 2), (1, 2)))],
+    "avg_pool": [([(2, 4, 6)], ((2, 3), (2, 1)))],
+    "softplus": [([S], (2.0, 2.0))],
+    "leaky_relu": [([S], (0.1,))],
+    "elu": [([S], (1.5,))],
+    "hardtanh": [([S], (-0.5, 0.6))],
+    "clamp": [([S], (-0.5, 0.6))],
+    "cross_entropy": [([(5, 4), (5,)], ())],
+    "nll": [([(5, 4), (5,)], ())],
+    "one_hot": [([(2, 3)], (4,))],
+    "huber": [([S, S], (0.4,))],
+    "sgd": [([S, S, S, ()], (0.9, 0.1, 0.01, True, False, False)), ([S, S, S, ()], (0, 0, 0, False, True, True))],
+    "adam": [([S, S, S, S, (), ()], (0.9, 0.99, 1e-8, 0.01, False))],
+    "adam_amsgrad": [([S, S, S, S, S, (), ()], (0.9, 0.99, 1e-8, 0, True))],
+    "adamw": [([S, S, S, S, (), (), ()], (0.9, 0.99, 1e-8, False))],
+    "adamw_amsgrad": [([S, S, S, S, S, (), (), ()], (0.9, 0.99, 1e-8, False))],
+    "rmsprop": [([S, S, S, S, S, ()], (0.9, 1e-8, 0.1, 0.9, True, False)), ([S, S, S, S, S, ()], (0.9, 1e-8, 0, 0, False, False))],
+    "adagrad": [([S, S, S, ()], (1e-8, 0.1, False))],
+}
+POSITIVE = {"log", "log2", "log10", "sqrt", "rsqrt", "pow", "log1p", "kl_div", "adam", "adam_amsgrad", "adamw", "adamw_amsgrad",
+            "rmsprop", "adagrad", "batch_norm_infer"}  # fmt: skip
+UNIT = {"asin", "acos", "atanh", "binary_cross_entropy"}
+BOUND = {"gather": 3, "scatter_add": 3, "take": 3, "put_add": 3, "cross_entropy": 4, "nll": 4, "one_hot": 4}
+
+
+def samples(s: Stanza, seed: int = 0) -> list[Sample]:
+    """Operands (float64 where the signature lets us choose) and attributes for a stanza."""
+    fold_cases = [([S], ((1,),)), ([S], ((0, 2),)), ([S], ((0, 1, 2),))]
+    by_axes = len(s.attributes) == 1 and s.attributes[0].kind == "axes" and s.name != "flip"
+    cases = SHAPES.get(s.name) or (fold_cases if by_axes else [([S] * len(s.tensors), ())])
+    rng = np.random.default_rng([seed, len(s.name)])
+    return [([_array(s, i, shape, rng) for i, shape in enumerate(shapes)], attrs) for shapes, attrs in cases]
+
+
+def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    word = s.tensors[min(i, len(s.tensors) - 1)].dtype
+    if word == "bool":
+        return rng.uniform(size=shape) > 0.5
+    if word == "int64":
+        return rng.integers(0, BOUND.get(s.name, 4), shape)
+    if word in ("int", "bits"):
+        return rng.integers(1, 6, shape)
+    if s.name == "acosh":
+        return rng.uniform(1.2, 3, shape)
+    if s.name in UNIT:
+        return rng.uniform(0.1, 0.9, shape)
+    values = rng.permutation(np.linspace(0.15, 2.95, max(int(np.prod(shape)), 1)))[: int(np.prod(shape))].reshape(shape)
+    signs = 1 if s.name in POSITIVE else rng.choice([-1, 1], shape)
+    return np.asarray(values * signs + rng.uniform(-0.004, 0.004, shape))
+
+
+__all__ = ["OPS", "Sample", "samples"]
