@@ -1,0 +1,311 @@
+"""The register tile: accumulators over the reduction, then the epilogue on them, then the stores.
+
+A tile is ``rows x vectors`` accumulators. Row ``r`` of every access lies at a constant distance from the tile's place; vector
+``j`` at ``j * lanes`` steps along the vector dim. What cannot be moved as whole vectors (a partly filled last vector, a vector
+dim that is not contiguous) goes through a small buffer on the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from xdsl.dialects import arith, vector
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float64Type, IntegerType
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from .contraction_match import Access, Contraction, Factor, Stage
+from .contraction_plan import Dim
+from .loop_writer import Address, LoopWriter, number_attr
+
+UNROLLED_EXTENT = 4
+UNROLLED_OPS = 96
+HALVES = (BFloat16Type, Float16Type)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One access as the tile uses it: flat memory and the stride of the vector dim."""
+
+    buffer: SSAValue
+    vector_stride: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Rows as a box of loop dims, and the vectors of a panel; ``tail``: valid lanes of the last vector."""
+
+    rows: tuple[Dim, ...]
+    vectors: int
+    lanes: int
+    tail: int
+
+    def offsets(self, access: int) -> list[int]:
+        """Distance of each row from the tile's place."""
+        ranges = [range(d.size) for d in self.rows]
+        steps = [d.strides[access] for d in self.rows]
+        return [sum(i * s for i, s in zip(index, steps, strict=True)) for index in product(*ranges)]
+
+    def valid(self, j: int) -> int:
+        """Valid lanes of vector ``j``."""
+        return self.tail if j == self.vectors - 1 else self.lanes
+
+
+Place = list[Address]
+
+
+def accumulator_type(contraction: Contraction) -> Attribute:
+    """The type sums are held in: 16-bit floats are summed in f32."""
+    return Float32Type() if isinstance(contraction.sum_type, HALVES) else contraction.sum_type
+
+
+class Tile:
+    """Writes tiles of one contraction."""
+
+    def __init__(self, writer: LoopWriter, contraction: Contraction, memory: Sequence[Memory]) -> None:
+        self.writer = writer
+        self.contraction = contraction
+        self.memory = memory
+        self.result_key = contraction.result.key()
+        self.sum_type = accumulator_type(contraction)
+        self.staging: dict[Attribute, SSAValue] = {}
+
+    # -- the sum ----------------------------------------------------------------------------------------------------
+
+    def sums(
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
+    ) -> list[SSAValue]:
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. ``place[1]`` is the panel's."""
+        rows = shape.offsets(0)
+        zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
+        sums = [zero] * (len(rows) * shape.vectors)
+        return self._reduce(place[0], place[1], shape, rows, list(reduction), bounds, sums)
+
+    def _reduce(
+        self, a: Address, b: Address, shape: Shape, rows: list[int], dims: list[Dim],
+        bounds: tuple[SSAValue, SSAValue] | None, sums: list[SSAValue],
+    ) -> list[SSAValue]:  # fmt: skip
+        if not dims:
+            return self._step(a, b, shape, rows, sums)
+        dim, rest = dims[0], dims[1:]
+        ops = len(rows) * (shape.vectors + 2) * dim.size
+        if bounds is None and not rest and dim.size <= UNROLLED_EXTENT and ops <= UNROLLED_OPS * UNROLLED_EXTENT:
+            for k in range(dim.size):
+                sums = self._step(a + k * dim.strides[0], b + k * dim.strides[1], shape, rows, sums)
+            return sums
+        low, high = bounds or (0, dim.size)
+        with self.writer.loop(low, high, sums) as loop:
+            inner_a = self.writer.advance(a, loop.counter, dim.strides[0])
+            inner_b = self.writer.advance(b, loop.counter, dim.strides[1])
+            loop.next = self._reduce(inner_a, inner_b, shape, rows, rest, None, loop.inside)
+        return loop.results
+
+    def _step(self, a: Address, b: Address, shape: Shape, rows: list[int], sums: list[SSAValue]) -> list[SSAValue]:
+        """One step of the reduction: every row's scalar times every vector of the panel."""
+        w, lanes = self.writer, shape.lanes
+        panel = [w.load_vector(self.memory[1].buffer, b + j * lanes, lanes) for j in range(shape.vectors)]
+        out: list[SSAValue] = []
+        for r, offset in enumerate(rows):
+            scalar = self.converted(w.load(self.memory[0].buffer, a + offset), self.contraction.left)
+            spread = w.broadcast(scalar, lanes)
+            for j, column in enumerate(panel):
+                out.append(self._multiply_add(spread, column, sums[r * shape.vectors + j]))
+        return out
+
+    def _multiply_add(self, a: SSAValue, b: SSAValue, total: SSAValue) -> SSAValue:
+        w = self.writer
+        if isinstance(self.sum_type, (Float32Type, Float64Type)):
+            return w.value(vector.FMAOp.create(operands=(a, b, total), result_types=(total.type,)))
+        return w.binary(arith.AddiOp, total, w.binary(arith.MuliOp, a, b))
+
+    def converted(self, value: SSAValue, factor: Factor) -> SSAValue:
+        """A factor's element after its casts, widened to the accumulator's type where the body multiplies 16-bit floats."""
+        w = self.writer
+        for cast in factor.casts:
+            value = w.value(_again(cast, (value,), cast.results[0].type))
+        if isinstance(value.type, HALVES):
+            value = w.value(arith.ExtFOp.create(operands=(value,), result_types=(self.sum_type,)))
+        return value
+
+    def add(self, a: SSAValue, b: SSAValue) -> SSAValue:
+        """Sum of two accumulators."""
+        kind = arith.AddfOp if isinstance(self.sum_type, (Float32Type, Float64Type)) else arith.AddiOp
+        return self.writer.binary(kind, a, b)
+
+    # -- the epilogue -----------------------------------------------------------------------------------------------
+
+    def finish(
+        self, sums: list[SSAValue], place: Place, shape: Shape, stages: Sequence[Stage], accesses: Sequence[Access],
+        outputs: Sequence[Access],
+    ) -> None:  # fmt: skip
+        """Applies the stages to the accumulators and writes ``outputs``; ``accesses`` gives every access its number."""
+        reader = _Reader(self, place, shape, {a.key(): i for i, a in enumerate(accesses)})
+        for j in range(shape.vectors):
+            written: dict[tuple[object, ...], list[SSAValue]] = {a.key(): [] for a in outputs}
+            for r in range(len(shape.offsets(0))):
+                total = self._narrowed(sums[r * shape.vectors + j], shape.lanes)
+                for key, value in self._evaluated(total, stages, reader, r, j).items():
+                    if key in written:
+                        written[key].append(value)
+            for key, values in written.items():
+                self._write(reader.numbers[key], values, place, shape, j)
+
+    def _evaluated(
+        self, total: SSAValue, stages: Sequence[Stage], reader: _Reader, r: int, j: int
+    ) -> dict[tuple[object, ...], SSAValue]:
+        values = [total]
+        named = {self.result_key: total}
+        for stage in stages:
+            inputs = [values[i] if isinstance(i, int) else reader.read(i, r, j) for i in stage.inputs]
+            results = self._body(stage, inputs, reader.shape.lanes)
+            values += results
+            named.update((a.key(), v) for a, v in zip(stage.outputs, results, strict=True))
+        return named
+
+    def _body(self, stage: Stage, inputs: list[SSAValue], lanes: int) -> list[SSAValue]:
+        """A scalar body on vectors."""
+        w = self.writer
+        known: dict[SSAValue, SSAValue] = dict(zip(stage.body.args, inputs, strict=False))
+
+        def vector_of(value: SSAValue) -> SSAValue:
+            if value not in known:
+                owner = value.owner
+                assert isinstance(owner, arith.ConstantOp)
+                known[value] = w.splat(owner.value, lanes)
+            return known[value]
+
+        for op in stage.body.ops:
+            if op is stage.body.last_op:
+                return [vector_of(v) for v in op.operands]
+            if not isinstance(op, arith.ConstantOp):
+                operands = [vector_of(v) for v in op.operands]
+                kind = w.vector_type(op.results[0].type, lanes)
+                known[op.results[0]] = w.value(_again(op, operands, kind))
+        raise AssertionError("a body ends in a yield")
+
+    def write_sums(self, sums: list[SSAValue], number: int, place: Place, shape: Shape) -> None:
+        """Stores the accumulators as they are."""
+        for j in range(shape.vectors):
+            self._write(number, sums[j :: shape.vectors], place, shape, j)
+
+    def _narrowed(self, total: SSAValue, lanes: int) -> SSAValue:
+        """An accumulator in the type of the contraction's result."""
+        wanted = self.contraction.result.element
+        if wanted == self.sum_type:
+            return total
+        if isinstance(wanted, IntegerType):
+            narrower = wanted.width.data < self.sum_type.width.data  # type: ignore[attr-defined]  # both integers
+            kind: type[Operation] = arith.TruncIOp if narrower else arith.ExtSIOp
+        else:
+            kind = arith.TruncFOp if wanted.bitwidth < self.sum_type.bitwidth else arith.ExtFOp  # type: ignore[attr-defined]
+        target = self.writer.vector_type(wanted, lanes)
+        return self.writer.value(kind.create(operands=(total,), result_types=(target,)))
+
+    def _write(self, number: int, values: list[SSAValue], place: Place, shape: Shape, j: int) -> None:
+        """Stores vector ``j`` of every row."""
+        w, memory = self.writer, self.memory[number]
+        at = place[number] + j * shape.lanes * memory.vector_stride
+        if memory.vector_stride == 1 and shape.valid(j) == shape.lanes:
+            for value, offset in zip(values, shape.offsets(number), strict=True):
+                w.store_vector(value, memory.buffer, at + offset)
+            return
+        element = memory.buffer.type.element_type  # type: ignore[union-attr]  # flat memory
+        staged = self._staging(element)
+        for r, value in enumerate(values):
+            w.store_vector(value, staged, Address(None, r * shape.lanes))
+
+        def copy(inside: Address, outside: Address) -> None:
+            w.store(w.load(staged, inside), memory.buffer, outside)
+
+        self._each(shape, number, at, shape.valid(j), copy)
+
+    def _each(self, shape: Shape, number: int, at: Address, valid: int, copy) -> None:  # noqa: ANN001
+        """Calls ``copy(address in the staging buffer, address in memory)`` inside loops over rows and valid lanes."""
+        loops: list[tuple[int, int, int]] = []
+        inside = shape.lanes
+        for dim in reversed(shape.rows):
+            loops.insert(0, (dim.size, inside, dim.strides[number]))
+            inside *= dim.size
+        lane = (valid, 1, self.memory[number].vector_stride)
+        nearest = min((abs(s) for n, _, s in loops if n > 1), default=1 << 60)
+        loops = [*loops, lane] if abs(lane[2]) <= nearest else [lane, *loops]
+
+        def nest(rest: list[tuple[int, int, int]], a: Address, b: Address) -> None:
+            if not rest:
+                copy(a, b)
+                return
+            size, first, second = rest[0]
+            if size == 1:
+                nest(rest[1:], a, b)
+                return
+            with self.writer.loop(0, size) as loop:
+                i = loop.counter
+                nest(rest[1:], self.writer.advance(a, i, first), self.writer.advance(b, i, second))
+
+        nest(loops, Address(), at)
+
+    def reserve(self, elements: Sequence[Attribute], count: int) -> None:
+        """Allocates the staging buffers at the start of a task."""
+        self.staging = {element: self.writer.buffer(element, count) for element in dict.fromkeys(elements)}
+
+    def _staging(self, element: Attribute) -> SSAValue:
+        return self.staging[element]
+
+
+class _Reader:
+    """Reads what the epilogue needs beside the sum, each vector once per tile."""
+
+    def __init__(self, tile: Tile, place: Place, shape: Shape, numbers: dict[tuple[object, ...], int]) -> None:
+        self.tile = tile
+        self.place = place
+        self.shape = shape
+        self.numbers = numbers
+        self._seen: dict[tuple[int, int, int], SSAValue] = {}
+        self._staged: dict[tuple[int, int], list[SSAValue]] = {}
+        self._offsets: dict[int, list[int]] = {}
+
+    def read(self, access: Access, r: int, j: int) -> SSAValue:
+        """Vector ``j`` of row ``r``."""
+        w, number = self.tile.writer, self.numbers[access.key()]
+        memory, lanes = self.tile.memory[number], self.shape.lanes
+        offsets = self._offsets.setdefault(number, self.shape.offsets(number))
+        if memory.vector_stride != 0 and (memory.vector_stride != 1 or self.shape.valid(j) != lanes):
+            if (number, j) not in self._staged:
+                self._staged[number, j] = self._gather(number, offsets, j)
+            return self._staged[number, j][r if any(offsets) else 0]
+        distance = offsets[r] + j * lanes * memory.vector_stride
+        key = (number, distance, 0)
+        if key not in self._seen:
+            at = self.place[number] + distance
+            if memory.vector_stride == 1:
+                self._seen[key] = w.load_vector(memory.buffer, at, lanes)
+            else:
+                self._seen[key] = w.broadcast(w.load(memory.buffer, at), lanes)
+        return self._seen[key]
+
+    def _gather(self, number: int, offsets: list[int], j: int) -> list[SSAValue]:
+        """Vectors put together element by element; lanes beyond the valid ones hold one."""
+        tile, w, lanes = self.tile, self.tile.writer, self.shape.lanes
+        memory = tile.memory[number]
+        element = memory.buffer.type.element_type  # type: ignore[union-attr]  # flat memory
+        staged = tile.staging[element]
+        shape = self.shape if any(offsets) else Shape((), 1, lanes, lanes)
+        count = len(offsets) if any(offsets) else 1
+        if self.shape.valid(j) != lanes:
+            one = w.splat(number_attr(1, element), lanes)
+            for r in range(count):
+                w.store_vector(one, staged, Address(None, r * lanes))
+
+        def copy(inside: Address, outside: Address) -> None:
+            w.store(w.load(memory.buffer, outside), staged, inside)
+
+        at = self.place[number] + j * lanes * memory.vector_stride
+        tile._each(shape, number, at, self.shape.valid(j), copy)
+        return [w.load_vector(staged, Address(None, r * lanes), lanes) for r in range(count)]
+
+
+def _again(op: Operation, operands: Sequence[SSAValue], kind: Attribute) -> Operation:
+    """The same op on other operands."""
+    return type(op).create(operands=operands, result_types=(kind,), properties=op.properties)
+

@@ -1,0 +1,158 @@
+"""Contraction kernels through C against numpy: matrix products, convolutions and their gradients, einsums, epilogues."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contraction_programs import Compiled, Operand, Program, lowered  # noqa: E402
+
+from lamina.backends.toolchain import find_compiler  # noqa: E402
+from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
+
+O = Operand  # noqa: E741
+NHWC = (0, 2, 3, 1)
+BIAS_RELU = "%s = arith.addf %0, %1 : f32\n%z = arith.constant 0.0 : f32\n%y = arith.maximumf %s, %z : f32"
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+
+def bias_relu(total, bias):  # noqa: ANN001, ANN201
+    return np.maximum(total + bias, 0)
+
+
+def matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn", element: str = "f32") -> Program:
+    left, right = O(tuple(a), element=element), O(tuple(b), element=element)
+    return Program({"m": m, "n": n, "k": k}, left, right, O(("m", "n"), element=element), direct=True)
+
+
+def linear(m: int, n: int, k: int) -> Program:
+    sizes = {"m": m, "n": n, "k": k}
+    return Program(sizes, O(("m", "k")), O(("n", "k")), O(("m", "n")), (O(("n",)),), BIAS_RELU)
+
+
+def convolution(n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, order: tuple[int, ...] | None = NHWC) -> Program:
+    out = (h - k) // stride + 1
+    sizes = {"n": n, "o": o, "i": out, "j": out, "c": c, "u": k, "v": k}
+    i, j = ("i+u", "j+v") if stride == 1 else (f"{stride}*i+u", f"{stride}*j+v")
+    x, w, y = O(("n", "c", i, j), order), O(("o", "c", "u", "v")), O(("n", "o", "i", "j"), order)
+    return Program(sizes, x, w, y, (O(("o",)),), BIAS_RELU)
+
+
+def kernel_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
+    out = h - k + 1
+    sizes = {"o": o, "c": c, "u": k, "v": k, "n": n, "i": out, "j": out}
+    x, g = O(("n", "c", "i+u", "j+v"), NHWC), O(("n", "o", "i", "j"), NHWC)
+    return Program(sizes, x, g, O(("o", "c", "u", "v")), direct=True)
+
+
+def input_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
+    out = h - k + 1
+    sizes = {"n": n, "c": c, "i": out, "j": out, "o": o, "u": k, "v": k}
+    g, w = O(("n", "o", "i+u", "j+v"), NHWC), O(("o", "c", f"{k - 1}-u", f"{k - 1}-v"))
+    return Program(sizes, g, w, O(("n", "c", "i", "j"), NHWC), direct=True)
+
+
+def assert_close(program: Program, apply=None, target=None) -> None:  # noqa: ANN001
+    rng = np.random.default_rng(0)
+    operands = (program.left, program.right, *program.others)
+    arrays = [o.array(program.sizes, rng) for o in operands]
+    found = Compiled(program, target)(arrays)
+    wanted = program.expected(arrays, apply).reshape(found.shape)
+    if program.result.element[0] == "f":
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6 * max(1, np.abs(wanted).max()) * 3)
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        matrix(64, 256, 784), matrix(33, 50, 70), matrix(17, 40, 65, "km"), matrix(20, 48, 37, "mk", "nk"), matrix(19, 35, 64, "km", "nk"),
+        matrix(1, 100, 300), matrix(200, 1, 40, "km"), matrix(40, 3, 60), matrix(33, 40, 7000), matrix(9, 130, 20, "mk", "nk"),
+        matrix(33, 40, 70, element="f64"), matrix(33, 40, 70, element="i32"), matrix(20, 24, 70, element="i64"),
+    ],
+    ids=lambda p: "-".join(map(str, p.sizes.values())) + p.left.element,
+)  # fmt: skip
+def test_matrix_products(program: Program) -> None:
+    assert_close(program)
+
+
+@pytest.mark.parametrize("sizes", [(64, 10, 128), (64, 256, 784), (5, 33, 17)])
+def test_bias_and_relu_are_applied_to_the_accumulators(sizes: tuple[int, int, int]) -> None:
+    assert_close(linear(*sizes), bias_relu)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        convolution(4, 16, 32, 16), convolution(2, 1, 16, 30), convolution(2, 3, 10, 9, stride=2), convolution(2, 5, 7, 9, order=None),
+        convolution(2, 8, 16, 9), convolution(1, 4, 40, 6, k=1),
+    ],
+    ids=lambda p: "-".join(map(str, p.sizes.values())),
+)  # fmt: skip
+def test_convolutions(program: Program) -> None:
+    assert_close(program, bias_relu)
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 32, 16), (4, 1, 16, 30), (3, 5, 7, 9)])
+def test_convolution_gradients(shape: tuple[int, int, int, int]) -> None:
+    assert_close(kernel_gradient(*shape))
+    if shape[1] > 1:  # one channel: no dim is worth a vector
+        assert_close(input_gradient(*shape))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        Program({"z": 6, "m": 17, "n": 33, "k": 40}, O(("z", "m", "k")), O(("z", "n", "k")), O(("z", "m", "n")), direct=True),
+        Program({"a": 3, "b": 20, "c": 4, "d": 24, "e": 9}, O(("b", "a", "e")), O(("e", "d", "c")), O(("a", "d", "b", "c")), direct=True),
+        Program({"a": 33, "b": 18, "e": 19}, O(("a", "e")), O(("e", "b")), O(("a", "b"), (1, 0)), direct=True),
+        Program({"h": 5, "m": 30, "n": 40, "k": 16}, O(("m", "h", "k")), O(("n", "h", "k")), O(("h", "m", "n")), direct=True),
+        Program({"m": 30, "n": 40, "k": 16}, O(("m", "k")), O(("k", f"{39}-n")), O(("m", "n")), direct=True),
+    ],
+)  # fmt: skip
+def test_products_over_other_index_sets(program: Program) -> None:
+    assert_close(program)
+
+
+def test_epilogue_with_residual_mask_and_row_scale() -> None:
+    body = """%s = arith.mulf %0, %1 : f32
+              %m = arith.select %3, %s, %2 : f32
+              %y = arith.addf %m, %2 : f32"""
+    for n in (48, 37):
+        others = (O(("m",)), O(("m", "n"), (1, 0)), O(("m", "n"), element="i1"))
+        program = Program({"m": 29, "n": n, "k": 31}, O(("m", "k")), O(("k", "n")), O(("m", "n")), others, body)
+        assert_close(program, lambda t, scale, rest, mask: np.where(mask, t * scale, rest) + rest)
+
+
+@pytest.mark.parametrize("target", [AVX2, PORTABLE], ids=lambda t: t.name)
+def test_narrower_targets(target) -> None:  # noqa: ANN001
+    assert_close(linear(37, 45, 60), bias_relu, target)
+    assert_close(convolution(2, 6, 20, 9), bias_relu, target)
+
+
+def test_a_long_reduction_is_cut_into_chunks_whatever_the_thread_count() -> None:
+    made = lowered(kernel_gradient(16, 1, 16, 30), AVX512)
+    assert made is not None
+    text = str(made[0])
+    assert text.count("scf.parallel") == 2
+    assert made[1] > 9 * 16 * 4
+
+
+def test_kernels_plain_loops_serve_as_well_are_declined() -> None:
+    assert lowered(matrix(2, 2, 8), native_target()) is None
+    assert lowered(matrix(1, 64, 64, "mk", "nk"), native_target()) is None
+
+
+def test_the_loops_are_the_same_every_time_and_verify() -> None:
+    first, second = (lowered(convolution(4, 16, 32, 16), AVX512) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    first[0].verify()
+    assert str(first[0]) == str(second[0])
