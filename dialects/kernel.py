@@ -1,4 +1,4 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, and its terminator `kernel.yield`.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, and two scalar functions upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -14,14 +14,19 @@ dims from outermost to innermost in memory; without it every result is row-major
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, StringAttr, TensorType, i64
 from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
+    AnyAttr,
     IRDLOperation,
+    VarConstraint,
     irdl_op_definition,
+    operand_def,
     opt_attr_def,
     region_def,
+    result_def,
     traits_def,
     var_operand_def,
     var_result_def,
@@ -153,4 +158,29 @@ def fused_block(types: Sequence[Attribute]) -> tuple[Region, Block]:
     return Region(block), block
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp], [])
+@irdl_op_definition
+class FmodOp(IRDLOperation):
+    """C's fmod on floats, or vectors of them: the remainder of a truncated division (MLIR's arith.remf)."""
+
+    name = "kernel.fmod"
+    T: ClassVar = VarConstraint("T", AnyAttr())
+    lhs = operand_def(T)
+    rhs = operand_def(T)
+    result = result_def(T)
+    traits = traits_def(Pure())
+    assembly_format = "$lhs `,` $rhs attr-dict `:` type($result)"
+
+
+@irdl_op_definition
+class ErfcOp(IRDLOperation):
+    """1 - erf(x) without losing the tail (MLIR's math.erfc)."""
+
+    name = "kernel.erfc"
+    T: ClassVar = VarConstraint("T", AnyAttr())
+    operand = operand_def(T)
+    result = result_def(T)
+    traits = traits_def(Pure())
+    assembly_format = "$operand attr-dict `:` type($result)"
+
+
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp], [])

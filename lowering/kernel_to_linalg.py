@@ -1,0 +1,281 @@
+"""Kernels of prim ops become kernels of linalg.generic: one per stage, everything else inlined into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.dialects.linalg.ops import FillOp
+from xdsl.dialects.linalg.ops import YieldOp as LinalgYieldOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from ..dialects.attributes import dtype_of_element
+from ..dialects.kernel import FusedOp, YieldOp, fused_block
+from ..dialects.ops import attrs_of, stanza_of
+from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, role_of, shape_of, stage_domains
+from ..passes.base import Pass
+from ..passes.linear_index import Index, loop_dims
+from ..passes.placement import boxes, covers, fill_value, is_whole, window_dims, window_target
+from .scalar_body import ScalarBody, accumulation_type
+from .stage import Stage, empty, put_back, segments, slice_of, tensor_type
+
+_TOGETHER = "elementwise"
+
+
+@dataclass(frozen=True)
+class KernelToLinalg(Pass):
+    """Turn the prim ops inside every kernel into linalg.generic ops on tensors, one per stage.
+
+    Views become index maps, each-ops scalar bodies; folds and contractions start from a fill; placements write into a
+    strided slice. tests/lowering/kernel_*.mlir shows every form.
+    """
+
+    name: ClassVar[str] = "kernel-to-linalg"
+    takes: ClassVar[str] = "fused"
+    gives: ClassVar[str] = "linalg"
+
+    def run(self, module: ModuleOp) -> int:
+        count = 0
+        for function in module.body.block.ops:
+            if isinstance(function, FuncOp) and function.body.blocks:
+                for op in function.body.block.ops:
+                    if isinstance(op, FusedOp):
+                        _KernelWriter(op).write()
+                        count += 1
+        return count
+
+
+@dataclass
+class _Root:
+    """An op of the old region that is a stage."""
+
+    op: Operation
+    role: str
+    domains: list[Domain]
+
+    @property
+    def value(self) -> SSAValue:
+        return self.op.results[0]
+
+    @property
+    def key(self) -> object:
+        """Roots with equal keys can be results of one generic; None: never."""
+        if self.role in INLINE or (self.role == PLACE and is_whole(self.op)):
+            return _TOGETHER, self.domains[0].sizes
+        if self.role == FOLD:
+            return FOLD, shape_of(self.op.operands[0]), attrs_of(self.op)  # type: ignore[arg-type]  # a book op
+        return None
+
+
+class _KernelWriter:
+    """Writes the stages of one kernel into a new region."""
+
+    def __init__(self, kernel: FusedOp) -> None:
+        self.kernel = kernel
+        self.old = kernel.body.block
+        self.region, self.block = fused_block([a.type for a in self.old.args])
+        self.values: dict[SSAValue, SSAValue] = dict(zip(self.old.args, self.block.args, strict=True))
+
+    def write(self) -> None:
+        last = self.old.last_op
+        assert isinstance(last, YieldOp)
+        for batch in self._batches(set(last.operands)):
+            self._write_batch(batch)
+        self.block.add_op(YieldOp.create(operands=[self.values[v] for v in last.operands]))
+        self.kernel.detach_region(self.kernel.body).drop_all_references()
+        self.kernel.add_region(self.region)
+
+    # which stages share a generic
+
+    def _batches(self, kept: set[SSAValue]) -> list[list[_Root]]:
+        """Stages in order, those that can be one generic together. A stage joins the last batch of its kind if all it
+        reads is made before that batch, or in it at the very same place."""
+        batches: list[list[_Root]] = []
+        made_in: dict[SSAValue, int] = dict.fromkeys(self.old.args, -1)
+        latest: dict[object, int] = {}
+        for root in self._roots(kept):
+            key = root.key
+            at = latest.get(key) if key is not None else None
+            if at is None or not self._can_join(root, at, made_in):
+                at = len(batches)
+                batches.append([])
+                latest[key] = at
+            batches[at].append(root)
+            made_in[root.value] = at
+        return batches
+
+    def _roots(self, kept: set[SSAValue]) -> list[_Root]:
+        roots = []
+        for op in self.old.ops:
+            if isinstance(op, YieldOp):
+                break
+            role = role_of(op)
+            if role not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept:
+                roots.append(_Root(op, role, stage_domains(op, role)))
+        return roots
+
+    def _can_join(self, root: _Root, at: int, made_in: dict[SSAValue, int]) -> bool:
+        own = root.value if root.role in INLINE else None
+        for value, index in leaf_reads(root.domains[0], made_in.__contains__, own):
+            if made_in[value] > at:
+                return False
+            here = root.role != FOLD and index is not None and index == loop_dims(shape_of(value))[1]
+            if made_in[value] == at and not here:
+                return False
+        return True
+
+    # writing
+
+    def _write_batch(self, batch: list[_Root]) -> None:
+        role = batch[0].role
+        if batch[0].key is not None and role != FOLD:
+            self._write_elementwise(batch)
+        elif role == FOLD:
+            self._write_folds(batch)
+        elif role == CONTRACT:
+            self._write_contraction(batch[0])
+        elif boxes(batch[0].op) is None:
+            self._write_overlap(batch[0])
+        else:
+            self._write_boxes(batch[0])
+
+    def _write_elementwise(self, batch: list[_Root]) -> None:
+        stage = Stage(self.block, batch[0].domains[0].sizes, self.values)
+        targets = []
+        for root in batch:
+            (value, index), = root.domains[0].reads
+            if root.role in INLINE:
+                scalar = stage.expand(value, index)
+                stage.local[value] = (index, scalar)
+                target = self._empty(root.value.type)
+                targets.append(None)
+            else:
+                scalar = stage.read(value, index)
+                whole, target, index = self._place(root.op)
+                targets.append(whole)
+            stage.write(target, index, scalar)
+        results = stage.finish(batch[-1].op.attributes.get("origin"))
+        for root, whole, result in zip(batch, targets, results, strict=True):
+            self.values[root.value] = result if whole is None else self._put_back(root.op, result, whole)
+
+    def _place(self, op: Operation) -> tuple[SSAValue | None, SSAValue, tuple[Index, ...]]:
+        """For a placement in one part: the result to put the part back into (None: the part is all of it), the tensor
+        to write, and the index to write it at."""
+        dest = self._filled(op.results[0].type, fill_value(op))
+        found = boxes(op)
+        if found is None:
+            return None, dest, window_target(op)
+        index = loop_dims(found[0].size)[1]
+        if covers(found[0], shape_of(op.results[0])):
+            return None, dest, index
+        return dest, slice_of(self.block, dest, found[0].offset, found[0].size, found[0].stride), index
+
+    def _put_back(self, op: Operation, part: SSAValue, whole: SSAValue) -> SSAValue:
+        (box,) = boxes(op) or ()
+        return put_back(self.block, part, whole, box.offset, box.size, box.stride)
+
+    def _write_folds(self, batch: list[_Root]) -> None:
+        op = batch[0].op
+        shape, (axes,) = shape_of(op.operands[0]), attrs_of(op)  # type: ignore[arg-type]  # a book op
+        loop_of = [k for k, d in enumerate(shape) if d != 1]
+        reductions = frozenset(loop for loop, k in enumerate(loop_of) if k in axes)
+        sizes, index = loop_dims(shape)
+        target_index = tuple(0 if k in axes else i for k, i in enumerate(index))
+        stage = Stage(self.block, sizes, self.values, reductions)
+        parts = [self._fold_value(stage, root.op, index) for root in batch]
+        for root, (value, start) in zip(batch, parts, strict=True):
+            element = value.type
+            target = self._filled(tensor_type(element, shape_of(root.value)), start)
+            combined = stage.body.combine(stanza_of(root.op).fold.combiner, stage.accumulator(element), value)
+            stage.write(target, target_index, combined)
+        results = stage.finish(op.attributes.get("origin"))
+        for root, result in zip(batch, results, strict=True):
+            self.values[root.value] = self._rounded(result, root.op)
+
+    def _fold_value(self, stage: Stage, op: Operation, index: tuple[Index, ...]) -> tuple[SSAValue, float]:
+        """What a fold combines at one place, and what it starts from."""
+        stanza = stanza_of(op)
+        element = op.results[0].type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+        env = {p.name: stage.read(v, index) for p, v in zip(stanza.tensors, op.operands, strict=True)}
+        value = stage.body.evaluate(stanza.fold.operand, env, accumulation_type(element))
+        return value, stanza.fold.initial(dtype_of_element(element))
+
+    def _write_contraction(self, root: _Root) -> None:
+        (domain,) = root.domains
+        result = root.value.type
+        element = accumulation_type(result.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        index = loop_dims(shape_of(root.value))[1]
+        parallel = sum(not isinstance(i, int) for i in index)
+        stage = Stage(self.block, domain.sizes, self.values, frozenset(range(parallel, len(domain.sizes))))
+        left, right = (stage.body.cast(stage.read(v, i), element) for v, i in domain.reads)
+        product = stage.body.apply("mul", [left, right])
+        target = self._filled(tensor_type(element, shape_of(root.value)), 0)
+        stage.write(target, index, stage.body.combine("add", stage.accumulator(element), product))
+        (made,) = stage.finish(root.op.attributes.get("origin"))
+        self.values[root.value] = self._rounded(made, root.op)
+
+    def _write_overlap(self, root: _Root) -> None:
+        """unwindow with windows that overlap: the write accumulates."""
+        (domain,) = root.domains
+        ((value, index),) = domain.reads
+        element = accumulation_type(root.value.type.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        stage = Stage(self.block, domain.sizes, self.values, window_dims(root.op))
+        scalar = stage.body.cast(stage.read(value, index), element)
+        target = self._filled(tensor_type(element, shape_of(root.value)), 0)
+        stage.write(target, window_target(root.op), stage.body.combine("add", stage.accumulator(element), scalar))
+        (made,) = stage.finish(root.op.attributes.get("origin"))
+        self.values[root.value] = self._rounded(made, root.op)
+
+    def _write_boxes(self, root: _Root) -> None:
+        """A placement in several parts, or one that uses a part of its operand: box after box."""
+        whole = self._filled(root.value.type, fill_value(root.op))
+        for box in boxes(root.op) or ():
+            if 0 in box.size:
+                continue
+            sizes, index = loop_dims(box.size)
+            stage = Stage(self.block, sizes, self.values)
+            source = tuple(i + s for i, s in zip(index, box.source, strict=True))
+            scalar = stage.read(root.op.operands[box.operand], source)
+            if covers(box, shape_of(root.value)):
+                stage.write(whole, index, scalar)
+                (whole,) = stage.finish(root.op.attributes.get("origin"))
+                continue
+            stage.write(slice_of(self.block, whole, box.offset, box.size, box.stride), index, scalar)
+            (part,) = stage.finish(root.op.attributes.get("origin"))
+            whole = put_back(self.block, part, whole, box.offset, box.size, box.stride)
+        self.values[root.value] = whole
+
+    def _rounded(self, made: SSAValue, op: Operation) -> SSAValue:
+        """A sum kept in f32, rounded to the op's own type by one more elementwise stage."""
+        wanted = op.results[0].type
+        if made.type == wanted:
+            return made
+        sizes, index = loop_dims(shape_of(made))
+        stage = Stage(self.block, sizes, {made: made})
+        scalar = stage.body.cast(stage.read(made, index), wanted.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        stage.write(self._empty(wanted), index, scalar)
+        (rounded,) = stage.finish(op.attributes.get("origin"))
+        return rounded
+
+    def _empty(self, tensor: Attribute) -> SSAValue:
+        return empty(self.block, tensor)
+
+    def _filled(self, tensor: Attribute, value: float | None) -> SSAValue:
+        """A tensor holding one value everywhere; None: anything."""
+        made = self._empty(tensor)
+        if value is None:
+            return made
+        element = tensor.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+        constant = ScalarBody(self.block).constant(value, element)
+        body = Block(arg_types=[element, element])
+        body.add_op(LinalgYieldOp.create(operands=[body.args[0]]))
+        fill = FillOp.create(
+            operands=[constant, made],
+            result_types=[tensor],
+            properties={"operandSegmentSizes": segments(1, 1)},
+            regions=[Region(body)],
+        )
+        self.block.add_op(fill)
+        return fill.results[0]

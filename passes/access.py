@@ -1,0 +1,166 @@
+"""How a stage reaches memory: the role of each prim op in a kernel, and the reads of an expression as index maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
+from ..dialects.types import Shape, size_of
+from .linear_index import Index, Linear, NotAffine, loop_dims
+
+EACH, VIEW, SOURCE, READ = "each", "view", "source", "read"  # computed where they are read
+FOLD, CONTRACT, PLACE = "fold", "contract", "place"  # always a stage of a kernel
+ALIAS, OPAQUE = "alias", "opaque"  # stay outside kernels
+INLINE = frozenset((EACH, VIEW, SOURCE, READ))
+
+_IRREGULAR = {
+    "full": SOURCE, "iota": SOURCE, "gather": READ, "take": READ, "update": PLACE, "concat": PLACE, "unwindow": PLACE,
+}  # fmt: skip
+
+
+def role_of(op: Operation) -> str:
+    """What an op is to a kernel. A reshape that needs // or % is an ALIAS: the same row-major memory under another shape."""
+    if not isinstance(op, BookOp):
+        return OPAQUE
+    stanza = stanza_of(op)
+    if stanza.family == "view":
+        if stanza.is_placement:
+            return PLACE
+        return VIEW if _is_affine(op) else ALIAS
+    if stanza.family in (EACH, FOLD, CONTRACT):
+        return stanza.family
+    return _IRREGULAR.get(stanza.name, OPAQUE)
+
+
+_AFFINE: dict[tuple, bool] = {}
+
+
+def _is_affine(op: Operation) -> bool:
+    shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
+    key = (op.name, shape, out, attrs_of(op))
+    if key not in _AFFINE:
+        try:
+            view_index(op, loop_dims(out)[1])
+            _AFFINE[key] = True
+        except NotAffine:
+            _AFFINE[key] = False
+    return _AFFINE[key]
+
+
+def shape_of(value: SSAValue) -> Shape:
+    """The shape of a tensor value."""
+    return value.type.get_shape()  # type: ignore[attr-defined]  # a TensorType
+
+
+def size_of_value(value: SSAValue) -> int:
+    """Number of elements of a tensor value."""
+    return size_of(shape_of(value))
+
+
+def view_index(op: Operation, index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """The index a view reads its operand at, for an index of its result. NotAffine if it needs // or %."""
+    source, _ = stanza_of(op).index_map(shape_of(op.operands[0]), shape_of(op.results[0]), attrs_of(op), index)
+    return tuple(source)
+
+
+def read_split(op: Operation, index: tuple[Index, ...]) -> tuple[tuple[Index, ...], int]:
+    """For an op that reads through an index tensor: where it reads that tensor, and the axis the element found selects.
+
+    gather: the index tensor has the result's shape. take: its dims stand in the place of the axis.
+    """
+    (axis,) = attrs_of(op)
+    if stanza_of(op).name == "gather":
+        return index, axis
+    rank = len(shape_of(op.operands[1]))
+    return index[axis : axis + rank], axis
+
+
+def read_source(op: Operation, index: tuple[Index, ...], found: object) -> tuple[object, ...]:
+    """The index into the table of such an op, with `found` at the axis."""
+    (axis,) = attrs_of(op)
+    after = axis + (1 if stanza_of(op).name == "gather" else len(shape_of(op.operands[1])))
+    return (*index[:axis], found, *index[after:])
+
+
+class Domain(NamedTuple):
+    """The loops of a stage, or of one part of it: sizes, and the index at which each operand is read."""
+
+    sizes: tuple[int, ...]
+    reads: tuple[tuple[SSAValue, tuple[Index, ...]], ...]
+
+
+def stage_domains(op: Operation, role: str) -> list[Domain]:
+    """The loops of a stage: one domain, or several one after the other (concat, update).
+
+    An INLINE op as a stage is read as its own result.
+    """
+    if role in INLINE:
+        sizes, index = loop_dims(shape_of(op.results[0]))
+        return [Domain(sizes, ((op.results[0], index),))]
+    if role == CONTRACT:
+        return [contraction_domain(op)]
+    if role == FOLD:
+        sizes, index = loop_dims(shape_of(op.operands[0]))
+        return [Domain(sizes, tuple((operand, index) for operand in op.operands))]
+    domains = []
+    for operand in op.operands:
+        sizes, index = loop_dims(shape_of(operand))
+        domains.append(Domain(sizes, ((operand, index),)))
+    return domains
+
+
+def contraction_domain(op: Operation) -> Domain:
+    """Loops of a contraction: parallel ones in the result's order, then the reductions; sizes of 1 have no loop."""
+    found = stanza_of(op).contraction(tuple(type_of(v) for v in op.operands), attrs_of(op))
+    names = [n for n in (*found.parallel, *found.reduction) if found.sizes[n] != 1]
+    sizes = tuple(found.sizes[n] for n in names)
+    place = {n: k for k, n in enumerate(names)}
+
+    def linear(forms: tuple[dict, ...]) -> tuple[Index, ...]:
+        return tuple(_linear(form, place, sizes) for form in forms)
+
+    return Domain(sizes, tuple((v, linear(forms)) for v, forms in zip(op.operands, found.operands, strict=True)))
+
+
+def _linear(form: dict, place: dict[str, int], sizes: tuple[int, ...]) -> Index:
+    terms = tuple(sorted((place[n], c) for n, c in form.items() if n != 1 and n in place))
+    const = form.get(1, 0)
+    return Linear(terms, const, sizes) if terms else const
+
+
+Read = tuple[SSAValue, "tuple[Index, ...] | None"]
+
+
+def leaf_reads(domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None) -> list[Read]:
+    """Every value a stage reads from memory, with the index; None for a table read at computed places.
+
+    is_leaf: True for values that are in memory. root: an INLINE stage's own value, which is expanded, not read.
+    """
+    found: dict[Read, None] = {}
+    todo = list(domain.reads)
+    seen: set[Read] = set()
+    while todo:
+        value, index = todo.pop()
+        if (value, index) in seen:
+            continue
+        seen.add((value, index))
+        if value is not root and is_leaf(value):
+            found[value, index] = None
+        else:
+            todo.extend(_operand_reads(value.owner, index, found))
+    return list(found)
+
+
+def _operand_reads(op: Operation | Block, index: tuple[Index, ...], found: dict) -> Iterator[Read]:
+    assert isinstance(op, Operation)
+    role = role_of(op)
+    if role == EACH:
+        yield from ((operand, index) for operand in op.operands)
+    elif role == VIEW:
+        yield op.operands[0], view_index(op, index)
+    elif role == READ:
+        found[op.operands[0], None] = None
+        yield op.operands[1], read_split(op, index)[0]

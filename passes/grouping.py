@@ -1,0 +1,197 @@
+"""Which stages share a kernel: the shapes of kernels that exist, and merging without making cycles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from ..dialects.ops import attrs_of
+from .access import ALIAS, CONTRACT, FOLD, INLINE, OPAQUE, PLACE, Domain, Read, leaf_reads, shape_of, stage_domains
+from .linear_index import reads_at
+from .materialise import Program
+from .placement import is_whole
+
+Sizes = tuple[int, ...]
+
+ROW_LIMIT = 64 * 1024  # elements of a row that later stages of its kernel read again
+FEW_ROWS, SMALL_DOMAIN = 4, 32 * 1024  # fewer rows than this only when there is little to do
+OUTPUT_LIMIT = 12
+
+# Shapes of kernels
+MAP = "map"  # elementwise stages over one domain
+ROWS = "rows"  # folds of trailing dims and elementwise stages, all inside common outer loops
+STATISTICS = "statistics"  # other folds over one domain, then elementwise stages over their result
+PRODUCT = "product"  # a contraction, then elementwise stages over its result
+ALONE = "alone"  # nothing joins
+
+
+@dataclass(eq=False)
+class Group:
+    """A kernel in the making."""
+
+    shape: str
+    stages: list[int]  # places of their roots in the program
+    domain: Sizes  # of elementwise stages (ROWS: the outer loops)
+    inner: Sizes = ()  # ROWS: the loops inside a row
+    loops: tuple = ()  # STATISTICS: operand shape and axes of the folds
+    mask: int = 0  # bit set of stages
+    above: int = 0  # bit set of all stages of other groups this one depends on
+    inputs: set = field(default_factory=set)
+
+    def accepts_map(self, domain: Sizes) -> bool:
+        """True if an elementwise stage with these loops can be a stage here."""
+        return domain == self.domain or (self.shape == ROWS and domain == self.domain + self.inner)
+
+
+class Grouping:
+    """Groups the stages of a program, greedily: each stage with its producers (latest first), then siblings."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.group: dict[int, Group] = {}
+        self.reads: dict[int, list[Read]] = {}
+        self.loops: dict[int, Sizes] = {}
+        self.producers: dict[int, dict[int, None]] = {}
+        for i, material in enumerate(program.material):
+            if material:
+                self._add(i)
+        for i in list(self.group):
+            self._join_producers(i)
+        self._join_siblings()
+
+    def groups(self) -> list[Group]:
+        """The groups, each once, by their first stage."""
+        return list(dict.fromkeys(self.group.values()))
+
+    def _add(self, i: int) -> None:
+        op, role = self.program.ops[i], self.program.roles[i]
+        if role in (ALIAS, OPAQUE):
+            group, reads = Group(ALONE, [i], ()), [(v, None) for v in op.operands]
+        else:
+            domains = stage_domains(op, role)
+            self.loops[i] = domains[0].sizes
+            root = op.results[0] if role in INLINE else None
+            reads = [read for d in domains for read in leaf_reads(d, self.program.is_leaf, root)]
+            group = self._new_group(i, role, domains)
+        self.reads[i] = reads
+        group.inputs.update(v for v, _ in reads)
+        places = [self.program.place.get(v.owner) for v, _ in reads]  # type: ignore[arg-type]  # a Block is not a key
+        self.producers[i] = dict.fromkeys(p for p in places if p is not None)
+        group.mask = 1 << i
+        for p in self.producers[i]:
+            group.above |= self.group[p].above | 1 << p
+        self.group[i] = group
+
+    def _new_group(self, i: int, role: str, domains: list[Domain]) -> Group:
+        op = self.program.ops[i]
+        result = _without_ones(shape_of(op.results[0]))
+        if role == CONTRACT:
+            return Group(PRODUCT, [i], result)
+        if role == FOLD:
+            axes = attrs_of(op)[0]
+            shape = shape_of(op.operands[0])
+            outer = _without_ones(d for k, d in enumerate(shape) if k not in axes)
+            inner = _without_ones(d for k, d in enumerate(shape) if k in axes)
+            trailing = domains[0].sizes == outer + inner
+            if trailing and outer and inner and _rows_fit(outer, inner):
+                return Group(ROWS, [i], outer, inner)
+            return Group(STATISTICS, [i], outer, loops=(shape, axes))
+        if role == PLACE and (len(domains) > 1 or not is_whole(op)):
+            return Group(ALONE, [i], ())
+        return Group(MAP, [i], domains[0].sizes)
+
+    def _join_producers(self, i: int) -> None:
+        for p in sorted(self.producers[i], reverse=True):
+            self._try(self.group[p], self.group[i])
+
+    def _join_siblings(self) -> None:
+        """Groups over the same loops that read the same values: one pass over memory instead of several."""
+        by_loops: dict[tuple, list[Group]] = {}
+        for group in self.groups():
+            if group.shape in (MAP, ROWS, STATISTICS):
+                by_loops.setdefault((group.shape, group.domain, group.inner, group.loops), []).append(group)
+        for group in list(by_loops.values()):
+            for k, late in enumerate(group):
+                for early in group[max(0, k - 8) : k]:
+                    early, late = self.group[early.stages[0]], self.group[late.stages[0]]
+                    if early is not late and _share(early, late):
+                        self._try(early, late)
+
+    def _try(self, a: Group, b: Group) -> bool:
+        """Merge b into a (b may read a) if the kernel has one of the known shapes and no cycle comes of it."""
+        if a is b or not self._fit(a, b) or self._cycle(a, b) or self._too_many_outputs(a, b):
+            return False
+        merged = a if a.shape != MAP or b.shape == MAP else b
+        merged.stages, merged.mask = sorted(a.stages + b.stages), a.mask | b.mask
+        merged.above = (a.above | b.above) & ~merged.mask
+        merged.inputs = a.inputs | b.inputs
+        for i in merged.stages:
+            self.group[i] = merged
+        for other in self.groups():
+            if other is not merged and other.above & merged.mask:
+                other.above |= merged.mask | merged.above
+        return True
+
+    def _too_many_outputs(self, a: Group, b: Group) -> bool:
+        return len(a.stages) + len(b.stages) > OUTPUT_LIMIT
+
+    def _fit(self, a: Group, b: Group) -> bool:
+        if ALONE in (a.shape, b.shape):
+            return False
+        if b.shape == MAP:
+            return a.accepts_map(b.domain) and self._meets(a, b) and self._meets(b, a)
+        if b.shape == ROWS:
+            same = (a.domain, a.inner) == (b.domain, b.inner) if a.shape == ROWS else b.accepts_map(a.domain)
+            return a.shape in (MAP, ROWS) and same and self._meets(a, b) and self._meets(b, a)
+        if b.shape == STATISTICS:
+            return a.shape == STATISTICS and a.loops == b.loops and not (b.above & a.mask or a.above & b.mask)
+        return False
+
+    def _meets(self, a: Group, b: Group) -> bool:
+        """Every value of a that b reads is read at the very place in the loops where a makes it."""
+        for i in b.stages:
+            for value, index in self.reads[i]:
+                place = self.program.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+                if place is None or not a.mask >> place & 1:
+                    continue
+                made = self._made_over(place)
+                if index is None or made is None or made != self.loops[i][: len(made)] or not reads_at(index, range(len(made))):
+                    return False
+        return True
+
+    def _made_over(self, i: int) -> Sizes | None:
+        """The loops at whose every step one element of the result is made; None where its place is another."""
+        if self.program.roles[i] == PLACE:
+            return None
+        return _without_ones(shape_of(self.program.ops[i].results[0]))
+
+    def _cycle(self, a: Group, b: Group) -> bool:
+        return self._reaches(a, b) or self._reaches(b, a)
+
+    def _reaches(self, a: Group, b: Group) -> bool:
+        """True if a value goes from a to b through a third group."""
+        if not b.above & a.mask:
+            return False
+        for i in b.stages:
+            for p in self.producers[i]:
+                between = self.group[p]
+                if between is not a and between is not b and between.above & a.mask:
+                    return True
+        return False
+
+
+def _without_ones(shape: object) -> Sizes:
+    return tuple(d for d in shape if d != 1)  # type: ignore[attr-defined]  # an iterable of ints
+
+
+def _rows_fit(outer: Sizes, inner: Sizes) -> bool:
+    rows, row = prod(outer), prod(inner)
+    return row <= ROW_LIMIT and (rows >= FEW_ROWS or rows * row <= SMALL_DOMAIN)
+
+
+def _share(a: Group, b: Group) -> bool:
+    """True if both read a value that is not tiny against their loops."""
+    least = prod(a.domain) * prod(a.inner) // 2
+    if a.shape == STATISTICS:
+        least = prod(a.loops[0]) // 2
+    return any(prod(shape_of(v)) >= least for v in a.inputs & b.inputs)

@@ -1,0 +1,159 @@
+"""Which values of a program live in memory, and which are computed again by every stage that reads them."""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation, SSAValue
+
+from ..dialects.book.expr import Call, walk
+from ..dialects.ops import stanza_of
+from .access import ALIAS, CONTRACT, EACH, FOLD, INLINE, OPAQUE, PLACE, READ, VIEW, role_of, size_of_value
+
+# Per element, in units of one cheap vector op (about 0.03 ns): what an op, a load and a store cost.
+_HEAVY = frozenset(
+    """exp exp2 expm1 log log2 log10 log1p pow sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf
+    erfc fmod remainder floor_divide""".split()
+)
+_HEAVY_COST, _DIVISION_COST, _LOAD, _STORE, _SMALL_LOAD = 20, 5, 5, 10, 1
+_BODY_LIMIT = 128
+
+
+class Program:
+    """The ops of a block with their roles, and the decision which results are in memory (`material`)."""
+
+    def __init__(self, ops: list[Operation], kept: set[SSAValue]) -> None:
+        """ops: in order, without the terminator. kept: values the terminator needs in memory."""
+        self.ops = ops
+        self.place = {op: i for i, op in enumerate(ops)}
+        self.roles = [role_of(op) for op in ops]
+        self.material = [role not in INLINE for role in self.roles]
+        self._require(kept)
+        self._inlined = [0] * len(ops)
+        self._leaves = [0] * len(ops)
+        self._cost = [_cost(op, role) for op, role in zip(ops, self.roles, strict=True)]
+        self._leaf_place: dict[SSAValue, int] = {}
+        self._leaf_sizes: list[int] = []
+        self._describe()
+        self._choose(kept)
+
+    def is_leaf(self, value: SSAValue) -> bool:
+        """True for a value that is in memory: arguments, and results that were chosen to be."""
+        place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+        return place is None or self.material[place]
+
+    def _require(self, kept: set[SSAValue]) -> None:
+        """Values that must be in memory whatever they cost: read by what is not a loop of ours, or as factors."""
+        for i in reversed(range(len(self.ops))):
+            op, role = self.ops[i], self.roles[i]
+            if role in INLINE and (self.material[i] or op.results[0] in kept):
+                self.material[i] = True
+                if role == VIEW and stanza_of(op).name == "reshape":
+                    role = self.roles[i] = ALIAS
+            needed: tuple[SSAValue, ...] = ()
+            if role in (ALIAS, OPAQUE):
+                needed = tuple(op.operands)
+            elif role == READ:
+                needed = (op.operands[0],)
+            elif role == CONTRACT:
+                needed = tuple(self._behind_views(v) for v in op.operands)
+            for value in needed:
+                place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+                if place is not None:
+                    self.material[place] = True
+
+    def _behind_views(self, value: SSAValue) -> SSAValue:
+        place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+        while place is not None and self.roles[place] == VIEW:
+            value = self.ops[place].operands[0]
+            place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+        return value
+
+    def _describe(self) -> None:
+        """For every op: the ops it would be computed with where it is read, and the leaves these read (bit sets)."""
+        for i, op in enumerate(self.ops):
+            inlined, leaves = 1 << i, 0
+            for operand in op.operands:
+                place = self.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                if place is None or self.material[place]:
+                    leaves |= 1 << self._leaf(operand)
+                else:
+                    inlined |= self._inlined[place]
+                    leaves |= self._leaves[place]
+            self._inlined[i], self._leaves[i] = inlined, leaves
+
+    def _leaf(self, value: SSAValue) -> int:
+        if value not in self._leaf_place:
+            self._leaf_place[value] = len(self._leaf_sizes)
+            self._leaf_sizes.append(size_of_value(value))
+        return self._leaf_place[value]
+
+    def _choose(self, kept: set[SSAValue]) -> None:
+        """From the last op to the first: put a value in memory if that is cheaper than computing it where it is read."""
+        readers = [0] * len(self.ops)  # bit set of stages (places of their roots) that would compute the op
+        loops = [self._loops(i) for i in range(len(self.ops))]
+        team = self._fold_teams()
+        for i in reversed(range(len(self.ops))):
+            if not self.material[i]:
+                stages = _bits(readers[i])
+                if readers[i] and self._memory_is_cheaper(i, [loops[s] for s in stages]):
+                    self.material[i] = True
+            owner = 1 << team.get(i, i) if self.material[i] else readers[i]
+            for operand in self.ops[i].operands:
+                place = self.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                if place is not None:
+                    readers[place] |= owner
+
+    def _loops(self, i: int) -> int:
+        op = self.ops[i]
+        if self.roles[i] in (FOLD, PLACE):
+            return max(size_of_value(v) for v in op.operands)
+        return size_of_value(op.results[0]) if op.results else 1
+
+    def _fold_teams(self) -> dict[int, int]:
+        """Folds over the same loops that read something in common will be one stage: count them once."""
+        team: dict[int, int] = {}
+        latest: dict[tuple, int] = {}
+        for i, op in enumerate(self.ops):
+            if self.roles[i] == FOLD:
+                key = (op.operands[0].type, op.results[0].type)
+                other = latest.get(key)
+                below = self._inlined[i] & ~(1 << i)
+                if other is not None and (self._leaves[other] & self._leaves[i] or self._inlined[other] & below):
+                    team[i] = team.get(other, other)
+                latest[key] = i
+        return team
+
+    def _memory_is_cheaper(self, i: int, loops: list[int]) -> bool:
+        if self.roles[i] not in (EACH, READ):
+            return False
+        size = size_of_value(self.ops[i].results[0])
+        places = _bits(self._inlined[i])
+        if len(places) > _BODY_LIMIT and self.roles[i] == EACH:
+            return True
+        compute = sum(self._cost[p] for p in places)
+        for leaf in _bits(self._leaves[i]):
+            compute += _LOAD if 2 * self._leaf_sizes[leaf] >= size > 1 else _SMALL_LOAD
+        repeated = sum(n * compute for n in loops)
+        load = [_LOAD if 2 * size >= n else _SMALL_LOAD for n in loops]
+        kept = size * (compute + _STORE) + sum(n * c for n, c in zip(loops, load, strict=True))
+        return kept < repeated
+
+
+def _cost(op: Operation, role: str) -> int:
+    if role == READ:
+        return 10
+    if role != EACH:
+        return 0
+    cost = 0
+    for node in walk(stanza_of(op).scalar):
+        if isinstance(node, Call):
+            cost += _HEAVY_COST if node.fn in _HEAVY else _DIVISION_COST if node.fn in ("div", "sqrt") else 1
+    return cost
+
+
+def _bits(mask: int) -> list[int]:
+    found = []
+    while mask:
+        low = mask & -mask
+        found.append(low.bit_length() - 1)
+        mask ^= low
+    return found
