@@ -17,9 +17,9 @@ from ..dialects.ops import attrs_of, stanza_of
 from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, role_of, shape_of, stage_domains
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
-from ..passes.placement import boxes, covers, fill_value, is_whole, window_dims, window_target
+from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
 from .scalar_body import ScalarBody, accumulation_type
-from .stage import Stage, empty, put_back, segments, slice_of, tensor_type
+from .stage import Stage, empty, segments, tensor_type
 
 _TOGETHER = "elementwise"
 
@@ -143,38 +143,22 @@ class _KernelWriter:
 
     def _write_elementwise(self, batch: list[_Root]) -> None:
         stage = Stage(self.block, batch[0].domains[0].sizes, self.values)
-        targets = []
         for root in batch:
-            (value, index), = root.domains[0].reads
+            ((value, index),) = root.domains[0].reads
             if root.role in INLINE:
                 scalar = stage.expand(value, index)
                 stage.local[value] = (index, scalar)
-                target = self._empty(root.value.type)
-                targets.append(None)
+                stage.write(empty(self.block, root.value.type), index, scalar)
             else:
                 scalar = stage.read(value, index)
-                whole, target, index = self._place(root.op)
-                targets.append(whole)
-            stage.write(target, index, scalar)
+                target = self._filled(root.value.type, fill_value(root.op))
+                found = boxes(root.op)
+                if found is None:
+                    stage.write(target, window_target(root.op), scalar)
+                else:
+                    stage.write(target, loop_dims(found[0].size)[1], scalar, found[0])
         results = stage.finish(batch[-1].op.attributes.get("origin"))
-        for root, whole, result in zip(batch, targets, results, strict=True):
-            self.values[root.value] = result if whole is None else self._put_back(root.op, result, whole)
-
-    def _place(self, op: Operation) -> tuple[SSAValue | None, SSAValue, tuple[Index, ...]]:
-        """For a placement in one part: the result to put the part back into (None: the part is all of it), the tensor
-        to write, and the index to write it at."""
-        dest = self._filled(op.results[0].type, fill_value(op))
-        found = boxes(op)
-        if found is None:
-            return None, dest, window_target(op)
-        index = loop_dims(found[0].size)[1]
-        if covers(found[0], shape_of(op.results[0])):
-            return None, dest, index
-        return dest, slice_of(self.block, dest, found[0].offset, found[0].size, found[0].stride), index
-
-    def _put_back(self, op: Operation, part: SSAValue, whole: SSAValue) -> SSAValue:
-        (box,) = boxes(op) or ()
-        return put_back(self.block, part, whole, box.offset, box.size, box.stride)
+        self.values.update((root.value, result) for root, result in zip(batch, results, strict=True))
 
     def _write_folds(self, batch: list[_Root]) -> None:
         op = batch[0].op
@@ -238,13 +222,8 @@ class _KernelWriter:
             stage = Stage(self.block, sizes, self.values)
             source = tuple(i + s for i, s in zip(index, box.source, strict=True))
             scalar = stage.read(root.op.operands[box.operand], source)
-            if covers(box, shape_of(root.value)):
-                stage.write(whole, index, scalar)
-                (whole,) = stage.finish(root.op.attributes.get("origin"))
-                continue
-            stage.write(slice_of(self.block, whole, box.offset, box.size, box.stride), index, scalar)
-            (part,) = stage.finish(root.op.attributes.get("origin"))
-            whole = put_back(self.block, part, whole, box.offset, box.size, box.stride)
+            stage.write(whole, index, scalar, box)
+            (whole,) = stage.finish(root.op.attributes.get("origin"))
         self.values[root.value] = whole
 
     def _rounded(self, made: SSAValue, op: Operation) -> SSAValue:
@@ -255,16 +234,13 @@ class _KernelWriter:
         sizes, index = loop_dims(shape_of(made))
         stage = Stage(self.block, sizes, {made: made})
         scalar = stage.body.cast(stage.read(made, index), wanted.get_element_type())  # type: ignore[attr-defined]  # a TensorType
-        stage.write(self._empty(wanted), index, scalar)
+        stage.write(empty(self.block, wanted), index, scalar)
         (rounded,) = stage.finish(op.attributes.get("origin"))
         return rounded
 
-    def _empty(self, tensor: Attribute) -> SSAValue:
-        return empty(self.block, tensor)
-
     def _filled(self, tensor: Attribute, value: float | None) -> SSAValue:
         """A tensor holding one value everywhere; None: anything."""
-        made = self._empty(tensor)
+        made = empty(self.block, tensor)
         if value is None:
             return made
         element = tensor.get_element_type()  # type: ignore[attr-defined]  # a TensorType

@@ -14,6 +14,7 @@ from xdsl.ir.affine import AffineMap
 from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import EACH, READ, VIEW, read_source, read_split, role_of, shape_of, view_index
 from ..passes.linear_index import Index, Linear, affine
+from ..passes.placement import Box, covers
 from .scalar_body import ScalarBody
 
 IndexTuple = tuple[Index, ...]
@@ -67,6 +68,7 @@ class Stage:
         self.input_maps: list[IndexTuple] = []
         self.outputs: list[SSAValue] = []
         self.output_maps: list[IndexTuple] = []
+        self.wholes: list[tuple[SSAValue, Box] | None] = []
         self.yields: list[SSAValue] = []
         self.local: dict[SSAValue, tuple[IndexTuple, SSAValue]] = {}  # results of this very stage
         self._known: dict[tuple[SSAValue, IndexTuple], SSAValue] = {}
@@ -147,8 +149,17 @@ class Stage:
 
     # writing
 
-    def write(self, target: SSAValue, index: IndexTuple, value: SSAValue) -> None:
-        """One more result: `value` goes to `target` at `index`."""
+    def write(self, target: SSAValue, index: IndexTuple, value: SSAValue, box: Box | None = None) -> None:
+        """One more result: `value` goes to `target`, or to a box of it, at `index`."""
+        shape = shape_of(target)
+        if box is None:
+            size = tuple(self._reach(i, n) for i, n in zip(index, shape, strict=True))
+            box = Box(0, (), size, (0,) * len(size), (1,) * len(size))
+        if covers(box, shape):
+            self.wholes.append(None)
+        else:
+            self.wholes.append((target, box))
+            target = slice_of(self.block, target, box.offset, box.size, box.stride)
         self.outputs.append(target)
         self.output_maps.append(index)
         self.yields.append(value)
@@ -157,8 +168,8 @@ class Stage:
         """A block argument for the next output (call `write` right after with that output)."""
         return self.entry.insert_arg(element, len(self.entry.args))
 
-    def finish(self, origin: Attribute | None) -> Sequence[SSAValue]:
-        """Put the generic at the end of the kernel's block; its results."""
+    def finish(self, origin: Attribute | None) -> list[SSAValue]:
+        """Put the generic at the end of the kernel's block; the tensors written, whole."""
         self._cover_loops()
         for k in range(len(self.entry.args) - len(self.inputs), len(self.outputs)):
             element = self.outputs[k].type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
@@ -178,7 +189,10 @@ class Stage:
             regions=[Region(self.entry)],
         )
         self.block.add_op(generic)
-        return generic.results
+        return [
+            made if whole is None else put_back(self.block, made, *whole)
+            for made, whole in zip(generic.results, self.wholes, strict=True)
+        ]
 
     def _cover_loops(self) -> None:
         """Loops that no operand shows alone are shown by an empty tensor of their shape, as MLIR's pooling ops do."""
@@ -224,14 +238,12 @@ def slice_of(
     return op.results[0]
 
 
-def put_back(
-    block: Block, part: SSAValue, whole: SSAValue, offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
-) -> SSAValue:
+def put_back(block: Block, part: SSAValue, whole: SSAValue, box: Box) -> SSAValue:
     """tensor.insert_slice at the end of the block."""
     op = InsertSliceOp.build(
         operands=[part, whole, [], [], []],
         result_types=[whole.type],
-        properties=_slice_properties(offset, size, stride),
+        properties=_slice_properties(box.offset, box.size, box.stride),
     )
     block.add_op(op)
     return op.results[0]
