@@ -1,0 +1,298 @@
+"""Ahead of time: a graph and its weights as C files that need nothing but a C compiler and libm.
+
+``model.c`` and ``model.h`` (a versioned ABI: one call, no allocation, every error a code), ``model.weights`` (raw, aligned,
+with version and checksum), optionally a shared library and a ``main.c`` that runs raw input files through the model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..dialects.errors import BackendError, FileError
+from ..dialects.graph import Graph
+from ..dialects.types import Type, show_type, size_of
+from .ahead_of_time_main import main_source
+from .driver import source_of
+from .toolchain import BASE_FLAGS, find_compiler, run_compiler
+
+ABI_VERSION = 1
+ALIGNMENT = 64
+_HEADER = struct.Struct("<8sIIQQ")  # magic, version, weights, bytes of the file, checksum of what follows the header
+_MAGIC = b"LAMINAW\0"
+_C_TYPES = {
+    "f64": "double", "f32": "float", "f16": "uint16_t", "bf16": "uint16_t", "i64": "int64_t", "i32": "int32_t",
+    "i16": "int16_t", "i8": "int8_t", "ui8": "uint8_t", "i1": "uint8_t",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One array of the model's C call."""
+
+    name: str
+    type: Type
+
+    @property
+    def c_type(self) -> str:
+        """C element type: 16-bit floats are their bits, bool is one byte."""
+        return _C_TYPES[self.type[1].code]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return size_of(self.type[0])
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the C files of one model agree on."""
+
+    prefix: str
+    inputs: tuple[Parameter, ...]
+    outputs: tuple[Parameter, ...]
+    arena_bytes: int
+    weights_bytes: int
+    weight_count: int
+
+    @property
+    def macro(self) -> str:
+        """The prefix of macros."""
+        return self.prefix.upper()
+
+
+def write_c(
+    graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, *,
+    main: bool = False, shared: bool = True, target: str = "native", prefix: str = "model",
+    dump: str | Path | None = None, check: int = 0,
+) -> list[Path]:  # fmt: skip
+    """Write the model's files into a folder and return their paths.
+
+    weights: graph input index -> its contents; the other inputs stay arguments of the call. names: one per graph input
+    (None: the graph's own). target: "native" uses this machine's vector width, "portable" 128-bit vectors and plain
+    flags. FileError if the folder cannot be written, BackendError for weights that do not fit or a failing compiler.
+    """
+    if not re.fullmatch(r"[A-Za-z]\w*", prefix):
+        raise BackendError(f"{prefix!r} cannot start C names", help="use letters, digits and underscores")
+    folder = Path(directory)
+    blob, offsets = pack_weights(graph, weights)
+    entry = f"{prefix}_program"
+    text, arena_bytes = source_of(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
+    face = _interface(graph, weights, names or graph.names, prefix, arena_bytes, len(blob))
+    files: dict[str, bytes] = {
+        f"{prefix}.h": header_source(face).encode(),
+        f"{prefix}.c": model_source(face, graph, offsets, text, entry).encode(),
+        f"{prefix}.weights": blob,
+    }
+    if main:
+        files["main.c"] = main_source(face).encode()
+    paths = _write_all(folder, files)
+    if shared:
+        paths.append(_build_library(folder, prefix, target))
+    return paths
+
+
+def pack_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[bytes, dict[int, int]]:
+    """The weights file, and each weight's byte offset in it. BackendError where a weight does not fit its input."""
+    body, offsets = bytearray(), {}
+    for i in sorted(weights):
+        array = np.asarray(weights[i])
+        if not 0 <= i < len(graph.inputs):
+            raise BackendError(f"there is no input {i} to bind weights to; the graph has {len(graph.inputs)}")
+        shape, dtype = graph.inputs[i]
+        if array.shape != shape or array.dtype != dtype.numpy:
+            got = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+            raise BackendError(f"the weights for {graph.names[i] or f'input {i}'} are {got}, not {show_type(graph.inputs[i])}")
+        offsets[i] = ALIGNMENT + len(body)
+        body += np.ascontiguousarray(array).tobytes()
+        body += bytes(-len(body) % ALIGNMENT)
+    head = _HEADER.pack(_MAGIC, ABI_VERSION, len(offsets), ALIGNMENT + len(body), checksum(bytes(body)))
+    return head.ljust(ALIGNMENT, b"\0") + bytes(body), offsets
+
+
+def checksum(body: bytes) -> int:
+    """Two running sums of the 32-bit words (Fletcher's), as ``<prefix>_check_weights`` computes them."""
+    words = np.frombuffer(body, "<u4").astype(np.uint64)
+    count = np.arange(len(words), 0, -1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        first, second = int(words.sum(dtype=np.uint64)), int((words * count).sum(dtype=np.uint64))
+    return (first & 0xFFFFFFFF) | (second & 0xFFFFFFFF) << 32
+
+
+def _interface(
+    graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], prefix: str, arena: int, blob: int
+) -> Interface:
+    taken = {"weights", "arena", "table", prefix}
+    given = [i for i in range(len(graph.inputs)) if i not in weights]
+    inputs = tuple(Parameter(_c_name(names[i] or "x", taken), graph.inputs[i]) for i in given)
+    outputs = tuple(Parameter(_c_name("y", taken), graph.types[i]) for i in graph.outputs)
+    return Interface(prefix, inputs, outputs, arena, blob, len(weights))
+
+
+def _c_name(name: str, taken: set[str]) -> str:
+    base = re.sub(r"\W", "_", name)
+    base = base if base[0].isalpha() else f"x_{base}"
+    unique, n = base, 0
+    while unique in taken or unique in _KEYWORDS:
+        n += 1
+        unique = f"{base}{n}"
+    taken.add(unique)
+    return unique
+
+
+_KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+)
+
+
+def _arguments(face: Interface) -> str:
+    given = [f"const {p.c_type} *{p.name}" for p in face.inputs] + [f"{p.c_type} *{p.name}" for p in face.outputs]
+    return ", ".join([*given, "const void *weights", "void *arena"])
+
+
+def header_source(face: Interface) -> str:
+    """``model.h``: sizes, shapes, error codes and two functions."""
+    m, lines = face.macro, []
+    for kind, parameters in (("INPUT", face.inputs), ("OUTPUT", face.outputs)):
+        lines.append(f"#define {m}_{kind}S {len(parameters)}")
+        for i, p in enumerate(parameters):
+            shape = ", ".join(map(str, p.type[0])) or "1"
+            lines += [
+                f"/* {p.name}: {show_type(p.type)} */",
+                f'#define {m}_{kind}_{i}_NAME "{p.name}"',
+                f"#define {m}_{kind}_{i}_RANK {len(p.type[0])}",
+                f"#define {m}_{kind}_{i}_SHAPE {{{shape}}}",
+                f"#define {m}_{kind}_{i}_ELEMENTS {p.elements}",
+                f"#define {m}_{kind}_{i}_BYTES {p.elements * p.type[1].itemsize}",
+            ]
+    return f"""\
+/* {face.prefix}: made by lamina. Arrays are row-major; 16-bit floats are passed as their bits, bool as one byte. */
+#ifndef {m}_H
+#define {m}_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define {m}_ABI_VERSION {ABI_VERSION}
+#define {m}_ARENA_BYTES {max(face.arena_bytes, 1)}
+#define {m}_WEIGHTS_BYTES {face.weights_bytes}
+/* What weights and arena must be aligned to. */
+#define {m}_ALIGNMENT {ALIGNMENT}
+
+{chr(10).join(lines)}
+
+enum {{
+    {m}_OK = 0,
+    {m}_NULL_POINTER = 1,  /* an argument is NULL */
+    {m}_UNALIGNED = 2,     /* weights or arena is not {ALIGNMENT}-byte aligned */
+    {m}_NOT_WEIGHTS = 3,   /* not a weights file of this byte order, or its size is wrong */
+    {m}_OTHER_VERSION = 4, /* weights written for another ABI version or model */
+    {m}_DAMAGED = 5        /* the checksum does not fit */
+}};
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Check the contents of {face.prefix}.weights once after loading them. */
+int {face.prefix}_check_weights(const void *weights, size_t bytes);
+
+/* One run. Calls with different arenas may run at the same time (one at a time when built with {m}_THREADS). */
+int {face.prefix}_run({_arguments(face)});
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], program: str, entry: str) -> str:
+    """``model.c``: the program, the weights check and the call."""
+    m = face.macro
+    inputs = iter(face.inputs)
+    table = [f"(void *)((const char *)weights + {offsets[i]})" if i in offsets else f"(void *){next(inputs).name}" for i in range(len(graph.inputs))]
+    table += [p.name for p in face.outputs] + ["arena"]
+    pointers = " || ".join(f"!{p.name}" for p in (*face.inputs, *face.outputs))
+    threads = _threads_source(face) if "parallel_for" in program else ("", "")
+    return f"""\
+/* {face.prefix}: made by lamina. Build with any C11 compiler and -lm. */
+{threads[0]}#include "{face.prefix}.h"
+
+{program}
+int {face.prefix}_check_weights(const void *weights, size_t bytes) {{
+    const struct {{ char magic[8]; uint32_t version, count; uint64_t bytes, checksum; }} *head = weights;
+    if (!weights) return {m}_NULL_POINTER;
+    if ((uintptr_t)weights % {m}_ALIGNMENT) return {m}_UNALIGNED;
+    if (bytes < {m}_ALIGNMENT || head->bytes != bytes) return {m}_NOT_WEIGHTS;
+    for (int i = 0; i < 8; i++)
+        if (head->magic[i] != "LAMINAW"[i]) return {m}_NOT_WEIGHTS;
+    if (head->version != {m}_ABI_VERSION || head->count != {face.weight_count} || bytes != {m}_WEIGHTS_BYTES) return {m}_OTHER_VERSION;
+    const uint32_t *word = (const uint32_t *)((const char *)weights + {m}_ALIGNMENT);
+    uint32_t first = 0, second = 0;
+    for (size_t i = 0; i < (bytes - {m}_ALIGNMENT) / 4; i++) {{
+        first += word[i];
+        second += first;
+    }}
+    return head->checksum == (first | (uint64_t)second << 32) ? {m}_OK : {m}_DAMAGED;
+}}
+
+int {face.prefix}_run({_arguments(face)}) {{
+    if ({pointers}{' || ' if pointers else ''}!weights || !arena) return {m}_NULL_POINTER;
+    if ((uintptr_t)weights % {m}_ALIGNMENT || (uintptr_t)arena % {m}_ALIGNMENT) return {m}_UNALIGNED;
+    void *table[] = {{{', '.join(table)}}};
+{threads[1]}    return {entry}(table);
+}}
+"""
+
+
+def _threads_source(face: Interface) -> tuple[str, str]:
+    """The pool, compiled in with -D<PREFIX>_THREADS=n -pthread, and the lines that hand it to the program."""
+    pool = (Path(__file__).parent / "pool.c").read_text(encoding="utf-8")
+    pool = re.sub(r"^void lamina_pool_", f"static void {face.prefix}_pool_", pool, flags=re.M)
+    guard = f"#ifdef {face.macro}_THREADS"
+    use = f"    {face.prefix}_pool_threads({face.macro}_THREADS);\n    parallel_for = {face.prefix}_pool_run;\n"
+    return f"{guard}\n{pool}#endif\n", f"{guard}\n{use}#endif\n"
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write every file under a temporary name, then rename them all. FileError if the folder refuses."""
+    waiting: list[tuple[str, Path]] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
+            waiting.append((temporary, folder / name))
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+        for temporary, final in waiting:
+            os.replace(temporary, final)
+    except OSError as error:
+        for temporary, _ in waiting:
+            Path(temporary).unlink(missing_ok=True)
+        raise FileError(f"cannot write the model into {folder}: {error.strerror or error}", help="choose another folder") from error
+    return [final for _, final in waiting]
+
+
+def _build_library(folder: Path, prefix: str, target: str) -> Path:
+    """``lib<prefix>.so`` beside the sources, without paths of this machine in it."""
+    compiler = find_compiler()
+    if compiler is None:
+        raise BackendError("there is no C compiler for the shared library", help="write_c(..., shared=False) writes the C only")
+    final = folder / f"lib{prefix}.so"
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as building:
+        flags = compiler.flags if target == "native" else BASE_FLAGS
+        made = Path(building) / final.name
+        run_compiler(compiler, [*flags, "-fPIC", "-shared", "-o", str(made), str(folder / f"{prefix}.c"), "-lm"], folder / f"{prefix}.c")
+        os.replace(made, final)
+    return final
