@@ -22,9 +22,9 @@ class Differentiate(Pass):
     before  %y = prim.tanh %x
             %dx = autodiff.grad %y, %seed, %x
     after   %y = prim.tanh %x
-            %1 = prim.full {shape = [4], value = 1.0}
-            %2 = prim.mul %y, %y
-            %3 = prim.sub %1, %2
+            %1 = prim.mul %y, %y
+            %2 = prim.full {shape = [4], value = 1}
+            %3 = prim.sub %2, %1
             %dx = prim.mul %seed, %3
 
     Only ops between a wrt value and the loss are differentiated, each by its stanza's `d` lines; composites without

@@ -19,10 +19,12 @@ from .rules import constant_of
 class FoldConstants(Pass):
     """Replace ops on constants by the constant they give, as long as it is one number everywhere.
 
-    before  %1 = prim.full {shape = [4, 1], value = 2.0}
-            %2 = prim.exp %1
+    before  %1 = prim.full {shape = [4, 1], value = 4.0}
+            %2 = prim.sqrt %1
             %3 = prim.expand %2 {to = [4, 8]}
-    after   %3 = prim.full {shape = [4, 8], value = 7.389056}
+    after   %1 = prim.full {shape = [4, 1], value = 4.0}
+            %2 = prim.full {shape = [4, 1], value = 2.0}
+            %3 = prim.full {shape = [4, 8], value = 2.0}
 
     Elementwise ops are computed on one element and views keep the number, so size does not matter; other ops are computed
     in full, up to `largest` elements of any operand or result.

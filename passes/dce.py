@@ -18,9 +18,7 @@ class RemoveDead(Pass):
 
     before  %1 = prim.exp %x
             %2 = prim.neg %x
-            return %2
     after   %2 = prim.neg %x
-            return %2
     """
 
     name = "dce"

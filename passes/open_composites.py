@@ -16,8 +16,9 @@ from .program import main_block, origin_of
 class OpenComposites(Pass):
     """Spell composites (family `is`, the nn dialect) out in primitive ops.
 
-    before  %1 = nn.softplus %x
-    after   prim ops only
+    before  %1 = nn.silu %x
+    after   %1 = prim.sigmoid %x
+            %2 = prim.mul %x, %1
 
     keep: names of composites to leave as they are.
     """

@@ -7,6 +7,9 @@ from ..dialects.book.stanza import Stanza
 FAMILY = {"view": 1, "each": 10, "fold": 30, "contract": 100, "is": 200, "irregular": 50}
 """Cost by family: a view moves nothing after fusion, a contraction is the work of a program."""
 
+PLACEMENT = 5
+"""A view that writes its result (pad)."""
+
 SLOW = {"div": 15, "pow": 60, "atan2": 60, "remainder": 20, "fmod": 20, "floor_divide": 20, "sqrt": 20, "rsqrt": 20, "reciprocal": 15}
 """Scalar functions that take longer than an addition."""
 
@@ -22,6 +25,8 @@ def cost(stanza: Stanza) -> int:
     """Cost of one op of the book."""
     if not stanza.tensors:
         return 0
+    if stanza.is_placement:
+        return PLACEMENT
     if stanza.family != "each" or stanza.name in CHEAP_SCALARS:
         return FAMILY[stanza.family]
     return SLOW.get(stanza.name, TRANSCENDENTAL)
