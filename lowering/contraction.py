@@ -304,11 +304,8 @@ class _Kernel:
         dims = list(self.plan.reduction)
         if self.scheduled.packing is None:
             return dims
-        step = panel.vectors * self.plan.lanes
-        for i in range(len(dims) - 1, -1, -1):
-            dims[i] = Dim(dims[i].size, (dims[i].strides[0], step))
-            step *= dims[i].size
-        return dims
+        steps = self.scheduled.packing.step_strides(panel.vectors * self.plan.lanes)
+        return [Dim(d.size, (d.strides[0], step)) for d, step in zip(dims, steps, strict=True)]
 
     def _each(self, place: Place, dim: Dim, count: int, part: SSAValue, parts: int):  # noqa: ANN202
         """Yields once inside a loop over this part's share of ``count``, with the place there."""

@@ -6,6 +6,7 @@ reduction, by ``vectors`` vector loads and ``rows`` broadcast scalars.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -13,10 +14,11 @@ from typing import NamedTuple
 
 from ..dialects.target import Target
 
-DIRECT_ROW_BYTES = 4096
-PACK_REUSE = 8
-CHUNK_STEPS = 256
+DIRECT_ROW_BYTES = 1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
+PACK_REUSE = 6
+CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 SMALL_WORK = 1 << 11
+LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
 
 class Dim(NamedTuple):
@@ -235,8 +237,9 @@ def _costed(plan: Plan, problem: Problem, target: Target, direct: bool) -> Plan:
     rows = plan.inner_rows
     steps = plan.steps
     turns = steps / max(1, plan.reduction[-1].size)
+    crowded = {t.size: _crowded_rows(plan, t.size, problem.item_bytes) for t in plan.tiles}
     tile_cost = sum(
-        t.count * p.count * (steps * _step_cost(t.size * rows, p.vectors) + turns * 4 + 12)
+        t.count * p.count * (steps * (_step_cost(t.size * rows, p.vectors) + 2.0 * crowded[t.size]) + turns * 4 + 12)
         for t in plan.tiles
         for p in plan.panels
     )
@@ -250,8 +253,21 @@ def _costed(plan: Plan, problem: Problem, target: Target, direct: bool) -> Plan:
 
 
 def _step_cost(rows: int, vectors: int) -> float:
-    loads = (rows + vectors) * 0.5
-    return max(rows * vectors * 1.0, loads, 4.0 if rows * vectors < 4 else 0.0) + 0.25
+    """Multiply-adds against loads of both sides; few accumulators wait for each other."""
+    loads = rows + vectors
+    return max(rows * vectors * 1.0, loads * 0.6, 4.0) + 0.02 * loads + 0.25
+
+
+def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
+    """Rows of a tile whose elements fall into cache sets that cannot hold them all: each step fetches them anew."""
+    dims = (plan.tiled._replace(size=size), *plan.inner)
+    if min((abs(d.strides[0]) for d in dims if d.size > 1), default=0) * item_bytes < LINE_BYTES:
+        return 0
+    places = [0]
+    for d in dims:
+        places = [p + i * d.strides[0] * item_bytes for p in places for i in range(d.size)]
+    sets = Counter(p // LINE_BYTES % CACHE_SETS for p in places)
+    return sum(n for n in sets.values() if n >= CACHE_WAYS)
 
 
 def _pack_pays(plan: Plan, problem: Problem, reuse: int) -> bool:
@@ -262,9 +278,19 @@ def _pack_pays(plan: Plan, problem: Problem, reuse: int) -> bool:
 
 def _pack_cost(plan: Plan) -> float:
     elements = prod(d.size for d in (*plan.batch, *plan.beside)) * plan.vector.size * plan.steps
-    contiguous_steps = plan.reduction[-1].strides[1] == 1 and plan.reduction[-1].size >= plan.lanes
+    contiguous_steps = prod(plan.reduction[i].size for i in contiguous_run(plan.reduction)) >= plan.lanes
     per_element = 2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
     return elements * per_element
+
+
+def contiguous_run(reduction: Sequence[Dim]) -> list[int]:
+    """The reduction loops that together walk neighbouring elements of the source, innermost first."""
+    run: list[int] = []
+    stride = 1
+    while (found := next((i for i, d in enumerate(reduction) if d.strides[1] == stride and i not in run), None)) is not None:
+        run.append(found)
+        stride *= reduction[found].size
+    return run
 
 
 def _store_cost(plan: Plan, problem: Problem) -> float:

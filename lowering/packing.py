@@ -16,7 +16,7 @@ from xdsl.dialects import vector
 from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_plan import Dim, Panel
+from .contraction_plan import Dim, Panel, contiguous_run
 from .loop_writer import Address, LoopWriter, number_attr
 
 Convert = Callable[[SSAValue], SSAValue]
@@ -49,6 +49,11 @@ class Packing:
     def elements(self) -> int:
         """Elements of the whole packed copy."""
         return self.slot_elements * prod(d.size for d in self.slots)
+
+    def step_strides(self, width: int) -> list[int]:
+        """Elements of the packed copy between neighbouring steps of each reduction loop, in a panel of ``width`` columns."""
+        sizes = [d.size for d in self.reduction]
+        return [width * prod(sizes[i + 1 :]) for i in range(len(sizes))]
 
     def slot_strides(self) -> list[int]:
         """Elements of the packed copy between neighbouring indices of each slot dim."""
@@ -89,40 +94,37 @@ class _PanelWriter:
         self.convert = convert
         self.panel = panel
         self.width = panel.vectors * pack.lanes
+        self.steps = pack.step_strides(self.width)
 
     def write(self, source: Address, packed: Address) -> None:
-        dims = list(self.pack.reduction)
-        inner = dims[-1] if dims else None
-        blocks = (
-            inner is not None
-            and self.pack.columns.strides[1] != 1
-            and inner.strides[1] == 1
-            and inner.size >= self.pack.lanes
-        )
-        if not blocks:
-            self._loops(dims, source, packed, self._row)
+        pack = self.pack
+        run = contiguous_run(pack.reduction)
+        if pack.columns.strides[1] == 1 or prod(pack.reduction[i].size for i in run) < pack.lanes:
+            self._loops(list(range(len(pack.reduction))), source, packed, self._row)
             return
-        assert inner is not None
-        self._loops(dims[:-1], source, packed, lambda s, p: self._blocks(inner.size, s, p))
+        others = [i for i in range(len(pack.reduction)) if i not in run]
+        self._loops(others, source, packed, lambda s, p: self._blocks(run, s, p))
 
-    def _loops(self, dims: Sequence[Dim], source: Address, packed: Address, body: Callable[[Address, Address], None]) -> None:
+    def _loops(
+        self, dims: Sequence[int], source: Address, packed: Address, body: Callable[[Address, Address], None]
+    ) -> None:
         if not dims:
             body(source, packed)
             return
-        dim, rest = dims[0], dims[1:]
-        at = next(i for i, d in enumerate(self.pack.reduction) if d is dim)
-        step = self.width * prod(d.size for d in self.pack.reduction[at + 1 :])
+        dim = self.pack.reduction[dims[0]]
         with self.w.loop(0, dim.size) as loop:
             s = self.w.advance(source, loop.counter, dim.strides[1])
-            p = self.w.advance(packed, loop.counter, step)
-            self._loops(rest, s, p, body)
+            p = self.w.advance(packed, loop.counter, self.steps[dims[0]])
+            self._loops(dims[1:], s, p, body)
 
     def _row(self, source: Address, packed: Address) -> None:
         """One step of the reduction: all columns of the panel."""
         for j in range(self.panel.vectors):
-            lanes = self.panel.tail if j == self.panel.vectors - 1 else self.pack.lanes
             at = source + j * self.pack.lanes * self.pack.columns.strides[1]
-            self._vector(at, packed + j * self.pack.lanes, lanes)
+            self._vector(at, packed + j * self.pack.lanes, self._valid(j))
+
+    def _valid(self, j: int) -> int:
+        return self.panel.tail if j == self.panel.vectors - 1 else self.pack.lanes
 
     def _vector(self, source: Address, packed: Address, valid: int) -> None:
         w, lanes = self.w, self.pack.lanes
@@ -136,26 +138,34 @@ class _PanelWriter:
             value = self.convert(w.load(self.pack.source, at))
             w.store(value, self.target, w.advance(packed, loop.counter, 1))
 
-    def _blocks(self, extent: int, source: Address, packed: Address) -> None:
-        """``extent`` neighbouring steps: lanes x lanes blocks transposed in registers, the rest element by element."""
+    def _blocks(self, run: Sequence[int], source: Address, packed: Address) -> None:
+        """The steps of a run lie side by side: lanes x lanes blocks are transposed in registers, the rest goes one by one."""
         w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
+        extent = prod(self.pack.reduction[i].size for i in run)
         whole = extent - extent % lanes
         for j in range(self.panel.vectors):
-            valid = self.panel.tail if j == self.panel.vectors - 1 else lanes
+            valid = self._valid(j)
             first, to = source + j * lanes * column, packed + j * lanes
-            covered = 0
-            if valid == lanes:
+            covered = whole if valid == lanes else 0
+            if covered:
                 with w.loop(0, whole, step=lanes) as loop:
                     s = w.advance(first, loop.counter, 1)
-                    p = w.advance(to, loop.counter, self.width)
                     rows = [w.load_vector(self.pack.source, s + i * column, lanes) for i in range(lanes)]
                     for i, row in enumerate(transposed(w, rows)):
-                        w.store_vector(self.convert(row), self.target, p + i * self.width)
-                covered = whole
+                        there = self._in_run(run, to, w.plus(loop.counter, i))
+                        w.store_vector(self.convert(row), self.target, there)
             if covered < extent:
                 with w.loop(covered, extent) as loop:
                     s = w.advance(first, loop.counter, 1)
-                    self._vector(s, w.advance(to, loop.counter, self.width), valid)
+                    self._vector(s, self._in_run(run, to, loop.counter), valid)
+
+    def _in_run(self, run: Sequence[int], packed: Address, at: SSAValue) -> Address:
+        """The packed place of step ``at`` of a run; ``run`` names its loops from innermost to outermost."""
+        for number, i in enumerate(run):
+            size, last = self.pack.reduction[i].size, number == len(run) - 1
+            packed = self.w.advance(packed, at if last else self.w.remainder(at, size), self.steps[i])
+            at = at if last else self.w.divided(at, size)
+        return packed
 
 
 def transposed(w: LoopWriter, rows: list[SSAValue]) -> list[SSAValue]:
