@@ -20,6 +20,12 @@ def scalar(expr, env):
     return SCALARS[expr.fn](*(scalar(a, env) for a in expr.args))
 
 
+POLES = {
+    (math.log, 0.0): -math.inf, (math.log2, 0.0): -math.inf, (math.log10, 0.0): -math.inf, (math.log1p, -1.0): -math.inf,
+    (math.atanh, 1.0): math.inf, (math.atanh, -1.0): -math.inf,
+}  # fmt: skip
+
+
 def _guarded(fn):
     """math functions raise where floats have infinities and NaN."""
 
@@ -29,7 +35,7 @@ def _guarded(fn):
         except OverflowError:
             return math.inf
         except ValueError:
-            return -math.inf if fn in (math.log, math.log2, math.log10) and args[0] == 0 else math.nan
+            return POLES.get((fn, *args), math.nan)
 
     return apply
 
