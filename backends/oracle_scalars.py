@@ -64,7 +64,7 @@ def _book(name: str) -> Callable[..., Array]:
 
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
-    "arith.addf": np.add, "arith.subf": np.subtract, "arith.mulf": np.multiply, "arith.divf": np.divide, "arith.remf": np.fmod,
+    "arith.addf": np.add, "arith.subf": np.subtract, "arith.mulf": np.multiply, "arith.divf": np.divide, "kernel.fmod": np.fmod,
     "arith.maximumf": np.maximum, "arith.minimumf": np.minimum, "arith.maxnumf": np.fmax, "arith.minnumf": np.fmin,
     "arith.addi": np.add, "arith.subi": np.subtract, "arith.muli": np.multiply,
     "arith.divsi": _truncated_division, "arith.remsi": np.fmod, "arith.floordivsi": np.floor_divide,
@@ -84,7 +84,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "math.log10": np.log10, "math.log1p": np.log1p, "math.sin": np.sin, "math.cos": np.cos, "math.tan": np.tan,
     "math.asin": np.arcsin, "math.acos": np.arccos, "math.atan": np.arctan, "math.sinh": np.sinh, "math.cosh": np.cosh,
     "math.tanh": np.tanh, "math.asinh": np.arcsinh, "math.acosh": np.arccosh, "math.atanh": np.arctanh, "math.cbrt": np.cbrt,
-    "math.erf": _book("erf"), "math.erfc": _book("erfc"),
+    "math.erf": _book("erf"), "kernel.erfc": _book("erfc"),
     "math.isnan": np.isnan, "math.isinf": np.isinf, "math.isfinite": np.isfinite,
 }  # fmt: skip
 

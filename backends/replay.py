@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from xdsl.dialects.builtin import ModuleOp
@@ -13,18 +14,45 @@ from ..dialects.text import parse, print_module, verify
 from ..passes.base import Pass, Pipeline
 
 
+class Registry(Mapping[str, type[Pass]]):
+    """Passes by name: every Pass subclass in the modules of `passes/` and `lowering/`.
+
+    Modules are imported in order until a name is found, so asking for a tensor-level pass does not load the C emitter.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, type[Pass]] = {}
+        self.modules = [
+            f"{package.__name__}.{info.name}"
+            for package in (passes, lowering)
+            for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name)
+        ]
+
+    def __getitem__(self, name: str) -> type[Pass]:
+        while name not in self.found and self.modules:
+            self._load(self.modules.pop(0))
+        return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        while self.modules:
+            self._load(self.modules.pop(0))
+        return iter(sorted(self.found))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _load(self, name: str) -> None:
+        module = importlib.import_module(name)
+        for value in vars(module).values():
+            own = isinstance(value, type) and issubclass(value, Pass) and value.__module__ == name
+            if own and "name" in vars(value):
+                self.found[value.name] = value
+
+
 @lru_cache(maxsize=1)
-def known_passes() -> dict[str, type[Pass]]:
-    """Every pass and lowering by its name, sorted: each Pass subclass found in `passes/` and `lowering/`."""
-    found: dict[str, type[Pass]] = {}
-    for package in (passes, lowering):
-        for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-            module = importlib.import_module(f"{package.__name__}.{info.name}")
-            for value in vars(module).values():
-                own = isinstance(value, type) and issubclass(value, Pass) and value.__module__ == module.__name__
-                if own and "name" in vars(value):
-                    found[value.name] = value
-    return dict(sorted(found.items()))
+def known_passes() -> Registry:
+    """Every pass and lowering by its name."""
+    return Registry()
 
 
 def replay(text: str, filename: str, pipeline: str = "", *, check: int = 0) -> str:

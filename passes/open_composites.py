@@ -24,7 +24,7 @@ class OpenComposites(Pass):
     """
 
     name = "open-composites"
-    takes = ("captured", "differentiated")
+    takes = "differentiated"
     gives = "primitive"
 
     keep: tuple[str, ...] = ()
