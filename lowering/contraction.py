@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 
-from xdsl.dialects import func, memref
+from xdsl.dialects import arith, func, memref
+from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects.target import Target
@@ -57,6 +58,15 @@ def scratch_bytes(kernel: func.FuncOp, target: Target) -> int:
     """Bytes of scratch memory ``lower_contraction`` needs as the kernel's last argument (0: none)."""
     scheduled = _schedule(kernel, target)
     return 0 if scheduled is None else scheduled.scratch_bytes
+
+
+def lowers(kernel: func.FuncOp, target: Target) -> bool:
+    """Whether ``lower_contraction`` takes the kernel and leaves nothing behind but fills."""
+    scheduled = _schedule(kernel, target)
+    if scheduled is None:
+        return False
+    left = [op for op in kernel.body.block.ops if isinstance(op, GenericOp) and op not in scheduled.contraction.consumed]
+    return all(not op.inputs for op in left)
 
 
 @dataclass(frozen=True)
@@ -327,8 +337,6 @@ class _Kernel:
 
     def _mirrored(self, part: SSAValue, parts: int) -> SSAValue:
         """Shares counted from the other end, so that uneven shares of two loops add up to even ones."""
-        from xdsl.dialects import arith
-
         return self.writer.binary(arith.SubiOp, self.writer.index(parts - 1), part)
 
     @contextmanager

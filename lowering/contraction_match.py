@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, MemRefType
-from xdsl.dialects.linalg.ops import FillOp, GenericOp
+from xdsl.dialects import func, memref
+from xdsl.dialects.builtin import MemRefType
+from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 from xdsl.ir.affine import (
     AffineBinaryOpExpr,
@@ -25,7 +25,7 @@ from xdsl.ir.affine import (
     AffineMap,
 )
 
-_CASTS = (arith.ExtFOp, arith.ExtSIOp, arith.ExtUIOp, arith.SIToFPOp, arith.UIToFPOp, arith.TruncFOp)
+from .contraction_body import filled_number, is_elementwise, product_of, read_by, written_by
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Contraction:
 def match_contraction(kernel: func.FuncOp) -> Contraction | None:
     """The kernel's contraction; None when it has none, several, or one of a form the scheduler does not take."""
     body = kernel.body.block
-    found = [op for op in body.ops if isinstance(op, GenericOp) and _factors(op) is not None]
+    found = [op for op in body.ops if isinstance(op, GenericOp) and product_of(op) is not None]
     return _Matcher(body, found[0]).match() if len(found) == 1 else None
 
 
@@ -94,7 +94,7 @@ class _Matcher:
         accesses = [access_of(v, m, len(sizes or ())) for v, m in _operands(self.product)]
         if sizes is None or any(a is None for a in accesses):
             return None
-        product = _factors(self.product)
+        product = product_of(self.product)
         assert product is not None
         left, right, result = accesses[product.left], accesses[product.right], accesses[-1]
         kept = [d for d, n in enumerate(sizes) if n != 1]
@@ -318,102 +318,3 @@ def _number_of(access: Access, values: Sequence[Access]) -> Access | int | None:
         if values[number].key() == access.key():
             return number
     return None if any(v.buffer is access.buffer for v in values) else access
-
-
-# -- bodies -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Product:
-    left: int
-    right: int
-    left_casts: tuple[Operation, ...]
-    right_casts: tuple[Operation, ...]
-    sum_type: Attribute
-
-
-def _factors(op: GenericOp) -> _Product | None:
-    """The two inputs multiplied, with their casts, when the body is ``acc + left * right``. Other inputs only give loops a size."""
-    block = op.body.block
-    if len(op.inputs) < 2 or len(op.outputs) != 1:
-        return None
-    yielded = block.last_op
-    assert yielded is not None
-    total, _ = _through_casts(yielded.operands[0])
-    add = total.owner
-    if not isinstance(add, (arith.AddfOp, arith.AddiOp)):
-        return None
-    for product, accumulator in ((add.operands[0], add.operands[1]), (add.operands[1], add.operands[0])):
-        mul = _through_casts(product)[0].owner
-        if _through_casts(accumulator)[0] is not block.args[-1] or not isinstance(mul, (arith.MulfOp, arith.MuliOp)):
-            continue
-        (a, a_casts), (b, b_casts) = _through_casts(mul.operands[0]), _through_casts(mul.operands[1])
-        inputs = block.args[:-1]
-        if a in inputs and b in inputs and a is not b:
-            return _Product(inputs.index(a), inputs.index(b), a_casts, b_casts, add.results[0].type)
-    return None
-
-
-def _through_casts(value: SSAValue) -> tuple[SSAValue, tuple[Operation, ...]]:
-    """The value before its casts, and the casts in the order they are applied."""
-    casts: list[Operation] = []
-    while isinstance(owner := value.owner, _CASTS):
-        casts.append(owner)
-        value = owner.operands[0]
-    return value, tuple(reversed(casts))
-
-
-def is_elementwise(body: Block, inputs: int) -> bool:
-    """Only arith and math ops on the inputs and on constants: each has a vector form."""
-    inside = {id(arg) for arg in body.args[:inputs]}
-    for op in body.ops:
-        if op is body.last_op:
-            return all(id(v) in inside or _is_constant(v) for v in op.operands)
-        if isinstance(op, arith.ConstantOp):
-            if not isinstance(op.value, (IntegerAttr, FloatAttr)) or op.results[0].type.name == "index":
-                return False
-        elif not op.name.startswith(("arith.", "math.")) or op.regions or len(op.results) != 1:
-            return False
-        elif op.results[0].type.name == "index":
-            return False
-        if not all(id(v) in inside or _is_constant(v) for v in op.operands):
-            return False
-        inside.update(id(r) for r in op.results)
-    return False
-
-
-def _is_constant(value: SSAValue) -> bool:
-    owner = value.owner
-    return isinstance(owner, arith.ConstantOp) and isinstance(owner.value, (IntegerAttr, FloatAttr))
-
-
-def filled_number(op: Operation) -> float | int | None:
-    """The number an op writes everywhere, or None."""
-    if isinstance(op, FillOp):
-        return _number(op.inputs[0])
-    if isinstance(op, GenericOp) and not op.inputs and len(op.outputs) == 1:
-        last = op.body.block.last_op
-        assert last is not None
-        return _number(last.operands[0])
-    return None
-
-
-def _number(value: SSAValue) -> float | int | None:
-    owner = value.owner
-    if isinstance(owner, arith.ConstantOp) and isinstance(owner.value, (IntegerAttr, FloatAttr)):
-        return owner.value.value.data
-    return None
-
-
-def written_by(op: Operation) -> list[SSAValue]:
-    """The memrefs an op of the buffered level writes."""
-    if isinstance(op, (GenericOp, FillOp)):
-        return list(op.outputs)
-    return []
-
-
-def read_by(op: Operation) -> list[SSAValue]:
-    """The memrefs an op of the buffered level may read."""
-    if isinstance(op, GenericOp):
-        return list(op.operands)
-    return list(op.operands) if isinstance(op, (memref.LoadOp, memref.CopyOp)) else []
