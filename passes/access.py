@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from xdsl.ir import Block, Operation, SSAValue
@@ -83,6 +83,28 @@ def read_source(op: Operation, index: tuple[Index, ...], found: object) -> tuple
     (axis,) = attrs_of(op)
     after = axis + (1 if stanza_of(op).name == "gather" else len(shape_of(op.operands[1])))
     return (*index[:axis], found, *index[after:])
+
+
+ROW_LIMIT = 64 * 1024  # elements of a row that later stages of its kernel read again
+FEW_ROWS, SMALL_DOMAIN = 4, 32 * 1024  # fewer rows than this only when there is little to do
+
+
+def without_ones(shape: Iterable[int]) -> Shape:
+    """The sizes that have a loop."""
+    return tuple(d for d in shape if d != 1)
+
+
+def fold_of_rows(op: Operation) -> tuple[Shape, Shape] | None:
+    """The outer loops and those of a row, if a fold is one of trailing dims whose rows fit in a cache; else None."""
+    shape, axes = shape_of(op.operands[0]), attrs_of(op)[0]  # type: ignore[arg-type]  # a book op
+    outer = without_ones(d for k, d in enumerate(shape) if k not in axes)
+    inner = without_ones(d for k, d in enumerate(shape) if k in axes)
+    rows, row = size_of(outer), size_of(inner)
+    if outer + inner != without_ones(shape) or not outer or not inner or row > ROW_LIMIT:
+        return None
+    if any(d != 1 and k not in axes for k, d in enumerate(shape) if k > min(axes)):
+        return None
+    return (outer, inner) if rows >= FEW_ROWS or rows * row <= SMALL_DOMAIN else None
 
 
 class Domain(NamedTuple):

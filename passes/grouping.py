@@ -6,16 +6,30 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ..dialects.ops import attrs_of
-from .access import ALIAS, CONTRACT, FOLD, INLINE, OPAQUE, PLACE, Domain, Read, leaf_reads, shape_of, stage_domains
+from .access import (
+    ALIAS,
+    CONTRACT,
+    FOLD,
+    INLINE,
+    OPAQUE,
+    PLACE,
+    Domain,
+    Read,
+    fold_of_rows,
+    leaf_reads,
+    shape_of,
+    size_of_value,
+    stage_domains,
+    without_ones,
+)
 from .linear_index import reads_at
 from .materialise import Program
 from .placement import is_whole
 
 Sizes = tuple[int, ...]
 
-ROW_LIMIT = 64 * 1024  # elements of a row that later stages of its kernel read again
-FEW_ROWS, SMALL_DOMAIN = 4, 32 * 1024  # fewer rows than this only when there is little to do
-OUTPUT_LIMIT = 12
+STAGE_LIMIT = 12
+EPILOGUE_TRAFFIC = 3  # tensors as large as the result that the epilogue of a contraction may read and write
 
 # Shapes of kernels
 MAP = "map"  # elementwise stages over one domain
@@ -44,7 +58,7 @@ class Group:
 
 
 class Grouping:
-    """Groups the stages of a program, greedily: each stage with its producers (latest first), then siblings."""
+    """Groups the stages of a program, greedily: elementwise stages among themselves first, then all of them."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -55,9 +69,10 @@ class Grouping:
         for i, material in enumerate(program.material):
             if material:
                 self._add(i)
-        for i in list(self.group):
-            self._join_producers(i)
-        self._join_siblings()
+        self._join_producers((MAP,))
+        self._join_siblings((MAP,))
+        self._join_producers((MAP, ROWS, STATISTICS, PRODUCT))
+        self._join_siblings((MAP, ROWS, STATISTICS))
 
     def groups(self) -> list[Group]:
         """The groups, each once, by their first stage."""
@@ -84,31 +99,34 @@ class Grouping:
 
     def _new_group(self, i: int, role: str, domains: list[Domain]) -> Group:
         op = self.program.ops[i]
-        result = _without_ones(shape_of(op.results[0]))
+        result = without_ones(shape_of(op.results[0]))
         if role == CONTRACT:
             return Group(PRODUCT, [i], result)
         if role == FOLD:
             axes = attrs_of(op)[0]
             shape = shape_of(op.operands[0])
-            outer = _without_ones(d for k, d in enumerate(shape) if k not in axes)
-            inner = _without_ones(d for k, d in enumerate(shape) if k in axes)
-            trailing = domains[0].sizes == outer + inner
-            if trailing and outer and inner and _rows_fit(outer, inner):
-                return Group(ROWS, [i], outer, inner)
+            rows = fold_of_rows(op)
+            if rows is not None:
+                return Group(ROWS, [i], *rows)
+            outer = without_ones(d for k, d in enumerate(shape) if k not in axes)
             return Group(STATISTICS, [i], outer, loops=(shape, axes))
         if role == PLACE and (len(domains) > 1 or not is_whole(op)):
             return Group(ALONE, [i], ())
         return Group(MAP, [i], domains[0].sizes)
 
-    def _join_producers(self, i: int) -> None:
-        for p in sorted(self.producers[i], reverse=True):
-            self._try(self.group[p], self.group[i])
+    def _join_producers(self, shapes: tuple[str, ...]) -> None:
+        """Each stage with what makes its operands, the latest first, among groups of these shapes."""
+        for i in self.group:
+            for p in sorted(self.producers[i], reverse=True):
+                a, b = self.group[p], self.group[i]
+                if a.shape in shapes and b.shape in shapes:
+                    self._try(a, b)
 
-    def _join_siblings(self) -> None:
+    def _join_siblings(self, shapes: tuple[str, ...]) -> None:
         """Groups over the same loops that read the same values: one pass over memory instead of several."""
         by_loops: dict[tuple, list[Group]] = {}
         for group in self.groups():
-            if group.shape in (MAP, ROWS, STATISTICS):
+            if group.shape in shapes:
                 by_loops.setdefault((group.shape, group.domain, group.inner, group.loops), []).append(group)
         for group in list(by_loops.values()):
             for k, late in enumerate(group):
@@ -119,7 +137,7 @@ class Grouping:
 
     def _try(self, a: Group, b: Group) -> bool:
         """Merge b into a (b may read a) if the kernel has one of the known shapes and no cycle comes of it."""
-        if a is b or not self._fit(a, b) or self._cycle(a, b) or self._too_many_outputs(a, b):
+        if a is b or len(a.stages) + len(b.stages) > STAGE_LIMIT or not self._fit(a, b) or self._cycle(a, b):
             return False
         merged = a if a.shape != MAP or b.shape == MAP else b
         merged.stages, merged.mask = sorted(a.stages + b.stages), a.mask | b.mask
@@ -132,13 +150,12 @@ class Grouping:
                 other.above |= merged.mask | merged.above
         return True
 
-    def _too_many_outputs(self, a: Group, b: Group) -> bool:
-        return len(a.stages) + len(b.stages) > OUTPUT_LIMIT
-
     def _fit(self, a: Group, b: Group) -> bool:
         if ALONE in (a.shape, b.shape):
             return False
         if b.shape == MAP:
+            if a.shape == PRODUCT and self._traffic(a, b) > EPILOGUE_TRAFFIC:
+                return False
             return a.accepts_map(b.domain) and self._meets(a, b) and self._meets(b, a)
         if b.shape == ROWS:
             same = (a.domain, a.inner) == (b.domain, b.inner) if a.shape == ROWS else b.accepts_map(a.domain)
@@ -146,6 +163,12 @@ class Grouping:
         if b.shape == STATISTICS:
             return a.shape == STATISTICS and a.loops == b.loops and not (b.above & a.mask or a.above & b.mask)
         return False
+
+    def _traffic(self, a: Group, b: Group) -> int:
+        """Tensors of the result's size that the elementwise stages of a contraction would read and write."""
+        made = [self.program.ops[i].results[0] for i in a.stages + b.stages]
+        foreign = [v for v in a.inputs | b.inputs if v not in made and size_of_value(v) == prod(b.domain)]
+        return len(foreign) + len(made) - 1
 
     def _meets(self, a: Group, b: Group) -> bool:
         """Every value of a that b reads is read at the very place in the loops where a makes it."""
@@ -163,7 +186,7 @@ class Grouping:
         """The loops at whose every step one element of the result is made; None where its place is another."""
         if self.program.roles[i] == PLACE:
             return None
-        return _without_ones(shape_of(self.program.ops[i].results[0]))
+        return without_ones(shape_of(self.program.ops[i].results[0]))
 
     def _cycle(self, a: Group, b: Group) -> bool:
         return self._reaches(a, b) or self._reaches(b, a)
@@ -178,15 +201,6 @@ class Grouping:
                 if between is not a and between is not b and between.above & a.mask:
                     return True
         return False
-
-
-def _without_ones(shape: object) -> Sizes:
-    return tuple(d for d in shape if d != 1)  # type: ignore[attr-defined]  # an iterable of ints
-
-
-def _rows_fit(outer: Sizes, inner: Sizes) -> bool:
-    rows, row = prod(outer), prod(inner)
-    return row <= ROW_LIMIT and (rows >= FEW_ROWS or rows * row <= SMALL_DOMAIN)
 
 
 def _share(a: Group, b: Group) -> bool:
