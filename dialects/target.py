@@ -61,3 +61,12 @@ def native_target() -> Target:
         else:
             _native = PORTABLE
     return _native
+
+
+def target_named(name: str) -> Target:
+    """The target called that; "native" is this machine. ValueError for an unknown name."""
+    if name == "native":
+        return native_target()
+    if name not in TARGETS:
+        raise ValueError(f"no target is called {name!r}; known: native, {', '.join(TARGETS)}")
+    return TARGETS[name]

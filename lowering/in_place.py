@@ -1,0 +1,37 @@
+"""May a kernel's output be given the memory of one of its operands? Decided from the kernel's index maps."""
+
+from __future__ import annotations
+
+from xdsl.dialects import func
+from xdsl.dialects.linalg.attrs import IteratorType
+from xdsl.dialects.linalg.ops import GenericOp
+from xdsl.ir import SSAValue
+
+
+def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
+    """Whether element i of the operand is read only while element i of the output is made, and never after.
+
+    True when a single stage uses both, through one index map, and neither accumulates nor reads what it overwrites.
+    The two buffers must have the same type (the caller checks).
+    """
+    args = function.body.block.args
+    source, target = args[operand], args[function.attributes["lamina.inputs"].value.data + output]
+    stage = _only_user(source)
+    if stage is None or stage is not _only_user(target):
+        return False
+    reads = [i for i, v in enumerate(stage.inputs) if v is source]
+    writes = [i for i, v in enumerate(stage.outputs) if v is target]
+    if len(reads) != 1 or len(writes) != 1:
+        return False
+    maps = stage.indexing_maps.data
+    out = len(stage.inputs) + writes[0]
+    if maps[reads[0]] != maps[out] or stage.body.block.args[out].first_use is not None:
+        return False
+    return all(kind.data is IteratorType.PARALLEL for kind in stage.iterator_types.data)
+
+
+def _only_user(value: SSAValue) -> GenericOp | None:
+    users = [use.operation for use in value.uses]
+    if len(users) != 1 or not isinstance(users[0], GenericOp):
+        return None
+    return users[0]

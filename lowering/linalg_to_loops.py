@@ -1,0 +1,58 @@
+"""buffered level to loops level: every kernel function goes to the contraction scheduler, else to the nest scheduler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.linalg.ops import FillOp, GenericOp
+
+from ..dialects.target import Target, target_named
+from ..passes.base import Pass
+from . import contraction
+from .nest import lower_nest, nest_scratch_bytes
+
+
+@dataclass(frozen=True)
+class LinalgToLoops(Pass):
+    """Turn the stages of every kernel function into loops for a target (its name, or "native")."""
+
+    name: ClassVar[str] = "linalg-to-loops"
+    takes: ClassVar[str] = "buffered"
+    gives: ClassVar[str] = "loops"
+
+    target: str = "native"
+
+    def run(self, module: ModuleOp) -> int:
+        """Lowers the functions in place; returns how many had stages."""
+        machine = target_named(self.target)
+        kernels = [op for op in module.body.block.ops if isinstance(op, func.FuncOp) and has_stages(op)]
+        for kernel in kernels:
+            lower_kernel(kernel, machine)
+        return len(kernels)
+
+
+def has_stages(function: func.FuncOp) -> bool:
+    """Whether the function still holds linalg ops."""
+    return any(isinstance(op, GenericOp | FillOp) for op in function.body.block.ops)
+
+
+def lower_kernel(function: func.FuncOp, target: Target) -> None:
+    """One kernel function to loops."""
+    taken = contraction.scratch_bytes(function, target)
+    contraction.lower_contraction(function, target)
+    if has_stages(function):
+        lower_nest(function, target, taken)
+
+
+def scratch_bytes(function: func.FuncOp, target: Target) -> int:
+    """Bytes of scratch memory a kernel function will need as its last argument once it is lowered (0: none)."""
+    if not has_stages(function):
+        return 0
+    scheduled = contraction._schedule(function, target)
+    if scheduled is None:
+        return nest_scratch_bytes(function, target)
+    taken = scheduled.contraction.consumed
+    return nest_scratch_bytes(function, target, scheduled.scratch_bytes, taken)

@@ -1,0 +1,97 @@
+"""Memref types with static strides: making them, reading their strides, sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from xdsl.dialects.builtin import (
+    BFloat16Type,
+    Float16Type,
+    Float32Type,
+    Float64Type,
+    IndexType,
+    IntegerType,
+    MemRefType,
+    NoneAttr,
+    Signedness,
+    StridedLayoutAttr,
+    i8,
+)
+from xdsl.ir import Attribute
+
+from ..dialects.errors import PassError
+
+_FLOAT_BYTES = {Float64Type: 8, Float32Type: 4, Float16Type: 2, BFloat16Type: 2}
+
+
+@cache
+def element_bytes(element: Attribute) -> int:
+    """Bytes one element takes in memory; an i1 takes one byte."""
+    if isinstance(element, IntegerType):
+        return max(1, element.width.data // 8)
+    if isinstance(element, IndexType):
+        return 8
+    if type(element) in _FLOAT_BYTES:
+        return _FLOAT_BYTES[type(element)]
+    raise PassError(f"no memory layout for elements of type {element}")
+
+
+@cache
+def memory_element(element: Attribute) -> Attribute:
+    """The element type used in memrefs: unsigned 8-bit integers are carried as i8 (docs in lowering/README.md)."""
+    if isinstance(element, IntegerType) and element.signedness.data != Signedness.SIGNLESS:
+        return i8 if element.width.data == 8 else IntegerType(element.width.data)
+    return element
+
+
+def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense row-major buffer, in elements."""
+    strides, step = [], 1
+    for size in reversed(sizes):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def strides_in_order(sizes: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a dense buffer whose dims lie in memory in `order`, outermost first."""
+    strides, step = [0] * len(sizes), 1
+    for dim in reversed(order):
+        strides[dim] = step
+        step *= sizes[dim]
+    return tuple(strides)
+
+
+@cache
+def memref_type(sizes: tuple[int, ...], element: Attribute, strides: tuple[int, ...] | None = None) -> MemRefType:
+    """A memref at offset 0. Without strides, or with row-major ones (sizes of 1 aside), it has no layout attribute."""
+    plain = row_major(sizes)
+    if strides is None or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
+        return MemRefType(memory_element(element), sizes)
+    return MemRefType(memory_element(element), sizes, StridedLayoutAttr(strides))
+
+
+@cache
+def strides_of(memref: MemRefType) -> tuple[int, ...]:
+    """Strides in elements. PassError when they are not static, or the offset is not 0."""
+    if isinstance(memref.layout, NoneAttr):
+        return row_major(memref.get_shape())
+    found = memref.get_strides()
+    if found is None or any(s is None for s in found) or memref.layout.get_offset() not in (0, None):
+        raise PassError(f"a buffer needs static strides and offset 0, got {memref}")
+    return tuple(found)  # type: ignore[arg-type]  # None was just ruled out
+
+
+@cache
+def span_of(memref: MemRefType) -> int:
+    """Number of elements from the first to the last one, both counted (0 for an empty buffer)."""
+    sizes = memref.get_shape()
+    if 0 in sizes:
+        return 0
+    return 1 + sum((n - 1) * s for n, s in zip(sizes, strides_of(memref), strict=True))
+
+
+def bytes_of(memref: MemRefType) -> int:
+    """Bytes the buffer spans."""
+    return span_of(memref) * element_bytes(memref.element_type)

@@ -1,0 +1,335 @@
+"""The nest scheduler: any buffered kernel function becomes fused, vectorised, threaded loops.
+
+Stages are grouped (nest_fusion), given loops and homes (nest_plan), scheduled (nest_schedule) and emitted here and
+in nest_fold (folds) and nest_body (bodies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from xdsl.dialects import arith, func, memref
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..dialects.target import Target
+from .loop_builder import LoopBuilder
+from .memref_layout import memref_type
+from .nest_body import BodyEmitter, Point, Value
+from .nest_fold import Fold
+from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
+from .nest_schedule import schedule
+from .nest_stages import Buffer, read_kernel
+
+Piece = tuple[int, int, int, int, int]
+"""start, stop, step, vector width, copies side by side."""
+
+
+def nest_scratch_bytes(
+    function: func.FuncOp, target: Target, scratch_from: int = 0, taken: Sequence[Operation] = ()
+) -> int:
+    """Bytes the scratch argument needs in all, the first `scratch_from` of which are somebody else's.
+
+    taken: stages that another scheduler will have replaced by then.
+    """
+    total = _planned(function, target, scratch_from, taken).scratch_bytes
+    return total if total > _rounded(scratch_from) else scratch_from
+
+
+def lower_nest(function: func.FuncOp, target: Target, scratch_from: int = 0) -> None:
+    """Replaces the stages of a buffered kernel function by loops; pieces that are loops already stay in place."""
+    _Nest(_planned(function, target, scratch_from)).lower()
+
+
+def _rounded(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def _planned(function: func.FuncOp, target: Target, scratch_from: int, taken: Sequence[Operation] = ()) -> KernelPlan:
+    return schedule(plan_loops(read_kernel(function, taken), scratch_from), target)
+
+
+def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
+    """Covers 0..size: blocks of `copies` vectors, single vectors, for short loops narrower vectors, then scalars."""
+    at = 0
+    if copies > 1 and size >= width * copies:
+        stop = size - size % (width * copies)
+        yield at, stop, width * copies, width, copies
+        at = stop
+    if width > 1 and size - at >= width:
+        stop = size - size % width
+        yield at, stop, width, width, 1
+        at = stop
+    half = width // 2
+    while half >= 4 and size <= 4 * width:
+        if size - at >= half:
+            yield at, at + half, half, half, 1
+            at += half
+        half //= 2
+    if at < size:
+        yield at, size, 1, 1, 1
+
+
+class _Nest:
+    def __init__(self, plan: KernelPlan) -> None:
+        self.plan = plan
+        self.function = plan.kernel.function
+        old = self.function.body.block
+        self.block = Block(arg_types=[a.type for a in old.args])
+        for arg, new in zip(old.args, self.block.args, strict=True):
+            new.name_hint = arg.name_hint
+        self.b = LoopBuilder(self.block)
+        self.homes: dict[Buffer, SSAValue] = {}
+        self.rows: dict[Buffer, Row] = {}
+        self.by_value = {buffer.value: buffer for buffer in plan.kernel.buffers}
+        self.body = BodyEmitter(self.b, self.memory, self.by_value)
+        self.shared_values: dict[Buffer, dict[int, Value]] = {}
+        self.ranges: dict[Loop, tuple[SSAValue, SSAValue]] = {}
+        self.fixed: dict[Loop, SSAValue] = {}
+        self.task: SSAValue | None = None
+
+    def lower(self) -> None:
+        old = self.function.body.block
+        others = self.plan.kernel.others
+        for buffer in self.plan.kernel.buffers:
+            self._settle(buffer)
+        segments = sorted({*others, *(g.segment for g in self.plan.groups)})
+        for segment in segments:
+            for op in others.get(segment, ()):
+                op.detach()
+                self.b.do(op)
+            for group in self.plan.groups:
+                if group.segment == segment:
+                    self._group(group)
+        self.block.add_op(func.ReturnOp())
+        for op in reversed(list(old.ops)):
+            op.detach()
+            op.erase()
+        for arg, new in zip(old.args, self.block.args, strict=True):
+            arg.replace_all_uses_with(new)
+        region = self.function.body
+        region.detach_block(old)
+        region.add_block(self.block)
+
+    # Memory
+
+    def _settle(self, buffer: Buffer) -> None:
+        """Arguments are their own home; buffers loops already use keep theirs; temporaries in the arena get a view."""
+        old = self.function.body.block.args
+        if buffer.index < len(old):
+            self.homes[buffer] = self.b.flat(self.block.args[buffer.index])
+        elif buffer in self.plan.arena:
+            self.homes[buffer] = self._view(buffer, self.b.index(self.plan.arena[buffer]), _elements(buffer))
+
+    def _view(self, buffer: Buffer, offset: SSAValue, length: int) -> SSAValue:
+        scratch = self.block.args[-1]
+        op = memref.ViewOp(scratch, offset, [], memref_type((length,), buffer.element))
+        return self.b.at(op, self.b.level[offset])
+
+    def memory(self, buffer: Buffer) -> SSAValue:
+        """The buffer as a 1-D memref."""
+        home = self.homes.get(buffer)
+        if home is None:
+            home = self.homes[buffer] = self._row(self.rows[buffer]) if buffer in self.rows else self._kept(buffer)
+        return home
+
+    def _kept(self, buffer: Buffer) -> SSAValue:
+        self.b.level.setdefault(buffer.value, 0)
+        return self.b.flat(buffer.value)
+
+    def _row(self, row: Row) -> SSAValue:
+        if row.at is None:
+            op = memref.AllocaOp.get(row.buffer.element, shape=[row.length], alignment=64)
+            return self.b.at(op, self.b.base)
+        group = self.current
+        offset = self.b.index(group.row_base + row.at)
+        if self.task is not None:
+            offset = self.b.add(self.b.scaled(self.task, group.row_bytes), offset)
+        return self._view(row.buffer, offset, row.length)
+
+    # Groups
+
+    def _group(self, group: GroupPlan) -> None:
+        self.current = group
+        self.shared_values = {}
+        self.rows = {row.buffer: row for row in group.rows}
+        self.ranges, self.fixed, self.task = {}, {}, None
+        if group.tasks > 1:
+            self.task = self.b.open_parallel(group.tasks)
+            self._chunk(group)
+            self.b.close_parallel()
+        else:
+            self._shared(group, [x for x in group.shared if x is not group.vector])
+        for buffer in self.rows:
+            self.homes.pop(buffer, None)
+
+    def _chunk(self, group: GroupPlan) -> None:
+        """One task: its range of the split loops, then everything inside."""
+        total = 1
+        for loop in group.split:
+            total *= loop.size
+        rest = [x for x in group.shared if x is not group.vector and x not in group.split]
+        if group.split == [group.vector]:
+            self.ranges[group.split[0]] = self._range(group.chunk, total)
+            self._shared(group, rest)
+            return
+        if group.chunk == 1:
+            self._digits(group.split, self.task)
+            self._shared(group, rest)
+            return
+        low, high = self._range(group.chunk, total)
+        variable, _ = self.b.open_for(low, high, 1)
+        self._digits(group.split, variable)
+        self._shared(group, rest)
+        self.b.close_for()
+
+    def _range(self, chunk: int, total: int) -> tuple[SSAValue, SSAValue]:
+        low = self.b.scaled(self.task, chunk)
+        high = self.b.plus(low, chunk)
+        if total % chunk:
+            high = self.b.minimum(high, self.b.index(total))
+        return low, high
+
+    def _digits(self, loops: Sequence[Loop], number: SSAValue) -> None:
+        """The variables of several loops run as one, from the number of the iteration."""
+        for loop in reversed(loops[1:]):
+            number, digit = self.b.divided(number, loop.size)
+            self.body.variables[loop] = digit
+        self.body.variables[loops[0]] = number
+
+    def _shared(self, group: GroupPlan, rest: Sequence[Loop]) -> None:
+        if rest:
+            self.body.variables[rest[0]], _ = self.b.open_for(self.b.index(0), self.b.index(rest[0].size), 1)
+            self._shared(group, rest[1:])
+            self.b.close_for()
+            return
+        if group.vector is None:
+            self._leaves(group, [Point()])
+            return
+        for piece in pieces(group.vector.size, group.width, group.copies):
+            self._vector_piece(group, piece)
+
+    def _vector_piece(self, group: GroupPlan, piece: Piece) -> None:
+        loop = group.vector
+        start, stop, step, width, copies = piece
+        points = [Point(width, loop, {loop: k * width}, k) for k in range(copies)]
+        if loop not in self.ranges and stop - start == step:
+            self._at_constant(loop, start, lambda: self._leaves(group, points))
+            return
+        low, high = self._clipped(loop, start, stop)
+        self.body.variables[loop], _ = self.b.open_for(low, high, step)
+        self._leaves(group, points)
+        self.b.close_for()
+
+    def _clipped(self, loop: Loop, start: int, stop: int) -> tuple[SSAValue, SSAValue]:
+        """The piece's bounds, cut to the task's range (whose limits are multiples of the largest step)."""
+        low, high = self.b.index(start), self.b.index(stop)
+        if loop in self.ranges:
+            first, last = self.ranges[loop]
+            low = first if start == 0 else self.b.maximum(first, low)
+            high = self.b.minimum(last, high)
+        return low, high
+
+    def _at_constant(self, loop: Loop, value: int, inside: Callable[[], None]) -> None:
+        self.body.variables[loop] = self.b.index(value) if value else None
+        inside()
+        self.body.variables.pop(loop)
+
+    # Leaves
+
+    def _leaves(self, group: GroupPlan, points: Sequence[Point]) -> None:
+        for leaf in group.leaves:
+            self.body.leaf_number += 1
+            self.body.leaf_level = self.b.depth
+            self.body.written_here = {f.buffer for p in leaf.stages for f in p.writes if f is not None}
+            self._parallel(leaf, [x for x in leaf.own if x.kind != "r"], points)
+
+    def _parallel(self, leaf: LeafPlan, rest: Sequence[Loop], points: Sequence[Point]) -> None:
+        if not rest:
+            self._inside(leaf, points)
+            return
+        loop = rest[0]
+        if loop is not leaf.vector:
+            self.body.variables[loop], _ = self.b.open_for(self.b.index(0), self.b.index(loop.size), 1)
+            self._parallel(leaf, rest[1:], points)
+            self.b.close_for()
+            return
+        for start, stop, step, width, copies in pieces(loop.size, leaf.width, leaf.copies):
+            wide = [Point(width, loop, {loop: k * width}) for k in range(copies)]
+            if stop - start == step:
+                self._at_constant(loop, start, lambda wide=wide: self._parallel(leaf, rest[1:], wide))
+                continue
+            self.body.variables[loop], _ = self.b.open_for(self.b.index(start), self.b.index(stop), step)
+            self._parallel(leaf, rest[1:], wide)
+            self.b.close_for()
+
+    def _inside(self, leaf: LeafPlan, points: Sequence[Point]) -> None:
+        shares = all(x.kind == "r" for x in leaf.own)
+        if any(x.kind == "r" for x in leaf.own):
+            Fold(self, leaf, points, shares).emit()
+            return
+        for point in points:
+            values = self.statements(leaf, point, [])[1]
+            if shares:
+                for buffer, value in values.items():
+                    self.shared_values.setdefault(buffer, {})[point.copy] = value
+
+    def statements(
+        self, leaf: LeafPlan, point: Point, sums: Sequence[Value]
+    ) -> tuple[list[Value], dict[Buffer, Value]]:
+        """All stages of a leaf at one point.
+
+        sums: the accumulators of the folding stages' outputs, in order. Returns the new ones, and what the other
+        stages wrote. Stores come last, so that an output may take the memory of an operand.
+        """
+        given, sums_after = iter(sums), []
+        values: dict[Buffer, Value] = {}
+        stores = []
+        for plan in leaf.stages:
+            stage = plan.stage
+            args: list[Value | None] = [
+                None if f is None else self._read(f, skip, values, point)
+                for f, skip in zip(plan.reads, plan.forwarded, strict=True)
+            ]
+            if stage.reduces:
+                args += [next(given) for _ in stage.writes]
+                sums_after += self.body.run(stage.block, plan.loops, args, point)
+                continue
+            args += [self._old(plan, k, point) for k in range(len(stage.writes))]
+            results = [self.scalar(stage.fill)] if stage.block is None else self.body.run(stage.block, plan.loops, args, point)
+            for write, flat, value in zip(stage.writes, plan.writes, results, strict=True):
+                values[write.buffer] = value
+                if flat is not None:
+                    stores.append((flat, value))
+        for flat, value in stores:
+            self.body.store(flat, point, value)
+        return sums_after, values
+
+    def _read(self, flat: Flat, forwarded: bool, values: dict[Buffer, Value], point: Point) -> Value:
+        if not forwarded:
+            return self.body.load(flat, point)
+        if flat.buffer in values:
+            return values[flat.buffer]
+        return self.shared_values[flat.buffer][point.copy]
+
+    def _old(self, plan: StagePlan, k: int, point: Point) -> Value | None:
+        """What an output held before, where the body asks for it."""
+        stage = plan.stage
+        if not stage.uses_out[k]:
+            return None
+        if stage.starts[k] is not None:
+            return self.scalar(stage.starts[k])
+        return self.body.load(plan.writes[k], point)
+
+    def scalar(self, constant: SSAValue) -> SSAValue:
+        """A constant of the old body at the top of the new one."""
+        op = constant.owner
+        assert isinstance(op, arith.ConstantOp)
+        return self.b.constant(op.properties["value"], constant.type)
+
+
+def _elements(buffer: Buffer) -> int:
+    n = 1
+    for size in buffer.sizes:
+        n *= size
+    return n
+

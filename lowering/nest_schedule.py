@@ -1,0 +1,242 @@
+"""Chooses, by estimated cost, what each nest vectorises, in which order its loops run, and what threads share."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from xdsl.dialects.builtin import IndexType, IntegerType
+from xdsl.ir import Attribute
+
+from ..dialects.target import Target
+from .memory_plan import aligned
+from .memref_layout import element_bytes
+from .nest_plan import ALLOCA_BYTES, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
+from .nest_stages import Stage
+
+HEAVY = 12
+"""Scalar operations one math.* call is worth."""
+UNROLLED_WINDOW = 16
+"""Folds over at most this many elements are unrolled."""
+
+
+def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
+    """Fills in vector loops, widths, copies, loop orders, tasks and the homes of row buffers."""
+    for group in plan.groups:
+        _choose_vectors(group, target)
+        _order(group)
+        _choose_copies(group)
+        _choose_tasks(group, target)
+        _home_rows(group)
+    for group in plan.groups:
+        group.row_base = plan.scratch_bytes
+        plan.scratch_bytes += group.row_bytes * group.tasks
+    return plan
+
+
+# Vector loops
+
+
+def _choose_vectors(group: GroupPlan, target: Target) -> None:
+    lanes = min(_lanes(leaf, target) for leaf in group.leaves)
+    own = [_best_own(leaf, group, target) for leaf in group.leaves]
+    best, best_cost = None, sum(cost for _, cost in own)
+    for loop in group.shared:
+        width = _width(loop.size, lanes)
+        if width == 1 or not all(_vectorisable(leaf, loop) for leaf in group.leaves):
+            continue
+        cost = sum(_cost(leaf, group, loop, width) for leaf in group.leaves)
+        if cost <= best_cost:
+            best, best_cost = loop, cost
+    if best is not None:
+        group.vector, group.width = best, _width(best.size, lanes)
+        return
+    for leaf, (loop, _) in zip(group.leaves, own, strict=True):
+        if loop is not None:
+            leaf.vector, leaf.width = loop, _width(loop.size, _lanes(leaf, target))
+
+
+def _best_own(leaf: LeafPlan, group: GroupPlan, target: Target) -> tuple[Loop | None, float]:
+    lanes = _lanes(leaf, target)
+    best: Loop | None = None
+    best_cost = _cost(leaf, group, None, 1)
+    for loop in leaf.own:
+        width = _width(loop.size, lanes)
+        if width == 1 or not _vectorisable(leaf, loop):
+            continue
+        cost = _cost(leaf, group, loop, width)
+        if cost < best_cost:
+            best, best_cost = loop, cost
+    return best, best_cost
+
+
+def _width(size: int, lanes: int) -> int:
+    """The vector length for a loop of this size: all lanes, or the largest power of two that fits."""
+    while lanes > size:
+        lanes //= 2
+    return lanes if lanes >= 2 else 1
+
+
+def _vectorisable(leaf: LeafPlan, loop: Loop) -> bool:
+    for plan in leaf.stages:
+        if loop.kind == "r" and loop in plan.loops and plan.stage.reduces and None in plan.stage.combiners:
+            return False
+        if loop.kind == "a" and any(f is None or f.terms.get(loop, 0) == 0 for f in plan.writes):
+            return False
+    return True
+
+
+def _lanes(leaf: LeafPlan, target: Target) -> int:
+    return target.lanes(max((widest_bytes(p.stage) for p in leaf.stages), default=8))
+
+
+def widest_bytes(stage: Stage) -> int:
+    """Bytes of the widest element the stage's body computes with (index values and truth values aside)."""
+    if stage.block is None:
+        return max(element_bytes(w.buffer.element) for w in stage.writes)
+    types = [a.type for a in stage.block.args] + [r.type for op in stage.block.ops for r in op.results]
+    return max((_bytes(t) for t in types), default=1)
+
+
+def _bytes(element: Attribute) -> int:
+    if isinstance(element, IndexType) or (isinstance(element, IntegerType) and element.width.data == 1):
+        return 1
+    return element_bytes(element)
+
+
+def _work(leaf: LeafPlan, group: GroupPlan) -> int:
+    n = 1
+    for loop in (*leaf.own, *group.shared):
+        n *= loop.size
+    return n
+
+
+def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> float:
+    """Estimated cycles of a leaf when this loop is vectorised (None: scalar code)."""
+    flats = list(flats_of(leaf))
+    ops = sum(body_operations(p.stage) for p in leaf.stages)
+    work = _work(leaf, group)
+    scalar = len(flats) + ops / 2
+    if loop is None:
+        return work * scalar
+    vector = ops / 2 + sum(_access_cost(abs(f.terms.get(loop, f.lane or 0)), width) for f in flats)
+    full, rest = divmod(loop.size, width)
+    extra = 8.0 if loop.kind == "r" else 0.0
+    return work / loop.size * (full * vector + rest * scalar + extra)
+
+
+def _access_cost(stride: int, width: int) -> float:
+    if stride == 0:
+        return 0.2
+    return 1.0 if stride == 1 else 1.5 * width
+
+
+def body_operations(stage: Stage) -> int:
+    """Operations of the body, heavy ones counted several times."""
+    return 1 if stage.block is None else _operations(stage)
+
+
+@cache
+def _operations(stage: Stage) -> int:
+    count = 0
+    for op in stage.block.ops:
+        if op.name.startswith("math."):
+            count += HEAVY
+        elif op.name in ("arith.divf", "arith.remf", "memref.load"):
+            count += 4
+        elif not op.name.startswith(("linalg.", "arith.constant")):
+            count += 1
+    return count
+
+
+# Loop order, register copies
+
+
+def _order(group: GroupPlan) -> None:
+    """Largest strides outermost; a leaf's folds run inside its parallel loops, its vector loop innermost of its kind."""
+    group.shared.sort(key=lambda x: (x is group.vector, -_stride(x, group)))
+    for leaf in group.leaves:
+        if any(x.kind == "a" for x in leaf.own):
+            parallel = sorted((x for x in leaf.own if x.kind == "p"), key=lambda x: -_stride(x, group))
+            leaf.own = parallel + [x for x in leaf.own if x.kind != "p"]
+            continue
+        leaf.own.sort(key=lambda x: (x.kind == "r", x is leaf.vector, -_stride(x, group)))
+
+
+def _stride(loop: Loop, group: GroupPlan) -> int:
+    return max((abs(f.terms.get(loop, 0)) for f in group.flats), default=0)
+
+
+def is_window(leaf: LeafPlan) -> bool:
+    """Whether the leaf's folds are so small that they are unrolled (the vector loop is never a fold then)."""
+    n, ops = 1, sum(body_operations(p.stage) for p in leaf.stages)
+    for loop in leaf.own:
+        if loop.kind == "r":
+            n *= loop.size
+    return n <= UNROLLED_WINDOW and n * ops <= 256 and not (leaf.vector is not None and leaf.vector.kind == "r")
+
+
+def _choose_copies(group: GroupPlan) -> None:
+    """How many vectors a fold carries side by side: enough independent accumulators to hide the latency of an add."""
+    folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own) and not is_window(leaf)]
+    if group.vector is not None and folds:
+        group.copies = _copies(group.vector.size // group.width)
+    for leaf in folds:
+        if leaf.vector is not None:
+            leaf.copies = _copies(leaf.vector.size // leaf.width)
+
+
+def _copies(blocks: int) -> int:
+    for copies in (4, 2):
+        if blocks >= copies:
+            return copies
+    return 1
+
+
+# Threads
+
+
+def _choose_tasks(group: GroupPlan, target: Target) -> None:
+    work = sum(_work(leaf, group) * (1 + sum(body_operations(p.stage) for p in leaf.stages) // 4) for leaf in group.leaves)
+    if work < target.parallel_work:
+        return
+    wanted = min(target.tasks, max(2, work // (target.parallel_work // 2)))
+    prefix, outer = [], 1
+    for loop in group.shared:
+        if loop is not group.vector and outer < wanted:
+            prefix.append(loop)
+            outer *= loop.size
+    blocks = 0 if group.vector is None else group.vector.size // (group.width * group.copies)
+    if outer >= min(wanted, 4) or blocks <= outer:
+        _split(group, prefix, outer, wanted, 1)
+    else:
+        _split(group, [group.vector], group.vector.size, wanted, group.width * group.copies)
+
+
+def _split(group: GroupPlan, loops: list[Loop], iterations: int, wanted: int, unit: int) -> None:
+    """Cuts the iterations of these loops into at most `wanted` chunks of whole units."""
+    units = -(-iterations // unit)
+    group.chunk = -(-units // wanted) * unit
+    group.split = loops
+    group.tasks = -(-iterations // group.chunk) if iterations else 1
+
+
+# Row buffers
+
+
+def _home_rows(group: GroupPlan) -> None:
+    """Lane-interleaved when the group itself is vectorised; small rows on the stack, others in scratch, one per task."""
+    lanes = group.width * group.copies
+    for row in group.rows:
+        if group.vector is not None:
+            row.length *= lanes
+        size = row.length * element_bytes(row.buffer.element)
+        if size > ALLOCA_BYTES:
+            row.at = group.row_bytes
+            group.row_bytes += aligned(size)
+    if group.vector is not None:
+        buffers = {row.buffer for row in group.rows}
+        for flat in group.flats:
+            if flat.buffer in buffers:
+                flat.terms = {loop: c * lanes for loop, c in flat.terms.items()}
+                flat.offset *= lanes
+                flat.lane = 1
