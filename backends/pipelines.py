@@ -15,15 +15,14 @@ TENSORS = (
     "open-composites",
     'simplify{because="opening composites shows new algebra"}',
     'constants{because="simplify makes new constants"}',
+    "narrow",
     "cse",
     "dce",
 )
 
 # From primitive ops to statements: kernels, layouts, buffers, loops.
 KERNELS = (
-    "split-folds",
     "fuse",
-    "layout",
     "kernel-to-linalg",
     "bufferize",
     "linalg-to-loops",

@@ -1,7 +1,7 @@
-"""Mends xDSL 0.74: ``arith.cmpf``, ``cmpi`` and ``select`` on vectors, which MLIR has and xDSL's definitions refuse.
+"""Mends xDSL 0.74: comparisons, selects and integer casts of ``arith`` on vectors, which xDSL's definitions refuse.
 
-Importing this module widens the three definitions in place (``vector<16xi1>`` results and conditions) and gives them
-MLIR's text: ``arith.select %c, %a, %b : vector<16xi1>, vector<16xf32>`` where the condition is a vector.
+Importing this module widens the definitions in place (``vector<16xi1>`` results and conditions, casts lane by lane) and
+gives them MLIR's text: ``arith.select %c, %a, %b : vector<16xi1>, vector<16xf32>`` where the condition is a vector.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerType, VectorType
 from xdsl.ir import Attribute
-from xdsl.irdl import AnyAttr, operand_def, result_def
+from xdsl.irdl import AnyAttr, OperandDef, ResultDef
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
@@ -74,6 +74,28 @@ def _verify_select(self: arith.SelectOp) -> None:
         raise VerifyException(f"arith.select of {self.result.type} takes i1 or one i1 per lane, got {self.cond.type}")
 
 
+_GROWS = (arith.ExtSIOp, arith.ExtUIOp)
+_CASTS = (
+    *_GROWS, arith.TruncIOp, arith.SIToFPOp, arith.UIToFPOp, arith.FPToSIOp, arith.FPToUIOp, arith.IndexCastOp,
+)  # fmt: skip
+
+
+def _lanes_and_element(t: Attribute) -> tuple[object, Attribute]:
+    return (t.shape, t.element_type) if isinstance(t, VectorType) else (None, t)
+
+
+def _verify_cast(self: Any) -> None:
+    (lanes, source), (made, target) = _lanes_and_element(self.input.type), _lanes_and_element(self.result.type)
+    if lanes != made:
+        raise VerifyException(f"{self.name} keeps the number of lanes, got {self.input.type} to {self.result.type}")
+    if isinstance(self, (*_GROWS, arith.TruncIOp)):
+        if not isinstance(source, IntegerType) or not isinstance(target, IntegerType):
+            raise VerifyException(f"{self.name} is between integers, got {source} to {target}")
+        grows = target.width.data > source.width.data
+        if target.width.data == source.width.data or grows != isinstance(self, _GROWS):
+            raise VerifyException(f"{self.name} cannot turn {source} into {target}")
+
+
 def _widen(cls: type[Any], part: str, name: str, wide: Any) -> None:
     definitions = getattr(cls.get_irdl_definition(), part)
     at = next(i for i, (field, _) in enumerate(definitions) if field == name)
@@ -82,10 +104,14 @@ def _widen(cls: type[Any], part: str, name: str, wide: Any) -> None:
 
 def _mend() -> None:
     for cls in (arith.CmpfOp, arith.CmpiOp):
-        _widen(cls, "results", "result", result_def(AnyAttr()))
+        _widen(cls, "results", "result", ResultDef(AnyAttr()))
         cls.parse = _parse_comparison(cls)
         cls.verify_ = _verify_comparison
-    _widen(arith.SelectOp, "operands", "cond", operand_def(AnyAttr()))
+    for cls in _CASTS:
+        _widen(cls, "operands", "input", OperandDef(AnyAttr()))
+        _widen(cls, "results", "result", ResultDef(AnyAttr()))
+        cls.verify_ = _verify_cast
+    _widen(arith.SelectOp, "operands", "cond", OperandDef(AnyAttr()))
     arith.SelectOp.parse = classmethod(_parse_select)
     arith.SelectOp.print = _print_select
     arith.SelectOp.verify_ = _verify_select

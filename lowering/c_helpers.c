@@ -234,12 +234,13 @@ VEC tanh_VEC(VEC x) {
     SIGNED sign = (SIGNED)x & INT32_MIN;
     VEC a = (VEC)((SIGNED)x & 0x7fffffff), s = x * x;
     VEC r = 1.0f - 2.0f / (exp_normal_VEC(a + a) + 1.0f);
-    r = (VEC)((SIGNED)select_VEC(a > 9.1f, splat_VEC(1.0f), r) | sign);
+    r = select_VEC(a > 9.1f, splat_VEC(1.0f), r);
     VEC p = fma_VEC(s, splat_VEC(1.57394409e-2f), splat_VEC(-5.23025580e-2f));
     p = fma_VEC(p, s, splat_VEC(1.33152470e-1f));
     p = fma_VEC(p, s, splat_VEC(-3.33327681e-1f));
-    p = fma_VEC(p * s, x, x);
-    return select_VEC(x != x, x, select_VEC(a >= 0.599609375f, r, p));
+    p = fma_VEC(p * s, a, a);
+    VEC y = (VEC)((SIGNED)select_VEC(a >= 0.599609375f, r, p) | sign);
+    return select_VEC(x != x, x, y);
 }
 
 //: erf vector f32

@@ -118,7 +118,8 @@ class Prelude:
             text = _definition(name, code, lanes)
             for called, suffix, width in _CALL.findall(text):
                 if f"{called}_{suffix}" != full:
-                    self.function(called, suffix.split("x")[0], int(width or 0))
+                    printed = self.function(called, suffix.split("x")[0], int(width or 0))
+                    text = re.sub(rf"\b{called}_{suffix}\(", f"{printed}(", text)
             for element, width in _TYPE.findall(text):
                 self.vector(element, int(width))
             self._helpers[full] = text
@@ -128,8 +129,7 @@ class Prelude:
         """The prelude's C text."""
         body = "\n\n".join(self._helpers.values())
         parts = ["#include <math.h>\n#include <stdbool.h>\n#include <stdint.h>\n#include <stdlib.h>"]
-        if self._vectors:
-            parts.append('#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC diagnostic ignored "-Wpsabi"\n#endif')
+        parts.append(_PRAGMAS)
         parts.append("\n".join(memory_typedef(code) for code in self._memory))
         parts.append("\n".join(line for key in self._vectors for line in vector_typedefs(*key)))
         if self._helpers:
@@ -138,6 +138,13 @@ class Prelude:
             parts.append(_FMA)
         return "\n\n".join(part for part in (*parts, body) if part) + "\n"
 
+
+# Wide vectors are passed to inlined functions only; a comparison of a value with itself may well be what was asked for.
+_PRAGMAS = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+#pragma GCC diagnostic ignored "-Wtautological-compare\""""
 
 _FMA = """\
 #if defined(__FMA__) || defined(__FP_FAST_FMAF) || defined(__aarch64__) || defined(__riscv_f)

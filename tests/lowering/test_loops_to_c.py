@@ -1,0 +1,288 @@
+"""The C emitter: every op of the loops level on scalars and vectors, against the loop executor and libm."""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lamina.backends.executable import Executable
+from lamina.backends.executor import execute
+from lamina.backends.toolchain import build_shared, find_compiler
+from lamina.dialects.errors import BackendError
+from lamina.dialects.text import parse, verify
+from lamina.dialects.types import dtype_of
+from lamina.lowering.loops_to_c import emit_c
+
+N, LANES = 35, 16
+NUMPY = {
+    "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "i64": np.int64,
+    "i32": np.int32, "i16": np.int16, "i8": np.int8, "i1": np.bool_,
+}  # fmt: skip
+
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+
+def lane(text: str, t: str, vectors: bool) -> str:
+    """Replace {f32}-style placeholders by scalar or vector types."""
+    for code in NUMPY:
+        text = text.replace("{" + code + "}", f"vector<{LANES}x{code}>" if vectors else code)
+    return text
+
+
+def kernel(name: str, inputs: list[str], output: str, body: str) -> str:
+    """A kernel that maps n elements, in vectors and a scalar rest. body uses %a %b %c and makes %y."""
+    letters = "abc"[: len(inputs)]
+    args = ", ".join(f"%{x}m: memref<{N}x{t}>" for x, t in zip(letters, inputs)) + f", %ym: memref<{N}x{output}>"
+
+    def loop(vectors: bool) -> str:
+        def access(op: str) -> tuple[str, str]:
+            return (f"vector.{op}", f", vector<{LANES}x%s>") if vectors else (f"memref.{op}", "")
+
+        load, kind = access("load")
+        lines = [
+            f"%{x} = {load} %{x}m[%i] : memref<{N}x{t}>" + (kind % t if kind else "")
+            for x, t in zip(letters, inputs)
+        ]
+        lines += [lane(line.strip(), "", vectors) for line in body.strip().splitlines()]
+        store, kind = access("store")
+        lines.append(f"{store} %y, %ym[%i] : memref<{N}x{output}>" + (kind % output if kind else ""))
+        low, high, step = ("%c0", "%c32", "%c16") if vectors else ("%c32", "%c35", "%c1")
+        return f"scf.for %i = {low} to {high} step {step} {{\n" + "\n".join(lines) + "\n}"
+
+    return f"""
+  func.func private @{name}({args}) {{
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c16 = arith.constant 16 : index
+    %c32 = arith.constant 32 : index
+    %c35 = arith.constant 35 : index
+    {loop(True)}
+    {loop(False)}
+    func.return
+  }}"""
+
+
+def program(kernels: list[tuple[list[str], str, str]]) -> str:
+    """A module that runs each kernel (inputs, output, body) on its own arguments."""
+    functions, calls, ins, outs = [], [], [], []
+    for k, (inputs, output, body) in enumerate(kernels):
+        functions.append(kernel(f"k{k}", inputs, output, body))
+        names = [f"%x{k}_{i}" for i in range(len(inputs))]
+        ins += [f"{n}: memref<{N}x{t}>" for n, t in zip(names, inputs)]
+        outs.append(f"%y{k}: memref<{N}x{output}>")
+        types = ", ".join(f"memref<{N}x{t}>" for t in (*inputs, output))
+        calls.append(f'func.call @k{k}({", ".join([*names, f"%y{k}"])}) {{origin = "model.py:{k + 1}"}} : ({types}) -> ()')
+    main = f"func.func @main({', '.join([*ins, *outs, '%arena: memref<64xi8>'])}) {{\n" + "\n".join(calls) + "\nfunc.return\n}"
+    return "builtin.module attributes {lamina.arena_bytes = 64 : i64} {\n" + "\n".join(functions) + "\n" + main + "\n}"
+
+
+def build(text: str, folder, inputs: list[np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    module = parse(text, "test.mlir")
+    verify(module)
+    source = folder / "program.c"
+    source.write_text(emit_c(module).text)
+    library = folder / "program.so"
+    build_shared(find_compiler(), source, library, ("-Wall", "-Wextra", "-Werror"))
+    types = [((N,), dtype_of(t)) for t in outputs]
+    return Executable(library, [(a.shape, dtype_of(a)) for a in inputs], types, 64)(inputs)
+
+
+def values(t: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if t == "i1":
+        return rng.integers(0, 2, N).astype(bool)
+    if t.startswith("i"):
+        x = rng.integers(-100, 100, N).astype(NUMPY[t])
+        info = np.iinfo(NUMPY[t])
+        x[[0, 33]], x[[1, 34]], x[[2, 32]] = info.min, info.max, 0
+        return x
+    x = (rng.normal(size=N) * 3).astype(NUMPY[t])
+    x[:6] = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-3]
+    x[32:] = [np.nan, -np.inf, 0.0]
+    return x
+
+
+def float_ops(t: str) -> list[tuple[list[str], str, str]]:
+    t1 = "{" + t + "}"
+    two = [f"%y = arith.{op} %a, %b : {t1}" for op in "addf subf mulf divf maximumf minimumf maxnumf minnumf".split()]
+    out = [([t, t], t, body) for body in two]
+    out.append(([t], t, f"%y = arith.negf %a : {t1}"))
+    for predicate in "oeq ogt oge olt ole one ord ueq ugt uge ult ule une uno".split():
+        out.append(([t, t], "i1", f"%y = arith.cmpf {predicate}, %a, %b : {t1}"))
+        condition = f"%m = arith.cmpf {predicate}, %a, %b : {t1}\n"
+        out.append(([t, t], t, condition + f"%y = arith.select %m, %a, %b : {{i1}}, {t1}"))
+    return out
+
+
+def int_ops(t: str) -> list[tuple[list[str], str, str]]:
+    t1 = "{" + t + "}"
+    names = "addi subi muli divsi remsi floordivsi divui remui minsi maxsi minui maxui andi ori xori".split()
+    out = [([t, t], t, f"%y = arith.{op} %a, %b : {t1}") for op in names]
+    for predicate in "eq ne slt sle sgt sge ult ule ugt uge".split():
+        out.append(([t, t], "i1", f"%y = arith.cmpi {predicate}, %a, %b : {t1}"))
+    return out
+
+
+CASTS = [
+    ("extf", "f32", "f64"), ("extf", "bf16", "f32"), ("extf", "f16", "f32"), ("truncf", "f64", "f32"),
+    ("truncf", "f32", "bf16"), ("truncf", "f32", "f16"), ("sitofp", "i32", "f32"), ("sitofp", "i64", "f64"),
+    ("sitofp", "i8", "f32"), ("uitofp", "i8", "f32"), ("uitofp", "i1", "f32"), ("sitofp", "i64", "f32"),
+    ("extsi", "i8", "i32"), ("extsi", "i32", "i64"), ("extui", "i8", "i32"), ("extui", "i1", "i64"), ("extui", "i1", "i8"),
+    ("trunci", "i64", "i32"), ("trunci", "i32", "i8"), ("bitcast", "f32", "i32"), ("bitcast", "i64", "f64"),
+]  # fmt: skip
+
+
+def check(kernels: list[tuple[list[str], str, str]], folder, exact: bool = True) -> None:
+    text = program(kernels)
+    inputs = [values(t, 7 * k + i) for k, (ins, _, _) in enumerate(kernels) for i, t in enumerate(ins)]
+    got = build(text, folder, inputs, [output for _, output, _ in kernels])
+    want = execute(parse(text, "test.mlir"), inputs)
+    for (ins, output, body), a, b in zip(kernels, got, want, strict=True):
+        if exact:
+            assert np.array_equal(a, b, equal_nan=output[0] in "fb"), (ins, body, a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=3e-6, err_msg=body)
+
+
+@needs_compiler
+@pytest.mark.parametrize("t", ["f32", "f64"])
+def test_float_arithmetic_is_the_executors(t, tmp_path):
+    check(float_ops(t), tmp_path)
+
+
+@needs_compiler
+def test_half_arithmetic_rounds_after_every_operation(tmp_path):
+    check([op for t in ("f16", "bf16") for op in float_ops(t)[:9]], tmp_path)
+
+
+@needs_compiler
+@pytest.mark.parametrize("t", ["i8", "i32", "i64"])
+def test_integer_arithmetic_wraps_and_never_traps(t, tmp_path):
+    check(int_ops(t), tmp_path)
+
+
+@needs_compiler
+def test_casts(tmp_path):
+    kernels = [([a], b, f"%y = arith.{op} %a : {{{a}}} to {{{b}}}") for op, a, b in CASTS]
+    check(kernels, tmp_path)
+
+
+@needs_compiler
+def test_bool_algebra_and_masks_of_different_widths(tmp_path):
+    mixed = (
+        "%m = arith.cmpf olt, %a, %a : {f32}\n%n = arith.cmpi slt, %b, %b : {i64}\n%o = arith.ori %m, %n : {i1}\n"
+        "%p = arith.xori %o, %c : {i1}\n%y = arith.select %p, %a, %a : {i1}, {f32}"
+    )
+    kernels = [([f, i, "i1"], "f32", mixed) for f, i in [("f32", "i64")]]
+    kernels += [(["i1", "i1"], "i1", f"%y = arith.{op} %a, %b : {{i1}}") for op in ("andi", "ori", "xori")]
+    kernels += [(["i1", "f64", "f64"], "f64", "%y = arith.select %a, %b, %c : {i1}, {f64}")]
+    check(kernels, tmp_path)
+
+
+FUNCTIONS = (
+    "absf ceil floor trunc roundeven sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan "
+    "sinh cosh asinh acosh atanh tanh erf"
+).split()
+
+
+@needs_compiler
+@pytest.mark.parametrize("t", ["f32", "f64"])
+def test_math_functions(t, tmp_path):
+    t1 = "{" + t + "}"
+    kernels = [([t], t, f"%y = math.{f} %a : {t1}") for f in FUNCTIONS]
+    kernels += [([t, t], t, f"%y = math.{f} %a, %b : {t1}") for f in ("powf", "atan2", "copysign")]
+    check(kernels, tmp_path, exact=False)
+
+
+def ulps(got: np.ndarray, want: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        unit = np.spacing(np.abs(want).astype(np.float32)).astype(np.float64)
+        off = np.abs(got.astype(np.float64) - want) / unit
+    return float(np.nanmax(np.where(np.isfinite(want) & (np.abs(want) < 3.4e38), off, 0)))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "name,low,high,bound", [("exp", -104, 88.7, 1.0), ("log", -87, 88, 1.0), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.1)]
+)
+def test_vector_functions_are_exact_to_two_ulps(name, low, high, bound, tmp_path):
+    count = 1 << 16
+    text = f"""builtin.module attributes {{lamina.arena_bytes = 64 : i64}} {{
+      func.func @main(%a: memref<{count}xf32>, %v: memref<{count}xf32>, %s: memref<{count}xf32>, %arena: memref<64xi8>) {{
+        %c0 = arith.constant 0 : index
+        %c1 = arith.constant 1 : index
+        %c16 = arith.constant 16 : index
+        %n = arith.constant {count} : index
+        scf.for %i = %c0 to %n step %c16 {{
+          %x = vector.load %a[%i] : memref<{count}xf32>, vector<16xf32>
+          %y = math.{name} %x : vector<16xf32>
+          vector.store %y, %v[%i] : memref<{count}xf32>, vector<16xf32>
+        }}
+        scf.for %i = %c0 to %n step %c1 {{
+          %x = memref.load %a[%i] : memref<{count}xf32>
+          %y = math.{name} %x : f32
+          memref.store %y, %s[%i] : memref<{count}xf32>
+        }}
+        func.return
+      }}
+    }}"""
+    source, library = tmp_path / "m.c", tmp_path / "m.so"
+    source.write_text(emit_c(parse(text, "m.mlir")).text)
+    build_shared(find_compiler(), source, library)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(low, high, count).astype(np.float32)
+    if name == "log":
+        x = np.exp(x.astype(np.float64)).astype(np.float32)
+    else:
+        x[: count // 4] *= np.exp(rng.uniform(-40, 0, count // 4)).astype(np.float32)
+    specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.0, -1.0, 3.4e38, -3.4e38, 200, -200], np.float32)
+    x[: len(specials)] = specials
+    t = ((count,), dtype_of("f32"))
+    v, s = Executable(library, [t], [t, t], 64)([x])
+    assert np.array_equal(v.view(np.int32), s.view(np.int32)), "a lane is the scalar, bit for bit"
+    exact = {"exp": np.exp, "log": np.log, "tanh": np.tanh}.get(name) or np.vectorize(math.erf)
+    with np.errstate(all="ignore"):
+        want = exact(x.astype(np.float64))
+    assert ulps(v, want) <= bound
+    k = len(specials)
+    with np.errstate(all="ignore"):
+        rounded = want[:k].astype(np.float32)
+    np.testing.assert_array_equal(np.isnan(v[:k]), np.isnan(rounded))
+    np.testing.assert_array_equal(np.isinf(v[:k]), np.isinf(rounded))
+    numbers = ~np.isnan(rounded)
+    np.testing.assert_array_equal(np.signbit(v[:k])[numbers], np.signbit(rounded)[numbers])
+
+
+def test_unknown_ops_are_named():
+    text = """builtin.module { func.func @main(%a: memref<4xf32>) {
+      %c0 = arith.constant 0 : index
+      %d = memref.dim %a, %c0 : memref<4xf32>
+      %f = arith.index_cast %d : index to i32
+      %m = memref.alloca() : memref<4xi32>
+      memref.store %f, %m[%c0] : memref<4xi32>
+      func.return } }"""
+    with pytest.raises(BackendError, match="memref.dim"):
+        emit_c(parse(text, "d.mlir"))
+
+
+def test_carried_values_may_swap():
+    text = """builtin.module { func.func @main(%a: memref<2xi64>) {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %c5 = arith.constant 5 : index
+      %x = memref.load %a[%c0] : memref<2xi64>
+      %y = memref.load %a[%c1] : memref<2xi64>
+      %p, %q = scf.for %i = %c0 to %c5 step %c1 iter_args(%s = %x, %t = %y) -> (i64, i64) {
+        %u = arith.addi %s, %t : i64
+        scf.yield %t, %u : i64, i64
+      }
+      memref.store %p, %a[%c0] : memref<2xi64>
+      memref.store %q, %a[%c1] : memref<2xi64>
+      func.return } }"""
+    source = emit_c(parse(text, "s.mlir")).text
+    body = source[source.index("for (") :]
+    assert body.index("= t;") < body.index("= u;")
+    assert "next" in body
