@@ -39,7 +39,9 @@ ELEMENTS: dict[DType, Attribute] = {
 }
 _DTYPES: dict[Attribute, DType] = {attr: dtype for dtype, attr in ELEMENTS.items()}
 _IR_TYPES: dict[Type, TensorType] = {}
-_TYPES: dict[int, tuple[Attribute, Type]] = {}  # id of an attribute kept alive here: hashing a TensorType is slow
+_TYPES: dict[
+    int, tuple[Attribute, Type]
+] = {}  # id of an attribute kept alive here: hashing a TensorType is slow
 _LIMIT = 1 << 16
 
 
@@ -53,7 +55,9 @@ def dtype_of_element(attr: Attribute) -> DType:
     try:
         return _DTYPES[attr]
     except KeyError:
-        raise TextError(f"{attr} is no element type of lamina", help="f64 f32 f16 bf16 i64 i32 i16 i8 ui8 i1") from None
+        raise TextError(
+            f"{attr} is no element type of lamina", help="f64 f32 f16 bf16 i64 i32 i16 i8 ui8 i1"
+        ) from None
 
 
 def ir_type(t: Type) -> TensorType:
@@ -112,7 +116,10 @@ def attribute_of(kind: str, value: Any) -> Attribute:
 
 
 def value_of(kind: str, attr: Attribute) -> Any:
-    """The Python value of an xDSL attribute, by its kind in the stanza. TextError if it is of another kind."""
+    """The Python value of an xDSL attribute, by its kind in the stanza.
+
+    TextError if it is of another kind.
+    """
     if isinstance(attr, DenseArrayBase) and kind in ("ints", "axes", "shape", "perm"):
         return tuple(attr.get_values())
     if isinstance(attr, ArrayAttr) and not attr.data and kind in ("ints", "axes", "shape", "perm"):

@@ -1,7 +1,9 @@
 """The autodiff dialect: derivatives that are asked for but not yet spelled out.
 
-``%dw, %db = autodiff.grad %loss, %seed, %w, %b : (...) -> (...)``   d(seed . loss)/d(w, b), each typed as its operand
-``%y = autodiff.saved %value, %saved : (t, t) -> t``                 the contents of %saved, differentiated as %value
+``%dw, %db = autodiff.grad %loss, %seed, %w, %b : (...) -> (...)``
+    d(seed . loss)/d(w, b), each typed as its operand
+``%y = autodiff.saved %value, %saved : (t, t) -> t``
+    the contents of %saved, differentiated as %value
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class GradOp(TensorOp):
 
 
 class SavedOp(TensorOp):
-    """A forward value that was computed before: its contents are `saved`, its derivative is that of `value`."""
+    """A forward value computed before: its contents are `saved`, its derivative is that of `value`."""
 
     name = "autodiff.saved"
 
@@ -60,7 +62,11 @@ class SavedOp(TensorOp):
 
     def verify_(self) -> None:
         """Both operands and the result have one type."""
-        if len(self._operands) != 2 or len(self.results) != 1 or len({v.type for v in (*self._operands, *self.results)}) != 1:
+        if (
+            len(self._operands) != 2
+            or len(self.results) != 1
+            or len({v.type for v in (*self._operands, *self.results)}) != 1
+        ):
             raise VerifyException("autodiff.saved needs a value and its saved contents, of one type")
 
 
@@ -70,15 +76,22 @@ def _attributes(origin: str | None) -> dict:
 
 def grad(loss: SSAValue, seed: SSAValue, wrt: Sequence[SSAValue], origin: str | None = None) -> GradOp:
     """An `autodiff.grad`, typed."""
-    return GradOp.create(operands=[loss, seed, *wrt], result_types=[v.type for v in wrt], attributes=_attributes(origin))
+    return GradOp.create(
+        operands=[loss, seed, *wrt], result_types=[v.type for v in wrt], attributes=_attributes(origin)
+    )
 
 
 def saved(value: SSAValue, contents: SSAValue, origin: str | None = None) -> SavedOp:
     """An `autodiff.saved`, typed."""
-    return SavedOp.create(operands=[value, contents], result_types=[contents.type], attributes=_attributes(origin))
+    return SavedOp.create(
+        operands=[value, contents], result_types=[contents.type], attributes=_attributes(origin)
+    )
 
 
-STEP_OPS: dict[str, type[Operation]] = {"autodiff.grad": GradOp, "autodiff.saved": SavedOp}  # step names of a Graph
+STEP_OPS: dict[str, type[Operation]] = {
+    "autodiff.grad": GradOp,
+    "autodiff.saved": SavedOp,
+}  # step names of a Graph
 Autodiff = Dialect("autodiff", [GradOp, SavedOp])
 
 __all__ = ["STEP_OPS", "Autodiff", "GradOp", "SavedOp", "grad", "saved"]

@@ -48,7 +48,9 @@ class TensorOp(Operation):
             printer.print_list(self._operands, printer.print_ssa_value)
         printer.print_op_attributes(self.attributes)
         printer.print_string(" : ")
-        printer.print_attribute(FunctionType.from_lists([v.type for v in self._operands], [r.type for r in self.results]))
+        printer.print_attribute(
+            FunctionType.from_lists([v.type for v in self._operands], [r.type for r in self.results])
+        )
 
     @property
     def origin(self) -> str | None:
@@ -71,21 +73,31 @@ class BookOp(TensorOp):
         """Attributes are the stanza's, and result types are those it infers."""
         stanza = self.stanza
         try:
-            unknown = [key for key in self.attributes if key != "origin" and key not in {p.name for p in stanza.attributes}]
+            unknown = [
+                key
+                for key in self.attributes
+                if key != "origin" and key not in {p.name for p in stanza.attributes}
+            ]
             if unknown and not all("." in key for key in unknown):
-                raise VerifyException(f"{self.name} has no attribute {unknown[0]}; its signature is {stanza.signature}")
+                raise VerifyException(
+                    f"{self.name} has no attribute {unknown[0]}; its signature is {stanza.signature}"
+                )
             found = tuple(type_of(r) for r in self.results)
             wanted = stanza.infer(tuple(type_of(v) for v in self._operands), attrs_of(self))
         except LaminaError as error:
             raise VerifyException(str(error)) from None
         if found != wanted:
             shown = ", ".join(str(ir_type(t)) for t in wanted)
-            raise VerifyException(f"{self.name} gives {shown}, not {', '.join(str(r.type) for r in self.results)}")
+            raise VerifyException(
+                f"{self.name} gives {shown}, not {', '.join(str(r.type) for r in self.results)}"
+            )
 
 
 def _make_classes() -> dict[str, type[BookOp]]:
     return {
-        name: type(f"{name.title().replace('_', '')}Op", (BookOp,), {"name": f"{dialect}.{name}", "op_name": name})
+        name: type(
+            f"{name.title().replace('_', '')}Op", (BookOp,), {"name": f"{dialect}.{name}", "op_name": name}
+        )
         for name, dialect in OPS.dialects().items()
     }
 
@@ -105,7 +117,10 @@ _LIMIT = 1 << 16
 
 
 def attrs_of(op: BookOp) -> tuple:
-    """Attribute values in the stanza's order, as Python values. LaminaError if one is missing or of the wrong kind."""
+    """Attribute values in the stanza's order, as Python values.
+
+    LaminaError if one is missing or of the wrong kind.
+    """
     params = OPS[op.op_name].attributes
     if not params:
         return ()
@@ -131,8 +146,13 @@ def _attributes(stanza: Stanza, attrs: tuple) -> dict[str, Attribute]:
     return {p.name: attribute_of(p.kind, value) for p, value in zip(stanza.attributes, attrs)}
 
 
-def build_op(name: str, operands: Sequence[SSAValue], attrs: tuple = (), origin: str | StringAttr | None = None) -> BookOp:
-    """A book op with inferred result types. BookError for an unknown op; ShapeError, DTypeError from the stanza."""
+def build_op(
+    name: str, operands: Sequence[SSAValue], attrs: tuple = (), origin: str | StringAttr | None = None
+) -> BookOp:
+    """A book op with inferred result types.
+
+    BookError for an unknown op; ShapeError, DTypeError from the stanza.
+    """
     cls = CLASSES.get(name)
     if cls is None:
         raise BookError(f"there is no op {name}")
@@ -176,4 +196,16 @@ class XdslBuilder:
         return type_of_ir(value.type)
 
 
-__all__ = ["CLASSES", "BookOp", "Nn", "Prim", "TensorOp", "XdslBuilder", "attrs_of", "build_op", "ir_type", "stanza_of", "type_of"]
+__all__ = [
+    "CLASSES",
+    "BookOp",
+    "Nn",
+    "Prim",
+    "TensorOp",
+    "XdslBuilder",
+    "attrs_of",
+    "build_op",
+    "ir_type",
+    "stanza_of",
+    "type_of",
+]

@@ -22,7 +22,10 @@ UPSTREAM = ("builtin", "func", "linalg", "tensor", "memref", "scf", "arith", "ma
 
 @cache
 def context() -> Context:
-    """A context that knows lamina's dialects and the upstream ones its levels use. Shared: do not change it."""
+    """A context that knows lamina's dialects and the upstream ones its levels use.
+
+    Shared: do not change it.
+    """
     from . import arith_vectors  # noqa: F401  # widens arith as it is imported
     from .autodiff import Autodiff
     from .kernel import Kernel
@@ -45,7 +48,9 @@ def parse(text: str, filename: str = "<text>") -> ModuleOp:
         start = error.span.start
         line = text.count("\n", 0, start) + 1
         column = start - (text.rfind("\n", 0, start) + 1) + 1
-        raise _text_error(f"the IR cannot be read: {_sentence(error.msg)}", text, filename, line, column) from None
+        raise _text_error(
+            f"the IR cannot be read: {_sentence(error.msg)}", text, filename, line, column
+        ) from None
     except VerifyException as error:  # raised by constructors of attributes and types
         raise TextError(f"the IR cannot be read: {_sentence(str(error))}", at=filename) from None
 
@@ -71,7 +76,10 @@ def print_module(module: Operation) -> str:
 
 
 def verify(module: Operation) -> None:
-    """Every op holds by its own rules and uses only values that are defined before it. TextError names the first that does not."""
+    """Every op holds by its own rules and uses only values that are defined before it.
+
+    TextError names the first that does not.
+    """
     try:
         module.verify()
     except VerifyException as error:
@@ -87,7 +95,10 @@ def _innermost(error: BaseException) -> str:
 
 
 def _check_region(region: Region, outer: set[SSAValue]) -> None:
-    """Dominance. Regions of one block are checked in order; of several, a block sees what the blocks before it define."""
+    """Dominance.
+
+    Regions of one block are checked in order; of several, a block sees what the blocks before it define.
+    """
     owner = region.parent
     seen = set() if owner is not None and owner.has_trait(IsolatedFromAbove) else set(outer)
     for block in region.blocks:

@@ -7,5 +7,6 @@ from .readings import Contraction, Fold, accumulator
 from .stanza import Param, Stanza
 
 __all__ = [
-    "OPS", "Book", "Build", "Call", "Contraction", "Expr", "Fold", "Name", "Number", "NumpyBuild", "Param", "Stanza", "accumulator",
+    "OPS", "Book", "Build", "Call", "Contraction", "Expr", "Fold", "Name", "Number", "NumpyBuild",
+    "Param", "Stanza", "accumulator",
 ]  # fmt: skip

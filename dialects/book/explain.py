@@ -24,7 +24,10 @@ def explain(name: str) -> str:
     """Everything about one op as text. BookError, with near names, if there is none."""
     if name not in OPS:
         near = difflib.get_close_matches(name, list(OPS), 3)
-        raise BookError(f"there is no op {name!r}", help=f"did you mean {', '.join(near)}?" if near else "lamina explain lists all")
+        raise BookError(
+            f"there is no op {name!r}",
+            help=f"did you mean {', '.join(near)}?" if near else "lamina explain lists all",
+        )
     s = OPS[name]
     blocks = [f"{s.dialect}.{s.name}   {s.origin}", s.text, _family(s), _types(s), _derivatives(s)]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -45,7 +48,9 @@ def _family(s: Stanza) -> str:
     if s.scalar is not None:
         lines.append(f"body     y = {s.scalar}")
     if s.fold is not None:
-        lines.append(f"body     {s.fold.combiner} of {s.fold.operand}, starting from {s.fold.init}; float16 and bfloat16 in float32")
+        lines.append(
+            f"body     {s.fold.combiner} of {s.fold.operand}, starting from {s.fold.init}; half precision in float32"
+        )
     if s.meaning:
         lines.append(f"uses     {' '.join(_ops_in([*s.meaning, *(e for _, e in s.meaning_bindings)]))}")
     if s.commutes:
@@ -80,7 +85,7 @@ def _derivatives(s: Stanza) -> str:
 
 
 def explain_call(name: str, types: tuple[Type, ...], attrs: tuple = ()) -> str:
-    """`matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]`; ShapeError, DTypeError where it does not fit."""
+    """`matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]`; ShapeError or DTypeError if it does not fit."""
     results = OPS[name].infer(types, attrs)
     given = ", ".join([show_type(t) for t in types] + [repr(a) for a in attrs])
     return f"{name}({given}) -> {', '.join(map(show_type, results))}"

@@ -11,9 +11,9 @@ Scalar functions (what `Call.fn` can be in an `each` line and in the operand of 
 `Name` is a parameter of the stanza; `Number` takes the dtype of the tensor it meets. `maximum` and `minimum`
 hand on NaN; `remainder` and `floor_divide` round down (Python's), `fmod` truncates (C's); `round` is to even.
 
-In tensor expressions (`d`, `is`, `where` lines) the same operators build ops: a bare number becomes a `full` of its
-neighbour's type, and operands of an `each` op whose shapes differ only by sizes of 1 are expanded. On attributes
-(tuples, ints, dtypes) they are Python's, element by element on tuples; their functions are in shapes.py.
+In tensor expressions (`d`, `is`, `where` lines) the same operators build ops: a bare number becomes a `full` of
+its neighbour's type, and operands of an `each` op whose shapes differ only by sizes of 1 are expanded. On
+attributes (tuples, ints, dtypes) they are Python's, element by element on tuples; functions are in shapes.py.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ class Evaluator:
         count = len(stanza.tensors)
         operands, attrs = list(args[:count]), args[count:]
         if len(args) != count + len(stanza.attributes):
-            raise BookError(f"{stanza.name} takes {count + len(stanza.attributes)} arguments, got {len(args)}")
+            raise BookError(
+                f"{stanza.name} takes {count + len(stanza.attributes)} arguments, got {len(args)}"
+            )
         if any(map(is_attribute, operands)):
             self._fill_numbers(stanza, operands)
         if stanza.family == "each" and count > 1:
@@ -181,7 +183,9 @@ class Evaluator:
 
     def _broadcast(self, operands: list) -> None:
         shapes = [self.build.type(value)[0] for value in operands]
-        if all(shape == shapes[0] for shape in shapes) or any(len(shape) != len(shapes[0]) for shape in shapes):
+        if all(shape == shapes[0] for shape in shapes) or any(
+            len(shape) != len(shapes[0]) for shape in shapes
+        ):
             return
         to = tuple(max(dims) if min(dims) > 0 else 0 for dims in zip(*shapes))
         for i, shape in enumerate(shapes):
@@ -218,7 +222,8 @@ def _pieces(build: Build, g: Any, xs: tuple, axis: int) -> tuple:
     return tuple(parts)
 
 
-# Functions that look at a tensor's type, or build several ops where the number of dimensions decides how many.
+# Functions that look at a tensor's type, or build several ops where the number of dimensions decides how
+# many.
 _QUERIES: dict[str, Callable] = {
     "shape": lambda build, x: build.type(x)[0],
     "dtype": lambda build, x: build.type(x)[1],

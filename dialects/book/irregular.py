@@ -1,4 +1,4 @@
-"""Ops whose text is not enough: the classes that stand in for Stanza (so far `concat`, with any number of operands)."""
+"""Ops whose text is not enough: classes that stand in for Stanza (`concat`, with any number of operands)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,30 @@ class Concat(Stanza):
     def check_arity(self, types: Sequence[Type], attrs: tuple) -> None:
         """At least one operand, one axis."""
         if not types or len(attrs) != 1 or not isinstance(attrs[0], int):
-            raise LaminaError(f"{self.name} takes tensors and an axis", help=f"its signature is {self.signature}")
+            raise LaminaError(
+                f"{self.name} takes tensors and an axis", help=f"its signature is {self.signature}"
+            )
 
     def _infer(self, types: tuple[Type, ...], attrs: tuple) -> tuple[Type, ...]:
         self.check_arity(types, attrs)
         (axis,), (first, dtype) = attrs, types[0]
         if not 0 <= axis < len(first):
-            raise self.complain(ShapeError, f"concat needs an axis of {len(first)} dimensions, got {axis}", types)
+            raise self.complain(
+                ShapeError, f"concat needs an axis of {len(first)} dimensions, got {axis}", types
+            )
         for shape, other in types:
             if other is not dtype:
-                raise self.complain(DTypeError, f"concat needs operands of one dtype, got {dtype.name} and {other.name}", types)
-            if len(shape) != len(first) or any(a != b for k, (a, b) in enumerate(zip(shape, first)) if k != axis):
-                raise self.complain(ShapeError, f"concat needs equal sizes beside axis {axis}, got {first} and {shape}", types)
+                raise self.complain(
+                    DTypeError,
+                    f"concat needs operands of one dtype, got {dtype.name} and {other.name}",
+                    types,
+                )
+            if len(shape) != len(first) or any(
+                a != b for k, (a, b) in enumerate(zip(shape, first)) if k != axis
+            ):
+                raise self.complain(
+                    ShapeError, f"concat needs equal sizes beside axis {axis}, got {first} and {shape}", types
+                )
         total = sum(shape[axis] for shape, _ in types)
         return (((*first[:axis], total, *first[axis + 1 :]), dtype),)
 
@@ -45,7 +57,13 @@ class Concat(Stanza):
         return (np.concatenate(arrays, attrs[0]),)
 
     def gradients(
-        self, build: Build, operands: Sequence, results: Sequence, cotangents: Sequence, attrs: tuple, wanted: Sequence[bool]
+        self,
+        build: Build,
+        operands: Sequence,
+        results: Sequence,
+        cotangents: Sequence,
+        attrs: tuple,
+        wanted: Sequence[bool],
     ) -> list:
         """The slices of the cotangent that belong to the operands."""
         if cotangents[0] is None:

@@ -23,7 +23,10 @@ FILES = {  # file: dialect of its ops
 
 
 class Book(Mapping[str, Stanza]):
-    """Stanzas by name. A stanza is parsed and checked when it is first asked for; `read_all` does so for every one."""
+    """Stanzas by name.
+
+    A stanza is parsed and checked when it is first asked for; `read_all` does so for every one.
+    """
 
     def __init__(self, files: Mapping[str, str], folder: Path = _HERE) -> None:
         self._stanzas: dict[str, Stanza] = {}

@@ -45,6 +45,8 @@ def convert(x: Array, t: np.dtype) -> Array:
 
 def pad(x: Array, low: Ints, high: Ints, interior: Ints, fill: float) -> Array:
     """`interior` elements between neighbours, then `low` before and `high` behind; negative amounts crop."""
+    if not x.ndim:
+        return x  # numpy cannot pad it
     inner = tuple(max(d + max(d - 1, 0) * k, 0) for d, k in zip(x.shape, interior))
     spread = np.full(inner, fill, x.dtype)
     spread[tuple(slice(None, None, k + 1) for k in interior)] = x
@@ -73,13 +75,18 @@ def unwindow(y: Array, to: Ints, size: Ints, stride: Ints, dilation: Ints) -> Ar
 
 
 def _strided(u: Ints, positions: Ints, stride: Ints, dilation: Ints) -> tuple[slice, ...]:
-    return tuple(slice(a * d, a * d + (p - 1) * k + 1 if p else a * d, k) for a, p, k, d in zip(u, positions, stride, dilation))
+    return tuple(
+        slice(a * d, a * d + (p - 1) * k + 1 if p else a * d, k)
+        for a, p, k, d in zip(u, positions, stride, dilation)
+    )
 
 
 def conv(x: Array, k: Array, stride: Ints, dilation: Ints) -> Array:
     """x[n,g,c,..d] with k[g,o,c,..u] -> [n,g,o,..i], one matrix product per kernel element."""
     size = k.shape[3:]
-    positions = tuple((d - a * (u - 1) - 1) // s + 1 for d, u, s, a in zip(x.shape[3:], size, stride, dilation))
+    positions = tuple(
+        (d - a * (u - 1) - 1) // s + 1 for d, u, s, a in zip(x.shape[3:], size, stride, dilation)
+    )
     y = np.zeros((*x.shape[:2], k.shape[1], math.prod(positions)), x.dtype)
     for u in itertools.product(*map(range, size)):
         part = x[(..., *_strided(u, positions, stride, dilation))]
@@ -128,6 +135,12 @@ def gather(x: Array, index: Array, axis: int) -> Array:
     return x[tuple(at)]
 
 
+def iota(shape: Ints, axis: int, t: np.dtype) -> Array:
+    """0, 1, 2, ... along one axis. A read-only view."""
+    row = np.arange(shape[axis]).astype(t).reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    return np.broadcast_to(row, shape)
+
+
 def update(x: Array, y: Array, start: Ints, step: Ints) -> Array:
     """A copy of x with y written into the box that starts at `start`."""
     z = x.copy()
@@ -151,22 +164,46 @@ def first(pick: Callable, x: Array, axis: int) -> Array:
 
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
-    "unwindow": unwindow, "conv": conv, "conv_input": conv_input, "conv_kernel": conv_kernel, "gather": gather,
-    "scatter_add": scatter_add, "put_add": put_add, "update": update, "sort": sort, "first": first,
+    "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "conv_kernel": conv_kernel,
+    "gather": gather, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first, "iota": iota,
 }  # fmt: skip
 
 
 def check_line(line: str, params: tuple[str, ...], origin: str) -> ast.expr:
-    """The parsed numpy line. BookError if it is not an expression over its parameters, numpy and this module."""
+    """The parsed numpy line.
+
+    BookError if it is not an expression over its parameters, numpy and this module.
+    """
     try:
         tree = ast.parse(line, mode="eval").body
     except SyntaxError as error:
-        raise BookError(f"the numpy line is no Python expression: {error.msg}", at=f"{origin}   {line}") from None
-    bound = {*params, *_NAMES, "tuple", "zip", "slice", "len", "range", "sum", "max", "min", "float", "int", "bool", "None", "abs"}
+        raise BookError(
+            f"the numpy line is no Python expression: {error.msg}", at=f"{origin}   {line}"
+        ) from None
+    bound = {
+        *params,
+        *_NAMES,
+        "tuple",
+        "zip",
+        "slice",
+        "len",
+        "range",
+        "sum",
+        "max",
+        "min",
+        "float",
+        "int",
+        "bool",
+        "None",
+        "abs",
+    }
     stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in bound | stored:
-            raise BookError(f"the numpy line uses {node.id!r}, which is neither a parameter nor known", at=f"{origin}   {line}")
+            raise BookError(
+                f"the numpy line uses {node.id!r}, which is neither a parameter nor known",
+                at=f"{origin}   {line}",
+            )
     return tree
 
 

@@ -59,7 +59,9 @@ class _Trees(Transformer):
     def dims(self, *dims: Dim) -> tuple[Dim, ...]:
         return dims
 
-    def param(self, name: Token, kind: Token, dims: tuple[Dim, ...] | None = None, many: Token | None = None) -> Param:
+    def param(
+        self, name: Token, kind: Token, dims: tuple[Dim, ...] | None = None, many: Token | None = None
+    ) -> Param:
         if dims is None:
             return Param(str(name), str(kind))
         return Param(str(name), "tensor", str(kind), dims, many is not None)
@@ -116,7 +118,13 @@ class _Trees(Transformer):
         return {"derivatives": lines[:-1] if where else lines, "bindings": where}
 
     def op(self, name: Token, *parts: Any) -> dict:
-        out: dict[str, Any] = {"name": str(name), "params": (), "needs": (), "commutes": False, "numpy_line": ""}
+        out: dict[str, Any] = {
+            "name": str(name),
+            "params": (),
+            "needs": (),
+            "commutes": False,
+            "numpy_line": "",
+        }
         for part in parts:
             if isinstance(part, dict):
                 out.update(part)
@@ -134,11 +142,11 @@ class _Trees(Transformer):
 @cache
 def _parser() -> Lark:
     grammar = (_HERE / "grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, start=["op", "expr"], parser="lalr", maybe_placeholders=False)
+    return Lark(grammar, start=["op", "expr"], parser="lalr", maybe_placeholders=False, transformer=_Trees())
 
 
 def _parse(text: str, start: str) -> Any:
-    return _Trees().transform(_parser().parse(text, start=start))
+    return _parser().parse(text, start=start)
 
 
 def read(source: Source, book: Mapping[str, Stanza], kind: type[Stanza] = Stanza) -> Stanza:
@@ -167,13 +175,17 @@ def _syntax_error(error: UnexpectedInput, source: Source) -> BookError:
     else:
         what = repr(shown[column - 1]) if isinstance(error, UnexpectedCharacters) else "this"
     caret = " " * (len(where) + 3 + column - 1 + len("    at ")) + "^"
-    return BookError(f"the stanza cannot be read: {what} is not expected here", at=f"{where}   {shown}\n{caret}")
+    return BookError(
+        f"the stanza cannot be read: {what} is not expected here", at=f"{where}   {shown}\n{caret}"
+    )
 
 
 def _check(s: Stanza, fold_axes: str | None, meant: list[str]) -> None:
     """What must hold of every stanza: parameters, results, the family line, derivatives, the numpy line."""
     _check_params(s)
-    known = {p.name for p in s.params} | {d.expr.name for p in s.tensors for d in p.dims if isinstance(d.expr, Name)}
+    known = {p.name for p in s.params} | {
+        d.expr.name for p in s.tensors for d in p.dims if isinstance(d.expr, Name)
+    }
     for param in s.results:
         for dim in param.dims:
             _bound(s, dim.expr, known)
@@ -186,7 +198,10 @@ def _check(s: Stanza, fold_axes: str | None, meant: list[str]) -> None:
     if s.family != "is":
         check_line(s.numpy_line, tuple(p.name for p in s.params), s.origin)
     elif meant and meant != [p.name for p in s.results]:
-        raise _wrong(s, f"the is line defines {', '.join(meant)}; the results are {', '.join(p.name for p in s.results)}")
+        raise _wrong(
+            s,
+            f"the is line defines {', '.join(meant)}; the results are {', '.join(p.name for p in s.results)}",
+        )
     meaning_names = known | {n for names, _ in s.meaning_bindings for n in names} | set(meant) | set(DTYPES)
     for expr in (*s.meaning, *(e for _, e in s.meaning_bindings)):
         _bound(s, expr, meaning_names)
@@ -208,8 +223,15 @@ def _check_params(s: Stanza) -> None:
         if not param.is_tensor:
             raise _wrong(s, f"result {param.name} needs a shape")
         word = param.dtype
-        if fixed_dtype(word) is None and word not in CLASSES and word not in words and not (len(word) == 1 and word.isupper()):
-            raise _wrong(s, f"{word} is no dtype ({', '.join(CLASSES)}, a dtype's name, or one capital letter)")
+        if (
+            fixed_dtype(word) is None
+            and word not in CLASSES
+            and word not in words
+            and not (len(word) == 1 and word.isupper())
+        ):
+            raise _wrong(
+                s, f"{word} is no dtype ({', '.join(CLASSES)}, a dtype's name, or one capital letter)"
+            )
     for param in s.results:
         if fixed_dtype(param.dtype) is None and param.dtype not in words:
             raise _wrong(s, f"the dtype {param.dtype} of result {param.name} is not bound by an operand")
@@ -238,7 +260,9 @@ def _check_derivatives(s: Stanza, known: set[str]) -> None:
     missing = [p.name for p in s.tensors if p.name not in s.derivatives]
     if missing and (s.family != "is" or s.derivatives):
         raise _wrong(s, f"{', '.join(missing)} has no d line; write none where there is no derivative")
-    scope = known | {p.name for p in s.results} | {"g", "none", *DTYPES} | {n for ns, _ in s.bindings for n in ns}
+    scope = (
+        known | {p.name for p in s.results} | {"g", "none", *DTYPES} | {n for ns, _ in s.bindings for n in ns}
+    )
     for expr in (*s.derivatives.values(), *(e for _, e in s.bindings)):
         _bound(s, expr, scope)
 

@@ -55,7 +55,7 @@ LinearIndex = tuple[dict, ...]  # per dimension {index name: coefficient, 1: con
 
 @dataclass(frozen=True, slots=True)
 class Contraction:
-    """A sum of products: sizes of all indices, which are parallel and which summed, and where operands are read."""
+    """A sum of products: sizes of all indices, which are parallel or summed, and where operands are read."""
 
     sizes: dict[str, int]
     parallel: tuple[str, ...]
@@ -118,13 +118,15 @@ def _match(dims: Sequence[Dim], lengths: Sequence[int], index: tuple, env: dict[
 
 
 def _lengths(dims: Sequence[Dim], signature: Sequence[Dim], sizes: Evaluator, rank: int) -> list[int]:
-    """How many dimensions each dim of a place stands for: one, or those of the signature's dim at the same place."""
+    """How many dimensions each dim of a place stands for: one, or as many as the signature's at that place."""
     if len(dims) == 1 and dims[0].rest:
         return [rank]
     return [len(sizes.value(s.expr)) if d.rest else 1 for d, s in zip(dims, signature)]
 
 
-def index_map(s: Stanza, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: tuple) -> tuple[list, Any]:
+def index_map(
+    s: Stanza, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: tuple
+) -> tuple[list, Any]:
     """See Stanza.index_map."""
     if s.is_placement:
         return _inverse_placement(s, in_shape, attrs, out_index)
@@ -158,7 +160,7 @@ def _inverse_placement(s: Stanza, in_shape: Shape, attrs: tuple, out_index: tupl
 
 def contraction(s: Stanza, types: tuple[Type, ...], attrs: tuple) -> Contraction:
     """See Stanza.contraction."""
-    (out_shape, _), = s.infer(types, attrs)
+    ((out_shape, _),) = s.infer(types, attrs)
     signature = s.bind(types, attrs)
     written, *read = s.places
     shapes = dict(zip((p.name for p in s.tensors), (t[0] for t in types)))
@@ -167,7 +169,9 @@ def contraction(s: Stanza, types: tuple[Type, ...], attrs: tuple) -> Contraction
     sizes: dict[str, int] = {}
     env: dict[str, Any] = {p.name: signature[p.name] for p in s.attributes}
     for place in (written, *read):
-        lengths = _lengths(place.dims, dims_of[place.name], Evaluator(None, dict(signature)), len(shapes[place.name]))
+        lengths = _lengths(
+            place.dims, dims_of[place.name], Evaluator(None, dict(signature)), len(shapes[place.name])
+        )
         _name_indices(place, lengths, shapes[place.name], sizes, env)
 
     def last(index: Any) -> Any:
@@ -184,8 +188,10 @@ def contraction(s: Stanza, types: tuple[Type, ...], attrs: tuple) -> Contraction
     return Contraction(sizes, parallel, reduction, tuple(operands), result)
 
 
-def _name_indices(place: Place, lengths: list[int], shape: Shape, sizes: dict[str, int], env: dict[str, Any]) -> None:
-    """Where a dimension is read by a plain name, that name is an index of the dimension's size (`..i`: i0, i1, ...)."""
+def _name_indices(
+    place: Place, lengths: list[int], shape: Shape, sizes: dict[str, int], env: dict[str, Any]
+) -> None:
+    """A plain name that reads a dimension is an index of that dimension's size (`..i`: i0, i1, ...)."""
     at = 0
     for dim, n in zip(place.dims, lengths):
         if isinstance(dim.expr, Name) and dim.expr.name not in env:

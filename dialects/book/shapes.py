@@ -1,4 +1,4 @@
-"""Functions on attributes in the op book: arithmetic on shapes, axes and indices (element by element on tuples).
+"""Functions on attributes in the op book: arithmetic on shapes, axes and indices, by element on tuples.
 
 They also run on index values of any kind that knows + - * // % (ints, affine expressions, linear forms).
 """
@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def elementwise(fn: Callable) -> Callable:
-    """Apply `fn` to scalars, or element by element where an argument is a tuple (a scalar meets every element)."""
+    """Apply `fn` to scalars, or by element where an argument is a tuple (a scalar meets every element)."""
 
     def apply(*args: Any) -> Any:
         lengths = {len(a) for a in args if isinstance(a, tuple)}
@@ -140,7 +140,12 @@ def are_axes(axes: tuple[int, ...], n: int) -> bool:
 
 
 _EQUAL = {"equal": operator.eq, "not_equal": operator.ne}
-_ORDER = {"less": operator.lt, "less_equal": operator.le, "greater": operator.gt, "greater_equal": operator.ge}
+_ORDER = {
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+}
 
 
 def _every(fn: Callable) -> Callable:

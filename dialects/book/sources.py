@@ -1,4 +1,4 @@
-"""Where the stanzas stand: splits an `.ops` file without parsing it, so that a start of lamina reads only what it uses."""
+"""Where the stanzas stand: splits an `.ops` file without parsing it, so that only stanzas in use are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Source(NamedTuple):
 
 
 def sources(text: str, file: str, dialect: str) -> Iterator[tuple[str, Source]]:
-    """The stanzas of a file: each starts with `op NAME(` at the line's beginning. BookError on anything else between."""
+    """The stanzas of a file: each starts with `op NAME(` at the line's beginning.
+
+    BookError on anything else between.
+    """
     lines = text.split("\n")
     heads = [i for i, line in enumerate(lines) if line.startswith("op ")]
     for i, line in enumerate(lines[: heads[0] if heads else len(lines)]):
@@ -28,7 +31,9 @@ def sources(text: str, file: str, dialect: str) -> Iterator[tuple[str, Source]]:
     for start, end in zip(heads, [*heads[1:], len(lines)]):
         found = re.match(r"op +(\w+) *\(", lines[start])
         if found is None:
-            raise BookError("a stanza begins with op NAME(parameters)", at=f"{file}:{start + 1}   {lines[start]}")
+            raise BookError(
+                "a stanza begins with op NAME(parameters)", at=f"{file}:{start + 1}   {lines[start]}"
+            )
         kept = lines[start:end]
         while not kept[-1].strip() or kept[-1].startswith("--"):
             kept.pop()

@@ -1,4 +1,4 @@
-"""A stanza: one op and everything that follows from its text: types, values, derivatives, spelling out, loops."""
+"""A stanza: one op and all that follows from its text: types, values, derivatives, spelling out, loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DTypeError, LaminaError, ShapeError
-from ..types import DTYPES, DType, Shape, Type, bool_, bfloat16, dtype_of, float16, show_type
+from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, show_type
 from . import numerics, readings
 from .expr import Binding, Build, Evaluator, Expr, Name
 from .readings import Contraction, Fold, Place
@@ -43,7 +43,10 @@ class Dim:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter or result. Tensors: `dtype` is the word of the signature ("T", "float", "int64"), `dims` its dimensions."""
+    """A parameter or result.
+
+    Tensors: `dtype` is the word of the signature ("T", "float", "int64"), `dims` its dimensions.
+    """
 
     name: str
     kind: str
@@ -63,7 +66,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A condition on attributes and sizes, and the sentence said when it fails (`{expression}` is filled in)."""
+    """A condition on attributes and sizes, and what is said when it fails (`{expression}` is filled in)."""
 
     condition: Expr
     sentence: tuple[str | Expr, ...]
@@ -107,7 +110,7 @@ class Stanza:
 
     @property
     def is_placement(self) -> bool:
-        """True for a view written the other way round: every source element says where it goes, the rest is filled."""
+        """True for a view the other way round: every source element says where it goes, the rest is filled."""
         return self.family == "view" and self.fill is not None
 
     # types
@@ -161,21 +164,29 @@ class Stanza:
         fixed = fixed_dtype(word)
         if fixed is not None:
             if dtype is not fixed:
-                raise self.complain(DTypeError, f"{self.name} needs {fixed.name} {param.name}, got {dtype.name}", types)
+                raise self.complain(
+                    DTypeError, f"{self.name} needs {fixed.name} {param.name}, got {dtype.name}", types
+                )
             return
         kinds, words = CLASSES.get(word, CLASSES["any"])
         if dtype.kind not in kinds:
-            raise self.complain(DTypeError, f"{self.name} needs {words} {param.name}, got {dtype.name}", types)
+            raise self.complain(
+                DTypeError, f"{self.name} needs {words} {param.name}, got {dtype.name}", types
+            )
         if env.setdefault(f"dtype {word}", dtype) is not dtype:
             was = env[f"dtype {word}"].name
-            raise self.complain(DTypeError, f"{self.name} needs operands of one dtype, got {was} and {dtype.name}", types)
+            raise self.complain(
+                DTypeError, f"{self.name} needs operands of one dtype, got {was} and {dtype.name}", types
+            )
 
     def _bind_shape(self, param: Param, shape: Shape, env: dict, types: Sequence[Type]) -> None:
         fixed = sum(not d.rest for d in param.dims)
         has_rest = fixed != len(param.dims)
         if len(shape) < fixed or (not has_rest and len(shape) != fixed):
             want = f"at least {fixed}" if has_rest else str(fixed)
-            raise self.complain(ShapeError, f"{self.name} needs {param.name} with {want} dimensions, got {len(shape)}", types)
+            raise self.complain(
+                ShapeError, f"{self.name} needs {param.name} with {want} dimensions, got {len(shape)}", types
+            )
         at = 0
         for dim in param.dims:
             assert isinstance(dim.expr, Name), f"{self.origin}: dimensions of operands are names"
@@ -183,7 +194,9 @@ class Stanza:
             at += len(size) if isinstance(size, tuple) else 1
             if env.setdefault(dim.expr.name, size) != size:
                 was = env[dim.expr.name]
-                raise self.complain(ShapeError, f"{self.name} needs equal {_axis_words(dim)}, got {was} and {size}", types)
+                raise self.complain(
+                    ShapeError, f"{self.name} needs equal {_axis_words(dim)}, got {was} and {size}", types
+                )
 
     def _result_dtype(self, param: Param, env: dict) -> DType:
         fixed = fixed_dtype(param.dtype)
@@ -198,12 +211,17 @@ class Stanza:
     def signature(self) -> str:
         """`matmul(a: T[..z, m, k], b: T[..z, k, n]) -> y: T[..z, m, n]`."""
         results = ", ".join(map(str, self.results))
-        return f"{self.name}({', '.join(map(str, self.params))}) -> {results if len(self.results) == 1 else f'({results})'}"
+        if len(self.results) > 1:
+            results = f"({results})"
+        return f"{self.name}({', '.join(map(str, self.params))}) -> {results}"
 
     # values
 
     def evaluate(self, arrays: Sequence[np.ndarray], attrs: tuple = ()) -> tuple[np.ndarray, ...]:
-        """Results by the numpy line (an `is` op: by its meaning). Half precision is computed in float32 and rounded once."""
+        """Results by the numpy line (an `is` op: by its meaning).
+
+        Half precision is computed in float32 and rounded once.
+        """
         arrays = tuple(map(np.asarray, arrays))
         types = tuple((a.shape, dtype_of(a)) for a in arrays)
         wanted = self.infer(types, attrs)
@@ -237,7 +255,7 @@ class Stanza:
         attrs: tuple,
         wanted: Sequence[bool],
     ) -> list:
-        """One cotangent per operand; None where it is `none`, not wanted, or nothing arrives at the first result."""
+        """One cotangent per operand; None where it is `none`, not wanted, or nothing arrives at result 0."""
         if cotangents[0] is None:
             return [None] * len(operands)
         env = self._tensor_env(build, operands, attrs)
@@ -262,7 +280,9 @@ class Stanza:
     def open(self, build: Build, operands: Sequence, attrs: tuple = ()) -> tuple:
         """The results of an `is` op, spelled out with the ops of its meaning."""
         named = tuple(((p.name,), expr) for p, expr in zip(self.results, self.meaning))
-        evaluator = Evaluator(build, self._tensor_env(build, operands, attrs), self.meaning_bindings + named, self.book)
+        evaluator = Evaluator(
+            build, self._tensor_env(build, operands, attrs), self.meaning_bindings + named, self.book
+        )
         return tuple(evaluator.value(Name(p.name)) for p in self.results)
 
     def _tensor_env(self, build: Build, operands: Sequence, attrs: tuple) -> dict[str, Any]:
@@ -272,16 +292,18 @@ class Stanza:
 
     # loops
 
-    def index_map(self, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: Sequence) -> tuple[list, Any]:
-        """View: the source index of an output index, and the fill value where it is out of bounds (None: it never is).
+    def index_map(
+        self, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: Sequence
+    ) -> tuple[list, Any]:
+        """View: the source index of an output index, and the fill where it is out of bounds (None: it never is).
 
-        Indices may be ints or affine expressions. For a placement with gaps (interior padding) the source index is
-        exact only where `placement` of it gives the output index back; elsewhere the fill is meant too.
+        Indices may be ints or affine expressions. For a placement with gaps (interior padding) the source index
+        is exact only where `placement` of it gives the output index back; elsewhere the fill is meant too.
         """
         return readings.index_map(self, in_shape, out_shape, attrs, tuple(out_index))
 
     def placement(self, in_shape: Shape, attrs: tuple, in_index: Sequence) -> list:
-        """Placement (`pad`): the output index of a source index; it may lie outside (negative padding crops)."""
+        """Placement (`pad`): the output index of a source index; negative padding puts it outside."""
         return readings.placement(self, in_shape, attrs, tuple(in_index))
 
     def contraction(self, types: Sequence[Type], attrs: tuple = ()) -> Contraction:

@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-
 from lamina.dialects.book import Name, Number, Stanza, accumulator
 from lamina.dialects.types import DType, dtype_of
 
@@ -21,9 +20,13 @@ def scalar(expr, env):
 
 
 POLES = {
-    (math.log, 0.0): -math.inf, (math.log2, 0.0): -math.inf, (math.log10, 0.0): -math.inf, (math.log1p, -1.0): -math.inf,
-    (math.atanh, 1.0): math.inf, (math.atanh, -1.0): -math.inf,
-}  # fmt: skip
+    (math.log, 0.0): -math.inf,
+    (math.log2, 0.0): -math.inf,
+    (math.log10, 0.0): -math.inf,
+    (math.log1p, -1.0): -math.inf,
+    (math.atanh, 1.0): math.inf,
+    (math.atanh, -1.0): -math.inf,
+}
 
 
 def _guarded(fn):
@@ -67,20 +70,51 @@ def _cast(x, t: DType):
 
 
 SCALARS = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": _divide,
-    "floor_divide": lambda a, b: a // b, "remainder": lambda a, b: a % b, "fmod": _guarded(math.fmod), "pow": _power,
-    "maximum": _extreme(max), "minimum": _extreme(min), "atan2": math.atan2, "neg": lambda a: -a, "abs": abs,
-    "equal": lambda a, b: a == b, "not_equal": lambda a, b: a != b, "less": lambda a, b: a < b,
-    "less_equal": lambda a, b: a <= b, "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
-    "logical_and": lambda a, b: a and b, "logical_or": lambda a, b: a or b, "logical_xor": lambda a, b: a != b,
-    "logical_not": lambda a: not a, "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,
-    "bitwise_xor": lambda a, b: a ^ b, "bitwise_not": lambda a: not a if isinstance(a, bool) else ~a, "shift_left": lambda a, b: a << b,
-    "shift_right": lambda a, b: a >> b, "select": lambda c, a, b: a if c else b, "cast": _cast,
-    "exp2": lambda x: _guarded(math.pow)(2.0, x), "round": _round, "erf": math.erf, "erfc": math.erfc,
-    "floor": lambda x: float(math.floor(x)), "ceil": lambda x: float(math.ceil(x)), "trunc": lambda x: float(math.trunc(x)),
-    **{f: _guarded(getattr(math, f)) for f in ("exp expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan sinh cosh tanh "
-                                               "asinh acosh atanh").split()},
-}  # fmt: skip
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": _divide,
+    "floor_divide": lambda a, b: a // b,
+    "remainder": lambda a, b: a % b,
+    "fmod": _guarded(math.fmod),
+    "pow": _power,
+    "maximum": _extreme(max),
+    "minimum": _extreme(min),
+    "atan2": math.atan2,
+    "neg": lambda a: -a,
+    "abs": abs,
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "greater": lambda a, b: a > b,
+    "greater_equal": lambda a, b: a >= b,
+    "logical_and": lambda a, b: a and b,
+    "logical_or": lambda a, b: a or b,
+    "logical_xor": lambda a, b: a != b,
+    "logical_not": lambda a: not a,
+    "bitwise_and": lambda a, b: a & b,
+    "bitwise_or": lambda a, b: a | b,
+    "bitwise_xor": lambda a, b: a ^ b,
+    "bitwise_not": lambda a: not a if isinstance(a, bool) else ~a,
+    "shift_left": lambda a, b: a << b,
+    "shift_right": lambda a, b: a >> b,
+    "select": lambda c, a, b: a if c else b,
+    "cast": _cast,
+    "exp2": lambda x: _guarded(math.pow)(2.0, x),
+    "round": _round,
+    "erf": math.erf,
+    "erfc": math.erfc,
+    "floor": lambda x: float(math.floor(x)),
+    "ceil": lambda x: float(math.ceil(x)),
+    "trunc": lambda x: float(math.trunc(x)),
+    **{
+        f: _guarded(getattr(math, f))
+        for f in (
+            "exp expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh"
+        ).split()
+    },
+}
 
 
 def stored(value, dtype: DType):
@@ -93,9 +127,13 @@ def stored(value, dtype: DType):
 
 
 COMBINE = {
-    "add": lambda a, b: a + b, "mul": lambda a, b: a * b, "maximum": _extreme(max), "minimum": _extreme(min),
-    "and": lambda a, b: bool(a and b), "or": lambda a, b: bool(a or b),
-}  # fmt: skip
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "maximum": _extreme(max),
+    "minimum": _extreme(min),
+    "and": lambda a, b: bool(a and b),
+    "or": lambda a, b: bool(a or b),
+}
 
 
 def run(s: Stanza, arrays, attrs) -> np.ndarray:
@@ -158,5 +196,3 @@ def _contract(s, arrays, attrs, types, shape, dtype):
         total = y[at(c.result)].item() + math.prod(a[at(o)].item() for a, o in zip(arrays, c.operands))
         y[at(c.result)] = stored(total, dtype)
     return y.astype(dtype.numpy)
-
-

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-
 from lamina.dialects.book import OPS, Stanza
 from lamina.dialects.types import DTYPES, float64, int64
 
 Sample = tuple[list[np.ndarray], tuple]
 
 S = (2, 3, 4)
-# op: (shapes of the tensors, attributes), one or several; ops that are not listed take (2, 3, 4) each and no attributes
+# op: (shapes of the tensors, attributes), one or several; ops that are not listed take (2, 3, 4) each and
+# no attributes
 SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "cast": [([S], (DTYPES["float32"],)), ([S], (DTYPES["int32"],))],
     "full": [([], (S, 2.5, float64)), ([], ((), 1, int64))],
     "iota": [([], (S, 1, int64)), ([], ((3,), 0, float64))],
-    "reshape": [([S], ((4, 6),)), ([S], ((2, 1, 12),)), ([(6,)], ((2, 3, 1),)), ([(1,)], ((),)), ([(2, 6, 1)], ((1, 4, 3),))],
+    "reshape": [
+        ([S], ((4, 6),)),
+        ([S], ((2, 1, 12),)),
+        ([(6,)], ((2, 3, 1),)),
+        ([(1,)], ((),)),
+        ([(2, 6, 1)], ((1, 4, 3),)),
+    ],
     "expand": [([(2, 1, 4)], (S,)), ([(1, 1)], ((3, 2),)), ([S], (S,))],
     "permute": [([S], ((2, 0, 1),)), ([S], ((0, 1, 2),))],
     "pad": [
@@ -26,7 +32,10 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "slice": [([S], ((0, 1, 0), (2, 2, 2), (1, 1, 3))), ([(5,)], ((1,), (2,), (2,)))],
     "flip": [([S], ((0, 2),))],
     "window": [([(2, 6)], ((3,), (2,), (1,))), ([(2, 5, 6)], ((2, 3), (1, 2), (2, 1)))],
-    "unwindow": [([(2, 2, 3)], ((6,), (3,), (2,), (1,))), ([(2, 3, 2, 2, 3)], ((5, 6), (2, 3), (1, 2), (2, 1)))],
+    "unwindow": [
+        ([(2, 2, 3)], ((6,), (3,), (2,), (1,))),
+        ([(2, 3, 2, 2, 3)], ((5, 6), (2, 3), (1, 2), (2, 1))),
+    ],
     "matmul": [([(2, 3, 4), (2, 4, 5)], ()), ([(3, 4), (4, 2)], ())],
     "conv": [
         ([(2, 1, 3, 5, 6), (1, 4, 3, 2, 3)], ((1, 1), (1, 1))),
@@ -65,16 +74,37 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "nll": [([(5, 4), (5,)], ())],
     "one_hot": [([(2, 3)], (4,))],
     "huber": [([S, S], (0.4,))],
-    "sgd": [([S, S, S, ()], (0.9, 0.1, 0.01, True, False, False)), ([S, S, S, ()], (0, 0, 0, False, True, True))],
+    "sgd": [
+        ([S, S, S, ()], (0.9, 0.1, 0.01, True, False, False)),
+        ([S, S, S, ()], (0, 0, 0, False, True, True)),
+    ],
     "adam": [([S, S, S, S, (), ()], (0.9, 0.99, 1e-8, 0.01, False))],
     "adam_amsgrad": [([S, S, S, S, S, (), ()], (0.9, 0.99, 1e-8, 0, True))],
     "adamw": [([S, S, S, S, (), (), ()], (0.9, 0.99, 1e-8, False))],
     "adamw_amsgrad": [([S, S, S, S, S, (), (), ()], (0.9, 0.99, 1e-8, False))],
-    "rmsprop": [([S, S, S, S, S, ()], (0.9, 1e-8, 0.1, 0.9, True, False)), ([S, S, S, S, S, ()], (0.9, 1e-8, 0, 0, False, False))],
+    "rmsprop": [
+        ([S, S, S, S, S, ()], (0.9, 1e-8, 0.1, 0.9, True, False)),
+        ([S, S, S, S, S, ()], (0.9, 1e-8, 0, 0, False, False)),
+    ],
     "adagrad": [([S, S, S, ()], (1e-8, 0.1, False))],
 }
-POSITIVE = {"log", "log2", "log10", "sqrt", "rsqrt", "pow", "log1p", "kl_div", "adam", "adam_amsgrad", "adamw", "adamw_amsgrad",
-            "rmsprop", "adagrad", "batch_norm_infer"}  # fmt: skip
+POSITIVE = {
+    "log",
+    "log2",
+    "log10",
+    "sqrt",
+    "rsqrt",
+    "pow",
+    "log1p",
+    "kl_div",
+    "adam",
+    "adam_amsgrad",
+    "adamw",
+    "adamw_amsgrad",
+    "rmsprop",
+    "adagrad",
+    "batch_norm_infer",
+}
 UNIT = {"asin", "acos", "atanh", "binary_cross_entropy"}
 BOUND = {"gather": 3, "scatter_add": 3, "take": 3, "put_add": 3, "cross_entropy": 4, "nll": 4, "one_hot": 4}
 
@@ -100,7 +130,9 @@ def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) 
         return rng.uniform(1.2, 3, shape)
     if s.name in UNIT:
         return rng.uniform(0.1, 0.9, shape)
-    values = rng.permutation(np.linspace(0.15, 2.95, max(int(np.prod(shape)), 1)))[: int(np.prod(shape))].reshape(shape)
+    values = rng.permutation(np.linspace(0.15, 2.95, max(int(np.prod(shape)), 1)))[
+        : int(np.prod(shape))
+    ].reshape(shape)
     signs = 1 if s.name in POSITIVE else rng.choice([-1, 1], shape)
     return np.asarray(values * signs + rng.uniform(-0.004, 0.004, shape))
 

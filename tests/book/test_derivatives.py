@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lamina.dialects.book import OPS, NumpyBuild
 from lamina.dialects.types import float64
 
@@ -43,4 +42,6 @@ def test_derivative(name):
             if d is None:
                 continue
             assert d.shape == a.shape and d.dtype == a.dtype, f"{name}: operand {i}"
-            np.testing.assert_allclose(d, differences(s, arrays, attrs, i, g), atol=2e-5, rtol=2e-5, err_msg=f"{name} operand {i}")
+            np.testing.assert_allclose(
+                d, differences(s, arrays, attrs, i, g), atol=2e-5, rtol=2e-5, err_msg=f"{name} operand {i}"
+            )

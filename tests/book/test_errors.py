@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lamina.dialects.book import OPS, Stanza
 from lamina.dialects.book.library import Book
 from lamina.dialects.errors import BookError, DTypeError, LaminaError, ShapeError
@@ -42,12 +41,15 @@ def test_dtypes():
 
 @pytest.mark.parametrize("name", [n for n in OPS if OPS[n].tensors])
 def test_wrong_operands(name):
-    """A missing operand, a missing attribute, an attribute of another kind, and a rank no signature admits."""
+    """Too many operands, too many attributes, attributes of another kind, dtypes no signature admits."""
     s: Stanza = OPS[name]
     arrays, attrs = samples(s)[0]
     types = tuple((a.shape, dtype_of(a)) for a in arrays)
     with pytest.raises(LaminaError):
-        s.infer((*types, *types) if s.family != "irregular" or len(types) < 3 and not s.tensors[-1].many else (), attrs)
+        s.infer(
+            (*types, *types) if s.family != "irregular" or len(types) < 3 and not s.tensors[-1].many else (),
+            attrs,
+        )
     with pytest.raises(LaminaError):
         s.infer(types, (*attrs, "nonsense"))
     for i, value in enumerate(attrs):
@@ -79,7 +81,10 @@ BAD = {
     "unbound name": (GOOD.replace("g + g", "g + h"), "'h' is not bound"),
     "unknown function": (GOOD.replace("g + g", "double(g)"), "double is neither an op nor a function"),
     "unknown scalar": (GOOD.replace("y = x + x", "y = double(x)"), "double is no scalar function"),
-    "unknown kind": (GOOD.replace("(x: float[..s])", "(x: float[..s], k: knob)"), "knob is no kind of attribute"),
+    "unknown kind": (
+        GOOD.replace("(x: float[..s])", "(x: float[..s], k: knob)"),
+        "knob is no kind of attribute",
+    ),
     "unknown dtype": (GOOD.replace("y: float", "y: T"), "is not bound by an operand"),
     "syntax": (GOOD.replace("x + x", "x + * x"), "not expected here"),
     "numpy name": (GOOD.replace("numpy  x + x", "numpy  x + z"), "uses 'z'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from lamina.dialects.book import OPS
 from lamina.dialects.book.explain import contents, explain, explain_call
 from lamina.dialects.errors import BookError
@@ -19,9 +18,14 @@ def test_every_op_explains_itself(name):
 
 def test_what_it_says():
     assert "d x      (g * (1 - (y * y)))" in explain("tanh")
-    assert "uses     exp sub max div sum" in explain("softmax") or "uses     div sum exp sub max" in explain("softmax")
+    assert "uses     exp sub max div sum" in explain("softmax") or "uses     div sum exp sub max" in explain(
+        "softmax"
+    )
     assert "add of x, starting from 0" in explain("sum")
-    assert explain_call("matmul", (((2, 3), float32), ((3, 4), float32))) == "matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]"
+    assert (
+        explain_call("matmul", (((2, 3), float32), ((3, 4), float32)))
+        == "matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]"
+    )
 
 
 def test_near_names():

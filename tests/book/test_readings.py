@@ -1,13 +1,23 @@
-"""The loop line of every stanza against its numpy line, in every dtype class it admits, special values included."""
+"""The loop line of every stanza against its numpy line, in many dtypes, special values included."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lamina.dialects.book import OPS
 from lamina.dialects.book.stanza import CLASSES, fixed_dtype
-from lamina.dialects.types import DTYPES, bfloat16, bool_, dtype_of, float16, float32, float64, int32, int64, uint8
+from lamina.dialects.types import (
+    DTYPES,
+    bfloat16,
+    bool_,
+    dtype_of,
+    float16,
+    float32,
+    float64,
+    int32,
+    int64,
+    uint8,
+)
 
 from . import irregular_loops, loops
 from .samples import samples
@@ -29,30 +39,47 @@ def converted(s, arrays, dtype):
 TOLERANCE = {float64: 1e-11, float32: 1e-5, float16: 4e-3, bfloat16: 3e-2}
 
 
-@pytest.mark.parametrize("dtype", [float64, float32, float16, bfloat16, int64, uint8, bool_], ids=lambda d: d.name)
+@pytest.mark.parametrize(
+    "dtype", [float64, float32, float16, bfloat16, int64, uint8, bool_], ids=lambda d: d.name
+)
 def test_loops_agree_with_numpy(dtype):
     for name in REGULAR:
         s = OPS[name]
         if not admits(s, dtype):
             continue
         for arrays, attrs in samples(s):
-            arrays = converted(s, [np.abs(a) if dtype is uint8 and a.dtype.kind == "f" else a for a in arrays], dtype)
-            if name in ("floor_divide", "remainder", "fmod", "shift_left", "shift_right", "pow") and dtype.kind in "iu":
+            arrays = converted(
+                s, [np.abs(a) if dtype is uint8 and a.dtype.kind == "f" else a for a in arrays], dtype
+            )
+            if (
+                name in ("floor_divide", "remainder", "fmod", "shift_left", "shift_right", "pow")
+                and dtype.kind in "iu"
+            ):
                 arrays[1] = np.maximum(np.abs(arrays[1]), 1).astype(arrays[1].dtype)
             if not s.tensors:
                 continue
             (want,) = s.evaluate(arrays, attrs)
             wide = [a.astype(np.float32) if a.dtype in (float16.numpy, bfloat16.numpy) else a for a in arrays]
-            got = loops.run(s, wide if dtype in (float16, bfloat16) and s.family in ("each", "fold") else arrays, attrs)
+            got = loops.run(
+                s, wide if dtype in (float16, bfloat16) and s.family in ("each", "fold") else arrays, attrs
+            )
             shape, found = s.infer(tuple((a.shape, dtype_of(a)) for a in arrays), attrs)[0]
             assert want.shape == shape and want.dtype == found.numpy, name
             tolerance = TOLERANCE.get(dtype, 0)
             np.testing.assert_allclose(
-                got.astype(np.float64), want.astype(np.float64), rtol=tolerance, atol=tolerance, err_msg=f"{name} {dtype}"
+                got.astype(np.float64),
+                want.astype(np.float64),
+                rtol=tolerance,
+                atol=tolerance,
+                err_msg=f"{name} {dtype}",
             )
 
 
-FLOATS = [n for n in REGULAR if OPS[n].family == "each" and any(fixed_dtype(p.dtype) is None for p in OPS[n].tensors)]
+FLOATS = [
+    n
+    for n in REGULAR
+    if OPS[n].family == "each" and any(fixed_dtype(p.dtype) is None for p in OPS[n].tensors)
+]
 ROUNDING = ("floor(", "ceil(", "trunc(", "//", "%", "fmod", "pow", "atan2", "cast")
 
 
@@ -65,7 +92,9 @@ def test_special_values(name):
         values = SPECIAL
     grids = np.meshgrid(*[values] * sum(fixed_dtype(p.dtype) is None for p in s.tensors), indexing="ij")
     floats = iter([g.ravel() for g in grids])
-    arrays = [next(floats) if fixed_dtype(p.dtype) is None else np.arange(grids[0].size) % 2 == 0 for p in s.tensors]
+    arrays = [
+        next(floats) if fixed_dtype(p.dtype) is None else np.arange(grids[0].size) % 2 == 0 for p in s.tensors
+    ]
     attrs = (float32,) if name == "cast" else ()
     (want,) = s.evaluate(arrays, attrs)
     np.testing.assert_allclose(loops.run(s, arrays, attrs), want, rtol=1e-12, err_msg=name)
@@ -78,7 +107,9 @@ def test_irregular(name):
         got = s.evaluate(arrays, attrs)
         types = s.infer(tuple((a.shape, dtype_of(a)) for a in arrays), attrs)
         assert [(a.shape, dtype_of(a)) for a in got] == list(types)
-        np.testing.assert_allclose(got[0], getattr(irregular_loops, name)(*arrays, *attrs), err_msg=name, rtol=1e-12)
+        np.testing.assert_allclose(
+            got[0], getattr(irregular_loops, name)(*arrays, *attrs), err_msg=name, rtol=1e-12
+        )
 
 
 def test_sort_keeps_equals_in_order():

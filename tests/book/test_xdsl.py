@@ -6,9 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from xdsl.dialects import func
-from xdsl.dialects.builtin import ModuleOp
-
 from lamina.dialects import autodiff
 from lamina.dialects.attributes import attribute_of, ir_type, type_of_ir, value_of
 from lamina.dialects.book import OPS, NumpyBuild
@@ -16,18 +13,22 @@ from lamina.dialects.errors import BookError, LaminaError, ShapeError, TextError
 from lamina.dialects.ops import XdslBuilder, attrs_of, build_op, stanza_of, type_of
 from lamina.dialects.text import parse, print_module, verify
 from lamina.dialects.types import ALL, dtype_of, float32, float64
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp
 
 from .samples import samples
 
 
 def module_of(name, arrays, attrs, emit):
-    """@main over the types of the arrays, whose body `emit(builder, args)` writes; it returns what emit returns."""
+    """@main over the types of the arrays; `emit(builder, args)` writes its body and gives its results."""
     types = [(a.shape, dtype_of(a)) for a in arrays]
     main = func.FuncOp("main", ([ir_type(t) for t in types], []))
     builder = XdslBuilder(main.body.block, "train.py:12")
     results = emit(builder, main.body.block.args)
     main.body.block.add_op(func.ReturnOp(*results))
-    main.properties["function_type"] = func.FunctionType.from_lists([ir_type(t) for t in types], [r.type for r in results])
+    main.properties["function_type"] = func.FunctionType.from_lists(
+        [ir_type(t) for t in types], [r.type for r in results]
+    )
     return ModuleOp([main])
 
 
@@ -94,8 +95,19 @@ def test_gradients_in_xdsl(name):
 
 
 def test_attributes_round_trip():
-    cases = [("number", 2.5), ("number", 3), ("number", -math.inf), ("number", 1e-45), ("ints", ()), ("ints", (-1, 2)), ("flag", True),
-             ("flag", False), ("int", -7), ("text", "a\"b"), *(("dtype", t) for t in ALL)]  # fmt: skip
+    cases = [
+        ("number", 2.5),
+        ("number", 3),
+        ("number", -math.inf),
+        ("number", 1e-45),
+        ("ints", ()),
+        ("ints", (-1, 2)),
+        ("flag", True),
+        ("flag", False),
+        ("int", -7),
+        ("text", 'a"b'),
+        *(("dtype", t) for t in ALL),
+    ]
     for kind, value in cases:
         found = value_of(kind, attribute_of(kind, value))
         assert found == value and type(found) is type(value)
@@ -187,4 +199,11 @@ def test_autodiff_dialect():
     op = next(o for o in module.walk() if isinstance(o, autodiff.GradOp))
     assert len(op.wrt) == 1 and op.seed.type == op.loss.type
     with pytest.raises(TextError, match="one result per wrt"):
-        verify(parse(text.replace("tensor<4x3xf32>) -> tensor<4x3xf32>\n    func", "tensor<4x3xf32>) -> tensor<4x1xf32>\n    func")))
+        verify(
+            parse(
+                text.replace(
+                    "tensor<4x3xf32>) -> tensor<4x3xf32>\n    func",
+                    "tensor<4x3xf32>) -> tensor<4x1xf32>\n    func",
+                )
+            )
+        )
