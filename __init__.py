@@ -1,1 +1,41 @@
-"""lamina: PyTorch-style programs through a compiler you can read."""
+"""lamina: PyTorch-style programs through a compiler you can read. ``import lamina as torch`` is the frontend."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .pyfront import public as _public
+
+__version__ = "0.1.0"
+
+globals().update(_public.names())
+
+# Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in it).
+_MODULES = {
+    "autograd": "pyfront.autograd", "nn": "pyfront.nn", "optim": "pyfront.optim", "random": "pyfront.random",
+    "linalg": "pyfront.linalg", "utils": "pyfront.torch_utils", "flags": "dialects.flags",
+}
+_LATER = {
+    **dict.fromkeys(
+        ("manual_seed", "seed", "initial_seed", "Generator", "rand", "randn", "randint", "randperm", "rand_like", "randn_like",
+         "randint_like", "normal", "bernoulli", "multinomial", "get_rng_state", "set_rng_state", "default_generator", "poisson"),
+        "pyfront.random",
+    ),
+    **dict.fromkeys(("save", "load"), "pyfront.files"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        found: Any = importlib.import_module(f".{_MODULES[name]}", __name__)
+    elif name in _LATER:
+        found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_LATER})

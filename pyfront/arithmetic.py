@@ -1,0 +1,371 @@
+"""Arithmetic: unary and binary operations element by element, comparisons, and Python's operators.
+
+Promotion and broadcasting happen here; what reaches the recorder has equal shapes and dtypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dialects.errors import DTypeError
+from ..dialects.types import DType, bool_, int64
+from . import recorder
+from .assignment import in_place
+from .definitions import define
+from .node import Node
+from .origin import origin, source_line
+from .promote import Defaults, Scalar, broadcast, cast, full, operand, result_type
+from .recorder import record
+from .tensor import Tensor, wrap
+
+Operand = Tensor | Scalar
+_NUMBERS = (bool, int, float)
+
+
+def number(value: Any) -> Scalar | None:
+    """A Python number out of Python's or numpy's scalars, or None."""
+    if isinstance(value, _NUMBERS):
+        return value
+    return value.item() if isinstance(value, (np.number, np.bool_)) else None
+
+
+def nodes(a: Operand, b: Operand, kind: str) -> tuple[Node, Node]:
+    """Both operands as Nodes of one shape and dtype.
+
+    kind: "any" (the promoted dtype), "float" (integers become the default float), "bool" (truth values).
+    """
+    if not isinstance(a, Tensor):
+        y, x = nodes(b, a, kind)
+        return x, y
+    x = a._read()
+    if isinstance(b, Tensor):
+        y = b._read()
+        if x.type[1] is not y.type[1] or kind != "any":
+            dtype = result_dtype(result_type([x.type, y.type]), kind)
+            x, y = cast(x, dtype), cast(y, dtype)
+        if x.type[0] != y.type[0]:
+            x, y = broadcast([x, y])
+        return x, y
+    value = number(b)
+    if value is None:
+        raise TypeError(f"unsupported operand type(s): 'Tensor' and '{type(b).__name__}'")
+    dtype = result_dtype(result_type([x.type], [value]), kind)
+    return cast(x, dtype), operand(value, x.type[0], dtype)
+
+
+def result_dtype(dtype: DType, kind: str) -> DType:
+    """What ``kind`` makes of a promoted dtype."""
+    if kind == "bool":
+        return bool_
+    return Defaults.dtype if kind == "float" and dtype.kind != "f" else dtype
+
+
+def binary(op: str, kind: str = "any") -> Callable[[Operand, Operand], Tensor]:
+    """A function of two operands that is one book op."""
+
+    def apply(input: Operand, other: Operand) -> Tensor:
+        if kind == "any" and isinstance(input, Tensor) and isinstance(other, Tensor):
+            x, y = input._read(), other._read()
+            if x.type == y.type:
+                return wrap(record(op, (x, y)))
+        return wrap(record(op, nodes(input, other, kind)))
+
+    apply.__name__ = op
+    apply.__doc__ = f"``{op}``, element by element, with broadcasting and promotion."
+    return apply
+
+
+def unary(op: str, floats: bool = True) -> Callable[[Tensor], Tensor]:
+    """A function of one tensor that is one book op; integers become floats first when ``floats``."""
+
+    def apply(input: Tensor) -> Tensor:
+        x = input._read()
+        if floats and x.type[1].kind != "f":
+            x = cast(x, Defaults.dtype)
+        return wrap(record(op, (x,)))
+
+    apply.__name__ = op
+    apply.__doc__ = f"``{op}``, element by element."
+    return apply
+
+
+# -- tables: public names, book op, kind ----------------------------------------------------------------------------
+
+_div = binary("div", "float")
+_add, _sub, _mul = binary("add"), binary("sub"), binary("mul")
+_or, _and = binary("logical_or", "bool"), binary("logical_and", "bool")
+
+for _names, _op, _kind in (
+    (("maximum",), "maximum", "any"), (("minimum",), "minimum", "any"), (("fmod",), "fmod", "any"),
+    (("atan2", "arctan2"), "atan2", "float"), (("floor_divide",), "floor_divide", "any"),
+    (("logical_and",), "logical_and", "bool"), (("logical_or",), "logical_or", "bool"), (("logical_xor",), "logical_xor", "bool"),
+    (("bitwise_and",), "bitwise_and", "any"), (("bitwise_or",), "bitwise_or", "any"), (("bitwise_xor",), "bitwise_xor", "any"),
+    (("bitwise_left_shift",), "shift_left", "any"), (("bitwise_right_shift",), "shift_right", "any"),
+    (("eq",), "equal", "any"), (("ne", "not_equal"), "not_equal", "any"), (("lt", "less"), "less", "any"),
+    (("le", "less_equal"), "less_equal", "any"), (("gt", "greater"), "greater", "any"),
+    (("ge", "greater_equal"), "greater_equal", "any"),
+):
+    define(*_names, in_place=True)(binary(_op, _kind))
+
+for _names, _op in (
+    (("exp",), "exp"), (("exp2",), "exp2"), (("expm1",), "expm1"), (("log",), "log"), (("log2",), "log2"), (("log10",), "log10"),
+    (("log1p",), "log1p"), (("sqrt",), "sqrt"), (("rsqrt",), "rsqrt"), (("reciprocal",), "reciprocal"), (("sin",), "sin"),
+    (("cos",), "cos"), (("tan",), "tan"), (("asin", "arcsin"), "asin"), (("acos", "arccos"), "acos"), (("atan", "arctan"), "atan"),
+    (("sinh",), "sinh"), (("cosh",), "cosh"), (("asinh", "arcsinh"), "asinh"), (("acosh", "arccosh"), "acosh"),
+    (("atanh", "arctanh"), "atanh"), (("tanh",), "tanh"), (("sigmoid",), "sigmoid"), (("erf",), "erf"), (("erfc",), "erfc"),
+):
+    define(*_names, in_place=True)(unary(_op))
+
+
+@define("add", in_place=True)
+def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+    """``input + alpha * other``; bools are or-ed."""
+    if alpha != 1:
+        other = mul(other, alpha)
+    return _or(input, other) if _both_bool(input, other) else _add(input, other)
+
+
+@define("sub", "subtract", in_place=True)
+def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+    """``input - alpha * other``. RuntimeError for bools."""
+    if _both_bool(input, other):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    return _sub(input, mul(other, alpha) if alpha != 1 else other)
+
+
+@define("rsub")
+def rsub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+    """``other - alpha * input``."""
+    return sub(other, input, alpha=alpha)
+
+
+@define("mul", "multiply", in_place=True)
+def mul(input: Operand, other: Operand) -> Tensor:
+    """``input * other``; bools are and-ed."""
+    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
+        return input * other
+    return _and(input, other) if _both_bool(input, other) else _mul(input, other)
+
+
+def _both_bool(a: Operand, b: Operand) -> bool:
+    return _is_bool(a) and _is_bool(b)
+
+
+def _is_bool(a: Operand) -> bool:
+    return a._node.type[1] is bool_ if isinstance(a, Tensor) else isinstance(a, (bool, np.bool_))
+
+
+@define("div", "divide", "true_divide", in_place=True)
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
+    """True division; "floor" and "trunc" round the quotient and keep integers."""
+    if rounding_mode is None:
+        return _div(input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode != "trunc":
+        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+    x, y = nodes(input, other, "any")
+    if x.type[1].kind == "f":
+        return wrap(record("trunc", (record("div", (x, y)),)))
+    rest = record("fmod", (x, y))
+    return wrap(record("floor_divide", (record("sub", (x, rest)), y)))
+
+
+floor_divide = binary("floor_divide")
+
+
+@define("remainder", in_place=True)
+def remainder(input: Operand, other: Operand) -> Tensor:
+    """The rest of floor division: it has the sign of ``other``."""
+    return wrap(record("remainder", nodes(input, other, "any")))
+
+
+@define("pow", "float_power", in_place=True, label="pow")
+def pow(input: Operand, exponent: Operand) -> Tensor:
+    """``input ** exponent``. RuntimeError for integers to negative integer powers."""
+    if not isinstance(exponent, Tensor) and isinstance(input, Tensor):
+        value = number(exponent)
+        if isinstance(value, int) and input.dtype.kind != "f" and value < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if input.dtype is bool_ and isinstance(value, int):
+            return wrap(record("pow", nodes(wrap(cast(input._read(), int64)), value, "any")))
+    return wrap(record("pow", nodes(input, exponent, "any")))
+
+
+@define("neg", "negative", in_place=True)
+def neg(input: Tensor) -> Tensor:
+    """``-input``. RuntimeError for bools."""
+    if input.dtype is bool_:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+            "`~` or `logical_not()` operator instead."
+        )
+    return wrap(record("neg", (input._read(),)))
+
+
+@define("positive")
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself. RuntimeError for bools."""
+    if input.dtype is bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+@define("abs", "absolute", in_place=True)
+def absolute(input: Tensor) -> Tensor:
+    """The magnitude."""
+    return _keeps(input, "abs")
+
+
+@define("sign", "sgn", in_place=True)
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1."""
+    return _keeps(input, "sign")
+
+
+@define("relu", in_place=True)
+def relu(input: Tensor) -> Tensor:
+    """``max(input, 0)``."""
+    return _keeps(input, "relu")
+
+
+def _keeps(input: Tensor, op: str) -> Tensor:
+    return wrap(alias_or(op, input._read(), input.dtype is bool_ or (input.dtype.kind == "u" and op == "abs")))
+
+
+def alias_or(op: str, x: Node, unchanged: bool) -> Node:
+    """``op`` on ``x``, or a copy where it changes nothing."""
+    return recorder.alias(x) if unchanged else record(op, (x,))
+
+
+def _rounding(op: str) -> Callable[[Tensor], Tensor]:
+    def apply(input: Tensor) -> Tensor:
+        return wrap(alias_or(op, input._read(), input.dtype.kind != "f"))
+
+    apply.__doc__ = f"``{op}``, element by element; integers stay as they are."
+    return apply
+
+
+for _name in ("floor", "ceil"):
+    define(_name, in_place=True)(_rounding(_name))
+define("trunc", "fix", in_place=True)(_rounding("trunc"))
+_round = _rounding("round")
+
+
+@define("round", in_place=True)
+def round_(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """To the nearest integer, halves to even; ``decimals`` places."""
+    if decimals == 0:
+        return _round(input)
+    factor = 10.0 ** abs(decimals)
+    return _round(input * factor) / factor if decimals > 0 else _round(input / factor) * factor
+
+
+@define("frac", in_place=True)
+def frac(input: Tensor) -> Tensor:
+    """The part behind the point, with the sign of the number."""
+    return input - input.trunc()
+
+
+@define("logical_not", in_place=True)
+def logical_not(input: Tensor) -> Tensor:
+    """True where the element is zero."""
+    return wrap(record("logical_not", (cast(input._read(), bool_),)))
+
+
+@define("bitwise_not", in_place=True)
+def bitwise_not(input: Tensor) -> Tensor:
+    """Every bit turned; ``logical_not`` for bools. DTypeError for floats."""
+    if input.dtype.kind == "f":
+        raise DTypeError(f"bitwise_not is for integers and bools, got {input.dtype.name}", at=source_line(origin()))
+    return wrap(record("bitwise_not", (input._read(),)))
+
+
+def _test(op: str, of_int: bool) -> Callable[[Tensor], Tensor]:
+    def apply(input: Tensor) -> Tensor:
+        x = input._read()
+        return wrap(record(op, (x,)) if x.type[1].kind == "f" else full(of_int, x.type[0], bool_))
+
+    apply.__doc__ = f"``{op}``, element by element."
+    return apply
+
+
+define("isnan")(_test("is_nan", False))
+define("isinf")(_test("is_inf", False))
+define("isfinite")(_test("is_finite", True))
+
+
+# -- operators ------------------------------------------------------------------------------------------------------
+
+
+def _operator(function: Callable, label: str, flipped: bool = False) -> Callable[[Tensor, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        if not isinstance(other, Tensor) and number(other) is None:
+            return _with_array(function, self, other, flipped)
+        result = function(other, self) if flipped else function(self, other)
+        if result._node.requires_grad:
+            result._label = label
+        return result
+
+    return method
+
+
+def _with_array(function: Callable, self: Tensor, other: Any, flipped: bool) -> Any:
+    """numpy arrays count as tensors next to one; anything else is somebody else's business."""
+    if not isinstance(other, np.ndarray):
+        return NotImplemented
+    from .creation import from_numpy
+
+    array = from_numpy(np.ascontiguousarray(other))
+    return function(array, self) if flipped else function(self, array)
+
+
+def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any], Tensor]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        in_place(self, function, (other,), {})
+        if self._read().requires_grad:
+            self._label = label
+        return self
+
+    return method
+
+
+_bit_and, _bit_or, _bit_xor = binary("bitwise_and"), binary("bitwise_or"), binary("bitwise_xor")
+_left, _right = binary("shift_left"), binary("shift_right")
+
+_OPERATORS: dict[str, tuple[Callable, str]] = {
+    "add": (add, "add"), "sub": (sub, "sub"), "mul": (mul, "mul"), "truediv": (div, "div"), "floordiv": (floor_divide, "floor_divide"),
+    "mod": (remainder, "remainder"), "pow": (pow, "pow"), "and": (_bit_and, "bitwise_and"), "or": (_bit_or, "bitwise_or"),
+    "xor": (_bit_xor, "bitwise_xor"), "lshift": (_left, "shift_left"), "rshift": (_right, "shift_right"),
+}
+_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+
+
+def install_operators() -> None:
+    """Python's operators on Tensor."""
+    for name, (function, label) in _OPERATORS.items():
+        setattr(Tensor, f"__{name}__", _operator(function, label))
+        setattr(Tensor, f"__r{name}__", _operator(function, label, flipped=True))
+        setattr(Tensor, f"__i{name}__", _in_place_operator(function, label))
+    for name, op in _COMPARISONS.items():
+        setattr(Tensor, f"__{name}__", _operator(binary(op), op))
+    Tensor.__hash__ = lambda self: id(self)
+    Tensor.__neg__ = lambda self: _labelled(neg(self), "neg")
+    Tensor.__pos__ = positive
+    Tensor.__abs__ = lambda self: _labelled(absolute(self), "abs")
+    Tensor.__invert__ = bitwise_not
+
+
+def _labelled(result: Tensor, label: str) -> Tensor:
+    if result._node.requires_grad:
+        result._label = label
+    return result
+
+
+install_operators()

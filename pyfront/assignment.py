@@ -1,0 +1,94 @@
+"""Assignment: every in-place write goes through here, with PyTorch's checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..dialects.types import DType
+from . import recorder, views
+from .node import Node
+from .promote import cast, expand
+from .tensor import Tensor
+from .views import LeafMark
+
+_TITLES = {
+    "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
+    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
+}
+
+
+def title(dtype: DType) -> str:
+    """``Float`` for float32: how PyTorch's errors call a dtype."""
+    return _TITLES[dtype.name]
+
+
+def check_in_place(tensor: Tensor) -> None:
+    """RuntimeError when autograd (or overlapping memory) forbids writing into ``tensor``."""
+    if recorder.state.grad and tensor.requires_grad:
+        marks = [i for i, link in enumerate(tensor._chain) if isinstance(link, LeafMark) and link.leaf]
+        if marks and not any(link is views.DETACHED for link in tensor._chain[marks[-1]:]):
+            view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"
+            raise RuntimeError(f"{view} that requires grad is being used in an in-place operation.")
+    views.check_writable(tensor._chain)
+
+
+def store(tensor: Tensor, node: Node, start: int, strict: bool = True) -> None:
+    """Make ``node`` the contents of ``tensor``. ``start``: recording position before the operation.
+
+    strict: the dtype may not lose its category (a float result does not go into an int tensor).
+    """
+    shape, dtype = tensor._node.type
+    if node.type[1] is not dtype:
+        if strict and "buif".index(node.type[1].kind) // 1 > "buif".index(dtype.kind) and not _both_int(node.type[1], dtype):
+            raise RuntimeError(
+                f"result type {title(node.type[1])} can't be cast to the desired output type {title(dtype)}"
+            )
+        node = cast(node, dtype)
+    if node.type[0] != shape:
+        if strict:
+            raise RuntimeError(
+                f"output with shape {list(shape)} doesn't match the broadcast shape {list(node.type[0])}"
+            )
+        node = expand(node, shape)
+    if node.order <= start:
+        node = recorder.alias(node)
+    views.write(tensor._storage, tensor._chain, node, start)
+
+
+def _both_int(a: DType, b: DType) -> bool:
+    return a.kind in "ui" and b.kind in "ui"
+
+
+def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, options: dict[str, Any]) -> Tensor:
+    """``tensor.f_(…)`` from ``f``."""
+    check_in_place(tensor)
+    start = recorder.state.order
+    store(tensor, function(tensor, *args, **options)._read(), start)
+    return tensor
+
+
+def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
+    """``f(…, out=out)``: the result goes into ``out``, which takes the result's shape when it is empty or differs."""
+    if out.requires_grad or result.requires_grad and recorder.state.grad:
+        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, "
+                           "but one of the arguments requires grad.")
+    node = result._read()
+    if out.shape != result.shape:
+        from .storage import Storage
+        from .tensor import _fill
+
+        _fill(out, Storage(cast(recorder.alias(node), out.dtype)), ())
+        return out
+    store(out, node, start)
+    return out
+
+
+def assign(tensor: Tensor, node: Node) -> None:
+    """Replace the values of ``tensor`` (a parameter, a buffer, optimizer state) without autograd seeing it."""
+    start = recorder.state.order
+    before, recorder.state.grad = recorder.state.grad, False
+    try:
+        store(tensor, node, node.order - 1 if node.order > tensor._node.order else start)
+    finally:
+        recorder.state.grad = before

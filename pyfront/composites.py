@@ -1,0 +1,271 @@
+"""Composites: public element-by-element functions spelled with other ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import bool_
+from .arithmetic import nodes
+from .definitions import define
+from .promote import Defaults, cast, full
+from .recorder import record
+from .tensor import Tensor, wrap
+
+
+@define("square", in_place=True)
+def square(input: Tensor) -> Tensor:
+    """``input * input``."""
+    return input * input
+
+
+@define("lerp", in_place=True)
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """From ``input`` to ``end`` by ``weight``, from the nearer end as PyTorch computes it."""
+    if isinstance(weight, Tensor):
+        near = weight.abs() < 0.5
+        from .selection import where
+
+        return where(near, input + weight * (end - input), end - (end - input) * (1 - weight))
+    if abs(weight) < 0.5:
+        return input + (end - input) * weight
+    return end - (end - input) * (1 - weight)
+
+
+@define("addcmul", in_place=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 * tensor2``."""
+    return input + (tensor1 * tensor2 if value == 1 else tensor1 * value * tensor2)
+
+
+@define("addcdiv", in_place=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``input + value * tensor1 / tensor2``."""
+    return input + (tensor1 / tensor2 if value == 1 else tensor1 * value / tensor2)
+
+
+@define("hypot", in_place=True)
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """The length of the hypotenuse."""
+    return (input * input + other * other).sqrt()
+
+
+@define("logaddexp")
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """``log(exp(input) + exp(other))`` without overflow."""
+    top = input.maximum(other)
+    same = input == other
+    gap = (-(input - other).abs()).masked_fill(same, 0.0)
+    return top + gap.exp().log1p()
+
+
+@define("logaddexp2")
+def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
+    """``log2(2 ** input + 2 ** other)`` without overflow."""
+    top = input.maximum(other)
+    return top + ((-(input - other).abs()).exp2() + 1).log2()
+
+
+@define("logit", in_place=True)
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """``log(x / (1 - x))``, with x kept ``eps`` away from 0 and 1."""
+    x = input if eps is None else input.clamp(eps, 1 - eps)
+    return (x / (1 - x)).log()
+
+
+@define("xlogy", in_place=True)
+def xlogy(input: Any, other: Any) -> Tensor:
+    """``input * log(other)``, 0 where ``input`` is 0."""
+    x, y = nodes(input, other, "float")
+    zero = record("logical_and", (record("equal", (x, full(0.0, *x.type))), record("logical_not", (record("is_nan", (y,)),))))
+    safe = record("select", (zero, full(1.0, *y.type), y))
+    return wrap(record("mul", (x, record("log", (safe,)))))
+
+
+@define("nan_to_num", in_place=True)
+def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """NaN and infinities replaced by numbers (0 and the largest ones)."""
+    if input.dtype.kind != "f":
+        return input.clone()
+    x = input._read()
+    import ml_dtypes
+
+    info = ml_dtypes.finfo(input.dtype.numpy)
+    for test, value in (
+        (record("is_nan", (x,)), 0.0 if nan is None else nan),
+        (record("equal", (x, full(math.inf, *x.type))), float(info.max) if posinf is None else posinf),
+        (record("equal", (x, full(-math.inf, *x.type))), float(info.min) if neginf is None else neginf),
+    ):
+        x = record("select", (test, full(value, *x.type), x))
+    return wrap(x)
+
+
+@define("deg2rad", in_place=True)
+def deg2rad(input: Tensor) -> Tensor:
+    """Degrees as radians."""
+    return input * (math.pi / 180)
+
+
+@define("rad2deg", in_place=True)
+def rad2deg(input: Tensor) -> Tensor:
+    """Radians as degrees."""
+    return input * (180 / math.pi)
+
+
+@define("sinc", in_place=True)
+def sinc(input: Tensor) -> Tensor:
+    """``sin(pi x) / (pi x)``, 1 at 0."""
+    zero = input == 0
+    x = input.masked_fill(zero, 1.0) * math.pi
+    return (x.sin() / x).masked_fill(zero, 1.0)
+
+
+@define("heaviside", in_place=True)
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
+    """0 below zero, 1 above, ``values`` at zero."""
+    from .selection import where
+
+    return where(input == 0, values, (input > 0).to(input.dtype))
+
+
+@define("copysign", in_place=True)
+def copysign(input: Tensor, other: Any) -> Tensor:
+    """The magnitude of one number with the sign of another."""
+    x, y = nodes(input, other, "float")
+    zero = full(0.0, *x.type)
+    below = record("less", (y, zero))
+    negative_zero = record("logical_and", (record("equal", (y, zero)), record("less", (record("reciprocal", (y,)), zero))))
+    size = record("abs", (x,))
+    return wrap(record("select", (record("logical_or", (below, negative_zero)), record("neg", (size,)), size)))
+
+
+@define("signbit")
+def signbit(input: Tensor) -> Tensor:
+    """True for negative numbers, -0.0 among them."""
+    if input.dtype.kind != "f":
+        return input < 0
+    return (input < 0).logical_or((input == 0).logical_and(input.reciprocal() < 0))
+
+
+@define("isposinf")
+def isposinf(input: Tensor) -> Tensor:
+    """True for infinity."""
+    return input == math.inf
+
+
+@define("isneginf")
+def isneginf(input: Tensor) -> Tensor:
+    """True for minus infinity."""
+    return input == -math.inf
+
+
+@define("isreal")
+def isreal(input: Tensor) -> Tensor:
+    """True everywhere."""
+    return wrap(full(True, tuple(input.shape), bool_))
+
+
+@define("isclose")
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """Whether the difference is at most ``atol + rtol * |other|``."""
+    close = input == other
+    if input.dtype.kind == "f":
+        within = (input - other).abs() <= atol + rtol * other.abs()
+        close = close.logical_or(within.logical_and((input - other).isfinite()))
+        if equal_nan:
+            close = close.logical_or(input.isnan().logical_and(other.isnan()))
+    return close
+
+
+@define("allclose")
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether all elements are close."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+@define("equal")
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether shapes and all elements are the same."""
+    return input.shape == other.shape and bool((input == other).all())
+
+
+def _ignoring_nan(op: str) -> Any:
+    def apply(input: Tensor, other: Tensor) -> Tensor:
+        x, y = nodes(input, other, "any")
+        best = record(op, (x, y))
+        if x.type[1].kind == "f":
+            best = record("select", (record("is_nan", (x,)), y, record("select", (record("is_nan", (y,)), x, best))))
+        return wrap(best)
+
+    apply.__doc__ = f"``{op}`` that prefers numbers to NaN."
+    return apply
+
+
+define("fmax")(_ignoring_nan("maximum"))
+define("fmin")(_ignoring_nan("minimum"))
+
+
+def _integers(op: str) -> Any:
+    def apply(input: Tensor, other: Tensor) -> Tensor:
+        from .creation import of_array
+
+        return of_array(np.asarray(getattr(np, op)(input._value(), other._value())))
+
+    apply.__doc__ = f"``{op}`` of integers."
+    return apply
+
+
+define("gcd")(_integers("gcd"))
+define("lcm")(_integers("lcm"))
+
+
+@define("erfinv", in_place=True)
+def erfinv(input: Tensor) -> Tensor:
+    """The inverse of erf: a rational start and two Newton steps."""
+    x = wrap(cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype))
+    a = 0.147
+    w = (1 - x * x).log()
+    t = 2 / (math.pi * a) + w / 2
+    y = x.sign() * ((t * t - w / a).sqrt() - t).sqrt()
+    for _ in range(2):
+        y = y - (y.erf() - x) / (2 / math.sqrt(math.pi) * (-(y * y)).exp())
+    return y.masked_fill(x == 1, math.inf).masked_fill(x == -1, -math.inf)
+
+
+@define("cdist", method=False)
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """Distances between all pairs of rows."""
+    from .reductions import vector_norm
+
+    return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
+
+
+@define("cov")
+def cov(input: Tensor, *, correction: int = 1) -> Tensor:
+    """The covariance of rows of observations."""
+    x = input if input.dim() == 2 else input.reshape(1, -1)
+    n = x.shape[1]
+    centered = x - x.mean(1, keepdim=True)
+    result = centered @ centered.t() / max(n - correction, 0)
+    return result if input.dim() == 2 else result.reshape(())
+
+
+@define("corrcoef")
+def corrcoef(input: Tensor) -> Tensor:
+    """The correlation of rows of observations."""
+    c = cov(input)
+    if input.dim() < 2:
+        return c / c
+    d = c.diagonal().sqrt()
+    return (c / d.unsqueeze(0) / d.unsqueeze(1)).clamp(-1, 1)
+
+
+@define("trapezoid", "trapz", method=False)
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
+    """The integral by trapezoids."""
+    n = y.shape[dim]
+    pair = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
+    width = dx if x is None else x.diff(dim=-1)
+    return (pair * width).sum(dim) / 2

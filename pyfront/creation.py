@@ -1,0 +1,363 @@
+"""Creation: tensors out of Python data, numpy arrays and constants."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import DType, bool_, dtype_of, float32, float64, int64
+from . import recorder
+from .definitions import define
+from .promote import Defaults, Scalar, scalar_dtype
+from .promote import full as constant
+from .shaping import sizes
+from .size import require_cpu
+from .storage import Storage
+from .tensor import Tensor, from_storage, wrap
+
+
+def of_array(array: np.ndarray, requires_grad: bool = False) -> Tensor:
+    """A tensor that owns ``array`` (row-major, not written by anybody afterwards)."""
+    if not array.flags.c_contiguous:
+        array = np.array(array, order="C")
+    result = wrap(recorder.leaf(array, (tuple(array.shape), dtype_of(array))))
+    return result.requires_grad_() if requires_grad else result
+
+
+def set_default_dtype(dtype: DType) -> None:
+    """The dtype Python floats become."""
+    if dtype.kind != "f":
+        raise TypeError(f"only floating-point types are supported as the default type, got {dtype}")
+    Defaults.dtype = dtype
+
+
+def get_default_dtype() -> DType:
+    """The dtype Python floats become."""
+    return Defaults.dtype
+
+
+# -- from data ------------------------------------------------------------------------------------------------------
+
+
+def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
+    """A fresh row-major array. ValueError/TypeError as PyTorch words them."""
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.array(data, order="C")
+    elif isinstance(data, Tensor):
+        array = np.array(data._value(), order="C")
+    else:
+        array = _array_of_sequence(data)
+    if array.dtype == object or array.dtype.kind in "USVMm":
+        raise TypeError(f"can't convert np.ndarray of type {array.dtype}." if isinstance(data, np.ndarray) else
+                        f"new(): invalid data type '{_culprit(data)}'")
+    if array.dtype.kind == "c":
+        raise TypeError("complex numbers are not supported")
+    if dtype is not None:
+        return array.astype(dtype.numpy, copy=False)
+    if not isinstance(data, (np.ndarray, np.generic, Tensor)) and array.dtype == np.float64:
+        return array.astype(Defaults.dtype.numpy)
+    return array.astype(np.int32) if array.dtype == np.uint16 else array
+
+
+def _array_of_sequence(data: Any) -> np.ndarray:
+    flat = _plain(data)
+    _check_shape(flat, 0)
+    try:
+        array = np.array(flat)
+    except ValueError as error:
+        raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
+    if array.size == 0 and array.dtype == np.float64:
+        return array
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def _plain(data: Any) -> Any:
+    """Nested lists with tensors and arrays turned into numbers."""
+    if isinstance(data, Tensor):
+        return data.tolist()
+    if isinstance(data, (list, tuple)):
+        return [_plain(d) if isinstance(d, (list, tuple, Tensor)) else d for d in data]
+    return list(data) if isinstance(data, range) else data
+
+
+def _check_shape(data: Any, depth: int) -> None:
+    if isinstance(data, list) and data and isinstance(data[0], list):
+        n = len(data[0])
+        for row in data:
+            if not isinstance(row, list) or len(row) != n:
+                got = len(row) if isinstance(row, list) else 0
+                raise ValueError(f"expected sequence of length {n} at dim {depth + 1} (got {got})")
+            _check_shape(row, depth + 1)
+
+
+def _culprit(data: Any) -> str:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return type(data).__name__
+
+
+def tensor(
+    data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
+    """A new tensor with a copy of ``data``: numbers, nested sequences, an array or a tensor."""
+    require_cpu(device)
+    return of_array(_array_of(data, dtype), requires_grad)
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """``data`` as tensor, sharing memory where it can."""
+    require_cpu(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)
+    if isinstance(data, np.ndarray) and (dtype is None or dtype.numpy == data.dtype):
+        return from_numpy(data)
+    return tensor(data, dtype=dtype)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor on the same memory as ``array``: each sees what the other writes."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    try:
+        dtype_of(array)
+    except TypeError:
+        supported = "float64, float32, float16, int64, int32, int16, int8, uint8, and bool"
+        raise TypeError(
+            f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {supported}."
+        ) from None
+    if any(s < 0 for s in array.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+            "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
+        )
+    return from_storage(Storage(None, array), ())
+
+
+def asarray(obj: Any, *, dtype: DType | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+    """``as_tensor``, or a copy when asked."""
+    result = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype, device)
+    return result.requires_grad_() if requires_grad else result
+
+
+def frombuffer(buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A tensor with the numbers in a buffer."""
+    return of_array(np.array(np.frombuffer(buffer, dtype.numpy, count, offset)), requires_grad)
+
+
+def legacy_constructor(*args: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """``Tensor(2, 3)`` or ``Tensor([1, 2])`` of the default dtype."""
+    require_cpu(device)
+    kind = dtype or Defaults.dtype
+    if not args:
+        return of_array(np.empty(0, kind.numpy))
+    if all(isinstance(a, int) and not isinstance(a, bool) for a in args) or isinstance(args[0], tuple) and type(args[0]) is not tuple:
+        return empty(*args, dtype=kind)
+    return tensor(args[0], dtype=kind)
+
+
+def typed_constructor(dtype: DType) -> Callable[..., Tensor]:
+    """``FloatTensor`` and its kin."""
+
+    def construct(*args: Any) -> Tensor:
+        return legacy_constructor(*args, dtype=dtype)
+
+    construct.__doc__ = f"The legacy constructor for {dtype.name}."
+    return construct
+
+
+# -- constants ------------------------------------------------------------------------------------------------------
+
+
+def _finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
+    if out is not None:
+        from .assignment import write_out
+
+        return write_out(out, result, recorder.state.order)
+    return result.requires_grad_() if requires_grad else result
+
+
+def full(
+    size: Any, fill_value: Scalar, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:
+    """Every element is ``fill_value``; its type decides the dtype unless given."""
+    require_cpu(device)
+    value = fill_value.item() if isinstance(fill_value, (Tensor, np.generic)) else fill_value
+    shape = sizes((size,))
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    return _finish(wrap(constant(value, shape, dtype or scalar_dtype(value))), out, requires_grad)
+
+
+def _constant(value: float) -> Callable[..., Tensor]:
+    def make(
+        *args: Any, size: Any = None, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
+        requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None, names: Any = None,
+    ) -> Tensor:
+        return full(sizes(args) if size is None else tuple(size), value, out=out, dtype=dtype or Defaults.dtype, device=device, requires_grad=requires_grad)
+
+    make.__doc__ = f"All {value:g}."
+    return make
+
+
+zeros = _constant(0.0)
+ones = _constant(1.0)
+empty = _constant(0.0)
+empty.__doc__ = "Uninitialised in PyTorch; here zeros."
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """``empty`` (always row-major here)."""
+    return empty(tuple(size), dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def _like(value: float) -> Callable[..., Tensor]:
+    def make(
+        input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+        memory_format: Any = None, pin_memory: bool = False,
+    ) -> Tensor:
+        return full(tuple(input.shape), value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+    make.__doc__ = f"All {value:g}, in the shape and dtype of ``input``."
+    return make
+
+
+zeros_like, ones_like, empty_like = _like(0.0), _like(1.0), _like(0.0)
+
+
+def full_like(input: Tensor, fill_value: Scalar, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Every element is ``fill_value``, in the shape and dtype of ``input``."""
+    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+
+def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(make)
+    def method(self: Tensor, *size: Any, dtype: DType | None = None, **options: Any) -> Tensor:
+        return make(*size, dtype=dtype or self.dtype, **options)
+
+    return method
+
+
+Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty = _new(zeros), _new(ones), _new(empty)
+Tensor.new_full = _new(full)
+Tensor.new_tensor = lambda self, data, *, dtype=None, device=None, requires_grad=False: tensor(
+    data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad
+)
+Tensor.new = lambda self, *args: legacy_constructor(*args, dtype=self.dtype)
+
+
+# -- sequences ------------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, (Tensor, np.generic)) else value
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:
+    """``start``, ``start + step``, … before ``end``."""
+    require_cpu(device)
+    start, end, step = _number(start), _number(end), _number(step)
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (step > 0) != (end >= start) and end != start:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    kind = dtype or (Defaults.dtype if any(isinstance(v, float) for v in (start, end, step)) else int64)
+    count = max(ceil((end - start) / step), 0) if kind.kind == "f" or isinstance(start + end + step, float) else len(range(start, end, step))
+    work = np.float64 if kind.kind == "f" else np.int64
+    array = (start + step * np.arange(count, dtype=work)).astype(kind.numpy)
+    return _finish(of_array(array), out, requires_grad)
+
+
+def range_(start: Any, end: Any, step: Any = 1, *, dtype: DType | None = None, **options: Any) -> Tensor:
+    """``arange`` with the end included (deprecated in PyTorch)."""
+    return arange(start, end + step, step, dtype=dtype or Defaults.dtype, **options)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch does."""
+    require_cpu(device)
+    start, end = _number(start), _number(end)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    kind = dtype or Defaults.dtype
+    work = kind.numpy.type if kind in (float32, float64) else np.float64
+    i = np.arange(steps)
+    if steps == 1:
+        return _finish(of_array(np.array([start]).astype(kind.numpy)), out, requires_grad)
+    gap = work((work(end) - work(start)) / work(steps - 1)) if steps else work(0)
+    array = np.where(i < steps // 2, work(start) + gap * i.astype(work), work(end) - gap * (steps - 1 - i).astype(work))
+    if kind.kind != "f":
+        array = np.trunc(array)
+    return _finish(of_array(array.astype(kind.numpy)), out, requires_grad)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any) -> Tensor:
+    """``base`` to the powers of ``linspace``."""
+    powers = linspace(start, end, steps, dtype=float64)._value()
+    return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
+
+
+def eye(n: int, m: int | None = None, *, out: Tensor | None = None, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Ones on the diagonal."""
+    require_cpu(device)
+    return _finish(of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad)
+
+
+def _triangle_indices(select: Callable) -> Callable[..., Tensor]:
+    def make(row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: Any = None, layout: Any = None) -> Tensor:
+        return of_array(np.stack(select(row, offset, col)).astype(dtype.numpy))
+
+    make.__doc__ = "Rows and columns of a triangle."
+    return make
+
+
+tril_indices, triu_indices = _triangle_indices(np.tril_indices), _triangle_indices(np.triu_indices)
+
+
+@define("meshgrid", method=False)
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Every vector spread over the grid all of them make."""
+    listed = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    swap = indexing == "xy" and len(listed) > 1
+    if swap:
+        listed[0], listed[1] = listed[1], listed[0]
+    shape = tuple([t.numel() for t in listed])
+    grids = [
+        t.reshape((*(1,) * i, shape[i], *(1,) * (len(shape) - i - 1))).expand(shape) for i, t in enumerate(listed)
+    ]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+def scalar_tensor(value: Scalar, *, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """A rank-0 tensor."""
+    return tensor(value, dtype=dtype or (bool_ if isinstance(value, bool) else Defaults.dtype), device=device)
+
+
+def is_tensor(obj: Any) -> bool:
+    """True for tensors."""
+    return isinstance(obj, Tensor)
+
+
+PUBLIC: dict[str, Callable] = {
+    f.__name__: f
+    for f in (tensor, as_tensor, from_numpy, asarray, frombuffer, full, full_like, arange, linspace, logspace, eye, scalar_tensor,
+              is_tensor, set_default_dtype, get_default_dtype, empty_strided)
+} | {
+    "zeros": zeros, "ones": ones, "empty": empty, "zeros_like": zeros_like, "ones_like": ones_like, "empty_like": empty_like,
+    "range": range_, "tril_indices": tril_indices, "triu_indices": triu_indices,
+}

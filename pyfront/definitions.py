@@ -1,0 +1,140 @@
+"""Definitions: one function gives ``torch.f``, ``Tensor.f``, ``Tensor.f_`` and ``out=``.
+
+``@define("add", in_place=True)`` on a function of Tensors enters it in TABLE; ``install`` puts methods on Tensor and fills
+the public namespace. A definition's first parameter is called ``input``, as in PyTorch's documentation.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import recorder
+from .assignment import in_place, write_out
+from .tensor import Tensor
+
+
+class Definition(NamedTuple):
+    """One public operation and the forms it has."""
+
+    name: str
+    function: Callable[..., Any]
+    label: str
+    is_method: bool
+    is_function: bool
+    is_in_place: bool
+
+
+TABLE: dict[str, Definition] = {}
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def define(
+    *names: str, method: bool = True, function: bool = True, in_place: bool = False, label: str | None = None
+) -> Callable[[Callable], Callable]:
+    """Enter a function under its public names. label: PyTorch's name of its backward, for ``grad_fn``."""
+
+    def enter(f: Callable) -> Callable:
+        made_by = label or names[0]
+        for name in names:
+            TABLE[name] = Definition(name, f, made_by, method, function, in_place)
+        return f
+
+    return enter
+
+
+def mark(result: Any, label: str) -> Any:
+    """Note which public operation made a tracked result."""
+    if type(result) is Tensor:
+        if result._node.requires_grad:
+            result._label = label
+    elif isinstance(result, tuple):
+        for part in result:
+            mark(part, label)
+    return result
+
+
+def _renamed(options: dict[str, Any]) -> dict[str, Any]:
+    return {_NUMPY_NAMES.get(k, k): v for k, v in options.items()}
+
+
+def as_method(definition: Definition) -> Callable:
+    """``Tensor.f``."""
+    function, label = definition.function, definition.label
+
+    @functools.wraps(function)
+    def method(self: Tensor, *args: Any, **options: Any) -> Any:
+        if options:
+            options = _renamed(options)
+        result = function(self, *args, **options)
+        if type(result) is Tensor:
+            if result is not self and result._node.requires_grad:
+                result._label = label
+        elif type(result) is tuple:
+            mark(result, label)
+        return result
+
+    method.__name__ = definition.name
+    return method
+
+
+def as_function(definition: Definition) -> Callable:
+    """``torch.f``, with ``out=``."""
+    function, label = definition.function, definition.label
+
+    @functools.wraps(function)
+    def public(*args: Any, **options: Any) -> Any:
+        out = None
+        if options:
+            out = options.pop("out", None)
+            options = _renamed(options)
+        start = recorder.state.order
+        result = function(*args, **options)
+        if out is not None:
+            return _into(out, result, start)
+        if type(result) is Tensor:
+            if result._node.requires_grad and not (args and result is args[0]):
+                result._label = label
+        elif isinstance(result, tuple):
+            mark(result, label)
+        return result
+
+    public.__name__ = definition.name
+    return public
+
+
+def _into(out: Any, result: Any, start: int) -> Any:
+    if isinstance(out, Tensor):
+        return write_out(out, result, start)
+    return type(result)(*[write_out(o, r, start) for o, r in zip(out, result, strict=True)])
+
+
+def as_in_place(definition: Definition) -> Callable:
+    """``Tensor.f_``."""
+    function, label = definition.function, definition.label
+
+    def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
+        result = in_place(self, function, args, _renamed(options))
+        if result._read().requires_grad:
+            result._label = label
+        return result
+
+    method.__name__ = definition.name + "_"
+    method.__doc__ = f"``{definition.name}``, written into this tensor."
+    return method
+
+
+def install() -> dict[str, Callable]:
+    """Put every definition's methods on Tensor; return the public functions by name."""
+    public: dict[str, Callable] = {}
+    for name, definition in TABLE.items():
+        if definition.is_method:
+            setattr(Tensor, name, as_method(definition))
+        if definition.is_in_place:
+            setattr(Tensor, name + "_", as_in_place(definition))
+            if definition.is_function:
+                public[name + "_"] = getattr(Tensor, name + "_")
+        if definition.is_function:
+            public[name] = as_function(definition)
+    return public

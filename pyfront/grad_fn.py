@@ -1,0 +1,89 @@
+"""grad_fn: how a tracked tensor names the operation that made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .node import ALIAS, RESULT, SAVED, Boundary, Node
+from .tensor import Tensor
+
+# PyTorch's names where they are not the operation's name in capitals with Backward0 behind.
+_NAMES = {
+    "softmax": "SoftmaxBackward0", "log_softmax": "LogSoftmaxBackward0", "matmul": "MmBackward0", "to_copy": "ToCopyBackward0",
+    "mse_loss": "MseLossBackward0", "cross_entropy": "NllLossBackward0", "linear": "AddmmBackward0", "conv": "ConvolutionBackward0",
+    "batch_norm": "NativeBatchNormBackward0", "layer_norm": "NativeLayerNormBackward0", "max_pool": "MaxPool2DWithIndicesBackward0",
+    "avg_pool": "AvgPool2DBackward0", "concat": "CatBackward0", "cast": "ToCopyBackward0", "fill": "FillBackward0",
+    "update": "CopySlices", "put_add": "IndexPutBackward0", "take": "IndexBackward0", "reshape": "ViewBackward0",
+    "maximum": "MaximumBackward0", "absolute": "AbsBackward0", "round_": "RoundBackward0", "prod_": "ProdBackward0",
+    "dropout": "MulBackward0", "masked_fill": "MaskedFillBackward0", "scatter_add": "ScatterAddBackward0",
+}
+
+
+class GradFn:
+    """The node behind a computed tensor: a name, and the ones before it in ``next_functions``."""
+
+    __slots__ = ("_node", "_name")
+
+    def __init__(self, node: Node, name: str) -> None:
+        self._node = node
+        self._name = name
+
+    def name(self) -> str:
+        """``AddBackward0``."""
+        return self._name
+
+    @property
+    def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
+        """What backward goes to next; None for what needs no gradient."""
+        return tuple([(_of_node(n) if n.requires_grad else None, 0) for n in self._node.inputs])
+
+    def __repr__(self) -> str:
+        return f"<{self._name} object at {id(self._node):#x}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GradFn) and other._node is self._node
+
+    def __hash__(self) -> int:
+        return id(self._node)
+
+
+def _of_node(node: Node) -> GradFn:
+    while node.op in (ALIAS, RESULT) and type(node) is not Boundary and node.inputs:
+        node = node.inputs[0]
+    return GradFn(node, "AccumulateGrad" if type(node) is Boundary and node.leaf else named(node.op or "clone", ""))
+
+
+def named(label: str, variant: str = "0") -> str:
+    """``AddBackward0`` from ``add``."""
+    if label in _NAMES:
+        return _NAMES[label]
+    return "".join(part.capitalize() for part in label.split("_") if part) + "Backward" + (variant or "0")
+
+
+def grad_fn(self: Tensor) -> Any:
+    """The operation that made this tensor, or None for leaves and untracked tensors."""
+    if not self.requires_grad or self.is_leaf:
+        return None
+    node = self._read()
+    label = self._label
+    if label is None:
+        made = node
+        while made.op in (ALIAS, RESULT, SAVED) and made.inputs:
+            made = made.inputs[0]
+        label = made.op or "clone"
+    return GradFn(node, named(label, _variant(label, node)))
+
+
+def _variant(label: str, node: Node) -> str:
+    """PyTorch numbers overloads: ``sum()`` is SumBackward0, ``sum(dim)`` SumBackward1."""
+    if label in ("sum", "mean", "prod", "amax_", "norm", "std", "var") and node.type[0]:
+        return "1"
+    if label in ("max", "min") and not node.type[0]:
+        return "1"
+    if label == "pow" and node.inputs and len(node.inputs) > 1 and node.inputs[1].requires_grad:
+        return "1"
+    return "0"
+
+
+Tensor.grad_fn = property(grad_fn)
+Tensor.output_nr = 0

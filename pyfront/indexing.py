@@ -1,0 +1,361 @@
+"""Indexing: ``x[…]`` and ``x[…] = y``. Integers, slices, None and ... are views; masks and integer tensors gather and scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..dialects.types import Shape, bool_, int64
+from . import recorder
+from .assignment import check_in_place, store
+from .node import Node
+from .promote import broadcast_shape, cast, expand, full
+from .recorder import record
+from .shaping import reshaped
+from .tensor import Tensor, wrap
+
+# Results of these steps are positions of their operand, so they need no check against its size.
+_IN_RANGE = frozenset({"argmax", "argmin"})
+
+
+class _Plan(NamedTuple):
+    """A parsed index: one slice and one reshape, and what is left for gathering: a Node per indexed dimension."""
+
+    start: Shape
+    size: Shape
+    step: Shape
+    shape: Shape  # after the view part
+    advanced: dict[int, Any]  # dimension of ``shape`` -> index tensor, in order
+
+
+def getitem(input: Tensor, index: Any) -> Tensor:
+    """``input[index]``. IndexError where PyTorch raises one."""
+    shape = input._node.type[0]
+    if type(index) is int and shape:  # x[i], the most common one
+        n = shape[0]
+        if not -n <= index < n:
+            raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
+        rest = shape[1:]
+        start = (index % n, *(0,) * len(rest))
+        result = input._through(("slice", (start, (1, *rest), (1,) * len(shape))), ("reshape", (rest,)))
+        return _labelled(result, "select")
+    plan = _parse(shape, index)
+    result = _view(input, plan)
+    if not plan.advanced:
+        return _labelled(result, "slice" if len(plan.shape) == len(shape) else "select")
+    return _labelled(_gather(result, plan.advanced), "index")
+
+
+def _labelled(result: Tensor, label: str) -> Tensor:
+    if result._node.requires_grad:
+        result._label = label
+    return result
+
+
+def _view(input: Tensor, plan: _Plan) -> Tensor:
+    links = []
+    shape = input._node.type[0]
+    if plan.size != shape or any(plan.start) or any(s != 1 for s in plan.step):
+        links.append(("slice", (plan.start, plan.size, plan.step)))
+    if plan.shape != plan.size:
+        links.append(("reshape", (plan.shape,)))
+    return input._through(*links)
+
+
+# -- parsing --------------------------------------------------------------------------------------------------------
+
+
+def _parse(shape: Shape, index: Any) -> _Plan:
+    items = list(index) if isinstance(index, tuple) else [_as_index(index)]
+    items = [_as_index(i) for i in items]
+    consumed = sum(_consumes(i) for i in items)
+    if consumed > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    if not any(i is Ellipsis for i in items):
+        items.append(Ellipsis)
+    at = next(k for k, i in enumerate(items) if i is Ellipsis)
+    items[at:at + 1] = [slice(None)] * (len(shape) - consumed)
+    if any(i is Ellipsis for i in items):
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    start, size, step, out, advanced = [], [], [], [], {}
+    dim = 0
+    for item in items:
+        if item is None:
+            out.append(1)
+        elif isinstance(item, (bool, np.bool_)):
+            advanced[len(out)] = np.array([0] if item else [], np.int64)
+            out.append(1)
+        elif isinstance(item, slice):
+            b, n, s = _slice(item, shape[dim])
+            start.append(b), size.append(n), step.append(s), out.append(n)
+            dim += 1
+        elif isinstance(item, int):
+            n = shape[dim]
+            if not -n <= item < n:
+                raise IndexError(f"index {item} is out of bounds for dimension {dim} with size {n}")
+            start.append(item % n), size.append(1), step.append(1)
+            dim += 1
+        else:
+            dim = _advance(item, shape, dim, start, size, step, out, advanced)
+    return _Plan(tuple(start), tuple(size), tuple(step), tuple(out), advanced)
+
+
+def _as_index(item: Any) -> Any:
+    """Lists, arrays and integer-like objects as what they mean."""
+    if item is None or item is Ellipsis or isinstance(item, (bool, int, slice)):
+        return item
+    if isinstance(item, Tensor):
+        return item
+    if isinstance(item, (list, tuple, range)):
+        if any(isinstance(i, (slice, type(None), type(Ellipsis))) for i in item):
+            raise TypeError("a list used as an index holds integers or bools")
+        if any(isinstance(i, Tensor) for i in item):
+            item = [i.tolist() if isinstance(i, Tensor) else i for i in item]
+        array = np.array(list(item))
+        return array if array.size else array.astype(np.int64)
+    if isinstance(item, np.ndarray):
+        return item
+    if isinstance(item, np.bool_):
+        return bool(item)
+    if hasattr(item, "__index__"):
+        return int(item.__index__())
+    raise IndexError(
+        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
+        f"(got {type(item).__name__})"
+    )
+
+
+def _consumes(item: Any) -> int:
+    if item is None or item is Ellipsis or isinstance(item, bool):
+        return 0
+    if isinstance(item, Tensor) and item.dtype is bool_ or isinstance(item, np.ndarray) and item.dtype == bool:
+        return item.ndim
+    return 1
+
+
+def _slice(item: slice, n: int) -> tuple[int, int, int]:
+    parts = [None if p is None else int(p.__index__()) for p in (item.start, item.stop, item.step)]
+    if parts[2] is not None and parts[2] <= 0:
+        raise ValueError("step must be greater than zero")
+    b, e, s = slice(*parts).indices(n)
+    count = max(-(-(e - b) // s), 0)
+    return (b if count else min(b, n)), count, s
+
+
+def _advance(item: Any, shape: Shape, dim: int, start: list, size: list, step: list, out: list, advanced: dict) -> int:
+    """Enter an index tensor (or the several a mask stands for); return the next dimension."""
+    is_mask = item.dtype is bool_ if isinstance(item, Tensor) else item.dtype == bool
+    if is_mask:
+        mask = item._value() if isinstance(item, Tensor) else item
+        for k, n in enumerate(mask.shape):
+            if shape[dim + k] != n:
+                raise IndexError(
+                    f"The shape of the mask {list(mask.shape)} at index {k} does not match the shape of the indexed tensor "
+                    f"{list(shape)} at index {dim + k}"
+                )
+        if not mask.ndim:
+            advanced[len(out)] = np.zeros(int(mask), np.int64)
+            out.append(1)
+            return dim
+        indices: Sequence[Any] = np.nonzero(mask)
+    else:
+        kind = item.dtype.kind
+        if kind not in "iu":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        indices = [item]
+    for one in indices:
+        advanced[len(out)] = one
+        n = shape[dim]
+        start.append(0), size.append(n), step.append(1), out.append(n)
+        dim += 1
+    return dim
+
+
+# -- gathering ------------------------------------------------------------------------------------------------------
+
+
+def index_node(index: Any, n: int, dim: int) -> Node:
+    """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n … n-1."""
+    if isinstance(index, Tensor):
+        node = cast(index._read(), int64)
+        if node.value is None and node.op in _IN_RANGE:
+            return node
+        array = recorder.value(node)
+    else:
+        node, array = None, np.asarray(index, np.int64)
+    if array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < -n or high >= n:
+            raise IndexError(f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}")
+        if low < 0:
+            node, array = None, np.where(array < 0, array + n, array)
+    return node if node is not None else recorder.leaf(np.ascontiguousarray(array), (tuple(array.shape), int64))
+
+
+def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, list[int]]:
+    """One flat index for all indexed dimensions together, its shape, and the dimensions."""
+    dims = list(advanced)
+    nodes = [index_node(advanced[d], shape[d], d) for d in dims]
+    common = broadcast_shape(*[n.type[0] for n in nodes])
+    flat: Node | None = None
+    for d, node in zip(dims, nodes, strict=True):
+        node = expand(node, common)
+        if flat is None:
+            flat = node
+            continue
+        scaled = _int_op("mul", flat, shape[d])
+        flat = _int_pair("add", scaled, node)
+    return flat, common, dims
+
+
+def _int_op(op: str, node: Node, number: int) -> Node:
+    if node.value is not None:
+        return recorder.leaf(node.value * number, node.type)
+    return record(op, (node, full(number, *node.type)))
+
+
+def _int_pair(op: str, a: Node, b: Node) -> Node:
+    if a.value is not None and b.value is not None:
+        return recorder.leaf(a.value + b.value, a.type)
+    return record(op, (a, b))
+
+
+def _front(input: Tensor, dims: list[int]) -> tuple[Node, Shape, list[int]]:
+    """The indexed dimensions flattened to the front, and the remaining sizes and dimensions."""
+    shape = input._node.type[0]
+    rest = [d for d in range(len(shape)) if d not in dims]
+    x = input._read()
+    order = (*dims, *rest)
+    if order != tuple(range(len(shape))):
+        x = record("permute", (x,), (order,))
+    kept = tuple([shape[d] for d in rest])
+    return record("reshape", (x,), ((prod(shape[d] for d in dims), *kept),)), kept, rest
+
+
+def _adjacent(dims: list[int]) -> bool:
+    return dims == list(range(dims[0], dims[0] + len(dims)))
+
+
+def _gather(input: Tensor, advanced: dict[int, Any]) -> Tensor:
+    flat, common, dims = _flattened(input._node.type[0], advanced)
+    if len(dims) == 1:
+        return wrap(record("take", (input._read(), flat), (dims[0],)))
+    x, kept, rest = _front(input, dims)
+    y = record("take", (x, flat), (0,))
+    if _adjacent(dims) and dims[0] > 0:  # the result's index dimensions stand where the indexed ones stood
+        n, before = len(common), dims[0]
+        order = (*range(n, n + before), *range(n), *range(n + before, n + len(rest)))
+        y = record("permute", (y,), (order,))
+    return wrap(y)
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+def setitem(input: Tensor, index: Any, value: Any) -> None:
+    """``input[index] = value``."""
+    check_in_place(input)
+    start = recorder.state.order
+    mask = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if isinstance(mask, Tensor) and mask.dtype is bool_ and mask.dim() and _is_number(value):
+        store(input, _masked(input, mask, value), start)
+        return
+    plan = _parse(input._node.type[0], index)
+    target = _view(input, plan)
+    if plan.advanced:
+        store(target, _put(target, plan.advanced, value, accumulate=False), start)
+    else:
+        store(target, fitted(value, target), start, strict=False)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, np.number)) or isinstance(value, Tensor) and not value.dim()
+
+
+def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
+    """All places of a mask set to one number: no need to know how many there are."""
+    shape, m = input._node.type[0], mask._read()
+    if m.type[0] != shape[:len(m.type[0])]:
+        raise IndexError(
+            f"The shape of the mask {list(m.type[0])} at index 0 does not match the shape of the indexed tensor {list(shape)} at index 0"
+        )
+    m = record("reshape", (m,), ((*m.type[0], *(1,) * (len(shape) - len(m.type[0]))),))
+    return record("select", (expand(m, shape), fitted(value, input), input._read()))
+
+
+def fitted(value: Any, target: Tensor) -> Node:
+    """A value to be written, as a Node of the target's dtype and shape. RuntimeError when it does not broadcast."""
+    shape, dtype = target._node.type
+    if isinstance(value, (bool, int, float, np.number, np.bool_)):
+        from .promote import operand
+
+        return operand(value.item() if isinstance(value, (np.number, np.bool_)) else value, shape, dtype)
+    if not isinstance(value, Tensor):
+        from .creation import tensor
+
+        value = tensor(value, dtype=dtype)
+    node = cast(value._read(), dtype)
+    own = node.type[0]
+    while len(own) > len(shape) and own[0] == 1:
+        own = own[1:]
+    if own != node.type[0]:
+        node = record("reshape", (node,), (own,))
+    if len(own) > len(shape) or any(n not in (1, m) for n, m in zip(reversed(own), reversed(shape), strict=False)):
+        raise RuntimeError(
+            f"shape mismatch: value tensor of shape {list(node.type[0])} cannot be broadcast to indexing result of shape {list(shape)}"
+            if len(own) > len(shape) else
+            f"The expanded size of the tensor ({shape[-1] if shape else 1}) must match the existing size ({own[-1]}) at non-singleton "
+            f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: {list(own)}"
+        )
+    return expand(node, shape)
+
+
+def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool) -> Node:
+    """New contents of ``target`` with ``value`` at the indexed places."""
+    shape, dtype = target._node.type
+    flat, common, dims = _flattened(shape, advanced)
+    x, kept, rest = _front(target, dims)
+    front = not _adjacent(dims)
+    before = 0 if front else dims[0]
+    place = (*kept[:before], *common, *kept[before:])
+    values = fitted(value, wrap(full(0, place, dtype)))
+    if before:
+        n = len(common)
+        values = record("permute", (values,), ((*range(before, before + n), *range(before), *range(before + n, len(place))),))
+    count = prod(common)
+    values = record("reshape", (values,), ((count, *kept),))
+    index = record("reshape", (flat,), ((count,),))
+    y = record("put_add", (x, index, values), (0,)) if accumulate else _overwrite(x, recorder.value(index), values)
+    y = record("reshape", (y,), (tuple([shape[d] for d in dims]) + kept,))
+    order = (*dims, *rest)
+    return y if order == tuple(range(len(order))) else record("permute", (y,), (tuple([order.index(i) for i in range(len(order))]),))
+
+
+def _overwrite(x: Node, index: np.ndarray, values: Node) -> Node:
+    """Rows of ``x`` replaced by rows of ``values``; the last of several values for one row wins."""
+    rows = x.type[0][0]
+    if not index.size:
+        return x
+    source = np.zeros(rows, np.int64)
+    hit = np.zeros(rows, bool)
+    source[index] = np.arange(index.size)
+    hit[index] = True
+    taken = record("take", (values, recorder.leaf(source, ((rows,), int64))), (0,))
+    mask = recorder.leaf(hit.reshape((rows,) + (1,) * (len(x.type[0]) - 1)), ((rows,) + (1,) * (len(x.type[0]) - 1), bool_))
+    return record("select", (expand(mask, x.type[0]), taken, x))
+
+
+def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
+    """A copy of ``input`` with ``values`` at (or added at) the indexed places."""
+    plan = _parse(input._node.type[0], tuple(indices))
+    if not plan.advanced:
+        raise IndexError("index_put needs at least one index tensor")
+    viewed = reshaped(input, plan.shape)
+    return reshaped(wrap(_put(viewed, plan.advanced, values, accumulate)), input._node.type[0])
+
+
+Tensor.__getitem__ = getitem
+Tensor.__setitem__ = setitem

@@ -1,0 +1,75 @@
+"""Node: one recorded value. Slotted, typed, and never changed except to receive its value and let go of its inputs.
+
+A leaf has ``op`` None and a ``value``. A step with several results is one Node whose ``type`` is a tuple of types;
+each result is a Node with op ``result``. An ``alias`` is the same value under another autograd identity
+(clone, detach, a leaf that requires grad); a ``Boundary`` is an alias where backward stops and Python takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import Type
+
+ALIAS = "alias"
+RESULT = "result"
+GRAD = "autodiff.grad"
+SAVED = "autodiff.saved"
+
+
+class Node:
+    """One value of the recorded program.
+
+    op, attrs, inputs: the step (book op, its attributes, operand Nodes). type: ``(shape, dtype)``.
+    origin: "file.py:12" of the user's code. order: position in the recording.
+    value: the numpy array once computed. overwritten: the order at which an in-place write replaced it, or 0.
+    freed: backward went through it and nobody asked to keep it.
+    """
+
+    __slots__ = (
+        "op", "attrs", "inputs", "type", "origin", "requires_grad", "order",
+        "value", "overwritten", "freed", "mark", "id",
+    )
+
+    def __init__(
+        self, op: str | None, attrs: tuple, inputs: tuple[Node, ...], type: Type | tuple[Type, ...],
+        origin: str, requires_grad: bool, order: int, value: np.ndarray | None = None,
+    ) -> None:
+        self.op = op
+        self.attrs = attrs
+        self.inputs = inputs
+        self.type = type
+        self.origin = origin
+        self.requires_grad = requires_grad
+        self.order = order
+        self.value = value
+        self.overwritten = 0
+        self.freed = False
+        self.mark = 0
+        self.id = -1
+
+    def __repr__(self) -> str:
+        what = self.op or "leaf"
+        return f"<{what} #{self.order} {self.type} {self.origin}>"
+
+
+class Boundary(Node):
+    """An alias that ends differentiation: a leaf that accumulates a gradient, or a tensor with Python hooks.
+
+    deliver: called by backward with the gradient node; returns the (node, gradient node) pairs to go on with.
+    label: the name a reader of the IR sees for it ("fc1.weight"), or None.
+    """
+
+    __slots__ = ("deliver", "leaf", "label")
+
+    def __init__(
+        self, source: tuple[Node, ...], type: Type, origin: str, order: int, deliver: Callable[[Any], Any], leaf: bool,
+        label: Callable[[], str | None] | None = None,
+    ) -> None:
+        super().__init__(ALIAS, (), source, type, origin, True, order)
+        self.deliver = deliver
+        self.leaf = leaf
+        self.label = label

@@ -1,0 +1,82 @@
+"""Origin: the line of the user's code that is running, as "file.py:12"."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from types import CodeType
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_TESTS = os.path.join(_PACKAGE, "tests") + os.sep
+_EXAMPLES = os.path.join(_PACKAGE, "examples") + os.sep
+_BENCHMARKS = os.path.join(_PACKAGE, "benchmarks") + os.sep
+
+Site = tuple[CodeType, int]
+_own: dict[str, bool] = {"<string>": False}
+_text: dict[Site, str] = {}
+_file: dict[str, str] = {}
+_getframe = sys._getframe
+
+
+def _is_own(filename: str) -> bool:
+    own = filename.startswith(_PACKAGE) and not filename.startswith((_TESTS, _EXAMPLES, _BENCHMARKS))
+    _own[filename] = own
+    return own
+
+
+# Files that only pass an operator on to the recorder: between the user's expression and `record`.
+_DISPATCH = frozenset(
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    for name in ("origin.py", "promote.py", "arithmetic.py", "definitions.py", "tensor.py", "recorder.py", "assignment.py")
+)
+
+
+def operator_site() -> Site | None:
+    """The (code, bytecode offset) of one operator in the user's code; None when the package itself wrote the operator."""
+    frame = _getframe(2)
+    while frame.f_code.co_filename in _DISPATCH and frame.f_back is not None:
+        frame = frame.f_back
+    code = frame.f_code
+    name = code.co_filename
+    return None if (_own[name] if name in _own else _is_own(name)) else (code, frame.f_lasti)
+
+
+def text_of(where: Site) -> str:
+    """``train.py:12`` for a site."""
+    text = _text.get(where)
+    if text is None:
+        code, offset = where
+        line = code.co_firstlineno
+        for start, end, number in code.co_lines():
+            if start <= offset < end and number is not None:
+                line = number
+        short = os.path.basename(code.co_filename)
+        _file.setdefault(short, code.co_filename)
+        text = _text[where] = f"{short}:{line}"
+    return text
+
+
+def origin() -> str:
+    """``train.py:12``: the user's line that is running."""
+    frame = _getframe(1)
+    own = _own
+    while True:
+        code = frame.f_code
+        name = code.co_filename
+        if not (own[name] if name in own else _is_own(name)):
+            break
+        back = frame.f_back
+        if back is None:
+            break
+        frame = back
+    where = (code, frame.f_lasti)
+    text = _text.get(where)
+    return text if text is not None else text_of(where)
+
+
+def source_line(where: str) -> str:
+    """``train.py:12   y = x @ w`` for errors; just the place where the source is not at hand."""
+    short, _, line = where.rpartition(":")
+    text = linecache.getline(_file.get(short, short), int(line)).strip() if line.isdigit() else ""
+    return f"{where}   {text}" if text else where

@@ -1,0 +1,138 @@
+"""Promotion and broadcasting: PyTorch's ``result_type``, and the explicit ``cast`` / ``expand`` steps that follow from it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dialects.errors import ShapeError
+from ..dialects.types import DType, Shape, Type, bool_, float32, int64, promote_types, show_type
+from . import recorder
+from .node import Node
+from .origin import Site, operator_site, origin, source_line
+
+Scalar = bool | int | float
+
+
+class Defaults:
+    """What Python floats become."""
+
+    dtype: DType = float32
+
+
+def scalar_dtype(number: Scalar) -> DType:
+    """The dtype of a Python number: bool, int64 or the default floating dtype."""
+    if isinstance(number, bool):
+        return bool_
+    return int64 if isinstance(number, int) else Defaults.dtype
+
+
+def _combine(higher: DType | None, lower: DType | None) -> DType | None:
+    if higher is None or lower is None:
+        return higher or lower
+    if higher.kind == "f":
+        return higher
+    return promote_types(higher, lower) if higher is bool_ or lower.kind == "f" else higher
+
+
+def result_type(types: list[Type], scalars: list[Scalar] = ()) -> DType:
+    """The dtype of an operation on tensors of these types and these Python numbers.
+
+    Tensors with dimensions decide; rank-0 tensors, then Python numbers, only raise the category (bool < int < float).
+    """
+    sized: DType | None = None
+    rank0: DType | None = None
+    for shape, dtype in types:
+        if shape:
+            sized = dtype if sized is None else promote_types(sized, dtype)
+        else:
+            rank0 = dtype if rank0 is None else promote_types(rank0, dtype)
+    number: DType | None = None
+    for value in scalars:
+        t = scalar_dtype(value)
+        number = t if number is None else promote_types(number, t)
+    return _combine(sized, _combine(rank0, number))
+
+
+def broadcast_shape(*shapes: Shape) -> Shape:
+    """The common shape. ShapeError naming the first dimension that does not fit."""
+    rank = max(map(len, shapes))
+    result = [1] * rank
+    for shape in shapes:
+        shift = rank - len(shape)
+        for i, n in enumerate(shape):
+            if n == 1 or result[shift + i] == n:
+                continue
+            if result[shift + i] != 1:
+                raise ShapeError(
+                    f"The size of tensor a ({result[shift + i]}) must match the size of tensor b ({n}) "
+                    f"at non-singleton dimension {shift + i}"
+                )
+            result[shift + i] = n
+    return tuple(result)
+
+
+def cast(node: Node, dtype: DType) -> Node:
+    """``node`` as ``dtype``; the node itself when it is that already."""
+    return node if node.type[1] is dtype else recorder.record("cast", (node,), (dtype,))
+
+
+def expand(node: Node, shape: Shape) -> Node:
+    """``node`` broadcast to ``shape`` (which it is known to fit)."""
+    own = node.type[0]
+    if own == shape:
+        return node
+    if len(own) < len(shape):
+        node = recorder.record("reshape", (node,), ((1,) * (len(shape) - len(own)) + own,))
+        if node.type[0] == shape:
+            return node
+    return recorder.record("expand", (node,), (shape,))
+
+
+def broadcast(nodes: list[Node]) -> list[Node]:
+    """All nodes expanded to their common shape. ShapeError at the user's line."""
+    first = nodes[0].type[0]
+    if all([n.type[0] == first for n in nodes]):
+        return nodes
+    try:
+        shape = broadcast_shape(*[n.type[0] for n in nodes])
+    except ShapeError as error:
+        facts = [("ab"[i] if i < 2 else str(i), show_type(n.type), n.origin) for i, n in enumerate(nodes)]
+        help = "dimensions are matched from the last; each pair must be equal or one of them 1"
+        raise ShapeError(error.sentence, facts, source_line(origin()), help) from None
+    return [expand(n, shape) for n in nodes]
+
+
+# -- Python numbers as operands -------------------------------------------------------------------------------------
+
+_seen: dict[Site, Scalar] = {}
+_CHANGES = object()
+
+
+def full(number: Scalar, shape: Shape, dtype: DType) -> Node:
+    """A constant: its number is part of the program."""
+    return recorder.record("full", (), (shape, _as(number, dtype), dtype))
+
+
+def _as(number: Scalar, dtype: DType) -> Scalar:
+    if dtype.kind == "f":
+        return float(number)
+    return bool(number) if dtype.kind == "b" else int(number)
+
+
+def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
+    """A number the user wrote next to a tensor.
+
+    A number that is the same each time its operator runs is a constant. One that changes (a decaying rate, a loop
+    counter) becomes a run-time scalar from the second value on, so that the program is not compiled for every value.
+    """
+    where = operator_site()
+    if where is None:
+        return full(number, shape, dtype)
+    before = _seen.get(where)
+    if before is None:
+        _seen[where] = number
+    elif before is _CHANGES or before != number and before == before:
+        _seen[where] = _CHANGES
+        scalar = recorder.leaf(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
+        return expand(scalar, shape)
+    return full(number, shape, dtype)

@@ -1,0 +1,169 @@
+"""Recorder: appends Nodes as the program runs, and has everything that is still wanted computed at a flush.
+
+Nothing here holds a Node strongly: what no Tensor, Storage or later Node refers to any more was dead code and is
+never computed. A flush collects the values that live Storages still lack, builds one Graph and calls the driver.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..dialects import flags
+from ..dialects.book import OPS
+from ..dialects.errors import LaminaError
+from ..dialects.graph import Graph
+from ..dialects.types import Type, show_type
+from .node import ALIAS, RESULT, Node
+from .origin import origin, source_line
+from .schedule import Schedule
+
+PENDING_LIMIT = 5000
+
+
+class Cell(Protocol):
+    """What owns a value: a Storage."""
+
+    node: Node | None
+
+
+class _State:
+    """The recording: its length, the autograd mode, and weak references to the Storages without a value."""
+
+    __slots__ = ("order", "flushed", "grad", "pending", "run")
+
+    def __init__(self) -> None:
+        self.order = 0
+        self.flushed = 0
+        self.grad = True
+        self.pending: list[weakref.ref] = []
+        self.run: Callable[[Graph, list[np.ndarray]], list[np.ndarray]] | None = None
+
+
+state = _State()
+_infer: dict[str, Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]] = {}
+
+
+def _rule(op: str) -> Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]:
+    rule = _infer[op] = OPS[op].infer
+    return rule
+
+
+def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaError:
+    """The book's error with what only the recorder knows: operand types, where they came from, the user's line."""
+    names = [p.name for p in OPS[op].tensors]
+    labels = names if len(names) == len(inputs) else [f"operand {i}" for i in range(len(inputs))]
+    facts = [(label, show_type(n.type), n.origin) for label, n in zip(labels, inputs, strict=True)]
+    at = source_line(origin())
+    return type(error)(error.sentence, error.facts or facts, at, error.help)
+
+
+def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
+    """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not fit."""
+    types = tuple([n.type for n in inputs])
+    try:
+        result = (_infer.get(op) or _rule(op))(types, attrs)[0]
+    except LaminaError as error:
+        raise _explained(error, op, inputs) from None
+    tracked = False
+    if state.grad and result[1].kind == "f":
+        for n in inputs:
+            if n.requires_grad:
+                tracked = True
+                break
+    state.order = order = state.order + 1
+    return Node(op, attrs, inputs, result, origin(), tracked, order)
+
+
+def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> list[Node]:
+    """Append one step with several results; one Node per result."""
+    types = tuple([n.type for n in inputs])
+    try:
+        results = (_infer.get(op) or _rule(op))(types, attrs)
+    except LaminaError as error:
+        raise _explained(error, op, inputs) from None
+    tracked = state.grad and any([n.requires_grad for n in inputs])
+    return step(op, inputs, attrs, results, tracked)
+
+
+def step(op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool) -> list[Node]:
+    """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
+    state.order += 1
+    where = origin()
+    whole = Node(op, attrs, inputs, results, where, tracked, state.order)
+    state.order += len(results)
+    first = state.order - len(results) + 1
+    return [
+        Node(RESULT, (i,), (whole,), t, where, tracked and t[1].kind == "f", first + i) for i, t in enumerate(results)
+    ]
+
+
+def alias(source: Node, requires_grad: bool | None = None) -> Node:
+    """The same value under a new identity; tracked as ``source`` is, unless said otherwise."""
+    state.order += 1
+    tracked = (source.requires_grad and state.grad) if requires_grad is None else requires_grad
+    return Node(ALIAS, (), (source,), source.type, source.origin, tracked, state.order, source.value)
+
+
+def saved(value: Node, contents: Node) -> Node:
+    """The value of ``contents`` with the history of ``value``: what a write that autograd must not see leaves behind."""
+    state.order += 1
+    return Node("autodiff.saved", (), (value, contents), value.type, contents.origin, True, state.order)
+
+
+def leaf(array: np.ndarray, type: Type) -> Node:
+    """A value the host already has. The array must not change afterwards."""
+    state.order += 1
+    return Node(None, (), (), type, origin(), False, state.order, array)
+
+
+def wait_for(cell: Cell) -> None:
+    """Remember that ``cell`` has no value yet; computes everything when too much is pending."""
+    state.pending.append(weakref.ref(cell))
+    if state.order - state.flushed > PENDING_LIMIT:
+        flush()
+
+
+def flush(wanted: Iterable[Node] = ()) -> None:
+    """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values."""
+    roots: list[Node] = []
+    for reference in state.pending:
+        cell = reference()
+        if cell is not None and cell.node is not None and cell.node.value is None:
+            roots.append(cell.node)
+    for node in wanted:
+        if node.value is None:
+            roots.append(node)
+    state.pending.clear()
+    state.flushed = state.order
+    if roots:
+        _compute(roots)
+
+
+def _compute(roots: list[Node]) -> None:
+    schedule = Schedule(roots)
+    if "nodes" in flags.show.value:
+        sys.stderr.write(schedule.describe())
+    if schedule.graph.outputs:
+        run = state.run or _driver()
+        schedule.store(run(schedule.graph, schedule.arrays))
+    schedule.finish()
+
+
+def _driver() -> Callable[[Graph, list[np.ndarray]], list[np.ndarray]]:
+    """The one door into the compiler, opened at the first flush so that ``import lamina`` stays light."""
+    from ..backends import driver
+
+    state.run = driver.run
+    return driver.run
+
+
+def value(node: Node) -> np.ndarray:
+    """The array of a Node, computed now if need be. Do not write into it."""
+    if node.value is None:
+        flush((node,))
+    return node.value

@@ -1,0 +1,438 @@
+"""Reductions: sums, means, extremes, norms, scans and sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+from ..dialects.types import DType, bool_, int64, uint8
+from . import recorder
+from .definitions import define
+from .node import Node
+from .promote import Defaults, cast, full
+from .recorder import record, record_many
+from .returns import (
+    aminmax_result, cummax_result, cummin_result, kthvalue_result, max_result, median_result, min_result, sort_result, topk_result,
+)
+from .shaping import dimensions, narrow, reshaped
+from .tensor import Tensor, dimension, wrap
+
+Dims = int | Sequence[int] | None
+
+
+def folded(x: Node, op: str, axes: tuple[int, ...], keepdim: bool, attrs: tuple = ()) -> Node:
+    """A fold (or composite) over ``axes``; the book keeps dimensions, PyTorch drops them unless asked."""
+    y = record(op, (x,), (axes, *attrs))
+    if keepdim or not axes:
+        return y
+    shape = tuple([n for i, n in enumerate(y.type[0]) if i not in axes])
+    return record("reshape", (y,), (shape,))
+
+
+def _axes(dim: Dims, rank: int) -> tuple[int, ...]:
+    return dimensions(None if isinstance(dim, (tuple, list)) and not dim else dim, rank)
+
+
+@define("sum")
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The sum over all or some dimensions; integers and bools are summed as int64."""
+    x = input._read()
+    x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
+    return wrap(folded(x, "sum", _axes(dim, len(x.type[0])), keepdim))
+
+
+@define("nansum")
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """``sum`` with NaN counted as 0."""
+    return sum(input.nan_to_num(0.0, inf, -inf) if input.dtype.kind == "f" else input, dim, keepdim, dtype=dtype)
+
+
+@define("mean")
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The mean over all or some dimensions. RuntimeError for integers."""
+    x = input._read() if dtype is None else cast(input._read(), dtype)
+    if x.type[1].kind != "f":
+        raise RuntimeError(
+            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {_named(x)}"
+        )
+    return wrap(folded(x, "mean", _axes(dim, len(x.type[0])), keepdim))
+
+
+def _named(x: Node) -> str:
+    from .assignment import title
+
+    return title(x.type[1])
+
+
+@define("nanmean")
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """The mean of what is not NaN."""
+    return nansum(input, dim, keepdim) / input.isnan().logical_not().sum(dim, keepdim)
+
+
+@define("prod")
+def prod_(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The product over all or one dimension; integers and bools are multiplied as int64."""
+    x = input._read()
+    x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
+    return wrap(folded(x, "prod", _axes(dim, len(x.type[0])), keepdim))
+
+
+def _spread(input: Tensor, dim: Any, keepdim: bool, correction: int | float, root: bool) -> Node:
+    x = input._read()
+    if x.type[1].kind != "f":
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+    y = folded(x, "var", _axes(dim, len(x.type[0])), keepdim, (int(correction),))
+    return record("sqrt", (y,)) if root else y
+
+
+def _spread_arguments(dim: Any, unbiased: bool | None, correction: int | float | None) -> tuple[Any, int | float]:
+    if isinstance(dim, bool):  # var(x, unbiased)
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        return dim, int(unbiased)
+    return dim, 1 if correction is None else correction
+
+
+def _spread_definition(root: bool) -> Callable:
+    def apply(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+        dim, correction = _spread_arguments(dim, unbiased, correction)
+        return wrap(_spread(input, dim, keepdim, correction, root))
+
+    apply.__doc__ = ("Standard deviation" if root else "Variance") + " with ``correction`` degrees of freedom taken off."
+    return apply
+
+
+def _spread_and_mean(root: bool) -> Callable:
+    def apply(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+        dim, correction = _spread_arguments(dim, unbiased, correction)
+        return wrap(_spread(input, dim, keepdim, correction, root)), mean(input, dim, keepdim)
+
+    apply.__doc__ = "The spread and the mean."
+    return apply
+
+
+define("var")(_spread_definition(False))
+define("std")(_spread_definition(True))
+define("var_mean", method=False)(_spread_and_mean(False))
+define("std_mean", method=False)(_spread_and_mean(True))
+
+
+def _truth(op: str) -> Callable:
+    def apply(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        x = cast(input._read(), bool_)
+        y = folded(x, op, _axes(dim, len(x.type[0])), keepdim)
+        return wrap(cast(y, uint8) if input.dtype is uint8 else y)
+
+    apply.__doc__ = f"Whether {op} elements are true."
+    return apply
+
+
+define("all")(_truth("all"))
+define("any")(_truth("any"))
+
+
+# -- extremes -------------------------------------------------------------------------------------------------------
+
+
+def _needs_elements(input: Tensor, name: str) -> None:
+    if input.numel() == 0:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+        )
+
+
+def _along(input: Tensor, dim: int, keepdim: bool, arg: str) -> tuple[Node, Node]:
+    """The extreme along one dimension and where it is; the gradient goes to that one element."""
+    x = input._read()
+    rank = len(x.type[0])
+    at = dimension(dim, rank)
+    if not rank:
+        return recorder.alias(x), full(0, (), int64)
+    index = record(arg, (x,), (at,))
+    values = record("gather", (x, index), (at,))
+    if not keepdim:
+        shape = (*x.type[0][:at], *x.type[0][at + 1:])
+        index, values = record("reshape", (index,), (shape,)), record("reshape", (values,), (shape,))
+    return values, index
+
+
+def _extreme(op: str, result: Any) -> Callable:
+    def apply(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+        if isinstance(dim, Tensor):
+            return getattr(input, op + "imum")(dim)
+        if dim is None:
+            _needs_elements(input, op)
+            x = input._read()
+            return wrap(folded(x, op, tuple(range(len(x.type[0]))), False))
+        values, index = _along(input, dim, keepdim, "arg" + op)
+        return result(wrap(values), wrap(index))
+
+    apply.__doc__ = f"The {op} of all elements; along ``dim`` also where it is; of two tensors, element by element."
+    return apply
+
+
+define("max")(_extreme("max", max_result))
+define("min")(_extreme("min", min_result))
+
+
+def _amount(op: str) -> Callable:
+    def apply(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
+        return wrap(folded(input._read(), op, _axes(dim, input.dim()), keepdim))
+
+    apply.__doc__ = f"The {op} over dimensions; equal elements share the gradient."
+    return apply
+
+
+define("amax")(_amount("max"))
+define("amin")(_amount("min"))
+
+
+@define("aminmax")
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The smallest and the largest."""
+    return aminmax_result(_amount("min")(input, dim, keepdim), _amount("max")(input, dim, keepdim))
+
+
+def _position(op: str) -> Callable:
+    def apply(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        if dim is None:
+            _needs_elements(input, op)
+            x = record("reshape", (input._read(),), ((input.numel(),),))
+            y = record("reshape", (record(op, (x,), (0,)),), ((1,) * input.dim() if keepdim else (),))
+            return wrap(y)
+        if not input.dim():
+            return wrap(full(0, (), int64))
+        x, at = input._read(), dimension(dim, input.dim())
+        y = record(op, (x,), (at,))
+        return wrap(y if keepdim else record("reshape", (y,), ((*x.type[0][:at], *x.type[0][at + 1:]),)))
+
+    apply.__doc__ = f"Where the {op[3:]} is (the first of several)."
+    return apply
+
+
+define("argmax")(_position("argmax"))
+define("argmin")(_position("argmin"))
+
+
+# -- norms ----------------------------------------------------------------------------------------------------------
+
+
+@define("norm")
+def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+    """The p-norm of all elements or over dimensions ("fro" is 2)."""
+    return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+
+def vector_norm(x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """``(sum |x| ** ord) ** (1 / ord)``, with the limits at 0, inf and -inf."""
+    x = x.to(dtype) if dtype is not None else x
+    if ord == inf:
+        return x.abs().amax(_axes(dim, x.dim()), keepdim)
+    if ord == -inf:
+        return x.abs().amin(_axes(dim, x.dim()), keepdim)
+    if ord == 0:
+        return sum((x != 0).to(x.dtype), dim, keepdim)
+    if ord == 1:
+        return sum(x.abs(), dim, keepdim)
+    if ord == 2:
+        return _safe_root(sum(x * x, dim, keepdim))
+    return sum(x.abs() ** ord, dim, keepdim) ** (1.0 / ord)
+
+
+def _safe_root(squares: Tensor) -> Tensor:
+    """sqrt whose gradient at 0 is 0, as PyTorch gives norms."""
+    if not squares.requires_grad:
+        return squares.sqrt()
+    zero = squares == 0
+    return (squares + zero.to(squares.dtype)).sqrt() * zero.logical_not().to(squares.dtype)
+
+
+@define("dist")
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of the difference."""
+    return vector_norm(input - other, p)
+
+
+@define("logsumexp")
+def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
+    """``log(sum(exp(input)))`` without overflow."""
+    x = cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype)
+    return wrap(folded(x, "logsumexp", _axes(dim, input.dim()), keepdim))
+
+
+def _soft(op: str) -> Callable:
+    def apply(input: Tensor, dim: int | None = None, dtype: DType | None = None, _stacklevel: int = 3) -> Tensor:
+        x = input._read() if dtype is None else cast(input._read(), dtype)
+        rank = len(x.type[0])
+        if dim is None:
+            dim = 0 if rank in (0, 1, 3) else 1
+        at = dimension(dim, rank)
+        return wrap(record(op, (x,), ((at,),)) if rank else full(1.0 if op == "softmax" else 0.0, *x.type))
+
+    apply.__doc__ = f"``{op}`` over one dimension."
+    return apply
+
+
+define("softmax")(_soft("softmax"))
+define("log_softmax")(_soft("log_softmax"))
+
+
+@define("count_nonzero")
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
+    """How many elements are not zero."""
+    return sum(input != 0, dim)
+
+
+# -- scans and sorting ----------------------------------------------------------------------------------------------
+
+
+def _scan(op: str) -> Callable:
+    def apply(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
+        x = input._read()
+        x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
+        at = dimension(dim, len(x.type[0]))
+        return wrap(record(op, (x,), (at,)) if x.type[0] else recorder.alias(x))
+
+    apply.__doc__ = f"``{op}`` along a dimension."
+    return apply
+
+
+define("cumsum", in_place=True)(_scan("cumsum"))
+define("cumprod", in_place=True)(_scan("cumprod"))
+
+
+def _running(op: str, better: str, result: Any) -> Callable:
+    """cummax/cummin through all prefixes: position j counts for i when j <= i."""
+
+    def apply(input: Tensor, dim: int) -> Any:
+        at = dimension(dim, input.dim())
+        if not input.dim():
+            return result(input.clone(), wrap(full(0, (), int64)))
+        moved = input.movedim(at, -1)
+        x = moved._read()
+        n, shape = x.type[0][-1], (*x.type[0], x.type[0][-1])
+        spread = record("expand", (record("reshape", (x,), ((*x.type[0][:-1], 1, n),)),), (shape,))
+        i = record("iota", (), (shape, len(shape) - 2, int64))
+        j = record("iota", (), (shape, len(shape) - 1, int64))
+        worst = _limit(input.dtype, best=better == "argmin")
+        masked = record("select", (record("less_equal", (j, i)), spread, full(worst, shape, x.type[1])))
+        flipped = record("flip", (masked,), ((len(shape) - 1,),))  # the last of equal elements counts
+        last = record("sub", (full(n - 1, (*x.type[0], 1), int64), record(better, (flipped,), (len(shape) - 1,))))
+        index = record("reshape", (last,), (x.type[0],))
+        values = record("gather", (x, index), (len(x.type[0]) - 1,))
+        return result(wrap(values).movedim(-1, at), wrap(index).movedim(-1, at))
+
+    apply.__doc__ = f"The {op} so far along a dimension, and where it is."
+    return apply
+
+
+def _limit(dtype: DType, best: bool) -> float | int:
+    if dtype.kind == "f":
+        return inf if best else -inf
+    import numpy as np
+
+    if dtype.kind == "b":
+        return best
+    return int(np.iinfo(dtype.numpy).max if best else np.iinfo(dtype.numpy).min)
+
+
+define("cummax")(_running("maximum", "argmax", cummax_result))
+define("cummin")(_running("minimum", "argmin", cummin_result))
+
+
+@define("sort")
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """Sorted along a dimension, and where each element came from. The order of equal elements is kept."""
+    if not input.dim():
+        return sort_result(input.clone(), wrap(full(0, (), int64)))
+    values, index = record_many("sort", (input._read(),), (dimension(dim, input.dim()), bool(descending)))
+    return sort_result(wrap(values), wrap(index))
+
+
+@define("argsort")
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """Where each element of the sorted tensor came from."""
+    return sort(input, dim, descending).indices
+
+
+define("msort")(lambda input: sort(input, 0).values)
+
+
+@define("topk")
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """The k largest (or smallest), best first, and where they are."""
+    at = dimension(dim, input.dim())
+    if input.dim() and not 0 <= k <= input.shape[at]:
+        raise RuntimeError("selected index k out of range")
+    values, index = sort(input, dim, largest)
+    return topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous()) if input.dim() else topk_result(values, index)
+
+
+@define("kthvalue")
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """The k-th smallest along a dimension."""
+    at = dimension(dim, input.dim())
+    if input.dim() and not 1 <= k <= input.shape[at]:
+        raise RuntimeError(f"selected number k out of range for dimension {at}")
+    values, index = sort(input, dim)
+    if not input.dim():
+        return kthvalue_result(values, index)
+    parts = [narrow(t, at, k - 1, 1) for t in (values, index)]
+    return kthvalue_result(*[(p if keepdim else p.squeeze(at)).clone() for p in parts])
+
+
+@define("median")
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower median of all elements, or along a dimension with where it is."""
+    if dim is None:
+        flat = reshaped(input, (input.numel(),))
+        return kthvalue(flat, (input.numel() + 1) // 2, 0).values
+    n = input.shape[dimension(dim, input.dim())] if input.dim() else 1
+    return median_result(*kthvalue(input, (n + 1) // 2, dim, keepdim))
+
+
+@define("quantile")
+def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+    """Quantiles ``q`` (a number or a vector) of all elements or along a dimension."""
+    if dim is None:
+        x, at = reshaped(input, (input.numel(),)), 0
+    else:
+        x, at = input, dimension(dim, input.dim())
+    values = sort(x, at).values
+    n = x.shape[at]
+    asked = q.tolist() if isinstance(q, Tensor) else q
+    many = isinstance(asked, list)
+    results = [_quantile(values, float(one), at, n, interpolation) for one in (asked if many else [asked])]
+    kept = [r if keepdim and dim is not None else r.squeeze(at) for r in results]
+    if keepdim and dim is None:
+        kept = [r.reshape((1,) * input.dim()) for r in kept]
+    from .shaping import stack
+
+    return stack(kept) if many else kept[0]
+
+
+def _quantile(values: Tensor, q: float, at: int, n: int, interpolation: str) -> Tensor:
+    place = q * (n - 1)
+    low = min(int(place), n - 1)
+    high = min(low + 1, n - 1)
+    share = place - low
+    if interpolation != "linear":
+        chosen = {"lower": low, "higher": high if share else low, "nearest": round(place)}.get(interpolation)
+        if chosen is None:
+            return (narrow(values, at, low, 1) + narrow(values, at, high if share else low, 1)) / 2
+        return narrow(values, at, chosen, 1)
+    a, b = narrow(values, at, low, 1), narrow(values, at, high, 1)
+    return a + (b - a) * share
+
+
+@define("diff")
+def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
+    """Differences of neighbours, ``n`` times."""
+    for _ in range(n):
+        size = input.shape[dim]
+        input = narrow(input, dim, 1, size - 1) - narrow(input, dim, 0, size - 1)
+    return input
+
+

@@ -1,0 +1,96 @@
+"""Residuals: which forward values the derivative of a recorded step reads, asked of the op book itself.
+
+A stanza's derivative is run once on placeholders that note which operand or result a rule touches. So "this value was
+overwritten" and "this graph was freed" are decided by the book's ``d`` lines, not by a second list of ops.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from ..dialects.book import OPS
+from ..dialects.types import Type
+from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
+
+
+class _Placeholder:
+    """Stands for a value while a derivative is traced; ``index`` is its operand or result number."""
+
+    __slots__ = ("type", "index")
+
+    def __init__(self, type: Type, index: int | None = None) -> None:
+        self.type = type
+        self.index = index
+
+
+class _Tracer:
+    """A ``build`` that computes types only and remembers which placeholders were read."""
+
+    def __init__(self) -> None:
+        self.read: set[int] = set()
+
+    def type(self, value: _Placeholder) -> Type:
+        return value.type
+
+    def build(self, op: str, operands: list[_Placeholder], attrs: tuple) -> tuple[_Placeholder, ...]:
+        for operand in operands:
+            if operand.index is not None:
+                self.read.add(operand.index)
+        types = OPS[op].infer(tuple([o.type for o in operands]), tuple(attrs))
+        return tuple([_Placeholder(t) for t in types])
+
+    __call__ = build
+
+
+@lru_cache(maxsize=4096)
+def reads(op: str, types: tuple[Type, ...], attrs: tuple, wanted: tuple[bool, ...]) -> frozenset[int]:
+    """Operand numbers (results follow the operands) whose values the derivative needs."""
+    stanza = OPS[op]
+    everything = frozenset(range(len(types) + len(stanza.results)))
+    if not stanza.has_derivative:
+        return everything
+    tracer = _Tracer()
+    operands = [_Placeholder(t, i) for i, t in enumerate(types)]
+    results = [_Placeholder(t, len(types) + i) for i, t in enumerate(stanza.infer(types, attrs))]
+    cotangents = [_Placeholder(results[0].type), *[None] * (len(results) - 1)]
+    stanza.gradients(tracer, operands, results, cotangents, attrs, wanted)
+    return frozenset(tracer.read)
+
+
+def _of(node: Node) -> frozenset[int]:
+    wanted = tuple([n.requires_grad for n in node.inputs])
+    return reads(node.op, tuple([n.type for n in node.inputs]), node.attrs, wanted)
+
+
+def overwritten(node: Node) -> Node | None:
+    """The value ``node``'s derivative reads that an in-place write has replaced since, if there is one."""
+    op = node.op
+    if op in (None, ALIAS, SAVED, GRAD, RESULT):
+        return None
+    stale = [i for i, n in enumerate(node.inputs) if n.overwritten > node.order]
+    own = len(node.inputs)
+    if node.overwritten:
+        stale.append(own)
+    if not stale:
+        return None
+    needed = _of(node)
+    for i in stale:
+        if i in needed:
+            return node if i == own else node.inputs[i]
+    return None
+
+
+def differentiable_again(node: Node) -> bool:
+    """True when a second backward through a freed step needs nothing that freeing gave up."""
+    if not node.inputs:
+        return False
+    for n in node.inputs:
+        if n.value is None and type(n) is not Boundary and n.op != "full":
+            return False
+    op = node.op
+    if op is ALIAS:
+        return True
+    if op in (SAVED, GRAD, RESULT):
+        return False
+    needed = _of(node)
+    return all(i < len(node.inputs) and node.inputs[i].op == "full" for i in needed)

@@ -1,0 +1,27 @@
+"""Named results: ``max(dim)`` gives ``(values, indices)``, printed as ``torch.return_types.max``."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+
+def _make(name: str, fields: str) -> Any:
+    base = namedtuple(name, fields)
+
+    def show(self: Any) -> str:
+        return f"torch.return_types.{name}(\n" + ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True)) + ")"
+
+    return type(name, (base,), {"__repr__": show, "__slots__": (), "__doc__": f"The result of ``{name}``."})
+
+
+max_result = _make("max", "values indices")
+min_result = _make("min", "values indices")
+sort_result = _make("sort", "values indices")
+topk_result = _make("topk", "values indices")
+median_result = _make("median", "values indices")
+kthvalue_result = _make("kthvalue", "values indices")
+mode_result = _make("mode", "values indices")
+cummax_result = _make("cummax", "values indices")
+cummin_result = _make("cummin", "values indices")
+aminmax_result = _make("aminmax", "min max")

@@ -1,0 +1,257 @@
+"""Schedule: from the Nodes somebody still wants to one canonical Graph, and back from its results to the Nodes.
+
+Runs at every flush of every training step, so it is written for speed: marks on the Nodes instead of sets, ids on the
+Nodes instead of dictionaries. The same program gives an equal Graph each time: steps in the order they were recorded,
+inputs in the order of their first use, one input per distinct buffer.
+
+Where a derivative is taken, values are kept apart that share contents but not history: an untracked value that depends
+on something differentiated enters a tracked step as ``autodiff.saved(0, value)``; a forward value that an earlier flush
+computed enters as ``autodiff.saved(step, value)``.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import numpy as np
+
+from ..dialects.book import OPS
+from ..dialects.graph import Graph, Step
+from ..dialects.types import Type, show_type
+from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
+from .residuals import differentiable_again
+
+_epoch = 0
+_by_order = attrgetter("order")
+# Forward values worth keeping for a backward that comes after a flush; the others are recomputed from these.
+_WORTH_KEEPING = frozenset({"contract", "fold", "is", "irregular"})
+
+
+class Schedule:
+    """The Graph of ``roots`` with its arrays; ``store`` hands the results out, ``finish`` lets go of what is done."""
+
+    __slots__ = (
+        "nodes", "roots", "graph", "arrays", "inputs", "names", "steps", "origins", "types", "tainted",
+        "differentiates", "outputs", "_input_ids", "_mark", "_wrt", "_kept",
+    )
+
+    def __init__(self, roots: list[Node]) -> None:
+        global _epoch
+        _epoch += 2
+        self._mark = _epoch
+        self.inputs: list[Type] = []
+        self.arrays: list[np.ndarray] = []
+        self.names: list[str | None] = []
+        self.steps: list[Step] = []
+        self.origins: list[str] = []
+        self._input_ids: dict[int, int] = {}
+        self.nodes = self._collect(roots)
+        self.roots = sorted(roots, key=_by_order)
+        self._emit()
+        self._choose_outputs()
+        self.graph = Graph(
+            tuple(self.inputs), tuple(self.steps), self.outputs, tuple(self.origins), tuple(self.names), tuple(self.types)
+        )
+
+    # -- collecting ---------------------------------------------------------------------------------------------
+
+    def _collect(self, roots: list[Node]) -> list[Node]:
+        """Every Node the roots need, in recording order. Computed Nodes are leaves, except under a derivative."""
+        mark = self._mark
+        found: list[Node] = []
+        grads: list[Node] = []
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if node.mark >= mark:
+                continue
+            node.mark = mark
+            found.append(node)
+            if node.value is None:
+                stack.extend(node.inputs)
+                if node.op == GRAD:
+                    grads.append(node)
+        self.differentiates = bool(grads)
+        self._wrt = {id(w) for g in grads for w in g.inputs[2:]}
+        if grads:
+            self._collect_tapes(grads, found)
+        found.sort(key=_by_order)
+        return found
+
+    def _collect_tapes(self, grads: list[Node], found: list[Node]) -> None:
+        """The steps behind computed values that ``grads`` differentiate through."""
+        mark, tape = self._mark, self._mark + 1
+        stack = [g.inputs[0] for g in grads]
+        while stack:
+            node = stack.pop()
+            if node.mark == tape or not node.requires_grad:
+                if node.mark < mark:
+                    node.mark = mark
+                    found.append(node)
+                    if node.value is None:
+                        stack.extend(node.inputs)
+                continue
+            if node.mark < mark:
+                found.append(node)
+            node.mark = tape
+            if type(node) is Boundary:
+                if node.value is None:
+                    stack.extend(node.inputs)
+                continue
+            stack.extend(node.inputs)
+            if node.op == GRAD:
+                stack.append(node.inputs[0])
+
+    # -- emitting -----------------------------------------------------------------------------------------------
+
+    def _emit(self) -> None:
+        mark = self._mark
+        for node in self.nodes:  # inputs first: their ids come before those of every step
+            if node.value is not None:
+                self._input(node)
+        self.types = list(self.inputs)
+        self.tainted = [False] * len(self.inputs)
+        emit = self._emit_plain if not self.differentiates else self._emit_differentiated
+        for node in self.nodes:
+            if node.value is None or (node.mark > mark and node.inputs and type(node) is not Boundary):
+                emit(node)
+            elif type(node) is Boundary and self.differentiates:
+                self._emit_boundary(node)
+
+    def _input(self, node: Node) -> None:
+        key = id(node.value)
+        found = self._input_ids.get(key)
+        if found is None:
+            found = self._input_ids[key] = len(self.inputs)
+            self.inputs.append(node.type)
+            self.arrays.append(node.value)
+            self.names.append(node.label() if type(node) is Boundary and node.label else None)
+        node.id = found
+
+    def _emit_plain(self, node: Node) -> None:
+        """A Node of a Graph without derivatives: identities do not matter."""
+        op = node.op
+        if op is ALIAS:
+            node.id = node.inputs[0].id
+        elif op is RESULT:
+            node.id = node.inputs[0].id + node.attrs[0]
+        elif op is SAVED:
+            node.id = node.inputs[1].id
+        else:
+            self._append(node, tuple([n.id for n in node.inputs]))
+
+    def _append(self, node: Node, operands: tuple[int, ...]) -> None:
+        types = self.types
+        node.id = len(types)
+        self.steps.append(Step(node.op, node.attrs, operands))
+        self.origins.append(node.origin)
+        if type(node.type[0]) is tuple and type(node.type[-1]) is tuple:
+            types.extend(node.type)
+        else:
+            types.append(node.type)
+
+    def _emit_differentiated(self, node: Node) -> None:
+        op = node.op
+        computed = node.id if node.value is not None else None
+        if type(node) is Boundary:
+            self._emit_boundary(node)
+            return
+        if op is ALIAS:
+            source = node.inputs[0]
+            node.id = source.id if source.requires_grad or not node.requires_grad else self._apart(source.id, node.origin)
+        elif op is RESULT:
+            node.id = node.inputs[0].id + node.attrs[0]
+        else:
+            self._append_tracked(node)
+        if computed is not None:
+            node.id = self._saved(node.id, computed, node.origin)
+        if id(node) in self._wrt:
+            self.tainted[node.id] = True
+
+    def _append_tracked(self, node: Node) -> None:
+        tainted = self.tainted
+        if node.requires_grad and node.op != GRAD:
+            operands = tuple([
+                self._apart(n.id, node.origin) if not n.requires_grad and tainted[n.id] else n.id for n in node.inputs
+            ])
+        else:
+            operands = tuple([n.id for n in node.inputs])
+        taint = False
+        for i in operands:
+            if tainted[i]:
+                taint = True
+                break
+        self._append(node, operands)
+        tainted.extend([taint] * (len(self.types) - len(tainted)))
+
+    def _emit_boundary(self, node: Boundary) -> None:
+        """A place where differentiation ends; its value is kept apart from other histories of the same contents."""
+        source = node.id if node.value is not None else node.inputs[0].id
+        node.id = self._apart(source, node.origin) if self.tainted[source] or not node.leaf else source
+        if id(node) in self._wrt:
+            self.tainted[node.id] = True
+
+    def _apart(self, source: int, where: str) -> int:
+        """The contents of ``source`` without its history."""
+        shape, dtype = self.types[source]
+        zero = len(self.types)
+        self.steps.append(Step("full", (shape, 0.0 if dtype.kind == "f" else 0, dtype), ()))
+        self.origins.append(where)
+        self.types.append((shape, dtype))
+        self.tainted.append(False)
+        return self._saved(zero, source, where, tainted=False)
+
+    def _saved(self, value: int, contents: int, where: str, tainted: bool | None = None) -> int:
+        self.steps.append(Step(SAVED, (), (value, contents)))
+        self.origins.append(where)
+        self.types.append(self.types[value])
+        self.tainted.append(self.tainted[value] if tainted is None else tainted)
+        return len(self.types) - 1
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def _choose_outputs(self) -> None:
+        """Roots, and forward values that a later backward would otherwise compute again."""
+        kept: list[Node] = []
+        taped = any(r.requires_grad and not r.freed for r in self.roots)
+        if taped:
+            kept = [n for n in self.nodes if n.requires_grad and not n.freed and n.value is None and _worth_keeping(n)]
+        self._kept = self.roots + kept
+        fresh = len(self.inputs)
+        self.outputs = tuple(dict.fromkeys([n.id for n in self._kept if n.id >= fresh]))
+
+    def store(self, results: list[np.ndarray]) -> None:
+        """Give every wanted Node its array."""
+        by_id = dict(zip(self.outputs, results, strict=True))
+        for node in self._kept:
+            if node.value is None and node.id in by_id:
+                node.value = by_id[node.id]
+
+    def finish(self) -> None:
+        """Values of roots that are inputs under another name; then forget inputs nobody will ask for again."""
+        arrays = self.arrays
+        for node in self._kept:
+            if node.value is None and node.id < len(arrays):
+                node.value = arrays[node.id]
+        for node in self.nodes:
+            if node.value is not None and node.inputs:
+                if not node.requires_grad or type(node) is Boundary or (node.freed and not differentiable_again(node)):
+                    node.inputs = ()
+
+    def describe(self) -> str:
+        """The Graph as text, one line per step (``LAMINA_SHOW=nodes``)."""
+        graph = self.graph
+        lines = [f"%{i} = input {show_type(t)} {graph.names[i] or ''}".rstrip() for i, t in enumerate(graph.inputs)]
+        next_id = len(graph.inputs)
+        for step, where in zip(graph.steps, graph.origins, strict=True):
+            operands = ", ".join(f"%{i}" for i in step.operands)
+            attrs = f" {step.attrs}" if step.attrs else ""
+            lines.append(f"%{next_id} = {step.op} {operands}{attrs} : {show_type(graph.types[next_id])}   {where}")
+            next_id += (len(step.operands) - 2) if step.op == GRAD else 1 if step.op == SAVED else len(OPS[step.op].results)
+        lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
+        return "\n".join(lines) + "\n"
+
+
+def _worth_keeping(node: Node) -> bool:
+    op = node.inputs[0].op if node.op is RESULT else node.op
+    return op in OPS and OPS[op].family in _WORTH_KEEPING

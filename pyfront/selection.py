@@ -1,0 +1,367 @@
+"""Selection: where, clamp, masks, gather and scatter, and what depends on the data (nonzero, unique, searchsorted)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import bool_, int32, int64
+from . import recorder
+from .arithmetic import nodes, number
+from .creation import of_array
+from .definitions import define
+from .indexing import fitted, getitem, index_node, index_put
+from .node import Node
+from .promote import broadcast, cast, full, operand, result_type
+from .recorder import record
+from .shaping import reshaped
+from .tensor import Tensor, dimension, wrap
+
+define("index_put", in_place=True)(index_put)
+
+
+@define("where", method=False)
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """``input`` where the condition holds, else ``other``; with the condition alone, ``nonzero(as_tuple=True)``."""
+    if input is None:
+        return nonzero(condition, as_tuple=True)
+    c = cast(condition._read(), bool_)
+    tensors = [t._read() for t in (input, other) if isinstance(t, Tensor)]
+    numbers = [number(v) for v in (input, other) if not isinstance(v, Tensor)]
+    dtype = result_type([t.type for t in tensors], numbers)
+    a, b = [
+        cast(v._read(), dtype) if isinstance(v, Tensor) else operand(number(v), (), dtype) for v in (input, other)
+    ]
+    return wrap(record("select", tuple(broadcast([c, a, b]))))
+
+
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    return where(condition, self, other)
+
+
+@define("clamp", "clip", in_place=True)
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """No smaller than ``min``, no larger than ``max`` (numbers or tensors); the gradient passes where nothing was cut."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    result = input
+    for bound, op, outside in ((min, "maximum", "less"), (max, "minimum", "greater")):
+        if bound is None:
+            continue
+        x, y = nodes(result, bound, "any")
+        if isinstance(bound, Tensor) or not x.requires_grad:
+            result = wrap(record(op, (x, y)))
+        else:  # at the bound itself the gradient still passes
+            result = wrap(record("select", (record(outside, (x, y)), y, x)))
+    return result
+
+
+define("clamp_min", in_place=True)(lambda input, min: clamp(input, min, None))
+define("clamp_max", in_place=True)(lambda input, max: clamp(input, None, max))
+
+
+@define("masked_fill", in_place=True)
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """``value`` where the mask is true."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+    x, m = broadcast([input._read(), mask._read()])
+    return wrap(record("select", (m, fitted(value, wrap(recorder.alias(x, False))), x)))
+
+
+@define("masked_select")
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the mask is true, in a row."""
+    x, m = broadcast([input._read(), mask._read()])
+    return getitem(wrap(recorder.alias(x)), wrap(m))
+
+
+@define("masked_scatter", in_place=True)
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """The places where the mask is true take elements of ``source``, in order."""
+    x, m = broadcast([input._read(), mask._read()])
+    places = np.nonzero(recorder.value(m))
+    count = len(places[0]) if places else 1
+    result = wrap(recorder.alias(x))
+    return index_put(result, [of_array(np.ascontiguousarray(p)) for p in places], source.reshape(-1)[:count])
+
+
+# -- along a dimension ----------------------------------------------------------------------------------------------
+
+
+def _index_of(index: Tensor, n: int, dim: int) -> Node:
+    if index.dtype not in (int64, int32):
+        raise RuntimeError(f"gather(): Expected dtype int32/int64 for index (got {index.dtype})")
+    return index_node(index, n, dim)
+
+
+@define("gather")
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on."""
+    at = dimension(dim, input.dim())
+    if not input.dim():
+        return input.expand(tuple(index.shape)).clone()
+    if index.dim() != input.dim():
+        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
+    return wrap(record("gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at)), (at,)))
+
+
+def _cropped(input: Tensor, index: Tensor, at: int) -> Node:
+    """The part of ``input`` an index of smaller sizes reaches."""
+    shape, other = tuple(input.shape), tuple(index.shape)
+    size = tuple([n if d == at else min(n, m) for d, (n, m) in enumerate(zip(shape, other, strict=True))])
+    x = input._read()
+    return x if size == shape else record("slice", (x,), ((0,) * len(size), size, (1,) * len(size)))
+
+
+@define("take_along_dim")
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """``gather`` with broadcasting; without ``dim``, from all elements in a row."""
+    if dim is None:
+        return gather(reshaped(input, (input.numel(),)), 0, reshaped(indices, (indices.numel(),)))
+    at = dimension(dim, input.dim())
+    shape = [max(n, m) for n, m in zip(input.shape, indices.shape, strict=True)]
+    own, asked = list(shape), list(shape)
+    own[at], asked[at] = input.shape[at], indices.shape[at]
+    return gather(input.expand(own), at, indices.expand(asked))
+
+
+@define("index_select")
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The entries of ``index`` along a dimension."""
+    at = dimension(dim, input.dim())
+    flat = reshaped(index, (index.numel(),))
+    return wrap(record("take", (input._read(), _index_of(flat, input.shape[at], at)), (at,)))
+
+
+@define("take")
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """Elements of the flattened tensor."""
+    flat = record("reshape", (input._read(),), ((input.numel(),),))
+    return wrap(record("take", (flat, index_node(index, input.numel(), 0)), (0,)))
+
+
+@define("scatter_add", in_place=True)
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on."""
+    at = dimension(dim, input.dim())
+    return wrap(record("scatter_add", (input._read(), _index_of(index, input.shape[at], at), cast(src._read(), input.dtype)), (at,)))
+
+
+@define("scatter", in_place=True)
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+    """``out[index[i][j]][j] = src[i][j]`` for dim 0, and so on; "add" and "multiply" combine instead."""
+    src = value if src is None else src
+    if reduce is not None:
+        spread = src if isinstance(src, Tensor) else wrap(full(src, tuple(index.shape), input.dtype))
+        return scatter_reduce(input, dim, index, spread, {"add": "sum", "multiply": "prod"}[reduce])
+    at = dimension(dim, input.dim())
+    if not input.dim():
+        return wrap(fitted(src, input))
+    array = recorder.value(_index_of(index, input.shape[at], at))
+    places = list(np.indices(array.shape))
+    places[at] = array
+    if isinstance(src, Tensor):
+        part = src[tuple([slice(0, n) for n in array.shape])].reshape(-1)
+    else:
+        part = src
+    return index_put(input, [of_array(np.ascontiguousarray(p.reshape(-1))) for p in places], part)
+
+
+@define("scatter_reduce", in_place=True)
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """``scatter`` where several values for one place are combined: sum, mean, prod, amax, amin."""
+    at = dimension(dim, input.dim())
+    array = recorder.value(_index_of(index, input.shape[at], at))
+    hits = of_array(np.ones(array.shape, input.dtype.numpy))
+    zeros = wrap(full(0, tuple(input.shape), input.dtype))
+    count = scatter_add(zeros, at, index, hits)
+    base = input if include_self else where(count > 0, _neutral(input, reduce), input)
+    if reduce in ("sum", "mean"):
+        total = scatter_add(base, at, index, src)
+        return total if reduce == "sum" else _divided(total, (count + int(include_self)).clamp(min=1))
+    fold = {"prod": "prod", "amax": "amax", "amin": "amin"}[reduce]
+    # Each round writes the values that are the k-th to arrive at their place; rounds are combined in order.
+    result = base
+    for which in _rounds(array, at):
+        part = scatter(_neutral(input, reduce), at, index, where(of_array(which), src[tuple([slice(0, n) for n in array.shape])], 0)) \
+            if which.all() else _placed(input, at, array, which, src, reduce)
+        result = {"prod": lambda a, b: a * b, "amax": Tensor.maximum, "amin": Tensor.minimum}[fold](result, part)
+    return result
+
+
+def _divided(total: Tensor, count: Tensor) -> Tensor:
+    return total / count if total.dtype.kind == "f" else total.div(count, rounding_mode="floor")
+
+
+def _neutral(input: Tensor, reduce: str) -> Tensor:
+    kind = input.dtype
+    if reduce in ("sum", "mean", "prod"):
+        value: Any = 1 if reduce == "prod" else 0
+    elif kind.kind == "f":
+        value = -np.inf if reduce == "amax" else np.inf
+    else:
+        info = np.iinfo(kind.numpy)
+        value = int(info.min if reduce == "amax" else info.max)
+    return wrap(full(value, tuple(input.shape), kind))
+
+
+def _rounds(index: np.ndarray, at: int) -> list[np.ndarray]:
+    """Masks of the values that are first, second, … at their place."""
+    places = [p.reshape(-1) for p in np.indices(index.shape)]
+    places[at] = index.reshape(-1)
+    key = np.ravel_multi_index(places, [int(p.max()) + 1 if p.size else 1 for p in places])
+    order = np.argsort(key, kind="stable")
+    rank = np.zeros(key.size, np.int64)
+    same = np.concatenate([[False], key[order][1:] == key[order][:-1]]) if key.size else np.zeros(0, bool)
+    run = 0
+    for k, repeated in zip(order, same, strict=True):
+        run = run + 1 if repeated else 0
+        rank[k] = run
+    return [(rank == r).reshape(index.shape) for r in range(int(rank.max()) + 1 if rank.size else 0)]
+
+
+def _placed(input: Tensor, at: int, index: np.ndarray, which: np.ndarray, src: Tensor, reduce: str) -> Tensor:
+    places = list(np.nonzero(which))
+    values = src[tuple([of_array(np.ascontiguousarray(p)) for p in places])]
+    places[at] = index[which]
+    return index_put(_neutral(input, reduce), [of_array(np.ascontiguousarray(p)) for p in places], values)
+
+
+@define("index_add", in_place=True)
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+    """Entries of ``source`` added at ``index`` along a dimension."""
+    at = dimension(dim, input.dim())
+    values = source if alpha == 1 else source * alpha
+    return wrap(record("put_add", (input._read(), _index_of(index, input.shape[at], at), cast(values._read(), input.dtype)), (at,)))
+
+
+@define("index_copy", in_place=True)
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Entries of ``source`` written at ``index`` along a dimension."""
+    at = dimension(dim, input.dim())
+    moved = input.movedim(at, 0)
+    return index_put(moved, [index], source.movedim(at, 0)).movedim(0, at)
+
+
+@define("index_fill", in_place=True)
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A number written at ``index`` along a dimension."""
+    at = dimension(dim, input.dim())
+    return index_put(input.movedim(at, 0), [index], value).movedim(0, at)
+
+
+@define("repeat_interleave")
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """Each entry several times in a row."""
+    if dim is None:
+        input, dim = reshaped(input, (input.numel(),)), 0
+    at = dimension(dim, input.dim())
+    n = input.shape[at]
+    times = repeats._value() if isinstance(repeats, Tensor) else np.asarray(repeats)
+    index = np.repeat(np.arange(n), np.broadcast_to(times, (n,)))
+    return index_select(input, at, of_array(index))
+
+
+# -- data-dependent shapes ------------------------------------------------------------------------------------------
+
+
+@define("nonzero")
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Where the elements are not zero: one row per element, or one vector per dimension."""
+    found = np.nonzero(np.atleast_1d(input._value()))
+    if as_tuple:
+        return tuple([of_array(np.ascontiguousarray(i)) for i in found])
+    if not input.dim():
+        return of_array(np.zeros((len(found[0]), 0), np.int64))
+    return of_array(np.ascontiguousarray(np.stack(found, 1)))
+
+
+define("argwhere")(lambda input: nonzero(input))
+
+
+@define("unique")
+def unique(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The different values, sorted."""
+    values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
+    inverse = inverse.reshape(input.shape if dim is None else (-1,))
+    results = [of_array(values)]
+    if return_inverse:
+        results.append(of_array(np.ascontiguousarray(inverse)))
+    if return_counts:
+        results.append(of_array(counts))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@define("unique_consecutive")
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+    """Without repeats of the entry before."""
+    array = input._value()
+    rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
+    flat = rows.reshape(len(rows), -1)
+    new = np.ones(len(rows), bool)
+    new[1:] = (flat[1:] != flat[:-1]).any(1)
+    starts = np.nonzero(new)[0]
+    values = rows[new] if dim is None else np.moveaxis(rows[new], 0, dim)
+    results = [of_array(np.ascontiguousarray(values))]
+    if return_inverse:
+        inverse = np.cumsum(new) - 1
+        results.append(of_array(inverse.reshape(input.shape) if dim is None else inverse))
+    if return_counts:
+        results.append(of_array(np.diff(np.append(starts, len(rows)))))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@define("bincount")
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each small integer occurs."""
+    found = np.bincount(input._value(), None if weights is None else weights._value(), minlength)
+    return of_array(found if weights is None or weights.dtype.name != "float32" else found.astype(np.float32))
+
+
+@define("histc")
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
+    """Counts in equal bins."""
+    array = input._value()
+    bounds = (min, max) if min != max else (array.min(), array.max())
+    return of_array(np.histogram(array, bins, bounds)[0].astype(array.dtype))
+
+
+@define("searchsorted", method=False)
+def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None, out_int32: bool = False, sorter: Any = None) -> Tensor:
+    """Where each value would be put to keep the sequence sorted."""
+    where_ = "right" if right or side == "right" else "left"
+    rows, values = sorted_sequence._value(), input._value() if isinstance(input, Tensor) else np.asarray(input)
+    if rows.ndim == 1:
+        found = np.searchsorted(rows, values, where_)
+    else:
+        flat, wanted = rows.reshape(-1, rows.shape[-1]), values.reshape(-1, values.shape[-1])
+        found = np.stack([np.searchsorted(r, v, where_) for r, v in zip(flat, wanted, strict=True)]).reshape(values.shape)
+    return of_array(np.asarray(found, np.int32 if out_int32 else np.int64))
+
+
+@define("bucketize", method=False)
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The bucket each value falls into."""
+    return searchsorted(boundaries, input, right=right, out_int32=out_int32)
+
+
+@define("isin", method=False)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is among the test elements."""
+    a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t)) for t in (elements, test_elements)]
+    shape = tuple(a.shape)
+    x, y = nodes(a.reshape((*shape, 1)), b.reshape(-1), "any")
+    hit = record("equal", (x, y))
+    found = record("any", (hit,), ((len(shape),),))
+    result = wrap(record("reshape", (found,), (shape,)))
+    return result.logical_not() if invert else result
+
+
+
+Tensor.where = _where_method

@@ -1,0 +1,614 @@
+"""Shaping: views (reshape, permute, slice, expand and what they spell) and copies (cat, stack, repeat, flip, pad)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from ..dialects.errors import ShapeError
+from ..dialects.types import DType, Shape, dtype_of, promote_types, show_type
+from . import recorder, views
+from .definitions import define
+from .node import Node
+from .origin import origin, source_line
+from .promote import broadcast_shape, cast, full
+from .recorder import record
+from .size import device, require_cpu
+from .tensor import Tensor, dimension, wrap
+
+
+def sizes(args: tuple) -> Shape:
+    """The shape given as ``f(2, 3)``, ``f((2, 3))`` or ``f(size)``."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    return tuple([a if type(a) is int else int(a.__index__()) for a in args])
+
+
+def dimensions(dim: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """One, several or all dimensions, counted from the front, sorted. RuntimeError for one named twice."""
+    if dim is None:
+        return tuple(range(rank))
+    listed = [dim] if isinstance(dim, int) else list(dim)
+    found = sorted([dimension(int(d), rank) for d in listed])
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"dim {next(d for d in found if found.count(d) > 1)} appears multiple times in the list of dims")
+    return tuple(found) if rank else ()
+
+
+def inferred(shape: Shape, to: Shape) -> Shape:
+    """``to`` with its -1 worked out. RuntimeError when the number of elements differs."""
+    total = prod(shape)
+    if -1 in to:
+        at = to.index(-1)
+        known = prod(to[:at] + to[at + 1:])
+        if -1 in to[at + 1:]:
+            raise RuntimeError("only one dimension can be inferred")
+        if known and total % known == 0:
+            return (*to[:at], total // known, *to[at + 1:])
+        if not known and not total:
+            raise RuntimeError(
+                f"cannot reshape tensor of 0 elements into shape {list(to)} because the unspecified dimension size -1 "
+                "can be any value and is ambiguous"
+            )
+    if prod(to) != total or any(n < 0 for n in to):
+        raise ShapeError(f"shape '{list(to)}' is invalid for input of size {total}", at=source_line(origin()))
+    return to
+
+
+# -- views ----------------------------------------------------------------------------------------------------------
+
+
+def _reshape_link(shape: Shape) -> views.Link:
+    return "reshape", (shape,)
+
+
+def _slice(input: Tensor, dim: int, start: int, size: int, step: int = 1) -> Tensor:
+    shape = input._node.type[0]
+    starts, counts, steps = [0] * len(shape), list(shape), [1] * len(shape)
+    starts[dim], counts[dim], steps[dim] = start, size, step
+    return input._through(("slice", (tuple(starts), tuple(counts), tuple(steps))))
+
+
+@define("view", function=False)
+def view(input: Tensor, *shape: Any) -> Tensor:
+    """The same memory under another shape. RuntimeError when only a copy could do it."""
+    if len(shape) == 1 and isinstance(shape[0], DType):
+        raise RuntimeError("view(dtype) would reinterpret memory; use .to(dtype) to convert values")
+    to = inferred(input._node.type[0], sizes(shape))
+    if len(input._chain) > 0 and not _can_view(input, to):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "contiguous subspaces). Use .reshape(...) instead."
+        )
+    return input._through(_reshape_link(to))
+
+
+def _can_view(input: Tensor, to: Shape) -> bool:
+    shape, strides, _ = views.layout(input._storage, input._chain)
+    return views.reshaped_strides(shape, strides, to) is not None
+
+
+@define("reshape", label="view")
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """A view where memory allows it, else a copy."""
+    to = inferred(input._node.type[0], sizes(shape))
+    return reshaped(input, to)
+
+
+def reshaped(input: Tensor, to: Shape) -> Tensor:
+    """``reshape`` to a shape that is known to fit."""
+    if not input._chain or _can_view(input, to):
+        return input._through(_reshape_link(to))
+    return wrap(record("reshape", (input._read(),), (to,)))
+
+
+@define("view_as", function=False, label="view")
+def view_as(input: Tensor, other: Tensor) -> Tensor:
+    """``view(other.shape)``."""
+    return view(input, other.shape)
+
+
+@define("reshape_as", function=False, label="view")
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
+    """``reshape(other.shape)``."""
+    return reshape(input, other.shape)
+
+
+@define("flatten", label="view")
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions start_dim … end_dim as one."""
+    shape = input._node.type[0]
+    first, last = dimension(start_dim, len(shape)), dimension(end_dim, len(shape))
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not shape:
+        return reshaped(input, (1,))
+    return input if first == last else reshaped(input, (*shape[:first], prod(shape[first:last + 1]), *shape[last + 1:]))
+
+
+@define("ravel", label="view")
+def ravel(input: Tensor) -> Tensor:
+    """One dimension."""
+    return reshaped(input, (input.numel(),))
+
+
+@define("unflatten", label="view")
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """One dimension as several."""
+    shape = input._node.type[0]
+    at = dimension(dim, len(shape))
+    return reshaped(input, (*shape[:at], *inferred((shape[at],), tuple(sizes)), *shape[at + 1:]))
+
+
+@define("permute")
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """Dimensions in another order."""
+    rank = input.dim()
+    order = tuple([dimension(d, rank) for d in sizes(dims)])
+    if sorted(order) != list(range(rank)):
+        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the "
+                           f"desired ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(order)}")
+    return input._through(("permute", (order,)))
+
+
+def _exchanged(input: Tensor, a: int, b: int) -> Tensor:
+    rank = input.dim()
+    order = list(range(rank))
+    a, b = dimension(a, rank), dimension(b, rank)
+    if rank:
+        order[a], order[b] = order[b], order[a]
+    return input._through(("permute", (tuple(order),)))
+
+
+@define("transpose", "swapaxes", "swapdims", in_place=False)
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged."""
+    return _exchanged(input, dim0, dim1)
+
+
+@define("t")
+def t(input: Tensor) -> Tensor:
+    """A matrix transposed; vectors stay."""
+    if input.dim() > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {input.dim()}D")
+    return _exchanged(input, 0, 1) if input.dim() == 2 else input._through()
+
+
+@define("adjoint", label="transpose")
+def adjoint(input: Tensor) -> Tensor:
+    """The last two dimensions exchanged."""
+    return _exchanged(input, -2, -1)
+
+
+@define("movedim", "moveaxis", label="permute")
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Some dimensions moved to new places, the others in order."""
+    rank = input.dim()
+    from_ = [dimension(d, rank) for d in ([source] if isinstance(source, int) else source)]
+    to = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
+    placed = dict(zip(to, from_, strict=True))
+    rest = iter([d for d in range(rank) if d not in from_])
+    return input._through(("permute", (tuple([placed[i] if i in placed else next(rest) for i in range(rank)]),)))
+
+
+@define("unsqueeze")
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A new dimension of size 1."""
+    shape = input._node.type[0]
+    at = dimension(dim, len(shape) + 1)
+    return input._through(_reshape_link((*shape[:at], 1, *shape[at:])))
+
+
+@define("squeeze")
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Without dimensions of size 1 (all, or those named)."""
+    shape = input._node.type[0]
+    gone = dimensions(dim, len(shape))
+    return input._through(_reshape_link(tuple([n for i, n in enumerate(shape) if n != 1 or i not in gone])))
+
+
+def in_place_view(name: str) -> Any:
+    """``t_()``, ``squeeze_()``: the tensor itself becomes the view."""
+
+    def method(self: Tensor, *args: Any) -> Tensor:
+        result = getattr(self, name)(*args)
+        self._chain, self._seen = result._chain, -1
+        self._node = result._node
+        return self
+
+    return method
+
+
+for _name in ("t", "squeeze", "unsqueeze", "transpose"):
+    setattr(Tensor, _name + "_", in_place_view(_name))
+
+
+@define("expand", function=False)
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """Dimensions of size 1 repeated without copying; -1 keeps a size."""
+    shape, to = input._node.type[0], list(sizes(size))
+    if len(to) < len(shape):
+        raise RuntimeError(
+            f"expand({show_type(input._node.type)}, size={to}): the number of sizes provided ({len(to)}) must be greater or "
+            f"equal to the number of dimensions in the tensor ({len(shape)})"
+        )
+    padded = (1,) * (len(to) - len(shape)) + shape
+    for i, (n, m) in enumerate(zip(padded, to, strict=True)):
+        if m == -1:
+            to[i] = n
+        elif n not in (1, m):
+            raise ShapeError(
+                f"The expanded size of the tensor ({m}) must match the existing size ({n}) at non-singleton dimension {i}.  "
+                f"Target sizes: {to}.  Tensor sizes: {list(shape)}",
+                at=source_line(origin()),
+            )
+    result = input if padded == shape else input._through(_reshape_link(padded))
+    return result._through(("expand", (tuple(to),))) if tuple(to) != padded else result._through()
+
+
+@define("broadcast_to", label="expand")
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """``expand``."""
+    return expand(input, tuple(size))
+
+
+@define("expand_as", function=False, label="expand")
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
+    """``expand(other.shape)``."""
+    return expand(input, other.shape)
+
+
+@define("broadcast_tensors", method=False)
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All expanded to their common shape."""
+    listed = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+    shape = broadcast_shape(*[t._node.type[0] for t in listed])
+    return tuple([expand(t, shape) for t in listed])
+
+
+@define("narrow", label="slice")
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """``length`` entries from ``start`` along one dimension."""
+    at = dimension(dim, input.dim())
+    n = input.shape[at]
+    start = int(start) + n if start < 0 else int(start)
+    if start < 0 or length < 0 or start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return _slice(input, at, start, length)
+
+
+@define("select")
+def select(input: Tensor, dim: int, index: int) -> Tensor:
+    """One entry along a dimension, which disappears."""
+    shape = input._node.type[0]
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    at = dimension(dim, len(shape))
+    i = int(index)
+    if not -shape[at] <= i < shape[at]:
+        raise IndexError(f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {at}")
+    return _slice(input, at, i % shape[at], 1)._through(_reshape_link((*shape[:at], *shape[at + 1:])))
+
+
+@define("unbind")
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All entries along a dimension."""
+    return tuple([select(input, dim, i) for i in range(input.shape[dimension(dim, input.dim())])])
+
+
+@define("split")
+def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of a size, or of the listed sizes."""
+    at = dimension(dim, input.dim())
+    n = input.shape[at]
+    if isinstance(split_size_or_sections, int):
+        step = split_size_or_sections
+        if step <= 0 and n:
+            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+        pieces = [min(step, n - i) for i in range(0, n, step)] if n else [0]
+    else:
+        pieces = list(split_size_or_sections)
+        if sum(pieces) != n:
+            raise RuntimeError(
+                f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {at}), "
+                f"but got split_sizes={pieces}"
+            )
+    starts = [sum(pieces[:i]) for i in range(len(pieces))]
+    return tuple([_slice(input, at, start, size) for start, size in zip(starts, pieces, strict=True)])
+
+
+define("split_with_sizes")(split)
+
+
+@define("chunk")
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces of equal size (the last may be smaller)."""
+    n = input.shape[dimension(dim, input.dim())]
+    return split(input, max(-(-n // chunks), 1), dim)
+
+
+@define("tensor_split")
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces at the given positions, or a number of nearly equal pieces."""
+    n = input.shape[dimension(dim, input.dim())]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        k = indices_or_sections
+        return split(input, [n // k + (i < n % k) for i in range(k)], dim)
+    cuts = [0, *[min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections], n]
+    return tuple([narrow(input, dim, a, max(b - a, 0)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+
+
+@define("diagonal")
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal of two dimensions, as the last dimension: a view."""
+    rank = input.dim()
+    a, b = dimension(dim1, rank), dimension(dim2, rank)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    rest = [d for d in range(rank) if d not in (a, b)]
+    moved = input._through(("permute", ((*rest, a, b),)))
+    *z, m, n = moved._node.type[0]
+    count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
+    first = offset if offset >= 0 else -offset * n
+    flat = moved._through(_reshape_link((*z, m * n)))
+    size = (*z, count)
+    start = (*[0] * len(z), min(first, max(m * n - 1, 0)) if not count else first)
+    return flat._through(("slice", (start, size, (*[1] * len(z), n + 1))))
+
+
+@define("unfold", function=False)
+def unfold(input: Tensor, dimension_: int, size: int, step: int) -> Tensor:
+    """All windows of ``size``, ``step`` apart, along one dimension; the window is the new last dimension."""
+    rank = input.dim()
+    at = dimension(dimension_, rank)
+    n = input.shape[at]
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {at} is {n} but size is {size}")
+    order = [d for d in range(rank) if d != at] + [at]
+    windows = input._through(("permute", (tuple(order),)), ("window", ((size,), (step,), (1,))))
+    back = [*range(at), rank - 1, *range(at, rank - 1), rank]
+    return windows._through(("permute", (tuple(back),)))
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------
+
+
+@define("clone")
+def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
+    """A copy with the same history."""
+    return wrap(recorder.alias(input._read()))
+
+
+@define("contiguous", function=False, label="clone")
+def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
+    """The tensor itself when its memory is row-major, else a copy."""
+    return input if input.is_contiguous() else clone(input)
+
+
+@define("cat", "concat", "concatenate", method=False)
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joined along an existing dimension."""
+    listed = [t for t in tensors if t._node.type[0] != (0,)] or list(tensors[:1])
+    if not listed:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    first = listed[0]
+    if not first.dim():
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    at = dimension(dim, first.dim())
+    for i, other in enumerate(listed):
+        a, b = first.shape, other.shape
+        if len(a) != len(b):
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(a)} and {len(b)}")
+        for d, (n, m) in enumerate(zip(a, b, strict=True)):
+            if d != at and n != m:
+                facts = [(str(k), show_type(t._node.type), t._node.origin) for k, t in enumerate(listed)]
+                raise ShapeError(
+                    f"Sizes of tensors must match except in dimension {at}. Expected size {n} but got size {m} for tensor "
+                    f"number {i} in the list.", facts, source_line(origin()),
+                )
+    dtype = listed[0].dtype
+    for other in tensors:
+        dtype = promote_types(dtype, other.dtype)
+    nodes = tuple([cast(t._read(), dtype) for t in listed])
+    return wrap(record("concat", nodes, (at,)) if len(nodes) > 1 else recorder.alias(nodes[0]))
+
+
+@define("stack", method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joined along a new dimension."""
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].shape
+    for i, other in enumerate(tensors):
+        if other.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(other.shape)} at "
+                f"entry {i}"
+            )
+    return cat([unsqueeze(t, dim) for t in tensors], dimension(dim, len(shape) + 1))
+
+
+def _at_least(tensor: Tensor, rank: int) -> Tensor:
+    shape = tensor._node.type[0]
+    if len(shape) >= rank:
+        return tensor
+    if rank == 3:
+        to = {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}[len(shape)]
+    else:
+        to = (1,) * (rank - len(shape)) + shape
+    return reshaped(tensor, to)
+
+
+def _each(rank: int) -> Any:
+    def apply(*tensors: Any) -> Any:
+        if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+            return _at_least(tensors[0], rank)
+        listed = tensors[0] if len(tensors) == 1 else tensors
+        return tuple([_at_least(t, rank) for t in listed])
+
+    apply.__doc__ = f"With at least {rank} dimensions."
+    return apply
+
+
+for _rank in (1, 2, 3):
+    define(f"atleast_{_rank}d", method=False)(_each(_rank))
+
+
+@define("vstack", "row_stack", method=False)
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Rows on top of each other."""
+    return cat([_at_least(t, 2) for t in tensors], 0)
+
+
+@define("hstack", method=False)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Side by side."""
+    listed = [_at_least(t, 1) for t in tensors]
+    return cat(listed, 0 if listed[0].dim() == 1 else 1)
+
+
+@define("dstack", method=False)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Behind each other."""
+    return cat([_at_least(t, 3) for t in tensors], 2)
+
+
+@define("column_stack", method=False)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Vectors as columns, matrices side by side."""
+    return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in tensors], 1)
+
+
+@define("repeat", function=False)
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """The whole tensor several times along each dimension."""
+    times = sizes(repeats)
+    shape = input._node.type[0]
+    if len(times) < len(shape):
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    shape = (1,) * (len(times) - len(shape)) + shape
+    node = record("reshape", (input._read(),), (tuple([k for n in shape for k in (1, n)]),))
+    node = record("expand", (node,), (tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]),))
+    return wrap(record("reshape", (node,), (tuple([r * n for r, n in zip(times, shape, strict=True)]),)))
+
+
+@define("tile")
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """``repeat``, with missing counts taken as 1."""
+    times = sizes(dims)
+    return repeat(input, (1,) * (input.dim() - len(times)) + times)
+
+
+@define("flip", "fliplr", "flipud")
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """Reversed along dimensions (a copy, as in PyTorch)."""
+    return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
+
+
+define("fliplr", label="flip")(lambda input: flip(input, 1))
+define("flipud", label="flip")(lambda input: flip(input, 0))
+
+
+@define("roll")
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Shifted round the end."""
+    if dims is None:
+        return reshaped(roll(ravel(input), shifts, 0), tuple(input.shape))
+    for shift, dim in zip([shifts] if isinstance(shifts, int) else shifts, [dims] if isinstance(dims, int) else dims, strict=True):
+        n = input.shape[dim]
+        k = shift % n if n else 0
+        if k:
+            input = cat([narrow(input, dim, n - k, k), narrow(input, dim, 0, n - k)], dim)
+    return clone(input)
+
+
+@define("rot90")
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by quarter turns in a plane."""
+    a, b = dims
+    k %= 4
+    if k == 0:
+        return clone(input)
+    if k == 2:
+        return flip(input, a, b)
+    return flip(transpose(input, a, b), a) if k == 1 else flip(transpose(input, a, b), b)
+
+
+def padded(input: Tensor, low: Shape, high: Shape, fill: float | int) -> Node:
+    """Margins (negative: cropped) filled with a number."""
+    dtype = input.dtype
+    value = float(fill) if dtype.kind == "f" else int(fill)
+    return record("pad", (input._read(),), (low, high, (0,) * len(low), value))
+
+
+# -- dtype and device -----------------------------------------------------------------------------------------------
+
+
+def converted(input: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another dtype; the tensor itself when it has it."""
+    return input if input.dtype is dtype else wrap(cast(input._read(), dtype))
+
+
+@define("to", function=False, label="to_copy")
+def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
+    """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing changes."""
+    dtype = options.get("dtype")
+    require_cpu(options.get("device"))
+    for a in args:
+        if isinstance(a, DType):
+            dtype = a
+        elif isinstance(a, Tensor):
+            dtype = a.dtype
+        elif isinstance(a, (str, device)):
+            require_cpu(a)
+    result = input if dtype is None else converted(input, dtype)
+    return clone(result) if options.get("copy") and result is input else result
+
+
+@define("type_as", function=False, label="to_copy")
+def type_as(input: Tensor, other: Tensor) -> Tensor:
+    """In the dtype of ``other``."""
+    return converted(input, other.dtype)
+
+
+@define("type", function=False, label="to_copy")
+def type_(input: Tensor, dtype: DType | str | None = None) -> Any:
+    """The name of the tensor type, or the tensor in another dtype."""
+    from .assignment import _TITLES, title
+
+    if dtype is None:
+        return f"torch.{title(input.dtype)}Tensor"
+    if isinstance(dtype, str):
+        named = dtype.removeprefix("torch.").removesuffix("Tensor")
+        dtype = dtype_of(next((k for k, v in _TITLES.items() if v == named), named))
+    return converted(input, dtype)
+
+
+def _conversion(dtype: DType) -> Any:
+    def convert(input: Tensor, memory_format: object = None) -> Tensor:
+        return converted(input, dtype)
+
+    convert.__doc__ = f"As {dtype.name}."
+    return convert
+
+
+for _method, _dtype in (
+    ("double", "float64"), ("float", "float32"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"), ("int", "int32"),
+    ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool"),
+):
+    define(_method, function=False, label="to_copy")(_conversion(dtype_of(_dtype)))
+
+Tensor.T = property(lambda self: permute(self, tuple(range(self.dim() - 1, -1, -1))))
+Tensor.mT = property(lambda self: _exchanged(self, -2, -1))
+Tensor.H = property(lambda self: t(self))
+Tensor.mH = property(lambda self: _exchanged(self, -2, -1))
+Tensor.real = property(lambda self: self)
+
+
+def filled_like(input: Tensor, value: float | int) -> Node:
+    """A constant of the shape and dtype of ``input``."""
+    return full(value, *input._node.type)

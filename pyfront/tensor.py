@@ -1,0 +1,344 @@
+"""Tensor: a Storage seen through a chain of views. What it holds and what it is; operations are defined elsewhere.
+
+Methods of operations (``add``, ``sum``, ``view``, …) are put on the class by ``definitions.install``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import DType, Type, size_of
+from . import recorder, views
+from .node import Node
+from .size import CPU, Size, device, require_cpu
+from .storage import Storage
+from .views import DETACHED, Chain, LeafMark
+
+
+class Tensor:
+    """A multi-dimensional array of one dtype, with PyTorch's meaning.
+
+    Fields of the class: _storage and _chain say where the values are; _node is the value last read, valid while
+    _seen equals the storage's version.
+    """
+
+    __slots__ = ("_storage", "_chain", "_node", "_seen", "__dict__", "__weakref__")
+
+    # What few tensors have lives in the instance dictionary.
+    _grad: Tensor | None = None
+    _label: str | None = None  # the public function that made it, for grad_fn
+    _hooks: dict[int, Callable] | None = None
+    _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
+    _base: Tensor | None = None
+    name: str | None = None
+    grad_fn_metadata = None
+    is_sparse = is_quantized = is_cuda = is_mkldnn = is_meta = is_nested = False
+    layout = "torch.strided"
+    __array_priority__ = 1000
+
+    def __new__(cls, *args: Any, **options: Any) -> Tensor:
+        """``Tensor(2, 3)`` (uninitialised), ``Tensor([1, 2])``: the legacy constructor; prefer ``torch.tensor``."""
+        if cls is not Tensor:
+            return object.__new__(cls)
+        from .creation import legacy_constructor
+
+        return legacy_constructor(*args, **options)
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def _read(self) -> Node:
+        """The Node of the values now."""
+        storage = self._storage
+        if self._seen == storage.version:
+            return self._node
+        node = views.read(storage, self._chain)
+        if storage.host is None:
+            self._node = node
+            self._seen = storage.version
+        return node
+
+    def _value(self) -> np.ndarray:
+        """The values as a numpy array, computed now if need be. Not to be written, not shared."""
+        storage = self._storage
+        array = storage.host if storage.is_shared() else recorder.value(storage.node)
+        return views.host_view(array, self._chain)
+
+    @property
+    def _type(self) -> Type:
+        return self._node.type
+
+    def _through(self, *links: views.Link) -> Tensor:
+        """A view of this tensor's memory through more links."""
+        return from_storage(self._storage, self._chain + links)
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._node.type[0])
+
+    def size(self, dim: int | None = None) -> Size | int:
+        """All sizes, or that of one dimension."""
+        shape = self._node.type[0]
+        return Size(shape) if dim is None else shape[dimension(dim, len(shape))]
+
+    @property
+    def dtype(self) -> DType:
+        return self._node.type[1]
+
+    @property
+    def ndim(self) -> int:
+        return len(self._node.type[0])
+
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return len(self._node.type[0])
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """Number of elements."""
+        return size_of(self._node.type[0])
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self._node.type[1].itemsize
+
+    @property
+    def itemsize(self) -> int:
+        return self._node.type[1].itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel() * self.itemsize
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    def get_device(self) -> int:
+        """-1: the CPU."""
+        return -1
+
+    def is_floating_point(self) -> bool:
+        """True for float64, float32, float16, bfloat16."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        """Always False: complex numbers are not supported."""
+        return False
+
+    def is_signed(self) -> bool:
+        """True when the dtype has negative numbers."""
+        return self.dtype.is_signed
+
+    def __len__(self) -> int:
+        shape = self._node.type[0]
+        if not shape:
+            raise TypeError("len() of a 0-d tensor")
+        return shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+
+    def stride(self, dim: int | None = None) -> tuple[int, ...] | int:
+        """Steps in elements between neighbours, per dimension."""
+        strides = views.layout(self._storage, self._chain)[1]
+        return strides if dim is None else strides[dimension(dim, len(strides))]
+
+    def storage_offset(self) -> int:
+        """Position of the first element in the storage."""
+        return views.layout(self._storage, self._chain)[2]
+
+    def is_contiguous(self, memory_format: object = None) -> bool:
+        """True when the elements lie in row-major order without gaps."""
+        shape, strides, _ = views.layout(self._storage, self._chain)
+        expected = 1
+        for n, s in zip(reversed(shape), reversed(strides), strict=True):
+            if n == 0:
+                return True
+            if n != 1:
+                if s != expected:
+                    return False
+                expected *= n
+        return True
+
+    def data_ptr(self) -> int:
+        """The address of the first element; computes the contents."""
+        storage = self._storage
+        array = storage.host if storage.is_shared() else recorder.value(storage.node)
+        return array.ctypes.data + self.storage_offset() * self.itemsize
+
+    @property
+    def _version(self) -> int:
+        return self._storage.version
+
+    def is_set_to(self, other: Tensor) -> bool:
+        """True when both see the same memory the same way."""
+        return self._storage is other._storage and (
+            views.layout(self._storage, self._chain) == views.layout(other._storage, other._chain)
+        )
+
+    def is_shared(self) -> bool:
+        """False: memory shared between processes is not used."""
+        return False
+
+    def share_memory_(self) -> Tensor:
+        """Nothing to do on one process."""
+        return self
+
+    def is_pinned(self) -> bool:
+        """False: there is no pinned memory on the CPU."""
+        return False
+
+    def pin_memory(self, device: object = None) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    # -- values in Python -----------------------------------------------------------------------------------------
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The values as numpy array. Memory is shared both ways, except with a tensor that has a history."""
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        storage = self._storage
+        if storage.node is not None and storage.node.requires_grad:
+            return np.array(self._value())
+        return views.host_view(storage.share(), self._chain)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def item(self) -> bool | int | float:
+        """The only element as a Python number. RuntimeError when there are several."""
+        node = self._node
+        if size_of(node.type[0]) != 1:
+            raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
+        return self._value().item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._value().tolist()
+
+    def __bool__(self) -> bool:
+        n = size_of(self._node.type[0])
+        if n == 1:
+            return bool(self._value().item())
+        if n == 0:
+            raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind == "f" or self.numel() != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._node.type[0]:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter([self[i] for i in range(len(self))])
+
+    def __contains__(self, element: object) -> bool:
+        return bool((self == element).any())
+
+    def __repr__(self, *, tensor_contents: object = None) -> str:
+        from .printing import show
+
+        return show(self)
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and type(self) is Tensor:
+            return self.item().__format__(spec)
+        return object.__format__(self, spec)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            )
+        if id(self) in memo:
+            return memo[id(self)]
+        copy = type(self)._make_subclass(type(self), self.detach().clone(), self.requires_grad)
+        copy.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
+        memo[id(self)] = copy
+        if self._grad is not None:
+            copy._grad = self._grad.__deepcopy__(memo)
+        return copy
+
+    @staticmethod
+    def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
+        """A ``cls`` (Parameter, Buffer) over the memory of ``data``, without its history."""
+        made = object.__new__(cls)
+        chain = data._chain if not data.requires_grad else (*data._chain, DETACHED)
+        _fill(made, data._storage, chain)
+        if require_grad:
+            made.requires_grad_()
+        return made
+
+    # -- moving ---------------------------------------------------------------------------------------------------
+
+    def cpu(self, memory_format: object = None) -> Tensor:
+        """The tensor itself: it is there."""
+        return self
+
+    def cuda(self, device: object = None, non_blocking: bool = False, memory_format: object = None) -> Tensor:
+        """UnsupportedError: there is no CUDA device."""
+        require_cpu(device if device is not None else "cuda")
+        return self
+
+
+def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:
+    tensor._storage = storage
+    tensor._chain = chain
+    if storage.host is None:
+        tensor._node = views.read(storage, chain)
+        tensor._seen = storage.version
+    else:  # numpy sees the memory too: every read takes a snapshot, and this Node only tells the type
+        shape = views.layout(storage, chain)[0]
+        tensor._node = Node(None, (), (), (shape, storage.type[1]), "", False, 0)
+        tensor._seen = -1
+
+
+def from_storage(storage: Storage, chain: Chain) -> Tensor:
+    """A Tensor that sees ``storage`` through ``chain``."""
+    tensor = _new(Tensor)
+    _fill(tensor, storage, chain)
+    return tensor
+
+
+_new = object.__new__
+
+
+def wrap(node: Node) -> Tensor:
+    """A fresh Tensor whose memory holds ``node``."""
+    tensor = _new(Tensor)
+    tensor._storage = Storage(node)
+    tensor._chain = ()
+    tensor._node = node
+    tensor._seen = 0
+    return tensor
+
+
+def dimension(dim: int, rank: int) -> int:
+    """``dim`` counted from the front. IndexError as PyTorch words it."""
+    bound = rank or 1
+    if not -bound <= dim < bound:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})")
+    return dim + bound if dim < 0 else dim

@@ -1,0 +1,247 @@
+"""Views: the chain of ops between a Storage and a Tensor; reading goes down the chain, writing goes back up.
+
+A link is ``(op, attrs)`` for the view ops of the book, or a Mark for the two places where only the autograd identity
+changes: ``DETACHED`` and a ``LeafMark``. Chains are tuples, so they are keys of a Storage's cache of read views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dialects.book import OPS
+from ..dialects.types import Shape, Type
+from . import recorder
+from .node import Boundary, Node
+from .storage import Storage
+
+Strides = tuple[int, ...]
+
+
+class Mark:
+    """A link that changes no element."""
+
+    __slots__ = ()
+
+
+class LeafMark(Mark):
+    """From here on the values belong to a tensor that requires grad (or has hooks). ``deliver`` takes its gradient."""
+
+    __slots__ = ("deliver", "leaf", "label")
+
+    def __init__(self, deliver: Callable[[Any], Any], leaf: bool = True, label: Callable[[], str | None] | None = None) -> None:
+        self.deliver = deliver
+        self.leaf = leaf
+        self.label = label
+
+
+DETACHED = Mark()
+Link = Mark | tuple[str, tuple]
+Chain = tuple[Link, ...]
+
+
+def is_tracked_leaf(chain: Chain) -> bool:
+    """True for a leaf that requires grad and for views of one."""
+    return any(isinstance(link, LeafMark) and link.leaf for link in chain)
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+
+def read(storage: Storage, chain: Chain) -> Node:
+    """The value of a view now, as a Node."""
+    if storage.host is not None and storage.is_shared():
+        return _read_shared(storage, chain)
+    if not chain:
+        return storage.node
+    views = storage.views
+    if views is None:
+        views = storage.views = {}
+    node = views.get(chain)
+    if node is None:
+        source = read(storage, chain[:-1])
+        node = views[chain] = _follow(source, chain[-1])
+    return node
+
+
+def _follow(source: Node, link: Link) -> Node:
+    if type(link) is tuple:
+        if source.value is not None and not source.requires_grad:
+            array = _numpy_view(source.value, *link)
+            if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key
+                return recorder.leaf(array, (tuple(array.shape), source.type[1]))
+        return recorder.record(link[0], (source,), link[1])
+    if link is DETACHED:
+        return recorder.alias(source, requires_grad=False)
+    return boundary(source, link)
+
+
+def boundary(source: Node, link: LeafMark) -> Boundary:
+    """The value at a LeafMark: where differentiation ends."""
+    recorder.state.order += 1
+    node = Boundary((source,), source.type, source.origin, recorder.state.order, link.deliver, link.leaf, link.label)
+    node.value = source.value
+    return node
+
+
+def _read_shared(storage: Storage, chain: Chain) -> Node:
+    """A snapshot of what numpy sees: it may change behind our back, so nothing is cached."""
+    count = next((i for i, link in enumerate(chain) if isinstance(link, LeafMark)), len(chain))
+    array = host_view(storage.host, chain[:count])
+    dtype = storage.type[1]
+    node: Node = recorder.leaf(np.array(array, order="C"), (tuple(array.shape), dtype))
+    for link in chain[count:]:
+        node = _follow(node, link)
+    return node
+
+
+def host_view(array: np.ndarray, chain: Chain) -> np.ndarray:
+    """The numpy view of ``array`` a chain describes (same memory wherever numpy can express it)."""
+    for link in chain:
+        if type(link) is tuple:
+            array = _numpy_view(array, *link)
+    return array
+
+
+def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
+    if op == "slice":
+        start, size, step = attrs
+        return array[tuple([slice(b, b + (n - 1) * s + 1 if n else b, s) for b, n, s in zip(start, size, step, strict=True)])]
+    if op == "reshape":
+        return array.reshape(attrs[0])
+    if op == "permute":
+        return array.transpose(attrs[0])
+    return OPS[op].evaluate([array], attrs)[0]
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
+    """Make ``node`` the value of a view: the storage gets the contents that read back as ``node``.
+
+    ``start`` is the recording position when the in-place operation began. RuntimeError for expanded memory.
+    """
+    check_writable(chain)
+    if storage.host is not None and storage.is_shared():
+        target = host_view(storage.host, chain)
+        np.copyto(target, recorder.value(node), casting="unsafe")
+        storage.written()
+        return
+    storage.replace(_back(storage, chain, node), start)
+
+
+def check_writable(chain: Chain) -> None:
+    """RuntimeError when several elements of the view are the same memory."""
+    for link in chain:
+        if type(link) is tuple and link[0] in ("expand", "window"):
+            raise RuntimeError(
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                "location. Please clone() the tensor before performing the operation."
+            )
+
+
+def _back(storage: Storage, chain: Chain, node: Node) -> Node:
+    """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
+    while chain:
+        link, chain = chain[-1], chain[:-1]
+        source = read(storage, chain)
+        if type(link) is tuple:
+            node = _inverse(source, link, node)
+        elif link is DETACHED and source.requires_grad:
+            node = recorder.saved(source, node)
+    old = storage.node
+    if old.requires_grad and not node.requires_grad and not recorder.state.grad:
+        return recorder.saved(old, node)  # a write under no_grad leaves the history of a computed tensor as it was
+    return node
+
+
+def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
+    op, attrs = link
+    if op == "reshape":
+        return recorder.record("reshape", (node,), (source.type[0],))
+    if op == "permute":
+        order = attrs[0]
+        return recorder.record("permute", (node,), (tuple([order.index(i) for i in range(len(order))]),))
+    start, _, step = attrs
+    return recorder.record("update", (source, node), (start, step))
+
+
+# -- memory layout --------------------------------------------------------------------------------------------------
+
+
+def contiguous_strides(shape: Shape) -> Strides:
+    """Row-major strides in elements, as PyTorch counts them (a dimension of size 0 counts as 1)."""
+    strides = [1] * len(shape)
+    for i in range(len(shape) - 2, -1, -1):
+        strides[i] = strides[i + 1] * max(shape[i + 1], 1)
+    return tuple(strides)
+
+
+def layout(storage: Storage, chain: Chain) -> tuple[Shape, Strides, int]:
+    """Shape, strides and offset (in elements) of a view in its storage."""
+    shape = storage.type[0]
+    if storage.host is not None:
+        size = storage.host.itemsize
+        strides: Strides = tuple([s // size for s in storage.host.strides])
+    else:
+        strides = contiguous_strides(shape)
+    offset = 0
+    for link in chain:
+        if type(link) is tuple:
+            shape, strides, offset = _through(link, shape, strides, offset)
+    return shape, strides, offset
+
+
+def _through(link: tuple[str, tuple], shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:
+    op, attrs = link
+    if op == "permute":
+        return tuple([shape[i] for i in attrs[0]]), tuple([strides[i] for i in attrs[0]]), offset
+    if op == "slice":
+        start, size, step = attrs
+        offset += sum(b * s for b, s in zip(start, strides, strict=True))
+        return size, tuple([s * k for s, k in zip(strides, step, strict=True)]), offset
+    if op == "expand":
+        to = attrs[0]
+        return to, tuple([0 if n == 1 and m != 1 else s for n, m, s in zip(shape, to, strides, strict=True)]), offset
+    if op == "window":
+        return _through_window(attrs, shape, strides, offset)
+    to = attrs[0]
+    return to, reshaped_strides(shape, strides, to) or contiguous_strides(to), offset
+
+
+def _through_window(attrs: tuple, shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:
+    size, stride, dilation = attrs
+    n = len(size)
+    positions = tuple([
+        (d - (u - 1) * k - 1) // s + 1 for d, u, s, k in zip(shape[-n:], size, stride, dilation, strict=True)
+    ])
+    outer = tuple([a * s for a, s in zip(strides[-n:], stride, strict=True)])
+    inner = tuple([a * k for a, k in zip(strides[-n:], dilation, strict=True)])
+    return (*shape[:-n], *positions, *size), (*strides[:-n], *outer, *inner), offset
+
+
+def reshaped_strides(shape: Shape, strides: Strides, to: Shape) -> Strides | None:
+    """Strides that give the same memory the shape ``to``, or None when only a copy can (PyTorch's rule for ``view``)."""
+    if 0 in shape:
+        return strides if to == shape else contiguous_strides(to)
+    if not shape:
+        return (1,) * len(to)
+    result = [0] * len(to)
+    at = len(to) - 1
+    base, block, filled = strides[-1], 1, 1
+    for i in range(len(shape) - 1, -1, -1):
+        block *= shape[i]
+        if i > 0 and (shape[i - 1] == 1 or strides[i - 1] == block * base):
+            continue  # dimension i-1 goes on where this block of memory ends
+        while at >= 0 and (filled < block or to[at] == 1):
+            result[at] = filled * base
+            filled *= to[at]
+            at -= 1
+        if filled != block:
+            return None
+        if i > 0:
+            base, block, filled = strides[i - 1], 1, 1
+    return tuple(result) if at == -1 else None
