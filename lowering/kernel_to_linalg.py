@@ -14,7 +14,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from ..dialects.attributes import dtype_of_element
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
 from ..dialects.ops import attrs_of, stanza_of
-from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, role_of, shape_of, stage_domains
+from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, role_of, shape_of, stage_domains, stage_roots
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
 from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
@@ -81,7 +81,7 @@ class _KernelWriter:
     def write(self) -> None:
         last = self.old.last_op
         assert isinstance(last, YieldOp)
-        for batch in self._batches(set(last.operands)):
+        for batch in self._batches():
             self._write_batch(batch)
         self.block.add_op(YieldOp.create(operands=[self.values[v] for v in last.operands]))
         self.kernel.detach_region(self.kernel.body).drop_all_references()
@@ -89,13 +89,15 @@ class _KernelWriter:
 
     # which stages share a generic
 
-    def _batches(self, kept: set[SSAValue]) -> list[list[_Root]]:
+    def _batches(self) -> list[list[_Root]]:
         """Stages in order, those that can be one generic together. A stage joins the last batch of its kind if all it
         reads is made before that batch, or in it at the very same place."""
         batches: list[list[_Root]] = []
         made_in: dict[SSAValue, int] = dict.fromkeys(self.old.args, -1)
         latest: dict[object, int] = {}
-        for root in self._roots(kept):
+        for op in stage_roots(self.old):
+            role = role_of(op)
+            root = _Root(op, role, stage_domains(op, role))
             key = root.key
             at = latest.get(key) if key is not None else None
             if at is None or not self._can_join(root, at, made_in):
@@ -105,16 +107,6 @@ class _KernelWriter:
             batches[at].append(root)
             made_in[root.value] = at
         return batches
-
-    def _roots(self, kept: set[SSAValue]) -> list[_Root]:
-        roots = []
-        for op in self.old.ops:
-            if isinstance(op, YieldOp):
-                break
-            role = role_of(op)
-            if role not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept:
-                roots.append(_Root(op, role, stage_domains(op, role)))
-        return roots
 
     def _can_join(self, root: _Root, at: int, made_in: dict[SSAValue, int]) -> bool:
         own = root.value if root.role in INLINE else None

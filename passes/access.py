@@ -107,6 +107,17 @@ def fold_of_rows(op: Operation) -> tuple[Shape, Shape] | None:
     return (outer, inner) if rows >= FEW_ROWS or rows * row <= SMALL_DOMAIN else None
 
 
+def stage_roots(block: Block) -> list[Operation]:
+    """The ops of a kernel's region that are stages: folds, contractions, placements, what is marked or yielded."""
+    last = block.last_op
+    kept = set() if last is None else set(last.operands)
+    return [
+        op
+        for op in block.ops
+        if op is not last and (role_of(op) not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept)
+    ]
+
+
 class Domain(NamedTuple):
     """The loops of a stage, or of one part of it: sizes, and the index at which each operand is read."""
 

@@ -1,0 +1,175 @@
+"""Layouts: in which order the dims of every kernel's results lie in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..dialects.kernel import FusedOp, layouts_attribute
+from .access import (
+    CONTRACT,
+    FOLD,
+    INLINE,
+    Domain,
+    leaf_reads,
+    role_of,
+    shape_of,
+    size_of_value,
+    stage_domains,
+    stage_roots,
+)
+from .base import Pass
+from .linear_index import Index, Linear, loop_dims
+from .placement import boxes, window_target
+from .program import main_block
+
+Order = tuple[int, ...]
+
+VECTOR = 8  # a dim shorter than this is not worth being the innermost one
+
+
+@dataclass(frozen=True)
+class ChooseLayout(Pass):
+    """Choose the order of dims in memory for every result of every kernel (attribute `layouts`; absent: row-major).
+
+    A contraction's result has the dim that is best computed as vectors innermost: one that only one factor has, read
+    there by itself (the output channels of a convolution, the columns of a matrix product). What is computed
+    elementwise follows its largest operands. Program outputs and what ops outside of kernels read are row-major.
+    """
+
+    name: ClassVar[str] = "layout"
+    takes: ClassVar[str] = "fused"
+
+    def run(self, module: ModuleOp) -> int:
+        return _Layouts(main_block(module)).choose()
+
+
+class _Layouts:
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.order: dict[SSAValue, Order] = {}  # of values that are not row-major
+        self.row_major: set[SSAValue] = set()
+        for op in block.ops:
+            if not isinstance(op, FusedOp):
+                self.row_major.update(op.operands)
+
+    def choose(self) -> int:
+        """Set `layouts` where something is not row-major; how many kernels that were."""
+        changed = 0
+        for op in self.block.ops:
+            if isinstance(op, FusedOp):
+                changed += self._choose_for(op)
+        return changed
+
+    def _choose_for(self, kernel: FusedOp) -> int:
+        inside = dict(zip(kernel.body.block.args, (self.order.get(v) for v in kernel.operands), strict=True))
+        orders = {value: order for value, order in inside.items() if order is not None}
+        _stage_orders(kernel.body.block, orders)
+        last = kernel.body.block.last_op
+        assert last is not None
+        chosen: list[Order | None] = []
+        for value, result in zip(last.operands, kernel.results, strict=True):
+            order = orders.get(value)
+            if order is not None and (result in self.row_major or self._written_out_next(kernel, value, result)):
+                order = None
+            chosen.append(order)
+            if order is not None:
+                self.order[result] = order
+        if all(order is None for order in chosen):
+            return int(kernel.attributes.pop("layouts", None) is not None)
+        layouts = layouts_attribute(chosen, [r.type for r in kernel.results])
+        changed = kernel.attributes.get("layouts") != layouts
+        kernel.attributes["layouts"] = layouts
+        return int(changed)
+
+    def _written_out_next(self, kernel: FusedOp, value: SSAValue, result: SSAValue) -> bool:
+        """True if the result of a contraction is only read to make program outputs of the same size (a gradient by the
+        optimizer): then it had better be stored as these are."""
+        if not any(role_of(op) == CONTRACT for op in stage_roots(kernel.body.block)):
+            return False
+        readers = [use.operation for use in result.uses]
+        return all(
+            isinstance(reader, FusedOp)
+            and any(r in self.row_major and size_of_value(r) == size_of_value(value) for r in reader.results)
+            for reader in readers
+        )
+
+
+def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
+    """Add the orders of a kernel's stages to those of its arguments."""
+    roots = stage_roots(block)
+    leaves = set(block.args) | {op.results[0] for op in roots}
+    for op in roots:
+        role = role_of(op)
+        domain = stage_domains(op, role)[0]
+        if role == CONTRACT:
+            loops: Order | None = _contraction_loops(op, domain)
+        else:
+            root = op.results[0] if role in INLINE else None
+            reads = leaf_reads(domain, leaves.__contains__, root)
+            loops = _followed_loops(domain, [(v, i) for v, i in reads if i is not None], orders)
+        if loops is not None:
+            order = _order_of_dims(_target_index(op, role), loops)
+            if order != tuple(range(len(order))):
+                orders[op.results[0]] = order
+
+
+def _contraction_loops(op: Operation, domain: Domain) -> Order | None:
+    """Loops with the best vector dim innermost: the last long dim of the result that one factor alone has, by itself."""
+    result = loop_dims(shape_of(op.results[0]))[1]
+    parallel = [i.terms[0][0] for i in result if isinstance(i, Linear)]
+    for d in reversed(parallel):
+        holders = [index for _, index in domain.reads if any(d == t[0] for i in index if isinstance(i, Linear) for t in i.terms)]
+        alone = len(holders) == 1 and any(isinstance(i, Linear) and i.pure_dim() == d for i in holders[0])
+        if alone and domain.sizes[d] >= VECTOR:
+            return (*(p for p in parallel if p != d), d)
+    return None
+
+
+def _followed_loops(
+    domain: Domain, reads: list[tuple[SSAValue, tuple[Index, ...]]], orders: dict[SSAValue, Order]
+) -> Order | None:
+    """The order of loops most of the memory read asks for; None if that is the order they have."""
+    votes: dict[Order, int] = {}
+    for value, index in reads:
+        order = orders.get(value) or tuple(range(len(index)))
+        place: dict[int, tuple[int, int]] = {}
+        for position, dim in enumerate(order):
+            expr = index[dim]
+            for d, c in expr.terms if isinstance(expr, Linear) else ():
+                place.setdefault(d, (position, -abs(c)))
+        loops = tuple(sorted(range(len(domain.sizes)), key=lambda d: (place.get(d, (-1, 0)), d)))
+        votes[loops] = votes.get(loops, 0) + size_of_value(value)
+    if not votes:
+        return None
+    best = max(votes, key=lambda loops: votes[loops])
+    return best if best != tuple(range(len(best))) else None
+
+
+def _target_index(op: Operation, role: str) -> tuple[Index, ...]:
+    """Where a stage writes its result, over its loops."""
+    if role == CONTRACT or role in INLINE:
+        return loop_dims(shape_of(op.results[0]))[1]
+    index = loop_dims(shape_of(op.operands[0]))[1]
+    if role == FOLD:
+        kept = shape_of(op.results[0])
+        return tuple(0 if n == 1 else i for i, n in zip(index, kept, strict=True))
+    return index if boxes(op) is not None else window_target(op)
+
+
+def _order_of_dims(index: tuple[Index, ...], loops: Order) -> Order:
+    """Dims of a result from outermost to innermost, as the loops that write them; dims without a loop lie outside."""
+    position = {d: k for k, d in enumerate(loops)}
+
+    def place(dim: int) -> int:
+        expr = index[dim]
+        if not isinstance(expr, Linear):
+            return -1
+        return position[max(expr.terms, key=lambda term: abs(term[1]))[0]]
+
+    order = tuple(sorted(range(len(index)), key=lambda dim: (place(dim), dim)))
+    moving = [dim for dim in order if place(dim) >= 0]
+    return tuple(range(len(index))) if moving == sorted(moving) else order
