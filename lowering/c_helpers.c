@@ -13,7 +13,11 @@ VEC select_VEC(SIGNED mask, VEC a, VEC b) { return (VEC)(((SIGNED)a & mask) | ((
 
 //: fma vector
 VEC fma_VEC(VEC a, VEC b, VEC c) {
-#ifdef HAS_FMA
+#if defined(HAS_VECTOR_FMA)
+    return __builtin_elementwise_fma(a, b, c);
+#elif defined(X86_FMA_VEC)
+    return X86_FMA_VEC(a, b, c);
+#elif defined(HAS_FMA)
     VEC y = c;
     for (int i = 0; i < LANES; i++) y[i] = FMA_ELT(a[i], b[i], c[i]);
     return y;

@@ -56,9 +56,10 @@ def _substitute(body: str, code: str, lanes: int) -> str:
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
     suffix = vector_name(code, lanes) if lanes else code
+    words["X86_FMA_VEC"] = f"X86_FMA_{suffix}"
     body = re.sub(r"\b([a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
     body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
-    return re.sub(r"\b[A-Z_]+\b", lambda m: words.get(m[0], m[0]), body)
+    return re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda m: words.get(m[0], m[0]), body)
 
 
 def _definition(name: str, code: str, lanes: int) -> str:
@@ -146,9 +147,26 @@ _PRAGMAS = """\
 #endif
 #pragma GCC diagnostic ignored "-Wtautological-compare\""""
 
+# A fused multiply-add where the machine has one: clang's vector builtin, x86 ones (gcc compiles loops over lanes slowly),
+# else lane by lane. Without the instruction a * b + c is rounded twice: fmaf in software would be a hundred times slower.
 _FMA = """\
+#ifdef __has_builtin
+#if __has_builtin(__builtin_elementwise_fma)
+#define HAS_VECTOR_FMA
+#endif
+#endif
 #if defined(__FMA__) || defined(__FP_FAST_FMAF) || defined(__aarch64__) || defined(__riscv_f)
 #define HAS_FMA
 #define FMA_f32 __builtin_fmaf
 #define FMA_f64 __builtin_fma
+#endif
+#ifdef __FMA__
+#define X86_FMA_f32x4 __builtin_ia32_vfmaddps
+#define X86_FMA_f64x2 __builtin_ia32_vfmaddpd
+#define X86_FMA_f32x8 __builtin_ia32_vfmaddps256
+#define X86_FMA_f64x4 __builtin_ia32_vfmaddpd256
+#endif
+#ifdef __AVX512F__
+#define X86_FMA_f32x16(a, b, c) __builtin_ia32_vfmaddps512_mask(a, b, c, (unsigned short)-1, 4)
+#define X86_FMA_f64x8(a, b, c) __builtin_ia32_vfmaddpd512_mask(a, b, c, (unsigned char)-1, 4)
 #endif"""
