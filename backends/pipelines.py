@@ -10,19 +10,20 @@ from .replay import known_passes
 # From what was recorded to primitive ops: gradients, algebra, composites spelled out.
 TENSORS = (
     "autodiff",
-    "simplify",
-    "constants",
     "open-composites",
-    'simplify{because="opening composites shows new algebra"}',
-    'constants{because="simplify makes new constants"}',
-    "narrow",
     "cse",
+    "constants",
+    "simplify",
+    "narrow",
+    'simplify{because="slices that moved meet pads"}',
+    'cse{because="simplified ops became equal"}',
     "dce",
 )
 
 # From primitive ops to statements: kernels, layouts, buffers, loops.
 KERNELS = (
     "fuse",
+    "layout",
     "kernel-to-linalg",
     "bufferize",
     "linalg-to-loops",
