@@ -15,6 +15,7 @@ from xdsl.printer import Printer
 from xdsl.traits import IsolatedFromAbove
 from xdsl.utils.exceptions import ParseError, VerifyException
 
+from . import arith_vectors  # noqa: F401  # widens arith as it is imported
 from .errors import TextError
 
 UPSTREAM = ("builtin", "func", "linalg", "tensor", "memref", "scf", "arith", "math", "vector", "affine")
@@ -26,7 +27,6 @@ def context() -> Context:
 
     Shared: do not change it.
     """
-    from . import arith_vectors  # noqa: F401  # widens arith as it is imported
     from .autodiff import Autodiff
     from .kernel import Kernel
     from .ops import Nn, Prim
