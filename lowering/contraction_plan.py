@@ -37,24 +37,30 @@ class Tiles(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``; ``tail``: valid lanes of the last vector."""
+    """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``; ``tail``: valid lanes of the last vector.
+
+    A packed panel is read from a copy, another one where it lies.
+    """
 
     vectors: int
     count: int
     start: int
     tail: int
+    packed: bool
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What the plan is made for. ``dims`` with the kind of each; ``outputs`` number the accesses that are written."""
+    """What the plan is made for. ``dims`` with the kind of each; ``outputs`` number the accesses that are written.
+
+    ``item_bytes``: of the sums. ``converts``: whether a side's elements are cast to that type when they are read.
+    """
 
     parallel: tuple[Dim, ...]
     reduction: tuple[Dim, ...]
     outputs: tuple[int, ...]
     item_bytes: int
-    vector_item_bytes: int
-    converts: bool
+    converts: tuple[bool, bool]
 
     @property
     def work(self) -> int:
@@ -77,7 +83,6 @@ class Plan:
     tiles: tuple[Tiles, ...]
     panels: tuple[Panel, ...]
     reduction: tuple[Dim, ...]
-    packed: bool
     chunks: int = 1
     row_parts: int = 1
     panel_parts: int = 1
@@ -92,6 +97,11 @@ class Plan:
     def steps(self) -> int:
         """Extent of the whole reduction."""
         return prod(d.size for d in self.reduction)
+
+    @property
+    def results(self) -> tuple[Dim, ...]:
+        """The parallel loops but the vector dim, outermost first."""
+        return (*self.batch, *self.outer, *self.beside, self.tiled, *self.inner)
 
     @property
     def grid(self) -> tuple[Dim, ...]:
@@ -117,7 +127,7 @@ def _swapped(problem: Problem) -> Problem:
     def turn(dims: Sequence[Dim]) -> tuple[Dim, ...]:
         return tuple(Dim(d.size, (d.strides[1], d.strides[0], *d.strides[2:])) for d in dims)
 
-    return replace(problem, parallel=turn(problem.parallel), reduction=turn(problem.reduction))
+    return replace(problem, parallel=turn(problem.parallel), reduction=turn(problem.reduction), converts=problem.converts[::-1])
 
 
 def _plain_cost(problem: Problem, target: Target) -> float:
@@ -141,7 +151,7 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
             continue
         base = Plan(
             swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (), (),
-            tuple(reduction), True,
+            tuple(reduction),
         )  # fmt: skip
         for shape in _row_shapes(base, rows, target.vector_registers - 2):
             yield from _tilings(shape, problem, target, direct)
@@ -188,7 +198,7 @@ def _tilings(shape: Plan, problem: Problem, target: Target, direct: bool) -> Ite
     tail = shape.vector.size - (vectors - 1) * shape.lanes
     seen: set[tuple[object, ...]] = set()
     for most_vectors in range(1, 9):
-        panels = _panels(vectors, most_vectors, tail)
+        panels = _panels(vectors, most_vectors, shape.lanes, tail)
         width = panels[0].vectors
         most_rows = (registers - 1 - width) // width // shape.inner_rows
         for rows in range(1, min(most_rows, shape.tiled.size, 30) + 1):
@@ -210,9 +220,11 @@ def split(n: int, most: int) -> tuple[Tiles, ...]:
     return (Tiles(low + 1, high_count, 0), Tiles(low, count - high_count, (low + 1) * high_count))
 
 
-def _panels(vectors: int, most: int, tail: int) -> tuple[Panel, ...]:
-    """Balanced panels; the one with the partly filled vector stands alone when there are others of its width."""
-    out: list[Panel] = [Panel(t.size, t.count, t.start, 0) for t in split(vectors, most)]
+def _panels(vectors: int, most: int, lanes: int, tail: int) -> tuple[Panel, ...]:
+    """Balanced panels; the one with the partly filled vector stands alone."""
+    out = [Panel(t.size, t.count, t.start, lanes, True) for t in split(vectors, most)]
+    if tail == lanes:
+        return tuple(out)
     last = out.pop()
     if last.count > 1:
         out.append(last._replace(count=last.count - 1))
@@ -221,18 +233,7 @@ def _panels(vectors: int, most: int, tail: int) -> tuple[Panel, ...]:
     return tuple(out)
 
 
-def joined_tail(panels: Sequence[Panel], lanes: int) -> tuple[Panel, ...]:
-    """Panels with full vectors only: a last one like its neighbours joins them."""
-    *front, last = panels
-    if last.tail == lanes and front and front[-1].vectors == last.vectors:
-        front[-1] = front[-1]._replace(count=front[-1].count + 1)
-        return tuple(p._replace(tail=lanes) for p in front)
-    return tuple(p._replace(tail=lanes) for p in front) + (last,)
-
-
 def _costed(plan: Plan, problem: Problem, target: Target, direct: bool) -> Plan:
-    plan = replace(plan, panels=joined_tail(plan.panels, plan.lanes))
-    full = all(p.tail == plan.lanes for p in plan.panels)
     passes = prod(d.size for d in (*plan.batch, *plan.outer, *plan.beside))
     rows = plan.inner_rows
     steps = plan.steps
@@ -245,11 +246,11 @@ def _costed(plan: Plan, problem: Problem, target: Target, direct: bool) -> Plan:
     )
     cost = passes * tile_cost
     reuse = sum(t.count for t in plan.tiles) * prod(d.size for d in plan.outer)
-    packed = not (direct and full and not problem.converts) or _pack_pays(plan, problem, reuse)
-    if packed:
-        cost += _pack_cost(plan)
+    packs = not direct or problem.converts[1] or _pack_pays(plan, problem, reuse)
+    panels = tuple(p._replace(packed=packs or p.tail < plan.lanes) for p in plan.panels)
+    cost += _pack_cost(plan, panels)
     cost += _store_cost(plan, problem) + 40 * len(plan.tiles) * len(plan.panels)
-    return replace(plan, packed=packed, cost=cost)
+    return replace(plan, panels=panels, cost=cost)
 
 
 def _step_cost(rows: int, vectors: int) -> float:
@@ -272,12 +273,13 @@ def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
 
 def _pack_pays(plan: Plan, problem: Problem, reuse: int) -> bool:
     """Contiguous panels are worth a copy when rows lie far apart in memory and every panel is read many times."""
-    stride = min((abs(d.strides[1]) for d in plan.reduction[-1:]), default=0) * problem.vector_item_bytes
+    stride = min((abs(d.strides[1]) for d in plan.reduction[-1:]), default=0) * problem.item_bytes
     return reuse >= PACK_REUSE and stride >= DIRECT_ROW_BYTES
 
 
-def _pack_cost(plan: Plan) -> float:
-    elements = prod(d.size for d in (*plan.batch, *plan.beside)) * plan.vector.size * plan.steps
+def _pack_cost(plan: Plan, panels: Sequence[Panel]) -> float:
+    columns = sum(p.count * p.vectors for p in panels if p.packed) * plan.lanes
+    elements = prod(d.size for d in (*plan.batch, *plan.beside)) * columns * plan.steps
     contiguous_steps = prod(plan.reduction[i].size for i in contiguous_run(plan.reduction)) >= plan.lanes
     per_element = 2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
     return elements * per_element
@@ -295,7 +297,7 @@ def contiguous_run(reduction: Sequence[Dim]) -> list[int]:
 
 def _store_cost(plan: Plan, problem: Problem) -> float:
     cost = 0.0
-    results = prod(d.size for d in (*plan.batch, *plan.outer, *plan.beside, plan.tiled, *plan.inner))
+    results = prod(d.size for d in plan.results)
     for access, stride in enumerate(plan.vector.strides[2:], 2):
         vectors = -(-plan.vector.size // plan.lanes)
         weight = 1.5 if access in problem.outputs else 1.0

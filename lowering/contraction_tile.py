@@ -34,12 +34,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows as a box of loop dims, and the vectors of a panel; ``tail``: valid lanes of the last vector."""
+    """Rows as a box of loop dims, and the vectors of a panel; ``tail``: valid lanes of the last vector.
+
+    ``columns`` is the access the panel is read from: where it lies, or its packed copy.
+    """
 
     rows: tuple[Dim, ...]
     vectors: int
     lanes: int
     tail: int
+    columns: int = 1
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -76,11 +80,11 @@ class Tile:
     def sums(
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. ``place[1]`` is the panel's."""
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim."""
         rows = shape.offsets(0)
         zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
         sums = [zero] * (len(rows) * shape.vectors)
-        return self._reduce(place[0], place[1], shape, rows, list(reduction), bounds, sums)
+        return self._reduce(place[0], place[shape.columns], shape, rows, list(reduction), bounds, sums)
 
     def _reduce(
         self, a: Address, b: Address, shape: Shape, rows: list[int], dims: list[Dim],
@@ -104,7 +108,8 @@ class Tile:
     def _step(self, a: Address, b: Address, shape: Shape, rows: list[int], sums: list[SSAValue]) -> list[SSAValue]:
         """One step of the reduction: every row's scalar times every vector of the panel."""
         w, lanes = self.writer, shape.lanes
-        panel = [w.load_vector(self.memory[1].buffer, b + j * lanes, lanes) for j in range(shape.vectors)]
+        memory = self.memory[shape.columns].buffer
+        panel = [w.load_vector(memory, b + j * lanes, lanes) for j in range(shape.vectors)]
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
             scalar = self.converted(w.load(self.memory[0].buffer, a + offset), self.contraction.left)

@@ -80,9 +80,9 @@ def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Conve
             width = panel.vectors * pack.lanes
             source = w.advance(source, left, width * pack.columns.strides[1])
             packed = w.advance(packed, left, width * pack.steps)
-            start = panel.start * pack.lanes
+            start, before = panel.start * pack.lanes, pack.panels[0].start * pack.lanes
             _PanelWriter(w, pack, target, convert, panel).write(
-                source + start * pack.columns.strides[1], packed + start * pack.steps
+                source + start * pack.columns.strides[1], packed + (start - before) * pack.steps
             )
 
 

@@ -1,0 +1,154 @@
+"""A matched contraction with its plan, and where everything it touches lies: operands, packed copy, partial sums.
+
+Accesses are numbered: 0 the rows' side, 1 the vectors' side, 2… what the epilogue reads and writes, then the packed copy and the
+partial sums, both in scratch memory. Every loop dim has one stride for each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+from xdsl.dialects import func
+from xdsl.ir import Attribute
+
+from ..dialects.target import Target
+from .contraction_match import Access, Contraction, match_contraction
+from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
+from .contraction_tile import accumulator_type
+from .packing import Packing
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the loops are written from. ``plan`` has strides for the accesses of the kernel only, ``full_plan`` for all."""
+
+    contraction: Contraction
+    plan: Plan
+    accesses: tuple[Access, ...]
+    packing: Packing | None
+    threads: bool
+
+    @property
+    def packed(self) -> int:
+        """Number of the packed copy among the accesses."""
+        return len(self.accesses)
+
+    @property
+    def partial(self) -> int:
+        """Number of the partial sums among the accesses."""
+        return len(self.accesses) + 1
+
+    @property
+    def partial_elements(self) -> int:
+        """Elements of the partial sums of one chunk."""
+        return self._padded * prod(d.size for d in self.plan.results) if self.plan.chunks > 1 else 0
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the packed copy, rounded up to whole lines."""
+        if self.packing is None:
+            return 0
+        return _lines(self.packing.elements * bytes_of(self.packing.element))
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The packed copy, then the partial sums of all chunks."""
+        item = bytes_of(accumulator_type(self.contraction))
+        return self.packed_bytes + _lines(self.plan.chunks * self.partial_elements * item)
+
+    @property
+    def _padded(self) -> int:
+        return -(-self.plan.vector.size // self.plan.lanes) * self.plan.lanes
+
+    @cached_property
+    def full_plan(self) -> Plan:
+        """The plan whose dims also have strides for the packed copy and the partial sums."""
+        plan = self.plan
+        slots = iter(self.packing.slot_strides() if self.packing else ())
+        sizes = [d.size for d in plan.results]
+        partial = iter([prod(sizes[i + 1 :]) * self._padded for i in range(len(sizes))])
+        groups = (plan.batch, plan.outer, plan.beside, (plan.tiled,), plan.inner)
+        in_slots = (True, False, True, False, False)
+        batch, outer, beside, tiled, inner = (
+            tuple(Dim(d.size, (*d.strides, next(slots, 0) if slotted else 0, next(partial))) for d in group)
+            for group, slotted in zip(groups, in_slots, strict=True)
+        )
+        vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1))
+        return replace(plan, batch=batch, outer=outer, beside=beside, tiled=tiled[0], inner=inner, vector=vector)
+
+    def panel_dim(self, panel: Panel) -> Dim:
+        """The loop over the panels of one width."""
+        plan = self.full_plan
+        width = panel.vectors * plan.lanes
+        strides = [s * width for s in plan.vector.strides]
+        if panel.packed:
+            strides[self.packed] = width * plan.steps
+        return Dim(panel.count, tuple(strides))
+
+    def panel_reduction(self, panel: Panel) -> list[Dim]:
+        """The reduction's loops with the strides of both sides; a packed panel is read front to back."""
+        dims = [Dim(d.size, d.strides[:2]) for d in self.plan.reduction]
+        if not panel.packed or self.packing is None:
+            return dims
+        steps = self.packing.step_strides(panel.vectors * self.plan.lanes)
+        return [Dim(d.size, (d.strides[0], step)) for d, step in zip(dims, steps, strict=True)]
+
+
+def schedule(kernel: func.FuncOp, target: Target) -> Schedule | None:
+    """The schedule of a kernel's contraction; None when it has none or plain loops serve as well."""
+    contraction = match_contraction(kernel)
+    if contraction is None:
+        return None
+    accesses, outputs = _accesses(contraction)
+    dims = [Dim(n, tuple(a.strides[d] for a in accesses)) for d, n in enumerate(contraction.sizes)]
+    total = accumulator_type(contraction)
+    problem = Problem(
+        tuple(dims[d] for d in contraction.parallel),
+        tuple(dims[d] for d in contraction.reduction),
+        outputs,
+        bytes_of(total),
+        tuple(a.element != total for a in accesses[:2]),
+    )
+    plan = make_plan(problem, target)
+    if plan is None:
+        return None
+    if plan.swapped:
+        contraction = replace(contraction, left=contraction.right, right=contraction.left)
+        accesses = (accesses[1], accesses[0], *accesses[2:])
+    return Schedule(contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work)
+
+
+def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, ...]]:
+    """Every access once (both factors first), and the numbers of those that are written."""
+    found: dict[tuple[object, ...], Access] = {}
+    for stage in contraction.stages:
+        for access in stage.inputs:
+            if isinstance(access, Access):
+                found.setdefault(access.key(), access)
+    for access in contraction.outputs:
+        found.setdefault(access.key(), access)
+    numbers = {key: i + 2 for i, key in enumerate(found)}
+    outputs = tuple(numbers[a.key()] for a in contraction.outputs)
+    return (contraction.left.access, contraction.right.access, *found.values()), outputs
+
+
+def _packing(contraction: Contraction, plan: Plan) -> Packing | None:
+    panels = tuple(p for p in plan.panels if p.packed)
+    if not panels:
+        return None
+    access, slots = contraction.right.access, (*plan.batch, *plan.beside)
+    element = accumulator_type(contraction)
+    return Packing(access.buffer, access.offset, element, plan.lanes, slots, plan.vector, plan.reduction, panels)
+
+
+def _lines(count: int) -> int:
+    return -(-count // ALIGNMENT) * ALIGNMENT
+
+
+def bytes_of(element: Attribute) -> int:
+    """Bytes of one element."""
+    return max(1, (element.bitwidth + 7) // 8)  # type: ignore[attr-defined]  # element types have a width
