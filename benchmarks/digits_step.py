@@ -12,44 +12,17 @@ import time
 from types import ModuleType
 
 import numpy as np
+from models import digits_cnn
 from side_by_side import interleave, table
-
-
-def build(torch: ModuleType, seed: int) -> tuple[object, object, object]:
-    """Model, loss and optimizer exactly as the guide writes them, over either framework."""
-    nn, F = torch.nn, torch.nn.functional
-
-    class CNN(nn.Module):
-        def __init__(self, num_classes=10):
-            super().__init__()
-            self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1)
-            self.bn1 = nn.BatchNorm2d(16)
-            self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1)
-            self.bn2 = nn.BatchNorm2d(32)
-            self.conv3 = nn.Conv2d(32, 64, kernel_size=3, padding=1)
-            self.bn3 = nn.BatchNorm2d(64)
-            self.pool = nn.MaxPool2d(2, 2)
-            self.dropout = nn.Dropout(0.3)
-            self.fc1 = nn.Linear(64 * 3 * 3, 128)
-            self.fc2 = nn.Linear(128, num_classes)
-
-        def forward(self, x):
-            x = self.pool(F.relu(self.bn1(self.conv1(x))))
-            x = self.pool(F.relu(self.bn2(self.conv2(x))))
-            x = self.pool(F.relu(self.bn3(self.conv3(x))))
-            x = x.view(x.size(0), -1)
-            x = self.dropout(F.relu(self.fc1(x)))
-            return self.fc2(x)
-
-    torch.manual_seed(seed)
-    model = CNN()
-    model.train()
-    return model, nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters(), lr=0.001)
 
 
 def stepper(torch: ModuleType, images: np.ndarray, labels: np.ndarray, seed: int = 0):
     """A function that makes one training step and returns the loss as a Python float."""
-    model, criterion, optimizer = build(torch, seed)
+    torch.manual_seed(seed)
+    model = digits_cnn(torch)
+    model.train()
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     x, y = torch.from_numpy(images.copy()), torch.from_numpy(labels.copy())
 
     def step() -> float:
