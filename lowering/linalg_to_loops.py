@@ -11,7 +11,7 @@ from xdsl.dialects.linalg.ops import FillOp, GenericOp
 
 from ..dialects.target import Target, target_named
 from ..passes.base import Pass
-from . import contraction
+from . import contraction, contraction_schedule
 from .nest import lower_nest, nest_scratch_bytes
 
 
@@ -51,7 +51,7 @@ def scratch_bytes(function: func.FuncOp, target: Target) -> int:
     """Bytes of scratch memory a kernel function will need as its last argument once it is lowered (0: none)."""
     if not has_stages(function):
         return 0
-    scheduled = contraction._schedule(function, target)
+    scheduled = contraction_schedule.schedule(function, target)
     if scheduled is None:
         return nest_scratch_bytes(function, target)
     taken = scheduled.contraction.consumed
