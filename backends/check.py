@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +15,13 @@ from xdsl.printer import Printer
 
 from ..dialects.errors import Fact, LaminaError, PassError
 from ..dialects.ops import type_of
-from ..dialects.text import verify
+from ..dialects.text import print_module, verify
 from ..passes.base import LEVELS, Ran, levels_taken
 from ..passes.program import main_block, origin_text
+from .dump import Dump
+from .executor import execute
 from .oracle import evaluate
-
-Evaluate = Callable[[ModuleOp, Sequence[np.ndarray]], list[np.ndarray]]
+from .oracle_linalg import points_of
 
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4, "float16": 2e-2, "bfloat16": 1e-1}
 """Allowed difference, relative to the largest number of an output (at least 1): passes may reorder sums."""
@@ -29,10 +32,11 @@ TENSOR_LEVELS = LEVELS[: LEVELS.index("linalg") + 1]
 class Checker:
     """A callback for `Pipeline.run`: ``pipeline.run(module, Checker(module, level=2).after)``.
 
-    module: as it enters the pipeline. level 1 verifies after each pass; 2 also evaluates the module after each pass and
-    compares with what the first one gave. arrays: inputs to evaluate with (default: `sample_inputs`). executor: evaluates
-    modules below the tensor levels (the loop executor); without one those levels are only verified. replay: returns the
-    command that reruns the last pass, for the error.
+    module: as it enters the pipeline. level 1 verifies after each pass; 2 also evaluates the module after each pass, with the
+    oracle or (below the tensor levels) the loop executor, and compares with what the first one gave.
+    arrays: inputs to evaluate with (default: `sample_inputs`). dump: where the stages are being written, for the command in
+    the error; without one the module before the broken pass is written to a temporary file. largest: iteration points beyond
+    which modules below the tensor levels are only verified (the executor is Python: about a microsecond each).
     """
 
     def __init__(
@@ -40,16 +44,17 @@ class Checker:
         module: ModuleOp,
         arrays: Sequence[np.ndarray] | None = None,
         level: int = 1,
-        executor: Evaluate | None = None,
-        replay: Callable[[Ran], str] | None = None,
+        dump: Dump | None = None,
+        largest: int = 1 << 22,
     ) -> None:
         self.level = level
-        self.executor = executor
-        self.replay = replay
+        self.dump = dump
+        self.largest = largest
         self.stage = ""
+        self.points = 0
+        self.before = module.clone()
         if level >= 2:
             self.arrays = list(sample_inputs(module) if arrays is None else arrays)
-            self.before = module.clone()
             self.wanted = evaluate(module, self.arrays)
 
     def after(self, ran: Ran, module: ModuleOp) -> None:
@@ -60,13 +65,13 @@ class Checker:
         except LaminaError as error:
             help = self._help(ran)
             raise PassError(f"{ran.step.name} left a module that does not verify: {error.sentence}", error.facts, help=help) from error
-        if self.level < 2:
-            return
-        if self.stage in TENSOR_LEVELS:
-            self._compare(ran, module, evaluate(module, self.arrays))
-            self.before = module.clone()
-        elif self.executor is not None:
-            self._compare(ran, module, self.executor(module, self.arrays))
+        if self.level >= 2:
+            if self.stage in TENSOR_LEVELS:
+                self._compare(ran, module, evaluate(module, self.arrays))
+            elif self.points <= self.largest:
+                self._compare(ran, module, execute(module, self.arrays))
+        self.before = module.clone()
+        self.points = max(self.points, points_of(module))
 
     def _compare(self, ran: Ran, module: ModuleOp, found: Sequence[np.ndarray]) -> None:
         for index, (want, have) in enumerate(zip(self.wanted, found, strict=True)):
@@ -87,9 +92,11 @@ class Checker:
         return [("first wrong value", f"{results} {op.name}", f"from {origin_text(op)}" if origin_text(op) else "")]
 
     def _help(self, ran: Ran) -> str:
-        if self.replay is not None:
-            return self.replay(ran)
-        return f"set LAMINA_DUMP=DIR, run again, then: lamina opt DIR/<file before> -p '{ran.step}' --check-each-pass"
+        if self.dump is not None and self.dump.rows and self.dump.rows[-1].command:
+            return f"cd {self.dump.folder}; {self.dump.rows[-1].command} --check-each-pass"
+        path = Path(tempfile.mkdtemp(prefix="lamina-check-")) / f"before-{ran.step.name}.mlir"
+        path.write_text(print_module(self.before), encoding="utf8")
+        return f"lamina opt {path} -p '{ran.step}' --check-each-pass"
 
 
 class Difference(NamedTuple):

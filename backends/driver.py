@@ -240,7 +240,7 @@ def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[
     if check:
         from .check import Checker
 
-        watchers.append(Checker(module, level=check).after)
+        watchers.append(Checker(module, level=check, dump=dump).after)
     return watchers
 
 

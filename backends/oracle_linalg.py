@@ -294,6 +294,11 @@ def _cut(slab: int | None, low: int, high: int) -> Callable[[Array], Array]:
     return cut
 
 
+def points_of(module: Operation) -> int:
+    """Iteration points of every linalg.generic in a module, together: how long its loops are."""
+    return sum(int(np.prod(op.get_static_loop_ranges())) for op in module.walk() if isinstance(op, linalg.GenericOp))
+
+
 # tensor ops
 
 
