@@ -189,8 +189,9 @@ class _Program:
     def _register(self, key: object, function: func.FuncOp) -> func.FuncOp:
         """Keeps a new function, with a scratch argument when its scheduler wants one."""
         self.functions[key] = function
-        self.scratch[function] = scratch_bytes(function, self.target)
-        if self.scratch[function]:
+        known = function.attributes.get("lamina.scratch")
+        self.scratch[function] = known.value.data if known is not None else scratch_bytes(function, self.target)
+        if self.scratch[function] and known is None:
             block = function.body.block
             arg = block.insert_arg(MemRefType(i8, [self.scratch[function]]), len(block.args))
             arg.name_hint = "scratch"

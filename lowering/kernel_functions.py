@@ -94,6 +94,7 @@ class _Outliner:
         self.memory: dict[SSAValue, SSAValue] = dict(zip(self.source.args, self.block.args, strict=False))
         self.targets: dict[SSAValue, SSAValue] = {}  # root value of a chain -> output argument
         self.fills: dict[SSAValue, SSAValue] = {}  # fill result -> its scalar
+        self.shapes: dict[SSAValue, SSAValue] = {}
         self.consumed: set[SSAValue] = set()
         self.late_copies: list[tuple[SSAValue, SSAValue]] = []
         self._choose_targets(self.block.args[len(inputs) :])
@@ -135,8 +136,11 @@ class _Outliner:
                 for result, target in zip(op.results, op.outputs, strict=True):
                     roots[result] = self._continue(roots, taken, result, target)
             elif isinstance(op, tensor.ExtractSliceOp):
-                if op.operands[0] in roots:
-                    roots[op.results[0]] = roots[op.operands[0]]
+                source = op.operands[0]
+                if isinstance(source.owner, tensor.EmptyOp):
+                    roots.setdefault(source, source)
+                if source in roots:
+                    roots[op.results[0]] = roots[source]
             elif isinstance(op, tensor.InsertSliceOp):
                 roots[op.results[0]] = self._continue(roots, taken, op.results[0], op.operands[1])
         return roots
@@ -166,19 +170,18 @@ class _Outliner:
         """The buffer that holds the value. A shape operand (tensor.empty) gets one that nobody touches."""
         if value in self.consumed:
             raise PassError("a kernel reads a tensor after its buffer was overwritten", [("tensor", str(value.type), "")])
-        found = self.memory.get(value)
-        if found is None:
-            found = self.memory[value] = self.fresh(value)
-        return found
+        if isinstance(value.owner, tensor.EmptyOp):
+            return self.shapes.get(value) or self.shapes.setdefault(value, self.fresh(value))
+        return self.memory[value]
 
     def written(self, target: SSAValue, result: SSAValue, keeps: bool) -> SSAValue:
         """The buffer in which `result` is made when `target` is its outs operand. keeps: target's contents matter."""
-        if isinstance(target.owner, tensor.EmptyOp):
-            return self.fresh(result)
         if target in self.memory and target not in self.consumed and target.owner is not self.source:
             self.consumed.add(target)
             return self.memory[target]
         buffer = self.fresh(result)
+        if isinstance(target.owner, tensor.EmptyOp):
+            return buffer
         if target in self.fills:
             self.add(_fill(self.fills[target], buffer))
         elif keeps:
@@ -229,6 +232,8 @@ class _Outliner:
 
     def extract_slice(self, op: tensor.ExtractSliceOp) -> None:
         source = op.operands[0]
+        if isinstance(source.owner, tensor.EmptyOp) and source not in self.memory:
+            self.memory[source] = self.fresh(source)
         buffer = self.memory.get(source)
         if buffer is None or source in self.consumed:
             raise PassError("a slice is taken of a tensor that has no contents", [("tensor", str(source.type), "")])

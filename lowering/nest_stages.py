@@ -318,7 +318,7 @@ def fold_fills(stages: list[Stage]) -> list[Stage]:
                 continue
             if len(touched) == 1 and not reads and written.buffer not in later.gathered:
                 out = touched[0]
-                covers = stage.work == _size(written.buffer) and _covers(later, later.writes[out])
+                covers = later.work and stage.work == _size(written.buffer) and _covers(later, later.writes[out])
                 if covers:
                     dropped.add(at)
                     later.starts[out] = stage.fill
