@@ -72,7 +72,8 @@ class Tensor:
 
     def _through(self, *links: views.Link) -> Tensor:
         """A view of this tensor's memory through more links."""
-        return from_storage(self._storage, self._chain + links)
+        chain = views.extended(self._chain, links) if self._chain else links
+        return from_storage(self._storage, chain)
 
     # -- what it is -----------------------------------------------------------------------------------------------
 

@@ -47,6 +47,31 @@ def is_tracked_leaf(chain: Chain) -> bool:
     return any(isinstance(link, LeafMark) and link.leaf for link in chain)
 
 
+def extended(chain: Chain, links: Chain) -> Chain:
+    """``chain`` followed by ``links``; a link of the kind of the last one becomes one with it."""
+    for link in links:
+        last = chain[-1] if chain else None
+        if type(last) is tuple and type(link) is tuple and last[0] == link[0] and last[0] in _JOINED:
+            chain = (*chain[:-1], (link[0], _JOINED[link[0]](last[1], link[1])))
+        else:
+            chain = (*chain, link)
+    return chain
+
+
+def _join_slices(first: tuple, second: tuple) -> tuple:
+    (b1, _, s1), (b2, n2, s2) = first, second
+    return (
+        tuple([a + b * s for a, b, s in zip(b1, b2, s1, strict=True)]), n2, tuple([s * t for s, t in zip(s1, s2, strict=True)])
+    )
+
+
+_JOINED: dict[str, Callable[[tuple, tuple], tuple]] = {
+    "reshape": lambda first, second: second,
+    "permute": lambda first, second: (tuple([first[0][i] for i in second[0]]),),
+    "slice": _join_slices,
+}
+
+
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
