@@ -20,7 +20,6 @@ from dataclasses import replace
 from math import prod
 
 from xdsl.dialects import arith, func, memref
-from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import SSAValue
 
 from ..dialects.target import Target
@@ -58,15 +57,6 @@ def scratch_bytes(kernel: func.FuncOp, target: Target) -> int:
     """Bytes of scratch memory ``lower_contraction`` needs as the kernel's last argument (0: none)."""
     scheduled = schedule(kernel, target)
     return 0 if scheduled is None else scheduled.scratch_bytes
-
-
-def lowers(kernel: func.FuncOp, target: Target) -> bool:
-    """Whether ``lower_contraction`` takes the kernel and leaves nothing behind but fills."""
-    scheduled = schedule(kernel, target)
-    if scheduled is None:
-        return False
-    left = [op for op in kernel.body.block.ops if isinstance(op, GenericOp) and op not in scheduled.contraction.consumed]
-    return all(not op.inputs for op in left)
 
 
 class _Kernel:

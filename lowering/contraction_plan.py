@@ -135,7 +135,7 @@ def _plain_cost(problem: Problem, target: Target) -> float:
     lanes = target.lanes(problem.item_bytes)
     contiguous = any(d.strides[0] == 1 and d.strides[1] == 1 and d.size >= lanes for d in problem.reduction)
     results = prod(d.size for d in problem.parallel)
-    return problem.work / lanes * 1.2 + results * 12 if contiguous else problem.work * 1.0
+    return problem.work / lanes * 2.5 + results * 12 if contiguous else problem.work * 1.0
 
 
 def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Plan]:
@@ -143,12 +143,11 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
     rows = merged(sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride))
     columns = merged(sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem)))
     reduction = merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
-    lanes = target.lanes(problem.item_bytes)
+    most_lanes = target.lanes(problem.item_bytes)
     for vector in columns:
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
-        if vector.size < 2 and vector.size * 4 < lanes:
-            continue
+        lanes = min(most_lanes, max(min(4, most_lanes), 1 << (vector.size - 1).bit_length()))
         base = Plan(
             swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (), (),
             tuple(reduction),
