@@ -93,19 +93,23 @@ def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
 def backward(tape: Tape, loss: Slot, seed: Slot, wrt: Sequence[Slot]) -> list[Slot]:
     """Cotangents of the wrt slots; zeros where the loss does not depend on one. New ops go on the tape."""
     cotangents: dict[Slot, Slot] = {loss: seed}
+    active = set(wrt)
+    _spread(active, tape.entries)
     pending = list(tape.entries)
     while pending:
         entry = pending.pop()
         arrived = [cotangents.get(slot) for slot in entry.results]
-        if not any(arrived):
+        if not any(arrived) or active.isdisjoint(entry.operands):
             continue
         if entry.name in _SAME:
             found = arrived
         elif not OPS[entry.name].derives(tuple(g is not None for g in arrived)):
-            pending += _opened(tape, entry)
+            opened = _opened(tape, entry)
+            _spread(active, opened)
+            pending += opened
             continue
         else:
-            wanted = tuple(dtype_of(slot.array).is_floating_point for slot in entry.operands)
+            wanted = tuple(slot in active for slot in entry.operands)
             stanza = OPS[entry.name]
             found = stanza.gradients(tape, entry.operands, entry.results, arrived, entry.attrs, wanted)
         for slot, g in zip(entry.operands, found, strict=False):
@@ -113,6 +117,14 @@ def backward(tape: Tape, loss: Slot, seed: Slot, wrt: Sequence[Slot]) -> list[Sl
                 known = cotangents.get(slot)
                 cotangents[slot] = g if known is None else tape("add", (known, g), ())[0]
     return [cotangents.get(slot) or Slot(np.zeros_like(slot.array)) for slot in wrt]
+
+
+def _spread(active: set[Slot], entries: Sequence[Entry]) -> None:
+    """Add the floating-point results that depend on an active slot."""
+    for entry in entries:
+        sources = entry.operands[:1] if entry.name in _SAME else entry.operands
+        if not active.isdisjoint(sources):
+            active.update(slot for slot in entry.results if dtype_of(slot.array).is_floating_point)
 
 
 _SAME = ("autodiff.saved", "same")
