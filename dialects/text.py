@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import itertools
 from functools import cache
 
 from xdsl.context import Context
 from xdsl.dialects import get_all_dialects
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -95,18 +94,18 @@ def _innermost(error: BaseException) -> str:
 
 
 def _check_region(region: Region, outer: set[SSAValue]) -> None:
-    """Dominance.
-
-    Regions of one block are checked in order; of several, a block sees what the blocks before it define.
-    """
+    """Dominance: a block sees what stands before it and, unless its op is isolated, what its op sees."""
     owner = region.parent
-    seen = set() if owner is not None and owner.has_trait(IsolatedFromAbove) else set(outer)
+    seen = set() if owner is not None and owner.has_trait(IsolatedFromAbove) else outer
+    defined: list[SSAValue] = []
     for block in region.blocks:
-        _check_block(block, seen)
+        _check_block(block, seen, defined)
+    seen.difference_update(defined)
 
 
-def _check_block(block: Block, seen: set[SSAValue]) -> None:
+def _check_block(block: Block, seen: set[SSAValue], defined: list[SSAValue]) -> None:
     seen.update(block.args)
+    defined.extend(block.args)
     for op in block.ops:
         for i, operand in enumerate(op._operands):
             if operand not in seen:
@@ -117,6 +116,7 @@ def _check_block(block: Block, seen: set[SSAValue]) -> None:
         for region in op.regions:
             _check_region(region, seen)
         seen.update(op.results)
+        defined.extend(op.results)
 
 
 def _line(op: Operation) -> str:
@@ -125,17 +125,13 @@ def _line(op: Operation) -> str:
 
 
 def _origin(op: Operation) -> str:
-    for each in itertools.takewhile(lambda o: o is not None, _parents(op)):
+    each: Operation | None = op
+    while each is not None:
         found = each.attributes.get("origin")
-        if found is not None:
-            return str(getattr(found, "data", ""))
+        if isinstance(found, StringAttr):
+            return found.data
+        each = each.parent_op()
     return ""
-
-
-def _parents(op: Operation | None):  # noqa: ANN202  # a chain of ops
-    while op is not None:
-        yield op
-        op = op.parent_op()
 
 
 __all__ = ["context", "parse", "print_module", "verify"]

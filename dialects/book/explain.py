@@ -49,7 +49,7 @@ def _family(s: Stanza) -> str:
         lines.append(f"body     y = {s.scalar}")
     if s.fold is not None:
         lines.append(
-            f"body     {s.fold.combiner} of {s.fold.operand}, starting from {s.fold.init}; half precision in float32"
+            f"body     {s.fold.combiner} of {s.fold.operand}, starting from {s.fold.init} (halves in float32)"
         )
     if s.meaning:
         lines.append(f"uses     {' '.join(_ops_in([*s.meaning, *(e for _, e in s.meaning_bindings)]))}")
@@ -85,7 +85,7 @@ def _derivatives(s: Stanza) -> str:
 
 
 def explain_call(name: str, types: tuple[Type, ...], attrs: tuple = ()) -> str:
-    """`matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]`; ShapeError or DTypeError if it does not fit."""
+    """`matmul(float32[2, 3], float32[3, 4]) -> float32[2, 4]`; ShapeError or DTypeError if it cannot be."""
     results = OPS[name].infer(types, attrs)
     given = ", ".join([show_type(t) for t in types] + [repr(a) for a in attrs])
     return f"{name}({given}) -> {', '.join(map(show_type, results))}"

@@ -11,9 +11,9 @@ Scalar functions (what `Call.fn` can be in an `each` line and in the operand of 
 `Name` is a parameter of the stanza; `Number` takes the dtype of the tensor it meets. `maximum` and `minimum`
 hand on NaN; `remainder` and `floor_divide` round down (Python's), `fmod` truncates (C's); `round` is to even.
 
-In tensor expressions (`d`, `is`, `where` lines) the same operators build ops: a bare number becomes a `full` of
-its neighbour's type, and operands of an `each` op whose shapes differ only by sizes of 1 are expanded. On
-attributes (tuples, ints, dtypes) they are Python's, element by element on tuples; functions are in shapes.py.
+In tensor expressions (`d`, `is`, `where` lines) the same operators build ops: a bare number becomes a `full`
+of its neighbour's type, and operands of an `each` op whose shapes differ only by sizes of 1 are expanded. On
+attributes (tuples, ints, dtypes) they are Python's, by element on tuples; functions are in shapes.py.
 """
 
 from __future__ import annotations

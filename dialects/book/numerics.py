@@ -90,7 +90,7 @@ def conv(x: Array, k: Array, stride: Ints, dilation: Ints) -> Array:
     y = np.zeros((*x.shape[:2], k.shape[1], math.prod(positions)), x.dtype)
     for u in itertools.product(*map(range, size)):
         part = x[(..., *_strided(u, positions, stride, dilation))]
-        y += np.matmul(k[(..., *u)], part.reshape(*x.shape[:3], -1))
+        y += np.matmul(k[(..., *u)], part.reshape(*x.shape[:3], math.prod(positions)))
     return y.reshape(*y.shape[:3], *positions)
 
 
@@ -104,10 +104,11 @@ def conv_kernel(x: Array, g: Array, size: Ints, stride: Ints, dilation: Ints) ->
     """x[n,g,c,..d] with g[n,g,o,..i] -> [g,o,c,..u]."""
     positions = g.shape[3:]
     k = np.zeros((g.shape[1], g.shape[2], x.shape[2], *size), x.dtype)
-    rows = np.moveaxis(g, 0, 2).reshape(*g.shape[1:3], -1)
+    count = g.shape[0] * math.prod(positions)
+    rows = np.moveaxis(g, 0, 2).reshape(*g.shape[1:3], count)
     for u in itertools.product(*map(range, size)):
         part = x[(..., *_strided(u, positions, stride, dilation))]
-        k[(..., *u)] = np.matmul(rows, np.moveaxis(part, 0, 2).reshape(*x.shape[1:3], -1).swapaxes(1, 2))
+        k[(..., *u)] = np.matmul(rows, np.moveaxis(part, 0, 2).reshape(*x.shape[1:3], count).swapaxes(1, 2))
     return k
 
 
@@ -164,8 +165,9 @@ def first(pick: Callable, x: Array, axis: int) -> Array:
 
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
-    "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "conv_kernel": conv_kernel,
-    "gather": gather, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first, "iota": iota,
+    "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather,
+    "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
+    "iota": iota,
 }  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def _match(dims: Sequence[Dim], lengths: Sequence[int], index: tuple, env: dict[
 
 
 def _lengths(dims: Sequence[Dim], signature: Sequence[Dim], sizes: Evaluator, rank: int) -> list[int]:
-    """How many dimensions each dim of a place stands for: one, or as many as the signature's at that place."""
+    """How many dimensions each dim of a place stands for: one, or as many as the signature's dim there."""
     if len(dims) == 1 and dims[0].rest:
         return [rank]
     return [len(sizes.value(s.expr)) if d.rest else 1 for d, s in zip(dims, signature)]

@@ -1,6 +1,7 @@
 """Functions on attributes in the op book: arithmetic on shapes, axes and indices, by element on tuples.
 
-They also run on index values of any kind that knows + - * // % (ints, affine expressions, linear forms).
+They also run on index values of any kind that knows + - * // % with an int on the right
+(ints, affine expressions, linear forms): xDSL turns `n - expr` into `expr - n`.
 """
 
 from __future__ import annotations
@@ -124,6 +125,11 @@ def stretched(i: Any, size: int) -> Any:
     return 0 if size == 1 else i
 
 
+def mirrored(i: tuple, axes: tuple[int, ...], s: Shape) -> tuple:
+    """The index from the other end along the axes."""
+    return tuple(k * -1 + (n - 1) if a in axes else k for a, (k, n) in enumerate(zip(i, s)))
+
+
 def is_permutation(order: tuple[int, ...], n: int) -> bool:
     """True if `order` lists 0 .. n-1, each once."""
     return sorted(order) == list(range(n))
@@ -132,6 +138,14 @@ def is_permutation(order: tuple[int, ...], n: int) -> bool:
 def padded(d: int, low: int, high: int, interior: int) -> int:
     """Size after padding: `interior` elements between neighbours, `low` before and `high` behind."""
     return low + d + max(d - 1, 0) * interior + high
+
+
+def windows_fit(d: Shape, u: Shape, stride: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
+    """True if every dimension has at least one place for its window, all steps being 1 or more."""
+    if not len(d) == len(u) == len(stride) == len(dilation):
+        return False
+    steps = min((*u, *stride, *dilation), default=1) >= 1
+    return steps and all(positions_of(*each) >= 1 for each in zip(d, u, stride, dilation))
 
 
 def are_axes(axes: tuple[int, ...], n: int) -> bool:
@@ -198,8 +212,9 @@ FUNCTIONS: dict[str, Callable] = {
     "replaced": lambda s, axis, d: s[:axis] + (d,) + s[axis + 1 :],
     "without": lambda s, axis: s[:axis] + s[axis + 1 :],
     "same": lambda s, value: (value,) * len(s),
-    "mirrored": lambda i, axes, s: tuple(n - 1 - k if a in axes else k for a, (k, n) in enumerate(zip(i, s))),
+    "mirrored": mirrored,
     "is_permutation": is_permutation,
     "are_axes": are_axes,
+    "windows_fit": windows_fit,
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
 }

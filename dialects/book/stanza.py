@@ -110,7 +110,7 @@ class Stanza:
 
     @property
     def is_placement(self) -> bool:
-        """True for a view the other way round: every source element says where it goes, the rest is filled."""
+        """True for a view the other way round: each source element says where it goes, the rest is fill."""
         return self.family == "view" and self.fill is not None
 
     # types
@@ -295,10 +295,10 @@ class Stanza:
     def index_map(
         self, in_shape: Shape, out_shape: Shape, attrs: tuple, out_index: Sequence
     ) -> tuple[list, Any]:
-        """View: the source index of an output index, and the fill where it is out of bounds (None: it never is).
+        """View: the source index of an output index, and the fill where that is outside (None: it never is).
 
-        Indices may be ints or affine expressions. For a placement with gaps (interior padding) the source index
-        is exact only where `placement` of it gives the output index back; elsewhere the fill is meant too.
+        Indices may be ints or affine expressions. For a placement with gaps (interior padding) the source
+        index is exact only where `placement` of it gives the output index back; elsewhere the fill is meant.
         """
         return readings.index_map(self, in_shape, out_shape, attrs, tuple(out_index))
 
