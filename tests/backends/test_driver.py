@@ -1,0 +1,146 @@
+"""The driver: tiers, caches, levels; graphs run through the whole chain against the oracle."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import graphs  # noqa: E402
+
+from lamina.backends import cache, driver  # noqa: E402
+from lamina.backends.executor import execute  # noqa: E402
+from lamina.backends.oracle import evaluate  # noqa: E402
+from lamina.backends.toolchain import find_compiler  # noqa: E402
+from lamina.dialects import flags  # noqa: E402
+from lamina.lowering.capture import capture  # noqa: E402
+
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path):
+    with flags.cache(str(tmp_path / "cache")):
+        driver._programs.clear()
+        driver._seen.clear()
+        driver.stats.reset()
+        yield
+
+
+def agree(got, want, tolerance=2e-5):
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", graphs.ALL)
+def test_compiled_equals_oracle(name):
+    graph = graphs.ALL[name]()
+    arrays = graphs.arrays_for(graph)
+    agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
+
+
+@pytest.mark.parametrize("name", graphs.ALL)
+@pytest.mark.parametrize("level", ["buffered", "loops"])
+def test_lower_levels_run_without_a_compiler(name, level):
+    from lamina.backends.pipelines import standard_pipeline
+
+    graph = graphs.ALL[name]()
+    arrays = graphs.arrays_for(graph)
+    module = capture(graph)
+    standard_pipeline().until(level).run(module)
+    agree(execute(module, arrays), evaluate(capture(graph), arrays))
+
+
+@needs_compiler
+def test_threads_do_not_change_a_bit():
+    graph = graphs.linear_relu(256, 64, 256)
+    arrays = graphs.arrays_for(graph)
+    program = driver.compile_graph(graph)
+    with flags.threads(1):
+        one = program(arrays)
+    with flags.threads(3):
+        three = program(arrays)
+    assert np.array_equal(one[0], three[0])
+
+
+@needs_compiler
+def test_first_run_is_the_oracle_then_one_compile_then_hits():
+    graph = graphs.softmax()
+    arrays = graphs.arrays_for(graph)
+    for _ in range(4):
+        driver.run(graph, arrays)
+    assert (driver.stats.oracle_runs, driver.stats.compiles, driver.stats.hits) == (1, 1, 2)
+
+
+@needs_compiler
+def test_large_graphs_compile_at_once_and_equal_graphs_share():
+    arrays = graphs.arrays_for(graphs.linear_relu(256, 256, 256))
+    driver.run(graphs.linear_relu(256, 256, 256), arrays)
+    driver.run(graphs.linear_relu(256, 256, 256), arrays)
+    assert (driver.stats.oracle_runs, driver.stats.compiles, driver.stats.hits) == (0, 1, 1)
+
+
+def test_numpy_device_never_compiles():
+    graph = graphs.softmax()
+    with flags.device("numpy"):
+        for _ in range(3):
+            driver.run(graph, graphs.arrays_for(graph))
+    assert (driver.stats.oracle_runs, driver.stats.compiles) == (3, 0)
+
+
+@needs_compiler
+def test_second_process_finds_the_program_on_disk():
+    graph = graphs.softmax()
+    first = driver.compile_graph(graph)
+    again = driver.compile_graph(graph)
+    assert (driver.stats.compiles, driver.stats.disk_hits) == (1, 1)
+    assert first.source == again.source != ""
+    arrays = graphs.arrays_for(graph)
+    assert np.array_equal(first(arrays)[0], again(arrays)[0])
+
+
+@needs_compiler
+def test_damaged_cache_entries_are_made_again():
+    graph = graphs.softmax()
+    driver.compile_graph(graph)
+    (facts,) = Path(cache.cache_folder()).rglob("facts.json")
+    facts.write_text("{ not json")
+    driver.compile_graph(graph)
+    assert driver.stats.compiles == 2
+
+
+def test_every_level_can_be_looked_at():
+    from lamina.dialects.text import parse, print_module
+
+    program = object.__new__(driver.Program)
+    program.graph = graphs.softmax()
+    for level in ("captured", "differentiated", "primitive", "fused", "linalg", "buffered", "loops"):
+        text = print_module(program.module(level))
+        assert print_module(parse(text, level)) == text
+
+
+SCRIPT = """
+import sys; sys.path.insert(0, {folder!r})
+import graphs, hashlib
+from lamina.backends.driver import source_of
+for make in graphs.ALL.values():
+    text, arena = source_of(make())
+    print(hashlib.sha256(text.encode()).hexdigest(), arena)
+"""
+
+
+@pytest.mark.slow
+def test_c_text_does_not_depend_on_the_hash_seed():
+    script = SCRIPT.format(folder=str(Path(__file__).parent))
+    outputs = {
+        subprocess.run([sys.executable, "-c", script], env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"}, capture_output=True, check=True).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(outputs) == 1
