@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dialects import types
 from . import arithmetic, autograd, composites, creation, definitions, grad_fn, indexing, linear_algebra, printing  # noqa: F401
-from . import reductions, selection, shaping, writing  # noqa: F401  # importing enters their definitions
+from . import random, reductions, selection, shaping, writing  # noqa: F401  # importing enters their definitions
 from .size import CPU, Size, device
 from .tensor import Tensor
 

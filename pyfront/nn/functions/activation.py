@@ -1,0 +1,175 @@
+"""Activations: each a book op, or one line over tensor operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ....dialects.types import DType
+from ... import draws, recorder
+from ...random import default_generator
+from ...tensor import Tensor, wrap
+from .applying import apply, dimension
+
+
+def _finish(input: Tensor, y: Tensor, inplace: bool) -> Tensor:
+    return input.copy_(y) if inplace else y
+
+
+def _plain(op: str, doc: str) -> Callable[..., Tensor]:
+    def activation(input: Tensor, inplace: bool = False) -> Tensor:
+        return _finish(input, apply(op, (input,)), inplace)
+
+    activation.__name__, activation.__doc__ = op, doc
+    return activation
+
+
+relu = _plain("relu", "max(x, 0).")
+selu = _plain("selu", "Self-normalising ELU.")
+silu = _plain("silu", "x * sigmoid(x).")
+mish = _plain("mish", "x * tanh(softplus(x)).")
+hardswish = _plain("hardswish", "x * relu6(x + 3) / 6.")
+hardsigmoid = _plain("hardsigmoid", "relu6(x + 3) / 6.")
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return input.tanh()
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return input.sigmoid()
+
+
+def relu_(input: Tensor) -> Tensor:
+    """relu, in place."""
+    return relu(input, True)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|)."""
+    return apply("softsign", (input,))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x)."""
+    return input - input.tanh()
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    return apply("log_sigmoid", (input,), (), "log_sigmoid")
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x); approximate="tanh" for the tanh formula."""
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError("approximate argument must be either none or tanh.")
+    return apply("gelu" if approximate == "none" else "gelu_tanh", (input,), (), "gelu")
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """x limited to [min_val, max_val]."""
+    return _finish(input, apply("hardtanh", (input,), (min_val, max_val)), inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """x limited to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x, or alpha * (exp(x) - 1) below zero."""
+    return _finish(input, apply("elu", (input,), (alpha,)), inplace)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x, or alpha * (exp(x / alpha) - 1) below zero."""
+    y = input.clamp_min(0.0) + alpha * (input / alpha).clamp_max(0.0).expm1()
+    return _finish(input, y, inplace)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x, or negative_slope * x below zero."""
+    return _finish(input, apply("leaky_relu", (input,), (negative_slope,)), inplace)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x, or weight * x below zero; one weight, or one per channel."""
+    if weight.numel() > 1:
+        weight = weight.reshape(1, -1, *(1,) * (input.dim() - 2))
+    return input.clamp_min(0.0) + weight * input.clamp_max(0.0)
+
+
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """x, or a slope drawn from [lower, upper) times x below zero; their mean in evaluation."""
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    negative = np.asarray(input.detach().numpy() <= 0)
+    slope = np.ones(input.shape, input.dtype.numpy)
+    slope[negative] = draws.uniform(default_generator.engine, int(negative.sum()), np.dtype(np.float64), lower, upper)
+    return _finish(input, input * wrap(recorder.leaf(slope, (slope.shape, input.dtype))), inplace)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta * x)) / beta."""
+    return apply("softplus", (input,), (beta, threshold))
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where above the threshold, else `value`."""
+    return _finish(input, input.masked_fill(input <= threshold, value), inplace)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards zero by lambd."""
+    return (input - lambd).clamp_min(0.0) + (input + lambd).clamp_max(0.0)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x, or zero within lambd of zero."""
+    return input.masked_fill(input.abs() <= lambd, 0.0)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """The first half times the sigmoid of the second."""
+    n = input.shape[dim]
+    if n % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {n}")
+    return input.narrow(dim, 0, n // 2) * input.narrow(dim, n // 2, n // 2).sigmoid()
+
+
+def _over(op: str, input: Tensor, dim: int | None, dtype: DType | None) -> Tensor:
+    x = input if dtype is None else input.to(dtype)
+    if not x.dim():
+        return _over(op, x.reshape(1), 0, None).reshape(())
+    return apply(op, (x,), ((dimension(dim, x.dim(), op),),))
+
+
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
+    """exp(x) / sum(exp(x)) along `dim`."""
+    return _over("softmax", input, dim, dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
+    """log(softmax(x)) along `dim`."""
+    return _over("log_softmax", input, dim, dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
+    """softmax(-x) along `dim`."""
+    return _over("softmax", -input, dim, dtype)
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """A differentiable sample of one of the classes along `dim`."""
+    noise = draws.exponential(default_generator.engine, logits.numel(), logits.dtype.numpy).reshape(logits.shape)
+    soft = softmax((logits - wrap(recorder.leaf(noise, logits._type)).log()) / tau, dim)
+    if not hard:
+        return soft
+    best = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)
+    return best - soft.detach() + soft

@@ -1,0 +1,83 @@
+"""Applying one book op to tensors, and the small conversions all of torch.nn.functional shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ....dialects.errors import DTypeError
+from ....dialects.types import DType, show_type
+from ... import recorder
+from ...assignment import title
+from ...origin import origin, source_line
+from ...tensor import Tensor, wrap
+
+
+def apply(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | None = None) -> Tensor:
+    """The one result of a book op on tensors. label: what grad_fn calls it."""
+    result = wrap(recorder.record(op, tuple([t._read() for t in tensors]), attrs))
+    result._label = label or op
+    return result
+
+
+def apply_many(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | None = None) -> list[Tensor]:
+    """All results of a book op on tensors."""
+    results = [wrap(node) for node in recorder.record_many(op, tuple([t._read() for t in tensors]), attrs)]
+    for result in results:
+        result._label = label or op
+    return results
+
+
+def filled(shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:
+    """A tensor of one value."""
+    return wrap(recorder.record("full", (), (tuple(shape), value, dtype)))
+
+
+def each(value: Any, rank: int, name: str) -> tuple[int, ...]:
+    """One number for every spatial dimension, or as many as there are. ValueError otherwise."""
+    if isinstance(value, int):
+        return (value,) * rank
+    values = tuple(int(v) for v in value)
+    if len(values) == 1:
+        return values * rank
+    if len(values) != rank:
+        raise ValueError(f"{name} must be one int or {rank} ints, got {values}")
+    return values
+
+
+def check_same_dtype(what: str, **tensors: Tensor | None) -> None:
+    """DTypeError naming the operands when their element types differ."""
+    given = {name: t for name, t in tensors.items() if t is not None}
+    first, *rest = given.values()
+    if all(t.dtype is first.dtype for t in rest):
+        return
+    odd = next(t for t in rest if t.dtype is not first.dtype)
+    raise DTypeError(
+        f"{what} needs one dtype, got {title(first.dtype)} and {title(odd.dtype)}",
+        [(name, show_type(t._type), t._node.origin) for name, t in given.items()],
+        at=source_line(origin()),
+        help="convert with .to(dtype), .float() or .long()",
+    )
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """mean, sum or none. ValueError for anything else."""
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "none":
+        return loss
+    raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+def dimension(dim: int | None, rank: int, name: str) -> int:
+    """`dim` counted from the front; None picks PyTorch's old default."""
+    if dim is None:
+        return 0 if rank in (0, 1, 3) else 1
+    if not -max(rank, 1) <= dim < max(rank, 1):
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-max(rank, 1)}, {max(rank, 1) - 1}], but got {dim})"
+        )
+    del name
+    return dim % max(rank, 1)

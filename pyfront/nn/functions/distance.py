@@ -1,0 +1,47 @@
+"""Distances between vectors, and the losses built on them."""
+
+from __future__ import annotations
+
+from ...tensor import Tensor
+from .applying import reduced
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 . x2 / (|x1| |x2|) along `dim`, each length at least eps."""
+    n1 = (x1 * x1).sum(dim, keepdim=True).sqrt().clamp_min(eps)
+    n2 = (x2 * x2).sum(dim, keepdim=True).sqrt().clamp_min(eps)
+    return ((x1 / n1) * (x2 / n2)).sum(dim)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """p-norm of x1 - x2 + eps over the last dimension."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6,
+    swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
+    near = pairwise_distance(anchor, positive, p, eps)
+    far = pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    return reduced((near - far + margin).clamp_min(0.0), reduction)
+
+
+def cosine_embedding_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """1 - cos where the target is 1, max(0, cos - margin) where it is -1."""
+    similarity = _cosine(input1, input2)
+    loss = (1.0 - similarity).masked_fill(target != 1, 0.0)
+    loss = loss + (similarity - margin).clamp_min(0.0).masked_fill(target != -1, 0.0)
+    return reduced(loss, reduction)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    tiny = 1e-12  # added under the root by PyTorch's kernel of this loss
+    squares = ((a * a).sum(-1) + tiny) * ((b * b).sum(-1) + tiny)
+    return (a * b).sum(-1) / squares.sqrt()

@@ -1,0 +1,100 @@
+"""Dropout in all its forms: masks drawn on the host with PyTorch's numbers, one multiplication recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ....dialects.types import dtype_of
+from ... import draws, recorder
+from ...random import default_generator
+from ...tensor import Tensor, wrap
+
+
+def _check(p: float) -> None:
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> np.ndarray:
+    """1 / (1 - p) with probability 1 - p, else 0, in x's dtype."""
+    n = int(np.prod(shape, dtype=np.int64))
+    keep = draws.bernoulli(default_generator.engine, n, 1 - p).reshape(shape)
+    dtype = x.dtype.numpy
+    return keep.astype(dtype) / np.asarray(1 - p, dtype)
+
+
+def _times(x: Tensor, noise: np.ndarray) -> Tensor:
+    mask = wrap(recorder.leaf(noise, (noise.shape, dtype_of(noise.dtype))))
+    return x * mask
+
+
+def _finish(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
+    return x.copy_(y) if inplace else y
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each element with probability p and scale the others by 1 / (1 - p)."""
+    _check(p)
+    if not training or p == 0.0 or input.numel() == 0:
+        return input
+    if p == 1.0:
+        return _finish(input, input * 0.0, inplace)
+    return _finish(input, _times(input, _noise(input, tuple(input.shape), p)), inplace)
+
+
+def _feature(input: Tensor, p: float, training: bool, inplace: bool, batched: bool) -> Tensor:
+    """Whole channels: one draw per sample and channel."""
+    _check(p)
+    if not training or p == 0.0 or input.numel() == 0:
+        return input
+    if p == 1.0:
+        return _finish(input, input * 0.0, inplace)
+    kept = 2 if batched else 1
+    shape = tuple(input.shape[:kept]) + (1,) * (input.dim() - kept)
+    return _finish(input, _times(input, _noise(input, shape, p)), inplace)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [n, c, l] or [c, l]."""
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input.")
+    return _feature(input, p, training, inplace, input.dim() == 3)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [n, c, h, w]."""
+    return _feature(input, p, training, inplace, True)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Whole channels of [n, c, d, h, w] or [c, d, h, w]."""
+    return _feature(input, p, training, inplace, input.dim() == 5)
+
+
+def _alpha(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> Tensor:
+    """SELU's dropout: dropped elements take the saturation value, and the result keeps mean and variance."""
+    _check(p)
+    if not training or p == 0.0 or input.numel() == 0:
+        return input
+    if p == 1.0:
+        return input * 0.0
+    alpha = 1.7580993408473766
+    scale = 1.0 / np.sqrt((alpha * alpha * p + 1) * (1 - p))
+    dtype = input.dtype.numpy
+    n = int(np.prod(shape, dtype=np.int64))
+    keep = draws.bernoulli(default_generator.engine, n, 1 - p).reshape(shape).astype(dtype)
+    shift = (keep - 1) * dtype.type(alpha * scale) + dtype.type(alpha * scale * p)
+    offset = wrap(recorder.leaf(shift.astype(dtype), (shift.shape, input.dtype)))
+    return _times(input, keep * dtype.type(scale)) + offset
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout for SELU networks, element by element."""
+    y = _alpha(input, p, training, tuple(input.shape))
+    return y if y is input else _finish(input, y, inplace)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout for SELU networks, whole channels."""
+    y = _alpha(input, p, training, tuple(input.shape[:2]) + (1,) * (input.dim() - 2))
+    return y if y is input else _finish(input, y, inplace)

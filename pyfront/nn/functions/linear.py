@@ -1,0 +1,99 @@
+"""linear, bilinear, embedding, one_hot, attention: products with weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ....dialects.errors import ShapeError, UnsupportedError
+from ....dialects.types import DTYPES, show_type
+from ... import recorder
+from ...origin import origin, source_line
+from ...tensor import Tensor, wrap
+from .applying import apply, check_same_dtype, filled
+from .dropping import dropout
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """float[..., k], float[n, k], float[n] -> float[..., n]. ShapeError when k differs."""
+    if input.shape[-1:] != weight.shape[-1:] or weight.dim() != 2:
+        k = input.shape[-1] if input.dim() else 1
+        first, second = f"{input.numel() // max(k, 1)}x{k}", "x".join(map(str, reversed(weight.shape)))
+        raise ShapeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({first} and {second})",
+            [
+                ("input", show_type(input._type), input._node.origin),
+                ("weight", show_type(weight._type), weight.name or weight._node.origin),
+            ],
+            at=source_line(origin()),
+            help=f"Linear's in_features is {weight.shape[-1]}; the last size of its input must be the same",
+        )
+    check_same_dtype("linear", input=input, weight=weight, bias=bias)
+    if bias is None:
+        return input @ weight.t()
+    return apply("linear", (input, weight, bias), (), "addmm" if input.dim() == 2 else "view")
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y[..., o] = x1[..., i] w[o, i, j] x2[..., j] + b[o]."""
+    check_same_dtype("bilinear", input1=input1, input2=input2, weight=weight, bias=bias)
+    out, left, right = weight.shape
+    x1, x2 = input1.reshape(-1, left), input2.reshape(-1, right)
+    mixed = (x1 @ weight.permute(1, 0, 2).reshape(left, out * right)).reshape(-1, out, right)
+    y = (mixed * x2.unsqueeze(1)).sum(-1).reshape(*input1.shape[:-1], out)
+    return y if bias is None else y + bias
+
+
+def embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Tensor:  # fmt: skip
+    """Rows of weight[n, d] by int[...] -> [..., d]; no gradient reaches the row `padding_idx`."""
+    if max_norm is not None or scale_grad_by_freq:
+        raise UnsupportedError("embedding: max_norm and scale_grad_by_freq are not supported", at=source_line(origin()))
+    rows = apply("take", (weight, input), (0,), "embedding")
+    if padding_idx is None or not weight.requires_grad:
+        return rows
+    is_padding = (input == padding_idx % weight.shape[0]).unsqueeze(-1)
+    return apply("select", (is_padding.expand(rows.shape), rows.detach(), rows), (), "embedding")
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """int64[...] -> int64[..., classes]. The number of classes is read from the data when it is not given."""
+    if tensor.dtype is not DTYPES["int64"]:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    low, high = int(tensor.min().item()), int(tensor.max().item())
+    if low < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        num_classes = high + 1
+    elif high >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    classes = wrap(recorder.record("iota", (), ((num_classes,), 0, DTYPES["int64"])))
+    return (tensor.unsqueeze(-1) == classes).to(DTYPES["int64"])
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """softmax(q k^T * scale + mask) v over the last two dimensions."""
+    if is_causal and attn_mask is not None:
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
+    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query * factor) @ key.transpose(-2, -1)
+    if is_causal:
+        attn_mask = filled(scores.shape[-2:], True, DTYPES["bool"]).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(attn_mask.logical_not(), -math.inf) if _is_bool(attn_mask) else scores + attn_mask
+    weights: Any = apply("softmax", (scores,), ((scores.dim() - 1,),))
+    if dropout_p > 0.0:
+        weights = dropout(weights, dropout_p, True)
+    return weights @ value
+
+
+def _is_bool(mask: Tensor) -> bool:
+    return mask.dtype is DTYPES["bool"]

@@ -1,0 +1,295 @@
+"""Losses, with PyTorch's reductions."""
+
+from __future__ import annotations
+
+import math
+
+from ....dialects.errors import DTypeError, ShapeError
+from ....dialects.types import DTYPES, DType, show_type
+from ... import recorder
+from ...assignment import title
+from ...origin import origin, source_line
+from ...tensor import Tensor, wrap
+from .activation import log_softmax
+from .applying import apply, filled, reduced
+
+
+def _reduction(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
+    """The old size_average and reduce arguments, in today's words."""
+    if size_average is None and reduce is None:
+        return reduction
+    if reduce is False:
+        return "none"
+    return "sum" if size_average is False else "mean"
+
+
+def _labelled(loss: Tensor, label: str) -> Tensor:
+    loss._label = label
+    return loss
+
+
+def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """(input - target) ** 2."""
+    difference = input - target
+    loss = _weighted(difference * difference, weight, _reduction(reduction, size_average, reduce))
+    return _labelled(loss, "mse_loss")
+
+
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """|input - target|."""
+    return _weighted((input - target).abs(), weight, _reduction(reduction, size_average, reduce))
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    beta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Squared within beta of the target, absolute beyond."""
+    if beta < 0:
+        raise ValueError("smooth_l1_loss does not support negative values for beta")
+    if beta == 0.0:
+        return l1_loss(input, target, size_average, reduce, reduction)
+    z = (input - target).abs()
+    loss = apply("select", (z < beta, z * z * (0.5 / beta), z - 0.5 * beta))
+    return _labelled(reduced(loss, _reduction(reduction, size_average, reduce)), "smooth_l1_loss")
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """delta times smooth_l1_loss with beta = delta."""
+    z = (input - target).abs()
+    loss = apply("select", (z < delta, z * z * 0.5, (z - 0.5 * delta) * delta))
+    return _labelled(_weighted(loss, weight, reduction), "huber_loss")
+
+
+def _check_same_size(input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
+            "Please ensure they have the same size."
+        )
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """-(t log p + (1 - t) log(1 - p)), each logarithm at least -100."""
+    _check_same_size(input, target)
+    positive, negative = input.log().clamp_min(-100.0), (-input).log1p().clamp_min(-100.0)
+    loss = (target - 1.0) * negative - target * positive
+    loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
+    return _labelled(loss, "binary_cross_entropy")
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """binary_cross_entropy of sigmoid(input), without overflow."""
+    if input.shape != target.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    log_p = apply("log_sigmoid", (input,))
+    if pos_weight is None:
+        loss = (1.0 - target) * input - log_p
+    else:
+        loss = (1.0 - target) * input - ((pos_weight - 1.0) * target + 1.0) * log_p
+    loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
+    return _labelled(loss, "binary_cross_entropy_with_logits")
+
+
+def _check_classes(input: Tensor, target: Tensor) -> None:
+    facts = [
+        ("input", show_type(input._type), input._node.origin), ("target", show_type(target._type), target._node.origin),
+    ]  # fmt: skip
+    if target.dtype.kind not in "iu":
+        raise DTypeError(
+            f"expected scalar type Long but found {title(target.dtype)}", facts, source_line(origin()),
+            "class targets are int64 indices: target.long()",
+        )  # fmt: skip
+    if input.dim() == 0 or tuple(target.shape) != (*input.shape[:1], *input.shape[2:])[: max(input.dim() - 1, 0)]:
+        if input.dim() == 1 and target.dim() == 0:
+            return
+        raise ShapeError(
+            f"Expected input batch_size ({input.shape[0] if input.dim() else 1}) to match target batch_size "
+            f"({target.shape[0] if target.dim() else 1}).", facts, source_line(origin()),
+            "input is [n, classes, ...], target is [n, ...]",
+        )  # fmt: skip
+
+
+def nll_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Minus the log-probability [n, c, ...] of the target classes [n, ...]; `ignore_index` counts for nothing."""
+    reduction = _reduction(reduction, size_average, reduce)
+    _check_classes(input, target)
+    classes = 1 if input.dim() > 1 else 0
+    hit = _hits(input, target, ignore_index, classes)
+    share = _along(weight, input, classes).expand(input.shape) if weight is not None else None
+    chosen = input if share is None else input * share
+    loss = -apply("select", (hit, chosen, filled(input.shape, 0.0, input.dtype))).sum(classes)
+    if reduction != "mean":
+        return _labelled(reduced(loss, reduction), "nll_loss")
+    return _labelled(loss.sum() / _total(hit, share, input.dtype), "nll_loss")
+
+
+def _hits(input: Tensor, target: Tensor, ignore_index: int, classes: int) -> Tensor:
+    """bool of input's shape: the class that is the target. An ignored target is no class."""
+    _check_range(target, input.shape[classes], ignore_index)
+    numbers = wrap(recorder.record("iota", (), (tuple(input.shape), classes, DTYPES["int64"])))
+    index = target.to(DTYPES["int64"]).unsqueeze(classes).expand(input.shape)
+    hit = apply("equal", (numbers, index))
+    if 0 <= ignore_index < input.shape[classes]:
+        hit = hit.logical_and(index != ignore_index)
+    return hit
+
+
+def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
+    """How much all the targets weigh."""
+    if share is None:
+        return hit.to(dtype).sum()
+    return apply("select", (hit, share, filled(hit.shape, 0.0, dtype))).sum()
+
+
+def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
+    """IndexError for a class that is not there, where the targets are known on the host (labels of a loader are)."""
+    values = target._read().value
+    if values is None or not values.size or (values.min() >= 0 and values.max() < classes):
+        return
+    wrong = values[(values != ignore_index) & ((values < 0) | (values >= classes))]
+    if wrong.size:
+        raise IndexError(f"Target {wrong.flat[0]} is out of bounds.")
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """nll_loss of log_softmax(input); targets are class indices or probabilities of the classes."""
+    reduction = _reduction(reduction, size_average, reduce)
+    classes = 1 if input.dim() > 1 else 0
+    log_p = log_softmax(input, classes)
+    if target.dtype.is_floating_point:
+        return _soft_targets(log_p, target, weight, reduction, label_smoothing, classes)
+    hard = nll_loss(log_p, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if label_smoothing == 0.0:
+        return hard
+    return _smoothed(log_p, hard, target, weight, ignore_index, reduction, label_smoothing, classes)
+
+
+def _soft_targets(
+    log_p: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, classes: int
+) -> Tensor:
+    if log_p.shape != target.shape:
+        raise ShapeError(f"probabilities of shape {list(target.shape)} for logits of shape {list(log_p.shape)}")
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / log_p.shape[classes]
+    loss = -(log_p * target)
+    if weight is not None:
+        loss = loss * _along(weight, log_p, classes)
+    if reduction == "mean":
+        return loss.sum() / (log_p.numel() // log_p.shape[classes])
+    return reduced(loss.sum(classes), reduction)
+
+
+def _along(weight: Tensor, like: Tensor, axis: int) -> Tensor:
+    return weight.reshape(*[-1 if i == axis else 1 for i in range(like.dim())])
+
+
+def _smoothed(
+    log_p: Tensor, hard: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str,
+    smoothing: float, classes: int,
+) -> Tensor:  # fmt: skip
+    share = None if weight is None else _along(weight, log_p, classes).expand(log_p.shape)
+    uniform = -(log_p if share is None else log_p * share).sum(classes)
+    uniform = uniform.masked_fill(target == ignore_index, 0.0)
+    if reduction == "mean":
+        total = _total(_hits(log_p, target, ignore_index, classes), share, log_p.dtype)
+        uniform = uniform.sum() / total
+    else:
+        uniform = reduced(uniform, reduction)
+    return hard * (1 - smoothing) + uniform * (smoothing / log_p.shape[classes])
+
+
+def kl_div(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:  # fmt: skip
+    """target * (log target - input), input being log-probabilities."""
+    if log_target:
+        loss = target.exp() * (target - input)
+    else:
+        loss = (target * target.log()).masked_fill(target == 0.0, 0.0) - target * input
+    reduction = _reduction(reduction, size_average, reduce)
+    if reduction == "batchmean":
+        return loss.sum() / input.shape[0]
+    return reduced(loss, reduction)
+
+
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+    eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """exp(input) - target * input, with Stirling's term when `full`."""
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
+        loss = loss + stirling.masked_fill(target <= 1, 0)
+    return reduced(loss, _reduction(reduction, size_average, reduce))
+
+
+def gaussian_nll_loss(
+    input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """0.5 * (log var + (input - target) ** 2 / var)."""
+    spread = var.detach().clamp_min(eps) + (var - var.detach()) if isinstance(var, Tensor) else max(var, eps)
+    log = spread.log() if isinstance(spread, Tensor) else math.log(spread)
+    loss = ((input - target) ** 2 / spread + log) * 0.5
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+def hinge_embedding_loss(
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """input where the target is 1, max(0, margin - input) where it is -1."""
+    loss = input.masked_fill(target != 1, 0.0) + (margin - input).clamp_min(0.0).masked_fill(target != -1, 0.0)
+    return reduced(loss, _reduction(reduction, size_average, reduce))
+
+
+def margin_ranking_loss(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """max(0, -target * (input1 - input2) + margin)."""
+    loss = (-target * (input1 - input2) + margin).clamp_min(0.0)
+    return reduced(loss, _reduction(reduction, size_average, reduce))
+
+
+def soft_margin_loss(
+    input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+) -> Tensor:
+    """log(1 + exp(-target * input))."""
+    return reduced((-target * input).exp().log1p(), _reduction(reduction, size_average, reduce))
+
+
+def multilabel_soft_margin_loss(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Binary cross entropy of each class, averaged over the classes."""
+    loss = -(target * apply("log_sigmoid", (input,)) + (1.0 - target) * apply("log_sigmoid", (-input,)))
+    loss = (loss if weight is None else loss * weight).sum(-1) / input.shape[-1]
+    return reduced(loss, _reduction(reduction, size_average, reduce))

@@ -1,0 +1,152 @@
+"""Normalisation: batch, layer, group, instance, RMS, local response; and vectors to unit length."""
+
+from __future__ import annotations
+
+from ....dialects.errors import ShapeError
+from ....dialects.types import show_type
+from ... import recorder
+from ...assignment import assign
+from ...autograd import no_grad
+from ...origin import origin, source_line
+from ...tensor import Tensor
+from .applying import apply, apply_many, filled
+from .convolution import padded
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    return (
+        filled(shape, 1.0, x.dtype) if weight is None else weight,
+        filled(shape, 0.0, x.dtype) if bias is None else bias,
+    )
+
+
+def batch_norm(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Normalise [n, c, ...] per channel: with the batch's statistics in training, the running ones otherwise.
+
+    In training the running averages are updated in place (unbiased variance).
+    """
+    channels = (input.shape[1],)
+    w, b = _affine(input, weight, bias, channels)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
+        parts = (input, w, b, running_mean, running_var)
+        return apply("batch_norm_infer", parts, (eps,), "native_batch_norm")
+    many = input.numel() // channels[0]
+    if many == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    y, mean, var = apply_many("batch_norm", (input, w, b), (eps,), "native_batch_norm")
+    with no_grad():
+        if running_mean is not None:
+            _average(running_mean, mean, momentum, 1.0)
+        if running_var is not None:
+            _average(running_var, var, momentum, many / (many - 1))
+    return y
+
+
+def _average(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+    """running = momentum * correction * batch + (1 - momentum) * running."""
+    dtype = running.dtype
+    now = batch._read() if batch.dtype is dtype else recorder.record("cast", (batch._read(),), (dtype,))
+    if correction != 1.0:
+        now = recorder.record("mul", (now, _number(correction, now)))
+    new = recorder.record("mul", (now, _number(momentum, now)))
+    old = recorder.record("mul", (running._read(), _number(1 - momentum, now)))
+    assign(running, recorder.record("add", (new, old)))
+
+
+def _number(value: float, like: recorder.Node) -> recorder.Node:
+    return recorder.record("full", (), (like.type[0], value, like.type[1]))
+
+
+def layer_norm(
+    input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Normalise over the last dimensions, which are `normalized_shape`."""
+    shape = tuple(normalized_shape)
+    if tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*, {str(list(shape))[1:-1]}], "
+            f"but got input of size{list(input.shape)}",
+            [("input", show_type(input._type), input._node.origin)],
+            at=source_line(origin()),
+        )
+    w, b = _affine(input, weight, bias, shape)
+    return apply("layer_norm", (input, w, b), (len(shape), eps), "native_layer_norm")
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Divide by the root mean square over the last dimensions."""
+    dims = tuple(range(input.dim() - len(tuple(normalized_shape)), input.dim()))
+    epsilon = _machine_epsilon(input) if eps is None else eps
+    y = input * ((input * input).mean(dims, keepdim=True) + epsilon).rsqrt()
+    return y if weight is None else y * weight
+
+
+def _machine_epsilon(x: Tensor) -> float:
+    return {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[x.dtype.name]
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise [n, c, ...] per sample and group of channels."""
+    n, channels = input.shape[:2]
+    if channels % num_groups:
+        raise RuntimeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
+    rows = input.reshape(n, num_groups, -1)
+    y = layer_norm(rows, rows.shape[2:], None, None, eps).reshape(input.shape)
+    return _per_channel(y, weight, bias, "native_group_norm")
+
+
+def instance_norm(
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Normalise [n, c, ...] per sample and channel."""
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    n, channels = input.shape[:2]
+    rows = input.reshape(1, n * channels, *input.shape[2:])
+    ones, zeros = _affine(input, None, None, (n * channels,))
+    y, mean, var = apply_many("batch_norm", (rows, ones, zeros), (eps,), "native_batch_norm")
+    many = rows.numel() // (n * channels)
+    if many == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+    with no_grad():
+        if running_mean is not None:
+            _average(running_mean, mean.reshape(n, channels).mean(0), momentum, 1.0)
+        if running_var is not None:
+            _average(running_var, var.reshape(n, channels).mean(0), momentum, many / (many - 1))
+    return _per_channel(y.reshape(input.shape), weight, bias, "native_batch_norm")
+
+
+def _per_channel(y: Tensor, weight: Tensor | None, bias: Tensor | None, label: str) -> Tensor:
+    shape = (1, -1, *(1,) * (y.dim() - 2))
+    y = y if weight is None else y * weight.reshape(shape)
+    y = y if bias is None else y + bias.reshape(shape)
+    y._label = label
+    return y
+
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Divide by (k + alpha * mean of squares over neighbouring channels) ** beta."""
+    squares = (input * input).transpose(1, -1)
+    around = padded(squares, (size // 2,), ((size - 1) // 2,))
+    mean = apply("avg_pool", (around,), ((size,), (1,))).transpose(1, -1)
+    return input / (mean * alpha + k) ** beta
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """Divide by the p-norm along `dim`, at least eps."""
+    y = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)
+    return y if out is None else out.copy_(y)

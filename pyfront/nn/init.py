@@ -1,0 +1,200 @@
+"""torch.nn.init: fills tensors in place, with PyTorch's numbers for the same seed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ...dialects.errors import ShapeError
+from .. import recorder
+from ..assignment import assign
+from ..autograd import no_grad
+from ..tensor import Tensor
+
+_GAINS = {
+    "linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "conv_transpose1d": 1.0, "conv_transpose2d": 1.0,
+    "conv_transpose3d": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4,
+}  # fmt: skip
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The recommended gain before a nonlinearity. ValueError for unknown ones."""
+    if nonlinearity == "leaky_relu":
+        if param is not None and (isinstance(param, bool) or not isinstance(param, (int, float))):
+            raise ValueError(f"negative_slope {param} not a valid number")
+        return math.sqrt(2.0 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
+    return _GAINS[nonlinearity]
+
+
+def _fans(tensor: Tensor) -> tuple[int, int]:
+    if tensor.dim() < 2:
+        raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 dimensions")
+    field = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def _fan(tensor: Tensor, mode: str) -> int:
+    mode = mode.lower()
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
+    return _fans(tensor)[mode == "fan_out"]
+
+
+def _put(tensor: Tensor, values: np.ndarray) -> Tensor:
+    assign(tensor, recorder.leaf(np.ascontiguousarray(values, tensor.dtype.numpy), tensor._type))
+    return tensor
+
+
+@no_grad
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
+    """Uniform in [a, b)."""
+    return tensor.uniform_(a, b, generator=generator)
+
+
+@no_grad
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
+    """Normal."""
+    return tensor.normal_(mean, std, generator=generator)
+
+
+@no_grad
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """All elements `val`."""
+    return tensor.fill_(val)
+
+
+@no_grad
+def ones_(tensor: Tensor) -> Tensor:
+    """All ones."""
+    return tensor.fill_(1.0)
+
+
+@no_grad
+def zeros_(tensor: Tensor) -> Tensor:
+    """All zeros."""
+    return tensor.zero_()
+
+
+@no_grad
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity matrix."""
+    if tensor.dim() != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    return _put(tensor, np.eye(*tensor.shape))
+
+
+@no_grad
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """A convolution kernel that hands its input through."""
+    if tensor.dim() not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    values = np.zeros(tensor.shape)
+    per_group = tensor.shape[0] // groups
+    middle = tuple(n // 2 for n in tensor.shape[2:])
+    for group in range(groups):
+        for i in range(min(per_group, tensor.shape[1])):
+            values[(group * per_group + i, i, *middle)] = 1
+    return _put(tensor, values)
+
+
+@no_grad
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+    """Glorot's uniform initialisation."""
+    fan_in, fan_out = _fans(tensor)
+    bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / float(fan_in + fan_out))
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+@no_grad
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
+    """Glorot's normal initialisation."""
+    fan_in, fan_out = _fans(tensor)
+    return tensor.normal_(0.0, gain * math.sqrt(2.0 / float(fan_in + fan_out)), generator=generator)
+
+
+def _he(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float | None:
+    if 0 in tensor.shape:
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=4)
+        return None
+    return calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
+
+
+@no_grad
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Tensor:
+    """He's uniform initialisation."""
+    std = _he(tensor, a, mode, nonlinearity)
+    if std is None:
+        return tensor
+    bound = math.sqrt(3.0) * std
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+@no_grad
+def kaiming_normal_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Tensor:
+    """He's normal initialisation."""
+    std = _he(tensor, a, mode, nonlinearity)
+    return tensor if std is None else tensor.normal_(0, std, generator=generator)
+
+
+@no_grad
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+) -> Tensor:
+    """Normal, limited to [a, b], by inversion of a uniform draw."""
+
+    def below(x: float) -> float:
+        return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+
+    low, high = below((a - mean) / std), below((b - mean) / std)
+    tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
+    return _put(tensor, np.clip(_inverse_erf(tensor._value()) * (std * math.sqrt(2.0)) + mean, a, b))
+
+
+def _inverse_erf(y: np.ndarray) -> np.ndarray:
+    """erf's inverse: Giles' approximation, sharpened by two Newton steps in double precision."""
+    y = y.astype(np.float64)
+    w = np.log((1 - y) * (1 + y))
+    half = 2 / (math.pi * 0.147) + w / 2
+    x = np.copysign(np.sqrt(np.sqrt(half * half - w / 0.147) - half), y)
+    erf = np.vectorize(math.erf, otypes=[np.float64])
+    for _ in range(2):
+        x = x - (erf(x) - y) / (2 / math.sqrt(math.pi) * np.exp(-x * x))
+    return x
+
+
+@no_grad
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """A (semi-)orthogonal matrix, over all dimensions behind the first."""
+    if tensor.dim() < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
+    flat = tensor.new_empty(rows, columns).normal_(0, 1, generator=generator)._value()
+    q, r = np.linalg.qr(flat.T if rows < columns else flat)
+    q = q * np.sign(np.diagonal(r))
+    return _put(tensor, (q.T if rows < columns else q).reshape(tensor.shape) * gain)
+
+
+@no_grad
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal, with a share of each column zero."""
+    if tensor.dim() != 2:
+        raise ShapeError("Only tensors with 2 dimensions are supported")
+    from ..random import randperm
+
+    rows, columns = tensor.shape
+    values = np.array(tensor.normal_(0, std, generator=generator)._value())
+    for column in range(columns):
+        order = randperm(rows)._value()
+        values[order[: math.ceil(sparsity * rows)], column] = 0
+    return _put(tensor, values)

@@ -1,0 +1,128 @@
+"""Loss layers: the functions of torch.nn.functional with their arguments kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tensor import Tensor
+from . import functional as F
+from .functions.loss import _reduction
+from .module import Module
+
+
+class _Loss(Module):
+    """_arguments: names and defaults the function takes beside its tensors. _buffers_taken: those that are tensors."""
+
+    _function: Callable[..., Tensor]
+    _arguments: dict[str, Any] = {}
+    _leading: tuple[str, ...] = ()
+    reduction: str
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__()
+        name = type(self).__name__
+        order = (*self._leading, "size_average", *self._behind(), "reduce", "reduction", *self._trailing())
+        if len(args) > len(order):
+            raise TypeError(f"{name}() takes at most {len(order)} arguments, got {len(args)}")
+        given = {**dict(zip(order, args, strict=False)), **options}
+        unknown = [key for key in given if key not in order]
+        if unknown:
+            raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}")
+        old = given.pop("size_average", None), given.pop("reduce", None)
+        self.reduction = _reduction(given.pop("reduction", "mean"), *old)
+        for key, default in self._arguments.items():
+            value = given.get(key, default)
+            if key in ("weight", "pos_weight"):
+                self.register_buffer(key, value)
+            else:
+                setattr(self, key, value)
+
+    def _behind(self) -> tuple[str, ...]:
+        """Arguments PyTorch puts between size_average and reduce."""
+        return tuple(k for k in self._arguments if k in ("ignore_index", "eps") and k not in self._leading)
+
+    def _trailing(self) -> tuple[str, ...]:
+        taken = (*self._leading, *self._behind())
+        return tuple(k for k in self._arguments if k not in taken)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The loss of the tensors the function takes."""
+        options = {name: getattr(self, name) for name in self._arguments}
+        return type(self)._function(*tensors, reduction=self.reduction, **options)
+
+
+def _layer(name: str, function: Callable[..., Tensor], leading: tuple[str, ...] = (), **arguments: Any) -> type[_Loss]:
+    body = {
+        "_function": staticmethod(function), "_arguments": arguments, "_leading": leading, "__doc__": function.__doc__,
+        "__module__": __name__,
+    }  # fmt: skip
+    return type(name, (_Loss,), body)
+
+
+_W = ("weight",)
+MSELoss = _layer("MSELoss", F.mse_loss)
+L1Loss = _layer("L1Loss", F.l1_loss)
+SmoothL1Loss = _layer("SmoothL1Loss", F.smooth_l1_loss, beta=1.0)
+CrossEntropyLoss = _layer("CrossEntropyLoss", F.cross_entropy, _W, weight=None, ignore_index=-100, label_smoothing=0.0)
+NLLLoss = _layer("NLLLoss", F.nll_loss, _W, weight=None, ignore_index=-100)
+BCELoss = _layer("BCELoss", F.binary_cross_entropy, _W, weight=None)
+BCEWithLogitsLoss = _layer("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, _W, weight=None, pos_weight=None)
+KLDivLoss = _layer("KLDivLoss", F.kl_div, log_target=False)
+PoissonNLLLoss = _layer("PoissonNLLLoss", F.poisson_nll_loss, ("log_input", "full"), log_input=True, full=False, eps=1e-8)
+HingeEmbeddingLoss = _layer("HingeEmbeddingLoss", F.hinge_embedding_loss, ("margin",), margin=1.0)
+MarginRankingLoss = _layer("MarginRankingLoss", F.margin_ranking_loss, ("margin",), margin=0.0)
+SoftMarginLoss = _layer("SoftMarginLoss", F.soft_margin_loss)
+MultiLabelSoftMarginLoss = _layer("MultiLabelSoftMarginLoss", F.multilabel_soft_margin_loss, _W, weight=None)
+CosineEmbeddingLoss = _layer("CosineEmbeddingLoss", F.cosine_embedding_loss, ("margin",), margin=0.0)
+TripletMarginLoss = _layer(
+    "TripletMarginLoss", F.triplet_margin_loss, ("margin", "p", "eps", "swap"), margin=1.0, p=2.0, eps=1e-6, swap=False
+)
+
+
+class HuberLoss(Module):
+    """Squared within delta of the target, linear beyond."""
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__()
+        self.reduction, self.delta = reduction, delta
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss."""
+        return F.huber_loss(input, target, self.reduction, self.delta)
+
+
+class GaussianNLLLoss(Module):
+    """Negative log-likelihood of a normal distribution."""
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__()
+        self.full, self.eps, self.reduction = full, eps, reduction
+
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """The loss."""
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class CosineSimilarity(Module):
+    """cosine_similarity along a dimension."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """One number per pair of vectors."""
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """pairwise_distance of rows."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.norm, self.eps, self.keepdim = p, eps, keepdim
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """One number per pair of rows."""
+        return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -1,0 +1,204 @@
+"""Pooling layers and padding layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class _MaxPool(Module):
+    _function: Callable[..., Tensor]
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation, self.return_indices, self.ceil_mode = padding, dilation, return_indices, ceil_mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The largest element of each window."""
+        return type(self)._function(
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class MaxPool1d(_MaxPool):
+    """Maximum over windows of [..., l]."""
+
+    _function = staticmethod(F.max_pool1d)
+
+
+class MaxPool2d(_MaxPool):
+    """Maximum over windows of [..., h, w]."""
+
+    _function = staticmethod(F.max_pool2d)
+
+
+class MaxPool3d(_MaxPool):
+    """Maximum over windows of [..., d, h, w]."""
+
+    _function = staticmethod(F.max_pool3d)
+
+
+class AvgPool1d(Module):
+    """Mean over windows of [..., l]."""
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = (kernel_size,), (kernel_size if stride is None else stride,), (padding,)
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The mean of each window."""
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class _AvgPool(Module):
+    _function: Callable[..., Tensor]
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True, divisor_override: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The mean of each window."""
+        return type(self)._function(
+            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override
+        )
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(_AvgPool):
+    """Mean over windows of [..., h, w]."""
+
+    _function = staticmethod(F.avg_pool2d)
+
+
+class AvgPool3d(_AvgPool):
+    """Mean over windows of [..., d, h, w]."""
+
+    _function = staticmethod(F.avg_pool3d)
+
+
+class _Adaptive(Module):
+    _function: Callable[..., Tensor]
+
+    def __init__(self, output_size: Any, *, return_indices: bool = False) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self._options = {"return_indices": True} if return_indices else {}
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pooled to output_size."""
+        return type(self)._function(input, self.output_size, **self._options)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool1d(_Adaptive):
+    """Mean over as many parts of [..., l] as asked for."""
+
+    _function = staticmethod(F.adaptive_avg_pool1d)
+
+
+class AdaptiveAvgPool2d(_Adaptive):
+    """Mean over a grid of parts of [..., h, w]."""
+
+    _function = staticmethod(F.adaptive_avg_pool2d)
+
+
+class AdaptiveAvgPool3d(_Adaptive):
+    """Mean over a grid of parts of [..., d, h, w]."""
+
+    _function = staticmethod(F.adaptive_avg_pool3d)
+
+
+class AdaptiveMaxPool1d(_Adaptive):
+    """Maximum over as many parts of [..., l] as asked for."""
+
+    _function = staticmethod(F.adaptive_max_pool1d)
+
+
+class AdaptiveMaxPool2d(_Adaptive):
+    """Maximum over a grid of parts of [..., h, w]."""
+
+    _function = staticmethod(F.adaptive_max_pool2d)
+
+
+class AdaptiveMaxPool3d(_Adaptive):
+    """Maximum over a grid of parts of [..., d, h, w]."""
+
+    _function = staticmethod(F.adaptive_max_pool3d)
+
+
+class _Pad(Module):
+    _rank: int
+    _mode = "constant"
+    _value: float | None = None
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = (padding,) * (2 * self._rank) if isinstance(padding, int) else tuple(padding)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The padded input."""
+        value = getattr(self, "value", self._value)
+        return F.pad(input, self.padding, self._mode, value)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"padding={self.padding}, value={self.value}" if hasattr(self, "value") else f"{self.padding}"
+
+
+def _padding_layer(name: str, rank: int, mode: str, doc: str) -> type[_Pad]:
+    """One padding layer class; they differ in rank and mode only."""
+    return type(name, (_Pad,), {"_rank": rank, "_mode": mode, "__doc__": doc, "__module__": __name__})
+
+
+class _ConstantPad(_Pad):
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__(padding)
+        self.value = value
+
+
+ConstantPad1d = type("ConstantPad1d", (_ConstantPad,), {"_rank": 1, "__doc__": "Pads [..., l] with a value."})
+ConstantPad2d = type("ConstantPad2d", (_ConstantPad,), {"_rank": 2, "__doc__": "Pads [..., h, w] with a value."})
+ConstantPad3d = type("ConstantPad3d", (_ConstantPad,), {"_rank": 3, "__doc__": "Pads [..., d, h, w] with a value."})
+ZeroPad1d = _padding_layer("ZeroPad1d", 1, "constant", "Pads [..., l] with zeros.")
+ZeroPad2d = _padding_layer("ZeroPad2d", 2, "constant", "Pads [..., h, w] with zeros.")
+ZeroPad3d = _padding_layer("ZeroPad3d", 3, "constant", "Pads [..., d, h, w] with zeros.")
+ReflectionPad1d = _padding_layer("ReflectionPad1d", 1, "reflect", "Pads [..., l] with its mirror image.")
+ReflectionPad2d = _padding_layer("ReflectionPad2d", 2, "reflect", "Pads [..., h, w] with its mirror image.")
+ReplicationPad1d = _padding_layer("ReplicationPad1d", 1, "replicate", "Pads [..., l] with its border.")
+ReplicationPad2d = _padding_layer("ReplicationPad2d", 2, "replicate", "Pads [..., h, w] with its border.")
+CircularPad1d = _padding_layer("CircularPad1d", 1, "circular", "Pads [..., l] with its other end.")
+CircularPad2d = _padding_layer("CircularPad2d", 2, "circular", "Pads [..., h, w] with its other end.")

@@ -1,0 +1,73 @@
+"""Adam and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..node import Node
+from ..tensor import Tensor
+from .optimizer import Counter, Optimizer, check_range, scalar, update, zeros_of
+
+
+class Adam(Optimizer):
+    """Adaptive moments; weight decay is added to the gradient (or to the parameter: decoupled_weight_decay)."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0, amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:  # fmt: skip
+        check_range("learning rate", lr)
+        check_range("epsilon value", eps)
+        check_range("beta parameter at index 0", betas[0], 0.0, 1.0)
+        check_range("beta parameter at index 1", betas[1], 0.0, 1.0)
+        check_range("weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
+            "foreach": foreach, "capturable": capturable, "differentiable": differentiable, "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+        self._counter = Counter()
+
+    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        lr, decay = float(group["lr"]), group["weight_decay"]
+        decoupled = group["decoupled_weight_decay"]
+        numbers = (beta1, beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
+        op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")
+        scalars: dict[int, tuple[Node, ...]] = {}
+        for p in parameters:
+            state = self.state[p]
+            moments = self._moments(state, p, group["amsgrad"])
+            step = self._counter.next(state)
+            if step not in scalars:
+                size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+                changing = (size, root, 1 - lr * decay) if decoupled else (size, root)
+                scalars[step] = tuple(scalar(number) for number in changing)
+            operands = (p._read(), p.grad._read(), *[m._read() for m in moments], *scalars[step])
+            update((p, *moments), op, operands, numbers)
+
+    @staticmethod
+    def _moments(state: dict[str, Any], p: Tensor, amsgrad: bool) -> list[Tensor]:
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
+        if "exp_avg" not in state:
+            state["step"] = None  # PyTorch's order of the entries
+            state.update((name, zeros_of(p)) for name in names)
+        return [state[name] for name in names]
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+        capturable: bool = False, differentiable: bool = False, fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
+            differentiable=differentiable, fused=fused, decoupled_weight_decay=True,
+        )  # fmt: skip

@@ -1,0 +1,47 @@
+"""Stochastic gradient descent, with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..tensor import Tensor
+from .optimizer import Optimizer, check_range, scalar, update, zeros_of
+
+
+class SGD(Optimizer):
+    """p -= lr * (g + weight_decay * p), with momentum."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0,
+        nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None, differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:  # fmt: skip
+        check_range("learning rate", lr)
+        check_range("momentum value", momentum)
+        check_range("weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        defaults = {
+            "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+            "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        rate = scalar(float(group["lr"]))
+        numbers = (group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
+        for p in parameters:
+            value = p._read()
+            operands = (value, p.grad._read())
+            if group["momentum"] == 0:
+                # nothing is remembered: the gradient stands in for the buffer, which is handed through
+                update((p,), "sgd", (*operands, operands[1], rate), (*numbers, False))
+                continue
+            state = self.state[p]
+            buffer = state.get("momentum_buffer")
+            # Without dampening a zero buffer gives what a missing one gives: all steps are the same program.
+            first = buffer is None and group["dampening"] != 0
+            if buffer is None:
+                buffer = state["momentum_buffer"] = zeros_of(p)
+            update((p, buffer), "sgd", (*operands, buffer._read(), rate), (*numbers, first))

@@ -1,0 +1,352 @@
+"""torch's random numbers: generators, seeding, random tensors and in-place draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import DTYPES, DType, dtype_of, size_of
+from . import draws, recorder
+from .assignment import check_in_place, store
+from .definitions import define
+from .mersenne import Engine, fresh_seed
+from .promote import Defaults
+from .size import CPU, device, require_cpu
+from .tensor import Tensor, wrap
+
+
+class Generator:
+    """A source of random numbers with a state of its own."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        require_cpu(device)
+        self.engine = Engine(67280421310721)  # PyTorch's default seed
+
+    @property
+    def device(self) -> device:
+        """Always the CPU."""
+        return CPU
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the sequence of `seed`."""
+        self.engine.reseed(int(seed))
+        return self
+
+    def seed(self) -> int:
+        """Start a sequence nobody can guess; gives its seed."""
+        self.engine.reseed(fresh_seed())
+        return self.engine.initial_seed
+
+    def initial_seed(self) -> int:
+        """The seed the sequence started from."""
+        return self.engine.initial_seed
+
+    def get_state(self) -> Tensor:
+        """The whole state, uint8[5056]."""
+        return _tensor(self.engine.state())
+
+    def set_state(self, new_state: Tensor) -> None:
+        """Go on from a state."""
+        if not isinstance(new_state, Tensor):
+            raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        self.engine.restore(np.asarray(new_state._value()))
+
+    def clone_state(self) -> Generator:
+        """Another generator that goes on from here."""
+        clone = Generator()
+        clone.engine.restore(self.engine.state())
+        return clone
+
+
+default_generator = Generator().manual_seed(fresh_seed())
+
+
+def _engine(generator: Generator | None) -> Engine:
+    return default_generator.engine if generator is None else generator.engine
+
+
+def _tensor(array: np.ndarray, requires_grad: bool = False) -> Tensor:
+    made = wrap(recorder.leaf(array, (array.shape, dtype_of(array.dtype))))
+    return made.requires_grad_() if requires_grad else made
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed all random numbers."""
+    return default_generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed all random numbers with something nobody can guess."""
+    return default_generator.seed()
+
+
+def initial_seed() -> int:
+    """The seed in force."""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """State of the default generator, uint8[5056]."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Put the default generator into a state."""
+    default_generator.set_state(new_state)
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[None]:
+    """Random numbers drawn inside do not count outside."""
+    state = default_generator.engine.state()
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.engine.restore(state)
+
+
+# -- new tensors ------------------------------------------------------------------------------------------------
+
+
+def _shape(sizes: Sequence[Any], size: Any = None) -> tuple[int, ...]:
+    if size is None:
+        size = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Tensor)) else sizes
+    shape = tuple(int(n) for n in ((size,) if isinstance(size, int) else size))
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    return shape
+
+
+def _float(dtype: DType | None, what: str) -> DType:
+    dtype = Defaults.dtype if dtype is None else dtype
+    if not dtype.is_floating_point:
+        raise RuntimeError(f'"{what}" not implemented for \'{dtype.name.capitalize()}\'')
+    return dtype
+
+
+@define("rand", method=False)
+def rand(
+    *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Uniform in [0, 1)."""
+    require_cpu(device)
+    shape, dtype = _shape(sizes, size), _float(dtype, "check_uniform_bounds")
+    return _tensor(draws.uniform(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
+
+
+@define("randn", method=False)
+def randn(
+    *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """Standard normal."""
+    require_cpu(device)
+    shape, dtype = _shape(sizes, size), _float(dtype, "normal_kernel_cpu")
+    return _tensor(draws.normal(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
+
+
+@define("randint", method=False)
+def randint(
+    *args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Generator | None = None,
+    dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``."""
+    require_cpu(device)
+    numbers = list(args)
+    if numbers and size is None:
+        size = numbers.pop()
+    if len(numbers) == 2:
+        low, high = numbers
+    elif len(numbers) == 1:
+        high, low = (numbers[0], low) if high is None else (high, numbers[0])
+    if high is None or size is None:
+        raise TypeError("randint() needs high and size")
+    low, high = int(low), int(high)
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    shape = _shape((), size)
+    values = draws.integers(_engine(generator), size_of(shape), low, high)
+    return _tensor(values.astype((dtype or DTYPES["int64"]).numpy).reshape(shape), requires_grad)
+
+
+@define("randperm", method=False)
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """The integers below n in random order."""
+    require_cpu(device)
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
+    return _tensor(draws.permutation(_engine(generator), int(n)).astype((dtype or DTYPES["int64"]).numpy), requires_grad)
+
+
+@define("rand_like", method=False)
+def rand_like(
+    input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Uniform in [0, 1), of the input's shape and dtype."""
+    return rand(size=input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+
+@define("randn_like", method=False)
+def randn_like(
+    input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Standard normal, of the input's shape and dtype."""
+    return randn(size=input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+
+@define("randint_like", method=False)
+def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, **options: Any) -> Tensor:
+    """Integers in [low, high), of the input's shape and dtype."""
+    return randint(*bounds, size=tuple(input.shape), dtype=dtype or input.dtype, **options)
+
+
+@define("normal", method=False)
+def normal(
+    mean: Tensor | float = 0.0, std: Tensor | float = 1.0, size: Any = None, *, generator: Generator | None = None,
+    dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal with means and deviations given per element or for all."""
+    require_cpu(device)
+    if size is not None:
+        shape, kind = _shape((), size), _float(dtype, "normal_kernel_cpu")
+        values = draws.normal(_engine(generator), size_of(shape), kind.numpy, float(mean), float(std))
+        return _tensor(values.reshape(shape), requires_grad)
+    like = mean if isinstance(mean, Tensor) else std
+    if not isinstance(like, Tensor):
+        raise TypeError("normal() needs a size when mean and std are numbers")
+    shape = np.broadcast_shapes(*[tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)])
+    noise = _tensor(draws.normal(_engine(generator), size_of(shape), like.dtype.numpy).reshape(shape))
+    return noise * std + mean
+
+
+@define("bernoulli")
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability each element (or p) gives, else 0."""
+    if p is not None:
+        drawn = draws.bernoulli(_engine(generator), input.numel(), _probability(p)).reshape(input.shape)
+    else:
+        chances = _chances(input)
+        drawn = draws.bernoulli_each(_engine(generator), chances)
+    return _tensor(drawn.astype(input.dtype.numpy))
+
+
+def _probability(p: float) -> float:
+    if not 0.0 <= p <= 1.0:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    return p
+
+
+def _chances(p: Tensor) -> np.ndarray:
+    values = np.asarray(p._value())
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return values
+
+
+@define("multinomial")
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Indices drawn with the weights of each row, int64[..., num_samples]."""
+    if input.dim() not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    weights = np.atleast_2d(np.asarray(input._value()))
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (weights.sum(1) <= 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    picked = draws.multinomial(_engine(generator), weights, num_samples, replacement)
+    return _tensor(picked[0] if input.dim() == 1 else picked)
+
+
+# -- in place ---------------------------------------------------------------------------------------------------
+
+
+def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
+    """Make drawn values the contents of a tensor."""
+    check_in_place(tensor)
+    start = recorder.state.order
+    array = values.astype(tensor.dtype.numpy, copy=False).reshape(tensor.shape)
+    store(tensor, recorder.leaf(array, tensor._type), start)
+    return tensor
+
+
+@define("uniform_", function=False)
+def uniform_(input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None, **ends: float) -> Tensor:
+    """Fill with uniform numbers in [from, to)."""
+    low, high = float(ends.get("from", a)), float(ends.get("to", b))
+    if low > high:
+        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
+    _float(input.dtype, "check_uniform_bounds")
+    return _fill(input, draws.uniform(_engine(generator), input.numel(), input.dtype.numpy, low, high))
+
+
+@define("normal_", function=False)
+def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with normal numbers."""
+    if std < 0.0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    _float(input.dtype, "normal_kernel_cpu")
+    return _fill(input, draws.normal(_engine(generator), input.numel(), input.dtype.numpy, mean, std))
+
+
+@define("bernoulli_", function=False)
+def bernoulli_(input: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """Fill with 0 and 1."""
+    if isinstance(p, Tensor):
+        chances = np.ascontiguousarray(np.broadcast_to(_chances(p), input.shape))
+        return _fill(input, draws.bernoulli_each(_engine(generator), chances))
+    return _fill(input, draws.bernoulli(_engine(generator), input.numel(), _probability(p)))
+
+
+@define("random_", function=False)
+def random_(input: Tensor, *bounds: int, generator: Generator | None = None, **ends: int) -> Tensor:
+    """Fill with integers: all the dtype holds, below `to`, or in [from, to)."""
+    engine = _engine(generator)
+    low = ends.get("from", bounds[0] if len(bounds) == 2 else 0)
+    high = ends.get("to", bounds[-1] if bounds else None)
+    if high is None:
+        return _fill(input, draws.any_integers(engine, input.numel(), input.dtype.numpy))
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    return _fill(input, draws.integers(engine, input.numel(), int(low), int(high)))
+
+
+@define("exponential_", function=False)
+def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with exponential numbers of rate lambd."""
+    return _fill(input, draws.exponential(_engine(generator), input.numel(), input.dtype.numpy, lambd))
+
+
+@define("geometric_", function=False)
+def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Fill with numbers of trials up to the first success."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return _fill(input, draws.geometric(_engine(generator), input.numel(), input.dtype.numpy, p))
+
+
+@define("cauchy_", function=False)
+def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with Cauchy numbers."""
+    return _fill(input, draws.cauchy(_engine(generator), input.numel(), input.dtype.numpy, median, sigma))
+
+
+@define("log_normal_", function=False)
+def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
+    """Fill with exponentials of normal numbers."""
+    return _fill(input, draws.log_normal(_engine(generator), input.numel(), input.dtype.numpy, mean, std))
