@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, i1
 from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import FillOp
 from xdsl.dialects.linalg.ops import YieldOp as LinalgYieldOp
@@ -18,7 +18,7 @@ from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, r
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
 from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
-from .scalar_body import ScalarBody, accumulation_type
+from .scalar_body import ScalarBody, accumulation_type, signless
 from .stage import Stage, empty, segments, tensor_type
 
 _TOGETHER = "elementwise"
@@ -236,8 +236,8 @@ class _KernelWriter:
         if value is None:
             return made
         element = tensor.get_element_type()  # type: ignore[attr-defined]  # a TensorType
-        constant = ScalarBody(self.block).constant(value, element)
-        body = Block(arg_types=[element, element])
+        constant = ScalarBody(self.block).constant(bool(value) if element == i1 else value, signless(element))
+        body = Block(arg_types=[constant.type, element])
         body.add_op(LinalgYieldOp.create(operands=[body.args[0]]))
         fill = FillOp.create(
             operands=[constant, made],

@@ -50,7 +50,7 @@ _FLOAT_UNARY = {
 _INT_BINARY = {
     "add": arith.AddiOp, "sub": arith.SubiOp, "mul": arith.MuliOp, "maximum": arith.MaxSIOp, "minimum": arith.MinSIOp,
     "bitwise_and": arith.AndIOp, "bitwise_or": arith.OrIOp, "bitwise_xor": arith.XOrIOp,
-    "logical_and": arith.AndIOp, "logical_or": arith.OrIOp, "logical_xor": arith.XOrIOp, "pow": math.IPowIOp,
+    "logical_and": arith.AndIOp, "logical_or": arith.OrIOp, "logical_xor": arith.XOrIOp,
 }  # fmt: skip
 _UNSIGNED_BINARY = _INT_BINARY | {"maximum": arith.MaxUIOp, "minimum": arith.MinUIOp}
 _BOOL_BINARY = _INT_BINARY | {
@@ -75,6 +75,11 @@ def accumulation_type(t: Attribute) -> Attribute:
     return f32 if isinstance(t, _HALVES) else t
 
 
+def signless(t: Attribute) -> Attribute:
+    """The type constants of an element type have: i8 for ui8, else the type itself."""
+    return IntegerType(t.width.data) if isinstance(t, IntegerType) and t.signedness.data != Signedness.SIGNLESS else t
+
+
 class ScalarBody:
     """Appends scalar ops to a block; equal ops are made once."""
 
@@ -93,9 +98,14 @@ class ScalarBody:
         return value
 
     def constant(self, value: float, t: Attribute) -> SSAValue:
-        """arith.constant of an element type (or index)."""
-        attribute = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), t), t)
-        made = self._emit(arith.ConstantOp, [], t, value=attribute)
+        """arith.constant of an element type (or index). Unsigned ones are constants of the signless type, cast."""
+        if t == i1:
+            value = bool(value)
+        plain = signless(t)
+        attribute = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), plain), plain)
+        made = self._emit(arith.ConstantOp, [], plain, value=attribute)
+        if plain != t:
+            made = self._emit(arith.BitcastOp, [made], t)
         self._constants[made] = value
         return made
 
@@ -223,6 +233,8 @@ class ScalarBody:
         table = _BOOL_BINARY if t == i1 else _UNSIGNED_BINARY if _is_unsigned(t) else _INT_BINARY
         if len(args) == 2 and fn in table:
             return self._emit(table[fn], args, t)
+        if fn == "pow":
+            return self._integer_power(args[0], args[1])
         if fn in ("floor_divide", "remainder", "fmod"):
             return self._divide(fn, args[0], args[1])
         if fn in ("shift_left", "shift_right"):
@@ -266,6 +278,23 @@ class ScalarBody:
         signs = self.apply("less", [self.apply("bitwise_xor", [r, b]), zero])
         moved = self.apply("logical_and", [self.apply("not_equal", [r, zero]), signs])
         return self.apply("select", [moved, self.apply("add", [r, b]), r])
+
+    def _integer_power(self, base: SSAValue, exponent: SSAValue) -> SSAValue:
+        """Square and multiply, over as many bits as the exponent can have; wraps around."""
+        t, one, zero = base.type, self.constant(1, base.type), self.constant(0, base.type)
+        known = self._constants.get(exponent)
+        bits = _width(t) - 1 if known is None else int(known).bit_length()
+        result = one
+        for k in range(bits):
+            if known is None:
+                bit = self._emit(arith.AndIOp, [exponent, self.constant(1 << k, t)], t)
+                taken = self.apply("select", [self.apply("not_equal", [bit, zero]), base, one])
+                result = self._emit(arith.MuliOp, [result, taken], t)
+            elif int(known) >> k & 1:
+                result = self._emit(arith.MuliOp, [result, base], t)
+            if k + 1 < bits:
+                base = self._emit(arith.MuliOp, [base, base], t)
+        return result
 
     def _shift(self, fn: str, a: SSAValue, b: SSAValue) -> SSAValue:
         """Shifts past the width give what shifting bit by bit would."""
@@ -337,5 +366,4 @@ def _wrapped(value: int, t: Attribute) -> int:
         return value
     width = t.width.data
     value &= (1 << width) - 1
-    signed = t.signedness.data != Signedness.UNSIGNED and width > 1
-    return value - (1 << width) if signed and value >> (width - 1) else value
+    return value - (1 << width) if width > 1 and value >> (width - 1) else value
