@@ -310,10 +310,13 @@ def _operator(function: Callable, label: str, flipped: bool = False) -> Callable
             return _with_array(function, self, other, flipped)
         result = function(other, self) if flipped else function(self, other)
         if result._node.requires_grad:
-            result._label = label
+            result._label = _FLIPPED.get(label, label) if flipped else label
         return result
 
     return method
+
+
+_FLIPPED = {"sub": "rsub", "div": "mul"}  # PyTorch computes 1 / x as reciprocal and product
 
 
 def _with_array(function: Callable, self: Tensor, other: Any, flipped: bool) -> Any:

@@ -52,8 +52,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     else:
         array = _array_of_sequence(data)
     if array.dtype == object or array.dtype.kind in "USVMm":
-        raise TypeError(f"can't convert np.ndarray of type {array.dtype}." if isinstance(data, np.ndarray) else
-                        f"new(): invalid data type '{_culprit(data)}'")
+        _refuse(data, array)
     if array.dtype.kind == "c":
         raise TypeError("complex numbers are not supported")
     if dtype is not None:
@@ -94,10 +93,16 @@ def _check_shape(data: Any, depth: int) -> None:
             _check_shape(row, depth + 1)
 
 
-def _culprit(data: Any) -> str:
+def _refuse(data: Any, array: np.ndarray) -> None:
+    """The error for data that is no array of numbers."""
+    if isinstance(data, np.ndarray):
+        raise TypeError(f"can't convert np.ndarray of type {array.dtype}.")
+    nested = isinstance(data, (list, tuple))
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
-    return type(data).__name__
+    if isinstance(data, str):
+        raise ValueError("too many dimensions 'str'") if nested else TypeError("new(): invalid data type 'str'")
+    raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
 
 
 def tensor(

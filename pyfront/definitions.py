@@ -71,7 +71,7 @@ def as_method(definition: Definition) -> Callable:
         if type(result) is Tensor:
             if result is not self and result._node.requires_grad:
                 result._label = label
-        elif type(result) is tuple:
+        elif isinstance(result, tuple):
             mark(result, label)
         return result
 

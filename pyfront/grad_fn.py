@@ -13,7 +13,7 @@ _NAMES = {
     "mse_loss": "MseLossBackward0", "cross_entropy": "NllLossBackward0", "linear": "AddmmBackward0", "conv": "ConvolutionBackward0",
     "batch_norm": "NativeBatchNormBackward0", "layer_norm": "NativeLayerNormBackward0", "max_pool": "MaxPool2DWithIndicesBackward0",
     "avg_pool": "AvgPool2DBackward0", "concat": "CatBackward0", "cast": "ToCopyBackward0", "fill": "FillBackward0",
-    "update": "CopySlices", "put_add": "IndexPutBackward0", "take": "IndexBackward0", "reshape": "ViewBackward0",
+    "update": "CopySlices", "copy_slices": "CopySlices", "rsub": "RsubBackward1", "autodiff.grad": "GradBackward0", "put_add": "IndexPutBackward0", "take": "IndexBackward0", "reshape": "ViewBackward0",
     "maximum": "MaximumBackward0", "absolute": "AbsBackward0", "round_": "RoundBackward0", "prod_": "ProdBackward0",
     "dropout": "MulBackward0", "masked_fill": "MaskedFillBackward0", "scatter_add": "ScatterAddBackward0",
 }

@@ -269,6 +269,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
     else:
         store(target, fitted(value, target), start, strict=False)
+    if input._read().requires_grad:
+        input._label = "copy_slices"
 
 
 def _is_number(value: Any) -> bool:

@@ -84,7 +84,9 @@ def _spread(input: Tensor, dim: Any, keepdim: bool, correction: int | float, roo
     if x.type[1].kind != "f":
         raise RuntimeError("std and var only support floating point and complex dtypes")
     y = folded(x, "var", _axes(dim, len(x.type[0])), keepdim, (int(correction),))
-    return record("sqrt", (y,)) if root else y
+    if not root:
+        return y
+    return _safe_root(wrap(y))._read() if y.requires_grad else record("sqrt", (y,))
 
 
 def _spread_arguments(dim: Any, unbiased: bool | None, correction: int | float | None) -> tuple[Any, int | float]:
@@ -242,7 +244,7 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False
 
 
 def _safe_root(squares: Tensor) -> Tensor:
-    """sqrt whose gradient at 0 is 0, as PyTorch gives norms."""
+    """sqrt whose gradient at 0 is 0, as PyTorch has it for norms and std."""
     if not squares.requires_grad:
         return squares.sqrt()
     zero = squares == 0

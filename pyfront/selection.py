@@ -90,10 +90,13 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 # -- along a dimension ----------------------------------------------------------------------------------------------
 
 
-def _index_of(index: Tensor, n: int, dim: int) -> Node:
+def _index_of(index: Tensor, n: int, dim: int, error: type[Exception] = IndexError) -> Node:
     if index.dtype not in (int64, int32):
         raise RuntimeError(f"gather(): Expected dtype int32/int64 for index (got {index.dtype})")
-    return index_node(index, n, dim)
+    try:
+        return index_node(index, n, dim)
+    except IndexError as refused:
+        raise error(*refused.args) from None
 
 
 @define("gather")
@@ -104,7 +107,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         return input.expand(tuple(index.shape)).clone()
     if index.dim() != input.dim():
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    return wrap(record("gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at)), (at,)))
+    return wrap(record("gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at, RuntimeError)), (at,)))
 
 
 def _cropped(input: Tensor, index: Tensor, at: int) -> Node:
@@ -146,7 +149,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on."""
     at = dimension(dim, input.dim())
-    return wrap(record("scatter_add", (input._read(), _index_of(index, input.shape[at], at), cast(src._read(), input.dtype)), (at,)))
+    return wrap(record("scatter_add", (input._read(), _index_of(index, input.shape[at], at, RuntimeError), cast(src._read(), input.dtype)), (at,)))
 
 
 @define("scatter", in_place=True)
@@ -159,7 +162,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     at = dimension(dim, input.dim())
     if not input.dim():
         return wrap(fitted(src, input))
-    array = recorder.value(_index_of(index, input.shape[at], at))
+    array = recorder.value(_index_of(index, input.shape[at], at, RuntimeError))
     places = list(np.indices(array.shape))
     places[at] = array
     if isinstance(src, Tensor):
@@ -175,7 +178,7 @@ def scatter_reduce(
 ) -> Tensor:
     """``scatter`` where several values for one place are combined: sum, mean, prod, amax, amin."""
     at = dimension(dim, input.dim())
-    array = recorder.value(_index_of(index, input.shape[at], at))
+    array = recorder.value(_index_of(index, input.shape[at], at, RuntimeError))
     hits = of_array(np.ones(array.shape, input.dtype.numpy))
     zeros = wrap(full(0, tuple(input.shape), input.dtype))
     count = scatter_add(zeros, at, index, hits)

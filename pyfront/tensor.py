@@ -237,11 +237,16 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
+    def _number(self) -> bool | int | float:
+        if size_of(self._node.type[0]) != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self._value().item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
 
     def __index__(self) -> int:
         if self.dtype.kind == "f" or self.numel() != 1:

@@ -170,16 +170,14 @@ def check_writable(chain: Chain) -> None:
 
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
+    unseen = DETACHED in chain or not recorder.state.grad
     while chain:
         link, chain = chain[-1], chain[:-1]
-        source = read(storage, chain)
         if type(link) is tuple:
-            node = _inverse(source, link, node)
-        elif link is DETACHED and source.requires_grad:
-            node = recorder.saved(source, node)
+            node = _inverse(read(storage, chain), link, node)
     old = storage.node
-    if old.requires_grad and not node.requires_grad and not recorder.state.grad:
-        return recorder.saved(old, node)  # a write under no_grad leaves the history of a computed tensor as it was
+    if unseen and old.requires_grad and not node.requires_grad:
+        return recorder.saved(old, node)  # autograd does not see this write: the history of a computed tensor stays as it was
     return node
 
 

@@ -77,7 +77,7 @@ for a in (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float16, torc
     print((x + 1).dtype, (x + 1.5).dtype, (x + True).dtype, (s + 1).dtype, (s + 1.5).dtype, (x / 2).dtype, (2 ** x).dtype, (x // 1).dtype, (x % 2).dtype)
 
 x = torch.tensor([-7, -3, 4, 7])
-print(x // 2, x % 3, x / 2, x % -3, x // -2, torch.div(x, 2, rounding_mode="trunc"), torch.fmod(x, 3), x.float() // 2, x.float() % 3, x ** 2)
+print(x // 2, x % 3, x / 2, x % -3, x // -2, torch.div(x, 2, rounding_mode="trunc"), torch.fmod(x, 3), x.float() // 2, x.float() % 5, x ** 2)
 
 a, b = torch.tensor([True, True, False]), torch.tensor([True, False, False])
 print(a + b, a * b, a & b, a | b, a ^ b, ~a, a.sum(), a.float().mean(), a.all(), a.any(), a == b, a.sum().dtype)
@@ -292,7 +292,7 @@ print(torch.autograd.grad((x ** 3).sum(), x))
 
 x = torch.tensor([1.0, 2.0], requires_grad=True)
 g, = torch.autograd.grad((x ** 3).sum(), x, create_graph=True)
-print(g)
+print(g.detach())
 g.sum().backward()
 print(x.grad)
 
