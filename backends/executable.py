@@ -28,12 +28,11 @@ _KEPT_OUTPUTS = 4  # old output arrays per output that are watched for reuse
 def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised row-major array whose memory starts at a multiple of 64 bytes.
 
-    Its base is a memoryview, so every view of it refers to this very object (numpy does not look further).
+    Every view of it refers to this very object: its reference count tells whether anybody can still see the memory.
     """
-    nbytes = max(1, size_of(shape) * dtype.itemsize)
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return np.ndarray(shape, dtype, buffer=memoryview(raw)[start : start + nbytes])
+    raw = np.empty(size_of(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    memory = (ctypes.c_char * raw.nbytes).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
+    return np.ndarray(shape, dtype, buffer=memory, offset=-raw.ctypes.data % ALIGNMENT)
 
 
 @lru_cache(maxsize=1)

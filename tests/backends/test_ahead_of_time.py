@@ -1,0 +1,121 @@
+"""Models as C files: the call, the weights check, main, and what is refused."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import graphs  # noqa: E402
+
+from lamina.backends import driver  # noqa: E402
+from lamina.backends.ahead_of_time import write_c  # noqa: E402
+from lamina.backends.executable import aligned_array  # noqa: E402
+from lamina.backends.toolchain import find_compiler  # noqa: E402
+from lamina.dialects.errors import BackendError, FileError  # noqa: E402
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+
+def aligned(data: bytes) -> np.ndarray:
+    memory = aligned_array((len(data),), np.dtype(np.uint8))
+    memory[:] = np.frombuffer(data, np.uint8)
+    return memory
+
+
+def export(folder, **options):
+    graph = graphs.linear_relu(8, 20, 12)
+    x, w, b = graphs.arrays_for(graph)
+    files = write_c(graph, {1: w, 2: b}, None, folder, **options)
+    return graph, (x, w, b), files
+
+
+def pointer(a: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(a.ctypes.data)
+
+
+@pytest.mark.parametrize("target", ["native", "portable"])
+def test_the_library_gives_the_compiled_programs_numbers(tmp_path, target):
+    graph, arrays, files = export(tmp_path, target=target)
+    assert [f.name for f in files] == ["model.h", "model.c", "model.weights", "libmodel.so"]
+    library = ctypes.CDLL(str(files[-1]))
+    weights = aligned((tmp_path / "model.weights").read_bytes())
+    assert library.model_check_weights(pointer(weights), ctypes.c_size_t(weights.size)) == 0
+    y, arena = np.zeros((8, 12), np.float32), aligned(bytes(1 << 20))
+    assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena)) == 0
+    np.testing.assert_allclose(y, driver.compile_graph(graph)(arrays)[0], rtol=1e-5, atol=1e-5)
+    assert library.model_run(None, pointer(y), pointer(weights), pointer(arena)) == 1
+    assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena[1:])) == 2
+
+
+def test_foreign_truncated_and_damaged_weights_are_refused(tmp_path):
+    _, _, files = export(tmp_path)
+    library = ctypes.CDLL(str(files[-1]))
+    good = (tmp_path / "model.weights").read_bytes()
+
+    def code(data: bytes) -> int:
+        memory = aligned(data + bytes(-len(data) % 64) or bytes(64))
+        return library.model_check_weights(pointer(memory), ctypes.c_size_t(len(data)))
+
+    assert code(good) == 0
+    assert code(good[:-64]) == 3
+    assert code(b"") == 3
+    assert code(b"PK" + good[2:]) == 3
+    assert code(good[:8] + b"\x09" + good[9:]) == 4
+    assert code(good[:200] + bytes([good[200] ^ 1]) + good[201:]) == 5
+
+
+def test_files_are_equal_byte_for_byte(tmp_path):
+    digests = []
+    for name in "ab":
+        export(tmp_path / name, main=True, shared=False)
+        digests.append({f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in (tmp_path / name).iterdir()})
+    assert digests[0] == digests[1] and len(digests[0]) == 4
+
+
+@pytest.mark.parametrize("extra", [[], ["-DMODEL_THREADS=3", "-pthread"]])
+def test_main_runs_any_number_of_samples(tmp_path, extra):
+    graph, (x, w, b), _ = export(tmp_path, main=True, shared=False, target="portable")
+    command = [*find_compiler().command, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", *extra, "-o", "main", "main.c", "model.c", "-lm"]
+    command.remove("-pedantic")
+    subprocess.run(command, cwd=tmp_path, check=True)
+    samples = np.random.default_rng(1).normal(size=(21, 20)).astype(np.float32)
+    (tmp_path / "x.raw").write_bytes(samples.tobytes())
+    done = subprocess.run(["./main", "model.weights", "x.raw"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    want = np.maximum(samples @ w + b, 0)
+    assert [int(line) for line in done.stdout.split()] == list(want.argmax(1))
+    subprocess.run(["./main", "model.weights", "x.raw", "y.raw"], cwd=tmp_path, check=True)
+    got = np.frombuffer((tmp_path / "y.raw").read_bytes(), np.float32).reshape(21, 12)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    (tmp_path / "half.raw").write_bytes(samples.tobytes()[:-3])
+    half = subprocess.run(["./main", "model.weights", "half.raw"], cwd=tmp_path, capture_output=True, text=True)
+    assert half.returncode == 1 and "ends inside a sample" in half.stderr
+    wrong = subprocess.run(["./main", "x.raw", "x.raw"], cwd=tmp_path, capture_output=True, text=True)
+    assert wrong.returncode == 1 and "not the weights of this model" in wrong.stderr
+
+
+def test_c_text_compiles_without_warnings_for_every_graph(tmp_path):
+    for name, make in graphs.ALL.items():
+        graph = make()
+        write_c(graph, {}, None, tmp_path, shared=False, prefix=name)
+        strict = ["-std=c11", "-O1", "-march=native", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null", f"{name}.c"]
+        subprocess.run([*find_compiler().command, *strict], cwd=tmp_path, check=True)
+
+
+def test_weights_must_fit(tmp_path):
+    graph = graphs.linear_relu(8, 20, 12)
+    with pytest.raises(BackendError, match=r"fc\.weight are float32\[3, 3\], not float32\[20, 12\]"):
+        write_c(graph, {1: np.zeros((3, 3), np.float32)}, None, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot write the model"):
+        export(tmp_path / "file" / "below")

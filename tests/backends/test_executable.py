@@ -1,0 +1,240 @@
+"""Executables, the toolchain and the cache on hand-written C."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamina.backends import cache, toolchain
+from lamina.backends.executable import Executable, aligned_array, set_num_threads
+from lamina.dialects import flags
+from lamina.dialects.errors import BackendError
+from lamina.dialects.types import bool_, float32, int64
+
+needs_compiler = pytest.mark.skipif(toolchain.find_compiler() is None, reason="no C compiler")
+ADD = """
+#include <stdint.h>
+int lamina_main(void **t) { const float *x = t[0], *y = t[1]; float *z = t[2]; for (int i = 0; i < 6; i++) z[i] = x[i] + y[i]; return 0; }
+void lamina_main_pool(void *runner) { (void)runner; }
+"""
+PARALLEL = """
+#include <stdint.h>
+typedef void (*range_body)(void *task, int64_t begin, int64_t end);
+static void run_here(range_body body, void *task, int64_t count) { body(task, 0, count); }
+static void (*parallel_for)(range_body, void *, int64_t) = run_here;
+void lamina_main_pool(void *runner) { if (runner) *(void **)&parallel_for = runner; else parallel_for = run_here; }
+static void body(void *task, int64_t begin, int64_t end) { int64_t *y = task; for (int64_t i = begin; i < end; i++) y[i] += i; }
+int lamina_main(void **t) {
+    const int64_t *x = t[0]; int64_t *y = t[1];
+    for (int i = 0; i < 1000; i++) y[i] = x[i];
+    for (int n = 0; n < 50; n++) parallel_for(body, y, 1000);
+    return 0;
+}
+"""
+
+
+def build(folder: Path, text: str, inputs, outputs) -> Executable:
+    source = folder / "program.c"
+    source.write_text(text)
+    toolchain.build_shared(toolchain.find_compiler(), source, folder / "program.so")
+    return Executable(folder / "program.so", inputs, outputs, 128)
+
+
+@pytest.fixture
+def add(tmp_path) -> Executable:
+    t = ((2, 3), float32)
+    return build(tmp_path, ADD, [t, t], [t])
+
+
+@needs_compiler
+def test_outputs_are_reused_only_when_nobody_holds_them(add):
+    x, y = np.ones((2, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3)
+    (first,) = add([x, y])
+    (second,) = add([x, x])
+    assert not np.shares_memory(first, second)
+    np.testing.assert_array_equal(first, x + y)
+    view = first[0]
+    address = first.ctypes.data
+    del first
+    (third,) = add([y, y])
+    assert third.ctypes.data != address and np.array_equal(view, (x + y)[0])
+    del view
+    (fourth,) = add([y, x])
+    assert fourth.ctypes.data == address
+
+
+@needs_compiler
+def test_strided_inputs_are_copied_and_wrong_ones_named(add):
+    x = np.arange(12, dtype=np.float32).reshape(2, 6)[:, ::2]
+    np.testing.assert_array_equal(add([x, x])[0], x + x)
+    np.testing.assert_array_equal(add([np.asfortranarray(x), x])[0], x + x)
+    with pytest.raises(BackendError, match=r"input 1 of the program is float32\[2, 3\], got float32\[3, 2\]"):
+        add([x, x.T])
+    with pytest.raises(BackendError, match="takes 2 arrays, got 1"):
+        add([x])
+
+
+@needs_compiler
+def test_an_input_changed_in_place_is_read_anew(add):
+    x, y = np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)
+    add([x, y])
+    x += 1
+    np.testing.assert_array_equal(add([x, y])[0], np.full((2, 3), 3.0))
+
+
+@needs_compiler
+def test_outputs_fed_back_as_inputs(add):
+    x, one = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
+    for step in range(10):
+        (x,) = add([x, one])
+        assert x[0, 0] == step + 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_pool_runs_every_part_once(tmp_path, threads):
+    program = build(tmp_path, PARALLEL, [((1000,), int64)], [((1000,), int64)])
+    with flags.threads(threads):
+        for _ in range(20):
+            (y,) = program([np.zeros(1000, np.int64)])
+            np.testing.assert_array_equal(y, 50 * np.arange(1000))
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_makes_its_own_threads(tmp_path):
+    program = build(tmp_path, PARALLEL, [((1000,), int64)], [((1000,), int64)])
+    zeros = np.zeros(1000, np.int64)
+    with flags.threads(2):
+        program([zeros])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        if child == 0:
+            os._exit(0 if np.array_equal(program([zeros])[0], 50 * np.arange(1000)) else 1)
+        deadline = time.monotonic() + 20
+        while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if done[0] == 0:
+            os.kill(child, 9)
+        assert done[0] == child and os.waitstatus_to_exitcode(done[1]) == 0
+        np.testing.assert_array_equal(program([zeros])[0], 50 * np.arange(1000))
+
+
+def test_aligned_arrays():
+    for shape in ((), (0,), (3, 5)):
+        a = aligned_array(shape, np.dtype(np.float32))
+        assert a.shape == shape and a.ctypes.data % 64 == 0 and a.flags.c_contiguous
+
+
+def test_thread_counts_are_positive():
+    with pytest.raises(BackendError, match="at least one thread"):
+        set_num_threads(0)
+
+
+@needs_compiler
+def test_a_failing_compiler_keeps_the_source(tmp_path):
+    source = tmp_path / "bad.c"
+    source.write_text("int main( {")
+    with pytest.raises(BackendError, match="the C compiler failed") as caught:
+        toolchain.build_shared(toolchain.find_compiler(), source, tmp_path / "bad.so")
+    facts = dict((label, text) for label, text, _ in caught.value.facts)
+    assert Path(facts["source"]).read_text() == "int main( {" and "-O2" in facts["command"]
+
+
+def test_lamina_cc_must_run(monkeypatch):
+    monkeypatch.setenv("LAMINA_CC", "no-such-compiler -x")
+    toolchain.find_compiler.cache_clear()
+    try:
+        with pytest.raises(BackendError, match="LAMINA_CC does not run: no-such-compiler -x"):
+            toolchain.find_compiler()
+    finally:
+        monkeypatch.undo()
+        toolchain.find_compiler.cache_clear()
+
+
+def test_no_compiler_is_said_once(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("LAMINA_CC", raising=False)
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
+    toolchain.find_compiler.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="no C compiler found"):
+            assert toolchain.find_compiler() is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert toolchain.find_compiler() is None
+    finally:
+        monkeypatch.undo()
+        toolchain.find_compiler.cache_clear()
+
+
+def test_an_unwritable_cache_is_replaced_by_a_temporary_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    cache._prepare.cache_clear()
+    with flags.cache(str(tmp_path / "file" / "cache")), pytest.warns(RuntimeWarning, match="cannot be written"):
+        folder = cache.cache_folder()
+    assert folder is not None and folder.is_dir()
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    def make(folder: Path) -> dict[str, object]:
+        (folder / "half").write_text("")
+        raise BackendError("stop")
+
+    with flags.cache(str(tmp_path / "cache")):
+        with pytest.raises(BackendError):
+            cache.store("abc", make)
+        assert cache.lookup("abc") is None
+        assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_the_users_cache_is_private(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache._prepare.cache_clear()
+    try:
+        with flags.cache(""):
+            folder = cache.cache_folder()
+        assert folder == tmp_path / "lamina" and folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        cache._prepare.cache_clear()
+
+
+def test_types_survive_json():
+    from lamina.backends.executable import types_from_json, types_to_json
+
+    types = (((2, 3), float32), ((), bool_))
+    assert types_from_json(types_to_json(types)) == types
+
+
+def test_the_driver_is_light_until_the_first_compile():
+    code = "import sys, lamina.backends.driver; sys.exit('xdsl' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@needs_compiler
+def test_calls_are_cheap(tmp_path):
+    t = ((4,), float32)
+    count = 50
+    text = "int lamina_main(void **t) { (void)t; return 0; }\nvoid lamina_main_pool(void *r) { (void)r; }\n"
+    program = build(tmp_path, text, [t] * (count - 10), [t] * 10)
+    arrays = [np.zeros(4, np.float32) for _ in range(count - 10)]
+    program(arrays)
+    best = min(_seconds(program, arrays) for _ in range(20))
+    assert best < 60e-6, f"{1e6 * best:.1f} us per call with {count} buffers"
+
+
+def _seconds(program, arrays) -> float:
+    start = time.perf_counter()
+    for _ in range(50):
+        program(arrays)
+    return (time.perf_counter() - start) / 50
+
+
