@@ -17,6 +17,7 @@ from .memref_layout import memref_type
 from .nest_body import BodyEmitter, Point, Value
 from .nest_fold import Fold
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
+from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
 from .nest_stages import Buffer, read_kernel
 
@@ -45,7 +46,9 @@ def _rounded(size: int) -> int:
 
 
 def _planned(function: func.FuncOp, target: Target, scratch_from: int, taken: Sequence[Operation] = ()) -> KernelPlan:
-    return schedule(plan_loops(read_kernel(function, taken), scratch_from), target)
+    kernel = read_kernel(function, taken)
+    rewrite_stages(kernel, target)
+    return schedule(plan_loops(kernel, scratch_from), target)
 
 
 def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
@@ -80,7 +83,7 @@ class _Nest:
         self.b = LoopBuilder(self.block)
         self.homes: dict[Buffer, SSAValue] = {}
         self.rows: dict[Buffer, Row] = {}
-        self.by_value = {buffer.value: buffer for buffer in plan.kernel.buffers}
+        self.by_value = {buffer.value: buffer for buffer in reversed(plan.kernel.buffers)}
         self.body = BodyEmitter(self.b, self.memory, self.by_value)
         self.shared_values: dict[Buffer, dict[int, Value]] = {}
         self.ranges: dict[Loop, tuple[SSAValue, SSAValue]] = {}

@@ -34,6 +34,7 @@ class Output:
     flat: Flat | None
     start: SSAValue | None
     combine: Operation | None
+    neutral: bool
 
 
 class Fold:
@@ -54,7 +55,7 @@ class Fold:
         if stage.combiners[k] is not None:
             combine = stage.block.last_op.operands[k].owner
         write = stage.writes[k]
-        return Output(write.buffer, write.buffer.element, plan.writes[k], stage.starts[k], combine)
+        return Output(write.buffer, write.buffer.element, plan.writes[k], stage.starts[k], combine, stage.neutral)
 
     def _chains(self) -> int:
         """Accumulators per output and point, along the innermost fold loop."""
@@ -209,6 +210,8 @@ class Fold:
 
     @staticmethod
     def _starts_neutral(output: Output) -> bool:
+        if output.neutral:
+            return True
         start = output.start.owner if output.start is not None else None
         return isinstance(start, arith.ConstantOp) and start.properties["value"] == identity(
             output.combine.name, output.element

@@ -202,7 +202,7 @@ class _Planner:
         uses = self.uses.get(buffer, [])
         gathered = any(buffer in s.gathered for s in self.kernel.stages)
         reads = [u for u in uses if not u.writes]
-        outs = [u for u in uses if u.writes and u.plan.stage.uses_out[u.slot] and u.plan.stage.starts[u.slot] is None]
+        outs = [u for u in uses if u.writes and _keeps(u.plan.stage, u.slot)]
         if not gathered and not outs and all(u.plan.forwarded[u.slot] for u in reads):
             self.in_registers.add(buffer)
             return
@@ -226,6 +226,11 @@ class _Planner:
                     use.plan.reads[use.slot] = flat
                 elif use.access.buffer not in self.in_registers:
                     use.plan.writes[use.slot] = flat
+
+
+def _keeps(stage: Stage, slot: int) -> bool:
+    """Whether the stage needs what the output held before."""
+    return stage.uses_out[slot] and stage.starts[slot] is None and not stage.neutral
 
 
 def _terms(access: Access, plan: StagePlan) -> list[tuple[int, tuple[tuple[Loop, int], ...]]]:

@@ -61,7 +61,8 @@ class Stage:
 
     kinds: per loop dim "p" (parallel), "r" (folded into an accumulator) or "a" (adds into memory at places that
     other iterations of the dim also reach). combiners: per output the combining op's name, or None.
-    starts: per output the constant the accumulator starts from (a folded fill), or None.
+    starts: per output the constant the accumulator starts from (a folded fill), or None: from what the output holds.
+    neutral: folds start from the combiners' neutral values instead.
     """
 
     sizes: tuple[int, ...]
@@ -76,6 +77,7 @@ class Stage:
     gathered: list[Buffer] = field(default_factory=list)
     origin: str = ""
     segment: int = 0
+    neutral: bool = False
 
     @property
     def reduces(self) -> bool:

@@ -1,0 +1,198 @@
+"""Rewrites of a kernel's stages before they become loops: fills shrink to what is not overwritten, long folds split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from xdsl.dialects.linalg.ops import YieldOp
+from xdsl.ir import Block, SSAValue
+
+from ..dialects.target import Target
+from .memref_layout import row_major
+from .nest_stages import Access, Buffer, Kernel, Linear, Stage
+
+MOST_SLABS = 8
+FEWEST_CHUNKS = 4
+
+
+def rewrite_stages(kernel: Kernel, target: Target) -> None:
+    """Changes the kernel's list of stages in place; what they compute stays the same."""
+    kernel.stages = _hoist_fills(_shrink_fills(kernel.stages))
+    kernel.stages = [part for stage in kernel.stages for part in _split_fold(kernel, stage, target)]
+
+
+# Fills
+
+
+def _touches(stage: Stage, buffer: Buffer) -> bool:
+    return (
+        any(w.buffer is buffer for w in stage.writes)
+        or any(r is not None and r.buffer is buffer for r in stage.reads)
+        or buffer in stage.gathered
+    )
+
+
+def _shrink_fills(stages: Sequence[Stage]) -> list[Stage]:
+    """A fill of a whole buffer into which a box is then written fills only the slabs around the box."""
+    result: list[Stage] = []
+    for at, stage in enumerate(stages):
+        later = None
+        if stage.fill is not None and stage.work == _product(stage.writes[0].buffer.sizes):
+            later = next((s for s in stages[at + 1 :] if _touches(s, stage.writes[0].buffer)), None)
+        box = _written_box(later, stage) if later is not None else None
+        slabs = list(_slabs(stage, box)) if box is not None else [stage]
+        result += slabs if len(slabs) <= MOST_SLABS else [stage]
+    return result
+
+
+def _written_box(stage: Stage, fill: Stage) -> list[tuple[int, int]] | None:
+    """Per buffer dim the range [low, high) a stage overwrites; None when it is no dense box, or reads what was there."""
+    buffer = fill.writes[0].buffer
+    slots = [k for k, w in enumerate(stage.writes) if w.buffer is buffer]
+    if len(slots) != 1 or stage.segment != fill.segment or stage.uses_out[slots[0]] or buffer in stage.gathered:
+        return None
+    if any(r is not None and r.buffer is buffer for r in stage.reads) or set(stage.kinds) - {"p"}:
+        return None
+    box, seen = [], set()
+    for constant, terms in stage.writes[slots[0]].dims:
+        if len(terms) > 1 or (terms and (terms[0][1] != 1 or terms[0][0] in seen)):
+            return None
+        seen.update(d for d, _ in terms)
+        box.append((constant, constant + (stage.sizes[terms[0][0]] if terms else 1)))
+    return box
+
+
+def _slabs(fill: Stage, box: Sequence[tuple[int, int]]) -> Iterator[Stage]:
+    sizes = fill.writes[0].buffer.sizes
+    ranges = [(0, size) for size in sizes]
+    for d, (low, high) in enumerate(box):
+        for part in ((0, low), (high, sizes[d])):
+            if part[0] < part[1]:
+                yield _fill_of(fill, [*ranges[:d], part, *ranges[d + 1 :]])
+        ranges[d] = (low, high)
+
+
+def _fill_of(fill: Stage, ranges: Sequence[tuple[int, int]]) -> Stage:
+    dims: list[Linear] = []
+    loops: list[int] = []
+    for low, high in ranges:
+        dims.append((low, ((len(loops), 1),) if high - low > 1 else ()))
+        if high - low > 1:
+            loops.append(high - low)
+    access = Access(fill.writes[0].buffer, tuple(dims))
+    return Stage(
+        tuple(loops), ["p"] * len(loops), [], [access], None, fill=fill.fill, uses_out=[False], combiners=[None],
+        starts=[None], segment=fill.segment,
+    )  # fmt: skip
+
+
+def _hoist_fills(stages: Sequence[Stage]) -> list[Stage]:
+    """Fills of a buffer nobody touched before go to the front of their segment, out of the way of fusion."""
+    result: list[Stage] = []
+    for stage in stages:
+        at = len(result)
+        if stage.fill is not None:
+            while at and result[at - 1].segment == stage.segment and not (
+                _touches(result[at - 1], stage.writes[0].buffer) or result[at - 1].fill is not None
+            ):
+                at -= 1
+        result.insert(at, stage)
+    return result
+
+
+# Folds
+
+
+def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
+    """A long fold with few results as partial folds, which threads share, and a fold of those in order.
+
+    The number of parts comes from the sizes alone, so results do not depend on the number of threads.
+    """
+    parallel = _product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "p"])
+    if not stage.reduces or None in stage.combiners or "a" in stage.kinds or stage.work < 2 * target.parallel_work:
+        return [stage]
+    if parallel > target.lanes(4) * target.tasks or any(not w.buffer for w in stage.writes):
+        return [stage]
+    choice = _best_cut(stage, target)
+    if choice is None:
+        return [stage]
+    return list(_cut(kernel, stage, *choice))
+
+
+def _best_cut(stage: Stage, target: Target) -> tuple[int, int] | None:
+    """The fold dim with the largest stride that has a good divisor, and the number of chunks."""
+    reach: dict[int, int] = {}
+    for read in stage.reads:
+        if read is not None:
+            for d, c in read.linear()[1]:
+                reach[d] = max(reach.get(d, 0), abs(c))
+    folds = [d for d, kind in enumerate(stage.kinds) if kind == "r"]
+    for d in sorted(folds, key=lambda d: (-reach.get(d, 0), d)):
+        chunks = max((c for c in range(1, target.tasks + 1) if stage.sizes[d] % c == 0), default=1)
+        if chunks >= FEWEST_CHUNKS and stage.block is not None and not _asks_index(stage, d):
+            return d, chunks
+    return None
+
+
+def _asks_index(stage: Stage, dim: int) -> bool:
+    return any(op.name == "linalg.index" and op.properties["dim"].value.data == dim for op in stage.block.ops)
+
+
+def _cut(kernel: Kernel, stage: Stage, dim: int, chunks: int) -> Iterator[Stage]:
+    """First the partial folds into new temporaries [chunk, parallel dims], then their fold."""
+    inner, chunk = stage.sizes[dim] // chunks, len(stage.sizes)
+    parallel = [d for d, kind in enumerate(stage.kinds) if kind == "p"]
+    parts = [_partial(kernel, w.buffer, (chunks, *(stage.sizes[d] for d in parallel))) for w in stage.writes]
+    own: tuple[Linear, ...] = tuple((0, ((d, 1),)) for d in (chunk, *parallel))
+    sizes = tuple(inner if d == dim else n for d, n in enumerate(stage.sizes)) + (chunks,)
+    n = len(stage.writes)
+    yield Stage(
+        sizes, [*stage.kinds, "p"], [r and _spread(r, dim, chunk, inner) for r in stage.reads],
+        [Access(p, own) for p in parts], stage.block, uses_out=list(stage.uses_out), combiners=list(stage.combiners),
+        starts=[None] * n, gathered=stage.gathered, origin=stage.origin, segment=stage.segment, neutral=True,
+    )  # fmt: skip
+    place = {d: k + 1 for k, d in enumerate(parallel)}
+    whole: tuple[Linear, ...] = tuple((0, ((k, 1),)) for k in range(len(parallel) + 1))
+    yield Stage(
+        (chunks, *(stage.sizes[d] for d in parallel)), ["r", *("p" for _ in parallel)], [Access(p, whole) for p in parts],
+        [Access(w.buffer, tuple((c, tuple((place[d], k) for d, k in t)) for c, t in w.dims)) for w in stage.writes],
+        _combining_block(stage), uses_out=[True] * n, combiners=list(stage.combiners), starts=list(stage.starts),
+        origin=stage.origin, segment=stage.segment,
+    )  # fmt: skip
+
+
+def _partial(kernel: Kernel, like: Buffer, sizes: tuple[int, ...]) -> Buffer:
+    buffer = Buffer(like.value, like.element, sizes, row_major(sizes), True, len(kernel.buffers), written=True)
+    kernel.buffers.append(buffer)
+    return buffer
+
+
+def _spread(access: Access, dim: int, chunk: int, inner: int) -> Access:
+    """The access with `dim` read as chunk * inner + dim."""
+    dims = []
+    for constant, terms in access.dims:
+        extra = tuple((chunk, c * inner) for d, c in terms if d == dim)
+        dims.append((constant, (*terms, *extra)))
+    return Access(access.buffer, tuple(dims))
+
+
+def _combining_block(stage: Stage) -> Block:
+    """acc_k = combine_k(acc_k, part_k) for every output."""
+    elements = [w.buffer.element for w in stage.writes]
+    block = Block(arg_types=[*elements, *elements])
+    results: list[SSAValue] = []
+    for k, value in enumerate(stage.block.last_op.operands):
+        op = value.owner
+        pair = [block.args[len(elements) + k], block.args[k]]
+        combine = type(op).create(operands=pair, result_types=[elements[k]], properties=op.properties)
+        block.add_op(combine)
+        results.append(combine.results[0])
+    block.add_op(YieldOp(*results))
+    return block
+
+
+def _product(sizes: Sequence[int]) -> int:
+    n = 1
+    for size in sizes:
+        n *= size
+    return n
