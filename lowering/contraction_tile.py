@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from xdsl.dialects import arith, vector
-from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float64Type, IntegerType
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float64Type, IntegerType, VectorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from .contraction_match import Access, Contraction, Factor, Stage
@@ -127,10 +127,15 @@ class Tile:
     def converted(self, value: SSAValue, factor: Factor) -> SSAValue:
         """A factor's element after its casts, widened to the accumulator's type where the body multiplies 16-bit floats."""
         w = self.writer
+
+        def like(element: Attribute) -> Attribute:
+            return w.vector_type(element, value.type.get_shape()[0]) if isinstance(value.type, VectorType) else element
+
         for cast in factor.casts:
-            value = w.value(_again(cast, (value,), cast.results[0].type))
-        if isinstance(value.type, HALVES):
-            value = w.value(arith.ExtFOp.create(operands=(value,), result_types=(self.sum_type,)))
+            value = w.value(_again(cast, (value,), like(cast.results[0].type)))
+        element = value.type.element_type if isinstance(value.type, VectorType) else value.type
+        if isinstance(element, HALVES):
+            value = w.value(arith.ExtFOp.create(operands=(value,), result_types=(like(self.sum_type),)))
         return value
 
     def add(self, a: SSAValue, b: SSAValue) -> SSAValue:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects import arith, builtin, func, linalg, math, memref, scf, vector
@@ -20,10 +21,11 @@ from xdsl.parser import Parser
 
 from lamina.backends.toolchain import build_shared, find_compiler
 from lamina.dialects.target import Target, native_target
+from lamina.lowering import linalg_to_loops
 from lamina.lowering.contraction import scratch_bytes, lower_contraction
 from lamina.lowering.loops_to_c import emit_c
 
-NUMPY = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64, "i1": np.bool_}
+NUMPY = {"bf16": ml_dtypes.bfloat16, "f16": np.float16, "f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64, "i1": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Operand:
         shape, kind = self.shape(sizes), NUMPY[self.element]
         if self.element == "i1":
             return rng.random(shape) < 0.5
-        return rng.standard_normal(shape).astype(kind) if kind in (np.float32, np.float64) else rng.integers(-9, 9, shape).astype(kind)
+        return rng.standard_normal(shape).astype(kind) if self.element[0] in "fb" else rng.integers(-9, 9, shape).astype(kind)
 
     def stored(self, array: np.ndarray) -> np.ndarray:
         """The array as it lies in memory."""
@@ -150,7 +152,8 @@ class Program:
             f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} "
             f"ins({inputs} : {input_types}) outs({target} : {kind}) {{",
             f"^bb0(%0: {self.left.element}, %1: {self.right.element}{spare}, %2: {e}):",
-            f"  %3 = arith.{mul} %0, %1 : {e}",
+            *(f"  %w{i} = arith.extf %{i} : {o.element} to {e}" for i, o in enumerate((self.left, self.right)) if o.element != e),
+            f"  %3 = arith.{mul} {', '.join(f'%{i}' if o.element == e else f'%w{i}' for i, o in enumerate((self.left, self.right)))} : {e}",
             f"  %4 = arith.{add} %2, %3 : {e}",
             f"  linalg.yield %4 : {e}",
             "}",
@@ -201,6 +204,42 @@ class Program:
         return apply(total, *(o.over_loops(v, self.parallel, self.sizes) for o, v in zip(self.others, arrays[2:], strict=True)))
 
 
+NHWC = (0, 2, 3, 1)
+BIAS_RELU = "%s = arith.addf %0, %1 : f32\n%z = arith.constant 0.0 : f32\n%y = arith.maximumf %s, %z : f32"
+
+
+def matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn", element: str = "f32") -> Program:
+    left, right = Operand(tuple(a), element=element), Operand(tuple(b), element=element)
+    return Program({"m": m, "n": n, "k": k}, left, right, Operand(("m", "n"), element=element), direct=True)
+
+
+def linear(m: int, n: int, k: int) -> Program:
+    sizes = {"m": m, "n": n, "k": k}
+    return Program(sizes, Operand(("m", "k")), Operand(("n", "k")), Operand(("m", "n")), (Operand(("n",)),), BIAS_RELU)
+
+
+def convolution(n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, order: tuple[int, ...] | None = NHWC) -> Program:
+    out = (h - k) // stride + 1
+    sizes = {"n": n, "o": o, "i": out, "j": out, "c": c, "u": k, "v": k}
+    i, j = ("i+u", "j+v") if stride == 1 else (f"{stride}*i+u", f"{stride}*j+v")
+    x, w, y = Operand(("n", "c", i, j), order), Operand(("o", "c", "u", "v")), Operand(("n", "o", "i", "j"), order)
+    return Program(sizes, x, w, y, (Operand(("o",)),), BIAS_RELU)
+
+
+def kernel_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
+    out = h - k + 1
+    sizes = {"o": o, "c": c, "u": k, "v": k, "n": n, "i": out, "j": out}
+    x, g = Operand(("n", "c", "i+u", "j+v"), NHWC), Operand(("n", "o", "i", "j"), NHWC)
+    return Program(sizes, x, g, Operand(("o", "c", "u", "v")), direct=True)
+
+
+def input_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
+    out = h - k + 1
+    sizes = {"n": n, "c": c, "i": out, "j": out, "o": o, "u": k, "v": k}
+    g, w = Operand(("n", "o", "i+u", "j+v"), NHWC), Operand(("o", "c", f"{k - 1}-u", f"{k - 1}-v"))
+    return Program(sizes, g, w, Operand(("n", "c", "i", "j"), NHWC), direct=True)
+
+
 def context() -> Context:
     """The dialects of the buffered and the loops level."""
     ctx = Context()
@@ -209,18 +248,23 @@ def context() -> Context:
     return ctx
 
 
-def lowered(program: Program, target: Target | None = None) -> tuple[builtin.ModuleOp, int] | None:
-    """The module with the kernel lowered, and its scratch bytes; None where the scheduler declines."""
+def lowered(program: Program, target: Target | None = None, plain: bool = False) -> tuple[builtin.ModuleOp, int] | None:
+    """The module with the kernel lowered, and its scratch bytes; None where the scheduler declines.
+
+    plain: a kernel that is declined goes to the nest scheduler.
+    """
     target = target or native_target()
     ctx = context()
     module = Parser(ctx, program.text()).parse_module()
     module.verify()
     kernel = next(op for op in module.ops if isinstance(op, func.FuncOp))
-    scratch = scratch_bytes(kernel, target)
+    scratch = linalg_to_loops.scratch_bytes(kernel, target) if plain else scratch_bytes(kernel, target)
     if scratch:
         module = Parser(ctx, program.text(scratch)).parse_module()
         kernel = next(op for op in module.ops if isinstance(op, func.FuncOp))
-    if not lower_contraction(kernel, target):
+    if plain:
+        linalg_to_loops.lower_kernel(kernel, target)
+    elif not lower_contraction(kernel, target):
         return None
     return module, scratch
 
@@ -228,8 +272,8 @@ def lowered(program: Program, target: Target | None = None) -> tuple[builtin.Mod
 class Compiled:
     """A program as a function of arrays."""
 
-    def __init__(self, program: Program, target: Target | None = None) -> None:
-        made = lowered(program, target)
+    def __init__(self, program: Program, target: Target | None = None, plain: bool = False) -> None:
+        made = lowered(program, target, plain)
         assert made is not None, "the scheduler declined"
         self.program = program
         self.module, scratch = made

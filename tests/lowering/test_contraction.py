@@ -10,52 +10,28 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from contraction_programs import Compiled, Operand, Program, lowered  # noqa: E402
+from contraction_programs import (  # noqa: E402
+    Compiled,
+    Operand,
+    Program,
+    convolution,
+    input_gradient,
+    kernel_gradient,
+    linear,
+    lowered,
+    matrix,
+)
 
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
 
 O = Operand  # noqa: E741
-NHWC = (0, 2, 3, 1)
-BIAS_RELU = "%s = arith.addf %0, %1 : f32\n%z = arith.constant 0.0 : f32\n%y = arith.maximumf %s, %z : f32"
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 def bias_relu(total, bias):  # noqa: ANN001, ANN201
     return np.maximum(total + bias, 0)
-
-
-def matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn", element: str = "f32") -> Program:
-    left, right = O(tuple(a), element=element), O(tuple(b), element=element)
-    return Program({"m": m, "n": n, "k": k}, left, right, O(("m", "n"), element=element), direct=True)
-
-
-def linear(m: int, n: int, k: int) -> Program:
-    sizes = {"m": m, "n": n, "k": k}
-    return Program(sizes, O(("m", "k")), O(("n", "k")), O(("m", "n")), (O(("n",)),), BIAS_RELU)
-
-
-def convolution(n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, order: tuple[int, ...] | None = NHWC) -> Program:
-    out = (h - k) // stride + 1
-    sizes = {"n": n, "o": o, "i": out, "j": out, "c": c, "u": k, "v": k}
-    i, j = ("i+u", "j+v") if stride == 1 else (f"{stride}*i+u", f"{stride}*j+v")
-    x, w, y = O(("n", "c", i, j), order), O(("o", "c", "u", "v")), O(("n", "o", "i", "j"), order)
-    return Program(sizes, x, w, y, (O(("o",)),), BIAS_RELU)
-
-
-def kernel_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
-    out = h - k + 1
-    sizes = {"o": o, "c": c, "u": k, "v": k, "n": n, "i": out, "j": out}
-    x, g = O(("n", "c", "i+u", "j+v"), NHWC), O(("n", "o", "i", "j"), NHWC)
-    return Program(sizes, x, g, O(("o", "c", "u", "v")), direct=True)
-
-
-def input_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
-    out = h - k + 1
-    sizes = {"n": n, "c": c, "i": out, "j": out, "o": o, "u": k, "v": k}
-    g, w = O(("n", "o", "i+u", "j+v"), NHWC), O(("o", "c", f"{k - 1}-u", f"{k - 1}-v"))
-    return Program(sizes, g, w, O(("n", "c", "i", "j"), NHWC), direct=True)
 
 
 def assert_close(program: Program, apply=None, target=None) -> None:  # noqa: ANN001
@@ -156,3 +132,25 @@ def test_the_loops_are_the_same_every_time_and_verify() -> None:
     assert second is not None
     first[0].verify()
     assert str(first[0]) == str(second[0])
+
+
+@pytest.mark.parametrize("element", ["bf16", "f16"])
+@pytest.mark.parametrize("layout", ["kn", "nk"])
+def test_sixteen_bit_factors_are_summed_in_f32(element: str, layout: str) -> None:
+    left, right = O(("m", "k"), element=element), O(tuple(layout), element=element)
+    program = Program({"m": 19, "n": 37, "k": 64}, left, right, O(("m", "n")), direct=True)
+    assert_close(program)
+
+
+def test_the_loop_executor_gives_the_same_numbers() -> None:
+    from lamina.backends.executor import execute
+
+    rng = np.random.default_rng(1)
+    for program in (linear(9, 21, 33), convolution(1, 4, 20, 6), kernel_gradient(2, 4, 16, 9)):
+        made = lowered(program, AVX2)
+        assert made is not None
+        operands = (program.left, program.right, *program.others)
+        arrays = [o.array(program.sizes, rng) for o in operands]
+        found = execute(made[0], arrays)[0]
+        wanted = program.expected(arrays, bias_relu if program.others else None)
+        np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-4)

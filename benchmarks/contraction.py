@@ -1,0 +1,125 @@
+"""Contraction kernels against PyTorch, one thread, interleaved: GFLOP/s and the ratio of medians (below 1: ours is faster).
+
+    python benchmarks/contraction.py [part of a name ...]
+
+Convolution inputs of ours are already padded and channels-last; PyTorch runs both layouts and the better one counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from side_by_side import interleave
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "lowering"))
+
+from contraction_programs import (  # noqa: E402
+    Compiled,
+    Operand,
+    Program,
+    convolution,
+    input_gradient,
+    kernel_gradient,
+    linear,
+    matrix,
+)
+
+Calls = dict[str, Callable[[], object]]
+
+
+def torch_matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn") -> Calls:
+    import torch
+
+    left = torch.randn(m, k) if a == "mk" else torch.randn(k, m).t()
+    right = torch.randn(k, n) if b == "kn" else torch.randn(n, k).t()
+    return {"mm": lambda: torch.mm(left, right)}
+
+
+def torch_linear(m: int, n: int, k: int) -> Calls:
+    import torch
+
+    x, w, b = torch.randn(m, k), torch.randn(n, k), torch.randn(n)
+    return {"linear": lambda: torch.relu_(torch.nn.functional.linear(x, w, b))}
+
+
+def batched(z: int, m: int, n: int, k: int, b: str) -> tuple[Program, Callable[[], Calls]]:
+    sizes = {"z": z, "m": m, "n": n, "k": k}
+    program = Program(sizes, Operand(("z", "m", "k")), Operand(tuple(b)), Operand(("z", "m", "n")), direct=True)
+
+    def calls() -> Calls:
+        import torch
+
+        left = torch.randn(z, m, k)
+        right = torch.randn(z, k, n) if b == "zkn" else torch.randn(z, n, k).transpose(1, 2)
+        return {"bmm": lambda: torch.bmm(left, right)}
+
+    return program, calls
+
+
+def torch_convolution(what: str, n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1) -> Calls:
+    """``what``: forward, input or kernel (gradients). ``h`` is the padded height."""
+    import torch
+
+    pad = (k - 1) // 2
+    x, w, b = torch.randn(n, c, h - 2 * pad, h - 2 * pad), torch.randn(o, c, k, k), torch.randn(o)
+    g = torch.randn_like(torch.conv2d(x, w, b, stride, pad))
+    xl, wl, gl = (t.contiguous(memory_format=torch.channels_last) for t in (x, w, g))
+    if what == "forward":
+        return {
+            "nchw": lambda: torch.relu_(torch.conv2d(x, w, b, stride, pad)),
+            "nhwc": lambda: torch.relu_(torch.conv2d(xl, wl, b, stride, pad)),
+        }
+    backward = torch.ops.aten.convolution_backward
+    rest = ([o], [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, [what == "input", what == "kernel", False])
+    return {"nchw": lambda: backward(g, x, w, *rest), "nhwc": lambda: backward(gl, xl, wl, *rest)}
+
+
+def cases() -> dict[str, tuple[Program, Callable[[], Calls]]]:
+    found: dict[str, tuple[Program, Callable[[], Calls]]] = {}
+    for m, n, k, a, b in (
+        (64, 256, 784, "mk", "kn"), (512, 512, 512, "mk", "kn"), (1024, 1024, 1024, "mk", "kn"), (128, 576, 64, "km", "kn"),
+        (64, 576, 128, "mk", "kn"), (1, 1000, 2048, "mk", "kn"), (1, 1000, 2048, "mk", "nk"), (8, 512, 512, "mk", "nk"),
+        (16, 2048, 2048, "mk", "nk"), (1000, 3, 1000, "mk", "kn"),
+    ):  # fmt: skip
+        found[f"{a}·{b} {m},{n},{k}"] = matrix(m, n, k, a, b), lambda s=(m, n, k, a, b): torch_matrix(*s)
+    for s in ((64, 256, 784), (64, 128, 576), (64, 10, 128), (128, 768, 3072), (128, 3072, 768)):
+        found["linear+relu " + ",".join(map(str, s))] = linear(*s), lambda s=s: torch_linear(*s)
+    found["attention qk 96,128,128,64"] = batched(96, 128, 128, 64, "znk")
+    found["attention pv 96,128,64,128"] = batched(96, 128, 64, 128, "zkn")
+    for s in ((64, 1, 16, 30), (64, 16, 32, 16), (64, 32, 64, 9), (16, 64, 64, 30), (16, 128, 128, 16)):
+        name = f"{s[1]}->{s[2]} @{s[3] - 2} x{s[0]}"
+        found[f"conv {name}"] = convolution(*s), lambda s=s: torch_convolution("forward", *s)
+        if s[1] > 1:
+            found[f"conv dx {name}"] = input_gradient(s[0], s[1], s[2], s[3]), lambda s=s: torch_convolution("input", *s)
+        found[f"conv dw {name}"] = kernel_gradient(*s), lambda s=s: torch_convolution("kernel", *s)
+    for s in ((3, 64, 229, 7, 2), (64, 64, 58), (128, 128, 30), (128, 256, 29, 3, 2), (256, 256, 16), (512, 512, 9)):
+        torchs = (1, *s[:2], s[2] + (s[2] == 229 or s[2] == 29), *s[3:])
+        found[f"resnet18 {s[0]}->{s[1]} @{s[2]}"] = convolution(1, *s), lambda s=torchs: torch_convolution("forward", *s)
+    return found
+
+
+def main(names: list[str]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    rng = np.random.default_rng(0)
+    print(f"{'':32} {'us':>9} {'GFLOP/s':>8} {'torch us':>9} {'ratio':>6}")
+    for name, (program, others) in cases().items():
+        if names and not any(part in name for part in names):
+            continue
+        compiled = Compiled(program, plain=True)
+        operands = (program.left, program.right, *program.others)
+        _, call = compiled.bind([o.array(program.sizes, rng) for o in operands])
+        ours, *theirs = interleave({"ours": call, **others()}, rounds=5, warm=1, least=0.02)
+        best = min(t.median for t in theirs)
+        rate = 2e-9 * prod(program.sizes.values()) / ours.median
+        print(f"{name:32} {ours.median * 1e6:9.1f} {rate:8.1f} {best * 1e6:9.1f} {ours.median / best:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
