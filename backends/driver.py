@@ -228,6 +228,8 @@ def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, 
             history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
     for ran in history:
         _show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
+        for line in getattr(ran.changes, "details", ()):
+            _show("rules", line)
     return module
 
 

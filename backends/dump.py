@@ -60,6 +60,7 @@ class Dump:
         details = getattr(ran.changes, "details", ())
         self.rows.append(Row(name, f"`{ran.step}`", str(int(ran.changes)), command, details))
         self.last = name
+        self.finish()  # a pass that fails later leaves a readable dump
 
     def add(self, name: str, text: str | bytes, made_by: str, command: str = "") -> Path:
         """Write a file that is not IR (C source, a map of the arena) under the next number; returns its path."""
@@ -90,13 +91,3 @@ class Dump:
         except OSError as error:
             draft.unlink(missing_ok=True)
             raise FileError(f"cannot write {path}: {error.strerror}", help="choose another folder for --dump") from error
-
-
-def program_folder(root: str | Path) -> Path:
-    """The folder of the next program dumped by this process: ROOT/program-000, -001, ..."""
-    key = str(Path(root).resolve())
-    _PROGRAMS[key] = _PROGRAMS.get(key, -1) + 1
-    return Path(root) / f"program-{_PROGRAMS[key]:03d}"
-
-
-_PROGRAMS: dict[str, int] = {}

@@ -1,1 +1,1 @@
-"""lamina."""
+"""passes: a level to the same level (see README.md)."""
