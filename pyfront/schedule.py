@@ -125,14 +125,23 @@ class Schedule:
             found = self._input_ids[key] = len(self.inputs)
             self.inputs.append(node.type)
             self.arrays.append(node.value)
-            self.names.append(node.label() if type(node) is Boundary and node.label else None)
+            self.names.append(None)
         node.id = found
+        if type(node) is Boundary:
+            self._name(node)
+
+    def _name(self, node: Boundary) -> None:
+        """Inputs are called what the user's parameter is called."""
+        if node.label is not None and node.id < len(self.names) and self.names[node.id] is None:
+            self.names[node.id] = node.label()
 
     def _emit_plain(self, node: Node) -> None:
         """A Node of a Graph without derivatives: identities do not matter."""
         op = node.op
         if op is ALIAS:
             node.id = node.inputs[0].id
+            if type(node) is Boundary:
+                self._name(node)
         elif op is RESULT:
             node.id = node.inputs[0].id + node.attrs[0]
         elif op is SAVED:
@@ -188,6 +197,7 @@ class Schedule:
         """A place where differentiation ends; its value is kept apart from other histories of the same contents."""
         source = node.id if node.value is not None else node.inputs[0].id
         node.id = self._apart(source, node.origin) if self.tainted[source] or not node.leaf else source
+        self._name(node)
         if id(node) in self._wrt:
             self.tainted[node.id] = True
 

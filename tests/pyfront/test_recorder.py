@@ -1,0 +1,207 @@
+"""Recorder and schedule: what a flush computes, equal Graphs for equal programs, run-time scalars, kept values, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import lamina as torch
+from lamina.backends import driver
+from lamina.dialects.errors import DTypeError, ShapeError
+from lamina.dialects.graph import Graph
+from lamina.pyfront import recorder
+from lamina.dialects import flags
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """Every Graph handed to the driver during a test."""
+    seen: list[Graph] = []
+
+    def run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        seen.append(graph)
+        with flags.device("numpy"):
+            return driver.run(graph, arrays)
+
+    recorder.flush()
+    monkeypatch.setattr(recorder.state, "run", run)
+    return seen
+
+
+def ops(graph: Graph) -> list[str]:
+    return [step.op for step in graph.steps]
+
+
+def test_nothing_is_computed_before_it_is_needed(graphs: list[Graph]) -> None:
+    y = (torch.tensor([1.0]) + 1).exp()
+    assert not graphs
+    y.item()
+    assert [ops(g) for g in graphs] == [["full", "add", "exp"]]
+    y.item()
+    assert len(graphs) == 1
+
+
+def test_dead_values_are_never_computed(graphs: list[Graph]) -> None:
+    x = torch.tensor([1.0, 2.0])
+    x.exp()
+    y = x.sin()
+    recorder.flush()
+    assert [ops(g) for g in graphs] == [["sin"]]
+    assert y.tolist() == pytest.approx(np.sin([1.0, 2.0]).tolist())
+
+
+def test_only_live_tensors_become_outputs(graphs: list[Graph]) -> None:
+    x = torch.tensor([1.0, 2.0])
+    y = ((x + x).exp() * x).sum()
+    recorder.flush()
+    assert len(graphs[0].outputs) == 1
+    assert y.shape == ()
+
+
+def test_same_program_gives_equal_graphs(graphs: list[Graph]) -> None:
+    w = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+    def train() -> None:
+        loss = ((w * w - 1) ** 2).mean()
+        loss.backward()
+        with torch.no_grad():
+            w.sub_(w.grad * 0.1)
+        w.grad = None
+        recorder.flush()
+
+    for _ in range(4):
+        train()
+    assert len({*graphs}) == 1
+    assert graphs[0].steps[-1].op == "sub" and "autodiff.grad" in ops(graphs[0])
+
+
+def test_one_buffer_is_one_input(graphs: list[Graph]) -> None:
+    x = torch.tensor([1.0, 2.0])
+    y = x.clone()
+    (x * y + x.detach()).tolist()
+    assert len(graphs[0].inputs) == 1
+    z = torch.tensor([1.0, 2.0])
+    (x * z).tolist()
+    assert len(graphs[1].inputs) == 2
+
+
+def test_names_and_origins_reach_the_graph(graphs: list[Graph]) -> None:
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    w.name = "fc.weight"
+    (w * 2).tolist()
+    recorder.flush()
+    assert any("fc.weight" in g.names for g in graphs)
+    assert graphs[-1].origins[-1].startswith("test_recorder.py:")
+
+
+def test_a_number_that_changes_becomes_a_runtime_scalar(graphs: list[Graph]) -> None:
+    x = torch.tensor([1.0, 2.0])
+    results = []
+    for rate in (0.5, 0.25, 0.125, 0.0625):
+        results.append((x * rate).tolist())
+    assert results == [[0.5, 1.0], [0.25, 0.5], [0.125, 0.25], [0.0625, 0.125]]
+    assert len({*graphs}) == 2, "one Graph with the constant, one with the scalar as input"
+
+
+def test_slices_of_data_do_not_split_the_cache(graphs: list[Graph]) -> None:
+    data = torch.arange(12.0).reshape(6, 2)
+    sums = [data[i:i + 2].exp().sum().item() for i in range(0, 6, 2)]
+    assert len({*graphs}) == 1 and len(sums) == 3
+
+
+def test_history_of_untracked_values_is_dropped(graphs: list[Graph]) -> None:
+    x = torch.zeros(2)
+    for _ in range(50):
+        x = x + 1
+    recorder.flush()
+    assert x._read().inputs == ()
+    assert x.tolist() == [50.0, 50.0]
+
+
+def test_pending_nodes_are_bounded(graphs: list[Graph]) -> None:
+    x = torch.zeros(1)
+    for _ in range(recorder.PENDING_LIMIT + 10):
+        x = x + 1
+    assert graphs, "the bound computes what is pending"
+    assert x.item() == recorder.PENDING_LIMIT + 10
+
+
+def test_a_flushed_forward_keeps_what_backward_needs(graphs: list[Graph]) -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    loss = (x @ x).tanh().sum()
+    loss.item()
+    loss.backward()
+    x.grad.tolist()
+    assert ops(graphs[0])[0] == "matmul" and len(graphs[0].outputs) > 1
+    assert "autodiff.saved" in ops(graphs[1])
+    t = np.tanh(np.array([[7.0, 10.0], [15.0, 22.0]]))
+    g, a = 1 - t * t, np.array([[1.0, 2.0], [3.0, 4.0]])
+    np.testing.assert_allclose(x.grad.numpy(), g @ a.T + a.T @ g, rtol=1e-4, atol=1e-6)
+
+
+def test_a_freed_graph_is_let_go(graphs: list[Graph]) -> None:
+    w = torch.ones(2, requires_grad=True)
+    loss = (w * w).exp().sum()
+    loss.backward()
+    recorder.flush()
+    assert loss._read().inputs == ()
+
+
+def test_gradients_stop_at_detach_between_shared_buffers() -> None:
+    with flags.device("numpy"):
+        w, b = torch.tensor([2.0], requires_grad=True), torch.tensor([3.0], requires_grad=True)
+        with torch.no_grad():
+            c = w * b  # a value that depends on both leaves, but not for autograd
+        (c * w + b.detach() * b).sum().backward()
+        assert w.grad.tolist() == [6.0] and b.grad.tolist() == [3.0]
+
+
+def test_two_leaves_on_one_buffer_have_their_own_gradients() -> None:
+    with flags.device("numpy"):
+        x = torch.tensor([2.0], requires_grad=True)
+        y = x.detach().requires_grad_()
+        (x * y * y).sum().backward()
+        assert x.grad.tolist() == [4.0] and y.grad.tolist() == [8.0]
+
+
+def test_errors_name_operands_and_line() -> None:
+    a, b = torch.ones(2, 3), torch.ones(2, 4)
+    with pytest.raises(ShapeError) as caught:
+        a + b
+    text = str(caught.value)
+    assert "float32[2, 3]" in text and "float32[2, 4]" in text and "test_recorder.py" in text and "help:" in text
+    with pytest.raises(DTypeError):
+        torch.ones(2, 2) @ torch.ones(2, 2, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="no device 'cuda'"):
+        torch.ones(2).cuda()
+
+
+def test_memory_is_shared_with_numpy_both_ways() -> None:
+    array = np.zeros(3)
+    t = torch.from_numpy(array)
+    before = t + 0
+    array[0] = 5
+    assert t.tolist() == [5.0, 0.0, 0.0] and before.tolist() == [0.0, 0.0, 0.0]
+    t[1:] = 7
+    assert array.tolist() == [5.0, 7.0, 7.0]
+    view = t.numpy()
+    view[2] = -1
+    assert t[2].item() == -1.0 and array[2] == -1.0
+
+
+def test_memory_nobody_shares_any_more_is_taken_back() -> None:
+    t = torch.from_numpy(np.ones(3))
+    t.tolist()
+    assert t._storage.host is None
+    t.add_(1)
+    assert t.tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("action", ["backward", "item"])
+def test_views_of_a_changed_base_are_read_anew(action: str) -> None:
+    with flags.device("numpy"):
+        base = torch.zeros(4)
+        view = base[1:3].view(2, 1)
+        base += 1
+        assert view.tolist() == [[1.0], [1.0]]
+        view.mul_(5)
+        assert base.tolist() == [1.0, 5.0, 5.0, 1.0]
