@@ -143,10 +143,9 @@ def _followed_loops(
                 place.setdefault(d, (position, -abs(c)))
         loops = tuple(sorted(range(len(domain.sizes)), key=lambda d: (place.get(d, (-1, 0)), d)))
         votes[loops] = votes.get(loops, 0) + size_of_value(value)
-    if not votes:
-        return None
-    best = max(votes, key=lambda loops: votes[loops])
-    return best if best != tuple(range(len(best))) else None
+    natural = tuple(range(len(domain.sizes)))
+    best = max(votes, key=lambda loops: (votes[loops], loops != natural), default=natural)
+    return best if best != natural else None
 
 
 def _target_index(op: Operation, role: str) -> tuple[Index, ...]:
