@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from ....dialects.errors import DTypeError, ShapeError
-from ....dialects.types import DTYPES, DType, show_type
+from ....dialects.types import DTYPES, DType, promote_types, show_type
 from ... import recorder
 from ...assignment import title
 from ...origin import origin, source_line
+from ...promote import broadcast_shape
 from ...tensor import Tensor, wrap
 from .activation import log_softmax
 from .applying import apply, filled, reduced
@@ -37,9 +39,12 @@ def mse_loss(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(input - target) ** 2."""
+    reduction = _reduction(reduction, size_average, reduce)
+    _warn_of_broadcast(input, target)
+    if reduction == "mean" and weight is None and input._type == target._type and input.is_floating_point():
+        return apply("mse_loss", (input, target))
     difference = input - target
-    loss = _weighted(difference * difference, weight, _reduction(reduction, size_average, reduce))
-    return _labelled(loss, "mse_loss")
+    return _labelled(_weighted(difference * difference, weight, reduction), "mse_loss")
 
 
 def l1_loss(
@@ -47,6 +52,7 @@ def l1_loss(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """|input - target|."""
+    _warn_of_broadcast(input, target)
     return _weighted((input - target).abs(), weight, _reduction(reduction, size_average, reduce))
 
 
@@ -68,9 +74,25 @@ def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
     """delta times smooth_l1_loss with beta = delta."""
-    z = (input - target).abs()
-    loss = apply("select", (z < delta, z * z * 0.5, (z - 0.5 * delta) * delta))
+    loss = apply("huber", _alike(input, target), (delta,))
     return _labelled(_weighted(loss, weight, reduction), "huber_loss")
+
+
+def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
+    if input.shape != target.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
+            "lead to incorrect results due to broadcasting. Please ensure they have the same size.", stacklevel=4,
+        )  # fmt: skip
+
+
+def _alike(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both of one shape and dtype."""
+    if input._type == target._type:
+        return input, target
+    dtype = promote_types(input.dtype, target.dtype)
+    shape = broadcast_shape(tuple(input.shape), tuple(target.shape))
+    return input.to(dtype).expand(shape), target.to(dtype).expand(shape)
 
 
 def _check_same_size(input: Tensor, target: Tensor) -> None:
@@ -87,8 +109,7 @@ def binary_cross_entropy(
 ) -> Tensor:  # fmt: skip
     """-(t log p + (1 - t) log(1 - p)), each logarithm at least -100."""
     _check_same_size(input, target)
-    positive, negative = input.log().clamp_min(-100.0), (-input).log1p().clamp_min(-100.0)
-    loss = (target - 1.0) * negative - target * positive
+    loss = apply("binary_cross_entropy", _alike(input, target))
     loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
     return _labelled(loss, "binary_cross_entropy")
 
@@ -100,10 +121,10 @@ def binary_cross_entropy_with_logits(
     """binary_cross_entropy of sigmoid(input), without overflow."""
     if input.shape != target.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
-    log_p = apply("log_sigmoid", (input,))
     if pos_weight is None:
-        loss = (1.0 - target) * input - log_p
+        loss = apply("binary_cross_entropy_with_logits", _alike(input, target))
     else:
+        log_p = apply("log_sigmoid", (input,))
         loss = (1.0 - target) * input - ((pos_weight - 1.0) * target + 1.0) * log_p
     loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
     return _labelled(loss, "binary_cross_entropy_with_logits")
@@ -163,10 +184,16 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
     return apply("select", (hit, share, filled(hit.shape, 0.0, dtype))).sum()
 
 
+def _all_are_classes(target: Tensor, classes: int) -> bool:
+    """True when the host knows the targets and none is ignored or out of range."""
+    values = target._read().value
+    return values is not None and bool(values.size) and bool(values.min() >= 0) and bool(values.max() < classes)
+
+
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
     """IndexError for a class that is not there, where the targets are known on the host (labels of a loader are)."""
     values = target._read().value
-    if values is None or not values.size or (values.min() >= 0 and values.max() < classes):
+    if values is None or _all_are_classes(target, classes):
         return
     wrong = values[(values != ignore_index) & ((values < 0) | (values >= classes))]
     if wrong.size:
@@ -180,6 +207,11 @@ def cross_entropy(
     """nll_loss of log_softmax(input); targets are class indices or probabilities of the classes."""
     reduction = _reduction(reduction, size_average, reduce)
     classes = 1 if input.dim() > 1 else 0
+    if not target.dtype.is_floating_point:
+        _check_classes(input, target)
+    plain = weight is None and label_smoothing == 0.0 and reduction == "mean" and target.dtype is DTYPES["int64"]
+    if plain and input.dim() == 2 and _all_are_classes(target, input.shape[1]):
+        return apply("cross_entropy", (input, target), (), "nll_loss")
     log_p = log_softmax(input, classes)
     if target.dtype.is_floating_point:
         return _soft_targets(log_p, target, weight, reduction, label_smoothing, classes)
@@ -231,7 +263,7 @@ def kl_div(
     if log_target:
         loss = target.exp() * (target - input)
     else:
-        loss = (target * target.log()).masked_fill(target == 0.0, 0.0) - target * input
+        loss = apply("kl_div", _alike(input, target))
     reduction = _reduction(reduction, size_average, reduce)
     if reduction == "batchmean":
         return loss.sum() / input.shape[0]
