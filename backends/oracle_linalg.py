@@ -64,30 +64,20 @@ def loop_sizes(maps: Sequence[list[Linear]], shapes: Sequence[tuple[int, ...]], 
 
 def view_over_loops(array: Array, exprs: list[Linear], sizes: tuple[int, ...]) -> Array:
     """The operand as an array over the loop dims, of size 1 where it does not depend on a dim. Shares memory."""
-    offset, strides = 0, [0] * len(sizes)
+    strides = [0] * len(sizes)
     for axis, e in enumerate(exprs):
         low = e.constant + sum(min(c * (sizes[d] - 1), 0) for d, c in e.coefficients.items())
         high = e.constant + sum(max(c * (sizes[d] - 1), 0) for d, c in e.coefficients.items())
         if 0 not in sizes and not 0 <= low <= high < array.shape[axis]:
             raise ShapeError(f"a linalg.generic reads indices {low} to {high} of a dimension of size {array.shape[axis]}")
-        offset += e.constant * array.strides[axis]
         for d, c in e.coefficients.items():
             strides[d] += c * array.strides[axis]
     used = {d for e in exprs for d, c in e.coefficients.items() if c}
     shape = tuple(size if d in used else 1 for d, size in enumerate(sizes))
     if 0 in sizes:
         return np.empty(shape, array.dtype)
-    start = as_strided(array, shape=(), strides=()) if not offset else _at_offset(array, offset)
-    return as_strided(start, shape=shape, strides=strides)
-
-
-def _at_offset(array: Array, offset: int) -> Array:
-    index = []
-    for stride in array.strides:
-        step = offset // stride if stride else 0
-        index.append(step)
-        offset -= step * stride
-    return array[tuple(slice(i, None) for i in index)]
+    first = array[tuple(slice(e.constant, None) for e in exprs)]  # where every loop stands at 0
+    return as_strided(first, shape=shape, strides=strides)
 
 
 class Generic:

@@ -59,18 +59,18 @@ def _prepare_saved(block: Block) -> dict[SSAValue, SSAValue]:
     found: dict[SSAValue, SSAValue] = {}
     for op in [op for op in block.ops if isinstance(op, SavedOp)]:
         value, contents = op.operands
-        if not isinstance(contents.owner, Block) or value in found:
+        if not isinstance(contents.owner, Block) or value in found or not _has_history(value):
             continue
         op.detach()
-        if isinstance(value.owner, Block):
-            first = block.first_op
-            assert first is not None  # a function body ends in a return
-            block.insert_op_before(op, first)
-        else:
-            block.insert_op_after(op, value.owner)
+        block.insert_op_after(op, value.owner)
         value.replace_uses_with_if(op.results[0], lambda use, op=op: use.operation is not op)
         found[value] = op.results[0]
     return found
+
+
+def _has_history(value: SSAValue) -> bool:
+    """Whether a value was computed from others. A saved constant stands for contents without history (a detached value)."""
+    return isinstance(value.owner, Operation) and bool(value.owner.operands)
 
 
 class _Reverse:

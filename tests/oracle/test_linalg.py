@@ -9,6 +9,7 @@ import pytest
 
 from lamina.backends.check import sample_inputs
 from lamina.backends.oracle import evaluate
+from lamina.backends.oracle_linalg import Linear, view_over_loops
 from lamina.dialects.errors import DTypeError, ShapeError, UnsupportedError
 from lamina.dialects.text import parse
 
@@ -62,6 +63,15 @@ def test_accumulating_placement() -> None:
 def test_reads_through_an_index() -> None:
     (table, index), (y,) = run("kernel_take")
     np.testing.assert_array_equal(y, table[index])
+
+
+def test_views_over_loops_of_any_strides() -> None:
+    """Layouts below the tensor levels are not row-major, and boxes start anywhere."""
+    maps = [[Linear(1, {0: 2}), Linear(3, {1: -1})]]
+    for order in "CF":
+        array = np.array(np.arange(24.0).reshape(6, 4), order=order)
+        view = view_over_loops(array, maps[0], (3, 4))
+        np.testing.assert_array_equal(view, array[1::2, ::-1])
 
 
 BODY = """

@@ -103,6 +103,32 @@ def test_saved_values_are_read_and_differentiated_through() -> None:
     np.testing.assert_allclose(dx, 3 * k * k * (1 - k * k))
 
 
+def test_a_saved_constant_detaches() -> None:
+    """What the frontend records for detach(): contents without history, read by others as the constant it is."""
+    r = Recorder()
+    x, seed = r.input((3,), float64), r.input((3,), float64)
+    zero = r.full((3,), 0.0, float64)
+    detached = r("autodiff.saved", zero, x)
+    again = r("autodiff.saved", zero, r("sin", x))
+    loss = r("add", r("mul", r("mul", detached, x), again), zero)
+    a = np.array([0.1, 0.2, 0.3])
+    value, dx = both(r.graph(loss, r("autodiff.grad", loss, seed, x)), [a, np.ones(3)])
+    np.testing.assert_allclose(value, a * a * np.sin(a))
+    np.testing.assert_allclose(dx, a * np.sin(a))
+
+
+def test_gradients_with_respect_to_saved_values() -> None:
+    r = Recorder()
+    x, kept, seed = r.input((3,), float64), r.input((3,), float64), r.input((3,), float64)
+    y = r("autodiff.saved", r("exp", x), kept)
+    loss = r("autodiff.saved", r("mul", y, y), r("mul", kept, kept))
+    first = r("autodiff.grad", loss, seed, x, y)
+    a = np.array([0.1, 0.2, 0.3])
+    dx, dy = both(r.graph(first, first + 1), [a, np.exp(a), np.ones(3)])
+    np.testing.assert_allclose(dy, 2 * np.exp(a))
+    np.testing.assert_allclose(dx, 2 * np.exp(2 * a))
+
+
 def test_the_training_step_of_a_small_cnn() -> None:
     graph = cnn_step(2, (1, 2, 3), 4, 8)
     arrays = [np.abs(a) if name and name.endswith(".v") else a for a, name in zip(inputs_for(graph), graph.names, strict=True)]
