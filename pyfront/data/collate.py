@@ -1,0 +1,92 @@
+"""default_collate: a list of samples becomes one batch; default_convert: numpy becomes tensors."""
+
+from __future__ import annotations
+
+import collections.abc
+from typing import Any
+
+import numpy as np
+
+from ...dialects.types import DTYPES, dtype_of
+from .. import recorder
+from ..creation import as_tensor, tensor
+from ..shaping import stack
+from ..tensor import Tensor, wrap
+
+_WORDS = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+
+
+def default_collate(batch: Any) -> Any:
+    """Tensors are stacked, numbers become tensors, containers are collated entry by entry."""
+    first = batch[0]
+    if isinstance(first, Tensor):
+        return _stacked(batch)
+    if isinstance(first, (np.ndarray, np.generic)) and not isinstance(first, (np.str_, np.bytes_)):
+        if isinstance(first, np.ndarray) and first.dtype.kind in "SaUO":
+            raise TypeError(_WORDS.format(first.dtype))
+        if isinstance(first, np.ndarray):
+            return _leaf(_stack(batch))
+        return as_tensor(batch)
+    if isinstance(first, float):
+        return tensor(batch, dtype=DTYPES["float64"])
+    if isinstance(first, int):
+        return tensor(batch)
+    if isinstance(first, (str, bytes)):
+        return batch
+    if isinstance(first, collections.abc.Mapping):
+        return _mapping(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*[default_collate(part) for part in zip(*batch, strict=True)])
+    if isinstance(first, collections.abc.Sequence):
+        if any(len(sample) != len(first) for sample in batch):
+            raise RuntimeError("each element in list of batch should be of equal size")
+        return [default_collate(list(part)) for part in zip(*batch, strict=True)]
+    raise TypeError(_WORDS.format(type(first)))
+
+
+def _mapping(first: Any, collated: dict[Any, Any]) -> Any:
+    try:
+        return collated if type(first) is dict else type(first)(collated)
+    except TypeError:
+        return collated
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    try:
+        return np.stack(arrays)
+    except ValueError:
+        shapes = [list(a.shape) for a in arrays]
+        odd = next(i for i, shape in enumerate(shapes) if shape != shapes[0])
+        raise RuntimeError(
+            f"stack expects each tensor to be equal size, but got {shapes[0]} at entry 0 and {shapes[odd]} at entry {odd}"
+        ) from None
+
+
+def _leaf(array: np.ndarray) -> Tensor:
+    return wrap(recorder.leaf(array, (array.shape, dtype_of(array.dtype))))
+
+
+def _stacked(batch: list[Tensor]) -> Tensor:
+    """Plain data is stacked on the host; what has a history is recorded."""
+    if any(t.requires_grad for t in batch):
+        return stack(list(batch))
+    if any(t.dtype is not batch[0].dtype for t in batch):
+        return stack(list(batch))
+    return _leaf(_stack([t._value() for t in batch]))
+
+
+def default_convert(data: Any) -> Any:
+    """numpy arrays and scalars inside containers become tensors; everything else stays."""
+    if isinstance(data, Tensor):
+        return data
+    if isinstance(data, (np.ndarray, np.generic)) and not isinstance(data, (np.str_, np.bytes_)):
+        if isinstance(data, np.ndarray) and data.dtype.kind in "SaUO":
+            return data
+        return as_tensor(data)
+    if isinstance(data, collections.abc.Mapping):
+        return _mapping(data, {key: default_convert(value) for key, value in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*[default_convert(part) for part in data])
+    if isinstance(data, (list, tuple)):
+        return [default_convert(part) for part in data]
+    return data

@@ -1,0 +1,213 @@
+"""torch.save and torch.load: tensors and parameters on top of the records of a checkpoint."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ...dialects.errors import FileError
+from ...dialects.types import dtype_of
+from .. import recorder
+from ..size import Size, device
+from ..tensor import Tensor, wrap
+from .archive import replacing
+from .checkpoint import read_checkpoint, write_checkpoint
+from .pickling import Call
+from .records import StorageRecord, TensorRecord, row_major
+from .safetensors import read_safetensors, write_safetensors
+
+_allowed: dict[str, Any] = {}
+
+
+def add_safe_globals(safe_globals: list[Any]) -> None:
+    """Let checkpoints refer to these classes or functions."""
+    for item in safe_globals:
+        named = item if isinstance(item, tuple) else (item, f"{item.__module__}.{item.__qualname__}")
+        module, _, name = named[1].rpartition(".")
+        _allowed[f"{module} {name}"] = named[0]
+
+
+def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, **_: Any) -> None:
+    """Write `obj` (tensors in containers) to a path or a binary file, in the format PyTorch reads.
+
+    UnsupportedError for objects that are not data; FileError when the file cannot be written. A path is replaced only
+    when everything is written.
+    """
+    converter = _Converter()
+    if hasattr(f, "write"):
+        write_checkpoint(_seekable(f), obj, converter.convert, "archive")
+        return
+    folder = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
+    buffer = io.BytesIO()  # what cannot be saved is found before a file is touched
+    write_checkpoint(buffer, obj, converter.convert, folder)
+    with replacing(f) as file:
+        file.write(buffer.getbuffer())
+
+
+def _seekable(file: Any) -> BinaryIO:
+    return file
+
+
+class _Converter:
+    """Frontend objects as plain data. Tensors over one memory share a storage in the file."""
+
+    def __init__(self) -> None:
+        self._storages: dict[int, StorageRecord] = {}
+        self._keep: list[Any] = []
+
+    def convert(self, value: Any) -> Any:
+        """The Pickler's hook: plain data, a record or a call; None for what is not data."""
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if isinstance(value, Size):
+            return Call("torch", "Size", (tuple(value),))
+        if isinstance(value, device):
+            return Call("torch", "device", (str(value),))
+        if isinstance(value, np.ndarray):
+            return None
+        if isinstance(value, dict) and hasattr(value, "items"):
+            return dict(value)
+        return None
+
+    def _tensor(self, tensor: Tensor) -> TensorRecord:
+        from ..nn.parameter import Parameter
+
+        is_parameter = isinstance(tensor, Parameter)
+        tracked = bool(tensor.requires_grad)
+        if tracked and not tensor.is_leaf:
+            tracked = False  # a computed tensor is saved by value
+        storage, shape, stride, offset = self._memory(tensor)
+        return TensorRecord(storage, offset, shape, stride, tracked, is_parameter)
+
+    def _memory(self, tensor: Tensor) -> tuple[StorageRecord, tuple[int, ...], tuple[int, ...], int]:
+        memory = tensor._storage
+        shape = tuple(tensor.shape)
+        whole = np.asarray(memory.host if memory.is_shared() else recorder.value(memory.node))
+        if not whole.flags.c_contiguous:
+            array = np.ascontiguousarray(tensor._value())
+            return self._record(array, array), shape, row_major(shape), 0
+        return self._record(memory, whole), shape, tuple(tensor.stride()), tensor.storage_offset()
+
+    def _record(self, memory: Any, array: np.ndarray) -> StorageRecord:
+        found = self._storages.get(id(memory))
+        if found is None:
+            self._keep.append(memory)
+            found = StorageRecord(str(len(self._storages)), "cpu", array.reshape(-1))
+            self._storages[id(memory)] = found
+        return found
+
+
+def load(
+    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None, mmap: bool | None = None,
+    **_: Any,
+) -> Any:  # fmt: skip
+    """What `save` or PyTorch wrote. FileError for missing, damaged or foreign files, with the place.
+
+    Only data is rebuilt, never code. `map_location` may be a device, a function or a dict; the result is on the CPU.
+    """
+    if hasattr(f, "read"):
+        return _read(_as_seekable(f), getattr(f, "name", "the file"), map_location)
+    name = os.fspath(f)
+    try:
+        with open(name, "rb") as file:
+            return _read(file, str(name), map_location)
+    except FileNotFoundError:
+        raise _missing(str(name)) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise FileError(f"cannot read {name}: {error.strerror}", help="give a file you may read") from None
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file that is not there; programs that catch FileNotFoundError catch it."""
+
+
+def _missing(name: str) -> FileError:
+    folder = os.path.dirname(name) or "."
+    near = sorted(entry for entry in os.listdir(folder) if entry.endswith((".pt", ".pth", ".safetensors"))) \
+        if os.path.isdir(folder) else []  # fmt: skip
+    help = f"in that folder: {', '.join(near[:5])}" if near else "check the path"
+    return MissingFileError(f"[Errno 2] No such file or directory: '{name}'", help=help)
+
+
+def _as_seekable(file: Any) -> BinaryIO:
+    seekable = getattr(file, "seekable", None)
+    return file if seekable is not None and seekable() and file.tell() == 0 else io.BytesIO(file.read())
+
+
+def _read(file: BinaryIO, name: str, map_location: Any) -> Any:
+    if str(name).endswith(".safetensors"):
+        arrays, _ = read_safetensors(file.read(), str(name))
+        return {key: _leaf(array) for key, array in arrays.items()}
+    loader = _Loader(map_location)
+    allowed: Mapping[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch device": device, **_allowed}
+    return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed)
+
+
+def _leaf(array: np.ndarray) -> Tensor:
+    return wrap(recorder.leaf(array, (array.shape, dtype_of(array.dtype))))
+
+
+class _Loader:
+    """Tensors of one checkpoint. Those that share a storage share memory here too."""
+
+    def __init__(self, map_location: Any) -> None:
+        self._bases: dict[int, Tensor] = {}
+        self._map = map_location
+
+    def tensor(self, record: TensorRecord) -> Tensor:
+        """The tensor a record describes."""
+        self._check_place(record.storage.location)
+        if record.is_contiguous:
+            base = self._bases.get(id(record.storage))
+            if base is None:
+                base = self._bases[id(record.storage)] = _leaf(record.storage.data)
+            made = _window(base, record)
+        else:
+            made = _leaf(np.ascontiguousarray(record.array()))
+        return made.requires_grad_() if record.requires_grad else made
+
+    def parameter(self, data: Tensor, requires_grad: bool) -> Any:
+        """A Parameter over a tensor."""
+        from ..nn.parameter import Parameter
+
+        return Parameter(data, requires_grad)
+
+    def _check_place(self, location: str) -> None:
+        target: Callable | Any = self._map
+        if isinstance(target, dict):
+            location = str(target.get(location, location))
+        elif target is not None:
+            return  # a device or a function: everything ends on the CPU
+        if location != "cpu":
+            raise RuntimeError(
+                f"Attempting to deserialize object on a {location.partition(':')[0].upper()} device but "
+                "torch.cuda.is_available() is False. If you are running on a CPU-only machine, please use torch.load with "
+                "map_location=torch.device('cpu') to map your storages to the CPU."
+            )
+
+
+def _window(base: Tensor, record: TensorRecord) -> Tensor:
+    if record.is_whole:
+        return base if record.shape == tuple(base.shape) else base.view(record.shape)
+    n = int(np.prod(record.shape, dtype=np.int64))
+    return base[record.offset : record.offset + n].view(record.shape)
+
+
+def save_safetensors(tensors: Mapping[str, Tensor], path: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors in the safetensors format."""
+    with replacing(path) as file:
+        write_safetensors(file, {name: np.asarray(t._value()) for name, t in tensors.items()}, metadata)
+
+
+def load_safetensors(path: Any) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file. FileError when it is missing or damaged."""
+    return load(path) if str(path).endswith(".safetensors") else _load_as_safetensors(path)
+
+
+def _load_as_safetensors(path: Any) -> dict[str, Tensor]:
+    with open(path, "rb") as file:
+        return {key: _leaf(array) for key, array in read_safetensors(file.read(), str(path))[0].items()}
