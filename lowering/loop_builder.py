@@ -7,8 +7,10 @@ from functools import cache
 
 from xdsl.dialects import arith, memref, scf, vector
 from xdsl.dialects.builtin import (
+    AnyFloat,
     DenseArrayBase,
     DenseIntOrFPElementsAttr,
+    FloatAttr,
     IndexType,
     IntegerAttr,
     IntegerType,
@@ -219,9 +221,12 @@ class LoopBuilder:
 
     def from_lanes(self, lanes: Sequence[SSAValue]) -> SSAValue:
         """The vector of these scalars."""
-        result = self.broadcast(lanes[0], len(lanes))
-        for lane, value in enumerate(lanes[1:], 1):
-            result = self.emit(vector.InsertOp, (value, result), result.type, {"static_position": _i64s(lane)})
+        held = vector_of(lanes[0].type, len(lanes))
+        zero = FloatAttr(0.0, held.element_type) if isinstance(held.element_type, AnyFloat) else IntegerAttr(0, held.element_type)
+        result = self.constant(DenseIntOrFPElementsAttr.from_list(held, [zero.value.data]), held)
+        whole = tuple(lanes)  # chains are shared whole or not at all: the C emitter prints one as a vector literal
+        for lane, value in enumerate(lanes):
+            result = self.emit(vector.InsertOp, (value, result), held, {"static_position": _i64s(lane)}, once=whole)
         return result
 
     def counting_vector(self, element: IntegerType, lanes: int) -> SSAValue:
