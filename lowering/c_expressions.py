@@ -192,6 +192,11 @@ def _literal(number: int | float, t: CType) -> str:
 
 _CMPI = ["==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">="]  # the last four without sign
 
+_CMPI_MASKS = {  # lanes of i1: true is 1 without sign and -1 with it
+    2: "{a} & ~{b}", 3: "{a} | ~{b}", 4: "~{a} & {b}", 5: "~{a} | {b}",
+    6: "~{a} & {b}", 7: "~{a} | {b}", 8: "{a} & ~{b}", 9: "{a} | ~{b}",
+}  # fmt: skip
+
 
 def _cmpi(scope: Scope, op: arith.CmpiOp) -> str:
     predicate = op.predicate.value.data
@@ -199,7 +204,7 @@ def _cmpi(scope: Scope, op: arith.CmpiOp) -> str:
     if t.kind == "b":
         a, b = _same_masks(scope, op)[1] if t.lanes else _operands(scope, op)
         if predicate > 1 and t.lanes:
-            raise BackendError(f"the C backend compares i1 vectors for equality only, got {op}")
+            return _CMPI_MASKS[predicate].format(a=a, b=b)
         return f"{a} {_CMPI[predicate]} {b}"
     a, b = _operands(scope, op)
     if t.lanes:
