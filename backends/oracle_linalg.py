@@ -76,7 +76,7 @@ def view_over_loops(array: Array, exprs: list[Linear], sizes: tuple[int, ...]) -
     shape = tuple(size if d in used else 1 for d, size in enumerate(sizes))
     if 0 in sizes:
         return np.empty(shape, array.dtype)
-    first = array[tuple(slice(e.constant, None) for e in exprs)]  # where every loop stands at 0
+    first = array[(*(slice(e.constant, None) for e in exprs), ...)]  # where every loop stands at 0; `...` keeps rank 0 a view
     return as_strided(first, shape=shape, strides=strides)
 
 
