@@ -10,7 +10,6 @@ from . import recorder, views
 from .node import Node
 from .promote import cast, expand
 from .tensor import Tensor
-from .views import LeafMark
 
 _TITLES = {
     "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
@@ -26,8 +25,7 @@ def title(dtype: DType) -> str:
 def check_in_place(tensor: Tensor) -> None:
     """RuntimeError when autograd (or overlapping memory) forbids writing into ``tensor``."""
     if recorder.state.grad and tensor.requires_grad:
-        marks = [i for i, link in enumerate(tensor._chain) if isinstance(link, LeafMark) and link.leaf]
-        if marks and not any(link is views.DETACHED for link in tensor._chain[marks[-1]:]):
+        if views.leaf_mark(tensor._chain) is not None:
             view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"
             raise RuntimeError(f"{view} that requires grad is being used in an in-place operation.")
     views.check_writable(tensor._chain)

@@ -122,7 +122,7 @@ def is_grad_enabled() -> bool:
 def requires_grad(self: Tensor) -> bool:
     """True when backward reaches this tensor."""
     if self._storage.host is not None:
-        return any(isinstance(link, LeafMark) for link in self._chain)
+        return views.leaf_mark(self._chain) is not None
     return self._read().requires_grad
 
 

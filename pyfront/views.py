@@ -42,9 +42,14 @@ Link = Mark | tuple[str, tuple]
 Chain = tuple[Link, ...]
 
 
-def is_tracked_leaf(chain: Chain) -> bool:
-    """True for a leaf that requires grad and for views of one."""
-    return any(isinstance(link, LeafMark) and link.leaf for link in chain)
+def leaf_mark(chain: Chain) -> LeafMark | None:
+    """The leaf a chain's values belong to, unless a later link detaches them."""
+    for link in reversed(chain):
+        if link is DETACHED:
+            return None
+        if isinstance(link, LeafMark) and link.leaf:
+            return link
+    return None
 
 
 def extended(chain: Chain, links: Chain) -> Chain:
