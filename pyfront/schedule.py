@@ -106,7 +106,14 @@ class Schedule:
 
     def _emit(self) -> None:
         mark = self._mark
-        for node in self.nodes:  # inputs first: their ids come before those of every step
+        # Inputs first: their ids come before those of every step. They are numbered by their first use, not by when they
+        # were made: a buffer written in the last step and one that never changes trade places in age, not in use.
+        for node in self.nodes:
+            if node.value is None:
+                for operand in node.inputs:
+                    if operand.value is not None:
+                        self._input(operand)
+        for node in self.nodes:
             if node.value is not None:
                 self._input(node)
         self.types = list(self.inputs)

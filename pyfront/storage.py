@@ -29,7 +29,7 @@ class Storage:
         self.version = 0
         self.views: dict[tuple, Node] | None = None
         if host is None and node.value is None:
-            recorder.wait_for(self)
+            self._await(node)
 
     @property
     def type(self) -> Type:
@@ -72,6 +72,15 @@ class Storage:
         self.node = node
         self.version += 1
         if node.value is None:
+            self._await(node)
+
+    def _await(self, node: Node) -> None:
+        """Have the contents computed at the next flush. A constant is filled in at once: memory is memory from the start,
+        so the first step of a training run (fresh weights, fresh statistics) is the same program as the second."""
+        if node.op == "full":
+            shape, number, dtype = node.attrs
+            node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)
+        else:
             recorder.wait_for(self)
 
     def written(self) -> None:
