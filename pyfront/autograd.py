@@ -361,8 +361,7 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
                 stack.append(n)
         if node.op == RESULT and node.inputs[0].op == GRAD and id(node.inputs[0].inputs[0]) not in seen:
             seen.add(id(node.inputs[0].inputs[0]))
-    ends.sort(key=lambda n: n.order)
-    return steps, ends
+    return steps, ends  # in the order the walk meets them: the same for the same program, however old the leaves are
 
 
 def _gradients(root: Node, seed: Node, wrt: Sequence[Node], create_graph: bool) -> list[Node]:
@@ -386,7 +385,8 @@ def run_backward(
         work = list(zip(roots, seeds, strict=True))
         while work or arrived:
             if not work:
-                end, gradient = arrived.pop(max(arrived, key=lambda k: arrived[k][0].order))
+                inner = [k for k, (end, _) in arrived.items() if not end.leaf]
+                end, gradient = arrived.pop(max(inner, key=lambda k: arrived[k][0].order) if inner else next(iter(arrived)))
                 work.extend(end.deliver(gradient))
                 continue
             root, seed = work.pop()
