@@ -14,7 +14,7 @@ globals().update(_public.names())
 # Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in it).
 _MODULES = {
     "autograd": "pyfront.autograd", "nn": "pyfront.nn", "optim": "pyfront.optim", "random": "pyfront.random",
-    "linalg": "pyfront.linalg", "utils": "pyfront.torch_utils", "flags": "dialects.flags",
+    "linalg": "pyfront.linalg", "special": "pyfront.special", "utils": "pyfront.torch_utils", "flags": "dialects.flags",
 }
 _LATER = {
     **dict.fromkeys(

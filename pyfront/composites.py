@@ -17,8 +17,8 @@ from .tensor import Tensor, wrap
 
 @define("square", in_place=True)
 def square(input: Tensor) -> Tensor:
-    """``input * input``."""
-    return input * input
+    """``input ** 2``."""
+    return input * input if input.dtype is not bool_ else input.long()
 
 
 @define("lerp", in_place=True)
@@ -225,13 +225,17 @@ define("lcm")(_integers("lcm"))
 def erfinv(input: Tensor) -> Tensor:
     """The inverse of erf: a rational start and two Newton steps."""
     x = wrap(cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype))
+    value = x.detach()
     a = 0.147
-    w = (1 - x * x).log()
+    w = (1 - value * value).log()
     t = 2 / (math.pi * a) + w / 2
-    y = x.sign() * ((t * t - w / a).sqrt() - t).sqrt()
+    y = value.sign() * ((t * t - w / a).sqrt() - t).sqrt()
     for _ in range(2):
-        y = y - (y.erf() - x) / (2 / math.sqrt(math.pi) * (-(y * y)).exp())
-    return y.masked_fill(x == 1, math.inf).masked_fill(x == -1, -math.inf)
+        y = y - (y.erf() - value) / (2 / math.sqrt(math.pi) * (-(y * y)).exp())
+    y = y.masked_fill(value == 1, math.inf).masked_fill(value == -1, -math.inf)
+    if not x.requires_grad:
+        return y
+    return y + (x - value) * (math.sqrt(math.pi) / 2 * (y * y).exp())  # adds 0, and the derivative
 
 
 @define("cdist", method=False)

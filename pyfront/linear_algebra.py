@@ -93,6 +93,7 @@ def _matmul_operator(self: Tensor, other: Any) -> Tensor:
 
 
 Tensor.__matmul__ = _matmul_operator
+Tensor.__rmatmul__ = lambda self, other: _matmul_operator(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
 @define("inner")
@@ -110,6 +111,8 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def _combined(beta: Any, input: Tensor, alpha: Any, result: Tensor) -> Tensor:
+    if input.dtype.kind != "f":
+        alpha, beta = int(alpha), int(beta)
     if alpha != 1:
         result = result * alpha
     if beta == 0:
@@ -157,6 +160,11 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> 
         da, db = [[d] if isinstance(d, int) else list(d) for d in dims]
     da = [dimension(d, a.dim()) for d in da]
     db = [dimension(d, b.dim()) for d in db]
+    for i, j in zip(da, db, strict=True):
+        if a.shape[i] == 1 != b.shape[j]:
+            b = b.sum(j, keepdim=True)
+        elif b.shape[j] == 1 != a.shape[i]:
+            a = a.sum(i, keepdim=True)
     free_a = [d for d in range(a.dim()) if d not in da]
     free_b = [d for d in range(b.dim()) if d not in db]
     n = prod(a.shape[d] for d in da)

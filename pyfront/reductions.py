@@ -271,7 +271,9 @@ def _soft(op: str) -> Callable:
         if dim is None:
             dim = 0 if rank in (0, 1, 3) else 1
         at = dimension(dim, rank)
-        return wrap(record(op, (x,), ((at,),)) if rank else full(1.0 if op == "softmax" else 0.0, *x.type))
+        if rank:
+            return wrap(record(op, (x,), ((at,),)))
+        return wrap(record("reshape", (record(op, (record("reshape", (x,), ((1,),)),), ((0,),)),), ((),)))
 
     apply.__doc__ = f"``{op}`` over one dimension."
     return apply

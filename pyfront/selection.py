@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -99,12 +101,29 @@ def _index_of(index: Tensor, n: int, dim: int, error: type[Exception] = IndexErr
         raise error(*refused.args) from None
 
 
+def _lifted(along: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``along`` a dimension also for tensors without one: they count as having one element in one dimension."""
+
+    @functools.wraps(along)
+    def apply(input: Tensor, dim: int, index: Tensor, *args: Any, **options: Any) -> Tensor:
+        if input.dim():
+            return along(input, dim, index.reshape(1) if not index.dim() else index, *args, **options)
+        dimension(dim, 0)
+        rest = [a.reshape(1) if isinstance(a, Tensor) and not a.dim() else a for a in args]
+        lifted = {k: v.reshape(1) if isinstance(v, Tensor) and not v.dim() else v for k, v in options.items()}
+        return along(input.reshape(1), 0, index.reshape(-1), *rest, **lifted).reshape(())
+
+    return apply
+
+
 @define("gather")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on."""
     at = dimension(dim, input.dim())
     if not input.dim():
         return input.expand(tuple(index.shape)).clone()
+    if not index.numel():
+        return wrap(record("reshape", (record("slice", (input.reshape(-1)._read(),), ((0,), (0,), (1,))),), (tuple(index.shape),)))
     if index.dim() != input.dim():
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
     return wrap(record("gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at, RuntimeError)), (at,)))
@@ -131,6 +150,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 
 @define("index_select")
+@_lifted
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries of ``index`` along a dimension."""
     at = dimension(dim, input.dim())
@@ -146,13 +166,17 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 
 
 @define("scatter_add", in_place=True)
+@_lifted
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on."""
     at = dimension(dim, input.dim())
+    if input.dtype is bool_:
+        return scatter_add(input.long(), dim, index, src.long()).bool()
     return wrap(record("scatter_add", (input._read(), _index_of(index, input.shape[at], at, RuntimeError), cast(src._read(), input.dtype)), (at,)))
 
 
 @define("scatter", in_place=True)
+@_lifted
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
     """``out[index[i][j]][j] = src[i][j]`` for dim 0, and so on; "add" and "multiply" combine instead."""
     src = value if src is None else src
@@ -173,12 +197,15 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
 
 
 @define("scatter_reduce", in_place=True)
+@_lifted
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """``scatter`` where several values for one place are combined: sum, mean, prod, amax, amin."""
     at = dimension(dim, input.dim())
     array = recorder.value(_index_of(index, input.shape[at], at, RuntimeError))
+    if input.dtype is bool_:
+        return scatter_reduce(input.long(), dim, index, src.long(), reduce, include_self=include_self).bool()
     hits = of_array(np.ones(array.shape, input.dtype.numpy))
     zeros = wrap(full(0, tuple(input.shape), input.dtype))
     count = scatter_add(zeros, at, index, hits)
@@ -235,14 +262,18 @@ def _placed(input: Tensor, at: int, index: np.ndarray, which: np.ndarray, src: T
 
 
 @define("index_add", in_place=True)
+@_lifted
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Entries of ``source`` added at ``index`` along a dimension."""
     at = dimension(dim, input.dim())
+    if input.dtype is bool_:
+        return index_add(input.long(), dim, index, source.long(), alpha=int(alpha)).bool()
     values = source if alpha == 1 else source * alpha
     return wrap(record("put_add", (input._read(), _index_of(index, input.shape[at], at), cast(values._read(), input.dtype)), (at,)))
 
 
 @define("index_copy", in_place=True)
+@_lifted
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Entries of ``source`` written at ``index`` along a dimension."""
     at = dimension(dim, input.dim())
@@ -251,6 +282,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 
 @define("index_fill", in_place=True)
+@_lifted
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A number written at ``index`` along a dimension."""
     at = dimension(dim, input.dim())
@@ -340,6 +372,8 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, si
     """Where each value would be put to keep the sequence sorted."""
     where_ = "right" if right or side == "right" else "left"
     rows, values = sorted_sequence._value(), input._value() if isinstance(input, Tensor) else np.asarray(input)
+    if sorter is not None:
+        rows = np.take_along_axis(rows, sorter._value(), -1)
     if rows.ndim == 1:
         found = np.searchsorted(rows, values, where_)
     else:

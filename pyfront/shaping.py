@@ -16,6 +16,7 @@ from .promote import broadcast_shape, cast, full
 from .recorder import record
 from .size import device, require_cpu
 from .tensor import Tensor, dimension, wrap
+from .tensor import dimension as counted
 
 
 def sizes(args: tuple) -> Shape:
@@ -360,10 +361,12 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 
 @define("unfold", function=False)
-def unfold(input: Tensor, dimension_: int, size: int, step: int) -> Tensor:
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """All windows of ``size``, ``step`` apart, along one dimension; the window is the new last dimension."""
+    if not input.dim():
+        return unfold(input.unsqueeze(0), 0, size, step).squeeze(0) if size else input.new_empty(0)
     rank = input.dim()
-    at = dimension(dimension_, rank)
+    at = counted(dimension, rank)
     n = input.shape[at]
     if size > n:
         raise RuntimeError(f"maximum size for tensor at dimension {at} is {n} but size is {size}")
@@ -391,13 +394,15 @@ def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
 @define("cat", "concat", "concatenate", method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along an existing dimension."""
-    listed = [t for t in tensors if t._node.type[0] != (0,)] or list(tensors[:1])
-    if not listed:
+    tensors = list(tensors)
+    if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    first = listed[0]
+    first = next((t for t in tensors if t._node.type[0] != (0,)), tensors[0])  # (0,) fits anything, for history's sake
     if not first.dim():
         raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
     at = dimension(dim, first.dim())
+    nothing = (*first._node.type[0][:at], 0, *first._node.type[0][at + 1:])
+    listed = [reshaped(t, nothing) if t._node.type[0] == (0,) else t for t in tensors]
     for i, other in enumerate(listed):
         a, b = first.shape, other.shape
         if len(a) != len(b):
@@ -410,7 +415,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                     f"number {i} in the list.", facts, source_line(origin()),
                 )
     dtype = listed[0].dtype
-    for other in tensors:
+    for other in listed:
         dtype = promote_types(dtype, other.dtype)
     nodes = tuple([cast(t._read(), dtype) for t in listed])
     return wrap(record("concat", nodes, (at,)) if len(nodes) > 1 else recorder.alias(nodes[0]))
@@ -503,9 +508,10 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
     return repeat(input, (1,) * (input.dim() - len(times)) + times)
 
 
-@define("flip", "fliplr", "flipud")
-def flip(input: Tensor, *dims: Any) -> Tensor:
+@define("flip")
+def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """Reversed along dimensions (a copy, as in PyTorch)."""
+    dims = args if dims is None else (dims,)
     return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dialects.types import bool_
 from . import recorder, views
 from .assignment import check_in_place, store
 from .definitions import define
@@ -22,20 +23,20 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return self
 
 
-def zero_(self: Tensor) -> Tensor:
-    """All zero."""
-    check_in_place(self)
-    start = recorder.state.order
-    store(self, full(0, *self._node.type), start)
-    return self
-
-
 @define("fill", in_place=True)
 def fill(input: Tensor, value: Any) -> Tensor:
     """All ``value``."""
-    if isinstance(value, Tensor):
-        return wrap(fitted(value, input))
-    return wrap(operand(value, *input._node.type))
+    node = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type)
+    if input.requires_grad and recorder.state.grad and not node.requires_grad:  # still part of the graph, with gradient 0
+        everywhere = full(True, node.type[0], bool_)
+        node = recorder.record("select", (everywhere, node, input._read()))
+    return wrap(node)
+
+
+@define("zero", in_place=True)
+def zero(input: Tensor) -> Tensor:
+    """All zero."""
+    return fill(input, 0)
 
 
 def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
@@ -98,7 +99,7 @@ def _flat_storage(self: Tensor) -> Tensor:
     return whole.reshape(whole.numel())
 
 
-for _function in (copy_, zero_, fill_diagonal_, set_, resize_, resize_as_, untyped_storage, as_strided, _flat_storage):
+for _function in (copy_, fill_diagonal_, set_, resize_, resize_as_, untyped_storage, as_strided, _flat_storage):
     setattr(Tensor, _function.__name__, _function)
 
 define("as_strided", method=False)(as_strided)
