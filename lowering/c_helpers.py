@@ -140,10 +140,12 @@ class Prelude:
         return "\n\n".join(part for part in (*parts, body) if part) + "\n"
 
 
+# Register tiles need every register: values kept from one iteration to the next would be spilled (up to half the speed).
 # Wide vectors are passed to inlined functions only; a comparison of a value with itself may well be what was asked for.
 _PRAGMAS = """\
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"
+#pragma GCC optimize("no-predictive-commoning")
 #endif
 #pragma GCC diagnostic ignored "-Wtautological-compare\""""
 
