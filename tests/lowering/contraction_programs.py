@@ -236,7 +236,7 @@ def kernel_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
 def input_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
     out = h - k + 1
     sizes = {"n": n, "c": c, "i": out, "j": out, "o": o, "u": k, "v": k}
-    g, w = Operand(("n", "o", "i+u", "j+v"), NHWC), Operand(("o", "c", f"{k - 1}-u", f"{k - 1}-v"))
+    g, w = Operand(("n", "o", f"i-u+{k - 1}", f"j-v+{k - 1}"), NHWC), Operand(("o", "c", "u", "v"))
     return Program(sizes, g, w, Operand(("n", "c", "i", "j"), NHWC), direct=True)
 
 
