@@ -1,0 +1,183 @@
+"""One function of the loops level as C: names, declarations, the scope expressions see, and the statements in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from xdsl.dialects import arith, func
+from xdsl.dialects.builtin import MemRefType, StringAttr
+from xdsl.ir import Block, Operation, SSAValue
+
+from ..dialects.errors import BackendError
+from .c_expressions import EXPRESSIONS, convert, type_name
+from .c_helpers import Prelude
+from .c_statements import STATEMENTS
+from .c_types import CType, c_type
+from .liveness import live_values, root_of, written_roots
+
+_RESERVED = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while bool true false "
+    "main table task begin end abs exp log sin cos tan pow sqrt floor ceil round trunc div y0 y1 yn j0 j1 jn gamma index "
+    "f64 f32 f16 bf16 i64 i32 i16 i8 i1 u8 u16 u32 u64 asm typeof".split()
+)
+
+
+class FunctionPrinter:
+    """Prints one function; also the scope its expressions are named in."""
+
+    def __init__(self, prelude: Prelude, function: func.FuncOp) -> None:
+        self.prelude = prelude
+        self.function = function
+        self.symbol = re.sub(r"\W", "_", function.sym_name.data)
+        self._names: dict[SSAValue, str] = {}
+        self._taken: dict[str, int] = {}
+        self._bits: dict[SSAValue, int] = {}
+        self._lines: list[str] = []
+        self._indent = 0
+        self._origin: str | None = None
+        self._tasks: list[str] = []
+        self._live = live_values(function)
+        self._written = written_roots(function)
+
+    # -- the scope expressions see ----------------------------------------------------------------------------------
+
+    def name(self, value: SSAValue) -> str:
+        """The variable, literal or alias a value is printed as."""
+        return self._names[value]
+
+    def mask_bits(self, value: SSAValue) -> int:
+        """Bits of each lane of an i1 vector's mask."""
+        return self._bits.get(value, 32)
+
+    def set_mask_bits(self, value: SSAValue, bits: int) -> None:
+        """Say how wide the mask of an i1 vector is."""
+        self._bits[value] = bits
+
+    def mask(self, value: SSAValue, bits: int) -> str:
+        """An i1 vector as a mask with lanes of that many bits."""
+        have, lanes = self.mask_bits(value), c_type(value.type).lanes
+        if have == bits:
+            return self.name(value)
+        source, target = (CType(f"i{n}", "i", n, lanes) for n in (have, bits))
+        return convert(self, self.name(value), source, target)
+
+    # -- naming and lines ------------------------------------------------------------------------------------------
+
+    def fresh(self, hint: str | None, fallback: str = "v") -> str:
+        """A new variable name, close to the hint."""
+        base = re.sub(r"\W", "_", hint) if hint else fallback
+        if not base[0].isalpha() or base in _RESERVED or base.startswith("_"):
+            base = f"v_{base.lstrip('_')}" if not base[:1].isalpha() else f"{base}_"
+        n = self._taken.get(base, 0)
+        self._taken[base] = n + 1
+        name = base if n == 0 and fallback != base else f"{base}_{n}" if hint else f"{base}{n}"
+        return name if n == 0 or name not in self._taken else self.fresh(name)
+
+    def declare(self, value: SSAValue, fallback: str = "v") -> str:
+        """Name a value and give its declarator, ``f32x16 acc`` or ``const f32 *x``."""
+        name = self._names[value] = self.fresh(value.name_hint, fallback)
+        return f"{self.type_text(value)}{name}"
+
+    def type_text(self, value: SSAValue) -> str:
+        """The C type of a value, ready to be followed by a name."""
+        if isinstance(value.type, MemRefType):
+            const = "" if root_of(value) in self._written else "const "
+            return f"{const}{self.prelude.memory(c_type(value.type.element_type).code)} *"
+        t = c_type(value.type)
+        if t.kind == "b" and t.lanes:
+            return f"{self.prelude.vector(f'i{self.mask_bits(value)}', t.lanes)} "
+        return f"{type_name(self, t)} "
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth."""
+        self._lines.append("    " * self._indent + text)
+
+    # -- what statements ask and say -------------------------------------------------------------------------------
+
+    def is_live(self, value: SSAValue) -> bool:
+        """Whether anything that is printed reads the value."""
+        return value in self._live
+
+    def is_written(self, value: SSAValue) -> bool:
+        """Whether this function writes the memory a memref points into."""
+        return root_of(value) in self._written
+
+    def alias(self, value: SSAValue, text: str) -> None:
+        """Print the value as another name or a literal."""
+        self._names[value] = text
+
+    def block(self, block: Block) -> None:
+        """The ops of a block, one step deeper."""
+        self._indent += 1
+        for op in block.ops:
+            self._op(op)
+        self._indent -= 1
+
+    def task_name(self) -> str:
+        """A name for the next parallel loop's function and what it captures."""
+        return f"{self.symbol}_task{len(self._tasks) or ''}"
+
+    @contextmanager
+    def task(self, name: str, fields: dict[str, str]) -> Iterator[None]:
+        """Collect the lines of a ``with`` block as the function ``run_<name>`` of a range. fields: captured name -> type."""
+        outer, indent, self._lines, self._indent = self._lines, self._indent, [], 1
+        for field, kind in fields.items():
+            self.line(f"{kind}{field} = task->{field};")
+        yield
+        struct = "\n".join([f"struct {name} {{", *(f"    {kind}{field};" for field, kind in fields.items()), "};"])
+        head = f"static void run_{name}(void *context, int64_t begin, int64_t end) {{"
+        self._tasks.append("\n".join([struct, "", head, f"    const struct {name} *task = context;", *self._lines, "}"]))
+        self._lines, self._indent = outer, indent
+
+    # -- functions -------------------------------------------------------------------------------------------------
+
+    def kernel(self, origin: str | None) -> str:
+        """A private kernel function."""
+        arguments = list(self.function.body.block.args)
+        parameters = ", ".join(self.declare(a, "p") for a in arguments)
+        self.block(self.function.body.block)
+        head = f"/* {origin} */\n" if origin else ""
+        unused = [self._names[a] for a in arguments if a not in self._live]
+        body = [f"    (void){name};" for name in unused] + self._lines
+        return "\n\n".join([*self._tasks, "\n".join([f"{head}static void {self.symbol}({parameters}) {{", *body, "}"])])
+
+    def main(self, entry: str, linkage: str) -> str:
+        """@main: its arguments come from the table."""
+        arguments = list(self.function.body.block.args)
+        for i, a in enumerate(arguments):
+            if a in self._live:
+                self._written[a] = None
+                self._lines.append(f"    {self.declare(a, 'p')} = table[{i}];")
+        if not self._lines:
+            self._lines.append("    (void)table;")
+        self.block(self.function.body.block)
+        self._lines.append("    return 0;")
+        return "\n\n".join([*self._tasks, "\n".join([f"{linkage}int {entry}(void **table) {{", *self._lines, "}"])])
+
+    def _op(self, op: Operation) -> None:
+        printer = STATEMENTS.get(type(op))
+        if printer is not None:
+            self._comment(op)
+            printer(self, op)
+            return
+        if not any(result in self._live for result in op.results):
+            return
+        expression = EXPRESSIONS.get(type(op))
+        if expression is None:
+            raise BackendError(f"the C backend has no statement for {op.name}", help="lowering/README.md lists the loops level")
+        result = op.results[0]
+        text = expression(self, op)
+        if isinstance(op, arith.ConstantOp) or text in self._taken:
+            self._names[result] = text  # a literal, or another name of the same variable
+            return
+        self._comment(op)
+        self.line(f"{self.declare(result)} = {text};")
+
+    def _comment(self, op: Operation) -> None:
+        origin = op.attributes.get("origin")
+        if isinstance(origin, StringAttr) and origin.data and origin.data != self._origin:
+            self._origin = origin.data
+            self.line(f"/* {origin.data.replace('*/', '* /')} */")
