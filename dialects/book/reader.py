@@ -267,6 +267,22 @@ def _check_derivatives(s: Stanza, known: set[str]) -> None:
         _bound(s, expr, scope)
 
 
+def check_calls(s: Stanza) -> None:
+    """Every op that a stanza's expressions call gets as many arguments as it has parameters.
+
+    Not part of `read`: it needs the stanzas of the ops that are called. BookError names the call.
+    """
+    bindings = (*s.bindings, *s.meaning_bindings)
+    for tree in (*s.derivatives.values(), *s.meaning, *(expr for _, expr in bindings)):
+        for node in walk(tree):
+            if isinstance(node, Call) and node.fn in s.book and node.fn not in FUNCTIONS:
+                called = s.book[node.fn]
+                if len(node.args) != len(called.params):
+                    raise _wrong(
+                        s, f"{node.fn} takes {len(called.params)} arguments, got {len(node.args)}", node.fn
+                    )
+
+
 def _bound(s: Stanza, expr: Expr, known: set[str]) -> None:
     """Every name is bound; every function is an op of the book or a function on attributes."""
     for node in walk(expr):

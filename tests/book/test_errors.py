@@ -120,6 +120,17 @@ def test_stray_text_and_duplicates(tmp_path):
         Book({"b.ops": "prim"}, tmp_path)["twice"]
 
 
+def test_calls_are_counted(tmp_path):
+    (tmp_path / "bad.ops").write_text(GOOD.replace("g + g", "twice(g, x)"))
+    with pytest.raises(BookError, match="twice takes 1 arguments, got 2"):
+        Book({"bad.ops": "prim"}, tmp_path).read_all()
+
+
+def test_irregular_ops_stay_few():
+    irregular = [name for name in OPS if OPS[name].family == "irregular"]
+    assert 8 * len(irregular) <= len(OPS), irregular
+
+
 def test_the_whole_book_holds_together():
     OPS.read_all()
     assert all(OPS[name].name == name for name in OPS)
