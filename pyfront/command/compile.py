@@ -1,0 +1,107 @@
+"""`lamina compile SCRIPT:CLASS`: a trained model as C files that need no runtime."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from types import ModuleType
+from typing import Any
+
+from ...dialects.errors import FileError, LaminaError
+from ...dialects.types import DTYPES, Type
+from .. import import_hook
+from .run import read_script
+
+
+def add(subcommands: argparse._SubParsersAction) -> None:
+    """Enter the subcommand."""
+    parser = subcommands.add_parser("compile", help="turn a model into C, a header, weights and a library")
+    parser.add_argument("model", metavar="SCRIPT:CLASS", help="where the model is defined; CLASS() must make it")
+    parser.add_argument("--weights", metavar="FILE", help="its state_dict (torch.save or safetensors)")
+    parser.add_argument(
+        "--example", metavar="TYPE", action="append", required=True, help="an input's type: 'float32[64,1,28,28]'"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", required=True)
+    parser.add_argument("--main", action="store_true", help="also write a main.c that runs the model on a file of samples")
+    parser.add_argument("--no-shared", action="store_true", help="build no shared library")
+    parser.add_argument("--target", choices=("native", "portable"), default="native")
+    parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
+    parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
+    parser.set_defaults(act=act)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Write the files and list them."""
+    import_hook.install()
+    model = load_model(options.model)
+    if options.weights:
+        _load_weights(model, options.weights)
+    model.eval()
+    examples = [_example(read_type(text)) for text in options.example]
+    from ...backends.ahead_of_time import write_c
+    from ..export import export
+
+    exported = export(model, examples)
+    written = write_c(
+        exported.graph, exported.weights, exported.names, options.output, main=options.main, shared=not options.no_shared,
+        target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
+    )  # fmt: skip
+    for path in written:
+        print(f"{os.path.getsize(path):>10,}  {path}")
+    return 0
+
+
+def load_model(where: str) -> Any:
+    """The model of ``SCRIPT:CLASS``. The script is loaded as a module: what it does under ``__main__`` is not done."""
+    script, colon, name = where.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise LaminaError(f"{where!r} does not name a model", help="write SCRIPT:CLASS, for example train.py:Net")
+    _, code = read_script(script)
+    module = ModuleType(os.path.splitext(os.path.basename(script))[0])
+    module.__file__ = script
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, os.path.dirname(os.path.abspath(script)))
+    exec(code, module.__dict__)  # the user's own script: loading it is what was asked for
+    made = getattr(module, name, None)
+    from ..nn import Module
+
+    if made is None:
+        known = sorted(k for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, Module) and v is not Module)
+        raise LaminaError(f"{script} defines no {name}", help=f"models it defines: {', '.join(known) or 'none'}")
+    model = made if isinstance(made, Module) else made()
+    if not isinstance(model, Module):
+        raise LaminaError(f"{name} is not a torch.nn.Module", help="name a Module class, or a function that makes a model")
+    return model
+
+
+def _load_weights(model: Any, path: str) -> None:
+    from ..files import load
+
+    state = load(path)
+    if not isinstance(state, dict):
+        raise FileError(f"{path} holds a {type(state).__name__}, not a state_dict", help="save model.state_dict()")
+    for key in ("state_dict", "model_state_dict", "model"):  # training checkpoints keep it among other things
+        if isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise FileError(f"{path} does not fit the model: {error}", help="give the weights this class was trained with") from None
+
+
+def read_type(text: str) -> Type:
+    """``float32[64,1,28,28]`` as a type. LaminaError when it is not one."""
+    match = re.fullmatch(r"\s*(\w+)\s*\[([\d,\s]*)\]\s*", text)
+    dtype = DTYPES.get(match[1]) if match else None
+    if match is None or dtype is None:
+        raise LaminaError(f"{text!r} is not a type", help=f"write a dtype and sizes, for example float32[64,1,28,28]; dtypes: {', '.join(sorted(t.name for t in set(DTYPES.values())))}")  # fmt: skip
+    return tuple(int(n) for n in match[2].replace(" ", "").split(",") if n), dtype
+
+
+def _example(wanted: Type) -> Any:
+    from ..creation import zeros
+
+    return zeros(*wanted[0], dtype=wanted[1])

@@ -1,0 +1,60 @@
+"""`lamina flags`: what can be set, its value now, and the options other subcommands set flags with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from ...dialects import flags
+
+
+def add(subcommands: argparse._SubParsersAction) -> None:
+    """Enter the subcommand."""
+    parser = subcommands.add_parser("flags", help="list the flags and their values")
+    parser.set_defaults(act=lambda options: show())
+
+
+def show() -> int:
+    """Print every flag."""
+    rows = [(f.variable, _text(f.value), f.help) for f in flags.ALL]
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for variable, value, help in rows:
+        print(f"{variable:<{widths[0]}}  {value:<{widths[1]}}  {help}")
+    return 0
+
+
+def _text(value: object) -> str:
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value)) or "-"
+    return str(int(value)) if isinstance(value, bool) else str(value) or "-"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options that set flags."""
+    parser.add_argument("--device", choices=("c", "numpy", "cuda"), help="where programs run")
+    parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
+    parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
+    parser.add_argument("--show", metavar="WHAT", help="print nodes, graph, rules, kernels, code, time or cache (comma list)")
+    parser.add_argument("--threads", type=int, metavar="N", help="number of threads of compiled programs")
+    parser.add_argument("--fast", action="store_true", help="allow rules that may change rounding")
+
+
+@contextmanager
+def applied(given: argparse.Namespace) -> Iterator[None]:
+    """Set what `options` read, for a while."""
+    with ExitStack() as stack:
+        if given.device:
+            stack.enter_context(flags.device(given.device))
+        if given.dump:
+            stack.enter_context(flags.dump(given.dump))
+        if given.check_each_pass:
+            stack.enter_context(flags.check(2))
+        if given.show:
+            names = frozenset(name.strip() for name in given.show.split(",") if name.strip())
+            stack.enter_context(flags.show(names))
+        if given.threads:
+            stack.enter_context(flags.threads(given.threads))
+        if given.fast:
+            stack.enter_context(flags.fast(True))
+        yield

@@ -1,0 +1,151 @@
+"""`import torch` without PyTorch: serves torch and its submodules from lamina."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from ..dialects.errors import UnsupportedError
+
+ROOT = __name__.rpartition(".pyfront")[0]
+VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
+
+# torch module -> lamina module, below the package; "" is the package itself
+MODULES: dict[str, str] = {
+    "torch": "",
+    "torch.autograd": "pyfront.autograd",
+    "torch.autograd.functional": "pyfront.autograd",
+    "torch.autograd.grad_mode": "pyfront.autograd",
+    "torch.nn": "pyfront.nn",
+    "torch.nn.functional": "pyfront.nn.functional",
+    "torch.nn.init": "pyfront.nn.init",
+    "torch.nn.modules": "pyfront.nn",
+    "torch.nn.modules.activation": "pyfront.nn.activation",
+    "torch.nn.modules.batchnorm": "pyfront.nn.normalization",
+    "torch.nn.modules.container": "pyfront.nn.containers",
+    "torch.nn.modules.conv": "pyfront.nn.convolution",
+    "torch.nn.modules.dropout": "pyfront.nn.dropout",
+    "torch.nn.modules.linear": "pyfront.nn.linear",
+    "torch.nn.modules.loss": "pyfront.nn.loss",
+    "torch.nn.modules.module": "pyfront.nn.module",
+    "torch.nn.modules.normalization": "pyfront.nn.normalization",
+    "torch.nn.modules.pooling": "pyfront.nn.pooling",
+    "torch.nn.modules.sparse": "pyfront.nn.sparse",
+    "torch.nn.parameter": "pyfront.nn.parameter",
+    "torch.nn.utils": "pyfront.nn.utils",
+    "torch.nn.utils.clip_grad": "pyfront.nn.utils.clip_grad",
+    "torch.nn.utils.convert_parameters": "pyfront.nn.utils.convert_parameters",
+    "torch.linalg": "pyfront.linalg",
+    "torch.optim": "pyfront.optim",
+    "torch.optim.adam": "pyfront.optim.adam",
+    "torch.optim.lr_scheduler": "pyfront.optim.lr_scheduler",
+    "torch.optim.optimizer": "pyfront.optim.optimizer",
+    "torch.optim.sgd": "pyfront.optim.sgd",
+    "torch.random": "pyfront.random",
+    "torch.serialization": "pyfront.files",
+    "torch.utils": "pyfront.torch_utils",
+    "torch.utils.data": "pyfront.data",
+    "torch.utils.data.dataloader": "pyfront.data.dataloader",
+    "torch.utils.data.dataset": "pyfront.data.dataset",
+    "torch.utils.data.sampler": "pyfront.data.sampler",
+    "torch.utils.data._utils.collate": "pyfront.data.collate",
+}
+# Served from objects of the package rather than from modules.
+OBJECTS = ("torch.cuda", "torch.backends", "torch.backends.cudnn", "torch.backends.mps")
+
+
+class MissingNameError(UnsupportedError, AttributeError):
+    """A name of torch that lamina does not have; ``hasattr`` sees that it is missing."""
+
+
+class MissingModuleError(UnsupportedError, ModuleNotFoundError):
+    """A module of torch that lamina does not have; programs that guard an import see that it is missing."""
+
+
+class TorchModule(ModuleType):
+    """A module under torch's name, with the contents of one of ours."""
+
+    def __getattr__(self, name: str) -> Any:
+        full = f"{self.__name__}.{name}"
+        if name == "__version__" and self.__name__ == "torch":
+            return VERSION
+        if full in MODULES and name not in ("__path__",):
+            return importlib.import_module(full)
+        source = self.__dict__.get("_source")
+        found = getattr(source, name, _MISSING) if source is not None else _MISSING
+        if found is _MISSING:
+            raise MissingNameError(
+                f"module '{self.__name__}' has no attribute '{name}'",
+                help="`lamina check SCRIPT` lists every name of torch a program uses that lamina does not have",
+            )
+        if not name.startswith("__"):
+            self.__dict__[name] = found
+        return found
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.__dict__.get("_source"))})
+
+
+_MISSING = object()
+
+
+def source_of(name: str) -> Any:
+    """What stands behind a torch module: a module of ours or an object of the package; None when there is nothing."""
+    if name in MODULES:
+        path = MODULES[name]
+        try:
+            return importlib.import_module(f"{ROOT}.{path}" if path else ROOT)
+        except ModuleNotFoundError as error:
+            if error.name and error.name.startswith(ROOT):
+                return None
+            raise
+    if name in OBJECTS:
+        found: Any = importlib.import_module(ROOT)
+        for part in name.split(".")[1:]:
+            found = getattr(found, part, None)
+        return found
+    return None
+
+
+class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds torch and its submodules here, before any installed PyTorch."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A spec for torch's modules; MissingModuleError for those lamina does not have."""
+        if fullname != "torch" and not fullname.startswith("torch."):
+            return None
+        known = fullname in MODULES or fullname in OBJECTS or any(name.startswith(fullname + ".") for name in MODULES)
+        if not known or (fullname in MODULES and source_of(fullname) is None):
+            raise MissingModuleError(
+                f"No module named '{fullname}' in lamina", help="`lamina check SCRIPT` lists what a program uses that is missing"
+            )
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """An empty module with our contents behind it."""
+        module = TorchModule(spec.name)
+        source = source_of(spec.name)
+        module.__dict__["_source"] = source
+        module.__doc__ = getattr(source, "__doc__", None)
+        exported = getattr(source, "__all__", None)
+        if exported is not None:
+            module.__dict__["__all__"] = exported
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run: contents are looked up when asked for."""
+
+
+def install() -> None:
+    """Serve torch from lamina in this process. Doing it twice is harmless."""
+    if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
+        for name in [n for n in sys.modules if n == "torch" or n.startswith("torch.")]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, TorchFinder())
