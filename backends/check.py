@@ -32,11 +32,12 @@ TENSOR_LEVELS = LEVELS[: LEVELS.index("linalg") + 1]
 class Checker:
     """A callback for `Pipeline.run`: ``pipeline.run(module, Checker(module, level=2).after)``.
 
-    module: as it enters the pipeline. level 1 verifies after each pass; 2 also evaluates the module after each pass, with the
-    oracle or (below the tensor levels) the loop executor, and compares with what the first one gave.
-    arrays: inputs to evaluate with (default: `sample_inputs`). dump: where the stages are being written, for the command in
-    the error; without one the module before the broken pass is written to a temporary file. largest: iteration points beyond
-    which modules below the tensor levels are only verified (the executor is Python: about a microsecond each).
+    module: as it enters the pipeline. level 1 verifies after each pass; 2 also evaluates the module after
+    each pass, with the oracle or (below the tensor levels) the loop executor, and compares with what the
+    first one gave. arrays: inputs to evaluate with (default: `sample_inputs`). dump: where the stages are
+    being written, for the command in the error; without one the module before the broken pass is written to a
+    temporary file. largest: iteration points beyond which modules below the tensor levels are only verified
+    (the executor is Python: about a microsecond each).
     """
 
     def __init__(
@@ -64,7 +65,11 @@ class Checker:
             verify(module)
         except LaminaError as error:
             help = self._help(ran)
-            raise PassError(f"{ran.step.name} left a module that does not verify: {error.sentence}", error.facts, help=help) from error
+            raise PassError(
+                f"{ran.step.name} left a module that does not verify: {error.sentence}",
+                error.facts,
+                help=help,
+            ) from error
         if self.level >= 2:
             if self.stage in TENSOR_LEVELS:
                 self._compare(ran, module, evaluate(module, self.arrays))
@@ -89,7 +94,13 @@ class Checker:
             return []
         names = value_names(module)
         results = ", ".join(names.get(r, "?") for r in op.results)
-        return [("first wrong value", f"{results} {op.name}", f"from {origin_text(op)}" if origin_text(op) else "")]
+        return [
+            (
+                "first wrong value",
+                f"{results} {op.name}",
+                f"from {origin_text(op)}" if origin_text(op) else "",
+            )
+        ]
 
     def _help(self, ran: Ran) -> str:
         if self.dump is not None and self.dump.rows and self.dump.rows[-1].command:
@@ -115,7 +126,7 @@ class Difference(NamedTuple):
 
 
 def compare(want: np.ndarray, have: np.ndarray) -> Difference:
-    """Compare two arrays: shapes and dtypes equal, NaN and infinities in the same places, the rest within tolerance."""
+    """Compare: shapes and dtypes equal, NaN and infinities in the same places, the rest within tolerance."""
     if want.shape != have.shape or want.dtype != have.dtype:
         return Difference(0, 0, f"is {have.dtype}{list(have.shape)}, was {want.dtype}{list(want.shape)}")
     if want.size == 0:
@@ -127,21 +138,26 @@ def compare(want: np.ndarray, have: np.ndarray) -> Difference:
     finite = np.isfinite(a)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     if not same[~finite].all() or not np.isfinite(b[finite]).all():
-        return Difference(0, 0, f"{int((~same & (~finite | ~np.isfinite(b))).sum())} of {a.size} values are NaN or infinite on one side only")
+        count = int((~same & (~finite | ~np.isfinite(b))).sum())
+        return Difference(0, 0, f"{count} of {a.size} values are NaN or infinite on one side only")
     if not finite.any():
         return Difference(0, 0)
     scale = max(1.0, float(np.abs(a[finite]).max()))
     return Difference(float(np.abs(a[finite] - b[finite]).max()), TOLERANCE[str(want.dtype)] * scale)
 
 
-def first_wrong_op(before: ModuleOp, after: ModuleOp, arrays: Sequence[np.ndarray], output: int) -> Operation | None:
+def first_wrong_op(
+    before: ModuleOp, after: ModuleOp, arrays: Sequence[np.ndarray], output: int
+) -> Operation | None:
     """The first op of `after` whose value is new and spoils an output.
 
-    An op is right if its value occurs in `before`. From the wrong output the walk goes back through values that do not; the
-    first such op in program order is where the numbers part.
+    An op is right if its value occurs in `before`. From the wrong output the walk goes back through values
+    that do not; the first such op in program order is where the numbers part.
     """
     known: dict[tuple[object, ...], list[np.ndarray]] = {}
-    observe_values(before, arrays, lambda op, value: known.setdefault((value.shape, value.dtype), []).append(value))
+    observe_values(
+        before, arrays, lambda op, value: known.setdefault((value.shape, value.dtype), []).append(value)
+    )
     right: set[Operation] = set()
 
     def note(op: Operation, value: np.ndarray) -> None:
@@ -168,7 +184,9 @@ def value_names(module: ModuleOp) -> dict[SSAValue, str]:
     return {value: f"%{name}" for value, name in printer._ssa_values.items()}  # xDSL has no public way to ask
 
 
-def observe_values(module: ModuleOp, arrays: Sequence[np.ndarray], see: Callable[[Operation, np.ndarray], None]) -> None:
+def observe_values(
+    module: ModuleOp, arrays: Sequence[np.ndarray], see: Callable[[Operation, np.ndarray], None]
+) -> None:
     """Call see(op, value) for every result of every op of `@main`."""
 
     def observe(op: Operation, env: dict[SSAValue, np.ndarray]) -> None:

@@ -26,9 +26,9 @@ class Row(NamedTuple):
 class Dump:
     """Files of one program in a folder.
 
-    ``000-captured.mlir``, then a file for every pass that changed something, then sources (`add`), then `index.md`.
-    Text depends on the program only, so two dumps of one program are equal byte for byte. FileError where the folder
-    cannot be written.
+    ``000-captured.mlir``, then a file for every pass that changed something, then sources (`add`), then
+    `index.md`. Text depends on the program only, so two dumps of one program are equal byte for byte.
+    FileError where the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, title: str = "program") -> None:
@@ -39,7 +39,9 @@ class Dump:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"cannot make the folder {folder}: {error.strerror}", help="choose another folder for --dump") from error
+            raise FileError(
+                f"cannot make the folder {folder}: {error.strerror}", help="choose another folder for --dump"
+            ) from error
 
     def start(self, module: ModuleOp, level: str = "captured") -> None:
         """Write the module as it enters the pipeline."""
@@ -63,7 +65,7 @@ class Dump:
         self.finish()  # a pass that fails later leaves a readable dump
 
     def add(self, name: str, text: str | bytes, made_by: str, command: str = "") -> Path:
-        """Write a file that is not IR (C source, a map of the arena) under the next number; returns its path."""
+        """Write a file that is not IR (C source, an arena map) under the next number; returns its path."""
         name = f"{sum(bool(row.file) for row in self.rows):03d}-{name}"
         self._write(name, text)
         self.rows.append(Row(name, made_by, "", command, ()))
@@ -75,7 +77,9 @@ class Dump:
         lines += ["| file | made by | changes | replay |", "|---|---|---|---|"]
         for row in self.rows:
             file = f"[{row.file}]({row.file})" if row.file else ""
-            lines.append(f"| {file} | {row.made_by} | {row.changes} | {f'`{row.command}`' if row.command else ''} |")
+            lines.append(
+                f"| {file} | {row.made_by} | {row.changes} | {f'`{row.command}`' if row.command else ''} |"
+            )
         for row in self.rows:
             if row.details:
                 lines += ["", f"## {row.file}", "", *(f"- {line}" for line in row.details)]
@@ -90,4 +94,6 @@ class Dump:
             os.replace(draft, path)
         except OSError as error:
             draft.unlink(missing_ok=True)
-            raise FileError(f"cannot write {path}: {error.strerror}", help="choose another folder for --dump") from error
+            raise FileError(
+                f"cannot write {path}: {error.strerror}", help="choose another folder for --dump"
+            ) from error

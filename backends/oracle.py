@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from xdsl.dialects.linalg import ops as linalg
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
+from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.autodiff import GradOp, SavedOp
@@ -24,11 +24,14 @@ Env = dict[SSAValue, np.ndarray]
 Observe = Callable[[Operation, Env], None]
 
 
-def evaluate(module: ModuleOp, arrays: Sequence[np.ndarray], observe: Observe | None = None) -> list[np.ndarray]:
+def evaluate(
+    module: ModuleOp, arrays: Sequence[np.ndarray], observe: Observe | None = None
+) -> list[np.ndarray]:
     """The outputs of `@main` for these inputs.
 
-    arrays: one per argument, of its shape and dtype (ShapeError, DTypeError). observe(op, values) is called after every op
-    of `@main`. UnsupportedError names an op that has no meaning here (it belongs to a lower level).
+    arrays: one per argument, of its shape and dtype (ShapeError, DTypeError). observe(op, values) is called
+    after every op of `@main`. UnsupportedError names an op that has no meaning here (it belongs to a lower
+    level).
     """
     block = main_block(module)
     env = bind_arguments(block, arrays)
@@ -43,7 +46,9 @@ def bind_arguments(block: Block, arrays: Sequence[np.ndarray]) -> Env:
     for i, (arg, array) in enumerate(zip(block.args, arrays, strict=True)):
         shape, dtype = type_of(arg)
         if array.shape != shape:
-            raise ShapeError(f"input {i} has shape {list(array.shape)}", [("expected", show_type((shape, dtype)), "")])
+            raise ShapeError(
+                f"input {i} has shape {list(array.shape)}", [("expected", show_type((shape, dtype)), "")]
+            )
         if array.dtype != dtype.numpy:
             raise DTypeError(f"input {i} holds {array.dtype}", [("expected", show_type((shape, dtype)), "")])
         env[arg] = array
@@ -80,5 +85,7 @@ def evaluate_op(op: Operation, env: Env) -> Sequence[np.ndarray]:
     if value is None:
         value = evaluate_scalar(op, operands)
     if value is None:
-        raise UnsupportedError(f"the oracle has no meaning for {op.name}", help="it reads the levels captured to linalg")
+        raise UnsupportedError(
+            f"the oracle has no meaning for {op.name}", help="it reads the levels captured to linalg"
+        )
     return [value]

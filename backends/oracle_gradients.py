@@ -1,4 +1,4 @@
-"""Gradients under the oracle: the backward walk over numpy values, an independent witness of the autodiff pass."""
+"""Gradients under the oracle: a backward walk over numpy values, the witness of the autodiff pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from ..dialects.autodiff import GradOp, SavedOp
 from ..dialects.book import OPS
@@ -24,7 +24,14 @@ class Entry:
 
     __slots__ = ("attrs", "name", "operands", "origin", "results")
 
-    def __init__(self, name: str, attrs: tuple[Any, ...], operands: tuple[Slot, ...], results: tuple[Slot, ...], origin: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        attrs: tuple[Any, ...],
+        operands: tuple[Slot, ...],
+        results: tuple[Slot, ...],
+        origin: str | None,
+    ) -> None:
         self.name = name
         self.attrs = attrs
         self.operands = operands

@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from xdsl.dialects.linalg import ops as linalg
 from xdsl.dialects.builtin import AffineMapAttr
+from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Block, Operation, SSAValue
-from xdsl.ir.affine import AffineBinaryOpExpr, AffineBinaryOpKind, AffineConstantExpr, AffineDimExpr, AffineExpr
+from xdsl.ir.affine import (
+    AffineBinaryOpExpr,
+    AffineBinaryOpKind,
+    AffineConstantExpr,
+    AffineDimExpr,
+    AffineExpr,
+)
 
 from ..dialects.errors import ShapeError, UnsupportedError
 from .oracle_scalars import evaluate_scalar, numpy_type
@@ -41,7 +47,10 @@ def linear(e: AffineExpr) -> Linear:
     if isinstance(e, AffineBinaryOpExpr):
         a, b = linear(e.lhs), linear(e.rhs)
         if e.kind is AffineBinaryOpKind.Add:
-            dims = {d: a.coefficients.get(d, 0) + b.coefficients.get(d, 0) for d in (*a.coefficients, *b.coefficients)}
+            dims = {
+                d: a.coefficients.get(d, 0) + b.coefficients.get(d, 0)
+                for d in (*a.coefficients, *b.coefficients)
+            }
             return Linear(a.constant + b.constant, dims)
         if e.kind is AffineBinaryOpKind.Mul and not (a.coefficients and b.coefficients):
             factor, other = (b.constant, a) if not b.coefficients else (a.constant, b)
@@ -49,7 +58,9 @@ def linear(e: AffineExpr) -> Linear:
     raise UnsupportedError(f"the oracle reads linear index maps only, not {e}")
 
 
-def loop_sizes(maps: Sequence[list[Linear]], shapes: Sequence[tuple[int, ...]], count: int) -> tuple[int, ...]:
+def loop_sizes(
+    maps: Sequence[list[Linear]], shapes: Sequence[tuple[int, ...]], count: int
+) -> tuple[int, ...]:
     """Extent of every loop dim: the size of an operand dim it indexes alone."""
     sizes: list[int | None] = [None] * count
     for exprs, shape in zip(maps, shapes, strict=True):
@@ -63,20 +74,24 @@ def loop_sizes(maps: Sequence[list[Linear]], shapes: Sequence[tuple[int, ...]], 
 
 
 def view_over_loops(array: Array, exprs: list[Linear], sizes: tuple[int, ...]) -> Array:
-    """The operand as an array over the loop dims, of size 1 where it does not depend on a dim. Shares memory."""
+    """The operand as an array over the loop dims (size 1 where it does not depend); shares memory."""
     strides = [0] * len(sizes)
     for axis, e in enumerate(exprs):
         low = e.constant + sum(min(c * (sizes[d] - 1), 0) for d, c in e.coefficients.items())
         high = e.constant + sum(max(c * (sizes[d] - 1), 0) for d, c in e.coefficients.items())
         if 0 not in sizes and not 0 <= low <= high < array.shape[axis]:
-            raise ShapeError(f"a linalg.generic reads indices {low} to {high} of a dimension of size {array.shape[axis]}")
+            raise ShapeError(
+                f"a linalg.generic reads indices {low} to {high} of a dimension of size {array.shape[axis]}"
+            )
         for d, c in e.coefficients.items():
             strides[d] += c * array.strides[axis]
     used = {d for e in exprs for d, c in e.coefficients.items() if c}
     shape = tuple(size if d in used else 1 for d, size in enumerate(sizes))
     if 0 in sizes:
         return np.empty(shape, array.dtype)
-    first = array[(*(slice(e.constant, None) for e in exprs), ...)]  # where every loop stands at 0; `...` keeps rank 0 a view
+    first = array[
+        (*(slice(e.constant, None) for e in exprs), ...)
+    ]  # where every loop stands at 0; `...` keeps rank 0 a view
     return as_strided(first, shape=shape, strides=strides)
 
 
@@ -111,8 +126,14 @@ class Generic:
             self.step_by_step()
         return self.outs
 
-    def body(self, inputs: Sequence[Array], accumulators: Sequence[Array], sizes: tuple[int, ...], start: tuple[int, ...] = ()) -> list[Array]:
-        """The yielded values for all loop points at once; `start`: the first index of each dim (for linalg.index)."""
+    def body(
+        self,
+        inputs: Sequence[Array],
+        accumulators: Sequence[Array],
+        sizes: tuple[int, ...],
+        start: tuple[int, ...] = (),
+    ) -> list[Array]:
+        """The yielded values for all loop points at once; `start`: first index per dim (for linalg.index)."""
         env = dict(self.env)
         env.update(zip(self.block.args, (*inputs, *accumulators), strict=True))
         with np.errstate(all="ignore"):
@@ -140,25 +161,34 @@ class Generic:
     # reductions
 
     def combiners(self) -> list[tuple[Operation, SSAValue]] | None:
-        """Per result: the op that joins the accumulator with a value, and that value. None: some body is more than that."""
+        """Per result the op that joins accumulator and value, and the value. None: the body does more."""
         found = []
         last = self.block.last_op
         for i, value in enumerate(last.operands if last is not None else ()):
             acc = self.block.args[len(self.inputs) + i]
             op = value.owner
-            if isinstance(op, Block) or op.name not in _UFUNCS or acc not in tuple(op.operands) or not acc.has_one_use():
+            if (
+                isinstance(op, Block)
+                or op.name not in _UFUNCS
+                or acc not in tuple(op.operands)
+                or not acc.has_one_use()
+            ):
                 return None
-            if not value.has_one_use() or any(e.coefficients.keys() & set(self.reduction) for e in self.maps[len(self.inputs) + i]):
+            if not value.has_one_use() or any(
+                e.coefficients.keys() & set(self.reduction) for e in self.maps[len(self.inputs) + i]
+            ):
                 return None
             found.append((op, next(v for v in op.operands if v is not acc)))
         return found
 
     def fold(self) -> bool:
-        """Reduce whole arrays with numpy, a slab of the first parallel dim at a time; False: not of that form."""
+        """Reduce with numpy, a slab of the first parallel dim at a time; False: not of that form."""
         combiners = self.combiners()
         if combiners is None:
             return False
-        slab = next((d for d in range(len(self.sizes)) if d not in self.reduction and self.sizes[d] > 1), None)
+        slab = next(
+            (d for d in range(len(self.sizes)) if d not in self.reduction and self.sizes[d] > 1), None
+        )
         for low, high in _slabs(self.sizes, slab):
             cut = _cut(slab, low, high)
             sizes = self.sizes if slab is None else (*self.sizes[:slab], high - low, *self.sizes[slab + 1 :])
@@ -168,10 +198,19 @@ class Generic:
                 ufunc, acc = _UFUNCS[op.name], cut(view)
                 whole = np.broadcast_to(value, sizes)
                 with np.errstate(all="ignore"):
-                    _store(acc, ufunc(acc, ufunc.reduce(whole, axis=self.reduction, keepdims=True, dtype=acc.dtype)))
+                    _store(
+                        acc,
+                        ufunc(acc, ufunc.reduce(whole, axis=self.reduction, keepdims=True, dtype=acc.dtype)),
+                    )
         return True
 
-    def _joined(self, combiners: list[tuple[Operation, SSAValue]], inputs: list[Array], sizes: tuple[int, ...], start: tuple[int, ...]) -> list[Array]:
+    def _joined(
+        self,
+        combiners: list[tuple[Operation, SSAValue]],
+        inputs: list[Array],
+        sizes: tuple[int, ...],
+        start: tuple[int, ...],
+    ) -> list[Array]:
         """What is joined to each accumulator."""
         skipped = {op for op, _ in combiners}
         env = dict(self.env)
@@ -185,7 +224,11 @@ class Generic:
     def contract(self) -> bool:
         """A sum of products of two operands, by matrix multiplication; False: not of that form."""
         combiners = self.combiners()
-        if combiners is None or len(combiners) != 1 or combiners[0][0].name not in ("arith.addf", "arith.addi"):
+        if (
+            combiners is None
+            or len(combiners) != 1
+            or combiners[0][0].name not in ("arith.addf", "arith.addi")
+        ):
             return False
         product = combiners[0][1].owner
         if isinstance(product, Block) or product.name not in ("arith.mulf", "arith.muli"):
@@ -212,7 +255,12 @@ class Generic:
             start = tuple(at.get(d, 0) for d in range(len(self.sizes)))
 
             def here(view: Array, at: dict[int, int] = at) -> Array:
-                return view[tuple(slice(at[d], at[d] + 1) if d in at and n > 1 else slice(None) for d, n in enumerate(view.shape))]
+                return view[
+                    tuple(
+                        slice(at[d], at[d] + 1) if d in at and n > 1 else slice(None)
+                        for d, n in enumerate(view.shape)
+                    )
+                ]
 
             accumulators = [here(v) for v in self.accumulators]
             values = self.body([here(v) for v in self.inputs], [a.copy() for a in accumulators], sizes, start)
@@ -222,15 +270,20 @@ class Generic:
 
 _UFUNCS: dict[str, np.ufunc] = {
     "arith.addf": np.add, "arith.addi": np.add, "arith.mulf": np.multiply, "arith.muli": np.multiply,
-    "arith.maximumf": np.maximum, "arith.minimumf": np.minimum, "arith.maxsi": np.maximum, "arith.minsi": np.minimum,
-    "arith.andi": np.bitwise_and, "arith.ori": np.bitwise_or, "arith.xori": np.bitwise_xor,
+    "arith.maximumf": np.maximum, "arith.minimumf": np.minimum, "arith.maxsi": np.maximum,
+    "arith.minsi": np.minimum, "arith.andi": np.bitwise_and, "arith.ori": np.bitwise_or,
+    "arith.xori": np.bitwise_xor,
 }  # fmt: skip
 
 
 def multiply(a: Array, b: Array, written: set[int]) -> Array:
-    """Sum of a * b over the dims that are not written. a, b: over the same loop dims, size 1 where they do not depend."""
+    """Sum of a * b over the dims that are not written; both over the loop dims, size 1 where independent."""
     rank = a.ndim
-    wide = np.promote_types(np.promote_types(a.dtype, b.dtype), np.float32) if a.dtype.kind not in "iu" else a.dtype
+    wide = (
+        np.promote_types(np.promote_types(a.dtype, b.dtype), np.float32)
+        if a.dtype.kind not in "iu"
+        else a.dtype
+    )
     a, b = (_sum_alone(x, y, written).astype(wide, copy=False) for x, y in ((a, b), (b, a)))
     in_a, in_b = ({d for d, n in enumerate(x.shape) if n > 1} for x in (a, b))
     batch = sorted(in_a & in_b & written)
@@ -264,7 +317,11 @@ def _through_casts(value: SSAValue) -> SSAValue:
 
 
 def _store(view: Array, value: Array) -> None:
-    view[...] = np.broadcast_to(value, np.broadcast_shapes(view.shape, value.shape)) if value.shape != view.shape else value
+    view[...] = (
+        np.broadcast_to(value, np.broadcast_shapes(view.shape, value.shape))
+        if value.shape != view.shape
+        else value
+    )
 
 
 def _slabs(sizes: tuple[int, ...], slab: int | None) -> list[tuple[int, int]]:
@@ -286,7 +343,9 @@ def _cut(slab: int | None, low: int, high: int) -> Callable[[Array], Array]:
 
 def points_of(module: Operation) -> int:
     """Iteration points of every linalg.generic in a module, together: how long its loops are."""
-    return sum(int(np.prod(op.get_static_loop_ranges())) for op in module.walk() if isinstance(op, linalg.GenericOp))
+    return sum(
+        int(np.prod(op.get_static_loop_ranges())) for op in module.walk() if isinstance(op, linalg.GenericOp)
+    )
 
 
 # tensor ops

@@ -1,4 +1,4 @@
-"""What arith and math ops mean, on numpy arrays element by element: the bodies of linalg.generic under the oracle."""
+"""What arith and math ops mean element by element: the bodies of linalg.generic under the oracle."""
 
 from __future__ import annotations
 
@@ -64,33 +64,58 @@ def _book(name: str) -> Callable[..., Array]:
 
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
-    "arith.addf": np.add, "arith.subf": np.subtract, "arith.mulf": np.multiply, "arith.divf": np.divide, "kernel.fmod": np.fmod,
-    "arith.maximumf": np.maximum, "arith.minimumf": np.minimum, "arith.maxnumf": np.fmax, "arith.minnumf": np.fmin,
-    "arith.addi": np.add, "arith.subi": np.subtract, "arith.muli": np.multiply,
-    "arith.divsi": _truncated_division, "arith.remsi": np.fmod, "arith.floordivsi": np.floor_divide,
-    "arith.ceildivsi": lambda a, b: -np.floor_divide(-a, b),
+    "arith.addf": np.add, "arith.subf": np.subtract, "arith.mulf": np.multiply, "arith.divf": np.divide,
+    "kernel.fmod": np.fmod, "arith.maximumf": np.maximum, "arith.minimumf": np.minimum,
+    "arith.maxnumf": np.fmax, "arith.minnumf": np.fmin, "arith.addi": np.add, "arith.subi": np.subtract,
+    "arith.muli": np.multiply, "arith.divsi": _truncated_division, "arith.remsi": np.fmod,
+    "arith.floordivsi": np.floor_divide, "arith.ceildivsi": lambda a, b: -np.floor_divide(-a, b),
     "arith.divui": _unsigned_op(np.floor_divide), "arith.remui": _unsigned_op(np.remainder),
-    "arith.maxsi": np.maximum, "arith.minsi": np.minimum,
-    "arith.maxui": _unsigned_op(np.maximum), "arith.minui": _unsigned_op(np.minimum),
-    "arith.andi": np.bitwise_and, "arith.ori": np.bitwise_or, "arith.xori": np.bitwise_xor,
-    "arith.shli": np.left_shift, "arith.shrsi": np.right_shift, "arith.shrui": _unsigned_op(np.right_shift),
-    "math.powf": np.power, "math.atan2": np.arctan2, "math.copysign": np.copysign,
+    "arith.maxsi": np.maximum, "arith.minsi": np.minimum, "arith.maxui": _unsigned_op(np.maximum),
+    "arith.minui": _unsigned_op(np.minimum), "arith.andi": np.bitwise_and, "arith.ori": np.bitwise_or,
+    "arith.xori": np.bitwise_xor, "arith.shli": np.left_shift, "arith.shrsi": np.right_shift,
+    "arith.shrui": _unsigned_op(np.right_shift), "math.powf": np.power, "math.atan2": np.arctan2,
+    "math.copysign": np.copysign,
 }  # fmt: skip
 
 UNARY: dict[str, Callable[[Array], Array]] = {
-    "arith.negf": np.negative, "math.absf": np.abs, "math.absi": np.abs, "math.ceil": np.ceil, "math.floor": np.floor,
-    "math.trunc": np.trunc, "math.roundeven": np.rint, "math.sqrt": np.sqrt, "math.rsqrt": lambda x: 1 / np.sqrt(x),
-    "math.exp": np.exp, "math.exp2": np.exp2, "math.expm1": np.expm1, "math.log": np.log, "math.log2": np.log2,
-    "math.log10": np.log10, "math.log1p": np.log1p, "math.sin": np.sin, "math.cos": np.cos, "math.tan": np.tan,
-    "math.asin": np.arcsin, "math.acos": np.arccos, "math.atan": np.arctan, "math.sinh": np.sinh, "math.cosh": np.cosh,
-    "math.tanh": np.tanh, "math.asinh": np.arcsinh, "math.acosh": np.arccosh, "math.atanh": np.arctanh, "math.cbrt": np.cbrt,
-    "math.erf": _book("erf"), "kernel.erfc": _book("erfc"),
-    "math.isnan": np.isnan, "math.isinf": np.isinf, "math.isfinite": np.isfinite,
+    "arith.negf": np.negative, "math.absf": np.abs, "math.absi": np.abs, "math.ceil": np.ceil,
+    "math.floor": np.floor, "math.trunc": np.trunc, "math.roundeven": np.rint, "math.sqrt": np.sqrt,
+    "math.rsqrt": lambda x: 1 / np.sqrt(x), "math.exp": np.exp, "math.exp2": np.exp2, "math.expm1": np.expm1,
+    "math.log": np.log, "math.log2": np.log2, "math.log10": np.log10, "math.log1p": np.log1p,
+    "math.sin": np.sin, "math.cos": np.cos, "math.tan": np.tan, "math.asin": np.arcsin,
+    "math.acos": np.arccos, "math.atan": np.arctan, "math.sinh": np.sinh, "math.cosh": np.cosh,
+    "math.tanh": np.tanh, "math.asinh": np.arcsinh, "math.acosh": np.arccosh, "math.atanh": np.arctanh,
+    "math.cbrt": np.cbrt, "math.erf": _book("erf"), "kernel.erfc": _book("erfc"), "math.isnan": np.isnan,
+    "math.isinf": np.isinf, "math.isfinite": np.isfinite,
 }  # fmt: skip
 
-_COMPARE = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+_COMPARE = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
 _CMPI = ("eq", "ne", "slt", "sle", "sgt", "sge", "ult", "ule", "ugt", "uge")
-_CMPF = ("false", "oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule", "une", "uno", "true")
+_CMPF = (
+    "false",
+    "oeq",
+    "ogt",
+    "oge",
+    "olt",
+    "ole",
+    "one",
+    "ord",
+    "ueq",
+    "ugt",
+    "uge",
+    "ult",
+    "ule",
+    "une",
+    "uno",
+    "true",
+)
 
 
 def _compare_integers(predicate: str, a: Array, b: Array) -> Array:
@@ -131,8 +156,8 @@ def _cast(op: Operation, x: Array) -> Array:
 
 
 CASTS = frozenset(
-    "arith.extf arith.truncf arith.extsi arith.extui arith.trunci arith.sitofp arith.uitofp arith.fptosi arith.fptoui "
-    "arith.index_cast arith.index_castui".split()
+    "arith.extf arith.truncf arith.extsi arith.extui arith.trunci arith.sitofp arith.uitofp "
+    "arith.fptosi arith.fptoui arith.index_cast arith.index_castui".split()
 )
 
 
@@ -148,7 +173,9 @@ def constant_value(attribute: Attribute) -> Array:
         return np.asarray(bool(value) if dtype.kind == "b" else value, dtype=dtype)
     if isinstance(attribute, DenseIntOrFPElementsAttr):
         dtype = numpy_type(attribute.get_element_type())
-        values = np.asarray([bool(v) if dtype.kind == "b" else v for v in attribute.get_values()], dtype=dtype)
+        values = np.asarray(
+            [bool(v) if dtype.kind == "b" else v for v in attribute.get_values()], dtype=dtype
+        )
         shape = attribute.get_shape() or ()
         return np.broadcast_to(values, shape) if values.size == 1 else values.reshape(shape)
     raise UnsupportedError(f"the oracle cannot read the constant {attribute}")

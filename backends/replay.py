@@ -17,7 +17,8 @@ from ..passes.base import Pass, Pipeline
 class Registry(Mapping[str, type[Pass]]):
     """Passes by name: every Pass subclass in the modules of `passes/` and `lowering/`.
 
-    Modules are imported in order until a name is found, so asking for a tensor-level pass does not load the C emitter.
+    Modules are imported in order until a name is found, so asking for a tensor-level pass does not load the C
+    emitter.
     """
 
     def __init__(self) -> None:
@@ -58,8 +59,9 @@ def known_passes() -> Registry:
 def replay(text: str, filename: str, pipeline: str = "", *, check: int = 0) -> str:
     """IR text after the pipeline (``name{option=1},name``; empty: the text as lamina prints it).
 
-    check: 0 verifies before and after, 1 after each pass, 2 also compares every pass with the oracle on made-up inputs.
-    TextError for text that cannot be parsed or verified, PassError for a pipeline that cannot run.
+    check: 0 verifies before and after, 1 after each pass, 2 also compares every pass with the oracle on
+    made-up inputs. TextError for text that cannot be parsed or verified, PassError for a pipeline that cannot
+    run.
     """
     steps = Pipeline.parse(pipeline, known_passes())
     module = parse(text, filename)

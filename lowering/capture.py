@@ -10,11 +10,12 @@ from ..dialects import autodiff
 from ..dialects.graph import Graph, Step
 from ..dialects.ops import build_op, ir_type
 
+
 def capture(graph: Graph) -> ModuleOp:
     """The module of a graph, at level captured.
 
-    `@main` takes the graph's inputs and returns its outputs. The module attribute `lamina.names` holds the inputs'
-    names ("" where a name is unknown), every op its user line as `origin`.
+    `@main` takes the graph's inputs and returns its outputs. The module attribute `lamina.names` holds the
+    inputs' names ("" where a name is unknown), every op its user line as `origin`.
     """
     block = Block(arg_types=[ir_type(t) for t in graph.inputs])
     for arg, name in zip(block.args, graph.names, strict=True):

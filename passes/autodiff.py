@@ -27,9 +27,10 @@ class Differentiate(Pass):
             %3 = prim.sub %2, %1
             %dx = prim.mul %seed, %3
 
-    Only ops between a wrt value and the loss are differentiated, each by its stanza's `d` lines; composites without
-    are opened first. A wrt value the loss does not depend on gets zeros. New ops carry the origin of the forward op.
-    Several grads are expanded in program order, so a later one may differentiate an earlier one's result.
+    Only ops between a wrt value and the loss are differentiated, each by its stanza's `d` lines; composites
+    without are opened first. A wrt value the loss does not depend on gets zeros. New ops carry the origin of
+    the forward op. Several grads are expanded in program order, so a later one may differentiate an earlier
+    one's result.
     """
 
     name = "autodiff"
@@ -37,7 +38,7 @@ class Differentiate(Pass):
     gives = "differentiated"
 
     def run(self, module: ModuleOp) -> int:
-        """Number of autodiff ops replaced. UnsupportedError (with the user's line) for an op without derivative."""
+        """Number of autodiff ops replaced. UnsupportedError (with the line) for an op without derivative."""
         block = main_block(module)
         saved = _prepare_saved(block)
         grads = [op for op in block.ops if isinstance(op, GradOp)]
@@ -52,9 +53,10 @@ class Differentiate(Pass):
 
 
 def _prepare_saved(block: Block) -> dict[SSAValue, SSAValue]:
-    """Let every reader of a value that was already computed read `autodiff.saved` instead; value -> saved result.
+    """Let readers of a value that was already computed read `autodiff.saved`; value -> saved result.
 
-    The saved contents are program inputs, so the op can move right behind the value, before all of its readers.
+    The saved contents are program inputs, so the op can move right behind the value, before all of its
+    readers.
     """
     found: dict[SSAValue, SSAValue] = {}
     for op in [op for op in block.ops if isinstance(op, SavedOp)]:
@@ -69,7 +71,7 @@ def _prepare_saved(block: Block) -> dict[SSAValue, SSAValue]:
 
 
 def _has_history(value: SSAValue) -> bool:
-    """Whether a value was computed from others. A saved constant stands for contents without history (a detached value)."""
+    """Whether a value was computed from others; a saved constant is a detached value, without history."""
     return isinstance(value.owner, Operation) and bool(value.owner.operands)
 
 
@@ -120,7 +122,9 @@ class _Reverse:
         if any(wanted):
             build = XdslBuilder(self.grad, origin_of(op))
             results = [self.saved.get(r, r) for r in op.results]
-            found = stanza_of(op).gradients(build, tuple(op._operands), results, arrived, attrs_of(op), wanted)
+            found = stanza_of(op).gradients(
+                build, tuple(op._operands), results, arrived, attrs_of(op), wanted
+            )
             for value, g in zip(op._operands, found, strict=True):
                 if g is not None:
                     self.add(value, g, op)
@@ -131,7 +135,9 @@ class _Reverse:
         if stanza_of(op).family != "is":
             name = stanza_of(op).name
             raise UnsupportedError(
-                f"{name} has no derivative", at=origin_text(op), help=f"detach() its input, or give {name} `d` lines in the op book"
+                f"{name} has no derivative",
+                at=origin_text(op),
+                help=f"detach() its input, or give {name} `d` lines in the op book",
             )
         build = XdslBuilder(op, origin_of(op))
         before, after = op.prev_op, op.next_op

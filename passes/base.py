@@ -113,7 +113,7 @@ class Pipeline:
 
     @staticmethod
     def parse(text: str, known: Mapping[str, type[Pass]], level: str = "") -> Pipeline:
-        """The pipeline written as ``name{option=1 other=2},name``. PassError for unknown passes and options."""
+        """The pipeline ``name{option=1 other=2},name``. PassError for unknown passes and options."""
         try:
             specs = list(parse_pipeline(text))
         except ArgSpecParseError as error:
@@ -123,7 +123,9 @@ class Pipeline:
 
 def _from_spec(spec: Any, known: Mapping[str, type[Pass]]) -> Pass:
     if spec.name not in known:
-        raise PassError(f"there is no pass called {spec.name!r}", help="known passes: " + ", ".join(sorted(known)))
+        raise PassError(
+            f"there is no pass called {spec.name!r}", help="known passes: " + ", ".join(sorted(known))
+        )
     try:
         return known[spec.name].from_spec(spec)
     except ValueError as error:
@@ -143,7 +145,10 @@ def _check_order(passes: Sequence[Pass], level: str) -> tuple[str, ...]:
             facts = [("takes", " or ".join(takes), step.name), ("comes after", " or ".join(possible), before)]
             raise PassError(f"{step.name} cannot run here", facts, help="put it where the level fits")
         if step.name in seen and not step.because:
-            raise PassError(f"{step.name} is listed twice", help=f'give the second one a reason: {step.name}{{because="..."}}')
+            raise PassError(
+                f"{step.name} is listed twice",
+                help=f'give the second one a reason: {step.name}{{because="..."}}',
+            )
         seen.add(step.name)
         possible = (step.gives,) if step.gives else common
         before = step.name
@@ -151,7 +156,7 @@ def _check_order(passes: Sequence[Pass], level: str) -> tuple[str, ...]:
 
 
 def module_pass(cls: type[Pass]) -> type[ModulePass]:
-    """The same pass for xDSL's own drivers (xdsl-opt, its interactive viewer), with the same name and options."""
+    """The same pass, name and options for xDSL's own drivers (xdsl-opt, its interactive viewer)."""
 
     def apply(self: Any, ctx: Context, op: ModuleOp) -> None:
         cls(**{f.name: getattr(self, f.name) for f in dataclasses.fields(cls)}).run(op)

@@ -26,8 +26,8 @@ class FoldConstants(Pass):
             %2 = prim.full {shape = [4, 1], value = 2.0}
             %3 = prim.full {shape = [4, 8], value = 2.0}
 
-    Elementwise ops are computed on one element and views keep the number, so size does not matter; other ops are computed
-    in full, up to `largest` elements of any operand or result.
+    Elementwise ops are computed on one element and views keep the number, so size does not matter; other ops
+    are computed in full, up to `largest` elements of any operand or result.
     """
 
     name = "constants"
@@ -71,7 +71,9 @@ class FoldConstants(Pass):
             return numbers[0]
         elif max(size_of(shape) for shape, _ in (*types, type_of(op.results[0]))) > self.largest:
             return None
-        (result,) = stanza.evaluate([_filled(t, n) for t, n in zip(types, numbers, strict=True)], attrs_of(op))
+        (result,) = stanza.evaluate(
+            [_filled(t, n) for t, n in zip(types, numbers, strict=True)], attrs_of(op)
+        )
         return _one_number(result)
 
 
@@ -90,4 +92,3 @@ def _one_number(array: np.ndarray) -> float | int | None:
 
 
 _PYTHON = {"f": float, "i": int, "u": int, "b": bool}
-

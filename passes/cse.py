@@ -14,7 +14,7 @@ from .program import main_block
 
 @dataclass(frozen=True)
 class ComputeOnce(Pass):
-    """Compute every value once: an op equal to an earlier one (same op, attributes and operands) is replaced by it.
+    """Compute every value once: an op with the attributes and operands of an earlier one is replaced by it.
 
     before  %1 = prim.mul %a, %b
             %2 = prim.mul %b, %a
@@ -51,5 +51,7 @@ def _key(op: BookOp) -> tuple[object, ...]:
         operands = operands[::-1]
     attrs = attrs_of(op)
     if 0 in attrs:  # 0.0 == -0.0, but they are not the same constant
-        attrs = tuple("-0.0" if a == 0 and isinstance(a, float) and copysign(1.0, a) < 0 else a for a in attrs)
+        attrs = tuple(
+            "-0.0" if a == 0 and isinstance(a, float) and copysign(1.0, a) < 0 else a for a in attrs
+        )
     return (op.name, attrs, operands)

@@ -20,15 +20,16 @@ Crop = tuple[tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Narrow(Pass):
-    """Move a slice in front of the contraction whose result it crops (through reshapes that add or drop sizes of 1).
+    """Move a slice in front of the contraction it crops (through reshapes that add or drop sizes of 1).
 
     before  %1 = prim.matmul %a, %b
             %2 = prim.slice %1 {start = [1, 0], size = [2, 5], step = [1, 1]}
     after   %1 = prim.slice %a {start = [1, 0], size = [2, 3], step = [1, 1]}
             %2 = prim.matmul %1, %b
 
-    where %a is [4, 3] and %b is [3, 5]. The gradient of a convolution that keeps the size is the case that matters: what falls
-    into the padding is not computed. An operand is cut where its index map reads the cropped index.
+    where %a is [4, 3] and %b is [3, 5]. The gradient of a convolution that keeps the size is the case that
+    matters: what falls into the padding is not computed. An operand is cut where its index map reads the
+    cropped index.
     """
 
     name = "narrow"
@@ -57,7 +58,11 @@ def _move_up(op: BookOp) -> Operation | None:
     if maker is None or crop is None or not _ends_in_contraction(maker):
         return None
     shape = type_of(op.results[0])[0]
-    plan = _through_reshape(maker, crop) if maker.op_name == "reshape" else _through_contraction(maker, crop, shape)
+    plan = (
+        _through_reshape(maker, crop)
+        if maker.op_name == "reshape"
+        else _through_contraction(maker, crop, shape)
+    )
     if plan is None:
         return None
     build = XdslBuilder(maker, origin_of(maker))
@@ -107,7 +112,7 @@ def _through_reshape(op: BookOp, crop: Crop) -> list[Crop] | None:
 
 
 def _through_contraction(op: BookOp, crop: Crop, wanted: Shape) -> list[Crop] | None:
-    """The crops of a contraction's operands; None where cutting them does not give exactly the cropped result."""
+    """Crops of a contraction's operands; None where they do not give exactly the cropped result."""
     stanza, attrs = stanza_of(op), attrs_of(op)
     types = tuple(type_of(value) for value in op._operands)
     reading = stanza.contraction(types, attrs)
@@ -129,7 +134,9 @@ def _through_contraction(op: BookOp, crop: Crop, wanted: Shape) -> list[Crop] | 
 def _operand_crop(index: Sequence[dict[object, int]], cuts: dict[str, tuple[int, int]]) -> Crop:
     sides = []
     for side in (0, 1):
-        sides.append(tuple(sum(c * cuts[n][side] for n, c in form.items() if n in cuts and c > 0) for form in index))
+        sides.append(
+            tuple(sum(c * cuts[n][side] for n, c in form.items() if n in cuts and c > 0) for form in index)
+        )
     return sides[0], sides[1]
 
 

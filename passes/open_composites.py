@@ -35,7 +35,11 @@ class OpenComposites(Pass):
         count = 0
         op = block.first_op
         while op is not None:
-            if isinstance(op, BookOp) and stanza_of(op).family == "is" and stanza_of(op).name not in self.keep:
+            if (
+                isinstance(op, BookOp)
+                and stanza_of(op).family == "is"
+                and stanza_of(op).name not in self.keep
+            ):
                 op = open_composite(block, op)
                 count += 1
             else:

@@ -10,13 +10,16 @@ FAMILY = {"view": 1, "each": 10, "fold": 30, "contract": 100, "is": 200, "irregu
 PLACEMENT = 5
 """A view that writes its result (pad)."""
 
-SLOW = {"div": 15, "pow": 60, "atan2": 60, "remainder": 20, "fmod": 20, "floor_divide": 20, "sqrt": 20, "rsqrt": 20, "reciprocal": 15}
+SLOW = {
+    "div": 15, "reciprocal": 15, "sqrt": 20, "rsqrt": 20,
+    "remainder": 20, "fmod": 20, "floor_divide": 20, "pow": 60, "atan2": 60,
+}  # fmt: skip
 """Scalar functions that take longer than an addition."""
 
 CHEAP_SCALARS = frozenset(
-    "add sub mul neg abs sign maximum minimum select cast relu floor ceil round trunc is_nan is_inf is_finite "
-    "equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor logical_not "
-    "bitwise_and bitwise_or bitwise_xor bitwise_not shift_left shift_right".split()
+    "add sub mul neg abs sign maximum minimum select cast relu floor ceil round trunc is_nan is_inf "
+    "is_finite equal not_equal less less_equal greater greater_equal logical_and logical_or "
+    "logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not shift_left shift_right".split()
 )
 TRANSCENDENTAL = 40
 

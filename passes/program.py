@@ -14,7 +14,9 @@ def main_function(module: ModuleOp) -> FuncOp:
     for op in module.body.block.ops:
         if isinstance(op, FuncOp) and op.sym_name.data == "main":
             return op
-    raise PassError("the module has no @main function", help="a program is a func.func @main in a builtin.module")
+    raise PassError(
+        "the module has no @main function", help="a program is a func.func @main in a builtin.module"
+    )
 
 
 def main_block(module: ModuleOp) -> Block:

@@ -3,9 +3,9 @@
     name: pattern => replacement if condition
 
 ``=>`` keeps every value (NaN and infinities included; zero's sign is not a value); ``~>`` may change rounding
-and special values and runs only with fast-math allowed. In a pattern, lower-case names stand for tensors or, in an
-attribute's place, for attributes; CAPITALS stand for the number of a constant (`prim.full`); numbers match constants.
-Ops that commute match in both orders. A name that occurs twice must be the same value twice.
+and special values and runs only with fast-math allowed. In a pattern, lower-case names stand for tensors or,
+in an attribute's place, for attributes; CAPITALS stand for the number of a constant (`prim.full`); numbers
+match constants. Ops that commute match in both orders. A name that occurs twice must be the same value twice.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Name(Expr):
 
 @dataclass(frozen=True)
 class Call(Expr):
-    """A book op or a function on attributes; operators stand under their names (``+`` is ``add``, ``and`` is ``both``)."""
+    """A book op or a function on attributes; operators stand under their names (``+`` is ``add``)."""
 
     fn: str
     args: tuple[Expr, ...]
@@ -120,7 +120,9 @@ def commuted(e: Expr) -> list[Expr]:
 class _Builder(Transformer):  # type: ignore[type-arg]  # lark's Transformer is not generic at run time
     def number(self, token: Token) -> Number:
         text = str(token)
-        return Number(float(text) if any(c in text for c in ".eE") else int(text), line=token.line, column=token.column)
+        return Number(
+            float(text) if any(c in text for c in ".eE") else int(text), line=token.line, column=token.column
+        )
 
     def name(self, token: Token) -> Name:
         return Name(str(token), line=token.line, column=token.column)
@@ -145,7 +147,9 @@ class _Builder(Transformer):  # type: ignore[type-arg]  # lark's Transformer is 
     def denied(self, a: Expr) -> Call:
         return Call("denied", (a,), line=a.line, column=a.column)
 
-    def rule(self, name: Token, pattern: Expr, arrow: Token, replacement: Expr, condition: Expr | None) -> tuple[object, ...]:
+    def rule(
+        self, name: Token, pattern: Expr, arrow: Token, replacement: Expr, condition: Expr | None
+    ) -> tuple[object, ...]:
         return name, pattern, str(arrow), replacement, condition
 
     def start(self, *rules: tuple[object, ...]) -> tuple[tuple[object, ...], ...]:
@@ -161,14 +165,21 @@ def _grammar() -> Lark:
 def read_rules(text: str, filename: str) -> tuple[Rule, ...]:
     """The rules of a text. filename: as errors and traces name it.
 
-    RuleError for text that cannot be read, unbound names, ops or attributes that are not in the book, a replacement
-    that does not lower the cost of `order.py`, and a rule another one makes superfluous.
+    RuleError for text that cannot be read, unbound names, ops or attributes that are not in the book, a
+    replacement that does not lower the cost of `order.py`, and a rule another one makes superfluous.
     """
     lines = text.splitlines()
     try:
         parsed = _Builder().transform(_grammar().parse(text))
     except UnexpectedInput as error:
-        _fail("cannot read this rule", filename, lines, error.line, error.column, "name: pattern => replacement if condition")
+        _fail(
+            "cannot read this rule",
+            filename,
+            lines,
+            error.line,
+            error.column,
+            "name: pattern => replacement if condition",
+        )
     rules = tuple(_Checker(filename, lines).rule(*parts) for parts in parsed)
     _check_overlap(rules)
     return rules
@@ -198,7 +209,9 @@ class _Checker:
             for node in () if side is None else walk(side):
                 if isinstance(node, Name) and node.id not in self.kinds:
                     bound = ", ".join(sorted(self.kinds))
-                    self.fail(node, f"{node.id!r} appears on the right but not on the left", f"bound there: {bound}")
+                    self.fail(
+                        node, f"{node.id!r} appears on the right but not on the left", f"bound there: {bound}"
+                    )
         if not measure(replacement) < measure(pattern):
             sentence = f"the replacement costs {measure(replacement)}, the pattern {measure(pattern)}"
             self.fail(replacement, sentence, "a rule must lower the cost of passes/order.py")
@@ -220,13 +233,19 @@ class _Checker:
             return
         assert isinstance(e, Call)
         if kind != "tensor":
-            self.fail(e, "an attribute's place in a pattern takes a name or a number", "compare it after `if`")
+            self.fail(
+                e, "an attribute's place in a pattern takes a name or a number", "compare it after `if`"
+            )
         if e.fn not in OPS:
             self.fail(e, f"there is no op called {e.fn!r}", "ops are in dialects/book")
         stanza = OPS[e.fn]
         params = [p.kind for p in (*stanza.tensors, *stanza.attributes)]
         if len(params) != len(e.args):
-            self.fail(e, f"{e.fn} takes {len(params)} arguments, got {len(e.args)}", f"signature: {stanza.text.splitlines()[0]}")
+            self.fail(
+                e,
+                f"{e.fn} takes {len(params)} arguments, got {len(e.args)}",
+                f"signature: {stanza.text.splitlines()[0]}",
+            )
         if len(stanza.results) != 1:
             self.fail(e, f"{e.fn} has {len(stanza.results)} results", "patterns match ops with one result")
         for arg, slot in zip(e.args, params, strict=True):
@@ -263,11 +282,16 @@ def _check_overlap(rules: tuple[Rule, ...]) -> None:
     names: dict[str, Rule] = {}
     for rule in rules:
         if rule.name in names:
-            raise RuleError(f"two rules are called {rule.name}", [(r.origin, r.text, "") for r in (names[rule.name], rule)])
+            raise RuleError(
+                f"two rules are called {rule.name}",
+                [(r.origin, r.text, "") for r in (names[rule.name], rule)],
+            )
         names[rule.name] = rule
     for a in rules:
         for b in rules:
             covers = a is not b and a.condition is None and (a.exact or not b.exact)
             if covers and any(generalises(p, b.pattern) for p in commuted(a.pattern)):
                 rows = [(r.origin, r.text, "") for r in (a, b)]
-                raise RuleError(f"{b.name} never fires first: {a.name} matches the same", rows, help=f"remove {b.name}")
+                raise RuleError(
+                    f"{b.name} never fires first: {a.name} matches the same", rows, help=f"remove {b.name}"
+                )

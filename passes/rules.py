@@ -24,7 +24,17 @@ from .base import Changes, Pass
 from .dce import is_dead
 from .order import cost
 from .program import main_block, origin_of
-from .rule_language import Call, Expr, Name, Number, Rule, commuted, measure, read_rules, to_tree
+from .rule_language import (
+    Call,
+    Expr,
+    Name,
+    Number,
+    Rule,
+    commuted,
+    measure,
+    read_rules,
+    to_tree,
+)
 
 Env = dict[str, Any]
 Match = Callable[[SSAValue, Env], bool]
@@ -53,7 +63,9 @@ class Simplify(Pass):
         """Number of rules applied; the details say which."""
         rules = tuple(r for r in algebra() if r.exact or self.fast or flags.fast.value)
         fired = apply_rules(main_block(module), rules)
-        lines = [f"{rule.name} x{fired[rule]}, {rule.origin.rpartition('/')[2]}" for rule in rules if fired[rule]]
+        lines = [
+            f"{rule.name} x{fired[rule]}, {rule.origin.rpartition('/')[2]}" for rule in rules if fired[rule]
+        ]
         return Changes(fired.total(), lines)
 
 
@@ -79,7 +91,7 @@ class Variant:
     condition: tree.Expr | None
     replacement: tree.Expr
     saved: int
-    """Cost the replacement may have beyond the root op: ops inside the pattern that must die for the rule to pay."""
+    """Cost of the replacement beyond the root op: what must die inside the pattern for the rule to pay."""
 
 
 @lru_cache(maxsize=8)
@@ -91,7 +103,9 @@ def _compiled(rules: tuple[Rule, ...]) -> dict[str, list[Variant]]:
         condition = None if rule.condition is None else to_tree(rule.condition)
         beyond = measure(rule.replacement) - cost(root)
         for pattern in commuted(rule.pattern):
-            variant = Variant(rule, _match_op(pattern), _inner_ops(pattern), condition, to_tree(rule.replacement), beyond)
+            variant = Variant(
+                rule, _match_op(pattern), _inner_ops(pattern), condition, to_tree(rule.replacement), beyond
+            )
             table.setdefault(f"{root.dialect}.{root.name}", []).append(variant)
     return table
 
@@ -179,7 +193,9 @@ CONDITIONS = {
     **FUNCTIONS,
     "denied": lambda a: not a,
     "holds": holds,
-    "power_of_two": lambda c: abs(frexp(c)[0]) == 0.5 and -13 <= frexp(c)[1] <= 15,  # 1/c is exact even in float16
+    "power_of_two": lambda c: (
+        abs(frexp(c)[0]) == 0.5 and -13 <= frexp(c)[1] <= 15
+    ),  # 1/c is exact even in float16
     "increasing": lambda p: all(a == i for i, a in enumerate(p)),
     "zeros": lambda s: all(d == 0 for d in s),
     "ones": lambda s: all(d == 1 for d in s),
@@ -262,7 +278,9 @@ class _Rewriter:
         readers = {use.operation: None for use in value.uses}
         for _ in range(self.depth + 1):
             self.push(readers)
-            readers = {use.operation: None for reader in readers for result in reader.results for use in result.uses}
+            readers = {
+                use.operation: None for reader in readers for result in reader.results for use in result.uses
+            }
         self.erase(op)
 
     def erase(self, op: Operation) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from lamina.dialects.book import OPS
 from lamina.dialects.graph import Graph, Step
 from lamina.dialects.types import DType, Type, float32, float64, int64
@@ -47,7 +46,12 @@ class Recorder:
     def graph(self, *outputs: int) -> Graph:
         """The recorded graph."""
         return Graph(
-            tuple(self.inputs), tuple(self.steps), outputs, tuple(self.origins), tuple(self.names), tuple(self.types)
+            tuple(self.inputs),
+            tuple(self.steps),
+            outputs,
+            tuple(self.origins),
+            tuple(self.names),
+            tuple(self.types),
         )
 
 
@@ -55,13 +59,17 @@ def inputs_for(graph: Graph, seed: int = 0) -> list[np.ndarray]:
     """Normal numbers; digits 0 to 9 for integers."""
     rng = np.random.default_rng(seed)
     return [
-        np.asarray(rng.standard_normal(shape) if t.is_floating_point else rng.integers(0, 10, shape)).astype(t.numpy)
+        np.asarray(rng.standard_normal(shape) if t.is_floating_point else rng.integers(0, 10, shape)).astype(
+            t.numpy
+        )
         for shape, t in graph.inputs
     ]
 
 
-def cnn_step(batch: int = 64, channels: tuple[int, ...] = (1, 16, 32, 64), hidden: int = 128, side: int = 28) -> Graph:
-    """Forward, backward and Adam of conv-batchnorm-relu-pool (three times), linear-relu-dropout, linear, cross entropy."""
+def cnn_step(
+    batch: int = 64, channels: tuple[int, ...] = (1, 16, 32, 64), hidden: int = 128, side: int = 28
+) -> Graph:
+    """Forward, backward and Adam of the CNN: conv-batchnorm-relu-pool blocks, dropout, two linear layers."""
     r = Recorder()
     x = r.input((batch, channels[0], side, side), name="x")
     target = r.input((batch,), int64, "target")
@@ -71,9 +79,19 @@ def cnn_step(batch: int = 64, channels: tuple[int, ...] = (1, 16, 32, 64), hidde
     shapes: list[tuple[str, tuple[int, ...]]] = []
     blocks = list(zip(channels, channels[1:], strict=False))
     for i, (c, o) in enumerate(blocks):
-        shapes += [(f"conv{i}.weight", (o, c, 3, 3)), (f"conv{i}.bias", (o,)), (f"bn{i}.weight", (o,)), (f"bn{i}.bias", (o,))]
+        shapes += [
+            (f"conv{i}.weight", (o, c, 3, 3)),
+            (f"conv{i}.bias", (o,)),
+            (f"bn{i}.weight", (o,)),
+            (f"bn{i}.bias", (o,)),
+        ]
     flat = channels[-1] * (side >> len(blocks)) ** 2
-    shapes += [("fc1.weight", (hidden, flat)), ("fc1.bias", (hidden,)), ("fc2.weight", (10, hidden)), ("fc2.bias", (10,))]
+    shapes += [
+        ("fc1.weight", (hidden, flat)),
+        ("fc1.bias", (hidden,)),
+        ("fc2.weight", (10, hidden)),
+        ("fc2.bias", (10,)),
+    ]
     p = {name: r.input(shape, name=name) for name, shape in shapes}
     m = {name: r.input(shape, name=f"{name}.m") for name, shape in shapes}
     v = {name: r.input(shape, name=f"{name}.v") for name, shape in shapes}
@@ -85,7 +103,9 @@ def cnn_step(batch: int = 64, channels: tuple[int, ...] = (1, 16, 32, 64), hidde
     first = r("autodiff.grad", loss, seed, *p.values())
     outputs = [loss]
     for k, name in enumerate(p):
-        step = r("adam", p[name], first + k, m[name], v[name], size1, root, attrs=(0.9, 0.999, 1e-8, 0.0, False))
+        step = r(
+            "adam", p[name], first + k, m[name], v[name], size1, root, attrs=(0.9, 0.999, 1e-8, 0.0, False)
+        )
         outputs += [step, step + 1, step + 2]
     return r.graph(*outputs)
 
@@ -97,7 +117,9 @@ def _block(r: Recorder, x: int, p: dict[str, int], i: int, c: int, o: int, batch
     grouped = r("reshape", padded, attrs=((batch, 1, c, side + 2, side + 2),))
     kernel = r("reshape", p[f"conv{i}.weight"], attrs=((1, o, c, 3, 3),))
     y = r("reshape", r("conv", grouped, kernel, attrs=((1, 1), (1, 1))), attrs=((batch, o, side, side),))
-    bias = r("expand", r("reshape", p[f"conv{i}.bias"], attrs=((1, o, 1, 1),)), attrs=((batch, o, side, side),))
+    bias = r(
+        "expand", r("reshape", p[f"conv{i}.bias"], attrs=((1, o, 1, 1),)), attrs=((batch, o, side, side),)
+    )
     y = r("add", y, bias)
     y = r("batch_norm", y, p[f"bn{i}.weight"], p[f"bn{i}.bias"], attrs=(1e-5,))
     return r("max_pool", r("relu", y), attrs=((2, 2), (2, 2), (1, 1)))

@@ -1,4 +1,4 @@
-"""Programs a rewrite rule fires on, found by drawing types and attributes until its pattern fits and its condition holds."""
+"""Programs a rewrite rule fires on, found by drawing types and attributes until its pattern fits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
+from graphs import Recorder
 from lamina.dialects.book import OPS
 from lamina.dialects.errors import LaminaError
 from lamina.dialects.graph import Graph
-from lamina.dialects.types import DType, Shape, Type, bool_, float16, float32, float64, int32, int64, size_of
+from lamina.dialects.types import (
+    DType,
+    Shape,
+    Type,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int32,
+    int64,
+    size_of,
+)
 from lamina.passes.rule_language import Call, Expr, Name, Number, Rule, is_number
-
-from graphs import Recorder
 
 CONSTANTS = (2.0, 0.5, -4.0, 0.25, 3.0)
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 2.5, 1e30, -1e30, 3e-39, 7.0])
@@ -33,7 +42,7 @@ class Case:
     tensors: dict[str, Type] = field(default_factory=dict)
 
     def graph(self, rule: Rule) -> Graph:
-        """The pattern as a program. LaminaError (or a broken tuple operation) when what was drawn does not fit."""
+        """The pattern as a program. LaminaError, or a broken tuple operation, when the draw does not fit."""
         self.collect(rule.pattern, "tensor", "")
         recorder = Recorder()
         ids = {name: recorder.input(*self.tensors[name], name=name) for name in self.tensors}
@@ -73,10 +82,18 @@ class Case:
         if kind == "dtype":
             return self.draw.choice(RANDOM_DTYPES)
         if kind == "shape":
-            choices = [self.shape, self.thinned(), (size_of(self.shape),), (1, *self.shape), tuple(max(d - 1, 1) for d in self.shape)]
+            choices = [
+                self.shape,
+                self.thinned(),
+                (size_of(self.shape),),
+                (1, *self.shape),
+                tuple(max(d - 1, 1) for d in self.shape),
+            ]
             return self.draw.choice(choices)
         if kind == "ints":
-            return self.draw.choice([(0,) * rank, (1,) * rank, tuple(self.draw.choice((-1, 0, 1, 2)) for _ in range(rank))])
+            return self.draw.choice(
+                [(0,) * rank, (1,) * rank, tuple(self.draw.choice((-1, 0, 1, 2)) for _ in range(rank))]
+            )
         return self.draw.choice((0, 1, 2))
 
     def emit(self, e: Expr, r: Recorder, ids: dict[str, int], like: int | None = None) -> int:
@@ -90,7 +107,9 @@ class Case:
         count = len(OPS[e.fn].tensors)
         tensors: list[int | None] = [None if is_number(a) else self.emit(a, r, ids) for a in e.args[:count]]
         neighbour = next((t for t in reversed(tensors) if t is not None), None)
-        operands = [self.emit(a, r, ids, neighbour) if t is None else t for a, t in zip(e.args, tensors, strict=False)]
+        operands = [
+            self.emit(a, r, ids, neighbour) if t is None else t for a, t in zip(e.args, tensors, strict=False)
+        ]
         attrs = tuple(self.number(a) for a in e.args[count:])
         return r(e.fn, *operands, attrs=attrs)
 

@@ -1,8 +1,9 @@
-"""FileCheck tests in-process: `// RUN: lamina opt %s -p '...' | filecheck %s` costs milliseconds, not a process.
+"""FileCheck tests in-process: `// RUN: lamina opt %s -p '...' | filecheck %s` in milliseconds.
 
-Understood on a RUN line: `lamina opt %s [-p PIPELINE] [--check-each-pass] [--split-input-file]`, `not` before it (the
-error is what is checked, `2>&1` is accepted), and `| filecheck %s [--check-prefix=NAME]`. Without a pipe the program only has
-to succeed. `conftest.py` collects every .mlir file below tests/ that has a RUN line.
+Understood on a RUN line: `lamina opt %s [-p PIPELINE] [--check-each-pass] [--split-input-file]`, `not` before
+it (the error is what is checked, `2>&1` is accepted), and `| filecheck %s [--check-prefix=NAME]`. Without a
+pipe the program only has to succeed. `conftest.py` collects every .mlir file below tests/ that has a RUN
+line.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from filecheck.finput import FInput
 from filecheck.matcher import Matcher
 from filecheck.options import Options
 from filecheck.parser import Parser, pattern_for_opts
-
 from lamina.backends.replay import replay
 from lamina.dialects.errors import LaminaError
 
@@ -97,7 +97,9 @@ def match(output: str, text: str, filename: str, prefixes: tuple[str, ...]) -> N
         return
     options = Options(match_filename=filename, check_prefixes=list(prefixes))
     errors = io.StringIO()
-    matcher = Matcher(options, FInput("<output>", output), Parser(options, io.StringIO(text), *pattern_for_opts(options)))
+    matcher = Matcher(
+        options, FInput("<output>", output), Parser(options, io.StringIO(text), *pattern_for_opts(options))
+    )
     matcher.stderr = errors
     with contextlib.redirect_stderr(errors):
         status = matcher.run()

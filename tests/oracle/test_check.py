@@ -1,4 +1,4 @@
-"""The check after each pass: a broken pass is caught, with the op and the user's line where the numbers part."""
+"""The check after each pass: a broken pass is caught, with the op and user line where numbers part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from graphs import Recorder, cnn_step, inputs_for
-from xdsl.dialects.builtin import ModuleOp
-
 from lamina.backends.check import Checker, compare
 from lamina.dialects.errors import PassError
 from lamina.dialects.ops import build_op
@@ -22,6 +20,7 @@ from lamina.passes.narrow import Narrow
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block, origin_of
 from lamina.passes.rules import Simplify
+from xdsl.dialects.builtin import ModuleOp
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ def test_a_broken_pass_is_named_with_op_and_line() -> None:
         Pipeline([RemoveDead(), SwapOperands()], "captured").run(module, Checker(module, level=2).after)
     lines = str(caught.value).splitlines()
     assert lines[0] == "swap-operands changed the answer"
-    assert lines[1].split()[:2] == ["output", "1"] and "largest difference" in lines[1] and "allowed" in lines[1]
+    assert (
+        lines[1].split()[:2] == ["output", "1"] and "largest difference" in lines[1] and "allowed" in lines[1]
+    )
     assert lines[2].split() == ["first", "wrong", "value", "%1", "prim.sub", "from", "net.py:4"]
     assert lines[3].startswith("help: ") and "-p 'swap-operands'" in lines[3]
 
@@ -87,8 +88,19 @@ def test_a_module_that_does_not_verify_is_caught_at_level_1() -> None:
 def test_right_passes_pass() -> None:
     graph = cnn_step(2, (1, 2, 3), 4, 8)
     module = capture(graph)
-    arrays = [np.abs(a) if name and name.endswith(".v") else a for a, name in zip(inputs_for(graph), graph.names, strict=True)]
-    steps = [Differentiate(), OpenComposites(), FoldConstants(), Simplify(fast=True), Narrow(), ComputeOnce(), RemoveDead()]
+    arrays = [
+        np.abs(a) if name and name.endswith(".v") else a
+        for a, name in zip(inputs_for(graph), graph.names, strict=True)
+    ]
+    steps = [
+        Differentiate(),
+        OpenComposites(),
+        FoldConstants(),
+        Simplify(fast=True),
+        Narrow(),
+        ComputeOnce(),
+        RemoveDead(),
+    ]
     history = Pipeline(steps, "captured").run(module, Checker(module, arrays, level=2).after)
     assert all(ran.changes for ran in history[:2])
 

@@ -1,4 +1,4 @@
-"""Dumps: every stage parses back, the command in the index replays the step, and two dumps are equal byte for byte."""
+"""Dumps: stages parse back, commands in the index replay their step, two dumps are byte-identical."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from graphs import cnn_step
-
 from lamina.backends.dump import Dump
 from lamina.backends.replay import replay
 from lamina.dialects.errors import FileError
@@ -35,7 +34,13 @@ def dumped(folder: Path) -> Dump:
 def test_every_file_parses_and_every_command_replays(tmp_path: Path) -> None:
     dump = dumped(tmp_path)
     files = [row.file for row in dump.rows if row.file.endswith(".mlir")]
-    assert files == ["000-captured.mlir", "001-autodiff.mlir", "002-open-composites.mlir", "003-simplify.mlir", "004-cse.mlir"]
+    assert files == [
+        "000-captured.mlir",
+        "001-autodiff.mlir",
+        "002-open-composites.mlir",
+        "003-simplify.mlir",
+        "004-cse.mlir",
+    ]
     for name in files:
         text = (tmp_path / name).read_text()
         assert print_module(parse(text, name)) == text

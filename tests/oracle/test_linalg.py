@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from lamina.backends.check import sample_inputs
 from lamina.backends.oracle import evaluate
 from lamina.backends.oracle_linalg import Linear, view_over_loops

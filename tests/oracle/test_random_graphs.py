@@ -8,7 +8,6 @@ import numpy as np
 from graphs import Recorder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from lamina.backends.check import Checker, compare
 from lamina.backends.oracle import evaluate
 from lamina.backends.pipelines import TENSORS
@@ -44,7 +43,23 @@ def _step(r: Recorder, draw: random.Random, pool: list[int]) -> int:
     shape = r.types[x][0]
     rank = len(shape)
     axes = tuple(a for a in range(rank) if draw.random() < 0.5)
-    kind = draw.choice(("unary", "unary", "binary", "binary", "fold", "permute", "reshape", "pad", "slice", "constant", "select", "cast", "flip"))
+    kind = draw.choice(
+        (
+            "unary",
+            "unary",
+            "binary",
+            "binary",
+            "fold",
+            "permute",
+            "reshape",
+            "pad",
+            "slice",
+            "constant",
+            "select",
+            "cast",
+            "flip",
+        )
+    )
     if kind == "unary":
         return r(draw.choice(UNARY), x)
     if kind == "binary":
@@ -52,19 +67,38 @@ def _step(r: Recorder, draw: random.Random, pool: list[int]) -> int:
         return r(draw.choice(BINARY), x, draw.choice(same))
     if kind == "constant":
         c = r.full(shape, draw.choice((0.0, 1.0, -1.0, 2.0, 0.5)), float64)
-        return r(draw.choice(("add", "mul", "sub", "div")), x, c) if draw.random() < 0.8 else r("select", r("greater", x, c), c, x)
+        return (
+            r(draw.choice(("add", "mul", "sub", "div")), x, c)
+            if draw.random() < 0.8
+            else r("select", r("greater", x, c), c, x)
+        )
     if kind == "fold":
         folded = r(draw.choice(("sum", "max", "min", "mean")), x, attrs=(axes,))
         return r("expand", folded, attrs=(shape,)) if draw.random() < 0.7 else folded
     if kind == "permute":
         return r("permute", x, attrs=(tuple(draw.sample(range(rank), rank)),))
     if kind == "reshape":
-        return r("reshape", x, attrs=(draw.choice(((int(np.prod(shape)),), (1, *shape), (*shape, 1))),)) if rank < 4 else r("neg", x)
+        return (
+            r("reshape", x, attrs=(draw.choice(((int(np.prod(shape)),), (1, *shape), (*shape, 1))),))
+            if rank < 4
+            else r("neg", x)
+        )
     if kind == "pad":
-        return r("pad", x, attrs=((draw.choice((0, 1)),) * rank, (draw.choice((0, 1)),) * rank, (draw.choice((0, 1)),) * rank, 0.0))
+        return r(
+            "pad",
+            x,
+            attrs=(
+                (draw.choice((0, 1)),) * rank,
+                (draw.choice((0, 1)),) * rank,
+                (draw.choice((0, 1)),) * rank,
+                0.0,
+            ),
+        )
     if kind == "slice":
         start = tuple(draw.randrange(d) for d in shape)
-        return r("slice", x, attrs=(start, tuple(d - a for d, a in zip(shape, start, strict=True)), (1,) * rank))
+        return r(
+            "slice", x, attrs=(start, tuple(d - a for d, a in zip(shape, start, strict=True)), (1,) * rank)
+        )
     if kind == "select":
         same = [v for v in pool if r.types[v] == r.types[x]]
         y = draw.choice(same)
@@ -82,7 +116,9 @@ def test_every_tensor_pass_keeps_random_programs(seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
     arrays = [np.asarray(rng.standard_normal(shape)) for shape, _ in graph.inputs]
     module = capture(graph)
-    Pipeline.parse(",".join(TENSORS), known_passes(), "captured").run(module, Checker(module, arrays, level=2).after)
+    Pipeline.parse(",".join(TENSORS), known_passes(), "captured").run(
+        module, Checker(module, arrays, level=2).after
+    )
     for step in Pipeline.parse("simplify,cse,dce,constants", known_passes()).passes:
         step.run(module)
         assert step.run(module) == 0, f"{step.name} did not reach a fixed point"

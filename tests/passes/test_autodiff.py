@@ -1,11 +1,10 @@
-"""Gradients of whole graphs: the pass against the oracle's own backward walk, finite differences and PyTorch."""
+"""Gradients of whole graphs: the pass against the oracle's backward walk, formulas and PyTorch."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from graphs import Recorder, cnn_step, inputs_for
-
 from lamina.backends.oracle import evaluate
 from lamina.dialects.graph import Graph
 from lamina.dialects.text import parse, print_module, verify
@@ -81,7 +80,12 @@ def test_integers_and_bools_stop_gradients() -> None:
 def test_composites_whose_other_results_are_used_are_opened() -> None:
     """batch_norm's `d` lines speak of y only; the gradient through mean and var comes from its meaning."""
     r = Recorder()
-    x, w, b, seed = r.input((4, 3), float64), r.input((3,), float64), r.input((3,), float64), r.input((3,), float64)
+    x, w, b, seed = (
+        r.input((4, 3), float64),
+        r.input((3,), float64),
+        r.input((3,), float64),
+        r.input((3,), float64),
+    )
     y = r("batch_norm", x, w, b, attrs=(1e-5,))
     (found,) = both(r.graph(r("autodiff.grad", y + 2, seed, x)), inputs_for(r.graph(), 3))
     arrays = inputs_for(r.graph(), 3)
@@ -104,7 +108,7 @@ def test_saved_values_are_read_and_differentiated_through() -> None:
 
 
 def test_a_saved_constant_detaches() -> None:
-    """What the frontend records for detach(): contents without history, read by others as the constant it is."""
+    """What the frontend records for detach(): contents without history; others read the constant."""
     r = Recorder()
     x, seed = r.input((3,), float64), r.input((3,), float64)
     zero = r.full((3,), 0.0, float64)
@@ -131,7 +135,10 @@ def test_gradients_with_respect_to_saved_values() -> None:
 
 def test_the_training_step_of_a_small_cnn() -> None:
     graph = cnn_step(2, (1, 2, 3), 4, 8)
-    arrays = [np.abs(a) if name and name.endswith(".v") else a for a, name in zip(inputs_for(graph), graph.names, strict=True)]
+    arrays = [
+        np.abs(a) if name and name.endswith(".v") else a
+        for a, name in zip(inputs_for(graph), graph.names, strict=True)
+    ]
     both(graph, arrays)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from lamina.dialects.errors import PassError
+from lamina.passes.base import Changes, Pass, Pipeline, module_pass
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.utils.arg_spec import parse_spec
-
-from lamina.dialects.errors import PassError
-from lamina.passes.base import Changes, Pass, Pipeline, module_pass
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,9 @@ KNOWN = {"note": Note, "open": Open}
 def test_runs_in_order_and_reports() -> None:
     module = ModuleOp([])
     seen = []
-    history = Pipeline([Note(), Open()], "captured").run(module, lambda ran, _: seen.append((ran.index, ran.step.name)))
+    history = Pipeline([Note(), Open()], "captured").run(
+        module, lambda ran, _: seen.append((ran.index, ran.step.name))
+    )
     assert seen == [(1, "note"), (2, "open")]
     assert [ran.changes for ran in history] == [1, 0]
     assert history[0].changes.details == ("note x1",)
@@ -57,7 +58,9 @@ def test_a_wrong_order_is_refused_when_built() -> None:
         Pipeline([Open(), Open(because="twice")], "captured")
     with pytest.raises(PassError, match="open cannot run here"):
         Pipeline([Open()], "primitive")
-    assert Pipeline([Note(), Open(), Note(because="the opened ops bring new text")], "captured").gives == ("primitive",)
+    assert Pipeline([Note(), Open(), Note(because="the opened ops bring new text")], "captured").gives == (
+        "primitive",
+    )
 
 
 def test_a_pass_listed_twice_needs_a_reason() -> None:
@@ -74,7 +77,12 @@ def test_text_form_round_trips() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("nope", "no pass called 'nope'"), ("note{txt=1}", "txt"), ("note{text=1}", "Incompatible"), ("note{", "cannot read")],
+    [
+        ("nope", "no pass called 'nope'"),
+        ("note{txt=1}", "txt"),
+        ("note{text=1}", "Incompatible"),
+        ("note{", "cannot read"),
+    ],
 )
 def test_bad_text(text: str, message: str) -> None:
     with pytest.raises(PassError, match=message):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from xdsl.dialects.builtin import ModuleOp
-
+from graphs import Recorder
 from lamina.dialects.book import OPS
 from lamina.dialects.ops import BookOp, attrs_of, stanza_of
 from lamina.dialects.types import float32
@@ -20,8 +19,7 @@ from lamina.passes.narrow import Narrow
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block
 from lamina.passes.rules import Simplify
-
-from graphs import Recorder
+from xdsl.dialects.builtin import ModuleOp
 
 PASSES = (Differentiate, Simplify, FoldConstants, ComputeOnce, RemoveDead, OpenComposites, Narrow)
 LINE = re.compile(r"^%(?P<result>\w+) = (?P<op>[\w.]+) ?(?P<operands>[%\w, ]*?) ?(?:\{(?P<attrs>.*)\})?$")
@@ -68,14 +66,16 @@ def read(lines: list[str]) -> list[Line]:
     for line in lines:
         match = LINE.match(line)
         assert match, line
-        operands = tuple(names.setdefault(n.strip(), n.strip()) for n in match["operands"].split(",") if n.strip())
+        operands = tuple(
+            names.setdefault(n.strip(), n.strip()) for n in match["operands"].split(",") if n.strip()
+        )
         out.append((match["op"], operands, attributes(match["op"], match["attrs"])))
         names["%" + match["result"]] = f"#{len(out)}"
     return out
 
 
 def build(lines: list[str], shapes: dict[str, tuple[int, ...]]) -> tuple[ModuleOp, list[str]]:
-    """A module that returns what the last line gives; free names are inputs (float32[4], or as `shapes` says)."""
+    """A module that returns what the last line gives; free names are inputs (float32[4] or `shapes`)."""
     program = read(lines)
     free = list(dict.fromkeys(o for _, operands, _ in program for o in operands if not o.startswith("#")))
     r = Recorder()
@@ -94,7 +94,9 @@ def show(module: ModuleOp, free: list[str]) -> list[Line]:
     for op in block.ops:
         if isinstance(op, BookOp):
             stanza = stanza_of(op)
-            out.append((f"{stanza.dialect}.{stanza.name}", tuple(names[v] for v in op.operands), attrs_of(op)))
+            out.append(
+                (f"{stanza.dialect}.{stanza.name}", tuple(names[v] for v in op.operands), attrs_of(op))
+            )
             names[op.results[0]] = f"#{len(out)}"
     return out
 
@@ -103,7 +105,10 @@ def show(module: ModuleOp, free: list[str]) -> list[Line]:
 def test_docstring_is_what_it_does(cls: type[Pass]) -> None:
     before, after = blocks(cls.__doc__ or "")
     assert before and after, f"{cls.__name__} shows no before and after"
-    shapes = {"%" + n: tuple(map(int, s.split(","))) for n, s in re.findall(r"%(\w+) is \[([\d, ]+)\]", cls.__doc__ or "")}
+    shapes = {
+        "%" + n: tuple(map(int, s.split(",")))
+        for n, s in re.findall(r"%(\w+) is \[([\d, ]+)\]", cls.__doc__ or "")
+    }
     module, free = build(before, shapes)
     changes = cls().run(module)
     assert changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
+from graphs import Recorder, cnn_step
 from lamina.backends.oracle import evaluate
 from lamina.dialects.errors import RuleError
 from lamina.dialects.ops import BookOp, stanza_of
@@ -16,8 +16,6 @@ from lamina.passes.order import cost
 from lamina.passes.program import main_block
 from lamina.passes.rule_language import Rule, read_rules
 from lamina.passes.rules import Simplify, algebra, apply_rules
-
-from graphs import Recorder, cnn_step
 from rule_cases import cases
 
 ENOUGH = 6
