@@ -165,9 +165,9 @@ class Grouping:
         return False
 
     def _traffic(self, a: Group, b: Group) -> int:
-        """Tensors of the result's size that the elementwise stages of a contraction would read and write."""
-        made = [self.program.ops[i].results[0] for i in a.stages + b.stages]
-        foreign = [v for v in a.inputs | b.inputs if v not in made and size_of_value(v) == prod(b.domain)]
+        """Tensors of the result's size that elementwise stages would read and write if they joined a contraction."""
+        made = {self.program.ops[i].results[0] for i in a.stages + b.stages}
+        foreign = [v for v in b.inputs if v not in made and size_of_value(v) == prod(b.domain)]
         return len(foreign) + len(made) - 1
 
     def _meets(self, a: Group, b: Group) -> bool:

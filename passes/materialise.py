@@ -22,6 +22,7 @@ from .access import (
     shape_of,
     size_of_value,
     view_index,
+    without_ones,
 )
 from .linear_index import loop_dims, reads_at
 
@@ -30,7 +31,8 @@ _HEAVY = frozenset(
     """exp exp2 expm1 log log2 log10 log1p pow sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf
     erfc fmod remainder floor_divide""".split()
 )
-_HEAVY_COST, _DIVISION_COST, _LOAD, _STORE, _SMALL_LOAD = 20, 10, 8, 16, 1
+_HEAVY_COST, _DIVISION_COST = 20, 10
+_LOAD, _STORE, _NEAR_LOAD, _NEAR_STORE, _SMALL_LOAD = 8, 16, 2, 3, 1
 _BODY_LIMIT = 128
 
 
@@ -144,7 +146,7 @@ class Program:
         for i in reversed(range(len(self.ops))):
             if not self.material[i]:
                 stages = _bits(readers[i])
-                if readers[i] and self._memory_is_cheaper(i, [loops[s] for s in stages]):
+                if readers[i] and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages)):
                     self.material[i] = True
             owner = 1 << team.get(i, i) if self.material[i] else readers[i]
             for operand in self.ops[i].operands:
@@ -179,9 +181,24 @@ class Program:
                 latest[key] = i
         return team
 
-    def _memory_is_cheaper(self, i: int, loops: list[int]) -> bool:
+    def _in_one_row(self, i: int, stages: list[int]) -> bool:
+        """True if a fold of rows and elementwise stages over the same loops read the value: they will be one kernel,
+        and what they share stays in the nearest cache."""
+        shape = without_ones(shape_of(self.ops[i].results[0]))
+        folds = [s for s in stages if self.roles[s] == FOLD]
+        others = [s for s in stages if self.roles[s] != FOLD]
+        return (
+            bool(folds)
+            and all(fold_of_rows(self.ops[s]) is not None for s in folds)
+            and all(without_ones(shape_of(self.ops[s].operands[0])) == shape for s in folds)
+            and all(without_ones(shape_of(self.ops[s].results[0])) == shape for s in others)
+        )
+
+    def _memory_is_cheaper(self, i: int, loops: list[int], near: bool) -> bool:
+        """near: the value and what it is computed from are in the nearest cache when it is read."""
         if self.roles[i] not in (EACH, READ):
             return False
+        load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
         size = size_of_value(self.ops[i].results[0])
         places = _bits(self._inlined[i])
         if len(places) > _BODY_LIMIT and self.roles[i] == EACH:
@@ -189,11 +206,10 @@ class Program:
         # what is computed on far fewer elements will get a place of its own
         compute = sum(self._cost[p] for p in places if 8 * size_of_value(self.ops[p].results[0]) > size)
         for leaf in _bits(self._leaves[i]):
-            compute += _LOAD if 2 * self._leaf_sizes[leaf] >= size > 1 else _SMALL_LOAD
+            compute += load if 2 * self._leaf_sizes[leaf] >= size > 1 else _SMALL_LOAD
         repeated = sum(n * compute for n in loops)
-        load = [_LOAD if 2 * size >= n else _SMALL_LOAD for n in loops]
-        kept = size * (compute + _STORE) + sum(n * c for n, c in zip(loops, load, strict=True))
-        return kept < repeated
+        reads = sum(n * (load if 2 * size >= n else _SMALL_LOAD) for n in loops)
+        return size * (compute + store) + reads < repeated
 
 
 def _cost(op: Operation, role: str) -> int:
