@@ -7,8 +7,9 @@ reduction, by ``vectors`` vector loads and ``rows`` broadcast scalars.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ..dialects.target import Target
 
 DIRECT_ROW_BYTES = 1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
 PACK_REUSE = 6
+MOST_VECTORS = 8  # of a panel
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
@@ -116,7 +118,7 @@ def make_plan(problem: Problem, target: Target) -> Plan | None:
     best: Plan | None = None
     for swapped in (False, True):
         for plan in _candidates(_swapped(problem) if swapped else problem, swapped, target):
-            if best is None or plan.cost < best.cost * (0.999 if not best.swapped else 1.0):
+            if best is None or plan.cost < best.cost:
                 best = plan
     if best is None or best.cost >= _plain_cost(problem, target):
         return None
@@ -153,14 +155,15 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
             tuple(reduction),
         )  # fmt: skip
         for shape in _row_shapes(base, rows, target.vector_registers - 2):
-            yield from _tilings(shape, problem, target, direct)
+            if (plan := _best_tiling(shape, problem, target, direct)) is not None:
+                yield plan
 
 
 def _by_row_stride(d: Dim) -> tuple[int, ...]:
     return (-abs(d.strides[0]), -abs(d.strides[1]))
 
 
-def _by_output(problem: Problem):  # noqa: ANN202
+def _by_output(problem: Problem) -> Callable[[Dim], tuple[int, int]]:
     first = problem.outputs[0]
     return lambda d: (-abs(d.strides[first]), -abs(d.strides[1]))
 
@@ -191,24 +194,27 @@ def _row_shapes(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
         yield replace(base, outer=tuple(rows[:q]), tiled=rows[q], inner=tuple(inside))
 
 
-def _tilings(shape: Plan, problem: Problem, target: Target, direct: bool) -> Iterator[Plan]:
+def _best_tiling(shape: Plan, problem: Problem, target: Target, direct: bool) -> Plan | None:
+    """The cheapest way to cover rows and columns with register tiles; None when not even one row fits."""
     registers = target.vector_registers
-    vectors = -(-shape.vector.size // shape.lanes)
-    tail = shape.vector.size - (vectors - 1) * shape.lanes
-    seen: set[tuple[object, ...]] = set()
-    for most_vectors in range(1, 9):
-        panels = _panels(vectors, most_vectors, shape.lanes, tail)
+    cost_of = _TilingCost(shape, problem, direct)
+    best: tuple[float, tuple[Tiles, ...], tuple[Panel, ...]] | None = None
+    widths: set[tuple[Panel, ...]] = set()
+    for most_vectors in range(1, MOST_VECTORS + 1):
+        panels = _panels(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
-        most_rows = (registers - 1 - width) // width // shape.inner_rows
-        for rows in range(1, min(most_rows, shape.tiled.size, 30) + 1):
-            tiles = split(shape.tiled.size, rows)
-            if (tiles, panels) in seen:
-                continue
-            seen.add((tiles, panels))
-            plan = replace(shape, tiles=tiles, panels=panels)
-            yield _costed(plan, problem, target, direct)
+        most_rows = min((registers - 1 - width) // width // shape.inner_rows, shape.tiled.size)
+        if panels in widths:
+            continue
+        widths.add(panels)
+        for tiles in dict.fromkeys(split(shape.tiled.size, rows) for rows in range(1, most_rows + 1)):
+            cost, packed = cost_of(tiles, panels)
+            if best is None or cost < best[0]:
+                best = cost, tiles, packed
+    return None if best is None else replace(shape, cost=best[0], tiles=best[1], panels=best[2])
 
 
+@lru_cache(maxsize=4096)
 def split(n: int, most: int) -> tuple[Tiles, ...]:
     """Balanced tiles of at most ``most`` that cover ``n``: one size, or two that differ by one."""
     count = -(-n // most)
@@ -219,8 +225,10 @@ def split(n: int, most: int) -> tuple[Tiles, ...]:
     return (Tiles(low + 1, high_count, 0), Tiles(low, count - high_count, (low + 1) * high_count))
 
 
-def _panels(vectors: int, most: int, lanes: int, tail: int) -> tuple[Panel, ...]:
+def _panels(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
     """Balanced panels; the one with the partly filled vector stands alone."""
+    vectors = -(-columns // lanes)
+    tail = columns - (vectors - 1) * lanes
     out = [Panel(t.size, t.count, t.start, lanes, True) for t in split(vectors, most)]
     if tail == lanes:
         return tuple(out)
@@ -232,24 +240,35 @@ def _panels(vectors: int, most: int, lanes: int, tail: int) -> tuple[Panel, ...]
     return tuple(out)
 
 
-def _costed(plan: Plan, problem: Problem, target: Target, direct: bool) -> Plan:
-    passes = prod(d.size for d in (*plan.batch, *plan.outer, *plan.beside))
-    rows = plan.inner_rows
-    steps = plan.steps
-    turns = steps / max(1, plan.reduction[-1].size)
-    crowded = {t.size: _crowded_rows(plan, t.size, problem.item_bytes) for t in plan.tiles}
-    tile_cost = sum(
-        t.count * p.count * (steps * (_step_cost(t.size * rows, p.vectors) + 2.0 * crowded[t.size]) + turns * 4 + 12)
-        for t in plan.tiles
-        for p in plan.panels
-    )
-    cost = passes * tile_cost
-    reuse = sum(t.count for t in plan.tiles) * prod(d.size for d in plan.outer)
-    packs = not direct or problem.converts[1] or _pack_pays(plan, problem, reuse)
-    panels = tuple(p._replace(packed=packs or p.tail < plan.lanes) for p in plan.panels)
-    cost += _pack_cost(plan, panels)
-    cost += _store_cost(plan, problem) + 40 * len(plan.tiles) * len(plan.panels)
-    return replace(plan, panels=panels, cost=cost)
+class _TilingCost:
+    """Cost of a tiling of one shape; what does not depend on the tiling is found once."""
+
+    def __init__(self, shape: Plan, problem: Problem, direct: bool) -> None:
+        self.shape = shape
+        self.problem = problem
+        self.copied = not direct or problem.converts[1]
+        self.passes = prod(d.size for d in (*shape.batch, *shape.outer, *shape.beside))
+        self.rows = shape.inner_rows
+        self.steps = shape.steps
+        self.turns = 4 * self.steps / max(1, shape.reduction[-1].size) + 12
+        self.outer = prod(d.size for d in shape.outer)
+        self.stores = _store_cost(shape, problem)
+        self.pack = _pack_cost(shape)
+        self.far = abs(shape.reduction[-1].strides[1]) * problem.item_bytes >= DIRECT_ROW_BYTES
+
+    def __call__(self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]) -> tuple[float, tuple[Panel, ...]]:
+        """The cost, and the panels with their decision about packing."""
+        cost = 0.0
+        for t in tiles:
+            crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
+            for p in panels:
+                step = _step_cost(t.size * self.rows, p.vectors) + crowded
+                cost += t.count * p.count * (self.steps * step + self.turns)
+        # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
+        packs = self.copied or (self.far and sum(t.count for t in tiles) * self.outer >= PACK_REUSE)
+        panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
+        pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
+        return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
 
 
 def _step_cost(rows: int, vectors: int) -> float:
@@ -260,25 +279,23 @@ def _step_cost(rows: int, vectors: int) -> float:
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
     """Rows of a tile whose elements fall into cache sets that cannot hold them all: each step fetches them anew."""
-    dims = (plan.tiled._replace(size=size), *plan.inner)
-    if min((abs(d.strides[0]) for d in dims if d.size > 1), default=0) * item_bytes < LINE_BYTES:
+    return _crowded(tuple((d.size, d.strides[0] * item_bytes) for d in (plan.tiled._replace(size=size), *plan.inner)))
+
+
+@lru_cache(maxsize=4096)
+def _crowded(box: tuple[tuple[int, int], ...]) -> int:
+    if min((abs(step) for n, step in box if n > 1), default=0) < LINE_BYTES:
         return 0
     places = [0]
-    for d in dims:
-        places = [p + i * d.strides[0] * item_bytes for p in places for i in range(d.size)]
+    for n, step in box:
+        places = [p + i * step for p in places for i in range(n)]
     sets = Counter(p // LINE_BYTES % CACHE_SETS for p in places)
     return sum(n for n in sets.values() if n >= CACHE_WAYS)
 
 
-def _pack_pays(plan: Plan, problem: Problem, reuse: int) -> bool:
-    """Contiguous panels are worth a copy when rows lie far apart in memory and every panel is read many times."""
-    stride = min((abs(d.strides[1]) for d in plan.reduction[-1:]), default=0) * problem.item_bytes
-    return reuse >= PACK_REUSE and stride >= DIRECT_ROW_BYTES
-
-
-def _pack_cost(plan: Plan, panels: Sequence[Panel]) -> float:
-    columns = sum(p.count * p.vectors for p in panels if p.packed) * plan.lanes
-    elements = prod(d.size for d in (*plan.batch, *plan.beside)) * columns * plan.steps
+def _pack_cost(plan: Plan) -> float:
+    """Cost of packing one vector's worth of columns over the whole reduction, in all slots."""
+    elements = prod(d.size for d in (*plan.batch, *plan.beside)) * plan.lanes * plan.steps
     contiguous_steps = prod(plan.reduction[i].size for i in contiguous_run(plan.reduction)) >= plan.lanes
     per_element = 2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
     return elements * per_element
