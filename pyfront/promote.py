@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..dialects.errors import ShapeError
@@ -110,12 +112,15 @@ _CHANGES = object()
 
 def full(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """A constant: its number is part of the program."""
-    return recorder.record("full", (), (shape, _as(number, dtype), dtype))
+    value = _as(number, dtype)
+    if value == 0 and dtype.kind == "f" and math.copysign(1.0, value) < 0:  # equal to 0.0 as a cache key
+        return recorder.record("neg", (recorder.record("full", (), (shape, 0.0, dtype)),))
+    return recorder.record("full", (), (shape, value, dtype))
 
 
 def _as(number: Scalar, dtype: DType) -> Scalar:
     if dtype.kind == "f":
-        return float(number)
+        return math.nan if number != number else float(number)  # one NaN object: a cache key equal to itself
     return bool(number) if dtype.kind == "b" else int(number)
 
 

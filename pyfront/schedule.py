@@ -23,6 +23,8 @@ from .residuals import differentiable_again
 
 _epoch = 0
 _by_order = attrgetter("order")
+_step = tuple.__new__  # a Step without the detour of its constructor
+_IDENTITIES = frozenset({ALIAS, RESULT, GRAD, SAVED})
 # Forward values worth keeping for a backward that comes after a flush; the others are recomputed from these.
 _WORTH_KEEPING = frozenset({"contract", "fold", "is", "irregular"})
 
@@ -66,6 +68,7 @@ class Schedule:
             if node.mark >= mark:
                 continue
             node.mark = mark
+            node.id = -1
             found.append(node)
             if node.value is None:
                 stack.extend(node.inputs)
@@ -87,11 +90,13 @@ class Schedule:
             if node.mark == tape or not node.requires_grad:
                 if node.mark < mark:
                     node.mark = mark
+                    node.id = -1
                     found.append(node)
                     if node.value is None:
                         stack.extend(node.inputs)
                 continue
             if node.mark < mark:
+                node.id = -1
                 found.append(node)
             node.mark = tape
             if type(node) is Boundary:
@@ -105,25 +110,25 @@ class Schedule:
     # -- emitting -----------------------------------------------------------------------------------------------
 
     def _emit(self) -> None:
-        mark = self._mark
         # Inputs first: their ids come before those of every step. They are numbered by their first use, not by when they
         # were made: a buffer written in the last step and one that never changes trade places in age, not in use.
-        for node in self.nodes:
+        nodes = self.nodes
+        for node in nodes:
             if node.value is None:
                 for operand in node.inputs:
-                    if operand.value is not None:
+                    if operand.id < 0 and operand.value is not None:
                         self._input(operand)
-        for node in self.nodes:
-            if node.value is not None:
+        for node in nodes:
+            if node.id < 0 and node.value is not None:
                 self._input(node)
         self.types = list(self.inputs)
         self.tainted = [False] * len(self.inputs)
-        emit = self._emit_plain if not self.differentiates else self._emit_differentiated
-        for node in self.nodes:
-            if node.value is None or (node.mark > mark and node.inputs and type(node) is not Boundary):
-                emit(node)
-            elif type(node) is Boundary and self.differentiates:
-                self._emit_boundary(node)
+        if self.differentiates:
+            self._emit_differentiated()
+            return
+        for node in nodes:
+            if node.value is None:
+                self._emit_plain(node)
 
     def _input(self, node: Node) -> None:
         key = id(node.value)
@@ -157,21 +162,52 @@ class Schedule:
             self._append(node, tuple([n.id for n in node.inputs]))
 
     def _append(self, node: Node, operands: tuple[int, ...]) -> None:
-        types = self.types
+        types, own = self.types, node.type
         node.id = len(types)
-        self.steps.append(Step(node.op, node.attrs, operands))
+        self.steps.append(_step(Step, (node.op, node.attrs, operands)))
         self.origins.append(node.origin)
-        if type(node.type[0]) is tuple and type(node.type[-1]) is tuple:
-            types.extend(node.type)
+        if type(own[-1]) is tuple:
+            types.extend(own)
         else:
-            types.append(node.type)
+            types.append(own)
 
-    def _emit_differentiated(self, node: Node) -> None:
-        op = node.op
-        computed = node.id if node.value is not None else None
+    def _emit_differentiated(self) -> None:
+        """Every Node of a Graph with derivatives. The body of the loop is the common case: one book op, not computed yet."""
+        mark, wrt, tainted, append = self._mark, self._wrt, self.tainted, self._append
+        for node in self.nodes:
+            if node.value is not None or node.op in _IDENTITIES:
+                self._emit_identity(node, mark)
+                continue
+            tracked = node.requires_grad
+            taint = False
+            operands = []
+            for n in node.inputs:
+                i = n.id
+                if tainted[i]:
+                    if tracked and not n.requires_grad:
+                        i = self._apart(i, node.origin)
+                    else:
+                        taint = True
+                operands.append(i)
+            append(node, tuple(operands))
+            if type(node.type[-1]) is tuple:
+                tainted.extend([taint] * len(node.type))
+            else:
+                tainted.append(taint)
+            if id(node) in wrt:
+                tainted[node.id] = True
+
+    def _emit_identity(self, node: Node, mark: int) -> None:
+        """Nodes that are another Node's value under their own history, and computed ones a derivative goes through."""
         if type(node) is Boundary:
             self._emit_boundary(node)
             return
+        op, computed = node.op, node.value is not None
+        if computed and not (node.mark > mark and node.inputs):
+            if id(node) in self._wrt:
+                self.tainted[node.id] = True
+            return
+        contents = node.id
         if op is ALIAS:
             source = node.inputs[0]
             node.id = source.id if source.requires_grad or not node.requires_grad else self._apart(source.id, node.origin)
@@ -179,24 +215,18 @@ class Schedule:
             node.id = node.inputs[0].id + node.attrs[0]
         else:
             self._append_tracked(node)
-        if computed is not None:
-            node.id = self._saved(node.id, computed, node.origin)
+        if computed:
+            node.id = self._saved(node.id, contents, node.origin)
         if id(node) in self._wrt:
             self.tainted[node.id] = True
 
     def _append_tracked(self, node: Node) -> None:
         tainted = self.tainted
-        if node.requires_grad and node.op != GRAD:
-            operands = tuple([
-                self._apart(n.id, node.origin) if not n.requires_grad and tainted[n.id] else n.id for n in node.inputs
-            ])
-        else:
-            operands = tuple([n.id for n in node.inputs])
-        taint = False
-        for i in operands:
-            if tainted[i]:
-                taint = True
-                break
+        apart = node.requires_grad and node.op != GRAD
+        operands = tuple([
+            self._apart(n.id, node.origin) if apart and not n.requires_grad and tainted[n.id] else n.id for n in node.inputs
+        ])
+        taint = any([tainted[i] for i in operands])
         self._append(node, operands)
         tainted.extend([taint] * (len(self.types) - len(tainted)))
 
