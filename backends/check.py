@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,7 +108,7 @@ class Checker:
             return f"cd {self.dump.folder}; {self.dump.rows[-1].command} --check-each-pass"
         path = Path(tempfile.mkdtemp(prefix="lamina-check-")) / f"before-{ran.step.name}.mlir"
         path.write_text(print_module(self.before), encoding="utf8")
-        return f"lamina opt {path} -p '{ran.step}' --check-each-pass"
+        return f"lamina opt {path} -p '{replace(ran.step, because="")}' --check-each-pass"
 
 
 class Difference(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Dump:
             self.rows.append(Row("", f"`{ran.step}`", "none", "", ()))
             return
         name = f"{sum(bool(row.file) for row in self.rows):03d}-{ran.step.name}.mlir"
-        command = f"lamina opt {self.last} -p '{ran.step}'"
+        command = f"lamina opt {self.last} -p '{replace(ran.step, because='')}'"
         self._write(name, print_module(module))
         details = getattr(ran.changes, "details", ())
         self.rows.append(Row(name, f"`{ran.step}`", str(int(ran.changes)), command, details))

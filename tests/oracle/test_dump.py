@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from graphs import cnn_step
 from lamina.backends.dump import Dump
+from lamina.backends.pipelines import standard_pipeline
 from lamina.backends.replay import replay
 from lamina.dialects.errors import FileError
 from lamina.dialects.text import parse, print_module
@@ -48,6 +49,19 @@ def test_every_file_parses_and_every_command_replays(tmp_path: Path) -> None:
     assert len(commands) == len(files) - 1
     for (source, pipeline), after in zip(commands, files[1:], strict=True):
         assert replay((tmp_path / source).read_text(), source, pipeline) == (tmp_path / after).read_text()
+
+
+def test_the_standard_pipeline_replays_from_its_files(tmp_path: Path) -> None:
+    """Down to loops: no stage keeps anything outside the text."""
+    module = capture(cnn_step(2, (1, 2), 4, 4))
+    dump = Dump(tmp_path)
+    dump.start(module)
+    standard_pipeline().run(module, dump.after)
+    rows = [row for row in dump.rows if row.command]
+    assert rows[-1].file.endswith("linalg-to-loops.mlir")
+    for row in rows:
+        source, pipeline = re.fullmatch(r"lamina opt (\S+) -p '([^']*)'", row.command).groups()
+        assert replay((tmp_path / source).read_text(), source, pipeline) == (tmp_path / row.file).read_text(), row.file
 
 
 def test_two_dumps_are_equal(tmp_path: Path) -> None:
