@@ -14,7 +14,7 @@ def add(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="IR text; - reads standard input")
     parser.add_argument("-p", "--pass", dest="pipeline", default="", metavar="PIPELINE", help="'pass{option=1},pass'")
     parser.add_argument("-o", "--output", metavar="FILE", help="where the result goes (default: standard output)")
-    parser.add_argument("--check", action="store_true", help="compare every stage with the oracle")
+    parser.add_argument("--check", "--check-each-pass", action="store_true", help="compare every stage with the oracle")
     parser.add_argument("--list", action="store_true", help="list the passes")
     parser.set_defaults(act=act)
 
@@ -29,7 +29,7 @@ def act(options: argparse.Namespace) -> int:
         return 0
     result = replay(_read(options.file), options.file, options.pipeline, check=2 if options.check else 0)
     if options.output is None:
-        print(result)
+        sys.stdout.write(result)
         return 0
     from ..files.archive import replacing
 
