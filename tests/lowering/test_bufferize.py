@@ -1,0 +1,147 @@
+"""Bufferize: shared functions, outputs made in place, aliases, copies, donations, the arena's exact size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from xdsl.dialects import func
+from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, i64
+
+from graphs import Recorder
+from lamina.backends.executor import execute
+from lamina.backends.oracle import evaluate
+from lamina.dialects.errors import PassError
+from lamina.dialects.graph import Graph
+from lamina.dialects.text import parse, print_module, verify
+from lamina.dialects.types import float32
+from lamina.lowering.bufferize import Bufferize
+from lamina.lowering.capture import capture
+from lamina.lowering.kernel_to_linalg import KernelToLinalg
+from lamina.passes.fuse import Fuse
+from lamina.passes.layout import ChooseLayout
+from lamina.passes.open_composites import OpenComposites
+
+
+def buffered(graph: Graph, donations: list[int] | None = None) -> ModuleOp:
+    module = capture(graph)
+    for step in (OpenComposites(), Fuse(), ChooseLayout(), KernelToLinalg()):
+        step.run(module)
+    if donations:
+        module.attributes["lamina.donations"] = DenseArrayBase.from_list(i64, donations)
+    Bufferize(target="portable").run(module)
+    verify(module)
+    text = print_module(module)
+    assert print_module(parse(text)) == text
+    return module
+
+
+def kernels(module: ModuleOp) -> list[func.FuncOp]:
+    return [op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data != "main"]
+
+
+def calls(module: ModuleOp) -> list[func.CallOp]:
+    main = next(op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
+    return [op for op in main.body.block.ops if isinstance(op, func.CallOp)]
+
+
+def arena(module: ModuleOp) -> int:
+    return module.attributes["lamina.arena_bytes"].value.data
+
+
+def agree(module: ModuleOp, graph: Graph, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    arrays = [rng.standard_normal(shape).astype(np.float32) for shape, _ in graph.inputs]
+    for a, b in zip(evaluate(capture(graph), arrays), execute(module, arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def softmax_chain(length: int) -> Graph:
+    r = Recorder()
+    x = r.input((8, 40), float32)
+    for _ in range(length):
+        m = r("expand", r("max", x, attrs=((0,),)), attrs=((8, 40),))
+        x = r("exp", r("sub", r("permute", r("permute", x, attrs=((1, 0),)), attrs=((1, 0),)), m))
+        x = r("cumsum", x, attrs=(1,))
+    return r.graph(x)
+
+
+def test_equal_kernels_share_a_function_and_a_chain_shares_memory() -> None:
+    graph = softmax_chain(6)
+    module = buffered(graph)
+    assert len(calls(module)) >= 12 and len(kernels(module)) <= len(calls(module)) // 4
+    assert arena(module) <= 4 * (8 * 40 * 4 + 64)
+    agree(module, graph)
+
+
+def test_every_call_knows_its_line() -> None:
+    assert all("origin" in call.attributes for call in calls(buffered(softmax_chain(1))))
+
+
+def test_outputs_are_written_directly() -> None:
+    r = Recorder()
+    x = r.input((5, 7), float32)
+    graph = r.graph(r("exp", x), r("sum", x, attrs=((0,),)))
+    module = buffered(graph)
+    assert arena(module) == 0
+    agree(module, graph)
+
+
+def test_inputs_and_repeated_values_are_copied_to_outputs() -> None:
+    r = Recorder()
+    x = r.input((5, 7), float32)
+    y = r("exp", x)
+    graph = r.graph(x, y, y, x, r("reshape", y, attrs=((35,),)), r("reshape", x, attrs=((7, 5),)))
+    module = buffered(graph)
+    assert arena(module) == 0
+    agree(module, graph)
+
+
+def test_elementwise_kernel_takes_the_memory_of_a_dying_operand() -> None:
+    r = Recorder()
+    x = r.input((64, 64), float32)
+    y = r("relu", r("cumsum", r("exp", r("cumsum", x, attrs=(1,))), attrs=(0,)))
+    graph = r.graph(r("cumsum", y, attrs=(1,)))
+    module = buffered(graph)
+    assert arena(module) == 2 * 64 * 64 * 4
+    agree(module, graph)
+
+
+def sgd_step() -> Graph:
+    r = Recorder()
+    p, g = r.input((30,), float32), r.input((30,), float32)
+    return r.graph(r("sub", p, r("mul", g, g)))
+
+
+def test_a_donated_input_is_overwritten_when_nobody_reads_it_later() -> None:
+    module = buffered(sgd_step(), [0, 0])
+    assert list(module.attributes["lamina.donated"].get_values()) == [0, 0]
+    assert "lamina.donations" not in module.attributes
+    agree(module, sgd_step())
+
+
+def test_a_donation_of_an_input_that_is_returned_is_refused() -> None:
+    r = Recorder()
+    p = r.input((30,), float32)
+    graph = r.graph(r("exp", p), p)
+    module = buffered(graph, [0, 0])
+    assert "lamina.donated" not in module.attributes
+
+
+def test_a_donation_is_refused_when_the_input_is_read_elsewhere() -> None:
+    r = Recorder()
+    p = r.input((6, 6), float32)
+    graph = r.graph(r("permute", p, attrs=((1, 0),)))
+    assert "lamina.donated" not in buffered(graph, [0, 0]).attributes
+
+
+def test_an_unknown_op_is_refused_by_name() -> None:
+    text = """
+    builtin.module {
+      func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+        %y = math.exp %x : tensor<4xf32>
+        func.return %y : tensor<4xf32>
+      }
+    }
+    """
+    with pytest.raises((PassError, NotImplementedError), match=r"math\.exp"):
+        Bufferize().run(parse(text))
