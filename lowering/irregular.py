@@ -174,10 +174,10 @@ class _Kernel:
 
     def widened(self, value: SSAValue) -> SSAValue:
         """Narrow floats as f32."""
-        return self.b.emit(arith.ExtFOp, (value,), f32, PLAIN) if str(value.type) in NARROW_FLOATS else value
+        return self.b.emit(arith.ExtFOp, (value,), f32) if str(value.type) in NARROW_FLOATS else value
 
     def narrowed(self, value: SSAValue, element: Attribute) -> SSAValue:
-        return value if value.type == element else self.b.emit(arith.TruncFOp, (value,), element, PLAIN)
+        return value if value.type == element else self.b.emit(arith.TruncFOp, (value,), element)
 
     def copy_all(self) -> None:
         """The first result starts as a copy of the first operand."""
