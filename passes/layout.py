@@ -118,15 +118,41 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
 
 
 def _contraction_loops(op: Operation, domain: Domain) -> Order | None:
-    """Loops with the best vector dim innermost: the last long dim of the result that one factor alone has, by itself."""
+    """Loops with the best vector dim innermost: the last long dim of the result that one factor alone has, by itself.
+
+    A factor read through windows is the worse holder (its dims were better innermost only where the other factor has
+    none: depthwise convolutions, where both have the channels).
+    """
     result = loop_dims(shape_of(op.results[0]))[1]
     parallel = [i.terms[0][0] for i in result if isinstance(i, Linear)]
-    for d in reversed(parallel):
-        holders = [index for _, index in domain.reads if any(d == t[0] for i in index if isinstance(i, Linear) for t in i.terms)]
-        alone = len(holders) == 1 and any(isinstance(i, Linear) and i.pure_dim() == d for i in holders[0])
-        if alone and domain.sizes[d] >= VECTOR:
-            return (*(p for p in parallel if p != d), d)
-    return None
+    factors = [index for _, index in domain.reads]
+    plain = [index for index in factors if all(isinstance(i, int) or _has_own_digits(i) for i in index)]
+    long = [d for d in reversed(parallel) if domain.sizes[d] >= VECTOR]
+    alone = [d for d in long if sum(_has(index, d) for index in factors) == 1]
+    shared = [d for d in long if all(_reads_purely(index, d) for index in factors)]
+    best = [d for d in alone if any(_reads_purely(index, d) for index in plain)]
+    if len(plain) < len(factors):
+        best += shared
+    best += [d for d in alone if any(_reads_purely(index, d) for index in factors)]
+    return (*(p for p in parallel if p != best[0]), best[0]) if best else None
+
+
+def _has(index: tuple[Index, ...], d: int) -> bool:
+    return any(d == dim for i in index if isinstance(i, Linear) for dim, _ in i.terms)
+
+
+def _reads_purely(index: tuple[Index, ...], d: int) -> bool:
+    return any(isinstance(i, Linear) and (d, 1) in i.terms and _has_own_digits(i) for i in index)
+
+
+def _has_own_digits(expr: Linear) -> bool:
+    """True if no two steps of the loops lead to one place (a dim split in several loops); windows overlap."""
+    reach = 1
+    for d, c in sorted(expr.terms, key=lambda term: abs(term[1])):
+        if abs(c) < reach:
+            return False
+        reach = abs(c) * expr.sizes[d]
+    return True
 
 
 def _followed_loops(
@@ -141,11 +167,19 @@ def _followed_loops(
             expr = index[dim]
             for d, c in expr.terms if isinstance(expr, Linear) else ():
                 place.setdefault(d, (position, -abs(c)))
-        loops = tuple(sorted(range(len(domain.sizes)), key=lambda d: (place.get(d, (-1, 0)), d)))
+        loops = _with_missing(sorted(place, key=lambda d: (place[d], d)), len(domain.sizes))
         votes[loops] = votes.get(loops, 0) + size_of_value(value)
     natural = tuple(range(len(domain.sizes)))
     best = max(votes, key=lambda loops: (votes[loops], loops != natural), default=natural)
     return best if best != natural else None
+
+
+def _with_missing(loops: list[int], count: int) -> Order:
+    """An order of some loops, the others put in behind the loop they follow by nature."""
+    for d in range(count):
+        if d not in loops:
+            loops.insert(loops.index(d - 1) + 1 if d else 0, d)
+    return tuple(loops)
 
 
 def _target_index(op: Operation, role: str) -> tuple[Index, ...]:

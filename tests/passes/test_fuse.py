@@ -179,3 +179,17 @@ def test_compile_time_grows_with_the_program(layers: int) -> None:
     KernelToLinalg().run(module)
     assert time.process_time() - start < 3.0  # about 0.4 s alone
     assert "prim." not in print_module(module)
+
+
+def test_innermost_dims_of_products() -> None:
+    """Columns of a matrix product, channels of a depthwise convolution, features of attention's second product."""
+    r = Recorder()
+    x, k = r.input((8, 32, 1, 10, 10)), r.input((32, 1, 1, 3, 3))
+    p, v = r.input((2, 4, 16, 16)), r.input((32, 64))
+    depthwise = r("relu", r("conv", x, k, attrs=((1, 1), (1, 1))))
+    heads = r("permute", r("reshape", v, attrs=((2, 16, 4, 16),)), attrs=((0, 2, 1, 3),))
+    context = r("matmul", p, heads)
+    totals = [r("sum", y, attrs=(tuple(range(len(r.types[y][0]))),)) for y in (depthwise, context)]
+    kernels = fused(r.graph(*totals))
+    assert kernels[0].result_layouts()[0][-1] == 1
+    assert kernels[1].result_layouts()[0] == (0, 1, 2, 3)
