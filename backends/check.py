@@ -108,7 +108,8 @@ class Checker:
             return f"cd {self.dump.folder}; {self.dump.rows[-1].command} --check-each-pass"
         path = Path(tempfile.mkdtemp(prefix="lamina-check-")) / f"before-{ran.step.name}.mlir"
         path.write_text(print_module(self.before), encoding="utf8")
-        return f"lamina opt {path} -p '{replace(ran.step, because="")}' --check-each-pass"
+        step = replace(ran.step, because="")
+        return f"lamina opt {path} -p '{step}' --check-each-pass"
 
 
 class Difference(NamedTuple):
