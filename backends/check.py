@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -76,6 +77,8 @@ class Checker:
                 self._compare(ran, module, evaluate(module, self.arrays))
             elif self.points <= self.largest:
                 self._compare(ran, module, execute(module, self.arrays))
+            else:
+                print(f"check: {ran.step.name} verified, not run: {self.points} loop iterations", file=sys.stderr)
         self.before = module.clone()
         self.points = max(self.points, points_of(module))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from graphs import Recorder, cnn_step, inputs_for
 from lamina.backends.check import Checker, compare
+from lamina.backends.pipelines import standard_pipeline
 from lamina.dialects.errors import PassError
 from lamina.dialects.ops import build_op
 from lamina.lowering.capture import capture
@@ -126,3 +127,9 @@ def test_compare_allows_rounding_and_equal_specials() -> None:
     assert compare(a, a + np.float32(1e-6)).fits
     assert not compare(a, np.where(np.isfinite(a), a + np.float32(0.1), a)).fits
     assert compare(np.zeros((0, 3)), np.zeros((0, 3))).fits
+
+
+def test_a_module_too_long_for_the_executor_is_only_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    module = program()
+    standard_pipeline().run(module, Checker(module, level=2, largest=1).after)
+    assert "linalg-to-loops verified, not run" in capsys.readouterr().err
