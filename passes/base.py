@@ -98,11 +98,16 @@ class Pipeline:
         return history
 
     def until(self, level: str) -> Pipeline:
-        """The first part of this pipeline, up to the pass that gives the level (and those that keep it)."""
-        last, current = 0, self.level
+        """The first part of this pipeline, up to the pass that gives the level (and those that keep it).
+
+        PassError when no pass gives it.
+        """
+        last, current = (0 if self.level == level else None), self.level
         for index, step in enumerate(self.passes, 1):
             current = step.gives or current
             last = index if current == level else last
+        if last is None:
+            raise PassError(f"this pipeline never reaches the level {level!r}", help="levels: " + ", ".join(LEVELS))
         return Pipeline(self.passes[:last], self.level)
 
     def __add__(self, other: Pipeline) -> Pipeline:

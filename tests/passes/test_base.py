@@ -93,6 +93,8 @@ def test_until_a_level() -> None:
     pipeline = Pipeline([Note(), Open(), Note(because="x")], "captured")
     assert len(pipeline.until("captured").passes) == 1
     assert len(pipeline.until("primitive").passes) == 3
+    with pytest.raises(PassError, match="never reaches the level 'loops'"):
+        pipeline.until("loops")
 
 
 def test_module_pass_for_xdsl() -> None:
