@@ -223,6 +223,10 @@ def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, 
         with stats.timed("capture"):
             module = capture(graph)
             pipeline = standard_pipeline(target)
+        if "graph" in flags.show.value:
+            from ..dialects.text import print_module
+
+            _show("graph", print_module(module))
         watchers = _watchers(module, dump, check)
         with stats.timed("passes"):
             history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
@@ -230,7 +234,22 @@ def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, 
         _show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
         for line in getattr(ran.changes, "details", ()):
             _show("rules", line)
+    if "kernels" in flags.show.value:
+        _show("kernels", kernel_table(module))
     return module
+
+
+def kernel_table(module: ModuleOp) -> str:
+    """One line per kernel call of a buffered or loops module: the kernel, the user's line, the buffers it gets."""
+    from xdsl.dialects.func import CallOp
+
+    lines = []
+    for op in module.walk():
+        if isinstance(op, CallOp):
+            origin = op.attributes.get("origin")
+            types = ", ".join(str(v.type).removeprefix("memref") for v in op.arguments)
+            lines.append(f"{op.callee.string_value():<6} {getattr(origin, 'data', ''):<20} {types}")
+    return "\n".join(lines)
 
 
 def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[..., object]]:
