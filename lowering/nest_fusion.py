@@ -69,7 +69,7 @@ def make_groups(stages: Sequence[Stage]) -> list[Group]:
 def _merge(leaf: Leaf, stage: Stage) -> bool:
     if len(stage.sizes) != len(leaf.sizes) or "a" in stage.kinds or "a" in leaf.kinds:
         return False
-    pairs = _same_point(leaf, stage) if stage.segment == leaf.stages[0].segment else None
+    pairs = _same_point(leaf, stage) if stage.segment == leaf.stages[0].segment and not stage.alone else None
     if pairs is None or not _complete(leaf, stage, pairs):
         return False
     dims = [pairs[d] for d in range(len(stage.sizes))]
@@ -156,7 +156,7 @@ def _complete(leaf: Leaf, stage: Stage, pairs: dict[int, int]) -> bool:
 
 
 def _join(group: Group, leaf: Leaf) -> bool:
-    if group.leaves[0].stages[0].segment != leaf.stages[0].segment:
+    if leaf.stages[0].alone or group.leaves[0].stages[0].segment != leaf.stages[0].segment:
         return False
     if any(
         w.buffer in later.gathered for k in group.leaves for s in k.stages for w in s.writes for later in leaf.stages

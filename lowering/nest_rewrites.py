@@ -108,15 +108,24 @@ def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
 
     The number of parts comes from the sizes alone, so results do not depend on the number of threads.
     """
-    parallel = _product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "p"])
     if not stage.reduces or None in stage.combiners or "a" in stage.kinds or stage.work < 2 * target.parallel_work:
         return [stage]
-    if parallel > target.lanes(4) * target.tasks or any(not w.buffer for w in stage.writes):
+    if _parallel_units(stage, target) >= target.tasks:
         return [stage]
     choice = _best_cut(stage, target)
     if choice is None:
         return [stage]
     return list(_cut(kernel, stage, *choice))
+
+
+def _parallel_units(stage: Stage, target: Target) -> int:
+    """How many pieces threads could take without cutting folds: vectors along contiguous dims, iterations of others."""
+    contiguous = {d for r in stage.reads if r is not None for d, c in r.linear()[1] if abs(c) == 1}
+    units = 1
+    for d, (size, kind) in enumerate(zip(stage.sizes, stage.kinds, strict=True)):
+        if kind == "p":
+            units *= max(1, size // target.lanes(4)) if d in contiguous else size
+    return units
 
 
 def _best_cut(stage: Stage, target: Target) -> tuple[int, int] | None:
@@ -157,7 +166,7 @@ def _cut(kernel: Kernel, stage: Stage, dim: int, chunks: int) -> Iterator[Stage]
         (chunks, *(stage.sizes[d] for d in parallel)), ["r", *("p" for _ in parallel)], [Access(p, whole) for p in parts],
         [Access(w.buffer, tuple((c, tuple((place[d], k) for d, k in t)) for c, t in w.dims)) for w in stage.writes],
         _combining_block(stage), uses_out=[True] * n, combiners=list(stage.combiners), starts=list(stage.starts),
-        origin=stage.origin, segment=stage.segment,
+        origin=stage.origin, segment=stage.segment, alone=True,
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Stage:
     kinds: per loop dim "p" (parallel), "r" (folded into an accumulator) or "a" (adds into memory at places that
     other iterations of the dim also reach). combiners: per output the combining op's name, or None.
     starts: per output the constant the accumulator starts from (a folded fill), or None: from what the output holds.
-    neutral: folds start from the combiners' neutral values instead.
+    neutral: folds start from the combiners' neutral values instead. alone: shares no loops with stages before it.
     """
 
     sizes: tuple[int, ...]
@@ -78,6 +78,7 @@ class Stage:
     origin: str = ""
     segment: int = 0
     neutral: bool = False
+    alone: bool = False
 
     @property
     def reduces(self) -> bool:

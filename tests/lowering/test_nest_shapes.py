@@ -1,0 +1,83 @@
+"""What nests look like: vectors along the contiguous dim, rows fused, threads on top, borders filled, folds split."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from lamina.dialects.text import parse
+from lamina.lowering.bufferize import Bufferize
+from lamina.lowering.linalg_to_loops import LinalgToLoops
+
+FOLDER = Path(__file__).parent
+
+
+def loops(name: str, target: str = "avx512", changes: tuple[tuple[str, str], ...] = ()) -> str:
+    """The text of an example's kernel at loops level, after changes to the example's text."""
+    text = (FOLDER / f"kernel_{name}.mlir").read_text()
+    for old, new in changes:
+        text = text.replace(old, new)
+    module = parse(text)
+    Bufferize(target=target).run(module)
+    LinalgToLoops(target=target).run(module)
+    return str(next(iter(module.body.block.ops)))
+
+
+ROW_MAJOR = (("layouts = [array<i64: 0, 2, 3, 1>], ", ""),)
+
+
+def test_elementwise_loads_scales_outside_the_vector_loop() -> None:
+    text = loops("elementwise", changes=ROW_MAJOR)
+    assert text.count("memref.load") == 2 and "vector.insert" not in text
+    loads = [m.start() for m in re.finditer("memref.load", text)]
+    assert max(loads) < text.index("vector.load") and "vector<16xf32>" in text
+    assert text.index("vector.broadcast", text.index("memref.load")) < text.rindex("scf.for")
+
+
+def test_vectors_follow_the_target() -> None:
+    assert "vector<8xf32>" in loops("elementwise", "avx2") and "vector<16xf32>" not in loops("elementwise", "avx2")
+    assert "vector<4xf32>" in loops("elementwise", "portable")
+
+
+def test_softmax_rows_stay_together() -> None:
+    text = loops("softmax")
+    assert text.count('"scf.parallel"') == 1, "threads share rows"
+    assert len(re.findall(r"memref\.alloca\(\).*memref<1000xf32>", text)) == 1, "one row buffer per task"
+    assert text.count("math.exp") == 6, "four vectors, one vector, and the remainder"
+    assert "vector.shuffle" in text
+
+
+def test_row_sums_use_several_accumulators() -> None:
+    text = loops("row_reduction", "avx2")
+    assert re.search(r"iter_args\((%\w+ = %\w+, ){3}%\w+ = %\w+\)", text)
+
+
+def test_folds_with_few_results_are_split_into_fixed_chunks_for_threads() -> None:
+    text = loops("row_reduction", changes=(("32x100", "2x64000"), ("32x1x", "2x1x")))
+    assert text.count('"scf.parallel"') == 1 and "memref.view" in text
+    assert '"scf.parallel"' in loops("batch_statistics") and "memref.view" not in loops("batch_statistics")
+
+
+def test_pad_without_dilation_fills_only_its_border() -> None:
+    text = loops("pad", changes=(("16x29", "16x16"), ("[1, 1, 1, 2]", "[1, 1, 1, 1]")))
+    assert text.count("arith.maximumf") == 1
+    assert text.count("vector.store") == 5, "four slabs and the box"
+
+
+def test_windows_are_unrolled() -> None:
+    text = loops("max_pool")
+    assert text.count("arith.maximumf") == 4
+    assert "iter_args" not in text
+
+
+def test_gathered_rows_are_vector_loads() -> None:
+    text = loops("take")
+    assert "vector.insert" not in text and text.count("vector.load") == 1
+
+
+def test_the_same_text_every_time_and_quickly() -> None:
+    first = loops("softmax")
+    start = time.perf_counter()
+    assert loops("softmax") == first
+    assert time.perf_counter() - start < 1.0
