@@ -228,6 +228,13 @@ def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], prog
 /* {face.prefix}: made by lamina. Build with any C11 compiler and -lm. */
 {threads[0]}#include "{face.prefix}.h"
 
+/* The same rounding whatever the compiler's defaults: multiply-adds are fused only where fma is written. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 {program}
 int {face.prefix}_check_weights(const void *weights, size_t bytes) {{
     const struct {{ char magic[8]; uint32_t version, count; uint64_t bytes, checksum; }} *head = weights;

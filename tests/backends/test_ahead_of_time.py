@@ -108,6 +108,21 @@ def test_c_text_compiles_without_warnings_for_every_graph(tmp_path):
         subprocess.run([*find_compiler().command, *strict], cwd=tmp_path, check=True)
 
 
+def test_rounding_does_not_depend_on_the_compilers_defaults(tmp_path):
+    graph = graphs.softmax(64, 33)
+    (x,) = graphs.arrays_for(graph)
+    outputs = []
+    for name, flags in (("strict", ["-O2", "-ffp-contract=off"]), ("defaults", ["-O3", "-ffp-contract=fast"])):
+        write_c(graph, {}, None, tmp_path, shared=False)
+        command = [*find_compiler().command, "-std=c11", "-march=native", *flags, "-fPIC", "-shared", "-o", f"{name}.so", "model.c", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        library = ctypes.CDLL(str(tmp_path / f"{name}.so"))
+        y, weights, arena = np.zeros((64, 33), np.float32), aligned(bytes(64)), aligned(bytes(1 << 20))
+        assert library.model_run(pointer(x), pointer(y), pointer(weights), pointer(arena)) == 0
+        outputs.append(y)
+    assert np.array_equal(outputs[0].view(np.int32), outputs[1].view(np.int32))
+
+
 def test_weights_must_fit(tmp_path):
     graph = graphs.linear_relu(8, 20, 12)
     with pytest.raises(BackendError, match=r"fc\.weight are float32\[3, 3\], not float32\[20, 12\]"):
