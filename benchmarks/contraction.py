@@ -1,8 +1,9 @@
-"""Contraction kernels against PyTorch, one thread, interleaved: GFLOP/s and the ratio of medians (below 1: ours is faster).
+"""Contraction kernels against PyTorch, one thread, interleaved: GFLOP/s and ours/theirs.
 
     python benchmarks/contraction.py [part of a name ...]
 
-Convolution inputs of ours are already padded and channels-last; PyTorch runs both layouts and the better one counts.
+Convolution inputs of ours are already padded and channels-last; PyTorch runs both layouts and the better one
+counts.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def torch_linear(m: int, n: int, k: int) -> Calls:
 
 def batched(z: int, m: int, n: int, k: int, b: str) -> tuple[Program, Callable[[], Calls]]:
     sizes = {"z": z, "m": m, "n": n, "k": k}
-    program = Program(sizes, Operand(("z", "m", "k")), Operand(tuple(b)), Operand(("z", "m", "n")), direct=True)
+    program = Program(
+        sizes, Operand(("z", "m", "k")), Operand(tuple(b)), Operand(("z", "m", "n")), direct=True
+    )
 
     def calls() -> Calls:
         import torch
@@ -74,16 +77,25 @@ def torch_convolution(what: str, n: int, c: int, o: int, h: int, k: int = 3, str
             "nhwc": lambda: torch.relu_(torch.conv2d(xl, wl, b, stride, pad)),
         }
     backward = torch.ops.aten.convolution_backward
-    rest = ([o], [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], 1, [what == "input", what == "kernel", False])
+    rest = (
+        [o],
+        [stride] * 2,
+        [pad] * 2,
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [what == "input", what == "kernel", False],
+    )
     return {"nchw": lambda: backward(g, x, w, *rest), "nhwc": lambda: backward(gl, xl, wl, *rest)}
 
 
 def cases() -> dict[str, tuple[Program, Callable[[], Calls]]]:
     found: dict[str, tuple[Program, Callable[[], Calls]]] = {}
     for m, n, k, a, b in (
-        (64, 256, 784, "mk", "kn"), (512, 512, 512, "mk", "kn"), (1024, 1024, 1024, "mk", "kn"), (128, 576, 64, "km", "kn"),
-        (64, 576, 128, "mk", "kn"), (1, 1000, 2048, "mk", "kn"), (1, 1000, 2048, "mk", "nk"), (8, 512, 512, "mk", "nk"),
-        (16, 2048, 2048, "mk", "nk"), (1000, 3, 1000, "mk", "kn"),
+        (64, 256, 784, "mk", "kn"), (512, 512, 512, "mk", "kn"), (1024, 1024, 1024, "mk", "kn"), (128, 576,
+        64, "km", "kn"), (64, 576, 128, "mk", "kn"), (1, 1000, 2048, "mk", "kn"), (1, 1000, 2048, "mk", "nk"),
+        (8, 512, 512, "mk", "nk"), (16, 2048, 2048, "mk", "nk"), (1000, 3, 1000, "mk", "kn"),
     ):  # fmt: skip
         found[f"{a}·{b} {m},{n},{k}"] = matrix(m, n, k, a, b), lambda s=(m, n, k, a, b): torch_matrix(*s)
     for s in ((64, 256, 784), (64, 128, 576), (64, 10, 128), (128, 768, 3072), (128, 3072, 768)):
@@ -94,11 +106,24 @@ def cases() -> dict[str, tuple[Program, Callable[[], Calls]]]:
         name = f"{s[1]}->{s[2]} @{s[3] - 2} x{s[0]}"
         found[f"conv {name}"] = convolution(*s), lambda s=s: torch_convolution("forward", *s)
         if s[1] > 1:
-            found[f"conv dx {name}"] = input_gradient(s[0], s[1], s[2], s[3]), lambda s=s: torch_convolution("input", *s)
+            found[f"conv dx {name}"] = (
+                input_gradient(s[0], s[1], s[2], s[3]),
+                lambda s=s: torch_convolution("input", *s),
+            )
         found[f"conv dw {name}"] = kernel_gradient(*s), lambda s=s: torch_convolution("kernel", *s)
-    for s in ((3, 64, 229, 7, 2), (64, 64, 58), (128, 128, 30), (128, 256, 29, 3, 2), (256, 256, 16), (512, 512, 9)):
+    for s in (
+        (3, 64, 229, 7, 2),
+        (64, 64, 58),
+        (128, 128, 30),
+        (128, 256, 29, 3, 2),
+        (256, 256, 16),
+        (512, 512, 9),
+    ):
         torchs = (1, *s[:2], s[2] + (s[2] == 229 or s[2] == 29), *s[3:])
-        found[f"resnet18 {s[0]}->{s[1]} @{s[2]}"] = convolution(1, *s), lambda s=torchs: torch_convolution("forward", *s)
+        found[f"resnet18 {s[0]}->{s[1]} @{s[2]}"] = (
+            convolution(1, *s),
+            lambda s=torchs: torch_convolution("forward", *s),
+        )
     return found
 
 
@@ -118,7 +143,10 @@ def main(names: list[str]) -> None:
         ours, *theirs = interleave({"ours": call, **others()}, rounds=5, warm=1, least=0.02)
         best = min(t.median for t in theirs)
         rate = 2e-9 * prod(program.sizes.values()) / ours.median
-        print(f"{name:32} {ours.median * 1e6:9.1f} {rate:8.1f} {best * 1e6:9.1f} {ours.median / best:6.2f}", flush=True)
+        print(
+            f"{name:32} {ours.median * 1e6:9.1f} {rate:8.1f} {best * 1e6:9.1f} {ours.median / best:6.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

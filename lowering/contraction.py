@@ -1,15 +1,17 @@
-"""Contraction kernels to loops: a register tile over a full reduction, packed panels, the epilogue on the accumulators.
+"""Contraction kernels to loops: register tiles over a full reduction, packed panels, epilogue on the sums.
 
-One scheme for matrix products, convolutions, both their gradients and einsums, chosen from index maps, sizes and strides:
+One scheme for matrix products, convolutions, both their gradients and einsums, chosen from index maps, sizes
+and strides:
 
-    scf.parallel task                        batch, outer rows, blocks of rows or panels (and chunks of a long reduction)
+    scf.parallel task                        batch, outer rows, blocks of rows or panels (and chunks of a long
+    reduction)
       for panel, for tile                    vectors x rows that fit the registers
         sums = 0
         for k: sums += broadcast(row[k]) * panel[k]
         out = epilogue(sums)
 
-A long reduction with few results is cut into a fixed number of chunks whose sums are added in order afterwards: threads have
-work, and results do not depend on their number.
+A long reduction with few results is cut into a fixed number of chunks whose sums are added in order
+afterwards: threads have work, and results do not depend on their number.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ Bounds = tuple[SSAValue, SSAValue]
 def lower_contraction(kernel: func.FuncOp, target: Target) -> bool:
     """Replaces the contraction of a buffered kernel, and its epilogue, by loops.
 
-    False, with the kernel untouched, when there is none or plain loops serve as well. Fills and other stages that the epilogue does
-    not need stay where they are. Uses the kernel's last argument as scratch when ``scratch_bytes`` is not 0.
+    False, with the kernel untouched, when there is none or plain loops serve as well. Fills and other stages
+    that the epilogue does not need stay where they are. Uses the kernel's last argument as scratch when
+    ``scratch_bytes`` is not 0.
     """
     scheduled = schedule(kernel, target)
     if scheduled is None:
@@ -72,14 +75,18 @@ class _Kernel:
 
     def _memory(self, scratch: SSAValue | None) -> list[Memory]:
         w, scheduled = self.writer, self.scheduled
-        memory = [Memory(w.flat(a.buffer), self.plan.vector.strides[i]) for i, a in enumerate(scheduled.accesses)]
+        memory = [
+            Memory(w.flat(a.buffer), self.plan.vector.strides[i]) for i, a in enumerate(scheduled.accesses)
+        ]
         element = accumulator_type(self.contraction)
         parts = (
             (0, scheduled.packing.elements if scheduled.packing else 0),
             (scheduled.packed_bytes, self.plan.chunks * scheduled.partial_elements),
         )
         for start, count in parts:
-            there = memory[0].buffer if scratch is None or not count else w.window(scratch, start, element, count)
+            there = (
+                memory[0].buffer if scratch is None or not count else w.window(scratch, start, element, count)
+            )
             memory.append(Memory(there, 1))
         return memory
 
@@ -88,13 +95,21 @@ class _Kernel:
         packing = self.scheduled.packing
         if packing is not None:
             pack = replace(packing, source=self.writer.flat(packing.source))
-            convert = lambda value: self.tile.converted(value, self.contraction.right)  # noqa: E731
-            write_packing(self.writer, pack, self.memory[self.scheduled.packed].buffer, convert, self.scheduled.threads)
+            write_packing(
+                self.writer,
+                pack,
+                self.memory[self.scheduled.packed].buffer,
+                self._packed_element,
+                self.scheduled.threads,
+            )
         self._products()
         if self.plan.chunks > 1:
             self._sum_chunks()
 
-    # -- the products -----------------------------------------------------------------------------------------------
+    def _packed_element(self, value: SSAValue) -> SSAValue:
+        return self.tile.converted(value, self.contraction.right)
+
+    # -- the products ------------------------------------------------------------------------------
 
     def _products(self) -> None:
         plan, w = self.plan, self.writer
@@ -106,7 +121,9 @@ class _Kernel:
                 place = self._moved(place, dim, index)
             if plan.chunks > 1:
                 bounds = self._part(plan.reduction[0].size, chunk, plan.chunks)
-                place[self.scheduled.partial] = w.advance(place[self.scheduled.partial], chunk, self.scheduled.partial_elements)
+                place[self.scheduled.partial] = w.advance(
+                    place[self.scheduled.partial], chunk, self.scheduled.partial_elements
+                )
             self._beside(list(plan.beside), place, lambda p: self._panels(p, row_part, panel_part, bounds))
 
     def _beside(self, dims: list[Dim], place: Place, body: Callable[[Place], None]) -> None:
@@ -116,18 +133,14 @@ class _Kernel:
         with self.writer.loop(0, dims[0].size) as loop:
             self._beside(dims[1:], self._moved(place, dims[0], loop.counter), body)
 
-    def _panels(
-        self, place: Place, row_part: SSAValue, panel_part: SSAValue, bounds: Bounds | None
-    ) -> None:
+    def _panels(self, place: Place, row_part: SSAValue, panel_part: SSAValue, bounds: Bounds | None) -> None:
         for panel in self.plan.panels:
             dim = self.scheduled.panel_dim(panel)
             origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
             for there in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
                 self._tiles(there, panel, row_part, bounds)
 
-    def _tiles(
-        self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None
-    ) -> None:
+    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
         plan = self.plan
         for number, tiles in enumerate(plan.tiles):
             dim = Dim(tiles.count, tuple(s * tiles.size for s in plan.tiled.strides))
@@ -138,9 +151,7 @@ class _Kernel:
             for there in self._each(origin, dim, tiles.count, part, plan.row_parts):
                 self._product(there, tiles, panel, bounds)
 
-    def _product(
-        self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None
-    ) -> None:
+    def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:
         plan = self.plan
         rows = (plan.tiled._replace(size=tiles.size), *plan.inner)
         columns = self.scheduled.packed if panel.packed else 1
@@ -153,10 +164,9 @@ class _Kernel:
             self._finish(sums, place, shape)
 
     def _finish(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
-        contraction = self.contraction
-        self.tile.finish(sums, place, shape, contraction.stages, self.scheduled.accesses, contraction.outputs)
+        self.tile.finish(sums, place, shape, self.scheduled.accesses)
 
-    # -- the sum of chunks ------------------------------------------------------------------------------------------
+    # -- the sum of chunks -------------------------------------------------------------------------
 
     def _sum_chunks(self) -> None:
         """Adds the chunks' partial sums in order and applies the epilogue, one row at a time."""
@@ -169,7 +179,9 @@ class _Kernel:
                 place = self._moved(place, dim, index)
             for panel in plan.panels:
                 dim = self.scheduled.panel_dim(panel)
-                origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
+                origin = self._moved(
+                    place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start
+                )
                 for there in self._each(origin, dim, panel.count, self.writer.index(0), 1):
                     shape = Shape((), panel.vectors, plan.lanes, panel.tail)
                     self._finish(self._total(there, panel), there, shape)
@@ -184,12 +196,16 @@ class _Kernel:
             loop.next = [self.tile.add(a, b) for a, b in zip(loop.inside, more, strict=True)]
         return loop.results
 
-    # -- places and loops -------------------------------------------------------------------------------------------
+    # -- places and loops --------------------------------------------------------------------------
 
     def _start(self) -> Place:
         packing = self.scheduled.packing
         before = packing.panels[0].start * self.plan.lanes * self.plan.steps if packing else 0
-        return [*(Address(None, a.offset) for a in self.scheduled.accesses), Address(None, -before), Address()]
+        return [
+            *(Address(None, a.offset) for a in self.scheduled.accesses),
+            Address(None, -before),
+            Address(),
+        ]
 
     def _moved(self, place: Place, dim: Dim, index: SSAValue | int) -> Place:
         return [self.writer.advance(a, index, s) for a, s in zip(place, dim.strides, strict=True)]
@@ -240,7 +256,8 @@ class _Kernel:
         kinds = [
             a.element
             for i, a in enumerate(self.scheduled.accesses[2:], 2)
-            if plan.vector.strides[i] > 1 or plan.vector.strides[i] < 0 or (plan.vector.strides[i] == 1 and not whole)
+            if plan.vector.strides[i] > 1
+            or plan.vector.strides[i] < 0
+            or (plan.vector.strides[i] == 1 and not whole)
         ]
         self.tile.reserve(kinds, rows * plan.lanes)
-

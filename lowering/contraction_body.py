@@ -1,4 +1,6 @@
-"""Scalar bodies and effects of the buffered level's ops: products, elementwise bodies, fills, what is read and written."""
+"""Scalar bodies and effects of the buffered level's ops: products, elementwise bodies, fills,
+what is read and written.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from xdsl.dialects.builtin import FloatAttr, IntegerAttr
 from xdsl.dialects.linalg.ops import FillOp, GenericOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+_SCALAR_OPS = ("arith.", "math.", "kernel.")
 _CASTS = (arith.ExtFOp, arith.ExtSIOp, arith.ExtUIOp, arith.SIToFPOp, arith.UIToFPOp, arith.TruncFOp)
 
 
@@ -24,7 +27,9 @@ class Product:
 
 
 def product_of(op: GenericOp) -> Product | None:
-    """The two inputs multiplied, with their casts, when the body is ``acc + left * right``. Other inputs only give loops a size."""
+    """The two inputs multiplied, with their casts, when the body is ``acc + left * right``.
+    Other inputs only give loops a size.
+    """
     block = op.body.block
     if len(op.inputs) < 2 or len(op.outputs) != 1:
         return None
@@ -36,7 +41,9 @@ def product_of(op: GenericOp) -> Product | None:
         return None
     for product, accumulator in ((add.operands[0], add.operands[1]), (add.operands[1], add.operands[0])):
         mul = _through_casts(product)[0].owner
-        if _through_casts(accumulator)[0] is not block.args[-1] or not isinstance(mul, (arith.MulfOp, arith.MuliOp)):
+        if _through_casts(accumulator)[0] is not block.args[-1] or not isinstance(
+            mul, (arith.MulfOp, arith.MuliOp)
+        ):
             continue
         (a, a_casts), (b, b_casts) = _through_casts(mul.operands[0]), _through_casts(mul.operands[1])
         inputs = block.args[:-1]
@@ -55,19 +62,19 @@ def _through_casts(value: SSAValue) -> tuple[SSAValue, tuple[Operation, ...]]:
 
 
 def is_elementwise(body: Block, inputs: int) -> bool:
-    """Only arith and math ops on the inputs and on constants: each has a vector form."""
+    """Only scalar ops on the inputs and on constants: each has a vector form."""
     inside = {id(arg) for arg in body.args[:inputs]}
     for op in body.ops:
         if op is body.last_op:
             return all(id(v) in inside or _is_constant(v) for v in op.operands)
         if isinstance(op, arith.ConstantOp):
-            if not isinstance(op.value, (IntegerAttr, FloatAttr)) or op.results[0].type.name == "index":
+            if not isinstance(op.value, (IntegerAttr, FloatAttr)):
                 return False
-        elif not op.name.startswith(("arith.", "math.")) or op.regions or len(op.results) != 1:
+        elif not op.name.startswith(_SCALAR_OPS) or op.regions or len(op.results) != 1:
             return False
-        elif op.results[0].type.name == "index":
-            return False
-        if not all(id(v) in inside or _is_constant(v) for v in op.operands):
+        if op.results[0].type.name == "index" or not all(
+            id(v) in inside or _is_constant(v) for v in op.operands
+        ):
             return False
         inside.update(id(r) for r in op.results)
     return False

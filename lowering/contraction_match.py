@@ -1,4 +1,4 @@
-"""Reads a buffered kernel as a contraction with an epilogue: every access becomes an offset and one stride per loop dim.
+"""Reads a buffered kernel as a contraction with an epilogue: accesses are offsets and strides per loop.
 
 What is recognised, from maps, sizes and strides alone:
 
@@ -30,7 +30,9 @@ from .contraction_body import filled_number, is_elementwise, product_of, read_by
 
 @dataclass(frozen=True)
 class Access:
-    """Memory read or written at ``offset + sum(stride[d] * index[d])`` elements from the start of ``buffer``."""
+    """Memory read or written at ``offset + sum(stride[d] * index[d])`` elements from the start of
+    ``buffer``.
+    """
 
     buffer: SSAValue
     element: Attribute
@@ -44,7 +46,9 @@ class Access:
 
 @dataclass(frozen=True)
 class Stage:
-    """One elementwise epilogue step. Inputs are accesses, or the number of an earlier value (0: the contraction's result)."""
+    """One elementwise epilogue step. Inputs are accesses, or the number of an earlier value (0:
+    the contraction's result).
+    """
 
     body: Block
     inputs: tuple[Access | int, ...]
@@ -61,7 +65,9 @@ class Factor:
 
 @dataclass(frozen=True)
 class Contraction:
-    """The kernel as the scheduler sees it. Loop dims of size 1 are gone; ``parallel`` and ``reduction`` number the others."""
+    """The kernel as the scheduler sees it. Loop dims of size 1 are gone;
+    ``parallel`` and ``reduction`` number the others.
+    """
 
     sizes: tuple[int, ...]
     parallel: tuple[int, ...]
@@ -77,7 +83,9 @@ class Contraction:
 
 
 def match_contraction(kernel: func.FuncOp) -> Contraction | None:
-    """The kernel's contraction; None when it has none, several, or one of a form the scheduler does not take."""
+    """The kernel's contraction; None when it has none, several,
+    or one of a form the scheduler does not take.
+    """
     body = kernel.body.block
     found = [op for op in body.ops if isinstance(op, GenericOp) and product_of(op) is not None]
     return _Matcher(body, found[0]).match() if len(found) == 1 else None
@@ -153,7 +161,8 @@ class _Matcher:
             elif any(_root(v) is known.buffer for v in (*read_by(op), *written_by(op)) for known in values):
                 return None, []
             op = op.next_op
-        # later stages forward values; only what somebody outside the kernel, or nobody inside it, reads is written
+        # later stages forward values; only what somebody outside the kernel, or nobody inside it, reads is
+        # written
         kept = [a for a in outputs if isinstance(a.buffer, BlockArgument)]
         if isinstance(result.buffer, BlockArgument) or not stages:
             kept.insert(0, result)
@@ -178,7 +187,7 @@ class _Matcher:
         return Stage(op.body.block, tuple(inputs), tuple(moved[len(op.inputs) :]))  # type: ignore[arg-type]  # no None
 
 
-# -- accesses ---------------------------------------------------------------------------------------------------------
+# -- accesses --------------------------------------------------------------------------------------
 
 
 def access_of(value: SSAValue, map: AffineMap, dims: int) -> Access | None:
@@ -216,7 +225,11 @@ def _placed(value: SSAValue) -> tuple[SSAValue, int, tuple[int, ...]] | None:
         inner = _placed(owner.source)
         if inner is None or owner.offsets or owner.sizes or owner.strides:
             return None
-        return inner[0], inner[1] + owner.static_offsets.get_values()[0], tuple(owner.static_strides.get_values())
+        return (
+            inner[0],
+            inner[1] + owner.static_offsets.get_values()[0],
+            tuple(owner.static_strides.get_values()),
+        )
     if not isinstance(value, BlockArgument) and not isinstance(owner, memref.AllocaOp):
         return None
     strides = kind.get_strides()
@@ -256,7 +269,9 @@ def linear_form(expr: AffineExpr, dims: int) -> list[int] | None:
 
 
 def loop_sizes(op: GenericOp) -> list[int] | None:
-    """The extent of every loop dim, from the operands that have it alone in a dimension; None when one is not known."""
+    """The extent of every loop dim, from the operands that have it alone in a dimension;
+    None when one is not known.
+    """
     sizes: dict[int, int] = {}
     dims = op.indexing_maps.data[0].data.num_dims
     for value, map in _operands(op):
@@ -288,9 +303,15 @@ def _is_injective(access: Access, dims: list[tuple[int, int]]) -> bool:
 
 
 def _correspondence(
-    sizes: Sequence[int], accesses: Sequence[Access | None], shape: Sequence[int], parallel: Sequence[int], result: Access
+    sizes: Sequence[int],
+    accesses: Sequence[Access | None],
+    shape: Sequence[int],
+    parallel: Sequence[int],
+    result: Access,
 ) -> list[int | None] | None:
-    """For each loop dim of an epilogue the contraction's dim it is (None: size 1), found where it reads the result."""
+    """For each loop dim of an epilogue the contraction's dim it is (None: size 1),
+    found where it reads the result.
+    """
     for access in accesses:
         if access is None or access.buffer is not result.buffer or access.offset != result.offset:
             continue
@@ -313,7 +334,9 @@ def _moved(access: Access, place: Sequence[int | None], dims: int) -> Access:
 
 
 def _number_of(access: Access, values: Sequence[Access]) -> Access | int | None:
-    """An earlier value when the access reads one, the access itself when its buffer is not written here, else None."""
+    """An earlier value when the access reads one, the access itself when its buffer is not written here,
+    else None.
+    """
     for number in range(len(values) - 1, -1, -1):
         if values[number].key() == access.key():
             return number

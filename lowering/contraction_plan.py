@@ -1,7 +1,7 @@
-"""The cost model: which loop dim becomes the vector, which tile is held in registers, what is packed, where threads split.
+"""The cost model: which loop is the vector, what the registers hold, what is packed, how work is divided.
 
-Costs are processor cycles, roughly; only their order matters. A tile of ``rows x vectors`` accumulators is fed, per step of the
-reduction, by ``vectors`` vector loads and ``rows`` broadcast scalars.
+Costs are processor cycles, roughly; only their order matters. A tile of ``rows x vectors`` accumulators is
+fed, per step of the reduction, by ``vectors`` vector loads and ``rows`` broadcast scalars.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from ..dialects.target import Target
 
-DIRECT_ROW_BYTES = 1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
+DIRECT_ROW_BYTES = (
+    1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
+)
 PACK_REUSE = 6
 MOST_VECTORS = 8  # of a panel
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
@@ -24,7 +26,9 @@ LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the sa
 
 
 class Dim(NamedTuple):
-    """A loop dim: its extent and its stride in every access (0: scalar side, 1: vector side, then the epilogue's)."""
+    """A loop dim: its extent and its stride in every access (0: scalar side, 1: vector side,
+    then the epilogue's).
+    """
 
     size: int
     strides: tuple[int, ...]
@@ -39,9 +43,9 @@ class Tiles(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``; ``tail``: valid lanes of the last vector.
+    """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``.
 
-    A packed panel is read from a copy, another one where it lies.
+    ``tail``: valid lanes of the last vector. A packed panel is read from a copy, another one where it lies.
     """
 
     vectors: int
@@ -53,9 +57,10 @@ class Panel(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What the plan is made for. ``dims`` with the kind of each; ``outputs`` number the accesses that are written.
+    """What the plan is made for.
 
-    ``item_bytes``: of the sums. ``converts``: whether a side's elements are cast to that type when they are read.
+    ``outputs``: the accesses that are written. ``item_bytes``: of the sums. ``converts``: whether a side's
+    elements are cast to the type of the sums when they are read.
     """
 
     parallel: tuple[Dim, ...]
@@ -72,7 +77,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Plan:
-    """The schedule. Loops from outside in: batch, outer, then per task panels, rows beside, tiles, reduction."""
+    """The schedule. Loops from outside in: batch, outer, then per task panels, rows beside, tiles,
+    reduction.
+    """
 
     swapped: bool
     lanes: int
@@ -129,11 +136,18 @@ def _swapped(problem: Problem) -> Problem:
     def turn(dims: Sequence[Dim]) -> tuple[Dim, ...]:
         return tuple(Dim(d.size, (d.strides[1], d.strides[0], *d.strides[2:])) for d in dims)
 
-    return replace(problem, parallel=turn(problem.parallel), reduction=turn(problem.reduction), converts=problem.converts[::-1])
+    return replace(
+        problem,
+        parallel=turn(problem.parallel),
+        reduction=turn(problem.reduction),
+        converts=problem.converts[::-1],
+    )
 
 
 def _plain_cost(problem: Problem, target: Target) -> float:
-    """What untiled loops cost: one vector load per multiply-add and side, or scalars when nothing is contiguous."""
+    """What untiled loops cost: one vector load per multiply-add and side,
+    or scalars when nothing is contiguous.
+    """
     lanes = target.lanes(problem.item_bytes)
     contiguous = any(d.strides[0] == 1 and d.strides[1] == 1 and d.size >= lanes for d in problem.reduction)
     results = prod(d.size for d in problem.parallel)
@@ -142,8 +156,12 @@ def _plain_cost(problem: Problem, target: Target) -> float:
 
 def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Plan]:
     batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
-    rows = merged(sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride))
-    columns = merged(sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem)))
+    rows = merged(
+        sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
+    )
+    columns = merged(
+        sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem))
+    )
     reduction = merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
     most_lanes = target.lanes(problem.item_bytes)
     for vector in columns:
@@ -151,8 +169,8 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
         direct = vector.strides[1] == 1
         lanes = min(most_lanes, max(min(4, most_lanes), 1 << (vector.size - 1).bit_length()))
         base = Plan(
-            swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (), (),
-            tuple(reduction),
+            swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
+            (), tuple(reduction),
         )  # fmt: skip
         for shape in _row_shapes(base, rows, target.vector_registers - 2):
             if (plan := _best_tiling(shape, problem, target, direct)) is not None:
@@ -256,7 +274,9 @@ class _TilingCost:
         self.pack = _pack_cost(shape)
         self.far = abs(shape.reduction[-1].strides[1]) * problem.item_bytes >= DIRECT_ROW_BYTES
 
-    def __call__(self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]) -> tuple[float, tuple[Panel, ...]]:
+    def __call__(
+        self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]
+    ) -> tuple[float, tuple[Panel, ...]]:
         """The cost, and the panels with their decision about packing."""
         cost = 0.0
         for t in tiles:
@@ -278,8 +298,12 @@ def _step_cost(rows: int, vectors: int) -> float:
 
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
-    """Rows of a tile whose elements fall into cache sets that cannot hold them all: each step fetches them anew."""
-    return _crowded(tuple((d.size, d.strides[0] * item_bytes) for d in (plan.tiled._replace(size=size), *plan.inner)))
+    """Rows of a tile whose elements fall into cache sets that cannot hold them all:
+    each step fetches them anew.
+    """
+    return _crowded(
+        tuple((d.size, d.strides[0] * item_bytes) for d in (plan.tiled._replace(size=size), *plan.inner))
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -297,7 +321,9 @@ def _pack_cost(plan: Plan) -> float:
     """Cost of packing one vector's worth of columns over the whole reduction, in all slots."""
     elements = prod(d.size for d in (*plan.batch, *plan.beside)) * plan.lanes * plan.steps
     contiguous_steps = prod(plan.reduction[i].size for i in contiguous_run(plan.reduction)) >= plan.lanes
-    per_element = 2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
+    per_element = (
+        2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
+    )
     return elements * per_element
 
 
@@ -305,7 +331,9 @@ def contiguous_run(reduction: Sequence[Dim]) -> list[int]:
     """The reduction loops that together walk neighbouring elements of the source, innermost first."""
     run: list[int] = []
     stride = 1
-    while (found := next((i for i, d in enumerate(reduction) if d.strides[1] == stride and i not in run), None)) is not None:
+    while (
+        found := next((i for i, d in enumerate(reduction) if d.strides[1] == stride and i not in run), None)
+    ) is not None:
         run.append(found)
         stride *= reduction[found].size
     return run
@@ -326,11 +354,13 @@ def _store_cost(plan: Plan, problem: Problem) -> float:
     return cost
 
 
-# -- how the work is divided ------------------------------------------------------------------------------------------
+# -- how the work is divided -----------------------------------------------------------------------
 
 
 def _divided(plan: Plan, problem: Problem, target: Target) -> Plan:
-    """Tasks for threads, blocks for the cache, and chunks of a long reduction. None of it depends on the thread count."""
+    """Tasks for threads, blocks for the cache, and chunks of a long reduction.
+    None of it depends on the thread count.
+    """
     tiles = sum(t.count for t in plan.tiles)
     panels = sum(p.count for p in plan.panels)
     steps = plan.steps
@@ -352,7 +382,9 @@ def _divided(plan: Plan, problem: Problem, target: Target) -> Plan:
 
 
 def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:
-    """Parts of the reduction that are summed on their own: when panels outgrow the cache, or tasks are too few."""
+    """Parts of the reduction that are summed on their own: when panels outgrow the cache,
+    or tasks are too few.
+    """
     panel_bytes = plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
     by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1

@@ -1,7 +1,7 @@
-"""A matched contraction with its plan, and where everything it touches lies: operands, packed copy, partial sums.
+"""A matched contraction with its plan, and where all it touches lies: operands, packed copy, partial sums.
 
-Accesses are numbered: 0 the rows' side, 1 the vectors' side, 2… what the epilogue reads and writes, then the packed copy and the
-partial sums, both in scratch memory. Every loop dim has one stride for each of them.
+Accesses are numbered: 0 the rows' side, 1 the vectors' side, 2… what the epilogue reads and writes, then the
+packed copy and the partial sums, both in scratch memory. Every loop dim has one stride for each of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from functools import cached_property
 from math import prod
 
 from xdsl.dialects import func
-from xdsl.ir import Attribute
 
 from ..dialects.target import Target
 from .contraction_match import Access, Contraction, match_contraction
 from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
 from .contraction_tile import accumulator_type
+from .loop_writer import bytes_of
 from .packing import Packing
 
 ALIGNMENT = 64
@@ -24,7 +24,9 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the loops are written from. ``plan`` has strides for the accesses of the kernel only, ``full_plan`` for all."""
+    """What the loops are written from. ``plan`` has strides for the accesses of the kernel only,
+    ``full_plan`` for all.
+    """
 
     contraction: Contraction
     plan: Plan
@@ -78,7 +80,9 @@ class Schedule:
             for group, slotted in zip(groups, in_slots, strict=True)
         )
         vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1))
-        return replace(plan, batch=batch, outer=outer, beside=beside, tiled=tiled[0], inner=inner, vector=vector)
+        return replace(
+            plan, batch=batch, outer=outer, beside=beside, tiled=tiled[0], inner=inner, vector=vector
+        )
 
     def panel_dim(self, panel: Panel) -> Dim:
         """The loop over the panels of one width."""
@@ -119,7 +123,9 @@ def schedule(kernel: func.FuncOp, target: Target) -> Schedule | None:
     if plan.swapped:
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
-    return Schedule(contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work)
+    return Schedule(
+        contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work
+    )
 
 
 def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, ...]]:
@@ -142,13 +148,10 @@ def _packing(contraction: Contraction, plan: Plan) -> Packing | None:
         return None
     access, slots = contraction.right.access, (*plan.batch, *plan.beside)
     element = accumulator_type(contraction)
-    return Packing(access.buffer, access.offset, element, plan.lanes, slots, plan.vector, plan.reduction, panels)
+    return Packing(
+        access.buffer, access.offset, element, plan.lanes, slots, plan.vector, plan.reduction, panels
+    )
 
 
 def _lines(count: int) -> int:
     return -(-count // ALIGNMENT) * ALIGNMENT
-
-
-def bytes_of(element: Attribute) -> int:
-    """Bytes of one element."""
-    return max(1, (element.bitwidth + 7) // 8)  # type: ignore[attr-defined]  # element types have a width

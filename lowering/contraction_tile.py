@@ -1,13 +1,13 @@
 """The register tile: accumulators over the reduction, then the epilogue on them, then the stores.
 
-A tile is ``rows x vectors`` accumulators. Row ``r`` of every access lies at a constant distance from the tile's place; vector
-``j`` at ``j * lanes`` steps along the vector dim. What cannot be moved as whole vectors (a partly filled last vector, a vector
-dim that is not contiguous) goes through a small buffer on the stack.
+A tile is ``rows x vectors`` accumulators. Row ``r`` of every access lies at a constant distance from the
+tile's place; vector ``j`` at ``j * lanes`` steps along the vector dim. What cannot be moved as whole vectors
+(a partly filled last vector, a vector dim that is not contiguous) goes through a small buffer on the stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +17,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from .contraction_match import Access, Contraction, Factor, Stage
 from .contraction_plan import Dim
-from .loop_writer import Address, LoopWriter, number_attr
+from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 
 UNROLLED_EXTENT = 4
 UNROLLED_OPS = 96
@@ -57,6 +57,7 @@ class Shape:
 
 
 Place = list[Address]
+Copy = Callable[[Address, Address], None]  # (in the staging buffer, in memory)
 
 
 def accumulator_type(contraction: Contraction) -> Attribute:
@@ -75,7 +76,7 @@ class Tile:
         self.sum_type = accumulator_type(contraction)
         self.staging: dict[Attribute, SSAValue] = {}
 
-    # -- the sum ----------------------------------------------------------------------------------------------------
+    # -- the sum -----------------------------------------------------------------------------------
 
     def sums(
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
@@ -94,7 +95,12 @@ class Tile:
             return self._step(a, b, shape, rows, sums)
         dim, rest = dims[0], dims[1:]
         ops = len(rows) * (shape.vectors + 2) * dim.size
-        if bounds is None and not rest and dim.size <= UNROLLED_EXTENT and ops <= UNROLLED_OPS * UNROLLED_EXTENT:
+        if (
+            bounds is None
+            and not rest
+            and dim.size <= UNROLLED_EXTENT
+            and ops <= UNROLLED_OPS * UNROLLED_EXTENT
+        ):
             for k in range(dim.size):
                 sums = self._step(a + k * dim.strides[0], b + k * dim.strides[1], shape, rows, sums)
             return sums
@@ -105,7 +111,9 @@ class Tile:
             loop.next = self._reduce(inner_a, inner_b, shape, rows, rest, None, loop.inside)
         return loop.results
 
-    def _step(self, a: Address, b: Address, shape: Shape, rows: list[int], sums: list[SSAValue]) -> list[SSAValue]:
+    def _step(
+        self, a: Address, b: Address, shape: Shape, rows: list[int], sums: list[SSAValue]
+    ) -> list[SSAValue]:
         """One step of the reduction: every row's scalar times every vector of the panel."""
         w, lanes = self.writer, shape.lanes
         memory = self.memory[shape.columns].buffer
@@ -125,11 +133,17 @@ class Tile:
         return w.binary(arith.AddiOp, total, w.binary(arith.MuliOp, a, b))
 
     def converted(self, value: SSAValue, factor: Factor) -> SSAValue:
-        """A factor's element after its casts, widened to the accumulator's type where the body multiplies 16-bit floats."""
+        """A factor's element after its casts,
+        widened to the accumulator's type where the body multiplies 16-bit floats.
+        """
         w = self.writer
 
         def like(element: Attribute) -> Attribute:
-            return w.vector_type(element, value.type.get_shape()[0]) if isinstance(value.type, VectorType) else element
+            return (
+                w.vector_type(element, value.type.get_shape()[0])
+                if isinstance(value.type, VectorType)
+                else element
+            )
 
         for cast in factor.casts:
             value = w.value(_again(cast, (value,), like(cast.results[0].type)))
@@ -143,13 +157,11 @@ class Tile:
         kind = arith.AddfOp if isinstance(self.sum_type, (Float32Type, Float64Type)) else arith.AddiOp
         return self.writer.binary(kind, a, b)
 
-    # -- the epilogue -----------------------------------------------------------------------------------------------
+    # -- the epilogue ------------------------------------------------------------------------------
 
-    def finish(
-        self, sums: list[SSAValue], place: Place, shape: Shape, stages: Sequence[Stage], accesses: Sequence[Access],
-        outputs: Sequence[Access],
-    ) -> None:  # fmt: skip
-        """Applies the stages to the accumulators and writes ``outputs``; ``accesses`` gives every access its number."""
+    def finish(self, sums: list[SSAValue], place: Place, shape: Shape, accesses: Sequence[Access]) -> None:
+        """Applies the epilogue to the sums and writes its outputs; ``accesses`` gives each its number."""
+        stages, outputs = self.contraction.stages, self.contraction.outputs
         reader = _Reader(self, place, shape, {a.key(): i for i, a in enumerate(accesses)})
         for j in range(shape.vectors):
             written: dict[tuple[object, ...], list[SSAValue]] = {a.key(): [] for a in outputs}
@@ -205,10 +217,10 @@ class Tile:
         if wanted == self.sum_type:
             return total
         if isinstance(wanted, IntegerType):
-            narrower = wanted.width.data < self.sum_type.width.data  # type: ignore[attr-defined]  # both integers
+            narrower = bytes_of(wanted) < bytes_of(self.sum_type)
             kind: type[Operation] = arith.TruncIOp if narrower else arith.ExtSIOp
         else:
-            kind = arith.TruncFOp if wanted.bitwidth < self.sum_type.bitwidth else arith.ExtFOp  # type: ignore[attr-defined]
+            kind = arith.TruncFOp if bytes_of(wanted) < bytes_of(self.sum_type) else arith.ExtFOp
         target = self.writer.vector_type(wanted, lanes)
         return self.writer.value(kind.create(operands=(total,), result_types=(target,)))
 
@@ -230,8 +242,10 @@ class Tile:
 
         self._each(shape, number, at, shape.valid(j), copy)
 
-    def _each(self, shape: Shape, number: int, at: Address, valid: int, copy) -> None:  # noqa: ANN001
-        """Calls ``copy(address in the staging buffer, address in memory)`` inside loops over rows and valid lanes."""
+    def _each(self, shape: Shape, number: int, at: Address, valid: int, copy: Copy) -> None:
+        """Calls ``copy(address in the staging buffer,
+        address in memory)`` inside loops over rows and valid lanes.
+        """
         loops: list[tuple[int, int, int]] = []
         inside = shape.lanes
         for dim in reversed(shape.rows):
@@ -266,7 +280,9 @@ class Tile:
 class _Reader:
     """Reads what the epilogue needs beside the sum, each vector once per tile."""
 
-    def __init__(self, tile: Tile, place: Place, shape: Shape, numbers: dict[tuple[object, ...], int]) -> None:
+    def __init__(
+        self, tile: Tile, place: Place, shape: Shape, numbers: dict[tuple[object, ...], int]
+    ) -> None:
         self.tile = tile
         self.place = place
         self.shape = shape
@@ -318,4 +334,3 @@ class _Reader:
 def _again(op: Operation, operands: Sequence[SSAValue], kind: Attribute) -> Operation:
     """The same op on other operands."""
     return type(op).create(operands=operands, result_types=(kind,), properties=op.properties)
-

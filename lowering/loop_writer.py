@@ -1,7 +1,7 @@
 """Writes loops-level IR quickly: one insertion point, cached constants, addresses as value plus constant.
 
-Every op goes through ``Operation.create`` (no constructors, no verification on the way). Constants and the 1-D casts of the memory
-are made once, in front of the code that is written; loops are opened with ``with``.
+Every op goes through ``Operation.create`` (no constructors, no verification on the way). Constants and the
+1-D casts of the memory are made once, in front of the code that is written; loops are opened with ``with``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from xdsl.dialects import arith, memref, scf, vector
 from xdsl.dialects.builtin import (
+    AnyFloat,
     DenseArrayBase,
     DenseIntOrFPElementsAttr,
     FloatAttr,
@@ -55,7 +56,7 @@ class LoopWriter:
         self._last_hoisted: Operation = zero
         self._constants: dict[tuple[object, ...], SSAValue] = {(0, INDEX): zero.results[0]}
 
-    # -- placing ----------------------------------------------------------------------------------------------------
+    # -- placing -----------------------------------------------------------------------------------
 
     def add(self, op: Operation) -> Operation:
         """Places one op at the insertion point."""
@@ -77,7 +78,7 @@ class LoopWriter:
         self._last_hoisted = op
         return op.results[0]
 
-    # -- constants --------------------------------------------------------------------------------------------------
+    # -- constants ---------------------------------------------------------------------------------
 
     def index(self, number: int) -> SSAValue:
         """An index constant."""
@@ -94,7 +95,9 @@ class LoopWriter:
         found = self._constants.get(key)
         if found is None:
             attr = number_attr(number, element)
-            found = self._hoisted(arith.ConstantOp.create(result_types=(element,), properties={"value": attr}))
+            found = self._hoisted(
+                arith.ConstantOp.create(result_types=(element,), properties={"value": attr})
+            )
             self._constants[key] = found
         return found
 
@@ -117,7 +120,7 @@ class LoopWriter:
             kind = self._vectors[element, lanes] = VectorType(element, [lanes])
         return kind
 
-    # -- memory -----------------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def flat(self, buffer: SSAValue) -> SSAValue:
         """The 1-D cast of a memref that starts at its first element."""
@@ -171,7 +174,7 @@ class LoopWriter:
         kind = self.vector_type(value.type, lanes)
         return self.value(vector.BroadcastOp.create(operands=(value,), result_types=(kind,)))
 
-    # -- arithmetic -------------------------------------------------------------------------------------------------
+    # -- arithmetic --------------------------------------------------------------------------------
 
     def at(self, address: Address) -> SSAValue:
         """The address as one index value."""
@@ -209,19 +212,19 @@ class LoopWriter:
         """value modulo number; neither is negative."""
         return self.binary(arith.RemUIOp, value, self.index(number))
 
-    # -- regions ----------------------------------------------------------------------------------------------------
+    # -- regions -----------------------------------------------------------------------------------
 
     @contextmanager
     def loop(
         self, low: SSAValue | int, high: SSAValue | int, carried: Sequence[SSAValue] = (), step: int = 1
     ) -> Iterator[Loop]:
-        """``scf.for``; the body sets ``loop.next`` when values are carried, the results are ``loop.results``."""
+        """``scf.for``; the body sets ``loop.next`` when values are carried,
+        the results are ``loop.results``.
+        """
         bounds = [self.index(b) if isinstance(b, int) else b for b in (low, high, step)]
         kinds = [v.type for v in carried]
         body = Block(arg_types=[INDEX, *kinds])
-        op = scf.ForOp.create(
-            operands=(*bounds, *carried), result_types=kinds, regions=(Region(body),)
-        )
+        op = scf.ForOp.create(operands=(*bounds, *carried), result_types=kinds, regions=(Region(body),))
         self.add(op)
         state = Loop(body.args[0], list(body.args[1:]), list(op.results))
         with self._inside(body):
@@ -245,7 +248,9 @@ class LoopWriter:
 
     @contextmanager
     def tasks(self, count: int, threads: bool) -> Iterator[SSAValue]:
-        """Independent iterations: ``scf.parallel`` when threads are worth it, else a plain loop (or none for one)."""
+        """Independent iterations: ``scf.parallel`` when threads are worth it,
+        else a plain loop (or none for one).
+        """
         if count == 1:
             yield self.index(0)
         elif threads:
@@ -277,9 +282,14 @@ class Loop:
 
 def number_attr(number: float | int, element: Attribute) -> IntegerAttr | FloatAttr:
     """The attribute of a number in an integer, index or float type."""
-    if hasattr(element, "bitwidth") and element.name in ("f16", "bf16", "f32", "f64"):  # type: ignore[attr-defined]
+    if isinstance(element, AnyFloat):
         return FloatAttr(float(number), element)  # type: ignore[arg-type]  # checked by name
     return IntegerAttr(int(number), element)  # type: ignore[arg-type]  # the other element types are integers
+
+
+def bytes_of(element: Attribute) -> int:
+    """Bytes of one element of an integer or float type."""
+    return max(1, (element.bitwidth + 7) // 8)  # type: ignore[attr-defined]  # element types have a width
 
 
 def span_of(kind: MemRefType) -> int:

@@ -1,9 +1,10 @@
 """Copies the vector side of a contraction into panels, so that the register tile reads it front to back.
 
-    source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]        the lanes behind the last column hold zeros
+    source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]     lanes behind the last column hold zeros
 
-A slot is one index of the loops outside a panel. Three ways, by the source's strides: whole vectors where columns are
-neighbours, square blocks transposed in registers where steps are neighbours, single elements otherwise.
+A slot is one index of the loops outside a panel. Three ways, by the source's strides: whole vectors where
+columns are neighbours, square blocks transposed in registers where steps are neighbours, single elements
+otherwise.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Packing:
         return self.slot_elements * prod(d.size for d in self.slots)
 
     def step_strides(self, width: int) -> list[int]:
-        """Elements of the packed copy between neighbouring steps of each reduction loop, in a panel of ``width`` columns."""
+        """Elements of the packed copy between neighbouring steps of each reduction loop,
+        in a panel of ``width`` columns.
+        """
         sizes = [d.size for d in self.reduction]
         return [width * prod(sizes[i + 1 :]) for i in range(len(sizes))]
 
@@ -87,7 +90,9 @@ def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Conve
 
 
 class _PanelWriter:
-    def __init__(self, w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, panel: Panel) -> None:
+    def __init__(
+        self, w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, panel: Panel
+    ) -> None:
         self.w = w
         self.pack = pack
         self.target = target
@@ -139,7 +144,9 @@ class _PanelWriter:
             w.store(value, self.target, w.advance(packed, loop.counter, 1))
 
     def _blocks(self, run: Sequence[int], source: Address, packed: Address) -> None:
-        """The steps of a run lie side by side: lanes x lanes blocks are transposed in registers, the rest goes one by one."""
+        """The steps of a run lie side by side: lanes x lanes blocks are transposed in registers,
+        the rest goes one by one.
+        """
         w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
         extent = prod(self.pack.reduction[i].size for i in run)
         whole = extent - extent % lanes
@@ -182,7 +189,11 @@ def transposed(w: LoopWriter, rows: list[SSAValue]) -> list[SSAValue]:
             if not i & size:
                 pair = (rows[i], rows[i + size])
                 out[i], out[i + size] = (
-                    w.value(vector.ShuffleOp.create(operands=pair, result_types=(kind,), properties={"mask": mask}))
+                    w.value(
+                        vector.ShuffleOp.create(
+                            operands=pair, result_types=(kind,), properties={"mask": mask}
+                        )
+                    )
                     for mask in masks
                 )
         rows = out

@@ -1,7 +1,7 @@
-"""Contraction kernels at the buffered level, made from loop letters; numpy's answer; and a way to run them through C.
+"""Contraction kernels at the buffered level, made from loop letters; numpy's answer; a run through C.
 
-A factor is a list of dimensions, each a string like ``"n"`` or ``"2*i+u"`` over loop letters; ``order`` is its dims from outermost
-to innermost in memory.
+A factor is a list of dimensions, each a string like ``"n"`` or ``"2*i+u"`` over loop letters; ``order`` is
+its dims from outermost to innermost in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ from lamina.lowering import linalg_to_loops
 from lamina.lowering.contraction import scratch_bytes, lower_contraction
 from lamina.lowering.loops_to_c import emit_c
 
-NUMPY = {"bf16": ml_dtypes.bfloat16, "f16": np.float16, "f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64, "i1": np.bool_}
+NUMPY = {
+    "bf16": ml_dtypes.bfloat16,
+    "f16": np.float16,
+    "f32": np.float32,
+    "f64": np.float64,
+    "i32": np.int32,
+    "i64": np.int64,
+    "i1": np.bool_,
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,10 @@ class Operand:
 
     def map(self, letters: str) -> str:
         def text(term: dict[str, int]) -> str:
-            parts = [str(c) if not k else f"d{letters.index(k)} * {c}" if c != 1 else f"d{letters.index(k)}" for k, c in term.items()]
+            parts = [
+                str(c) if not k else f"d{letters.index(k)} * {c}" if c != 1 else f"d{letters.index(k)}"
+                for k, c in term.items()
+            ]
             return " + ".join(parts) or "0"
 
         dims = ", ".join(f"d{i}" for i in range(len(letters)))
@@ -78,7 +89,11 @@ class Operand:
         shape, kind = self.shape(sizes), NUMPY[self.element]
         if self.element == "i1":
             return rng.random(shape) < 0.5
-        return rng.standard_normal(shape).astype(kind) if self.element[0] in "fb" else rng.integers(-9, 9, shape).astype(kind)
+        return (
+            rng.standard_normal(shape).astype(kind)
+            if self.element[0] in "fb"
+            else rng.integers(-9, 9, shape).astype(kind)
+        )
 
     def stored(self, array: np.ndarray) -> np.ndarray:
         """The array as it lies in memory."""
@@ -134,14 +149,25 @@ class Program:
         number = "0.0" if e[0] == "f" else "0"
         mul, add = ("mulf", "addf") if e[0] == "f" else ("muli", "addi")
         temporary = Operand(tuple(self.parallel), element=e)
-        target, kind, where = ("%out", self.result.type(sizes), self.result) if self.direct else ("%t", temporary.type(sizes), temporary)
-        loose = [k for k in sizes if not any(t == {k: 1} for o in (self.left, self.right, where) for t in o.terms())]
-        shape = Operand(tuple(loose)) if loose else None  # gives the loops their size, as kernels at the linalg level do
+        target, kind, where = (
+            ("%out", self.result.type(sizes), self.result)
+            if self.direct
+            else ("%t", temporary.type(sizes), temporary)
+        )
+        loose = [
+            k
+            for k in sizes
+            if not any(t == {k: 1} for o in (self.left, self.right, where) for t in o.terms())
+        ]
+        shape = (
+            Operand(tuple(loose)) if loose else None
+        )  # gives the loops their size, as kernels at the linalg level do
         factors = (self.left, self.right, *([shape] if shape else []))
         maps = ", ".join(o.map(self.letters) for o in (*factors, where))
         inputs = ", ".join(["%a", "%b", *(["%shape"] if shape else [])])
         input_types = ", ".join(o.type(sizes) for o in factors)
         spare = f", %spare: {shape.element}" if shape else ""
+        widened = self.left.element != e
         lines = [f"%zero = arith.constant {number} : {e}"]
         if shape:
             lines.append(f"%shape = memref.alloca() : {shape.type(sizes)}")
@@ -152,8 +178,8 @@ class Program:
             f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} "
             f"ins({inputs} : {input_types}) outs({target} : {kind}) {{",
             f"^bb0(%0: {self.left.element}, %1: {self.right.element}{spare}, %2: {e}):",
-            *(f"  %w{i} = arith.extf %{i} : {o.element} to {e}" for i, o in enumerate((self.left, self.right)) if o.element != e),
-            f"  %3 = arith.{mul} {', '.join(f'%{i}' if o.element == e else f'%w{i}' for i, o in enumerate((self.left, self.right)))} : {e}",
+            *(f"  %w{i} = arith.extf %{i} : {self.left.element} to {e}" for i in (0, 1) if widened),
+            f"  %3 = arith.{mul} {'%w0, %w1' if widened else '%0, %1'} : {e}",
             f"  %4 = arith.{add} %2, %3 : {e}",
             f"  linalg.yield %4 : {e}",
             "}",
@@ -174,10 +200,13 @@ class Program:
         count = len(self.others)
         ins = ", ".join(["%t", *names[2 : 2 + count]])
         in_types = ", ".join([temporary.type(sizes), *types[2 : 2 + count]])
-        arguments = ", ".join(f"%{i}: {o.element}" for i, o in enumerate((temporary, *self.others, self.result)))
+        arguments = ", ".join(
+            f"%{i}: {o.element}" for i, o in enumerate((temporary, *self.others, self.result))
+        )
         inner = [f"  {line.strip()}" for line in self.epilogue.strip().splitlines()]
         return [
-            f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} ins({ins} : {in_types}) outs(%out : {types[2 + count]}) {{",
+            f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} "
+            f"ins({ins} : {in_types}) outs(%out : {types[2 + count]}) {{",
             f"^bb0({arguments}):",
             *inner,
             f"  linalg.yield {'%y' if inner else '%0'} : {e}",
@@ -197,11 +226,21 @@ class Program:
         out = [i for i in range(len(self.parallel)) if i not in missing]
         total = np.einsum(squeezed[0], used[0], squeezed[1], used[1], out, optimize=True)
         total = total.reshape([self.sizes[k] for k in self.parallel])
-        lost = [k for k in self.letters[len(self.parallel) :] if all(not v.strides[self.letters.index(k)] for v in (a, b))]
+        lost = [
+            k
+            for k in self.letters[len(self.parallel) :]
+            if all(not v.strides[self.letters.index(k)] for v in (a, b))
+        ]
         assert all(self.sizes[k] == 1 for k in lost)
         if apply is None:
             return total
-        return apply(total, *(o.over_loops(v, self.parallel, self.sizes) for o, v in zip(self.others, arrays[2:], strict=True)))
+        return apply(
+            total,
+            *(
+                o.over_loops(v, self.parallel, self.sizes)
+                for o, v in zip(self.others, arrays[2:], strict=True)
+            ),
+        )
 
 
 NHWC = (0, 2, 3, 1)
@@ -215,14 +254,22 @@ def matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn", element: str = 
 
 def linear(m: int, n: int, k: int) -> Program:
     sizes = {"m": m, "n": n, "k": k}
-    return Program(sizes, Operand(("m", "k")), Operand(("n", "k")), Operand(("m", "n")), (Operand(("n",)),), BIAS_RELU)
+    return Program(
+        sizes, Operand(("m", "k")), Operand(("n", "k")), Operand(("m", "n")), (Operand(("n",)),), BIAS_RELU
+    )
 
 
-def convolution(n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, order: tuple[int, ...] | None = NHWC) -> Program:
+def convolution(
+    n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, order: tuple[int, ...] | None = NHWC
+) -> Program:
     out = (h - k) // stride + 1
     sizes = {"n": n, "o": o, "i": out, "j": out, "c": c, "u": k, "v": k}
     i, j = ("i+u", "j+v") if stride == 1 else (f"{stride}*i+u", f"{stride}*j+v")
-    x, w, y = Operand(("n", "c", i, j), order), Operand(("o", "c", "u", "v")), Operand(("n", "o", "i", "j"), order)
+    x, w, y = (
+        Operand(("n", "c", i, j), order),
+        Operand(("o", "c", "u", "v")),
+        Operand(("n", "o", "i", "j"), order),
+    )
     return Program(sizes, x, w, y, (Operand(("o",)),), BIAS_RELU)
 
 
@@ -243,12 +290,23 @@ def input_gradient(n: int, c: int, o: int, h: int, k: int = 3) -> Program:
 def context() -> Context:
     """The dialects of the buffered and the loops level."""
     ctx = Context()
-    for d in (builtin.Builtin, func.Func, linalg.Linalg, memref.MemRef, arith.Arith, math.Math, scf.Scf, vector.Vector):
+    for d in (
+        builtin.Builtin,
+        func.Func,
+        linalg.Linalg,
+        memref.MemRef,
+        arith.Arith,
+        math.Math,
+        scf.Scf,
+        vector.Vector,
+    ):
         ctx.load_dialect(d)
     return ctx
 
 
-def lowered(program: Program, target: Target | None = None, plain: bool = False) -> tuple[builtin.ModuleOp, int] | None:
+def lowered(
+    program: Program, target: Target | None = None, plain: bool = False
+) -> tuple[builtin.ModuleOp, int] | None:
     """The module with the kernel lowered, and its scratch bytes; None where the scheduler declines.
 
     plain: a kernel that is declined goes to the nest scheduler.
@@ -294,7 +352,9 @@ class Compiled:
         stored = [aligned_copy(o.stored(a)) for o, a in zip(operands, arrays, strict=True)]
         shape = program.result.shape(program.sizes)
         order = program.result.order or tuple(range(len(shape)))
-        result = aligned(int(np.prod(shape)), NUMPY[program.result.element]).reshape([shape[d] for d in order])
+        result = aligned(int(np.prod(shape)), NUMPY[program.result.element]).reshape(
+            [shape[d] for d in order]
+        )
         result.view(np.uint8)[...] = 255
         held = [*stored, result, *([self._scratch] if self._scratch.size else [])]
         table = np.array([a.ctypes.data for a in held], np.int64)

@@ -1,4 +1,6 @@
-"""Contraction kernels through C against numpy: matrix products, convolutions and their gradients, einsums, epilogues."""
+"""Contraction kernels through C against numpy: matrix products, convolutions and their gradients, einsums,
+epilogues.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,10 @@ def assert_close(program: Program, apply=None, target=None) -> None:  # noqa: AN
 @pytest.mark.parametrize(
     "program",
     [
-        matrix(64, 256, 784), matrix(33, 50, 70), matrix(17, 40, 65, "km"), matrix(20, 48, 37, "mk", "nk"), matrix(19, 35, 64, "km", "nk"),
-        matrix(1, 100, 300), matrix(200, 1, 40, "km"), matrix(40, 3, 60), matrix(33, 40, 7000), matrix(9, 130, 20, "mk", "nk"),
-        matrix(33, 40, 70, element="f64"), matrix(33, 40, 70, element="i32"), matrix(20, 24, 70, element="i64"),
+        matrix(64, 256, 784), matrix(33, 50, 70), matrix(17, 40, 65, "km"), matrix(20, 48, 37, "mk", "nk"),
+        matrix(19, 35, 64, "km", "nk"), matrix(1, 100, 300), matrix(200, 1, 40, "km"), matrix(40, 3, 60),
+        matrix(33, 40, 7000), matrix(9, 130, 20, "mk", "nk"), matrix(33, 40, 70, element="f64"), matrix(33,
+        40, 70, element="i32"), matrix(20, 24, 70, element="i64"),
     ],
     ids=lambda p: "-".join(map(str, p.sizes.values())) + p.left.element,
 )  # fmt: skip
@@ -67,8 +70,8 @@ def test_bias_and_relu_are_applied_to_the_accumulators(sizes: tuple[int, int, in
 @pytest.mark.parametrize(
     "program",
     [
-        convolution(4, 16, 32, 16), convolution(2, 1, 16, 30), convolution(2, 3, 10, 9, stride=2), convolution(2, 5, 7, 9, order=None),
-        convolution(2, 8, 16, 9), convolution(1, 4, 40, 6, k=1),
+        convolution(4, 16, 32, 16), convolution(2, 1, 16, 30), convolution(2, 3, 10, 9, stride=2),
+        convolution(2, 5, 7, 9, order=None), convolution(2, 8, 16, 9), convolution(1, 4, 40, 6, k=1),
     ],
     ids=lambda p: "-".join(map(str, p.sizes.values())),
 )  # fmt: skip
@@ -86,11 +89,12 @@ def test_convolution_gradients(shape: tuple[int, int, int, int]) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        Program({"z": 6, "m": 17, "n": 33, "k": 40}, O(("z", "m", "k")), O(("z", "n", "k")), O(("z", "m", "n")), direct=True),
-        Program({"a": 3, "b": 20, "c": 4, "d": 24, "e": 9}, O(("b", "a", "e")), O(("e", "d", "c")), O(("a", "d", "b", "c")), direct=True),
-        Program({"a": 33, "b": 18, "e": 19}, O(("a", "e")), O(("e", "b")), O(("a", "b"), (1, 0)), direct=True),
-        Program({"h": 5, "m": 30, "n": 40, "k": 16}, O(("m", "h", "k")), O(("n", "h", "k")), O(("h", "m", "n")), direct=True),
-        Program({"m": 30, "n": 40, "k": 16}, O(("m", "k")), O(("k", f"{39}-n")), O(("m", "n")), direct=True),
+        Program({"z": 6, "m": 17, "n": 33, "k": 40}, O(("z", "m", "k")), O(("z", "n", "k")), O(("z", "m",
+        "n")), direct=True), Program({"a": 3, "b": 20, "c": 4, "d": 24, "e": 9}, O(("b", "a", "e")), O(("e",
+        "d", "c")), O(("a", "d", "b", "c")), direct=True), Program({"a": 33, "b": 18, "e": 19}, O(("a", "e")),
+        O(("e", "b")), O(("a", "b"), (1, 0)), direct=True), Program({"h": 5, "m": 30, "n": 40, "k": 16},
+        O(("m", "h", "k")), O(("n", "h", "k")), O(("h", "m", "n")), direct=True), Program({"m": 30, "n": 40,
+        "k": 16}, O(("m", "k")), O(("k", f"{39}-n")), O(("m", "n")), direct=True),
     ],
 )  # fmt: skip
 def test_products_over_other_index_sets(program: Program) -> None:
@@ -103,7 +107,9 @@ def test_epilogue_with_residual_mask_and_row_scale() -> None:
               %y = arith.addf %m, %2 : f32"""
     for n in (48, 37):
         others = (O(("m",)), O(("m", "n"), (1, 0)), O(("m", "n"), element="i1"))
-        program = Program({"m": 29, "n": n, "k": 31}, O(("m", "k")), O(("k", "n")), O(("m", "n")), others, body)
+        program = Program(
+            {"m": 29, "n": n, "k": 31}, O(("m", "k")), O(("k", "n")), O(("m", "n")), others, body
+        )
         assert_close(program, lambda t, scale, rest, mask: np.where(mask, t * scale, rest) + rest)
 
 
