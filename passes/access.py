@@ -1,4 +1,4 @@
-"""How a stage reaches memory: the role of each prim op in a kernel, and the reads of an expression as index maps."""
+"""How a stage reaches memory: the role of each prim op in a kernel, and reads as index maps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ ALIAS, OPAQUE = "alias", "opaque"  # stay outside kernels
 INLINE = frozenset((EACH, VIEW, SOURCE, READ))
 
 _IRREGULAR = {
-    "full": SOURCE, "iota": SOURCE, "gather": READ, "take": READ, "update": PLACE, "concat": PLACE, "unwindow": PLACE,
+    "full": SOURCE, "iota": SOURCE, "gather": READ, "take": READ,
+    "update": PLACE, "concat": PLACE, "unwindow": PLACE,
 }  # fmt: skip
 
 
 def role_of(op: Operation) -> str:
-    """What an op is to a kernel. A reshape that needs // or % is an ALIAS: the same row-major memory under another shape."""
+    """What an op is to a kernel. A reshape that needs // or % is an ALIAS: the same memory under another shape."""
     if not isinstance(op, BookOp):
         return OPAQUE
     stanza = stanza_of(op)
@@ -62,12 +63,13 @@ def size_of_value(value: SSAValue) -> int:
 
 def view_index(op: Operation, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """The index a view reads its operand at, for an index of its result. NotAffine if it needs // or %."""
-    source, _ = stanza_of(op).index_map(shape_of(op.operands[0]), shape_of(op.results[0]), attrs_of(op), index)
+    shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
+    source, _ = stanza_of(op).index_map(shape, out, attrs_of(op), index)
     return tuple(source)
 
 
 def read_split(op: Operation, index: tuple[Index, ...]) -> tuple[tuple[Index, ...], int]:
-    """For an op that reads through an index tensor: where it reads that tensor, and the axis the element found selects.
+    """For an op that reads through an index tensor: where it reads that, and the axis the element found selects.
 
     gather: the index tensor has the result's shape. take: its dims stand in the place of the axis.
     """
@@ -95,7 +97,7 @@ def without_ones(shape: Iterable[int]) -> Shape:
 
 
 def fold_of_rows(op: Operation) -> tuple[Shape, Shape] | None:
-    """The outer loops and those of a row, if a fold is one of trailing dims whose rows fit in a cache; else None."""
+    """The outer loops and those of a row, for a fold of trailing dims whose rows fit in a cache; else None."""
     shape, axes = shape_of(op.operands[0]), attrs_of(op)[0]  # type: ignore[arg-type]  # a book op
     outer = without_ones(d for k, d in enumerate(shape) if k not in axes)
     inner = without_ones(d for k, d in enumerate(shape) if k in axes)
@@ -108,14 +110,14 @@ def fold_of_rows(op: Operation) -> tuple[Shape, Shape] | None:
 
 
 def stage_roots(block: Block) -> list[Operation]:
-    """The ops of a kernel's region that are stages: folds, contractions, placements, what is marked or yielded."""
+    """The stages among the ops of a kernel: folds, contractions, placements, what is marked or yielded."""
     last = block.last_op
     kept = set() if last is None else set(last.operands)
-    return [
-        op
-        for op in block.ops
-        if op is not last and (role_of(op) not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept)
-    ]
+
+    def is_stage(op: Operation) -> bool:
+        return role_of(op) not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept
+
+    return [op for op in block.ops if op is not last and is_stage(op)]
 
 
 class Domain(NamedTuple):
@@ -146,7 +148,7 @@ def stage_domains(op: Operation, role: str) -> list[Domain]:
 
 
 def contraction_domain(op: Operation) -> Domain:
-    """Loops of a contraction: parallel ones in the result's order, then the reductions; sizes of 1 have no loop."""
+    """Loops of a contraction: parallel ones in the result's order, then the reductions; none of size 1."""
     found = stanza_of(op).contraction(tuple(type_of(v) for v in op.operands), attrs_of(op))
     names = [n for n in (*found.parallel, *found.reduction) if found.sizes[n] != 1]
     sizes = tuple(found.sizes[n] for n in names)
@@ -155,7 +157,8 @@ def contraction_domain(op: Operation) -> Domain:
     def linear(forms: tuple[dict, ...]) -> tuple[Index, ...]:
         return tuple(_linear(form, place, sizes) for form in forms)
 
-    return Domain(sizes, tuple((v, linear(forms)) for v, forms in zip(op.operands, found.operands, strict=True)))
+    reads = zip(op.operands, map(linear, found.operands), strict=True)
+    return Domain(sizes, tuple(reads))
 
 
 def _linear(form: dict, place: dict[str, int], sizes: tuple[int, ...]) -> Index:
@@ -167,10 +170,12 @@ def _linear(form: dict, place: dict[str, int], sizes: tuple[int, ...]) -> Index:
 Read = tuple[SSAValue, "tuple[Index, ...] | None"]
 
 
-def leaf_reads(domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None) -> list[Read]:
+def leaf_reads(
+    domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None
+) -> list[Read]:
     """Every value a stage reads from memory, with the index; None for a table read at computed places.
 
-    is_leaf: True for values that are in memory. root: an INLINE stage's own value, which is expanded, not read.
+    is_leaf: True for values that are in memory. root: an INLINE stage's own value, which is not read.
     """
     found: dict[Read, None] = {}
     todo = list(domain.reads)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr, UnitAttr
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
@@ -15,6 +14,7 @@ from .access import ALIAS, CONTRACT, FOLD, INLINE, OPAQUE, PLACE
 from .base import Pass
 from .grouping import Group, Grouping
 from .materialise import Program
+from .program import main_block
 
 _UNIT = UnitAttr()
 _ANCHORS = (CONTRACT, FOLD, PLACE)  # the op a kernel is named after: the first of these, else its last
@@ -22,7 +22,7 @@ _ANCHORS = (CONTRACT, FOLD, PLACE)  # the op a kernel is named after: the first 
 
 @dataclass(frozen=True)
 class Fuse(Pass):
-    """Group prim ops into kernels: each is one pass over memory, a list of stages with everything else computed inline.
+    """Group prim ops into kernels: each is one pass over memory, a list of stages, everything else inline.
 
     before  %1 = prim.mul %a, %b : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
             %2 = prim.relu %1 : (tensor<4x8xf32>) -> tensor<4x8xf32>
@@ -41,7 +41,7 @@ class Fuse(Pass):
     gives: ClassVar[str] = "fused"
 
     def run(self, module: ModuleOp) -> int:
-        return sum(_fuse_block(f.body.block) for f in module.body.block.ops if isinstance(f, FuncOp) and f.body.blocks)
+        return _fuse_block(main_block(module))
 
 
 def _fuse_block(block: Block) -> int:
@@ -59,7 +59,7 @@ def _fuse_block(block: Block) -> int:
 
 
 def _in_order(grouping: Grouping) -> list[Group]:
-    """Groups so that producers come first; among those that could be next, the one whose last stage came first."""
+    """Groups so that producers come first; of those that could be next, the one whose last stage came first."""
     groups = grouping.groups()
     waiting: dict[Group, int] = {}
     readers: dict[Group, list[Group]] = {}
@@ -96,17 +96,17 @@ class _Writer:
         self.readers = self._outside_readers()
 
     def _outside_readers(self) -> dict[int, set[int]]:
-        """For each op, the stages that compute with it, as places (-1: the terminator). Deterministic use: membership only."""
+        """For each op, the stages that compute with it, as places (-1: the terminator)."""
         program = self.program
         readers: dict[int, set[int]] = {i: set() for i in range(len(program.ops))}
         for value in self.last.operands:
-            place = program.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+            place = program.place_of(value)
             if place is not None:
                 readers[place].add(-1)
         for i in reversed(range(len(program.ops))):
             owners = {i} if program.material[i] else readers[i]
             for operand in program.ops[i].operands:
-                place = program.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = program.place_of(operand)
                 if place is not None:
                     readers[place] |= owners
         return readers
@@ -128,9 +128,8 @@ class _Writer:
             return  # nobody reads it
         results = [self.program.ops[i].results[0] for i in outputs]
         body.add_op(YieldOp.create(operands=[inside[r] for r in results]))
-        kernel = FusedOp.make(
-            [self.new.get(v, v) for v in inputs], [r.type for r in results], region, origin=self._origin(group)
-        )
+        operands = [self.new.get(v, v) for v in inputs]
+        kernel = FusedOp.make(operands, [r.type for r in results], region, origin=self._origin(group))
         self.block.insert_op_before(kernel, self.last)
         self.new.update(zip(results, kernel.results, strict=True))
 
@@ -148,7 +147,7 @@ class _Writer:
         todo = list(group.stages)
         while todo:
             for operand in program.ops[todo.pop()].operands:
-                place = program.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = program.place_of(operand)
                 if place is not None and not program.material[place] and place not in needed:
                     needed.add(place)
                     todo.append(place)
@@ -159,7 +158,7 @@ class _Writer:
         found: dict[SSAValue, None] = {}
         for i in places:
             for operand in self.program.ops[i].operands:
-                if self.program.place.get(operand.owner) not in inside:  # type: ignore[arg-type]  # a Block is not a key
+                if self.program.place_of(operand) not in inside:
                     found[operand] = None
         return list(found)
 

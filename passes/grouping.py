@@ -58,7 +58,7 @@ class Group:
 
 
 class Grouping:
-    """Groups the stages of a program, greedily: elementwise stages among themselves first, then all of them."""
+    """Groups the stages of a program, greedily: elementwise stages among themselves, then all of them."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -90,7 +90,7 @@ class Grouping:
             group = self._new_group(i, role, domains)
         self.reads[i] = reads
         group.inputs.update(v for v, _ in reads)
-        places = [self.program.place.get(v.owner) for v, _ in reads]  # type: ignore[arg-type]  # a Block is not a key
+        places = [self.program.place_of(v) for v, _ in reads]
         self.producers[i] = dict.fromkeys(p for p in places if p is not None)
         group.mask = 1 << i
         for p in self.producers[i]:
@@ -136,7 +136,7 @@ class Grouping:
                         self._try(early, late)
 
     def _try(self, a: Group, b: Group) -> bool:
-        """Merge b into a (b may read a) if the kernel has one of the known shapes and no cycle comes of it."""
+        """Merge b into a (b may read a) if that is a kernel of a known shape and no cycle comes of it."""
         if a is b or len(a.stages) + len(b.stages) > STAGE_LIMIT or not self._fit(a, b) or self._cycle(a, b):
             return False
         merged = a if a.shape != MAP or b.shape == MAP else b
@@ -165,7 +165,7 @@ class Grouping:
         return False
 
     def _traffic(self, a: Group, b: Group) -> int:
-        """Tensors of the result's size that elementwise stages would read and write if they joined a contraction."""
+        """Tensors of the result's size that elementwise stages would read and write in a contraction's kernel."""
         made = {self.program.ops[i].results[0] for i in a.stages + b.stages}
         foreign = [v for v in b.inputs if v not in made and size_of_value(v) == prod(b.domain)]
         return len(foreign) + len(made) - 1
@@ -174,16 +174,18 @@ class Grouping:
         """Every value of a that b reads is read at the very place in the loops where a makes it."""
         for i in b.stages:
             for value, index in self.reads[i]:
-                place = self.program.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = self.program.place_of(value)
                 if place is None or not a.mask >> place & 1:
                     continue
                 made = self._made_over(place)
-                if index is None or made is None or made != self.loops[i][: len(made)] or not reads_at(index, range(len(made))):
+                if index is None or made is None or made != self.loops[i][: len(made)]:
+                    return False
+                if not reads_at(index, range(len(made))):
                     return False
         return True
 
     def _made_over(self, i: int) -> Sizes | None:
-        """The loops at whose every step one element of the result is made; None where its place is another."""
+        """The loops that make one element of the result at every step; None where its place is another."""
         if self.program.roles[i] == PLACE:
             return None
         return without_ones(shape_of(self.program.ops[i].results[0]))

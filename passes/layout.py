@@ -33,11 +33,11 @@ VECTOR = 8  # a dim shorter than this is not worth being the innermost one
 
 @dataclass(frozen=True)
 class ChooseLayout(Pass):
-    """Choose the order of dims in memory for every result of every kernel (attribute `layouts`; absent: row-major).
+    """Choose the order of dims in memory for every result of every kernel (`layouts`; absent: row-major).
 
-    A contraction's result has the dim that is best computed as vectors innermost: one that only one factor has, read
-    there by itself (the output channels of a convolution, the columns of a matrix product). What is computed
-    elementwise follows its largest operands. Program outputs and what ops outside of kernels read are row-major.
+    A contraction's result has the dim that is best computed as vectors innermost: one that only one factor has,
+    read there by itself (the output channels of a convolution, the columns of a matrix product). What is computed
+    elementwise follows its largest operands. Program outputs and what other ops than kernels read are row-major.
     """
 
     name: ClassVar[str] = "layout"
@@ -73,7 +73,7 @@ class _Layouts:
         chosen: list[Order | None] = []
         for value, result in zip(last.operands, kernel.results, strict=True):
             order = orders.get(value)
-            if order is not None and (result in self.row_major or self._written_out_next(kernel, value, result)):
+            if result in self.row_major or self._written_out_next(kernel, value, result):
                 order = None
             chosen.append(order)
             if order is not None:
@@ -86,8 +86,8 @@ class _Layouts:
         return int(changed)
 
     def _written_out_next(self, kernel: FusedOp, value: SSAValue, result: SSAValue) -> bool:
-        """True if the result of a contraction is only read to make program outputs of the same size (a gradient by the
-        optimizer): then it had better be stored as these are."""
+        """True if the result of a contraction is only read to make program outputs of the same size (a gradient by
+        the optimizer): then it had better be stored as these are."""
         if not any(role_of(op) == CONTRACT for op in stage_roots(kernel.body.block)):
             return False
         readers = [use.operation for use in result.uses]
@@ -118,10 +118,10 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
 
 
 def _contraction_loops(op: Operation, domain: Domain) -> Order | None:
-    """Loops with the best vector dim innermost: the last long dim of the result that one factor alone has, by itself.
+    """Loops with the best vector dim innermost: the last long one that one factor alone has, by itself.
 
-    A factor read through windows is the worse holder (its dims were better innermost only where the other factor has
-    none: depthwise convolutions, where both have the channels).
+    A factor read through windows is the worse holder: where the other has no such dim, one that both have comes
+    before (the channels of depthwise convolutions).
     """
     result = loop_dims(shape_of(op.results[0]))[1]
     parallel = [i.terms[0][0] for i in result if isinstance(i, Linear)]
@@ -194,7 +194,7 @@ def _target_index(op: Operation, role: str) -> tuple[Index, ...]:
 
 
 def _order_of_dims(index: tuple[Index, ...], loops: Order) -> Order:
-    """Dims of a result from outermost to innermost, as the loops that write them; dims without a loop lie outside."""
+    """Dims of a result from outermost to innermost, as the loops that write them; others lie outside."""
     position = {d: k for k, d in enumerate(loops)}
 
     def place(dim: int) -> int:

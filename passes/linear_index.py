@@ -1,8 +1,9 @@
 """Linear index expressions over loop dims of known size: what an access of a fused stage looks like.
 
-A `Linear` is `sum(coefficient * dim) + constant` and knows the sizes of the dims, so `//` and `%` stay exact where
-the ranges allow it: with j in 0..3, `(4*i + j) // 4` is i and `(4*i + j) % 4` is j. Where they do not, the access is
-not affine and `NotAffine` is raised. Indices are lists of ints and Linears; a loop dim of size 1 is the int 0.
+A `Linear` is `sum(coefficient * dim) + constant` and knows the sizes of the dims, so `//` and `%` stay exact
+where the ranges allow it: with j in 0..3, `(4*i + j) // 4` is i and `(4*i + j) % 4` is j. Where they do not, the
+access is not affine and `NotAffine` is raised. Indices are tuples of ints and Linears; a dim of size 1 has the
+index 0 and no loop.
 """
 
 from __future__ import annotations
@@ -126,5 +127,5 @@ def loop_dims(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Index, ...
 
 def reads_at(index: tuple[Index, ...], dims: Iterable[int]) -> bool:
     """True if the index is just these dims in this order, apart from constants 0."""
-    pure = [i.pure_dim() if isinstance(i, Linear) else None for i in index if not (isinstance(i, int) and i == 0)]
-    return pure == list(dims)
+    moving = [i for i in index if not (isinstance(i, int) and i == 0)]
+    return [i.pure_dim() if isinstance(i, Linear) else None for i in moving] == list(dims)

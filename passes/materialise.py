@@ -28,8 +28,8 @@ from .linear_index import loop_dims, reads_at
 
 # Per element, in units of one cheap vector op (about 0.02 ns): what an op, a load and a store cost.
 _HEAVY = frozenset(
-    """exp exp2 expm1 log log2 log10 log1p pow sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf
-    erfc fmod remainder floor_divide""".split()
+    """exp exp2 expm1 log log2 log10 log1p pow sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+    erf erfc fmod remainder floor_divide""".split()
 )
 _HEAVY_COST, _DIVISION_COST = 20, 10
 _LOAD, _STORE, _NEAR_LOAD, _NEAR_STORE, _SMALL_LOAD = 8, 16, 2, 3, 1
@@ -57,11 +57,15 @@ class Program:
 
     def is_leaf(self, value: SSAValue) -> bool:
         """True for a value that is in memory: arguments, and results that were chosen to be."""
-        place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+        place = self.place_of(value)
         return place is None or self.material[place]
 
+    def place_of(self, value: SSAValue) -> int | None:
+        """Where the op stands that makes a value; None for arguments."""
+        return self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+
     def _require(self, kept: set[SSAValue]) -> None:
-        """Values that must be in memory whatever they cost: read by what is not a loop of ours, or as factors."""
+        """Values that must be in memory whatever they cost: read by ops that stay outside, or as factors."""
         for i in reversed(range(len(self.ops))):
             op, role = self.ops[i], self.roles[i]
             if role in INLINE and (self.material[i] or op.results[0] in kept):
@@ -76,20 +80,20 @@ class Program:
             elif role == CONTRACT:
                 needed = tuple(self._behind_views(v) for v in op.operands)
             for value in needed:
-                place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = self.place_of(value)
                 if place is not None:
                     self.material[place] = True
 
     def _behind_views(self, value: SSAValue) -> SSAValue:
-        place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+        place = self.place_of(value)
         while place is not None and self.roles[place] == VIEW:
             value = self.ops[place].operands[0]
-            place = self.place.get(value.owner)  # type: ignore[arg-type]  # a Block is not a key
+            place = self.place_of(value)
         return value
 
     def _keep_what_follows_sums(self, kept: set[SSAValue]) -> None:
-        """Where a fold or contraction is only read by one each-op at its own index, that op's result can be in memory
-        in its place: the work (bias, division by a count) is done once, and no more memory is needed."""
+        """Where a fold or contraction is only read by one each-op at its own index, that op's result can be in
+        memory in its place: the work (bias, division by a count) is done once, and no more memory is needed."""
         readers: dict[SSAValue, list[Operation]] = {}
         for op in self.ops:
             for operand in dict.fromkeys(op.operands):
@@ -103,8 +107,10 @@ class Program:
                 if follower is None:
                     self.material[self.place[last.owner]] = True  # type: ignore[index]  # made by an op
 
-    def _follower(self, value: SSAValue, readers: dict[SSAValue, list[Operation]], kept: set[SSAValue]) -> SSAValue | None:
-        """The result of the one each-op that reads a value at its own index; views that keep the index are looked through."""
+    def _follower(
+        self, value: SSAValue, readers: dict[SSAValue, list[Operation]], kept: set[SSAValue]
+    ) -> SSAValue | None:
+        """The result of the one each-op that reads a value at its own index, directly or through views that keep it."""
         shape = shape_of(value)
         while value not in kept and len(readers.get(value, ())) == 1:
             op = readers[value][0]
@@ -120,11 +126,11 @@ class Program:
         return None
 
     def _describe(self) -> None:
-        """For every op: the ops it would be computed with where it is read, and the leaves these read (bit sets)."""
+        """For every op: the ops it would be computed with where it is read, and their leaves (bit sets)."""
         for i, op in enumerate(self.ops):
             inlined, leaves = 1 << i, 0
             for operand in op.operands:
-                place = self.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = self.place_of(operand)
                 if place is None or self.material[place]:
                     leaves |= 1 << self._leaf(operand)
                 else:
@@ -139,18 +145,18 @@ class Program:
         return self._leaf_place[value]
 
     def _choose(self, kept: set[SSAValue]) -> None:
-        """From the last op to the first: put a value in memory if that is cheaper than computing it where it is read."""
+        """From the last op to the first: a value is in memory if that is cheaper than computing it where it is read."""
         readers = [0] * len(self.ops)  # bit set of stages (places of their roots) that would compute the op
         loops = [self._loops(i) for i in range(len(self.ops))]
         team = self._fold_teams()
         for i in reversed(range(len(self.ops))):
             if not self.material[i]:
                 stages = _bits(readers[i])
-                if readers[i] and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages)):
-                    self.material[i] = True
+                near = self._in_one_row(i, stages)
+                self.material[i] = bool(stages) and self._memory_is_cheaper(i, [loops[s] for s in stages], near)
             owner = 1 << team.get(i, i) if self.material[i] else readers[i]
             for operand in self.ops[i].operands:
-                place = self.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = self.place_of(operand)
                 if place is not None:
                     readers[place] |= owner
 
@@ -168,22 +174,24 @@ class Program:
         for i, op in enumerate(self.ops):
             above = 0
             for operand in op.operands:
-                place = self.place.get(operand.owner)  # type: ignore[arg-type]  # a Block is not a key
+                place = self.place_of(operand)
                 above |= 0 if place is None else depends[place] | 1 << place
             depends.append(above)
             if self.roles[i] == FOLD:
                 key = (shape_of(op.operands[0]), shape_of(op.results[0]))
                 other = latest.get(key)
-                below = self._inlined[i] & ~(1 << i)
-                if other is not None and (self._leaves[other] & self._leaves[i] or self._inlined[other] & below):
+                shared = other is not None and (
+                    self._leaves[other] & self._leaves[i] or self._inlined[other] & self._inlined[i]
+                )
+                if other is not None and shared:
                     if fold_of_rows(op) or not above >> other & 1:
                         team[i] = team.get(other, other)
                 latest[key] = i
         return team
 
     def _in_one_row(self, i: int, stages: list[int]) -> bool:
-        """True if a fold of rows and elementwise stages over the same loops read the value: they will be one kernel,
-        and what they share stays in the nearest cache."""
+        """True if a fold of rows and elementwise stages over the same loops read the value: they will be one
+        kernel, and what they share stays in the nearest cache."""
         shape = without_ones(shape_of(self.ops[i].results[0]))
         folds = [s for s in stages if self.roles[s] == FOLD]
         others = [s for s in stages if self.roles[s] != FOLD]

@@ -1,4 +1,4 @@
-"""Where placements (pad, update, concat, unwindow) write: strided boxes of the result, or overlapping windows."""
+"""Where placements (pad, update, concat, unwindow) write: strided boxes, or overlapping windows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Box(NamedTuple):
 
 
 def boxes(op: Operation) -> list[Box] | None:
-    """The boxes a placement writes, in order (later ones win); None for unwindow, which writes by an index map."""
+    """The boxes a placement writes, in order (later ones win); None for unwindow, which has an index map."""
     stanza, attrs = stanza_of(op), attrs_of(op)
     if stanza.is_placement:
         return [_padded(op)]
@@ -45,7 +45,7 @@ def boxes(op: Operation) -> list[Box] | None:
 
 
 def _padded(op: Operation) -> Box:
-    """A placement is linear per dim, out = a * i + b; what would land outside (negative padding) is left out."""
+    """Per dim, out = a * i + b; what would land outside (negative padding) is left out."""
     stanza, attrs = stanza_of(op), attrs_of(op)
     shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
     zero = stanza.placement(shape, attrs, (0,) * len(shape))
@@ -65,11 +65,12 @@ def _padded(op: Operation) -> Box:
 
 def covers(box: Box, shape: Shape) -> bool:
     """True if the box is all of a result of this shape."""
-    return box.size == shape and not any(box.offset) and all(s == 1 or n == 1 for s, n in zip(box.stride, shape))
+    dense = all(s == 1 or n == 1 for s, n in zip(box.stride, shape, strict=True))
+    return box.size == shape and not any(box.offset) and dense
 
 
 def is_whole(op: Operation) -> bool:
-    """True if the placement has one part that uses every element of its operand once, so that it can be one more
+    """True if the placement has one part that uses every element of its operand once: then it can be one more
     output of an elementwise stage."""
     found = boxes(op)
     if found is None:
