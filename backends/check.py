@@ -78,7 +78,8 @@ class Checker:
             elif self.points <= self.largest:
                 self._compare(ran, module, execute(module, self.arrays))
             else:
-                print(f"check: {ran.step.name} verified, not run: {self.points} loop iterations", file=sys.stderr)
+                note = f"check: {ran.step.name} verified, not run: {self.points} loop iterations"
+                print(note, file=sys.stderr)
         self.before = module.clone()
         self.points = max(self.points, points_of(module))
 
