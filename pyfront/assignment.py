@@ -28,7 +28,8 @@ def check_in_place(tensor: Tensor) -> None:
         if views.leaf_mark(tensor._chain) is not None:
             view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"
             raise RuntimeError(f"{view} that requires grad is being used in an in-place operation.")
-    views.check_writable(tensor._chain)
+    if tensor._chain:
+        views.check_writable(tensor._storage, tensor._chain)
 
 
 def store(tensor: Tensor, node: Node, start: int, strict: bool = True) -> None:

@@ -350,14 +350,9 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     rest = [d for d in range(rank) if d not in (a, b)]
-    moved = input._through(("permute", ((*rest, a, b),)))
-    *z, m, n = moved._node.type[0]
-    count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
-    first = offset if offset >= 0 else -offset * n
-    flat = moved._through(_reshape_link((*z, m * n)))
-    size = (*z, count)
-    start = (*[0] * len(z), min(first, max(m * n - 1, 0)) if not count else first)
-    return flat._through(("slice", (start, size, (*[1] * len(z), n + 1))))
+    order = (*rest, a, b)
+    moved = input if order == tuple(range(rank)) else input._through(("permute", (order,)))
+    return moved._through(("diagonal", (offset,)))
 
 
 @define("unfold", function=False)

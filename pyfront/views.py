@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.book import OPS
-from ..dialects.types import Shape, Type
+from ..dialects.types import Shape, Type, bool_, int64, size_of
 from . import recorder
 from .node import Boundary, Node
 from .storage import Storage
@@ -66,7 +65,7 @@ def extended(chain: Chain, links: Chain) -> Chain:
 def _join_slices(first: tuple, second: tuple) -> tuple:
     (b1, _, s1), (b2, n2, s2) = first, second
     return (
-        tuple([a + b * s for a, b, s in zip(b1, b2, s1, strict=True)]), n2, tuple([s * t for s, t in zip(s1, s2, strict=True)])
+        tuple([a + b * s if n else a for a, b, s, n in zip(b1, b2, s1, n2, strict=True)]), n2, tuple([s * t for s, t in zip(s1, s2, strict=True)])
     )
 
 
@@ -91,9 +90,15 @@ def read(storage: Storage, chain: Chain) -> Node:
         views = storage.views = {}
     node = views.get(chain)
     if node is None:
-        source = read(storage, chain[:-1])
-        node = views[chain] = _follow(source, chain[-1])
+        node = _follow(read(storage, chain[:-1]), chain[-1])
+        # What no_grad recorded of something tracked is for now only: the next training step needs the history.
+        if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
+            views[chain] = node
     return node
+
+
+def _has_history(storage: Storage, chain: Chain) -> bool:
+    return storage.node.requires_grad or any(isinstance(link, LeafMark) for link in chain)
 
 
 def _follow(source: Node, link: Link) -> Node:
@@ -102,10 +107,25 @@ def _follow(source: Node, link: Link) -> Node:
             array = _numpy_view(source.value, *link)
             if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key
                 return recorder.leaf(array, (tuple(array.shape), source.type[1]))
-        return recorder.record(link[0], (source,), link[1])
+        return _record(source, *link)
     if link is DETACHED:
         return recorder.alias(source, requires_grad=False)
     return boundary(source, link)
+
+
+def _record(source: Node, op: str, attrs: tuple) -> Node:
+    if op != "diagonal":
+        return recorder.record(op, (source,), attrs)
+    flat, box = _diagonal_box(source.type[0], attrs[0])
+    return recorder.record("slice", (recorder.record("reshape", (source,), (flat,)),), box)
+
+
+def _diagonal_box(shape: Shape, offset: int) -> tuple[Shape, tuple[Shape, Shape, Shape]]:
+    """The diagonal of the last two dimensions: every (n+1)-th element of both as one. (flattened shape, slice attributes)"""
+    *z, m, n = shape
+    count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
+    first = (offset if offset >= 0 else -offset * n) if count else 0
+    return (*z, m * n), ((*[0] * len(z), first), (*z, count), (*[1] * len(z), n + 1))
 
 
 def boundary(source: Node, link: LeafMark) -> Boundary:
@@ -143,7 +163,20 @@ def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
         return array.reshape(attrs[0])
     if op == "permute":
         return array.transpose(attrs[0])
-    return OPS[op].evaluate([array], attrs)[0]
+    if op == "expand":
+        strides = [0 if n != m else s for n, m, s in zip(array.shape, attrs[0], array.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(array, attrs[0], strides, writeable=array.flags.writeable)
+    if op == "diagonal":
+        diagonal = np.diagonal(array, attrs[0], -2, -1)
+        diagonal.flags.writeable = array.flags.writeable
+        return diagonal
+    size, stride, dilation = attrs
+    rank, n = array.ndim, len(size)
+    reach = tuple([(u - 1) * k + 1 for u, k in zip(size, dilation, strict=True)])
+    last = tuple(range(rank - n, rank))
+    windows = np.lib.stride_tricks.sliding_window_view(array, reach, last, writeable=array.flags.writeable)
+    positions = [slice(None, None, s) for s in stride]
+    return windows[(*[slice(None)] * (rank - n), *positions, *[slice(None, None, k) for k in dilation])]
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
@@ -154,7 +187,8 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
 
     ``start`` is the recording position when the in-place operation began. RuntimeError for expanded memory.
     """
-    check_writable(chain)
+    if chain:
+        check_writable(storage, chain)
     if storage.host is not None and storage.is_shared():
         target = host_view(storage.host, chain)
         np.copyto(target, recorder.value(node), casting="unsafe")
@@ -163,27 +197,36 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
     storage.replace(_back(storage, chain, node), start)
 
 
-def check_writable(chain: Chain) -> None:
+def check_writable(storage: Storage, chain: Chain) -> None:
     """RuntimeError when several elements of the view are the same memory."""
-    for link in chain:
-        if type(link) is tuple and link[0] in ("expand", "window"):
-            raise RuntimeError(
-                "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-                "location. Please clone() the tensor before performing the operation."
-            )
+    if _repeats(chain) and any(n > 1 and s == 0 for n, s in zip(*layout(storage, chain)[:2], strict=True)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+
+
+def _repeats(chain: Chain) -> bool:
+    """True when some link of a chain may show an element several times."""
+    return any(type(link) is tuple and link[0] in ("expand", "window") for link in chain)
 
 
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
     unseen = DETACHED in chain or not recorder.state.grad
+    if _repeats(chain):
+        node, chain = _scattered(storage, chain, node), ()
     while chain:
         link, chain = chain[-1], chain[:-1]
         if type(link) is tuple:
             node = _inverse(read(storage, chain), link, node)
     old = storage.node
-    if unseen and old.requires_grad and not node.requires_grad:
+    if not old.requires_grad or node.requires_grad:
+        return node
+    if unseen:
         return recorder.saved(old, node)  # autograd does not see this write: the history of a computed tensor stays as it was
-    return node
+    everywhere = recorder.record("full", (), (node.type[0], True, bool_))
+    return recorder.record("select", (everywhere, node, old))  # all overwritten: still tracked, with gradient 0
 
 
 def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
@@ -193,8 +236,30 @@ def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
     if op == "permute":
         order = attrs[0]
         return recorder.record("permute", (node,), (tuple([order.index(i) for i in range(len(order))]),))
+    if op == "diagonal":
+        flat, (start, _, step) = _diagonal_box(source.type[0], attrs[0])
+        whole = recorder.record("update", (recorder.record("reshape", (source,), (flat,)), node), (start, step))
+        return recorder.record("reshape", (whole,), (source.type[0],))
     start, _, step = attrs
     return recorder.record("update", (source, node), (start, step))
+
+
+def _scattered(storage: Storage, chain: Chain, node: Node) -> Node:
+    """The storage with the elements of a view (found by its strides) taken from ``node``; of equal places the last wins."""
+    shape, strides, offset = layout(storage, chain)
+    place = np.full((), offset, np.int64)
+    for n, s in zip(shape, strides, strict=True):
+        place = place[..., None] + np.arange(n) * s
+    whole, dtype = storage.type
+    count = size_of(whole)
+    hit, source = np.zeros(whole, bool), np.zeros(count, np.int64)
+    hit.reshape(-1)[place.reshape(-1)] = True
+    source[place.reshape(-1)] = np.arange(place.size)
+    row = recorder.record("reshape", (node,), ((place.size,),))
+    taken = recorder.record("take", (row, recorder.leaf(source, ((count,), int64))), (0,))
+    marks = tuple([link for link in chain if isinstance(link, LeafMark)])
+    fitted = recorder.record("reshape", (taken,), (whole,))
+    return recorder.record("select", (recorder.leaf(hit, (whole, bool_)), fitted, read(storage, marks)))
 
 
 # -- memory layout --------------------------------------------------------------------------------------------------
@@ -236,6 +301,9 @@ def _through(link: tuple[str, tuple], shape: Shape, strides: Strides, offset: in
         return to, tuple([0 if n == 1 and m != 1 else s for n, m, s in zip(shape, to, strides, strict=True)]), offset
     if op == "window":
         return _through_window(attrs, shape, strides, offset)
+    if op == "diagonal":
+        size, (a, b), k = _diagonal_box(shape, attrs[0])[1][1], strides[-2:], attrs[0]
+        return size, (*strides[:-2], a + b), offset + (k * b if k >= 0 else -k * a) * (size[-1] > 0)
     to = attrs[0]
     return to, reshaped_strides(shape, strides, to) or contiguous_strides(to), offset
 
