@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import cache
 
 from xdsl.context import Context
 from xdsl.dialects import get_all_dialects
-from xdsl.dialects.builtin import ModuleOp, StringAttr
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.dialects.builtin import ArrayAttr, BytesAttr, ModuleOp, StringAttr
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 from xdsl.traits import IsolatedFromAbove
@@ -39,19 +40,61 @@ def context() -> Context:
     return made
 
 
+# What xDSL's constructors and verifiers raise on text they did not foresee, such as integers of 2**40 bits.
+_UNFORESEEN = (
+    ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError,
+    NotImplementedError, RecursionError, MemoryError,
+)  # fmt: skip
+
+
 def parse(text: str, filename: str = "<text>") -> ModuleOp:
     """The module a text says. TextError with line, column and caret if it cannot be read."""
+    _check_strings(text, filename)
+    parser: Parser | None = None
     try:
-        return Parser(context(), text, filename).parse_module()
+        parser = Parser(context(), text, filename)
+        module = parser.parse_module()
     except ParseError as error:
-        start = error.span.start
-        line = text.count("\n", 0, start) + 1
-        column = start - (text.rfind("\n", 0, start) + 1) + 1
-        raise _text_error(
-            f"the IR cannot be read: {_sentence(error.msg)}", text, filename, line, column
-        ) from None
-    except VerifyException as error:  # raised by constructors of attributes and types
-        raise TextError(f"the IR cannot be read: {_sentence(str(error))}", at=filename) from None
+        raise _error_at(error.span.start, _sentence(error.msg), text, filename) from None
+    except (VerifyException, *_UNFORESEEN) as error:
+        start = parser.pos if parser is not None else 0
+        raise _error_at(start, _sentence(str(error)), text, filename) from error
+    for op in module.walk():
+        for name, attr in op.attributes.items():
+            if isinstance(attr, BytesAttr | ArrayAttr):
+                op.attributes[name] = _as_text(attr)
+    return module
+
+
+def _as_text(attr: Attribute) -> Attribute:
+    """xDSL prints strings beyond ASCII as escaped bytes and reads them as bytes; here they are text again."""
+    if isinstance(attr, ArrayAttr):
+        return (
+            ArrayAttr(map(_as_text, attr.data)) if any(isinstance(a, BytesAttr) for a in attr.data) else attr
+        )
+    return StringAttr(attr.data.decode("utf-8", "replace")) if isinstance(attr, BytesAttr) else attr
+
+
+# A string, a comment, or a quote that opens no proper string.
+_QUOTED = re.compile(r'"(?:[^"\\\n\v\f]|\\(?:["nt\\]|[0-9A-Fa-f]{2}))*"|//[^\n]*|"')
+
+
+def _check_strings(text: str, filename: str) -> None:
+    """Broken strings are refused before xDSL sees them: its lexer backtracks over them without end."""
+    for found in _QUOTED.finditer(text):
+        if found[0] == '"':
+            raise _error_at(
+                found.start(),
+                "a string is not closed on its line, or holds an unknown escape",
+                text,
+                filename,
+            )
+
+
+def _error_at(start: int, sentence: str, text: str, filename: str) -> TextError:
+    line = text.count("\n", 0, start) + 1
+    column = start - (text.rfind("\n", 0, start) + 1) + 1
+    return _text_error(f"the IR cannot be read: {sentence}", text, filename, line, column)
 
 
 def _text_error(sentence: str, text: str, filename: str, line: int, column: int) -> TextError:
@@ -81,8 +124,8 @@ def verify(module: Operation) -> None:
     """
     try:
         module.verify()
-    except VerifyException as error:
-        raise TextError(f"the IR does not hold together: {_innermost(error)}") from None
+    except (VerifyException, *_UNFORESEEN) as error:
+        raise TextError(f"the IR does not hold together: {_innermost(error)}") from error
     for region in module.regions:
         _check_region(region, set())
 

@@ -1,10 +1,9 @@
-"""Every op through the whole compiler: each family in one program, in every dtype it admits, and every derivative."""
+"""Every op through the whole compiler, a family per program, in every dtype, and every derivative."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lamina.backends import driver
 from lamina.dialects.book import OPS, NumpyBuild
 from lamina.dialects.book.stanza import CLASSES, fixed_dtype

@@ -1,10 +1,9 @@
-"""Derivatives of derivatives: what the d lines give is differentiated again by the autodiff pass, against differences."""
+"""Derivatives of derivatives: d lines differentiated again by the autodiff pass, against differences."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from lamina.backends.oracle import evaluate
 from lamina.dialects.book import OPS
 from lamina.dialects.graph import Graph, Step

@@ -20,11 +20,9 @@ def t(a):
     return torch.from_numpy(np.array(a))
 
 
-UNARY = {
-    name: getattr(torch, name)
-    for name in """neg abs sign exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan sinh cosh
-    asinh acosh atanh tanh sigmoid erf erfc floor ceil round trunc relu""".split()
-} | {
+NAMES = """neg abs sign exp exp2 expm1 log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan
+sinh cosh asinh acosh atanh tanh sigmoid erf erfc floor ceil round trunc relu"""
+UNARY = {name: getattr(torch, name) for name in NAMES.split()} | {
     "is_nan": torch.isnan,
     "is_inf": torch.isinf,
     "is_finite": torch.isfinite,

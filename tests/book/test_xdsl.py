@@ -146,6 +146,9 @@ GOOD = """builtin.module {
 BAD_TEXT = {
     "unknown op": (GOOD.replace("prim.tanh", "prim.tahn"), "prim.tahn is not registered", "3:"),
     "syntax": (GOOD.replace("-> tensor<4x3xf32>\n", "tensor<4x3xf32>\n"), "cannot be read", "3:"),
+    "unclosed string": (GOOD.replace('"net.py:3"', '"net.py:3' + "x" * 60), "a string is not closed", "4:"),
+    "bad escape": (GOOD.replace('"net.py:3"', '"' + "x" * 60 + r'\q"'), "unknown escape", "4:"),
+    "huge integer": (GOOD.replace("i64: 1>", f"i64: {2**80}>"), "cannot be read", "4:"),
     "unknown value": (GOOD.replace("prim.tanh %x", "prim.tanh %z"), "z", ""),
 }
 BAD_MEANING = {
@@ -178,6 +181,13 @@ def test_text_that_does_not_hold_together(case):
         verify(parse(text, "bad.mlir"))
 
 
+def test_origins_of_any_spelling():
+    for origin in ('a"b.py:1', "na\u00efve \u6587.py:2", "back\\slash.py:3", "tab\t.py:4"):
+        op = build_op("full", [], ((2,), 1.0, float32), origin)
+        (again,) = parse(print_module(ModuleOp([op]))).body.block.ops
+        assert again.origin == origin
+
+
 def test_use_before_definition():
     lines = GOOD.split("\n")
     lines[2], lines[3] = lines[3], lines[2]
@@ -191,7 +201,8 @@ def test_autodiff_dialect():
         "func.return",
         "%s = prim.full {shape = array<i64: 4, 1>, value = 1.0 : f64, t = f32} : () -> tensor<4x1xf32>\n"
         "    %k = autodiff.saved %y, %s : (tensor<4x1xf32>, tensor<4x1xf32>) -> tensor<4x1xf32>\n"
-        "    %g = autodiff.grad %k, %s, %x : (tensor<4x1xf32>, tensor<4x1xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>\n    func.return",
+        "    %g = autodiff.grad %k, %s, %x : (tensor<4x1xf32>, tensor<4x1xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>\n"
+        "    func.return",
     )
     module = parse(text)
     verify(module)
