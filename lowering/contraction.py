@@ -69,7 +69,7 @@ class _Kernel:
         self.scheduled = scheduled
         self.contraction = scheduled.contraction
         self.plan = scheduled.full_plan
-        self.writer = LoopWriter(scheduled.contraction.consumed[-1])
+        self.writer = LoopWriter(scheduled.contraction.consumed[-1], scheduled.contraction.origin)
         self.memory = self._memory(scratch)
         self.tile = Tile(self.writer, self.contraction, self.memory)
 

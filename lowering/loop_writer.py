@@ -42,11 +42,15 @@ class Address(NamedTuple):
 
 
 class LoopWriter:
-    """Writes ops in front of ``anchor``. Constants and casts of memory come first, each once."""
+    """Writes ops in front of ``anchor``. Constants and casts of memory come first, each once.
 
-    def __init__(self, anchor: Operation) -> None:
+    ``origin`` is put on the outermost loops, where the emitted C tells the user's line.
+    """
+
+    def __init__(self, anchor: Operation, origin: Attribute | None = None) -> None:
         block = anchor.parent
         assert block is not None
+        self.origin = {} if origin is None else {"origin": origin}
         self.block: Block = block
         self.anchor: Operation | None = anchor
         self._flat: dict[SSAValue, SSAValue] = {}
@@ -224,7 +228,9 @@ class LoopWriter:
         bounds = [self.index(b) if isinstance(b, int) else b for b in (low, high, step)]
         kinds = [v.type for v in carried]
         body = Block(arg_types=[INDEX, *kinds])
-        op = scf.ForOp.create(operands=(*bounds, *carried), result_types=kinds, regions=(Region(body),))
+        op = scf.ForOp.create(
+            operands=(*bounds, *carried), result_types=kinds, regions=(Region(body),), attributes=self._origin_here()
+        )
         self.add(op)
         state = Loop(body.args[0], list(body.args[1:]), list(op.results))
         with self._inside(body):
@@ -240,6 +246,7 @@ class LoopWriter:
             operands=(self.index(0), self.index(count), self.index(1)),
             regions=(Region(body),),
             properties=segments,
+            attributes=self._origin_here(),
         )
         self.add(op)
         with self._inside(body):
@@ -259,6 +266,9 @@ class LoopWriter:
         else:
             with self.loop(0, count) as loop:
                 yield loop.counter
+
+    def _origin_here(self) -> dict[str, Attribute]:
+        return {} if self.anchor is None else self.origin
 
     @contextmanager
     def _inside(self, body: Block) -> Iterator[None]:
