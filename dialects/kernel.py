@@ -1,4 +1,4 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, and two scalar functions upstream lacks.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -51,7 +51,7 @@ class YieldOp(IRDLOperation):
 
 @irdl_op_definition
 class FusedOp(IRDLOperation):
-    """One kernel: tensors in, tensors out, a region that is a list of stages (docs/architecture.md, section 4)."""
+    """One kernel: tensors in, tensors out; its region is a list of stages (docs/architecture.md, section 4)."""
 
     name = "kernel.fused"
     arguments = var_operand_def()
@@ -69,7 +69,7 @@ class FusedOp(IRDLOperation):
         layouts: Sequence[tuple[int, ...] | None] = (),
         origin: str | None = None,
     ) -> FusedOp:
-        """A kernel around `region`. layouts: one permutation per result (None: row-major), or nothing at all."""
+        """A kernel around `region`. layouts: a permutation or None (row-major) per result, or nothing at all."""
         attributes: dict[str, Attribute] = {}
         if any(order is not None for order in layouts):
             attributes["layouts"] = layouts_attribute(layouts, result_types)
@@ -104,9 +104,10 @@ class FusedOp(IRDLOperation):
         if not isinstance(layouts, ArrayAttr) or len(layouts.data) != len(self.results):
             raise VerifyException("kernel.fused: layouts needs one entry per result")
         for entry, result in zip(layouts.data, self.results, strict=True):
-            rank = len(result.type.get_shape()) if isinstance(result.type, TensorType) else -1
+            held = result.type
+            rank = len(held.get_shape()) if isinstance(held, TensorType) else -1
             if not isinstance(entry, DenseArrayBase) or sorted(entry.get_values()) != list(range(rank)):
-                raise VerifyException(f"kernel.fused: layout {entry} is not an order of the dims of {result.type}")
+                raise VerifyException(f"kernel.fused: layout {entry} is not an order of the dims of {held}")
 
     def print(self, printer: Printer) -> None:
         with printer.in_parens():

@@ -1,7 +1,7 @@
 """Lets xDSL 0.74 read the `-> (A, B)` that its own linalg.generic printer writes for several results.
 
-The printer follows MLIR and puts parentheses around the result types; the parser expects a bare list. Importing
-this module mends `linalg.GenericOp.parse`; remove it when the pinned xDSL reads what it prints.
+The printer follows MLIR and puts parentheses around the result types; the parser expects a bare list.
+Importing this module mends `linalg.GenericOp.parse`; remove it when the pinned xDSL reads what it prints.
 """
 
 from __future__ import annotations
@@ -37,4 +37,4 @@ def _parse_generic(cls: type[linalg.GenericOp], parser: Parser) -> linalg.Generi
     return _parse(cls, _ParserWithResultLists(parser))
 
 
-linalg.GenericOp.parse = classmethod(_parse_generic)  # type: ignore[method-assign]  # mends the library, see above
+linalg.GenericOp.parse = classmethod(_parse_generic)  # type: ignore[method-assign]  # mends the library

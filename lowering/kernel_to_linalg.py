@@ -14,12 +14,23 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from ..dialects.attributes import dtype_of_element
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
 from ..dialects.ops import attrs_of, stanza_of
-from ..passes.access import CONTRACT, FOLD, INLINE, PLACE, Domain, leaf_reads, role_of, shape_of, stage_domains, stage_roots
+from ..passes.access import (
+    CONTRACT,
+    FOLD,
+    INLINE,
+    PLACE,
+    Domain,
+    leaf_reads,
+    role_of,
+    shape_of,
+    stage_domains,
+    stage_roots,
+)
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
 from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
 from .scalar_body import ScalarBody, accumulation_type, signless
-from .stage import Stage, empty, segments, tensor_type
+from .stage import Stage, element_of, empty, segments, tensor_type
 
 _TOGETHER = "elementwise"
 
@@ -28,8 +39,8 @@ _TOGETHER = "elementwise"
 class KernelToLinalg(Pass):
     """Turn the prim ops inside every kernel into linalg.generic ops on tensors, one per stage.
 
-    Views become index maps, each-ops scalar bodies; folds and contractions start from a fill; placements write into a
-    strided slice. tests/lowering/kernel_*.mlir shows every form.
+    Views become index maps, each-ops scalar bodies; folds and contractions start from a fill; placements write
+    into a strided slice. tests/lowering/kernel_*.mlir shows every form.
     """
 
     name: ClassVar[str] = "kernel-to-linalg"
@@ -65,7 +76,7 @@ class _Root:
         if self.role in INLINE or (self.role == PLACE and is_whole(self.op)):
             return _TOGETHER, self.domains[0].sizes
         if self.role == FOLD:
-            return FOLD, shape_of(self.op.operands[0]), attrs_of(self.op)  # type: ignore[arg-type]  # a book op
+            return FOLD, shape_of(self.op.operands[0]), _axes(self.op)
         return None
 
 
@@ -90,8 +101,8 @@ class _KernelWriter:
     # which stages share a generic
 
     def _batches(self) -> list[list[_Root]]:
-        """Stages in order, those that can be one generic together. A stage joins the last batch of its kind if all it
-        reads is made before that batch, or in it at the very same place."""
+        """Stages in order, those together that can be one generic. A stage joins the last batch of its kind if all
+        it reads is made before that batch, or in it at the very same place."""
         batches: list[list[_Root]] = []
         made_in: dict[SSAValue, int] = dict.fromkeys(self.old.args, -1)
         latest: dict[object, int] = {}
@@ -154,7 +165,7 @@ class _KernelWriter:
 
     def _write_folds(self, batch: list[_Root]) -> None:
         op = batch[0].op
-        shape, (axes,) = shape_of(op.operands[0]), attrs_of(op)  # type: ignore[arg-type]  # a book op
+        shape, axes = shape_of(op.operands[0]), _axes(op)
         loop_of = [k for k, d in enumerate(shape) if d != 1]
         reductions = frozenset(loop for loop, k in enumerate(loop_of) if k in axes)
         sizes, index = loop_dims(shape)
@@ -173,15 +184,14 @@ class _KernelWriter:
     def _fold_value(self, stage: Stage, op: Operation, index: tuple[Index, ...]) -> tuple[SSAValue, float]:
         """What a fold combines at one place, and what it starts from."""
         stanza = stanza_of(op)
-        element = op.results[0].type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+        element = element_of(op.results[0])
         env = {p.name: stage.read(v, index) for p, v in zip(stanza.tensors, op.operands, strict=True)}
         value = stage.body.evaluate(stanza.fold.operand, env, accumulation_type(element))
         return value, stanza.fold.initial(dtype_of_element(element))
 
     def _write_contraction(self, root: _Root) -> None:
         (domain,) = root.domains
-        result = root.value.type
-        element = accumulation_type(result.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        element = accumulation_type(element_of(root.value))
         index = loop_dims(shape_of(root.value))[1]
         parallel = sum(not isinstance(i, int) for i in index)
         stage = Stage(self.block, domain.sizes, self.values, frozenset(range(parallel, len(domain.sizes))))
@@ -196,11 +206,12 @@ class _KernelWriter:
         """unwindow with windows that overlap: the write accumulates."""
         (domain,) = root.domains
         ((value, index),) = domain.reads
-        element = accumulation_type(root.value.type.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        element = accumulation_type(element_of(root.value))
         stage = Stage(self.block, domain.sizes, self.values, window_dims(root.op))
         scalar = stage.body.cast(stage.read(value, index), element)
         target = self._filled(tensor_type(element, shape_of(root.value)), 0)
-        stage.write(target, window_target(root.op), stage.body.combine("add", stage.accumulator(element), scalar))
+        total = stage.body.combine("add", stage.accumulator(element), scalar)
+        stage.write(target, window_target(root.op), total)
         (made,) = stage.finish(root.op.attributes.get("origin"))
         self.values[root.value] = self._rounded(made, root.op)
 
@@ -225,7 +236,7 @@ class _KernelWriter:
             return made
         sizes, index = loop_dims(shape_of(made))
         stage = Stage(self.block, sizes, {made: made})
-        scalar = stage.body.cast(stage.read(made, index), wanted.get_element_type())  # type: ignore[attr-defined]  # a TensorType
+        scalar = stage.body.cast(stage.read(made, index), element_of(op.results[0]))
         stage.write(empty(self.block, wanted), index, scalar)
         (rounded,) = stage.finish(op.attributes.get("origin"))
         return rounded
@@ -247,3 +258,9 @@ class _KernelWriter:
         )
         self.block.add_op(fill)
         return fill.results[0]
+
+
+def _axes(op: Operation) -> tuple[int, ...]:
+    """The axes of a fold."""
+    (axes,) = attrs_of(op)  # type: ignore[arg-type]  # a book op
+    return axes

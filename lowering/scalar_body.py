@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from xdsl.dialects import arith, math
@@ -33,11 +32,13 @@ from ..passes.linear_index import Index
 _INDEX = IndexType()
 _FLOATS = (Float16Type, BFloat16Type, Float32Type, Float64Type)
 _HALVES = (Float16Type, BFloat16Type)
-_SLT, _ULT = 2, 6
+_EXACT = arith.FastMathFlagsAttr("none")
+_ULT = 6  # predicate of arith.cmpi
 
 _FLOAT_BINARY = {
-    "add": arith.AddfOp, "sub": arith.SubfOp, "mul": arith.MulfOp, "div": arith.DivfOp, "maximum": arith.MaximumfOp,
-    "minimum": arith.MinimumfOp, "pow": math.PowFOp, "atan2": math.Atan2Op, "fmod": FmodOp,
+    "add": arith.AddfOp, "sub": arith.SubfOp, "mul": arith.MulfOp, "div": arith.DivfOp,
+    "maximum": arith.MaximumfOp, "minimum": arith.MinimumfOp, "pow": math.PowFOp, "atan2": math.Atan2Op,
+    "fmod": FmodOp,
 }  # fmt: skip
 _FLOAT_UNARY = {
     "neg": arith.NegfOp, "abs": math.AbsFOp, "exp": math.ExpOp, "exp2": math.Exp2Op, "expm1": math.ExpM1Op,
@@ -48,7 +49,8 @@ _FLOAT_UNARY = {
     "ceil": math.CeilOp, "round": math.RoundEvenOp, "trunc": math.TruncOp,
 }  # fmt: skip
 _INT_BINARY = {
-    "add": arith.AddiOp, "sub": arith.SubiOp, "mul": arith.MuliOp, "maximum": arith.MaxSIOp, "minimum": arith.MinSIOp,
+    "add": arith.AddiOp, "sub": arith.SubiOp, "mul": arith.MuliOp,
+    "maximum": arith.MaxSIOp, "minimum": arith.MinSIOp,
     "bitwise_and": arith.AndIOp, "bitwise_or": arith.OrIOp, "bitwise_xor": arith.XOrIOp,
     "logical_and": arith.AndIOp, "logical_or": arith.OrIOp, "logical_xor": arith.XOrIOp,
 }  # fmt: skip
@@ -60,7 +62,8 @@ _COMPARE_FLOAT = {"equal": 1, "not_equal": 13, "less": 4, "less_equal": 5, "grea
 _COMPARE_SIGNED = {"equal": 0, "not_equal": 1, "less": 2, "less_equal": 3, "greater": 4, "greater_equal": 5}
 _COMPARE_UNSIGNED = {"equal": 0, "not_equal": 1, "less": 6, "less_equal": 7, "greater": 8, "greater_equal": 9}
 _COMBINERS = {
-    "add": "add", "mul": "mul", "maximum": "maximum", "minimum": "minimum", "and": "logical_and", "or": "logical_or",
+    "add": "add", "mul": "mul", "maximum": "maximum", "minimum": "minimum",
+    "and": "logical_and", "or": "logical_or",
 }  # fmt: skip
 _PREDICATES = [IntegerAttr(k, i64) for k in range(16)]
 
@@ -77,7 +80,9 @@ def accumulation_type(t: Attribute) -> Attribute:
 
 def signless(t: Attribute) -> Attribute:
     """The type constants of an element type have: i8 for ui8, else the type itself."""
-    return IntegerType(t.width.data) if isinstance(t, IntegerType) and t.signedness.data != Signedness.SIGNLESS else t
+    if isinstance(t, IntegerType) and t.signedness.data != Signedness.SIGNLESS:
+        return IntegerType(t.width.data)
+    return t
 
 
 class ScalarBody:
@@ -88,22 +93,24 @@ class ScalarBody:
         self._made: dict[tuple, SSAValue] = {}
         self._constants: dict[SSAValue, float] = {}
 
-    def _emit(self, kind: Callable[..., Operation], operands: list[SSAValue], result: Attribute, **properties: Any) -> SSAValue:
+    def _emit(
+        self, kind: type[Operation], operands: list[SSAValue], result: Attribute, **properties: Attribute
+    ) -> SSAValue:
         key = (kind, *operands, result, *properties.values())
         value = self._made.get(key)
         if value is None:
-            op = kind.create(operands=operands, result_types=[result], properties=properties)  # type: ignore[attr-defined]  # an op class
+            op = kind.create(operands=operands, result_types=[result], properties=properties)
             self.block.add_op(op)
             value = self._made[key] = op.results[0]
         return value
 
     def constant(self, value: float, t: Attribute) -> SSAValue:
-        """arith.constant of an element type (or index). Unsigned ones are constants of the signless type, cast."""
+        """arith.constant of an element type, or index. Unsigned ones are constants of the signless type, cast."""
         if t == i1:
             value = bool(value)
         plain = signless(t)
-        attribute = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), plain), plain)
-        made = self._emit(arith.ConstantOp, [], plain, value=attribute)
+        held = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), plain), plain)
+        made = self._emit(arith.ConstantOp, [], plain, value=held)
         if plain != t:
             made = self._emit(arith.BitcastOp, [made], t)
         self._constants[made] = value
@@ -171,7 +178,7 @@ class ScalarBody:
         return self.cast(self._value(source, env, f32), element_type(env[target.name]))
 
     def _arguments(self, expr: Call, env: dict[str, Any], hint: Attribute) -> list[SSAValue]:
-        """Arguments; numbers take the type of the first other argument that is not the condition of a select."""
+        """Arguments; numbers take the type of the first other one that is not the condition of a select."""
         args: list[SSAValue | None] = [
             None if _is_number(arg, env) else self._value(arg, env, hint) for arg in expr.args
         ]
@@ -194,8 +201,8 @@ class ScalarBody:
     def _compare(self, fn: str, args: list[SSAValue]) -> SSAValue:
         t = args[0].type
         if is_float(t):
-            none = arith.FastMathFlagsAttr("none")
-            return self._emit(arith.CmpfOp, args, i1, predicate=_PREDICATES[_COMPARE_FLOAT[fn]], fastmath=none)
+            predicate = _PREDICATES[_COMPARE_FLOAT[fn]]
+            return self._emit(arith.CmpfOp, args, i1, predicate=predicate, fastmath=_EXACT)
         table = _COMPARE_UNSIGNED if _is_unsigned(t) else _COMPARE_SIGNED
         return self._emit(arith.CmpiOp, args, i1, predicate=_PREDICATES[table[fn]])
 
@@ -205,7 +212,7 @@ class ScalarBody:
             kind = table[fn]
             if kind in (FmodOp, ErfcOp):
                 return self._emit(kind, args, t)
-            return self._emit(kind, args, t, fastmath=arith.FastMathFlagsAttr("none"))
+            return self._emit(kind, args, t, fastmath=_EXACT)
         if fn == "remainder":
             return self._float_modulo(args[0], args[1])
         if fn == "floor_divide":
@@ -357,7 +364,9 @@ def _is_unsigned(t: Attribute) -> bool:
 
 
 def _width(t: Attribute) -> int:
-    return t.width.data if isinstance(t, IntegerType) else t.bitwidth  # type: ignore[attr-defined]  # a float type
+    if isinstance(t, IntegerType):
+        return t.width.data
+    return t.bitwidth  # type: ignore[attr-defined]  # a float type
 
 
 def _wrapped(value: int, t: Attribute) -> int:

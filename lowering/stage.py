@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from xdsl.dialects.builtin import AffineMapAttr, ArrayAttr, DenseArrayBase, StringAttr, TensorType, f32, i32, i64
+from xdsl.dialects.builtin import (
+    AffineMapAttr,
+    ArrayAttr,
+    DenseArrayBase,
+    StringAttr,
+    TensorType,
+    f32,
+    i32,
+    i64,
+)
 from xdsl.dialects.linalg.attrs import IteratorTypeAttr
 from xdsl.dialects.linalg.ops import GenericOp, YieldOp
 from xdsl.dialects.tensor import EmptyOp, ExtractOp, ExtractSliceOp, InsertSliceOp
@@ -36,6 +46,11 @@ def map_attribute(loops: int, index: IndexTuple) -> AffineMapAttr:
 def tensor_type(element: Attribute, shape: Sequence[int]) -> TensorType:
     """A static tensor type."""
     return TensorType(element, list(shape))
+
+
+def element_of(tensor: SSAValue) -> Attribute:
+    """The element type of a tensor value."""
+    return tensor.type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
 
 
 def empty(block: Block, tensor: Attribute) -> SSAValue:
@@ -96,7 +111,7 @@ class Stage:
         op = value.owner
         assert isinstance(op, BookOp)
         role = role_of(op)
-        element = value.type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+        element = element_of(value)
         if role == EACH:
             return self._each(op, index, element)
         if role == VIEW:
@@ -107,8 +122,8 @@ class Stage:
 
     def _each(self, op: BookOp, index: IndexTuple, element: Attribute) -> SSAValue:
         stanza = stanza_of(op)
-        env = {p.name: self.read(v, index) for p, v in zip(stanza.tensors, op.operands, strict=True)}
-        env |= {p.name: a for p, a in zip(stanza.attributes, attrs_of(op), strict=True)}  # type: ignore[arg-type]  # both kinds live in env
+        env: dict[str, Any] = {p.name: a for p, a in zip(stanza.attributes, attrs_of(op), strict=True)}
+        env |= {p.name: self.read(v, index) for p, v in zip(stanza.tensors, op.operands, strict=True)}
         return self.body.evaluate(stanza.scalar, env, element)
 
     def _source(self, op: BookOp, index: IndexTuple, element: Attribute) -> SSAValue:
@@ -121,7 +136,8 @@ class Stage:
         table, where = op.operands
         at, axis = read_split(op, index)
         found = self.body.as_index(self.read(where, at), shape_of(table)[axis])
-        places = [p if isinstance(p, SSAValue) else self.body.index(p) for p in read_source(op, index, found)]  # type: ignore[arg-type]  # an Index
+        source = read_source(op, index, found)
+        places = [p if isinstance(p, SSAValue) else self.body.index(p) for p in source]
         extract = ExtractOp.create(operands=[self.values[table], *places], result_types=[element])
         self.entry.add_op(extract)
         return extract.results[0]
@@ -129,7 +145,7 @@ class Stage:
     def _load(self, tensor: SSAValue, index: IndexTuple) -> SSAValue:
         key = (tensor, index)
         if key not in self._arguments:
-            element = tensor.type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+            element = element_of(tensor)
             self._arguments[key] = self.entry.insert_arg(element, len(self.inputs))
             self.inputs.append(self._fitting(tensor, index))
             self.input_maps.append(index)
@@ -172,7 +188,7 @@ class Stage:
         """Put the generic at the end of the kernel's block; the tensors written, whole."""
         self._cover_loops()
         for k in range(len(self.entry.args) - len(self.inputs), len(self.outputs)):
-            element = self.outputs[k].type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+            element = element_of(self.outputs[k])
             self.entry.insert_arg(element, len(self.entry.args))
         self.entry.add_op(YieldOp.create(operands=self.yields))
         maps = [map_attribute(len(self.sizes), i) for i in (*self.input_maps, *self.output_maps)]
@@ -195,10 +211,9 @@ class Stage:
         ]
 
     def _cover_loops(self) -> None:
-        """Loops that no operand shows alone are shown by an empty tensor of their shape, as MLIR's pooling ops do."""
-        shown = {
-            i.pure_dim() for index in (*self.input_maps, *self.output_maps) for i in index if isinstance(i, Linear)
-        }
+        """Loops that no operand has alone get an empty tensor of their shape, as in MLIR's pooling ops."""
+        indices = [i for index in (*self.input_maps, *self.output_maps) for i in index]
+        shown = {i.pure_dim() for i in indices if isinstance(i, Linear)}
         hidden = [d for d in range(len(self.sizes)) if d not in shown]
         if not hidden:
             return
@@ -216,7 +231,9 @@ def segments(inputs: int, outputs: int) -> DenseArrayBase:
     return _SEGMENTS[key]
 
 
-def _slice_properties(offset: Sequence[int], size: Sequence[int], stride: Sequence[int]) -> dict[str, Attribute]:
+def _slice_properties(
+    offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
+) -> dict[str, Attribute]:
     return {
         "static_offsets": DenseArrayBase.from_list(i64, offset),
         "static_sizes": DenseArrayBase.from_list(i64, size),
@@ -228,7 +245,7 @@ def slice_of(
     block: Block, tensor: SSAValue, offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
 ) -> SSAValue:
     """tensor.extract_slice at the end of the block."""
-    element = tensor.type.get_element_type()  # type: ignore[attr-defined]  # a TensorType
+    element = element_of(tensor)
     op = ExtractSliceOp.build(
         operands=[tensor, [], [], []],
         result_types=[tensor_type(element, size)],

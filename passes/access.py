@@ -80,7 +80,7 @@ def read_split(op: Operation, index: tuple[Index, ...]) -> tuple[tuple[Index, ..
     return index[axis : axis + rank], axis
 
 
-def read_source(op: Operation, index: tuple[Index, ...], found: object) -> tuple[object, ...]:
+def read_source(op: Operation, index: tuple[Index, ...], found: SSAValue) -> tuple[Index | SSAValue, ...]:
     """The index into the table of such an op, with `found` at the axis."""
     (axis,) = attrs_of(op)
     after = axis + (1 if stanza_of(op).name == "gather" else len(shape_of(op.operands[1])))

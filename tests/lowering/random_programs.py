@@ -22,8 +22,10 @@ class Program:
         shapes = [self._shape() for _ in range(3)]
         self.values = [self.recorder.input(s) for s in shapes]
         self.index = self.recorder.input((self.random.randint(1, 4),), int64)
-        moves = (self.unary, self.binary, self.binary, self.broadcast, self.fold, self.normalise, self.view, self.place, self.product,
-                 self.take, self.pool)  # fmt: skip
+        moves = (
+            self.unary, self.binary, self.binary, self.broadcast, self.fold, self.normalise, self.view,
+            self.place, self.product, self.take, self.pool,
+        )  # fmt: skip
         for _ in range(steps):
             self.random.choice(moves)(self.random.choice(self.values[-6:]))
 
@@ -80,7 +82,8 @@ class Program:
         elif kind == "slice":
             start = tuple(r.randint(0, n - 1) for n in shape)
             step = tuple(r.randint(1, 2) for _ in shape)
-            size = tuple(r.randint(1, (n - a - 1) // k + 1) for n, a, k in zip(shape, start, step, strict=True))
+            reach = [(n - a - 1) // k + 1 for n, a, k in zip(shape, start, step, strict=True)]
+            size = tuple(r.randint(1, n) for n in reach)
             self.add("slice", x, attrs=(start, size, step))
         elif kind == "merge" and rank > 1:
             k = r.randrange(rank - 1)
@@ -108,12 +111,15 @@ class Program:
         kind = r.choice(("pad", "pad", "concat", "update"))
         if kind == "pad":
             low, high = (tuple(r.randint(-(n > 2), 2) for n in shape) for _ in range(2))
-            self.add("pad", x, attrs=(low, high, tuple(r.randint(0, 1) for _ in shape), float(r.randint(-1, 1))))
+            interior = tuple(r.randint(0, 1) for _ in shape)
+            self.add("pad", x, attrs=(low, high, interior, float(r.randint(-1, 1))))
         elif kind == "concat" and shape:
             self.add("concat", x, x, attrs=(r.randrange(len(shape)),))
         elif kind == "update":
-            y = self.add("slice", x, attrs=((0,) * len(shape), tuple((n + 1) // 2 for n in shape), (1,) * len(shape)))
-            self.add("update", x, self.add("neg", y), attrs=((0,) * len(shape), tuple(r.randint(1, 2) if n > 2 else 1 for n in shape)))
+            start, half = (0,) * len(shape), tuple((n + 1) // 2 for n in shape)
+            y = self.add("slice", x, attrs=(start, half, (1,) * len(shape)))
+            step = tuple(r.randint(1, 2) if n > 2 else 1 for n in shape)
+            self.add("update", x, self.add("neg", y), attrs=(start, step))
 
     def product(self, x: int) -> None:
         if len(self.shape(x)) < 2:

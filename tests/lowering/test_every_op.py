@@ -22,12 +22,14 @@ from lamina.passes.open_composites import OpenComposites
 
 from graphs import Recorder
 
-_spec = importlib.util.spec_from_file_location("book_samples", Path(__file__).parents[1] / "book" / "samples.py")
+_path = Path(__file__).parents[1] / "book" / "samples.py"
+_spec = importlib.util.spec_from_file_location("book_samples", _path)
 assert _spec is not None and _spec.loader is not None
 book_samples = importlib.util.module_from_spec(_spec)
 sys.modules["book_samples"] = book_samples
 _spec.loader.exec_module(book_samples)
 
+DTYPE_NAMES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")
 TOLERANCE = {"float64": 1e-12, "float32": 3e-6, "float16": 2e-2, "bfloat16": 1e-1}
 
 
@@ -36,7 +38,7 @@ def cases() -> list[tuple[str, DType]]:
     for name in OPS:
         stanza = OPS[name]
         words = {p.dtype for p in stanza.tensors}
-        kinds = [DTYPES[n] for n in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")]
+        kinds = [DTYPES[n] for n in DTYPE_NAMES]
         for dtype in kinds if words else [DTYPES["float32"]]:
             if accepts(name, dtype):
                 found.append((name, dtype))

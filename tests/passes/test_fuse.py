@@ -13,7 +13,7 @@ from lamina.backends import oracle
 from lamina.dialects.graph import Graph
 from lamina.dialects.kernel import FusedOp
 from lamina.dialects.text import print_module, verify
-from lamina.dialects.types import float64, int64
+from lamina.dialects.types import float64, int64, size_of
 from lamina.lowering.capture import capture
 from lamina.lowering.kernel_to_linalg import KernelToLinalg
 from lamina.passes.fuse import Fuse
@@ -107,7 +107,7 @@ def test_optimizer_results_are_one_kernel() -> None:
     first = r("adam", *p, *scalars, attrs=(0.9, 0.999, 1e-8, 0, False))
     kernels = fused(r.graph(first, first + 1, first + 2))
     assert max(len(k.results) for k in kernels) == 3
-    assert all(size < 6000 for k in kernels if len(k.results) != 3 for size in [np.prod(k.results[0].type.get_shape())])
+    assert all(size_of(k.results[0].type.get_shape()) < 6000 for k in kernels if len(k.results) != 3)
 
 
 def test_cheap_values_are_computed_again_and_dear_ones_kept() -> None:
@@ -117,7 +117,8 @@ def test_cheap_values_are_computed_again_and_dear_ones_kept() -> None:
         for op in ops:
             y = r(op, y)
         kernels = fused(r.graph(r("sum", y, attrs=((0,),)), r("pad", y, attrs=((1, 1), (0, 0), (0, 0), 0.0))))
-        assert any("kernel.stage" in o.attributes for k in kernels for o in k.body.block.ops if o.name == "prim.tanh") == kept
+        last = [o for k in kernels for o in k.body.block.ops if o.name in ("prim.relu", "prim.tanh")]
+        assert any("kernel.stage" in o.attributes for o in last) == kept
 
 
 def test_merging_reshape_is_an_alias_outside() -> None:
@@ -182,7 +183,7 @@ def test_compile_time_grows_with_the_program(layers: int) -> None:
 
 
 def test_innermost_dims_of_products() -> None:
-    """Columns of a matrix product, channels of a depthwise convolution, features of attention's second product."""
+    """Channels of a depthwise convolution, features of attention's second product."""
     r = Recorder()
     x, k = r.input((8, 32, 1, 10, 10)), r.input((32, 1, 1, 3, 3))
     p, v = r.input((2, 4, 16, 16)), r.input((32, 64))
