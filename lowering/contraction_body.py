@@ -1,6 +1,4 @@
-"""Scalar bodies and effects of the buffered level's ops: products, elementwise bodies, fills,
-what is read and written.
-"""
+"""Scalar bodies and effects of the buffered level's ops: products, elementwise bodies, fills, reads, writes."""
 
 from __future__ import annotations
 
