@@ -72,6 +72,8 @@ class Tensor:
 
     def _through(self, *links: views.Link) -> Tensor:
         """A view of this tensor's memory through more links."""
+        if not recorder.state.grad and self._node.requires_grad:
+            links = (DETACHED, *links)  # a view made under no_grad has no history, also when it is read later
         chain = views.extended(self._chain, links) if self._chain else links
         return from_storage(self._storage, chain)
 
