@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .dump import Dump
 
-__all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats"]
+__all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write_c"]
 
 ORACLE_WORK = 1 << 22
 """Element operations below which a first-seen graph is not worth a compiler run."""
@@ -212,6 +212,15 @@ def source_of(
 def arena_bytes_of(module: ModuleOp) -> int:
     """Working memory of a buffered or loops module."""
     return int(module.attributes["lamina.arena_bytes"].value.data)  # type: ignore[union-attr]  # an integer attribute
+
+
+def write_c(
+    graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, **options: Any
+) -> list[Path]:
+    """The graph as C files ahead of time; see ``ahead_of_time.write_c`` for the options."""
+    from . import ahead_of_time
+
+    return ahead_of_time.write_c(graph, weights, names, directory, **options)
 
 
 def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0) -> ModuleOp:

@@ -33,7 +33,8 @@ class FunctionPrinter:
         self.function = function
         self.symbol = re.sub(r"\W", "_", function.sym_name.data)
         self._names: dict[SSAValue, str] = {}
-        self._taken: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._taken: dict[str, None] = {}
         self._bits: dict[SSAValue, int] = {}
         self._lines: list[str] = []
         self._indent = 0
@@ -67,14 +68,19 @@ class FunctionPrinter:
     # -- naming and lines ------------------------------------------------------------------------------------------
 
     def fresh(self, hint: str | None, fallback: str = "v") -> str:
-        """A new variable name, close to the hint."""
+        """A new variable name: the hint, or the fallback with a number."""
         base = re.sub(r"\W", "_", hint) if hint else fallback
-        if not base[0].isalpha() or base in _RESERVED or base.startswith("_"):
-            base = f"v_{base.lstrip('_')}" if not base[:1].isalpha() else f"{base}_"
-        n = self._taken.get(base, 0)
-        self._taken[base] = n + 1
-        name = base if n == 0 and fallback != base else f"{base}_{n}" if hint else f"{base}{n}"
-        return name if n == 0 or name not in self._taken else self.fresh(name)
+        if not base[0].isalpha():
+            base = f"v_{base.lstrip('_')}"
+        if base in _RESERVED:
+            base = f"{base}_"
+        while True:
+            n = self._counts.get(base, 0)
+            self._counts[base] = n + 1
+            name = f"{base}{n}" if not hint else base if n == 0 else f"{base}_{n}"
+            if name not in self._taken:
+                self._taken[name] = None
+                return name
 
     def declare(self, value: SSAValue, fallback: str = "v") -> str:
         """Name a value and give its declarator, ``f32x16 acc`` or ``const f32 *x``."""

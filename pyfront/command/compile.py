@@ -40,7 +40,7 @@ def act(options: argparse.Namespace) -> int:
         _load_weights(model, options.weights)
     model.eval()
     examples = [_example(read_type(text)) for text in options.example]
-    from ...backends.ahead_of_time import write_c
+    from ...backends.driver import write_c
     from ..export import export
 
     exported = export(model, examples)

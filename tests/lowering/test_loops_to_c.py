@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import ml_dtypes
 import numpy as np
@@ -286,3 +287,17 @@ def test_carried_values_may_swap():
     body = source[source.index("for (") :]
     assert body.index("= t;") < body.index("= u;")
     assert "next" in body
+
+
+def test_names_of_users_and_generated_ones_do_not_meet():
+    text = """builtin.module { func.func @main(%0: memref<2xf32>, %p0: memref<2xf32>, %p0_1: memref<2xf32>, %for: memref<2xf32>) {
+      %c0 = arith.constant 0 : index
+      %v0 = memref.load %0[%c0] : memref<2xf32>
+      %1 = arith.addf %v0, %v0 : f32
+      memref.store %1, %p0[%c0] : memref<2xf32>
+      memref.store %v0, %p0_1[%c0] : memref<2xf32>
+      memref.store %v0, %for[%c0] : memref<2xf32>
+      func.return } }"""
+    source = emit_c(parse(text, "n.mlir")).text
+    names = re.findall(r"^    (?:f32 \*|float )(\w+) =", source, re.M)
+    assert len(names) == len(set(names)) == 6 and "for" not in names
