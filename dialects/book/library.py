@@ -76,7 +76,7 @@ class Book(Mapping[str, Stanza]):
         return {name: source.dialect for name, source in self._find().items()}
 
     def read_all(self) -> None:
-        """Parse and check every stanza, and how each calls others. BookError names the first that is wrong."""
+        """Parse and check every stanza, and how it calls others. BookError names the first that is wrong."""
         from .reader import check_calls
 
         for name in self:

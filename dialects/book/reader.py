@@ -216,6 +216,7 @@ def _check_params(s: Stanza) -> None:
         seen.add(param.name)
         if not param.is_tensor and param.kind not in ATTRIBUTE_KINDS:
             raise _wrong(s, f"{param.kind} is no kind of attribute ({', '.join(ATTRIBUTE_KINDS)})")
+    _check_names(s, seen)
     if s.params != s.tensors + s.attributes:
         raise _wrong(s, "tensors come before attributes")
     words = {p.dtype for p in s.tensors} | {p.name for p in s.attributes if p.kind == "dtype"}
@@ -235,6 +236,18 @@ def _check_params(s: Stanza) -> None:
     for param in s.results:
         if fixed_dtype(param.dtype) is None and param.dtype not in words:
             raise _wrong(s, f"the dtype {param.dtype} of result {param.name} is not bound by an operand")
+
+
+def _check_names(s: Stanza, taken: set[str]) -> None:
+    """Sizes and `where` names are names of their own: the evaluator would silently prefer the other meaning."""
+    sizes = {d.expr.name for p in s.tensors for d in p.dims if isinstance(d.expr, Name)}
+    for bindings in (s.bindings, s.meaning_bindings):
+        bound = [name for names, _ in bindings for name in names]
+        for name in bound:
+            if name in sizes or name in taken or name in ("g", "none") or bound.count(name) > 1:
+                raise _wrong(s, f"{name} is named twice", name)
+    for name in sorted(taken & sizes):
+        raise _wrong(s, f"{name} is named twice", name)
 
 
 def _check_scalar(s: Stanza, expr: Expr, known: set[str]) -> None:

@@ -90,6 +90,9 @@ BAD = {
     "numpy name": (GOOD.replace("numpy  x + x", "numpy  x + z"), "uses 'z'"),
     "numpy syntax": (GOOD.replace("numpy  x + x", "numpy  x +"), "no Python expression"),
     "order": (GOOD.replace("(x: float[..s])", "(k: int, x: float[..s])"), "tensors come before attributes"),
+    "a size named as an operand": (GOOD.replace("float[..s]) ", "float[..s, x]) "), "x is named twice"),
+    "a where named as a size": (GOOD + "    where s = g\n", "s is named twice"),
+    "a where named as an operand": (GOOD + "    where x = g\n", "x is named twice"),
     "d for a stranger": (GOOD + "    d z = g\n", "no tensor operand"),
 }
 

@@ -201,7 +201,8 @@ def test_autodiff_dialect():
         "func.return",
         "%s = prim.full {shape = array<i64: 4, 1>, value = 1.0 : f64, t = f32} : () -> tensor<4x1xf32>\n"
         "    %k = autodiff.saved %y, %s : (tensor<4x1xf32>, tensor<4x1xf32>) -> tensor<4x1xf32>\n"
-        "    %g = autodiff.grad %k, %s, %x : (tensor<4x1xf32>, tensor<4x1xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>\n"
+        "    %g = autodiff.grad %k, %s, %x"
+        " : (tensor<4x1xf32>, tensor<4x1xf32>, tensor<4x3xf32>) -> tensor<4x3xf32>\n"
         "    func.return",
     )
     module = parse(text)
