@@ -55,7 +55,8 @@ class Tensor:
         if self._seen == storage.version:
             return self._node
         node = views.read(storage, self._chain)
-        if storage.host is None:
+        # A view read under no_grad is untracked for now only: the next read outside must find its history.
+        if storage.host is None and (recorder.state.grad or node.requires_grad or not self._chain):
             self._node = node
             self._seen = storage.version
         return node

@@ -163,6 +163,20 @@ def test_two_leaves_on_one_buffer_have_their_own_gradients() -> None:
         assert x.grad.tolist() == [4.0] and y.grad.tolist() == [8.0]
 
 
+def test_reading_under_no_grad_leaves_the_history_alone() -> None:
+    with flags.device("numpy"):
+        w = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        view = w.t()
+        with torch.no_grad():
+            w.mul_(2)
+            assert not (view + 0).requires_grad and not w.view(4).requires_grad
+            assert w.view(4).tolist() == [2.0, 4.0, 6.0, 8.0]
+            untracked = w[0]
+        assert not untracked.requires_grad
+        (view * view + w.view(4).view(2, 2)).sum().backward()
+        assert w.grad.tolist() == [[5.0, 9.0], [13.0, 17.0]]
+
+
 def test_errors_name_operands_and_line() -> None:
     a, b = torch.ones(2, 3), torch.ones(2, 4)
     with pytest.raises(ShapeError) as caught:
