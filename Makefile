@@ -9,11 +9,12 @@ PYTEST ?=
 
 .PHONY: demo test fast clean help
 
-demo: $(VENV)/demo.stamp  ## train the digits CNN, compile it to C, classify with the C program
-	$(BIN)/lamina run examples/digits.py --save build/demo/digits.pth --held-out build/demo
+demo: $(VENV)/demo.stamp  ## train the digits CNN, compile it to C, classify the held-out digits with the C program
+	@mkdir -p build/demo
+	$(BIN)/lamina run --dump build/demo/train-ir examples/digits.py --weights build/demo/digits.pth
 	$(BIN)/lamina compile examples/digits.py:CNN --weights build/demo/digits.pth \
-	    --example 'float32[1,1,28,28]' --main -o build/demo/model
-	$(BIN)/python examples/classify_with_c.py build/demo
+	    --example 'float32[1,1,28,28]' --main --dump build/demo/model-ir -o build/demo/model
+	$(BIN)/lamina run examples/classify_with_c.py --weights build/demo/digits.pth --model build/demo/model
 
 test: $(VENV)/test.stamp  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)
