@@ -99,8 +99,42 @@ def _vector_store(p: FunctionPrinter, op: vector.StoreOp) -> None:
     p.line(f"{_vector_place(p, op.base, op.indices, t.lanes, '')} = {text};")
 
 
+def _next_insert(op: vector.InsertOp) -> vector.InsertOp | None:
+    """The insert that alone uses this one's result as its vector."""
+    users = [use.operation for use in op.result.uses]
+    if len(users) == 1 and isinstance(users[0], vector.InsertOp) and users[0].dest is op.result:
+        return users[0]
+    return None
+
+
+def _lanes_of(last: vector.InsertOp) -> list[SSAValue] | None:
+    """The scalars of a vector made by a chain of inserts that ends here; None when a lane is missing or not static."""
+    count = c_type(last.result.type).lanes
+    found: dict[int, SSAValue] = {}
+    op = last
+    while True:
+        where = op.get_mixed_position()[0]
+        if not isinstance(where, int):
+            return None
+        found.setdefault(where, op.source)
+        before = op.dest.owner
+        if not isinstance(before, vector.InsertOp) or _next_insert(before) is not op:
+            break
+        op = before
+    return [found[k] for k in range(count)] if len(found) == count else None
+
+
 def _insert(p: FunctionPrinter, op: vector.InsertOp) -> None:
     if not p.is_live(op.result):
+        return
+    last = op
+    while (following := _next_insert(last)) is not None:
+        last = following
+    lanes = _lanes_of(last)
+    if lanes is not None and c_type(op.result.type).kind != "b":
+        if op is last:
+            values = ", ".join(p.name(v) for v in lanes)
+            p.line(f"{p.declare(op.result)} = ({p.type_text(op.result).strip()}){{{values}}};")
         return
     where = op.get_mixed_position()[0]
     p.set_mask_bits(op.result, p.mask_bits(op.dest))

@@ -72,28 +72,3 @@ def _origins(module: ModuleOp) -> dict[str, str]:
             if isinstance(op, func.CallOp) and isinstance(origin := op.attributes.get("origin"), StringAttr):
                 found.setdefault(op.callee.string_value(), {})[origin.data] = None
     return {name: ", ".join(list(lines)[:4]) + (", ..." if len(lines) > 4 else "") for name, lines in found.items()}
-
-
-def _next_insert(op: vector.InsertOp) -> vector.InsertOp | None:
-    """The insert that alone uses this one's result as its vector."""
-    users = [use.operation for use in op.result.uses]
-    if len(users) == 1 and isinstance(users[0], vector.InsertOp) and users[0].dest is op.result:
-        return users[0]
-    return None
-
-
-def _lanes_of(last: vector.InsertOp) -> list[SSAValue] | None:
-    """The scalars of a vector made by a chain of inserts that ends here; None when a lane is missing or not static."""
-    count = c_type(last.result.type).lanes
-    found: dict[int, SSAValue] = {}
-    op = last
-    while True:
-        where = op.get_mixed_position()[0]
-        if not isinstance(where, int):
-            return None
-        found.setdefault(where, op.source)
-        before = op.dest.owner
-        if not isinstance(before, vector.InsertOp) or _next_insert(before) is not op:
-            break
-        op = before
-    return [found[k] for k in range(count)] if len(found) == count else None
