@@ -239,7 +239,7 @@ def _check_params(s: Stanza) -> None:
 
 
 def _check_names(s: Stanza, taken: set[str]) -> None:
-    """Sizes and `where` names are names of their own: the evaluator would silently prefer the other meaning."""
+    """Sizes and `where` names are names of their own: the evaluator would silently prefer one meaning."""
     sizes = {d.expr.name for p in s.tensors for d in p.dims if isinstance(d.expr, Name)}
     for bindings in (s.bindings, s.meaning_bindings):
         bound = [name for names, _ in bindings for name in names]
