@@ -66,6 +66,7 @@ class Grouping:
         self.reads: dict[int, list[Read]] = {}
         self.loops: dict[int, Sizes] = {}
         self.producers: dict[int, dict[int, None]] = {}
+        self.readers: dict[int, list[int]] = {}
         for i, material in enumerate(program.material):
             if material:
                 self._add(i)
@@ -94,6 +95,7 @@ class Grouping:
         self.producers[i] = dict.fromkeys(p for p in places if p is not None)
         group.mask = 1 << i
         for p in self.producers[i]:
+            self.readers.setdefault(p, []).append(i)
             group.above |= self.group[p].above | 1 << p
         self.group[i] = group
 
@@ -145,10 +147,20 @@ class Grouping:
         merged.inputs = a.inputs | b.inputs
         for i in merged.stages:
             self.group[i] = merged
-        for other in self.groups():
-            if other is not merged and other.above & merged.mask:
-                other.above |= merged.mask | merged.above
+        self._tell_readers(merged)
         return True
+
+    def _tell_readers(self, merged: Group) -> None:
+        """What depends on a merged group depends on all of it; groups that know that already are not walked through."""
+        known = merged.mask | merged.above
+        todo = [merged]
+        while todo:
+            for i in todo.pop().stages:
+                for reader in self.readers.get(i, ()):
+                    group = self.group[reader]
+                    if group is not merged and known & ~group.above:
+                        group.above |= known
+                        todo.append(group)
 
     def _fit(self, a: Group, b: Group) -> bool:
         if ALONE in (a.shape, b.shape):
