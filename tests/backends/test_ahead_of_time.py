@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import graphs  # noqa: E402
+import backend_graphs as graphs  # noqa: E402
 
 from lamina.backends import driver  # noqa: E402
 from lamina.backends.ahead_of_time import write_c  # noqa: E402

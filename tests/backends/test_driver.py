@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import graphs  # noqa: E402
+import backend_graphs as graphs  # noqa: E402
 
 from lamina.backends import cache, driver  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
@@ -128,7 +128,7 @@ def test_every_level_can_be_looked_at():
 
 SCRIPT = """
 import sys; sys.path.insert(0, {folder!r})
-import graphs, hashlib
+import backend_graphs as graphs, hashlib
 from lamina.backends.driver import source_of
 for make in graphs.ALL.values():
     text, arena = source_of(make())
