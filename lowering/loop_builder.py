@@ -51,7 +51,9 @@ class LoopBuilder:
         self.blocks = [entry]
         self.base = 0
         self.level: dict[SSAValue, int] = {arg: 0 for arg in entry.args}
+        self.known: dict[SSAValue, int] = {}
         self._made: list[dict[object, SSAValue]] = [{}]
+        self._transposed: dict[tuple[SSAValue, ...], list[SSAValue]] = {}
         self._opened: list[tuple[type[Operation], tuple[SSAValue, ...], tuple[SSAValue, ...]]] = []
 
     @property
@@ -111,7 +113,9 @@ class LoopBuilder:
         return self.emit(arith.ConstantOp, (), type_, {"value": value}, level=0)
 
     def index(self, value: int) -> SSAValue:
-        return self.constant(index_attr(value), INDEX)
+        constant = self.constant(index_attr(value), INDEX)
+        self.known[constant] = value
+        return constant
 
     def splat(self, value: Attribute, type_: VectorType) -> SSAValue:
         """The constant vector of one value (a broadcast scalar: dense infinities do not survive printing and parsing)."""
@@ -123,17 +127,23 @@ class LoopBuilder:
         """a + b; None stands for 0."""
         if a is None or b is None:
             return b if a is None else a
+        if a in self.known:
+            a, b = b, a
+        if b in self.known:
+            return self.plus(a, self.known[b])
         return self.emit(arith.AddiOp, (a, b), INDEX, NO_OVERFLOW)
 
     def scaled(self, value: SSAValue, factor: int) -> SSAValue:
         if factor == 1:
             return value
+        if value in self.known:
+            return self.index(self.known[value] * factor)
         return self.emit(arith.MuliOp, (value, self.index(factor)), INDEX, NO_OVERFLOW)
 
     def plus(self, value: SSAValue | None, constant: int) -> SSAValue:
         """value + constant as an index; None stands for 0."""
-        if value is None:
-            return self.index(constant)
+        if value is None or value in self.known:
+            return self.index(constant + self.known.get(value, 0))
         return value if constant == 0 else self.emit(arith.AddiOp, (value, self.index(constant)), INDEX, NO_OVERFLOW)
 
     def minimum(self, a: SSAValue, b: SSAValue) -> SSAValue:
@@ -237,11 +247,31 @@ class LoopBuilder:
     def integer_add(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.emit(arith.AddiOp, (a, b), a.type, NO_OVERFLOW)
 
-    def shuffled(self, value: SSAValue, mask: Sequence[int]) -> SSAValue:
+    def shuffled(self, value: SSAValue, mask: Sequence[int], other: SSAValue | None = None) -> SSAValue:
+        """Lanes of the value (and, counted on from there, of the other one) in a new order."""
         held = value.type
         assert isinstance(held, VectorType)
         result = vector_of(held.element_type, len(mask))
-        return self.emit(vector.ShuffleOp, (value, value), result, {"mask": _i64s(*mask)})
+        return self.emit(vector.ShuffleOp, (value, other or value), result, {"mask": _i64s(*mask)})
+
+    def transposed(self, rows: Sequence[SSAValue]) -> list[SSAValue]:
+        """n vectors of n lanes, transposed by exchanging ever larger blocks (n a power of two)."""
+        key = tuple(rows)
+        if key not in self._transposed:
+            self._transposed[key] = self._exchange_blocks(list(rows))
+        return self._transposed[key]
+
+    def _exchange_blocks(self, rows: list[SSAValue]) -> list[SSAValue]:
+        n, block = len(rows), 1
+        while block < n:
+            keep = [lane if not lane & block else n + lane - block for lane in range(n)]
+            give = [lane + block if not lane & block else n + lane for lane in range(n)]
+            for i in range(n):
+                if not i & block:
+                    a, b = rows[i], rows[i + block]
+                    rows[i], rows[i + block] = self.shuffled(a, keep, b), self.shuffled(a, give, b)
+            block *= 2
+        return rows
 
 
 @cache

@@ -161,7 +161,7 @@ class _Nest:
             self._chunk(group)
             self.b.close_parallel()
         else:
-            self._shared(group, [x for x in group.shared if x is not group.vector])
+            self._shared(group, _outer(group))
         for buffer in self.rows:
             self.homes.pop(buffer, None)
 
@@ -170,7 +170,7 @@ class _Nest:
         total = 1
         for loop in group.split:
             total *= loop.size
-        rest = [x for x in group.shared if x is not group.vector and x not in group.split]
+        rest = [x for x in _outer(group) if x not in group.split]
         if group.split == [group.vector]:
             self.ranges[group.split[0]] = self._range(group.chunk, total)
             self._shared(group, rest)
@@ -216,12 +216,26 @@ class _Nest:
         start, stop, step, width, copies = piece
         points = [Point(width, loop, {loop: k * width}, k) for k in range(copies)]
         if loop not in self.ranges and stop - start == step:
-            self._at_constant(loop, start, lambda: self._leaves(group, points))
+            self._at_constant(loop, start, lambda: self._tiled(group, points))
             return
         low, high = self._clipped(loop, start, stop)
         self.body.variables[loop], _ = self.b.open_for(low, high, step)
-        self._leaves(group, points)
+        self._tiled(group, points)
         self.b.close_for()
+
+    def _tiled(self, group: GroupPlan, points: Sequence[Point]) -> None:
+        """The tile loop, if there is one, inside the vector loop: as many points at once as there are lanes."""
+        tile, width = group.tile, points[0].width
+        if tile is None:
+            self._leaves(group, points)
+            return
+        whole = tile.size - tile.size % width if width == group.width else 0
+        squares = [Point(width, group.vector, {tile: k}, k, tile) for k in range(width)]
+        for start, stop, step, inside in ((0, whole, width, squares), (whole, tile.size, 1, points)):
+            if start < stop:
+                self.body.variables[tile], _ = self.b.open_for(self.b.index(start), self.b.index(stop), step)
+                self._leaves(group, inside)
+                self.b.close_for()
 
     def _clipped(self, loop: Loop, start: int, stop: int) -> tuple[SSAValue, SSAValue]:
         """The piece's bounds, cut to the task's range (whose limits are multiples of the largest step)."""
@@ -328,6 +342,10 @@ class _Nest:
         op = constant.owner
         assert isinstance(op, arith.ConstantOp)
         return self.b.constant(op.properties["value"], constant.type)
+
+
+def _outer(group: GroupPlan) -> list[Loop]:
+    return [x for x in group.shared if x is not group.vector and x is not group.tile]
 
 
 def _elements(buffer: Buffer) -> int:

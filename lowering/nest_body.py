@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import IndexType, IntegerType, VectorType
+from xdsl.dialects.builtin import IndexType, IntegerType, VectorType, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from .loop_builder import LoopBuilder, vector_of
@@ -22,10 +22,11 @@ class Point:
     vector: Loop | None = None
     offsets: dict[Loop, int] = field(default_factory=dict)
     copy: int = 0
+    tile: Loop | None = None
 
     def moved(self, offsets: dict[Loop, int]) -> Point:
         """The same point further along other loops."""
-        return Point(self.width, self.vector, {**self.offsets, **offsets}, self.copy)
+        return Point(self.width, self.vector, {**self.offsets, **offsets}, self.copy, self.tile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,21 @@ class BodyEmitter:
             first = self.b.plus(at, 1 - point.width)
             loaded = self.load_at(flat.buffer, base, first, point.width)
             return self.b.shuffled(loaded, range(point.width - 1, -1, -1))
+        if point.tile is not None and flat.terms.get(point.tile) == 1 and self._turns(flat.buffer):
+            return self._turned(flat, point, stride)
         lanes = [self.load_at(flat.buffer, base, self.b.plus(at, i * stride), 1) for i in range(point.width)]
         return self.b.from_lanes(lanes)
+
+    @staticmethod
+    def _turns(buffer: Buffer) -> bool:
+        return not buffer.written and buffer.element != i1
+
+    def _turned(self, flat: Flat, point: Point, stride: int) -> SSAValue:
+        """One of `width` neighbouring points along the tile loop: their operands are loaded as rows and transposed."""
+        first = self.address(flat, point.moved({point.tile: 0}))
+        base = self.memory(flat.buffer)
+        rows = [self.load_at(flat.buffer, base, self.b.plus(first, i * stride), point.width) for i in range(point.width)]
+        return self.b.transposed(rows)[point.offsets[point.tile]]
 
     def load_at(self, buffer: Buffer, base: SSAValue, at: SSAValue, width: int) -> SSAValue:
         """A load, shared and hoisted as far as writes to the buffer allow."""

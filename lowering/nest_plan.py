@@ -69,7 +69,10 @@ class Row:
 
 @dataclass(eq=False, slots=True)
 class GroupPlan:
-    """Leaves under shared loops. tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`."""
+    """Leaves under shared loops. tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
+
+    tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in registers.
+    """
 
     leaves: list[LeafPlan]
     shared: list[Loop]
@@ -77,6 +80,7 @@ class GroupPlan:
     vector: Loop | None = None
     width: int = 1
     copies: int = 1
+    tile: Loop | None = None
     tasks: int = 1
     split: list[Loop] = field(default_factory=list)
     chunk: int = 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from xdsl.dialects.builtin import IndexType, IntegerType
+from xdsl.dialects.builtin import IndexType, IntegerType, i1
 from xdsl.ir import Attribute
 
 from ..dialects.target import Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
-from .nest_plan import ALLOCA_BYTES, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
+from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 
 HEAVY = 12
@@ -25,6 +25,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         _choose_vectors(group, target)
         _order(group)
         _choose_copies(group)
+        group.tile = _best_tile(group)
         _choose_tasks(group, target)
         _home_rows(group)
     for group in plan.groups:
@@ -118,16 +119,41 @@ def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> fl
     scalar = len(flats) + ops / 2
     if loop is None:
         return work * scalar
-    vector = ops / 2 + sum(_access_cost(abs(f.terms.get(loop, f.lane or 0)), width) for f in flats)
+    vector = ops / 2 + sum(_access_cost(f, loop, width, group) for f in flats)
     full, rest = divmod(loop.size, width)
     extra = 8.0 if loop.kind == "r" else 0.0
     return work / loop.size * (full * vector + rest * scalar + extra)
 
 
-def _access_cost(stride: int, width: int) -> float:
-    if stride == 0:
-        return 0.2
-    return 1.0 if stride == 1 else 1.5 * width
+def _access_cost(flat: Flat, loop: Loop, width: int, group: GroupPlan) -> float:
+    stride = abs(flat.terms.get(loop, flat.lane or 0))
+    if stride <= 1:
+        return 1.0 if stride else 0.2
+    elementwise = not flat.buffer.written and not any(leaf.own for leaf in group.leaves)
+    if elementwise and any(_transposable(flat, x, loop, width) for x in group.shared):
+        return 0.5 * width
+    return 1.5 * width
+
+
+def _transposable(flat: Flat, along: Loop, vector: Loop, width: int) -> bool:
+    """Whether the access is contiguous along another loop, far enough to load squares and turn them."""
+    if along is vector or along.size < width or flat.terms.get(along) != 1 or flat.buffer.element == i1:
+        return False
+    return abs(flat.terms.get(vector, 0)) > 1
+
+
+def _best_tile(group: GroupPlan) -> Loop | None:
+    """The loop along which most strided operands of an elementwise group are contiguous."""
+    if group.vector is None or group.copies > 1 or group.width < 4 or any(leaf.own for leaf in group.leaves):
+        return None
+    best, best_count = None, 0
+    for loop in group.shared:
+        count = sum(
+            not f.buffer.written and _transposable(f, loop, group.vector, group.width) for f in group.flats
+        )
+        if count > best_count:
+            best, best_count = loop, count
+    return best
 
 
 def body_operations(stage: Stage) -> int:
@@ -202,7 +228,7 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
     wanted = min(target.tasks, max(2, work // (target.parallel_work // 2)))
     prefix, outer = [], 1
     for loop in group.shared:
-        if loop is not group.vector and outer < wanted:
+        if loop is not group.vector and loop is not group.tile and outer < wanted:
             prefix.append(loop)
             outer *= loop.size
     blocks = 0 if group.vector is None else group.vector.size // (group.width * group.copies)

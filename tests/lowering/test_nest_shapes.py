@@ -76,6 +76,11 @@ def test_gathered_rows_are_vector_loads() -> None:
     assert "vector.insert" not in text and text.count("vector.load") == 1
 
 
+def test_a_transpose_turns_squares_in_registers() -> None:
+    text = loops("elementwise", changes=(("6x6", "8x8"),))
+    assert "vector.shuffle" in text and "vector.insert" not in text
+
+
 def test_the_same_text_every_time_and_quickly() -> None:
     first = loops("softmax")
     start = time.perf_counter()
