@@ -22,7 +22,6 @@ TENSORS = (
 
 # From primitive ops to statements: kernels, layouts, buffers, loops.
 KERNELS = (
-    "split-folds",
     "fuse",
     "layout",
     "kernel-to-linalg",

@@ -20,7 +20,6 @@ from lamina.passes.fuse import Fuse
 from lamina.passes.layout import ChooseLayout
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block
-from lamina.passes.split_folds import SplitFolds
 
 
 def fused(graph: Graph) -> list[FusedOp]:
@@ -154,15 +153,6 @@ def test_convolution_results_are_channels_last() -> None:
     kernels = fused(r.graph(z))
     assert kernels[0].result_layouts()[0][-1] == 2
     assert kernels[-1].result_layouts()[0] == (0, 1, 2, 3, 4)  # a program output
-
-
-def test_fold_is_split_only_where_threads_need_it() -> None:
-    for shape, split in (((64, 16, 28, 28), True), ((8, 16, 4, 4), False), ((4096, 64), True)):
-        r = Recorder()
-        axes = tuple(k for k in range(len(shape)) if k != 1)
-        module = capture(r.graph(r("sum", r.input(shape), attrs=(axes,))))
-        assert SplitFolds().run(module) == split
-        verify(module)
 
 
 @pytest.mark.parametrize("layers", [100])
