@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ...dialects.errors import ShapeError
-from .. import recorder
+from .. import draws, recorder
 from ..assignment import assign
 from ..autograd import no_grad
+from ..mersenne import Engine
+from ..random import default_generator, randperm
 from ..tensor import Tensor
 
 _GAINS = {
@@ -64,20 +66,20 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 @no_grad
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """All elements `val`."""
-    return tensor.fill_(val)
+    """All elements `val`. They are data, so that the first training step is the same program as all others."""
+    return _put(tensor, np.full(tensor.shape, val))
 
 
 @no_grad
 def ones_(tensor: Tensor) -> Tensor:
     """All ones."""
-    return tensor.fill_(1.0)
+    return constant_(tensor, 1.0)
 
 
 @no_grad
 def zeros_(tensor: Tensor) -> Tensor:
     """All zeros."""
-    return tensor.zero_()
+    return constant_(tensor, 0.0)
 
 
 @no_grad
@@ -151,26 +153,35 @@ def kaiming_normal_(
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """Normal, limited to [a, b], by inversion of a uniform draw."""
+    """Normal, limited to [a, b]: what falls outside is drawn again (by normal draws, or uniform ones in a far tail)."""
 
     def below(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
-    low, high = below((a - mean) / std), below((b - mean) / std)
-    tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-    return _put(tensor, np.clip(_inverse_erf(tensor._value()) * (std * math.sqrt(2.0)) + mean, a, b))
+    engine = (generator or default_generator).engine
+    draw = _normal_within if below((b - mean) / std) - below((a - mean) / std) > 0.3 else _tail_within
+    return _put(tensor, draw(engine, tensor.numel(), tensor.dtype.numpy, mean, std, a, b).reshape(tensor.shape))
 
 
-def _inverse_erf(y: np.ndarray) -> np.ndarray:
-    """erf's inverse: Giles' approximation, sharpened by two Newton steps in double precision."""
-    y = y.astype(np.float64)
-    w = np.log((1 - y) * (1 + y))
-    half = 2 / (math.pi * 0.147) + w / 2
-    x = np.copysign(np.sqrt(np.sqrt(half * half - w / 0.147) - half), y)
-    erf = np.vectorize(math.erf, otypes=[np.float64])
-    for _ in range(2):
-        x = x - (erf(x) - y) / (2 / math.sqrt(math.pi) * np.exp(-x * x))
-    return x
+def _normal_within(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float, a: float, b: float) -> np.ndarray:
+    low, high = np.asarray([a, b], dtype)
+    values = draws.normal(engine, n, dtype, mean, std)
+    while ((values < low) | (values > high)).any():
+        values = np.where((values < low) | (values > high), draws.normal(engine, n, dtype, mean, std), values)
+    return values
+
+
+def _tail_within(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float, a: float, b: float) -> np.ndarray:
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    values = np.empty(n, dtype)
+    pending = np.ones(n, np.bool_)
+    while pending.any():
+        drawn = draws.uniform(engine, n, dtype, a, b)
+        values = np.where(pending, drawn, values)
+        density = ((drawn - dtype.type(mean)) / dtype.type(std)) ** 2 * dtype.type(-0.5) - dtype.type(peak)
+        with np.errstate(divide="ignore"):
+            pending &= np.log(draws.uniform(engine, n, dtype)) > density
+    return values
 
 
 @no_grad
@@ -190,8 +201,6 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     """Normal, with a share of each column zero."""
     if tensor.dim() != 2:
         raise ShapeError("Only tensors with 2 dimensions are supported")
-    from ..random import randperm
-
     rows, columns = tensor.shape
     values = np.array(tensor.normal_(0, std, generator=generator)._value())
     for column in range(columns):

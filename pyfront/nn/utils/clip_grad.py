@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ...autograd import no_grad
 from ...creation import tensor
-from ...shaping import stack
+from ...joining import stack
 from ...tensor import Tensor
 
 
