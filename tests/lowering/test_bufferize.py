@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from pathlib import Path
+
 import numpy as np
 import pytest
 from xdsl.dialects import func
@@ -10,6 +13,7 @@ from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, i64
 from graphs import Recorder
 from lamina.backends.executor import execute
 from lamina.backends.oracle import evaluate
+from lamina.backends.toolchain import build_shared, find_compiler
 from lamina.dialects.errors import PassError
 from lamina.dialects.graph import Graph
 from lamina.dialects.text import parse, print_module, verify
@@ -17,6 +21,8 @@ from lamina.dialects.types import float32
 from lamina.lowering.bufferize import Bufferize
 from lamina.lowering.capture import capture
 from lamina.lowering.kernel_to_linalg import KernelToLinalg
+from lamina.lowering.linalg_to_loops import LinalgToLoops
+from lamina.lowering.loops_to_c import emit_c
 from lamina.passes.fuse import Fuse
 from lamina.passes.layout import ChooseLayout
 from lamina.passes.open_composites import OpenComposites
@@ -145,3 +151,19 @@ def test_an_unknown_op_is_refused_by_name() -> None:
     """
     with pytest.raises((PassError, NotImplementedError), match=r"math\.exp"):
         Bufferize().run(parse(text))
+
+
+def test_a_donated_output_made_in_the_inputs_own_memory(tmp_path: Path) -> None:
+    compiler = find_compiler()
+    if compiler is None:
+        pytest.skip("no C compiler")
+    graph = sgd_step()
+    module = buffered(graph, [0, 0])
+    LinalgToLoops(target="portable").run(module)
+    source = tmp_path / "step.c"
+    source.write_text(emit_c(module, "step", pool=False).text)
+    build_shared(compiler, source, tmp_path / "step.so")
+    p, g = (np.arange(30, dtype=np.float32) * k for k in (1, 2))
+    table = (ctypes.c_void_p * 4)(p.ctypes.data, g.ctypes.data, p.ctypes.data, None)
+    assert ctypes.CDLL(str(tmp_path / "step.so")).step(table) == 0
+    np.testing.assert_allclose(p, np.arange(30) - (2.0 * np.arange(30)) ** 2)
