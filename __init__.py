@@ -1,4 +1,4 @@
-"""lamina: PyTorch-style programs through a compiler you can read. ``import lamina as torch`` is the frontend."""
+"""lamina: PyTorch-style programs through a compiler you can read: ``import lamina as torch``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,40 @@ __version__ = "0.1.0"
 
 globals().update(_public.names())
 
-# Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in it).
+# Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in
+# it).
 _MODULES = {
-    "autograd": "pyfront.autograd", "nn": "pyfront.nn", "optim": "pyfront.optim", "random": "pyfront.random",
-    "linalg": "pyfront.linalg", "special": "pyfront.special", "utils": "pyfront.torch_utils", "flags": "dialects.flags",
+    "autograd": "pyfront.autograd",
+    "nn": "pyfront.nn",
+    "optim": "pyfront.optim",
+    "random": "pyfront.random",
+    "linalg": "pyfront.linalg",
+    "special": "pyfront.special",
+    "utils": "pyfront.torch_utils",
+    "flags": "dialects.flags",
 }
 _LATER = {
     **dict.fromkeys(
-        ("manual_seed", "seed", "initial_seed", "Generator", "rand", "randn", "randint", "randperm", "rand_like", "randn_like",
-         "randint_like", "normal", "bernoulli", "multinomial", "get_rng_state", "set_rng_state", "default_generator", "poisson"),
+        (
+            "manual_seed",
+            "seed",
+            "initial_seed",
+            "Generator",
+            "rand",
+            "randn",
+            "randint",
+            "randperm",
+            "rand_like",
+            "randn_like",
+            "randint_like",
+            "normal",
+            "bernoulli",
+            "multinomial",
+            "get_rng_state",
+            "set_rng_state",
+            "default_generator",
+            "poisson",
+        ),
         "pyfront.random",
     ),
     **dict.fromkeys(("save", "load"), "pyfront.files"),

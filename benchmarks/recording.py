@@ -1,6 +1,6 @@
 """Recording: microseconds per recorded op (must be at most 8), and per Node to build the Graph of a step.
 
-    python benchmarks/recording.py
+python benchmarks/recording.py
 """
 
 from __future__ import annotations

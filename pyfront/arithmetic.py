@@ -92,30 +92,62 @@ def unary(op: str, floats: bool = True) -> Callable[[Tensor], Tensor]:
     return apply
 
 
-# -- tables: public names, book op, kind ----------------------------------------------------------------------------
+# -- tables: public names, book op, kind
+# ----------------------------------------------------------------------------
 
 _div = binary("div", "float")
 _add, _sub, _mul = binary("add"), binary("sub"), binary("mul")
 _or, _and = binary("logical_or", "bool"), binary("logical_and", "bool")
 
 for _names, _op, _kind in (
-    (("maximum",), "maximum", "any"), (("minimum",), "minimum", "any"), (("fmod",), "fmod", "any"),
-    (("atan2", "arctan2"), "atan2", "float"), (("floor_divide",), "floor_divide", "any"),
-    (("logical_and",), "logical_and", "bool"), (("logical_or",), "logical_or", "bool"), (("logical_xor",), "logical_xor", "bool"),
-    (("bitwise_and",), "bitwise_and", "any"), (("bitwise_or",), "bitwise_or", "any"), (("bitwise_xor",), "bitwise_xor", "any"),
-    (("bitwise_left_shift",), "shift_left", "any"), (("bitwise_right_shift",), "shift_right", "any"),
-    (("eq",), "equal", "any"), (("ne", "not_equal"), "not_equal", "any"), (("lt", "less"), "less", "any"),
-    (("le", "less_equal"), "less_equal", "any"), (("gt", "greater"), "greater", "any"),
+    (("maximum",), "maximum", "any"),
+    (("minimum",), "minimum", "any"),
+    (("fmod",), "fmod", "any"),
+    (("atan2", "arctan2"), "atan2", "float"),
+    (("floor_divide",), "floor_divide", "any"),
+    (("logical_and",), "logical_and", "bool"),
+    (("logical_or",), "logical_or", "bool"),
+    (("logical_xor",), "logical_xor", "bool"),
+    (("bitwise_and",), "bitwise_and", "any"),
+    (("bitwise_or",), "bitwise_or", "any"),
+    (("bitwise_xor",), "bitwise_xor", "any"),
+    (("bitwise_left_shift",), "shift_left", "any"),
+    (("bitwise_right_shift",), "shift_right", "any"),
+    (("eq",), "equal", "any"),
+    (("ne", "not_equal"), "not_equal", "any"),
+    (("lt", "less"), "less", "any"),
+    (("le", "less_equal"), "less_equal", "any"),
+    (("gt", "greater"), "greater", "any"),
     (("ge", "greater_equal"), "greater_equal", "any"),
 ):
     define(*_names, in_place=True)(binary(_op, _kind))
 
 for _names, _op in (
-    (("exp",), "exp"), (("exp2",), "exp2"), (("expm1",), "expm1"), (("log",), "log"), (("log2",), "log2"), (("log10",), "log10"),
-    (("log1p",), "log1p"), (("sqrt",), "sqrt"), (("rsqrt",), "rsqrt"), (("reciprocal",), "reciprocal"), (("sin",), "sin"),
-    (("cos",), "cos"), (("tan",), "tan"), (("asin", "arcsin"), "asin"), (("acos", "arccos"), "acos"), (("atan", "arctan"), "atan"),
-    (("sinh",), "sinh"), (("cosh",), "cosh"), (("asinh", "arcsinh"), "asinh"), (("acosh", "arccosh"), "acosh"),
-    (("atanh", "arctanh"), "atanh"), (("tanh",), "tanh"), (("sigmoid",), "sigmoid"), (("erf",), "erf"), (("erfc",), "erfc"),
+    (("exp",), "exp"),
+    (("exp2",), "exp2"),
+    (("expm1",), "expm1"),
+    (("log",), "log"),
+    (("log2",), "log2"),
+    (("log10",), "log10"),
+    (("log1p",), "log1p"),
+    (("sqrt",), "sqrt"),
+    (("rsqrt",), "rsqrt"),
+    (("reciprocal",), "reciprocal"),
+    (("sin",), "sin"),
+    (("cos",), "cos"),
+    (("tan",), "tan"),
+    (("asin", "arcsin"), "asin"),
+    (("acos", "arccos"), "acos"),
+    (("atan", "arctan"), "atan"),
+    (("sinh",), "sinh"),
+    (("cosh",), "cosh"),
+    (("asinh", "arcsinh"), "asinh"),
+    (("acosh", "arccosh"), "acosh"),
+    (("atanh", "arctanh"), "atanh"),
+    (("tanh",), "tanh"),
+    (("sigmoid",), "sigmoid"),
+    (("erf",), "erf"),
+    (("erfc",), "erfc"),
 ):
     define(*_names, in_place=True)(unary(_op))
 
@@ -169,7 +201,9 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode != "trunc":
-        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
     x, y = nodes(input, other, "any")
     if x.type[1].kind == "f":
         return wrap(record("trunc", (record("div", (x, y)),)))
@@ -236,7 +270,9 @@ def relu(input: Tensor) -> Tensor:
 
 
 def _keeps(input: Tensor, op: str) -> Tensor:
-    return wrap(alias_or(op, input._read(), input.dtype is bool_ or (input.dtype.kind == "u" and op == "abs")))
+    return wrap(
+        alias_or(op, input._read(), input.dtype is bool_ or (input.dtype.kind == "u" and op == "abs"))
+    )
 
 
 def alias_or(op: str, x: Node, unchanged: bool) -> Node:
@@ -283,7 +319,9 @@ def logical_not(input: Tensor) -> Tensor:
 def bitwise_not(input: Tensor) -> Tensor:
     """Every bit turned; ``logical_not`` for bools. DTypeError for floats."""
     if input.dtype.kind == "f":
-        raise DTypeError(f"bitwise_not is for integers and bools, got {input.dtype.name}", at=source_line(origin()))
+        raise DTypeError(
+            f"bitwise_not is for integers and bools, got {input.dtype.name}", at=source_line(origin())
+        )
     return wrap(record("bitwise_not", (input._read(),)))
 
 
@@ -301,7 +339,8 @@ define("isinf")(_test("is_inf", False))
 define("isfinite")(_test("is_finite", True))
 
 
-# -- operators ------------------------------------------------------------------------------------------------------
+# -- operators
+# ------------------------------------------------------------------------------------------------------
 
 
 def _operator(function: Callable, label: str, flipped: bool = False) -> Callable[[Tensor, Any], Any]:
@@ -343,11 +382,27 @@ _bit_and, _bit_or, _bit_xor = binary("bitwise_and"), binary("bitwise_or"), binar
 _left, _right = binary("shift_left"), binary("shift_right")
 
 _OPERATORS: dict[str, tuple[Callable, str]] = {
-    "add": (add, "add"), "sub": (sub, "sub"), "mul": (mul, "mul"), "truediv": (div, "div"), "floordiv": (floor_divide, "floor_divide"),
-    "mod": (remainder, "remainder"), "pow": (pow, "pow"), "and": (_bit_and, "bitwise_and"), "or": (_bit_or, "bitwise_or"),
-    "xor": (_bit_xor, "bitwise_xor"), "lshift": (_left, "shift_left"), "rshift": (_right, "shift_right"),
+    "add": (add, "add"),
+    "sub": (sub, "sub"),
+    "mul": (mul, "mul"),
+    "truediv": (div, "div"),
+    "floordiv": (floor_divide, "floor_divide"),
+    "mod": (remainder, "remainder"),
+    "pow": (pow, "pow"),
+    "and": (_bit_and, "bitwise_and"),
+    "or": (_bit_or, "bitwise_or"),
+    "xor": (_bit_xor, "bitwise_xor"),
+    "lshift": (_left, "shift_left"),
+    "rshift": (_right, "shift_right"),
 }
-_COMPARISONS = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+_COMPARISONS = {
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
 
 
 def install_operators() -> None:

@@ -12,8 +12,16 @@ from .promote import cast, expand
 from .tensor import Tensor
 
 _TITLES = {
-    "float64": "Double", "float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
-    "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
+    "float64": "Double",
+    "float32": "Float",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
 }
 
 
@@ -39,7 +47,11 @@ def store(tensor: Tensor, node: Node, start: int, strict: bool = True) -> None:
     """
     shape, dtype = tensor._node.type
     if node.type[1] is not dtype:
-        if strict and "buif".index(node.type[1].kind) // 1 > "buif".index(dtype.kind) and not _both_int(node.type[1], dtype):
+        if (
+            strict
+            and "buif".index(node.type[1].kind) // 1 > "buif".index(dtype.kind)
+            and not _both_int(node.type[1], dtype)
+        ):
             raise RuntimeError(
                 f"result type {title(node.type[1])} can't be cast to the desired output type {title(dtype)}"
             )
@@ -68,10 +80,13 @@ def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, optio
 
 
 def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
-    """``f(…, out=out)``: the result goes into ``out``, which takes the result's shape when it is empty or differs."""
+    """``f(…, out=out)``: the result goes into ``out``, which takes the result's shape when it is empty or
+    differs."""
     if out.requires_grad or result.requires_grad and recorder.state.grad:
-        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, "
-                           "but one of the arguments requires grad.")
+        raise RuntimeError(
+            "functions with out=... arguments don't support automatic differentiation, "
+            "but one of the arguments requires grad."
+        )
     node = result._read()
     if out.shape != result.shape:
         from .storage import Storage
@@ -84,7 +99,8 @@ def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
 
 
 def assign(tensor: Tensor, node: Node) -> None:
-    """Replace the values of ``tensor`` (a parameter, a buffer, optimizer state) without autograd seeing it."""
+    """Replace the values of ``tensor`` (a parameter, a buffer, optimizer state) without autograd seeing
+    it."""
     start = recorder.state.order
     before, recorder.state.grad = recorder.state.grad, False
     try:

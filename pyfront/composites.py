@@ -79,13 +79,18 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 def xlogy(input: Any, other: Any) -> Tensor:
     """``input * log(other)``, 0 where ``input`` is 0."""
     x, y = nodes(input, other, "float")
-    zero = record("logical_and", (record("equal", (x, full(0.0, *x.type))), record("logical_not", (record("is_nan", (y,)),))))
+    zero = record(
+        "logical_and",
+        (record("equal", (x, full(0.0, *x.type))), record("logical_not", (record("is_nan", (y,)),))),
+    )
     safe = record("select", (zero, full(1.0, *y.type), y))
     return wrap(record("mul", (x, record("log", (safe,)))))
 
 
 @define("nan_to_num", in_place=True)
-def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
     """NaN and infinities replaced by numbers (0 and the largest ones)."""
     if input.dtype.kind != "f":
         return input.clone()
@@ -136,9 +141,13 @@ def copysign(input: Tensor, other: Any) -> Tensor:
     x, y = nodes(input, other, "float")
     zero = full(0.0, *x.type)
     below = record("less", (y, zero))
-    negative_zero = record("logical_and", (record("equal", (y, zero)), record("less", (record("reciprocal", (y,)), zero))))
+    negative_zero = record(
+        "logical_and", (record("equal", (y, zero)), record("less", (record("reciprocal", (y,)), zero)))
+    )
     size = record("abs", (x,))
-    return wrap(record("select", (record("logical_or", (below, negative_zero)), record("neg", (size,)), size)))
+    return wrap(
+        record("select", (record("logical_or", (below, negative_zero)), record("neg", (size,)), size))
+    )
 
 
 @define("signbit")
@@ -168,7 +177,9 @@ def isreal(input: Tensor) -> Tensor:
 
 
 @define("isclose")
-def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
     """Whether the difference is at most ``atol + rtol * |other|``."""
     close = input == other
     if input.dtype.kind == "f":
@@ -180,7 +191,9 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8
 
 
 @define("allclose")
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
     """Whether all elements are close."""
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
@@ -196,7 +209,9 @@ def _ignoring_nan(op: str) -> Any:
         x, y = nodes(input, other, "any")
         best = record(op, (x, y))
         if x.type[1].kind == "f":
-            best = record("select", (record("is_nan", (x,)), y, record("select", (record("is_nan", (y,)), x, best))))
+            best = record(
+                "select", (record("is_nan", (x,)), y, record("select", (record("is_nan", (y,)), x, best)))
+            )
         return wrap(best)
 
     apply.__doc__ = f"``{op}`` that prefers numbers to NaN."

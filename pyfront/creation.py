@@ -40,7 +40,8 @@ def get_default_dtype() -> DType:
     return Defaults.dtype
 
 
-# -- from data ------------------------------------------------------------------------------------------------------
+# -- from data
+# ------------------------------------------------------------------------------------------------------
 
 
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
@@ -101,12 +102,19 @@ def _refuse(data: Any, array: np.ndarray) -> None:
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     if isinstance(data, str):
-        raise ValueError("too many dimensions 'str'") if nested else TypeError("new(): invalid data type 'str'")
+        raise (
+            ValueError("too many dimensions 'str'") if nested else TypeError("new(): invalid data type 'str'")
+        )
     raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
 
 
 def tensor(
-    data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+    data: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested sequences, an array or a tensor."""
     require_cpu(device)
@@ -142,13 +150,22 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return from_storage(Storage(None, array), ())
 
 
-def asarray(obj: Any, *, dtype: DType | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+def asarray(
+    obj: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``as_tensor``, or a copy when asked."""
     result = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype, device)
     return result.requires_grad_() if requires_grad else result
 
 
-def frombuffer(buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """A tensor with the numbers in a buffer."""
     return of_array(np.array(np.frombuffer(buffer, dtype.numpy, count, offset)), requires_grad)
 
@@ -159,7 +176,11 @@ def legacy_constructor(*args: Any, dtype: DType | None = None, device: Any = Non
     kind = dtype or Defaults.dtype
     if not args:
         return of_array(np.empty(0, kind.numpy))
-    if all(isinstance(a, int) and not isinstance(a, bool) for a in args) or isinstance(args[0], tuple) and type(args[0]) is not tuple:
+    if (
+        all(isinstance(a, int) and not isinstance(a, bool) for a in args)
+        or isinstance(args[0], tuple)
+        and type(args[0]) is not tuple
+    ):
         return empty(*args, dtype=kind)
     return tensor(args[0], dtype=kind)
 
@@ -174,7 +195,8 @@ def typed_constructor(dtype: DType) -> Callable[..., Tensor]:
     return construct
 
 
-# -- constants ------------------------------------------------------------------------------------------------------
+# -- constants
+# ------------------------------------------------------------------------------------------------------
 
 
 def _finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
@@ -186,8 +208,15 @@ def _finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
 
 
 def full(
-    size: Any, fill_value: Scalar, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
-    requires_grad: bool = False, pin_memory: bool = False,
+    size: Any,
+    fill_value: Scalar,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """Every element is ``fill_value``; its type decides the dtype unless given."""
     require_cpu(device)
@@ -200,10 +229,25 @@ def full(
 
 def _constant(value: float) -> Callable[..., Tensor]:
     def make(
-        *args: Any, size: Any = None, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
-        requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None, names: Any = None,
+        *args: Any,
+        size: Any = None,
+        out: Tensor | None = None,
+        dtype: DType | None = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        pin_memory: bool = False,
+        memory_format: Any = None,
+        names: Any = None,
     ) -> Tensor:
-        return full(sizes(args) if size is None else tuple(size), value, out=out, dtype=dtype or Defaults.dtype, device=device, requires_grad=requires_grad)
+        return full(
+            sizes(args) if size is None else tuple(size),
+            value,
+            out=out,
+            dtype=dtype or Defaults.dtype,
+            device=device,
+            requires_grad=requires_grad,
+        )
 
     make.__doc__ = f"All {value:g}."
     return make
@@ -215,17 +259,27 @@ empty = _constant(0.0)
 empty.__doc__ = "Uninitialised in PyTorch; here zeros."
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_strided(
+    size: Any, stride: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """``empty`` (always row-major here)."""
     return empty(tuple(size), dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def _like(value: float) -> Callable[..., Tensor]:
     def make(
-        input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-        memory_format: Any = None, pin_memory: bool = False,
+        input: Tensor,
+        *,
+        dtype: DType | None = None,
+        layout: Any = None,
+        device: Any = None,
+        requires_grad: bool = False,
+        memory_format: Any = None,
+        pin_memory: bool = False,
     ) -> Tensor:
-        return full(tuple(input.shape), value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+        return full(
+            tuple(input.shape), value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+        )
 
     make.__doc__ = f"All {value:g}, in the shape and dtype of ``input``."
     return make
@@ -234,9 +288,19 @@ def _like(value: float) -> Callable[..., Tensor]:
 zeros_like, ones_like, empty_like = _like(0.0), _like(1.0), _like(0.0)
 
 
-def full_like(input: Tensor, fill_value: Scalar, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+def full_like(
+    input: Tensor,
+    fill_value: Scalar,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **_: Any,
+) -> Tensor:
     """Every element is ``fill_value``, in the shape and dtype of ``input``."""
-    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    return full(
+        tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+    )
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -255,7 +319,8 @@ Tensor.new_tensor = lambda self, data, *, dtype=None, device=None, requires_grad
 Tensor.new = lambda self, *args: legacy_constructor(*args, dtype=self.dtype)
 
 
-# -- sequences ------------------------------------------------------------------------------------------------------
+# -- sequences
+# ------------------------------------------------------------------------------------------------------
 
 
 def _number(value: Any) -> Any:
@@ -263,8 +328,16 @@ def _number(value: Any) -> Any:
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
     """``start``, ``start + step``, … before ``end``."""
     require_cpu(device)
@@ -276,7 +349,11 @@ def arange(
     if (step > 0) != (end >= start) and end != start:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     kind = dtype or (Defaults.dtype if any(isinstance(v, float) for v in (start, end, step)) else int64)
-    count = max(ceil((end - start) / step), 0) if kind.kind == "f" or isinstance(start + end + step, float) else len(range(start, end, step))
+    count = (
+        max(ceil((end - start) / step), 0)
+        if kind.kind == "f" or isinstance(start + end + step, float)
+        else len(range(start, end, step))
+    )
     work = np.float64 if kind.kind == "f" else np.int64
     array = (start + step * np.arange(count, dtype=work)).astype(kind.numpy)
     return _finish(of_array(array), out, requires_grad)
@@ -288,10 +365,18 @@ def range_(start: Any, end: Any, step: Any = 1, *, dtype: DType | None = None, *
 
 
 def linspace(
-    start: Any, end: Any, steps: int, *, out: Tensor | None = None, dtype: DType | None = None, layout: Any = None,
-    device: Any = None, requires_grad: bool = False,
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch does."""
+    """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch
+    does."""
     require_cpu(device)
     start, end = _number(start), _number(end)
     if steps < 0:
@@ -302,26 +387,43 @@ def linspace(
     if steps == 1:
         return _finish(of_array(np.array([start]).astype(kind.numpy)), out, requires_grad)
     gap = work((work(end) - work(start)) / work(steps - 1)) if steps else work(0)
-    array = np.where(i < steps // 2, work(start) + gap * i.astype(work), work(end) - gap * (steps - 1 - i).astype(work))
+    array = np.where(
+        i < steps // 2, work(start) + gap * i.astype(work), work(end) - gap * (steps - 1 - i).astype(work)
+    )
     if kind.kind != "f":
         array = np.trunc(array)
     return _finish(of_array(array.astype(kind.numpy)), out, requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any) -> Tensor:
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any
+) -> Tensor:
     """``base`` to the powers of ``linspace``."""
     powers = linspace(start, end, steps, dtype=float64)._value()
     return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
 
 
-def eye(n: int, m: int | None = None, *, out: Tensor | None = None, dtype: DType | None = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    out: Tensor | None = None,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **_: Any,
+) -> Tensor:
     """Ones on the diagonal."""
     require_cpu(device)
-    return _finish(of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad)
+    return _finish(
+        of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad
+    )
 
 
 def _triangle_indices(select: Callable) -> Callable[..., Tensor]:
-    def make(row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: Any = None, layout: Any = None) -> Tensor:
+    def make(
+        row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: Any = None, layout: Any = None
+    ) -> Tensor:
         return of_array(np.stack(select(row, offset, col)).astype(dtype.numpy))
 
     make.__doc__ = "Rows and columns of a triangle."
@@ -334,13 +436,16 @@ tril_indices, triu_indices = _triangle_indices(np.tril_indices), _triangle_indic
 @define("meshgrid", method=False)
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Every vector spread over the grid all of them make."""
-    listed = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    listed = (
+        list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    )
     swap = indexing == "xy" and len(listed) > 1
     if swap:
         listed[0], listed[1] = listed[1], listed[0]
     shape = tuple([t.numel() for t in listed])
     grids = [
-        t.reshape((*(1,) * i, shape[i], *(1,) * (len(shape) - i - 1))).expand(shape) for i, t in enumerate(listed)
+        t.reshape((*(1,) * i, shape[i], *(1,) * (len(shape) - i - 1))).expand(shape)
+        for i, t in enumerate(listed)
     ]
     if swap:
         grids = [g.transpose(0, 1) for g in grids]
@@ -360,9 +465,32 @@ def is_tensor(obj: Any) -> bool:
 
 PUBLIC: dict[str, Callable] = {
     f.__name__: f
-    for f in (tensor, as_tensor, from_numpy, asarray, frombuffer, full, full_like, arange, linspace, logspace, eye, scalar_tensor,
-              is_tensor, set_default_dtype, get_default_dtype, empty_strided)
+    for f in (
+        tensor,
+        as_tensor,
+        from_numpy,
+        asarray,
+        frombuffer,
+        full,
+        full_like,
+        arange,
+        linspace,
+        logspace,
+        eye,
+        scalar_tensor,
+        is_tensor,
+        set_default_dtype,
+        get_default_dtype,
+        empty_strided,
+    )
 } | {
-    "zeros": zeros, "ones": ones, "empty": empty, "zeros_like": zeros_like, "ones_like": ones_like, "empty_like": empty_like,
-    "range": range_, "tril_indices": tril_indices, "triu_indices": triu_indices,
+    "zeros": zeros,
+    "ones": ones,
+    "empty": empty,
+    "zeros_like": zeros_like,
+    "ones_like": ones_like,
+    "empty_like": empty_like,
+    "range": range_,
+    "tril_indices": tril_indices,
+    "triu_indices": triu_indices,
 }

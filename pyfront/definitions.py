@@ -1,7 +1,8 @@
 """Definitions: one function gives ``torch.f``, ``Tensor.f``, ``Tensor.f_`` and ``out=``.
 
-``@define("add", in_place=True)`` on a function of Tensors enters it in TABLE; ``install`` puts methods on Tensor and fills
-the public namespace. A definition's first parameter is called ``input``, as in PyTorch's documentation.
+``@define("add", in_place=True)`` on a function of Tensors enters it in TABLE; ``install`` puts methods on
+Tensor and fills the public namespace. A definition's first parameter is called ``input``, as in PyTorch's
+documentation.
 """
 
 from __future__ import annotations

@@ -9,13 +9,35 @@ from .tensor import Tensor
 
 # PyTorch's names where they are not the operation's name in capitals with Backward0 behind.
 _NAMES = {
-    "softmax": "SoftmaxBackward0", "log_softmax": "LogSoftmaxBackward0", "matmul": "MmBackward0", "to_copy": "ToCopyBackward0",
-    "mse_loss": "MseLossBackward0", "cross_entropy": "NllLossBackward0", "linear": "AddmmBackward0", "conv": "ConvolutionBackward0",
-    "batch_norm": "NativeBatchNormBackward0", "layer_norm": "NativeLayerNormBackward0", "max_pool": "MaxPool2DWithIndicesBackward0",
-    "avg_pool": "AvgPool2DBackward0", "concat": "CatBackward0", "cast": "ToCopyBackward0", "fill": "FillBackward0",
-    "update": "CopySlices", "copy_slices": "CopySlices", "rsub": "RsubBackward1", "autodiff.grad": "GradBackward0", "put_add": "IndexPutBackward0", "take": "IndexBackward0", "reshape": "ViewBackward0",
-    "maximum": "MaximumBackward0", "absolute": "AbsBackward0", "round_": "RoundBackward0", "prod_": "ProdBackward0",
-    "dropout": "MulBackward0", "masked_fill": "MaskedFillBackward0", "scatter_add": "ScatterAddBackward0",
+    "softmax": "SoftmaxBackward0",
+    "log_softmax": "LogSoftmaxBackward0",
+    "matmul": "MmBackward0",
+    "to_copy": "ToCopyBackward0",
+    "mse_loss": "MseLossBackward0",
+    "cross_entropy": "NllLossBackward0",
+    "linear": "AddmmBackward0",
+    "conv": "ConvolutionBackward0",
+    "batch_norm": "NativeBatchNormBackward0",
+    "layer_norm": "NativeLayerNormBackward0",
+    "max_pool": "MaxPool2DWithIndicesBackward0",
+    "avg_pool": "AvgPool2DBackward0",
+    "concat": "CatBackward0",
+    "cast": "ToCopyBackward0",
+    "fill": "FillBackward0",
+    "update": "CopySlices",
+    "copy_slices": "CopySlices",
+    "rsub": "RsubBackward1",
+    "autodiff.grad": "GradBackward0",
+    "put_add": "IndexPutBackward0",
+    "take": "IndexBackward0",
+    "reshape": "ViewBackward0",
+    "maximum": "MaximumBackward0",
+    "absolute": "AbsBackward0",
+    "round_": "RoundBackward0",
+    "prod_": "ProdBackward0",
+    "dropout": "MulBackward0",
+    "masked_fill": "MaskedFillBackward0",
+    "scatter_add": "ScatterAddBackward0",
 }
 
 
@@ -50,7 +72,9 @@ class GradFn:
 def _of_node(node: Node) -> GradFn:
     while node.op in (ALIAS, RESULT) and type(node) is not Boundary and node.inputs:
         node = node.inputs[0]
-    return GradFn(node, "AccumulateGrad" if type(node) is Boundary and node.leaf else named(node.op or "clone", ""))
+    return GradFn(
+        node, "AccumulateGrad" if type(node) is Boundary and node.leaf else named(node.op or "clone", "")
+    )
 
 
 def named(label: str, variant: str = "0") -> str:

@@ -1,4 +1,4 @@
-"""Indexing: ``x[…]`` and ``x[…] = y``. Integers, slices, None and ... are views; masks and integer tensors gather and scatter."""
+"""Indexing: ``x[…]`` and ``x[…] = y``: views where it can be, gathering and scattering where it must be."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _IN_RANGE = frozenset({"argmax", "argmin"})
 
 
 class _Plan(NamedTuple):
-    """A parsed index: one slice and one reshape, and what is left for gathering: a Node per indexed dimension."""
+    """A parsed index: one slice and one reshape, and what is left for gathering: a Node per indexed
+    dimension."""
 
     start: Shape
     size: Shape
@@ -65,7 +66,8 @@ def _view(input: Tensor, plan: _Plan) -> Tensor:
     return input._through(*links)
 
 
-# -- parsing --------------------------------------------------------------------------------------------------------
+# -- parsing
+# --------------------------------------------------------------------------------------------------------
 
 
 def _parse(shape: Shape, index: Any) -> _Plan:
@@ -77,7 +79,7 @@ def _parse(shape: Shape, index: Any) -> _Plan:
     if not any(i is Ellipsis for i in items):
         items.append(Ellipsis)
     at = next(k for k, i in enumerate(items) if i is Ellipsis)
-    items[at:at + 1] = [slice(None)] * (len(shape) - consumed)
+    items[at : at + 1] = [slice(None)] * (len(shape) - consumed)
     if any(i is Ellipsis for i in items):
         raise IndexError("an index can only have a single ellipsis ('...')")
     start, size, step, out, advanced = [], [], [], [], {}
@@ -131,7 +133,12 @@ def _as_index(item: Any) -> Any:
 def _consumes(item: Any) -> int:
     if item is None or item is Ellipsis or isinstance(item, bool):
         return 0
-    if isinstance(item, Tensor) and item.dtype is bool_ or isinstance(item, np.ndarray) and item.dtype == bool:
+    if (
+        isinstance(item, Tensor)
+        and item.dtype is bool_
+        or isinstance(item, np.ndarray)
+        and item.dtype == bool
+    ):
         return item.ndim
     return 1
 
@@ -145,7 +152,9 @@ def _slice(item: slice, n: int) -> tuple[int, int, int]:
     return (b if count else min(b, n)), count, s
 
 
-def _advance(item: Any, shape: Shape, dim: int, start: list, size: list, step: list, out: list, advanced: dict) -> int:
+def _advance(
+    item: Any, shape: Shape, dim: int, start: list, size: list, step: list, out: list, advanced: dict
+) -> int:
     """Enter an index tensor (or the several a mask stands for); return the next dimension."""
     is_mask = item.dtype is bool_ if isinstance(item, Tensor) else item.dtype == bool
     if is_mask:
@@ -174,11 +183,13 @@ def _advance(item: Any, shape: Shape, dim: int, start: list, size: list, step: l
     return dim
 
 
-# -- gathering ------------------------------------------------------------------------------------------------------
+# -- gathering
+# ------------------------------------------------------------------------------------------------------
 
 
 def index_node(index: Any, n: int, dim: int) -> Node:
-    """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n … n-1."""
+    """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n …
+    n-1."""
     if isinstance(index, Tensor):
         node = cast(index._read(), int64)
         if node.value is None and node.op in _IN_RANGE:
@@ -189,10 +200,14 @@ def index_node(index: Any, n: int, dim: int) -> Node:
     if array.size:
         low, high = int(array.min()), int(array.max())
         if low < -n or high >= n:
-            raise IndexError(f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}")
+            raise IndexError(
+                f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}"
+            )
         if low < 0:
             node, array = None, np.where(array < 0, array + n, array)
-    return node if node is not None else recorder.leaf(np.ascontiguousarray(array), (tuple(array.shape), int64))
+    return (
+        node if node is not None else recorder.leaf(np.ascontiguousarray(array), (tuple(array.shape), int64))
+    )
 
 
 def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, list[int]]:
@@ -252,7 +267,8 @@ def _gather(input: Tensor, advanced: dict[int, Any]) -> Tensor:
     return wrap(y)
 
 
-# -- writing --------------------------------------------------------------------------------------------------------
+# -- writing
+# --------------------------------------------------------------------------------------------------------
 
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
@@ -280,7 +296,7 @@ def _is_number(value: Any) -> bool:
 def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
     """All places of a mask set to one number: no need to know how many there are."""
     shape, m = input._node.type[0], mask._read()
-    if m.type[0] != shape[:len(m.type[0])]:
+    if m.type[0] != shape[: len(m.type[0])]:
         raise IndexError(
             f"The shape of the mask {list(m.type[0])} at index 0 does not match the shape of the indexed tensor {list(shape)} at index 0"
         )
@@ -289,7 +305,8 @@ def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
 
 
 def fitted(value: Any, target: Tensor) -> Node:
-    """A value to be written, as a Node of the target's dtype and shape. RuntimeError when it does not broadcast."""
+    """A value to be written, as a Node of the target's dtype and shape. RuntimeError when it does not
+    broadcast."""
     shape, dtype = target._node.type
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
         from .promote import operand
@@ -305,11 +322,13 @@ def fitted(value: Any, target: Tensor) -> Node:
         own = own[1:]
     if own != node.type[0]:
         node = record("reshape", (node,), (own,))
-    if len(own) > len(shape) or any(n not in (1, m) for n, m in zip(reversed(own), reversed(shape), strict=False)):
+    if len(own) > len(shape) or any(
+        n not in (1, m) for n, m in zip(reversed(own), reversed(shape), strict=False)
+    ):
         raise RuntimeError(
             f"shape mismatch: value tensor of shape {list(node.type[0])} cannot be broadcast to indexing result of shape {list(shape)}"
-            if len(own) > len(shape) else
-            f"The expanded size of the tensor ({shape[-1] if shape else 1}) must match the existing size ({own[-1]}) at non-singleton "
+            if len(own) > len(shape)
+            else f"The expanded size of the tensor ({shape[-1] if shape else 1}) must match the existing size ({own[-1]}) at non-singleton "
             f"dimension {len(shape) - 1}.  Target sizes: {list(shape)}.  Tensor sizes: {list(own)}"
         )
     return expand(node, shape)
@@ -326,14 +345,26 @@ def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool)
     values = fitted(value, wrap(full(0, place, dtype)))
     if before:
         n = len(common)
-        values = record("permute", (values,), ((*range(before, before + n), *range(before), *range(before + n, len(place))),))
+        values = record(
+            "permute",
+            (values,),
+            ((*range(before, before + n), *range(before), *range(before + n, len(place))),),
+        )
     count = prod(common)
     values = record("reshape", (values,), ((count, *kept),))
     index = record("reshape", (flat,), ((count,),))
-    y = record("put_add", (x, index, values), (0,)) if accumulate else _overwrite(x, recorder.value(index), values)
+    y = (
+        record("put_add", (x, index, values), (0,))
+        if accumulate
+        else _overwrite(x, recorder.value(index), values)
+    )
     y = record("reshape", (y,), (tuple([shape[d] for d in dims]) + kept,))
     order = (*dims, *rest)
-    return y if order == tuple(range(len(order))) else record("permute", (y,), (tuple([order.index(i) for i in range(len(order))]),))
+    return (
+        y
+        if order == tuple(range(len(order)))
+        else record("permute", (y,), (tuple([order.index(i) for i in range(len(order))]),))
+    )
 
 
 def _overwrite(x: Node, index: np.ndarray, values: Node) -> Node:
@@ -346,7 +377,9 @@ def _overwrite(x: Node, index: np.ndarray, values: Node) -> Node:
     source[index] = np.arange(index.size)
     hit[index] = True
     taken = record("take", (values, recorder.leaf(source, ((rows,), int64))), (0,))
-    mask = recorder.leaf(hit.reshape((rows,) + (1,) * (len(x.type[0]) - 1)), ((rows,) + (1,) * (len(x.type[0]) - 1), bool_))
+    mask = recorder.leaf(
+        hit.reshape((rows,) + (1,) * (len(x.type[0]) - 1)), ((rows,) + (1,) * (len(x.type[0]) - 1), bool_)
+    )
     return record("select", (expand(mask, x.type[0]), taken, x))
 
 

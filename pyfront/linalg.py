@@ -12,7 +12,9 @@ from .reductions import vector_norm  # noqa: F401
 from .tensor import Tensor, dimension
 
 
-def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def norm(
+    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """A vector norm, or a matrix norm when two dimensions (or a matrix and an order) are given."""
     if dtype is not None:
         A = A.to(dtype)
@@ -24,7 +26,12 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 
 
 def matrix_norm(
-    A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
+    A: Tensor,
+    ord: Any = "fro",
+    dim: Sequence[int] = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: DType | None = None,
 ) -> Tensor:
     """Orders "fro", 1, -1, inf, -inf."""
     x = A if dtype is None else A.to(dtype)
@@ -32,7 +39,9 @@ def matrix_norm(
     if ord == "fro":
         return vector_norm(x, 2, (rows, columns), keepdim)
     if ord not in (1, -1, inf, -inf):
-        raise NotImplementedError(f"linalg.matrix_norm: the order {ord!r} needs singular values, which are not offered yet")
+        raise NotImplementedError(
+            f"linalg.matrix_norm: the order {ord!r} needs singular values, which are not offered yet"
+        )
     summed, other = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = x.abs().sum(summed, keepdim=True)
     result = sums.amax(other, keepdim=True) if ord in (1, inf) else sums.amin(other, keepdim=True)

@@ -13,8 +13,8 @@ from .node import Node
 from .origin import origin, source_line
 from .promote import broadcast_shape, expand, full
 from .recorder import record
-from .shaping import diagonal, dimension, permute, reshaped
-from .tensor import Tensor, wrap
+from .shaping import diagonal, permute, reshaped
+from .tensor import Tensor, dimension, wrap
 
 
 def _refuse(what: str, x: Node, y: Node, help: str | None = None) -> ShapeError:
@@ -23,21 +23,28 @@ def _refuse(what: str, x: Node, y: Node, help: str | None = None) -> ShapeError:
 
 
 def product(x: Node, y: Node) -> Node:
-    """``x @ y`` for Nodes of any rank. ShapeError naming the dimensions that do not meet; DTypeError for mixed dtypes."""
+    """``x @ y`` for Nodes of any rank. ShapeError naming the dimensions that do not meet; DTypeError for
+    mixed dtypes."""
     a, b = x.type[0], y.type[0]
     if not a or not b:
-        raise _refuse(f"both arguments to matmul need to be at least 1D, but they are {len(a)}D and {len(b)}D", x, y)
+        raise _refuse(
+            f"both arguments to matmul need to be at least 1D, but they are {len(a)}D and {len(b)}D", x, y
+        )
     if x.type[1] is not y.type[1]:
         facts = [("a", show_type(x.type), x.origin), ("b", show_type(y.type), y.origin)]
         raise DTypeError(
-            f"expected m1 and m2 to have the same dtype, but got: {x.type[1].name} != {y.type[1].name}", facts,
-            source_line(origin()), f"convert one of them: b.to({x.type[1]})",
+            f"expected m1 and m2 to have the same dtype, but got: {x.type[1].name} != {y.type[1].name}",
+            facts,
+            source_line(origin()),
+            f"convert one of them: b.to({x.type[1]})",
         )
     inner = b[-2] if len(b) > 1 else b[0]
     if a[-1] != inner:
         told = f"mat1 and mat2 shapes cannot be multiplied ({_matrix(a)} and {_matrix(b)})"
         turned = len(b) == 2 and b[1] == a[-1]
-        raise _refuse(told, x, y, "b seems to be stored transposed; did you mean a @ b.T?" if turned else None)
+        raise _refuse(
+            told, x, y, "b seems to be stored transposed; did you mean a @ b.T?" if turned else None
+        )
     left = record("reshape", (x,), ((1, *a),)) if len(a) == 1 else x
     right = record("reshape", (y,), ((*b, 1),)) if len(b) == 1 else y
     result = _batched(left, right)
@@ -72,7 +79,12 @@ def _ranked(name: str, ranks: tuple[int, int]) -> Any:
     def apply(input: Tensor, mat2: Tensor) -> Tensor:
         x, y = input._read(), mat2._read()
         if (len(x.type[0]), len(y.type[0])) != ranks:
-            raise _refuse(f"{name} needs tensors of {ranks[0]} and {ranks[1]} dimensions", x, y, "torch.matmul takes any rank")
+            raise _refuse(
+                f"{name} needs tensors of {ranks[0]} and {ranks[1]} dimensions",
+                x,
+                y,
+                "torch.matmul takes any rank",
+            )
         return wrap(product(x, y))
 
     apply.__doc__ = f"``matmul`` of tensors with {ranks[0]} and {ranks[1]} dimensions."
@@ -88,12 +100,24 @@ def _matmul_operator(self: Tensor, other: Any) -> Tensor:
         return NotImplemented
     result = wrap(product(self._read(), other._read()))
     if result._node.requires_grad:
-        result._label = "dot" if self.dim() == other.dim() == 1 else "mv" if other.dim() == 1 else "mm" if self.dim() == other.dim() == 2 else "bmm" if other.dim() > 2 else "unsafe_view"
+        result._label = (
+            "dot"
+            if self.dim() == other.dim() == 1
+            else "mv"
+            if other.dim() == 1
+            else "mm"
+            if self.dim() == other.dim() == 2
+            else "bmm"
+            if other.dim() > 2
+            else "unsafe_view"
+        )
     return result
 
 
 Tensor.__matmul__ = _matmul_operator
-Tensor.__rmatmul__ = lambda self, other: _matmul_operator(other, self) if isinstance(other, Tensor) else NotImplemented
+Tensor.__rmatmul__ = lambda self, other: (
+    _matmul_operator(other, self) if isinstance(other, Tensor) else NotImplemented
+)
 
 
 @define("inner")
@@ -177,12 +201,14 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> 
 @define("einsum", method=False)
 def einsum(equation: str, *operands: Any) -> Tensor:
     """Einstein's summation: ``einsum("bik,bkj->bij", a, b)``, with ``...`` for broadcast dimensions."""
-    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    tensors = (
+        list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    )
     inputs, output, tensors = _letters(equation, tensors)
     letters, result = inputs[0], _diagonals(tensors[0], inputs[0])
     letters = _unique(letters)
     for k in range(1, len(tensors)):
-        later = set("".join(inputs[k + 1:])) | set(output)
+        later = set("".join(inputs[k + 1 :])) | set(output)
         other, names = _diagonals(tensors[k], inputs[k]), _unique(inputs[k])
         result, letters = _contract(result, letters, other, names, later)
     gone = [i for i, c in enumerate(letters) if c not in output]
@@ -197,16 +223,23 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str, list
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
-        raise RuntimeError(f"einsum(): more operands were provided than specified in the equation: {equation}")
+        raise RuntimeError(
+            f"einsum(): more operands were provided than specified in the equation: {equation}"
+        )
     spare = [chr(c) for c in range(ord("Α"), ord("Α") + 40)]
-    extra = max([t.dim() - (len(term) - 3) for term, t in zip(terms, tensors, strict=True) if "..." in term], default=0)
+    extra = max(
+        [t.dim() - (len(term) - 3) for term, t in zip(terms, tensors, strict=True) if "..." in term],
+        default=0,
+    )
     inputs = []
     for term, t in zip(terms, tensors, strict=True):
         if "..." in term:
             n = t.dim() - (len(term) - 3)
-            term = term.replace("...", "".join(spare[extra - n:extra]))
+            term = term.replace("...", "".join(spare[extra - n : extra]))
         if len(term) != t.dim():
-            raise RuntimeError(f"einsum(): the number of subscripts in '{term}' does not match the {t.dim()} dimensions of its operand")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in '{term}' does not match the {t.dim()} dimensions of its operand"
+            )
         inputs.append(term)
     if arrow:
         return inputs, right.replace("...", "".join(spare[:extra])), tensors
@@ -234,8 +267,11 @@ def _diagonals(tensor: Tensor, term: str) -> Tensor:
     return tensor
 
 
-def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], later: set[str]) -> tuple[Tensor, list[str]]:
-    """One pairwise product: batch letters (kept, in both), summed letters (in both, not needed later), free letters."""
+def _contract(
+    a: Tensor, la: list[str], b: Tensor, lb: list[str], later: set[str]
+) -> tuple[Tensor, list[str]]:
+    """One pairwise product: batch letters (kept, in both), summed letters (in both, not needed later), free
+    letters."""
     for t_letters, other in ((la, lb), (lb, la)):
         alone = [i for i, c in enumerate(t_letters) if c not in other and c not in later]
         if alone:
@@ -251,14 +287,23 @@ def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], later: set[str
     for t, letters in ((a, la), (b, lb)):
         for c, n in zip(letters, t.shape, strict=True):
             if size.setdefault(c, n) != n and 1 not in (size[c], n):
-                raise RuntimeError(f"einsum(): operands do not broadcast with remapped shapes: {c} is {size[c]} and {n}")
+                raise RuntimeError(
+                    f"einsum(): operands do not broadcast with remapped shapes: {c} is {size[c]} and {n}"
+                )
             size[c] = max(size[c], n)
 
     def arranged(t: Tensor, letters: list[str], groups: list[list[str]]) -> Tensor:
         order = [c for g in groups for c in g]
         t = permute(t, *[letters.index(c) for c in order]) if order else t
         t = t.expand(tuple([size[c] for c in order]))
-        return reshaped(t, (*[size[c] for c in groups[0]], prod(size[c] for c in groups[1]), prod(size[c] for c in groups[2])))
+        return reshaped(
+            t,
+            (
+                *[size[c] for c in groups[0]],
+                prod(size[c] for c in groups[1]),
+                prod(size[c] for c in groups[2]),
+            ),
+        )
 
     left = arranged(a, la, [batch, free_a, summed])
     right = arranged(b, lb, [batch, summed, free_b])
@@ -266,7 +311,8 @@ def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], later: set[str
     return reshaped(matmul(left, right), tuple([size[c] for c in letters])), letters
 
 
-# -- triangles and diagonals ----------------------------------------------------------------------------------------
+# -- triangles and diagonals
+# ----------------------------------------------------------------------------------------
 
 
 def _triangle(input: Tensor, diagonal: int, lower: bool) -> Tensor:
@@ -321,7 +367,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     n = k + abs(offset)
     first = offset if offset >= 0 else -offset * n
     zeros = full(0, (*z, n * n), x.type[1])
-    placed = zeros if not k else record("update", (zeros, x), ((*[0] * len(z), first), (*[1] * len(z), n + 1)))
+    placed = (
+        zeros if not k else record("update", (zeros, x), ((*[0] * len(z), first), (*[1] * len(z), n + 1)))
+    )
     result = wrap(record("reshape", (placed,), ((*z, n, n),)))
     rank = len(z) + 2
     a, b = dimension(dim1, rank), dimension(dim2, rank)

@@ -1,8 +1,9 @@
-"""Node: one recorded value. Slotted, typed, and never changed except to receive its value and let go of its inputs.
+"""Node: one recorded value, slotted and typed; it only ever gets its value and lets go of its inputs.
 
-A leaf has ``op`` None and a ``value``. A step with several results is one Node whose ``type`` is a tuple of types;
-each result is a Node with op ``result``. An ``alias`` is the same value under another autograd identity
-(clone, detach, a leaf that requires grad); a ``Boundary`` is an alias where backward stops and Python takes over.
+A leaf has ``op`` None and a ``value``. A step with several results is one Node whose ``type`` is a tuple of
+types; each result is a Node with op ``result``. An ``alias`` is the same value under another autograd
+identity (clone, detach, a leaf that requires grad); a ``Boundary`` is an alias where backward stops and
+Python takes over.
 """
 
 from __future__ import annotations
@@ -30,13 +31,30 @@ class Node:
     """
 
     __slots__ = (
-        "op", "attrs", "inputs", "type", "origin", "requires_grad", "order",
-        "value", "overwritten", "freed", "mark", "id",
+        "op",
+        "attrs",
+        "inputs",
+        "type",
+        "origin",
+        "requires_grad",
+        "order",
+        "value",
+        "overwritten",
+        "freed",
+        "mark",
+        "id",
     )
 
     def __init__(
-        self, op: str | None, attrs: tuple, inputs: tuple[Node, ...], type: Type | tuple[Type, ...],
-        origin: str, requires_grad: bool, order: int, value: np.ndarray | None = None,
+        self,
+        op: str | None,
+        attrs: tuple,
+        inputs: tuple[Node, ...],
+        type: Type | tuple[Type, ...],
+        origin: str,
+        requires_grad: bool,
+        order: int,
+        value: np.ndarray | None = None,
     ) -> None:
         self.op = op
         self.attrs = attrs
@@ -66,7 +84,13 @@ class Boundary(Node):
     __slots__ = ("deliver", "leaf", "label")
 
     def __init__(
-        self, source: tuple[Node, ...], type: Type, origin: str, order: int, deliver: Callable[[Any], Any], leaf: bool,
+        self,
+        source: tuple[Node, ...],
+        type: Type,
+        origin: str,
+        order: int,
+        deliver: Callable[[Any], Any],
+        leaf: bool,
         label: Callable[[], str | None] | None = None,
     ) -> None:
         super().__init__(ALIAS, (), source, type, origin, True, order)

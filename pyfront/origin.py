@@ -28,12 +28,21 @@ def _is_own(filename: str) -> bool:
 # Files that only pass an operator on to the recorder: between the user's expression and `record`.
 _DISPATCH = frozenset(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
-    for name in ("origin.py", "promote.py", "arithmetic.py", "definitions.py", "tensor.py", "recorder.py", "assignment.py")
+    for name in (
+        "origin.py",
+        "promote.py",
+        "arithmetic.py",
+        "definitions.py",
+        "tensor.py",
+        "recorder.py",
+        "assignment.py",
+    )
 )
 
 
 def operator_site() -> Site | None:
-    """The (code, bytecode offset) of one operator in the user's code; None when the package itself wrote the operator."""
+    """The (code, bytecode offset) of one operator in the user's code; None when the package itself wrote the
+    operator."""
     frame = _getframe(2)
     while frame.f_code.co_filename in _DISPATCH and frame.f_back is not None:
         frame = frame.f_back

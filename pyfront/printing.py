@@ -1,4 +1,4 @@
-"""Printing: tensors as text, the way PyTorch writes them (widths, scientific notation, summaries, suffixes)."""
+"""Printing: tensors as text, the way PyTorch writes them: widths, scientific notation, summaries."""
 
 from __future__ import annotations
 
@@ -31,8 +31,12 @@ _PROFILES = {
 
 
 def set_printoptions(
-    precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None, linewidth: int | None = None,
-    profile: str | None = None, sci_mode: bool | None = None,
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
 ) -> None:
     """How tensors are printed; ``profile`` is "default", "short" or "full"."""
     for name, value in (_PROFILES[profile] if profile else {}).items():
@@ -109,10 +113,12 @@ def _vector(array: np.ndarray, indent: int, summarize: bool, show: _Formatter) -
     if summarize and not edge:
         cells = ["..."]
     elif summarize and array.shape[0] > 2 * edge:
-        cells = [show(v) for v in array[:edge].tolist()] + [" ..."] + [show(v) for v in array[-edge:].tolist()]
+        cells = (
+            [show(v) for v in array[:edge].tolist()] + [" ..."] + [show(v) for v in array[-edge:].tolist()]
+        )
     else:
         cells = [show(v) for v in array.tolist()]
-    lines = [", ".join(cells[i:i + per_line]) for i in range(0, len(cells), per_line)]
+    lines = [", ".join(cells[i : i + per_line]) for i in range(0, len(cells), per_line)]
     return "[" + ("," + "\n" + " " * (indent + 1)).join(lines) + "]"
 
 

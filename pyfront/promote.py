@@ -1,4 +1,4 @@
-"""Promotion and broadcasting: PyTorch's ``result_type``, and the explicit ``cast`` / ``expand`` steps that follow from it."""
+"""Promotion and broadcasting: PyTorch's ``result_type``, and the ``cast`` / ``expand`` steps it implies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def _combine(higher: DType | None, lower: DType | None) -> DType | None:
 def result_type(types: list[Type], scalars: list[Scalar] = ()) -> DType:
     """The dtype of an operation on tensors of these types and these Python numbers.
 
-    Tensors with dimensions decide; rank-0 tensors, then Python numbers, only raise the category (bool < int < float).
+    Tensors with dimensions decide; rank-0 tensors, then Python numbers, only raise the category (bool < int <
+    float).
     """
     sized: DType | None = None
     rank0: DType | None = None
@@ -104,7 +105,8 @@ def broadcast(nodes: list[Node]) -> list[Node]:
     return [expand(n, shape) for n in nodes]
 
 
-# -- Python numbers as operands -------------------------------------------------------------------------------------
+# -- Python numbers as operands
+# -------------------------------------------------------------------------------------
 
 _seen: dict[Site, Scalar] = {}
 _CHANGES = object()
@@ -127,8 +129,9 @@ def _as(number: Scalar, dtype: DType) -> Scalar:
 def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """A number the user wrote next to a tensor.
 
-    A number that is the same each time its operator runs is a constant. One that changes (a decaying rate, a loop
-    counter) becomes a run-time scalar from the second value on, so that the program is not compiled for every value.
+    A number that is the same each time its operator runs is a constant. One that changes (a decaying rate, a
+    loop counter) becomes a run-time scalar from the second value on, so that the program is not compiled for
+    every value.
     """
     where = operator_site()
     if where is None:

@@ -1,4 +1,4 @@
-"""Public: everything importable as ``torch.<name>`` that is about tensors, gathered from the files that define it."""
+"""Public: everything importable as ``torch.<name>`` that is about tensors, gathered from where it is defined."""
 
 from __future__ import annotations
 
@@ -8,22 +8,58 @@ from collections.abc import Callable
 from typing import Any
 
 from ..dialects import types
-from . import arithmetic, autograd, composites, creation, definitions, grad_fn, indexing, linear_algebra, printing  # noqa: F401
-from . import random, reductions, selection, shaping, writing  # noqa: F401  # importing enters their definitions
+from . import (  # noqa: F401  # noqa: F401  # importing enters their definitions
+    arithmetic,
+    autograd,
+    composites,
+    conversion,
+    creation,
+    definitions,
+    grad_fn,
+    indexing,
+    joining,
+    linear_algebra,
+    printing,
+    random,
+    reductions,
+    selection,
+    shaping,
+    writing,
+)
 from .size import CPU, Size, device
 from .tensor import Tensor
 
 _FUNCTIONS = definitions.install()
 
 DTYPES: dict[str, Any] = {
-    "float64": types.float64, "double": types.float64, "float32": types.float32, "float": types.float32, "float16": types.float16,
-    "half": types.float16, "bfloat16": types.bfloat16, "int64": types.int64, "long": types.int64, "int32": types.int32,
-    "int": types.int32, "int16": types.int16, "short": types.int16, "int8": types.int8, "uint8": types.uint8, "bool": types.bool_,
+    "float64": types.float64,
+    "double": types.float64,
+    "float32": types.float32,
+    "float": types.float32,
+    "float16": types.float16,
+    "half": types.float16,
+    "bfloat16": types.bfloat16,
+    "int64": types.int64,
+    "long": types.int64,
+    "int32": types.int32,
+    "int": types.int32,
+    "int16": types.int16,
+    "short": types.int16,
+    "int8": types.int8,
+    "uint8": types.uint8,
+    "bool": types.bool_,
 }
 _LEGACY = {
-    "FloatTensor": types.float32, "DoubleTensor": types.float64, "HalfTensor": types.float16, "BFloat16Tensor": types.bfloat16,
-    "LongTensor": types.int64, "IntTensor": types.int32, "ShortTensor": types.int16, "CharTensor": types.int8,
-    "ByteTensor": types.uint8, "BoolTensor": types.bool_,
+    "FloatTensor": types.float32,
+    "DoubleTensor": types.float64,
+    "HalfTensor": types.float16,
+    "BFloat16Tensor": types.bfloat16,
+    "LongTensor": types.int64,
+    "IntTensor": types.int32,
+    "ShortTensor": types.int16,
+    "CharTensor": types.int8,
+    "ByteTensor": types.uint8,
+    "BoolTensor": types.bool_,
 }
 
 
@@ -80,7 +116,9 @@ def result_type(a: Any, b: Any) -> types.DType:
     from .promote import result_type as combined
 
     both = (a, b)
-    return combined([t._node.type for t in both if isinstance(t, Tensor)], [t for t in both if not isinstance(t, Tensor)])
+    return combined(
+        [t._node.type for t in both if isinstance(t, Tensor)], [t for t in both if not isinstance(t, Tensor)]
+    )
 
 
 def synchronize() -> None:
@@ -100,10 +138,22 @@ def _cuda() -> _types.SimpleNamespace:
         return None
 
     return _types.SimpleNamespace(
-        is_available=lambda: False, device_count=lambda: 0, current_device=missing, get_device_name=missing, set_device=missing,
-        get_device_properties=missing, synchronize=nothing, empty_cache=nothing, manual_seed=nothing, manual_seed_all=nothing,
-        is_initialized=lambda: False, memory_allocated=lambda *_: 0, max_memory_allocated=lambda *_: 0,
-        memory_reserved=lambda *_: 0, reset_peak_memory_stats=nothing, is_bf16_supported=lambda *_: False,
+        is_available=lambda: False,
+        device_count=lambda: 0,
+        current_device=missing,
+        get_device_name=missing,
+        set_device=missing,
+        get_device_properties=missing,
+        synchronize=nothing,
+        empty_cache=nothing,
+        manual_seed=nothing,
+        manual_seed_all=nothing,
+        is_initialized=lambda: False,
+        memory_allocated=lambda *_: 0,
+        max_memory_allocated=lambda *_: 0,
+        memory_reserved=lambda *_: 0,
+        reset_peak_memory_stats=nothing,
+        is_bf16_supported=lambda *_: False,
     )
 
 
@@ -112,8 +162,17 @@ def _backends() -> _types.SimpleNamespace:
     return off(
         mps=off(is_available=lambda: False, is_built=lambda: False),
         cuda=off(is_built=lambda: False, matmul=off(allow_tf32=False)),
-        cudnn=off(enabled=False, benchmark=False, deterministic=True, allow_tf32=False, is_available=lambda: False, version=lambda: None),
-        mkl=off(is_available=lambda: False), mkldnn=off(is_available=lambda: False, enabled=False), openmp=off(is_available=lambda: True),
+        cudnn=off(
+            enabled=False,
+            benchmark=False,
+            deterministic=True,
+            allow_tf32=False,
+            is_available=lambda: False,
+            version=lambda: None,
+        ),
+        mkl=off(is_available=lambda: False),
+        mkldnn=off(is_available=lambda: False, enabled=False),
+        openmp=off(is_available=lambda: True),
     )
 
 
@@ -125,15 +184,40 @@ def names() -> dict[str, Any]:
     found.update({name: creation.typed_constructor(t) for name, t in _LEGACY.items()})
     found.update({f.__name__: f for f in _OWN})
     found.update(
-        Tensor=Tensor, Size=Size, device=device, dtype=types.DType, pi=math.pi, e=math.e, inf=math.inf, nan=math.nan, newaxis=None,
-        strided="torch.strided", contiguous_format="contiguous_format", channels_last="channels_last",
-        preserve_format="preserve_format", cuda=_cuda(), backends=_backends(), get_default_device=lambda: CPU,
+        Tensor=Tensor,
+        Size=Size,
+        device=device,
+        dtype=types.DType,
+        pi=math.pi,
+        e=math.e,
+        inf=math.inf,
+        nan=math.nan,
+        newaxis=None,
+        strided="torch.strided",
+        contiguous_format="contiguous_format",
+        channels_last="channels_last",
+        preserve_format="preserve_format",
+        cuda=_cuda(),
+        backends=_backends(),
+        get_default_device=lambda: CPU,
     )
     return found
 
 
 _OWN: tuple[Callable, ...] = (
-    finfo, iinfo, numel, is_floating_point, broadcast_shapes, can_cast, synchronize, types.promote_types, result_type,
-    autograd.no_grad, autograd.enable_grad, autograd.inference_mode, autograd.set_grad_enabled, autograd.is_grad_enabled,
+    finfo,
+    iinfo,
+    numel,
+    is_floating_point,
+    broadcast_shapes,
+    can_cast,
+    synchronize,
+    types.promote_types,
+    result_type,
+    autograd.no_grad,
+    autograd.enable_grad,
+    autograd.inference_mode,
+    autograd.set_grad_enabled,
+    autograd.is_grad_enabled,
     printing.set_printoptions,
 )

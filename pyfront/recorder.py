@@ -1,7 +1,8 @@
-"""Recorder: appends Nodes as the program runs, and has everything that is still wanted computed at a flush.
+"""Recorder: appends Nodes as the program runs, and has what is still wanted computed at a flush.
 
-Nothing here holds a Node strongly: what no Tensor, Storage or later Node refers to any more was dead code and is
-never computed. A flush collects the values that live Storages still lack, builds one Graph and calls the driver.
+Nothing here holds a Node strongly: what no Tensor, Storage or later Node refers to any more was dead code and
+is never computed. A flush collects the values that live Storages still lack, builds one Graph and calls the
+driver.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def _rule(op: str) -> Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]:
 
 
 def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaError:
-    """The book's error with what only the recorder knows: operand types, where they came from, the user's line."""
+    """The book's error with what only the recorder knows: operand types, where they came from, the user's
+    line."""
     names = [p.name for p in OPS[op].tensors]
     labels = names if len(names) == len(inputs) else [f"operand {i}" for i in range(len(inputs))]
     facts = [(label, show_type(n.type), n.origin) for label, n in zip(labels, inputs, strict=True)]
@@ -63,7 +65,8 @@ def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaErr
 
 
 def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
-    """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not fit."""
+    """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not
+    fit."""
     types = tuple([n.type for n in inputs])
     try:
         result = (_infer.get(op) or _rule(op))(types, attrs)[0]
@@ -90,7 +93,9 @@ def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> list[No
     return step(op, inputs, attrs, results, tracked)
 
 
-def step(op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool) -> list[Node]:
+def step(
+    op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool
+) -> list[Node]:
     """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
     state.order += 1
     where = origin()
@@ -98,7 +103,8 @@ def step(op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, .
     state.order += len(results)
     first = state.order - len(results) + 1
     return [
-        Node(RESULT, (i,), (whole,), t, where, tracked and t[1].kind == "f", first + i) for i, t in enumerate(results)
+        Node(RESULT, (i,), (whole,), t, where, tracked and t[1].kind == "f", first + i)
+        for i, t in enumerate(results)
     ]
 
 
@@ -110,7 +116,8 @@ def alias(source: Node, requires_grad: bool | None = None) -> Node:
 
 
 def saved(value: Node, contents: Node) -> Node:
-    """The value of ``contents`` with the history of ``value``: what a write that autograd must not see leaves behind."""
+    """The value of ``contents`` with the history of ``value``: what a write that autograd must not see leaves
+    behind."""
     state.order += 1
     return Node("autodiff.saved", (), (value, contents), value.type, contents.origin, True, state.order)
 

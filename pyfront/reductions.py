@@ -13,7 +13,15 @@ from .node import Node
 from .promote import Defaults, cast, full
 from .recorder import record, record_many
 from .returns import (
-    aminmax_result, cummax_result, cummin_result, kthvalue_result, max_result, median_result, min_result, sort_result, topk_result,
+    aminmax_result,
+    cummax_result,
+    cummin_result,
+    kthvalue_result,
+    max_result,
+    median_result,
+    min_result,
+    sort_result,
+    topk_result,
 )
 from .shaping import dimensions, narrow, reshaped
 from .tensor import Tensor, dimension, wrap
@@ -45,7 +53,9 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType 
 @define("nansum")
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """``sum`` with NaN counted as 0."""
-    return sum(input.nan_to_num(0.0, inf, -inf) if input.dtype.kind == "f" else input, dim, keepdim, dtype=dtype)
+    return sum(
+        input.nan_to_num(0.0, inf, -inf) if input.dtype.kind == "f" else input, dim, keepdim, dtype=dtype
+    )
 
 
 @define("mean")
@@ -72,7 +82,9 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 @define("prod")
-def prod_(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def prod_(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """The product over all or one dimension; integers and bools are multiplied as int64."""
     x = input._read()
     x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
@@ -89,7 +101,9 @@ def _spread(input: Tensor, dim: Any, keepdim: bool, correction: int | float, roo
     return _safe_root(wrap(y))._read() if y.requires_grad else record("sqrt", (y,))
 
 
-def _spread_arguments(dim: Any, unbiased: bool | None, correction: int | float | None) -> tuple[Any, int | float]:
+def _spread_arguments(
+    dim: Any, unbiased: bool | None, correction: int | float | None
+) -> tuple[Any, int | float]:
     if isinstance(dim, bool):  # var(x, unbiased)
         dim, unbiased = None, dim
     if unbiased is not None:
@@ -98,16 +112,22 @@ def _spread_arguments(dim: Any, unbiased: bool | None, correction: int | float |
 
 
 def _spread_definition(root: bool) -> Callable:
-    def apply(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    def apply(
+        input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+    ) -> Tensor:
         dim, correction = _spread_arguments(dim, unbiased, correction)
         return wrap(_spread(input, dim, keepdim, correction, root))
 
-    apply.__doc__ = ("Standard deviation" if root else "Variance") + " with ``correction`` degrees of freedom taken off."
+    apply.__doc__ = (
+        "Standard deviation" if root else "Variance"
+    ) + " with ``correction`` degrees of freedom taken off."
     return apply
 
 
 def _spread_and_mean(root: bool) -> Callable:
-    def apply(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
+    def apply(
+        input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+    ) -> Any:
         dim, correction = _spread_arguments(dim, unbiased, correction)
         return wrap(_spread(input, dim, keepdim, correction, root)), mean(input, dim, keepdim)
 
@@ -135,7 +155,8 @@ define("all")(_truth("all"))
 define("any")(_truth("any"))
 
 
-# -- extremes -------------------------------------------------------------------------------------------------------
+# -- extremes
+# -------------------------------------------------------------------------------------------------------
 
 
 def _needs_elements(input: Tensor, name: str) -> None:
@@ -155,7 +176,7 @@ def _along(input: Tensor, dim: int, keepdim: bool, arg: str) -> tuple[Node, Node
     index = record(arg, (x,), (at,))
     values = record("gather", (x, index), (at,))
     if not keepdim:
-        shape = (*x.type[0][:at], *x.type[0][at + 1:])
+        shape = (*x.type[0][:at], *x.type[0][at + 1 :])
         index, values = record("reshape", (index,), (shape,)), record("reshape", (values,), (shape,))
     return values, index
 
@@ -171,7 +192,9 @@ def _extreme(op: str, result: Any) -> Callable:
         values, index = _along(input, dim, keepdim, "arg" + op)
         return result(wrap(values), wrap(index))
 
-    apply.__doc__ = f"The {op} of all elements; along ``dim`` also where it is; of two tensors, element by element."
+    apply.__doc__ = (
+        f"The {op} of all elements; along ``dim`` also where it is; of two tensors, element by element."
+    )
     return apply
 
 
@@ -208,7 +231,7 @@ def _position(op: str) -> Callable:
             return wrap(full(0, (), int64))
         x, at = input._read(), dimension(dim, input.dim())
         y = record(op, (x,), (at,))
-        return wrap(y if keepdim else record("reshape", (y,), ((*x.type[0][:at], *x.type[0][at + 1:]),)))
+        return wrap(y if keepdim else record("reshape", (y,), ((*x.type[0][:at], *x.type[0][at + 1 :]),)))
 
     apply.__doc__ = f"Where the {op[3:]} is (the first of several)."
     return apply
@@ -218,16 +241,21 @@ define("argmax")(_position("argmax"))
 define("argmin")(_position("argmin"))
 
 
-# -- norms ----------------------------------------------------------------------------------------------------------
+# -- norms
+# ----------------------------------------------------------------------------------------------------------
 
 
 @define("norm")
-def norm(input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
+def norm(
+    input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType | None = None
+) -> Tensor:
     """The p-norm of all elements or over dimensions ("fro" is 2)."""
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
 
-def vector_norm(x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+def vector_norm(
+    x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """``(sum |x| ** ord) ** (1 / ord)``, with the limits at 0, inf and -inf."""
     x = x.to(dtype) if dtype is not None else x
     if ord == inf:
@@ -265,7 +293,9 @@ def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 
 def _soft(op: str) -> Callable:
-    def apply(input: Tensor, dim: int | None = None, dtype: DType | None = None, _stacklevel: int = 3) -> Tensor:
+    def apply(
+        input: Tensor, dim: int | None = None, dtype: DType | None = None, _stacklevel: int = 3
+    ) -> Tensor:
         x = input._read() if dtype is None else cast(input._read(), dtype)
         rank = len(x.type[0])
         if dim is None:
@@ -289,7 +319,8 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     return sum(input != 0, dim)
 
 
-# -- scans and sorting ----------------------------------------------------------------------------------------------
+# -- scans and sorting
+# ----------------------------------------------------------------------------------------------
 
 
 def _scan(op: str) -> Callable:
@@ -323,7 +354,9 @@ def _running(op: str, better: str, result: Any) -> Callable:
         worst = _limit(input.dtype, best=better == "argmin")
         masked = record("select", (record("less_equal", (j, i)), spread, full(worst, shape, x.type[1])))
         flipped = record("flip", (masked,), ((len(shape) - 1,),))  # the last of equal elements counts
-        last = record("sub", (full(n - 1, (*x.type[0], 1), int64), record(better, (flipped,), (len(shape) - 1,))))
+        last = record(
+            "sub", (full(n - 1, (*x.type[0], 1), int64), record(better, (flipped,), (len(shape) - 1,)))
+        )
         index = record("reshape", (last,), (x.type[0],))
         values = record("gather", (x, index), (len(x.type[0]) - 1,))
         return result(wrap(values).movedim(-1, at), wrap(index).movedim(-1, at))
@@ -371,7 +404,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if input.dim() and not 0 <= k <= input.shape[at]:
         raise RuntimeError("selected index k out of range")
     values, index = sort(input, dim, largest)
-    return topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous()) if input.dim() else topk_result(values, index)
+    return (
+        topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous())
+        if input.dim()
+        else topk_result(values, index)
+    )
 
 
 @define("kthvalue")
@@ -398,7 +435,9 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 @define("quantile")
-def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+) -> Tensor:
     """Quantiles ``q`` (a number or a vector) of all elements or along a dimension."""
     if dim is None:
         x, at = reshaped(input, (input.numel(),)), 0
@@ -412,7 +451,7 @@ def quantile(input: Tensor, q: Any, dim: int | None = None, keepdim: bool = Fals
     kept = [r if keepdim and dim is not None else r.squeeze(at) for r in results]
     if keepdim and dim is None:
         kept = [r.reshape((1,) * input.dim()) for r in kept]
-    from .shaping import stack
+    from .joining import stack
 
     return stack(kept) if many else kept[0]
 
@@ -438,5 +477,3 @@ def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
         size = input.shape[dim]
         input = narrow(input, dim, 1, size - 1) - narrow(input, dim, 0, size - 1)
     return input
-
-

@@ -1,7 +1,8 @@
 """Residuals: which forward values the derivative of a recorded step reads, asked of the op book itself.
 
-A stanza's derivative is run once on placeholders that note which operand or result a rule touches. So "this value was
-overwritten" and "this graph was freed" are decided by the book's ``d`` lines, not by a second list of ops.
+A stanza's derivative is run once on placeholders that note which operand or result a rule touches. So "this
+value was overwritten" and "this graph was freed" are decided by the book's ``d`` lines, not by a second list
+of ops.
 """
 
 from __future__ import annotations

@@ -10,7 +10,11 @@ def _make(name: str, fields: str) -> Any:
     base = namedtuple(name, fields)
 
     def show(self: Any) -> str:
-        return f"torch.return_types.{name}(\n" + ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True)) + ")"
+        return (
+            f"torch.return_types.{name}(\n"
+            + ",\n".join(f"{f}={v!r}" for f, v in zip(self._fields, self, strict=True))
+            + ")"
+        )
 
     return type(name, (base,), {"__repr__": show, "__slots__": (), "__doc__": f"The result of ``{name}``."})
 

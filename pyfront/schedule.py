@@ -1,12 +1,12 @@
-"""Schedule: from the Nodes somebody still wants to one canonical Graph, and back from its results to the Nodes.
+"""Schedule: from the Nodes somebody still wants to one canonical Graph, and the results back to the Nodes.
 
-Runs at every flush of every training step, so it is written for speed: marks on the Nodes instead of sets, ids on the
-Nodes instead of dictionaries. The same program gives an equal Graph each time: steps in the order they were recorded,
-inputs in the order of their first use, one input per distinct buffer.
+Runs at every flush of every training step, so it is written for speed: marks on the Nodes instead of sets,
+ids on the Nodes instead of dictionaries. The same program gives an equal Graph each time: steps in the order
+they were recorded, inputs in the order of their first use, one input per distinct buffer.
 
-Where a derivative is taken, values are kept apart that share contents but not history: an untracked value that depends
-on something differentiated enters a tracked step as ``autodiff.saved(0, value)``; a forward value that an earlier flush
-computed enters as ``autodiff.saved(step, value)``.
+Where a derivative is taken, values are kept apart that share contents but not history: an untracked value
+that depends on something differentiated enters a tracked step as ``autodiff.saved(0, value)``; a forward
+value that an earlier flush computed enters as ``autodiff.saved(step, value)``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,26 @@ _WORTH_KEEPING = frozenset({"contract", "fold", "is", "irregular"})
 
 
 class Schedule:
-    """The Graph of ``roots`` with its arrays; ``store`` hands the results out, ``finish`` lets go of what is done."""
+    """The Graph of ``roots`` with its arrays; ``store`` hands the results out, ``finish`` lets go of what is
+    done."""
 
     __slots__ = (
-        "nodes", "roots", "graph", "arrays", "inputs", "names", "steps", "origins", "types", "tainted",
-        "differentiates", "outputs", "_input_ids", "_mark", "_wrt", "_kept",
+        "nodes",
+        "roots",
+        "graph",
+        "arrays",
+        "inputs",
+        "names",
+        "steps",
+        "origins",
+        "types",
+        "tainted",
+        "differentiates",
+        "outputs",
+        "_input_ids",
+        "_mark",
+        "_wrt",
+        "_kept",
     )
 
     def __init__(self, roots: list[Node]) -> None:
@@ -52,13 +67,20 @@ class Schedule:
         self._emit()
         self._choose_outputs()
         self.graph = Graph(
-            tuple(self.inputs), tuple(self.steps), self.outputs, tuple(self.origins), tuple(self.names), tuple(self.types)
+            tuple(self.inputs),
+            tuple(self.steps),
+            self.outputs,
+            tuple(self.origins),
+            tuple(self.names),
+            tuple(self.types),
         )
 
-    # -- collecting ---------------------------------------------------------------------------------------------
+    # -- collecting
+    # ---------------------------------------------------------------------------------------------
 
     def _collect(self, roots: list[Node]) -> list[Node]:
-        """Every Node the roots need, in recording order. Computed Nodes are leaves, except under a derivative."""
+        """Every Node the roots need, in recording order. Computed Nodes are leaves, except under a
+        derivative."""
         mark = self._mark
         found: list[Node] = []
         grads: list[Node] = []
@@ -107,11 +129,13 @@ class Schedule:
             if node.op == GRAD:
                 stack.append(node.inputs[0])
 
-    # -- emitting -----------------------------------------------------------------------------------------------
+    # -- emitting
+    # -----------------------------------------------------------------------------------------------
 
     def _emit(self) -> None:
-        # Inputs first: their ids come before those of every step. They are numbered by their first use, not by when they
-        # were made: a buffer written in the last step and one that never changes trade places in age, not in use.
+        # Inputs first: their ids come before those of every step. They are numbered by their first use, not
+        # by when they were made: a buffer written in the last step and one that never changes trade places in
+        # age, not in use.
         nodes = self.nodes
         for node in nodes:
             if node.value is None:
@@ -172,7 +196,8 @@ class Schedule:
             types.append(own)
 
     def _emit_differentiated(self) -> None:
-        """Every Node of a Graph with derivatives. The body of the loop is the common case: one book op, not computed yet."""
+        """Every Node of a Graph with derivatives. The body of the loop is the common case: one book op, not
+        computed yet."""
         mark, wrt, tainted, append = self._mark, self._wrt, self.tainted, self._append
         for node in self.nodes:
             if node.value is not None or node.op in _IDENTITIES:
@@ -198,7 +223,8 @@ class Schedule:
                 tainted[node.id] = True
 
     def _emit_identity(self, node: Node, mark: int) -> None:
-        """Nodes that are another Node's value under their own history, and computed ones a derivative goes through."""
+        """Nodes that are another Node's value under their own history, and computed ones a derivative goes
+        through."""
         if type(node) is Boundary:
             self._emit_boundary(node)
             return
@@ -210,7 +236,11 @@ class Schedule:
         contents = node.id
         if op is ALIAS:
             source = node.inputs[0]
-            node.id = source.id if source.requires_grad or not node.requires_grad else self._apart(source.id, node.origin)
+            node.id = (
+                source.id
+                if source.requires_grad or not node.requires_grad
+                else self._apart(source.id, node.origin)
+            )
         elif op is RESULT:
             node.id = node.inputs[0].id + node.attrs[0]
         else:
@@ -223,15 +253,19 @@ class Schedule:
     def _append_tracked(self, node: Node) -> None:
         tainted = self.tainted
         apart = node.requires_grad and node.op != GRAD
-        operands = tuple([
-            self._apart(n.id, node.origin) if apart and not n.requires_grad and tainted[n.id] else n.id for n in node.inputs
-        ])
+        operands = tuple(
+            [
+                self._apart(n.id, node.origin) if apart and not n.requires_grad and tainted[n.id] else n.id
+                for n in node.inputs
+            ]
+        )
         taint = any([tainted[i] for i in operands])
         self._append(node, operands)
         tainted.extend([taint] * (len(self.types) - len(tainted)))
 
     def _emit_boundary(self, node: Boundary) -> None:
-        """A place where differentiation ends; its value is kept apart from other histories of the same contents."""
+        """A place where differentiation ends; its value is kept apart from other histories of the same
+        contents."""
         source = node.id if node.value is not None else node.inputs[0].id
         node.id = self._apart(source, node.origin) if self.tainted[source] or not node.leaf else source
         self._name(node)
@@ -255,14 +289,19 @@ class Schedule:
         self.tainted.append(self.tainted[value] if tainted is None else tainted)
         return len(self.types) - 1
 
-    # -- results ------------------------------------------------------------------------------------------------
+    # -- results
+    # ------------------------------------------------------------------------------------------------
 
     def _choose_outputs(self) -> None:
         """Roots, and forward values that a later backward would otherwise compute again."""
         kept: list[Node] = []
         taped = any(r.requires_grad and not r.freed for r in self.roots)
         if taped:
-            kept = [n for n in self.nodes if n.requires_grad and not n.freed and n.value is None and _worth_keeping(n)]
+            kept = [
+                n
+                for n in self.nodes
+                if n.requires_grad and not n.freed and n.value is None and _worth_keeping(n)
+            ]
         self._kept = self.roots + kept
         fresh = len(self.inputs)
         self.outputs = tuple(dict.fromkeys([n.id for n in self._kept if n.id >= fresh]))
@@ -275,26 +314,41 @@ class Schedule:
                 node.value = by_id[node.id]
 
     def finish(self) -> None:
-        """Values of roots that are inputs under another name; then forget inputs nobody will ask for again."""
+        """Values of roots that are inputs under another name; then forget inputs nobody will ask for
+        again."""
         arrays = self.arrays
         for node in self._kept:
             if node.value is None and node.id < len(arrays):
                 node.value = arrays[node.id]
         for node in self.nodes:
             if node.value is not None and node.inputs:
-                if not node.requires_grad or type(node) is Boundary or (node.freed and not differentiable_again(node)):
+                if (
+                    not node.requires_grad
+                    or type(node) is Boundary
+                    or (node.freed and not differentiable_again(node))
+                ):
                     node.inputs = ()
 
     def describe(self) -> str:
         """The Graph as text, one line per step (``LAMINA_SHOW=nodes``)."""
         graph = self.graph
-        lines = [f"%{i} = input {show_type(t)} {graph.names[i] or ''}".rstrip() for i, t in enumerate(graph.inputs)]
+        lines = [
+            f"%{i} = input {show_type(t)} {graph.names[i] or ''}".rstrip() for i, t in enumerate(graph.inputs)
+        ]
         next_id = len(graph.inputs)
         for step, where in zip(graph.steps, graph.origins, strict=True):
             operands = ", ".join(f"%{i}" for i in step.operands)
             attrs = f" {step.attrs}" if step.attrs else ""
-            lines.append(f"%{next_id} = {step.op} {operands}{attrs} : {show_type(graph.types[next_id])}   {where}")
-            next_id += (len(step.operands) - 2) if step.op == GRAD else 1 if step.op == SAVED else len(OPS[step.op].results)
+            lines.append(
+                f"%{next_id} = {step.op} {operands}{attrs} : {show_type(graph.types[next_id])}   {where}"
+            )
+            next_id += (
+                (len(step.operands) - 2)
+                if step.op == GRAD
+                else 1
+                if step.op == SAVED
+                else len(OPS[step.op].results)
+            )
         lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
         return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Selection: where, clamp, masks, gather and scatter, and what depends on the data (nonzero, unique, searchsorted)."""
+"""Selection: where, clamp, masks, gather, scatter, and shapes that depend on the data (nonzero, unique)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ define("index_put", in_place=True)(index_put)
 
 @define("where", method=False)
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
-    """``input`` where the condition holds, else ``other``; with the condition alone, ``nonzero(as_tuple=True)``."""
+    """``input`` where the condition holds, else ``other``; with the condition alone,
+    ``nonzero(as_tuple=True)``."""
     if input is None:
         return nonzero(condition, as_tuple=True)
     c = cast(condition._read(), bool_)
@@ -33,7 +34,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     numbers = [number(v) for v in (input, other) if not isinstance(v, Tensor)]
     dtype = result_type([t.type for t in tensors], numbers)
     a, b = [
-        cast(v._read(), dtype) if isinstance(v, Tensor) else operand(number(v), (), dtype) for v in (input, other)
+        cast(v._read(), dtype) if isinstance(v, Tensor) else operand(number(v), (), dtype)
+        for v in (input, other)
     ]
     return wrap(record("select", tuple(broadcast([c, a, b]))))
 
@@ -44,7 +46,8 @@ def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
 
 @define("clamp", "clip", in_place=True)
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """No smaller than ``min``, no larger than ``max`` (numbers or tensors); the gradient passes where nothing was cut."""
+    """No smaller than ``min``, no larger than ``max`` (numbers or tensors); the gradient passes where nothing
+    was cut."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     result = input
@@ -89,7 +92,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return index_put(result, [of_array(np.ascontiguousarray(p)) for p in places], source.reshape(-1)[:count])
 
 
-# -- along a dimension ----------------------------------------------------------------------------------------------
+# -- along a dimension
+# ----------------------------------------------------------------------------------------------
 
 
 def _index_of(index: Tensor, n: int, dim: int, error: type[Exception] = IndexError) -> Node:
@@ -102,7 +106,8 @@ def _index_of(index: Tensor, n: int, dim: int, error: type[Exception] = IndexErr
 
 
 def _lifted(along: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``along`` a dimension also for tensors without one: they count as having one element in one dimension."""
+    """``along`` a dimension also for tensors without one: they count as having one element in one
+    dimension."""
 
     @functools.wraps(along)
     def apply(input: Tensor, dim: int, index: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -123,10 +128,20 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not input.dim():
         return input.expand(tuple(index.shape)).clone()
     if not index.numel():
-        return wrap(record("reshape", (record("slice", (input.reshape(-1)._read(),), ((0,), (0,), (1,))),), (tuple(index.shape),)))
+        return wrap(
+            record(
+                "reshape",
+                (record("slice", (input.reshape(-1)._read(),), ((0,), (0,), (1,))),),
+                (tuple(index.shape),),
+            )
+        )
     if index.dim() != input.dim():
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    return wrap(record("gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at, RuntimeError)), (at,)))
+    return wrap(
+        record(
+            "gather", (_cropped(input, index, at), _index_of(index, input.shape[at], at, RuntimeError)), (at,)
+        )
+    )
 
 
 def _cropped(input: Tensor, index: Tensor, at: int) -> Node:
@@ -172,12 +187,24 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     at = dimension(dim, input.dim())
     if input.dtype is bool_:
         return scatter_add(input.long(), dim, index, src.long()).bool()
-    return wrap(record("scatter_add", (input._read(), _index_of(index, input.shape[at], at, RuntimeError), cast(src._read(), input.dtype)), (at,)))
+    return wrap(
+        record(
+            "scatter_add",
+            (
+                input._read(),
+                _index_of(index, input.shape[at], at, RuntimeError),
+                cast(src._read(), input.dtype),
+            ),
+            (at,),
+        )
+    )
 
 
 @define("scatter", in_place=True)
 @_lifted
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+def scatter(
+    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+) -> Tensor:
     """``out[index[i][j]][j] = src[i][j]`` for dim 0, and so on; "add" and "multiply" combine instead."""
     src = value if src is None else src
     if reduce is not None:
@@ -217,9 +244,19 @@ def scatter_reduce(
     # Each round writes the values that are the k-th to arrive at their place; rounds are combined in order.
     result = base
     for which in _rounds(array, at):
-        part = scatter(_neutral(input, reduce), at, index, where(of_array(which), src[tuple([slice(0, n) for n in array.shape])], 0)) \
-            if which.all() else _placed(input, at, array, which, src, reduce)
-        result = {"prod": lambda a, b: a * b, "amax": Tensor.maximum, "amin": Tensor.minimum}[fold](result, part)
+        part = (
+            scatter(
+                _neutral(input, reduce),
+                at,
+                index,
+                where(of_array(which), src[tuple([slice(0, n) for n in array.shape])], 0),
+            )
+            if which.all()
+            else _placed(input, at, array, which, src, reduce)
+        )
+        result = {"prod": lambda a, b: a * b, "amax": Tensor.maximum, "amin": Tensor.minimum}[fold](
+            result, part
+        )
     return result
 
 
@@ -269,7 +306,13 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if input.dtype is bool_:
         return index_add(input.long(), dim, index, source.long(), alpha=int(alpha)).bool()
     values = source if alpha == 1 else source * alpha
-    return wrap(record("put_add", (input._read(), _index_of(index, input.shape[at], at), cast(values._read(), input.dtype)), (at,)))
+    return wrap(
+        record(
+            "put_add",
+            (input._read(), _index_of(index, input.shape[at], at), cast(values._read(), input.dtype)),
+            (at,),
+        )
+    )
 
 
 @define("index_copy", in_place=True)
@@ -290,7 +333,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 
 @define("repeat_interleave")
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each entry several times in a row."""
     if dim is None:
         input, dim = reshaped(input, (input.numel(),)), 0
@@ -301,7 +346,8 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     return index_select(input, at, of_array(index))
 
 
-# -- data-dependent shapes ------------------------------------------------------------------------------------------
+# -- data-dependent shapes
+# ------------------------------------------------------------------------------------------
 
 
 @define("nonzero")
@@ -320,7 +366,11 @@ define("argwhere")(lambda input: nonzero(input))
 
 @define("unique")
 def unique(
-    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
 ) -> Any:
     """The different values, sorted."""
     values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
@@ -334,7 +384,9 @@ def unique(
 
 
 @define("unique_consecutive")
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
     """Without repeats of the entry before."""
     array = input._value()
     rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
@@ -368,17 +420,30 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
 
 
 @define("searchsorted", method=False)
-def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False, side: str | None = None, out_int32: bool = False, sorter: Any = None) -> Tensor:
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: Any,
+    *,
+    right: bool = False,
+    side: str | None = None,
+    out_int32: bool = False,
+    sorter: Any = None,
+) -> Tensor:
     """Where each value would be put to keep the sequence sorted."""
     where_ = "right" if right or side == "right" else "left"
-    rows, values = sorted_sequence._value(), input._value() if isinstance(input, Tensor) else np.asarray(input)
+    rows, values = (
+        sorted_sequence._value(),
+        input._value() if isinstance(input, Tensor) else np.asarray(input),
+    )
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter._value(), -1)
     if rows.ndim == 1:
         found = np.searchsorted(rows, values, where_)
     else:
         flat, wanted = rows.reshape(-1, rows.shape[-1]), values.reshape(-1, values.shape[-1])
-        found = np.stack([np.searchsorted(r, v, where_) for r, v in zip(flat, wanted, strict=True)]).reshape(values.shape)
+        found = np.stack([np.searchsorted(r, v, where_) for r, v in zip(flat, wanted, strict=True)]).reshape(
+            values.shape
+        )
     return of_array(np.asarray(found, np.int32 if out_int32 else np.int64))
 
 
@@ -398,7 +463,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     found = record("any", (hit,), ((len(shape),),))
     result = wrap(record("reshape", (found,), (shape,)))
     return result.logical_not() if invert else result
-
 
 
 Tensor.where = _where_method

@@ -1,4 +1,4 @@
-"""Shaping: views (reshape, permute, slice, expand and what they spell) and copies (cat, stack, repeat, flip, pad)."""
+"""Shaping: ops that see the same memory under another shape: reshape, permute, slice, expand."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import ShapeError
-from ..dialects.types import DType, Shape, dtype_of, promote_types, show_type
-from . import recorder, views
+from ..dialects.types import DType, Shape, show_type
+from . import views
 from .definitions import define
-from .node import Node
 from .origin import origin, source_line
-from .promote import broadcast_shape, cast, full
+from .promote import broadcast_shape
 from .recorder import record
-from .size import device, require_cpu
 from .tensor import Tensor, dimension, wrap
 from .tensor import dimension as counted
 
@@ -33,7 +31,9 @@ def dimensions(dim: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     listed = [dim] if isinstance(dim, int) else list(dim)
     found = sorted([dimension(int(d), rank) for d in listed])
     if len(set(found)) != len(found):
-        raise RuntimeError(f"dim {next(d for d in found if found.count(d) > 1)} appears multiple times in the list of dims")
+        raise RuntimeError(
+            f"dim {next(d for d in found if found.count(d) > 1)} appears multiple times in the list of dims"
+        )
     return tuple(found) if rank else ()
 
 
@@ -42,11 +42,11 @@ def inferred(shape: Shape, to: Shape) -> Shape:
     total = prod(shape)
     if -1 in to:
         at = to.index(-1)
-        known = prod(to[:at] + to[at + 1:])
-        if -1 in to[at + 1:]:
+        known = prod(to[:at] + to[at + 1 :])
+        if -1 in to[at + 1 :]:
             raise RuntimeError("only one dimension can be inferred")
         if known and total % known == 0:
-            return (*to[:at], total // known, *to[at + 1:])
+            return (*to[:at], total // known, *to[at + 1 :])
         if not known and not total:
             raise RuntimeError(
                 f"cannot reshape tensor of 0 elements into shape {list(to)} because the unspecified dimension size -1 "
@@ -57,7 +57,8 @@ def inferred(shape: Shape, to: Shape) -> Shape:
     return to
 
 
-# -- views ----------------------------------------------------------------------------------------------------------
+# -- views
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _reshape_link(shape: Shape) -> views.Link:
@@ -125,7 +126,11 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if not shape:
         return reshaped(input, (1,))
-    return input if first == last else reshaped(input, (*shape[:first], prod(shape[first:last + 1]), *shape[last + 1:]))
+    return (
+        input
+        if first == last
+        else reshaped(input, (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
+    )
 
 
 @define("ravel", label="view")
@@ -139,7 +144,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several."""
     shape = input._node.type[0]
     at = dimension(dim, len(shape))
-    return reshaped(input, (*shape[:at], *inferred((shape[at],), tuple(sizes)), *shape[at + 1:]))
+    return reshaped(input, (*shape[:at], *inferred((shape[at],), tuple(sizes)), *shape[at + 1 :]))
 
 
 @define("permute")
@@ -148,8 +153,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     rank = input.dim()
     order = tuple([dimension(d, rank) for d in sizes(dims)])
     if sorted(order) != list(range(rank)):
-        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the "
-                           f"desired ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(order)}")
+        raise RuntimeError(
+            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the "
+            f"desired ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(order)}"
+        )
     return input._through(("permute", (order,)))
 
 
@@ -190,7 +197,9 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     to = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
     placed = dict(zip(to, from_, strict=True))
     rest = iter([d for d in range(rank) if d not in from_])
-    return input._through(("permute", (tuple([placed[i] if i in placed else next(rest) for i in range(rank)]),)))
+    return input._through(
+        ("permute", (tuple([placed[i] if i in placed else next(rest) for i in range(rank)]),))
+    )
 
 
 @define("unsqueeze")
@@ -288,8 +297,10 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     at = dimension(dim, len(shape))
     i = int(index)
     if not -shape[at] <= i < shape[at]:
-        raise IndexError(f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {at}")
-    return _slice(input, at, i % shape[at], 1)._through(_reshape_link((*shape[:at], *shape[at + 1:])))
+        raise IndexError(
+            f"select(): index {i} out of range for tensor of size {list(shape)} at dimension {at}"
+        )
+    return _slice(input, at, i % shape[at], 1)._through(_reshape_link((*shape[:at], *shape[at + 1 :])))
 
 
 @define("unbind")
@@ -371,245 +382,8 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return windows._through(("permute", (tuple(back),)))
 
 
-# -- copies ---------------------------------------------------------------------------------------------------------
-
-
-@define("clone")
-def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
-    """A copy with the same history."""
-    return wrap(recorder.alias(input._read()))
-
-
-@define("contiguous", function=False, label="clone")
-def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
-    """The tensor itself when its memory is row-major, else a copy."""
-    return input if input.is_contiguous() else clone(input)
-
-
-@define("cat", "concat", "concatenate", method=False)
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Joined along an existing dimension."""
-    tensors = list(tensors)
-    if not tensors:
-        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    first = next((t for t in tensors if t._node.type[0] != (0,)), tensors[0])  # (0,) fits anything, for history's sake
-    if not first.dim():
-        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
-    at = dimension(dim, first.dim())
-    nothing = (*first._node.type[0][:at], 0, *first._node.type[0][at + 1:])
-    listed = [reshaped(t, nothing) if t._node.type[0] == (0,) else t for t in tensors]
-    for i, other in enumerate(listed):
-        a, b = first.shape, other.shape
-        if len(a) != len(b):
-            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(a)} and {len(b)}")
-        for d, (n, m) in enumerate(zip(a, b, strict=True)):
-            if d != at and n != m:
-                facts = [(str(k), show_type(t._node.type), t._node.origin) for k, t in enumerate(listed)]
-                raise ShapeError(
-                    f"Sizes of tensors must match except in dimension {at}. Expected size {n} but got size {m} for tensor "
-                    f"number {i} in the list.", facts, source_line(origin()),
-                )
-    dtype = listed[0].dtype
-    for other in listed:
-        dtype = promote_types(dtype, other.dtype)
-    nodes = tuple([cast(t._read(), dtype) for t in listed])
-    return wrap(record("concat", nodes, (at,)) if len(nodes) > 1 else recorder.alias(nodes[0]))
-
-
-@define("stack", method=False)
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Joined along a new dimension."""
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    shape = tensors[0].shape
-    for i, other in enumerate(tensors):
-        if other.shape != shape:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(other.shape)} at "
-                f"entry {i}"
-            )
-    return cat([unsqueeze(t, dim) for t in tensors], dimension(dim, len(shape) + 1))
-
-
-def _at_least(tensor: Tensor, rank: int) -> Tensor:
-    shape = tensor._node.type[0]
-    if len(shape) >= rank:
-        return tensor
-    if rank == 3:
-        to = {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}[len(shape)]
-    else:
-        to = (1,) * (rank - len(shape)) + shape
-    return reshaped(tensor, to)
-
-
-def _each(rank: int) -> Any:
-    def apply(*tensors: Any) -> Any:
-        if len(tensors) == 1 and isinstance(tensors[0], Tensor):
-            return _at_least(tensors[0], rank)
-        listed = tensors[0] if len(tensors) == 1 else tensors
-        return tuple([_at_least(t, rank) for t in listed])
-
-    apply.__doc__ = f"With at least {rank} dimensions."
-    return apply
-
-
-for _rank in (1, 2, 3):
-    define(f"atleast_{_rank}d", method=False)(_each(_rank))
-
-
-@define("vstack", "row_stack", method=False)
-def vstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Rows on top of each other."""
-    return cat([_at_least(t, 2) for t in tensors], 0)
-
-
-@define("hstack", method=False)
-def hstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Side by side."""
-    listed = [_at_least(t, 1) for t in tensors]
-    return cat(listed, 0 if listed[0].dim() == 1 else 1)
-
-
-@define("dstack", method=False)
-def dstack(tensors: Sequence[Tensor]) -> Tensor:
-    """Behind each other."""
-    return cat([_at_least(t, 3) for t in tensors], 2)
-
-
-@define("column_stack", method=False)
-def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Vectors as columns, matrices side by side."""
-    return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in tensors], 1)
-
-
-@define("repeat", function=False)
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
-    """The whole tensor several times along each dimension."""
-    times = sizes(repeats)
-    shape = input._node.type[0]
-    if len(times) < len(shape):
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
-    shape = (1,) * (len(times) - len(shape)) + shape
-    node = record("reshape", (input._read(),), (tuple([k for n in shape for k in (1, n)]),))
-    node = record("expand", (node,), (tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]),))
-    return wrap(record("reshape", (node,), (tuple([r * n for r, n in zip(times, shape, strict=True)]),)))
-
-
-@define("tile")
-def tile(input: Tensor, *dims: Any) -> Tensor:
-    """``repeat``, with missing counts taken as 1."""
-    times = sizes(dims)
-    return repeat(input, (1,) * (input.dim() - len(times)) + times)
-
-
-@define("flip")
-def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
-    """Reversed along dimensions (a copy, as in PyTorch)."""
-    dims = args if dims is None else (dims,)
-    return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
-
-
-define("fliplr", label="flip")(lambda input: flip(input, 1))
-define("flipud", label="flip")(lambda input: flip(input, 0))
-
-
-@define("roll")
-def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Shifted round the end."""
-    if dims is None:
-        return reshaped(roll(ravel(input), shifts, 0), tuple(input.shape))
-    for shift, dim in zip([shifts] if isinstance(shifts, int) else shifts, [dims] if isinstance(dims, int) else dims, strict=True):
-        n = input.shape[dim]
-        k = shift % n if n else 0
-        if k:
-            input = cat([narrow(input, dim, n - k, k), narrow(input, dim, 0, n - k)], dim)
-    return clone(input)
-
-
-@define("rot90")
-def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
-    """Turned by quarter turns in a plane."""
-    a, b = dims
-    k %= 4
-    if k == 0:
-        return clone(input)
-    if k == 2:
-        return flip(input, a, b)
-    return flip(transpose(input, a, b), a) if k == 1 else flip(transpose(input, a, b), b)
-
-
-def padded(input: Tensor, low: Shape, high: Shape, fill: float | int) -> Node:
-    """Margins (negative: cropped) filled with a number."""
-    dtype = input.dtype
-    value = float(fill) if dtype.kind == "f" else int(fill)
-    return record("pad", (input._read(),), (low, high, (0,) * len(low), value))
-
-
-# -- dtype and device -----------------------------------------------------------------------------------------------
-
-
-def converted(input: Tensor, dtype: DType) -> Tensor:
-    """The tensor in another dtype; the tensor itself when it has it."""
-    return input if input.dtype is dtype else wrap(cast(input._read(), dtype))
-
-
-@define("to", function=False, label="to_copy")
-def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
-    """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing changes."""
-    dtype = options.get("dtype")
-    require_cpu(options.get("device"))
-    for a in args:
-        if isinstance(a, DType):
-            dtype = a
-        elif isinstance(a, Tensor):
-            dtype = a.dtype
-        elif isinstance(a, (str, device)):
-            require_cpu(a)
-    result = input if dtype is None else converted(input, dtype)
-    return clone(result) if options.get("copy") and result is input else result
-
-
-@define("type_as", function=False, label="to_copy")
-def type_as(input: Tensor, other: Tensor) -> Tensor:
-    """In the dtype of ``other``."""
-    return converted(input, other.dtype)
-
-
-@define("type", function=False, label="to_copy")
-def type_(input: Tensor, dtype: DType | str | None = None) -> Any:
-    """The name of the tensor type, or the tensor in another dtype."""
-    from .assignment import _TITLES, title
-
-    if dtype is None:
-        return f"torch.{title(input.dtype)}Tensor"
-    if isinstance(dtype, str):
-        named = dtype.removeprefix("torch.").removesuffix("Tensor")
-        dtype = dtype_of(next((k for k, v in _TITLES.items() if v == named), named))
-    return converted(input, dtype)
-
-
-def _conversion(dtype: DType) -> Any:
-    def convert(input: Tensor, memory_format: object = None) -> Tensor:
-        return converted(input, dtype)
-
-    convert.__doc__ = f"As {dtype.name}."
-    return convert
-
-
-for _method, _dtype in (
-    ("double", "float64"), ("float", "float32"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"), ("int", "int32"),
-    ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool"),
-):
-    define(_method, function=False, label="to_copy")(_conversion(dtype_of(_dtype)))
-
 Tensor.T = property(lambda self: permute(self, tuple(range(self.dim() - 1, -1, -1))))
 Tensor.mT = property(lambda self: _exchanged(self, -2, -1))
 Tensor.H = property(lambda self: t(self))
 Tensor.mH = property(lambda self: _exchanged(self, -2, -1))
 Tensor.real = property(lambda self: self)
-
-
-def filled_like(input: Tensor, value: float | int) -> Node:
-    """A constant of the shape and dtype of ``input``."""
-    return full(value, *input._node.type)

@@ -1,4 +1,4 @@
-"""``torch.special``: the functions of the main namespace that PyTorch also offers here, and a few of its own."""
+"""``torch.special``: functions of the main namespace that PyTorch also offers here, and a few of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,22 @@ from .tensor import Tensor
 
 _names = public.names()
 (erf, erfc, erfinv, expm1, exp2, log1p, logit, logsumexp, log_softmax, softmax, round, xlogy, sinc) = (  # noqa: A001  # PyTorch's names
-    _names[n] for n in ("erf", "erfc", "erfinv", "expm1", "exp2", "log1p", "logit", "logsumexp", "log_softmax", "softmax",
-                        "round", "xlogy", "sinc")
+    _names[n]
+    for n in (
+        "erf",
+        "erfc",
+        "erfinv",
+        "expm1",
+        "exp2",
+        "log1p",
+        "logit",
+        "logsumexp",
+        "log_softmax",
+        "softmax",
+        "round",
+        "xlogy",
+        "sinc",
+    )
 )
 expit = _names["sigmoid"]
 

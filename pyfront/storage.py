@@ -1,7 +1,7 @@
-"""Storage: mutable memory. Holds the Node that is its contents now; a write replaces the Node and counts a version.
+"""Storage: mutable memory. Holds the Node that is its contents now; a write replaces it.
 
-When numpy sees the same memory (``from_numpy``, ``.numpy()``), ``host`` is that array and the only truth: reads take a
-snapshot when an op records them, writes are computed at once and copied into it.
+When numpy sees the same memory (``from_numpy``, ``.numpy()``), ``host`` is that array and the only truth:
+reads take a snapshot when an op records them, writes are computed at once and copied into it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _UNSHARED = 2
 
 
 class Storage:
-    """node: the contents (None while ``host`` is shared). version: number of writes. views: Nodes read this version."""
+    """node: the contents (None while ``host`` is shared). version: number of writes. views: Nodes read this
+    version."""
 
     __slots__ = ("node", "host", "version", "views", "__weakref__")
 
@@ -44,7 +45,11 @@ class Storage:
         if host is None:
             return False
         del host
-        if sys.getrefcount(self.host) > _UNSHARED or self.host.base is not None or not self.host.flags.c_contiguous:
+        if (
+            sys.getrefcount(self.host) > _UNSHARED
+            or self.host.base is not None
+            or not self.host.flags.c_contiguous
+        ):
             return True
         self.node = recorder.leaf(self.host, self.type)
         self.host = None
@@ -75,8 +80,10 @@ class Storage:
             self._await(node)
 
     def _await(self, node: Node) -> None:
-        """Have the contents computed at the next flush. A constant is filled in at once: memory is memory from the start,
-        so the first step of a training run (fresh weights, fresh statistics) is the same program as the second."""
+        """Have the contents computed at the next flush. A constant is filled in at once: memory is memory
+        from the start,
+        so the first step of a training run (fresh weights, fresh statistics) is the same program as the
+        second."""
         if node.op == "full":
             shape, number, dtype = node.attrs
             node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)

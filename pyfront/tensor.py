@@ -1,4 +1,4 @@
-"""Tensor: a Storage seen through a chain of views. What it holds and what it is; operations are defined elsewhere.
+"""Tensor: a Storage seen through a chain of views: what it holds and what it is.
 
 Methods of operations (``add``, ``sum``, ``view``, …) are put on the class by ``definitions.install``.
 """
@@ -21,8 +21,8 @@ from .views import DETACHED, Chain, LeafMark
 class Tensor:
     """A multi-dimensional array of one dtype, with PyTorch's meaning.
 
-    Fields of the class: _storage and _chain say where the values are; _node is the value last read, valid while
-    _seen equals the storage's version.
+    Fields of the class: _storage and _chain say where the values are; _node is the value last read, valid
+    while _seen equals the storage's version.
     """
 
     __slots__ = ("_storage", "_chain", "_node", "_seen", "__dict__", "__weakref__")
@@ -40,14 +40,16 @@ class Tensor:
     __array_priority__ = 1000
 
     def __new__(cls, *args: Any, **options: Any) -> Tensor:
-        """``Tensor(2, 3)`` (uninitialised), ``Tensor([1, 2])``: the legacy constructor; prefer ``torch.tensor``."""
+        """``Tensor(2, 3)`` (uninitialised), ``Tensor([1, 2])``: the legacy constructor; prefer
+        ``torch.tensor``."""
         if cls is not Tensor:
             return object.__new__(cls)
         from .creation import legacy_constructor
 
         return legacy_constructor(*args, **options)
 
-    # -- reading --------------------------------------------------------------------------------------------------
+    # -- reading
+    # --------------------------------------------------------------------------------------------------
 
     def _read(self) -> Node:
         """The Node of the values now."""
@@ -78,7 +80,8 @@ class Tensor:
         chain = views.extended(self._chain, links) if self._chain else links
         return from_storage(self._storage, chain)
 
-    # -- what it is -----------------------------------------------------------------------------------------------
+    # -- what it is
+    # -----------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> Size:
@@ -150,7 +153,8 @@ class Tensor:
     def __hash__(self) -> int:
         return id(self)
 
-    # -- memory ---------------------------------------------------------------------------------------------------
+    # -- memory
+    # ---------------------------------------------------------------------------------------------------
 
     def stride(self, dim: int | None = None) -> tuple[int, ...] | int:
         """Steps in elements between neighbours, per dimension."""
@@ -206,12 +210,15 @@ class Tensor:
         """The tensor itself."""
         return self
 
-    # -- values in Python -----------------------------------------------------------------------------------------
+    # -- values in Python
+    # -----------------------------------------------------------------------------------------
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The values as numpy array. Memory is shared both ways, except with a tensor that has a history."""
         if self.requires_grad and not force:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
         storage = self._storage
         if storage.node is not None and storage.node.requires_grad:
             return np.array(self._value())
@@ -301,7 +308,8 @@ class Tensor:
             made.requires_grad_()
         return made
 
-    # -- moving ---------------------------------------------------------------------------------------------------
+    # -- moving
+    # ---------------------------------------------------------------------------------------------------
 
     def cpu(self, memory_format: object = None) -> Tensor:
         """The tensor itself: it is there."""
@@ -349,5 +357,7 @@ def dimension(dim: int, rank: int) -> int:
     """``dim`` counted from the front. IndexError as PyTorch words it."""
     bound = rank or 1
     if not -bound <= dim < bound:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})"
+        )
     return dim + bound if dim < 0 else dim

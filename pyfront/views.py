@@ -1,7 +1,8 @@
 """Views: the chain of ops between a Storage and a Tensor; reading goes down the chain, writing goes back up.
 
-A link is ``(op, attrs)`` for the view ops of the book, or a Mark for the two places where only the autograd identity
-changes: ``DETACHED`` and a ``LeafMark``. Chains are tuples, so they are keys of a Storage's cache of read views.
+A link is ``(op, attrs)`` for the view ops of the book, or a Mark for the two places where only the autograd
+identity changes: ``DETACHED`` and a ``LeafMark``. Chains are tuples, so they are keys of a Storage's cache of
+read views.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import Shape, Type, bool_, int64, size_of
+from ..dialects.types import Shape, bool_, int64, size_of
 from . import recorder
 from .node import Boundary, Node
 from .storage import Storage
@@ -26,11 +27,14 @@ class Mark:
 
 
 class LeafMark(Mark):
-    """From here on the values belong to a tensor that requires grad (or has hooks). ``deliver`` takes its gradient."""
+    """From here on the values belong to a tensor that requires grad (or has hooks). ``deliver`` takes its
+    gradient."""
 
     __slots__ = ("deliver", "leaf", "label")
 
-    def __init__(self, deliver: Callable[[Any], Any], leaf: bool = True, label: Callable[[], str | None] | None = None) -> None:
+    def __init__(
+        self, deliver: Callable[[Any], Any], leaf: bool = True, label: Callable[[], str | None] | None = None
+    ) -> None:
         self.deliver = deliver
         self.leaf = leaf
         self.label = label
@@ -65,7 +69,9 @@ def extended(chain: Chain, links: Chain) -> Chain:
 def _join_slices(first: tuple, second: tuple) -> tuple:
     (b1, _, s1), (b2, n2, s2) = first, second
     return (
-        tuple([a + b * s if n else a for a, b, s, n in zip(b1, b2, s1, n2, strict=True)]), n2, tuple([s * t for s, t in zip(s1, s2, strict=True)])
+        tuple([a + b * s if n else a for a, b, s, n in zip(b1, b2, s1, n2, strict=True)]),
+        n2,
+        tuple([s * t for s, t in zip(s1, s2, strict=True)]),
     )
 
 
@@ -76,7 +82,8 @@ _JOINED: dict[str, Callable[[tuple, tuple], tuple]] = {
 }
 
 
-# -- reading --------------------------------------------------------------------------------------------------------
+# -- reading
+# --------------------------------------------------------------------------------------------------------
 
 
 def read(storage: Storage, chain: Chain) -> Node:
@@ -91,7 +98,8 @@ def read(storage: Storage, chain: Chain) -> Node:
     node = views.get(chain)
     if node is None:
         node = _follow(read(storage, chain[:-1]), chain[-1])
-        # What no_grad recorded of something tracked is for now only: the next training step needs the history.
+        # What no_grad recorded of something tracked is for now only: the next training step needs the
+        # history.
         if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
             views[chain] = node
     return node
@@ -105,7 +113,9 @@ def _follow(source: Node, link: Link) -> Node:
     if type(link) is tuple:
         if source.value is not None and not source.requires_grad:
             array = _numpy_view(source.value, *link)
-            if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key
+            if (
+                array.flags.c_contiguous
+            ):  # the same memory under another shape: no step, and no index in a cache key
                 return recorder.leaf(array, (tuple(array.shape), source.type[1]))
         return _record(source, *link)
     if link is DETACHED:
@@ -121,7 +131,8 @@ def _record(source: Node, op: str, attrs: tuple) -> Node:
 
 
 def _diagonal_box(shape: Shape, offset: int) -> tuple[Shape, tuple[Shape, Shape, Shape]]:
-    """The diagonal of the last two dimensions: every (n+1)-th element of both as one. (flattened shape, slice attributes)"""
+    """The diagonal of the last two dimensions: every (n+1)-th element of both as one. (flattened shape, slice
+    attributes)"""
     *z, m, n = shape
     count = max(min(m, n - offset) if offset >= 0 else min(m + offset, n), 0)
     first = (offset if offset >= 0 else -offset * n) if count else 0
@@ -131,7 +142,9 @@ def _diagonal_box(shape: Shape, offset: int) -> tuple[Shape, tuple[Shape, Shape,
 def boundary(source: Node, link: LeafMark) -> Boundary:
     """The value at a LeafMark: where differentiation ends."""
     recorder.state.order += 1
-    node = Boundary((source,), source.type, source.origin, recorder.state.order, link.deliver, link.leaf, link.label)
+    node = Boundary(
+        (source,), source.type, source.origin, recorder.state.order, link.deliver, link.leaf, link.label
+    )
     node.value = source.value
     return node
 
@@ -158,7 +171,14 @@ def host_view(array: np.ndarray, chain: Chain) -> np.ndarray:
 def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
     if op == "slice":
         start, size, step = attrs
-        return array[tuple([slice(b, b + (n - 1) * s + 1 if n else b, s) for b, n, s in zip(start, size, step, strict=True)])]
+        return array[
+            tuple(
+                [
+                    slice(b, b + (n - 1) * s + 1 if n else b, s)
+                    for b, n, s in zip(start, size, step, strict=True)
+                ]
+            )
+        ]
     if op == "reshape":
         return array.reshape(attrs[0])
     if op == "permute":
@@ -179,7 +199,8 @@ def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
     return windows[(*[slice(None)] * (rank - n), *positions, *[slice(None, None, k) for k in dilation])]
 
 
-# -- writing --------------------------------------------------------------------------------------------------------
+# -- writing
+# --------------------------------------------------------------------------------------------------------
 
 
 def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
@@ -224,9 +245,13 @@ def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     if not old.requires_grad or node.requires_grad:
         return node
     if unseen:
-        return recorder.saved(old, node)  # autograd does not see this write: the history of a computed tensor stays as it was
+        return recorder.saved(
+            old, node
+        )  # autograd does not see this write: the history of a computed tensor stays as it was
     everywhere = recorder.record("full", (), (node.type[0], True, bool_))
-    return recorder.record("select", (everywhere, node, old))  # all overwritten: still tracked, with gradient 0
+    return recorder.record(
+        "select", (everywhere, node, old)
+    )  # all overwritten: still tracked, with gradient 0
 
 
 def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
@@ -238,14 +263,17 @@ def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
         return recorder.record("permute", (node,), (tuple([order.index(i) for i in range(len(order))]),))
     if op == "diagonal":
         flat, (start, _, step) = _diagonal_box(source.type[0], attrs[0])
-        whole = recorder.record("update", (recorder.record("reshape", (source,), (flat,)), node), (start, step))
+        whole = recorder.record(
+            "update", (recorder.record("reshape", (source,), (flat,)), node), (start, step)
+        )
         return recorder.record("reshape", (whole,), (source.type[0],))
     start, _, step = attrs
     return recorder.record("update", (source, node), (start, step))
 
 
 def _scattered(storage: Storage, chain: Chain, node: Node) -> Node:
-    """The storage with the elements of a view (found by its strides) taken from ``node``; of equal places the last wins."""
+    """The storage with the elements of a view (found by its strides) taken from ``node``; of equal places the
+    last wins."""
     shape, strides, offset = layout(storage, chain)
     place = np.full((), offset, np.int64)
     for n, s in zip(shape, strides, strict=True):
@@ -262,7 +290,8 @@ def _scattered(storage: Storage, chain: Chain, node: Node) -> Node:
     return recorder.record("select", (recorder.leaf(hit, (whole, bool_)), fitted, read(storage, marks)))
 
 
-# -- memory layout --------------------------------------------------------------------------------------------------
+# -- memory layout
+# --------------------------------------------------------------------------------------------------
 
 
 def contiguous_strides(shape: Shape) -> Strides:
@@ -288,7 +317,9 @@ def layout(storage: Storage, chain: Chain) -> tuple[Shape, Strides, int]:
     return shape, strides, offset
 
 
-def _through(link: tuple[str, tuple], shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:
+def _through(
+    link: tuple[str, tuple], shape: Shape, strides: Strides, offset: int
+) -> tuple[Shape, Strides, int]:
     op, attrs = link
     if op == "permute":
         return tuple([shape[i] for i in attrs[0]]), tuple([strides[i] for i in attrs[0]]), offset
@@ -298,7 +329,11 @@ def _through(link: tuple[str, tuple], shape: Shape, strides: Strides, offset: in
         return size, tuple([s * k for s, k in zip(strides, step, strict=True)]), offset
     if op == "expand":
         to = attrs[0]
-        return to, tuple([0 if n == 1 and m != 1 else s for n, m, s in zip(shape, to, strides, strict=True)]), offset
+        return (
+            to,
+            tuple([0 if n == 1 and m != 1 else s for n, m, s in zip(shape, to, strides, strict=True)]),
+            offset,
+        )
     if op == "window":
         return _through_window(attrs, shape, strides, offset)
     if op == "diagonal":
@@ -311,16 +346,20 @@ def _through(link: tuple[str, tuple], shape: Shape, strides: Strides, offset: in
 def _through_window(attrs: tuple, shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:
     size, stride, dilation = attrs
     n = len(size)
-    positions = tuple([
-        (d - (u - 1) * k - 1) // s + 1 for d, u, s, k in zip(shape[-n:], size, stride, dilation, strict=True)
-    ])
+    positions = tuple(
+        [
+            (d - (u - 1) * k - 1) // s + 1
+            for d, u, s, k in zip(shape[-n:], size, stride, dilation, strict=True)
+        ]
+    )
     outer = tuple([a * s for a, s in zip(strides[-n:], stride, strict=True)])
     inner = tuple([a * k for a, k in zip(strides[-n:], dilation, strict=True)])
     return (*shape[:-n], *positions, *size), (*strides[:-n], *outer, *inner), offset
 
 
 def reshaped_strides(shape: Shape, strides: Strides, to: Shape) -> Strides | None:
-    """Strides that give the same memory the shape ``to``, or None when only a copy can (PyTorch's rule for ``view``)."""
+    """Strides that give the same memory the shape ``to``, or None when only a copy can (PyTorch's rule for
+    ``view``)."""
     if 0 in shape:
         return strides if to == shape else contiguous_strides(to)
     if not shape:

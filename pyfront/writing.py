@@ -27,7 +27,9 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill(input: Tensor, value: Any) -> Tensor:
     """All ``value``."""
     node = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type)
-    if input.requires_grad and recorder.state.grad and not node.requires_grad:  # still part of the graph, with gradient 0
+    if (
+        input.requires_grad and recorder.state.grad and not node.requires_grad
+    ):  # still part of the graph, with gradient 0
         everywhere = full(True, node.type[0], bool_)
         node = recorder.record("select", (everywhere, node, input._read()))
     return wrap(node)
@@ -57,7 +59,7 @@ def resize_(self: Tensor, *size: Any) -> Tensor:
     n = wrap(full(0, shape, self.dtype)).numel()
     flat = self.reshape(-1)
     if n > flat.numel():
-        from .shaping import cat
+        from .joining import cat
 
         flat = cat([flat, wrap(full(0, (n - flat.numel(),), self.dtype))])
     _fill(self, Storage(flat[:n].reshape(shape).clone()._read()), ())
@@ -99,7 +101,16 @@ def _flat_storage(self: Tensor) -> Tensor:
     return whole.reshape(whole.numel())
 
 
-for _function in (copy_, fill_diagonal_, set_, resize_, resize_as_, untyped_storage, as_strided, _flat_storage):
+for _function in (
+    copy_,
+    fill_diagonal_,
+    set_,
+    resize_,
+    resize_as_,
+    untyped_storage,
+    as_strided,
+    _flat_storage,
+):
     setattr(Tensor, _function.__name__, _function)
 
 define("as_strided", method=False)(as_strided)

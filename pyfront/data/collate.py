@@ -10,7 +10,7 @@ import numpy as np
 from ...dialects.types import DTYPES, dtype_of
 from .. import recorder
 from ..creation import as_tensor, tensor
-from ..shaping import stack
+from ..joining import stack
 from ..tensor import Tensor, wrap
 
 _WORDS = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
@@ -26,7 +26,7 @@ def default_collate(batch: Any) -> Any:
             raise TypeError(_WORDS.format(first.dtype))
         if isinstance(first, np.ndarray):
             return _leaf(_stack(batch))
-        return as_tensor(batch)
+        return _leaf(np.array(batch))
     if isinstance(first, float):
         return tensor(batch, dtype=DTYPES["float64"])
     if isinstance(first, int):
@@ -82,7 +82,7 @@ def default_convert(data: Any) -> Any:
     if isinstance(data, (np.ndarray, np.generic)) and not isinstance(data, (np.str_, np.bytes_)):
         if isinstance(data, np.ndarray) and data.dtype.kind in "SaUO":
             return data
-        return as_tensor(data)
+        return as_tensor(data) if isinstance(data, np.ndarray) else _leaf(np.array(data))
     if isinstance(data, collections.abc.Mapping):
         return _mapping(data, {key: default_convert(value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):

@@ -16,15 +16,33 @@ torch = pytest.importorskip("torch")
 
 @st.composite
 def view_action(draw: st.DrawFn) -> tuple[str, int, int, int]:
-    kind = draw(st.sampled_from(
-        ["index", "slice", "t", "view", "reshape", "unsqueeze", "squeeze", "detach", "diagonal", "permute", "expand", "narrow", "unfold"]
-    ))
+    kind = draw(
+        st.sampled_from(
+            [
+                "index",
+                "slice",
+                "t",
+                "view",
+                "reshape",
+                "unsqueeze",
+                "squeeze",
+                "detach",
+                "diagonal",
+                "permute",
+                "expand",
+                "narrow",
+                "unfold",
+            ]
+        )
+    )
     return kind, draw(st.integers(0, 3)), draw(st.integers(0, 3)), draw(st.integers(1, 3))
 
 
 @st.composite
 def write_action(draw: st.DrawFn) -> tuple[str, int]:
-    kind = draw(st.sampled_from(["add_", "mul_", "fill_", "setitem", "copy_", "iadd", "masked", "index_put", "numpy"]))
+    kind = draw(
+        st.sampled_from(["add_", "mul_", "fill_", "setitem", "copy_", "iadd", "masked", "index_put", "numpy"])
+    )
     return kind, draw(st.integers(-3, 3))
 
 
@@ -86,13 +104,19 @@ def write(x: Any, action: tuple[str, int], lib: Any) -> None:
 def overlapping(x: Any) -> bool:
     """Several indices reach one element (windows)."""
     n = int(np.prod(x.shape))
-    reached = sum(np.arange(k).reshape([-1 if d == i else 1 for d in range(x.dim())]) * s
-                  for i, (k, s) in enumerate(zip(x.shape, x.stride(), strict=True)))
+    reached = sum(
+        np.arange(k).reshape([-1 if d == i else 1 for d in range(x.dim())]) * s
+        for i, (k, s) in enumerate(zip(x.shape, x.stride(), strict=True))
+    )
     return len(np.unique(reached)) < n if x.dim() else False
 
 
 def play(lib: Any, program: list[tuple[list, tuple[str, int]]]) -> list[Any]:
-    base = lib.arange(24.0).reshape(2, 3, 4) if lib is torch else lib.tensor(np.arange(24.0, dtype=np.float32).reshape(2, 3, 4))
+    base = (
+        lib.arange(24.0).reshape(2, 3, 4)
+        if lib is torch
+        else lib.tensor(np.arange(24.0, dtype=np.float32).reshape(2, 3, 4))
+    )
     seen = []
     for looks, change in program:
         x = base
@@ -117,7 +141,16 @@ def test_views_and_writes(program: list[tuple[list, tuple[str, int]]]) -> None:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(st.lists(st.tuples(st.lists(view_action(), max_size=3), st.sampled_from(["mul_", "add_", "fill_", "setitem", "masked"])), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(view_action(), max_size=3),
+            st.sampled_from(["mul_", "add_", "fill_", "setitem", "masked"]),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_gradients_through_writes(program: list[tuple[list, str]]) -> None:
     def gradient(lib: Any) -> Any:
         leaf = lib.tensor(np.arange(1.0, 25.0, dtype=np.float32).reshape(2, 3, 4), requires_grad=True)

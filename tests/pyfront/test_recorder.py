@@ -1,15 +1,16 @@
-"""Recorder and schedule: what a flush computes, equal Graphs for equal programs, run-time scalars, kept values, errors."""
+"""Recorder and schedule: what a flush computes, equal Graphs for equal programs, run-time scalars, kept
+values, errors."""
 
 from __future__ import annotations
 
+import lamina as torch
 import numpy as np
 import pytest
-import lamina as torch
 from lamina.backends import driver
+from lamina.dialects import flags
 from lamina.dialects.errors import DTypeError, ShapeError
 from lamina.dialects.graph import Graph
 from lamina.pyfront import recorder
-from lamina.dialects import flags
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_number_that_changes_becomes_a_runtime_scalar(graphs: list[Graph]) -> 
 
 def test_slices_of_data_do_not_split_the_cache(graphs: list[Graph]) -> None:
     data = torch.arange(12.0).reshape(6, 2)
-    sums = [data[i:i + 2].exp().sum().item() for i in range(0, 6, 2)]
+    sums = [data[i : i + 2].exp().sum().item() for i in range(0, 6, 2)]
     assert len({*graphs}) == 1 and len(sums) == 3
 
 
@@ -182,7 +183,9 @@ def test_errors_name_operands_and_line() -> None:
     with pytest.raises(ShapeError) as caught:
         a + b
     text = str(caught.value)
-    assert "float32[2, 3]" in text and "float32[2, 4]" in text and "test_recorder.py" in text and "help:" in text
+    assert (
+        "float32[2, 3]" in text and "float32[2, 4]" in text and "test_recorder.py" in text and "help:" in text
+    )
     with pytest.raises(DTypeError):
         torch.ones(2, 2) @ torch.ones(2, 2, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="no device 'cuda'"):

@@ -27,7 +27,6 @@ def printed(torch: object, source: str) -> str:
     return out.getvalue()
 
 
-
 ALL = [
     pytest.param(b, id=f"{name}-{i}")
     for name in ("TENSORS", "PROMOTION", "SHAPES", "INDEXING", "REDUCTIONS", "IN_PLACE", "AUTOGRAD")

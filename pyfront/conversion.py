@@ -1,0 +1,76 @@
+"""Conversion: other dtypes, and the devices that are here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dialects.types import DType, dtype_of
+from .definitions import define
+from .joining import clone
+from .promote import cast
+from .size import device, require_cpu
+from .tensor import Tensor, wrap
+
+
+def converted(input: Tensor, dtype: DType) -> Tensor:
+    """The tensor in another dtype; the tensor itself when it has it."""
+    return input if input.dtype is dtype else wrap(cast(input._read(), dtype))
+
+
+@define("to", function=False, label="to_copy")
+def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
+    """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing
+    changes."""
+    dtype = options.get("dtype")
+    require_cpu(options.get("device"))
+    for a in args:
+        if isinstance(a, DType):
+            dtype = a
+        elif isinstance(a, Tensor):
+            dtype = a.dtype
+        elif isinstance(a, (str, device)):
+            require_cpu(a)
+    result = input if dtype is None else converted(input, dtype)
+    return clone(result) if options.get("copy") and result is input else result
+
+
+@define("type_as", function=False, label="to_copy")
+def type_as(input: Tensor, other: Tensor) -> Tensor:
+    """In the dtype of ``other``."""
+    return converted(input, other.dtype)
+
+
+@define("type", function=False, label="to_copy")
+def type_(input: Tensor, dtype: DType | str | None = None) -> Any:
+    """The name of the tensor type, or the tensor in another dtype."""
+    from .assignment import _TITLES, title
+
+    if dtype is None:
+        return f"torch.{title(input.dtype)}Tensor"
+    if isinstance(dtype, str):
+        named = dtype.removeprefix("torch.").removesuffix("Tensor")
+        dtype = dtype_of(next((k for k, v in _TITLES.items() if v == named), named))
+    return converted(input, dtype)
+
+
+def _conversion(dtype: DType) -> Any:
+    def convert(input: Tensor, memory_format: object = None) -> Tensor:
+        return converted(input, dtype)
+
+    convert.__doc__ = f"As {dtype.name}."
+    return convert
+
+
+for _method, _dtype in (
+    ("double", "float64"),
+    ("float", "float32"),
+    ("half", "float16"),
+    ("bfloat16", "bfloat16"),
+    ("long", "int64"),
+    ("int", "int32"),
+    ("short", "int16"),
+    ("char", "int8"),
+    ("byte", "uint8"),
+    ("bool", "bool"),
+):
+    define(_method, function=False, label="to_copy")(_conversion(dtype_of(_dtype)))

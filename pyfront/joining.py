@@ -1,0 +1,191 @@
+"""Joining and repeating: cat, stack and their kin, repeat, flip, roll: results in memory of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..dialects.errors import ShapeError
+from ..dialects.types import promote_types, show_type
+from . import recorder
+from .definitions import define
+from .origin import origin, source_line
+from .promote import cast
+from .recorder import record
+from .shaping import dimensions, narrow, ravel, reshaped, sizes, transpose, unsqueeze
+from .tensor import Tensor, dimension, wrap
+
+
+@define("clone")
+def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
+    """A copy with the same history."""
+    return wrap(recorder.alias(input._read()))
+
+
+@define("contiguous", function=False, label="clone")
+def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
+    """The tensor itself when its memory is row-major, else a copy."""
+    return input if input.is_contiguous() else clone(input)
+
+
+@define("cat", "concat", "concatenate", method=False)
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joined along an existing dimension."""
+    tensors = list(tensors)
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    first = next(
+        (t for t in tensors if t._node.type[0] != (0,)), tensors[0]
+    )  # (0,) fits anything, for history's sake
+    if not first.dim():
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    at = dimension(dim, first.dim())
+    nothing = (*first._node.type[0][:at], 0, *first._node.type[0][at + 1 :])
+    listed = [reshaped(t, nothing) if t._node.type[0] == (0,) else t for t in tensors]
+    for i, other in enumerate(listed):
+        a, b = first.shape, other.shape
+        if len(a) != len(b):
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {len(a)} and {len(b)}")
+        for d, (n, m) in enumerate(zip(a, b, strict=True)):
+            if d != at and n != m:
+                facts = [(str(k), show_type(t._node.type), t._node.origin) for k, t in enumerate(listed)]
+                raise ShapeError(
+                    f"Sizes of tensors must match except in dimension {at}. Expected size {n} but got size {m} for tensor "
+                    f"number {i} in the list.",
+                    facts,
+                    source_line(origin()),
+                )
+    dtype = listed[0].dtype
+    for other in listed:
+        dtype = promote_types(dtype, other.dtype)
+    nodes = tuple([cast(t._read(), dtype) for t in listed])
+    return wrap(record("concat", nodes, (at,)) if len(nodes) > 1 else recorder.alias(nodes[0]))
+
+
+@define("stack", method=False)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Joined along a new dimension."""
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].shape
+    for i, other in enumerate(tensors):
+        if other.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(other.shape)} at "
+                f"entry {i}"
+            )
+    return cat([unsqueeze(t, dim) for t in tensors], dimension(dim, len(shape) + 1))
+
+
+def _at_least(tensor: Tensor, rank: int) -> Tensor:
+    shape = tensor._node.type[0]
+    if len(shape) >= rank:
+        return tensor
+    if rank == 3:
+        to = {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}[len(shape)]
+    else:
+        to = (1,) * (rank - len(shape)) + shape
+    return reshaped(tensor, to)
+
+
+def _each(rank: int) -> Any:
+    def apply(*tensors: Any) -> Any:
+        if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+            return _at_least(tensors[0], rank)
+        listed = tensors[0] if len(tensors) == 1 else tensors
+        return tuple([_at_least(t, rank) for t in listed])
+
+    apply.__doc__ = f"With at least {rank} dimensions."
+    return apply
+
+
+for _rank in (1, 2, 3):
+    define(f"atleast_{_rank}d", method=False)(_each(_rank))
+
+
+@define("vstack", "row_stack", method=False)
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Rows on top of each other."""
+    return cat([_at_least(t, 2) for t in tensors], 0)
+
+
+@define("hstack", method=False)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Side by side."""
+    listed = [_at_least(t, 1) for t in tensors]
+    return cat(listed, 0 if listed[0].dim() == 1 else 1)
+
+
+@define("dstack", method=False)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Behind each other."""
+    return cat([_at_least(t, 3) for t in tensors], 2)
+
+
+@define("column_stack", method=False)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Vectors as columns, matrices side by side."""
+    return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in tensors], 1)
+
+
+@define("repeat", function=False)
+def repeat(input: Tensor, *repeats: Any) -> Tensor:
+    """The whole tensor several times along each dimension."""
+    times = sizes(repeats)
+    shape = input._node.type[0]
+    if len(times) < len(shape):
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+        )
+    shape = (1,) * (len(times) - len(shape)) + shape
+    node = record("reshape", (input._read(),), (tuple([k for n in shape for k in (1, n)]),))
+    node = record("expand", (node,), (tuple([k for r, n in zip(times, shape, strict=True) for k in (r, n)]),))
+    return wrap(record("reshape", (node,), (tuple([r * n for r, n in zip(times, shape, strict=True)]),)))
+
+
+@define("tile")
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """``repeat``, with missing counts taken as 1."""
+    times = sizes(dims)
+    return repeat(input, (1,) * (input.dim() - len(times)) + times)
+
+
+@define("flip")
+def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
+    """Reversed along dimensions (a copy, as in PyTorch)."""
+    dims = args if dims is None else (dims,)
+    return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
+
+
+define("fliplr", label="flip")(lambda input: flip(input, 1))
+define("flipud", label="flip")(lambda input: flip(input, 0))
+
+
+@define("roll")
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Shifted round the end."""
+    if dims is None:
+        return reshaped(roll(ravel(input), shifts, 0), tuple(input.shape))
+    for shift, dim in zip(
+        [shifts] if isinstance(shifts, int) else shifts,
+        [dims] if isinstance(dims, int) else dims,
+        strict=True,
+    ):
+        n = input.shape[dim]
+        k = shift % n if n else 0
+        if k:
+            input = cat([narrow(input, dim, n - k, k), narrow(input, dim, 0, n - k)], dim)
+    return clone(input)
+
+
+@define("rot90")
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by quarter turns in a plane."""
+    a, b = dims
+    k %= 4
+    if k == 0:
+        return clone(input)
+    if k == 2:
+        return flip(input, a, b)
+    return flip(transpose(input, a, b), a) if k == 1 else flip(transpose(input, a, b), b)
