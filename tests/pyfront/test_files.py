@@ -202,3 +202,32 @@ def test_safetensors_damage() -> None:
         assert old in data
         with pytest.raises(FileError):
             read_safetensors(data.replace(old, new), "x")
+
+
+def test_save_and_load_of_tensors(tmp_path: Any) -> None:
+    import lamina
+
+    model = lamina.nn.Sequential(lamina.nn.Linear(2, 3), lamina.nn.BatchNorm1d(3))
+    path = tmp_path / "model.pt"
+    shared = lamina.arange(6.0)
+    lamina.save({"m": model.state_dict(), "p": model[0].weight, "v": [shared, shared.view(2, 3)[1]], "s": shared.shape}, path)
+    back = lamina.load(path)
+    assert isinstance(back["p"], lamina.nn.Parameter) and back["p"].requires_grad and isinstance(back["s"], lamina.Size)
+    back["v"][0][4] = 50.0
+    assert back["v"][1].tolist() == [3.0, 50.0, 5.0]
+    model.load_state_dict(back["m"])
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_failed_saves_leave_the_old_file(tmp_path: Any) -> None:
+    import lamina
+
+    path = tmp_path / "model.pt"
+    lamina.save([1], path)
+    with pytest.raises(UnsupportedError, match="state_dict"):
+        lamina.save(lamina.nn.Linear(1, 1), path)
+    assert lamina.load(path) == [1]
+    with pytest.raises(FileError, match="No such file"):
+        lamina.save([1], tmp_path / "missing" / "model.pt")
+    with pytest.raises(FileNotFoundError, match="in that folder: model.pt"):
+        lamina.load(tmp_path / "nodel.pt")

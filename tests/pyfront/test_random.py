@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -125,3 +127,29 @@ class TestAgainstTorch:
         engine = self._start()
         theirs = self.torch.multinomial(self.torch.from_numpy(weights), count, replacement)
         self._same(engine, draws.multinomial(engine, weights, count, replacement), theirs)
+
+
+def test_public_functions_follow_torch() -> None:
+    import lamina
+
+    torch = pytest.importorskip("torch")
+
+    def run(lib: Any) -> list:
+        lib.manual_seed(11)
+        x = lib.empty(3, 4)
+        mine = lib.Generator().manual_seed(2)
+        made = [
+            lib.rand(2, 3), lib.randn((2, 10)), lib.randint(10, (4,)), lib.randint(-3, 9, (2, 2)), lib.randperm(7), lib.rand_like(x),
+            lib.randn_like(x), lib.normal(1.0, 2.0, (3,)), lib.normal(lib.zeros(20), 0.5), lib.bernoulli(lib.full((9,), 0.3)),
+            x.uniform_(-1, 1).clone(), x.normal_().clone(), x.bernoulli_(0.4).clone(), x.random_(5).clone(), x.exponential_().clone(),
+            lib.multinomial(lib.tensor([0.2, 0.5, 0.3]), 2), lib.rand(3, generator=mine), lib.randn(2, generator=mine),
+        ]  # fmt: skip
+        state = lib.get_rng_state()
+        made.append(lib.rand(3))
+        lib.set_rng_state(state)
+        made += [lib.rand(3), lib.tensor(lib.initial_seed())]
+        with lib.random.fork_rng():
+            lib.rand(100)
+        return [m.tolist() for m in [*made, lib.rand(2)]]
+
+    assert run(lamina) == run(torch)
