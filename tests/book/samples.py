@@ -67,6 +67,7 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "avg_pool": [([(2, 4, 6)], ((2, 3), (2, 1)))],
     "softplus": [([S], (2.0, 2.0))],
     "leaky_relu": [([S], (0.1,))],
+    "blend": [([S, S], (0.1, 0.9))],
     "elu": [([S], (1.5,))],
     "hardtanh": [([S], (-0.5, 0.6))],
     "clamp": [([S], (-0.5, 0.6))],

@@ -51,15 +51,7 @@ def _average(running: Tensor, batch: Tensor, momentum: float, correction: float)
     """running = momentum * correction * batch + (1 - momentum) * running."""
     dtype = running.dtype
     now = batch._read() if batch.dtype is dtype else recorder.record("cast", (batch._read(),), (dtype,))
-    if correction != 1.0:
-        now = recorder.record("mul", (now, _number(correction, now)))
-    new = recorder.record("mul", (now, _number(momentum, now)))
-    old = recorder.record("mul", (running._read(), _number(1 - momentum, now)))
-    assign(running, recorder.record("add", (new, old)))
-
-
-def _number(value: float, like: recorder.Node) -> recorder.Node:
-    return recorder.record("full", (), (like.type[0], value, like.type[1]))
+    assign(running, recorder.record("blend", (now, running._read()), (momentum * correction, 1 - momentum)))
 
 
 def layer_norm(
