@@ -1,4 +1,4 @@
-"""Target description: what the machine that runs the code offers (vector width, registers, caches, threads)."""
+"""Target description: what the machine that runs the code offers (vectors, registers, caches, threads)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Target:
-    """One CPU as schedulers see it. Sizes are bytes; ``threads`` is how many tasks are worth making, not how many run."""
+    """One CPU as schedulers see it.
+
+    Sizes are bytes; ``threads`` is how many tasks are worth making, not how many run.
+    """
 
     name: str = "portable"
     vector_bytes: int = 16
@@ -47,7 +50,10 @@ _native: Target | None = None
 
 
 def native_target() -> Target:
-    """The machine this process runs on; decided once. An unknown machine gets ``PORTABLE`` (correct everywhere)."""
+    """The machine this process runs on; decided once.
+
+    An unknown machine gets ``PORTABLE`` (correct everywhere).
+    """
     global _native
     if _native is None:
         machine = platform.machine().lower()

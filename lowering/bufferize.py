@@ -1,8 +1,8 @@
 """linalg level to buffered level: kernel functions on memrefs, one arena, an exact memory plan.
 
-`@main` gets its inputs, its outputs and the arena; every kernel.fused becomes a call of a private function, and
-structurally equal kernels share one. Top-level `prim.reshape` is an alias. Irregular prim ops become kernels of
-loops at once (irregular.py).
+`@main` gets its inputs, its outputs and the arena; every kernel.fused becomes a call of a private function,
+and structurally equal kernels share one. Top-level `prim.reshape` is an alias. Irregular prim ops become
+kernels of loops at once (irregular.py).
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Call:
 class Bufferize(Pass):
     """Give every tensor a buffer and every kernel a function.
 
-    Module attributes read: `lamina.donations = array<i64: output, input, …>`: output may be made in that input's own
-    memory. Written: `lamina.arena_bytes`, and `lamina.donated`, the pairs that were taken: the caller passes one
-    pointer for both.
+    Module attributes read: `lamina.donations = array<i64: output, input, …>`: output may be made in that
+    input's own memory. Written: `lamina.arena_bytes`, and `lamina.donated`, the pairs that were taken: the
+    caller passes one pointer for both.
     """
 
     name: ClassVar[str] = "bufferize"
@@ -78,8 +78,18 @@ class Bufferize(Pass):
     target: str = "native"
 
     def run(self, module: ModuleOp) -> int:
-        """Rewrites the module; returns the number of kernel calls. PassError for ops without a meaning on buffers."""
-        main = next((op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main"), None)
+        """Rewrites the module; returns the number of kernel calls.
+
+        PassError for ops without a meaning on buffers.
+        """
+        main = next(
+            (
+                op
+                for op in module.body.block.ops
+                if isinstance(op, func.FuncOp) and op.sym_name.data == "main"
+            ),
+            None,
+        )
         if main is None:
             raise PassError("bufferize needs a function @main")
         return _Program(module, main, target_named(self.target)).run()
@@ -119,7 +129,10 @@ class _Program:
             self.home[arg] = (Storage(bytes_of(new.type), -1, -1, new, is_input=True), new.type)
 
     def _last_uses(self, source: Block) -> None:
-        """The last step at which each value's memory is read; reshapes pass the question on to their operand."""
+        """The last step at which each value's memory is read.
+
+        Reshapes pass the question on to their operand.
+        """
         root: dict[SSAValue, SSAValue] = {}
         for step, op in enumerate(source.ops):
             if op.name == "prim.reshape":
@@ -141,7 +154,7 @@ class _Program:
         return direct
 
     def _donations(self, source: Block) -> dict[int, SSAValue]:
-        """Output index -> the input whose memory it may take, where that was allowed and every later read is over."""
+        """Output index -> the input whose memory it may take, as far as caller and outputs allow it."""
         asked = self.module.attributes.get("lamina.donations")
         pairs = list(asked.get_values()) if isinstance(asked, DenseArrayBase) else []
         returned = {self.root.get(v, v) for v in self.outputs}
@@ -168,7 +181,9 @@ class _Program:
     def _alias(self, op: Operation) -> None:
         storage, held = self.home[op.operands[0]]
         if held != _row_major_type(op.operands[0].type):
-            raise PassError("a reshape at the top level needs a row-major operand", [("operand", str(held), _origin(op))])
+            raise PassError(
+                "a reshape at the top level needs a row-major operand", [("operand", str(held), _origin(op))]
+            )
         self.home[op.results[0]] = (storage, _row_major_type(op.results[0].type))
 
     def _kernel(self, step: int, op: FusedOp) -> None:
@@ -190,7 +205,9 @@ class _Program:
         """Keeps a new function, with a scratch argument when its scheduler wants one."""
         self.functions[key] = function
         known = function.attributes.get("lamina.scratch")
-        self.scratch[function] = known.value.data if known is not None else scratch_bytes(function, self.target)
+        self.scratch[function] = (
+            known.value.data if known is not None else scratch_bytes(function, self.target)
+        )
         if self.scratch[function] and known is None:
             block = function.body.block
             arg = block.insert_arg(MemRefType(i8, [self.scratch[function]]), len(block.args))
@@ -201,7 +218,9 @@ class _Program:
     def _irregular(self, step: int, op: Operation) -> None:
         operands = [self.home[v] for v in op.operands]
         types = [_row_major_type(r.type) for r in op.results]
-        attributes = tuple(sorted((k, v) for k, v in [*op.attributes.items(), *op.properties.items()] if k != "origin"))
+        attributes = tuple(
+            sorted((k, v) for k, v in [*op.attributes.items(), *op.properties.items()] if k != "origin")
+        )
         key = (op.name, attributes, tuple(t for _, t in operands), tuple(types))
         function = self.functions.get(key)
         if function is None:
@@ -256,7 +275,7 @@ class _Program:
         return sum(self.home[v][0] is storage for v in op.operands) == 1
 
     def _settle_donation(self, step: int, op: Operation, function: func.FuncOp, k: int, output: int) -> None:
-        """Keeps the donation for this output only if the input is read here for the last time, element by element."""
+        """Keeps a donation only if the input is read here for the last time, element by element."""
         given = self.donated.get(output)
         if given is None:
             return
@@ -350,7 +369,11 @@ class _Views:
     def _flat(self, storage: Storage, held: MemRefType) -> SSAValue:
         if storage.argument is not None:
             return storage.argument
-        length = storage.size if held.element_type == i8 else bytes_of(held) // max(1, bytes_of(memref_type((1,), held.element_type)))
+        length = (
+            storage.size
+            if held.element_type == i8
+            else bytes_of(held) // max(1, bytes_of(memref_type((1,), held.element_type)))
+        )
         flat = memref_type((length,), held.element_type)
         key = (storage.offset, flat)
         if key not in self.made:

@@ -11,8 +11,8 @@ from xdsl.ir import SSAValue
 def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
     """Whether element i of the operand is read only while element i of the output is made, and never after.
 
-    True when a single stage uses both, through one index map, and neither accumulates nor reads what it overwrites.
-    The two buffers must have the same type (the caller checks).
+    True when a single stage uses both, through one index map, and neither accumulates nor reads what it
+    overwrites. The two buffers must have the same type (the caller checks).
     """
     args = function.body.block.args
     source, target = args[operand], args[function.attributes["lamina.inputs"].value.data + output]

@@ -1,7 +1,7 @@
-"""Kernels for prim ops that are no loop nest of index maps: argmax, scattered additions, sorting, running folds.
+"""Kernels for ops that are no loop nest of index maps: argmax, scattered additions, sorting, running folds.
 
-Every operand and result is row-major and seen as [before, axis, after]. Rows along the axis are independent of each
-other, so they are what threads share; along the axis everything is sequential and in order.
+Every operand and result is row-major and seen as [before, axis, after]. Rows along the axis are independent
+of each other, so they are what threads share; along the axis everything is sequential and in order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from xdsl.dialects import arith, func, memref, vector
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, IntegerType, MemRefType, Signedness, StringAttr, f32, i1, i64
+from xdsl.dialects.builtin import (
+    FloatAttr,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    Signedness,
+    StringAttr,
+    f32,
+    i1,
+    i64,
+)
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError, UnsupportedError
@@ -29,7 +39,7 @@ NARROW_FLOATS = ("f16", "bf16")
 def irregular_function(
     name: str, op: Operation, inputs: Sequence[MemRefType], outputs: Sequence[MemRefType], target: Target
 ) -> func.FuncOp:
-    """A private function of loops for one op; `lamina.scratch` says how many bytes its last argument has, if any.
+    """A private function of loops for one op; `lamina.scratch` gives the bytes of its scratch argument.
 
     UnsupportedError for an op without a kernel, PassError for an operand that is not row-major.
     """
@@ -37,7 +47,9 @@ def irregular_function(
     if writer is None:
         origin = op.attributes.get("origin")
         at = origin.data if isinstance(origin, StringAttr) else None
-        raise UnsupportedError(f"{op.name} has no kernel", at=at, help="LAMINA_DEVICE=numpy runs it on the oracle")
+        raise UnsupportedError(
+            f"{op.name} has no kernel", at=at, help="LAMINA_DEVICE=numpy runs it on the oracle"
+        )
     for held in inputs:
         if held != memref_type(held.get_shape(), held.element_type):
             raise PassError(f"{op.name} needs row-major operands", [("operand", str(held), "")])
@@ -81,7 +93,9 @@ class _Kernel:
 
     def is_unsigned(self, k: int) -> bool:
         element = self.op.operands[k].type.element_type
-        return element == i1 or (isinstance(element, IntegerType) and element.signedness.data == Signedness.UNSIGNED)
+        return element == i1 or (
+            isinstance(element, IntegerType) and element.signedness.data == Signedness.UNSIGNED
+        )
 
     # Loops
 
@@ -124,7 +138,9 @@ class _Kernel:
     def load(self, memory: SSAValue, at: SSAValue, lanes: int = 1) -> SSAValue:
         element = memory.type.element_type
         if lanes > 1:
-            return self.do(vector.LoadOp.create(operands=[memory, at], result_types=[vector_of(element, lanes)]))
+            return self.do(
+                vector.LoadOp.create(operands=[memory, at], result_types=[vector_of(element, lanes)])
+            )
         return self.do(memref.LoadOp.create(operands=[memory, at], result_types=[element]))
 
     def store(self, value: SSAValue, memory: SSAValue, at: SSAValue, lanes: int = 1) -> None:
@@ -162,7 +178,9 @@ class _Kernel:
         less = self.compare("less", a, b, unsigned)
         if isinstance(a.type, IntegerType):
             return less
-        return self.either(less, self.both(self.compare("nan", b, b), self.negated(self.compare("nan", a, a))))
+        return self.either(
+            less, self.both(self.compare("nan", b, b), self.negated(self.compare("nan", a, a)))
+        )
 
     def negated(self, a: SSAValue) -> SSAValue:
         return self.b.emit(arith.XOrIOp, (a, self.b.constant(IntegerAttr(1, i1), i1)), i1)
@@ -220,7 +238,9 @@ def _first_extreme(kernel: _Kernel, largest: bool) -> None:
         value = kernel.load(kernel.x[0], kernel.at((start, 1), (k, inner)))
         better = kernel.compare("greater" if largest else "less", value, best, unsigned)
         if not isinstance(value.type, IntegerType):
-            new = kernel.both(kernel.compare("nan", value, value), kernel.negated(kernel.compare("nan", best, best)))
+            new = kernel.both(
+                kernel.compare("nan", value, value), kernel.negated(kernel.compare("nan", best, best))
+            )
             settled = kernel.negated(kernel.compare("nan", best, best))
             better = kernel.either(kernel.both(better, settled), new)
         after = b.close_for([kernel.select(better, value, best), kernel.select(better, k, where)])
@@ -328,7 +348,9 @@ def _merge_passes(kernel: _Kernel, values: SSAValue, order: SSAValue, length: in
     """Merges runs of 1, 2, 4, ... elements; returns where the sorted row begins (0 or `length`)."""
     b = kernel.b
     passes = max(0, (length - 1).bit_length())
-    _, (run, source, target) = b.open_for(b.index(0), b.index(passes), 1, [b.index(1), b.index(0), b.index(length)])
+    _, (run, source, target) = b.open_for(
+        b.index(0), b.index(passes), 1, [b.index(1), b.index(0), b.index(length)]
+    )
     pairs = b.emit(arith.CeilDivSIOp, (b.index(length), b.scaled(run, 2)), INDEX)
     with kernel.loop(0, pairs) as pair:
         low = b.emit(arith.MuliOp, (pair, b.scaled(run, 2)), INDEX, NO_OVERFLOW)
@@ -345,7 +367,10 @@ def _merge(
     where: tuple[SSAValue, SSAValue],
     bounds: tuple[SSAValue, SSAValue, SSAValue],
 ) -> None:
-    """Merges [low, middle) and [middle, high) of the source half into the target half; the left one wins ties."""
+    """Merges [low, middle) and [middle, high) of the source half into the target half.
+
+    The left one wins ties.
+    """
     b, (source, target), (low, middle, high) = kernel.b, where, bounds
     last = b.index(kernel.inputs[0].get_shape()[kernel.axis] - 1)
     k, (i, j) = b.open_for(low, high, 1, [low, middle])

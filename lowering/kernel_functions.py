@@ -1,7 +1,7 @@
 """One `kernel.fused` as a private function on memrefs, and the key that tells equal kernels.
 
-Destination passing: every stage writes the buffer its `outs` operand stands for. A chain of fills, generics and
-inserted slices shares one buffer: an output argument when the kernel yields the end of the chain, else a
+Destination passing: every stage writes the buffer its `outs` operand stands for. A chain of fills, generics
+and inserted slices shares one buffer: an output argument when the kernel yields the end of the chain, else a
 `memref.alloca` temporary (its home is chosen by the scheduler).
 """
 
@@ -33,8 +33,13 @@ from .memref_layout import memory_element, memref_type, strides_of
 PARALLEL = IteratorTypeAttr.parallel()
 
 
-def structural_key(fused: FusedOp, inputs: Sequence[Attribute], outputs: Sequence[Attribute]) -> tuple[object, ...]:
-    """Equal for kernels that may share one function: same ops, same buffers' types; origins and names do not count."""
+def structural_key(
+    fused: FusedOp, inputs: Sequence[Attribute], outputs: Sequence[Attribute]
+) -> tuple[object, ...]:
+    """Equal for kernels that may share one function: same ops, same buffers' types.
+
+    Origins and names do not count.
+    """
     return (tuple(inputs), tuple(outputs), _block_key(fused.body.block, {}))
 
 
@@ -47,14 +52,21 @@ def _block_key(block: Block, number: dict[SSAValue, int]) -> tuple[object, ...]:
         for result in op.results:
             number[result] = len(number)
         regions = tuple(_block_key(r.block, number) for r in op.regions)
-        attributes = tuple(sorted((k, v) for k, v in op.attributes.items() if k != "origin")) if op.attributes else ()
+        attributes = (
+            tuple(sorted((k, v) for k, v in op.attributes.items() if k != "origin")) if op.attributes else ()
+        )
         types = tuple(r.type for r in op.results)
         ops.append((op.name, operands, types, attributes, tuple(op.properties.items()), regions))
     return (tuple(a.type for a in block.args), tuple(ops))
 
 
-def make_function(name: str, inputs: Sequence[MemRefType], outputs: Sequence[MemRefType], body: Region) -> func.FuncOp:
-    """A private kernel function; `lamina.inputs` and `lamina.outputs` count its arguments (a scratch argument may follow)."""
+def make_function(
+    name: str, inputs: Sequence[MemRefType], outputs: Sequence[MemRefType], body: Region
+) -> func.FuncOp:
+    """A private kernel function.
+
+    `lamina.inputs` and `lamina.outputs` count its arguments (a scratch argument may follow).
+    """
     function = func.FuncOp(name, ([a.type for a in body.block.args], []), body, "private")
     function.attributes["lamina.inputs"] = IntegerAttr(len(inputs), i64)
     function.attributes["lamina.outputs"] = IntegerAttr(len(outputs), i64)
@@ -81,7 +93,10 @@ def copy_function(name: str, source: MemRefType, target: MemRefType) -> func.Fun
 def kernel_function(
     name: str, fused: FusedOp, inputs: Sequence[MemRefType], outputs: Sequence[MemRefType]
 ) -> func.FuncOp:
-    """The kernel as a function. Takes the ops out of `fused` (which is left hollow). PassError for an unknown op."""
+    """The kernel as a function. Takes the ops out of `fused` (which is left hollow).
+
+    PassError for an unknown op.
+    """
     return make_function(name, inputs, outputs, _Outliner(fused, inputs, outputs).body())
 
 
@@ -169,13 +184,18 @@ class _Outliner:
     def read(self, value: SSAValue) -> SSAValue:
         """The buffer that holds the value. A shape operand (tensor.empty) gets one that nobody touches."""
         if value in self.consumed:
-            raise PassError("a kernel reads a tensor after its buffer was overwritten", [("tensor", str(value.type), "")])
+            raise PassError(
+                "a kernel reads a tensor after its buffer was overwritten", [("tensor", str(value.type), "")]
+            )
         if isinstance(value.owner, tensor.EmptyOp):
             return self.shapes.get(value) or self.shapes.setdefault(value, self.fresh(value))
         return self.memory[value]
 
     def written(self, target: SSAValue, result: SSAValue, keeps: bool) -> SSAValue:
-        """The buffer in which `result` is made when `target` is its outs operand. keeps: target's contents matter."""
+        """The buffer in which `result` is made when `target` is its outs operand.
+
+        keeps: target's contents matter.
+        """
         if target in self.memory and target not in self.consumed and target.owner is not self.source:
             self.consumed.add(target)
             return self.memory[target]
@@ -236,7 +256,9 @@ class _Outliner:
             self.memory[source] = self.fresh(source)
         buffer = self.memory.get(source)
         if buffer is None or source in self.consumed:
-            raise PassError("a slice is taken of a tensor that has no contents", [("tensor", str(source.type), "")])
+            raise PassError(
+                "a slice is taken of a tensor that has no contents", [("tensor", str(source.type), "")]
+            )
         self.memory[op.results[0]] = self.slice_of(buffer, op)
 
     def insert_slice(self, op: tensor.InsertSliceOp) -> None:
@@ -254,7 +276,9 @@ class _Outliner:
     def slice_of(self, buffer: SSAValue, box: tensor.ExtractSliceOp | tensor.InsertSliceOp) -> SSAValue:
         """A subview of a buffer for the static box of a slice op."""
         if len(box.operands) > (1 if isinstance(box, tensor.ExtractSliceOp) else 2):
-            raise PassError("slices in kernels need static offsets, sizes and strides", [("op", str(box), "")])
+            raise PassError(
+                "slices in kernels need static offsets, sizes and strides", [("op", str(box), "")]
+            )
         offsets, sizes = box.static_offsets.get_values(), box.static_sizes.get_values()
         steps = box.static_strides.get_values()
         base = strides_of(buffer.type)

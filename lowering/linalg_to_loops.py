@@ -1,4 +1,4 @@
-"""buffered level to loops level: every kernel function goes to the contraction scheduler, else to the nest scheduler."""
+"""buffered level to loops level: a kernel goes to the contraction scheduler, else to the nest scheduler."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lower_kernel(function: func.FuncOp, target: Target) -> None:
 
 
 def scratch_bytes(function: func.FuncOp, target: Target) -> int:
-    """Bytes of scratch memory a kernel function will need as its last argument once it is lowered (0: none)."""
+    """Bytes of scratch memory a kernel function needs as its last argument to be lowered (0: none)."""
     if not has_stages(function):
         return 0
     scheduled = contraction_schedule.schedule(function, target)

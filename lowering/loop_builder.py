@@ -43,8 +43,9 @@ def index_attr(value: int) -> IntegerAttr:
 class LoopBuilder:
     """A stack of open loop bodies. `emit` puts a pure op into the outermost one that sees its operands.
 
-    Inner loops are attached to their parent when they are closed, so what is hoisted while they are open stands
-    before them. Nothing but constants and casts goes above `base`, the level of the current thread body.
+    Inner loops are attached to their parent when they are closed, so what is hoisted while they are open
+    stands before them. Nothing but constants and casts goes above `base`, the level of the current thread
+    body.
     """
 
     def __init__(self, entry: Block) -> None:
@@ -118,7 +119,7 @@ class LoopBuilder:
         return constant
 
     def splat(self, value: Attribute, type_: VectorType) -> SSAValue:
-        """The constant vector of one value (a broadcast scalar: dense infinities do not survive printing and parsing)."""
+        """The constant vector of one value (a broadcast scalar: dense infinities do not parse back)."""
         return self.broadcast(self.constant(value, type_.element_type), type_.get_shape()[0])
 
     # Index arithmetic
@@ -144,7 +145,11 @@ class LoopBuilder:
         """value + constant as an index; None stands for 0."""
         if value is None or value in self.known:
             return self.index(constant + self.known.get(value, 0))
-        return value if constant == 0 else self.emit(arith.AddiOp, (value, self.index(constant)), INDEX, NO_OVERFLOW)
+        return (
+            value
+            if constant == 0
+            else self.emit(arith.AddiOp, (value, self.index(constant)), INDEX, NO_OVERFLOW)
+        )
 
     def minimum(self, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.emit(arith.MinSIOp, (a, b), INDEX)
@@ -160,7 +165,7 @@ class LoopBuilder:
     # Memory
 
     def flat(self, buffer: SSAValue) -> SSAValue:
-        """The buffer as a 1-D memref over all it spans, cast at the top of the function or where the buffer was made."""
+        """The buffer as a 1-D memref over all it spans, cast where the buffer was made."""
         held = buffer.type
         assert isinstance(held, MemRefType)
         length = span_of(held)
@@ -208,7 +213,9 @@ class LoopBuilder:
         self.base = 0
         self.do(scf.ParallelOp([low], [high], [step], Region(block)))
 
-    def _push(self, block: Block, cls: type[Operation], bounds: tuple[SSAValue, ...], initial: tuple[SSAValue, ...]) -> None:
+    def _push(
+        self, block: Block, cls: type[Operation], bounds: tuple[SSAValue, ...], initial: tuple[SSAValue, ...]
+    ) -> None:
         self._opened.append((cls, bounds, initial))
         self.blocks.append(block)
         self._made.append({})
@@ -232,11 +239,19 @@ class LoopBuilder:
     def from_lanes(self, lanes: Sequence[SSAValue]) -> SSAValue:
         """The vector of these scalars."""
         held = vector_of(lanes[0].type, len(lanes))
-        zero = FloatAttr(0.0, held.element_type) if isinstance(held.element_type, AnyFloat) else IntegerAttr(0, held.element_type)
+        zero = (
+            FloatAttr(0.0, held.element_type)
+            if isinstance(held.element_type, AnyFloat)
+            else IntegerAttr(0, held.element_type)
+        )
         result = self.constant(DenseIntOrFPElementsAttr.from_list(held, [zero.value.data]), held)
-        whole = tuple(lanes)  # chains are shared whole or not at all: the C emitter prints one as a vector literal
+        whole = tuple(
+            lanes
+        )  # chains are shared whole or not at all: the C emitter prints one as a vector literal
         for lane, value in enumerate(lanes):
-            result = self.emit(vector.InsertOp, (value, result), held, {"static_position": _i64s(lane)}, once=whole)
+            result = self.emit(
+                vector.InsertOp, (value, result), held, {"static_position": _i64s(lane)}, once=whole
+            )
         return result
 
     def counting_vector(self, element: IntegerType, lanes: int) -> SSAValue:

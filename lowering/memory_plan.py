@@ -24,8 +24,9 @@ def aligned(size: int) -> int:
 def plan(buffers: Sequence[Lifetime]) -> tuple[list[int], int]:
     """Offsets, one per buffer, and the arena's size in bytes.
 
-    Buffers alive at the same step never overlap. Large ones are placed first, each into the smallest gap that holds
-    it between the buffers already placed that live at the same time; the result depends on the list only.
+    Buffers alive at the same step never overlap. Large ones are placed first, each into the smallest gap that
+    holds it between the buffers already placed that live at the same time; the result depends on the list
+    only.
     """
     offsets = [0] * len(buffers)
     placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), sorted by offset

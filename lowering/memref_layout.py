@@ -39,7 +39,7 @@ def element_bytes(element: Attribute) -> int:
 
 @cache
 def memory_element(element: Attribute) -> Attribute:
-    """The element type used in memrefs: unsigned 8-bit integers are carried as i8 (docs in lowering/README.md)."""
+    """The element type used in memrefs: unsigned integers are carried as signless ones."""
     if isinstance(element, IntegerType) and element.signedness.data != Signedness.SIGNLESS:
         return i8 if element.width.data == 8 else IntegerType(element.width.data)
     return element
@@ -64,8 +64,10 @@ def strides_in_order(sizes: Sequence[int], order: Sequence[int]) -> tuple[int, .
 
 
 @cache
-def memref_type(sizes: tuple[int, ...], element: Attribute, strides: tuple[int, ...] | None = None) -> MemRefType:
-    """A memref at offset 0. Without strides, or with row-major ones (sizes of 1 aside), it has no layout attribute."""
+def memref_type(
+    sizes: tuple[int, ...], element: Attribute, strides: tuple[int, ...] | None = None
+) -> MemRefType:
+    """A memref at offset 0, without a layout attribute when it is row-major (sizes of 1 aside)."""
     plain = row_major(sizes)
     if strides is None or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
         return MemRefType(memory_element(element), sizes)

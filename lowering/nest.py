@@ -1,7 +1,7 @@
 """The nest scheduler: any buffered kernel function becomes fused, vectorised, threaded loops.
 
-Stages are grouped (nest_fusion), given loops and homes (nest_plan), scheduled (nest_schedule) and emitted here and
-in nest_fold (folds) and nest_body (bodies).
+Stages are grouped (nest_fusion), given loops and homes (nest_plan), scheduled (nest_schedule) and emitted
+here and in nest_fold (folds) and nest_body (bodies).
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def nest_scratch_bytes(
 
 
 def lower_nest(function: func.FuncOp, target: Target, scratch_from: int = 0) -> None:
-    """Replaces the stages of a buffered kernel function by loops; pieces that are loops already stay in place."""
+    """Replaces the stages of a buffered kernel function by loops.
+
+    Pieces that are loops already stay in place.
+    """
     _Nest(_planned(function, target, scratch_from)).lower()
 
 
@@ -45,14 +48,16 @@ def _rounded(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def _planned(function: func.FuncOp, target: Target, scratch_from: int, taken: Sequence[Operation] = ()) -> KernelPlan:
+def _planned(
+    function: func.FuncOp, target: Target, scratch_from: int, taken: Sequence[Operation] = ()
+) -> KernelPlan:
     kernel = read_kernel(function, taken)
     rewrite_stages(kernel, target)
     return schedule(plan_loops(kernel, scratch_from), target)
 
 
 def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
-    """Covers 0..size: blocks of `copies` vectors, single vectors, for short loops narrower vectors, then scalars."""
+    """Covers 0..size: blocks of `copies` vectors, vectors, for short loops narrower ones, then scalars."""
     at = 0
     if copies > 1 and size >= width * copies:
         stop = size - size % (width * copies)
@@ -116,7 +121,10 @@ class _Nest:
     # Memory
 
     def _settle(self, buffer: Buffer) -> None:
-        """Arguments are their own home; buffers loops already use keep theirs; temporaries in the arena get a view."""
+        """Arguments are their own home; buffers loops already use keep theirs.
+
+        Temporaries in the arena get a view.
+        """
         old = self.function.body.block.args
         if buffer.index < len(old):
             self.homes[buffer] = self.b.flat(self.block.args[buffer.index])
@@ -132,7 +140,9 @@ class _Nest:
         """The buffer as a 1-D memref."""
         home = self.homes.get(buffer)
         if home is None:
-            home = self.homes[buffer] = self._row(self.rows[buffer]) if buffer in self.rows else self._kept(buffer)
+            home = self.homes[buffer] = (
+                self._row(self.rows[buffer]) if buffer in self.rows else self._kept(buffer)
+            )
         return home
 
     def _kept(self, buffer: Buffer) -> SSAValue:
@@ -224,7 +234,7 @@ class _Nest:
         self.b.close_for()
 
     def _tiled(self, group: GroupPlan, points: Sequence[Point]) -> None:
-        """The tile loop, if there is one, inside the vector loop: as many points at once as there are lanes."""
+        """The tile loop, if any, inside the vector loop: as many points at once as there are lanes."""
         tile, width = group.tile, points[0].width
         if tile is None:
             self._leaves(group, points)
@@ -295,8 +305,8 @@ class _Nest:
     ) -> tuple[list[Value], dict[Buffer, Value]]:
         """All stages of a leaf at one point.
 
-        sums: the accumulators of the folding stages' outputs, in order. Returns the new ones, and what the other
-        stages wrote. Stores come last, so that an output may take the memory of an operand.
+        sums: the accumulators of the folding stages' outputs, in order. Returns the new ones, and what the
+        other stages wrote. Stores come last, so that an output may take the memory of an operand.
         """
         given, sums_after = iter(sums), []
         values: dict[Buffer, Value] = {}
@@ -312,7 +322,11 @@ class _Nest:
                 sums_after += self.body.run(stage.block, plan.loops, args, point)
                 continue
             args += [self._old(plan, k, point) for k in range(len(stage.writes))]
-            results = [self.scalar(stage.fill)] if stage.block is None else self.body.run(stage.block, plan.loops, args, point)
+            results = (
+                [self.scalar(stage.fill)]
+                if stage.block is None
+                else self.body.run(stage.block, plan.loops, args, point)
+            )
             for write, flat, value in zip(stage.writes, plan.writes, results, strict=True):
                 values[write.buffer] = value
                 if flat is not None:
@@ -353,4 +367,3 @@ def _elements(buffer: Buffer) -> int:
     for size in buffer.sizes:
         n *= size
     return n
-

@@ -1,4 +1,4 @@
-"""Emits the scalar body of a stage at one point of its domain: as scalars, or as one vector along the vector loop."""
+"""Emits the scalar body of a stage at one point of its domain: as scalars, or as one vector."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ Value = SSAValue | Counting | Lanes
 class BodyEmitter:
     """Loads, stores and body ops. variables: loop -> its SSA index; memory: buffer -> its 1-D memref."""
 
-    def __init__(self, builder: LoopBuilder, memory: Callable[[Buffer], SSAValue], by_value: dict[SSAValue, Buffer]) -> None:
+    def __init__(
+        self, builder: LoopBuilder, memory: Callable[[Buffer], SSAValue], by_value: dict[SSAValue, Buffer]
+    ) -> None:
         self.b = builder
         self.memory = memory
         self.by_value = by_value
@@ -101,10 +103,13 @@ class BodyEmitter:
         return not buffer.written and buffer.element != i1
 
     def _turned(self, flat: Flat, point: Point, stride: int) -> SSAValue:
-        """One of `width` neighbouring points along the tile loop: their operands are loaded as rows and transposed."""
+        """One of `width` neighbours along the tile loop: their operands are loaded as rows and transposed."""
         first = self.address(flat, point.moved({point.tile: 0}))
         base = self.memory(flat.buffer)
-        rows = [self.load_at(flat.buffer, base, self.b.plus(first, i * stride), point.width) for i in range(point.width)]
+        rows = [
+            self.load_at(flat.buffer, base, self.b.plus(first, i * stride), point.width)
+            for i in range(point.width)
+        ]
         return self.b.transposed(rows)[point.offsets[point.tile]]
 
     def load_at(self, buffer: Buffer, base: SSAValue, at: SSAValue, width: int) -> SSAValue:
@@ -186,7 +191,8 @@ class BodyEmitter:
     def _elementwise(self, op: Operation, operands: Sequence[Value], point: Point) -> Value:
         result = op.results[0].type
         if all(isinstance(o, SSAValue) and not isinstance(o.type, VectorType) for o in operands):
-            return self.b.emit(type(op), operands, result, op.properties)  # type: ignore[arg-type]  # all SSA values
+            scalars = [o for o in operands if isinstance(o, SSAValue)]
+            return self.b.emit(type(op), scalars, result, op.properties)
         if isinstance(op, arith.IndexCastOp) and isinstance(operands[0], Counting):
             return self._count_as(operands[0], result, point)
         by_lane = isinstance(result, IndexType) or any(not isinstance(o, SSAValue) for o in operands)
@@ -225,4 +231,3 @@ class BodyEmitter:
             assert isinstance(index, SSAValue)
             total = self.b.add(total, self.b.scaled(index, stride))
         return self.b.plus(total, 0)
-

@@ -27,7 +27,10 @@ CHAINS = 4
 
 @dataclass(slots=True)
 class Output:
-    """One output of a folding stage. combine: the combining op of the body, or None where order must be kept."""
+    """One output of a folding stage.
+
+    combine: the combining op of the body, or None where order must be kept.
+    """
 
     buffer: Buffer
     element: Attribute
@@ -44,7 +47,9 @@ class Fold:
         self.nest, self.b, self.leaf, self.points, self.shares = nest, nest.b, leaf, points, shares
         self.loops = [x for x in leaf.own if x.kind == "r"]
         self.vector = leaf.vector if leaf.vector is not None and leaf.vector.kind == "r" else None
-        self.outputs = [self._output(p, k) for p in leaf.stages if p.stage.reduces for k in range(len(p.stage.writes))]
+        self.outputs = [
+            self._output(p, k) for p in leaf.stages if p.stage.reduces for k in range(len(p.stage.writes))
+        ]
         self.ordered = any(o.combine is None for o in self.outputs)
         self.unrolled = is_window(leaf)
         self.chains = self._chains()
@@ -55,7 +60,9 @@ class Fold:
         if stage.combiners[k] is not None:
             combine = stage.block.last_op.operands[k].owner
         write = stage.writes[k]
-        return Output(write.buffer, write.buffer.element, plan.writes[k], stage.starts[k], combine, stage.neutral)
+        return Output(
+            write.buffer, write.buffer.element, plan.writes[k], stage.starts[k], combine, stage.neutral
+        )
 
     def _chains(self) -> int:
         """Accumulators per output and point, along the innermost fold loop."""
@@ -126,7 +133,13 @@ class Fold:
             return self._loop(loop, 0, loop.size, 1, range(self.slots), sums, lambda s: self._nest(inner, s))
         for start, stop, step, pairs in self._pieces(loop):
             sums = self._loop(
-                loop, start, stop, step, [slot for _, slot in pairs], sums, lambda s, pairs=pairs: self._statements(pairs, s)
+                loop,
+                start,
+                stop,
+                step,
+                [slot for _, slot in pairs],
+                sums,
+                lambda s, pairs=pairs: self._statements(pairs, s),
             )
         return sums
 
@@ -138,7 +151,10 @@ class Fold:
             for copies in sorted({self.chains, 1}, reverse=True):
                 stop = loop.size - loop.size % (width * copies)
                 if stop > at:
-                    points = [(Point(width, loop, {**base.offsets, loop: k * width}, base.copy), k) for k in range(copies)]
+                    points = [
+                        (Point(width, loop, {**base.offsets, loop: k * width}, base.copy), k)
+                        for k in range(copies)
+                    ]
                     found.append((at, stop, width * copies, points))
                     at = stop
             if at < loop.size:
@@ -153,7 +169,14 @@ class Fold:
         return found
 
     def _loop(
-        self, loop: Loop, start: int, stop: int, step: int, slots: Sequence[int], sums: list[SSAValue], inside: Inside
+        self,
+        loop: Loop,
+        start: int,
+        stop: int,
+        step: int,
+        slots: Sequence[int],
+        sums: list[SSAValue],
+        inside: Inside,
     ) -> list[SSAValue]:
         """A loop (or, for one iteration, its body) that carries the accumulators of these slots."""
         variables = self.nest.body.variables
@@ -249,4 +272,6 @@ def identity(combiner: str, element: Attribute) -> Attribute:
             "and": -1 if width > 1 else 1, "or": 0, "xor": 0,
         }[kind]  # fmt: skip
         return IntegerAttr(value, element)
-    return FloatAttr({"add": 0.0, "mul": 1.0, "maximum": float("-inf"), "minimum": float("inf")}[kind], element)
+    return FloatAttr(
+        {"add": 0.0, "mul": 1.0, "maximum": float("-inf"), "minimum": float("inf")}[kind], element
+    )

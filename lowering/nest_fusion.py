@@ -1,8 +1,8 @@
 """Which stages of a kernel run in one loop (a leaf), and which leaves share their outer loops (a group).
 
-A leaf holds stages over one domain: a later one reads what an earlier one wrote at the very same loop indices. A
-group holds leaves that depend on each other only within one iteration of their shared, parallel loops (a softmax
-row, say): what passes between them stays in registers or in a row buffer.
+A leaf holds stages over one domain: a later one reads what an earlier one wrote at the very same loop
+indices. A group holds leaves that depend on each other only within one iteration of their shared, parallel
+loops (a softmax row, say): what passes between them stays in registers or in a row buffer.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _merge(leaf: Leaf, stage: Stage) -> bool:
 
 
 def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
-    """stage dim -> leaf dim as dependences and common operands demand; None when the stage cannot be in the leaf."""
+    """stage dim -> leaf dim as dependences and common operands demand.
+
+    None when the stage cannot be in the leaf.
+    """
     pairs: dict[int, int] = {}
     linked = False
     for earlier, dims in zip(leaf.stages, leaf.dims_of, strict=True):
@@ -105,7 +108,9 @@ def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
 def _conflicts(earlier: Stage, stage: Stage) -> bool:
     """Whether the stage overwrites what the earlier one touches, or reads its results at computed places."""
     mine = {w.buffer for w in stage.writes}
-    if any(w.buffer in mine for w in earlier.writes) or any(r is not None and r.buffer in mine for r in earlier.reads):
+    if any(w.buffer in mine for w in earlier.writes) or any(
+        r is not None and r.buffer in mine for r in earlier.reads
+    ):
         return True
     return any(w.buffer in stage.gathered for w in earlier.writes) or any(b in mine for b in earlier.gathered)
 
@@ -138,7 +143,10 @@ def _suggest(pairs: dict[int, int], other: Access, dims: Sequence[int], mine: Ac
 
 
 def _complete(leaf: Leaf, stage: Stage, pairs: dict[int, int]) -> bool:
-    """Pairs the remaining dims in order of equal size; False when no one-to-one pairing of equal sizes comes out."""
+    """Pairs the remaining dims in order of equal size.
+
+    False when no one-to-one pairing of equal sizes comes out.
+    """
     if len(set(pairs.values())) != len(pairs):
         return False
     free = [d for d in range(len(leaf.sizes)) if d not in pairs.values()]
@@ -159,7 +167,11 @@ def _join(group: Group, leaf: Leaf) -> bool:
     if leaf.stages[0].alone or group.leaves[0].stages[0].segment != leaf.stages[0].segment:
         return False
     if any(
-        w.buffer in later.gathered for k in group.leaves for s in k.stages for w in s.writes for later in leaf.stages
+        w.buffer in later.gathered
+        for k in group.leaves
+        for s in k.stages
+        for w in s.writes
+        for later in leaf.stages
     ):
         return False
     links = [_aligned(earlier, leaf) for earlier in group.leaves]

@@ -16,7 +16,10 @@ ALLOCA_BYTES = 4 << 10
 
 @dataclass(eq=False, slots=True)
 class Loop:
-    """One loop dim of a group or of a leaf. kind: "p", "r" or "a" (see Stage); indexed: a body asks for its index."""
+    """One loop dim of a group or of a leaf.
+
+    kind: "p", "r" or "a" (see Stage); indexed: a body asks for its index.
+    """
 
     size: int
     kind: str
@@ -25,7 +28,10 @@ class Loop:
 
 @dataclass(eq=False, slots=True)
 class Flat:
-    """A position in a buffer: offset + sum of coefficient * loop. lane: distance between vector lanes (row buffers)."""
+    """A position in a buffer: offset + sum of coefficient * loop.
+
+    lane: distance between vector lanes (row buffers).
+    """
 
     buffer: Buffer
     offset: int
@@ -49,7 +55,10 @@ class StagePlan:
 
 @dataclass(eq=False, slots=True)
 class LeafPlan:
-    """Stages in one nest under the group's loops; own: the leaf's loops. vector: the loop that becomes vectors."""
+    """Stages in one nest under the group's loops; own: the leaf's loops.
+
+    vector: the loop that becomes vectors.
+    """
 
     stages: list[StagePlan]
     own: list[Loop]
@@ -60,7 +69,10 @@ class LeafPlan:
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """A temporary of one shared iteration. at: its byte offset in the scratch argument, or None for the stack."""
+    """A temporary of one shared iteration.
+
+    at: its byte offset in the scratch argument, or None for the stack.
+    """
 
     buffer: Buffer
     length: int
@@ -69,9 +81,12 @@ class Row:
 
 @dataclass(eq=False, slots=True)
 class GroupPlan:
-    """Leaves under shared loops. tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
+    """Leaves under shared loops.
 
-    tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in registers.
+    tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
+
+    tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
+    registers.
     """
 
     leaves: list[LeafPlan]
@@ -97,13 +112,15 @@ class GroupPlan:
 def flats_of(leaf: LeafPlan) -> Iterator[Flat]:
     """Every access of a leaf that goes to memory."""
     for plan in leaf.stages:
-        yield from (f for f, skip in zip(plan.reads, plan.forwarded, strict=True) if f is not None and not skip)
+        yield from (
+            f for f, skip in zip(plan.reads, plan.forwarded, strict=True) if f is not None and not skip
+        )
         yield from (f for f in plan.writes if f is not None)
 
 
 @dataclass(slots=True)
 class KernelPlan:
-    """The groups in order, where temporaries live (arena: byte offset in scratch), and which need no memory."""
+    """The groups in order, where temporaries live (byte offsets in scratch), and which need no memory."""
 
     kernel: Kernel
     groups: list[GroupPlan]
@@ -190,7 +207,9 @@ class _Planner:
         for use in uses:
             if use is writer or use.group != writer.group:
                 continue
-            use.plan.forwarded[use.slot] = use.leaf == writer.leaf or self._visible(writer, use, groups[use.group])
+            use.plan.forwarded[use.slot] = use.leaf == writer.leaf or self._visible(
+                writer, use, groups[use.group]
+            )
 
     @staticmethod
     def _visible(writer: _Use, reader: _Use, group: GroupPlan) -> bool:
@@ -267,7 +286,7 @@ def _shared_dims(buffer: Buffer, uses: Sequence[_Use], group: GroupPlan) -> dict
 
 
 def _row_local(uses: Sequence[_Use], group: GroupPlan, dropped: dict[int, Loop]) -> bool:
-    """Whether a copy per shared iteration will do: every shared loop indexes the buffer, each through a dropped dim alone."""
+    """Whether one copy per shared iteration will do: shared loops index dropped dims, and nothing else."""
     shared = set(group.shared)
     if set(dropped.values()) != shared:
         return False
@@ -279,7 +298,7 @@ def _row_local(uses: Sequence[_Use], group: GroupPlan, dropped: dict[int, Loop])
 
 
 def _strides(buffer: Buffer, uses: Sequence[_Use], dropped: dict[int, Loop]) -> tuple[int, ...]:
-    """A dense layout: dims of shared loops outermost, then the order the writer's largest operand has in memory."""
+    """A dense layout: dims of shared loops outermost, then in the order of the writer's largest operand."""
     writer = next(u for u in uses if u.writes) if any(u.writes for u in uses) else uses[0]
     reference = _reference(writer.plan.stage)
     weight = []
@@ -310,14 +329,22 @@ def _reference(stage: Stage) -> dict[int, int]:
 def _merge_loops(group: GroupPlan) -> None:
     changed = True
     while changed:
-        changed = any(_merge_once(part, group) for part in (group.shared, *(leaf.own for leaf in group.leaves)))
+        changed = any(
+            _merge_once(part, group) for part in (group.shared, *(leaf.own for leaf in group.leaves))
+        )
 
 
 def _merge_once(part: list[Loop], group: GroupPlan) -> bool:
     flats = [*group.flats]
     for outer in part:
         for inner in part:
-            if outer is inner or outer.kind != inner.kind or outer.kind == "a" or outer.indexed or inner.indexed:
+            if (
+                outer is inner
+                or outer.kind != inner.kind
+                or outer.kind == "a"
+                or outer.indexed
+                or inner.indexed
+            ):
                 continue
             if all(f.terms.get(outer, 0) == f.terms.get(inner, 0) * inner.size for f in flats):
                 inner.size *= outer.size

@@ -1,4 +1,4 @@
-"""Rewrites of a kernel's stages before they become loops: fills shrink to what is not overwritten, long folds split."""
+"""Rewrites of a kernel's stages: fills shrink to what nobody overwrites, long folds split into chunks."""
 
 from __future__ import annotations
 
@@ -46,10 +46,18 @@ def _shrink_fills(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _written_box(stage: Stage, fill: Stage) -> list[tuple[int, int]] | None:
-    """Per buffer dim the range [low, high) a stage overwrites; None when it is no dense box, or reads what was there."""
+    """Per buffer dim the range [low, high) a stage overwrites.
+
+    None when it is no dense box, or reads what was there.
+    """
     buffer = fill.writes[0].buffer
     slots = [k for k, w in enumerate(stage.writes) if w.buffer is buffer]
-    if len(slots) != 1 or stage.segment != fill.segment or stage.uses_out[slots[0]] or buffer in stage.gathered:
+    if (
+        len(slots) != 1
+        or stage.segment != fill.segment
+        or stage.uses_out[slots[0]]
+        or buffer in stage.gathered
+    ):
         return None
     if any(r is not None and r.buffer is buffer for r in stage.reads) or set(stage.kinds) - {"p"}:
         return None
@@ -81,7 +89,8 @@ def _fill_of(fill: Stage, ranges: Sequence[tuple[int, int]]) -> Stage:
             loops.append(high - low)
     access = Access(fill.writes[0].buffer, tuple(dims))
     return Stage(
-        tuple(loops), ["p"] * len(loops), [], [access], None, fill=fill.fill, uses_out=[False], combiners=[None],
+        tuple(loops), ["p"] * len(loops), [], [access], None, fill=fill.fill, uses_out=[False],
+        combiners=[None],
         starts=[None], segment=fill.segment,
     )  # fmt: skip
 
@@ -92,8 +101,10 @@ def _hoist_fills(stages: Sequence[Stage]) -> list[Stage]:
     for stage in stages:
         at = len(result)
         if stage.fill is not None:
-            while at and result[at - 1].segment == stage.segment and not (
-                _touches(result[at - 1], stage.writes[0].buffer) or result[at - 1].fill is not None
+            while (
+                at
+                and result[at - 1].segment == stage.segment
+                and not (_touches(result[at - 1], stage.writes[0].buffer) or result[at - 1].fill is not None)
             ):
                 at -= 1
         result.insert(at, stage)
@@ -108,7 +119,12 @@ def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
 
     The number of parts comes from the sizes alone, so results do not depend on the number of threads.
     """
-    if not stage.reduces or None in stage.combiners or "a" in stage.kinds or stage.work < 2 * target.parallel_work:
+    if (
+        not stage.reduces
+        or None in stage.combiners
+        or "a" in stage.kinds
+        or stage.work < 2 * target.parallel_work
+    ):
         return [stage]
     if _parallel_units(stage, target) >= target.tasks:
         return [stage]
@@ -119,7 +135,7 @@ def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
 
 
 def _parallel_units(stage: Stage, target: Target) -> int:
-    """How many pieces threads could take without cutting folds: vectors along contiguous dims, iterations of others."""
+    """How many pieces threads could take without cutting folds: vectors or iterations."""
     contiguous = {d for r in stage.reads if r is not None for d, c in r.linear()[1] if abs(c) == 1}
     units = 1
     for d, (size, kind) in enumerate(zip(stage.sizes, stage.kinds, strict=True)):
@@ -157,21 +173,29 @@ def _cut(kernel: Kernel, stage: Stage, dim: int, chunks: int) -> Iterator[Stage]
     n = len(stage.writes)
     yield Stage(
         sizes, [*stage.kinds, "p"], [r and _spread(r, dim, chunk, inner) for r in stage.reads],
-        [Access(p, own) for p in parts], stage.block, uses_out=list(stage.uses_out), combiners=list(stage.combiners),
+        [Access(p, own) for p in parts], stage.block, uses_out=list(stage.uses_out),
+        combiners=list(stage.combiners),
         starts=[None] * n, gathered=stage.gathered, origin=stage.origin, segment=stage.segment, neutral=True,
     )  # fmt: skip
     place = {d: k + 1 for k, d in enumerate(parallel)}
     whole: tuple[Linear, ...] = tuple((0, ((k, 1),)) for k in range(len(parallel) + 1))
     yield Stage(
-        (chunks, *(stage.sizes[d] for d in parallel)), ["r", *("p" for _ in parallel)], [Access(p, whole) for p in parts],
-        [Access(w.buffer, tuple((c, tuple((place[d], k) for d, k in t)) for c, t in w.dims)) for w in stage.writes],
-        _combining_block(stage), uses_out=[True] * n, combiners=list(stage.combiners), starts=list(stage.starts),
+        (chunks, *(stage.sizes[d] for d in parallel)), ["r", *("p" for _ in parallel)],
+        [Access(p, whole) for p in parts],
+        [Access(w.buffer, _renamed(w.dims, place)) for w in stage.writes], _combining_block(stage),
+        uses_out=[True] * n, combiners=list(stage.combiners), starts=list(stage.starts),
         origin=stage.origin, segment=stage.segment, alone=True,
     )  # fmt: skip
 
 
+def _renamed(dims: Sequence[Linear], place: dict[int, int]) -> tuple[Linear, ...]:
+    return tuple((c, tuple((place[d], k) for d, k in terms)) for c, terms in dims)
+
+
 def _partial(kernel: Kernel, like: Buffer, sizes: tuple[int, ...]) -> Buffer:
-    buffer = Buffer(like.value, like.element, sizes, row_major(sizes), True, len(kernel.buffers), written=True)
+    buffer = Buffer(
+        like.value, like.element, sizes, row_major(sizes), True, len(kernel.buffers), written=True
+    )
     kernel.buffers.append(buffer)
     return buffer
 

@@ -1,11 +1,9 @@
-"""Chooses, by estimated cost, what each nest vectorises, in which order its loops run, and what threads share."""
+"""Chooses, by estimated cost, what a nest vectorises, the order of its loops, and what threads share."""
 
 from __future__ import annotations
 
-from functools import cache
-
 from xdsl.dialects.builtin import IndexType, IntegerType, i1
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, Block
 
 from ..dialects.target import Target
 from .memory_plan import aligned
@@ -158,13 +156,16 @@ def _best_tile(group: GroupPlan) -> Loop | None:
 
 def body_operations(stage: Stage) -> int:
     """Operations of the body, heavy ones counted several times."""
-    return 1 if stage.block is None else _operations(stage)
+    if stage.block is None:
+        return 1
+    if stage.operations < 0:
+        stage.operations = _count_operations(stage.block)
+    return stage.operations
 
 
-@cache
-def _operations(stage: Stage) -> int:
+def _count_operations(block: Block) -> int:
     count = 0
-    for op in stage.block.ops:
+    for op in block.ops:
         if op.name.startswith("math."):
             count += HEAVY
         elif op.name in ("arith.divf", "arith.remf", "memref.load"):
@@ -178,7 +179,10 @@ def _operations(stage: Stage) -> int:
 
 
 def _order(group: GroupPlan) -> None:
-    """Largest strides outermost; a leaf's folds run inside its parallel loops, its vector loop innermost of its kind."""
+    """Largest strides outermost.
+
+    A leaf's folds run inside its parallel loops, its vector loop innermost of its kind.
+    """
     group.shared.sort(key=lambda x: (x is group.vector, -_stride(x, group)))
     for leaf in group.leaves:
         if any(x.kind == "a" for x in leaf.own):
@@ -198,11 +202,13 @@ def is_window(leaf: LeafPlan) -> bool:
     for loop in leaf.own:
         if loop.kind == "r":
             n *= loop.size
-    return n <= UNROLLED_WINDOW and n * ops <= 256 and not (leaf.vector is not None and leaf.vector.kind == "r")
+    return (
+        n <= UNROLLED_WINDOW and n * ops <= 256 and not (leaf.vector is not None and leaf.vector.kind == "r")
+    )
 
 
 def _choose_copies(group: GroupPlan) -> None:
-    """How many vectors a fold carries side by side: enough independent accumulators to hide the latency of an add."""
+    """How many vectors a fold carries side by side: enough accumulators to hide the latency of an add."""
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own) and not is_window(leaf)]
     if group.vector is not None and folds:
         group.copies = _copies(group.vector.size // group.width)
@@ -222,7 +228,10 @@ def _copies(blocks: int) -> int:
 
 
 def _choose_tasks(group: GroupPlan, target: Target) -> None:
-    work = sum(_work(leaf, group) * (1 + sum(body_operations(p.stage) for p in leaf.stages) // 4) for leaf in group.leaves)
+    work = sum(
+        _work(leaf, group) * (1 + sum(body_operations(p.stage) for p in leaf.stages) // 4)
+        for leaf in group.leaves
+    )
     if work < target.parallel_work:
         return
     wanted = min(target.tasks, max(2, work // (target.parallel_work // 2)))
@@ -250,7 +259,10 @@ def _split(group: GroupPlan, loops: list[Loop], iterations: int, wanted: int, un
 
 
 def _home_rows(group: GroupPlan) -> None:
-    """Lane-interleaved when the group itself is vectorised; small rows on the stack, others in scratch, one per task."""
+    """Lane-interleaved when the group itself is vectorised.
+
+    Small rows on the stack, others in scratch, one per task.
+    """
     lanes = group.width * group.copies
     for row in group.rows:
         if group.vector is not None:

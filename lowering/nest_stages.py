@@ -1,4 +1,4 @@
-"""Reads a buffered kernel function as stages: loop dims, linear memory accesses, reductions and their combiners."""
+"""Reads a buffered kernel function as stages: loop dims, linear memory accesses, folds and combiners."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from xdsl.dialects.builtin import DYNAMIC_INDEX, MemRefType, StringAttr
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import FillOp, GenericOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
-from xdsl.ir.affine import AffineBinaryOpExpr, AffineBinaryOpKind, AffineConstantExpr, AffineDimExpr, AffineExpr
+from xdsl.ir.affine import (
+    AffineBinaryOpExpr,
+    AffineBinaryOpKind,
+    AffineConstantExpr,
+    AffineDimExpr,
+    AffineExpr,
+)
 
 from ..dialects.errors import PassError
 from .memref_layout import strides_of
 
 Linear = tuple[int, tuple[tuple[int, int], ...]]
-"""constant + sum of coefficient * dim: (constant, ((dim, coefficient), ...)) with dims ascending, no zero coefficients."""
+"""constant + sum of coefficient * dim as (constant, ((dim, coefficient), ...)), dims ascending, none 0."""
 
 COMBINERS = {
     "arith.addf": "add", "arith.mulf": "mul", "arith.maximumf": "maximum", "arith.minimumf": "minimum",
     "arith.addi": "addi", "arith.muli": "muli", "arith.maxsi": "maxsi", "arith.minsi": "minsi",
-    "arith.maxui": "maxui", "arith.minui": "minui", "arith.andi": "and", "arith.ori": "or", "arith.xori": "xor",
+    "arith.maxui": "maxui", "arith.minui": "minui", "arith.andi": "and", "arith.ori": "or",
+    "arith.xori": "xor",
 }  # fmt: skip
 
 
@@ -59,10 +66,12 @@ class Access:
 class Stage:
     """One linalg.generic (or fill): `outs[writes](domain) = body(ins[reads], outs)`.
 
-    kinds: per loop dim "p" (parallel), "r" (folded into an accumulator) or "a" (adds into memory at places that
-    other iterations of the dim also reach). combiners: per output the combining op's name, or None.
-    starts: per output the constant the accumulator starts from (a folded fill), or None: from what the output holds.
-    neutral: folds start from the combiners' neutral values instead. alone: shares no loops with stages before it.
+    kinds: per loop dim "p" (parallel), "r" (folded into an accumulator) or "a" (adds into memory at places
+    that other iterations of the dim also reach). combiners: per output the combining op's name, or None.
+    starts: per output the constant the accumulator starts from (a folded fill), or None: from what the output
+    holds.
+    neutral: folds start from the combiners' neutral values instead. alone: shares no loops with stages before
+    it.
     """
 
     sizes: tuple[int, ...]
@@ -79,6 +88,7 @@ class Stage:
     segment: int = 0
     neutral: bool = False
     alone: bool = False
+    operations: int = -1
 
     @property
     def reduces(self) -> bool:
@@ -95,7 +105,7 @@ class Stage:
 
 @dataclass(slots=True)
 class Kernel:
-    """A function read as stages. others: ops that are loops already, by the segment of stages they come before.
+    """A function read as stages. others: ops that are loops already, by the segment they come before.
 
     Segments are runs of stages with no such op between them.
     """
@@ -133,7 +143,9 @@ class _Reader:
     def buffer(self, value: SSAValue, is_temporary: bool) -> None:
         held = value.type
         assert isinstance(held, MemRefType)
-        buffer = Buffer(value, held.element_type, held.get_shape(), strides_of(held), is_temporary, len(self.buffers))
+        buffer = Buffer(
+            value, held.element_type, held.get_shape(), strides_of(held), is_temporary, len(self.buffers)
+        )
         self.buffers.append(buffer)
         self.views[value] = (buffer, tuple((0, ((d, 1),)) for d in range(len(buffer.sizes))))
 
@@ -163,16 +175,24 @@ class _Reader:
         return not all(isinstance(op, STAGE_OPS) and op not in self.taken for op in users)
 
     def other(self, op: Operation) -> None:
-        """A constant, or a piece another scheduler has already lowered: stays where it is between the stages."""
+        """A constant, or a piece another scheduler has lowered: stays where it is between the stages."""
         if isinstance(op, memref.AllocaOp):
             self.buffer(op.results[0], is_temporary=False)
-        if not isinstance(op, arith.ConstantOp | memref.AllocaOp) and self.stages and self.stages[-1].segment == self.segment:
+        if (
+            not isinstance(op, arith.ConstantOp | memref.AllocaOp)
+            and self.stages
+            and self.stages[-1].segment == self.segment
+        ):
             self.segment += 1
         self.others.setdefault(self.segment, []).append(op)
 
     def subview(self, op: memref.SubviewOp) -> None:
         offsets, steps = op.static_offsets.get_values(), op.static_strides.get_values()
-        if DYNAMIC_INDEX in offsets or DYNAMIC_INDEX in steps or len(op.results[0].type.get_shape()) != len(offsets):
+        if (
+            DYNAMIC_INDEX in offsets
+            or DYNAMIC_INDEX in steps
+            or len(op.results[0].type.get_shape()) != len(offsets)
+        ):
             raise PassError(f"a subview in a kernel needs a static box of full rank, got {op}")
         buffer, dims = self.views[op.operands[0]]
         inner = [(o, ((d, s),)) for d, (o, s) in enumerate(zip(offsets, steps, strict=True))]
@@ -249,19 +269,23 @@ def _loop_sizes(op: GenericOp, maps: Sequence[object]) -> tuple[int, ...]:
                 found.setdefault(e.position, size)
     n = len(op.iterator_types.data)
     if len(found) != n:
-        raise PassError("a loop dim of a linalg.generic occurs alone in no map: its size is unknown", [("op", str(op), "")])
+        raise PassError(
+            "a loop dim of a linalg.generic occurs alone in no map: its size is unknown",
+            [("op", str(op), "")],
+        )
     return tuple(found[d] for d in range(n))
 
 
 def _kinds(declared: Sequence[IteratorType], writes: Sequence[Access]) -> list[str]:
     used = {dim for access in writes for _, terms in access.dims for dim, _ in terms}
     return [
-        "p" if kind is IteratorType.PARALLEL else ("a" if dim in used else "r") for dim, kind in enumerate(declared)
+        "p" if kind is IteratorType.PARALLEL else ("a" if dim in used else "r")
+        for dim, kind in enumerate(declared)
     ]
 
 
 def _combiner(block: Block, index: int) -> str | None:
-    """The op that combines the accumulator (block argument `index`) with something: `yield op(acc, x)`, acc used once."""
+    """The op of `yield op(accumulator, x)` for block argument `index`, if that is its only use."""
     accumulator = block.args[index]
     uses = list(accumulator.uses)
     if len(uses) != 1:
@@ -321,7 +345,9 @@ def fold_fills(stages: list[Stage]) -> list[Stage]:
                 continue
             if len(touched) == 1 and not reads and written.buffer not in later.gathered:
                 out = touched[0]
-                covers = later.work and stage.work == _size(written.buffer) and _covers(later, later.writes[out])
+                covers = (
+                    later.work and stage.work == _size(written.buffer) and _covers(later, later.writes[out])
+                )
                 if covers:
                     dropped.add(at)
                     later.starts[out] = stage.fill

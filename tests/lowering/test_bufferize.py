@@ -46,7 +46,9 @@ def kernels(module: ModuleOp) -> list[func.FuncOp]:
 
 
 def calls(module: ModuleOp) -> list[func.CallOp]:
-    main = next(op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main")
+    main = next(
+        op for op in module.body.block.ops if isinstance(op, func.FuncOp) and op.sym_name.data == "main"
+    )
     return [op for op in main.body.block.ops if isinstance(op, func.CallOp)]
 
 

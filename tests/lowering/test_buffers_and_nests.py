@@ -1,4 +1,4 @@
-"""Every example kernel, bufferized and lowered to loops, computes what the oracle computes at the linalg level."""
+"""Every example kernel, bufferized and lowered to loops, computes what the oracle computes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ EXAMPLES = sorted(Path(__file__).parent.glob("kernel_*.mlir"))
 
 def arrays_for(module: object, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    main = next(op for op in module.body.block.ops if getattr(op, "sym_name", None) and op.sym_name.data == "main")
+    main = next(
+        op for op in module.body.block.ops if getattr(op, "sym_name", None) and op.sym_name.data == "main"
+    )
     arrays = []
     for arg in main.body.block.args:
         shape, code = arg.type.get_shape(), str(arg.type.element_type)

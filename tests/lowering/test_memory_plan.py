@@ -1,4 +1,4 @@
-"""The arena's plan: buffers alive together never overlap, and the size is no larger than it must be in easy cases."""
+"""The arena's plan: buffers alive together never overlap, and easy cases take no more than they must."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def test_no_overlap_while_alive(buffers: list[Lifetime]) -> None:
             if a.size and b.size and a.first <= b.last and b.first <= a.last:
                 assert offsets[i] + a.size <= offsets[j] or offsets[j] + b.size <= offsets[i]
     steps = {s for b in buffers for s in (b.first, b.last)}
-    assert total >= max((sum(aligned(b.size) for b in buffers if b.first <= s <= b.last) for s in steps), default=0)
+    assert total >= max(
+        (sum(aligned(b.size) for b in buffers if b.first <= s <= b.last) for s in steps), default=0
+    )
 
 
 def test_a_chain_needs_two_buffers() -> None:

@@ -1,4 +1,4 @@
-"""What nests look like: vectors along the contiguous dim, rows fused, threads on top, borders filled, folds split."""
+"""What nests look like: vectors along contiguous dims, rows fused, threads on top, borders filled."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def test_elementwise_loads_scales_outside_the_vector_loop() -> None:
 
 
 def test_vectors_follow_the_target() -> None:
-    assert "vector<8xf32>" in loops("elementwise", "avx2") and "vector<16xf32>" not in loops("elementwise", "avx2")
+    assert "vector<8xf32>" in loops("elementwise", "avx2") and "vector<16xf32>" not in loops(
+        "elementwise", "avx2"
+    )
     assert "vector<4xf32>" in loops("elementwise", "portable")
 
 
