@@ -37,7 +37,11 @@ def execute(module: ModuleOp, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         program.call("main", [*flat, *made])
     has_arena = "lamina.arena_bytes" in module.attributes
     outputs = zip(made, types[len(arrays) :], strict=True)
-    return [strided_view(a, t).copy() for a, t in list(outputs)[: len(made) - has_arena]]
+    results = [strided_view(a, t).copy() for a, t in list(outputs)[: len(made) - has_arena]]
+    unsigned = module.attributes.get("lamina.unsigned")
+    for k in unsigned.get_values() if unsigned is not None else ():
+        results[k] = results[k].view(f"u{results[k].itemsize}")
+    return results
 
 
 def python_source(module: ModuleOp) -> str:

@@ -34,7 +34,7 @@ from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
 from .linalg_to_loops import scratch_bytes
 from .memory_plan import Lifetime, plan
-from .memref_layout import bytes_of, memref_type, strides_in_order, strides_of
+from .memref_layout import bytes_of, memory_element, memref_type, strides_in_order, strides_of
 
 INDEX = IndexType()
 
@@ -68,7 +68,7 @@ class Bufferize(Pass):
 
     Module attributes read: `lamina.donations = array<i64: output, input, …>`: output may be made in that
     input's own memory. Written: `lamina.arena_bytes`, and `lamina.donated`, the pairs that were taken: the
-    caller passes one pointer for both.
+    caller passes one pointer for both; `lamina.unsigned`, the outputs whose elements are unsigned integers.
     """
 
     name: ClassVar[str] = "bufferize"
@@ -346,6 +346,10 @@ class _Program:
         pairs = [n for k, v in sorted(self.donated.items()) for n in (k, inputs.index(v))]
         self.module.attributes.pop("lamina.donations", None)
         self.module.attributes["lamina.arena_bytes"] = IntegerAttr(self.arena_bytes, i64)
+        elements = [v.type.element_type for v in self.outputs]
+        unsigned = [k for k, element in enumerate(elements) if memory_element(element) != element]
+        if unsigned:
+            self.module.attributes["lamina.unsigned"] = DenseArrayBase.from_list(i64, unsigned)
         if pairs:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
 
