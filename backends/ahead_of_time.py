@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,19 +86,20 @@ def write_c(
     folder = Path(directory)
     blob, offsets = pack_weights(graph, weights)
     entry = f"{prefix}_program"
-    text, arena_bytes = source_of(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
-    face = _interface(graph, weights, names or graph.names, prefix, arena_bytes, len(blob))
-    files: dict[str, bytes] = {
-        f"{prefix}.h": header_source(face).encode(),
-        f"{prefix}.c": model_source(face, graph, offsets, text, entry).encode(),
-        f"{prefix}.weights": blob,
-    }
-    if main:
-        files["main.c"] = main_source(face).encode()
-    paths = _write_all(folder, files)
-    if shared:
-        paths.append(_build_library(folder, prefix, target))
-    return paths
+    with _draft_of(folder) as draft:
+        text, arena_bytes = source_of(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
+        face = _interface(graph, weights, names or graph.names, prefix, arena_bytes, len(blob))
+        files: dict[str, bytes] = {
+            f"{prefix}.h": header_source(face).encode(),
+            f"{prefix}.c": model_source(face, graph, offsets, text, entry).encode(),
+            f"{prefix}.weights": blob,
+        }
+        if main:
+            files["main.c"] = main_source(face).encode()
+        for name, data in files.items():
+            (draft / name).write_bytes(data)
+        written = [*files, *([_build_library(draft, prefix, target)] if shared else [])]
+    return [folder / name for name in written]
 
 
 def pack_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[bytes, dict[int, int]]:
@@ -271,35 +274,38 @@ def _threads_source(face: Interface) -> tuple[str, str]:
     return f"{guard}\n{pool}#endif\n", f"{guard}\n{use}#endif\n"
 
 
-def _write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write every file under a temporary name, then rename them all. FileError if the folder refuses."""
-    waiting: list[tuple[str, Path]] = []
+@contextmanager
+def _draft_of(folder: Path) -> Iterator[Path]:
+    """A folder to write into; what it holds moves to ``folder`` at the end, or nothing does. FileError if that refuses."""
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
-            waiting.append((temporary, folder / name))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-        for temporary, final in waiting:
-            os.replace(temporary, final)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
     except OSError as error:
-        for temporary, _ in waiting:
-            Path(temporary).unlink(missing_ok=True)
-        raise FileError(f"cannot write the model into {folder}: {error.strerror or error}", help="choose another folder") from error
-    return [final for _, final in waiting]
+        raise _refused(folder, error) from error
+    try:
+        yield draft
+        for path in sorted(draft.iterdir()):
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        raise _refused(folder, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
 
 
-def _build_library(folder: Path, prefix: str, target: str) -> Path:
-    """``lib<prefix>.so`` beside the sources, without paths of this machine in it."""
+def _refused(folder: Path, error: OSError) -> FileError:
+    return FileError(f"cannot write the model into {folder}: {error.strerror or error}", help="choose another folder")
+
+
+def _build_library(folder: Path, prefix: str, target: str) -> str:
+    """Build ``lib<prefix>.so`` beside the source, without paths of this machine in it; its name."""
     compiler = find_compiler()
     if compiler is None:
-        raise BackendError("there is no C compiler for the shared library", help="write_c(..., shared=False) writes the C only")
-    final = folder / f"lib{prefix}.so"
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as building:
-        flags = compiler.flags if target == "native" else BASE_FLAGS
-        made = Path(building) / final.name
-        run_compiler(compiler, [*flags, "-fPIC", "-shared", "-o", str(made), str(folder / f"{prefix}.c"), "-lm"], folder / f"{prefix}.c")
-        os.replace(made, final)
-    return final
+        raise BackendError(
+            "there is no C compiler for the shared library", help="--no-shared (shared=False) writes the C files alone"
+        )
+    flags, source, name = compiler.flags if target == "native" else BASE_FLAGS, folder / f"{prefix}.c", f"lib{prefix}.so"
+    run_compiler(compiler, [*flags, "-fPIC", "-shared", "-o", str(folder / name), str(source), "-lm"], source)
+    return name

@@ -83,9 +83,15 @@ def lookup(key: str) -> tuple[Path, dict[str, Any]] | None:
     folder = root / key[:2] / key
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        whole = isinstance(facts, dict) and facts.get("files") == _sizes(folder)
     except (OSError, ValueError):
         return None
-    return (folder, facts) if isinstance(facts, dict) else None
+    return (folder, facts) if whole else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of an entry: a truncated library must not be loaded (that is a bus error, not an exception)."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.name != "facts.json"}
 
 
 def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = False) -> tuple[Path, dict[str, Any]]:
@@ -102,12 +108,20 @@ def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = F
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=shelf))
     try:
         facts = make(building)
+        facts["files"] = _sizes(building)
         (building / "facts.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
         if replace:
             shutil.rmtree(shelf / key, ignore_errors=True)
         return _publish(building, shelf / key), facts
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def discard(key: str) -> None:
+    """Forget a stored program."""
+    root = cache_folder()
+    if root is not None:
+        shutil.rmtree(root / key[:2] / key, ignore_errors=True)
 
 
 def _publish(building: Path, final: Path) -> Path:

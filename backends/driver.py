@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dialects import flags
+from ..dialects.errors import BackendError
 from ..dialects.graph import Graph
 from ..dialects.types import size_of
-from .cache import cache_folder, key_of, lookup, source_version, store
+from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
 from .toolchain import build_shared, find_compiler
 
@@ -86,7 +87,9 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             _seen[graph] = None
             if len(_seen) > _SEEN_LIMIT:
                 _seen.popitem(last=False)
-        if flags.device.value == "numpy" or (first and work_of(graph) < ORACLE_WORK) or find_compiler() is None:
+        asked = bool(flags.dump.value or flags.check.value)  # to see or check the stages: there must be some
+        small = first and not asked and work_of(graph) < ORACLE_WORK
+        if flags.device.value == "numpy" or small or find_compiler() is None:
             return _run_oracle(graph, arrays)
         program = _programs.get(graph)
         if program is None:
@@ -148,8 +151,6 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
     """
     compiler = find_compiler()
     if compiler is None:
-        from ..dialects.errors import BackendError
-
         raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
     key = key_of(
         "program", source_version(), compiler.identity, compiler.flags, flags.fast.value,
@@ -164,7 +165,11 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         stats.compiles += 1
         _show("cache", f"compiled {key} into {found[0]}")
     with stats.timed("load"):
-        program = _load(*found)
+        try:
+            program = _load(*found)
+        except BackendError:
+            discard(key)  # what cannot be loaded now will not load next time
+            raise
     program.graph = graph
     _show("code", program.source)
     return program
@@ -239,6 +244,10 @@ def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, 
         watchers = _watchers(module, dump, check)
         with stats.timed("passes"):
             history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
+    if check:
+        did = "verify" if check == 1 else "agree with the oracle"
+        where = f" from {graph.origins[0]}" if graph.origins else ""
+        print(f"check: {len(history)} stages {did}: {len(graph.steps)} ops{where}", file=sys.stderr)
     for ran in history:
         _show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
         for line in getattr(ran.changes, "details", ()):

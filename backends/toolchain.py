@@ -127,9 +127,15 @@ def _keep(source: Path) -> Path:
 
 
 def build_shared(compiler: Compiler, source: Path, output: Path, extra: tuple[str, ...] = ()) -> None:
-    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses."""
+    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses, or makes nothing."""
     run_compiler(
         compiler,
         [*compiler.flags, "-fPIC", "-shared", *extra, "-o", str(output), str(source), *(() if sys.platform == "win32" else ("-lm",))],
         source,
     )
+    if not output.exists():
+        raise BackendError(
+            "the C compiler reported success and wrote no library",
+            [("compiler", shlex.join(compiler.command), ""), ("source", str(_keep(source)), "")],
+            help="set LAMINA_CC to another compiler, or LAMINA_DEVICE=numpy to run without one",
+        )
