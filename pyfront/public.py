@@ -7,7 +7,7 @@ import types as _types
 from collections.abc import Callable
 from typing import Any
 
-from ..dialects import types
+from ..dialects import flags, types
 from . import (  # noqa: F401  # noqa: F401  # importing enters their definitions
     arithmetic,
     autograd,
@@ -126,6 +126,18 @@ def synchronize() -> None:
     from . import recorder
 
     recorder.flush()
+
+
+def set_num_threads(int: int) -> None:
+    """Threads of compiled programs from now on (results do not depend on it). BackendError below 1."""
+    from ..backends import driver
+
+    driver.set_num_threads(int)
+
+
+def get_num_threads() -> int:
+    """Threads of compiled programs."""
+    return flags.threads.value
 
 
 def _cuda() -> _types.SimpleNamespace:
