@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from .dump import Dump
+    from .dump_index import DumpIndex
 
 __all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write_c"]
 
@@ -67,6 +68,7 @@ class Stats:
 stats = Stats()
 _programs: dict[Graph, Executable] = {}
 _seen: OrderedDict[Graph, None] = OrderedDict()
+_dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
 
 
@@ -93,9 +95,20 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             return _run_oracle(graph, arrays)
         program = _programs.get(graph)
         if program is None:
-            folder = Path(flags.dump.value) / f"program-{len(_programs):03d}" if flags.dump.value else None
-            program = _programs[graph] = compile_graph(graph, dump=folder, check=flags.check.value)
+            program = _programs[graph] = _compile_as_asked(graph)
     return program(arrays)
+
+
+def _compile_as_asked(graph: Graph) -> Program:
+    """Compile with the dump and the checks the flags ask for."""
+    if not flags.dump.value:
+        return compile_graph(graph, check=flags.check.value)
+    from .dump_index import DumpIndex
+
+    index = _dumps.setdefault(flags.dump.value, DumpIndex(flags.dump.value))
+    program = compile_graph(graph, dump=index.next_folder(), check=flags.check.value)
+    index.add(graph, len(program.source.encode()), program.arena_bytes)
+    return program
 
 
 def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

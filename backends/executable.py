@@ -1,28 +1,30 @@
 """A compiled program that can be called: one pointer table, one arena, outputs reused when nobody holds them.
 
-The table is an int64 array of addresses (inputs, outputs, arena), handed to C whole; only entries that changed since
-the last call are refilled.
+The table holds addresses (inputs, outputs, arena) and is packed whole before each call from lists that rarely change: a
+warm call costs one look-up per input and one reference count per output, all in C loops of the interpreter.
 """
 
 from __future__ import annotations
 
 import ctypes
-import sys
+import struct
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from sys import getrefcount
 
 import numpy as np
 
 from ..dialects import flags
 from ..dialects.errors import BackendError
 from ..dialects.types import DTYPES, Type, dtype_of, show_type, size_of
-from .cache import key_of, lookup, store
+from .cache import discard, key_of, lookup, store
 from .toolchain import build_shared, find_compiler
 
 ALIGNMENT = 64
-_KEPT_OUTPUTS = 4  # old output arrays per output that are watched for reuse
+_PLAIN = 0x101  # numpy's flag bits of row-major and aligned
+_ROUNDS = 4  # calls after which a program tries the same output arrays again: what a loop still holds rotates
 
 
 def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -49,7 +51,11 @@ def _pool() -> ctypes.CDLL | None:
         return {"library": "pool.so"}
 
     folder, _ = lookup(key) or store(key, make)
-    library = ctypes.CDLL(str(folder / "pool.so"))
+    try:
+        library = ctypes.CDLL(str(folder / "pool.so"))
+    except OSError:
+        discard(key)
+        return None
     library.lamina_pool_threads.argtypes = [ctypes.c_int]
     library.lamina_pool_threads.restype = None
     return library
@@ -60,6 +66,71 @@ def set_num_threads(count: int) -> None:
     if count < 1:
         raise BackendError(f"a program runs on at least one thread, got {count}", help="set_num_threads(1) runs serially")
     flags.threads.value = count
+
+
+class OutputPool:
+    """Output arrays of one program. Those nobody else refers to are used again, so a loop works in the same memory.
+
+    outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses`` (type -> id of an array
+    made here -> where its memory starts; an array is in there as long as this pool refers to it).
+    """
+
+    def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = ()) -> None:
+        self.types = tuple(outputs)
+        self.addresses: dict[Type, dict[int, int]] = {t: {} for t in (*outputs, *inputs)}
+        self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
+        self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
+        self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
+        self._turn = 0
+
+    def take(self) -> tuple[list[np.ndarray], list[int]]:
+        """One array per output that nobody else sees, and their addresses."""
+        turn = self._turn = (self._turn + 1) % _ROUNDS
+        made = self._rounds[turn]
+        counts = list(map(getrefcount, made))
+        if counts != self._free[turn]:
+            for k, (count, free) in enumerate(zip(counts, self._free[turn], strict=True)):
+                if count != free:
+                    self._replace(turn, k)
+        return made.copy(), self._places[turn]  # type: ignore[return-value]  # no None is left
+
+    def _replace(self, turn: int, k: int) -> None:
+        """Another array for output k in this round: an unheld one of another round, or a new one."""
+        old = self._rounds[turn][k]
+        for other, free in zip(self._rounds, self._free, strict=True):
+            if _references(other, k) == free[k]:
+                array = other[k]
+                break
+        else:
+            array = aligned_array(self.types[k][0], self.types[k][1].numpy)
+            self.addresses[self.types[k]][id(array)] = array.ctypes.data
+        self._rounds[turn][k] = array
+        self._places[turn][k] = self.addresses[self.types[k]][id(array)]
+        for changed in (old, array):
+            if changed is not None:
+                self._count(changed, k)
+
+    def _count(self, array: np.ndarray, k: int) -> None:
+        """Note how many references an unheld array has now; forget an array no round has any more."""
+        rounds = [turn for turn, made in enumerate(self._rounds) if made[k] is array]
+        for turn in rounds:
+            self._free[turn][k] = len(rounds) + _LOOKING
+        if not rounds:
+            del self.addresses[self.types[k]][id(array)]
+
+
+def _references(arrays: list[np.ndarray | None], k: int) -> int:
+    """Reference count of ``arrays[k]`` as `OutputPool.take` sees it."""
+    return list(map(getrefcount, arrays[k : k + 1]))[0] - 1  # the slice is one more
+
+
+def _looking() -> int:
+    """What looking adds to a count; interpreters differ."""
+    held = [aligned_array((1,), np.dtype(np.uint8))]
+    return list(map(getrefcount, held))[0] - 1
+
+
+_LOOKING = _looking()
 
 
 class Executable:
@@ -78,23 +149,28 @@ class Executable:
         try:
             self._dll = ctypes.CDLL(str(library))
         except OSError as error:
-            raise BackendError(f"the compiled program cannot be loaded: {error}", help="delete the cache entry and run again") from error
-        self._main = getattr(self._dll, entry)
+            raise BackendError(
+                f"the compiled program cannot be loaded: {error}",
+                help="the C compiler made no library for this machine: set LAMINA_CC to another one",
+            ) from error
+        try:
+            self._main, self._set_pool = self._dll[entry], self._dll[f"{entry}_pool"]
+        except AttributeError as error:
+            raise BackendError(f"{library} is not a program of this compiler: {error}", help="set LAMINA_CC to another one") from error
         self._main.argtypes = [ctypes.c_void_p]
         self._main.restype = ctypes.c_int
-        self._set_pool = getattr(self._dll, f"{entry}_pool")
         self._set_pool.argtypes = [ctypes.c_void_p]
         self._set_pool.restype = None
         self._threads = 0
-        count = len(self.inputs) + len(self.outputs) + 1
-        self._table = np.zeros(count, np.int64)
-        self._table_at = self._table.ctypes.data
-        self._held: list[np.ndarray | None] = [None] * len(self.inputs)
+        self._pack = struct.Struct(f"{len(self.inputs) + len(self.outputs) + 1}Q").pack_into
+        self._table = bytearray(8 * (len(self.inputs) + len(self.outputs) + 1))
+        self._table_at = ctypes.addressof(ctypes.c_char.from_buffer(self._table))
+        self._held: list[tuple[np.ndarray | None, int]] = [(None, 0)] * len(self.inputs)
+        self._pool = OutputPool(self.outputs, self.inputs)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
-        self._made: list[list[np.ndarray]] = [[] for _ in self.outputs]
-        self._addresses: dict[int, int] = {}
-        self._made_types = [(shape, dtype.numpy) for shape, dtype in self.outputs]
+        self._known = [self._pool.addresses[t] for t in self.inputs]
         self._arena: np.ndarray | None = None
+        self._arena_at = 0
         self._lock = threading.Lock()
 
     @property
@@ -113,53 +189,38 @@ class Executable:
             self._use_threads(flags.threads.value)
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
-        held, table, copies = self._held, self._table, None
-        for i, array in enumerate(arrays):
-            if array is not held[i]:
-                copies = self._place(i, array, copies)
-        outputs = [self._output(k) for k in range(len(self.outputs))]
-        base, addresses = len(held), self._addresses
-        for k, array in enumerate(outputs):
-            table[base + k] = addresses[id(array)]
+        places = [known.get(id(array)) for known, array in zip(self._known, arrays, strict=True)]
+        copies: list[np.ndarray] = []
+        i = -1
+        for _ in range(places.count(None)):
+            i = places.index(None, i + 1)
+            places[i] = self._place(i, arrays[i], copies)
+        outputs, made_at = self._pool.take()
         if self._arena is None:
             self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
-            table[base + len(outputs)] = self._arena.ctypes.data
+            self._arena_at = self._arena.ctypes.data
+        self._pack(self._table, 0, *places, *made_at, self._arena_at)
         status = self._main(self._table_at)
         if status:
             raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
         return outputs
 
-    def _place(self, i: int, array: np.ndarray, copies: list[np.ndarray] | None) -> list[np.ndarray] | None:
-        """Put the address of input i into the table; what had to be copied stays alive in ``copies`` for the call."""
+    def _place(self, i: int, array: np.ndarray, copies: list[np.ndarray]) -> int:
+        """The address of an input this program did not make; what had to be copied stays alive in ``copies``."""
+        last, address = self._held[i]
+        if array is last:
+            return address
         shape, dtype = self._expected[i]
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
             got = show_type((np.shape(array), dtype_of(array))) if isinstance(array, np.ndarray) else type(array).__name__
             raise BackendError(f"input {i} of the program is {show_type(self.inputs[i])}, got {got}")
-        address = self._addresses.get(id(array))  # an output of an earlier call: still in self._made, so the id is its own
-        if address is None and array.flags.c_contiguous and array.flags.aligned:
-            address = array.ctypes.data
-        if address is not None:
-            self._held[i] = array
-            self._table[i] = address
-            return copies
-        self._held[i] = None
-        copies = [] if copies is None else copies
-        copies.append(np.ascontiguousarray(array).copy() if not array.flags.aligned else np.ascontiguousarray(array))
-        self._table[i] = copies[-1].ctypes.data
-        return copies
-
-    def _output(self, k: int) -> np.ndarray:
-        """An array for output k: one made earlier that only this list knows, or a new one."""
-        made = self._made[k]
-        for array in made:
-            if sys.getrefcount(array) == 3:  # the list, the loop variable, the argument
-                return array
-        array = aligned_array(*self._made_types[k])
-        if len(made) >= _KEPT_OUTPUTS:
-            del self._addresses[id(made.pop(0))]
-        made.append(array)
-        self._addresses[id(array)] = array.ctypes.data
-        return array
+        if array.flags.num & _PLAIN == _PLAIN:
+            address = array.__array_interface__["data"][0]
+            self._held[i] = array, address
+            return address
+        self._held[i] = None, 0
+        copies.append(np.array(array, order="C"))
+        return copies[-1].ctypes.data
 
     def _use_threads(self, count: int) -> None:
         pool = _pool() if count > 1 else None
