@@ -224,6 +224,8 @@ _OWN: tuple[Callable, ...] = (
     broadcast_shapes,
     can_cast,
     synchronize,
+    set_num_threads,
+    get_num_threads,
     types.promote_types,
     result_type,
     autograd.no_grad,
