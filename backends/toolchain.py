@@ -109,8 +109,14 @@ def run_compiler(compiler: Compiler, arguments: list[str], source: Path, keep: b
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
         raise BackendError(f"the C compiler cannot be started: {error}", help="set LAMINA_CC to one that runs") from error
-    if done.returncode == 0:
+    if done.returncode == 0 and ("-o" not in arguments or os.path.exists(arguments[arguments.index("-o") + 1])):
         return
+    if done.returncode == 0:
+        raise BackendError(
+            "the C compiler reported success and wrote nothing",
+            [("command", shlex.join(command), ""), ("source", str(_keep(source) if keep else source), "")],
+            help="set LAMINA_CC to another compiler, or LAMINA_DEVICE=numpy to run without one",
+        )
     complaints = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
     kept = _keep(source) if keep else source
     raise BackendError(
@@ -127,15 +133,9 @@ def _keep(source: Path) -> Path:
 
 
 def build_shared(compiler: Compiler, source: Path, output: Path, extra: tuple[str, ...] = ()) -> None:
-    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses, or makes nothing."""
+    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses."""
     run_compiler(
         compiler,
         [*compiler.flags, "-fPIC", "-shared", *extra, "-o", str(output), str(source), *(() if sys.platform == "win32" else ("-lm",))],
         source,
     )
-    if not output.exists():
-        raise BackendError(
-            "the C compiler reported success and wrote no library",
-            [("compiler", shlex.join(compiler.command), ""), ("source", str(_keep(source)), "")],
-            help="set LAMINA_CC to another compiler, or LAMINA_DEVICE=numpy to run without one",
-        )

@@ -33,7 +33,7 @@ def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | Non
     recorder.flush()
     labels = list(names) if names is not None else ["x" if i == 0 else f"x{i + 1}" for i in range(len(examples))]
     arrays = [np.array(example._value()) for example in examples]
-    fresh = [wrap(recorder.leaf(array, example._type)) for array, example in zip(arrays, examples, strict=True)]
+    fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
     with no_grad():
         results = _tensors(model(*fresh))
         schedule = Schedule([result._read() for result in results])
@@ -50,6 +50,13 @@ def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | Non
             help="values that are read with .item() or .numpy() on the way become constants; compute with tensors instead",
         )
     return Exported(schedule.graph, weights, tuple(named))
+
+
+def _argument(array: np.ndarray, example: Tensor, label: str) -> Tensor:
+    """An input of the program; errors call it by its name."""
+    node = recorder.leaf(array, example._type)
+    node.origin = label
+    return wrap(node)
 
 
 def _tensors(result: Any) -> list[Tensor]:

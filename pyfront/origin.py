@@ -7,10 +7,10 @@ import os
 import sys
 from types import CodeType
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_TESTS = os.path.join(_PACKAGE, "tests") + os.sep
-_EXAMPLES = os.path.join(_PACKAGE, "examples") + os.sep
-_BENCHMARKS = os.path.join(_PACKAGE, "benchmarks") + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Only the rooms: a checkout also holds examples and tests, and users keep scripts and virtual environments in it.
+_ROOMS = tuple(os.path.join(_PACKAGE, room, "") for room in ("dialects", "passes", "lowering", "backends", "pyfront"))
+_FILES = frozenset(os.path.join(_PACKAGE, name) for name in ("__init__.py", "__main__.py"))
 
 Site = tuple[CodeType, int]
 _own: dict[str, bool] = {"<string>": False}
@@ -20,7 +20,7 @@ _getframe = sys._getframe
 
 
 def _is_own(filename: str) -> bool:
-    own = filename.startswith(_PACKAGE) and not filename.startswith((_TESTS, _EXAMPLES, _BENCHMARKS))
+    own = filename.startswith(_ROOMS) or filename in _FILES
     _own[filename] = own
     return own
 

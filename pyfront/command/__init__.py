@@ -11,7 +11,7 @@ from ...dialects.errors import LaminaError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status."""
-    from . import check, compile, explain, flags, opt, run
+    from . import check, compile, explain, failure, flags, opt, run
 
     parser = argparse.ArgumentParser(prog="lamina", description="PyTorch programs through a compiler you can read.")
     subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -27,3 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; nothing more to say
         return 0
+    except KeyboardInterrupt:
+        print("KeyboardInterrupt", file=sys.stderr)
+        return 130
+    except Exception as error:
+        failure.show_error(error)
+        return 1

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -67,13 +68,27 @@ def load_model(where: str) -> Any:
     made = getattr(module, name, None)
     from ..nn import Module
 
-    if made is None:
+    if not hasattr(module, name):
         known = sorted(k for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, Module) and v is not Module)
         raise LaminaError(f"{script} defines no {name}", help=f"models it defines: {', '.join(known) or 'none'}")
-    model = made if isinstance(made, Module) else made()
+    model = made if isinstance(made, Module) or not callable(made) else _make(script, name, made)
     if not isinstance(model, Module):
         raise LaminaError(f"{name} is not a torch.nn.Module", help="name a Module class, or a function that makes a model")
     return model
+
+
+def _make(script: str, name: str, made: Any) -> Any:
+    """Call what makes the model. LaminaError when it wants arguments; errors of its own are the user's."""
+    try:
+        signature(made).bind()
+    except TypeError as error:
+        raise LaminaError(
+            f"{name} in {script} cannot be called without arguments: {error}",
+            help=f"name a function that makes the model, for example: def model(): return {name}(...)",
+        ) from None
+    except ValueError:  # a callable that does not say what it takes
+        pass
+    return made()
 
 
 def _load_weights(model: Any, path: str) -> None:

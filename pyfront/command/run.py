@@ -6,16 +6,13 @@ import argparse
 import builtins
 import os
 import sys
-import traceback
 from types import CodeType, ModuleType
 from typing import Any
 
-from ...dialects.errors import FileError, LaminaError
+from ...dialects.errors import FileError
 from .. import import_hook
 from . import flags
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_ROOMS = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("dialects", "passes", "lowering", "backends", "pyfront"))
+from .failure import show_error, show_warnings_plainly
 
 
 def add(subcommands: argparse._SubParsersAction) -> None:
@@ -48,9 +45,10 @@ def run_script(path: str, arguments: list[str]) -> int:
     try:
         _, code = read_script(path)
     except SyntaxError as error:
-        _print_error(error)
+        show_error(error)
         return 1
     import_hook.install()
+    show_warnings_plainly()
     module = ModuleType("__main__")
     module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
     outside = sys.modules.get("__main__"), sys.argv, list(sys.path)
@@ -65,7 +63,7 @@ def run_script(path: str, arguments: list[str]) -> int:
         print("KeyboardInterrupt", file=sys.stderr)
         return 130
     except BaseException as error:
-        _print_error(error)
+        show_error(error)
         return 1
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = outside[0] or module, outside[1], outside[2]
@@ -76,28 +74,3 @@ def _status(code: Any) -> int:
         return code or 0
     print(code, file=sys.stderr)
     return 1
-
-
-def _print_error(error: BaseException) -> None:
-    """The traceback with the frames that belong to the user."""
-    shown = traceback.TracebackException.from_exception(error)
-    _keep_user_frames(shown)
-    kind = type(error)
-    for line in shown.format():
-        if isinstance(error, LaminaError):  # its module is of no interest
-            line = line.replace(f"{kind.__module__}.{kind.__qualname__}:", f"{kind.__qualname__}:", 1)
-        sys.stderr.write(line)
-
-
-def _keep_user_frames(shown: traceback.TracebackException | None) -> None:
-    seen: set[int] = set()
-    while shown is not None and id(shown) not in seen:
-        seen.add(id(shown))
-        own = [frame for frame in shown.stack if not _is_ours(frame.filename)]
-        shown.stack[:] = own
-        _keep_user_frames(shown.__cause__)
-        shown = shown.__context__
-
-
-def _is_ours(filename: str) -> bool:
-    return os.path.abspath(filename).startswith(_ROOMS) or filename.startswith("<frozen ")
