@@ -3,7 +3,7 @@
 | flag | variable | values |
 |---|---|---|
 | device | LAMINA_DEVICE | c (default), numpy, cuda |
-| show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache |
+| show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
 | fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
@@ -28,6 +28,7 @@ class Flag(Generic[T]):
         self.name = name
         self.variable = f"LAMINA_{name.upper()}"
         self.help = help
+        self.read = read
         text = os.environ.get(self.variable)
         try:
             self.value = default if text in (None, "") else read(text)  # type: ignore[arg-type]  # text is a str here
@@ -43,26 +44,44 @@ class Flag(Generic[T]):
             self.value = old
 
 
-def _device(text: str) -> str:
-    if text not in ("c", "numpy", "cuda"):
+ARTIFACTS = ("nodes", "graph", "rules", "kernels", "code", "time", "cache", "traceback")
+
+
+def _one_of(*values: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(text)
+        return text
+
+    return read
+
+
+def _artifacts(text: str) -> frozenset[str]:
+    names = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if names - set(ARTIFACTS):
         raise ValueError(text)
-    return text
+    return names
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(part.strip() for part in text.split(",") if part.strip())
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return read
 
 
 def _available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-device = Flag("device", "c", _device, "c, numpy or cuda")
-show = Flag("show", frozenset(), _names, "comma list: nodes, graph, rules, kernels, code, time, cache")
+device = Flag("device", "c", _one_of("c", "numpy", "cuda"), "c, numpy or cuda")
+show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)}")
 dump = Flag("dump", "", str, "a folder for numbered IR files")
-check = Flag("check", 0, int, "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
-fast = Flag("fast", False, lambda text: bool(int(text)), "0 or 1: allow rules that may change rounding")
+check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
+fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allow rules that may change rounding")
 cache = Flag("cache", "", str, "a folder, or off")
-threads = Flag("threads", _available_processors(), int, "number of threads of compiled programs")
+threads = Flag("threads", _available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
 ALL: tuple[Flag, ...] = (device, show, dump, check, fast, cache, threads)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from ...dialects import flags
+from ...dialects.errors import FileError
 
 
 def add(subcommands: argparse._SubParsersAction) -> None:
@@ -35,9 +38,27 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("c", "numpy", "cuda"), help="where programs run")
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
-    parser.add_argument("--show", metavar="WHAT", help="print nodes, graph, rules, kernels, code, time or cache (comma list)")
-    parser.add_argument("--threads", type=int, metavar="N", help="number of threads of compiled programs")
+    parser.add_argument("--show", metavar="WHAT", type=_value(flags.show), help=f"print {', '.join(flags.ARTIFACTS)} (comma list)")
+    parser.add_argument("--threads", type=_value(flags.threads), metavar="N", help="number of threads of compiled programs")
     parser.add_argument("--fast", action="store_true", help="allow rules that may change rounding")
+
+
+def _value(flag: flags.Flag) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return flag.read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a value of it: {flag.help}") from None
+
+    return read
+
+
+def _make_folder(path: str) -> None:
+    """The dump's folder, before anything runs. FileError when it cannot be made."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {path}: {error.strerror}", help="choose another folder for --dump") from None
 
 
 @contextmanager
@@ -47,12 +68,12 @@ def applied(given: argparse.Namespace) -> Iterator[None]:
         if given.device:
             stack.enter_context(flags.device(given.device))
         if given.dump:
+            _make_folder(given.dump)
             stack.enter_context(flags.dump(given.dump))
         if given.check_each_pass:
             stack.enter_context(flags.check(2))
         if given.show:
-            names = frozenset(name.strip() for name in given.show.split(",") if name.strip())
-            stack.enter_context(flags.show(names))
+            stack.enter_context(flags.show(given.show))
         if given.threads:
             stack.enter_context(flags.threads(given.threads))
         if given.fast:
