@@ -21,7 +21,9 @@ from ..dialects.graph import Graph
 from ..dialects.types import Type, show_type
 from .node import ALIAS, RESULT, Node
 from .origin import origin, source_line
+from .plan import plan_of
 from .schedule import Schedule
+from .walk import Walk
 
 PENDING_LIMIT = 5000
 
@@ -152,13 +154,10 @@ def flush(wanted: Iterable[Node] = ()) -> None:
 
 
 def _compute(roots: list[Node]) -> None:
-    schedule = Schedule(roots)
     if "nodes" in flags.show.value:
-        sys.stderr.write(schedule.describe())
-    if schedule.graph.outputs:
-        run = state.run or _driver()
-        schedule.store(run(schedule.graph, schedule.arrays))
-    schedule.finish()
+        sys.stderr.write(Schedule(roots).describe())
+    walk = Walk(roots)
+    plan_of(walk).run(walk, state.run or _driver())
 
 
 def _driver() -> Callable[[Graph, list[np.ndarray]], list[np.ndarray]]:

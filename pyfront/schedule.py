@@ -1,8 +1,8 @@
 """Schedule: from the Nodes somebody still wants to one canonical Graph, and the results back to the Nodes.
 
-Runs at every flush of every training step, so it is written for speed: marks on the Nodes instead of sets,
-ids on the Nodes instead of dictionaries. The same program gives an equal Graph each time: steps in the order
-they were recorded, inputs in the order of their first use, one input per distinct buffer.
+Runs when a program is flushed that no kept plan fits (see plan.py). The same program gives an equal Graph
+each time: steps in the order they were recorded, inputs in the order of their first use, one input per
+distinct buffer.
 
 Where a derivative is taken, values are kept apart that share contents but not history: an untracked value
 that depends on something differentiated enters a tracked step as ``autodiff.saved(0, value)``; a forward
@@ -11,8 +11,6 @@ value that an earlier flush computed enters as ``autodiff.saved(step, value)``.
 
 from __future__ import annotations
 
-from operator import attrgetter
-
 import numpy as np
 
 from ..dialects.book import OPS
@@ -20,9 +18,8 @@ from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
 from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from .residuals import differentiable_again
+from .walk import Walk, by_order
 
-_epoch = 0
-_by_order = attrgetter("order")
 _step = tuple.__new__  # a Step without the detour of its constructor
 _IDENTITIES = frozenset({ALIAS, RESULT, GRAD, SAVED})
 # Forward values worth keeping for a backward that comes after a flush; the others are recomputed from these.
@@ -30,8 +27,8 @@ _WORTH_KEEPING = frozenset({"contract", "fold", "is", "irregular"})
 
 
 class Schedule:
-    """The Graph of ``roots`` with its arrays; ``store`` hands the results out, ``finish`` lets go of what is
-    done."""
+    """The Graph of ``roots`` with its arrays. kept: the Nodes that get a value: roots, and what a later
+    backward needs."""
 
     __slots__ = (
         "nodes",
@@ -49,21 +46,25 @@ class Schedule:
         "_input_ids",
         "_mark",
         "_wrt",
-        "_kept",
+        "kept",
     )
 
-    def __init__(self, roots: list[Node]) -> None:
-        global _epoch
-        _epoch += 2
-        self._mark = _epoch
+    def __init__(self, roots: list[Node], walk: Walk | None = None) -> None:
+        """walk: that of the roots, when there is one already; its Nodes lose their positions."""
+        walk = walk or Walk(roots)
+        self._mark = walk.mark
         self.inputs: list[Type] = []
         self.arrays: list[np.ndarray] = []
         self.names: list[str | None] = []
         self.steps: list[Step] = []
         self.origins: list[str] = []
         self._input_ids: dict[int, int] = {}
-        self.nodes = self._collect(roots)
-        self.roots = sorted(roots, key=_by_order)
+        self.differentiates = bool(walk.grads)
+        self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
+        self.nodes = sorted(walk.nodes, key=by_order)
+        self.roots = sorted(roots, key=by_order)
+        for node in self.nodes:
+            node.id = -1
         self._emit()
         self._choose_outputs()
         self.graph = Graph(
@@ -74,60 +75,6 @@ class Schedule:
             tuple(self.names),
             tuple(self.types),
         )
-
-    # -- collecting
-    # ---------------------------------------------------------------------------------------------
-
-    def _collect(self, roots: list[Node]) -> list[Node]:
-        """Every Node the roots need, in recording order. Computed Nodes are leaves, except under a
-        derivative."""
-        mark = self._mark
-        found: list[Node] = []
-        grads: list[Node] = []
-        stack = list(roots)
-        while stack:
-            node = stack.pop()
-            if node.mark >= mark:
-                continue
-            node.mark = mark
-            node.id = -1
-            found.append(node)
-            if node.value is None:
-                stack.extend(node.inputs)
-                if node.op == GRAD:
-                    grads.append(node)
-        self.differentiates = bool(grads)
-        self._wrt = {id(w) for g in grads for w in g.inputs[2:]}
-        if grads:
-            self._collect_tapes(grads, found)
-        found.sort(key=_by_order)
-        return found
-
-    def _collect_tapes(self, grads: list[Node], found: list[Node]) -> None:
-        """The steps behind computed values that ``grads`` differentiate through."""
-        mark, tape = self._mark, self._mark + 1
-        stack = [g.inputs[0] for g in grads]
-        while stack:
-            node = stack.pop()
-            if node.mark == tape or not node.requires_grad:
-                if node.mark < mark:
-                    node.mark = mark
-                    node.id = -1
-                    found.append(node)
-                    if node.value is None:
-                        stack.extend(node.inputs)
-                continue
-            if node.mark < mark:
-                node.id = -1
-                found.append(node)
-            node.mark = tape
-            if type(node) is Boundary:
-                if node.value is None:
-                    stack.extend(node.inputs)
-                continue
-            stack.extend(node.inputs)
-            if node.op == GRAD:
-                stack.append(node.inputs[0])
 
     # -- emitting
     # -----------------------------------------------------------------------------------------------
@@ -301,33 +248,11 @@ class Schedule:
                 n
                 for n in self.nodes
                 if n.requires_grad and not n.freed and n.value is None and _worth_keeping(n)
+                and type(n.type[-1]) is not tuple  # its results are Nodes of their own
             ]
-        self._kept = self.roots + kept
+        self.kept = self.roots + kept
         fresh = len(self.inputs)
-        self.outputs = tuple(dict.fromkeys([n.id for n in self._kept if n.id >= fresh]))
-
-    def store(self, results: list[np.ndarray]) -> None:
-        """Give every wanted Node its array."""
-        by_id = dict(zip(self.outputs, results, strict=True))
-        for node in self._kept:
-            if node.value is None and node.id in by_id:
-                node.value = by_id[node.id]
-
-    def finish(self) -> None:
-        """Values of roots that are inputs under another name; then forget inputs nobody will ask for
-        again."""
-        arrays = self.arrays
-        for node in self._kept:
-            if node.value is None and node.id < len(arrays):
-                node.value = arrays[node.id]
-        for node in self.nodes:
-            if node.value is not None and node.inputs:
-                if (
-                    not node.requires_grad
-                    or type(node) is Boundary
-                    or (node.freed and not differentiable_again(node))
-                ):
-                    node.inputs = ()
+        self.outputs = tuple(dict.fromkeys([n.id for n in self.kept if n.id >= fresh]))
 
     def describe(self) -> str:
         """The Graph as text, one line per step (``LAMINA_SHOW=nodes``)."""
@@ -351,6 +276,16 @@ class Schedule:
             )
         lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
         return "\n".join(lines) + "\n"
+
+
+def is_done(node: Node) -> bool:
+    """True when no derivative will go through a computed Node."""
+    return not node.requires_grad or type(node) is Boundary
+
+
+def is_freed(node: Node) -> bool:
+    """True when a derivative went through a computed Node and none can again."""
+    return node.freed and not differentiable_again(node)
 
 
 def _worth_keeping(node: Node) -> bool:

@@ -1,0 +1,144 @@
+"""Where a warm training step of the digits CNN spends its time: the C program, and each part of the Python around it.
+
+    python benchmarks/python_share.py [--batch 64] [--threads 1] [--rounds 15] [--profile]
+
+Issue 2 asks for less than 15% outside C at batch 64 on one thread. A round is ten steps; the table shows medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import gc
+import pstats
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import lamina
+import numpy as np
+from digits_step import stepper
+from lamina.backends import driver
+from lamina.pyfront import recorder, schedule
+from lamina.pyfront.optim import Optimizer
+
+STEPS = 10
+
+
+class Stopwatch:
+    """Exclusive time per part: entering an inner part stops the clock of the outer one."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.running: list[str] = []
+        self.since = 0.0
+
+    def enter(self, part: str) -> None:
+        now = time.perf_counter()
+        self._count(now)
+        self.running.append(part)
+        self.since = now
+
+    def leave(self) -> None:
+        now = time.perf_counter()
+        self._count(now)
+        self.running.pop()
+        self.since = now
+
+    def _count(self, now: float) -> None:
+        if self.running:
+            part = self.running[-1]
+            self.seconds[part] = self.seconds.get(part, 0.0) + now - self.since
+
+    def timed(self, part: str, function: Callable) -> Callable:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            self.enter(part)
+            try:
+                return function(*args, **options)
+            finally:
+                self.leave()
+
+        return wrapper
+
+
+@contextmanager
+def watching(watch: Stopwatch):
+    """Clocks at the doors between the parts; everything as it was afterwards."""
+    collected = lambda phase, _: watch.enter("garbage collection") if phase == "start" else watch.leave()  # noqa: E731
+    before: list[tuple[Any, str, Any]] = []
+
+    def put(owner: Any, name: str, part: str) -> None:
+        before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, watch.timed(part, getattr(owner, name)))
+
+    for program in driver._programs.values():
+        put(program, "_main", "C program")
+    put(recorder.state, "run", "driver and executable")
+    put(recorder, "_compute", "graph building")
+    put(Optimizer, "step", "recording: optimizer")
+    put(lamina.Tensor, "backward", "recording: backward")
+    gc.callbacks.append(collected)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(collected)
+        for owner, name, value in reversed(before):
+            setattr(owner, name, value)
+
+
+def rounds(step: Callable[[], float], count: int) -> list[dict[str, float]]:
+    """Milliseconds per part and step, one entry per round."""
+    found = []
+    for _ in range(count):
+        watch = Stopwatch()
+        with watching(watch):
+            for _ in range(STEPS):
+                watch.enter("recording: forward, loss, item")
+                step()
+                watch.leave()
+        found.append({part: 1e3 * seconds / STEPS for part, seconds in watch.seconds.items()})
+    return found
+
+
+def profile(step: Callable[[], float]) -> None:
+    profiler = cProfile.Profile()
+    with profiler:
+        for _ in range(50):
+            step()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--rounds", type=int, default=15)
+    options.add_argument("--profile", action="store_true", help="the functions that take longest, by cProfile")
+    arguments = options.parse_args()
+
+    driver.set_num_threads(arguments.threads)
+    generator = np.random.default_rng(0)
+    images = generator.standard_normal((arguments.batch, 1, 28, 28), dtype=np.float32)
+    step = stepper(lamina, images, generator.integers(0, 10, arguments.batch))
+    for _ in range(5):
+        step()
+    if arguments.profile:
+        profile(step)
+    found = rounds(step, arguments.rounds)
+    parts = sorted({part for one in found for part in one}, key=lambda part: -statistics.median(o.get(part, 0.0) for o in found))
+    for part in parts:
+        times = [one.get(part, 0.0) for one in found]
+        print(f"{part:32} {statistics.median(times):7.3f} ms   (best {min(times):.3f})")
+    outside = [sum(one.values()) - one["C program"] for one in found]
+    shares = [100 * o / sum(one.values()) for o, one in zip(outside, found, strict=True)]
+    print(f"{'outside C, all together':32} {statistics.median(outside):7.3f} ms   (best {min(outside):.3f})")
+    print(f"{'share of the step outside C':32} {statistics.median(shares):7.1f} %    (best {min(shares):.1f})")
+    last = getattr(schedule, "last", None)
+    if last is not None:
+        print(f"{len(last.graph.inputs)} inputs, {len(last.graph.steps)} steps, {len(last.graph.outputs)} outputs")
+
+
+if __name__ == "__main__":
+    main()

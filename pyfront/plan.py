@@ -1,0 +1,95 @@
+"""Plan: what one flush did, by positions instead of Nodes, kept for the next flush of the same program.
+
+A training loop flushes the same program again and again. Its walk has the same signature each time, so the
+Graph, the order of its inputs and the places of its results are those of the last time. Plans hold types,
+attributes and numbers only: no Node, no array.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+
+from ..dialects.graph import Graph
+from .schedule import Schedule, is_done, is_freed
+from .walk import Walk, by_order
+
+Run = Callable[[Graph, list[np.ndarray]], list[np.ndarray]]
+_KEPT = 256
+_plans: OrderedDict[int, list[Plan]] = OrderedDict()
+
+
+class Plan:
+    """A Schedule in positions of its walk.
+
+    inputs: whose values are the arrays, in the Graph's order. results: (position, output) pairs. renamed:
+    (position, input) pairs of roots that are inputs under another name. done: whose inputs are forgotten
+    afterwards; maybe_done: whose inputs are if no derivative can go through again. recorded: positions in the order
+    they were recorded, of the Nodes whose order shows in the Graph.
+    """
+
+    __slots__ = ("signature", "graph", "inputs", "results", "renamed", "done", "maybe_done", "recorded")
+
+    def __init__(self, schedule: Schedule, walk: Walk) -> None:
+        """From a Schedule that was just built and has no values yet."""
+        nodes = walk.nodes
+        at = {id(node): position for position, node in enumerate(nodes)}
+        self.signature = walk.signature
+        self.graph = schedule.graph
+        holder = {id(node.value): i for i, node in enumerate(nodes) if node.value is not None}
+        self.inputs = [holder[id(array)] for array in schedule.arrays]
+        output = {number: k for k, number in enumerate(schedule.outputs)}
+        kept = [node for node in schedule.kept if node.value is None]
+        self.results = [(at[id(node)], output[node.id]) for node in kept if node.id in output]
+        fresh = len(schedule.arrays)
+        self.renamed = [(at[id(node)], node.id) for node in kept if node.id < fresh]
+        valued = {id(node) for node in kept}
+        behind = [n for n in nodes if n.inputs and (n.value is not None or id(n) in valued)]
+        self.done = [at[id(n)] for n in behind if is_done(n)]
+        self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and not is_done(n)]
+        emitted = [n for n in nodes if n.value is None or walk.goes_deep]
+        self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
+
+    def fits(self, walk: Walk) -> bool:
+        """True when the walk met the program this plan was made for, recorded in the same order."""
+        if self.signature != walk.signature:
+            return False
+        nodes = walk.nodes
+        orders = [nodes[i].order for i in self.recorded]
+        return orders == sorted(orders)
+
+    def run(self, walk: Walk, run: Run) -> None:
+        """Compute the roots of a walk this plan fits. run: the driver's."""
+        nodes = walk.nodes
+        arrays = [nodes[i].value for i in self.inputs]
+        if self.graph.outputs:
+            results = run(self.graph, arrays)
+            for position, k in self.results:
+                nodes[position].value = results[k]
+        for position, i in self.renamed:
+            nodes[position].value = arrays[i]
+        for position in self.done:
+            nodes[position].inputs = ()
+        for position in self.maybe_done:
+            if is_freed(nodes[position]):
+                nodes[position].inputs = ()
+
+
+def plan_of(walk: Walk) -> Plan:
+    """The plan for a walk: one that fits, or a new one."""
+    size = len(walk.signature)
+    alike = _plans.get(size)
+    if alike is None:
+        alike = _plans[size] = []
+        if len(_plans) > _KEPT:
+            _plans.popitem(last=False)
+    for plan in alike:
+        if plan.fits(walk):
+            return plan
+    plan = Plan(Schedule(walk.roots, walk), walk)
+    if len(alike) >= 8:
+        alike.pop(0)
+    alike.append(plan)
+    return plan

@@ -1,0 +1,177 @@
+"""Plans: a flush that reuses what an earlier one did hands the driver the very Graph, arrays and results that a
+flush from scratch would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lamina as torch
+from lamina.backends import driver
+from lamina.dialects import flags
+from lamina.dialects.graph import Graph
+from lamina.pyfront import plan, recorder
+from lamina.pyfront.plan import Plan
+from lamina.pyfront.schedule import Schedule
+from lamina.pyfront.walk import Walk
+
+
+class Checked:
+    """Stands in for ``plan_of``: every plan is compared with a Schedule built anew from the same Nodes."""
+
+    def __init__(self) -> None:
+        self.reused = 0
+        self.made = 0
+        self.real = plan.plan_of
+
+    def __call__(self, walk: Walk) -> Plan:
+        known = {id(p) for alike in plan._plans.values() for p in alike}
+        found = self.real(walk)
+        self.reused += id(found) in known
+        self.made += id(found) not in known
+        fresh = Schedule(walk.roots)
+        assert found.graph == fresh.graph
+        assert all(walk.nodes[i].value is array for i, array in zip(found.inputs, fresh.arrays, strict=True))
+        results = {fresh.outputs[k]: walk.nodes[i] for i, k in found.results}
+        assert all(node.id == number for number, node in results.items())
+        return found
+
+
+def oracle(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    with flags.device("numpy"):
+        return driver.run(graph, arrays)
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Checked:
+    recorder.flush()
+    counter = Checked()
+    monkeypatch.setattr(recorder, "plan_of", counter)
+    monkeypatch.setattr(recorder.state, "run", oracle)
+    monkeypatch.setattr(plan, "_plans", type(plan._plans)())
+    return counter
+
+
+def train(steps: int, width: int = 3) -> list[float]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.BatchNorm1d(width), torch.nn.Linear(width, 2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for i in range(steps):
+        x = torch.tensor(np.random.default_rng(i).standard_normal((5, 4), dtype=np.float32))
+        loss = torch.nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 0, 1, 1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_training_loop_is_planned_once(checked: Checked) -> None:
+    losses = train(6)
+    assert checked.made <= 2 and checked.reused >= 5
+    plan._plans.clear()
+    assert train(6) == losses
+
+
+def test_two_programs_take_turns(checked: Checked) -> None:
+    x = torch.tensor([1.0, 2.0])
+    for i in range(6):
+        y = (x + x).exp() if i % 2 else (x * x).exp()
+        assert y.tolist() == pytest.approx(np.exp([2.0, 4.0] if i % 2 else [1.0, 4.0]).tolist())
+    assert (checked.made, checked.reused) == (2, 4)
+
+
+def test_shared_buffers_are_part_of_a_program(checked: Checked) -> None:
+    x, y = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    assert (x - y).tolist() == [-2.0, -2.0]
+    assert (x - x).tolist() == [0.0, 0.0]
+    assert (y - x).tolist() == [2.0, 2.0]
+    assert (checked.made, checked.reused) == (2, 1)
+
+
+def test_the_order_of_recording_is_part_of_a_program(checked: Checked) -> None:
+    x = torch.tensor([1.0, 2.0])
+
+    def one() -> torch.Tensor:
+        a, b = x.exp(), x.sin()
+        return a + b
+
+    def other() -> torch.Tensor:
+        b, a = x.sin(), x.exp()
+        return a + b
+
+    assert one().tolist() == other().tolist()
+    assert checked.made == 2
+
+
+def test_a_second_backward_after_a_flush(checked: Checked) -> None:
+    for _ in range(3):
+        x = torch.tensor([[1.0, 2.0], [3.0, 5.0], [4.0, 1.0]], requires_grad=True)
+        w, b = torch.ones(2), torch.zeros(2)
+        y = (torch.nn.functional.batch_norm(x, None, None, w, b, True) ** 3).sum()
+        value = y.item()
+        y.backward(retain_graph=True)
+        first = x.grad.flatten().tolist()
+        x.grad = None
+        y.backward()
+        assert x.grad.flatten().tolist() == pytest.approx(first) and y.item() == value
+    assert checked.reused >= 4
+
+
+def program(choices: list[int], values: list[torch.Tensor], leaf: torch.Tensor) -> list[list[float]]:
+    """Ops, writes, flushes and backwards picked by the choices; everything that can be seen at the end."""
+    kept = list(values)
+    for choice in choices:
+        kind, i, j = choice % 11, choice // 11 % len(kept), choice // 77 % len(kept)
+        a, b = kept[i], kept[j]
+        if kind < 3:
+            kept.append([lambda: a + b, lambda: a * b, lambda: (a - b).tanh()][kind]())
+        elif kind == 3:
+            with torch.no_grad():
+                kept.append(a * b + 1)
+        elif kind == 4:
+            kept.append(a.detach().clone())
+            kept[-1].mul_(0.5)
+        elif kind == 5:
+            kept.append(a.view(2, 2).t().reshape(4))
+        elif kind == 6:
+            a.sum().item()
+        elif kind == 7 and a.requires_grad and not a.is_leaf:
+            a.sum().backward(retain_graph=bool(choice & 1024))
+        elif kind == 8:
+            leaf.grad = None
+        elif kind == 9 and len(kept) > 3:
+            kept.pop()
+        elif kind == 10:
+            kept.append(a if choice & 2048 else a.sin() + leaf)
+    recorder.flush()
+    return [t.detach().tolist() for t in kept] + ([leaf.grad.tolist()] if leaf.grad is not None else [])
+
+
+def attempt(choices: list[int]) -> object:
+    leaf = torch.tensor([0.5, -1.0, 0.25, 2.0], requires_grad=True)
+    values = [torch.tensor([1.0, 0.5, -0.5, 0.0]), leaf * 2]
+    try:
+        return program(choices, values, leaf)
+    except RuntimeError as error:  # a second backward, an overwritten value: the same refusal each time
+        return str(error).split("[")[0]
+
+
+@given(st.lists(st.integers(0, 4095), max_size=14), st.integers(0, 13), st.integers(0, 4095))
+@settings(max_examples=120, deadline=None)
+def test_random_programs_and_their_neighbours_are_never_confused(choices: list[int], at: int, other: int) -> None:
+    before = (recorder.plan_of, recorder.state.run)
+    recorder.flush()
+    recorder.plan_of, recorder.state.run = Checked(), oracle
+    recorder.plan_of.real = plan.plan_of
+    try:
+        changed = [other if i == at else c for i, c in enumerate(choices)]
+        results = [attempt(c) for c in (choices, changed, choices, changed)]
+        np.testing.assert_equal(results[2], results[0])
+        np.testing.assert_equal(results[3], results[1])
+    finally:
+        recorder.flush()
+        recorder.plan_of, recorder.state.run = before
