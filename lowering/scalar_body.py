@@ -287,8 +287,11 @@ class ScalarBody:
         return self.apply("select", [moved, self.apply("add", [r, b]), r])
 
     def _integer_power(self, base: SSAValue, exponent: SSAValue) -> SSAValue:
-        """Square and multiply, over as many bits as the exponent can have; wraps around."""
-        t, one, zero = base.type, self.constant(1, base.type), self.constant(0, base.type)
+        """Square and multiply, over as many bits as the exponent can have; wraps around.
+
+        A negative exponent gives 0, but for 1 and -1: they are their own inverses, and the bits have made that already.
+        """
+        first, t, one, zero = base, base.type, self.constant(1, base.type), self.constant(0, base.type)
         known = self._constants.get(exponent)
         bits = _width(t) - 1 if known is None else int(known).bit_length()
         result = one
@@ -301,7 +304,11 @@ class ScalarBody:
                 result = self._emit(arith.MuliOp, [result, base], t)
             if k + 1 < bits:
                 base = self._emit(arith.MuliOp, [base, base], t)
-        return result
+        if _is_unsigned(t) or (known is not None and known >= 0):
+            return result
+        kept = self.apply("select", [self.apply("equal", [first, self.constant(-1, t)]), result, zero])
+        kept = self.apply("select", [self.apply("equal", [first, one]), result, kept])
+        return self.apply("select", [self.apply("less", [exponent, zero]), kept, result])
 
     def _shift(self, fn: str, a: SSAValue, b: SSAValue) -> SSAValue:
         """Shifts past the width give what shifting bit by bit would."""

@@ -414,6 +414,8 @@ def eye(
     **_: Any,
 ) -> Tensor:
     """Ones on the diagonal."""
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {n if m is None else m}")
     require_cpu(device)
     return _finish(
         of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad

@@ -223,9 +223,8 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str, list
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
-        raise RuntimeError(
-            f"einsum(): more operands were provided than specified in the equation: {equation}"
-        )
+        many = "fewer" if len(tensors) < len(terms) else "more"
+        raise RuntimeError(f"einsum(): {many} operands were provided than specified in the equation {equation}")
     spare = [chr(c) for c in range(ord("Α"), ord("Α") + 40)]
     extra = max(
         [t.dim() - (len(term) - 3) for term, t in zip(terms, tensors, strict=True) if "..." in term],
@@ -242,10 +241,19 @@ def _letters(equation: str, tensors: list[Tensor]) -> tuple[list[str], str, list
             )
         inputs.append(term)
     if arrow:
+        _check_result(right.replace("...", ""), "".join(inputs))
         return inputs, right.replace("...", "".join(spare[:extra])), tensors
     every = "".join(inputs)
     once = sorted(c for c in set(every) if every.count(c) == 1 and c not in spare)
     return inputs, "".join(spare[:extra]) + "".join(once), tensors
+
+
+def _check_result(output: str, given: str) -> None:
+    for c in output:
+        if c not in given:
+            raise RuntimeError(f"einsum(): output subscript {c} does not appear in the equation for any input operand")
+        if output.count(c) > 1:
+            raise RuntimeError(f"einsum(): output subscript {c} appears more than once in the output")
 
 
 def _unique(term: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import bool_, int32, int64
+from ..dialects.types import bool_, int32, int64, uint8
 from . import recorder
 from .arithmetic import nodes, number
 from .creation import of_array
@@ -29,6 +29,10 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     ``nonzero(as_tuple=True)``."""
     if input is None:
         return nonzero(condition, as_tuple=True)
+    if condition.dtype not in (bool_, uint8):
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
+        )
     c = cast(condition._read(), bool_)
     tensors = [t._read() for t in (input, other) if isinstance(t, Tensor)]
     numbers = [number(v) for v in (input, other) if not isinstance(v, Tensor)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import index
 from typing import Any
 
 from ..dialects.errors import ShapeError
@@ -21,7 +22,11 @@ def sizes(args: tuple) -> Shape:
     """The shape given as ``f(2, 3)``, ``f((2, 3))`` or ``f(size)``."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple([a if type(a) is int else int(a.__index__()) for a in args])
+    try:
+        return tuple([a if type(a) is int else index(a) for a in args])
+    except TypeError:
+        wrong = next(type(a).__name__ for a in args if not hasattr(a, "__index__"))
+        raise TypeError(f"argument 'size' must be tuple of ints, but found element of type {wrong}") from None
 
 
 def dimensions(dim: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
@@ -152,6 +157,8 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     """Dimensions in another order."""
     rank = input.dim()
     order = tuple([dimension(d, rank) for d in sizes(dims)])
+    if len(set(order)) < len(order):
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
     if sorted(order) != list(range(rank)):
         raise RuntimeError(
             f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the "
@@ -336,6 +343,8 @@ define("split_with_sizes")(split)
 @define("chunk")
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size (the last may be smaller)."""
+    if chunks < 1:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input.shape[dimension(dim, input.dim())]
     return split(input, max(-(-n // chunks), 1), dim)
 

@@ -112,27 +112,37 @@ def conv_kernel(x: Array, g: Array, size: Ints, stride: Ints, dilation: Ints) ->
     return k
 
 
+def clamped(index: Array, n: int) -> Array:
+    """Indices forced into 0 .. n-1: what compiled programs do with those outside, so that memory stays whole."""
+    return np.clip(index, 0, max(n - 1, 0))
+
+
 def scatter_add(x: Array, index: Array, src: Array, axis: int) -> Array:
-    """A copy of x with src added at index along an axis."""
+    """A copy of x with src added at index along an axis; indices are clamped."""
     y = x.copy()
     at = list(np.indices(index.shape, sparse=True))
-    at[axis] = index
+    at[axis] = clamped(index, x.shape[axis])
     np.add.at(y, tuple(at), src[tuple(map(slice, index.shape))])
     return y
 
 
 def put_add(x: Array, index: Array, src: Array, axis: int) -> Array:
-    """A copy of x with the rows of src added at the places index names along an axis."""
+    """A copy of x with the rows of src added at the places index names along an axis; indices are clamped."""
     y = x.copy()
     rows = np.moveaxis(src, tuple(range(axis, axis + index.ndim)), tuple(range(index.ndim)))
-    np.add.at(np.moveaxis(y, axis, 0), index, rows)
+    np.add.at(np.moveaxis(y, axis, 0), clamped(index, x.shape[axis]), rows)
     return y
 
 
+def take(x: Array, index: Array, axis: int) -> Array:
+    """Rows of x along an axis; indices are clamped."""
+    return np.take(x, clamped(index, x.shape[axis]), axis) if index.size else np.take(x, index, axis)
+
+
 def gather(x: Array, index: Array, axis: int) -> Array:
-    """x read at index along an axis; other dimensions may be smaller than x's."""
+    """x read at index along an axis; other dimensions may be smaller than x's. Indices are clamped."""
     at = list(np.indices(index.shape, sparse=True))
-    at[axis] = index
+    at[axis] = clamped(index, x.shape[axis])
     return x[tuple(at)]
 
 
@@ -165,7 +175,7 @@ def first(pick: Callable, x: Array, axis: int) -> Array:
 
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
-    "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather,
+    "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
     "iota": iota,
 }  # fmt: skip
