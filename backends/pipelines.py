@@ -39,3 +39,12 @@ def standard_pipeline(target: str = "native") -> Pipeline:
     for name in ("bufferize", "linalg-to-loops"):
         steps[steps.index(name)] = f"{name}{{target={target}}}"
     return Pipeline.parse(",".join(steps), known_passes(), "captured")
+
+
+@lru_cache(maxsize=8)
+def gpu_pipeline(target: str) -> Pipeline:
+    """Captured level to gpu level for an NVIDIA architecture (a name of `dialects/target.py`, like "sm_90a")."""
+    steps = [step for step in STANDARD if step != "linalg-to-loops"]
+    steps[steps.index("bufferize")] = f"bufferize{{target={target}}}"
+    steps.append(f"linalg-to-gpu{{target={target}}}")
+    return Pipeline.parse(",".join(steps), known_passes(), "captured")

@@ -32,7 +32,37 @@ AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20)
 NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)
 PORTABLE = Target()
 
-TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX2, NEON, PORTABLE)}
+
+
+@dataclass(frozen=True)
+class GpuTarget(Target):
+    """One NVIDIA architecture as the gpu schedulers see it. name: as NVRTC and ptxas spell it (``sm_90a``).
+
+    vector_bytes is 1: kernels are written for one thread, which has no vectors; wide accesses are chosen separately.
+    """
+
+    compute: int = 80
+    processors: int = 108
+    shared_bytes: int = 163 << 10
+    """The most shared memory a block may ask for."""
+
+
+def _gpu(name: str, compute: int, processors: int, shared_kib: int) -> GpuTarget:
+    return GpuTarget(
+        name, vector_bytes=1, tasks=512, parallel_work=1 << 14, compute=compute, processors=processors,
+        shared_bytes=shared_kib << 10,
+    )  # fmt: skip
+
+
+GPU_TARGETS: dict[str, GpuTarget] = {
+    t.name: t
+    for t in (
+        _gpu("sm_75", 75, 40, 64), _gpu("sm_80", 80, 108, 163), _gpu("sm_89", 89, 128, 99),
+        _gpu("sm_90a", 90, 132, 227), _gpu("sm_100a", 100, 148, 227), _gpu("sm_120", 120, 170, 99),
+    )
+}  # fmt: skip
+
+TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX2, NEON, PORTABLE, *GPU_TARGETS.values())}
 
 
 def _linux_flags() -> frozenset[str]:

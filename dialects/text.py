@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from xdsl.context import Context
@@ -16,9 +17,9 @@ from xdsl.traits import IsolatedFromAbove
 from xdsl.utils.exceptions import ParseError, VerifyException
 
 from . import arith_vectors  # noqa: F401  # widens arith as it is imported
-from .errors import TextError
+from .errors import Fact, LaminaError, TextError
 
-UPSTREAM = ("builtin", "func", "linalg", "tensor", "memref", "scf", "arith", "math", "vector", "affine")
+UPSTREAM = ("builtin", "func", "linalg", "tensor", "memref", "scf", "arith", "math", "vector", "affine", "gpu")
 
 
 @cache
@@ -29,13 +30,14 @@ def context() -> Context:
     """
     from .autodiff import Autodiff
     from .kernel import Kernel
+    from .nv import Nv
     from .ops import Nn, Prim
 
     made = Context()
     upstream = get_all_dialects()
     for name in UPSTREAM:
         made.register_dialect(name, upstream[name])
-    for dialect in (Nn, Prim, Autodiff, Kernel):
+    for dialect in (Nn, Prim, Autodiff, Kernel, Nv):
         made.load_dialect(dialect)
     return made
 
@@ -47,23 +49,69 @@ _UNFORESEEN = (
 )  # fmt: skip
 
 
+class _Reader(Parser):
+    """A parser that remembers where each op begins."""
+
+    def __init__(self, text: str, filename: str) -> None:
+        super().__init__(context(), text, filename)
+        self.places: dict[Operation, int] = {}
+
+    def parse_operation(self) -> Operation:
+        start = self._current_token.span.start
+        op = super().parse_operation()
+        self.places[op] = start
+        return op
+
+
 def parse(text: str, filename: str = "<text>") -> ModuleOp:
     """The module a text says. TextError with line, column and caret if it cannot be read."""
-    _check_strings(text, filename)
-    parser: Parser | None = None
+    return _parse(text, filename)[0]
+
+
+def read(text: str, filename: str = "<text>") -> ModuleOp:
+    """The module a text says, verified. TextError with line, column and caret for what does not hold, too."""
+    module, places = _parse(text, filename)
     try:
-        parser = Parser(context(), text, filename)
+        verify(module)
+    except _BrokenError as error:
+        start = places.get(error.op) if error.op is not None else None
+        if start is None:
+            raise
+        raise _error_at(start, error.sentence, text, filename, error.facts, error.help) from error
+    return module
+
+
+def _parse(text: str, filename: str) -> tuple[ModuleOp, dict[Operation, int]]:
+    _check_strings(text, filename)
+    if not text.strip():
+        raise TextError(f"{filename} is empty", help="give a file of IR text, such as --dump writes")
+    parser: _Reader | None = None
+    try:
+        parser = _Reader(text, filename)
         module = parser.parse_module()
     except ParseError as error:
-        raise _error_at(error.span.start, _sentence(error.msg), text, filename) from None
+        start, sentence = error.span.start, _sentence(error.msg)
+        if parser is not None and (missing := _undefined(parser, sentence, text)) is not None:
+            start, sentence = missing
+        elif not text[start:].strip():
+            sentence = f"the text ends here, unfinished ({sentence})"
+        raise _error_at(start, f"the IR cannot be read: {sentence}", text, filename) from None
     except (VerifyException, *_UNFORESEEN) as error:
         start = parser.pos if parser is not None else 0
-        raise _error_at(start, _sentence(str(error)), text, filename) from error
+        raise _error_at(start, f"the IR cannot be read: {_sentence(str(error))}", text, filename) from error
     for op in module.walk():
         for name, attr in op.attributes.items():
             if isinstance(attr, BytesAttr | ArrayAttr):
                 op.attributes[name] = _as_text(attr)
-    return module
+    return module, parser.places
+
+
+def _undefined(parser: Parser, sentence: str, text: str) -> tuple[int, str] | None:
+    """Where the first value that nothing defines is used; None if that is not what is wrong."""
+    if not sentence.startswith("values used but not defined"):
+        return None
+    uses = [found for found in re.finditer(r"%([\w.$-]+)", text) if found[1] in parser.forward_ssa_references]
+    return (uses[0].start(), f"{uses[0][0]} is used but not defined") if uses else None
 
 
 def _as_text(attr: Attribute) -> Attribute:
@@ -85,23 +133,21 @@ def _check_strings(text: str, filename: str) -> None:
         if found[0] == '"':
             raise _error_at(
                 found.start(),
-                "a string is not closed on its line, or holds an unknown escape",
+                "the IR cannot be read: a string is not closed on its line, or holds an unknown escape",
                 text,
                 filename,
             )
 
 
-def _error_at(start: int, sentence: str, text: str, filename: str) -> TextError:
+def _error_at(
+    start: int, sentence: str, text: str, filename: str, facts: Sequence[Fact] = (), help: str | None = None
+) -> TextError:
     line = text.count("\n", 0, start) + 1
     column = start - (text.rfind("\n", 0, start) + 1) + 1
-    return _text_error(f"the IR cannot be read: {sentence}", text, filename, line, column)
-
-
-def _text_error(sentence: str, text: str, filename: str, line: int, column: int) -> TextError:
     shown = text.split("\n")[line - 1] if line <= text.count("\n") + 1 else ""
     where = f"{filename}:{line}:{column}"
     caret = " " * (len("    at ") + len(where) + 3 + column - 1) + "^"
-    return TextError(sentence, at=f"{where}   {shown}\n{caret}")
+    return TextError(sentence, facts, at=f"{where}   {shown}\n{caret}", help=help)
 
 
 def _sentence(message: str) -> str:
@@ -117,6 +163,12 @@ def print_module(module: Operation) -> str:
     return out.getvalue()
 
 
+class _BrokenError(TextError):
+    """A TextError that knows its op."""
+
+    op: Operation | None = None
+
+
 def verify(module: Operation) -> None:
     """Every op holds by its own rules and uses only values that are defined before it.
 
@@ -125,15 +177,30 @@ def verify(module: Operation) -> None:
     try:
         module.verify()
     except (VerifyException, *_UNFORESEEN) as error:
-        raise TextError(f"the IR does not hold together: {_innermost(error)}") from error
+        inner = _innermost(error)
+        facts, help = (inner.facts, inner.help) if isinstance(inner, LaminaError) else ((), None)
+        sentence = inner.sentence if isinstance(inner, LaminaError) else str(inner)
+        broken = _BrokenError(f"the IR does not hold together: {sentence}", facts, help=help)
+        broken.op = _first_broken(module)
+        raise broken from error
     for region in module.regions:
         _check_region(region, set())
 
 
-def _innermost(error: BaseException) -> str:
+def _innermost(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error)
+    return error
+
+
+def _first_broken(module: Operation) -> Operation | None:
+    """The first op that does not hold by itself."""
+    for op in module.walk():
+        try:
+            op.verify(verify_nested_ops=False)
+        except (VerifyException, *_UNFORESEEN):
+            return op
+    return None
 
 
 def _check_region(region: Region, outer: set[SSAValue]) -> None:
@@ -152,10 +219,12 @@ def _check_block(block: Block, seen: set[SSAValue], defined: list[SSAValue]) -> 
     for op in block.ops:
         for i, operand in enumerate(op._operands):
             if operand not in seen:
-                raise TextError(
+                broken = _BrokenError(
                     f"operand {i} of {op.name} is used before it is defined, or is not visible here",
                     facts=[("op", _line(op), _origin(op))],
                 )
+                broken.op = op
+                raise broken
         for region in op.regions:
             _check_region(region, seen)
         seen.update(op.results)
@@ -177,4 +246,4 @@ def _origin(op: Operation) -> str:
     return ""
 
 
-__all__ = ["context", "parse", "print_module", "verify"]
+__all__ = ["context", "parse", "print_module", "read", "verify"]

@@ -27,11 +27,12 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
-from ..dialects.target import Target, target_named
+from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from .in_place import may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
+from .linalg_to_gpu import gpu_scratch_bytes
 from .linalg_to_loops import scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, strides_in_order, strides_of
@@ -205,15 +206,18 @@ class _Program:
         """Keeps a new function, with a scratch argument when its scheduler wants one."""
         self.functions[key] = function
         known = function.attributes.get("lamina.scratch")
-        self.scratch[function] = (
-            known.value.data if known is not None else scratch_bytes(function, self.target)
-        )
+        self.scratch[function] = known.value.data if known is not None else self._wanted_scratch(function)
         if self.scratch[function] and known is None:
             block = function.body.block
             arg = block.insert_arg(MemRefType(i8, [self.scratch[function]]), len(block.args))
             arg.name_hint = "scratch"
             function.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [])
         return function
+
+    def _wanted_scratch(self, function: func.FuncOp) -> int:
+        if isinstance(self.target, GpuTarget):
+            return gpu_scratch_bytes(function, self.target)
+        return scratch_bytes(function, self.target)
 
     def _irregular(self, step: int, op: Operation) -> None:
         operands = [self.home[v] for v in op.operands]

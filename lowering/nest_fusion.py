@@ -50,15 +50,15 @@ class Group:
     shared: list[list[int]]
 
 
-def make_groups(stages: Sequence[Stage]) -> list[Group]:
-    """Groups in program order."""
+def make_groups(stages: Sequence[Stage], largest_row: int = LARGEST_ROW) -> list[Group]:
+    """Groups in program order. largest_row: elements of work per shared iteration up to which leaves share loops."""
     leaves: list[Leaf] = []
     for stage in stages:
         if not (leaves and _merge(leaves[-1], stage)):
             leaves.append(Leaf(stage.sizes, [stage], [list(range(len(stage.sizes)))]))
     groups: list[Group] = []
     for leaf in leaves:
-        if not (groups and _join(groups[-1], leaf)):
+        if not (groups and _join(groups[-1], leaf, largest_row)):
             groups.append(Group([leaf], [[d] for d, kind in enumerate(leaf.kinds) if kind == "p"]))
     return groups
 
@@ -163,7 +163,7 @@ def _complete(leaf: Leaf, stage: Stage, pairs: dict[int, int]) -> bool:
 # Groups
 
 
-def _join(group: Group, leaf: Leaf) -> bool:
+def _join(group: Group, leaf: Leaf, largest_row: int) -> bool:
     if leaf.stages[0].alone or group.leaves[0].stages[0].segment != leaf.stages[0].segment:
         return False
     if any(
@@ -183,7 +183,7 @@ def _join(group: Group, leaf: Leaf) -> bool:
         dim = _extend(loop, links)
         if dim is not None and kinds[dim] == "p" and leaf.sizes[dim] == group.leaves[0].sizes[loop[0]]:
             shared.append([*loop, dim])
-    if not _worth_it(group, leaf, shared):
+    if not _worth_it(group, leaf, shared, largest_row):
         return False
     group.leaves.append(leaf)
     group.shared = shared
@@ -229,11 +229,11 @@ def _pairs(x: Access, x_dims: Sequence[int], y: Access, y_dims: Sequence[int]) -
     return pairs
 
 
-def _worth_it(group: Group, leaf: Leaf, shared: Sequence[Sequence[int]]) -> bool:
+def _worth_it(group: Group, leaf: Leaf, shared: Sequence[Sequence[int]], largest_row: int) -> bool:
     iterations = 1
     for loop in shared:
         iterations *= group.leaves[0].sizes[loop[0]]
     if iterations == 1:
         return False
     row = max(k.work for k in (*group.leaves, leaf)) // iterations
-    return row <= LARGEST_ROW
+    return row <= largest_row

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .memref_layout import element_bytes
 from .memory_plan import aligned
-from .nest_fusion import Group, Leaf, make_groups
+from .nest_fusion import LARGEST_ROW, Group, Leaf, make_groups
 from .nest_stages import Access, Buffer, Kernel, Stage
 
 ALLOCA_BYTES = 4 << 10
@@ -129,12 +129,12 @@ class KernelPlan:
     scratch_bytes: int
 
 
-def plan_loops(kernel: Kernel, scratch_from: int = 0) -> KernelPlan:
+def plan_loops(kernel: Kernel, scratch_from: int = 0, largest_row: int = LARGEST_ROW) -> KernelPlan:
     """Loops and homes, before vector dims and threads are chosen (nest_schedule.py).
 
-    scratch_from: bytes at the start of the scratch argument that belong to somebody else.
+    scratch_from: bytes at the start of the scratch argument that belong to somebody else. largest_row: see make_groups.
     """
-    return _Planner(kernel, scratch_from).plan()
+    return _Planner(kernel, scratch_from, largest_row).plan()
 
 
 @dataclass(slots=True)
@@ -148,15 +148,16 @@ class _Use:
 
 
 class _Planner:
-    def __init__(self, kernel: Kernel, scratch_from: int) -> None:
+    def __init__(self, kernel: Kernel, scratch_from: int, largest_row: int) -> None:
         self.kernel = kernel
+        self.largest_row = largest_row
         self.uses: dict[Buffer, list[_Use]] = {}
         self.in_registers: set[Buffer] = set()
         self.arena: dict[Buffer, int] = {}
         self.bytes = aligned(scratch_from)
 
     def plan(self) -> KernelPlan:
-        sources = make_groups([s for s in self.kernel.stages if s.work])
+        sources = make_groups([s for s in self.kernel.stages if s.work], self.largest_row)
         groups = [self._group(g, source) for g, source in enumerate(sources)]
         for uses in self.uses.values():
             self._forward(uses, groups)

@@ -16,8 +16,8 @@ from xdsl.utils.exceptions import ArgSpecParseError
 
 from ..dialects.errors import PassError
 
-LEVELS = ("captured", "differentiated", "primitive", "fused", "linalg", "buffered", "loops")
-"""Levels of xDSL modules, from what the user wrote to statements; the source comes after them."""
+LEVELS = ("captured", "differentiated", "primitive", "fused", "linalg", "buffered", "loops", "gpu")
+"""Levels of xDSL modules, from what the user wrote to statements (loops: for CPUs, gpu: for one CUDA thread); source follows."""
 
 
 class Changes(int):

@@ -1,0 +1,194 @@
+"""The nv dialect: what one CUDA thread can ask of its block, its warp and its registers that upstream ops do not say.
+
+Kernels at the gpu level are functions of one thread: `gpu.thread_id`, `gpu.block_id` and `gpu.barrier` are upstream's;
+arithmetic, loops and memory are `arith`, `math`, `scf` and `memref`. Memory spaces are strings: `"shared"` (one arena per
+block, given out by `nv.shared` at byte offsets) and `"registers"` (small arrays of a thread whose indices are constants
+once the loops marked `nv.unroll` are unrolled). Each op prints as one function of the CUDA prelude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from xdsl.dialects.builtin import (
+    I32,
+    BFloat16Type,
+    Float16Type,
+    Float32Type,
+    IndexType,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    StringAttr,
+    f32,
+    i32,
+)
+from xdsl.ir import Attribute, Dialect
+from xdsl.irdl import (
+    AnyAttr,
+    IRDLOperation,
+    VarConstraint,
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+    var_result_def,
+)
+from xdsl.traits import Pure
+from xdsl.utils.exceptions import VerifyException
+
+SHARED = StringAttr("shared")
+REGISTERS = StringAttr("registers")
+UNROLL = "nv.unroll"
+LARGEST_ACCESS = 16
+"""Bytes one thread moves with one instruction."""
+
+
+def element_size(element: Attribute) -> int:
+    """Bytes of an element in memory; an i1 takes one."""
+    if isinstance(element, IntegerType):
+        return max(1, element.width.data // 8)
+    if isinstance(element, Float16Type | BFloat16Type):
+        return 2
+    return 4 if isinstance(element, Float32Type) else 8
+
+
+@irdl_op_definition
+class SharedOp(IRDLOperation):
+    """A piece of the block's shared memory, some bytes from its start.
+
+    `%s = nv.shared %offset : memref<64xf32, "shared">`
+    """
+
+    name = "nv.shared"
+    offset = operand_def(IndexType())
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+    assembly_format = "$offset attr-dict `:` type($result)"
+
+    def verify_(self) -> None:
+        if self.result.type.memory_space != SHARED:
+            raise VerifyException('nv.shared gives a memref in the memory space "shared"')
+
+
+@irdl_op_definition
+class ShuffleXorOp(IRDLOperation):
+    """The value another lane of the warp has: that of the lane whose number differs in the bits of `mask`.
+
+    Every lane of the warp executes it: `%y = nv.shuffle_xor %x, 16 : f32`
+    """
+
+    name = "nv.shuffle_xor"
+    T: ClassVar = VarConstraint("T", AnyAttr())
+    value = operand_def(T)
+    mask = prop_def(IntegerAttr[I32])
+    result = result_def(T)
+    assembly_format = "$value `,` $mask attr-dict `:` type($result)"
+
+    def verify_(self) -> None:
+        if self.mask.value.data not in (1, 2, 4, 8, 16):
+            raise VerifyException(f"nv.shuffle_xor exchanges lanes 1, 2, 4, 8 or 16 apart, got {self.mask.value.data}")
+
+
+@irdl_op_definition
+class SyncWarpOp(IRDLOperation):
+    """The lanes of a warp wait for each other and see each other's writes."""
+
+    name = "nv.sync_warp"
+    assembly_format = "attr-dict"
+
+
+def _check_wide(name: str, memory: Attribute, lanes: Sequence[Attribute]) -> None:
+    if not isinstance(memory, MemRefType) or len(memory.get_shape()) != 1:
+        raise VerifyException(f"{name} works on a 1-D memref")
+    if any(t != memory.element_type for t in lanes):
+        raise VerifyException(f"{name}: lanes have the memref's element type")
+    n, size = len(lanes), element_size(memory.element_type) * len(lanes)
+    if n < 2 or n & (n - 1) or size > LARGEST_ACCESS:
+        raise VerifyException(f"{name} moves 2, 4, 8 or 16 lanes of together at most 16 bytes, got {n} ({size} bytes)")
+
+
+@irdl_op_definition
+class LoadOp(IRDLOperation):
+    """Neighbouring elements in one access, aligned to its size: `%a, %b = nv.load %x[%i] : memref<8xf32> -> f32, f32`."""
+
+    name = "nv.load"
+    memory = operand_def(MemRefType)
+    index = operand_def(IndexType())
+    lanes = var_result_def()
+    assembly_format = "$memory `[` $index `]` attr-dict `:` type($memory) `->` type($lanes)"
+
+    def verify_(self) -> None:
+        _check_wide(self.name, self.memory.type, [r.type for r in self.lanes])
+
+
+@irdl_op_definition
+class StoreOp(IRDLOperation):
+    """Neighbouring elements in one access, aligned to its size: `nv.store %a, %b to %x[%i] : f32, f32 to memref<8xf32>`."""
+
+    name = "nv.store"
+    lanes = var_operand_def()
+    memory = operand_def(MemRefType)
+    index = operand_def(IndexType())
+    assembly_format = "$lanes `to` $memory `[` $index `]` attr-dict `:` type($lanes) `to` type($memory)"
+
+    def verify_(self) -> None:
+        _check_wide(self.name, self.memory.type, [v.type for v in self.lanes])
+
+
+@irdl_op_definition
+class LdmatrixOp(IRDLOperation):
+    """Four 8x8 matrices of 16-bit elements from shared memory, spread over the warp as mma.sync wants its operands.
+
+    Lane i gives the place of row i%8 of matrix i/8 (16 bytes, aligned); it gets row lane/4, columns 2*(lane%4) and the next,
+    of each matrix: one i32 holds the two.
+    `%a, %b, %c, %d = nv.ldmatrix %s[%i] : memref<4096xbf16, "shared">`
+    """
+
+    name = "nv.ldmatrix"
+    memory = operand_def(MemRefType)
+    index = operand_def(IndexType())
+    a = result_def(i32)
+    b = result_def(i32)
+    c = result_def(i32)
+    d = result_def(i32)
+    assembly_format = "$memory `[` $index `]` attr-dict `:` type($memory)"
+
+    def verify_(self) -> None:
+        held = self.memory.type
+        if held.memory_space != SHARED or element_size(held.element_type) != 2 or len(held.get_shape()) != 1:
+            raise VerifyException("nv.ldmatrix reads 16-bit elements of a 1-D memref in shared memory")
+
+
+@irdl_op_definition
+class MmaSyncOp(IRDLOperation):
+    """c + a * b of a warp on tensor cores, m16n8k16: a is 16x16 (4 registers), b 16x8 (2), c and the result 16x8 of f32 (4).
+
+    Lane l holds c[l/4][2*(l%4)], its right neighbour, and the same two of row l/4 + 8. `kind` is the element type of a and b.
+    `%d:4 = nv.mma_sync a(%a0, %a1, %a2, %a3) b(%b0, %b1) c(%c0, %c1, %c2, %c3) bf16`
+    """
+
+    name = "nv.mma_sync"
+    a0 = operand_def(i32)
+    a1 = operand_def(i32)
+    a2 = operand_def(i32)
+    a3 = operand_def(i32)
+    b0 = operand_def(i32)
+    b1 = operand_def(i32)
+    c0 = operand_def(f32)
+    c1 = operand_def(f32)
+    c2 = operand_def(f32)
+    c3 = operand_def(f32)
+    kind = prop_def(BFloat16Type | Float16Type)
+    d0 = result_def(f32)
+    d1 = result_def(f32)
+    d2 = result_def(f32)
+    d3 = result_def(f32)
+    traits = traits_def(Pure())
+    assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 $kind attr-dict"
+
+
+Nv = Dialect("nv", [SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp], [])

@@ -1,0 +1,140 @@
+"""Plans a contraction for blocks of threads: which loops are rows, columns, batch and sum, and the sizes of the tiles.
+
+With `left[m, k] * right[k, n]` summed over k, every loop of the contraction belongs to one of four lists: `rows` index only
+the left operand, `columns` only the right one, `batch` both (or none), `sums` are folded. Each list is one linear number;
+since accesses are linear in the loops, an address is the sum of a part per list. Convolutions are no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32
+
+from ..dialects.target import GpuTarget
+from .contraction_match import Access, Contraction, Factor
+from .gpu_teams import product
+from .memref_layout import element_bytes
+
+SIDE = 16
+"""Threads along each side of a block's tile."""
+DEPTH = 16
+"""Elements of the sum per tile."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The contraction as a matrix product, cut into tiles.
+
+    rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
+    thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
+    a second launch adds up in order. tensor_core: mma.sync on 16-bit elements.
+    """
+
+    contraction: Contraction
+    left: Factor
+    right: Factor
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    batch: tuple[int, ...]
+    sums: tuple[int, ...]
+    thread_rows: int
+    thread_columns: int
+    splits: int
+    piece: int
+    tensor_core: bool = False
+
+    def sizes(self, dims: Sequence[int]) -> list[int]:
+        """The sizes of some loop dims."""
+        return [self.contraction.sizes[d] for d in dims]
+
+    @property
+    def m(self) -> int:
+        return product(self.sizes(self.rows))
+
+    @property
+    def n(self) -> int:
+        return product(self.sizes(self.columns))
+
+    @property
+    def k(self) -> int:
+        return product(self.sizes(self.sums))
+
+    @property
+    def z(self) -> int:
+        return product(self.sizes(self.batch))
+
+    @property
+    def tile_rows(self) -> int:
+        return SIDE * self.thread_rows
+
+    @property
+    def tile_columns(self) -> int:
+        return SIDE * self.thread_columns
+
+    @property
+    def partial_bytes(self) -> int:
+        """Scratch for the pieces' results."""
+        if self.splits == 1:
+            return 0
+        return self.splits * self.z * self.m * self.n * element_bytes(self.contraction.sum_type)
+
+
+def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
+    """A tiling for the contraction, from its sizes and strides alone."""
+    left, right = found.left, found.right
+    rows = [d for d in found.parallel if left.access.strides[d] and not right.access.strides[d]]
+    columns = [d for d in found.parallel if right.access.strides[d] and not left.access.strides[d]]
+    batch = [d for d in found.parallel if d not in rows and d not in columns]
+    if _innermost(found.result, rows) < _innermost(found.result, columns):
+        left, right, rows, columns = right, left, columns, rows
+    rows, columns, batch = (_in_order(found.result, dims) for dims in (rows, columns, batch))
+    sums = _in_order(left.access, list(found.reduction))
+    m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
+    tm, tn = _thread_tile(m, n, z, target)
+    k = product([found.sizes[d] for d in sums])
+    splits, piece = _split(-(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z, k, target)
+    return Tiling(
+        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece
+    )
+
+
+def _innermost(access: Access, dims: Sequence[int]) -> int:
+    return min((abs(access.strides[d]) for d in dims if access.strides[d]), default=1 << 62)
+
+
+def _in_order(access: Access, dims: Sequence[int]) -> list[int]:
+    """Dims with the largest stride first."""
+    return sorted(dims, key=lambda d: (-abs(access.strides[d]), d))
+
+
+def _thread_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
+    """The largest tile per thread (at most 8 x 8) that covers no more than needed and keeps the processors busy."""
+    tile = [min(8, _power(-(-size // SIDE))) for size in (m, n)]
+    while tile[0] * tile[1] > 4:
+        blocks = -(-m // (SIDE * tile[0])) * -(-n // (SIDE * tile[1])) * z
+        if blocks >= target.processors:
+            break
+        tile[0 if tile[0] >= tile[1] else 1] //= 2
+    return tile[0], tile[1]
+
+
+def _power(n: int) -> int:
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _split(blocks: int, k: int, target: GpuTarget) -> tuple[int, int]:
+    """How many pieces the sum is cut into so that there are enough blocks, and the length of one."""
+    wanted = min(-(-2 * target.processors // blocks), k // (8 * DEPTH))
+    if wanted <= 1 or blocks >= target.processors:
+        return 1, k
+    piece = -(-(-(-k // wanted)) // DEPTH) * DEPTH
+    return -(-k // piece), piece
+
+
+def takes_tensor_core(tiling: Tiling) -> bool:
+    """Whether both operands are bf16 (or both f16) that are only widened to f32 and summed there."""
+    kinds = {type(f.access.element) for f in (tiling.left, tiling.right)}
+    widened = all(len(f.casts) == 1 and f.casts[0].name == "arith.extf" for f in (tiling.left, tiling.right))
+    return widened and tiling.contraction.sum_type == f32 and kinds in ({BFloat16Type}, {Float16Type})

@@ -1,0 +1,163 @@
+"""Folds of a leaf by one thread or by a whole team: lanes fold their share, shuffles and shared memory combine them.
+
+The order of the combination depends on sizes alone, so results are the same in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdsl.dialects import arith
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from .gpu_teams import SHORT_FOLD, WARP, product
+from .memref_layout import element_bytes
+from .nest_body import Point
+from .nest_fold import identity
+from .nest_plan import Flat, LeafPlan, Loop
+from .nest_stages import Buffer
+
+if TYPE_CHECKING:
+    from .gpu_nest import GroupLaunch
+
+
+@dataclass(slots=True)
+class Output:
+    """One output of a folding stage. combine: the combining op of the body, or None where order must be kept."""
+
+    buffer: Buffer
+    element: Attribute
+    flat: Flat | None
+    start: SSAValue | None
+    combine: Operation | None
+    neutral: bool
+
+    @property
+    def starts_neutral(self) -> bool:
+        """Whether the fold starts from the value that changes nothing."""
+        if self.neutral:
+            return True
+        start = self.start.owner if self.start is not None else None
+        return isinstance(start, arith.ConstantOp) and start.properties["value"] == identity(
+            self.combine.name, self.element
+        )
+
+
+class TeamFold:
+    """Emits the folding loops of a leaf. across: the team's lanes share them (else every thread folds on its own)."""
+
+    def __init__(self, group: GroupLaunch, leaf: LeafPlan, folds: Sequence[Loop], across: bool) -> None:
+        self.group, self.b, self.leaf, self.folds = group, group.b, leaf, list(folds)
+        self.outputs = [
+            Output(
+                write.buffer, write.buffer.element, plan.writes[k], plan.stage.starts[k],
+                plan.stage.block.last_op.operands[k].owner if plan.stage.combiners[k] is not None else None,
+                plan.stage.neutral,
+            )
+            for plan in leaf.stages if plan.stage.reduces for k, write in enumerate(plan.stage.writes)
+        ]  # fmt: skip
+        self.across = across and all(o.combine is not None for o in self.outputs)
+        self.apart = across or not self.group.team.size > 1
+
+    def emit(self, shares: bool) -> None:
+        """The fold and the stores of its results. shares: the results are values of the team's iteration."""
+        sums = self._across_lanes() if self.across else self._alone(self.folds, [self._first(o) for o in self.outputs])
+        totals = []
+        waits = False
+        for output, total in zip(self.outputs, sums, strict=True):
+            if self.across:
+                total = self._combined(output, total, in_loop=not shares)
+            if output.combine is not None and not output.starts_neutral:
+                waits |= output.start is None
+                total = self._join(output, self._start(output), total)
+            totals.append(total)
+        if waits and self.apart:
+            self.group.sync()
+        for output, total in zip(self.outputs, totals, strict=True):
+            if shares:
+                self.group.shared_values.setdefault(output.buffer, {})[0] = total
+        self._store(totals)
+
+    def _store(self, totals: Sequence[SSAValue]) -> None:
+        pairs = [(o.flat, total) for o, total in zip(self.outputs, totals, strict=True) if o.flat is not None]
+        if not pairs:
+            return
+
+        def inside() -> None:
+            for flat, total in pairs:
+                self.group.body.store(flat, Point(), total)
+
+        if self.apart and self.group.team.size > 1:
+            with self.b.when(self.b.equal(self.group.lane, self.b.index(0))):
+                inside()
+        else:
+            inside()
+
+    def _first(self, output: Output) -> SSAValue:
+        if output.combine is None:
+            return self._start(output)
+        return self.b.constant(identity(output.combine.name, output.element), output.element)
+
+    def _start(self, output: Output) -> SSAValue:
+        """What the fold starts from: a constant, or what the output held."""
+        if output.start is not None:
+            return self.group.scalar(output.start)
+        return self.group.body.load(output.flat, Point())
+
+    # Loops
+
+    def _step(self, sums: Sequence[SSAValue]) -> list[SSAValue]:
+        (done,) = self.group.run(self.leaf, [Point()], [list(sums)])
+        for flat, point, value in done.stores:
+            self.group.body.store(flat, point, value)
+        return done.sums
+
+    def _alone(self, loops: Sequence[Loop], sums: Sequence[SSAValue]) -> list[SSAValue]:
+        if not loops:
+            return self._step(sums)
+        variable, inner = self.b.open_for(self.b.index(0), self.b.index(loops[0].size), 1, sums)
+        self.group.body.variables[loops[0]] = variable
+        result = self.b.close_for(self._alone(loops[1:], inner))
+        if product([x.size for x in self.folds]) <= SHORT_FOLD:
+            self.b.unroll_last()
+        return result
+
+    def _across_lanes(self) -> list[SSAValue]:
+        sizes = [x.size for x in self.folds]
+        first = [self._first(o) for o in self.outputs]
+        number, inner = self.b.open_for(
+            self.group.lane, self.b.index(product(sizes)), self.group.team.size, first
+        )
+        for loop, digit in zip(self.folds, self.b.digits(number, sizes), strict=True):
+            self.group.body.variables[loop] = digit
+        return self.b.close_for(self._step(inner))
+
+    # Lanes together
+
+    def _join(self, output: Output, a: SSAValue, b: SSAValue) -> SSAValue:
+        op = output.combine
+        return self.b.emit(type(op), (a, b), a.type, op.properties)
+
+    def _combined(self, output: Output, value: SSAValue, in_loop: bool) -> SSAValue:
+        """The fold of all lanes' values, the same in every lane."""
+        mask = WARP // 2
+        while mask:
+            value = self._join(output, value, self.b.shuffled_xor(value, mask))
+            mask //= 2
+        warps = self.group.team.size // WARP
+        if warps == 1:
+            return value
+        at = self.group.launch.take_shared(warps * element_bytes(output.element))
+        memory = self.b.shared(self.b.index(at), warps, output.element)
+        warp, lane = self.b.divided(self.group.lane, WARP)
+        with self.b.when(self.b.equal(lane, self.b.index(0))):
+            self.b.write(value, memory, warp)
+        self.b.barrier()
+        total = self.b.read(memory, self.b.index(0))
+        for k in range(1, warps):
+            total = self._join(output, total, self.b.read(memory, self.b.index(k)))
+        if in_loop:
+            self.b.barrier()
+        return total
