@@ -7,11 +7,15 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import MemRefType, ModuleOp
 
 from .. import lowering, passes
-from ..dialects.text import parse, print_module, verify
-from ..passes.base import Pass, Pipeline
+from ..dialects.book import OPS
+from ..dialects.errors import PassError
+from ..dialects.kernel import FusedOp
+from ..dialects.text import print_module, read, verify
+from ..passes.base import LEVELS, Pass, Pipeline, levels_taken
+from ..passes.program import main_block
 
 
 class Registry(Mapping[str, type[Pass]]):
@@ -64,11 +68,45 @@ def replay(text: str, filename: str, pipeline: str = "", *, check: int = 0) -> s
     run.
     """
     steps = Pipeline.parse(pipeline, known_passes())
-    module = parse(text, filename)
-    verify(module)
+    module = read(text, filename)
+    check_level(steps, module)
     run_checked(steps, module, check)
     verify(module)
     return print_module(module)
+
+
+def check_level(steps: Pipeline, module: ModuleOp) -> None:
+    """PassError when the first pass takes none of the levels this module may be of."""
+    if not steps.passes:
+        return
+    levels, why = possible_levels(module)
+    first = steps.passes[0]
+    if not set(levels) & set(levels_taken(first)):
+        raise PassError(
+            f"{first.name} cannot run on this module",
+            [("takes", " or ".join(levels_taken(first)), first.name), ("is", " or ".join(levels), why)],
+            help="`lamina opt --list` shows what each pass is for; put the passes that lead there in front",
+        )
+
+
+def possible_levels(module: ModuleOp) -> tuple[tuple[str, ...], str]:
+    """The levels a module may be of, going by its ops, and an op that says so."""
+    first: dict[str, str] = {}
+    for op in module.walk():
+        inside = isinstance(op.parent_op(), FusedOp)
+        first.setdefault(f"{op.name.partition('.')[0]}{' in a kernel' if inside else ''}", op.name)
+    if "memref" in first or any(isinstance(arg.type, MemRefType) for arg in main_block(module).args):
+        return (("buffered",), first["linalg"]) if "linalg" in first else (("buffered", "loops", "gpu"), "memref")
+    for kind, levels in (
+        ("linalg in a kernel", ("linalg",)), ("prim in a kernel", ("fused",)), ("autodiff", ("captured",)),
+        ("nn", ("captured", "differentiated")),
+    ):  # fmt: skip
+        if kind in first:
+            return levels, first[kind]
+    regular = [op.name for op in module.walk() if op.name.startswith("prim.") and OPS[op.name[5:]].family != "irregular"]
+    if regular:
+        return ("captured", "differentiated", "primitive", "fused"), f"{regular[0]} outside a kernel"
+    return LEVELS[: LEVELS.index("buffered")], "no kernels"
 
 
 def run_checked(steps: Pipeline, module: ModuleOp, check: int) -> None:

@@ -93,7 +93,7 @@ def _parse(text: str, filename: str) -> tuple[ModuleOp, dict[Operation, int]]:
         start, sentence = error.span.start, _sentence(error.msg)
         if parser is not None and (missing := _undefined(parser, sentence, text)) is not None:
             start, sentence = missing
-        elif not text[start:].strip():
+        elif not text[start:].strip() and not sentence.endswith("is not registered"):
             sentence = f"the text ends here, unfinished ({sentence})"
         raise _error_at(start, f"the IR cannot be read: {sentence}", text, filename) from None
     except (VerifyException, *_UNFORESEEN) as error:
