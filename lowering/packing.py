@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from xdsl.dialects import vector
+from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import Attribute, SSAValue
 
@@ -124,12 +124,10 @@ class _PanelWriter:
 
     def _row(self, source: Address, packed: Address) -> None:
         """One step of the reduction: all columns of the panel."""
+        lanes, last = self.pack.lanes, self.panel.vectors - 1
         for j in range(self.panel.vectors):
-            at = source + j * self.pack.lanes * self.pack.columns.strides[1]
-            self._vector(at, packed + j * self.pack.lanes, self._valid(j))
-
-    def _valid(self, j: int) -> int:
-        return self.panel.tail if j == self.panel.vectors - 1 else self.pack.lanes
+            valid = self.panel.tail if j == last else lanes
+            self._vector(source + j * lanes * self.pack.columns.strides[1], packed + j * lanes, valid)
 
     def _vector(self, source: Address, packed: Address, valid: int) -> None:
         w, lanes = self.w, self.pack.lanes
@@ -149,22 +147,48 @@ class _PanelWriter:
         """
         w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
         extent = prod(self.pack.reduction[i].size for i in run)
-        whole = extent - extent % lanes
-        for j in range(self.panel.vectors):
-            valid = self._valid(j)
-            first, to = source + j * lanes * column, packed + j * lanes
-            covered = whole if valid == lanes else 0
-            if covered:
-                with w.loop(0, whole, step=lanes) as loop:
-                    s = w.advance(first, loop.counter, 1)
-                    rows = [w.load_vector(self.pack.source, s + i * column, lanes) for i in range(lanes)]
-                    for i, row in enumerate(transposed(w, rows)):
-                        there = self._in_run(run, to, w.plus(loop.counter, i))
-                        w.store_vector(self.convert(row), self.target, there)
-            if covered < extent:
-                with w.loop(covered, extent) as loop:
-                    s = w.advance(first, loop.counter, 1)
-                    self._vector(s, self._in_run(run, to, loop.counter), valid)
+        covered = extent - extent % lanes
+        full = self.panel.vectors - (self.panel.tail < lanes)
+        if full:
+            with w.tasks(full, False) as vector_number:
+                first = w.advance(source, vector_number, lanes * column)
+                to = w.advance(packed, vector_number, lanes)
+                if covered:
+                    with w.loop(0, covered, step=lanes) as loop:
+                        self._block(run, w.advance(first, loop.counter, 1), to, loop.counter)
+                self._steps_of_run(run, covered, extent, first, to, lanes)
+        if full < self.panel.vectors:
+            first, to = source + full * lanes * column, packed + full * lanes
+            self._steps_of_run(run, 0, extent, first, to, self.panel.tail)
+
+    def _steps_of_run(
+        self, run: Sequence[int], start: int, end: int, source: Address, packed: Address, valid: int
+    ) -> None:
+        """Steps of a run one by one, one vector of columns each."""
+        if start == end:
+            return
+        with self.w.loop(start, end) as loop:
+            s = self.w.advance(source, loop.counter, 1)
+            self._vector(s, self._in_run(run, packed, loop.counter), valid)
+
+    def _block(self, run: Sequence[int], source: Address, packed: Address, step: SSAValue) -> None:
+        """``lanes`` steps of ``lanes`` columns. Where their places take divisions, the rows go through a small
+        buffer and one loop: written out, that is thousands of lines of C in a large program.
+        """
+        w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
+        rows = transposed(w, [w.load_vector(self.pack.source, source + i * column, lanes) for i in range(lanes)])
+        if len(run) == 1:
+            for i, row in enumerate(rows):
+                w.store_vector(self.convert(row), self.target, self._in_run(run, packed, w.plus(step, i)))
+            return
+        element = rows[0].type.element_type  # type: ignore[union-attr]  # rows are vectors
+        block = w.buffer(element, lanes * lanes)
+        for i, row in enumerate(rows):
+            w.store_vector(row, block, Address(None, i * lanes))
+        with w.loop(0, lanes) as loop:
+            row = w.load_vector(block, w.advance(Address(), loop.counter, lanes), lanes)
+            at = w.binary(arith.AddiOp, step, loop.counter)
+            w.store_vector(self.convert(row), self.target, self._in_run(run, packed, at))
 
     def _in_run(self, run: Sequence[int], packed: Address, at: SSAValue) -> Address:
         """The packed place of step ``at`` of a run; ``run`` names its loops from innermost to outermost."""
