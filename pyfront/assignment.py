@@ -101,9 +101,13 @@ def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
 def assign(tensor: Tensor, node: Node) -> None:
     """Replace the values of ``tensor`` (a parameter, a buffer, optimizer state) without autograd seeing
     it."""
-    start = recorder.state.order
+    order, old = node.order, tensor._node
+    start = order - 1 if order > old.order else recorder.state.order
     before, recorder.state.grad = recorder.state.grad, False
     try:
-        store(tensor, node, node.order - 1 if node.order > tensor._node.order else start)
+        if order > start and node.type == old.type:
+            views.write(tensor._storage, tensor._chain, node, start)
+        else:
+            store(tensor, node, start)
     finally:
         recorder.state.grad = before

@@ -16,10 +16,11 @@ from . import recorder
 from .assignment import title
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: F401  # public here
 from .leaves import RemovableHandle, accumulate  # noqa: F401
-from .node import GRAD, RESULT, Boundary, Node
+from .node import GRAD, Boundary, Node
 from .promote import cast, full
 from .residuals import differentiable_again, overwritten
 from .tensor import Tensor, wrap
+from .walk import fresh_mark
 
 _FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
@@ -46,30 +47,33 @@ def _check(node: Node) -> None:
 
 def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]]:
     """Tracked steps behind ``root``, and where differentiation ends: Boundaries, and Nodes whose id is in
-    ``stop``."""
-    seen = {id(root)}
+    ``stop``. RuntimeError when values a derivative needs are gone.
+
+    Both come in the order the walk meets them: the same for the same program, however old the leaves are.
+    """
+    mark = fresh_mark()
+    root.mark = mark
     stack = [root]
     steps: list[Node] = []
     ends: list[Node] = []
     while stack:
         node = stack.pop()
-        if id(node) in stop:
+        stopped = bool(stop) and id(node) in stop
+        if stopped or type(node) is Boundary:
             ends.append(node)
         if type(node) is Boundary:
-            if id(node) not in stop:
-                ends.append(node)
             continue
         steps.append(node)
+        order, suspicious = node.order, node.freed or node.overwritten
         for n in node.inputs:
-            if n.requires_grad and id(n) not in seen:
-                seen.add(id(n))
+            if n.overwritten > order:
+                suspicious = True
+            if n.requires_grad and n.mark != mark:
+                n.mark = mark
                 stack.append(n)
-        if node.op == RESULT and node.inputs[0].op == GRAD and id(node.inputs[0].inputs[0]) not in seen:
-            seen.add(id(node.inputs[0].inputs[0]))
-    return (
-        steps,
-        ends,
-    )  # in the order the walk meets them: the same for the same program, however old the leaves are
+        if suspicious:
+            _check(node)
+    return steps, ends
 
 
 def _gradients(root: Node, seed: Node, wrt: Sequence[Node], create_graph: bool) -> list[Node]:
@@ -106,9 +110,7 @@ def run_backward(
                 continue
             root, seed = work.pop()
             steps, ends = _tape(root, stop)
-            for node in steps:
-                _check(node)
-            freed.extend(steps)
+            freed += steps
             if wanted is not None:
                 ends = [e for e in ends if id(e) in stop or not e.leaf]
             if not ends:

@@ -10,6 +10,7 @@ from .gaussian import box_muller_blocks
 from .mersenne import Engine
 
 _DOUBLE_MASK = np.uint64((1 << 53) - 1)
+_HIGH_MASK = np.uint64((1 << 21) - 1)
 _WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
@@ -94,8 +95,16 @@ def permutation(engine: Engine, n: int) -> np.ndarray:
 
 def bernoulli(engine: Engine, n: int, p: float) -> np.ndarray:
     """bool[n]: a 53-bit uniform below p."""
-    # u < p for u = k / 2**53 is k < ceil(p * 2**53): the comparison stays in integers.
-    return (engine.double_words(n) & _DOUBLE_MASK) < np.uint64(math.ceil(p * 2.0**53))
+    # u < p for u = k / 2**53 is k < ceil(p * 2**53): the comparison stays in integers, and the words' high halves
+    # (drawn first) decide it but for ties.
+    words = engine.words(2 * n)
+    high, low = words[0::2] & _HIGH_MASK, words[1::2]
+    bound = math.ceil(p * 2.0**53)
+    drawn = high < np.uint64(bound >> 32)
+    ties = high == np.uint64(bound >> 32)
+    if ties.any():
+        drawn |= ties & (low < np.uint64(bound & 0xFFFFFFFF))
+    return drawn
 
 
 def bernoulli_each(engine: Engine, p: np.ndarray) -> np.ndarray:

@@ -55,9 +55,10 @@ def accumulate(leaf: Tensor | None, gradient: Node) -> list:
     if leaf is None:
         return []
     arrived = wrap(gradient)
-    for hook in list((leaf._hooks or {}).values()):
-        changed = hook(arrived)
-        arrived = arrived if changed is None else changed
+    if leaf._hooks:
+        for hook in list(leaf._hooks.values()):
+            changed = hook(arrived)
+            arrived = arrived if changed is None else changed
     if leaf._grad is None:
         leaf._grad = arrived
     elif recorder.state.grad:
@@ -66,8 +67,10 @@ def accumulate(leaf: Tensor | None, gradient: Node) -> list:
         start = recorder.state.order
         total = recorder.record("add", (leaf._grad._read(), arrived._read()))
         views.write(leaf._grad._storage, leaf._grad._chain, total, start)
-    for hook in list(leaf.__dict__.get("_post_hooks", {}).values()):
-        hook(leaf)
+    after = leaf.__dict__.get("_post_hooks")
+    if after:
+        for hook in list(after.values()):
+            hook(leaf)
     return []
 
 

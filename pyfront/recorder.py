@@ -48,6 +48,7 @@ class _State:
 
 
 state = _State()
+_weakly = weakref.ref
 _infer: dict[str, Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]] = {}
 
 
@@ -99,15 +100,15 @@ def step(
     op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool
 ) -> list[Node]:
     """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
-    state.order += 1
+    order = state.order + 1
+    state.order = order + len(results)
     where = origin()
-    whole = Node(op, attrs, inputs, results, where, tracked, state.order)
-    state.order += len(results)
-    first = state.order - len(results) + 1
-    return [
-        Node(RESULT, (i,), (whole,), t, where, tracked and t[1].kind == "f", first + i)
-        for i, t in enumerate(results)
-    ]
+    whole = (Node(op, attrs, inputs, results, where, tracked, order),)
+    made = []
+    for number, type in enumerate(results):
+        order += 1
+        made.append(Node(RESULT, (number,), whole, type, where, tracked and type[1].kind == "f", order))
+    return made
 
 
 def alias(source: Node, requires_grad: bool | None = None) -> Node:
@@ -132,7 +133,7 @@ def leaf(array: np.ndarray, type: Type) -> Node:
 
 def wait_for(cell: Cell) -> None:
     """Remember that ``cell`` has no value yet; computes everything when too much is pending."""
-    state.pending.append(weakref.ref(cell))
+    state.pending.append(_weakly(cell))
     if state.order - state.flushed > PENDING_LIMIT:
         flush()
 

@@ -30,7 +30,10 @@ class Storage:
         self.version = 0
         self.views: dict[tuple, Node] | None = None
         if host is None and node.value is None:
-            self._await(node)
+            if node.op == "full":
+                _fill_in(node)
+            else:
+                recorder.wait_for(self)
 
     @property
     def type(self) -> Type:
@@ -77,19 +80,18 @@ class Storage:
         self.node = node
         self.version += 1
         if node.value is None:
-            self._await(node)
-
-    def _await(self, node: Node) -> None:
-        """Have the contents computed at the next flush. A constant is filled in at once: memory is memory
-        from the start,
-        so the first step of a training run (fresh weights, fresh statistics) is the same program as the
-        second."""
-        if node.op == "full":
-            shape, number, dtype = node.attrs
-            node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)
-        else:
-            recorder.wait_for(self)
+            if node.op == "full":
+                _fill_in(node)
+            else:
+                recorder.wait_for(self)
 
     def written(self) -> None:
         """The shared memory itself was written."""
         self.version += 1
+
+
+def _fill_in(node: Node) -> None:
+    """A constant in memory is filled in at once: memory is memory from the start, so the first step of a
+    training run (fresh weights, fresh statistics) is the same program as the second."""
+    shape, number, dtype = node.attrs
+    node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)

@@ -141,10 +141,9 @@ def _diagonal_box(shape: Shape, offset: int) -> tuple[Shape, tuple[Shape, Shape,
 
 def boundary(source: Node, link: LeafMark) -> Boundary:
     """The value at a LeafMark: where differentiation ends."""
-    recorder.state.order += 1
-    node = Boundary(
-        (source,), source.type, source.origin, recorder.state.order, link.deliver, link.leaf, link.label
-    )
+    recorder.state.order = order = recorder.state.order + 1
+    behind = () if source.value is not None and not source.requires_grad else (source,)
+    node = Boundary(behind, source.type, source.origin, order, link.deliver, link.leaf, link.label)
     node.value = source.value
     return node
 
@@ -208,6 +207,11 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
 
     ``start`` is the recording position when the in-place operation began. RuntimeError for expanded memory.
     """
+    if storage.host is None and (not chain or len(chain) == 1 and type(chain[0]) is LeafMark):
+        old = storage.node
+        if node.requires_grad or not old.requires_grad:  # the whole memory, and no history to keep: most writes
+            storage.replace(node, start)
+            return
     if chain:
         check_writable(storage, chain)
     if storage.host is not None and storage.is_shared():

@@ -38,25 +38,21 @@ class Adam(Optimizer):
         decoupled = group["decoupled_weight_decay"]
         numbers = (beta1, beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
         op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")
+        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         scalars: dict[int, tuple[Node, ...]] = {}
         for p in parameters:
             state = self.state[p]
-            moments = self._moments(state, p, group["amsgrad"])
+            if "exp_avg" not in state:
+                state["step"] = None  # PyTorch's order of the entries
+                state.update((name, zeros_of(p)) for name in names)
+            moments = [state[name] for name in names]
             step = self._counter.next(state)
             if step not in scalars:
                 size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
                 changing = (size, root, 1 - lr * decay) if decoupled else (size, root)
                 scalars[step] = tuple(scalar(number) for number in changing)
-            operands = (p._read(), p.grad._read(), *[m._read() for m in moments], *scalars[step])
+            operands = (p._read(), p._grad._read(), *[m._read() for m in moments], *scalars[step])
             update((p, *moments), op, operands, numbers)
-
-    @staticmethod
-    def _moments(state: dict[str, Any], p: Tensor, amsgrad: bool) -> list[Tensor]:
-        names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
-        if "exp_avg" not in state:
-            state["step"] = None  # PyTorch's order of the entries
-            state.update((name, zeros_of(p)) for name in names)
-        return [state[name] for name in names]
 
 
 class AdamW(Adam):

@@ -75,7 +75,7 @@ class Optimizer:
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {i}")
+            lines += [""] * (i > 0) + [f"Parameter Group {i}"]
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"]
         return "\n".join(lines) + "\n)"
 
@@ -85,9 +85,9 @@ class Optimizer:
         """Drop (or zero) the gradients."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
+                if p._grad is not None:
                     if set_to_none:
-                        p.grad = None
+                        p._grad = None
                     else:
                         p.grad = p.grad.detach().zero_()
 
@@ -105,7 +105,7 @@ class Optimizer:
         before, recorder.state.grad = recorder.state.grad, False
         try:
             for group in self.param_groups:
-                self._update(group, [p for p in group["params"] if p.grad is not None])
+                self._update(group, [p for p in group["params"] if p._grad is not None])
         finally:
             recorder.state.grad = before
         self._stepped += 1
@@ -191,19 +191,27 @@ class Counter:
     """Counts steps; parameters at the same step share one tensor."""
 
     def __init__(self) -> None:
-        self._tensors: dict[int, Tensor] = {}
+        self._before: tuple[Any, int] = (None, 0)  # the tensor the last parameter had, and its version
+        self._number = 0  # the step after that one, and its tensor
+        self._tensor: Tensor | None = None
 
     def next(self, state: dict[str, Any]) -> int:
         """The step that begins now, 1 the first time."""
         now = state.get("step")
-        number = 1 + (int(now.item()) if isinstance(now, Tensor) else int(now or 0))
-        made = self._tensors.get(number)
-        if made is None:
-            self._tensors.clear()
-            made = wrap(recorder.leaf(np.array(number, np.float32), ((), _FLOAT32)))
-            self._tensors[number] = made
-        state["step"] = made
-        return number
+        before, version = self._before
+        if now is None or now is not before or now._storage.version != version:
+            self._look_up(now)
+        state["step"] = self._tensor
+        return self._number
+
+    def _look_up(self, now: Any) -> None:
+        """Read a count that is not the one of the last parameter."""
+        is_tensor = isinstance(now, Tensor)
+        number = 1 + (int(now.item()) if is_tensor else int(now or 0))
+        if number != self._number or self._tensor is None:
+            self._number = number
+            self._tensor = wrap(recorder.leaf(np.array(number, np.float32), ((), _FLOAT32)))
+        self._before = (now, now._storage.version) if is_tensor else (None, 0)
 
 
 def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], attrs: tuple) -> None:

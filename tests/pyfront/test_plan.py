@@ -90,6 +90,28 @@ def test_shared_buffers_are_part_of_a_program(checked: Checked) -> None:
     assert (x - x).tolist() == [0.0, 0.0]
     assert (y - x).tolist() == [2.0, 2.0]
     assert (checked.made, checked.reused) == (2, 1)
+    z = torch.tensor([1.0, 2.0], requires_grad=True)
+    u = torch.tensor([5.0, 7.0], requires_grad=True)
+    assert (z - u.detach()).tolist() == [-4.0, -5.0]
+    assert (z - z.detach()).tolist() == [0.0, 0.0]  # two Nodes, one buffer
+    assert (u - z.detach()).tolist() == [4.0, 5.0]
+
+
+def test_what_is_tracked_is_part_of_a_program(checked: Checked) -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    def chain() -> torch.Tensor:
+        return ((x + x).sum() * 2).exp()
+
+    for tracked in (True, False, True, False):
+        with torch.set_grad_enabled(tracked):
+            y = chain()
+        y.detach().item()
+        if tracked:
+            y.backward()
+            assert x.grad.tolist() == pytest.approx([4 * np.exp(12.0)] * 2)
+        x.grad = None
+    assert (checked.made, checked.reused) == (3, 3)
 
 
 def test_the_order_of_recording_is_part_of_a_program(checked: Checked) -> None:
