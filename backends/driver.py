@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -25,11 +26,12 @@ from ..dialects.graph import Graph
 from ..dialects.types import size_of
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
-from .toolchain import build_shared, find_compiler
+from .toolchain import Compiler, build_shared, build_shared_units, find_compiler
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from ..lowering.loops_to_c import Source
     from .dump import Dump
     from .dump_index import DumpIndex
 
@@ -37,6 +39,11 @@ __all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write
 
 ORACLE_WORK = 1 << 22
 """Element operations below which a first-seen graph is not worth a compiler run."""
+
+UNIT_BYTES = 1 << 16
+"""C text worth a compiler process of its own: a program this many times as large is compiled in parts, side by side."""
+
+MOST_UNITS = 8
 
 _SEEN_LIMIT = 4096
 
@@ -195,25 +202,43 @@ def _load(folder: Path, facts: dict[str, Any]) -> Program:
 
 def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts."""
-    text, arena_bytes = source_of(graph, dump=dump, check=check)
-    source = folder / "program.c"
-    source.write_text(text, encoding="utf-8")
+    source, arena_bytes = emit(graph, dump=dump, check=check)
+    text = source.text
+    (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
     assert compiler is not None  # compile_graph asked
     before = time.perf_counter()
+    units = min(MOST_UNITS, flags.available_processors(), len(text) // UNIT_BYTES)
     with stats.timed("build"):
-        build_shared(compiler, source, folder / "program.so")
+        if units > 1:
+            _build_units(compiler, source.units(units), folder / "program.so")
+        else:
+            build_shared(compiler, folder / "program.c", folder / "program.so")
     _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     outputs = [graph.types[i] for i in graph.outputs]
     facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": arena_bytes}
     return facts | {"library": "program.so"}
 
 
-def source_of(
+def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="lamina-units-") as folder:
+        sources = [Path(folder) / f"unit-{i}.c" for i in range(len(texts))]
+        for source, text in zip(sources, texts, strict=True):
+            source.write_text(text, encoding="utf-8")
+        build_shared_units(compiler, sources, library)
+
+
+def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
+    """C text of a graph in one file, and its arena's bytes; options as `emit` has them."""
+    source, arena_bytes = emit(graph, **options)
+    return source.text, arena_bytes
+
+
+def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
     pool: bool = True, shared: bool = True,
-) -> tuple[str, int]:  # fmt: skip
-    """C text of a graph for a target, and its arena's bytes. dump: a folder for every stage, the C included."""
+) -> tuple[Source, int]:  # fmt: skip
+    """C source of a graph for a target, and its arena's bytes. dump: a folder for every stage, the C included."""
     from ..lowering.loops_to_c import emit_c
     from .dump import Dump
 
@@ -224,7 +249,7 @@ def source_of(
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
-    return source.text, arena_bytes_of(module)
+    return source, arena_bytes_of(module)
 
 
 def arena_bytes_of(module: ModuleOp) -> int:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -133,9 +135,34 @@ def _keep(source: Path) -> Path:
 
 
 def build_shared(compiler: Compiler, source: Path, output: Path, extra: tuple[str, ...] = ()) -> None:
-    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses."""
-    run_compiler(
-        compiler,
-        [*compiler.flags, "-fPIC", "-shared", *extra, "-o", str(output), str(source), *(() if sys.platform == "win32" else ("-lm",))],
-        source,
-    )
+    """Compile one C file to a shared library for this machine. BackendError if the compiler refuses, or makes nothing."""
+    run_compiler(compiler, [*compiler.flags, *_SHARED, *extra, "-o", str(output), str(source), *_LIBRARIES], source)
+    _made(compiler, source, output)
+
+
+def build_shared_units(compiler: Compiler, sources: Sequence[Path], output: Path) -> None:
+    """Compile C files side by side, then link them; like `build_shared`. Object files are left beside the sources."""
+    objects = [source.with_suffix(".o") for source in sources]
+
+    def build(source: Path, made: Path) -> None:
+        run_compiler(compiler, [*compiler.flags, "-fPIC", "-c", "-o", str(made), str(source)], source)
+        _made(compiler, source, made)
+
+    with ThreadPoolExecutor(len(sources)) as threads:
+        for done in [threads.submit(build, *pair) for pair in zip(sources, objects, strict=True)]:
+            done.result()
+    run_compiler(compiler, [*_SHARED, "-o", str(output), *map(str, objects), *_LIBRARIES], sources[0])
+    _made(compiler, sources[0], output)
+
+
+_SHARED = ("-fPIC", "-shared")
+_LIBRARIES = () if sys.platform == "win32" else ("-lm",)
+
+
+def _made(compiler: Compiler, source: Path, output: Path) -> None:
+    if not output.exists():
+        raise BackendError(
+            f"the C compiler reported success and wrote no {'library' if output.suffix != '.o' else 'object file'}",
+            [("compiler", shlex.join(compiler.command), ""), ("source", str(_keep(source)), "")],
+            help="set LAMINA_CC to another compiler, or LAMINA_DEVICE=numpy to run without one",
+        )

@@ -72,7 +72,8 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def _available_processors() -> int:
+def available_processors() -> int:
+    """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -82,6 +83,6 @@ dump = Flag("dump", "", str, "a folder for numbered IR files")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
 fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allow rules that may change rounding")
 cache = Flag("cache", "", str, "a folder, or off")
-threads = Flag("threads", _available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
+threads = Flag("threads", available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
 ALL: tuple[Flag, ...] = (device, show, dump, check, fast, cache, threads)

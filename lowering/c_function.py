@@ -40,6 +40,7 @@ class FunctionPrinter:
         self._indent = 0
         self._origin: str | None = None
         self._tasks: list[str] = []
+        self.declaration = ""  # of a printed kernel, as other units see it
         self._live = live_values(function)
         self._written = written_roots(function)
 
@@ -145,10 +146,11 @@ class FunctionPrinter:
         arguments = list(self.function.body.block.args)
         parameters = ", ".join(self.declare(a, "p") for a in arguments)
         self.block(self.function.body.block)
+        self.declaration = f"void {self.symbol}({parameters})"
         head = f"/* {origin} */\n" if origin else ""
         unused = [self._names[a] for a in arguments if a not in self._live]
         body = [f"    (void){name};" for name in unused] + self._lines
-        return "\n\n".join([*self._tasks, "\n".join([f"{head}static void {self.symbol}({parameters}) {{", *body, "}"])])
+        return "\n\n".join([*self._tasks, "\n".join([f"{head}static {self.declaration} {{", *body, "}"])])
 
     def main(self, entry: str, linkage: str) -> str:
         """@main: its arguments come from the table."""

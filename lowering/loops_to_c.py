@@ -16,20 +16,66 @@ from ..dialects.errors import BackendError
 from .c_function import FunctionPrinter
 from .c_helpers import Prelude
 
-_PARALLEL_FOR = """\
+_RANGES = """\
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
-typedef void (*range_runner)(range_body body, void *task, int64_t count);
+typedef void (*range_runner)(range_body body, void *task, int64_t count);"""
+
+_RUN_HERE = """\
 static void run_here(range_body body, void *task, int64_t count) { body(task, 0, count); }
 static range_runner parallel_for = run_here;"""
+
+# Between the units of one library, and nowhere else.
+_HIDDEN = """\
+#if defined(__ELF__) || defined(__APPLE__)
+#define HIDDEN __attribute__((visibility("hidden")))
+#else
+#define HIDDEN
+#endif"""
 
 
 @dataclass(frozen=True)
 class Source:
-    """C text of a program and the facts its callers need."""
+    """C text of a program, in the pieces it is made of.
 
-    text: str
+    prelude: includes, types, helper functions. ranges, run_here: the door to threads ("" without). kernels: (C declaration,
+    text) of each. main: the entry point, and the function that sets the pool.
+    """
+
+    prelude: str
+    ranges: str
+    run_here: str
+    kernels: tuple[tuple[str, str], ...]
+    main: str
     entry: str
     arguments: int
+
+    @property
+    def text(self) -> str:
+        """The program as one file."""
+        return _joined(self.prelude, self.ranges, self.run_here, *(text for _, text in self.kernels), self.main)
+
+    def units(self, count: int) -> list[str]:
+        """The same program as up to ``count`` files of about equal size, to be compiled side by side and linked."""
+        sizes = sorted(range(len(self.kernels)), key=lambda k: (-len(self.kernels[k][1]), k))
+        loads, members = [len(self.main)] + [0] * (count - 1), [[] for _ in range(count)]  # type: ignore[var-annotated]  # of int
+        for k in sizes:
+            smallest = loads.index(min(loads))
+            loads[smallest] += len(self.kernels[k][1])
+            members[smallest].append(k)
+        declared = "\n".join(f"HIDDEN {declaration};" for declaration, _ in self.kernels)
+        door = "HIDDEN extern range_runner parallel_for;" if self.ranges else ""
+        common = _joined(self.prelude, self.ranges, _HIDDEN, door, declared)
+        units = []
+        for number, chosen in enumerate(members):
+            bodies = [self.kernels[k][1].replace(f"static {self.kernels[k][0]} {{", f"{self.kernels[k][0]} {{", 1) for k in sorted(chosen)]
+            first = (self.run_here.replace("static range_runner", "range_runner"), self.main) if number == 0 else ("", "")
+            if bodies or number == 0:
+                units.append(_joined(common, first[0], *bodies, first[1]))
+        return units
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
 def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True) -> Source:
@@ -39,8 +85,8 @@ def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, s
     shared: give entry external linkage. BackendError names an op that has no C.
     """
     prelude = Prelude()
-    bodies: list[str] = []
-    count = 0
+    kernels: list[tuple[str, str]] = []
+    main, count = "", 0
     has_parallel = any(isinstance(op, scf.ParallelOp) for f in module.ops for op in f.walk())
     origins = _origins(module)
     for function in module.ops:
@@ -51,17 +97,16 @@ def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, s
         printer = FunctionPrinter(prelude, function)
         if function.sym_name.data == "main":
             count = len(function.body.block.args)
-            bodies.append(printer.main(entry, "" if shared else "static "))
+            main = printer.main(entry, "" if shared else "static ")
         else:
-            bodies.append(printer.kernel(origins.get(function.sym_name.data)))
-    parts = [prelude.text()]
-    if has_parallel:
-        parts.append(_PARALLEL_FOR)
-        if pool:
-            parts.append(f"void {entry}_pool(range_runner runner) {{ parallel_for = runner ? runner : run_here; }}")
-    elif pool:
-        parts.append(f"void {entry}_pool(void *runner) {{ (void)runner; }}")
-    return Source("\n\n".join(p.rstrip() for p in (*parts, *bodies)) + "\n", entry, count)
+            text = printer.kernel(origins.get(function.sym_name.data))
+            kernels.append((printer.declaration, text))
+    if pool and has_parallel:
+        setter = f"void {entry}_pool(range_runner runner) {{ parallel_for = runner ? runner : run_here; }}"
+    else:
+        setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
+    ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
+    return Source(prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count)
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
 
-from lamina.backends import cache, driver  # noqa: E402
+from lamina.backends import cache, driver, toolchain  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.oracle import evaluate  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
@@ -144,3 +144,39 @@ def test_c_text_does_not_depend_on_the_hash_seed():
         for seed in ("0", "1", "77")
     }
     assert len(outputs) == 1
+
+
+@needs_compiler
+@pytest.mark.parametrize("units", [2, 3, 8])
+def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, units):
+    from lamina.backends.executable import Executable
+    from lamina.backends.toolchain import build_shared_units
+
+    graph = graphs.gradient()
+    source, arena_bytes = driver.emit(graph)
+    texts = source.units(units)
+    assert texts == source.units(units) and 1 < len(texts) <= units
+    for i, text in enumerate(texts):
+        (tmp_path / f"{i}.c").write_text(text)
+    compiler = find_compiler()
+    strict = toolchain.Compiler((*compiler.command, "-Wall", "-Wextra", "-Werror"), compiler.identity)
+    build_shared_units(strict, [tmp_path / f"{i}.c" for i in range(len(texts))], tmp_path / "program.so")
+    parts = Executable(tmp_path / "program.so", graph.inputs, [graph.types[i] for i in graph.outputs], arena_bytes)
+    arrays = graphs.arrays_for(graph)
+    for a, b in zip(parts(arrays), driver.compile_graph(graph)(arrays), strict=True):
+        assert np.array_equal(a, b)
+    exported = subprocess.run(["nm", "-D", "--defined-only", tmp_path / "program.so"], capture_output=True, text=True, check=False)
+    if exported.returncode == 0:
+        assert {line.split()[-1] for line in exported.stdout.splitlines()} == {"lamina_main", "lamina_main_pool"}
+
+
+@needs_compiler
+def test_large_programs_are_built_in_parts(monkeypatch):
+    monkeypatch.setattr(driver, "UNIT_BYTES", 500)
+    monkeypatch.setattr(flags, "available_processors", lambda: 3)
+    built = []
+    monkeypatch.setattr(driver, "build_shared_units", lambda c, sources, out: built.append(len(sources)) or toolchain.build_shared_units(c, sources, out))
+    graph = graphs.gradient()
+    arrays = graphs.arrays_for(graph)
+    agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
+    assert built == [3] or built == [2]
