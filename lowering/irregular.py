@@ -247,8 +247,11 @@ def _first_extreme(kernel: _Kernel, largest: bool) -> None:
         kernel.store(b.emit(arith.IndexCastOp, (after[1],), i64), kernel.y[0], row)
 
 
-def _scatter_add(kernel: _Kernel) -> None:
-    """y = x, then y[.., index[..], ..] += src[..] at every place of index, in order."""
+Arrival = Callable[[_Kernel, SSAValue, SSAValue], SSAValue]
+
+
+def _scatter(kernel: _Kernel, arrive: Arrival | None) -> None:
+    """y = x, then src[..] arrives at y[.., index[..], ..] at every place of index, in order."""
     kernel.copy_all()
     shape, places, source = (kernel.inputs[k].get_shape() for k in range(3))
     axis = kernel.axis
@@ -264,7 +267,7 @@ def _scatter_add(kernel: _Kernel) -> None:
         target = list(variables)
         target[axis] = kernel.clamped(place, shape[axis])
         to = kernel.at(*_row_major_terms(target, shape))
-        _add_into(kernel, to, kernel.at(*_row_major_terms(variables, source)), 1)
+        _arrive(kernel, arrive, to, kernel.at(*_row_major_terms(variables, source)), 1)
 
     nest(0, [])
 
@@ -273,18 +276,40 @@ def _row_major_terms(variables: Sequence[SSAValue], shape: Sequence[int]) -> lis
     return [(v, _product(shape[d + 1 :])) for d, v in enumerate(variables)]
 
 
-def _add_into(kernel: _Kernel, to: SSAValue, source: SSAValue, lanes: int) -> None:
-    """y[to] += src[source] for as many neighbouring elements as there are lanes."""
+def _arrive(kernel: _Kernel, arrive: Arrival | None, to: SSAValue, source: SSAValue, lanes: int) -> None:
+    """y[to] becomes src[source], or the two combined, for as many neighbouring elements as there are lanes."""
     element = kernel.element(0)
-    old, new = kernel.load(kernel.y[0], to, lanes), kernel.load(kernel.x[2], source, lanes)
-    if lanes == 1:
-        old, new = kernel.widened(old), kernel.widened(new)
-    total = kernel.combine(old, new)
-    kernel.store(kernel.narrowed(total, element) if lanes == 1 else total, kernel.y[0], to, lanes)
+    new = kernel.load(kernel.x[2], source, lanes)
+    if arrive is not None:
+        old = kernel.load(kernel.y[0], to, lanes)
+        if lanes == 1:
+            old, new = kernel.widened(old), kernel.widened(new)
+        new = arrive(kernel, old, new)
+        new = kernel.narrowed(new, element) if lanes == 1 else new
+    kernel.store(new, kernel.y[0], to, lanes)
 
 
-def _put_add(kernel: _Kernel) -> None:
-    """y = x, then the row of src for every place of index is added to the row of y it names, in order."""
+def _sum(kernel: _Kernel, old: SSAValue, new: SSAValue) -> SSAValue:
+    return kernel.combine(old, new)
+
+
+def _combination(kernel: _Kernel) -> Arrival | None:
+    """What scatter does with a value and what it finds: None for "set"."""
+    by = kernel.op.attributes.get("by", kernel.op.properties.get("by")).data
+    if by == "mul":
+        return lambda k, old, new: k.combine(old, new, product=True)
+    return None if by == "set" else lambda k, old, new: _extreme(k, old, new, "greater" if by == "max" else "less")
+
+
+def _extreme(kernel: _Kernel, old: SSAValue, new: SSAValue, relation: str) -> SSAValue:
+    better = kernel.compare(relation, new, old, kernel.is_unsigned(0))
+    if not isinstance(new.type, IntegerType):
+        better = kernel.either(better, kernel.compare("nan", new, new))
+    return kernel.select(better, new, old)
+
+
+def _put(kernel: _Kernel, arrive: Arrival | None) -> None:
+    """y = x, then the row of src for every place of index arrives at the row of y it names, in order."""
     kernel.copy_all()
     outer, length, inner = _split(kernel.inputs[0].get_shape(), kernel.axis)
     places = _product(kernel.inputs[1].get_shape())
@@ -298,7 +323,28 @@ def _put_add(kernel: _Kernel) -> None:
         for low, high, step in ((0, whole, lanes), (whole, inner, 1)):
             if low < high:
                 with kernel.loop(low, high, step) as i:
-                    _add_into(kernel, kernel.at((to, 1), (i, 1)), kernel.at((source, 1), (i, 1)), step)
+                    _arrive(kernel, arrive, kernel.at((to, 1), (i, 1)), kernel.at((source, 1), (i, 1)), step)
+
+
+def _running_extreme(kernel: _Kernel) -> None:
+    """y[k] = the largest (smallest) of x[0] .. x[k], and where it is: the last of several; a NaN stays."""
+    outer, length, inner = _split(kernel.inputs[0].get_shape(), kernel.axis)
+    b, unsigned, worse = kernel.b, kernel.is_unsigned(0), "less" if kernel.flag("largest") else "greater"
+    with kernel.rows(outer * inner, length) as row:
+        o, i = b.divided(row, inner) if inner > 1 else (row, None)
+        start = kernel.at((o, length * inner), *([(i, 1)] if i is not None else []))
+        first = kernel.load(kernel.x[0], start)
+        k, (best, where) = b.open_for(b.index(0), b.index(length), 1, [first, b.index(0)])
+        here = kernel.at((start, 1), (k, inner))
+        value = kernel.load(kernel.x[0], here)
+        takes = kernel.negated(kernel.compare(worse, value, best, unsigned))
+        if not isinstance(value.type, IntegerType):
+            takes = kernel.both(takes, kernel.negated(kernel.compare("nan", best, best)))
+            takes = kernel.either(takes, kernel.compare("nan", value, value))
+        best, where = kernel.select(takes, value, best), kernel.select(takes, k, where)
+        kernel.store(best, kernel.y[0], here)
+        kernel.store(b.emit(arith.IndexCastOp, (where,), i64), kernel.y[1], here)
+        b.close_for([best, where])
 
 
 def _running(kernel: _Kernel, product: bool) -> None:
@@ -390,8 +436,11 @@ def _merge(
 _WRITERS: dict[str, Callable[[_Kernel], None]] = {
     "prim.argmax": lambda k: _first_extreme(k, largest=True),
     "prim.argmin": lambda k: _first_extreme(k, largest=False),
-    "prim.scatter_add": _scatter_add,
-    "prim.put_add": _put_add,
+    "prim.scatter_add": lambda k: _scatter(k, _sum),
+    "prim.scatter": lambda k: _scatter(k, _combination(k)),
+    "prim.put_add": lambda k: _put(k, _sum),
+    "prim.put": lambda k: _put(k, None),
+    "prim.running": _running_extreme,
     "prim.cumsum": lambda k: _running(k, product=False),
     "prim.cumprod": lambda k: _running(k, product=True),
     "prim.sort": _sort,

@@ -43,9 +43,9 @@ _SIGNS = {fn: sign for sign, fn in OPERATORS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A literal: int, float or bool."""
+    """A literal: int, float, bool, or a word to compare an attribute with."""
 
-    value: float
+    value: float | str
 
     def __str__(self) -> str:
         return repr(self.value).lower()

@@ -134,6 +134,37 @@ def put_add(x: Array, index: Array, src: Array, axis: int) -> Array:
     return y
 
 
+_ARRIVE = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def scatter(x: Array, index: Array, src: Array, axis: int, by: str) -> Array:
+    """A copy of x with src written to, or combined with, the places index names along an axis; indices are clamped."""
+    y = x.copy()
+    at = list(np.indices(index.shape, sparse=True))
+    at[axis] = clamped(index, x.shape[axis])
+    part = src[tuple(map(slice, index.shape))]
+    if by == "set":
+        y[tuple(at)] = part
+    else:
+        _ARRIVE[by].at(y, tuple(at), part)
+    return y
+
+
+def put(x: Array, index: Array, src: Array, axis: int) -> Array:
+    """A copy of x with the rows of src written to the places index names along an axis; indices are clamped."""
+    y = x.copy()
+    rows = np.moveaxis(src, tuple(range(axis, axis + index.ndim)), tuple(range(index.ndim)))
+    np.moveaxis(y, axis, 0)[clamped(index, x.shape[axis])] = rows
+    return y
+
+
+def running(x: Array, axis: int, largest: bool) -> tuple[Array, Array]:
+    """The extreme so far along an axis and where it is: the last of several; NaN wins."""
+    best = (np.maximum if largest else np.minimum).accumulate(x, axis)
+    place = np.where((x == best) | (x != x), iota(x.shape, axis, np.dtype(np.int64)), 0)
+    return best, np.maximum.accumulate(place, axis)
+
+
 def take(x: Array, index: Array, axis: int) -> Array:
     """Rows of x along an axis; indices are clamped."""
     return np.take(x, clamped(index, x.shape[axis]), axis) if index.size else np.take(x, index, axis)
@@ -177,7 +208,7 @@ _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
-    "iota": iota,
+    "iota": iota, "scatter": scatter, "put": put, "running": running,
 }  # fmt: skip
 
 

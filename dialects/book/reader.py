@@ -35,6 +35,9 @@ class _Trees(Transformer):
     def name(self, text: Token) -> Expr:
         return Number(_LITERALS[text]) if text in _LITERALS else Name(str(text))
 
+    def word(self, text: Token) -> Expr:
+        return Number(str(text)[1:-1])
+
     def negative(self, x: Expr) -> Expr:
         return Number(-x.value) if isinstance(x, Number) else Call("neg", (x,))
 

@@ -7,24 +7,30 @@ from .functions.activation import (
     mish, prelu, relu, relu6, relu_, rrelu, selu, sigmoid, silu, softmax, softmin, softplus, softshrink, softsign, tanh,
     tanhshrink, threshold,
 )  # fmt: skip
+from .functions.attention import multi_head_attention_forward, scaled_dot_product_attention
 from .functions.convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, pad,
 )  # fmt: skip
 from .functions.distance import cosine_embedding_loss, cosine_similarity, pairwise_distance, triplet_margin_loss
 from .functions.dropping import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
-from .functions.linear import bilinear, embedding, linear, one_hot, scaled_dot_product_attention
+from .functions.embedding import embedding, embedding_bag
+from .functions.linear import bilinear, linear, one_hot
 from .functions.loss import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, hinge_embedding_loss,
-    huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss,
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss,
+    huber_loss, kl_div, l1_loss, mse_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss,
     smooth_l1_loss, soft_margin_loss,
 )  # fmt: skip
+from .functions.margins import hinge_embedding_loss, margin_ranking_loss, multi_margin_loss, multilabel_margin_loss
 from .functions.normalization import (
     batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm,
 )  # fmt: skip
 from .functions.pooling import (
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
     adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, max_pool1d, max_pool2d, max_pool3d,
+    max_unpool1d, max_unpool2d, max_unpool3d,
 )  # fmt: skip
+from .functions.rearranging import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
+from .functions.resampling import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
 swish = silu
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
-from .functions.loss import _reduction
+from .functions.loss import reduction_of
 from .module import Module
 
 
@@ -30,7 +30,7 @@ class _Loss(Module):
         if unknown:
             raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}")
         old = given.pop("size_average", None), given.pop("reduce", None)
-        self.reduction = _reduction(given.pop("reduction", "mean"), *old)
+        self.reduction = reduction_of(given.pop("reduction", "mean"), *old)
         for key, default in self._arguments.items():
             value = given.get(key, default)
             if key in ("weight", "pos_weight"):

@@ -52,6 +52,17 @@ def scatter_add(x, index, src, axis):
     return y
 
 
+_ARRIVE = {"set": lambda a, b: b, "mul": lambda a, b: a * b, "max": max, "min": min}
+
+
+def scatter(x, index, src, axis, by):
+    y = x.copy()
+    for i in np.ndindex(*index.shape):
+        to = (*i[:axis], index[i], *i[axis + 1 :])
+        y[to] = _ARRIVE[by](y[to], src[i])
+    return y
+
+
 def take(x, index, axis):
     y = np.empty(x.shape[:axis] + index.shape + x.shape[axis + 1 :], x.dtype)
     for i in np.ndindex(*y.shape):
@@ -65,6 +76,13 @@ def put_add(x, index, src, axis):
     for i in np.ndindex(*src.shape):
         row = index[i[axis : axis + index.ndim]]
         y[(*i[:axis], row, *i[axis + index.ndim :])] += src[i]
+    return y
+
+
+def put(x, index, src, axis):
+    y = x.copy()
+    for i in np.ndindex(*src.shape):
+        y[(*i[:axis], index[i[axis : axis + index.ndim]], *i[axis + index.ndim :])] = src[i]
     return y
 
 
@@ -112,3 +130,7 @@ def _running(combine):
 
 cumsum = _running(lambda a, b: a + b)
 cumprod = _running(lambda a, b: a * b)
+
+
+def running(x, axis, largest):
+    return _running(max if largest else min)(x, axis)

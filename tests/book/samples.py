@@ -51,6 +51,12 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "argmin": [([S], (2,))],
     "gather": [([S, (2, 5, 3)], (1,))],
     "scatter_add": [([S, (2, 5, 3), (2, 6, 4)], (1,))],
+    "scatter": [
+        ([S, (2, 2, 3), (2, 6, 4)], (1, "set")),
+        *[([S, (2, 5, 3), (2, 6, 4)], (1, by)) for by in ("mul", "max", "min")],
+    ],
+    "put": [([S, (3,), (2, 3, 4)], (1,)), ([(4, 3), (2, 2), (2, 2, 3)], (0,))],
+    "running": [([S], (1, True)), ([S], (2, False))],
     "take": [([S, (5,)], (1,)), ([(4, 3), (2, 2)], (0,))],
     "put_add": [([S, (5,), (2, 5, 4)], (1,)), ([(4, 3), (2, 2), (2, 2, 3)], (0,))],
     "update": [([(4, 5), (2, 2)], ((1, 0), (2, 3)))],
@@ -107,7 +113,7 @@ POSITIVE = {
     "batch_norm_infer",
 }
 UNIT = {"asin", "acos", "atanh", "binary_cross_entropy"}
-BOUND = {"gather": 3, "scatter_add": 3, "take": 3, "put_add": 3, "cross_entropy": 4, "nll": 4, "one_hot": 4}
+BOUND = {"gather": 3, "scatter_add": 3, "take": 3, "put_add": 3, "scatter": 3, "put": 3, "cross_entropy": 4, "nll": 4, "one_hot": 4}
 
 
 def samples(s: Stanza, seed: int = 0) -> list[Sample]:
@@ -123,6 +129,10 @@ def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) 
     word = s.tensors[min(i, len(s.tensors) - 1)].dtype
     if word == "bool":
         return rng.uniform(size=shape) > 0.5
+    if s.name == "put" and word == "int64":  # one value per place, as for scatter by "set": there the slope is known
+        return rng.permutation(int(np.prod(shape))).reshape(shape)
+    if s.name == "scatter" and word == "int64" and shape[1] <= 3:
+        return np.argsort(rng.uniform(size=(shape[0], 3, shape[2])), 1)[:, : shape[1]]
     if word == "int64":
         return rng.integers(0, BOUND.get(s.name, 4), shape)
     if word in ("int", "bits"):

@@ -50,7 +50,7 @@ def relu_(input: Tensor) -> Tensor:
 
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
-    return apply("softsign", (input,))
+    return apply("softsign", (input,)) if input.dtype.kind == "f" else input / (input.abs() + 1)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
@@ -72,6 +72,10 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x limited to [min_val, max_val]."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    if input.dtype.kind != "f":
+        min_val, max_val = int(min_val), int(max_val)
     return _finish(input, apply("hardtanh", (input,), (min_val, max_val)), inplace)
 
 

@@ -1,17 +1,13 @@
-"""linear, bilinear, embedding, one_hot, attention: products with weights."""
+"""linear, bilinear and one_hot: products with weights, and classes as vectors."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-from ....dialects.errors import ShapeError, UnsupportedError
+from ....dialects.errors import ShapeError
 from ....dialects.types import DTYPES, show_type
 from ... import recorder
 from ...origin import origin, source_line
 from ...tensor import Tensor, wrap
-from .applying import apply, check_same_dtype, filled
-from .dropping import dropout
+from .applying import apply, check_same_dtype
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -44,20 +40,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return y if bias is None else y + bias
 
 
-def embedding(
-    input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
-    norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
-) -> Tensor:  # fmt: skip
-    """Rows of weight[n, d] by int[...] -> [..., d]; no gradient reaches the row `padding_idx`."""
-    if max_norm is not None or scale_grad_by_freq:
-        raise UnsupportedError("embedding: max_norm and scale_grad_by_freq are not supported", at=source_line(origin()))
-    rows = apply("take", (weight, input), (0,), "embedding")
-    if padding_idx is None or not weight.requires_grad:
-        return rows
-    is_padding = (input == padding_idx % weight.shape[0]).unsqueeze(-1)
-    return apply("select", (is_padding.expand(rows.shape), rows.detach(), rows), (), "embedding")
-
-
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64[...] -> int64[..., classes]. The number of classes is read from the data when it is not given."""
     if tensor.dtype is not DTYPES["int64"]:
@@ -71,29 +53,3 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("Class values must be smaller than num_classes.")
     classes = wrap(recorder.record("iota", (), ((num_classes,), 0, DTYPES["int64"])))
     return (tensor.unsqueeze(-1) == classes).to(DTYPES["int64"])
-
-
-def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
-    """softmax(q k^T * scale + mask) v over the last two dimensions."""
-    if is_causal and attn_mask is not None:
-        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
-    if enable_gqa:
-        groups = query.shape[-3] // key.shape[-3]
-        key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * factor) @ key.transpose(-2, -1)
-    if is_causal:
-        attn_mask = filled(scores.shape[-2:], True, DTYPES["bool"]).tril()
-    if attn_mask is not None:
-        scores = scores.masked_fill(attn_mask.logical_not(), -math.inf) if _is_bool(attn_mask) else scores + attn_mask
-    weights: Any = apply("softmax", (scores,), ((scores.dim() - 1,),))
-    if dropout_p > 0.0:
-        weights = dropout(weights, dropout_p, True)
-    return weights @ value
-
-
-def _is_bool(mask: Tensor) -> bool:
-    return mask.dtype is DTYPES["bool"]

@@ -16,7 +16,7 @@ from .activation import log_softmax
 from .applying import apply, filled, reduced
 
 
-def _reduction(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
+def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
     """The old size_average and reduce arguments, in today's words."""
     if size_average is None and reduce is None:
         return reduction
@@ -39,7 +39,7 @@ def mse_loss(
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """(input - target) ** 2."""
-    reduction = _reduction(reduction, size_average, reduce)
+    reduction = reduction_of(reduction, size_average, reduce)
     _warn_of_broadcast(input, target)
     if reduction == "mean" and weight is None and input._type == target._type and input.is_floating_point():
         return apply("mse_loss", (input, target))
@@ -53,7 +53,7 @@ def l1_loss(
 ) -> Tensor:  # fmt: skip
     """|input - target|."""
     _warn_of_broadcast(input, target)
-    return _weighted((input - target).abs(), weight, _reduction(reduction, size_average, reduce))
+    return _weighted((input - target).abs(), weight, reduction_of(reduction, size_average, reduce))
 
 
 def smooth_l1_loss(
@@ -67,7 +67,7 @@ def smooth_l1_loss(
         return l1_loss(input, target, size_average, reduce, reduction)
     z = (input - target).abs()
     loss = apply("select", (z < beta, z * z * (0.5 / beta), z - 0.5 * beta))
-    return _labelled(reduced(loss, _reduction(reduction, size_average, reduce)), "smooth_l1_loss")
+    return _labelled(reduced(loss, reduction_of(reduction, size_average, reduce)), "smooth_l1_loss")
 
 
 def huber_loss(
@@ -110,7 +110,7 @@ def binary_cross_entropy(
     """-(t log p + (1 - t) log(1 - p)), each logarithm at least -100."""
     _check_same_size(input, target)
     loss = apply("binary_cross_entropy", _alike(input, target))
-    loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
+    loss = _weighted(loss, weight, reduction_of(reduction, size_average, reduce))
     return _labelled(loss, "binary_cross_entropy")
 
 
@@ -126,7 +126,7 @@ def binary_cross_entropy_with_logits(
     else:
         log_p = apply("log_sigmoid", (input,))
         loss = (1.0 - target) * input - ((pos_weight - 1.0) * target + 1.0) * log_p
-    loss = _weighted(loss, weight, _reduction(reduction, size_average, reduce))
+    loss = _weighted(loss, weight, reduction_of(reduction, size_average, reduce))
     return _labelled(loss, "binary_cross_entropy_with_logits")
 
 
@@ -154,7 +154,7 @@ def nll_loss(
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """Minus the log-probability [n, c, ...] of the target classes [n, ...]; `ignore_index` counts for nothing."""
-    reduction = _reduction(reduction, size_average, reduce)
+    reduction = reduction_of(reduction, size_average, reduce)
     _check_classes(input, target)
     classes = 1 if input.dim() > 1 else 0
     hit = _hits(input, target, ignore_index, classes)
@@ -205,7 +205,7 @@ def cross_entropy(
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """nll_loss of log_softmax(input); targets are class indices or probabilities of the classes."""
-    reduction = _reduction(reduction, size_average, reduce)
+    reduction = reduction_of(reduction, size_average, reduce)
     classes = 1 if input.dim() > 1 else 0
     if not target.dtype.is_floating_point:
         _check_classes(input, target)
@@ -264,7 +264,7 @@ def kl_div(
         loss = target.exp() * (target - input)
     else:
         loss = apply("kl_div", _alike(input, target))
-    reduction = _reduction(reduction, size_average, reduce)
+    reduction = reduction_of(reduction, size_average, reduce)
     if reduction == "batchmean":
         return loss.sum() / input.shape[0]
     return reduced(loss, reduction)
@@ -279,42 +279,34 @@ def poisson_nll_loss(
     if full:
         stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
         loss = loss + stirling.masked_fill(target <= 1, 0)
-    return reduced(loss, _reduction(reduction, size_average, reduce))
+    return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """0.5 * (log var + (input - target) ** 2 / var)."""
-    spread = var.detach().clamp_min(eps) + (var - var.detach()) if isinstance(var, Tensor) else max(var, eps)
-    log = spread.log() if isinstance(spread, Tensor) else math.log(spread)
-    loss = ((input - target) ** 2 / spread + log) * 0.5
+    """0.5 * (log var + (input - target) ** 2 / var); one variance per element, or per row of the last dimension."""
+    if not isinstance(var, Tensor):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = filled(tuple(input.shape), var, input.dtype)
+    elif (var < 0).any():
+        raise ValueError("var has negative entry/entries")
+    if var.shape != input.shape:
+        if tuple(input.shape[:-1]) == tuple(var.shape):
+            var = var.unsqueeze(-1)
+        elif tuple(input.shape[:-1]) != tuple(var.shape[:-1]) or var.shape[-1] != 1:
+            raise ValueError("var is of incorrect size")
+    spread = var.detach().clamp_min(eps) + (var - var.detach())
+    loss = ((input - target) ** 2 / spread + spread.log()) * 0.5
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
-
-
-def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """input where the target is 1, max(0, margin - input) where it is -1."""
-    loss = input.masked_fill(target != 1, 0.0) + (margin - input).clamp_min(0.0).masked_fill(target != -1, 0.0)
-    return reduced(loss, _reduction(reduction, size_average, reduce))
-
-
-def margin_ranking_loss(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
-    reduce: bool | None = None, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """max(0, -target * (input1 - input2) + margin)."""
-    loss = (-target * (input1 - input2) + margin).clamp_min(0.0)
-    return reduced(loss, _reduction(reduction, size_average, reduce))
 
 
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:
     """log(1 + exp(-target * input))."""
-    return reduced((-target * input).exp().log1p(), _reduction(reduction, size_average, reduce))
+    return reduced((-target * input).exp().log1p(), reduction_of(reduction, size_average, reduce))
 
 
 def multilabel_soft_margin_loss(
@@ -324,4 +316,4 @@ def multilabel_soft_margin_loss(
     """Binary cross entropy of each class, averaged over the classes."""
     loss = -(target * apply("log_sigmoid", (input,)) + (1.0 - target) * apply("log_sigmoid", (-input,)))
     loss = (loss if weight is None else loss * weight).sum(-1) / input.shape[-1]
-    return reduced(loss, _reduction(reduction, size_average, reduce))
+    return reduced(loss, reduction_of(reduction, size_average, reduce))

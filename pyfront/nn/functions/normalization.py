@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ....dialects.errors import ShapeError
 from ....dialects.types import show_type
 from ... import recorder
@@ -28,7 +30,9 @@ def batch_norm(
 
     In training the running averages are updated in place (unbiased variance).
     """
-    channels = (input.shape[1],)
+    channels = (input.shape[1] if input.dim() > 1 else input.numel(),)
+    if input.dim() == 1 and not input.numel():
+        return input.clone()
     w, b = _affine(input, weight, bias, channels)
     if not training:
         if running_mean is None or running_var is None:
@@ -75,7 +79,18 @@ def rms_norm(
     input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """Divide by the root mean square over the last dimensions."""
-    dims = tuple(range(input.dim() - len(tuple(normalized_shape)), input.dim()))
+    shape = tuple(normalized_shape)
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    if tuple(input.shape[-len(shape) :]) != shape:
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*{', '.join(map(str, shape))}], but got "
+            f"input of size{list(input.shape)}"
+        )
+    dims = tuple(range(input.dim() - len(shape), input.dim()))
     epsilon = _machine_epsilon(input) if eps is None else eps
     y = input * ((input * input).mean(dims, keepdim=True) + epsilon).rsqrt()
     return y if weight is None else y * weight
@@ -95,7 +110,7 @@ def group_norm(
             f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
-    rows = input.reshape(n, num_groups, -1)
+    rows = input.reshape(n, num_groups, math.prod(input.shape[1:]) // num_groups)
     y = layer_norm(rows, rows.shape[2:], None, None, eps).reshape(input.shape)
     return _per_channel(y, weight, bias, "native_group_norm")
 
@@ -132,10 +147,24 @@ def _per_channel(y: Tensor, weight: Tensor | None, bias: Tensor | None, label: s
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divide by (k + alpha * mean of squares over neighbouring channels) ** beta."""
+    if input.dim() < 3:
+        raise ValueError(
+            f"Expected 3D or higher dimensionality                          input (got {input.dim()} dimensions)"
+        )
+    if not input.numel():
+        return input
     squares = (input * input).transpose(1, -1)
     around = padded(squares, (size // 2,), ((size - 1) // 2,))
-    mean = apply("avg_pool", (around,), ((size,), (1,))).transpose(1, -1)
+    mean = _pooled(around, size).transpose(1, -1)
     return input / (mean * alpha + k) ** beta
+
+
+def _pooled(x: Tensor, size: int) -> Tensor:
+    """Means of ``size`` neighbours in the last dimension; integers are rounded towards zero."""
+    if x.dtype.kind == "f":
+        return apply("avg_pool", (x,), ((size,), (1,)))
+    windows = apply("window", (x,), ((size,), (1,), (1,)))
+    return windows.sum(-1).div(size, rounding_mode="trunc")
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ....dialects.errors import ShapeError, UnsupportedError
-from ....dialects.types import show_type
+from ....dialects.errors import ShapeError
+from ....dialects.types import int64, show_type
 from ... import recorder
 from ...origin import origin, source_line
+from ...selection import scatter
 from ...tensor import Tensor, wrap
 from .applying import apply, each, filled
 from .convolution import padded
@@ -42,19 +43,57 @@ def _windows(
 
 def _max_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
-) -> Tensor:
+) -> Any:
     if input.dim() not in (rank + 1, rank + 2):
         raise RuntimeError(f"max_pool{rank}d: Expected {rank + 1}D or {rank + 2}D input, got {list(input.shape)}")
-    if return_indices:
-        raise UnsupportedError("max pooling: return_indices is not supported", at=source_line(origin()))
     size, dilation = each(kernel_size, rank, "kernel_size"), each(dilation, rank, "dilation")
     steps = size if stride is None or stride == () else each(stride, rank, "stride")
     low = each(padding, rank, "padding")
     high = _windows(input, size, steps, low, dilation, ceil_mode)
+    if return_indices:
+        lines = [
+            [[i * s + u * d - p for u in range(k)] for i in range((n + p + h - (k - 1) * d - 1) // s + 1)]
+            for n, k, s, p, h, d in zip(input.shape[-rank:], size, steps, low, high, dilation, strict=True)
+        ]
+        return _max_and_where(rank, input, lines, f"max_pool{rank}d_with_indices")
     whole = input.dtype.kind == "f"
     fill = -math.inf if whole else int(np.iinfo(input.dtype.numpy).min)
     x = padded(input, low, tuple(max(h, 0) for h in high), fill)
     return apply("max_pool", (x,), (size, steps, dilation), f"max_pool{rank}d_with_indices")
+
+
+def _max_and_where(rank: int, input: Tensor, lines: list[list[list[int]]], label: str) -> tuple[Tensor, Tensor]:
+    """The largest element of each window, and its position among all elements of the last ``rank`` dimensions.
+
+    lines[axis][i]: the places the i-th window reads along an axis; places outside the input count for nothing.
+    """
+    z, sizes = tuple(input.shape[:-rank]), tuple(input.shape[-rank:])
+    table = _places(lines, sizes)
+    flat = input.reshape(*z, math.prod(sizes))
+    outs = tuple(len(line) for line in lines)
+    windows = apply("take", (flat.detach(), _known(table)), (len(z),))
+    first = apply("argmax", (windows,), (windows.dim() - 1,))
+    wanted = (*z, *table.shape)
+    spread = _known(table.reshape((1,) * len(z) + table.shape)).expand(wanted)
+    index = apply("gather", (spread, first), (len(wanted) - 1,)).squeeze(-1)
+    values = apply("gather", (flat, index), (len(z),)).reshape(*z, *outs)
+    values._label = label
+    return values, index.reshape(*z, *outs)
+
+
+def _known(array: np.ndarray) -> Tensor:
+    return wrap(recorder.leaf(array, (array.shape, int64)))
+
+
+def _places(lines: list[list[list[int]]], sizes: tuple[int, ...]) -> np.ndarray:
+    """int64[windows, places]: positions in row-major order; what is missing repeats the first place of its window."""
+    table = np.zeros((1, 1), np.int64)
+    for line, n in zip(lines, sizes, strict=True):
+        inside = [[p for p in places if 0 <= p < n] for places in line]
+        longest = max((len(places) for places in inside), default=0)
+        rows = np.array([places[:1] * (longest - len(places)) + places for places in inside], np.int64).reshape(-1, longest)
+        table = (table[:, None, :, None] * n + rows[None, :, None, :]).reshape(len(table) * len(rows), -1)
+    return np.ascontiguousarray(table)
 
 
 def max_pool1d(
@@ -81,6 +120,57 @@ def max_pool3d(
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+def _max_unpool(
+    rank: int, input: Tensor, indices: Tensor, kernel_size: Any, stride: Any, padding: Any, output_size: Any
+) -> Tensor:
+    if indices.shape != input.shape:
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+            f"tensor with shape: {list(indices.shape)}"
+        )
+    if indices.dtype is not int64:
+        raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
+    size = each(kernel_size, rank, "kernel_size")
+    steps = size if stride is None else each(stride, rank, "stride")
+    low = each(padding, rank, "padding")
+    usual = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(input.shape[-rank:], steps, low, size, strict=True))
+    outs = usual if output_size is None else tuple(output_size)[-rank:]
+    if any(not u - s < n < u + s for u, s, n in zip(usual, steps, outs, strict=True)):
+        raise ValueError(f"invalid output_size {outs}: each size must be within one stride of {usual}")
+    z = tuple(input.shape[:-rank])
+    count = math.prod(outs)
+    held = indices._value()
+    if held.size and (held.min() < 0 or held.max() >= count):
+        raise RuntimeError(f"Found an invalid max index: {held.max()} (output volumes are of size {outs})")
+    nothing = filled((*z, count), 0, input.dtype)
+    placed = scatter(nothing, -1, indices.reshape(*z, -1), input.reshape(*z, -1))
+    return placed.reshape(*z, *outs)
+
+
+def max_unpool1d(
+    input: Tensor, indices: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0,
+    output_size: Any = None,
+) -> Tensor:  # fmt: skip
+    """What max_pool1d found, back where it was; zero elsewhere."""
+    return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    input: Tensor, indices: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0,
+    output_size: Any = None,
+) -> Tensor:  # fmt: skip
+    """What max_pool2d found, back where it was; zero elsewhere."""
+    return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    input: Tensor, indices: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0,
+    output_size: Any = None,
+) -> Tensor:  # fmt: skip
+    """What max_pool3d found, back where it was; zero elsewhere."""
+    return _max_unpool(3, input, indices, kernel_size, stride, padding, output_size)
+
+
 def _avg_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool,
     divisor_override: int | None = None,
@@ -91,6 +181,8 @@ def _avg_pool(
     steps = size if stride is None or stride == () else each(stride, rank, "stride")
     low = each(padding, rank, "padding")
     high = tuple(max(h, 0) for h in _windows(input, size, steps, low, (1,) * rank, ceil_mode))
+    if input.dtype.kind != "f":
+        return _int_avg_pool(input, size, steps, low, high, count_include_pad, divisor_override)
     y = apply("avg_pool", (padded(input, low, high),), (size, steps), f"avg_pool{rank}d")
     if divisor_override is not None:
         return y * (math.prod(size) / divisor_override)
@@ -103,6 +195,25 @@ def _avg_pool(
     behind = tuple(h - c for h, c in zip(high, counted, strict=True))
     share = apply("avg_pool", (padded(there, missing, behind),), (size, steps))
     return y / share
+
+
+def _int_avg_pool(
+    input: Tensor, size: tuple, steps: tuple, low: tuple, high: tuple, count_include_pad: bool, divisor: int | None
+) -> Tensor:
+    """Integers: the sum of each window divided by how many count, rounded towards zero."""
+    total = _window_sum(padded(input, low, high), size, steps)
+    if divisor is None:
+        counted = low if count_include_pad else (0,) * len(size)
+        there = filled(tuple(n + 2 * c for n, c in zip(input.shape[-len(size) :], counted, strict=True)), 1, input.dtype)
+        missing = tuple(a - c for a, c in zip(low, counted, strict=True))
+        behind = tuple(h - c for h, c in zip(high, counted, strict=True))
+        return total.div(_window_sum(padded(there, missing, behind), size, steps), rounding_mode="trunc")
+    return total.div(divisor, rounding_mode="trunc")
+
+
+def _window_sum(x: Tensor, size: tuple, steps: tuple) -> Tensor:
+    windows = apply("window", (x,), (size, steps, (1,) * len(size)))
+    return windows.sum(tuple(range(-len(size), 0)), dtype=x.dtype)
 
 
 def avg_pool1d(
@@ -138,7 +249,14 @@ def _bounds(n: int, out: int) -> list[tuple[int, int]]:
     return [(i * n // out, -(-(i + 1) * n // out)) for i in range(out)]
 
 
-def _adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
+def _check_spatial(input: Tensor, rank: int) -> None:
+    if input.dim() < rank + 1:
+        raise ValueError(f"Input dimension should be at least {rank + 1}")
+
+
+def adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
+    """Means over a grid of parts of the last ``rank`` dimensions, as equal as they can be."""
+    _check_spatial(input, rank)
     targets = _targets(input, output_size, rank)
     sizes = tuple(input.shape[-rank:])
     if all(t and n % t == 0 for n, t in zip(sizes, targets, strict=True)):
@@ -156,32 +274,30 @@ def _adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Mean over as many equal parts of [..., l] as asked for."""
-    return _adaptive_avg(1, input, output_size)
+    return adaptive_avg(1, input, output_size)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Mean over a grid of parts of [..., h, w]."""
-    return _adaptive_avg(2, input, output_size)
+    return adaptive_avg(2, input, output_size)
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Mean over a grid of parts of [..., d, h, w]."""
-    return _adaptive_avg(3, input, output_size)
+    return adaptive_avg(3, input, output_size)
 
 
-def _adaptive_max(rank: int, input: Tensor, output_size: Any, return_indices: bool) -> Tensor:
-    if return_indices:
-        raise UnsupportedError("adaptive max pooling: return_indices is not supported", at=source_line(origin()))
+def _adaptive_max(rank: int, input: Tensor, output_size: Any, return_indices: bool) -> Any:
+    _check_spatial(input, rank)
     targets = _targets(input, output_size, rank)
     sizes = tuple(input.shape[-rank:])
-    if all(t and n % t == 0 for n, t in zip(sizes, targets, strict=True)):
+    label = f"adaptive_max_pool{rank}d"
+    if not return_indices and all(t and n % t == 0 for n, t in zip(sizes, targets, strict=True)):
         size = tuple(n // t for n, t in zip(sizes, targets, strict=True))
-        return apply("max_pool", (input,), (size, size, (1,) * rank), f"adaptive_max_pool{rank}d")
-    y = input
-    for axis, (n, out) in enumerate(zip(sizes, targets, strict=True), input.dim() - rank):
-        parts = [y.narrow(axis, start, end - start).amax(axis, keepdim=True) for start, end in _bounds(n, out)]
-        y = apply("concat", parts, (axis,))
-    return y
+        return apply("max_pool", (input,), (size, size, (1,) * rank), label)
+    lines = [[list(range(*bounds)) for bounds in _bounds(n, t)] for n, t in zip(sizes, targets, strict=True)]
+    values, index = _max_and_where(rank, input, lines, label)
+    return (values, index) if return_indices else values
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Tensor:

@@ -1,0 +1,277 @@
+"""Resampling: interpolate and its old names, separably along each dimension; grid_sample and affine_grid.
+
+``interpolate`` reads each dimension at host-known places: an output row is a weighted sum of a few input rows,
+so a dimension costs a `take` per neighbour. ``grid_sample`` reads at places that are data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ....dialects.types import bool_, int64
+from ... import recorder
+from ...creation import linspace, ones
+from ...joining import stack
+from ...tensor import Tensor, wrap
+from .applying import apply, filled
+from .pooling import adaptive_avg
+
+_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+
+
+def interpolate(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Tensor:  # fmt: skip
+    """[n, c, ...] resampled to ``size`` or by ``scale_factor``. Modes: nearest, nearest-exact, linear, bilinear,
+    trilinear, bicubic, area."""
+    rank = input.dim() - 2
+    if mode in ("nearest", "area", "nearest-exact"):
+        if align_corners is not None:
+            raise ValueError(
+                "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+            )
+    elif mode not in _MODES:
+        raise NotImplementedError(f"Input Error: no interpolation mode {mode!r}")
+    elif rank != _MODES[mode]:
+        raise NotImplementedError(
+            f"Input Error: {mode} interpolation needs {_MODES[mode] + 2}D input, got {input.dim()}D"
+        )
+    if not 1 <= rank <= 3:
+        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.dim()}D)")
+    targets, factors = _targets(input, rank, size, scale_factor, recompute_scale_factor)
+    if mode == "area":
+        return adaptive_avg(rank, input, targets)
+    y = input
+    for k, (out, factor) in enumerate(zip(targets, factors, strict=True)):
+        axis = 2 + k
+        scale = _step(input.shape[axis], out, factor, bool(align_corners))
+        y = _along(y, axis, out, scale, mode, bool(align_corners), antialias)
+    return y
+
+
+def _targets(
+    input: Tensor, rank: int, size: Any, scale_factor: Any, recompute: bool | None
+) -> tuple[tuple[int, ...], tuple[float | None, ...]]:
+    """Sizes out, and the scales the user gave (None: that of the sizes)."""
+    if (size is None) == (scale_factor is None):
+        raise ValueError(
+            "only one of size or scale_factor should be defined" if size is not None
+            else "either size or scale_factor should be defined"
+        )  # fmt: skip
+    if size is not None:
+        listed = (size,) * rank if isinstance(size, int) else tuple(int(s) for s in size)
+        _check_length("size", listed, rank)
+        return listed, (None,) * rank
+    factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * rank
+    _check_length("scale_factor", factors, rank)
+    listed = tuple(math.floor(float(n) * f) for n, f in zip(input.shape[2:], factors, strict=True))
+    return listed, (None,) * rank if recompute else factors
+
+
+def _check_length(name: str, given: tuple, rank: int) -> None:
+    if len(given) != rank:
+        raise ValueError(
+            f"Input and output must have the same number of spatial dimensions, but got input with {rank} and {name} "
+            f"with {len(given)} of them."
+        )
+
+
+def _step(n: int, out: int, factor: float | None, corners: bool) -> float:
+    """Input elements per output element."""
+    if corners:
+        return (n - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / factor if factor else n / out
+
+
+def _along(x: Tensor, axis: int, out: int, scale: float, mode: str, corners: bool, antialias: bool) -> Tensor:
+    n = x.shape[axis]
+    place = np.arange(out) * scale if corners else (np.arange(out) + 0.5) * scale - 0.5
+    if mode in ("nearest", "nearest-exact"):
+        shift = 0.5 if mode == "nearest-exact" else 0.0
+        exact = (np.arange(out, dtype=np.float32) + np.float32(shift)) * np.float32(scale)
+        return _rows(x, axis, np.minimum(np.floor(exact).astype(np.int64), n - 1))
+    if antialias:
+        return _filtered(x, axis, _antialiasing(n, out, scale, mode, corners))
+    if mode == "bicubic":
+        first = np.floor(place)
+        taps = [(first + k, _cubic(place - first - k, -0.75)) for k in (-1, 0, 1, 2)]
+    else:
+        place = np.maximum(place, 0)
+        first = np.floor(place)
+        taps = [(first, 1 - (place - first)), (first + 1, place - first)]
+    if n == out and all((share == (1.0 if k == (mode == "bicubic") else 0.0)).all() for k, (_, share) in enumerate(taps)):
+        return x
+    total = None
+    for index, share in taps:
+        rows = _rows(x, axis, np.clip(index, 0, n - 1).astype(np.int64))
+        part = rows * _constant(share.reshape((-1,) + (1,) * (x.dim() - axis - 1)), x)
+        total = part if total is None else total + part
+    return total
+
+
+def _rows(x: Tensor, axis: int, index: np.ndarray) -> Tensor:
+    return apply("take", (x, wrap(recorder.leaf(index, (index.shape, int64)))), (axis,), "index")
+
+
+def _constant(array: np.ndarray, like: Tensor) -> Tensor:
+    values = array.astype(like.dtype.numpy)
+    return wrap(recorder.leaf(values, (values.shape, like.dtype)))
+
+
+def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
+    """Keys' cubic convolution kernel."""
+    d = np.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def _antialiasing(n: int, out: int, scale: float, mode: str, corners: bool) -> np.ndarray:
+    """float[n, out]: how much each input counts; the kernel grows with the step when the size shrinks."""
+    width = max(scale, 1.0)
+    reach = (2.0 if mode == "bicubic" else 1.0) * width
+    shares = np.zeros((n, out))
+    for i in range(out):
+        centre = i * scale + 0.5 if corners else (i + 0.5) * scale
+        low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), n)
+        distance = (np.arange(low, high) - centre + 0.5) / width
+        weights = _cubic(distance, -0.5) if mode == "bicubic" else np.maximum(1 - np.abs(distance), 0)
+        shares[low:high, i] = weights / (weights.sum() or 1.0)
+    return shares
+
+
+def _filtered(x: Tensor, axis: int, shares: np.ndarray) -> Tensor:
+    return (x.transpose(axis, -1) @ _constant(shares, x)).transpose(axis, -1)
+
+
+def upsample(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None
+) -> Tensor:
+    """``interpolate``'s old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """``interpolate(mode="nearest")``."""
+    return interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """``interpolate`` with aligned corners, linear in each dimension."""
+    return interpolate(input, size, scale_factor, "bilinear", align_corners=True)
+
+
+# -- places that are data ------------------------------------------------------------------------------------
+
+
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """float[n, r, r + 1] -> float[n, ..., r]: where each place of an output of ``size`` reads, in -1 .. 1."""
+    spatial = tuple(size)[2:]
+    axes = []
+    for k, n in enumerate(spatial):
+        line = linspace(-1, 1, n, dtype=theta.dtype) if n > 1 else filled((n,), 0.0, theta.dtype)
+        if not align_corners and n > 1:
+            line = line * ((n - 1) / n)
+        axes.append(line.reshape(*[-1 if i == k else 1 for i in range(len(spatial))]).expand(spatial))
+    base = stack([*reversed(axes), ones(*spatial, dtype=theta.dtype)], -1)
+    points = base.reshape(-1, len(spatial) + 1) @ theta.transpose(1, 2)
+    return points.reshape(theta.shape[0], *spatial, len(spatial))
+
+
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
+    """[n, c, ...] read at the places of grid[n, ..., r] in -1 .. 1 (last dimension first)."""
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(
+            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', " f"but got: '{mode}'"
+        )
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(
+            "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', "
+            f"but got: '{padding_mode}'"
+        )
+    rank = input.dim() - 2
+    if grid.dim() != input.dim() or grid.shape[-1] != rank or grid.shape[0] != input.shape[0]:
+        raise RuntimeError(
+            f"grid_sampler(): expected grid and input to have same batch size and grid to have size {rank} in last "
+            f"dimension, but got input with sizes {list(input.shape)} and grid with sizes {list(grid.shape)}"
+        )
+    corners = bool(align_corners)
+    sizes = tuple(input.shape[2:])
+    places = []
+    for k, n in enumerate(sizes):
+        g = grid.select(-1, rank - 1 - k)
+        place = (g + 1) * ((n - 1) / 2) if corners else ((g + 1) * n - 1) * 0.5
+        places.append(place if mode == "bicubic" else _inside(place, n, padding_mode, corners))
+    taps = [_taps(place, mode) for place in places]
+    total = None
+    for chosen in product(*taps):
+        index = [i if mode != "bicubic" else _inside(i, n, padding_mode, corners) for (i, _), n in zip(chosen, sizes, strict=True)]
+        value = _read_at(input, index, sizes)
+        for _, share in chosen:
+            value = value * share.unsqueeze(1)
+        total = value if total is None else total + value
+    total._label = "grid_sampler_2d" if rank == 2 else "grid_sampler_3d"
+    return total
+
+
+def _inside(place: Tensor, n: int, padding_mode: str, corners: bool) -> Tensor:
+    """Places brought into the input; what is cut at the border has no gradient."""
+    if padding_mode == "zeros":
+        return place
+    if padding_mode == "reflection":
+        place = _reflected(place, *((0.0, n - 1.0) if corners else (-0.5, n - 0.5)))
+    bounded = place.detach().clamp(0, n - 1)
+    within = (place > 0).logical_and(place < n - 1)
+    return apply("select", (within, place, bounded))
+
+
+def _reflected(place: Tensor, low: float, high: float) -> Tensor:
+    span = high - low
+    if span == 0:
+        return place * 0
+    away = (place - low).abs()
+    flips = (away.detach() / span).floor()
+    rest = away - flips * span
+    even = flips.remainder(2) == 0
+    return apply("select", (even, rest + low, -rest + high))
+
+
+def _taps(place: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
+    """Neighbours along one dimension and how much each counts."""
+    if mode == "nearest":
+        shape = tuple(place.shape)
+        always = apply("select", (filled(shape, True, bool_), filled(shape, 1.0, place.dtype), place))
+        return [(place.detach().round(), always)]  # the share of 1 lets a gradient of 0 reach the grid
+    first = place.detach().floor()
+    t = place - first
+    if mode == "bilinear":
+        return [(first, 1 - t), (first + 1, t)]
+    a = -0.75
+    far = lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a  # noqa: E731  # Keys' kernel, both pieces
+    near = lambda d: ((a + 2) * d - (a + 3)) * d * d + 1  # noqa: E731
+    return [(first - 1, far(t + 1)), (first, near(t)), (first + 1, near(1 - t)), (first + 2, far(2 - t))]
+
+
+def _read_at(input: Tensor, index: list[Tensor], sizes: tuple[int, ...]) -> Tensor:
+    """Elements at whole-numbered places; zero outside."""
+    flat, there = None, None
+    for i, n in zip(index, sizes, strict=True):
+        held = i.detach()
+        within = (held >= 0).logical_and(held <= n - 1)
+        there = within if there is None else there.logical_and(within)
+        whole = apply("select", (within, held, filled(held.shape, 0.0, held.dtype))).to(int64)
+        flat = whole if flat is None else flat * n + whole
+    n, channels = input.shape[:2]
+    shape = tuple(flat.shape[1:])
+    wanted = (n, channels, math.prod(shape))
+    rows = input.reshape(n, channels, math.prod(sizes))
+    values = apply("gather", (rows, flat.reshape(n, 1, wanted[2]).expand(wanted)), (2,)).reshape(n, channels, *shape)
+    return apply("select", (there.unsqueeze(1).expand(values.shape), values, filled(values.shape, 0.0, values.dtype)))
