@@ -55,9 +55,10 @@ class _Reader(Parser):
     def __init__(self, text: str, filename: str) -> None:
         super().__init__(context(), text, filename)
         self.places: dict[Operation, int] = {}
+        self.started = 0
 
     def parse_operation(self) -> Operation:
-        start = self._current_token.span.start
+        start = self.started = self._current_token.span.start
         op = super().parse_operation()
         self.places[op] = start
         return op
@@ -93,7 +94,9 @@ def _parse(text: str, filename: str) -> tuple[ModuleOp, dict[Operation, int]]:
         start, sentence = error.span.start, _sentence(error.msg)
         if parser is not None and (missing := _undefined(parser, sentence, text)) is not None:
             start, sentence = missing
-        elif not text[start:].strip() and not sentence.endswith("is not registered"):
+        elif parser is not None and (unknown := re.fullmatch(r"Operation (\S+) is not registered", sentence)):
+            start = max(text.find(unknown[1], parser.started), parser.started)
+        elif not text[start:].strip():
             sentence = f"the text ends here, unfinished ({sentence})"
         raise _error_at(start, f"the IR cannot be read: {sentence}", text, filename) from None
     except (VerifyException, *_UNFORESEEN) as error:
