@@ -27,6 +27,7 @@ from .pooling import (
     AvgPool1d, AvgPool2d, AvgPool3d, CircularPad1d, CircularPad2d, ConstantPad1d, ConstantPad2d, ConstantPad3d, MaxPool1d,
     MaxPool2d, MaxPool3d, ReflectionPad1d, ReflectionPad2d, ReplicationPad1d, ReplicationPad2d, ZeroPad1d, ZeroPad2d, ZeroPad3d,
 )  # fmt: skip
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from .sparse import Embedding
 
 __all__ = sorted(name for name in dir() if not name.startswith("_") and name != "annotations")

@@ -1,0 +1,131 @@
+"""Recurrent layers against PyTorch: outputs, states, gradients, text, parameters and packed sequences."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lamina
+
+torch = pytest.importorskip("torch")
+X = np.random.RandomState(0).randn(4, 3, 5).astype(np.float32)
+
+
+def flat(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [part for v in value if v is not None for part in flat(v)]
+    return [value]
+
+
+def run(lib: Any, name: str, options: dict, use_state: bool, pack: list[int] | None, x: np.ndarray) -> dict[str, Any]:
+    lib.manual_seed(3)
+    layer = getattr(lib.nn, name)(5, 6, **options)
+    found: dict[str, Any] = {"text": repr(layer)}
+    x = lib.from_numpy(x.copy()).requires_grad_()
+    leaves = [x]
+    given: Any = x
+    if pack is not None:
+        given = lib.nn.utils.rnn.pack_padded_sequence(x, pack, enforce_sorted=False)
+    state = None
+    if use_state:
+        _, final = layer(given)
+        state = [lib.randn(s.shape).requires_grad_() for s in flat(final)]
+        leaves += state
+        state = tuple(state) if name == "LSTM" else state[0]
+    y, final = layer(given, state) if use_state else layer(given)
+    if pack is not None:
+        y = lib.nn.utils.rnn.pad_packed_sequence(y, total_length=5)
+    results = flat([y, final])
+    loss = sum((r * lib.arange(r.numel()).view(r.shape).cos()).sum() for r in results if r.is_floating_point())
+    loss.backward()
+    found |= {f"y{i}": r.detach().numpy() for i, r in enumerate(results)}
+    found |= {f"d{i}": t.grad.numpy() for i, t in enumerate(leaves)}
+    found |= {f"d {k}": p.grad.numpy() for k, p in layer.named_parameters()}
+    return found | {k: v.numpy() for k, v in layer.state_dict().items()}
+
+
+def compare(*arguments: Any, tolerance: float = 2e-5) -> None:
+    ours, theirs = run(lamina, *arguments), run(torch, *arguments)
+    assert list(ours) == list(theirs)
+    for key, expected in theirs.items():
+        if isinstance(expected, str):
+            assert ours[key] == expected
+        else:
+            np.testing.assert_allclose(ours[key], expected, tolerance, tolerance, err_msg=key)
+
+
+OPTIONS = [
+    {}, {"bias": False}, {"num_layers": 2, "bidirectional": True}, {"num_layers": 3, "dropout": 0.4},
+    {"batch_first": True, "bidirectional": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, options", list(itertools.product(["RNN", "LSTM", "GRU"], OPTIONS)), ids=str)
+def test_layer(name: str, options: dict) -> None:
+    compare(name, options, False, None, X)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("pack", [None, [2, 4, 3]], ids=["padded", "packed"])
+def test_state_and_packing(name: str, pack: list[int] | None) -> None:
+    compare(name, {"num_layers": 2, "bidirectional": True}, True, pack, X)
+
+
+def test_other_forms() -> None:
+    compare("RNN", {"nonlinearity": "relu"}, True, None, X)
+    compare("LSTM", {"proj_size": 2, "num_layers": 2, "bidirectional": True}, True, None, X)
+    compare("GRU", {}, True, None, X[:, 0])
+    compare("LSTM", {"batch_first": True}, True, None, X[:, 0])
+
+
+@pytest.mark.parametrize("name", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_cell(name: str) -> None:
+    def steps(lib: Any) -> list[np.ndarray]:
+        lib.manual_seed(0)
+        cell = getattr(lib.nn, name)(5, 4)
+        x = lib.from_numpy(X)
+        state = cell(x[0])
+        for t in (1, 2, 3):
+            state = cell(x[t], state)
+        single = cell(x[0, 0], tuple(s[0] for s in state) if name == "LSTMCell" else state[0])
+        sum(s.sum() for s in flat([state, single])).backward()
+        assert repr(cell) == f"{name}(5, 4)"
+        return [t.detach().numpy() for t in flat([state, single])] + [p.grad.numpy() for p in cell.parameters()]
+
+    for a, b in zip(steps(lamina), steps(torch), strict=True):
+        np.testing.assert_allclose(a, b, 2e-5, 2e-6)
+
+
+def test_messages() -> None:
+    def attempts(lib: Any) -> list[str]:
+        lstm, gru = lib.nn.LSTM(5, 6), lib.nn.GRU(5, 6)
+        x, h = lib.zeros(4, 3, 5), lib.zeros(1, 2, 6)
+        calls = [
+            lambda: lstm(lib.zeros(4, 3, 4)), lambda: lstm(x, (h, h)), lambda: gru(x, h), lambda: gru(x, h[0]),
+            lambda: lstm(lib.zeros(1, 1, 1, 1)), lambda: lib.nn.LSTM(5, 0), lambda: lib.nn.LSTM(5, 4, proj_size=4),
+            lambda: lib.nn.RNN(5, 4, nonlinearity="sin"), lambda: lstm(x.double()), lambda: lib.nn.LSTMCell(5, 3)(x),
+            lambda: lib.nn.utils.rnn.pack_padded_sequence(x, [1, 2, 3]),
+        ]  # fmt: skip
+        found = []
+        for call in calls:
+            with pytest.raises((ValueError, RuntimeError)) as caught:
+                call()
+            found.append(f"{caught.typename}: {caught.value}")
+        return found
+
+    assert attempts(lamina) == attempts(torch)
+
+
+def test_sequences_of_unequal_length() -> None:
+    def made(lib: Any) -> list[Any]:
+        rnn = lib.nn.utils.rnn
+        parts = [lib.arange(n * 2.0).view(n, 2) for n in (2, 4, 1)]
+        packed = rnn.pack_sequence(parts, enforce_sorted=False)
+        padded = rnn.pad_sequence(parts, batch_first=True, padding_value=-1, padding_side="left")
+        lists = [t.tolist() for t in rnn.unpack_sequence(packed)]
+        return [padded.tolist(), *[t.tolist() for t in packed], lists]
+
+    assert made(lamina) == made(torch)
