@@ -97,9 +97,13 @@ class Module(StateMethods, TraversalMethods):
 
     def __getattr__(self, name: str) -> Any:
         state = self.__dict__
-        for table in _TABLES:
-            if table in state and name in state[table]:
-                return state[table][name]
+        if "_modules" in state:  # the tables in the order of _TABLES, spelled out: this runs for every layer's weight
+            if name in state["_parameters"]:
+                return state["_parameters"][name]
+            if name in state["_buffers"]:
+                return state["_buffers"][name]
+            if name in state["_modules"]:
+                return state["_modules"][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...dialects.types import DTYPES
+from ..assignment import assign
 from ..creation import empty, ones, tensor, zeros
+from ..promote import full
+from ..recorder import record
 from ..tensor import Tensor
 from . import functional as F
 from . import init
@@ -82,7 +85,8 @@ class _BatchNorm(_Statistics):
         self._check_input_dim(input)
         momentum = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats:
-            self.num_batches_tracked.add_(1)
+            counted = self.num_batches_tracked
+            assign(counted, record("add", (counted._read(), full(1, *counted._type))))
             if self.momentum is None:  # the plain average over all batches
                 momentum = 1.0 / float(self.num_batches_tracked)
         by_batch = self.training or (self.running_mean is None and self.running_var is None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....dialects.errors import ShapeError, UnsupportedError
-from ....dialects.types import show_type
+from ....dialects.types import Shape, show_type
 from ...origin import origin, source_line
-from ...tensor import Tensor
+from ...recorder import record
+from ...tensor import Tensor, wrap
 from .applying import apply, check_same_dtype, each
 
 Spatial = int | tuple[int, ...]
+_MEMO_LIMIT = 4096
 
 
 def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], fill: float = 0.0, interior: int | tuple = 0) -> Tensor:
@@ -35,48 +37,97 @@ def _same_padding(size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tup
     return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
 
 
+class _Geometry(NamedTuple):
+    """The attributes of the book ops that make up one convolution. pad: None where nothing is padded."""
+
+    pad: tuple | None
+    grouped: Shape
+    kernel: Shape
+    steps: tuple
+    result: Shape
+    bias: Shape
+
+
+_geometries: dict[tuple, _Geometry] = {}  # by everything a geometry depends on: types and options
+
+
 def _convolve(
     rank: int, input: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Tensor:
-    check_same_dtype(f"conv{rank}d", input=input, weight=weight, bias=bias)
-    if input.dim() == rank + 1:
-        return _convolve(rank, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    x, w, b = input._read(), weight._read(), None if bias is None else bias._read()
+    options = [tuple(o) if type(o) is list else o for o in (stride, padding, dilation)]
+    key = (rank, x.type, w.type, b and b.type, *options, groups)
+    geometry = _geometries.get(key)
+    if geometry is None:
+        check_same_dtype(f"conv{rank}d", input=input, weight=weight, bias=bias)
+        if input.dim() == rank + 1:
+            return _convolve(rank, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+        if len(_geometries) >= _MEMO_LIMIT:
+            _geometries.clear()
+        geometry = _geometries[key] = _geometry(rank, input, weight, *options, groups)
+    if geometry.pad is not None:
+        x = record("pad", (x,), geometry.pad)
+    x = record("reshape", (x,), (geometry.grouped,))
+    w = record("reshape", (w,), (geometry.kernel,))
+    y = record("reshape", (record("conv", (x, w), geometry.steps),), (geometry.result,))
+    if b is not None:
+        b = record("expand", (record("reshape", (b,), (geometry.bias,)),), (geometry.result,))
+        y = record("add", (y, b))
+    result = wrap(y)
+    result._label = "convolution"
+    return result
+
+
+def _geometry(rank: int, input: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> _Geometry:
+    """Check a convolution and work out its shapes. ShapeError with PyTorch's sentences."""
     if input.dim() != rank + 2:
         raise _refuse(
             f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to conv{rank}d, "
             f"but got input of size: {list(input.shape)}", input, weight, "give [batch, channels, ...]",
         )  # fmt: skip
     outs, inner, *size = weight.shape
-    if input.shape[1] != inner * groups:
+    batch, channels, *spatial = input.shape
+    if channels != inner * groups:
         raise _refuse(
             f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have "
-            f"{inner * groups} channels, but got {input.shape[1]} channels instead", input, weight,
+            f"{inner * groups} channels, but got {channels} channels instead", input, weight,
             f"in_channels of this layer is {inner * groups}",
         )  # fmt: skip
     stride, dilation = each(stride, rank, "stride"), each(dilation, rank, "dilation")
-    if padding == "valid":
-        low = high = (0,) * rank
-    elif padding == "same":
-        if any(s != 1 for s in stride):
-            raise RuntimeError("padding='same' is not supported for strided convolutions")
-        low, high = _same_padding(tuple(size), dilation)
-    elif isinstance(padding, str):
-        raise RuntimeError(f"Invalid padding string: '{padding}'")
-    else:
-        low = high = each(padding, rank, "padding")
+    low, high = _margins(padding, tuple(size), stride, dilation)
     reach = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
-    room = [n + a + b for n, a, b in zip(input.shape[2:], low, high, strict=True)]
+    room = [n + a + b for n, a, b in zip(spatial, low, high, strict=True)]
     if any(r > n for r, n in zip(reach, room, strict=True)):
         raise _refuse(
             f"Calculated padded input size per channel: ({' x '.join(map(str, room))}). Kernel size: "
             f"({' x '.join(map(str, reach))}). Kernel size can't be greater than actual input size", input, weight,
             "a larger input, more padding or a smaller kernel",
         )  # fmt: skip
-    x = padded(input, low, high)
-    grouped = x.reshape(x.shape[0], groups, inner, *x.shape[2:])
-    kernel = weight.reshape(groups, outs // groups, inner, *size)
-    y = apply("conv", (grouped, kernel), (stride, dilation), "convolution")
-    return _with_bias(y.reshape(y.shape[0], outs, *y.shape[3:]), bias, rank)
+    positions = [(n - r) // s + 1 for n, r, s in zip(room, reach, stride, strict=True)]
+    none = (0, 0)
+    return _Geometry(
+        (none + low, none + high, (0,) * (rank + 2), 0.0) if any(low) or any(high) else None,
+        (batch, groups, inner, *room),
+        (groups, outs // groups, inner, *size),
+        (stride, dilation),
+        (batch, outs, *positions),
+        (1, outs, *(1,) * rank),
+    )
+
+
+def _margins(padding: Any, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Shape]:
+    """How much is padded before and behind each dimension."""
+    rank = len(size)
+    if padding == "valid":
+        return (0,) * rank, (0,) * rank
+    if padding == "same":
+        if any(s != 1 for s in stride):
+            raise RuntimeError("padding='same' is not supported for strided convolutions")
+        return _same_padding(size, dilation)
+    if isinstance(padding, str):
+        raise RuntimeError(f"Invalid padding string: '{padding}'")
+    both = each(padding, rank, "padding")
+    return both, both
 
 
 def _with_bias(y: Tensor, bias: Tensor | None, rank: int) -> Tensor:
