@@ -5,10 +5,14 @@ from __future__ import annotations
 from xdsl.dialects import func, memref, scf, vector
 from xdsl.ir import Operation, SSAValue
 
+from ..dialects import nv
+
 _POINTER_OPS = (
     memref.ViewOp, memref.ReinterpretCastOp, memref.SubviewOp, memref.CastOp, memref.CollapseShapeOp, memref.ExpandShapeOp,
 )  # fmt: skip
-_EFFECTS = (memref.StoreOp, vector.StoreOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp)
+_EFFECTS = (
+    memref.StoreOp, vector.StoreOp, nv.StoreOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp,
+)  # fmt: skip
 
 
 def live_values(function: func.FuncOp) -> dict[SSAValue, None]:
@@ -36,6 +40,8 @@ def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
             found[root_of(op.memref)] = None
         elif isinstance(op, vector.StoreOp):
             found[root_of(op.base)] = None
+        elif isinstance(op, nv.StoreOp):
+            found[root_of(op.memory)] = None
         elif isinstance(op, func.CallOp):
             for value in op.arguments:
                 found[root_of(value)] = None

@@ -1,0 +1,271 @@
+// The emulation's side of generated CUDA C++: what stands in the place of types, PTX and the GPU itself.
+//
+// Threads of a block are fibers that run one at a time and change only where threads wait for each other, in an order
+// that is shuffled by a seed. Shared memory is filled with NaN bits before every block and has guards around it, so a
+// missing barrier shows as a wrong result, a write past the end as an error, a barrier not all threads reach as one too.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <sys/mman.h>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+#define __global__ static
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(n)
+#define __align__(n) alignas(n)
+#define LM_SHARED(name) unsigned char *name = lm_block.shared
+
+struct lm_dim { unsigned x, y, z; };
+static lm_dim threadIdx, blockIdx, blockDim, gridDim;
+
+enum { LM_WARP = 32, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 256 };
+enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2 };
+
+// ---- Fibers
+
+#if defined(__x86_64__)
+typedef void *lm_context;
+extern "C" void lm_switch(lm_context *from, lm_context to);
+asm(R"(
+.text
+.globl lm_switch
+.hidden lm_switch
+.type lm_switch,@function
+lm_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+.size lm_switch, .-lm_switch
+)");
+#else
+typedef ucontext_t lm_context;
+static void lm_switch(lm_context *from, lm_context &to) { swapcontext(from, &to); }
+#endif
+
+// A place where some threads meet: the last to come does the work for all.
+struct lm_meeting { int here; unsigned times; void *given[LM_MOST_THREADS]; };
+
+struct lm_fiber { lm_context context; bool done; };
+
+static struct {
+    lm_fiber fiber[LM_MOST_THREADS];
+    lm_context scheduler;
+    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP];
+    unsigned char *shared, *stacks;
+    int threads, current, alive;
+    bool progress;
+    void (*body)(void **);
+    void **arguments;
+} lm_block;
+
+__attribute__((noinline)) static void lm_yield() {
+    lm_switch(&lm_block.fiber[lm_block.current].context, lm_block.scheduler);
+}
+
+template <class Work> static void lm_meet(lm_meeting &m, int count, int who, void *given, Work work) {
+    unsigned before = m.times;
+    m.given[who] = given;
+    if (++m.here == count) {
+        work(m.given);
+        m.here = 0;
+        m.times++;
+        lm_block.progress = true;
+    } else {
+        while (m.times == before) lm_yield();
+    }
+}
+
+static void lm_entry() {
+    lm_block.body(lm_block.arguments);
+    lm_block.fiber[lm_block.current].done = true;
+    lm_block.alive--;
+    lm_block.progress = true;
+    for (;;) lm_yield();
+}
+
+static void lm_start(int t) {
+    lm_fiber &f = lm_block.fiber[t];
+    unsigned char *stack = lm_block.stacks + (size_t)LM_STACK * t;
+    f.done = false;
+#if defined(__x86_64__)
+    void **top = (void **)(stack + LM_STACK);
+    *--top = nullptr;
+    *--top = (void *)lm_entry;
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    f.context = top;
+#else
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = stack;
+    f.context.uc_stack.ss_size = LM_STACK;
+    f.context.uc_link = nullptr;
+    makecontext(&f.context, lm_entry, 0);
+#endif
+}
+
+// ---- What threads ask for
+
+static void __syncthreads() { lm_meet(lm_block.all, lm_block.threads, lm_block.current, nullptr, [](void **) {}); }
+
+template <class Work> static void lm_in_warp(void *given, Work work) {
+    int t = lm_block.current;
+    lm_meet(lm_block.warp[t / LM_WARP], LM_WARP, t % LM_WARP, given, work);
+}
+
+static void __syncwarp() { lm_in_warp(nullptr, [](void **) {}); }
+
+template <class T> static T lm_shuffle_xor(T x, int mask) {
+    struct Lane { T mine, theirs; int from; } lane = {x, x, lm_block.current % LM_WARP ^ mask};
+    lm_in_warp(&lane, [](void **lanes) {
+        for (int i = 0; i < LM_WARP; i++) ((Lane *)lanes[i])->theirs = ((Lane *)lanes[((Lane *)lanes[i])->from])->mine;
+    });
+    return lane.theirs;
+}
+
+static void lm_ldmatrix(uint32_t *r, const void *row) {
+    struct Lane { uint32_t *r; const void *row; } lane = {r, row};
+    if ((uintptr_t)row % 16) { fprintf(stderr, "ldmatrix: a row that is not 16-byte aligned\n"); abort(); }
+    lm_in_warp(&lane, [](void **lanes) {
+        for (int l = 0; l < LM_WARP; l++)
+            for (int m = 0; m < 4; m++) {
+                const unsigned char *from = (const unsigned char *)((Lane *)lanes[m * 8 + l / 4])->row;
+                memcpy(&((Lane *)lanes[l])->r[m], from + l % 4 * 4, 4);
+            }
+    });
+}
+
+static float lm_half_bits(uint16_t h, bool bf16) {
+    if (bf16) {
+        uint32_t b = (uint32_t)h << 16;
+        float f;
+        memcpy(&f, &b, 4);
+        return f;
+    }
+    int e = h >> 10 & 31, m = h & 1023;
+    float f = e == 31 ? (m ? NAN : INFINITY) : e ? ldexpf(1024.0f + m, e - 25) : ldexpf((float)m, -24);
+    return h & 0x8000 ? -f : f;
+}
+
+static void lm_mma(float *d, const uint32_t *a, const uint32_t *b, const float *c, bool bf16) {
+    struct Lane { float *d; const uint32_t *a, *b; const float *c; bool bf16; } lane = {d, a, b, c, bf16};
+    lm_in_warp(&lane, [](void **lanes) {
+        float left[16][16], right[16][8];
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            int group = l / 4, pair = l % 4 * 2;
+            for (int h = 0; h < 2; h++) {
+                for (int i = 0; i < 4; i++)
+                    left[group + (i & 1) * 8][pair + h + (i >> 1) * 8] = lm_half_bits((uint16_t)(q->a[i] >> 16 * h), q->bf16);
+                for (int i = 0; i < 2; i++)
+                    right[pair + h + i * 8][group] = lm_half_bits((uint16_t)(q->b[i] >> 16 * h), q->bf16);
+            }
+        }
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            for (int i = 0; i < 4; i++) {
+                int row = l / 4 + (i >> 1) * 8, column = l % 4 * 2 + (i & 1);
+                float sum = q->c[i];
+                for (int k = 0; k < 16; k++) sum += left[row][k] * right[k][column];
+                q->d[i] = sum;
+            }
+        }
+    });
+}
+
+static void lm_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, true); }
+static void lm_mma_f16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, false); }
+
+// ---- Launching
+
+static uint32_t lm_random(uint32_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    return *state ^= *state << 5;
+}
+
+static int lm_run_block(int threads, uint32_t *seed) {
+    static int order[LM_MOST_THREADS];
+    lm_block.alive = lm_block.threads = threads;
+    lm_block.all.here = 0;
+    for (lm_meeting &m : lm_block.warp) m.here = 0;
+    for (int t = 0; t < threads; t++) {
+        order[t] = t;
+        lm_start(t);
+    }
+    if (*seed)
+        for (int t = threads - 1; t > 0; t--) std::swap(order[t], order[lm_random(seed) % (unsigned)(t + 1)]);
+    while (lm_block.alive) {
+        lm_block.progress = false;
+        for (int i = 0; i < threads; i++) {
+            int t = order[i];
+            if (lm_block.fiber[t].done) continue;
+            lm_block.current = t;
+            threadIdx = {(unsigned)t, 0, 0};
+            lm_switch(&lm_block.scheduler, lm_block.fiber[t].context);
+        }
+        if (!lm_block.progress && lm_block.alive) return LM_DEADLOCK;
+    }
+    return LM_FINE;
+}
+
+static bool lm_guards_are_whole(const unsigned char *memory, size_t size) {
+    for (int i = 0; i < LM_GUARD; i++)
+        if (memory[i] != 0xa5 || memory[LM_GUARD + size + i] != 0xa5) return false;
+    return true;
+}
+
+// alone: the kernel's threads never wait for each other, so each runs to its end without a fiber.
+static int lm_launch(void (*body)(void **), void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed, bool alone) {
+    unsigned char *memory = (unsigned char *)aligned_alloc(1024, (2 * 1024 + LM_GUARD + shared + 1023) / 1024 * 1024);
+    unsigned char *base = memory + 1024 - LM_GUARD;
+    memset(base, 0xa5, 2 * LM_GUARD + shared);
+    lm_block.shared = base + LM_GUARD;
+    lm_block.body = body;
+    lm_block.arguments = arguments;
+    size_t stacks = (size_t)LM_STACK * threads;
+    lm_block.stacks = (unsigned char *)mmap(nullptr, stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    blockDim = {(unsigned)threads, 1, 1};
+    gridDim = {grid[0], grid[1], grid[2]};
+    int status = LM_FINE;
+    for (unsigned z = 0; z < grid[2] && !status; z++)
+        for (unsigned y = 0; y < grid[1] && !status; y++)
+            for (unsigned x = 0; x < grid[0] && !status; x++) {
+                blockIdx = {x, y, z};
+                if (alone) {
+                    for (int t = 0; t < threads; t++) {
+                        threadIdx = {(unsigned)t, 0, 0};
+                        body(arguments);
+                    }
+                    continue;
+                }
+                memset(lm_block.shared, 0xff, shared);
+                status = lm_run_block(threads, &seed);
+                if (!status && !lm_guards_are_whole(base, shared)) status = LM_GUARD_HIT;
+            }
+    munmap(lm_block.stacks, stacks);
+    free(memory);
+    return status;
+}
+
+template <class T> static T lm_argument(void *p) { return (T)p; }
+template <class... A, size_t... I> static void lm_apply(void (*f)(A...), void **a, std::index_sequence<I...>) { f(lm_argument<A>(a[I])...); }
+template <class... A> static void lm_call(void (*f)(A...), void **a) { lm_apply(f, a, std::make_index_sequence<sizeof...(A)>()); }

@@ -1,0 +1,133 @@
+"""Runs the kernels of a CUDA source on the CPU: g++ compiles the same text against the emulation's header."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...dialects.errors import BackendError
+from ...dialects.types import DTYPES
+from ...lowering.cuda_source import CudaSource
+from ...lowering.gpu_launches import Launch
+
+FLAGS = (
+    "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
+    "-shared", "-w",
+)  # fmt: skip
+_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma")
+_ERRORS = {
+    1: "some threads wait where others never come (a barrier in a branch?)",
+    2: "a thread wrote outside the shared memory of its block",
+}
+_ALIGNMENT, _GUARD, _POISON = 256, 256, 0xFF
+
+
+def available() -> bool:
+    """Whether there is a C++ compiler."""
+    return shutil.which("g++") is not None
+
+
+class Emulation:
+    """A program on emulated threads: call it with its inputs, get its outputs.
+
+    BackendError when there is no g++, when it refuses the source, and when a kernel deadlocks or leaves its memory.
+    """
+
+    def __init__(self, source: CudaSource) -> None:
+        self.table = source.table
+        self._folder = tempfile.TemporaryDirectory(prefix="lamina-emulation-")
+        path = Path(self._folder.name)
+        (path / "program.cpp").write_text(emulated_text(source), encoding="utf-8")
+        library = path / "program.so"
+        _build(path / "program.cpp", library)
+        self._launch = ctypes.CDLL(str(library)).lm_run
+        self._launch.restype = ctypes.c_int
+        self._number = {name: k for k, name in enumerate(self.table.kernels())}
+
+    def __call__(self, arrays: Sequence[np.ndarray], seed: int = 1) -> list[np.ndarray]:
+        """Outputs for these inputs. seed: the order in which threads run; 0: as they are numbered."""
+        memory = [_Guarded(buffer.bytes) for buffer in self.table.buffers]
+        for place, array in zip(memory, arrays, strict=False):
+            place.body[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        first = sum(buffer.kind == "input" for buffer in self.table.buffers)
+        for output, given in self.table.donated:
+            memory[first + output] = memory[given]
+        for launch in self.table.launches:
+            self._run(launch, memory, seed)
+        outputs = []
+        for place, buffer in zip(memory, self.table.buffers, strict=True):
+            if buffer.kind == "output":
+                element = DTYPES[buffer.element].numpy
+                outputs.append(place.body.view(element).reshape(buffer.sizes).copy())
+        return outputs
+
+    def _run(self, launch: Launch, memory: Sequence[_Guarded], seed: int) -> None:
+        pointers = [memory[p.buffer].address + p.offset for p in launch.arguments]
+        table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
+        grid = (ctypes.c_uint * 3)(*launch.shape.grid)
+        status = self._launch(
+            self._number[launch.kernel], table, grid, launch.shape.threads, ctypes.c_size_t(launch.shape.shared_bytes),
+            ctypes.c_uint32(seed),
+        )  # fmt: skip
+        where = [("kernel", launch.kernel, launch.origin)]
+        if status:
+            raise BackendError(f"the emulation stopped: {_ERRORS[status]}", where)
+        for number, place in enumerate(memory):
+            if not place.is_whole():
+                kind = self.table.buffers[number].kind
+                raise BackendError(f"the emulation stopped: a kernel wrote outside {kind} {number}", where)
+
+
+class _Guarded:
+    """Memory of some bytes, filled with NaN bits, with guards around it."""
+
+    def __init__(self, size: int) -> None:
+        self.raw = np.full(size + 2 * _GUARD + _ALIGNMENT, _POISON, np.uint8)
+        self.start = -(self.raw.ctypes.data + _GUARD) % _ALIGNMENT + _GUARD
+        self.body = self.raw[self.start : self.start + size]
+        self.address = self.raw.ctypes.data + self.start
+
+    def is_whole(self) -> bool:
+        """Whether nobody wrote outside the body."""
+        end = self.start + len(self.body)
+        before, after = self.raw[self.start - _GUARD : self.start], self.raw[end : end + _GUARD]
+        return bool((before == _POISON).all() and (after == _POISON).all())
+
+
+def emulated_text(source: CudaSource) -> str:
+    """The kernels' own text between the emulation's header and a function that launches one by number."""
+    header = (Path(__file__).parent / "device.h").read_text(encoding="utf-8")
+    kernels = re.sub(r'^extern "C" __global__', "__global__", source.kernels, flags=re.M)
+    cases = []
+    for number, name in enumerate(source.table.kernels()):
+        alone = "false" if _WAITS.search(_body_of(source.kernels, name)) else "true"
+        call = f"[](void **a) {{ lm_call({name}, a); }}"
+        cases.append(f"    case {number}: return lm_launch({call}, arguments, grid, threads, shared, seed, {alone});")
+    run = [
+        'extern "C" int lm_run(int kernel, void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed) {',
+        "    switch (kernel) {", *cases, "    }", "    return -1;", "}",
+    ]  # fmt: skip
+    return "\n\n".join((header, source.portable, kernels, "\n".join(run))) + "\n"
+
+
+def _body_of(kernels: str, name: str) -> str:
+    start = re.search(rf"\b{re.escape(name)}\(", kernels)
+    assert start is not None
+    end = kernels.find("\n}", start.end())
+    return kernels[start.end() : end]
+
+
+def _build(source: Path, library: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise BackendError("the emulation needs g++", help="install g++")
+    done = subprocess.run([compiler, *FLAGS, "-o", str(library), str(source)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BackendError("g++ refuses the kernels of a CUDA source", [("log", "\n" + done.stderr[:4000], "")])

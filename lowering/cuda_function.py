@@ -1,0 +1,255 @@
+"""One kernel of the gpu level as CUDA C++: the C emitter's statements and expressions, and those only a GPU has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xdsl.dialects import arith, func, gpu, memref, scf
+from xdsl.dialects.builtin import IndexType, MemRefType
+from xdsl.ir import Operation, SSAValue
+
+from ..dialects import nv
+from ..dialects.errors import BackendError
+from .c_expressions import EXPRESSIONS, Expression, constant_of, convert, type_name
+from .c_function import FunctionPrinter
+from .c_statements import STATEMENTS, address
+from .c_types import c_type, scalar_name, span_of
+from .cuda_prelude import CudaPrelude
+from .gpu_launch import LaunchShape, launch_shape
+
+_CPP = frozenset(
+    "alignas alignof and asm bitand bitor bool catch class compl concept const_cast consteval constexpr decltype delete "
+    "dynamic_cast explicit export false friend mutable namespace new noexcept not nullptr operator or private protected "
+    "public reinterpret_cast requires static_assert static_cast template this thread_local throw true try typeid typename "
+    "using virtual wchar_t xor fma min max threadIdx blockIdx blockDim gridDim warpSize arena_".split()
+)
+ARENA = "arena_"
+
+
+class CudaFunctionPrinter(FunctionPrinter):
+    """Prints one kernel. Index values are int where every position fits, else int64_t."""
+
+    def __init__(self, prelude: CudaPrelude, function: func.FuncOp) -> None:
+        super().__init__(prelude, function)  # type: ignore[arg-type]  # the same methods as the C prelude
+        self.cuda = prelude
+        shape = launch_shape(function)
+        if shape is None:
+            raise BackendError(f"{function.sym_name.data} is not a kernel of the gpu level: it has no nv.grid")
+        self.shape: LaunchShape = shape
+        self.index_type = "int" if _positions_fit(function, shape) else "int64_t"
+
+    def fresh(self, hint: str | None, fallback: str = "v") -> str:
+        """A new variable name that is no word of C++."""
+        return super().fresh(f"{hint}_" if hint in _CPP else hint, fallback)
+
+    def type_text(self, value: SSAValue) -> str:
+        """The C++ type of a value, ready to be followed by a name."""
+        if isinstance(value.type, IndexType):
+            return f"{self.index_type} "
+        return super().type_text(value)
+
+    def parameters(self) -> list[int]:
+        """Which of the kernel's arguments it uses: only those are passed."""
+        return [i for i, a in enumerate(self.function.body.block.args) if a in self._live]
+
+    def global_function(self) -> str:
+        """The kernel's text."""
+        arguments = [self.function.body.block.args[i] for i in self.parameters()]
+        parameters = ", ".join(self.declare(a, "p") for a in arguments)
+        if self.shape.shared_bytes:
+            self._lines.append(f"    LM_SHARED({ARENA});")
+        self.block(self.function.body.block)
+        origin = self.function.attributes.get("origin")
+        blocks = " x ".join(str(n) for n in self.shape.grid if n > 1) or "1"
+        note = f"/* {blocks} blocks of {self.shape.threads} threads, {self.shape.shared_bytes} bytes of shared memory"
+        note += f"; {origin.data.replace('*/', '* /')} */" if origin is not None else " */"
+        head = f'extern "C" __global__ void __launch_bounds__({self.shape.threads}) {self.symbol}({parameters}) {{'
+        return "\n".join([note, head, *self._lines, "}"])
+
+    def _op(self, op: Operation) -> None:
+        statement = CUDA_STATEMENTS.get(type(op))
+        if statement is not None:
+            self._comment(op)
+            statement(self, op)
+            return
+        expression = CUDA_EXPRESSIONS.get(type(op))
+        text = expression(self, op) if expression is not None and op.results[0] in self._live else None
+        if text is not None:
+            self._comment(op)
+            self.line(f"{self.declare(op.results[0])} = {text};")
+            return
+        known = type(op) in STATEMENTS or type(op) in EXPRESSIONS or expression is not None
+        if not known:
+            raise BackendError(f"the CUDA backend has no statement for {op.name}")
+        super()._op(op)
+
+
+def _positions_fit(function: func.FuncOp, shape: LaunchShape) -> bool:
+    threads = shape.threads
+    for n in shape.grid:
+        threads *= n
+    sizes = [span_of(v.type) for op in function.walk() for v in (*op.operands, *op.results) if isinstance(v.type, MemRefType)]
+    return max([threads, *sizes]) < 1 << 30
+
+
+# Statements
+
+
+def _alloca(p: CudaFunctionPrinter, op: memref.AllocaOp) -> None:
+    if not p.is_live(op.memref):
+        return
+    kind = op.memref.type
+    t = c_type(kind.element_type) if not isinstance(kind.element_type, IndexType) else None
+    if kind.memory_space == nv.REGISTERS:
+        element = p.index_type if t is None else p.cuda.memory(t.code)
+    else:
+        element = p.cuda.memory(t.code)
+    name = p.fresh(op.memref.name_hint, "row")
+    p.alias(op.memref, name)
+    p.line(f"{element} {name}[{max(1, span_of(kind))}];")
+
+
+def _shared(p: CudaFunctionPrinter, op: nv.SharedOp) -> None:
+    if not p.is_live(op.result):
+        return
+    element = p.cuda.memory(c_type(op.result.type.element_type).code)
+    p.declare(op.result, "s")
+    p.line(f"{element} *{p.name(op.result)} = ({element} *)({ARENA} + {p.name(op.offset)});")
+
+
+def _for(p: CudaFunctionPrinter, op: scf.ForOp) -> None:
+    if nv.UNROLL in op.attributes:
+        index, *carried = op.body.block.args
+        for argument, start, result in zip(carried, op.iter_args, op.results, strict=True):
+            p.line(f"{p.declare(argument, 'acc')} = {p.name(start)};")
+            p.alias(result, p.name(argument))
+        declaration = p.declare(index, "i")
+        name, low, high, step = p.name(index), p.name(op.lb), p.name(op.ub), p.name(op.step)
+        p.line("#pragma unroll")
+        p.line(f"for ({declaration} = {low}; {name} < {high}; {name} += {step}) {{")
+        p.block(op.body.block)
+        p.line("}")
+        return
+    STATEMENTS[scf.ForOp](p, op)
+
+
+def _place(p: CudaFunctionPrinter, memory: SSAValue, index: SSAValue) -> str:
+    where = address(p, memory, [index])
+    return p.name(memory) if where == "0" else f"({p.name(memory)} + {where})"
+
+
+def _wide_load(p: CudaFunctionPrinter, op: nv.LoadOp) -> None:
+    t = c_type(op.memory.type.element_type)
+    kind = p.cuda.vector(t.code, len(op.lanes))
+    name = p.fresh(None, "wide")
+    p.line(f"const {kind} {name} = *(const {kind} *){_place(p, op.memory, op.index)};")
+    for k, lane in enumerate(op.lanes):
+        if not p.is_live(lane):
+            continue
+        text = f"{name}.v[{k}]"
+        if t.is_half:
+            text = f"{p.cuda.function(f'from_{t.code}', 'f32', 0)}({text})"
+        p.line(f"{p.declare(lane)} = {text};")
+
+
+def _wide_store(p: CudaFunctionPrinter, op: nv.StoreOp) -> None:
+    t = c_type(op.memory.type.element_type)
+    kind = p.cuda.vector(t.code, len(op.lanes))
+    texts = [p.name(v) for v in op.lanes]
+    if t.is_half:
+        function = p.cuda.function(f"to_{t.code}", "f32", 0)
+        texts = [f"{function}({text})" for text in texts]
+    name = p.fresh(None, "wide")
+    p.line(f"const {kind} {name} = {{{{{', '.join(texts)}}}}};")
+    p.line(f"*({kind} *){_place(p, op.memory, op.index)} = {name};")
+
+
+def _ldmatrix(p: CudaFunctionPrinter, op: nv.LdmatrixOp) -> None:
+    name = p.fresh(None, "fragment")
+    p.line(f"uint32_t {name}[4];")
+    p.line(f"{p.cuda.use('ldmatrix')}({name}, {_place(p, op.memory, op.index)});")
+    for k, result in enumerate(op.results):
+        p.alias(result, f"{name}[{k}]")
+
+
+def _mma(p: CudaFunctionPrinter, op: nv.MmaSyncOp) -> None:
+    a, b, c = (", ".join(p.name(v) for v in op.operands[i:j]) for i, j in ((0, 4), (4, 6), (6, 10)))
+    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
+    p.line(f"const uint32_t {x}[4] = {{{_unsigned(a)}}}, {y}[2] = {{{_unsigned(b)}}};")
+    p.line(f"const float {z}[4] = {{{c}}};")
+    p.line(f"float {d}[4];")
+    kind = "bf16" if op.kind.name == "bf16" else "f16"
+    p.line(f"{p.cuda.use(f'mma_{kind}')}({d}, {x}, {y}, {z});")
+    for k, result in enumerate(op.results):
+        p.alias(result, f"{d}[{k}]")
+
+
+def _unsigned(names: str) -> str:
+    return ", ".join(f"(uint32_t){name}" for name in names.split(", "))
+
+
+def _line(text: str) -> Callable[[Any, Any], None]:
+    return lambda p, op: p.line(text)
+
+
+CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
+    memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
+    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, gpu.BarrierOp: _line("__syncthreads();"),
+    nv.SyncWarpOp: _line("__syncwarp();"),
+}  # fmt: skip
+
+
+# Expressions: where an index is 32 bits wide, so are its operations
+
+
+def _number(which: str) -> Expression:
+    return lambda scope, op: f"({scope.index_type}){which}.{op.dimension.data.value}"
+
+
+def _unsigned_division(symbol: str) -> Expression:
+    """By a positive constant as the compiler knows it best: without sign, in the width of the index."""
+
+    def expression(scope: Any, op: Operation) -> str | None:
+        divisor = constant_of(op.operands[1])
+        if not isinstance(op.results[0].type, IndexType) or not isinstance(divisor, int) or divisor <= 0:
+            return None
+        word = "uint32_t" if scope.index_type == "int" else "uint64_t"
+        return f"({scope.index_type})(({word}){scope.name(op.operands[0])} {symbol} {divisor}u)"
+
+    return expression
+
+
+def _of_index(name: str) -> Expression:
+    def expression(scope: Any, op: Operation) -> str | None:
+        if not isinstance(op.results[0].type, IndexType):
+            return None
+        scope.cuda.use(name)
+        return f"lm_{name}<{scope.index_type}>({', '.join(scope.name(v) for v in op.operands)})"
+
+    return expression
+
+
+def _shuffle(scope: Any, op: nv.ShuffleXorOp) -> str:
+    kind = scalar_name(c_type(op.value.type).carrier)
+    return f"{scope.cuda.use('shuffle_xor')}<{kind}>({scope.name(op.value)}, {op.mask.value.data})"
+
+
+def _bitcast(scope: Any, op: arith.BitcastOp) -> str:
+    source, target = c_type(op.operands[0].type), c_type(op.results[0].type)
+    text = scope.name(op.operands[0])
+    if source.is_half and not target.is_half:
+        return f"({type_name(scope, target)}){scope.cuda.function(f'to_{source.code}', 'f32', 0)}({text})"
+    if target.is_half and not source.is_half:
+        return f"{scope.cuda.function(f'from_{target.code}', 'f32', 0)}((uint16_t){text})"
+    if source.is_half or source.kind in "iu" and target.kind in "iu":
+        return convert(scope, text, source, target)
+    return f"{scope.cuda.use('bitcast')}<{type_name(scope, target)}>({text})"
+
+
+CUDA_EXPRESSIONS: dict[type[Operation], Expression] = {
+    gpu.ThreadIdOp: _number("threadIdx"), gpu.BlockIdOp: _number("blockIdx"),
+    arith.DivUIOp: _unsigned_division("/"), arith.RemUIOp: _unsigned_division("%"),
+    arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"),
+    nv.ShuffleXorOp: _shuffle, arith.BitcastOp: _bitcast,
+}  # fmt: skip

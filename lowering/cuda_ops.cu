@@ -1,0 +1,47 @@
+// The device's side of generated CUDA C++: types, and one function per op of the nv dialect. PTX stands only here.
+// "//: name" starts a section; `head` is always printed, the others when they are called.
+
+//: head
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned uint32_t;
+typedef long long int64_t;
+typedef unsigned long long uint64_t;
+#define INFINITY __int_as_float(0x7f800000)
+#define NAN __int_as_float(0x7fffffff)
+#define INT32_MIN (-2147483647 - 1)
+#define INT64_C(n) n##ll
+#define UINT64_C(n) n##ull
+#define INT64_MIN (-9223372036854775807ll - 1)
+#define LM_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
+
+//: shuffle_xor
+template <class T> __device__ __forceinline__ T lm_shuffle_xor(T x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
+template <> __device__ __forceinline__ bool lm_shuffle_xor(bool x, int mask) { return __shfl_xor_sync(0xffffffffu, (int)x, mask) != 0; }
+template <> __device__ __forceinline__ int8_t lm_shuffle_xor(int8_t x, int mask) { return (int8_t)__shfl_xor_sync(0xffffffffu, (int)x, mask); }
+template <> __device__ __forceinline__ int16_t lm_shuffle_xor(int16_t x, int mask) { return (int16_t)__shfl_xor_sync(0xffffffffu, (int)x, mask); }
+
+//: ldmatrix
+__device__ __forceinline__ void lm_ldmatrix(uint32_t *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+
+//: mma_bf16
+__device__ __forceinline__ void lm_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const float *c) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
+//: mma_f16
+__device__ __forceinline__ void lm_mma_f16(float *d, const uint32_t *a, const uint32_t *b, const float *c) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}

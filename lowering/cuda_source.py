@@ -1,0 +1,46 @@
+"""gpu level to CUDA C++: one file without includes, every kernel a function, PTX only in the prelude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import ModuleOp
+
+from .cuda_function import CudaFunctionPrinter
+from .cuda_prelude import CudaPrelude
+from .gpu_launch import launch_shape
+from .gpu_launches import LaunchTable, launch_table
+
+
+@dataclass(frozen=True)
+class CudaSource:
+    """A program's kernels as text, and how they are launched.
+
+    device: types and PTX for a GPU's compiler; portable: types and plain helper functions; kernels: the kernels. The
+    emulation puts its own text in the place of `device` and keeps the rest as it is.
+    """
+
+    device: str
+    portable: str
+    kernels: str
+    table: LaunchTable
+
+    @property
+    def text(self) -> str:
+        """The .cu file."""
+        return "\n\n".join((self.device, self.portable, self.kernels)) + "\n"
+
+
+def emit_cuda(module: ModuleOp, outputs: int | None = None) -> CudaSource:
+    """The CUDA C++ of a gpu-level module. BackendError names an op that has none. outputs: see launch_table."""
+    prelude = CudaPrelude()
+    kernels: list[str] = []
+    parameters: dict[str, list[int]] = {}
+    for function in module.body.block.ops:
+        if isinstance(function, func.FuncOp) and launch_shape(function) is not None:
+            printer = CudaFunctionPrinter(prelude, function)
+            kernels.append(printer.global_function())
+            parameters[function.sym_name.data] = printer.parameters()
+    table = launch_table(module, parameters, outputs)
+    return CudaSource(prelude.device(), prelude.portable(), "\n\n".join(kernels), table)

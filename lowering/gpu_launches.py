@@ -1,0 +1,135 @@
+"""The launch table: @main of a gpu-level module as data, every launch with its grid and where its arguments lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xdsl.dialects import arith, func, memref
+from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp, StringAttr
+from xdsl.ir import BlockArgument, SSAValue
+
+from ..dialects.errors import BackendError
+from .gpu_launch import LaunchShape, launch_shape
+from .liveness import written_roots
+from .memref_layout import bytes_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an argument lies: buffer number in the table of inputs, outputs and (last) the arena, and a byte offset."""
+
+    buffer: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel launch: arguments are pointers, in the order of the kernel's parameters."""
+
+    kernel: str
+    shape: LaunchShape
+    arguments: tuple[Place, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One array of the program. element: its IR element type, ``f32`` or ``i64``."""
+
+    kind: str
+    element: str
+    sizes: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LaunchTable:
+    """Everything a host needs to run a program: its arrays (inputs, outputs, arena) and its launches in order.
+
+    donated: pairs (output, input) that are passed one pointer.
+    """
+
+    buffers: tuple[Buffer, ...]
+    launches: tuple[Launch, ...]
+    donated: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.buffers[-1].bytes
+
+    def kernels(self) -> list[str]:
+        """Names of the kernels that are launched, each once."""
+        return list(dict.fromkeys(launch.kernel for launch in self.launches))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and dicts."""
+        return asdict(self)
+
+
+def launch_table(
+    module: ModuleOp, parameters: Mapping[str, Sequence[int]], outputs: int | None = None
+) -> LaunchTable:
+    """The table of a gpu-level module. BackendError without @main.
+
+    parameters: per kernel which arguments are passed. outputs: how many of @main's arguments are; None: from the first one
+    a kernel writes (outputs without elements before it would count as inputs).
+    """
+    functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
+    main = functions.get("main")
+    if main is None:
+        raise BackendError("a program needs a function @main")
+    outputs = _output_count(main, functions) if outputs is None else outputs
+    arguments = main.body.block.args
+    kinds = ["input"] * (len(arguments) - 1 - outputs) + ["output"] * outputs + ["arena"]
+    buffers = tuple(_buffer(a.type, kind) for a, kind in zip(arguments, kinds, strict=True))
+    launches = []
+    for op in main.body.block.ops:
+        if not isinstance(op, func.CallOp):
+            continue
+        name = op.callee.string_value()
+        shape = launch_shape(functions[name])
+        if shape is None:
+            raise BackendError(f"@main calls {name}, which is no kernel of the gpu level")
+        origin = op.attributes.get("origin")
+        places = tuple(_place(op.arguments[i]) for i in parameters[name])
+        launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else ""))
+    given = module.attributes.get("lamina.donated")
+    flat = list(given.get_values()) if isinstance(given, DenseArrayBase) else []
+    return LaunchTable(buffers, tuple(launches), tuple(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def _output_count(main: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> int:
+    """How many of main's arguments are outputs: kernels write outputs and the arena, never inputs."""
+    arguments = list(main.body.block.args)
+    first = len(arguments) - 1
+    for op in main.body.block.ops:
+        if isinstance(op, func.CallOp):
+            function = functions[op.callee.string_value()]
+            written = written_roots(function)
+            for mine, given in zip(function.body.block.args, op.arguments, strict=True):
+                if mine in written:
+                    first = min(first, _place(given).buffer)
+    return len(arguments) - 1 - first
+
+
+def _buffer(held: MemRefType, kind: str) -> Buffer:
+    return Buffer(kind, str(held.element_type), tuple(held.get_shape()), bytes_of(held))
+
+
+def _place(value: SSAValue) -> Place:
+    """The argument of @main a memref points into, and how far."""
+    offset = 0
+    while not isinstance(value, BlockArgument):
+        op = value.owner
+        if isinstance(op, memref.ViewOp):
+            start = op.byte_shift.owner
+            assert isinstance(start, arith.ConstantOp)
+            offset += start.value.value.data
+            value = op.source
+        elif isinstance(op, memref.ReinterpretCastOp):
+            value = op.source
+        else:
+            raise BackendError(f"@main has {op.name} between its arguments and a launch")
+    return Place(value.index, offset)
