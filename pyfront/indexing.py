@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dialects.types import Shape, bool_, int64
+from ..dialects.types import Shape, bool_, int32, int64
 from . import recorder
 from .assignment import check_in_place, store
 from .node import Node
@@ -353,11 +353,11 @@ def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool)
     count = prod(common)
     values = record("reshape", (values,), ((count, *kept),))
     index = record("reshape", (flat,), ((count,),))
-    y = (
-        record("put_add", (x, index, values), (0,))
-        if accumulate
-        else _overwrite(x, recorder.value(index), values)
-    )
+    if not accumulate or dtype is not bool_:
+        y = record("put_add" if accumulate else "put", (x, index, values), (0,))
+    else:  # bools are added by or
+        counts = record("put_add", (cast(x, int32), index, cast(values, int32)), (0,))
+        y = cast(counts, bool_)
     y = record("reshape", (y,), (tuple([shape[d] for d in dims]) + kept,))
     order = (*dims, *rest)
     return (
@@ -365,22 +365,6 @@ def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool)
         if order == tuple(range(len(order)))
         else record("permute", (y,), (tuple([order.index(i) for i in range(len(order))]),))
     )
-
-
-def _overwrite(x: Node, index: np.ndarray, values: Node) -> Node:
-    """Rows of ``x`` replaced by rows of ``values``; the last of several values for one row wins."""
-    rows = x.type[0][0]
-    if not index.size:
-        return x
-    source = np.zeros(rows, np.int64)
-    hit = np.zeros(rows, bool)
-    source[index] = np.arange(index.size)
-    hit[index] = True
-    taken = record("take", (values, recorder.leaf(source, ((rows,), int64))), (0,))
-    mask = recorder.leaf(
-        hit.reshape((rows,) + (1,) * (len(x.type[0]) - 1)), ((rows,) + (1,) * (len(x.type[0]) - 1), bool_)
-    )
-    return record("select", (expand(mask, x.type[0]), taken, x))
 
 
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:

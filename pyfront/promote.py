@@ -112,6 +112,20 @@ _seen: dict[Site, Scalar] = {}
 _CHANGES = object()
 
 
+def lowest(dtype: DType) -> Scalar:
+    """The smallest value of a dtype: minus infinity for floats."""
+    if dtype.kind == "f":
+        return -math.inf
+    return False if dtype.kind == "b" else int(np.iinfo(dtype.numpy).min)
+
+
+def highest(dtype: DType) -> Scalar:
+    """The largest value of a dtype: infinity for floats."""
+    if dtype.kind == "f":
+        return math.inf
+    return True if dtype.kind == "b" else int(np.iinfo(dtype.numpy).max)
+
+
 def full(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """A constant: its number is part of the program."""
     value = _as(number, dtype)
@@ -125,7 +139,14 @@ def _as(number: Scalar, dtype: DType) -> Scalar:
         raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     if dtype.kind == "f":
         return math.nan if number != number else float(number)  # one NaN object: a cache key equal to itself
-    return bool(number) if dtype.kind == "b" else int(number)
+    return bool(number) if dtype.kind == "b" else wrapped(int(number), dtype)
+
+
+def wrapped(number: int, dtype: DType) -> int:
+    """An integer as the dtype holds it: modulo its range, as C does."""
+    span = 1 << (8 * dtype.itemsize)
+    low = -(span >> 1) if dtype.is_signed else 0
+    return number if low <= number < low + span else (number - low) % span + low
 
 
 def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:

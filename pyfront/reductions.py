@@ -338,45 +338,20 @@ define("cumsum", in_place=True)(_scan("cumsum"))
 define("cumprod", in_place=True)(_scan("cumprod"))
 
 
-def _running(op: str, better: str, result: Any) -> Callable:
-    """cummax/cummin through all prefixes: position j counts for i when j <= i."""
-
+def _running(largest: bool, result: Any) -> Callable:
     def apply(input: Tensor, dim: int) -> Any:
         at = dimension(dim, input.dim())
         if not input.dim():
             return result(input.clone(), wrap(full(0, (), int64)))
-        moved = input.movedim(at, -1)
-        x = moved._read()
-        n, shape = x.type[0][-1], (*x.type[0], x.type[0][-1])
-        spread = record("expand", (record("reshape", (x,), ((*x.type[0][:-1], 1, n),)),), (shape,))
-        i = record("iota", (), (shape, len(shape) - 2, int64))
-        j = record("iota", (), (shape, len(shape) - 1, int64))
-        worst = _limit(input.dtype, best=better == "argmin")
-        masked = record("select", (record("less_equal", (j, i)), spread, full(worst, shape, x.type[1])))
-        flipped = record("flip", (masked,), ((len(shape) - 1,),))  # the last of equal elements counts
-        last = record(
-            "sub", (full(n - 1, (*x.type[0], 1), int64), record(better, (flipped,), (len(shape) - 1,)))
-        )
-        index = record("reshape", (last,), (x.type[0],))
-        values = record("gather", (x, index), (len(x.type[0]) - 1,))
-        return result(wrap(values).movedim(-1, at), wrap(index).movedim(-1, at))
+        values, index = record_many("running", (input._read(),), (at, largest))
+        return result(wrap(values), wrap(index))
 
-    apply.__doc__ = f"The {op} so far along a dimension, and where it is."
+    apply.__doc__ = f"The {'largest' if largest else 'smallest'} so far along a dimension, and where it is."
     return apply
 
 
-def _limit(dtype: DType, best: bool) -> float | int:
-    if dtype.kind == "f":
-        return inf if best else -inf
-    import numpy as np
-
-    if dtype.kind == "b":
-        return best
-    return int(np.iinfo(dtype.numpy).max if best else np.iinfo(dtype.numpy).min)
-
-
-define("cummax")(_running("maximum", "argmax", cummax_result))
-define("cummin")(_running("minimum", "argmin", cummin_result))
+define("cummax")(_running(True, cummax_result))
+define("cummin")(_running(False, cummin_result))
 
 
 @define("sort")

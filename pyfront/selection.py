@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import bool_, int32, int64, uint8
+from ..dialects.types import DType, bool_, int32, int64, uint8
 from . import recorder
 from .arithmetic import nodes, number
+from .assignment import title
 from .creation import of_array
 from .definitions import define
 from .indexing import fitted, getitem, index_node, index_put
 from .node import Node
-from .promote import broadcast, cast, full, operand, result_type
+from .promote import broadcast, cast, full, highest, lowest, operand, result_type
 from .recorder import record
 from .shaping import reshaped
 from .tensor import Tensor, dimension, wrap
@@ -89,6 +90,13 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 @define("masked_scatter", in_place=True)
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """The places where the mask is true take elements of ``source``, in order."""
+    if mask.dtype is not bool_:
+        raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {title(mask.dtype)}")
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            "masked_scatter: expected self and source to have same dtypes but got "
+            f"{title(input.dtype)} and {title(source.dtype)}"
+        )
     x, m = broadcast([input._read(), mask._read()])
     places = np.nonzero(recorder.value(m))
     count = len(places[0]) if places else 1
@@ -189,6 +197,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """``out[index[i][j]][j] += src[i][j]`` for dim 0, and so on."""
     at = dimension(dim, input.dim())
+    _needs_same_dtype(input, src)
     if input.dtype is bool_:
         return scatter_add(input.long(), dim, index, src.long()).bool()
     return wrap(
@@ -211,20 +220,24 @@ def scatter(
 ) -> Tensor:
     """``out[index[i][j]][j] = src[i][j]`` for dim 0, and so on; "add" and "multiply" combine instead."""
     src = value if src is None else src
+    _needs_same_dtype(input, src)
+    spread = src._read() if isinstance(src, Tensor) else full(src, tuple(index.shape), input.dtype)
     if reduce is not None:
-        spread = src if isinstance(src, Tensor) else wrap(full(src, tuple(index.shape), input.dtype))
-        return scatter_reduce(input, dim, index, spread, {"add": "sum", "multiply": "prod"}[reduce])
-    at = dimension(dim, input.dim())
-    if not input.dim():
-        return wrap(fitted(src, input))
-    array = recorder.value(_index_of(index, input.shape[at], at, RuntimeError))
-    places = list(np.indices(array.shape))
-    places[at] = array
-    if isinstance(src, Tensor):
-        part = src[tuple([slice(0, n) for n in array.shape])].reshape(-1)
-    else:
-        part = src
-    return index_put(input, [of_array(np.ascontiguousarray(p.reshape(-1))) for p in places], part)
+        return scatter_reduce(input, dim, index, wrap(spread), {"add": "sum", "multiply": "prod"}[reduce])
+    return _scattered(input, dimension(dim, input.dim()), index, spread, "set")
+
+
+def _needs_same_dtype(input: Tensor, src: Any) -> None:
+    if isinstance(src, Tensor) and src.dtype is not input.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+
+
+def _scattered(input: Tensor, at: int, index: Tensor, src: Node, by: str) -> Tensor:
+    places = _index_of(index, input.shape[at], at, RuntimeError)
+    return wrap(record("scatter", (input._read(), places, src), (at, by)))
+
+
+_SCATTERED = {"prod": "mul", "amax": "max", "amin": "min"}
 
 
 @define("scatter_reduce", in_place=True)
@@ -233,73 +246,63 @@ def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
     """``scatter`` where several values for one place are combined: sum, mean, prod, amax, amin."""
+    if reduce not in ("sum", "mean", *_SCATTERED):
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
+    _needs_same_dtype(input, src)
     at = dimension(dim, input.dim())
-    array = recorder.value(_index_of(index, input.shape[at], at, RuntimeError))
-    if input.dtype is bool_:
+    if input.dtype is bool_ and reduce in ("sum", "mean", "prod"):
         return scatter_reduce(input.long(), dim, index, src.long(), reduce, include_self=include_self).bool()
-    hits = of_array(np.ones(array.shape, input.dtype.numpy))
-    zeros = wrap(full(0, tuple(input.shape), input.dtype))
-    count = scatter_add(zeros, at, index, hits)
-    base = input if include_self else where(count > 0, _neutral(input, reduce), input)
-    if reduce in ("sum", "mean"):
-        total = scatter_add(base, at, index, src)
-        return total if reduce == "sum" else _divided(total, (count + int(include_self)).clamp(min=1))
-    fold = {"prod": "prod", "amax": "amax", "amin": "amin"}[reduce]
-    # Each round writes the values that are the k-th to arrive at their place; rounds are combined in order.
-    result = base
-    for which in _rounds(array, at):
-        part = (
-            scatter(
-                _neutral(input, reduce),
-                at,
-                index,
-                where(of_array(which), src[tuple([slice(0, n) for n in array.shape])], 0),
-            )
-            if which.all()
-            else _placed(input, at, array, which, src, reduce)
-        )
-        result = {"prod": lambda a, b: a * b, "amax": Tensor.maximum, "amin": Tensor.minimum}[fold](
-            result, part
-        )
-    return result
+    base = input
+    if not include_self:  # what values arrive at starts afresh
+        neutral = full(_neutral(input.dtype, reduce), tuple(index.shape), input.dtype)
+        base = _scattered(input, at, index, neutral, "set")
+    if reduce in _SCATTERED:
+        return _scattered(base, at, index, src._read(), _SCATTERED[reduce])
+    total = scatter_add(base, at, index, src)
+    if reduce == "sum":
+        return total
+    ones = wrap(full(1, tuple(index.shape), input.dtype))
+    count = scatter_add(wrap(full(int(include_self), tuple(input.shape), input.dtype)), at, index, ones)
+    return _divided(total, count.clamp(min=1))
 
 
 def _divided(total: Tensor, count: Tensor) -> Tensor:
     return total / count if total.dtype.kind == "f" else total.div(count, rounding_mode="floor")
 
 
-def _neutral(input: Tensor, reduce: str) -> Tensor:
-    kind = input.dtype
-    if reduce in ("sum", "mean", "prod"):
-        value: Any = 1 if reduce == "prod" else 0
-    elif kind.kind == "f":
-        value = -np.inf if reduce == "amax" else np.inf
-    else:
-        info = np.iinfo(kind.numpy)
-        value = int(info.min if reduce == "amax" else info.max)
-    return wrap(full(value, tuple(input.shape), kind))
+def _neutral(kind: DType, reduce: str) -> Any:
+    """What changes nothing."""
+    if reduce not in ("amax", "amin"):
+        return int(reduce == "prod")
+    return lowest(kind) if reduce == "amax" else highest(kind)
 
 
-def _rounds(index: np.ndarray, at: int) -> list[np.ndarray]:
-    """Masks of the values that are first, second, … at their place."""
-    places = [p.reshape(-1) for p in np.indices(index.shape)]
-    places[at] = index.reshape(-1)
-    key = np.ravel_multi_index(places, [int(p.max()) + 1 if p.size else 1 for p in places])
-    order = np.argsort(key, kind="stable")
-    rank = np.zeros(key.size, np.int64)
-    same = np.concatenate([[False], key[order][1:] == key[order][:-1]]) if key.size else np.zeros(0, bool)
-    run = 0
-    for k, repeated in zip(order, same, strict=True):
-        run = run + 1 if repeated else 0
-        rank[k] = run
-    return [(rank == r).reshape(index.shape) for r in range(int(rank.max()) + 1 if rank.size else 0)]
+@define("index_reduce", in_place=True)
+def index_reduce(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """``index_add`` with another way to combine: prod, mean, amax, amin."""
+    at = dimension(dim, input.dim())
+    if not input.dim():
+        return scatter_reduce(input, 0, index.reshape(-1), source.reshape(-1), reduce, include_self=include_self)
+    shape = [1] * input.dim()
+    shape[at] = -1
+    return scatter_reduce(
+        input, at, index.reshape(shape).expand(source.shape), source, reduce, include_self=include_self
+    )
 
 
-def _placed(input: Tensor, at: int, index: np.ndarray, which: np.ndarray, src: Tensor, reduce: str) -> Tensor:
-    places = list(np.nonzero(which))
-    values = src[tuple([of_array(np.ascontiguousarray(p)) for p in places])]
-    places[at] = index[which]
-    return index_put(_neutral(input, reduce), [of_array(np.ascontiguousarray(p)) for p in places], values)
+@define("put", in_place=True)
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """Elements of the flattened tensor replaced by (or increased by) those of ``source``."""
+    if index.numel() != source.numel():
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got "
+            f"source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+        )
+    flat, places = reshaped(input, (input.numel(),)), reshaped(index, (index.numel(),))
+    values = reshaped(source, (index.numel(),))
+    return reshaped(index_put(flat, [places], values, accumulate), tuple(input.shape))
 
 
 @define("index_add", in_place=True)
