@@ -81,12 +81,17 @@ def lookup(key: str) -> tuple[Path, dict[str, Any]] | None:
     if root is None:
         return None
     folder = root / key[:2] / key
+    facts = _facts(folder)
+    return None if facts is None else (folder, facts)
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    """What `store` noted of an entry; None unless all of it is there."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        whole = isinstance(facts, dict) and facts.get("files") == _sizes(folder)
+        return facts if isinstance(facts, dict) and facts.get("files") == _sizes(folder) else None
     except (OSError, ValueError):
         return None
-    return (folder, facts) if whole else None
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -131,7 +136,7 @@ def _publish(building: Path, final: Path) -> Path:
             os.rename(building, final)
             return final
         except OSError:
-            if (final / "facts.json").exists():
+            if _facts(final) is not None:
                 return final
             shutil.rmtree(final, ignore_errors=True)
     kept = Path(tempfile.mkdtemp(prefix="lamina-"))
