@@ -53,9 +53,12 @@ def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | Non
 
 
 def _argument(array: np.ndarray, example: Tensor, label: str) -> Tensor:
-    """An input of the program; errors call it by its name."""
-    node = recorder.leaf(array, example._type)
-    node.origin = label
+    """An input of the program; errors call it by its name. It has no value while the model runs, so that what the recorder
+    would do on the host with values it has (a reshape, a concatenation) is recorded as a step of the program."""
+    leaf = recorder.leaf(array, example._type)
+    leaf.origin = label
+    node = recorder.alias(leaf)
+    node.value = None
     return wrap(node)
 
 
