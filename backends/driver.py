@@ -260,10 +260,30 @@ def arena_bytes_of(module: ModuleOp) -> int:
 def write_c(
     graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, **options: Any
 ) -> list[Path]:
-    """The graph as C files ahead of time; see ``ahead_of_time.write_c`` for the options."""
+    """The graph as files ahead of time; see ``ahead_of_time.write_c`` for the options.
+
+    target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
+    ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
+    """
+    target = str(options.get("target", "native"))
+    if target.startswith("cuda:"):
+        from .cuda.files import write_cuda
+
+        return write_cuda(graph, weights, names, directory, arch=gpu_arch(target), dump=options.get("dump"))
     from . import ahead_of_time
 
     return ahead_of_time.write_c(graph, weights, names, directory, **options)
+
+
+def gpu_arch(target: str) -> str:
+    """The architecture of ``cuda:sm_90a``. BackendError for one that is not known."""
+    from ..dialects.target import GPU_TARGETS
+
+    arch = target.removeprefix("cuda:")
+    if arch not in GPU_TARGETS:
+        known = ", ".join(f"cuda:{name}" for name in GPU_TARGETS)
+        raise BackendError(f"no GPU architecture is called {arch!r}", help=f"known targets: native, portable, {known}")
+    return arch
 
 
 def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0) -> ModuleOp:

@@ -27,10 +27,18 @@ def add(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
     parser.add_argument("--main", action="store_true", help="also write a main.c that runs the model on a file of samples")
     parser.add_argument("--no-shared", action="store_true", help="build no shared library")
-    parser.add_argument("--target", choices=("native", "portable"), default="native")
+    parser.add_argument(
+        "--target", metavar="NAME", default="native", type=_target, help="native, portable, or a GPU: cuda:sm_90a writes CUDA, PTX and a cubin"
+    )
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
     parser.set_defaults(act=act)
+
+
+def _target(text: str) -> str:
+    if text not in ("native", "portable") and not text.startswith("cuda:"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of native, portable, cuda:ARCHITECTURE")
+    return text
 
 
 def act(options: argparse.Namespace) -> int:

@@ -1,0 +1,50 @@
+"""A graph as CUDA C++, PTX and cubin for one architecture: through the passes, the emitter and NVRTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdsl.dialects.builtin import ModuleOp
+
+from ...dialects.graph import Graph
+from ...lowering.capture import capture
+from ...lowering.cuda_source import CudaSource, emit_cuda
+from ..dump import Dump
+from ..pipelines import gpu_pipeline
+from .nvrtc import Compiled, compile_cuda
+
+
+@dataclass(frozen=True)
+class CudaProgram:
+    """One graph for one architecture: its kernels' text, how they are launched, what NVRTC made of them."""
+
+    graph: Graph
+    source: CudaSource
+    compiled: Compiled
+
+
+def gpu_module(graph: Graph, arch: str, dump: Dump | None = None) -> ModuleOp:
+    """The graph at the gpu level. PassError for an unknown architecture."""
+    module = capture(graph)
+    if dump is not None:
+        dump.start(module)
+    gpu_pipeline(arch).run(module, dump.after if dump is not None else None)
+    return module
+
+
+def cuda_source(graph: Graph, arch: str, dump: Dump | None = None) -> CudaSource:
+    """The graph's kernels as CUDA C++ and its launch table; needs nothing but lamina."""
+    return emit_cuda(gpu_module(graph, arch, dump), len(graph.outputs))
+
+
+def build(graph: Graph, arch: str, dump: str | Path | None = None) -> CudaProgram:
+    """Compile a graph for an architecture. BackendError without NVRTC. dump: a folder for every stage."""
+    dumper = Dump(dump) if dump else None
+    source = cuda_source(graph, arch, dumper)
+    compiled = compile_cuda(source.text, arch)
+    if dumper is not None:
+        dumper.add("program.cu", source.text, "the CUDA emitter")
+        dumper.add("program.ptx", compiled.ptx, f"NVRTC for {arch}")
+        dumper.finish()
+    return CudaProgram(graph, source, compiled)
