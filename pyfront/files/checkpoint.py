@@ -46,11 +46,12 @@ def read_checkpoint(
     rebuild: Callable[[TensorRecord], Any],
     parameter: Callable[[Any, bool], Any],
     allowed: Mapping[str, Any],
+    widen: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> Any:
     """The object in a checkpoint. `rebuild` makes a tensor of a record, `parameter` a parameter of that tensor.
 
     Only data is rebuilt: names outside the allow-list, damaged entries and windows outside their storage are FileErrors
-    that name the file and the offset.
+    that name the file and the offset. `widen` makes a larger allow-list of the standard one.
     """
     head = file.read(16)
     file.seek(0)
@@ -60,7 +61,8 @@ def read_checkpoint(
     reader = _Reader(archive, rebuild, parameter)
     program = archive.read("data.pkl")
     where = f"{name}: {archive.folder}/data.pkl (entry at offset {archive.offset_of('data.pkl')})"
-    return Unpickler(program, where, {**reader.names(), **allowed}, reader.storage).load()
+    names = {**reader.names(), **allowed}
+    return Unpickler(program, where, names if widen is None else widen(names), reader.storage).load()
 
 
 def _foreign(head: bytes, name: str) -> FileError:

@@ -12,6 +12,7 @@ import numpy as np
 from ...dialects.errors import UnsupportedError
 from ...dialects.types import DType
 from . import opcodes as op
+from .objects import Global, NewObject
 from .records import CLASS_OF_DTYPE, StorageRecord, TensorRecord
 
 _BATCH = 1000
@@ -20,8 +21,8 @@ _BATCH = 1000
 class Pickler:
     """One object to one pickle.
 
-    convert: turns an object of the frontend (Tensor, Size, device) into plain data, a TensorRecord or a `Call`;
-    gives None for what it does not know. Storages met are collected in `storages`, in order of their keys.
+    convert: turns an object of the frontend (Tensor, Size, device, Module) into plain data, a TensorRecord, a `Call`, a
+    `Global` or a `NewObject`; gives None for what it does not know. Storages met are collected in `storages`, in order of their keys.
     """
 
     def __init__(self, convert: Callable[[Any], Any]) -> None:
@@ -63,6 +64,12 @@ class Pickler:
 
     def _converted(self, value: Any, path: str) -> None:
         plain = self._convert(value)
+        if isinstance(plain, Global):
+            self._global(plain.module, plain.name)
+            return
+        if isinstance(plain, NewObject):
+            self._object(value, plain, path)
+            return
         if plain is None:
             raise UnsupportedError(
                 f"cannot save {path}: {type(value).__name__} is not plain data",
@@ -70,6 +77,14 @@ class Pickler:
             )
         self._write(plain, path)
         self._put(value)
+
+    def _object(self, value: Any, described: NewObject, path: str) -> None:
+        self._global(described.kind.module, described.kind.name)
+        self._out += bytes([op.EMPTY_TUPLE, op.NEWOBJ])
+        self._put(value)  # before its attributes: they may refer to it
+        self._out.append(op.EMPTY_DICT)
+        self._batches([(f"{path}.{key}", (key, item)) for key, item in described.state.items()], op.SETITEMS)
+        self._out.append(op.BUILD)
 
     def _scalar(self, value: Any) -> bool:
         out = self._out

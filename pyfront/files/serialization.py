@@ -16,6 +16,7 @@ from ..size import Size, device
 from ..tensor import Tensor, wrap
 from .archive import replacing
 from .checkpoint import read_checkpoint, write_checkpoint
+from .objects import Live, described
 from .pickling import Call
 from .records import StorageRecord, TensorRecord, row_major
 from .safetensors import read_safetensors, write_safetensors
@@ -71,15 +72,13 @@ class _Converter:
             return None
         if isinstance(value, dict) and hasattr(value, "items"):
             return dict(value)
-        return None
+        return described(value)
 
     def _tensor(self, tensor: Tensor) -> TensorRecord:
         from ..nn.parameter import Parameter
 
         is_parameter = isinstance(tensor, Parameter)
         tracked = bool(tensor.requires_grad)
-        if tracked and not tensor.is_leaf:
-            tracked = False  # a computed tensor is saved by value
         storage, shape, stride, offset = self._memory(tensor)
         return TensorRecord(storage, offset, shape, stride, tracked, is_parameter)
 
@@ -107,14 +106,15 @@ def load(
 ) -> Any:  # fmt: skip
     """What `save` or PyTorch wrote. FileError for missing, damaged or foreign files, with the place.
 
-    Only data is rebuilt, never code. `map_location` may be a device, a function or a dict; the result is on the CPU.
+    Only data is rebuilt, never code. With weights_only=False also modules, from classes this program already has: their
+    attributes are restored, nothing is called or imported. `map_location` may be a device, a function or a dict; the result is on the CPU.
     """
     if hasattr(f, "read"):
-        return _read(_as_seekable(f), getattr(f, "name", "the file"), map_location)
+        return _read(_as_seekable(f), getattr(f, "name", "the file"), map_location, weights_only)
     name = os.fspath(f)
     try:
         with open(name, "rb") as file:
-            return _read(file, str(name), map_location)
+            return _read(file, str(name), map_location, weights_only)
     except FileNotFoundError:
         raise _missing(str(name)) from None
     except (PermissionError, IsADirectoryError) as error:
@@ -138,13 +138,14 @@ def _as_seekable(file: Any) -> BinaryIO:
     return file if seekable is not None and seekable() and file.tell() == 0 else io.BytesIO(file.read())
 
 
-def _read(file: BinaryIO, name: str, map_location: Any) -> Any:
+def _read(file: BinaryIO, name: str, map_location: Any, weights_only: bool | None) -> Any:
     if str(name).endswith(".safetensors"):
         arrays, _ = read_safetensors(file.read(), str(name))
         return {key: _leaf(array) for key, array in arrays.items()}
     loader = _Loader(map_location)
     allowed: Mapping[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch device": device, **_allowed}
-    return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed)
+    widen = Live if weights_only is False else None
+    return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed, widen)
 
 
 def _leaf(array: np.ndarray) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...dialects.errors import FileError
 from . import opcodes as op
+from .objects import empty_instance, restore
 
 Rebuild = Callable[..., Any]
 
@@ -58,6 +59,8 @@ class Unpickler:
         self._position = start
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._empty: set[int] = set()  # instances that still lack their attributes
+        self._keep: list[Any] = []  # their ids stay theirs
 
     @property
     def position(self) -> int:
@@ -198,7 +201,14 @@ class Unpickler:
             arguments, function = stack.pop(), stack.pop()
             if not callable(function) or not isinstance(arguments, tuple):
                 raise self._bad("calls something that cannot be called")
-            stack.append(function(*arguments))
+            if any(function is allowed for allowed in self._names.values()):
+                stack.append(function(*arguments))
+            elif code == op.NEWOBJ and isinstance(function, type) and not arguments:
+                stack.append(empty_instance(function))
+                self._empty.add(id(stack[-1]))
+                self._keep.append(stack[-1])
+            else:
+                raise self._bad(f"calls {getattr(function, '__qualname__', function)!r}, which files may not do")
         elif code == op.BUILD:
             state = stack.pop()
             self._build(stack[-1], state)
@@ -209,7 +219,10 @@ class Unpickler:
         return True
 
     def _build(self, target: Any, state: Any) -> None:
-        if isinstance(target, OrderedDict) and isinstance(state, dict):
+        if id(target) in self._empty and isinstance(state, dict):
+            self._empty.discard(id(target))
+            restore(target, state)
+        elif isinstance(target, OrderedDict) and isinstance(state, dict):
             target.__dict__.update(state)
         elif hasattr(target, "__setstate__") and type(target) in self._names.values():
             target.__setstate__(state)
@@ -223,7 +236,7 @@ class Unpickler:
         if found is None:
             raise self._bad(
                 f"wants {module}.{name}, which is not on the list of names a checkpoint may use",
-                help="save a state_dict (tensors, numbers, text, lists and dicts); "
-                "torch.serialization.add_safe_globals([...]) allows a class of your own",
+                help="save a state_dict (tensors, numbers, text, lists and dicts); a whole module needs weights_only=False and "
+                "its class defined before loading; torch.serialization.add_safe_globals([...]) allows a class of your own",
             )
         return found

@@ -15,6 +15,7 @@ from .parameter import Parameter
 from .utils.rnn import PackedSequence
 
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 State = tuple[Tensor, ...]
 
 
@@ -44,7 +45,7 @@ class RNNBase(_Recurrent):
         self.dropout, self.bidirectional, self.proj_size = float(dropout), bidirectional, proj_size
         self._check()
         factory = {"device": device, "dtype": dtype}
-        self._names = [
+        self._all_weights = [
             self._add_direction(layer, suffix, factory)
             for layer in range(num_layers)
             for suffix in ([f"_l{layer}", f"_l{layer}_reverse"] if bidirectional else [f"_l{layer}"])
@@ -74,8 +75,8 @@ class RNNBase(_Recurrent):
         if self.proj_size >= self.hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
 
-    def _add_direction(self, layer: int, suffix: str, factory: dict[str, Any]) -> list[str | None]:
-        """Register one direction's parameters; their names, None where there is none."""
+    def _add_direction(self, layer: int, suffix: str, factory: dict[str, Any]) -> list[str]:
+        """Register one direction's parameters; their names."""
         gates, out = _GATES[self.mode] * self.hidden_size, self.proj_size or self.hidden_size
         inputs = self.input_size if layer == 0 else out * (2 if self.bidirectional else 1)
         shapes: dict[str, tuple[int, ...] | None] = {
@@ -86,12 +87,20 @@ class RNNBase(_Recurrent):
         for name, shape in shapes.items():
             if shape is not None:
                 setattr(self, name + suffix, Parameter(empty(*shape, **factory)))
-        return [name + suffix if shape is not None else None for name, shape in shapes.items()]
+        return [name + suffix for name, shape in shapes.items() if shape is not None]
 
     @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
-        return [[getattr(self, name) for name in names if name is not None] for names in self._names]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The attributes, with the two lists PyTorch's recurrent layers keep beside them."""
+        names = [name for group in self._all_weights for name in group]
+        return {**self.__dict__, "_flat_weights_names": names, "_flat_weights": [getattr(self, name) for name in names]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({k: v for k, v in state.items() if not k.startswith("_flat_weight")})
 
     def flatten_parameters(self) -> None:
         """Nothing to do: parameters need not lie together."""
@@ -133,6 +142,7 @@ class RNNBase(_Recurrent):
         steps, batch = x.shape[:2]
         y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch, x))
         y = y.reshape(steps, batch, y.shape[-1])
+        y._label = "cat" if self.bidirectional else "stack"
         y = y.transpose(0, 1) if self.batch_first else y
         if not batched:
             return y.squeeze(at), self._as_given(tuple(s.squeeze(1) for s in state))
@@ -153,17 +163,21 @@ class RNNBase(_Recurrent):
         return packed, self._as_given(state)
 
     def _run(self, x: Tensor, sizes: list[int], state: State) -> tuple[Tensor, State]:
-        weights = [[None if name is None else getattr(self, name) for name in names] for names in self._names]
-        return recurrent.layers(
+        found = [{name.rpartition("_l")[0]: getattr(self, name) for name in names} for names in self._all_weights]
+        weights = [[parts.get(kind) for kind in _KINDS] for parts in found]
+        y, state = recurrent.layers(
             self.mode, x, sizes, state, weights, directions=2 if self.bidirectional else 1,
             p=self.dropout if self.training else 0.0,
         )  # fmt: skip
+        for part in state:
+            part._label = "stack"
+        return y, state
 
     def _as_given(self, state: State) -> Any:
         return state if self.mode == "LSTM" else state[0]
 
     def _start(self, given: State | None, batch: int, x: Tensor) -> State:
-        expected = [(len(self._names), batch, width) for width in self._state_sizes]
+        expected = [(len(self._all_weights), batch, width) for width in self._state_sizes]
         if given is None:
             return tuple(zeros(*shape, dtype=x.dtype) for shape in expected)
         for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
@@ -184,7 +198,7 @@ class RNNBase(_Recurrent):
 
     def _check_input(self, x: Tensor) -> None:
         self._check_width(x)
-        weight = getattr(self, self._names[0][0])
+        weight = getattr(self, self._all_weights[0][0])
         if x.dtype is not weight.dtype:
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
