@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .pyfront import import_aliases as _aliases
 from .pyfront import public as _public
 
 __version__ = "0.1.0"
 
 globals().update(_public.names())
+_aliases.install()
 
 # Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in
 # it).

@@ -13,7 +13,9 @@ from typing import Any
 
 from ..dialects.types import Type, show_type
 from . import recorder
+from . import function  # noqa: F401  # torch.autograd.function
 from .assignment import title
+from .function import Function  # noqa: F401
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: F401  # public here
 from .leaves import RemovableHandle, accumulate  # noqa: F401
 from .node import GRAD, Boundary, Node
@@ -215,3 +217,4 @@ def backward_method(
 
 
 Tensor.backward = backward_method
+__path__: list[str] = []  # a package to the import system: `import lamina.autograd.function`

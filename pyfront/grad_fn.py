@@ -79,6 +79,8 @@ def _of_node(node: Node) -> GradFn:
 
 def named(label: str, variant: str = "0") -> str:
     """``AddBackward0`` from ``add``."""
+    if label.endswith("Backward"):  # a user's autograd.Function
+        return label
     if label in _NAMES:
         return _NAMES[label]
     return "".join(part.capitalize() for part in label.split("_") if part) + "Backward" + (variant or "0")

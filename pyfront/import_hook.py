@@ -19,6 +19,7 @@ VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
 MODULES: dict[str, str] = {
     "torch": "",
     "torch.autograd": "pyfront.autograd",
+    "torch.autograd.function": "pyfront.function",
     "torch.autograd.functional": "pyfront.autograd",
     "torch.autograd.grad_mode": "pyfront.autograd",
     "torch.nn": "pyfront.nn",

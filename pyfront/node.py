@@ -81,7 +81,7 @@ class Boundary(Node):
     label: the name a reader of the IR sees for it ("fc1.weight"), or None.
     """
 
-    __slots__ = ("deliver", "leaf", "label")
+    __slots__ = ("deliver", "leaf", "label", "__weakref__")
 
     def __init__(
         self,

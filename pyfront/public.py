@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import types as _types
 from collections.abc import Callable
 from typing import Any
 
+from .. import backends  # loaded first, so that loading the driver later leaves torch.backends alone
 from ..dialects import flags, types
 from . import (  # noqa: F401  # noqa: F401  # importing enters their definitions
     arithmetic,
@@ -169,9 +171,17 @@ def _cuda() -> _types.SimpleNamespace:
     )
 
 
-def _backends() -> _types.SimpleNamespace:
+class _Backends(_types.SimpleNamespace):
+    """``torch.backends``. What it does not have is the room of that name: ``lamina.backends.driver``."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules[self.__name__], name)
+
+
+def _backends() -> _Backends:
     off = _types.SimpleNamespace
-    return off(
+    return _Backends(
+        __name__=backends.__name__,
         mps=off(is_available=lambda: False, is_built=lambda: False),
         cuda=off(is_built=lambda: False, matmul=off(allow_tf32=False)),
         cudnn=off(

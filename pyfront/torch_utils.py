@@ -5,3 +5,4 @@ from __future__ import annotations
 from . import data
 
 __all__ = ["data"]
+__path__: list[str] = []  # a package to the import system: `import lamina.utils.data`

@@ -207,7 +207,12 @@ def ulps(got: np.ndarray, want: np.ndarray) -> float:
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "name,low,high,bound", [("exp", -104, 88.7, 1.0), ("log", -87, 88, 1.0), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.1)]
+    "name,low,high,bound",
+    [
+        ("exp", -104, 88.7, 1.0), ("exp2", -150, 127.9, 1.5), ("expm1", -20, 88.7, 1.5), ("log", -87, 88, 1.0),
+        ("log2", -87, 88, 2.0), ("log1p", -0.999, 10, 2.0), ("log1p", 0, 1e6, 2.0), ("sin", -10, 10, 1.6), ("cos", -10, 10, 1.6),
+        ("sin", -70000, 70000, 1.6), ("cos", -70000, 70000, 1.6), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.1),
+    ],
 )
 def test_vector_functions_are_exact_to_two_ulps(name, low, high, bound, tmp_path):
     count = 1 << 16
@@ -235,7 +240,7 @@ def test_vector_functions_are_exact_to_two_ulps(name, low, high, bound, tmp_path
     build_shared(find_compiler(), source, library)
     rng = np.random.default_rng(0)
     x = rng.uniform(low, high, count).astype(np.float32)
-    if name == "log":
+    if name in ("log", "log2"):
         x = np.exp(x.astype(np.float64)).astype(np.float32)
     else:
         x[: count // 4] *= np.exp(rng.uniform(-40, 0, count // 4)).astype(np.float32)
@@ -244,7 +249,7 @@ def test_vector_functions_are_exact_to_two_ulps(name, low, high, bound, tmp_path
     t = ((count,), dtype_of("f32"))
     v, s = Executable(library, [t], [t, t], 64)([x])
     assert np.array_equal(v.view(np.int32), s.view(np.int32)), "a lane is the scalar, bit for bit"
-    exact = {"exp": np.exp, "log": np.log, "tanh": np.tanh}.get(name) or np.vectorize(math.erf)
+    exact = getattr(np, name, None) or np.vectorize(math.erf)
     with np.errstate(all="ignore"):
         want = exact(x.astype(np.float64))
     assert ulps(v, want) <= bound

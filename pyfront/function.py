@@ -1,0 +1,258 @@
+"""autograd.Function: an operation whose backward the user writes.
+
+Each differentiable result stands behind a Boundary, all of them in front of one more, the hub: the results
+only put their gradient aside, and the hub, which backward reaches after all of them, calls the user's
+``backward`` once and goes on at the inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..dialects.types import float32
+from . import recorder, views
+from .assignment import check_in_place
+from .grad_mode import no_grad
+from .node import Boundary, Node
+from .origin import origin
+from .promote import cast, full
+from .tensor import Tensor, wrap
+
+_TWICE = "trying to differentiate twice a function that was marked with @once_differentiable"
+
+
+class FunctionCtx:
+    """What forward leaves for backward. needs_input_grad: per argument, whether its gradient is wanted."""
+
+    needs_input_grad: tuple[bool, ...]
+
+    def __init__(self) -> None:
+        self._to_save: tuple[Tensor | None, ...] = ()
+        self._saved: list[Callable[[], Tensor | None]] = []
+        self._dirty: tuple[Tensor, ...] = ()
+        self._constant: tuple[Tensor, ...] = ()
+        self._materializes = True
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep inputs, results or values in between; backward finds them in ``saved_tensors``."""
+        for tensor in tensors:
+            if tensor is not None and not isinstance(tensor, Tensor):
+                raise TypeError(f"save_for_backward can only save variables, but got {type(tensor).__name__}")
+        self._to_save = tensors
+
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
+        """For forward-mode differentiation, which is not used: nothing to do."""
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        """What was saved. RuntimeError when one of them was overwritten since."""
+        return tuple([get() for get in self._saved])
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Inputs that forward overwrote and returns."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Results that have no gradient."""
+        self._constant = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Whether backward gets zeros (the default) or None for results nobody used."""
+        self._materializes = value
+
+
+class Function(FunctionCtx):
+    """Base of operations with a backward of their own: static ``forward(ctx, ...)`` and ``backward(ctx, *grads)``,
+    or ``forward(...)`` with ``setup_context(ctx, inputs, output)``."""
+
+    @staticmethod
+    def forward(*args: Any, **options: Any) -> Any:
+        """What the operation computes."""
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
+        """Fill ``ctx`` when ``forward`` does not take it."""
+        raise NotImplementedError("setup_context is not implemented.")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        """Gradients of the inputs from those of the results."""
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
+
+    vjp = backward
+
+    @classmethod
+    def apply(cls, *args: Any, **options: Any) -> Any:
+        """Run forward; what it returns goes back through ``backward``."""
+        ctx = cls()
+        tensors = [(i, a) for i, a in enumerate(args) if isinstance(a, Tensor)]
+        ctx.needs_input_grad = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
+        tracked = recorder.state.grad and any(ctx.needs_input_grad)
+        before = {i: a._read() for i, a in tensors}
+        with no_grad():
+            if cls.setup_context is Function.setup_context:
+                result = cls.forward(ctx, *args, **options)
+            else:
+                result = cls.forward(*args, **options)
+                cls.setup_context(ctx, args, result)
+        results = result if isinstance(result, tuple) else (result,)
+        outer = _behind_boundaries(cls, ctx, results, before, args) if tracked else results
+        ctx._saved = [_getter(tensor, results, outer) for tensor in ctx._to_save]
+        ctx._to_save = ()
+        return tuple(outer) if isinstance(result, tuple) else outer[0]
+
+
+def _behind_boundaries(
+    cls: type[Function], ctx: Function, results: Sequence[Any], before: dict[int, Node], args: tuple
+) -> list[Any]:
+    """The results as the caller sees them: tracked, and for backward the work of ``ctx``."""
+    gradients: list[Node | None] = [None] * len(results)
+    types = [r._node.type if isinstance(r, Tensor) else None for r in results]
+
+    def deliver(_: Node) -> list[tuple[Node, Node]]:
+        arrived, gradients[:] = list(gradients), [None] * len(gradients)
+        given = [_given(g, t, ctx._materializes) for g, t in zip(arrived, types, strict=True)]
+        backward = cls.backward if cls.backward is not Function.backward else cls.vjp
+        returned = backward(ctx, *given)
+        returned = returned if isinstance(returned, tuple) else (returned,)
+        return _gradients_of_inputs(cls, ctx, returned, before, len(args))
+
+    recorder.state.order += 1
+    start = Node("full", ((), 0.0, float32), (), ((), float32), origin(), False, recorder.state.order)
+    recorder.state.order += 1
+    hub = Boundary((start,), start.type, start.origin, recorder.state.order, deliver, False)
+    outer: list[Any] = []
+    for k, result in enumerate(results):
+        constant = any(result is c for c in ctx._constant)
+        if not isinstance(result, Tensor) or result.dtype.kind != "f":
+            outer.append(result)
+        elif constant:
+            outer.append(result.detach())
+        else:
+            outer.append(_tracked(cls, ctx, result, _put_aside(gradients, k, hub)))
+    return outer
+
+
+def _put_aside(gradients: list[Node | None], k: int, hub: Boundary) -> Callable[[Node], list[tuple[Node, Node]]]:
+    def deliver(gradient: Node) -> list[tuple[Node, Node]]:
+        gradients[k] = gradient
+        return [(hub, full(0.0, *hub.type))]  # the hub's turn comes when all results have had theirs
+
+    return deliver
+
+
+def _tracked(cls: type[Function], ctx: Function, result: Tensor, deliver: Callable) -> Tensor:
+    source = result._read()
+    begin = recorder.state.order
+    recorder.state.order += 1
+    node = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False)
+    node.value = source.value
+    if any(result is d for d in ctx._dirty):
+        check_in_place(result)
+        views.write(result._storage, result._chain, node, begin)
+        outer = result
+    else:
+        outer = wrap(node)
+    outer._label = cls.__name__ + "Backward"
+    return outer
+
+
+def _given(gradient: Node | None, type: Any, materializes: bool) -> Tensor | None:
+    if gradient is not None:
+        return wrap(gradient)
+    return wrap(full(0.0, *type)) if materializes and type is not None and type[1].kind == "f" else None
+
+
+def _gradients_of_inputs(
+    cls: type[Function], ctx: Function, returned: tuple, before: dict[int, Node], count: int
+) -> list[tuple[Node, Node]]:
+    name = cls.__name__ + "Backward"
+    if len(returned) < count or any(g is not None for g in returned[count:]):
+        raise RuntimeError(
+            f"function {name} returned an incorrect number of gradients (expected {count}, got {len(returned)})"
+        )
+    pairs = []
+    for i, gradient in enumerate(returned[:count]):
+        if gradient is None or not ctx.needs_input_grad[i]:
+            continue
+        if not isinstance(gradient, Tensor):
+            raise RuntimeError(f"expected Variable or None (got {type(gradient).__name__})")
+        pairs.append((before[i], _fitted(name, i, gradient, before[i])))
+    return pairs
+
+
+def _fitted(name: str, i: int, gradient: Tensor, input: Node) -> Node:
+    """The gradient in its input's shape (summed where it was broadcast) and dtype."""
+    node, (shape, dtype) = gradient._read(), input.type
+    own = node.type[0]
+    if own != shape:
+        extra = len(own) - len(shape)
+        grown = [n != 1 and m == 1 for n, m in zip(own[extra:], shape, strict=True)] if extra >= 0 else []
+        if extra < 0 or any(n != m and not g for n, m, g in zip(own[extra:], shape, grown, strict=True)):
+            raise RuntimeError(
+                f"Function {name} returned an invalid gradient at index {i} - got {list(own)} but expected "
+                f"shape compatible with {list(shape)}"
+            )
+        axes = (*range(extra), *[extra + k for k, g in enumerate(grown) if g])
+        node = recorder.record("reshape", (recorder.record("sum", (node,), (axes,)),), (shape,))
+    return cast(node, dtype)
+
+
+def _getter(tensor: Tensor | None, results: Sequence[Any], outer: Sequence[Any]) -> Callable[[], Tensor | None]:
+    """Reads a saved tensor again. A result is found through its Boundary, weakly: backward must not keep itself
+    alive."""
+    if tensor is None:
+        return lambda: None
+    version = tensor._storage.version
+    for result, seen in zip(results, outer, strict=True):
+        if result is tensor and seen is not tensor:
+            node = seen._read()
+            value = tensor.detach()
+            found = weakref.ref(node) if type(node) is Boundary else lambda: None
+            return lambda: wrap(node) if (node := found()) is not None else value
+
+    def get() -> Tensor:
+        if tensor._storage.version != version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"[{list(tensor.shape)}] is at version {tensor._storage.version}; expected version {version} instead."
+            )
+        return tensor
+
+    return get
+
+
+def once_differentiable(backward: Callable) -> Callable:
+    """A ``backward`` that is not recorded: differentiating its results raises RuntimeError."""
+
+    @functools.wraps(backward)
+    def wrapped(ctx: Any, *gradients: Any) -> Any:
+        with no_grad():
+            results = backward(ctx, *gradients)
+        if not recorder.state.grad:
+            return results
+        if not any(isinstance(g, Tensor) and g.requires_grad for g in gradients):
+            return results
+        several = results if isinstance(results, tuple) else (results,)
+        refusing = tuple([_refusing(r) if isinstance(r, Tensor) else r for r in several])
+        return refusing if isinstance(results, tuple) else refusing[0]
+
+    return wrapped
+
+
+def _refusing(result: Tensor) -> Tensor:
+    def deliver(_: Node) -> Any:
+        raise RuntimeError(_TWICE)
+
+    source = result._read()
+    recorder.state.order += 1
+    node = Boundary((source,), source.type, source.origin, recorder.state.order, deliver, False)
+    node.value = source.value
+    return wrap(node)
