@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import DTypeError
-from ..dialects.types import DType, bool_, int64
+from ..dialects.types import DType, bool_, float64, int64
 from . import recorder
 from .assignment import in_place
 from .definitions import define
@@ -220,7 +220,7 @@ def remainder(input: Operand, other: Operand) -> Tensor:
     return wrap(record("remainder", nodes(input, other, "any")))
 
 
-@define("pow", "float_power", in_place=True, label="pow")
+@define("pow", in_place=True, label="pow")
 def pow(input: Operand, exponent: Operand) -> Tensor:
     """``input ** exponent``. RuntimeError for integers to negative integer powers."""
     if not isinstance(exponent, Tensor) and isinstance(input, Tensor):
@@ -230,6 +230,13 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
         if input.dtype is bool_ and isinstance(value, int):
             return wrap(record("pow", nodes(wrap(cast(input._read(), int64)), value, "any")))
     return wrap(record("pow", nodes(input, exponent, "any")))
+
+
+@define("float_power", in_place=True, label="pow")
+def float_power(input: Operand, exponent: Operand) -> Tensor:
+    """``pow`` in float64."""
+    a, b = [wrap(cast(v._read(), float64)) if isinstance(v, Tensor) else float(v) for v in (input, exponent)]
+    return pow(a, b)
 
 
 @define("neg", "negative", in_place=True)

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import bool_
+from ..dialects.types import bool_, promote_types
 from .arithmetic import nodes
+from .assignment import title
 from .definitions import define
 from .promote import Defaults, cast, full
 from .recorder import record
-from .tensor import Tensor, wrap
+from .tensor import Tensor, dimension, wrap
 
 
 @define("square", in_place=True)
@@ -138,16 +139,7 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 @define("copysign", in_place=True)
 def copysign(input: Tensor, other: Any) -> Tensor:
     """The magnitude of one number with the sign of another."""
-    x, y = nodes(input, other, "float")
-    zero = full(0.0, *x.type)
-    below = record("less", (y, zero))
-    negative_zero = record(
-        "logical_and", (record("equal", (y, zero)), record("less", (record("reciprocal", (y,)), zero)))
-    )
-    size = record("abs", (x,))
-    return wrap(
-        record("select", (record("logical_or", (below, negative_zero)), record("neg", (size,)), size))
-    )
+    return wrap(record("copysign", nodes(input, other, "float")))
 
 
 @define("signbit")
@@ -226,14 +218,17 @@ def _integers(op: str) -> Any:
     def apply(input: Tensor, other: Tensor) -> Tensor:
         from .creation import of_array
 
-        return of_array(np.asarray(getattr(np, op)(input._value(), other._value())))
+        kind = promote_types(input.dtype, other.dtype)
+        if kind.kind not in "iu":
+            raise NotImplementedError(f'"{op}_cpu" not implemented for \'{title(kind)}\'')
+        return of_array(np.asarray(getattr(np, op)(input._value(), other._value()), kind.numpy))
 
     apply.__doc__ = f"``{op}`` of integers."
     return apply
 
 
-define("gcd")(_integers("gcd"))
-define("lcm")(_integers("lcm"))
+define("gcd", in_place=True)(_integers("gcd"))
+define("lcm", in_place=True)(_integers("lcm"))
 
 
 @define("erfinv", in_place=True)
@@ -253,38 +248,26 @@ def erfinv(input: Tensor) -> Tensor:
     return y + (x - value) * (math.sqrt(math.pi) / 2 * (y * y).exp())  # adds 0, and the derivative
 
 
+@define("renorm", in_place=True)
+def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
+    """Entries along a dimension whose p-norm is beyond ``maxnorm`` scaled down to it."""
+    from .reductions import vector_norm
+
+    if input.dim() < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions")
+    if p <= 0:
+        raise RuntimeError("renorm: non-positive norm not supported")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
+    at = dimension(dim, input.dim())
+    length = vector_norm(input, p, [d for d in range(input.dim()) if d != at], True)
+    factor = (maxnorm / (length + 1e-7)).masked_fill(length <= maxnorm, 1.0)
+    return input * factor
+
+
 @define("cdist", method=False)
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """Distances between all pairs of rows."""
     from .reductions import vector_norm
 
     return vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
-
-
-@define("cov")
-def cov(input: Tensor, *, correction: int = 1) -> Tensor:
-    """The covariance of rows of observations."""
-    x = input if input.dim() == 2 else input.reshape(1, -1)
-    n = x.shape[1]
-    centered = x - x.mean(1, keepdim=True)
-    result = centered @ centered.t() / max(n - correction, 0)
-    return result if input.dim() == 2 else result.reshape(())
-
-
-@define("corrcoef")
-def corrcoef(input: Tensor) -> Tensor:
-    """The correlation of rows of observations."""
-    c = cov(input)
-    if input.dim() < 2:
-        return c / c
-    d = c.diagonal().sqrt()
-    return (c / d.unsqueeze(0) / d.unsqueeze(1)).clamp(-1, 1)
-
-
-@define("trapezoid", "trapz", method=False)
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
-    """The integral by trapezoids."""
-    n = y.shape[dim]
-    pair = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
-    width = dx if x is None else x.diff(dim=-1)
-    return (pair * width).sum(dim) / 2

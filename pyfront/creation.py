@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, bool_, dtype_of, float32, float64, int64
+from ..dialects.errors import UnsupportedError
+from ..dialects.types import DType, dtype_of, float32, float64, int64
 from . import recorder
 from .definitions import define
+from .origin import origin, source_line
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
 from .shaping import sizes
@@ -399,6 +401,8 @@ def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any
 ) -> Tensor:
     """``base`` to the powers of ``linspace``."""
+    if dtype is not None and dtype.kind != "f":
+        start, end = int(_number(start)), int(_number(end))
     powers = linspace(start, end, steps, dtype=float64)._value()
     return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
 
@@ -455,9 +459,22 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     return tuple(grids)
 
 
-def scalar_tensor(value: Scalar, *, dtype: DType | None = None, device: Any = None) -> Tensor:
-    """A rank-0 tensor."""
-    return tensor(value, dtype=dtype or (bool_ if isinstance(value, bool) else Defaults.dtype), device=device)
+def scalar_tensor(
+    value: Scalar, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A rank-0 tensor, of the default dtype unless given."""
+    return tensor(value, dtype=dtype or Defaults.dtype, device=device, requires_grad=requires_grad)
+
+
+def _without_complex(name: str) -> Callable[..., Tensor]:
+    def refuse(*_: Any, **__: Any) -> Tensor:
+        raise UnsupportedError(
+            f"torch.{name}: complex numbers are not supported", at=source_line(origin()),
+            help="keep real and imaginary parts in two tensors",
+        )  # fmt: skip
+
+    refuse.__name__, refuse.__doc__ = name, "UnsupportedError: there are no complex dtypes."
+    return refuse
 
 
 def is_tensor(obj: Any) -> bool:
@@ -492,6 +509,7 @@ PUBLIC: dict[str, Callable] = {
     "zeros_like": zeros_like,
     "ones_like": ones_like,
     "empty_like": empty_like,
+    **{name: _without_complex(name) for name in ("complex", "polar", "view_as_complex", "view_as_real")},
     "range": range_,
     "tril_indices": tril_indices,
     "triu_indices": triu_indices,

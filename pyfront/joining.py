@@ -12,7 +12,7 @@ from ..dialects.types import promote_types, show_type
 from . import recorder
 from .definitions import define
 from .origin import origin, source_line
-from .promote import cast
+from .promote import cast, full
 from .recorder import record
 from .shaping import dimensions, narrow, ravel, reshaped, sizes, transpose, unsqueeze
 from .tensor import Tensor, dimension, wrap
@@ -133,6 +133,59 @@ def dstack(tensors: Sequence[Tensor]) -> Tensor:
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Vectors as columns, matrices side by side."""
     return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in tensors], 1)
+
+
+@define("block_diag", method=False)
+def block_diag(*tensors: Tensor) -> Tensor:
+    """Matrices along the diagonal, zeros elsewhere; vectors count as one row."""
+    for i, t in enumerate(tensors):
+        if t.dim() > 2:
+            raise RuntimeError(
+                "torch.block_diag: Input tensors must have 2 or fewer dimensions. "
+                f"Input {i} has {t.dim()} dimensions"
+            )
+    blocks = [_at_least(t, 2) for t in tensors]
+    width, rows, before = 0, [], 0
+    for b in blocks:
+        width += b.shape[1]
+    for b in blocks:
+        height, own = tuple(b.shape)
+        sides = [full(0, (height, n), b.dtype) for n in (before, width - before - own)]
+        rows.append(cat([wrap(sides[0]), b, wrap(sides[1])], 1))
+        before += own
+    return cat(rows, 0)
+
+
+@define("cartesian_prod", method=False)
+def cartesian_prod(*tensors: Any) -> Tensor:
+    """All ways to take one element of each vector."""
+    from .creation import meshgrid
+
+    listed = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
+    for t in listed:
+        if t.dim() != 1:
+            raise RuntimeError(f"Expect a 1D vector, but got shape {list(t.shape)}")
+    if len(listed) == 1:
+        return clone(listed[0])
+    return stack([ravel(grid) for grid in meshgrid(*listed)], 1)
+
+
+@define("combinations")
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All ways to take ``r`` elements of a vector."""
+    import itertools
+
+    import numpy as np
+
+    from .creation import of_array
+
+    if input.dim() != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    index = np.array(list(pick(range(input.numel()), r)), np.int64).reshape(-1, r) if r else np.zeros(0, np.int64)
+    return input[of_array(index)]
 
 
 @define("repeat", function=False)

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
-from ..dialects.types import Shape, int64, show_type
+from ..dialects.types import Shape, bool_, int64, show_type
 from .definitions import define
 from .node import Node
 from .origin import origin, source_line
@@ -135,6 +135,9 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def _combined(beta: Any, input: Tensor, alpha: Any, result: Tensor) -> Tensor:
+    if input.dtype is bool_:
+        result = result.logical_and(wrap(full(bool(alpha), tuple(result.shape), bool_)))
+        return result.logical_or(input) if beta else result
     if input.dtype.kind != "f":
         alpha, beta = int(alpha), int(beta)
     if alpha != 1:

@@ -105,6 +105,14 @@ def broadcast(nodes: list[Node]) -> list[Node]:
     return [expand(n, shape) for n in nodes]
 
 
+def untouched(value: Node, by: Node) -> Node:
+    """``value`` as a function of ``by`` (of the same shape and dtype) whose derivative is 0."""
+    if not by.requires_grad:
+        return value
+    everywhere = recorder.record("full", (), (value.type[0], True, bool_))
+    return recorder.record("select", (everywhere, value, by))
+
+
 # -- Python numbers as operands
 # -------------------------------------------------------------------------------------
 

@@ -13,10 +13,12 @@ from ..dialects import flags, types
 from . import (  # noqa: F401  # noqa: F401  # importing enters their definitions
     arithmetic,
     autograd,
+    calculus,
     composites,
     conversion,
     creation,
     definitions,
+    finding,
     grad_fn,
     indexing,
     joining,
@@ -26,6 +28,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     reductions,
     selection,
     shaping,
+    statistics,
     writing,
 )
 from .size import CPU, Size, device

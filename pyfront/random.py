@@ -13,7 +13,7 @@ from . import draws, recorder
 from .assignment import check_in_place, store
 from .definitions import define
 from .mersenne import Engine, fresh_seed
-from .promote import Defaults
+from .promote import Defaults, untouched
 from .size import CPU, device, require_cpu
 from .tensor import Tensor, wrap
 
@@ -237,7 +237,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     else:
         chances = _chances(input)
         drawn = draws.bernoulli_each(_engine(generator), chances)
-    return _tensor(drawn.astype(input.dtype.numpy))
+    return wrap(untouched(_tensor(drawn.astype(input.dtype.numpy))._read(), input._read()))
 
 
 def _probability(p: float) -> float:

@@ -10,15 +10,14 @@ from ..dialects.types import DType, bool_, int64, uint8
 from . import recorder
 from .definitions import define
 from .node import Node
+from .precision import in_single
 from .promote import Defaults, cast, full
 from .recorder import record, record_many
 from .returns import (
     aminmax_result,
     cummax_result,
     cummin_result,
-    kthvalue_result,
     max_result,
-    median_result,
     min_result,
     sort_result,
     topk_result,
@@ -249,26 +248,37 @@ define("argmin")(_position("argmin"))
 def norm(
     input: Tensor, p: Any = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType | None = None
 ) -> Tensor:
-    """The p-norm of all elements or over dimensions ("fro" is 2)."""
+    """The p-norm of all elements or over dimensions ("fro" is 2; "nuc" sums singular values)."""
+    if p == "nuc":
+        from .linalg import matrix_norm
+
+        return matrix_norm(input, p, (0, 1) if dim is None else dim, keepdim, dtype=dtype)
+    if isinstance(p, str) and p != "fro":
+        raise RuntimeError(f"unknown norm {p!r}")
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
 
 
+@in_single
 def vector_norm(
     x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """``(sum |x| ** ord) ** (1 / ord)``, with the limits at 0, inf and -inf."""
+    """``(sum |x| ** ord) ** (1 / ord)``, with the limits at 0, inf and -inf. RuntimeError for integers."""
     x = x.to(dtype) if dtype is not None else x
-    if ord == inf:
-        return x.abs().amax(_axes(dim, x.dim()), keepdim)
-    if ord == -inf:
-        return x.abs().amin(_axes(dim, x.dim()), keepdim)
-    if ord == 0:
-        return sum((x != 0).to(x.dtype), dim, keepdim)
-    if ord == 1:
-        return sum(x.abs(), dim, keepdim)
-    if ord == 2:
-        return _safe_root(sum(x * x, dim, keepdim))
-    return sum(x.abs() ** ord, dim, keepdim) ** (1.0 / ord)
+    if x.dtype.kind != "f":
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. "
+            f"Got {_named(x._read())}"
+        )
+    axes = _axes(dim, x.dim())
+    p = ord.item() if isinstance(ord, Tensor) else ord
+    if (p == inf or p < 0) and any(x.shape[d] == 0 for d in axes):
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {p} norm on an empty tensor because the operation does not have an "
+            "identity"
+        )
+    if not x.dim():
+        return reshaped(vector_norm(reshaped(x, (1,)), p, 0), ())
+    return wrap(folded(x._read(), "vector_norm", axes, keepdim, (p,)))
 
 
 def _safe_root(squares: Tensor) -> Tensor:
@@ -384,71 +394,3 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         if input.dim()
         else topk_result(values, index)
     )
-
-
-@define("kthvalue")
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    """The k-th smallest along a dimension."""
-    at = dimension(dim, input.dim())
-    if input.dim() and not 1 <= k <= input.shape[at]:
-        raise RuntimeError(f"selected number k out of range for dimension {at}")
-    values, index = sort(input, dim)
-    if not input.dim():
-        return kthvalue_result(values, index)
-    parts = [narrow(t, at, k - 1, 1) for t in (values, index)]
-    return kthvalue_result(*[(p if keepdim else p.squeeze(at)).clone() for p in parts])
-
-
-@define("median")
-def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """The lower median of all elements, or along a dimension with where it is."""
-    if dim is None:
-        flat = reshaped(input, (input.numel(),))
-        return kthvalue(flat, (input.numel() + 1) // 2, 0).values
-    n = input.shape[dimension(dim, input.dim())] if input.dim() else 1
-    return median_result(*kthvalue(input, (n + 1) // 2, dim, keepdim))
-
-
-@define("quantile")
-def quantile(
-    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
-) -> Tensor:
-    """Quantiles ``q`` (a number or a vector) of all elements or along a dimension."""
-    if dim is None:
-        x, at = reshaped(input, (input.numel(),)), 0
-    else:
-        x, at = input, dimension(dim, input.dim())
-    values = sort(x, at).values
-    n = x.shape[at]
-    asked = q.tolist() if isinstance(q, Tensor) else q
-    many = isinstance(asked, list)
-    results = [_quantile(values, float(one), at, n, interpolation) for one in (asked if many else [asked])]
-    kept = [r if keepdim and dim is not None else r.squeeze(at) for r in results]
-    if keepdim and dim is None:
-        kept = [r.reshape((1,) * input.dim()) for r in kept]
-    from .joining import stack
-
-    return stack(kept) if many else kept[0]
-
-
-def _quantile(values: Tensor, q: float, at: int, n: int, interpolation: str) -> Tensor:
-    place = q * (n - 1)
-    low = min(int(place), n - 1)
-    high = min(low + 1, n - 1)
-    share = place - low
-    if interpolation != "linear":
-        chosen = {"lower": low, "higher": high if share else low, "nearest": round(place)}.get(interpolation)
-        if chosen is None:
-            return (narrow(values, at, low, 1) + narrow(values, at, high if share else low, 1)) / 2
-        return narrow(values, at, chosen, 1)
-    a, b = narrow(values, at, low, 1), narrow(values, at, high, 1)
-    return a + (b - a) * share
-
-
-@define("diff")
-def diff(input: Tensor, n: int = 1, dim: int = -1) -> Tensor:
-    """Differences of neighbours, ``n`` times."""
-    for _ in range(n):
-        size = input.shape[dim]
-        input = narrow(input, dim, 1, size - 1) - narrow(input, dim, 0, size - 1)
-    return input

@@ -1,4 +1,4 @@
-"""Selection: where, clamp, masks, gather, scatter, and shapes that depend on the data (nonzero, unique)."""
+"""Selection: where, clamp, masks, gather and scatter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .creation import of_array
 from .definitions import define
 from .indexing import fitted, getitem, index_node, index_put
 from .node import Node
-from .promote import broadcast, cast, full, highest, lowest, operand, result_type
+from .promote import broadcast, cast, full, highest, lowest, operand, result_type, untouched
 from .recorder import record
 from .shaping import reshaped
 from .tensor import Tensor, dimension, wrap
@@ -29,7 +29,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """``input`` where the condition holds, else ``other``; with the condition alone,
     ``nonzero(as_tuple=True)``."""
     if input is None:
-        return nonzero(condition, as_tuple=True)
+        return condition.nonzero(as_tuple=True)
     if condition.dtype not in (bool_, uint8):
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
@@ -353,123 +353,43 @@ def repeat_interleave(
     return index_select(input, at, of_array(index))
 
 
-# -- data-dependent shapes
-# ------------------------------------------------------------------------------------------
+# -- views written into a copy --------------------------------------------------------------------------------
 
 
-@define("nonzero")
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """Where the elements are not zero: one row per element, or one vector per dimension."""
-    found = np.nonzero(np.atleast_1d(input._value()))
-    if as_tuple:
-        return tuple([of_array(np.ascontiguousarray(i)) for i in found])
-    if not input.dim():
-        return of_array(np.zeros((len(found[0]), 0), np.int64))
-    return of_array(np.ascontiguousarray(np.stack(found, 1)))
-
-
-define("argwhere")(lambda input: nonzero(input))
-
-
-@define("unique")
-def unique(
-    input: Tensor,
-    sorted: bool = True,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    dim: int | None = None,
-) -> Any:
-    """The different values, sorted."""
-    values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
-    inverse = inverse.reshape(input.shape if dim is None else (-1,))
-    results = [of_array(values)]
-    if return_inverse:
-        results.append(of_array(np.ascontiguousarray(inverse)))
-    if return_counts:
-        results.append(of_array(counts))
-    return results[0] if len(results) == 1 else tuple(results)
-
-
-@define("unique_consecutive")
-def unique_consecutive(
-    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
-) -> Any:
-    """Without repeats of the entry before."""
-    array = input._value()
-    rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
-    flat = rows.reshape(len(rows), -1)
-    new = np.ones(len(rows), bool)
-    new[1:] = (flat[1:] != flat[:-1]).any(1)
-    starts = np.nonzero(new)[0]
-    values = rows[new] if dim is None else np.moveaxis(rows[new], 0, dim)
-    results = [of_array(np.ascontiguousarray(values))]
-    if return_inverse:
-        inverse = np.cumsum(new) - 1
-        results.append(of_array(inverse.reshape(input.shape) if dim is None else inverse))
-    if return_counts:
-        results.append(of_array(np.diff(np.append(starts, len(rows)))))
-    return results[0] if len(results) == 1 else tuple(results)
-
-
-@define("bincount")
-def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
-    """How often each small integer occurs."""
-    found = np.bincount(input._value(), None if weights is None else weights._value(), minlength)
-    return of_array(found if weights is None or weights.dtype.name != "float32" else found.astype(np.float32))
-
-
-@define("histc")
-def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """Counts in equal bins."""
-    array = input._value()
-    bounds = (min, max) if min != max else (array.min(), array.max())
-    return of_array(np.histogram(array, bins, bounds)[0].astype(array.dtype))
-
-
-@define("searchsorted", method=False)
-def searchsorted(
-    sorted_sequence: Tensor,
-    input: Any,
-    *,
-    right: bool = False,
-    side: str | None = None,
-    out_int32: bool = False,
-    sorter: Any = None,
-) -> Tensor:
-    """Where each value would be put to keep the sequence sorted."""
-    where_ = "right" if right or side == "right" else "left"
-    rows, values = (
-        sorted_sequence._value(),
-        input._value() if isinstance(input, Tensor) else np.asarray(input),
-    )
-    if sorter is not None:
-        rows = np.take_along_axis(rows, sorter._value(), -1)
-    if rows.ndim == 1:
-        found = np.searchsorted(rows, values, where_)
-    else:
-        flat, wanted = rows.reshape(-1, rows.shape[-1]), values.reshape(-1, values.shape[-1])
-        found = np.stack([np.searchsorted(r, v, where_) for r, v in zip(flat, wanted, strict=True)]).reshape(
-            values.shape
+def _embedded(input: Tensor, part: Callable[[Tensor], Tensor], src: Tensor) -> Tensor:
+    """A copy of ``input`` whose ``part`` is ``src``."""
+    whole = wrap(recorder.alias(input._read()))
+    place = part(whole)
+    if place.shape != src.shape:
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = "
+            f"{list(place.shape)}"
         )
-    return of_array(np.asarray(found, np.int32 if out_int32 else np.int64))
+    if place.shape == whole.shape:  # all of it: still a function of the input, with gradient 0
+        return wrap(untouched(cast(src._read(), input.dtype), whole._read()))
+    place.copy_(src)
+    return whole
 
 
-@define("bucketize", method=False)
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
-    """The bucket each value falls into."""
-    return searchsorted(boundaries, input, right=right, out_int32=out_int32)
+@define("select_scatter")
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
+    """A copy with ``src`` as the entry ``index`` of a dimension."""
+    return _embedded(input, lambda t: t.select(dim, index), src)
 
 
-@define("isin", method=False)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Whether each element is among the test elements."""
-    a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t)) for t in (elements, test_elements)]
-    shape = tuple(a.shape)
-    x, y = nodes(a.reshape((*shape, 1)), b.reshape(-1), "any")
-    hit = record("equal", (x, y))
-    found = record("any", (hit,), ((len(shape),),))
-    result = wrap(record("reshape", (found,), (shape,)))
-    return result.logical_not() if invert else result
+@define("slice_scatter")
+def slice_scatter(
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """A copy with ``src`` as the slice ``start:end:step`` of a dimension."""
+    at = dimension(dim, input.dim())
+    return _embedded(input, lambda t: t[(slice(None),) * at + (slice(start, end, step),)], src)
+
+
+@define("diagonal_scatter")
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy with ``src`` as a diagonal."""
+    return _embedded(input, lambda t: t.diagonal(offset, dim1, dim2), src)
 
 
 Tensor.where = _where_method

@@ -276,6 +276,20 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
     return expand(input, other.shape)
 
 
+@define("sum_to_size", function=False, label="sum")
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+    """Summed over the dimensions that broadcasting ``size`` would have grown."""
+    to, shape = sizes(size), input._node.type[0]
+    padded = (1,) * (len(shape) - len(to)) + to
+    if len(to) > len(shape) or any(m not in (1, n) for n, m in zip(shape, padded, strict=True)):
+        raise RuntimeError(f"size {{{list(to)}}} is not expandable to size {{{list(shape)}}}.")
+    grown = tuple([i for i, (n, m) in enumerate(zip(shape, padded, strict=True)) if n != m])
+    if not to:
+        return input.sum()
+    result = input.sum(grown, keepdim=True) if grown else input
+    return reshaped(result, to) if to != tuple(result.shape) else result
+
+
 @define("broadcast_tensors", method=False)
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """All expanded to their common shape."""
@@ -360,6 +374,35 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         return split(input, [n // k + (i < n % k) for i in range(k)], dim)
     cuts = [0, *[min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections], n]
     return tuple([narrow(input, dim, a, max(b - a, 0)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+
+
+def _split_along(name: str, least: int, at: int) -> Any:
+    def apply(input: Tensor, *indices_or_sections: Any, **named: Any) -> tuple[Tensor, ...]:
+        given = named.get("indices", named.get("indices_or_sections", named.get("sections")))
+        given = indices_or_sections[0] if indices_or_sections else given
+        if not isinstance(given, (int, list, tuple)):
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(given).__name__})")
+        rank = input.dim()
+        if rank < least:
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {rank} dimensions!"
+            )
+        dim = 0 if rank == 1 else at
+        n = input.shape[dim]
+        if isinstance(given, int) and (given == 0 or n % given):
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {n} is not "
+                f"divisible by the split_size {given}!"
+            )
+        return tensor_split(input, given, dim)
+
+    apply.__doc__ = f"``tensor_split`` along dimension {at}, into equal parts or at places."
+    return apply
+
+
+define("hsplit")(_split_along("hsplit", 1, 1))
+define("vsplit")(_split_along("vsplit", 2, 0))
+define("dsplit")(_split_along("dsplit", 3, 2))
 
 
 @define("diagonal")

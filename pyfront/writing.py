@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dialects.types import bool_
 from . import recorder, views
 from .assignment import check_in_place, store
 from .definitions import define
 from .indexing import fitted
-from .promote import full, operand
+from .promote import full, operand, untouched
 from .shaping import sizes
 from .storage import Storage
 from .tensor import Tensor, _fill, wrap
@@ -27,12 +26,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 def fill(input: Tensor, value: Any) -> Tensor:
     """All ``value``."""
     node = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type)
-    if (
-        input.requires_grad and recorder.state.grad and not node.requires_grad
-    ):  # still part of the graph, with gradient 0
-        everywhere = full(True, node.type[0], bool_)
-        node = recorder.record("select", (everywhere, node, input._read()))
-    return wrap(node)
+    return wrap(node if node.requires_grad or not recorder.state.grad else untouched(node, input._read()))
 
 
 @define("zero", in_place=True)
@@ -114,6 +108,7 @@ for _function in (
     setattr(Tensor, _function.__name__, _function)
 
 define("as_strided", method=False)(as_strided)
+define("resize_as_", method=False)(resize_as_)
 
 
 def apply_(self: Tensor, function: Any) -> Tensor:

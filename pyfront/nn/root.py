@@ -16,6 +16,11 @@ from .functional import (  # noqa: F401  # public here too
 _REDUCTIONS = ("none", "mean", "sum")
 
 
+def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Tensor:
+    """``nn.functional.pad`` with a number."""
+    return F.pad(input, pad, "constant", value)
+
+
 def layer_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
     cudnn_enable: bool = True,

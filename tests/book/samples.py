@@ -64,6 +64,7 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "sort": [([S], (1, False)), ([S], (2, True))],
     "cumsum": [([S], (1,))],
     "cumprod": [([S], (1,))],
+    "vector_norm": [([S], ((0, 2), p)) for p in (2, 1, 0, 3, 1.5, 0.5, float("inf"), -float("inf"), -1)],
     "var": [([S], ((1, 2), 1))],
     "linear": [([(2, 3, 4), (5, 4), (5,)], ()), ([(3, 4), (2, 4), (2,)], ())],
     "layer_norm": [([S, (3, 4), (3, 4)], (2, 1e-5))],

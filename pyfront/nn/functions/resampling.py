@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ....dialects.types import bool_, int64
+from ....dialects.types import int64
 from ... import recorder
 from ...creation import linspace, ones
 from ...joining import stack
+from ...promote import untouched
 from ...tensor import Tensor, wrap
 from .applying import apply, filled
 from .pooling import adaptive_avg
@@ -247,8 +248,8 @@ def _reflected(place: Tensor, low: float, high: float) -> Tensor:
 def _taps(place: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
     """Neighbours along one dimension and how much each counts."""
     if mode == "nearest":
-        shape = tuple(place.shape)
-        always = apply("select", (filled(shape, True, bool_), filled(shape, 1.0, place.dtype), place))
+        one = filled(tuple(place.shape), 1.0, place.dtype)
+        always = wrap(untouched(one._read(), place._read()))
         return [(place.detach().round(), always)]  # the share of 1 lets a gradient of 0 reach the grid
     first = place.detach().floor()
     t = place - first

@@ -1,0 +1,129 @@
+"""Finding: where elements are, which there are, in which order: results whose shape depends on the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arithmetic import nodes
+from .creation import of_array
+from .definitions import define
+from .recorder import record
+from .tensor import Tensor, wrap
+
+
+@define("nonzero")
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """Where the elements are not zero: one row per element, or one vector per dimension."""
+    found = np.nonzero(np.atleast_1d(input._value()))
+    if as_tuple:
+        return tuple([of_array(np.ascontiguousarray(i)) for i in found])
+    if not input.dim():
+        return of_array(np.zeros((len(found[0]), 0), np.int64))
+    return of_array(np.ascontiguousarray(np.stack(found, 1)))
+
+
+define("argwhere")(lambda input: nonzero(input))
+
+
+@define("unique")
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The different values, sorted."""
+    values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
+    inverse = inverse.reshape(tuple(input.shape) if dim is None else (-1,))
+    results = [of_array(values)]
+    if return_inverse:
+        results.append(of_array(np.array(inverse)))
+    if return_counts:
+        results.append(of_array(counts))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@define("unique_consecutive")
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """Without repeats of the entry before."""
+    array = input._value()
+    rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    new = np.ones(len(rows), bool)
+    new[1:] = (flat[1:] != flat[:-1]).any(1)
+    starts = np.nonzero(new)[0]
+    values = rows[new] if dim is None else np.moveaxis(rows[new], 0, dim)
+    results = [of_array(np.ascontiguousarray(values))]
+    if return_inverse:
+        inverse = np.cumsum(new) - 1
+        results.append(of_array(inverse.reshape(input.shape) if dim is None else inverse))
+    if return_counts:
+        results.append(of_array(np.diff(np.append(starts, len(rows)))))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+@define("searchsorted", method=False)
+def searchsorted(
+    sorted_sequence: Tensor,
+    input: Any,
+    *,
+    right: bool = False,
+    side: str | None = None,
+    out_int32: bool = False,
+    sorter: Any = None,
+) -> Tensor:
+    """Where each value would be put to keep the sequence sorted."""
+    where_ = "right" if right or side == "right" else "left"
+    rows, values = (
+        sorted_sequence._value(),
+        input._value() if isinstance(input, Tensor) else np.asarray(input),
+    )
+    if sorter is not None:
+        rows = np.take_along_axis(rows, sorter._value(), -1)
+    if rows.ndim == 1:
+        found = np.searchsorted(rows, values, where_)
+    else:
+        found = np.zeros(values.shape, np.int64)
+        for place in np.ndindex(*rows.shape[:-1]):
+            found[place] = np.searchsorted(rows[place], values[place], where_)
+    return of_array(np.asarray(found, np.int32 if out_int32 else np.int64))
+
+
+@define("bucketize", method=False)
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The bucket each value falls into."""
+    return searchsorted(boundaries, input, right=right, out_int32=out_int32)
+
+
+@define("isin", method=False)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is among the test elements."""
+    a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t)) for t in (elements, test_elements)]
+    shape = tuple(a.shape)
+    x, y = nodes(a.reshape((*shape, 1)), b.reshape(-1), "any")
+    hit = record("equal", (x, y))
+    found = record("any", (hit,), ((len(shape),),))
+    result = wrap(record("reshape", (found,), (shape,)))
+    return result.logical_not() if invert else result
+
+
+@define("unravel_index", method=False)
+def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Positions in a flattened tensor of ``shape``, per dimension."""
+    if indices.dtype.kind not in "iu":
+        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
+    rest, found = indices, []
+    for n in reversed(sizes):
+        found.append(rest.remainder(n))
+        rest = rest.div(n, rounding_mode="floor")
+    return tuple(reversed(found))
