@@ -117,6 +117,23 @@ def emulated_text(source: CudaSource) -> str:
     return "\n\n".join((header, source.portable, kernels, "\n".join(run))) + "\n"
 
 
+def build_driver(source: CudaSource, library: Path) -> None:
+    """A shared library with the CUDA driver's functions a host program calls, which runs these kernels on the emulation."""
+    names = source.table.kernels()
+    quoted = ", ".join(f'"{name}"' for name in names)
+    counts = {launch.kernel: len(launch.arguments) for launch in source.table.launches}
+    facts = [
+        f"enum {{ LM_KERNELS = {len(names)} }};",
+        f"static const char *const lm_names[] = {{{quoted}}};",
+        f"static const int lm_parameters[] = {{{', '.join(str(counts[n]) for n in names)}}};",
+    ]
+    driver = (Path(__file__).parent / "driver.h").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="lamina-emulation-") as folder:
+        path = Path(folder) / "driver.cpp"
+        path.write_text("\n\n".join((emulated_text(source), *facts, driver)), encoding="utf-8")
+        _build(path, library)
+
+
 def _body_of(kernels: str, name: str) -> str:
     start = re.search(rf"\b{re.escape(name)}\(", kernels)
     assert start is not None

@@ -1,0 +1,189 @@
+"""The programs the GPU check runs: one for each way kernels are made, at a small and at a large size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...dialects.book import OPS
+from ...dialects.graph import Graph, Step
+from ...dialects.types import DType, Type, bfloat16, float16, float32, float64, int64, size_of
+
+
+@dataclass(frozen=True)
+class CheckProgram:
+    """name; make(size) records it; small: emulated and compared with numpy; large: timed on a GPU.
+
+    flops(size): multiply-adds count two; 0: the program is bound by memory.
+    """
+
+    name: str
+    make: Callable[[int], Graph]
+    small: int
+    large: int
+    flops: Callable[[int], int] = lambda size: 0
+
+
+class _Recorder:
+    """Inputs first, then ops; values are numbers."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Type] = []
+        self.types: list[Type] = []
+        self.steps: list[Step] = []
+
+    def input(self, *shape: int, dtype: DType = float32) -> int:
+        self.inputs.append((shape, dtype))
+        self.types.append((shape, dtype))
+        return len(self.types) - 1
+
+    def __call__(self, op: str, *operands: int, attrs: tuple = ()) -> int:
+        self.steps.append(Step(op, attrs, operands))
+        if op == "autodiff.grad":
+            results = [self.types[i] for i in operands[2:]]
+        else:
+            results = list(OPS[op].infer(tuple(self.types[i] for i in operands), attrs))
+        self.types += results
+        return len(self.types) - len(results)
+
+    def graph(self, *outputs: int) -> Graph:
+        origins = tuple(f"check.py:{i + 1}" for i in range(len(self.steps)))
+        return Graph(tuple(self.inputs), tuple(self.steps), outputs, origins, (None,) * len(self.inputs), tuple(self.types))
+
+
+def arrays_for(graph: Graph, seed: int = 0) -> list[np.ndarray]:
+    """Normal numbers (positive ones for rank 0), and 0 or 1 for integers."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for shape, dtype in graph.inputs:
+        if dtype.is_floating_point:
+            values = rng.standard_normal(shape, dtype=np.float32)
+            made.append(np.asarray(values if shape else np.abs(values)).astype(dtype.numpy))
+        else:
+            made.append(np.asarray(rng.integers(0, 2, shape)).astype(dtype.numpy))
+    return made
+
+
+def _elementwise(n: int) -> Graph:
+    r = _Recorder()
+    x, y = r.input(n, 64), r.input(n, 64)
+    return r.graph(r("tanh", r("add", r("mul", x, y), x)))
+
+
+def _transposed(n: int) -> Graph:
+    r = _Recorder()
+    return r.graph(r("add", r("permute", r.input(n, 96), attrs=((1, 0),)), r.input(96, n)))
+
+
+def _softmax(n: int) -> Graph:
+    r = _Recorder()
+    return r.graph(r("softmax", r.input(n, 1000), attrs=((1,),)))
+
+
+def _layer_norm(n: int) -> Graph:
+    r = _Recorder()
+    x, w, b, seed = r.input(n, 768), r.input(768), r.input(768), r.input(n, 768)
+    y = r("layer_norm", x, w, b, attrs=(1, 1e-5))
+    loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1),)), attrs=((),))
+    first = r("autodiff.grad", loss, r("full", attrs=((), 1.0, float32)), x, w, b)
+    return r.graph(y, first, first + 1, first + 2)
+
+
+def _sums(n: int) -> Graph:
+    r = _Recorder()
+    x = r.input(n, 512)
+    return r.graph(*(r("sum", x, attrs=(axes,)) for axes in ((0,), (1,), (0, 1))), r("max", x, attrs=((0,),)))
+
+
+def _matmul(dtype: DType, rows_last: bool) -> Callable[[int], Graph]:
+    def make(n: int) -> Graph:
+        r = _Recorder()
+        x, w = r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)
+        w = r("permute", w, attrs=((1, 0),)) if rows_last else w
+        return r.graph(r("relu", r("matmul", x, w)))
+
+    return make
+
+
+def _batched(n: int) -> Graph:
+    r = _Recorder()
+    return r.graph(r("matmul", r.input(n, 40, 72), r.input(n, 72, 56)))
+
+
+def _convolution(n: int) -> Graph:
+    r = _Recorder()
+    x, k, seed = r.input(n, 1, 20, 18, 18), r.input(1, 24, 20, 3, 3), r.input(n, 1, 24, 16, 16)
+    y = r("conv", x, k, attrs=((1, 1), (1, 1)))
+    loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1, 2, 3, 4),)), attrs=((),))
+    first = r("autodiff.grad", loss, r("full", attrs=((), 1.0, float32)), x, k)
+    return r.graph(y, first, first + 1)
+
+
+def _pooling(n: int) -> Graph:
+    r = _Recorder()
+    x, seed = r.input(n, 8, 13, 13), r.input(n, 8, 6, 6)
+    y = r("max_pool", x, attrs=((3, 3), (2, 2), (1, 1)))
+    loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1, 2, 3),)), attrs=((),))
+    return r.graph(y, r("autodiff.grad", loss, r("full", attrs=((), 1.0, float32)), x))
+
+
+def _places(n: int) -> Graph:
+    r = _Recorder()
+    x, index, y = r.input(n, 33), r.input(n, dtype=int64), r.input(n, 33)
+    low, high, inside = (1, 2), (0, 3), (0, 0)
+    padded = r("pad", x, attrs=(low, high, inside, 0.5))
+    return r.graph(r("take", x, index, attrs=(0,)), padded, r("concat", x, y, attrs=(1,)), r("put_add", x, index, y, attrs=(0,)))
+
+
+def _along_an_axis(n: int) -> Graph:
+    r = _Recorder()
+    x = r.input(n, 50)
+    values = r("sort", x, attrs=(1, True))
+    return r.graph(r("cumsum", x, attrs=(1,)), r("argmax", x, attrs=(1,)), values, values + 1)
+
+
+def _mlp_step(n: int) -> Graph:
+    r = _Recorder()
+    x, target, seed = r.input(n, 784), r.input(n, dtype=int64), r.input()
+    shapes = ((256, 784), (256,), (10, 256), (10,))
+    w1, b1, w2, b2 = (r.input(*shape) for shape in shapes)
+    loss = r("cross_entropy", r("linear", r("gelu", r("linear", x, w1, b1)), w2, b2), target)
+    first = r("autodiff.grad", loss, seed, w1, b1, w2, b2)
+    rate = r("full", attrs=((), 0.01, float64))
+    steps = [
+        r("sgd", w, first + i, r("full", attrs=(shape, 0.0, float32)), rate, attrs=(0.9, 0.0, 0.0, False, False, True))
+        for i, (w, shape) in enumerate(zip((w1, b1, w2, b2), shapes, strict=True))
+    ]
+    return r.graph(loss, *steps)
+
+
+def _cube(n: int) -> int:
+    return 2 * n**3
+
+
+PROGRAMS = (
+    CheckProgram("elementwise", _elementwise, 37, 1 << 20),
+    CheckProgram("transposed", _transposed, 50, 1 << 16),
+    CheckProgram("softmax", _softmax, 9, 1 << 15),
+    CheckProgram("layer norm and gradient", _layer_norm, 6, 1 << 15),
+    CheckProgram("sums", _sums, 300, 1 << 16),
+    CheckProgram("matmul f32", _matmul(float32, False), 67, 4096, _cube),
+    CheckProgram("matmul f32, second operand transposed", _matmul(float32, True), 48, 4096, _cube),
+    CheckProgram("matmul bf16", _matmul(bfloat16, False), 80, 8192, _cube),
+    CheckProgram("matmul bf16, second operand transposed", _matmul(bfloat16, True), 72, 8192, _cube),
+    CheckProgram("matmul f16, second operand transposed", _matmul(float16, True), 64, 8192, _cube),
+    CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),
+    CheckProgram("convolution and gradients", _convolution, 3, 1024, lambda n: 6 * n * 256 * 24 * 180),
+    CheckProgram("pooling and gradient", _pooling, 3, 4096),
+    CheckProgram("places", _places, 21, 1 << 10),
+    CheckProgram("along an axis", _along_an_axis, 13, 1 << 10),
+    CheckProgram("MLP training step", _mlp_step, 12, 4096, lambda n: 6 * n * 784 * 256),
+)
+
+
+def bytes_moved(graph: Graph) -> int:
+    """Bytes of all inputs and outputs: what a program that is bound by memory has to move at least."""
+    types = [*graph.inputs, *(graph.types[i] for i in graph.outputs)]
+    return sum(size_of(shape) * dtype.itemsize for shape, dtype in types)
