@@ -18,6 +18,8 @@ VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
 # torch module -> lamina module, below the package; "" is the package itself
 MODULES: dict[str, str] = {
     "torch": "",
+    "torch.amp": "pyfront.amp",
+    "torch.cuda.amp": "pyfront.cuda_amp",
     "torch.autograd": "pyfront.autograd",
     "torch.autograd.function": "pyfront.function",
     "torch.autograd.functional": "pyfront.autograd",
