@@ -48,6 +48,8 @@ torch.ones(2, requires_grad=True).backward() | RuntimeError | grad can be implic
 torch.ones(2, requires_grad=True).add_(1) | RuntimeError | a leaf Variable that requires grad is being used in an in-place operation
 torch.ones(2).item() | RuntimeError | a Tensor with 2 elements cannot be converted to Scalar
 nn.CrossEntropyLoss()(torch.ones(3, 4), torch.tensor([0, 1, 9])) | IndexError | Target 9 is out of bounds
+nn.Embedding(3, 4)(torch.tensor([5])) | IndexError | index out of range in self
+nn.Embedding(3, 4)(torch.ones(2)) | DTypeError | one of the following scalar types: Long, Int; but got torch.float32
 nn.Linear(2, 2).load_state_dict({"weight": torch.ones(3, 3)}) | RuntimeError | size mismatch for weight
 torch.optim.Adam([]) | ValueError | optimizer got an empty parameter list
 torch.tensor([[1, 2], [3]]) | ValueError | expected sequence of length 2 at dim 1 (got 1)

@@ -9,6 +9,7 @@ import numpy as np
 from ....dialects.types import bool_, int64
 from ... import recorder
 from ...autograd import no_grad
+from ...origin import origin, source_line
 from ...selection import index_add
 from ...tensor import Tensor, wrap
 from .applying import apply, filled
@@ -18,9 +19,13 @@ def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
     norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Rows of weight[n, d] by int[...] -> [..., d]; no gradient reaches the row `padding_idx`."""
+    """Rows of weight[n, d] by int[...] -> [..., d]; no gradient reaches the row `padding_idx`.
+
+    IndexError for an index outside that the host knows; computed ones are clamped, so as not to wait for them.
+    """
     if weight.dim() != 2:
         raise RuntimeError("'weight' must be 2-D")
+    input = _checked(input, weight.shape[0])
     if padding_idx is not None and not -weight.shape[0] <= padding_idx < weight.shape[0]:
         raise AssertionError("Padding_idx must be within num_embeddings")
     if max_norm is not None:
@@ -34,6 +39,22 @@ def embedding(
         is_padding = (input == padding_idx % weight.shape[0]).unsqueeze(-1)
         rows = apply("select", (is_padding.expand(rows.shape), rows.detach(), rows), (), "embedding")
     return rows
+
+
+def _checked(input: Tensor, n: int) -> Tensor:
+    """The index as int64, refused where it is seen to be wrong."""
+    if input.dtype not in (int64, int32):
+        raise DTypeError(
+            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{input.dtype} instead (while checking arguments for embedding)",
+            [("input", show_type(input._type), input._node.origin)],
+            at=source_line(origin()),
+            help="indices are whole numbers: convert with .long()",
+        )
+    values = input._read().value
+    if values is not None and values.size and (values.min() < 0 or values.max() >= n):
+        raise IndexError("index out of range in self")
+    return input if input.dtype is int64 else input.to(int64)
 
 
 def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
