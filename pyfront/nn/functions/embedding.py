@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ....dialects.types import bool_, int64
+from ....dialects.errors import DTypeError
+from ....dialects.types import bool_, int32, int64, show_type
 from ... import recorder
 from ...autograd import no_grad
 from ...origin import origin, source_line
