@@ -13,7 +13,7 @@ from lamina.pyfront import recorder
 from lamina.pyfront.schedule import Schedule
 
 
-def best(action: Callable[[], int], rounds: int = 7) -> float:
+def best(action: Callable[[], int], rounds: int = 30) -> float:
     """The fastest of several rounds, in microseconds per op."""
     times = []
     for _ in range(rounds):
@@ -23,7 +23,7 @@ def best(action: Callable[[], int], rounds: int = 7) -> float:
     return min(times)
 
 
-def program(kind: str, requires_grad: bool, count: int = 1000) -> Callable[[], int]:
+def program(kind: str, requires_grad: bool, count: int = 250) -> Callable[[], int]:
     x = torch.ones(64, 64).clone()
     x.numpy()
     x = torch.tensor(x.tolist(), requires_grad=requires_grad)

@@ -52,8 +52,11 @@ def nodes(a: Operand, b: Operand, kind: str) -> tuple[Node, Node]:
     value = number(b)
     if value is None:
         raise TypeError(f"unsupported operand type(s): 'Tensor' and '{type(b).__name__}'")
+    shape, own = x.type
+    if own.kind == "f" and kind != "bool":  # a number never raises a floating dtype
+        return x, operand(value, shape, own)
     dtype = result_dtype(result_type([x.type], [value]), kind)
-    return cast(x, dtype), operand(value, x.type[0], dtype)
+    return cast(x, dtype), operand(value, shape, dtype)
 
 
 def result_dtype(dtype: DType, kind: str) -> DType:

@@ -142,6 +142,14 @@ def full(number: Scalar, shape: Shape, dtype: DType) -> Node:
     return recorder.record("full", (), (shape, value, dtype))
 
 
+def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
+    """``full`` for the shape of a tensor that exists: the book need not be asked."""
+    if number == 0:
+        return full(number, shape, dtype)
+    recorder.state.order = order = recorder.state.order + 1
+    return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), origin(), False, order)
+
+
 def _as(number: Scalar, dtype: DType) -> Scalar:
     if not isinstance(dtype, DType):
         raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
@@ -166,7 +174,7 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """
     where = operator_site()
     if where is None:
-        return full(number, shape, dtype)
+        return _constant(number, shape, dtype)
     before = _seen.get(where)
     if before is None:
         _seen[where] = number
@@ -174,4 +182,4 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
         _seen[where] = _CHANGES
         scalar = recorder.leaf(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
         return expand(scalar, shape)
-    return full(number, shape, dtype)
+    return _constant(number, shape, dtype)

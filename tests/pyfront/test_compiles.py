@@ -1,0 +1,99 @@
+"""How many programs a script makes: one per kind of step, whatever the number of epochs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lamina as torch
+from lamina import nn
+from lamina.backends import driver
+from lamina.dialects import flags
+from lamina.dialects.graph import Graph
+from lamina.pyfront import recorder
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """Every Graph handed to the driver during a test."""
+    seen: list[Graph] = []
+
+    def run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        seen.append(graph)
+        with flags.device("numpy"):
+            return driver.run(graph, arrays)
+
+    recorder.flush()
+    monkeypatch.setattr(recorder.state, "run", run)
+    return seen
+
+
+def small_model() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(48, 4),
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_three_epochs_with_a_short_last_batch_and_evaluation(graphs: list[Graph], optimizer: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(22, 1, 8, 8), torch.randint(0, 4, (22,))
+    data = torch.utils.data.TensorDataset(images, labels)
+    train = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+    test = torch.utils.data.DataLoader(data, batch_size=8)
+    model, criterion = small_model(), nn.CrossEntropyLoss()
+    options = {"momentum": 0.9} if optimizer == "SGD" else {}
+    moved = getattr(torch.optim, optimizer)(model.parameters(), lr=0.05, **options)
+    schedule = torch.optim.lr_scheduler.StepLR(moved, step_size=1, gamma=0.5)
+    recorder.flush()
+    graphs.clear()
+    for _ in range(3):
+        model.train()
+        for x, y in train:
+            loss = criterion(model(x), y)
+            moved.zero_grad()
+            loss.backward()
+            moved.step()
+            assert loss.item() > 0
+        schedule.step()
+        model.eval()
+        correct = 0
+        with torch.no_grad():
+            for x, y in test:
+                correct += (model(x).argmax(1) == y).sum().item()
+        assert 0 <= correct <= 22
+    assert len(graphs) == 18
+    assert len(set(graphs)) == 4
+
+
+def test_inference_is_one_program_from_the_first_call(graphs: list[Graph]) -> None:
+    model = small_model().eval()
+    x = torch.randn(2, 1, 8, 8)
+    recorder.flush()
+    graphs.clear()
+    for _ in range(3):
+        with torch.no_grad():
+            model(x).sum().item()
+    assert len(graphs) == 3 and len(set(graphs)) == 1
+
+
+def test_inference_after_training_is_the_same_program(graphs: list[Graph]) -> None:
+    model = small_model().eval()
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        model(x).sum().item()
+    before = graphs[-1]
+    model.train()
+    moved = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(x).sum().backward()
+    moved.step()
+    model.eval()
+    with torch.no_grad():
+        model(x).sum().item()
+    assert graphs[-1] == before
