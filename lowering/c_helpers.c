@@ -35,6 +35,32 @@ ELT fma_ELT(ELT a, ELT b, ELT c) {
 #endif
 }
 
+//: larger vector f32
+// a > b ? a : b
+VEC larger_VEC(VEC a, VEC b) {
+#ifdef X86_MAX_VEC
+    return X86_MAX_VEC(a, b);
+#else
+    return select_VEC(a > b, a, b);
+#endif
+}
+
+//: smaller vector f32
+// a < b ? a : b
+VEC smaller_VEC(VEC a, VEC b) {
+#ifdef X86_MIN_VEC
+    return X86_MIN_VEC(a, b);
+#else
+    return select_VEC(a < b, a, b);
+#endif
+}
+
+//: maximum vector f32
+VEC maximum_VEC(VEC a, VEC b) { return select_VEC(a != a, a, larger_VEC(a, b)); }
+
+//: minimum vector f32
+VEC minimum_VEC(VEC a, VEC b) { return select_VEC(a != a, a, smaller_VEC(a, b)); }
+
 //: maximum vector
 VEC maximum_VEC(VEC a, VEC b) { return select_VEC((a > b) | (a != a), a, b); }
 
@@ -178,8 +204,7 @@ VEC round_f16_VEC(VEC x) { return from_f16_VEC(to_f16_VEC(x)); }
 //: exp vector f32
 // 0.9 ulp, denormal results included.
 VEC exp_VEC(VEC x) {
-    VEC c = select_VEC(x > 89.0f, splat_VEC(89.0f), x);
-    c = select_VEC(c < -104.0f, splat_VEC(-104.0f), c);
+    VEC c = larger_VEC(splat_VEC(-104.0f), smaller_VEC(splat_VEC(89.0f), x));
     VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
     SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
     VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
@@ -193,12 +218,10 @@ VEC exp_VEC(VEC x) {
 }
 
 //: exp_normal vector f32
-// exp clamped to normal results, for functions built on it; NaN is not kept.
+// exp of moderate arguments (|x| < 20), for functions built on it.
 VEC exp_normal_VEC(VEC x) {
-    VEC c = select_VEC(x > -87.33f, x, splat_VEC(-87.33f));
-    c = select_VEC(c < 88.37f, c, splat_VEC(88.37f));
-    VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
-    VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
+    VEC t = fma_VEC(x, splat_VEC(1.442695041f), splat_VEC(12582912.0f));
+    VEC f = fma_VEC(t - 12582912.0f, splat_VEC(-6.93147182e-1f), x);
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
     r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
     r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
@@ -206,6 +229,38 @@ VEC exp_normal_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     return (VEC)((SIGNED)r + (SIGNED)((UNSIGNED)t << 23));
+}
+
+//: exp2 vector f32
+// 1.2 ulp, denormal results included; exact for integers.
+VEC exp2_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-151.0f), smaller_VEC(splat_VEC(129.0f), x));
+    VEC t = c + 12582912.0f, f = (c - (t - 12582912.0f)) * 0.693147182f;
+    SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
+    VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
+    r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
+    r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
+    r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
+    r = fma_VEC(r, f, splat_VEC(1.0f));
+    r = fma_VEC(r, f, splat_VEC(1.0f));
+    return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
+}
+
+//: expm1 vector f32
+// 1.2 ulp.
+VEC expm1_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-25.0f), smaller_VEC(splat_VEC(89.0f), x));
+    VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
+    VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
+    VEC r = fma_VEC(f, splat_VEC(1.97350979e-4f), splat_VEC(1.39309070e-3f));
+    r = fma_VEC(r, f, splat_VEC(8.33343994e-3f));
+    r = fma_VEC(r, f, splat_VEC(4.16668020e-2f));
+    r = fma_VEC(r, f, splat_VEC(1.66666716e-1f));
+    r = fma_VEC(r, f, splat_VEC(4.99999970e-1f));
+    VEC p = fma_VEC(r, f * f, f);
+    VEC scale = (VEC)(((SIGNED)t - 0x4b400000 + 126) << 23), low = scale - 0.5f;
+    VEC y = fma_VEC(p, scale, (scale - low) - 0.5f) + low;
+    return select_VEC((SIGNED)(j == 0.0f), select_VEC(x == 0.0f, x, p), y + y);
 }
 
 //: log vector f32
@@ -232,42 +287,109 @@ VEC log_VEC(VEC x) {
     return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
 }
 
+//: log1p vector f32
+// 1.5 ulp: the logarithm of the rounded sum, and what rounding it lost.
+VEC log1p_VEC(VEC x) {
+    VEC u = 1.0f + x, lost = (x - (u - 1.0f)) / u;
+    VEC y = log_VEC(u) + select_VEC((SIGNED)(u > 0.0f) & (SIGNED)(u < INFINITY), lost, splat_VEC(0.0f));
+    return select_VEC(x == 0.0f, x, y);
+}
+
+//: log2 vector f32
+// 1.7 ulp; exact for powers of two; denormals, 0, infinity and negative numbers as in IEEE 754.
+VEC log2_VEC(VEC x) {
+    SIGNED tiny = (SIGNED)(x < 1.17549435e-38f);
+    VEC a = select_VEC(tiny, x * 8388608.0f, x);
+    SIGNED e = ((SIGNED)a - 0x3f2aaaab) & (int32_t)0xff800000;
+    VEC i = fma_VEC(__builtin_convertvector(e, VEC), splat_VEC(1.19209290e-7f), select_VEC(tiny, splat_VEC(-23.0f), splat_VEC(0.0f)));
+    VEC r = log_VEC((VEC)((SIGNED)a - e));
+    r = fma_VEC(r, splat_VEC(1.442695041f), fma_VEC(r, splat_VEC(1.92596303e-8f), i));
+    r = select_VEC((SIGNED)(x > 3.40282347e+38f) | (x != x), x, r);
+    r = select_VEC((SIGNED)(x == 0.0f), splat_VEC(-INFINITY), r);
+    return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
+}
+
+//: any vector
+int any_VEC(SIGNED mask) {
+    typedef int8_t bytes __attribute__((vector_size(LANES)));
+    union { bytes lanes; uint32_t words[LANES / 4]; } u = {__builtin_convertvector(mask, bytes)};
+    uint32_t found = 0;
+    for (int i = 0; i < LANES / 4; i++) found |= u.words[i];
+    return found != 0;
+}
+
+//: sine vector f32
+// sin, or cos with shift 1, by quadrants; 1.5 ulp below 2^16. Without a fused multiply-add the reduction would not be exact.
+VEC sine_VEC(VEC x, int32_t shift, float (*exact)(float)) {
+    VEC y = x;
+    SIGNED left = (SIGNED)(x == x);
+#ifdef HAS_FMA
+    VEC t = fma_VEC(x, splat_VEC(0.636619747f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
+    VEC f = fma_VEC(j, splat_VEC(-1.57079601f), x);
+    f = fma_VEC(j, splat_VEC(-3.13916473e-7f), f);
+    f = fma_VEC(j, splat_VEC(-5.39030253e-15f), f);
+    SIGNED n = (SIGNED)t + shift;
+    VEC s = f * f;
+    VEC p = fma_VEC(s, splat_VEC(2.86567956e-6f), splat_VEC(-1.98559923e-4f));
+    p = fma_VEC(p, s, splat_VEC(8.33338592e-3f));
+    p = fma_VEC(p, s, splat_VEC(-1.66666672e-1f));
+    p = fma_VEC(p, s * f, f);
+    VEC q = fma_VEC(s, splat_VEC(2.44677067e-5f), splat_VEC(-1.38877297e-3f));
+    q = fma_VEC(q, s, splat_VEC(4.16666567e-2f));
+    q = fma_VEC(q, s, splat_VEC(-0.5f));
+    q = fma_VEC(q, s, splat_VEC(1.0f));
+    y = (VEC)((SIGNED)select_VEC((n & 1) == 0, p, q) ^ (SIGNED)((UNSIGNED)(n & 2) << 30));
+    left = (SIGNED)((VEC)((SIGNED)x & 0x7fffffff) > 65536.0f);
+#endif
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? exact(x[i]) : y[i];
+    return y;
+}
+
+//: sin vector f32
+VEC sin_VEC(VEC x) { return select_VEC(x == 0.0f, x, sine_VEC(x, 0, sinf)); }
+
+//: cos vector f32
+VEC cos_VEC(VEC x) { return sine_VEC(x, 1, cosf); }
+
 //: tanh vector f32
 // 1.8 ulp.
 VEC tanh_VEC(VEC x) {
     SIGNED sign = (SIGNED)x & INT32_MIN;
-    VEC a = (VEC)((SIGNED)x & 0x7fffffff), s = x * x;
-    VEC r = 1.0f - 2.0f / (exp_normal_VEC(a + a) + 1.0f);
-    r = select_VEC(a > 9.1f, splat_VEC(1.0f), r);
+    VEC a = (VEC)((SIGNED)x & 0x7fffffff), s = x * x, c = smaller_VEC(splat_VEC(9.1f), a);
+    VEC r = 1.0f - 2.0f / (exp_normal_VEC(c + c) + 1.0f);
     VEC p = fma_VEC(s, splat_VEC(1.57394409e-2f), splat_VEC(-5.23025580e-2f));
     p = fma_VEC(p, s, splat_VEC(1.33152470e-1f));
     p = fma_VEC(p, s, splat_VEC(-3.33327681e-1f));
     p = fma_VEC(p * s, a, a);
-    VEC y = (VEC)((SIGNED)select_VEC(a >= 0.599609375f, r, p) | sign);
-    return select_VEC(x != x, x, y);
+    return (VEC)((SIGNED)select_VEC(a >= 0.599609375f, r, p) | sign);
 }
 
 //: erf vector f32
-// 1.0 ulp.
+// 1.4 ulp: 1 - exp of a polynomial that is log(1 - erf |x|).
 VEC erf_VEC(VEC x) {
-    SIGNED sign = (SIGNED)x & INT32_MIN;
-    VEC t = (VEC)((SIGNED)x & 0x7fffffff), s = x * x;
-    VEC r = fma_VEC(t, splat_VEC(-1.72853470e-5f), splat_VEC(3.83197126e-4f));
-    VEC u = fma_VEC(t, splat_VEC(-3.88396438e-3f), splat_VEC(2.42546219e-2f));
-    r = fma_VEC(r, s, u);
-    r = fma_VEC(r, t, splat_VEC(-1.06777877e-1f));
-    r = fma_VEC(r, t, splat_VEC(-6.34846687e-1f));
-    r = fma_VEC(r, t, splat_VEC(-1.28717512e-1f));
-    r = fma_VEC(r, t, -t);
-    r = 1.0f - exp_normal_VEC(r);
-    r = (VEC)((SIGNED)select_VEC(t > 4.0f, splat_VEC(1.0f), r) | sign);
-    VEC p = fma_VEC(s, splat_VEC(-5.96761703e-4f), splat_VEC(4.99119423e-3f));
-    p = fma_VEC(p, s, splat_VEC(-2.67681349e-2f));
-    p = fma_VEC(p, s, splat_VEC(1.12819925e-1f));
-    p = fma_VEC(p, s, splat_VEC(-3.76125336e-1f));
-    p = fma_VEC(p, s, splat_VEC(1.28379166e-1f));
-    p = fma_VEC(p, x, x);
-    return select_VEC(x != x, x, select_VEC(t > 0.927734375f, r, p));
+    VEC a = smaller_VEC(splat_VEC(4.0f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC q = fma_VEC(a, splat_VEC(-9.411665473635367e-7f), splat_VEC(1.817781048885081e-5f));
+    q = fma_VEC(q, a, splat_VEC(-1.5157501911744475e-4f));
+    q = fma_VEC(q, a, splat_VEC(6.99683849234134e-4f));
+    q = fma_VEC(q, a, splat_VEC(-1.7404361860826612e-3f));
+    q = fma_VEC(q, a, splat_VEC(2.0540287368930876e-4f));
+    q = fma_VEC(q, a, splat_VEC(1.9138488918542862e-2f));
+    q = fma_VEC(q, a, splat_VEC(-1.0277565568685532e-1f));
+    q = fma_VEC(q, a, splat_VEC(-6.36619508266449e-1f));
+    q = fma_VEC(q, a, splat_VEC(-1.2837916612625122e-1f));
+    q = fma_VEC(q, a, -a);
+    VEC t = fma_VEC(q, splat_VEC(1.442695041f), splat_VEC(12582912.0f));
+    VEC f = fma_VEC(t - 12582912.0f, splat_VEC(-6.93147182e-1f), q);
+    VEC r = fma_VEC(f, splat_VEC(1.97350979e-4f), splat_VEC(1.39309070e-3f));
+    r = fma_VEC(r, f, splat_VEC(8.33343994e-3f));
+    r = fma_VEC(r, f, splat_VEC(4.16668020e-2f));
+    r = fma_VEC(r, f, splat_VEC(1.66666716e-1f));
+    r = fma_VEC(r, f, splat_VEC(4.99999970e-1f));
+    r = fma_VEC(r, f * f, f);
+    VEC scale = (VEC)(((UNSIGNED)t << 23) + 0xbf800000u);
+    r = fma_VEC(r, scale, scale + 1.0f);
+    return (VEC)((SIGNED)r | ((SIGNED)x & INT32_MIN));
 }
 
 //: rsqrt any

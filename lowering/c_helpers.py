@@ -56,7 +56,7 @@ def _substitute(body: str, code: str, lanes: int) -> str:
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
     suffix = vector_name(code, lanes) if lanes else code
-    words["X86_FMA_VEC"] = f"X86_FMA_{suffix}"
+    words |= {f"X86_{name}_VEC": f"X86_{name}_{suffix}" for name in ("FMA", "MAX", "MIN")}
     body = re.sub(r"\b([a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
     body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
     return re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda m: words.get(m[0], m[0]), body)
@@ -137,6 +137,8 @@ class Prelude:
             parts.append("#define INLINE static inline __attribute__((always_inline))")
         if "HAS_FMA" in body:
             parts.append(_FMA)
+        if "X86_MAX" in body or "X86_MIN" in body:
+            parts.append(_EXTREMES)
         return "\n\n".join(part for part in (*parts, body) if part) + "\n"
 
 
@@ -171,4 +173,21 @@ _FMA = """\
 #ifdef __AVX512F__
 #define X86_FMA_f32x16(a, b, c) __builtin_ia32_vfmaddps512_mask(a, b, c, (unsigned short)-1, 4)
 #define X86_FMA_f64x8(a, b, c) __builtin_ia32_vfmaddpd512_mask(a, b, c, (unsigned char)-1, 4)
+#endif"""
+
+# max and min instructions are exactly a > b ? a : b and a < b ? a : b.
+_EXTREMES = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#ifdef __SSE__
+#define X86_MAX_f32x4 __builtin_ia32_maxps
+#define X86_MIN_f32x4 __builtin_ia32_minps
+#endif
+#ifdef __AVX__
+#define X86_MAX_f32x8 __builtin_ia32_maxps256
+#define X86_MIN_f32x8 __builtin_ia32_minps256
+#endif
+#ifdef __AVX512F__
+#define X86_MAX_f32x16(a, b) __builtin_ia32_maxps512_mask(a, b, a, (unsigned short)-1, 4)
+#define X86_MIN_f32x16(a, b) __builtin_ia32_minps512_mask(a, b, a, (unsigned short)-1, 4)
+#endif
 #endif"""

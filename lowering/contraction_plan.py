@@ -167,14 +167,25 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
     for vector in columns:
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
-        lanes = min(most_lanes, max(min(4, most_lanes), 1 << (vector.size - 1).bit_length()))
-        base = Plan(
-            swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
-            (), tuple(reduction),
-        )  # fmt: skip
-        for shape in _row_shapes(base, rows, target.vector_registers - 2):
-            if (plan := _best_tiling(shape, problem, target, direct)) is not None:
-                yield plan
+        for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
+            base = Plan(
+                swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
+                (), tuple(reduction),
+            )  # fmt: skip
+            for shape in _row_shapes(base, rows, target.vector_registers - 2):
+                if (plan := _best_tiling(shape, problem, target, direct)) is not None:
+                    yield plan
+
+
+def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
+    """Lanes of a vector; where nothing is used twice (narrow) also fewer, if that leaves no partly filled one to pack."""
+    least = min(4, most)
+    lanes = min(most, max(least, 1 << (size - 1).bit_length()))
+    yield lanes
+    while narrow and size % lanes and lanes > least:
+        lanes //= 2
+        if size % lanes == 0:
+            yield lanes
 
 
 def _by_row_stride(d: Dim) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from ..dialects.target import Target
 from .loop_builder import LoopBuilder
 from .memref_layout import memref_type
 from .nest_body import BodyEmitter, Point, Value
-from .nest_fold import Fold
+from .nest_fold import Fold, narrower
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
@@ -57,7 +57,7 @@ def _planned(
 
 
 def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
-    """Covers 0..size: blocks of `copies` vectors, vectors, for short loops narrower ones, then scalars."""
+    """Covers 0..size: blocks of `copies` vectors, vectors, narrower ones, then scalars."""
     at = 0
     if copies > 1 and size >= width * copies:
         stop = size - size % (width * copies)
@@ -67,14 +67,10 @@ def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
         stop = size - size % width
         yield at, stop, width, width, 1
         at = stop
-    half = width // 2
-    while half >= 4 and size <= 4 * width:
-        if size - at >= half:
-            yield at, at + half, half, half, 1
-            at += half
-        half //= 2
-    if at < size:
-        yield at, size, 1, 1, 1
+    for narrow in narrower(size - at, width):
+        stop = at + narrow if narrow > 1 else size
+        yield at, stop, narrow, narrow, 1
+        at = stop
 
 
 class _Nest:

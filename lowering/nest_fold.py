@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,9 @@ from .nest_stages import COMBINERS, Buffer
 
 if TYPE_CHECKING:
     from .nest import _Nest
+
+NARROWEST = 4
+"""Lanes of the smallest vectors: a tail element costs as much as a vector when the body is a long polynomial."""
 
 Inside = Callable[[list[SSAValue]], list[SSAValue]]
 
@@ -53,6 +56,7 @@ class Fold:
         self.ordered = any(o.combine is None for o in self.outputs)
         self.unrolled = is_window(leaf)
         self.chains = self._chains()
+        self.tails = list(narrower(self.vector.size % leaf.width, leaf.width)) if self.vector else []
 
     def _output(self, plan: StagePlan, k: int) -> Output:
         stage = plan.stage
@@ -76,14 +80,14 @@ class Fold:
             chains //= 2
         return chains
 
-    # Slots: accumulators of one output. Along a vector fold: `chains` vectors, then one scalar for the tail;
+    # Slots: accumulators of one output. Along a vector fold: `chains` vectors, then one per narrower tail piece;
     # otherwise `chains` per point.
 
     @property
     def slots(self) -> int:
         if self.vector is None:
             return self.chains * len(self.points)
-        return self.chains + (1 if self.vector.size % self.leaf.width else 0)
+        return self.chains + len(self.tails)
 
     def emit(self) -> None:
         sums = [self._first(output, slot) for output in self.outputs for slot in range(self.slots)]
@@ -94,7 +98,7 @@ class Fold:
 
     def _width(self, slot: int) -> int:
         if self.vector is not None:
-            return self.leaf.width if slot < self.chains else 1
+            return self.leaf.width if slot < self.chains else self.tails[slot - self.chains]
         return self.points[slot // self.chains].width
 
     def _first(self, output: Output, slot: int) -> SSAValue:
@@ -157,8 +161,11 @@ class Fold:
                     ]
                     found.append((at, stop, width * copies, points))
                     at = stop
-            if at < loop.size:
-                found.append((at, loop.size, 1, [(base, self.slots - 1)]))
+            for slot, narrow in enumerate(self.tails, self.chains):
+                stop = at + narrow if narrow > 1 else loop.size
+                point = Point(narrow, loop, {**base.offsets, loop: 0}, base.copy) if narrow > 1 else base
+                found.append((at, stop, narrow, [(point, slot)]))
+                at = stop
             return found
         n = self.chains
         full = loop.size - loop.size % n
@@ -213,7 +220,7 @@ class Fold:
         if self.vector is not None:
             total = self._across(output, self._tree(output, slots[: self.chains]))
             for tail in slots[self.chains :]:
-                total = self._join(output, total, tail)
+                total = self._join(output, total, self._across(output, tail))
             self._deliver(output, self.points[0], total)
             return
         for k, point in enumerate(self.points):
@@ -254,11 +261,25 @@ class Fold:
     def _across(self, output: Output, value: SSAValue) -> SSAValue:
         """All lanes of a vector combined, halving it again and again."""
         lanes = self._lanes(value)
+        if lanes == 1:
+            return value
         while lanes > 2:
             lanes //= 2
             low, high = self.b.shuffled(value, range(lanes)), self.b.shuffled(value, range(lanes, 2 * lanes))
             value = self._join(output, low, high)
         return self._join(output, self.b.extract(value, 0), self.b.extract(value, 1))
+
+
+def narrower(left: int, width: int) -> Iterator[int]:
+    """Widths of the pieces after whole vectors: halves, quarters, … while there are lanes enough, then scalars."""
+    width //= 2
+    while width >= NARROWEST:
+        if left >= width:
+            yield width
+            left -= width
+        width //= 2
+    if left:
+        yield 1
 
 
 def identity(combiner: str, element: Attribute) -> Attribute:

@@ -1,0 +1,232 @@
+"""What benchmarks/kernels.py runs: name, and a function that prepares the body for either framework (`torch`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+Body = Callable[[], tuple]
+
+
+@dataclass(frozen=True)
+class Case:
+    """make(torch, generator) returns the body; the body returns the tensors to compare, all of which must be computed."""
+
+    name: str
+    make: Callable[[ModuleType, np.random.Generator], Body]
+    tolerance: float = 2e-4
+
+
+def _tensor(torch: ModuleType, rng: np.random.Generator, *shape: int, grad: bool = False, scale: float = 1.0):
+    values = torch.from_numpy(scale * rng.standard_normal(shape, dtype=np.float32))
+    return values.requires_grad_() if grad else values
+
+
+def _forward(name: str, shape: tuple[int, ...], function: Callable, *more: tuple[int, ...]) -> Case:
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        tensors = [_tensor(torch, rng, *s) for s in (shape, *more)]
+
+        def body() -> tuple:
+            with torch.no_grad():
+                return (function(torch, *tensors),)
+
+        return body
+
+    return Case(f"{name} {'x'.join(map(str, shape))}", make)
+
+
+def _trained(name: str, shapes: list[tuple[int, ...]], function: Callable) -> Case:
+    """Forward and backward: gradients of every tensor for a loss of the mean of what the function returns."""
+
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        tensors = [_tensor(torch, rng, *s, grad=True) for s in shapes]
+        with torch.no_grad():
+            seed = _tensor(torch, rng, *function(torch, *tensors).shape)
+
+        def body() -> tuple:
+            for t in tensors:
+                t.grad = None
+            function(torch, *tensors).backward(seed)
+            return tuple(t.grad for t in tensors)
+
+        return body
+
+    return Case(f"{name} fwd+bwd {'x'.join(map(str, shapes[0]))}", make)
+
+
+def _cross_entropy(rows: int, classes: int) -> Case:
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        logits = _tensor(torch, rng, rows, classes, grad=True)
+        target = torch.from_numpy(rng.integers(0, classes, rows))
+
+        def body() -> tuple:
+            logits.grad = None
+            loss = torch.nn.functional.cross_entropy(logits, target)
+            loss.backward()
+            return loss, logits.grad
+
+        return body
+
+    return Case(f"cross_entropy fwd+bwd {rows}x{classes}", make)
+
+
+def _adam(count: int) -> Case:
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        weight = torch.nn.Parameter(_tensor(torch, rng, count))
+        weight.grad = _tensor(torch, rng, count)
+        optimizer = torch.optim.Adam([weight], lr=1e-3)
+
+        def body() -> tuple:
+            optimizer.step()
+            return (weight,)
+
+        return body
+
+    return Case(f"adam {count}", make)
+
+
+def _conv(n: int, c: int, o: int, h: int, k: int = 3, stride: int = 1, backward: bool = False, groups: int = 1) -> Case:
+    def function(torch: ModuleType, x, w, b):
+        return torch.nn.functional.conv2d(x, w, b, stride=stride, padding=(k - 1) // 2, groups=groups)
+
+    shapes = [(n, c, h, h), (o, c // groups, k, k), (o,)]
+    name = f"conv {k}x{k}/{stride}" + (f" g{groups}" if groups > 1 else "") + f" to {o}"
+    return _trained(name, shapes, function) if backward else _forward(name, shapes[0], function, *shapes[1:])
+
+
+def _attention(torch: ModuleType, q, k, v):
+    weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+    return weights @ v
+
+
+def _batch_norm(torch: ModuleType, x, w, b):
+    return torch.nn.functional.relu(torch.nn.functional.batch_norm(x, None, None, w, b, True))
+
+
+def _training(name: str, prepare: Callable) -> Case:
+    """A whole step: zero_grad, forward, backward, optimizer. prepare(torch, rng) returns (model, optimizer, loss function)."""
+
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        model, optimizer, loss_of = prepare(torch, rng)
+        numbers = np.random.default_rng(1)
+        with torch.no_grad():
+            for p in model.parameters():
+                scale = 1.0 if p.ndim < 2 else float(np.prod(p.shape[1:])) ** -0.5
+                p.copy_(torch.from_numpy(np.float32(scale) * numbers.standard_normal(tuple(p.shape), dtype=np.float32)))
+
+        def body() -> tuple:
+            optimizer.zero_grad()
+            loss = loss_of()
+            loss.backward()
+            optimizer.step()
+            return (loss,)
+
+        return body
+
+    return Case(name, make, tolerance=1e-3)
+
+
+def _mlp(torch: ModuleType, rng: np.random.Generator):
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+    x, y = _tensor(torch, rng, 64, 784), torch.from_numpy(rng.integers(0, 10, 64))
+    criterion = nn.CrossEntropyLoss()
+    return model, torch.optim.Adam(model.parameters(), lr=1e-3), lambda: criterion(model(x), y)
+
+
+def _gpt(torch: ModuleType, rng: np.random.Generator, batch: int = 4, time: int = 128, width: int = 128, heads: int = 4):
+    nn, F = torch.nn, torch.nn.functional
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token, self.place = nn.Embedding(256, width), nn.Embedding(time, width)
+            self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+            self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+            self.head = nn.Linear(width, 256)
+
+        def attend(self, x):
+            q, k, v = (
+                t.view(batch, time, heads, width // heads).transpose(1, 2) for t in self.qkv(x).split(width, dim=2)
+            )
+            scores = (q @ k.transpose(-2, -1)) * (width // heads) ** -0.5
+            scores = scores.masked_fill(mask, float("-inf"))
+            y = F.softmax(scores, dim=-1) @ v
+            return self.out(y.transpose(1, 2).contiguous().view(batch, time, width))
+
+        def forward(self, tokens):
+            x = self.token(tokens) + self.place(places)
+            x = x + self.attend(self.norm1(x))
+            x = x + self.down(F.gelu(self.up(self.norm2(x))))
+            return self.head(self.norm3(x))
+
+    mask = torch.from_numpy(np.triu(np.ones((time, time), dtype=bool), 1))
+    places = torch.from_numpy(np.arange(time))
+    tokens = torch.from_numpy(rng.integers(0, 256, (batch, time)))
+    targets = torch.from_numpy(rng.integers(0, 256, batch * time))
+    model = Block()
+    return (
+        model,
+        torch.optim.AdamW(model.parameters(), lr=1e-3),
+        lambda: F.cross_entropy(model(tokens).view(batch * time, 256), targets),
+    )
+
+
+def _f(torch: ModuleType):
+    return torch.nn.functional
+
+
+CASES: list[Case] = [
+    _forward("softmax", (256, 1000), lambda t, x: t.softmax(x, -1)),
+    _forward("softmax", (4096, 128), lambda t, x: t.softmax(x, -1)),
+    _forward("log_softmax", (256, 1000), lambda t, x: t.log_softmax(x, -1)),
+    _trained("log_softmax", [(256, 1000)], lambda t, x: t.log_softmax(x, -1)),
+    _forward("layer_norm", (1024, 768), lambda t, x, w, b: _f(t).layer_norm(x, (768,), w, b), (768,), (768,)),
+    _trained("layer_norm", [(1024, 768), (768,), (768,)], lambda t, x, w, b: _f(t).layer_norm(x, (768,), w, b)),
+    _forward("gelu erf", (512, 3072), lambda t, x: _f(t).gelu(x)),
+    _forward("gelu tanh", (512, 3072), lambda t, x: _f(t).gelu(x, approximate="tanh")),
+    _trained("gelu erf", [(512, 3072)], lambda t, x: _f(t).gelu(x)),
+    _forward("silu", (512, 3072), lambda t, x: _f(t).silu(x)),
+    _forward("exp", (512, 3072), lambda t, x: t.exp(x)),
+    _forward("log1p(exp)", (512, 3072), lambda t, x: t.log1p(t.exp(x))),
+    _forward("sin+cos", (512, 3072), lambda t, x: t.sin(x) + t.cos(x)),
+    _forward("pow", (512, 3072), lambda t, x: t.pow(t.abs(x), 1.7)),
+    _forward("relu(2x+z)", (4096, 4096), lambda t, x, z: t.relu(2 * x + z), (4096, 4096)),
+    _forward("mean of sigmoid of relu", (4096, 4096), lambda t, x: t.mean(t.sigmoid(t.relu(x)))),
+    _forward("sum rows", (2048, 2048), lambda t, x: x.sum(1)),
+    _forward("sum columns", (2048, 2048), lambda t, x: x.sum(0)),
+    _forward("sum all", (2048, 2048), lambda t, x: x.sum()),
+    _forward("sum middle", (64, 256, 128), lambda t, x: x.sum(1)),
+    _forward("max rows", (2048, 2048), lambda t, x: x.amax(1)),
+    _forward("argmax rows", (256, 1000), lambda t, x: x.argmax(1)),
+    _forward("argmax rows", (4096, 10), lambda t, x: x.argmax(1)),
+    _forward("sort rows", (256, 1000), lambda t, x: x.sort(1)[0]),
+    _forward("cumsum rows", (1024, 1024), lambda t, x: x.cumsum(1)),
+    _forward("transpose copy", (1024, 1024), lambda t, x: x.t().contiguous()),
+    _cross_entropy(64, 10),
+    _cross_entropy(512, 1000),
+    _trained("batch_norm+relu", [(32, 64, 28, 28), (64,), (64,)], _batch_norm),
+    _trained("batch_norm+relu", [(64, 16, 28, 28), (16,), (16,)], _batch_norm),
+    _trained("max_pool 2x2", [(32, 64, 28, 28)], lambda t, x: _f(t).max_pool2d(x, 2)),
+    _adam(10_000_000),
+    *(_forward(f"matmul to {n}", (m, k), lambda t, a, b: a @ b, (k, n)) for m, n, k in (
+        (64, 64, 64), (256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (1, 1000, 2048),
+    )),
+    *(_forward(f"linear to {n}", (m, k), lambda t, x, w, b: _f(t).linear(x, w, b), (n, k), (n,)) for m, n, k in (
+        (1, 256, 784), (64, 256, 784), (128, 3072, 768), (128, 768, 3072), (512, 128, 128), (1, 1000, 2048),
+    )),
+    _trained("linear to 768", [(128, 768), (768, 768), (768,)], lambda t, x, w, b: _f(t).linear(x, w, b)),
+    _conv(1, 3, 64, 224, 7, 2),
+    _conv(1, 64, 64, 56), _conv(1, 128, 128, 28), _conv(1, 256, 256, 14), _conv(1, 512, 512, 7),
+    _conv(1, 256, 64, 56, 1), _conv(1, 64, 128, 56, 3, 2), _conv(1, 96, 96, 56, 3, 1, groups=96),
+    _conv(64, 16, 32, 14), _conv(64, 32, 64, 7), _conv(64, 32, 64, 7, backward=True), _conv(4, 64, 64, 16, backward=True),
+    _forward("attention", (8, 8, 128, 64), _attention, (8, 8, 128, 64), (8, 8, 128, 64)),
+    _trained("attention", [(8, 8, 128, 64)] * 3, _attention),
+    _forward("attention", (1, 12, 512, 64), _attention, (1, 12, 512, 64), (1, 12, 512, 64)),
+    _training("MLP step 64x784-256-256-10", _mlp),
+    _training("GPT block step 4x128, width 128", _gpt),
+]  # fmt: skip

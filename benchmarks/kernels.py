@@ -1,0 +1,98 @@
+"""Single kernels and small training steps through the public frontend, against PyTorch eager in turn.
+
+    python benchmarks/kernels.py [part of a name ...] [--threads 1] [--rounds 9] [--list]
+
+Both sides run the same plain code on the same numbers, and the results are compared before anything is timed. Ratios below 1
+mean that lamina is faster; its time includes recording the call and finding the program in the cache. At the end: the
+geometric mean, and the rows above 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from types import ModuleType
+
+import numpy as np
+from kernel_cases import CASES, Case
+from side_by_side import interleave
+
+
+def compared(ours: object, theirs: object) -> float:
+    """The largest difference of two tuples of tensors, relative to the largest value of each."""
+    worst = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        x, y = (np.asarray(t.detach().numpy(), dtype=np.float64) for t in (a, b))
+        if not x.size:
+            continue
+        worst = max(worst, float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-30)))
+    return worst
+
+
+def stepper(case: Case, torch: ModuleType, wait: object):
+    """A function that runs the case once, to the end."""
+    torch.manual_seed(0)
+    body = case.make(torch, np.random.default_rng(0))
+
+    def step() -> object:
+        results = body()
+        wait(results)
+        return results
+
+    return step
+
+
+def measure(case: Case, rounds: int) -> tuple[float, float, float, float]:
+    """Our median seconds, PyTorch's, the largest difference, and the seconds of our first two calls."""
+    import lamina
+    import torch
+
+    def ready(results: tuple) -> None:
+        for tensor in results:
+            tensor._value()
+
+    theirs = stepper(case, torch, lambda results: None)
+    ours = stepper(case, lamina, ready)
+    start = time.perf_counter()
+    difference = compared(ours(), theirs())
+    ours()
+    first = time.perf_counter() - start
+    mine, other = interleave({"lamina": ours, "torch": theirs}, rounds=rounds, warm=2, least=0.03)
+    return mine.median, other.median, difference, first
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("parts", nargs="*")
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--list", action="store_true")
+    arguments = options.parse_args()
+    chosen = [c for c in CASES if not arguments.parts or any(part in c.name for part in arguments.parts)]
+    if arguments.list:
+        print("\n".join(case.name for case in chosen))
+        return
+
+    import torch
+    from lamina.backends import driver
+
+    driver.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    print(f"{'':34} {'lamina ms':>10} {'torch ms':>10} {'ratio':>7} {'difference':>11} {'first s':>8}")
+    ratios = {}
+    for case in chosen:
+        mine, other, difference, first = measure(case, arguments.rounds)
+        ratios[case.name] = mine / other
+        wrong = "" if difference < case.tolerance else "  WRONG"
+        print(
+            f"{case.name:34} {1e3 * mine:10.3f} {1e3 * other:10.3f} {mine / other:7.2f} {difference:11.1e} {first:8.2f}{wrong}",
+            flush=True,
+        )
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+        print(f"geometric mean {mean:.3f}; above 1: " + (", ".join(f"{n} {r:.2f}" for n, r in ratios.items() if r > 1) or "none"))
+
+
+if __name__ == "__main__":
+    main()
