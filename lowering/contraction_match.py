@@ -177,7 +177,8 @@ class _Matcher:
         if any(kind.data.value != "parallel" for kind in op.iterator_types):
             return None
         accesses = [access_of(v, m, len(sizes)) for v, m in _operands(op)]
-        place = _correspondence(sizes, accesses, shape, parallel, values[0])
+        places = (_correspondence(sizes, accesses, shape, parallel, value) for value in values)
+        place = next((found for found in places if found is not None), None)
         if place is None or any(a is None for a in accesses):
             return None
         moved = [_moved(a, place, len(shape)) for a in accesses if a is not None]
@@ -310,7 +311,7 @@ def _correspondence(
     result: Access,
 ) -> list[int | None] | None:
     """For each loop dim of an epilogue the contraction's dim it is (None: size 1),
-    found where it reads the result.
+    found where it reads the result (the sum, or what an earlier epilogue made of it).
     """
     for access in accesses:
         if access is None or access.buffer is not result.buffer or access.offset != result.offset:
