@@ -9,6 +9,7 @@ from typing import Any
 from ..random import Generator
 from .collate import default_collate, default_convert
 from .dataset import IterableDataset
+from .processes import Fetcher, WorkerPool, can_fork
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
 from .worker import Worker
 
@@ -16,8 +17,9 @@ from .worker import Worker
 class DataLoader:
     """Iterate over a dataset in batches.
 
-    dataset: map-style (``__getitem__``, ``__len__``) or iterable. The other arguments are PyTorch's; pinning, prefetching
-    and timeouts have no effect here.
+    dataset: map-style (``__getitem__``, ``__len__``) or iterable. The other arguments are PyTorch's. Workers are forked
+    processes; where processes cannot be forked (or another start method is asked for) they are stood in for one after
+    another in this process. Pinning has no effect.
     """
 
     def __init__(
@@ -41,7 +43,8 @@ class DataLoader:
             raise ValueError("persistent_workers option needs num_workers > 0")
         self.dataset, self.num_workers, self.generator = dataset, num_workers, generator
         self.pin_memory, self.timeout, self.worker_init_fn = pin_memory, timeout, worker_init_fn
-        self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self.prefetch_factor = 2 if num_workers > 0 and prefetch_factor is None else prefetch_factor
+        self.persistent_workers, self.multiprocessing_context = persistent_workers, multiprocessing_context
         self.is_iterable = isinstance(dataset, IterableDataset)
         if self.is_iterable and (shuffle or sampler is not None or batch_sampler is not None):
             what = f"shuffle={shuffle}" if shuffle else "a sampler"
@@ -67,6 +70,7 @@ class DataLoader:
             collate_fn = default_convert if batch_sampler is None else default_collate
         self.collate_fn = collate_fn
         self._workers: list[Worker] | None = None
+        self._pool: WorkerPool | None = None
 
     def _default_sampler(self, shuffle: bool | None) -> Any:
         if self.is_iterable:
@@ -82,11 +86,45 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
+        if self._pool is not None:  # persistent workers keep the seed they began with
+            return _Batches(self, self._by_processes(self._pool))
         # PyTorch draws this seed for every pass, workers or not; the sampler's own draw comes with the first batch.
         base_seed = draw_seed(self.generator)
         if self.num_workers == 0:
             return _Batches(self, self._stream() if self.is_iterable else self._mapped())
-        return _Batches(self, self._by_workers(base_seed))
+        if not can_fork(self.multiprocessing_context):
+            return _Batches(self, self._by_workers(base_seed))
+        fetcher = Fetcher(self._fetching, self.worker_init_fn)
+        pool = WorkerPool(self.num_workers, base_seed, self.dataset, fetcher, self.prefetch_factor or 2, self.timeout)
+        self._pool = pool if self.persistent_workers else None
+        return _Batches(self, self._by_processes(pool))
+
+    def _by_processes(self, pool: WorkerPool) -> Iterator[Any]:
+        """Batches made by worker processes; the first tasks are handed out before this returns."""
+        pool.begin(iter(self._indices()))
+
+        def batches() -> Iterator[Any]:
+            try:
+                yield from pool.batches()
+            finally:
+                if pool is not self._pool:
+                    pool.stop()
+
+        return batches()
+
+    def _fetching(self) -> Callable[[Any], Any]:
+        """In a worker: how a task becomes a batch, for one pass."""
+        if not self.is_iterable:
+            return lambda indices: self._fetch(self.dataset, indices)
+        samples = iter(self.dataset)
+
+        def fetch(_: Any) -> Any:
+            batch = self._take(samples)
+            if batch is None:
+                raise StopIteration
+            return batch[0]
+
+        return fetch
 
     def _indices(self) -> Iterable[Any]:
         return self.sampler if self.batch_sampler is None else self.batch_sampler

@@ -1,7 +1,7 @@
 """Workers: each has the random state, the copy of the dataset and the share of batches PyTorch gives it.
 
-Samples are loaded in this process, one batch when it is asked for; what a worker draws does not touch the program's
-own random numbers.
+Worker stands for one where there is no process: samples are loaded in this process, one batch when it is asked for, and
+what a worker draws does not touch the program's own random numbers.
 """
 
 from __future__ import annotations
@@ -34,8 +34,20 @@ def get_worker_info() -> WorkerInfo | None:
     return _current[-1] if _current else None
 
 
+def become_worker(number: int, workers: int, seed: int, dataset: Any) -> None:
+    """This process is a worker from now on: its random numbers and get_worker_info() are that worker's."""
+    _seed(seed, number)
+    _current.append(WorkerInfo(number, workers, seed + number, dataset))
+
+
+def _seed(base_seed: int, number: int) -> None:
+    default_generator.manual_seed(base_seed + number)
+    random.seed(base_seed + number)
+    np.random.seed(_numpy_seed(base_seed, number))
+
+
 class Worker:
-    """One worker of a loader."""
+    """One worker of a loader, inside this process."""
 
     def __init__(self, number: int, workers: int, seed: int, dataset: Any, start: Callable[[int], Any] | None) -> None:
         self._info = WorkerInfo(number, workers, seed + number, copy.copy(dataset))
@@ -54,9 +66,7 @@ class Worker:
         """Inside, random numbers and get_worker_info() are this worker's."""
         outside = _random_states()
         if self._states is None:
-            default_generator.manual_seed(self._info.seed)
-            random.seed(self._info.seed)
-            np.random.seed(_numpy_seed(self._info.seed - self._info.id, self._info.id))
+            _seed(self._info.seed - self._info.id, self._info.id)
         else:
             _restore(self._states)
         _current.append(self._info)

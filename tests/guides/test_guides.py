@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from programs_run import PROGRAMS, disagreements, expected_file, run_with_lamina, run_with_pytorch
 
-SLOW = {"004_tutorial"}  # thousands of steps
+SLOW = {"004_tutorial", "004_mnist_cnn", "004_transfer"}  # thousands of steps, large programs to compile
 
 
 def _cases() -> list:
