@@ -21,7 +21,9 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     StringAttr,
+    UnitAttr,
     f32,
+    i1,
     i32,
 )
 from xdsl.ir import Attribute, Dialect
@@ -31,6 +33,7 @@ from xdsl.irdl import (
     VarConstraint,
     irdl_op_definition,
     operand_def,
+    opt_attr_def,
     prop_def,
     result_def,
     traits_def,
@@ -143,14 +146,15 @@ class StoreOp(IRDLOperation):
 class LdmatrixOp(IRDLOperation):
     """Four 8x8 matrices of 16-bit elements from shared memory, spread over the warp as mma.sync wants its operands.
 
-    Lane i gives the place of row i%8 of matrix i/8 (16 bytes, aligned); it gets row lane/4, columns 2*(lane%4) and the next,
-    of each matrix: one i32 holds the two.
-    `%a, %b, %c, %d = nv.ldmatrix %s[%i] : memref<4096xbf16, "shared">`
+    Lane i gives the place of row i%8 of matrix i/8 (16 bytes, aligned); it gets row i/4, columns 2*(i%4) and the next,
+    of each matrix: one i32 holds the two. `transposed` matrices are turned on the way.
+    `%a, %b, %c, %d = nv.ldmatrix %s[%i] {transposed} : memref<4096xbf16, "shared">`
     """
 
     name = "nv.ldmatrix"
     memory = operand_def(MemRefType)
     index = operand_def(IndexType())
+    transposed = opt_attr_def(UnitAttr)
     a = result_def(i32)
     b = result_def(i32)
     c = result_def(i32)
@@ -191,4 +195,70 @@ class MmaSyncOp(IRDLOperation):
     assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 $kind attr-dict"
 
 
-Nv = Dialect("nv", [SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp], [])
+@irdl_op_definition
+class CpAsyncOp(IRDLOperation):
+    """16 bytes from global to shared memory without waiting; zeros where `inside` is false. Both places are aligned.
+
+    `nv.cp_async %x[%i] to %s[%j] if %inside : memref<4096xbf16> to memref<512xbf16, "shared">`
+    """
+
+    name = "nv.cp_async"
+    source = operand_def(MemRefType)
+    source_index = operand_def(IndexType())
+    target = operand_def(MemRefType)
+    target_index = operand_def(IndexType())
+    inside = operand_def(i1)
+    assembly_format = (
+        "$source `[` $source_index `]` `to` $target `[` $target_index `]` `if` $inside attr-dict `:` type($source) `to` type($target)"
+    )
+
+    def verify_(self) -> None:
+        if self.target.type.memory_space != SHARED or self.source.type.memory_space == SHARED:
+            raise VerifyException("nv.cp_async copies from global to shared memory")
+        if self.source.type.element_type != self.target.type.element_type:
+            raise VerifyException("nv.cp_async copies elements of one type")
+
+
+@irdl_op_definition
+class CpAsyncCommitOp(IRDLOperation):
+    """The thread's copies since the last commit are one group."""
+
+    name = "nv.cp_async_commit"
+    assembly_format = "attr-dict"
+
+
+@irdl_op_definition
+class CpAsyncWaitOp(IRDLOperation):
+    """Waits until at most `pending` groups of the thread are under way: `nv.cp_async_wait 1`. A barrier shows them to others."""
+
+    name = "nv.cp_async_wait"
+    pending = prop_def(IntegerAttr[I32])
+    assembly_format = "$pending attr-dict"
+
+
+@irdl_op_definition
+class BitsOp(IRDLOperation):
+    """The same memory, its 16-bit floats seen as integers: `%b = nv.bits %x : memref<8xbf16> to memref<8xi16>`."""
+
+    name = "nv.bits"
+    source = operand_def(MemRefType)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+    assembly_format = "$source attr-dict `:` type($source) `to` type($result)"
+
+    def verify_(self) -> None:
+        a, b = self.source.type, self.result.type
+        if element_size(a.element_type) != element_size(b.element_type) or a.get_shape() != b.get_shape():
+            raise VerifyException("nv.bits keeps shape and element size")
+        if a.memory_space != b.memory_space:
+            raise VerifyException("nv.bits keeps the memory space")
+
+
+Nv = Dialect(
+    "nv",
+    [
+        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, CpAsyncOp, CpAsyncCommitOp,
+        CpAsyncWaitOp, BitsOp,
+    ],
+    [],
+)  # fmt: skip

@@ -168,7 +168,8 @@ def _wide_store(p: CudaFunctionPrinter, op: nv.StoreOp) -> None:
 def _ldmatrix(p: CudaFunctionPrinter, op: nv.LdmatrixOp) -> None:
     name = p.fresh(None, "fragment")
     p.line(f"uint32_t {name}[4];")
-    p.line(f"{p.cuda.use('ldmatrix')}({name}, {_place(p, op.memory, op.index)});")
+    function = p.cuda.use("ldmatrix" if op.transposed is None else "ldmatrix_transposed")
+    p.line(f"{function}({name}, {_place(p, op.memory, op.index)});")
     for k, result in enumerate(op.results):
         p.alias(result, f"{name}[{k}]")
 
@@ -185,6 +186,17 @@ def _mma(p: CudaFunctionPrinter, op: nv.MmaSyncOp) -> None:
         p.alias(result, f"{d}[{k}]")
 
 
+def _cp_async(p: CudaFunctionPrinter, op: nv.CpAsyncOp) -> None:
+    target, source = _place(p, op.target, op.target_index), _place(p, op.source, op.source_index)
+    p.line(f"{p.cuda.use('cp_async')}({target}, {source}, {p.name(op.inside)});")
+
+
+def _bits(p: CudaFunctionPrinter, op: nv.BitsOp) -> None:
+    if p.is_live(op.result):
+        kind = p.type_text(op.result).strip()
+        p.line(f"{p.declare(op.result, 'bits')} = ({kind}){p.name(op.source)};")
+
+
 def _unsigned(names: str) -> str:
     return ", ".join(f"(uint32_t){name}" for name in names.split(", "))
 
@@ -196,7 +208,9 @@ def _line(text: str) -> Callable[[Any, Any], None]:
 CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
     nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, gpu.BarrierOp: _line("__syncthreads();"),
-    nv.SyncWarpOp: _line("__syncwarp();"),
+    nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
+    nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),
+    nv.CpAsyncWaitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_wait')}<{op.pending.value.data}>();"),
 }  # fmt: skip
 
 

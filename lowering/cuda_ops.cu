@@ -32,6 +32,29 @@ __device__ __forceinline__ void lm_ldmatrix(uint32_t *r, const void *row) {
                  : "memory");
 }
 
+//: ldmatrix_transposed
+__device__ __forceinline__ void lm_ldmatrix_transposed(uint32_t *r, const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+
+//: cp_async
+__device__ __forceinline__ void lm_cp_async(void *to, const void *from, bool inside) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(inside ? 16 : 0)
+                 : "memory");
+}
+
+//: cp_async_commit
+__device__ __forceinline__ void lm_cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+//: cp_async_wait
+template <int pending> __device__ __forceinline__ void lm_cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" :: "n"(pending) : "memory");
+}
+
 //: mma_bf16
 __device__ __forceinline__ void lm_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const float *c) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"

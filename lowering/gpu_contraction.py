@@ -6,135 +6,44 @@ its way into registers. A long sum with few results is cut into pieces; a second
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from xdsl.dialects import arith, func, math
-from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr, StringAttr
+from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_match import Access, Factor
+from .contraction_match import Factor
+from .gpu_contraction_launch import PLAIN, PieceSumLaunch, ProductLaunch
 from .gpu_contraction_plan import DEPTH, SIDE, Tiling
-from .gpu_launch import LaunchBuilder
 from .gpu_teams import THREADS
+from .gpu_tensor_core import TensorCoreLaunch
 from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
-from .nest_body import BodyEmitter, Point
 
-PLAIN: dict[str, Attribute] = {"fastmath": arith.FastMathFlagsAttr("none")}
 _PAD = 4
 
 
 def contraction_launches(function: func.FuncOp, name: str, tiling: Tiling) -> list[func.FuncOp]:
     """The launches of a matched contraction: the product, and the sum over its pieces where it is cut."""
-    product_launch = ProductLaunch(function, name, tiling).write()
+    kind = TensorCoreLaunch if tiling.tensor_core else SimtLaunch
+    product_launch = kind(function, name, tiling).write()
     if tiling.splits == 1:
         return [product_launch]
     return [product_launch, PieceSumLaunch(function, f"{name}_sum", tiling).write()]
 
 
-class _Launch:
-    """What both launches share: addresses from loop digits, and the epilogue at one result."""
+class SimtLaunch(ProductLaunch):
+    """Tiles of the product by multiply-adds of single threads, in the type that is summed."""
 
-    def __init__(self, function: func.FuncOp, name: str, tiling: Tiling) -> None:
-        origin = tiling.contraction.origin
-        self.launch = LaunchBuilder(function, name, origin.data if isinstance(origin, StringAttr) else "")
-        self.b = self.launch.b
-        self.t = tiling
-        self.c = tiling.contraction
-        self.old = list(function.body.block.args)
-        self.body = BodyEmitter(self.b, self._no_gather, {})
-
-    @staticmethod
-    def _no_gather(buffer: object) -> SSAValue:
-        raise AssertionError("an epilogue has no computed places")
-
-    def flat(self, access: Access) -> SSAValue:
-        """The accessed argument as a 1-D memref."""
-        return self.b.flat(self.launch.args[self.old.index(access.buffer)])
-
-    def place(self, access: Access, dims: Sequence[int], number: SSAValue) -> SSAValue | None:
-        """The part of an address that some loops give, from their joint number."""
-        used = [d for d in dims if access.strides[d]]
-        if not used:
-            return None
-        if len(dims) > 1 and self._steps_evenly(access, dims):
-            return self.b.scaled(number, access.strides[dims[-1]])
-        total: SSAValue | None = None
-        for d, digit in zip(dims, self.b.digits(number, self.t.sizes(dims)), strict=True):
-            if access.strides[d]:
-                total = self.b.add(total, self.b.scaled(digit, access.strides[d]))
-        return total
-
-    def _steps_evenly(self, access: Access, dims: Sequence[int]) -> bool:
-        step = access.strides[dims[-1]]
-        for d in reversed(dims):
-            if access.strides[d] != step:
-                return False
-            step *= self.c.sizes[d]
-        return True
-
-    def epilogue(self, total: SSAValue, m: SSAValue, n: SSAValue, z: SSAValue | None) -> None:
-        """Stores one finished sum, and what the elementwise stages make of it."""
-
-        def at(access: Access) -> SSAValue:
-            parts = [self.place(access, self.t.rows, m), self.place(access, self.t.columns, n)]
-            if z is not None:
-                parts.insert(0, self.place(access, self.t.batch, z))
-            whole: SSAValue | None = None
-            for part in parts:
-                whole = self.b.add(whole, part)
-            return self.b.plus(whole, access.offset)
-
-        values: list[SSAValue] = [total]
-        stores = [(self.c.result, total)]
-        for stage in self.c.stages:
-            args = [values[i] if isinstance(i, int) else self.b.read(self.flat(i), at(i)) for i in stage.inputs]
-            results = self.body.run(stage.body, [], [*args, *([None] * len(stage.outputs))], Point())
-            values += results
-            stores += zip(stage.outputs, results, strict=True)
-        written = {a.key() for a in self.c.outputs}
-        for access, value in stores:
-            if access.key() in written:
-                self.b.write(value, self.flat(access), at(access))
-
-    def zero(self) -> SSAValue:
-        kind = self.c.sum_type
-        return self.b.constant(FloatAttr(0.0, kind) if isinstance(kind, AnyFloat) else IntegerAttr(0, kind), kind)
-
-    def added(self, a: SSAValue, b: SSAValue) -> SSAValue:
-        if isinstance(a.type, AnyFloat):
-            return self.b.emit(arith.AddfOp, (a, b), a.type, PLAIN)
-        return self.b.emit(arith.AddiOp, (a, b), a.type, NO_OVERFLOW)
-
-
-class ProductLaunch(_Launch):
-    """Tiles of the product. A block is one tile: neighbouring blocks along the columns, then rows, batch, pieces of the sum."""
-
-    def write(self) -> func.FuncOp:
-        """The launch's function."""
+    def product(self) -> None:
+        """All of one tile."""
         t, b = self.t, self.b
-        self.thread = b.thread()
         self.ty, self.tx = b.divided(self.thread, SIDE)
-        across, down = -(-t.n // t.tile_columns), -(-t.m // t.tile_rows)
-        z, row, column = b.digits(b.block(), [t.z * t.splits, down, across])
-        self.first_row = b.scaled(row, t.tile_rows)
-        self.first_column = b.scaled(column, t.tile_columns)
-        self.piece: SSAValue | None = None
-        self.z: SSAValue | None = z if t.z > 1 else None
-        if t.splits > 1:
-            self.piece, rest = (z, None) if t.z == 1 else b.divided(z, t.z)
-            self.z = rest
-        kind = self.c.sum_type
-        self.sums = b.registers(t.thread_rows * t.thread_columns, kind, "sums")
-        with b.loop(0, t.thread_rows * t.thread_columns, unroll=True) as i:
-            b.write(self.zero(), self.sums, i)
+        self.start_sums(t.thread_rows * t.thread_columns)
         self.tiles = [
             _Tile(self, t.left, t.rows, self.first_row, t.m, t.thread_rows, "left"),
             _Tile(self, t.right, t.columns, self.first_column, t.n, t.thread_columns, "right"),
         ]
         self._over_the_sum()
         self._results()
-        return self.launch.finish([across * down * t.z * t.splits], THREADS)
 
     def _over_the_sum(self) -> None:
         b, t = self.b, self.t
@@ -179,21 +88,7 @@ class ProductLaunch(_Launch):
             m = b.add(self.first_row, own_place(b, i, self.ty, t.thread_rows))
             with b.loop(0, t.thread_columns, unroll=True) as j:
                 n = b.add(self.first_column, own_place(b, j, self.tx, t.thread_columns))
-                inside = b.emit(arith.AndIOp, (b.less(m, b.index(t.m)), b.less(n, b.index(t.n))), b.less(m, n).type)
-                with b.when(inside):
-                    total = b.read(self.sums, b.add(b.scaled(i, t.thread_columns), j))
-                    self._finish(total, m, n)
-
-    def _finish(self, total: SSAValue, m: SSAValue, n: SSAValue) -> None:
-        if self.piece is None:
-            self.epilogue(total, m, n, self.z)
-            return
-        t, b = self.t, self.b
-        kind = self.c.sum_type
-        parts = self.launch.scratch(b.index(0), t.splits * t.z * t.m * t.n, kind)
-        number = b.add(b.scaled(self.piece, t.z), self.z)
-        row = b.add(b.scaled(number, t.m), m)
-        b.write(total, parts, b.add(b.scaled(row, t.n), n))
+                self.result(b.add(b.scaled(i, t.thread_columns), j), m, n)
 
 
 def own_place(b: object, i: SSAValue, thread: SSAValue, count: int) -> SSAValue:
@@ -212,7 +107,7 @@ class _Tile:
     """
 
     def __init__(
-        self, owner: ProductLaunch, factor: Factor, dims: tuple[int, ...], first: SSAValue, limit: int, count: int, name: str
+        self, owner: SimtLaunch, factor: Factor, dims: tuple[int, ...], first: SSAValue, limit: int, count: int, name: str
     ) -> None:
         self.owner, self.b, self.factor, self.dims, self.limit = owner, owner.b, factor, dims, limit
         t, b = owner.t, owner.b
@@ -285,24 +180,3 @@ class _Tile:
             lanes = b.read_lanes(self.shared, b.add(b.scaled(k, self.pitch), at), width)
             for lane, value in enumerate(lanes):
                 b.write(value, registers, b.index(group + lane))
-
-
-class PieceSumLaunch(_Launch):
-    """Adds the pieces of every result in order, then the epilogue: one thread per result."""
-
-    def write(self) -> func.FuncOp:
-        """The launch's function."""
-        t, b = self.t, self.b
-        kind = self.c.sum_type
-        total = t.z * t.m * t.n
-        number = b.add(b.scaled(b.block(), THREADS), b.thread())
-        with b.when(b.less(number, b.index(total))):
-            parts = self.launch.scratch(b.index(0), t.splits * total, kind)
-            variable, (inner,) = b.open_for(b.index(0), b.index(t.splits), 1, [self.zero()])
-            value = b.read(parts, b.add(b.scaled(variable, total), number))
-            (result,) = b.close_for([self.added(inner, value)])
-            z, m, n = b.digits(number, [t.z, t.m, t.n])
-            self.epilogue(result, m, n, z if t.z > 1 else None)
-        return self.launch.finish([-(-total // THREADS)], THREADS)
-
-

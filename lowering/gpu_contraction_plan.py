@@ -21,6 +21,8 @@ SIDE = 16
 """Threads along each side of a block's tile."""
 DEPTH = 16
 """Elements of the sum per tile."""
+CORE_DEPTH = 32
+"""The same for tensor cores."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,13 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     rows, columns, batch = (_in_order(found.result, dims) for dims in (rows, columns, batch))
     sums = _in_order(left.access, list(found.reduction))
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
-    tm, tn = _thread_tile(m, n, z, target)
     k = product([found.sizes[d] for d in sums])
-    splits, piece = _split(-(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z, k, target)
+    cores = min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found)
+    tm, tn = _core_tile(m, n, z, target) if cores else _thread_tile(m, n, z, target)
+    blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
+    splits, piece = _split(blocks, k, CORE_DEPTH if cores else DEPTH, target)
     return Tiling(
-        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece
+        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, cores
     )
 
 
@@ -120,21 +124,32 @@ def _thread_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
     return tile[0], tile[1]
 
 
+def _core_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
+    """A block's tile, 64 or 128 on each side, in units of SIDE."""
+    tile = [8 if size > 64 else 4 for size in (m, n)]
+    while tile != [4, 4]:
+        if -(-m // (SIDE * tile[0])) * -(-n // (SIDE * tile[1])) * z >= target.processors:
+            break
+        tile[0 if tile[0] == 8 else 1] = 4
+    return tile[0], tile[1]
+
+
 def _power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
-def _split(blocks: int, k: int, target: GpuTarget) -> tuple[int, int]:
+def _split(blocks: int, k: int, depth: int, target: GpuTarget) -> tuple[int, int]:
     """How many pieces the sum is cut into so that there are enough blocks, and the length of one."""
-    wanted = min(-(-2 * target.processors // blocks), k // (8 * DEPTH))
+    wanted = min(-(-2 * target.processors // blocks), k // (8 * depth))
     if wanted <= 1 or blocks >= target.processors:
         return 1, k
-    piece = -(-(-(-k // wanted)) // DEPTH) * DEPTH
+    piece = -(-(-(-k // wanted)) // depth) * depth
     return -(-k // piece), piece
 
 
-def takes_tensor_core(tiling: Tiling) -> bool:
+def fits_tensor_core(found: Contraction) -> bool:
     """Whether both operands are bf16 (or both f16) that are only widened to f32 and summed there."""
-    kinds = {type(f.access.element) for f in (tiling.left, tiling.right)}
-    widened = all(len(f.casts) == 1 and f.casts[0].name == "arith.extf" for f in (tiling.left, tiling.right))
-    return widened and tiling.contraction.sum_type == f32 and kinds in ({BFloat16Type}, {Float16Type})
+    factors = (found.left, found.right)
+    kinds = {type(f.access.element) for f in factors}
+    widened = all(len(f.casts) == 1 and f.casts[0].name == "arith.extf" for f in factors)
+    return widened and found.sum_type == f32 and kinds in ({BFloat16Type}, {Float16Type})

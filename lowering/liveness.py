@@ -9,9 +9,10 @@ from ..dialects import nv
 
 _POINTER_OPS = (
     memref.ViewOp, memref.ReinterpretCastOp, memref.SubviewOp, memref.CastOp, memref.CollapseShapeOp, memref.ExpandShapeOp,
+    nv.BitsOp,
 )  # fmt: skip
 _EFFECTS = (
-    memref.StoreOp, vector.StoreOp, nv.StoreOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp,
+    memref.StoreOp, vector.StoreOp, nv.StoreOp, nv.CpAsyncOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp,
 )  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
             found[root_of(op.base)] = None
         elif isinstance(op, nv.StoreOp):
             found[root_of(op.memory)] = None
+        elif isinstance(op, nv.CpAsyncOp):
+            found[root_of(op.target)] = None
         elif isinstance(op, func.CallOp):
             for value in op.arguments:
                 found[root_of(value)] = None

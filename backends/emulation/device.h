@@ -78,6 +78,11 @@ static struct {
     void **arguments;
 } lm_block;
 
+// Copies happen as late as a wait allows, so that a missing wait shows.
+struct lm_copy { void *to; const void *from; bool inside; };
+enum { LM_GROUPS = 8, LM_COPIES = 64 };
+static struct { lm_copy copies[LM_GROUPS][LM_COPIES]; int counts[LM_GROUPS], first, open; } lm_queues[LM_MOST_THREADS];
+
 __attribute__((noinline)) static void lm_yield() {
     lm_switch(&lm_block.fiber[lm_block.current].context, lm_block.scheduler);
 }
@@ -107,6 +112,7 @@ static void lm_start(int t) {
     lm_fiber &f = lm_block.fiber[t];
     unsigned char *stack = lm_block.stacks + (size_t)LM_STACK * t;
     f.done = false;
+    lm_queues[t].first = lm_queues[t].open = lm_queues[t].counts[0] = 0;
 #if defined(__x86_64__)
     void **top = (void **)(stack + LM_STACK);
     *--top = nullptr;
@@ -141,16 +147,46 @@ template <class T> static T lm_shuffle_xor(T x, int mask) {
     return lane.theirs;
 }
 
-static void lm_ldmatrix(uint32_t *r, const void *row) {
-    struct Lane { uint32_t *r; const void *row; } lane = {r, row};
+static void lm_load_matrices(uint32_t *r, const void *row, bool transposed) {
+    struct Lane { uint32_t *r; const void *row; bool transposed; } lane = {r, row, transposed};
     if ((uintptr_t)row % 16) { fprintf(stderr, "ldmatrix: a row that is not 16-byte aligned\n"); abort(); }
     lm_in_warp(&lane, [](void **lanes) {
         for (int l = 0; l < LM_WARP; l++)
             for (int m = 0; m < 4; m++) {
-                const unsigned char *from = (const unsigned char *)((Lane *)lanes[m * 8 + l / 4])->row;
-                memcpy(&((Lane *)lanes[l])->r[m], from + l % 4 * 4, 4);
+                uint16_t pair[2];
+                for (int h = 0; h < 2; h++) {
+                    int row = l / 4, column = l % 4 * 2 + h;
+                    if (((Lane *)lanes[l])->transposed) std::swap(row, column);
+                    pair[h] = ((const uint16_t *)((Lane *)lanes[m * 8 + row])->row)[column];
+                }
+                memcpy(&((Lane *)lanes[l])->r[m], pair, 4);
             }
     });
+}
+
+static void lm_ldmatrix(uint32_t *r, const void *row) { lm_load_matrices(r, row, false); }
+static void lm_ldmatrix_transposed(uint32_t *r, const void *row) { lm_load_matrices(r, row, true); }
+
+static void lm_cp_async(void *to, const void *from, bool inside) {
+    auto &q = lm_queues[lm_block.current];
+    int &n = q.counts[q.open % LM_GROUPS];
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || n == LM_COPIES) { fprintf(stderr, "cp.async: unaligned, or too many copies\n"); abort(); }
+    q.copies[q.open % LM_GROUPS][n++] = {to, from, inside};
+}
+
+static void lm_cp_async_commit() {
+    auto &q = lm_queues[lm_block.current];
+    q.counts[++q.open % LM_GROUPS] = 0;
+}
+
+template <int pending> static void lm_cp_async_wait() {
+    auto &q = lm_queues[lm_block.current];
+    for (; q.open - q.first > pending; q.first++)
+        for (int i = 0; i < q.counts[q.first % LM_GROUPS]; i++) {
+            const lm_copy &c = q.copies[q.first % LM_GROUPS][i];
+            if (c.inside) memcpy(c.to, c.from, 16);
+            else memset(c.to, 0, 16);
+        }
 }
 
 static float lm_half_bits(uint16_t h, bool bf16) {

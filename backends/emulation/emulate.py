@@ -21,7 +21,7 @@ FLAGS = (
     "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
     "-shared", "-w",
 )  # fmt: skip
-_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma")
+_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
     2: "a thread wrote outside the shared memory of its block",

@@ -1,0 +1,156 @@
+"""What the launches of a contraction share: addresses from loop digits, the grid of tiles, epilogues, sums over pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects import arith, func
+from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr, StringAttr
+from xdsl.ir import Attribute, SSAValue
+
+from .contraction_match import Access
+from .gpu_contraction_plan import Tiling
+from .gpu_launch import LaunchBuilder
+from .gpu_teams import THREADS
+from .loop_builder import NO_OVERFLOW
+from .nest_body import BodyEmitter, Point
+
+PLAIN: dict[str, Attribute] = {"fastmath": arith.FastMathFlagsAttr("none")}
+
+
+class ContractionLaunch:
+    """What both launches share: addresses from loop digits, and the epilogue at one result."""
+
+    def __init__(self, function: func.FuncOp, name: str, tiling: Tiling) -> None:
+        origin = tiling.contraction.origin
+        self.launch = LaunchBuilder(function, name, origin.data if isinstance(origin, StringAttr) else "")
+        self.b = self.launch.b
+        self.t = tiling
+        self.c = tiling.contraction
+        self.old = list(function.body.block.args)
+        self.body = BodyEmitter(self.b, self._no_gather, {})
+
+    @staticmethod
+    def _no_gather(buffer: object) -> SSAValue:
+        raise AssertionError("an epilogue has no computed places")
+
+    def flat(self, access: Access) -> SSAValue:
+        """The accessed argument as a 1-D memref."""
+        return self.b.flat(self.launch.args[self.old.index(access.buffer)])
+
+    def place(self, access: Access, dims: Sequence[int], number: SSAValue) -> SSAValue | None:
+        """The part of an address that some loops give, from their joint number."""
+        used = [d for d in dims if access.strides[d]]
+        if not used:
+            return None
+        if len(dims) > 1 and self._steps_evenly(access, dims):
+            return self.b.scaled(number, access.strides[dims[-1]])
+        total: SSAValue | None = None
+        for d, digit in zip(dims, self.b.digits(number, self.t.sizes(dims)), strict=True):
+            if access.strides[d]:
+                total = self.b.add(total, self.b.scaled(digit, access.strides[d]))
+        return total
+
+    def _steps_evenly(self, access: Access, dims: Sequence[int]) -> bool:
+        step = access.strides[dims[-1]]
+        for d in reversed(dims):
+            if access.strides[d] != step:
+                return False
+            step *= self.c.sizes[d]
+        return True
+
+    def epilogue(self, total: SSAValue, m: SSAValue, n: SSAValue, z: SSAValue | None) -> None:
+        """Stores one finished sum, and what the elementwise stages make of it."""
+
+        def at(access: Access) -> SSAValue:
+            parts = [self.place(access, self.t.rows, m), self.place(access, self.t.columns, n)]
+            if z is not None:
+                parts.insert(0, self.place(access, self.t.batch, z))
+            whole: SSAValue | None = None
+            for part in parts:
+                whole = self.b.add(whole, part)
+            return self.b.plus(whole, access.offset)
+
+        values: list[SSAValue] = [total]
+        stores = [(self.c.result, total)]
+        for stage in self.c.stages:
+            args = [values[i] if isinstance(i, int) else self.b.read(self.flat(i), at(i)) for i in stage.inputs]
+            results = self.body.run(stage.body, [], [*args, *([None] * len(stage.outputs))], Point())
+            values += results
+            stores += zip(stage.outputs, results, strict=True)
+        written = {a.key() for a in self.c.outputs}
+        for access, value in stores:
+            if access.key() in written:
+                self.b.write(value, self.flat(access), at(access))
+
+    def zero(self) -> SSAValue:
+        kind = self.c.sum_type
+        return self.b.constant(FloatAttr(0.0, kind) if isinstance(kind, AnyFloat) else IntegerAttr(0, kind), kind)
+
+    def added(self, a: SSAValue, b: SSAValue) -> SSAValue:
+        if isinstance(a.type, AnyFloat):
+            return self.b.emit(arith.AddfOp, (a, b), a.type, PLAIN)
+        return self.b.emit(arith.AddiOp, (a, b), a.type, NO_OVERFLOW)
+
+
+class ProductLaunch(ContractionLaunch):
+    """Tiles of the product. A block is one tile: neighbouring blocks along the columns, then rows, batch, pieces of the sum."""
+
+    def write(self) -> func.FuncOp:
+        """The launch's function."""
+        t, b = self.t, self.b
+        self.thread = b.thread()
+        across, down = -(-t.n // t.tile_columns), -(-t.m // t.tile_rows)
+        z, row, column = b.digits(b.block(), [t.z * t.splits, down, across])
+        self.first_row = b.scaled(row, t.tile_rows)
+        self.first_column = b.scaled(column, t.tile_columns)
+        self.piece: SSAValue | None = None
+        self.z: SSAValue | None = z if t.z > 1 else None
+        if t.splits > 1:
+            self.piece, self.z = (z, None) if t.z == 1 else b.divided(z, t.z)
+        self.product()
+        return self.launch.finish([across * down * t.z * t.splits], THREADS)
+
+    def product(self) -> None:
+        """All of one tile: its sums, then `result` for each."""
+        raise NotImplementedError
+
+    def start_sums(self, count: int) -> None:
+        """The thread's sums in registers, zero."""
+        self.sums = self.b.registers(count, self.c.sum_type, "sums")
+        with self.b.loop(0, count, unroll=True) as i:
+            self.b.write(self.zero(), self.sums, i)
+
+    def result(self, place: SSAValue, m: SSAValue, n: SSAValue) -> None:
+        """Hands on the sum at a place of `sums`, if it is one of the product's: to the epilogue, or as a piece's part."""
+        b, t = self.b, self.t
+        low, right = b.less(m, b.index(t.m)), b.less(n, b.index(t.n))
+        with b.when(b.emit(arith.AndIOp, (low, right), low.type)):
+            total = b.read(self.sums, place)
+            if self.piece is None:
+                self.epilogue(total, m, n, self.z)
+                return
+            parts = self.launch.scratch(b.index(0), t.splits * t.z * t.m * t.n, self.c.sum_type)
+            row = b.add(b.scaled(b.add(b.scaled(self.piece, t.z), self.z), t.m), m)
+            b.write(total, parts, b.add(b.scaled(row, t.n), n))
+
+
+class PieceSumLaunch(ContractionLaunch):
+    """Adds the pieces of every result in order, then the epilogue: one thread per result."""
+
+    def write(self) -> func.FuncOp:
+        """The launch's function."""
+        t, b = self.t, self.b
+        kind = self.c.sum_type
+        total = t.z * t.m * t.n
+        number = b.add(b.scaled(b.block(), THREADS), b.thread())
+        with b.when(b.less(number, b.index(total))):
+            parts = self.launch.scratch(b.index(0), t.splits * total, kind)
+            variable, (inner,) = b.open_for(b.index(0), b.index(t.splits), 1, [self.zero()])
+            value = b.read(parts, b.add(b.scaled(variable, total), number))
+            (result,) = b.close_for([self.added(inner, value)])
+            z, m, n = b.digits(number, [t.z, t.m, t.n])
+            self.epilogue(result, m, n, z if t.z > 1 else None)
+        return self.launch.finish([-(-total // THREADS)], THREADS)
+
+
