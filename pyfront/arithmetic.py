@@ -66,8 +66,8 @@ def result_dtype(dtype: DType, kind: str) -> DType:
     return Defaults.dtype if kind == "float" and dtype.kind != "f" else dtype
 
 
-def binary(op: str, kind: str = "any") -> Callable[[Operand, Operand], Tensor]:
-    """A function of two operands that is one book op."""
+def binary(op: str, kind: str = "any", numbers: str = "both") -> Callable[[Operand, Operand], Tensor]:
+    """A function of two operands that is one book op. numbers: where PyTorch takes them: both, other or none."""
 
     def apply(input: Operand, other: Operand) -> Tensor:
         if kind == "any" and isinstance(input, Tensor) and isinstance(other, Tensor):
@@ -78,6 +78,10 @@ def binary(op: str, kind: str = "any") -> Callable[[Operand, Operand], Tensor]:
 
     apply.__name__ = op
     apply.__doc__ = f"``{op}``, element by element, with broadcasting and promotion."
+    if numbers != "both":
+        apply.__annotations__["input"] = Tensor
+    if numbers == "none":
+        apply.__annotations__["other"] = Tensor
     return apply
 
 
@@ -102,6 +106,10 @@ _div = binary("div", "float")
 _add, _sub, _mul = binary("add"), binary("sub"), binary("mul")
 _or, _and = binary("logical_or", "bool"), binary("logical_and", "bool")
 
+# Where PyTorch does not take a Python number.
+_TENSORS_ONLY = {"maximum", "minimum", "atan2", "logical_and", "logical_or", "logical_xor"}
+_TENSOR_FIRST = {"fmod", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+
 for _names, _op, _kind in (
     (("maximum",), "maximum", "any"),
     (("minimum",), "minimum", "any"),
@@ -123,7 +131,8 @@ for _names, _op, _kind in (
     (("gt", "greater"), "greater", "any"),
     (("ge", "greater_equal"), "greater_equal", "any"),
 ):
-    define(*_names, in_place=True)(binary(_op, _kind))
+    _numbers = "none" if _op in _TENSORS_ONLY else "other" if _op in _TENSOR_FIRST else "both"
+    define(*_names, in_place=True)(binary(_op, _kind, _numbers))
 
 for _names, _op in (
     (("exp",), "exp"),
@@ -175,7 +184,7 @@ def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
 
 
 @define("rsub")
-def rsub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
+def rsub(input: Tensor, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``other - alpha * input``."""
     return sub(other, input, alpha=alpha)
 

@@ -92,6 +92,8 @@ def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
         from .storage import Storage
         from .tensor import _fill
 
+        if out._storage.host is not None and result.numel() > out.numel():
+            raise RuntimeError("Trying to resize storage that is not resizable")
         _fill(out, Storage(cast(recorder.alias(node), out.dtype)), ())
         return out
     store(out, node, start)

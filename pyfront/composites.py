@@ -173,6 +173,11 @@ def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
     """Whether the difference is at most ``atol + rtol * |other|``."""
+    for name, given in (("rtol", rtol), ("atol", atol)):
+        if given < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {given}")
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{title(input.dtype)} did not match {title(other.dtype)}")
     close = input == other
     if input.dtype.kind == "f":
         within = (input - other).abs() <= atol + rtol * other.abs()

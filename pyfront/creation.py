@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from math import ceil
 from typing import Any
 
 import numpy as np
 
 from ..dialects.errors import UnsupportedError
-from ..dialects.types import DType, dtype_of, float32, float64, int64
+from ..dialects.types import DType, dtype_of
 from . import recorder
-from .definitions import define
 from .origin import origin, source_line
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
@@ -201,7 +199,8 @@ def typed_constructor(dtype: DType) -> Callable[..., Tensor]:
 # ------------------------------------------------------------------------------------------------------
 
 
-def _finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
+def finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
+    """A new tensor as its constructor's ``out`` and ``requires_grad`` want it."""
     if out is not None:
         from .assignment import write_out
 
@@ -226,7 +225,7 @@ def full(
     shape = sizes((size,))
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    return _finish(wrap(constant(value, shape, dtype or scalar_dtype(value))), out, requires_grad)
+    return finish(wrap(constant(value, shape, dtype or scalar_dtype(value))), out, requires_grad)
 
 
 def _constant(value: float) -> Callable[..., Tensor]:
@@ -321,144 +320,6 @@ Tensor.new_tensor = lambda self, data, *, dtype=None, device=None, requires_grad
 Tensor.new = lambda self, *args: legacy_constructor(*args, dtype=self.dtype)
 
 
-# -- sequences
-# ------------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, (Tensor, np.generic)) else value
-
-
-def arange(
-    start: Any,
-    end: Any = None,
-    step: Any = 1,
-    *,
-    out: Tensor | None = None,
-    dtype: DType | None = None,
-    layout: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    pin_memory: bool = False,
-) -> Tensor:
-    """``start``, ``start + step``, … before ``end``."""
-    require_cpu(device)
-    start, end, step = _number(start), _number(end), _number(step)
-    if end is None:
-        start, end = 0, start
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if (step > 0) != (end >= start) and end != start:
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    kind = dtype or (Defaults.dtype if any(isinstance(v, float) for v in (start, end, step)) else int64)
-    count = (
-        max(ceil((end - start) / step), 0)
-        if kind.kind == "f" or isinstance(start + end + step, float)
-        else len(range(start, end, step))
-    )
-    work = np.float64 if kind.kind == "f" else np.int64
-    array = (start + step * np.arange(count, dtype=work)).astype(kind.numpy)
-    return _finish(of_array(array), out, requires_grad)
-
-
-def range_(start: Any, end: Any, step: Any = 1, *, dtype: DType | None = None, **options: Any) -> Tensor:
-    """``arange`` with the end included (deprecated in PyTorch)."""
-    return arange(start, end + step, step, dtype=dtype or Defaults.dtype, **options)
-
-
-def linspace(
-    start: Any,
-    end: Any,
-    steps: int,
-    *,
-    out: Tensor | None = None,
-    dtype: DType | None = None,
-    layout: Any = None,
-    device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:
-    """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch
-    does."""
-    require_cpu(device)
-    start, end = _number(start), _number(end)
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    kind = dtype or Defaults.dtype
-    work = kind.numpy.type if kind in (float32, float64) else np.float64
-    i = np.arange(steps)
-    if steps == 1:
-        return _finish(of_array(np.array([start]).astype(kind.numpy)), out, requires_grad)
-    gap = work((work(end) - work(start)) / work(steps - 1)) if steps else work(0)
-    array = np.where(
-        i < steps // 2, work(start) + gap * i.astype(work), work(end) - gap * (steps - 1 - i).astype(work)
-    )
-    if kind.kind != "f":
-        array = np.trunc(array)
-    return _finish(of_array(array.astype(kind.numpy)), out, requires_grad)
-
-
-def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any
-) -> Tensor:
-    """``base`` to the powers of ``linspace``."""
-    if dtype is not None and dtype.kind != "f":
-        start, end = int(_number(start)), int(_number(end))
-    powers = linspace(start, end, steps, dtype=float64)._value()
-    return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
-
-
-def eye(
-    n: int,
-    m: int | None = None,
-    *,
-    out: Tensor | None = None,
-    dtype: DType | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    **_: Any,
-) -> Tensor:
-    """Ones on the diagonal."""
-    if n < 0 or (m is not None and m < 0):
-        raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {n if m is None else m}")
-    require_cpu(device)
-    return _finish(
-        of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad
-    )
-
-
-def _triangle_indices(select: Callable) -> Callable[..., Tensor]:
-    def make(
-        row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: Any = None, layout: Any = None
-    ) -> Tensor:
-        return of_array(np.stack(select(row, offset, col)).astype(dtype.numpy))
-
-    make.__doc__ = "Rows and columns of a triangle."
-    return make
-
-
-tril_indices, triu_indices = _triangle_indices(np.tril_indices), _triangle_indices(np.triu_indices)
-
-
-@define("meshgrid", method=False)
-def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
-    """Every vector spread over the grid all of them make."""
-    listed = (
-        list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
-    )
-    swap = indexing == "xy" and len(listed) > 1
-    if swap:
-        listed[0], listed[1] = listed[1], listed[0]
-    shape = tuple([t.numel() for t in listed])
-    grids = [
-        t.reshape((*(1,) * i, shape[i], *(1,) * (len(shape) - i - 1))).expand(shape)
-        for i, t in enumerate(listed)
-    ]
-    if swap:
-        grids = [g.transpose(0, 1) for g in grids]
-        grids[0], grids[1] = grids[1], grids[0]
-    return tuple(grids)
-
-
 def scalar_tensor(
     value: Scalar, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -492,10 +353,6 @@ PUBLIC: dict[str, Callable] = {
         frombuffer,
         full,
         full_like,
-        arange,
-        linspace,
-        logspace,
-        eye,
         scalar_tensor,
         is_tensor,
         set_default_dtype,
@@ -510,7 +367,4 @@ PUBLIC: dict[str, Callable] = {
     "ones_like": ones_like,
     "empty_like": empty_like,
     **{name: _without_complex(name) for name in ("complex", "polar", "view_as_complex", "view_as_real")},
-    "range": range_,
-    "tril_indices": tril_indices,
-    "triu_indices": triu_indices,
 }

@@ -8,6 +8,7 @@ documentation.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,21 +26,45 @@ class Definition(NamedTuple):
     is_method: bool
     is_function: bool
     is_in_place: bool
+    is_exact: bool
 
 
 TABLE: dict[str, Definition] = {}
+
+
+def tensor_parameters(function: Callable) -> list[tuple[int, str]]:
+    """Position and name of every parameter that is annotated as a Tensor."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    annotations = getattr(function, "__annotations__", {})
+    return [(i, name) for i, name in enumerate(names) if annotations.get(name) in ("Tensor", Tensor)]
+
+
+def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> None:
+    """TypeError, as PyTorch words it, for an argument that is no tensor."""
+    for i, parameter in wanted:
+        if i < len(args) and not isinstance(args[i], Tensor):
+            kind = type(args[i]).__name__
+            raise TypeError(f"{name}(): argument '{parameter}' (position {i + 1}) must be Tensor, not {kind}")
+
+
 _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def define(
-    *names: str, method: bool = True, function: bool = True, in_place: bool = False, label: str | None = None
-) -> Callable[[Callable], Callable]:
-    """Enter a function under its public names. label: PyTorch's name of its backward, for ``grad_fn``."""
+    *names: str, method: bool = True, function: bool = True, in_place: bool = False, label: str | None = None,
+    exact_out: bool = False,
+) -> Callable[[Callable], Callable]:  # fmt: skip
+    """Enter a function under its public names.
+
+    label: PyTorch's name of its backward, for ``grad_fn``. exact_out: ``out`` must have the result's dtype and share
+    no memory with the operands.
+    """
 
     def enter(f: Callable) -> Callable:
         made_by = label or names[0]
         for name in names:
-            TABLE[name] = Definition(name, f, made_by, method, function, in_place)
+            TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out)
         return f
 
     return enter
@@ -63,9 +88,13 @@ def _renamed(options: dict[str, Any]) -> dict[str, Any]:
 def as_method(definition: Definition) -> Callable:
     """``Tensor.f``."""
     function, label = definition.function, definition.label
+    wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
+    called = definition.name
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
+        if wanted:
+            _check(called, wanted, args)
         if options:
             options = _renamed(options)
         result = function(self, *args, **options)
@@ -83,9 +112,12 @@ def as_method(definition: Definition) -> Callable:
 def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label = definition.function, definition.label
+    wanted, name = tensor_parameters(function), definition.name
 
     @functools.wraps(function)
     def public(*args: Any, **options: Any) -> Any:
+        if wanted:
+            _check(name, wanted, args)
         out = None
         if options:
             out = options.pop("out", None)
@@ -93,6 +125,8 @@ def as_function(definition: Definition) -> Callable:
         start = recorder.state.order
         result = function(*args, **options)
         if out is not None:
+            if definition.is_exact:
+                _check_out(out, result, args)
             return _into(out, result, start)
         if type(result) is Tensor:
             if result._node.requires_grad and not (args and result is args[0]):
@@ -103,6 +137,19 @@ def as_function(definition: Definition) -> Callable:
 
     public.__name__ = definition.name
     return public
+
+
+def _check_out(out: Any, result: Any, args: tuple) -> None:
+    read = [a._storage for a in args if isinstance(a, Tensor)]
+    pairs = [(out, result)] if isinstance(out, Tensor) else zip(out, result, strict=True)
+    for o, r in pairs:
+        if o.dtype is not r.dtype:
+            raise RuntimeError(f"Expected out tensor to have dtype {r.dtype.name}, but got {o.dtype.name} instead")
+        if any(o._storage is s for s in read):
+            raise RuntimeError(
+                "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+                "memory location. Please clone() the tensor before performing the operation."
+            )
 
 
 def _into(out: Any, result: Any, start: int) -> Any:

@@ -33,6 +33,8 @@ def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
 @define("cat", "concat", "concatenate", method=False)
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along an existing dimension."""
+    if isinstance(tensors, Tensor):
+        raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     tensors = list(tensors)
     if not tensors:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
@@ -159,7 +161,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
 @define("cartesian_prod", method=False)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All ways to take one element of each vector."""
-    from .creation import meshgrid
+    from .sequences import meshgrid
 
     listed = list(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else list(tensors)
     for t in listed:
@@ -217,8 +219,18 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
 
 
-define("fliplr", label="flip")(lambda input: flip(input, 1))
-define("flipud", label="flip")(lambda input: flip(input, 0))
+def _mirrored(name: str, dim: int) -> Any:
+    def apply(input: Tensor) -> Tensor:
+        if input.dim() <= dim:
+            raise RuntimeError(f"Input must be >= {dim + 1}-d.")
+        return flip(input, dim)
+
+    apply.__doc__ = f"``flip`` of dimension {dim}."
+    return apply
+
+
+define("fliplr", label="flip")(_mirrored("fliplr", 1))
+define("flipud", label="flip")(_mirrored("flipud", 0))
 
 
 @define("roll")
@@ -241,7 +253,11 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
 @define("rot90")
 def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by quarter turns in a plane."""
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
     a, b = dims
+    if dimension(a, input.dim()) == dimension(b, input.dim()):
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")
     k %= 4
     if k == 0:
         return clone(input)

@@ -1,51 +1,96 @@
-"""``torch.linalg``: norms and products (decompositions are not offered yet)."""
+"""``torch.linalg``: norms, products, solvers and decompositions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, prod
 from typing import Any
 
-from ..dialects.types import DType
+import numpy as np
+
+from ..dialects.errors import UnsupportedError
+from ..dialects.types import DType, int32, int64
+from .creation import of_array
+from .definitions import define
+from .decompositions import (
+    Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
+)  # fmt: skip
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
-from .reductions import vector_norm  # noqa: F401
-from .tensor import Tensor, dimension
+from .origin import origin, source_line
+from .promote import untouched
+from .reductions import vector_norm
+from .returns import (
+    cholesky_ex_result, eigh_result, inv_ex_result, lstsq_result, qr_result, root_svd_result, slogdet_result, solve_ex_result,
+    svd_result,
+)  # fmt: skip
+from .sequences import eye
+from .shaping import diagonal as _diagonal
+from .shaping import reshaped
+from .tensor import Tensor, dimension, wrap
+
+# -- norms ---------------------------------------------------------------------------------------------------
 
 
 def norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
-) -> Tensor:
+    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out: Tensor | None = None,
+    dtype: DType | None = None,
+) -> Tensor:  # fmt: skip
     """A vector norm, or a matrix norm when two dimensions (or a matrix and an order) are given."""
-    if dtype is not None:
-        A = A.to(dtype)
+    A = A if dtype is None else A.to(dtype)
     if isinstance(dim, (tuple, list)) and len(dim) == 2 and ord is not None:
-        return matrix_norm(A, ord, dim, keepdim)
-    if dim is None and ord is not None and A.dim() == 2:
-        return matrix_norm(A, ord, (0, 1), keepdim)
-    return vector_norm(A, 2 if ord is None else ord, dim, keepdim)
+        result = matrix_norm(A, ord, dim, keepdim)
+    elif dim is None and ord is not None and A.dim() == 2:
+        result = matrix_norm(A, ord, (0, 1), keepdim)
+    elif isinstance(ord, str):
+        raise RuntimeError(f"linalg.norm: order {ord!r} is for matrices; dim must give two dimensions")
+    else:
+        result = vector_norm(A, 2 if ord is None else ord, dim, keepdim)
+    return result if out is None else out.copy_(result)
 
 
 def matrix_norm(
-    A: Tensor,
-    ord: Any = "fro",
-    dim: Sequence[int] = (-2, -1),
-    keepdim: bool = False,
-    *,
-    dtype: DType | None = None,
+    A: Tensor, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """Orders "fro", 1, -1, inf, -inf."""
+    """Orders "fro", "nuc", 1, -1, 2, -2, inf, -inf."""
     x = A if dtype is None else A.to(dtype)
+    if x.dim() < 2:
+        raise RuntimeError(
+            f"linalg.matrix_norm: The input tensor A must have at least 2 dimensions, but got {x.dim()} dimensions instead"
+        )
+    if not isinstance(dim, (tuple, list)) or len(dim) != 2:
+        raise RuntimeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
     rows, columns = [dimension(d, x.dim()) for d in dim]
+    if rows == columns:
+        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({rows}, {columns})")
     if ord == "fro":
         return vector_norm(x, 2, (rows, columns), keepdim)
+    if ord in ("nuc", 2, -2):
+        s = svdvals(x.movedim((rows, columns), (-2, -1)))
+        result = s.sum(-1) if ord == "nuc" else s.amax(-1) if ord == 2 else s.amin(-1)
+        return result if not keepdim else _with_ones(result, rows, columns)
     if ord not in (1, -1, inf, -inf):
-        raise NotImplementedError(
-            f"linalg.matrix_norm: the order {ord!r} needs singular values, which are not offered yet"
-        )
+        raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     summed, other = (rows, columns) if ord in (1, -1) else (columns, rows)
     sums = x.abs().sum(summed, keepdim=True)
     result = sums.amax(other, keepdim=True) if ord in (1, inf) else sums.amin(other, keepdim=True)
     return result if keepdim else result.squeeze((rows, columns))
+
+
+def _with_ones(result: Tensor, *dims: int) -> Tensor:
+    for d in sorted(dims):
+        result = result.unsqueeze(d)
+    return result
+
+
+def cond(A: Tensor, p: Any = None) -> Tensor:
+    """The norm times the norm of the inverse."""
+    if p in (None, 2, -2):
+        s = svdvals(A)
+        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+
+
+# -- products ------------------------------------------------------------------------------------------------
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
@@ -54,13 +99,311 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
-    """The product of several matrices, from the left."""
-    result = tensors[0]
-    for t in tensors[1:]:
-        result = matmul(result, t)
-    return result
+    """The product of several matrices, in the cheapest order; vectors may stand at the ends."""
+    if len(tensors) < 2:
+        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
+    listed = list(tensors)
+    first, last = listed[0].dim() == 1, listed[-1].dim() == 1
+    listed[0] = listed[0].unsqueeze(0) if first else listed[0]
+    listed[-1] = listed[-1].unsqueeze(1) if last else listed[-1]
+    result = _ordered(listed)
+    result = result.squeeze(-1) if last else result
+    return result.squeeze(0) if first else result
+
+
+def _ordered(matrices: list[Tensor]) -> Tensor:
+    """Dynamic programming over where to cut."""
+    sizes = [m.shape[0] for m in matrices] + [matrices[-1].shape[1]]
+    best: dict[tuple[int, int], tuple[float, int]] = {(i, i): (0, i) for i in range(len(matrices))}
+    for span in range(1, len(matrices)):
+        for i in range(len(matrices) - span):
+            j = i + span
+            best[i, j] = min(
+                (best[i, k][0] + best[k + 1, j][0] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+            )
+
+    def product(i: int, j: int) -> Tensor:
+        k = best[i, j][1]
+        return matrices[i] if i == j else matmul(product(i, k), product(k + 1, j))
+
+    return product(0, len(matrices) - 1)
+
+
+def matrix_power(A: Tensor, n: int) -> Tensor:
+    """A multiplied with itself ``n`` times, or its inverse."""
+    check_square("linalg.matrix_power", A) if A.dtype.kind == "f" else None
+    if n < 0:
+        return matrix_power(inv(A), -n)
+    result = eye(A.shape[-1], dtype=A.dtype).expand(A.shape)
+    if n == 0:
+        return wrap(untouched(result._read(), A._read()))
+    base, result = A, None
+    while n:
+        if n & 1:
+            result = base if result is None else matmul(result, base)
+        n >>= 1
+        base = matmul(base, base) if n else base
+    return result.clone() if result is A else result
+
+
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  # PyTorch's name
+    """Powers 0 .. N - 1 of the elements, in a new last dimension."""
+    x = x if x.dim() else x.reshape(1)
+    count = x.shape[-1] if N is None else N
+    if count <= 1:
+        raise RuntimeError(f"N must be greater than 1. Got {count}.")
+    return x.unsqueeze(-1) ** of_array(np.arange(count)).to(x.dtype if x.dtype.kind == "f" else int64)
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonal of the last two dimensions."""
-    return A.diagonal(offset, dim1, dim2)
+    return _diagonal(A, offset, dim1, dim2)
+
+
+# -- solving -------------------------------------------------------------------------------------------------
+
+
+def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
+    """X with A X = B (or X A = B); B may be a vector."""
+    check_square("linalg.solve", A)
+    if A.dtype is not B.dtype:
+        raise RuntimeError(
+            f"linalg.solve: Expected A and B to have the same dtype, but found A of type {A.dtype} and B of type {B.dtype} "
+            "instead"
+        )
+    is_vector = B.dim() == 1 or A.dim() - 1 == B.dim() and tuple(B.shape) == tuple(A.shape[:-1])
+    if is_vector:
+        return Solve.apply(A, B.unsqueeze(-1)).squeeze(-1)
+    if B.shape[-2 if left else -1] != A.shape[-1]:
+        raise RuntimeError(
+            f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
+            f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})"
+        )
+    return Solve.apply(A, B) if left else Solve.apply(A.mT, B.mT).mT
+
+
+def solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    """X with A X = B (or X A = B) for a triangular A, of which nothing else is read."""
+    check_square("linalg.solve_triangular", A)
+    shift = int(unitriangular)
+    triangle = A.triu(shift) if upper else A.tril(-shift)
+    if unitriangular:
+        triangle = triangle + eye(A.shape[-1], dtype=A.dtype)
+    return Solve.apply(triangle, B) if left else Solve.apply(triangle.mT, B.mT).mT
+
+
+def inv(A: Tensor) -> Tensor:
+    """The inverse. LinAlgError when there is none."""
+    check_square("linalg.inv", A)
+    return Inverse.apply(A)
+
+
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
+    """The inverse, and 0 where it exists."""
+    result = inv(A)
+    return inv_ex_result(result, result.new_zeros(tuple(A.shape[:-2]), dtype=int32))
+
+
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+    """``solve``, and 0 where it could."""
+    result = solve(A, B, left=left)
+    return solve_ex_result(result, result.new_zeros(tuple(A.shape[:-2]), dtype=int32))
+
+
+def det(A: Tensor) -> Tensor:
+    """The determinant."""
+    check_square("linalg.det", A)
+    return Determinant.apply(A)
+
+
+def slogdet(A: Tensor) -> Any:
+    """The determinant's sign, and the logarithm of its magnitude."""
+    check_square("linalg.slogdet", A)
+    return slogdet_result(*LogDeterminant.apply(A))
+
+
+def pinv(
+    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
+    """The pseudo-inverse: singular values below a tolerance count as 0."""
+    check_matrix("linalg.pinv", A)
+    if not A.numel():
+        return A.mT.clone()
+    s = svdvals(A.detach())
+    cut = _tolerance(A, s, atol, rtol if rcond is None else rcond)
+    return Pinv.apply(A, cut._value())
+
+
+def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:
+    if rtol is None:
+        rtol = 0.0 if atol is not None else float(np.finfo(A.dtype.numpy).eps) * max(A.shape[-2:])
+    relative = s.detach().amax(-1, keepdim=True) * (rtol.unsqueeze(-1) if isinstance(rtol, Tensor) else rtol)
+    if atol is None:
+        return relative
+    return relative.maximum((atol if isinstance(atol, Tensor) else relative.new_full((), atol)).unsqueeze(-1))
+
+
+def matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
+    """How many singular values exceed a tolerance."""
+    s = svdvals(A.detach())
+    if not s.shape[-1]:
+        return s.new_zeros(tuple(s.shape[:-1]), dtype=int64)
+    return (s > _tolerance(A, s, atol if tol is None else tol, rtol)).sum(-1)
+
+
+def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:
+    """X with the least |A X - B|."""
+    check_matrix("torch.linalg.lstsq", A)
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(f"torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got {driver}")
+    is_vector = A.dim() - 1 == B.dim()
+    right = B.unsqueeze(-1) if is_vector else B
+    solution = pinv(A, rcond) @ right
+    nothing = A.new_zeros(0)
+    rank = matrix_rank(A, rtol=rcond)
+    m, n = A.shape[-2:]
+    full = m > n and driver != "gelsy" and bool((rank == n).all())
+    residuals = ((A @ solution - right) ** 2).sum(-2) if full else nothing
+    values = svdvals(A.detach()) if driver in ("gelsd", "gelss") else nothing
+    solution = solution.squeeze(-1) if is_vector else solution
+    return lstsq_result(solution, residuals, rank if driver != "gels" else nothing.to(int64), values)
+
+
+def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
+    """The inverse of A seen as a matrix from its last dimensions to its first ``ind``."""
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
+    if prod(first) != prod(last):
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), "
+            f"but got {prod(last)} != {prod(first)}"
+        )
+    return reshaped(inv(reshaped(A, (prod(first), prod(last)))), (*last, *first))
+
+
+def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tensor:
+    """X with tensordot(A, X) = B."""
+    if dims is not None:
+        A = A.movedim(tuple(dims), tuple(range(A.dim() - len(dims), A.dim())))
+    shape = tuple(A.shape[B.dim() :])
+    if prod(shape) != B.numel():
+        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])")  # fmt: skip
+    return reshaped(solve(reshaped(A, (B.numel(), prod(shape))), reshaped(B, (B.numel(),))), shape)
+
+
+# -- decompositions ------------------------------------------------------------------------------------------
+
+
+def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
+    """L with L L^T = A (or its transpose). LinAlgError when A is not positive definite."""
+    check_square("linalg.cholesky", A)
+    result = Cholesky.apply(A)
+    return result.mT if upper else result
+
+
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """``cholesky``, and 0 where it exists."""
+    result = cholesky(A, upper=upper)
+    return cholesky_ex_result(result, result.new_zeros(tuple(A.shape[:-2]), dtype=int32))
+
+
+def qr(A: Tensor, mode: str = "reduced") -> Any:
+    """Q with orthonormal columns and R upper triangular; modes "reduced", "complete", "r"."""
+    check_matrix("linalg.qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
+    q, r = Qr.apply(A, "complete" if mode == "complete" else "reduced")
+    return qr_result(A.new_zeros(0) if mode == "r" else q, r)
+
+
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
+    """U, S, Vh."""
+    check_matrix("linalg.svd", A)
+    return svd_result(*Svd.apply(A, full_matrices))
+
+
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
+    """Singular values, falling."""
+    check_matrix("linalg.svdvals", A)
+    return Svdvals.apply(A)
+
+
+def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803  # PyTorch's name
+    """Eigenvalues, rising, and eigenvectors of a symmetric matrix, of which one triangle is read."""
+    check_square("linalg.eigh", A)
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    return eigh_result(*Eigh.apply(A, UPLO.upper()))
+
+
+def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803  # PyTorch's name
+    """Eigenvalues of a symmetric matrix, rising."""
+    return eigh(A, UPLO).eigenvalues
+
+
+def eig(A: Tensor) -> Any:
+    """UnsupportedError: eigenvalues of a general matrix are complex."""
+    raise UnsupportedError(
+        "linalg.eig: eigenvalues of a general matrix are complex numbers, which are not supported",
+        at=source_line(origin()), help="linalg.eigh is for symmetric matrices",
+    )  # fmt: skip
+
+
+eigvals = eig
+
+
+# -- names of the root ---------------------------------------------------------------------------------------
+
+
+def logdet(input: Tensor) -> Tensor:
+    """The logarithm of the determinant; NaN where that is negative."""
+    sign, log = slogdet(input)
+    return log.masked_fill(sign < 0, float("nan"))
+
+
+def root_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
+    """``torch.svd``: U, S, V."""
+    u, s, vh = svd(input, full_matrices=not some)
+    return root_svd_result(u, s, vh.mT)
+
+
+def root_qr(input: Tensor, some: bool = True) -> Any:
+    """``torch.qr``: Q, R."""
+    return qr(input, "reduced" if some else "complete")
+
+
+def root_cholesky(input: Tensor, upper: bool = False) -> Tensor:
+    """``torch.cholesky``."""
+    return cholesky(input, upper=upper)
+
+
+def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803  # PyTorch's names
+    """X with A X = B, given A's Cholesky factor."""
+    lower = L.mT if upper else L
+    return solve_triangular(lower.mT, solve_triangular(lower, B, upper=False), upper=True)
+
+
+def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803  # PyTorch's name
+    """A^-1, given A's Cholesky factor."""
+    return cholesky_solve(eye(L.shape[-1], dtype=L.dtype).expand(L.shape), L, upper)
+
+
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """``torch.pinverse``."""
+    return pinv(input, rcond)
+
+
+ROOT = {
+    "det": det, "logdet": logdet, "slogdet": slogdet, "inverse": inv, "pinverse": pinverse, "matrix_power": matrix_power,
+    "cholesky": root_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse, "qr": root_qr,
+    "svd": root_svd,
+}  # fmt: skip
+for _name, _function in ROOT.items():
+    define(_name)(_function)

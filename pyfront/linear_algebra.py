@@ -353,6 +353,8 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 @define("trace")
 def trace(input: Tensor) -> Tensor:
     """The sum of the diagonal."""
+    if input.dim() != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
     return diagonal(input).sum()
 
 
@@ -361,6 +363,8 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """The diagonal of a matrix (a copy), or a matrix with a vector on its diagonal."""
     if input.dim() == 2:
         return Tensor.diagonal(input, diagonal).clone()
+    if input.dim() != 1:
+        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.dim()}D")
     return diag_embed(input, diagonal)
 
 

@@ -22,11 +22,13 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     grad_fn,
     indexing,
     joining,
+    linalg,
     linear_algebra,
     printing,
     random,
     reductions,
     selection,
+    sequences,
     shaping,
     statistics,
     writing,
@@ -205,6 +207,7 @@ def names() -> dict[str, Any]:
     """Every public name with what it stands for."""
     found: dict[str, Any] = dict(_FUNCTIONS)
     found.update(creation.PUBLIC)
+    found.update(sequences.PUBLIC)
     found.update(DTYPES)
     found.update({name: creation.typed_constructor(t) for name, t in _LEGACY.items()})
     found.update({f.__name__: f for f in _OWN})

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dialects.types import DTYPES, DType, dtype_of, size_of
 from . import draws, recorder
-from .assignment import check_in_place, store
+from .assignment import check_in_place, store, title
 from .definitions import define
 from .mersenne import Engine, fresh_seed
 from .promote import Defaults, untouched
@@ -260,6 +260,8 @@ def multinomial(
     """Indices drawn with the weights of each row, int64[..., num_samples]."""
     if input.dim() not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.kind != "f":
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {title(input.dtype)}")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:

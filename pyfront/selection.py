@@ -67,8 +67,16 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return result
 
 
-define("clamp_min", in_place=True)(lambda input, min: clamp(input, min, None))
-define("clamp_max", in_place=True)(lambda input, max: clamp(input, None, max))
+@define("clamp_min", in_place=True)
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """``clamp`` from below."""
+    return clamp(input, min, None)
+
+
+@define("clamp_max", in_place=True)
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """``clamp`` from above."""
+    return clamp(input, None, max)
 
 
 @define("masked_fill", in_place=True)
@@ -76,11 +84,16 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """``value`` where the mask is true."""
     if mask.dtype is not bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
+    if isinstance(value, Tensor) and value.dim():
+        raise RuntimeError(
+            "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+            f"{value.dim()} dimension(s)."
+        )
     x, m = broadcast([input._read(), mask._read()])
     return wrap(record("select", (m, fitted(value, wrap(recorder.alias(x, False))), x)))
 
 
-@define("masked_select")
+@define("masked_select", exact_out=True)
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask is true, in a row."""
     x, m = broadcast([input._read(), mask._read()])
@@ -133,7 +146,7 @@ def _lifted(along: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return apply
 
 
-@define("gather")
+@define("gather", exact_out=True)
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j] = input[index[i][j]][j]`` for dim 0, and so on."""
     at = dimension(dim, input.dim())
@@ -164,7 +177,7 @@ def _cropped(input: Tensor, index: Tensor, at: int) -> Node:
     return x if size == shape else record("slice", (x,), ((0,) * len(size), size, (1,) * len(size)))
 
 
-@define("take_along_dim")
+@define("take_along_dim", exact_out=True)
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """``gather`` with broadcasting; without ``dim``, from all elements in a row."""
     if dim is None:
@@ -176,7 +189,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather(input.expand(own), at, indices.expand(asked))
 
 
-@define("index_select")
+@define("index_select", exact_out=True)
 @_lifted
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries of ``index`` along a dimension."""
@@ -185,7 +198,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return wrap(record("take", (input._read(), _index_of(flat, input.shape[at], at)), (at,)))
 
 
-@define("take")
+@define("take", exact_out=True)
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements of the flattened tensor."""
     flat = record("reshape", (input._read(),), ((input.numel(),),))

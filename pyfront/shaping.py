@@ -301,6 +301,8 @@ def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
 @define("narrow", label="slice")
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``length`` entries from ``start`` along one dimension."""
+    if isinstance(start, Tensor) and (start.dim() or start.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     at = dimension(dim, input.dim())
     n = input.shape[at]
     start = int(start) + n if start < 0 else int(start)

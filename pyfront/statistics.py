@@ -20,7 +20,7 @@ from .tensor import Tensor, dimension
 # -- order ---------------------------------------------------------------------------------------------------
 
 
-@define("kthvalue")
+@define("kthvalue", exact_out=True)
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest along a dimension."""
     at = dimension(dim, input.dim())

@@ -8,6 +8,7 @@ import numpy as np
 
 from ....dialects.types import DType
 from ... import draws, recorder
+from ...assignment import title
 from ...random import default_generator
 from ...tensor import Tensor, wrap
 from .applying import apply, dimension
@@ -102,6 +103,17 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x, or weight * x below zero; one weight, or one per channel."""
+    if weight.dim() > 1:
+        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}")
+    if weight.numel() > 1:
+        if not input.dim():
+            raise RuntimeError("Not allow zero-dim input tensor.")
+        channels = input.shape[1] if input.dim() > 1 else 1
+        if channels != weight.numel():
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+                f"{weight.numel()} and channel size = {channels}."
+            )
     if weight.numel() > 1:
         weight = weight.reshape(1, -1, *(1,) * (input.dim() - 2))
     return input.clamp_min(0.0) + weight * input.clamp_max(0.0)
@@ -111,6 +123,8 @@ def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
     """x, or a slope drawn from [lower, upper) times x below zero; their mean in evaluation."""
+    if lower > upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     negative = np.asarray(input.detach().numpy() <= 0)
@@ -131,6 +145,10 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards zero by lambd."""
+    if lambd < 0:
+        raise RuntimeError(
+            f"lambda must be in range [0, 3.40282e+38] for input dtype {title(input.dtype)}, but found {lambd}"
+        )
     return (input - lambd).clamp_min(0.0) + (input + lambd).clamp_max(0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...tensor import Tensor
 from .applying import reduced
+from .loss import reduction_of
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -23,11 +24,13 @@ def triplet_margin_loss(
     swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """max(0, d(anchor, positive) - d(anchor, negative) + margin)."""
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
     near = pairwise_distance(anchor, positive, p, eps)
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return reduced((near - far + margin).clamp_min(0.0), reduction)
+    return reduced((near - far + margin).clamp_min(0.0), reduction_of(reduction, size_average, reduce))
 
 
 def cosine_embedding_loss(
@@ -38,7 +41,7 @@ def cosine_embedding_loss(
     similarity = _cosine(input1, input2)
     loss = (1.0 - similarity).masked_fill(target != 1, 0.0)
     loss = loss + (similarity - margin).clamp_min(0.0).masked_fill(target != -1, 0.0)
-    return reduced(loss, reduction)
+    return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

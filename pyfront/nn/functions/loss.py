@@ -74,6 +74,8 @@ def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
     """delta times smooth_l1_loss with beta = delta."""
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
     loss = apply("huber", _alike(input, target), (delta,))
     return _labelled(_weighted(loss, weight, reduction), "huber_loss")
 

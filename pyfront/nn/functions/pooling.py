@@ -25,8 +25,12 @@ def _windows(
     """How much must be added behind each dimension so that the last window fits. ShapeError when no window does."""
     behind = []
     for n, k, s, p, d in zip(x.shape[-len(size) :], size, stride, padding, dilation, strict=True):
-        if p > k // 2:
-            raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k}")
+        if p < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
+        if p > ((k - 1) * d + 1) // 2:
+            raise RuntimeError(
+                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}"
+            )
         room = n + 2 * p - d * (k - 1) - 1
         count = (-(-room // s) if ceil else room // s) + 1
         if ceil and (count - 1) * s >= n + p:

@@ -15,7 +15,8 @@ import numpy as np
 
 from ....dialects.types import int64
 from ... import recorder
-from ...creation import linspace, ones
+from ...creation import ones
+from ...sequences import linspace
 from ...joining import stack
 from ...promote import untouched
 from ...tensor import Tensor, wrap

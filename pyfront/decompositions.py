@@ -1,0 +1,315 @@
+"""Decompositions by LAPACK on the host, differentiable: svd, eigh, qr, cholesky, solve, inv, determinants.
+
+Each is an autograd.Function whose backward is written with tensor operations, so that it can be differentiated
+again. Matrices are the last two dimensions; leading ones are batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .creation import of_array
+from .function import Function
+from .promote import broadcast_shape
+from .tensor import Tensor
+
+
+class LinAlgError(RuntimeError):
+    """A matrix that is singular, not positive definite, or whose decomposition does not converge."""
+
+
+def check_square(name: str, a: Tensor) -> None:
+    """RuntimeError unless the last two sizes agree."""
+    check_matrix(name, a)
+    if a.shape[-1] != a.shape[-2]:
+        raise RuntimeError(
+            f"{name}: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
+        )
+
+
+def check_matrix(name: str, a: Tensor) -> None:
+    """RuntimeError unless there are two dimensions of floating numbers."""
+    if a.dim() < 2:
+        raise RuntimeError(
+            f"{name}: The input tensor A must have at least 2 dimensions, but got {a.dim()} dimensions instead"
+        )
+    if a.dtype.name not in ("float32", "float64"):
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {a.dtype}")
+
+
+def _host(*tensors: Tensor) -> list[np.ndarray]:
+    return [np.asarray(t._value()) for t in tensors]
+
+
+def _made(array: np.ndarray, like: Tensor) -> Tensor:
+    return of_array(np.array(array, dtype=like.dtype.numpy, order="C"))
+
+
+def _t(a: Tensor) -> Tensor:
+    return a.transpose(-2, -1)
+
+
+def _diagonal_free(differences: Tensor) -> Tensor:
+    """With ones on the diagonal, to divide by."""
+    n = differences.shape[-1]
+    return differences + of_array(np.eye(n, dtype=differences.dtype.numpy))
+
+
+def _gaps(values: Tensor) -> Tensor:
+    """values[k] - values[j] at (j, k), ones on the diagonal."""
+    return _diagonal_free(values.unsqueeze(-2) - values.unsqueeze(-1))
+
+
+def _skew(a: Tensor) -> Tensor:
+    return a - _t(a)
+
+
+def _halved(a: Tensor) -> Tensor:
+    """The lower triangle with half of the diagonal."""
+    return a.tril() - 0.5 * a.diagonal(0, -2, -1).diag_embed()
+
+
+class Svd(Function):
+    """A = U diag(S) Vh, singular values falling."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
+        (array,) = _host(a)
+        try:
+            u, s, vh = np.linalg.svd(array, full)
+        except np.linalg.LinAlgError as error:
+            raise LinAlgError(f"linalg.svd: {error}") from None
+        parts = tuple([_made(p, a) for p in (u, s, vh)])
+        ctx.save_for_backward(*parts)
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, gu: Tensor, gs: Tensor, gvh: Tensor) -> tuple[Tensor, None]:
+        u, s, vh = ctx.saved_tensors
+        k = s.shape[-1]
+        u, vh, gu, gvh = u[..., :k], vh[..., :k, :], gu[..., :k], gvh[..., :k, :]
+        gap = _gaps(s * s)
+        row, column = s.unsqueeze(-2), s.unsqueeze(-1)
+        inner = _skew(_t(u) @ gu) / gap * row + column * (_skew(vh @ _t(gvh)) / gap) + gs.diag_embed()
+        left = u @ inner
+        if u.shape[-2] > k:
+            left = left + (gu - u @ (_t(u) @ gu)) / row
+        ga = left @ vh
+        if vh.shape[-1] > k:
+            ga = ga + (u / row) @ (gvh - (gvh @ _t(vh)) @ vh)
+        return ga, None
+
+
+class Svdvals(Function):
+    """Singular values alone: their gradient needs no gaps between them."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        s = np.linalg.svd(_host(a)[0], compute_uv=False)
+        ctx.save_for_backward(a)
+        return _made(s, a)
+
+    @staticmethod
+    def backward(ctx: Any, gs: Tensor) -> Tensor:
+        u, _, vh = Svd.apply(ctx.saved_tensors[0], False)
+        return (u * gs.unsqueeze(-2)) @ vh
+
+
+class Eigh(Function):
+    """Symmetric A = V diag(L) V^T, eigenvalues rising."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, uplo: str) -> tuple[Tensor, Tensor]:
+        try:
+            values, vectors = np.linalg.eigh(_host(a)[0], uplo)
+        except np.linalg.LinAlgError as error:
+            raise LinAlgError(f"linalg.eigh: {error}") from None
+        parts = (_made(values, a), _made(vectors, a))
+        ctx.save_for_backward(*parts)
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, gl: Tensor, gv: Tensor) -> tuple[Tensor, None]:
+        values, v = ctx.saved_tensors
+        inner = _t(v) @ gv / _gaps(values)
+        inner = inner - inner.diagonal(0, -2, -1).diag_embed() + gl.diag_embed()
+        ga = v @ inner @ _t(v)
+        return 0.5 * (ga + _t(ga)), None
+
+
+class Qr(Function):
+    """A = Q R, Q with orthonormal columns, R upper triangular. mode: "reduced" or "complete"."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, mode: str) -> tuple[Tensor, Tensor]:
+        q, r = np.linalg.qr(_host(a)[0], mode)
+        parts = (_made(q, a), _made(r, a))
+        ctx.save_for_backward(a, *parts)
+        ctx.mode = mode
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, gq: Tensor, gr: Tensor) -> tuple[Tensor, None]:
+        a, q, r = ctx.saved_tensors
+        m, n = a.shape[-2:]
+        if ctx.mode == "complete" and m > n:
+            raise RuntimeError(
+                "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
+            )
+        if m >= n:
+            return _qr_gradient(q, r, gq, gr), None
+        rest = a[..., m:]
+        gq = gq + rest @ _t(gr[..., m:])
+        first = _qr_gradient(q, r[..., :m], gq, gr[..., :m])
+        return _joined(first, q @ gr[..., m:]), None
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    from .joining import cat
+
+    return cat([a, b], -1)
+
+
+def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
+    upper = (gr @ _t(r) - _t(q) @ gq).triu()
+    symmetric = upper + _t(upper) - upper.diagonal(0, -2, -1).diag_embed()
+    return _t(Solve.apply(r, _t(gq + q @ symmetric)))
+
+
+class Pinv(Function):
+    """The pseudo-inverse, given where to cut singular values (an array of one number per matrix)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, tolerance: np.ndarray) -> Tensor:
+        u, s, vh = np.linalg.svd(_host(a)[0], False)
+        kept = s > tolerance
+        inverted = np.where(kept, 1 / np.where(kept, s, 1), 0)
+        result = _made(np.swapaxes(vh, -2, -1) @ (inverted[..., None] * np.swapaxes(u, -2, -1)), a)
+        ctx.save_for_backward(a, result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        a, p = ctx.saved_tensors
+        gt, pt = _t(g), _t(p)
+        if a.shape[-2] <= a.shape[-1]:
+            k = gt @ p
+            kp = k @ pt
+            return -_t(p @ k) + kp - (a @ p) @ kp + (pt @ p) @ (gt - k @ a), None
+        k = p @ gt
+        pk = pt @ k
+        return -_t(k @ p) + (gt - a @ k) @ p @ pt + pk - (pk @ p) @ a, None
+
+
+class Cholesky(Function):
+    """A = L L^T with L lower triangular."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        try:
+            result = _made(np.linalg.cholesky(_host(a)[0]), a)
+        except np.linalg.LinAlgError:
+            raise LinAlgError(
+                "linalg.cholesky: The factorization could not be completed because the input is not positive-definite."
+            ) from None
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gl: Tensor) -> Tensor:
+        (l,) = ctx.saved_tensors  # noqa: E741  # the field's letter
+        inner = _halved(_t(l) @ gl)
+        half = Solve.apply(_t(l), inner)  # L^-T phi
+        whole = _t(Solve.apply(_t(l), _t(half)))
+        return 0.5 * (whole + _t(whole))
+
+
+class Solve(Function):
+    """X with A X = B, B of one or more columns."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        x, y = _host(a, b)
+        batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
+        try:
+            found = np.linalg.solve(
+                np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:]))
+            )
+        except np.linalg.LinAlgError:
+            raise LinAlgError(
+                "torch.linalg.solve: The solver failed because the input matrix is singular."
+            ) from None
+        result = _made(found, a)
+        ctx.save_for_backward(a, result)
+        ctx.shapes = tuple(a.shape), tuple(b.shape)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        a, x = ctx.saved_tensors
+        gb = Solve.apply(_t(a), g)
+        return (-gb @ _t(x)).sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1])
+
+
+class Inverse(Function):
+    """A^-1."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        try:
+            result = _made(np.linalg.inv(_host(a)[0]), a)
+        except np.linalg.LinAlgError:
+            raise LinAlgError(
+                "linalg.inv: The diagonal element is zero, the inversion could not be completed because the input matrix "
+                "is singular."
+            ) from None
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return -(_t(y) @ g @ _t(y))
+
+
+class Determinant(Function):
+    """det A; its gradient is the cofactors, also where A is singular."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        result = _made(np.linalg.det(_host(a)[0]), a)
+        ctx.save_for_backward(a, result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        a, d = ctx.saved_tensors
+        held = d._value()
+        if held.size and (held != 0).all():
+            return (g * d).unsqueeze(-1).unsqueeze(-1) * _t(Inverse.apply(a))
+        return g.unsqueeze(-1).unsqueeze(-1) * _made(_cofactors(_host(a)[0]), a)
+
+
+def _cofactors(a: np.ndarray) -> np.ndarray:
+    u, s, vh = np.linalg.svd(a)
+    n = s.shape[-1]
+    others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(-1)
+    sign = np.linalg.det(u) * np.linalg.det(vh)
+    return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
+
+
+class LogDeterminant(Function):
+    """(sign of det A, log |det A|)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
+        sign, log = np.linalg.slogdet(_host(a)[0])
+        parts = (_made(sign, a), _made(log, a))
+        ctx.save_for_backward(a)
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor, g: Tensor) -> Tensor:
+        return g.unsqueeze(-1).unsqueeze(-1) * _t(Inverse.apply(ctx.saved_tensors[0]))
