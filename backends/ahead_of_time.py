@@ -20,7 +20,9 @@ import numpy as np
 
 from ..dialects.errors import BackendError, FileError
 from ..dialects.graph import Graph
+from ..dialects.target import target_named
 from ..dialects.types import Type, show_type, size_of
+from ..lowering.c_function import is_reserved
 from .ahead_of_time_main import main_source
 from .driver import source_of
 from .toolchain import BASE_FLAGS, find_compiler, run_compiler
@@ -91,7 +93,7 @@ def write_c(
         face = _interface(graph, weights, names or graph.names, prefix, arena_bytes, len(blob))
         files: dict[str, bytes] = {
             f"{prefix}.h": header_source(face).encode(),
-            f"{prefix}.c": model_source(face, graph, offsets, text, entry).encode(),
+            f"{prefix}.c": model_source(face, graph, offsets, text, entry, target).encode(),
             f"{prefix}.weights": blob,
         }
         if main:
@@ -132,7 +134,7 @@ def checksum(body: bytes) -> int:
 def _interface(
     graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], prefix: str, arena: int, blob: int
 ) -> Interface:
-    taken = {"weights", "arena", "table", prefix}
+    taken = {"weights", "arena", "table", "main", prefix, *(f"{prefix}_{end}" for end in _OWN_NAMES)}
     given = [i for i in range(len(graph.inputs)) if i not in weights]
     inputs = tuple(Parameter(_c_name(names[i] or "x", taken), graph.inputs[i]) for i in given)
     outputs = tuple(Parameter(_c_name("y", taken), graph.types[i]) for i in graph.outputs)
@@ -142,18 +144,37 @@ def _interface(
 def _c_name(name: str, taken: set[str]) -> str:
     base = re.sub(r"\W", "_", name)
     base = base if base[0].isalpha() else f"x_{base}"
+    base = f"{base}_" if is_reserved(base) else base
     unique, n = base, 0
-    while unique in taken or unique in _KEYWORDS:
+    while unique in taken:
         n += 1
         unique = f"{base}{n}"
     taken.add(unique)
     return unique
 
 
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
-)
+_OWN_NAMES = ("run", "check_weights", "program", "pool_run", "pool_threads")
+
+# What a "native" program needs of an x86-64 processor, so that plain `cc -O2` makes the code it was planned for.
+_FEATURES = {
+    "avx512": "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
+    "avx2": "avx2,fma",
+}
+
+
+def _features_source(target: str) -> str:
+    features = _FEATURES.get(target_named(target).name)
+    if features is None:
+        return ""
+    wide = ",prefer-vector-width=512" if "avx512" in features else ""
+    return f"""
+/* Made for this kind of processor; --target portable makes C for any. */
+#if defined(__x86_64__) && defined(__clang__)
+#pragma clang attribute push(__attribute__((target("{features}"))), apply_to = function)
+#elif defined(__x86_64__) && defined(__GNUC__)
+#pragma GCC target("{features}{wide}")
+#endif
+"""
 
 
 def _arguments(face: Interface) -> str:
@@ -219,13 +240,15 @@ int {face.prefix}_run({_arguments(face)});
 """
 
 
-def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], program: str, entry: str) -> str:
+def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], program: str, entry: str, target: str) -> str:
     """``model.c``: the program, the weights check and the call."""
     m = face.macro
     inputs = iter(face.inputs)
     table = [f"(void *)((const char *)weights + {offsets[i]})" if i in offsets else f"(void *){next(inputs).name}" for i in range(len(graph.inputs))]
     table += [p.name for p in face.outputs] + ["arena"]
     pointers = " || ".join(f"!{p.name}" for p in (*face.inputs, *face.outputs))
+    features = _features_source(target)
+    closing = "\n#if defined(__x86_64__) && defined(__clang__)\n#pragma clang attribute pop\n#endif\n" if features else ""
     threads = _threads_source(face) if "parallel_for" in program else ("", "")
     return f"""\
 /* {face.prefix}: made by lamina. Build with any C11 compiler and -lm. */
@@ -237,7 +260,7 @@ def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], prog
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
 #endif
-
+{features}
 {program}
 int {face.prefix}_check_weights(const void *weights, size_t bytes) {{
     const struct {{ char magic[8]; uint32_t version, count; uint64_t bytes, checksum; }} *head = weights;
@@ -262,7 +285,7 @@ int {face.prefix}_run({_arguments(face)}) {{
     void *table[] = {{{', '.join(table)}}};
 {threads[1]}    return {entry}(table);
 }}
-"""
+{closing}"""
 
 
 def _threads_source(face: Interface) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import BackendError
 from .c_expressions import EXPRESSIONS, convert, type_name
-from .c_helpers import Prelude
+from .c_helpers import LIBM, Prelude
 from .c_statements import STATEMENTS
 from .c_types import CType, c_type
 from .liveness import live_values, root_of, written_roots
@@ -23,6 +23,19 @@ _RESERVED = frozenset(
     "main table task begin end abs exp log sin cos tan pow sqrt floor ceil round trunc div y0 y1 yn j0 j1 jn gamma index "
     "f64 f32 f16 bf16 i64 i32 i16 i8 i1 u8 u16 u32 u64 asm typeof".split()
 )
+
+_MATH = frozenset(f"{function}{kind}" for function, _ in LIBM.values() for kind in ("", "f", "l"))
+
+# Kernels and their tasks, types, helpers of a type (exp_f32x16), macros.
+_GENERATED = re.compile(
+    r"k\d+|(run|lamina|__)\w*|parallel_for|range_\w+|u?int\w*_t|size_t|ptrdiff_t|[fbiu]+\d+(x\d+u?)?|\w+_[fiu]\d+(x\d+u?)?"
+    r"|[A-Z][A-Z0-9_]+"
+)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether the C around it may mean something else by a name that a user chose."""
+    return name in _RESERVED or name in _MATH or _GENERATED.fullmatch(name) is not None
 
 
 class FunctionPrinter:
@@ -73,7 +86,7 @@ class FunctionPrinter:
         base = re.sub(r"\W", "_", hint) if hint else fallback
         if not base[0].isalpha():
             base = f"v_{base.lstrip('_')}"
-        if base in _RESERVED:
+        if hint and is_reserved(base):
             base = f"{base}_"
         while True:
             n = self._counts.get(base, 0)

@@ -134,3 +134,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write the model"):
         export(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("target", ["native", "portable"])
+def test_plain_compilers_have_nothing_to_say(tmp_path, target):
+    """Notes about vector ABIs too: a native program names the processor it was made for."""
+    graph = graphs.gradient()
+    write_c(graph, {1: graphs.arrays_for(graph)[1]}, None, tmp_path, shared=False, target=target, main=True)
+    for source in ("model.c", "main.c"):
+        command = [*find_compiler().command, "-O2", "-Wall", "-Wextra", "-c", "-o", "/dev/null", source]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "names", ["k0 v0 p0", "table task arena", "f32 f32x16 INLINE", "int64_t expf sqrt", "model_run model_program main", "weights run_k0 y"]
+)
+def test_names_of_inputs_never_meet_generated_ones(tmp_path, names):
+    graph = graphs.linear_relu(8, 20, 12)
+    graph.names = tuple(names.split())
+    arrays = graphs.arrays_for(graph)
+    text, _ = driver.source_of(graph)
+    (tmp_path / "jit.c").write_text(text)
+    write_c(graph, {1: arrays[1]}, None, tmp_path, shared=False, main=True)
+    for source in ("jit.c", "model.c", "main.c"):
+        command = [*find_compiler().command, "-march=native", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null", source]
+        subprocess.run(command, cwd=tmp_path, check=True)
