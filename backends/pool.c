@@ -1,7 +1,10 @@
 // The process-wide thread pool of compiled programs: spin, then sleep. Built once, shared by every program.
 //
-// lamina_pool_run(body, task, count) calls body(task, begin, end) on fixed contiguous parts of [0, count), one part per
-// thread, the caller's included, and returns when all are done. A second caller meanwhile runs its range alone.
+// lamina_pool_run(body, task, count) calls body(task, begin, end) on contiguous pieces of [0, count) and returns when all are
+// done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), cut into a few
+// pieces that are claimed one by one; who has finished helps the others. So a worker that the machine has no core for delays
+// nobody: the caller waits for pieces that were begun only. A second caller meanwhile runs its range alone.
+// After waiting far longer than it worked the caller works alone for some milliseconds: the machine is busy with something else.
 // A forked child starts without workers and makes its own.
 
 #define _GNU_SOURCE
@@ -10,21 +13,31 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 
-enum { MAX_THREADS = 255, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
+enum { MAX_THREADS = 255, PIECES = 4, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
+enum { PATIENCE = 50000, LEAST_ALONE = 1000000, MOST_ALONE = 64000000 };  // nanoseconds
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
 static _Alignas(64) _Atomic uint32_t job_word;
+
+// A thread's part of the job: the job's word, how many pieces there are, and how many are taken. Whoever takes a piece of a job
+// keeps the job going, so its fields below may be read.
+struct part {
+    _Alignas(64) _Atomic uint64_t state;
+};
+static struct part part_of[MAX_THREADS];
 static _Alignas(64) _Atomic uint32_t left;
 static _Alignas(64) _Atomic uint32_t sleepers;
 static _Atomic bool busy;
 static _Atomic int threads = 1;
 static int started;
+static int64_t alone_until, alone_for = LEAST_ALONE;
 static range_body job_body;
 static void *job_task;
-static int64_t job_count;
+static int64_t job_count, job_pieces;
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -79,9 +92,29 @@ static uint32_t wait_for_job(uint32_t seen) {
     }
 }
 
-static void run_part(int64_t part, int64_t parts) {
-    int64_t begin = job_count * part / parts, end = job_count * (part + 1) / parts;
-    if (begin < end) job_body(job_task, begin, end);
+static uint64_t part_state(uint32_t word, uint32_t pieces, uint32_t taken) {
+    return (uint64_t)word << 32 | pieces << 16 | taken;
+}
+
+// The next piece of a part of this job, or -1.
+static int64_t claim(int owner, uint32_t word) {
+    uint64_t state = atomic_load_explicit(&part_of[owner].state, memory_order_acquire);
+    for (;;) {
+        uint32_t pieces = (uint32_t)state >> 16, taken = (uint32_t)state & 0xffff;
+        if ((uint32_t)(state >> 32) != word || taken >= pieces) return -1;
+        if (atomic_compare_exchange_weak(&part_of[owner].state, &state, part_state(word, pieces, taken + 1)))
+            return (int64_t)owner * pieces + taken;
+    }
+}
+
+static void run_pieces(int me, uint32_t word) {
+    int parts = (int)(word & 0xff);
+    for (int k = 0, owner = me; k < parts; k++, owner = owner + 1 < parts ? owner + 1 : 0) {
+        for (int64_t piece; (piece = claim(owner, word)) >= 0;) {
+            job_body(job_task, job_count * piece / job_pieces, job_count * (piece + 1) / job_pieces);
+            atomic_fetch_sub_explicit(&left, 1, memory_order_release);
+        }
+    }
 }
 
 struct worker_start {
@@ -94,10 +127,7 @@ static void *work(void *argument) {
     struct worker_start me = *(struct worker_start *)argument;
     for (uint32_t seen = me.seen;;) {
         seen = wait_for_job(seen);
-        int parts = (int)(seen & 0xff);
-        if (me.id >= parts) continue;
-        run_part(me.id, parts);
-        atomic_fetch_sub_explicit(&left, 1, memory_order_release);
+        if (me.id < (int)(seen & 0xff)) run_pieces(me.id, seen);
     }
     return 0;
 }
@@ -134,10 +164,36 @@ void lamina_pool_threads(int wanted) {
     atomic_store(&threads, wanted < 1 ? 1 : wanted > MAX_THREADS ? MAX_THREADS : wanted);
 }
 
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+// Wait for the pieces others have begun, and see whether sharing was worth it.
+static void finish(int64_t start) {
+    int64_t worked = now();
+    for (int spins = 0; atomic_load_explicit(&left, memory_order_acquire);) {
+        if (++spins < SPINS_BEFORE_YIELD) relax();
+        else sched_yield();
+    }
+    int64_t end = now();
+    if (end - worked > PATIENCE + (worked - start) / 2) {
+        alone_until = end + alone_for;
+        alone_for = alone_for * 2 < MOST_ALONE ? alone_for * 2 : MOST_ALONE;
+    } else if (alone_for > LEAST_ALONE) alone_for -= alone_for / 16;
+}
+
 void lamina_pool_run(range_body body, void *task, int64_t count) {
     int64_t parts = atomic_load_explicit(&threads, memory_order_relaxed);
     if (parts > count) parts = count;
     if (parts <= 1 || atomic_exchange_explicit(&busy, true, memory_order_acquire)) {
+        body(task, 0, count);
+        return;
+    }
+    int64_t start = now();
+    if (start < alone_until) {
+        atomic_store_explicit(&busy, false, memory_order_release);
         body(task, 0, count);
         return;
     }
@@ -146,14 +202,15 @@ void lamina_pool_run(range_body body, void *task, int64_t count) {
     job_body = body;
     job_task = task;
     job_count = count;
-    atomic_store_explicit(&left, (uint32_t)parts - 1, memory_order_relaxed);
-    uint32_t word = atomic_load(&job_word);
-    atomic_store(&job_word, (word & ~0xffu) + 0x100u + (uint32_t)parts);
+    int64_t pieces = count / parts < PIECES ? count / parts : PIECES;
+    job_pieces = pieces * parts;
+    atomic_store_explicit(&left, (uint32_t)job_pieces, memory_order_relaxed);
+    uint32_t word = (atomic_load(&job_word) & ~0xffu) + 0x100u + (uint32_t)parts;
+    for (int64_t k = 0; k < parts; k++)
+        atomic_store_explicit(&part_of[k].state, part_state(word, (uint32_t)pieces, 0), memory_order_release);
+    atomic_store(&job_word, word);
     if (atomic_load(&sleepers)) wake_all();
-    run_part(0, parts);
-    for (int spins = 0; atomic_load_explicit(&left, memory_order_acquire);) {
-        if (++spins < SPINS_BEFORE_YIELD) relax();
-        else sched_yield();
-    }
+    run_pieces(0, word);
+    finish(start);
     atomic_store_explicit(&busy, false, memory_order_release);
 }
