@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..dialects.graph import Graph
-from .schedule import Schedule, is_done, is_freed
+from .schedule import Schedule, is_done, is_freed, moves
 from .walk import Walk, by_order
 
 Run = Callable[[Graph, list[np.ndarray]], list[np.ndarray]]
@@ -49,7 +49,7 @@ class Plan:
         behind = [n for n in nodes if n.inputs and (n.value is not None or id(n) in valued)]
         self.done = [at[id(n)] for n in behind if is_done(n)]
         self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and not is_done(n)]
-        emitted = [n for n in nodes if n.value is None or walk.goes_deep]
+        emitted = [n for n in nodes if walk.goes_deep or n.value is None and not moves(n)]
         self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
 
     def fits(self, walk: Walk) -> bool:

@@ -1,8 +1,8 @@
 """Schedule: from the Nodes somebody still wants to one canonical Graph, and the results back to the Nodes.
 
 Runs when a program is flushed that no kept plan fits (see plan.py). The same program gives an equal Graph
-each time: steps in the order they were recorded, inputs in the order of their first use, one input per
-distinct buffer.
+each time: steps in the order they were recorded (views where they are first used), inputs in the order of
+their first use, one input per distinct buffer.
 
 Where a derivative is taken, values are kept apart that share contents but not history: an untracked value
 that depends on something differentiated enters a tracked step as ``autodiff.saved(0, value)``; a forward
@@ -61,7 +61,7 @@ class Schedule:
         self._input_ids: dict[int, int] = {}
         self.differentiates = bool(walk.grads)
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
-        self.nodes = sorted(walk.nodes, key=by_order)
+        self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order))
         self.roots = sorted(roots, key=by_order)
         for node in self.nodes:
             node.id = -1
@@ -276,6 +276,35 @@ class Schedule:
             )
         lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
         return "\n".join(lines) + "\n"
+
+
+def moves(node: Node) -> bool:
+    """True for a view still to be computed: the Storage keeps it, so it may be older than the program it is used in.
+
+    Its place among the steps must not tell whether it was read before.
+    """
+    op = node.op
+    return node.value is None and op in OPS and OPS[op].family == "view" and not OPS[op].is_placement
+
+
+def _views_at_first_use(nodes: list[Node]) -> list[Node]:
+    """Nodes in recording order, views right before the first Node that uses them."""
+    views = [node for node in nodes if moves(node)]
+    waiting = {id(node) for node in views}
+    placed: list[Node] = []
+    for node in (*[n for n in nodes if id(n) not in waiting], *views):
+        if id(node) not in waiting and moves(node):
+            continue  # a view that was placed before its first use
+        waiting.discard(id(node))
+        stack = [node]
+        while stack:
+            before = next((n for n in stack[-1].inputs if id(n) in waiting), None)
+            if before is None:
+                placed.append(stack.pop())
+            else:
+                waiting.discard(id(before))
+                stack.append(before)
+    return placed
 
 
 def is_done(node: Node) -> bool:

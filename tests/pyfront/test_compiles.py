@@ -97,3 +97,16 @@ def test_inference_after_training_is_the_same_program(graphs: list[Graph]) -> No
     with torch.no_grad():
         model(x).sum().item()
     assert graphs[-1] == before
+
+
+def test_views_that_are_kept_do_not_show(graphs: list[Graph]) -> None:
+    w = nn.Parameter(torch.ones(3, 4))
+    x = torch.ones(2, 4)
+    for i in range(4):
+        h = x * 2
+        y = h @ w.t() + w.view(4, 3).t().reshape(12)[:3].sum()
+        if i == 2:
+            y.sum().backward()
+        y.detach().tolist()
+        w.grad = None
+    assert len(set(graphs)) == 2  # with and without the gradient
