@@ -1,4 +1,7 @@
-"""Messages between a loader and its workers: pickled objects, arrays beside them in memory both processes map."""
+"""Messages between a loader and its workers: pickled objects, arrays beside them in memory both processes map.
+
+What is unpickled (by multiprocessing's own function) comes from this program's own children, never from a file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pickle
 import socket
 import struct
 import tempfile
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -58,7 +62,7 @@ def _read(whole: memoryview) -> Any:
     for length in lengths:
         parts.append(whole[at : at + length])
         at += _aligned(length)
-    return pickle.loads(parts[0], buffers=parts[1:])
+    return ForkingPickler.loads(parts[0], buffers=parts[1:])
 
 
 def _memory_file() -> int:
