@@ -58,6 +58,10 @@ _BY_NUMPY = {t.numpy: t for t in ALL}
 
 def dtype_of(what: object) -> DType:
     """The DType of a numpy dtype, an array, a name ("float32") or a code ("f32"). TypeError if there is none."""
+    if isinstance(what, np.ndarray):
+        found = _BY_NUMPY.get(what.dtype)
+        if found is not None:
+            return found
     if isinstance(what, DType):
         return what
     if isinstance(what, str) and what in DTYPES:

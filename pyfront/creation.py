@@ -142,7 +142,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise TypeError(
             f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {supported}."
         ) from None
-    if any(s < 0 for s in array.strides):
+    if array.ndim and min(array.strides) < 0:
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
             "supported. (You can probably work around this by making a copy of your array  with array.copy().) "

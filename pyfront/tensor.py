@@ -328,8 +328,9 @@ def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:
         tensor._node = views.read(storage, chain)
         tensor._seen = storage.version
     else:  # numpy sees the memory too: every read takes a snapshot, and this Node only tells the type
-        shape = views.layout(storage, chain)[0]
-        tensor._node = Node(None, (), (), (shape, storage.type[1]), "", False, 0)
+        whole = storage.type
+        type = whole if not chain else (views.layout(storage, chain)[0], whole[1])
+        tensor._node = Node(None, (), (), type, "", False, 0)
         tensor._seen = -1
 
 

@@ -68,10 +68,10 @@ def _leaf(array: np.ndarray) -> Tensor:
 
 def _stacked(batch: list[Tensor]) -> Tensor:
     """Plain data is stacked on the host; what has a history is recorded."""
-    if any(t.requires_grad for t in batch):
-        return stack(list(batch))
-    if any(t.dtype is not batch[0].dtype for t in batch):
-        return stack(list(batch))
+    dtype = batch[0].dtype
+    for t in batch:
+        if t.dtype is not dtype or (t._storage.host is None or t._chain) and t.requires_grad:
+            return stack(list(batch))
     return _leaf(_stack([t._value() for t in batch]))
 
 
