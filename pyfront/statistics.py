@@ -38,7 +38,7 @@ def _median(ignore_nan: bool, result: Any) -> Any:
         if dim is None:
             if not input.numel():
                 return input.new_full((), float("nan") if input.dtype.kind == "f" else -1)
-            return apply(reshaped(input, (input.numel(),)), 0).values
+            return _shared(input, apply(reshaped(input, (input.numel(),)), 0).values)
         at = dimension(dim, input.dim())
         if not input.dim():
             return result(input.clone(), input.new_zeros((), dtype=int64))
@@ -61,6 +61,16 @@ def _median(ignore_nan: bool, result: Any) -> Any:
         "; NaN does not count." if ignore_nan else "."
     )
     return apply
+
+
+def _shared(input: Tensor, value: Tensor) -> Tensor:
+    """``value``, one of the elements; all that are equal to it share its gradient."""
+    if not value.requires_grad:
+        return value
+    held = value.detach()
+    hit = ((input == held).logical_or(input.isnan().logical_and(held.isnan()))).to(input.dtype)
+    mean = (input.nan_to_num(0.0) * hit).sum() / hit.sum()
+    return held + (mean - mean.detach())
 
 
 define("median")(_median(False, median_result))
