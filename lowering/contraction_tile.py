@@ -65,6 +65,13 @@ def accumulator_type(contraction: Contraction) -> Attribute:
     return Float32Type() if isinstance(contraction.sum_type, HALVES) else contraction.sum_type
 
 
+def _overlaps(rows: Sequence[int], dim: Dim) -> bool:
+    """Whether steps along a dim read scalars of each other's rows (a window's): a C compiler would keep them in registers
+    that the sums need.
+    """
+    return len({row + k * dim.strides[0] for row in rows for k in range(dim.size)}) < len(rows) * dim.size
+
+
 class Tile:
     """Writes tiles of one contraction."""
 
@@ -100,6 +107,7 @@ class Tile:
             and not rest
             and dim.size <= UNROLLED_EXTENT
             and ops <= UNROLLED_OPS * UNROLLED_EXTENT
+            and not _overlaps(rows, dim)
         ):
             for k in range(dim.size):
                 sums = self._step(a + k * dim.strides[0], b + k * dim.strides[1], shape, rows, sums)
