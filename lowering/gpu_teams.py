@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..dialects.target import GpuTarget
+from ..dialects.target import GpuTarget, Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
-from .nest_stages import Buffer
+from .nest_stages import Buffer, Stage
 
 WARP = 32
 THREADS = 256
@@ -22,6 +22,9 @@ WIDE_BYTES = 16
 LARGEST_ROW = 8192
 """Elements of work per shared iteration beyond which leaves get launches of their own."""
 SHORT_FOLD = 16
+LONG_FOLD = 512
+FOLD_BYTES = 4096
+"""Shared memory kept for folds across warps."""
 SERIAL_ROW_BYTES = 128
 WARP_ROW = 1024
 
@@ -76,12 +79,20 @@ def make_team(group: GroupPlan, target: GpuTarget) -> Team:
     per_block = max(1, THREADS // size)
     while per_block > 1 and row_bytes * per_block > target.shared_bytes // 2:
         per_block //= 2
-    in_scratch = row_bytes + _fold_bytes() > target.shared_bytes
+    in_scratch = row_bytes + FOLD_BYTES > target.shared_bytes
     return Team(size, per_block, loops, units, None, 1, rows, row_bytes, in_scratch)
 
 
-def _fold_bytes() -> int:
-    return 4096
+def starves(stage: Stage, target: Target) -> bool:
+    """Whether a fold is better cut into parts: rows too long for a block each, or columns too few for a thread each."""
+    assert isinstance(target, GpuTarget)
+    results = product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "p"])
+    length = product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "r"])
+    folds = {d for d, kind in enumerate(stage.kinds) if kind == "r"}
+    along = any(abs(c) == 1 and d in folds for read in stage.reads if read is not None for d, c in read.linear()[1])
+    if along:
+        return length > LARGEST_ROW and results < 2 * target.processors
+    return length >= LONG_FOLD and results < target.processors * THREADS // 2
 
 
 def _team_size(units: int, length: int) -> int:

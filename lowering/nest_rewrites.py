@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from xdsl.dialects.linalg.ops import YieldOp
 from xdsl.ir import Block, SSAValue
@@ -15,10 +15,13 @@ MOST_SLABS = 8
 FEWEST_CHUNKS = 4
 
 
-def rewrite_stages(kernel: Kernel, target: Target) -> None:
-    """Changes the kernel's list of stages in place; what they compute stays the same."""
+def rewrite_stages(kernel: Kernel, target: Target, starves: Callable[[Stage, Target], bool] | None = None) -> None:
+    """Changes the kernel's list of stages in place; what they compute stays the same.
+
+    starves: whether a fold leaves threads without work as it is (default: a CPU's answer).
+    """
     kernel.stages = _hoist_fills(_shrink_fills(kernel.stages))
-    kernel.stages = [part for stage in kernel.stages for part in _split_fold(kernel, stage, target)]
+    kernel.stages = [part for stage in kernel.stages for part in _split_fold(kernel, stage, target, starves or _starves)]
 
 
 # Fills
@@ -114,7 +117,9 @@ def _hoist_fills(stages: Sequence[Stage]) -> list[Stage]:
 # Folds
 
 
-def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
+def _split_fold(
+    kernel: Kernel, stage: Stage, target: Target, starves: Callable[[Stage, Target], bool]
+) -> list[Stage]:
     """A long fold with few results as partial folds, which threads share, and a fold of those in order.
 
     The number of parts comes from the sizes alone, so results do not depend on the number of threads.
@@ -126,12 +131,16 @@ def _split_fold(kernel: Kernel, stage: Stage, target: Target) -> list[Stage]:
         or stage.work < 2 * target.parallel_work
     ):
         return [stage]
-    if _parallel_units(stage, target) >= target.tasks:
+    if not starves(stage, target):
         return [stage]
     choice = _best_cut(stage, target)
     if choice is None:
         return [stage]
     return list(_cut(kernel, stage, *choice))
+
+
+def _starves(stage: Stage, target: Target) -> bool:
+    return _parallel_units(stage, target) < target.tasks
 
 
 def _parallel_units(stage: Stage, target: Target) -> int:

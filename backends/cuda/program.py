@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ...dialects.graph import Graph
 from ...lowering.capture import capture
 from ...lowering.cuda_source import CudaSource, emit_cuda
+from ...lowering.linalg_to_gpu import gpu_target
 from ..dump import Dump
 from ..pipelines import gpu_pipeline
 from .nvrtc import Compiled, compile_cuda
@@ -26,6 +27,7 @@ class CudaProgram:
 
 def gpu_module(graph: Graph, arch: str, dump: Dump | None = None) -> ModuleOp:
     """The graph at the gpu level. PassError for an unknown architecture."""
+    gpu_target(arch)
     module = capture(graph)
     if dump is not None:
         dump.start(module)

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -26,8 +25,8 @@
 struct lm_dim { unsigned x, y, z; };
 static lm_dim threadIdx, blockIdx, blockDim, gridDim;
 
-enum { LM_WARP = 32, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 256 };
-enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2 };
+enum { LM_WARP = 32, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10 };
+enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4 };
 
 // ---- Fibers
 
@@ -72,7 +71,7 @@ static struct {
     lm_context scheduler;
     lm_meeting all, warp[LM_MOST_THREADS / LM_WARP];
     unsigned char *shared, *stacks;
-    int threads, current, alive;
+    int threads, current, alive, failed;
     bool progress;
     void (*body)(void **);
     void **arguments;
@@ -85,6 +84,12 @@ static struct { lm_copy copies[LM_GROUPS][LM_COPIES]; int counts[LM_GROUPS], fir
 
 __attribute__((noinline)) static void lm_yield() {
     lm_switch(&lm_block.fiber[lm_block.current].context, lm_block.scheduler);
+}
+
+// The thread did what no GPU allows: the launch ends with this status.
+static void lm_fail(int status) {
+    lm_block.failed = status;
+    for (;;) lm_yield();
 }
 
 template <class Work> static void lm_meet(lm_meeting &m, int count, int who, void *given, Work work) {
@@ -149,7 +154,7 @@ template <class T> static T lm_shuffle_xor(T x, int mask) {
 
 static void lm_load_matrices(uint32_t *r, const void *row, bool transposed) {
     struct Lane { uint32_t *r; const void *row; bool transposed; } lane = {r, row, transposed};
-    if ((uintptr_t)row % 16) { fprintf(stderr, "ldmatrix: a row that is not 16-byte aligned\n"); abort(); }
+    if ((uintptr_t)row % 16) lm_fail(LM_UNALIGNED);
     lm_in_warp(&lane, [](void **lanes) {
         for (int l = 0; l < LM_WARP; l++)
             for (int m = 0; m < 4; m++) {
@@ -170,13 +175,15 @@ static void lm_ldmatrix_transposed(uint32_t *r, const void *row) { lm_load_matri
 static void lm_cp_async(void *to, const void *from, bool inside) {
     auto &q = lm_queues[lm_block.current];
     int &n = q.counts[q.open % LM_GROUPS];
-    if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || n == LM_COPIES) { fprintf(stderr, "cp.async: unaligned, or too many copies\n"); abort(); }
+    if ((uintptr_t)to % 16 || (uintptr_t)from % 16) lm_fail(LM_UNALIGNED);
+    if (n == LM_COPIES) lm_fail(LM_NEVER_WAITED);
     q.copies[q.open % LM_GROUPS][n++] = {to, from, inside};
 }
 
 static void lm_cp_async_commit() {
     auto &q = lm_queues[lm_block.current];
-    q.counts[++q.open % LM_GROUPS] = 0;
+    if (++q.open - q.first == LM_GROUPS) lm_fail(LM_NEVER_WAITED);
+    q.counts[q.open % LM_GROUPS] = 0;
 }
 
 template <int pending> static void lm_cp_async_wait() {
@@ -241,6 +248,7 @@ static uint32_t lm_random(uint32_t *state) {
 static int lm_run_block(int threads, uint32_t *seed) {
     static int order[LM_MOST_THREADS];
     lm_block.alive = lm_block.threads = threads;
+    lm_block.failed = LM_FINE;
     lm_block.all.here = 0;
     for (lm_meeting &m : lm_block.warp) m.here = 0;
     for (int t = 0; t < threads; t++) {
@@ -257,6 +265,7 @@ static int lm_run_block(int threads, uint32_t *seed) {
             lm_block.current = t;
             threadIdx = {(unsigned)t, 0, 0};
             lm_switch(&lm_block.scheduler, lm_block.fiber[t].context);
+            if (lm_block.failed) return lm_block.failed;
         }
         if (!lm_block.progress && lm_block.alive) return LM_DEADLOCK;
     }
@@ -271,8 +280,7 @@ static bool lm_guards_are_whole(const unsigned char *memory, size_t size) {
 
 // alone: the kernel's threads never wait for each other, so each runs to its end without a fiber.
 static int lm_launch(void (*body)(void **), void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed, bool alone) {
-    unsigned char *memory = (unsigned char *)aligned_alloc(1024, (2 * 1024 + LM_GUARD + shared + 1023) / 1024 * 1024);
-    unsigned char *base = memory + 1024 - LM_GUARD;
+    unsigned char *base = (unsigned char *)aligned_alloc(1024, (2 * LM_GUARD + shared + 1023) / 1024 * 1024);
     memset(base, 0xa5, 2 * LM_GUARD + shared);
     lm_block.shared = base + LM_GUARD;
     lm_block.body = body;
@@ -298,7 +306,7 @@ static int lm_launch(void (*body)(void **), void **arguments, const unsigned *gr
                 if (!status && !lm_guards_are_whole(base, shared)) status = LM_GUARD_HIT;
             }
     munmap(lm_block.stacks, stacks);
-    free(memory);
+    free(base);
     return status;
 }
 

@@ -25,8 +25,10 @@ _WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
     2: "a thread wrote outside the shared memory of its block",
+    3: "an access to 16 bytes was not aligned",
+    4: "copies were started and never waited for",
 }
-_ALIGNMENT, _GUARD, _POISON = 256, 256, 0xFF
+_ALIGNMENT, _GUARD, _POISON, _GUARDED = 256, 4096, 0xFF, 0xA5
 
 
 def available() -> bool:
@@ -89,16 +91,17 @@ class _Guarded:
     """Memory of some bytes, filled with NaN bits, with guards around it."""
 
     def __init__(self, size: int) -> None:
-        self.raw = np.full(size + 2 * _GUARD + _ALIGNMENT, _POISON, np.uint8)
+        self.raw = np.full(size + 2 * _GUARD + _ALIGNMENT, _GUARDED, np.uint8)
         self.start = -(self.raw.ctypes.data + _GUARD) % _ALIGNMENT + _GUARD
         self.body = self.raw[self.start : self.start + size]
+        self.body[:] = _POISON
         self.address = self.raw.ctypes.data + self.start
 
     def is_whole(self) -> bool:
         """Whether nobody wrote outside the body."""
         end = self.start + len(self.body)
         before, after = self.raw[self.start - _GUARD : self.start], self.raw[end : end + _GUARD]
-        return bool((before == _POISON).all() and (after == _POISON).all())
+        return bool((before == _GUARDED).all() and (after == _GUARDED).all())
 
 
 def emulated_text(source: CudaSource) -> str:
