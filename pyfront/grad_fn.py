@@ -16,6 +16,7 @@ _NAMES = {
     "mse_loss": "MseLossBackward0",
     "cross_entropy": "NllLossBackward0",
     "linear": "AddmmBackward0",
+    "div_number": "DivBackward1",
     "conv": "ConvolutionBackward0",
     "batch_norm": "NativeBatchNormBackward0",
     "layer_norm": "NativeLayerNormBackward0",

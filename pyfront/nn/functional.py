@@ -11,7 +11,9 @@ from .functions.attention import multi_head_attention_forward, scaled_dot_produc
 from .functions.convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, pad,
 )  # fmt: skip
-from .functions.distance import cosine_embedding_loss, cosine_similarity, pairwise_distance, triplet_margin_loss
+from .functions.distance import (
+    cosine_embedding_loss, cosine_similarity, pairwise_distance, triplet_margin_loss, triplet_margin_with_distance_loss,
+)  # fmt: skip
 from .functions.dropping import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .functions.embedding import embedding, embedding_bag
 from .functions.linear import bilinear, linear, one_hot

@@ -55,6 +55,10 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """A Linear that quantization leaves alone; what MultiheadAttention projects its result with."""
+
+
 class Bilinear(Module):
     """y = x1 @ weight @ x2 + bias."""
 

@@ -80,6 +80,33 @@ TripletMarginLoss = _layer(
 )
 
 
+MultiLabelMarginLoss = _layer("MultiLabelMarginLoss", F.multilabel_margin_loss)
+MultiMarginLoss = _layer("MultiMarginLoss", F.multi_margin_loss, ("p", "margin", "weight"), p=1, margin=1.0, weight=None)
+
+
+class NLLLoss2d(NLLLoss):
+    """NLLLoss under its old name for pictures."""
+
+
+class TripletMarginWithDistanceLoss(Module):
+    """Triplet margin loss with a distance of one's own."""
+
+    def __init__(
+        self, *, distance_function: Callable[[Tensor, Tensor], Tensor] | None = None, margin: float = 1.0,
+        swap: bool = False, reduction: str = "mean",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
+        self.margin, self.swap, self.reduction = margin, swap, reduction
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The loss."""
+        return F.triplet_margin_with_distance_loss(
+            anchor, positive, negative, distance_function=self.distance_function, margin=self.margin, swap=self.swap,
+            reduction=self.reduction,
+        )  # fmt: skip
+
+
 class HuberLoss(Module):
     """Squared within delta of the target, linear beyond."""
 

@@ -198,7 +198,38 @@ ZeroPad2d = _padding_layer("ZeroPad2d", 2, "constant", "Pads [..., h, w] with ze
 ZeroPad3d = _padding_layer("ZeroPad3d", 3, "constant", "Pads [..., d, h, w] with zeros.")
 ReflectionPad1d = _padding_layer("ReflectionPad1d", 1, "reflect", "Pads [..., l] with its mirror image.")
 ReflectionPad2d = _padding_layer("ReflectionPad2d", 2, "reflect", "Pads [..., h, w] with its mirror image.")
+ReflectionPad3d = _padding_layer("ReflectionPad3d", 3, "reflect", "Pads [..., d, h, w] with its mirror image.")
 ReplicationPad1d = _padding_layer("ReplicationPad1d", 1, "replicate", "Pads [..., l] with its border.")
 ReplicationPad2d = _padding_layer("ReplicationPad2d", 2, "replicate", "Pads [..., h, w] with its border.")
+ReplicationPad3d = _padding_layer("ReplicationPad3d", 3, "replicate", "Pads [..., d, h, w] with its border.")
 CircularPad1d = _padding_layer("CircularPad1d", 1, "circular", "Pads [..., l] with its other end.")
 CircularPad2d = _padding_layer("CircularPad2d", 2, "circular", "Pads [..., h, w] with its other end.")
+CircularPad3d = _padding_layer("CircularPad3d", 3, "circular", "Pads [..., d, h, w] with its other end.")
+
+
+class _LPPool(Module):
+    _function: Callable[..., Tensor]
+
+    def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The p-norm of each window."""
+        return type(self)._function(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return ", ".join(f"{k}={getattr(self, k)}" for k in ("norm_type", "kernel_size", "stride", "ceil_mode"))
+
+
+class LPPool1d(_LPPool):
+    """p-norms over windows of [..., l]."""
+
+    _function = staticmethod(F.lp_pool1d)
+
+
+class LPPool2d(_LPPool):
+    """p-norms over windows of [..., h, w]."""
+
+    _function = staticmethod(F.lp_pool2d)

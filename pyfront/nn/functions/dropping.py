@@ -18,12 +18,24 @@ def _check(p: float) -> None:
 def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> np.ndarray:
     """1 / (1 - p) with probability 1 - p, else 0, in x's dtype."""
     n = int(np.prod(shape, dtype=np.int64))
-    keep = draws.bernoulli(default_generator.engine, n, 1 - p).reshape(shape)
+    keep = _as_in_memory(x, draws.bernoulli(default_generator.engine, n, 1 - p), shape)
     dtype = x.dtype.numpy
     return keep.astype(dtype) / np.asarray(1 - p, dtype)
 
 
+def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws come in the order of x's elements in memory, as PyTorch's do: a transposed x has a transposed mask."""
+    if shape != tuple(x.shape) or x.is_contiguous():
+        return drawn.reshape(shape)
+    strides = x.stride()
+    order = sorted(range(len(shape)), key=lambda d: -strides[d])
+    if not x.permute(order).is_contiguous():
+        return drawn.reshape(shape)
+    return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+
+
 def _times(x: Tensor, noise: np.ndarray) -> Tensor:
+    noise = np.ascontiguousarray(noise)
     mask = wrap(recorder.leaf(noise, (noise.shape, dtype_of(noise.dtype))))
     return x * mask
 

@@ -234,7 +234,7 @@ def _soft_targets(
     if weight is not None:
         loss = loss * _along(weight, log_p, classes)
     if reduction == "mean":
-        return loss.sum() / (log_p.numel() // log_p.shape[classes])
+        return _labelled(loss.sum() / (log_p.numel() // log_p.shape[classes]), "div_number")
     return reduced(loss.sum(classes), reduction)
 
 
