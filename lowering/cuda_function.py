@@ -264,6 +264,7 @@ def _bitcast(scope: Any, op: arith.BitcastOp) -> str:
 CUDA_EXPRESSIONS: dict[type[Operation], Expression] = {
     gpu.ThreadIdOp: _number("threadIdx"), gpu.BlockIdOp: _number("blockIdx"),
     arith.DivUIOp: _unsigned_division("/"), arith.RemUIOp: _unsigned_division("%"),
-    arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"),
+    arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"), arith.DivSIOp: _of_index("divide"),
+    arith.RemSIOp: _of_index("remainder"), arith.CeilDivSIOp: _of_index("ceildiv"), arith.FloorDivSIOp: _of_index("floordiv"),
     nv.ShuffleXorOp: _shuffle, arith.BitcastOp: _bitcast,
 }  # fmt: skip

@@ -109,10 +109,12 @@ class TeamFold:
     # Loops
 
     def _step(self, sums: Sequence[SSAValue]) -> list[SSAValue]:
-        (done,) = self.group.run(self.leaf, [Point()], [list(sums)])
-        for flat, point, value in done.stores:
-            self.group.body.store(flat, point, value)
-        return done.sums
+        """One iteration, or the neighbouring ones a thread takes, in order."""
+        points = self.group.points()
+        ran = self.group.run(self.leaf, points, [list(sums), *([None] * (len(points) - 1))])
+        if any(done.stores for done in ran):
+            self.group.store(ran)
+        return ran[-1].sums
 
     def _alone(self, loops: Sequence[Loop], sums: Sequence[SSAValue]) -> list[SSAValue]:
         if not loops:
@@ -125,14 +127,12 @@ class TeamFold:
         return result
 
     def _across_lanes(self) -> list[SSAValue]:
-        sizes = [x.size for x in self.folds]
         first = [self._first(o) for o in self.outputs]
-        number, inner = self.b.open_for(
-            self.group.lane, self.b.index(product(sizes)), self.group.team.size, first
-        )
-        for loop, digit in zip(self.folds, self.b.digits(number, sizes), strict=True):
-            self.group.body.variables[loop] = digit
-        return self.b.close_for(self._step(inner))
+        group = self.group
+        with group.shared_out(self.leaf, self.folds, several=True) as (count, place):
+            number, inner = self.b.open_for(group.lane, self.b.index(count), group.team.size, first)
+            place(number)
+            return self.b.close_for(self._step(inner))
 
     # Lanes together
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref
@@ -12,10 +12,10 @@ from xdsl.ir import SSAValue
 from ..dialects.target import GpuTarget
 from .gpu_fold import TeamFold
 from .gpu_launch import LaunchBuilder
-from .gpu_teams import WARP, Team, is_aligned, make_team, product, stored_leaves
+from .gpu_teams import WARP, Team, by_stride, is_aligned, make_team, product, stored_leaves, wide
 from .memory_plan import aligned
 from .nest_body import BodyEmitter, Point, Value
-from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, StagePlan
+from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, StagePlan, flats_of
 from .nest_stages import Buffer
 
 Store = tuple[Flat, Point, Value]
@@ -55,6 +55,7 @@ class GroupLaunch:
         self.lane: SSAValue | None = None
         self.slot: SSAValue | None = None
         self.unit: SSAValue | None = None
+        self.wide: tuple[Loop | None, int] = self.team.vector, self.team.width
 
     def write(self) -> func.FuncOp:
         """The launch's function."""
@@ -139,7 +140,7 @@ class GroupLaunch:
         elif not others:
             TeamFold(self, leaf, folds, across=self.team.size > 1).emit(shares=True)
         elif product([x.size for x in others]) >= self.team.size:
-            self._spread(others, lambda: TeamFold(self, leaf, folds, across=False).emit(shares=False))
+            self._spread(leaf, others, lambda: TeamFold(self, leaf, folds, across=False).emit(shares=False), whole=False)
         else:
             self._serial(others, lambda: TeamFold(self, leaf, folds, across=True).emit(shares=False))
 
@@ -153,11 +154,9 @@ class GroupLaunch:
 
     def _elementwise(self, leaf: LeafPlan, others: Sequence[Loop]) -> None:
         if others:
-            self._spread(others, lambda: self._once(leaf))
+            self._spread(leaf, others, lambda: self._once(leaf))
             return
-        points = [Point(1, None, {self.team.vector: k}, k) for k in range(self.team.width)]
-        if self.team.vector is None:
-            points = [Point()]
+        points = self.points()
         ran = self.run(leaf, points, [[]] * len(points))
         for point, done in zip(points, ran, strict=True):
             for buffer, value in done.values.items():
@@ -166,7 +165,13 @@ class GroupLaunch:
             self._by_first(lambda: self.store(ran))
 
     def _once(self, leaf: LeafPlan) -> None:
-        self.store(self.run(leaf, [Point()], [[]]))
+        points = self.points()
+        self.store(self.run(leaf, points, [[]] * len(points)))
+
+    def points(self) -> list[Point]:
+        """Where a thread runs a body: one place, or neighbours along the loop of which it takes several."""
+        vector, width = self.wide
+        return [Point()] if vector is None else [Point(1, None, {vector: k}, k) for k in range(width)]
 
     def _serial(self, loops: Sequence[Loop], inside: Callable[[], None]) -> None:
         """Every thread runs all iterations."""
@@ -177,35 +182,58 @@ class GroupLaunch:
             self.body.variables[loops[0]] = variable
             self._serial(loops[1:], inside)
 
-    def _spread(self, loops: Sequence[Loop], inside: Callable[[], None]) -> None:
-        """The team's threads share the iterations, neighbours taking neighbouring ones."""
+    def _spread(self, leaf: LeafPlan, loops: Sequence[Loop], inside: Callable[[], None], whole: bool = True) -> None:
+        """The team's threads share the iterations, neighbours taking neighbouring ones. whole: they are all of the leaf's."""
         if self.team.size == 1:
             self._serial(loops, inside)
             return
-        with self.b.loop(self.lane, product([x.size for x in loops]), self.team.size) as number:
-            for loop, digit in zip(loops, self.b.digits(number, [x.size for x in loops]), strict=True):
-                self.body.variables[loop] = digit
+        with self.shared_out(leaf, loops, whole) as (count, place), self.b.loop(self.lane, count, self.team.size) as number:
+            place(number)
             inside()
+
+    @contextmanager
+    def shared_out(
+        self, leaf: LeafPlan, loops: Sequence[Loop], several: bool
+    ) -> Iterator[tuple[int, Callable[[SSAValue], None]]]:
+        """How many iterations threads share, and what sets the loops' variables from the number of one.
+
+        several: a thread may take neighbouring iterations at once; inside, `points` are those.
+        """
+        flats = list(flats_of(leaf))
+        loops = by_stride(loops, flats)
+        before, self.wide = self.wide, wide(loops, flats, self.team.size) if several else (None, 1)
+        vector, width = self.wide
+        sizes = [x.size // (width if x is vector else 1) for x in loops]
+
+        def place(number: SSAValue) -> None:
+            for loop, digit in zip(loops, self.b.digits(number, sizes), strict=True):
+                self.body.variables[loop] = self.b.scaled(digit, width) if loop is vector else digit
+
+        yield product(sizes), place
+        self.wide = before
 
     # Stages
 
-    def run(self, leaf: LeafPlan, points: Sequence[Point], sums: Sequence[Sequence[Value]]) -> list[Ran]:
-        """All stages of a leaf at some points of one thread; sums: per point the folding stages' accumulators."""
-        wide: dict[int, list[SSAValue]] = {}
+    def run(self, leaf: LeafPlan, points: Sequence[Point], sums: Sequence[Sequence[Value] | None]) -> list[Ran]:
+        """All stages of a leaf at some points of one thread.
+
+        sums: per point the folding stages' accumulators; an entry of None takes those of the point before.
+        """
+        loaded: dict[int, list[SSAValue]] = {}
         found = []
         for point, mine in zip(points, sums, strict=True):
-            given, done = iter(mine), Ran([], {}, [])
+            given, done = iter(found[-1].sums if mine is None else mine), Ran([], {}, [])
             for plan in leaf.stages:
-                self._stage(plan, point, given, done, wide)
+                self._stage(plan, point, given, done, loaded)
             found.append(done)
         return found
 
     def _stage(
-        self, plan: StagePlan, point: Point, given: Iterator[Value], done: Ran, wide: dict[int, list[SSAValue]]
+        self, plan: StagePlan, point: Point, given: Iterator[Value], done: Ran, loaded: dict[int, list[SSAValue]]
     ) -> None:
         stage = plan.stage
         args: list[Value | None] = [
-            None if flat is None else self._read(flat, forwarded, point, done, wide)
+            None if flat is None else self._read(flat, forwarded, point, done, loaded)
             for flat, forwarded in zip(plan.reads, plan.forwarded, strict=True)
         ]
         if stage.reduces:
@@ -223,18 +251,19 @@ class GroupLaunch:
             if flat is not None:
                 done.stores.append((flat, point, value))
 
-    def _read(self, flat: Flat, forwarded: bool, point: Point, done: Ran, wide: dict[int, list[SSAValue]]) -> Value:
+    def _read(self, flat: Flat, forwarded: bool, point: Point, done: Ran, loaded: dict[int, list[SSAValue]]) -> Value:
         if forwarded and flat.buffer in done.values:
             return done.values[flat.buffer]
         if forwarded:
-            return self.shared_values[flat.buffer][point.copy]
-        vector, width = self.team.vector, self.team.width
+            known = self.shared_values[flat.buffer]
+            return known[point.copy] if point.copy in known else known[0]
+        vector, width = self.wide
         if vector is None or not is_aligned(flat, vector, width):
             return self.body.load(flat, point)
-        if id(flat) not in wide:
+        if id(flat) not in loaded:
             first = self.body.address(flat, Point(1, None, {}, 0))
-            wide[id(flat)] = self.b.read_lanes(self.memory(flat.buffer), first, width)
-        return wide[id(flat)][point.offsets.get(vector, 0)]
+            loaded[id(flat)] = self.b.read_lanes(self.memory(flat.buffer), first, width)
+        return loaded[id(flat)][point.offsets.get(vector, 0)]
 
     def _old(self, plan: StagePlan, k: int, point: Point) -> Value | None:
         """What an output held before, where the body asks for it."""
@@ -247,7 +276,7 @@ class GroupLaunch:
 
     def store(self, ran: Sequence[Ran]) -> None:
         """All stores of some points, neighbouring elements together where they are aligned."""
-        vector, width = self.team.vector, self.team.width
+        vector, width = self.wide
         for stores in zip(*(done.stores for done in ran), strict=True):
             flat = stores[0][0]
             if len(stores) == width > 1 and vector is not None and is_aligned(flat, vector, width):

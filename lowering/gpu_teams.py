@@ -71,11 +71,12 @@ def make_team(group: GroupPlan, target: GpuTarget) -> Team:
     units = product([x.size for x in group.shared])
     length = max(product([x.size for x in leaf.own]) for leaf in group.leaves)
     rows, row_bytes = _row_places(group)
-    loops = _by_stride(group)
+    loops = by_stride(group.shared, list(group.flats))
     if length == 1 or _runs_alone(group, units, length, row_bytes):
-        vector, width = _wide(group, loops) if length == 1 and not group.rows else (None, 1)
+        whole = length == 1 and not group.rows and not any(leaf.own for leaf in group.leaves)
+        vector, width = wide(loops, list(group.flats)) if whole else (None, 1)
         return Team(1, THREADS, loops, units // width, vector, width, rows, row_bytes, False)
-    size = _team_size(units, length)
+    size = _team_size(units, length, target)
     per_block = max(1, THREADS // size)
     while per_block > 1 and row_bytes * per_block > target.shared_bytes // 2:
         per_block //= 2
@@ -95,11 +96,11 @@ def starves(stage: Stage, target: Target) -> bool:
     return length >= LONG_FOLD and results < target.processors * THREADS // 2
 
 
-def _team_size(units: int, length: int) -> int:
-    if length <= WARP_ROW and units >= 64:
+def _team_size(units: int, length: int, target: GpuTarget) -> int:
+    if length <= WARP or length <= WARP_ROW and units >= 2 * target.processors:
         return WARP
     size = THREADS
-    while size < 1024 and length >= 8 * size and units <= 128:
+    while size < 1024 and length >= 8 * size and units <= target.processors:
         size *= 2
     return size
 
@@ -126,26 +127,29 @@ def _contiguous(group: GroupPlan) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _by_stride(group: GroupPlan) -> list[Loop]:
-    """The shared loops so that the last one, which neighbouring threads differ in, is the most contiguous."""
-    weight: dict[Loop, tuple[int, int]] = {}
-    for at, loop in enumerate(group.shared):
-        strides = [abs(flat.terms[loop]) for flat in group.flats if loop in flat.terms]
+def by_stride(loops: Sequence[Loop], flats: Sequence[Flat]) -> list[Loop]:
+    """Loops so that the last one, which neighbouring threads differ in, is the most contiguous."""
+    weight: dict[Loop, tuple[int, int, int]] = {}
+    for at, loop in enumerate(loops):
+        strides = [abs(flat.terms[loop]) for flat in flats if loop in flat.terms]
         ones = sum(s == 1 for s in strides)
         weight[loop] = (ones, -min(strides, default=1 << 62) if not ones else 0, at)
-    return sorted(group.shared, key=weight.__getitem__)
+    return sorted(loops, key=weight.__getitem__)
 
 
-def _wide(group: GroupPlan, loops: Sequence[Loop]) -> tuple[Loop | None, int]:
-    """The innermost loop and how many neighbouring iterations a thread takes: as many as fit 16 bytes."""
-    if not loops:
+def wide(loops: Sequence[Loop], flats: Sequence[Flat], threads: int = 1) -> tuple[Loop | None, int]:
+    """The innermost loop and how many neighbouring iterations a thread takes: as many as fit 16 bytes.
+
+    threads: how many there are to be kept busy.
+    """
+    touched = [f for f in flats if loops and abs(f.terms.get(loops[-1], 0)) == 1]
+    if not touched:
         return None, 1
-    loop = loops[-1]
-    touched = [f for f in group.flats if abs(f.terms.get(loop, 0)) == 1]
-    if not touched or any(leaf.own for leaf in group.leaves):
-        return None, 1
+    loop, total = loops[-1], product([x.size for x in loops])
     width = WIDE_BYTES // max(element_bytes(f.buffer.element) for f in touched)
-    while width > 1 and (loop.size % width or not any(is_aligned(f, loop, width) for f in touched)):
+    while width > 1 and (
+        loop.size % width or total // width < threads or not any(is_aligned(f, loop, width) for f in touched)
+    ):
         width //= 2
     return (loop, width) if width > 1 else (None, 1)
 
