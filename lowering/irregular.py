@@ -25,6 +25,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError, UnsupportedError
 from ..dialects.target import Target
+from . import radix_sort
 from .kernel_functions import make_function
 from .loop_builder import INDEX, NO_OVERFLOW, LoopBuilder, vector_of
 from .memory_plan import aligned
@@ -365,21 +366,25 @@ def _running(kernel: _Kernel, product: bool) -> None:
 
 
 def _sort(kernel: _Kernel) -> None:
-    """Stable merge sort of every row, from the bottom up, between two halves of a scratch row."""
+    """Stable sort of every row: by digits, or a merge sort from the bottom up between two halves of a scratch row."""
     outer, length, inner = _split(kernel.inputs[0].get_shape(), kernel.axis)
     b, element = kernel.b, kernel.element(0)
     tasks = kernel.target.tasks
     value_bytes = aligned(2 * length * element_bytes(element))
-    row_bytes = value_bytes + aligned(2 * length * 8)
+    by_digits = radix_sort.sorts_by_digits(element, length)
+    row_bytes = radix_sort.scratch_bytes(length) if by_digits else value_bytes + aligned(2 * length * 8)
     kernel.scratch_bytes = row_bytes * tasks
     kernel.block.insert_arg(memref_type((kernel.scratch_bytes,), IntegerType(8)), len(kernel.block.args))
     b.level[kernel.block.args[-1]] = 0
     with kernel.rows(outer * inner, 16 * length) as row:
         base = b.index(0) if kernel.task is None else b.scaled(kernel.task, row_bytes)
-        values = kernel.view(element, base, 2 * length)
-        order = kernel.view(i64, b.plus(base, value_bytes), 2 * length)
         o, i = b.divided(row, inner) if inner > 1 else (row, None)
         start = kernel.at((o, length * inner), *([(i, 1)] if i is not None else []))
+        if by_digits:
+            radix_sort.RadixSort(kernel, base, length).write(start, inner)
+            return
+        values = kernel.view(element, base, 2 * length)
+        order = kernel.view(i64, b.plus(base, value_bytes), 2 * length)
         with kernel.loop(0, length) as k:
             kernel.store(kernel.load(kernel.x[0], kernel.at((start, 1), (k, inner))), values, k)
             kernel.store(b.emit(arith.IndexCastOp, (k,), i64), order, k)
