@@ -40,6 +40,8 @@ MODULES: dict[str, str] = {
     "torch.nn.modules.pooling": "pyfront.nn.pooling",
     "torch.nn.modules.rnn": "pyfront.nn.recurrent",
     "torch.nn.modules.sparse": "pyfront.nn.sparse",
+    "torch.nn.modules.transformer": "pyfront.nn.transformer",
+    "torch.nn.modules.upsampling": "pyfront.nn.rearranging",
     "torch.nn.parameter": "pyfront.nn.parameter",
     "torch.nn.utils": "pyfront.nn.utils",
     "torch.nn.utils.clip_grad": "pyfront.nn.utils.clip_grad",
