@@ -89,7 +89,10 @@ def test_interrupt(tmp_path: Path) -> None:
         "import torch\nprint('ready', flush=True)\nwhile True:\n    torch.ones(10).sum().item()\n", encoding="utf-8"
     )
     command = [sys.executable, "-m", "lamina", "run", "train.py"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
     os.kill(process.pid, signal.SIGINT)

@@ -190,7 +190,10 @@ for batch in DataLoader(Slow(), 1, num_workers=2):
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
 def test_ctrl_c_leaves_no_process(with_signal: signal.Signals) -> None:
-    program = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )
     assert program.stdout is not None
     pids = {int(program.stdout.readline()) for _ in range(6)}
     program.send_signal(with_signal)
