@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Extra packages for the test environment; CI adds the PyTorch oracle here.
+# What the test environment gets besides: CI adds the cuda extra, and PyTorch as the oracle.
+EXTRAS ?= test
 WITH   ?=
 # Arguments for pytest, e.g. PYTEST='-m "not slow"'.
 PYTEST ?=
@@ -32,7 +33,7 @@ $(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/pip.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[test]" $(WITH)
+	$(BIN)/python -m pip install --quiet -e ".[$(EXTRAS)]" $(WITH)
 	@touch $@
 
 clean:  ## remove build products and the virtual environment
