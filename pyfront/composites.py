@@ -11,6 +11,7 @@ from ..dialects.types import bool_, promote_types
 from .arithmetic import nodes
 from .assignment import title
 from .definitions import define
+from .precision import in_single
 from .promote import Defaults, cast, full
 from .recorder import record
 from .tensor import Tensor, dimension, wrap
@@ -23,6 +24,7 @@ def square(input: Tensor) -> Tensor:
 
 
 @define("lerp", in_place=True)
+@in_single
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """From ``input`` to ``end`` by ``weight``, from the nearer end as PyTorch computes it."""
     if isinstance(weight, Tensor):
@@ -36,24 +38,28 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 @define("addcmul", in_place=True)
+@in_single
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``."""
     return input + (tensor1 * tensor2 if value == 1 else tensor1 * value * tensor2)
 
 
 @define("addcdiv", in_place=True)
+@in_single
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``."""
     return input + (tensor1 / tensor2 if value == 1 else tensor1 * value / tensor2)
 
 
 @define("hypot", in_place=True)
+@in_single
 def hypot(input: Tensor, other: Tensor) -> Tensor:
     """The length of the hypotenuse."""
     return (input * input + other * other).sqrt()
 
 
 @define("logaddexp")
+@in_single
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """``log(exp(input) + exp(other))`` without overflow."""
     top = input.maximum(other)
@@ -63,6 +69,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 @define("logaddexp2")
+@in_single
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """``log2(2 ** input + 2 ** other)`` without overflow."""
     top = input.maximum(other)
@@ -77,6 +84,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 @define("xlogy", in_place=True)
+@in_single
 def xlogy(input: Any, other: Any) -> Tensor:
     """``input * log(other)``, 0 where ``input`` is 0."""
     x, y = nodes(input, other, "float")
@@ -121,6 +129,7 @@ def rad2deg(input: Tensor) -> Tensor:
 
 
 @define("sinc", in_place=True)
+@in_single
 def sinc(input: Tensor) -> Tensor:
     """``sin(pi x) / (pi x)``, 1 at 0."""
     zero = input == 0
@@ -237,6 +246,7 @@ define("lcm", in_place=True)(_integers("lcm"))
 
 
 @define("erfinv", in_place=True)
+@in_single
 def erfinv(input: Tensor) -> Tensor:
     """The inverse of erf: a rational start and two Newton steps."""
     x = wrap(cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype))
@@ -271,6 +281,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 
 
 @define("cdist", method=False)
+@in_single
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """Distances between all pairs of rows."""
     from .reductions import vector_norm

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects.types import int64
 from .arithmetic import nodes
 from .creation import of_array
 from .definitions import define
@@ -124,7 +125,7 @@ def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, 
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
-    rest, found = indices, []
+    rest, found = indices.to(int64), []
     for n in reversed(sizes):
         found.append(rest.remainder(n))
         rest = rest.div(n, rounding_mode="floor")

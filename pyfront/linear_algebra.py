@@ -7,10 +7,11 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
-from ..dialects.types import Shape, bool_, int64, show_type
+from ..dialects.types import Shape, bool_, int64, promote_types, show_type
 from .definitions import define
 from .node import Node
 from .origin import origin, source_line
+from .precision import in_single
 from .promote import broadcast_shape, expand, full
 from .recorder import record
 from .shaping import diagonal, permute, reshaped
@@ -148,6 +149,7 @@ def _combined(beta: Any, input: Tensor, alpha: Any, result: Tensor) -> Tensor:
 
 
 @define("addmm", in_place=True)
+@in_single
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)``."""
     return _combined(beta, input, alpha, matmul(mat1, mat2))
@@ -158,12 +160,14 @@ define("addmv", in_place=True)(addmm)
 
 
 @define("addbmm", in_place=True)
+@in_single
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * sum over the batch of (batch1 @ batch2)``."""
     return _combined(beta, input, alpha, matmul(batch1, batch2).sum(0))
 
 
 @define("addr", in_place=True)
+@in_single
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
     return _combined(beta, input, alpha, outer(vec1, vec2))
@@ -189,9 +193,9 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int]] = 2) -> 
     db = [dimension(d, b.dim()) for d in db]
     for i, j in zip(da, db, strict=True):
         if a.shape[i] == 1 != b.shape[j]:
-            b = b.sum(j, keepdim=True)
+            b = b.sum(j, keepdim=True, dtype=b.dtype)
         elif b.shape[j] == 1 != a.shape[i]:
-            a = a.sum(i, keepdim=True)
+            a = a.sum(i, keepdim=True, dtype=a.dtype)
     free_a = [d for d in range(a.dim()) if d not in da]
     free_b = [d for d in range(b.dim()) if d not in db]
     n = prod(a.shape[d] for d in da)
@@ -316,6 +320,9 @@ def _contract(
             ),
         )
 
+    if a.dtype is not b.dtype:  # sums of integers are int64
+        common = promote_types(a.dtype, b.dtype)
+        a, b = a.to(common), b.to(common)
     left = arranged(a, la, [batch, free_a, summed])
     right = arranged(b, lb, [batch, summed, free_b])
     letters = batch + free_a + free_b

@@ -7,12 +7,14 @@ from typing import Any
 
 from ....dialects.types import DTYPES
 from ...joining import cat
+from ...precision import in_single
 from ...tensor import Tensor
 from .applying import apply, filled
 from .dropping import dropout
 from .linear import linear
 
 
+@in_single
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
@@ -39,6 +41,7 @@ def _is_bool(mask: Tensor) -> bool:
     return mask.dtype is DTYPES["bool"]
 
 
+@in_single
 def multi_head_attention_forward(
     query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Tensor | None,
     in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float,

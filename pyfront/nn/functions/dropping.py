@@ -35,7 +35,7 @@ def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.nd
 
 
 def _times(x: Tensor, noise: np.ndarray) -> Tensor:
-    noise = np.ascontiguousarray(noise)
+    noise = np.asarray(noise, order="C")
     mask = wrap(recorder.leaf(noise, (noise.shape, dtype_of(noise.dtype))))
     return x * mask
 

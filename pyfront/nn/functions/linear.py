@@ -6,6 +6,7 @@ from ....dialects.errors import ShapeError
 from ....dialects.types import DTYPES, show_type
 from ... import recorder
 from ...origin import origin, source_line
+from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .applying import apply, check_same_dtype
 
@@ -30,6 +31,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply("linear", (input, weight, bias), (), "addmm" if input.dim() == 2 else "view")
 
 
+@in_single
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[..., o] = x1[..., i] w[o, i, j] x2[..., j] + b[o]."""
     check_same_dtype("bilinear", input1=input1, input2=input2, weight=weight, bias=bias)

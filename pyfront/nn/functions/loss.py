@@ -11,6 +11,7 @@ from ... import recorder
 from ...assignment import title
 from ...origin import origin, source_line
 from ...promote import broadcast_shape
+from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .activation import log_softmax
 from .applying import apply, filled, reduced
@@ -116,6 +117,7 @@ def binary_cross_entropy(
     return _labelled(loss, "binary_cross_entropy")
 
 
+@in_single
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean", pos_weight: Tensor | None = None,
@@ -212,7 +214,8 @@ def cross_entropy(
     if not target.dtype.is_floating_point:
         _check_classes(input, target)
     plain = weight is None and label_smoothing == 0.0 and reduction == "mean" and target.dtype is DTYPES["int64"]
-    if plain and input.dim() == 2 and _all_are_classes(target, input.shape[1]):
+    nothing_ignored = input.dim() == 2 and not 0 <= ignore_index < input.shape[1]
+    if plain and nothing_ignored and _all_are_classes(target, input.shape[1]):
         return apply("cross_entropy", (input, target), (), "nll_loss")
     log_p = log_softmax(input, classes)
     if target.dtype.is_floating_point:
@@ -272,6 +275,7 @@ def kl_div(
     return reduced(loss, reduction)
 
 
+@in_single
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
     eps: float = 1e-8, reduce: bool | None = None, reduction: str = "mean",
@@ -284,6 +288,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
+@in_single
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:

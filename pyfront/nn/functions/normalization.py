@@ -10,6 +10,7 @@ from ... import recorder
 from ...assignment import assign
 from ...autograd import no_grad
 from ...origin import origin, source_line
+from ...precision import in_single
 from ...tensor import Tensor
 from .applying import apply, apply_many, filled
 from .convolution import padded
@@ -22,6 +23,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[
     )
 
 
+@in_single
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -58,6 +60,7 @@ def _average(running: Tensor, batch: Tensor, momentum: float, correction: float)
     assign(running, recorder.record("blend", (now, running._read()), (momentum * correction, 1 - momentum)))
 
 
+@in_single
 def layer_norm(
     input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -75,6 +78,7 @@ def layer_norm(
     return apply("layer_norm", (input, w, b), (len(shape), eps), "native_layer_norm")
 
 
+@in_single
 def rms_norm(
     input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -100,6 +104,7 @@ def _machine_epsilon(x: Tensor) -> float:
     return {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[x.dtype.name]
 
 
+@in_single
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -115,6 +120,7 @@ def group_norm(
     return _per_channel(y, weight, bias, "native_group_norm")
 
 
+@in_single
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
@@ -145,6 +151,7 @@ def _per_channel(y: Tensor, weight: Tensor | None, bias: Tensor | None, label: s
     return y
 
 
+@in_single
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Divide by (k + alpha * mean of squares over neighbouring channels) ** beta."""
     if input.dim() < 3:
@@ -167,6 +174,7 @@ def _pooled(x: Tensor, size: int) -> Tensor:
     return windows.sum(-1).div(size, rounding_mode="trunc")
 
 
+@in_single
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Divide by the p-norm along `dim`, at least eps."""
     y = input / input.norm(p, dim, keepdim=True).clamp_min(eps).expand_as(input)

@@ -12,6 +12,7 @@ from ....dialects.types import int64, show_type
 from ... import recorder
 from ...origin import origin, source_line
 from ...selection import scatter
+from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .applying import apply, each, filled
 from .convolution import padded
@@ -258,6 +259,7 @@ def _check_spatial(input: Tensor, rank: int) -> None:
         raise ValueError(f"Input dimension should be at least {rank + 1}")
 
 
+@in_single
 def adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
     """Means over a grid of parts of the last ``rank`` dimensions, as equal as they can be."""
     _check_spatial(input, rank)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ....dialects.types import int64
+from ....dialects.types import float32, int64
 from ... import recorder
 from ...creation import ones
 from ...sequences import linspace
 from ...joining import stack
 from ...promote import untouched
+from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .applying import apply, filled
 from .pooling import adaptive_avg
@@ -26,6 +27,7 @@ from .pooling import adaptive_avg
 _MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
+@in_single
 def interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None, antialias: bool = False,
@@ -49,6 +51,10 @@ def interpolate(
     targets, factors = _targets(input, rank, size, scale_factor, recompute_scale_factor)
     if mode == "area":
         return adaptive_avg(rank, input, targets)
+    if input.dtype.kind != "f" and mode in _MODES:  # bytes of images: weighed in float32, rounded, kept in range
+        weighed = interpolate(input.to(float32), size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
+        limits = np.iinfo(input.dtype.numpy)
+        return (weighed + 0.5).floor().clamp(float(limits.min), float(limits.max)).to(input.dtype)
     y = input
     for k, (out, factor) in enumerate(zip(targets, factors, strict=True)):
         axis = 2 + k
