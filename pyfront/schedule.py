@@ -11,6 +11,8 @@ value that an earlier flush computed enters as ``autodiff.saved(step, value)``.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ..dialects.book import OPS
@@ -283,28 +285,41 @@ def moves(node: Node) -> bool:
 
     Its place among the steps must not tell whether it was read before.
     """
-    op = node.op
-    return node.value is None and op in OPS and OPS[op].family == "view" and not OPS[op].is_placement
+    return node.value is None and _is_view(node.op)
+
+
+@cache
+def _is_view(op: str) -> bool:
+    return op in OPS and OPS[op].family == "view" and not OPS[op].is_placement
 
 
 def _views_at_first_use(nodes: list[Node]) -> list[Node]:
     """Nodes in recording order, views right before the first Node that uses them."""
     views = [node for node in nodes if moves(node)]
+    if not views:
+        return nodes
     waiting = {id(node) for node in views}
     placed: list[Node] = []
-    for node in (*[n for n in nodes if id(n) not in waiting], *views):
-        if id(node) not in waiting and moves(node):
-            continue  # a view that was placed before its first use
-        waiting.discard(id(node))
-        stack = [node]
-        while stack:
-            before = next((n for n in stack[-1].inputs if id(n) in waiting), None)
-            if before is None:
-                placed.append(stack.pop())
-            else:
-                waiting.discard(id(before))
-                stack.append(before)
+    for node in [n for n in nodes if id(n) not in waiting]:
+        _place(node, waiting, placed)
+    for node in views:  # what nothing else uses
+        if id(node) in waiting:
+            _place(node, waiting, placed)
     return placed
+
+
+def _place(node: Node, waiting: set[int], placed: list[Node]) -> None:
+    """Append a Node, behind those of its inputs that wait for a place."""
+    stack = [node]
+    while stack:
+        node = stack[-1]
+        waiting.discard(id(node))
+        for before in node.inputs:
+            if id(before) in waiting:
+                stack.append(before)
+                break
+        else:
+            placed.append(stack.pop())
 
 
 def is_done(node: Node) -> bool:
