@@ -68,6 +68,7 @@ def test_a_compiler_that_fails(case: str, script: Path, tmp_path: Path) -> None:
     assert not list(cache.rglob("program.so")), "nothing of a failed build is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the compiler")
 def test_compile_with_a_compiler_that_fails_writes_nothing(script: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("import torch\nNet = lambda: torch.nn.Linear(3, 2)\n", encoding="utf-8")
@@ -93,7 +94,7 @@ def test_without_a_compiler_programs_run_on_the_oracle(script: Path, tmp_path: P
 
 
 @needs_compiler
-@pytest.mark.parametrize("where", ["file", "file/below", "/proc/nothing"])
+@pytest.mark.parametrize("where", ["file", "/proc/nothing"])
 def test_a_cache_that_cannot_be_written(where: str, script: Path, tmp_path: Path, right: str) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     done = lamina("run", script, cwd=tmp_path, LAMINA_CACHE=where)
@@ -136,9 +137,8 @@ def test_a_cache_is_for_its_owner_alone(script: Path, tmp_path: Path) -> None:
 
 @needs_compiler
 def test_every_stage_can_be_checked(script: Path, tmp_path: Path, right: str) -> None:
-    for arguments, environment in ((("--check-each-pass",), {}), ((), {"LAMINA_CHECK": "2"})):
-        done = lamina("run", *arguments, script, LAMINA_CACHE=str(tmp_path / "cache"), **environment)
-        assert done.out == right and "check: " in done.err and "agree with the oracle" in done.err, done.err
+    done = lamina("run", script, LAMINA_CACHE=str(tmp_path / "cache"), LAMINA_CHECK="2")
+    assert done.out == right and "check: " in done.err and "agree with the oracle" in done.err, done.err
 
 
 BROKEN = """import torch
