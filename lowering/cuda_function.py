@@ -64,7 +64,7 @@ class CudaFunctionPrinter(FunctionPrinter):
         blocks = " x ".join(str(n) for n in self.shape.grid if n > 1) or "1"
         note = f"/* {blocks} blocks of {self.shape.threads} threads, {self.shape.shared_bytes} bytes of shared memory"
         note += f"; {origin.data.replace('*/', '* /')} */" if origin is not None else " */"
-        head = f'extern "C" __global__ void __launch_bounds__({self.shape.threads}) {self.symbol}({parameters}) {{'
+        head = f'extern "C" __global__ void __launch_bounds__({self.shape.threads}, 1) {self.symbol}({parameters}) {{'
         return "\n".join([note, head, *self._lines, "}"])
 
     def _op(self, op: Operation) -> None:

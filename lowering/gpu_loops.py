@@ -7,8 +7,9 @@ from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from .gpu_launch import LaunchBuilder
-from .gpu_teams import THREADS
 
+THREADS = 64
+"""Of a block: iterations are long and few."""
 
 
 def loop_launches(function: func.FuncOp, name: str) -> list[func.FuncOp]:

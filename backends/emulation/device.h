@@ -18,7 +18,7 @@
 #define __global__ static
 #define __device__
 #define __forceinline__ inline
-#define __launch_bounds__(n)
+#define __launch_bounds__(threads, blocks)
 #define __align__(n) alignas(n)
 #define LM_SHARED(name) unsigned char *name = lm_block.shared
 

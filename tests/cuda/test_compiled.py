@@ -54,7 +54,7 @@ def test_source_has_no_includes_and_ptx_only_in_its_prelude() -> None:
 def test_source_says_the_users_line_and_the_launch() -> None:
     text = cuda_source(softmax(), "sm_90a").kernels
     assert re.search(r"/\* 80 blocks of 256 threads, \d+ bytes of shared memory; model\.py:1 \*/", text)
-    assert 'extern "C" __global__ void __launch_bounds__(256) k0(const f32 *' in text
+    assert 'extern "C" __global__ void __launch_bounds__(256, 1) k0(const f32 *' in text
     assert "lm_shuffle_xor<float>(" in text and "__syncwarp();" in text
 
 
