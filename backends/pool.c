@@ -4,7 +4,7 @@
 // done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), cut into a few
 // pieces that are claimed one by one; who has finished helps the others. So a worker that the machine has no core for delays
 // nobody: the caller waits for pieces that were begun only. A second caller meanwhile runs its range alone.
-// After waiting far longer than it worked the caller works alone for some milliseconds: the machine is busy with something else.
+// After waiting far longer than it worked the caller works alone for some time: the machine is busy with something else.
 // A forked child starts without workers and makes its own.
 
 #define _GNU_SOURCE
@@ -18,7 +18,7 @@
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 
 enum { MAX_THREADS = 255, PIECES = 4, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
-enum { PATIENCE = 50000, LEAST_ALONE = 1000000, MOST_ALONE = 64000000 };  // nanoseconds
+enum { PATIENCE = 50000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
 static _Alignas(64) _Atomic uint32_t job_word;
@@ -34,7 +34,7 @@ static _Alignas(64) _Atomic uint32_t sleepers;
 static _Atomic bool busy;
 static _Atomic int threads = 1;
 static int started;
-static int64_t alone_until, alone_for = LEAST_ALONE;
+static int64_t alone_until;
 static range_body job_body;
 static void *job_task;
 static int64_t job_count, job_pieces;
@@ -178,10 +178,7 @@ static void finish(int64_t start) {
         else sched_yield();
     }
     int64_t end = now();
-    if (end - worked > PATIENCE + (worked - start) / 2) {
-        alone_until = end + alone_for;
-        alone_for = alone_for * 2 < MOST_ALONE ? alone_for * 2 : MOST_ALONE;
-    } else if (alone_for > LEAST_ALONE) alone_for -= alone_for / 16;
+    if (end - worked > PATIENCE + (worked - start) / 2) alone_until = end + ALONE_PER_WAIT * (end - worked);
 }
 
 void lamina_pool_run(range_body body, void *task, int64_t count) {
