@@ -16,6 +16,7 @@ _aliases.install()
 # Parts that are read when first used, so that `import lamina` stays light: public name -> module (and name in
 # it).
 _MODULES = {
+    "amp": "pyfront.amp",
     "autograd": "pyfront.autograd",
     "nn": "pyfront.nn",
     "optim": "pyfront.optim",
@@ -50,6 +51,7 @@ _LATER = {
         "pyfront.random",
     ),
     **dict.fromkeys(("save", "load"), "pyfront.files"),
+    "autocast": "pyfront.amp",
     **dict.fromkeys(
         (
             "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import amp
 from ..dialects.types import DTYPES, DType
+from . import amp
 
 
 class autocast(amp.autocast):

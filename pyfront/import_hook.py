@@ -81,7 +81,7 @@ class TorchModule(ModuleType):
         full = f"{self.__name__}.{name}"
         if name == "__version__" and self.__name__ == "torch":
             return VERSION
-        if full in MODULES and name not in ("__path__",):
+        if full in MODULES or full in OBJECTS:
             return importlib.import_module(full)
         source = self.__dict__.get("_source")
         found = getattr(source, name, _MISSING) if source is not None else _MISSING
