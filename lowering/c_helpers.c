@@ -312,9 +312,9 @@ VEC log2_VEC(VEC x) {
 //: any vector
 int any_VEC(SIGNED mask) {
     typedef int8_t bytes __attribute__((vector_size(LANES)));
-    union { bytes lanes; uint32_t words[LANES / 4]; } u = {__builtin_convertvector(mask, bytes)};
-    uint32_t found = 0;
-    for (int i = 0; i < LANES / 4; i++) found |= u.words[i];
+    union { bytes lanes; uint16_t words[LANES / 2]; } u = {__builtin_convertvector(mask, bytes)};
+    uint16_t found = 0;
+    for (int i = 0; i < LANES / 2; i++) found |= u.words[i];
     return found != 0;
 }
 
