@@ -96,7 +96,7 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
     k = product([found.sizes[d] for d in sums])
     cores = min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found)
-    tm, tn = _core_tile(m, n, z, target) if cores else _thread_tile(m, n, z, target)
+    tm, tn = _core_tile(m, n, z, target) if cores else _thread_tile(m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
     splits, piece = _split(blocks, k, CORE_DEPTH if cores else DEPTH, target)
     return Tiling(
@@ -113,9 +113,13 @@ def _in_order(access: Access, dims: Sequence[int]) -> list[int]:
     return sorted(dims, key=lambda d: (-abs(access.strides[d]), d))
 
 
-def _thread_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
-    """The largest tile per thread (at most 8 x 8) that covers no more than needed and keeps the processors busy."""
-    tile = [min(8, _power(-(-size // SIDE))) for size in (m, n)]
+def _thread_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, int]:
+    """The largest tile per thread that covers no more than needed and keeps the processors busy.
+
+    At most 8 x 8, or 4 x 4 for short sums: those are bound by the stores, and large tiles would only cost registers.
+    """
+    largest = 8 if k > 4 * DEPTH else 4
+    tile = [min(largest, _power(-(-size // SIDE))) for size in (m, n)]
     while tile[0] * tile[1] > 4:
         blocks = -(-m // (SIDE * tile[0])) * -(-n // (SIDE * tile[1])) * z
         if blocks >= target.processors:
