@@ -123,7 +123,8 @@ class _Outliner:
                 raise PassError("a kernel holds an op that has no meaning on buffers", facts)
             handler(self, op)
         for value, output in self.late_copies:
-            self.add(copy_stage(self.memory[value], output))
+            if not isinstance(value.owner, tensor.EmptyOp):  # else nothing was ever written: there is nothing to copy
+                self.add(copy_stage(self.memory[value], output))
         self.add(func.ReturnOp())
         return Region(self.block)
 

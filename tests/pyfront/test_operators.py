@@ -126,3 +126,23 @@ def test_refused_as_by_pytorch(source: str) -> None:
     kind = RuntimeError if issubclass(theirs.type, RuntimeError) else theirs.type
     with flags.device("numpy"), pytest.raises(kind):
         outcome(lamina, source)
+
+
+COMPILED = """
+x.scatter(1, i, y[:2, :3]) | x.scatter_reduce(1, i, y[:2, :3], "prod") | x.index_put((k, k), v[:4]) | x.cummax(1) | z.cumprod(1)
+x.norm(3, 1) | torch.copysign(x, y) | F.pad(torch.zeros(0, 3, 3), (1, 2), "circular") | F.max_pool2d(img, 3, 2, 1, return_indices=True)
+F.grid_sample(img, grid, align_corners=False) | F.conv1d(chan, ker, padding=1, stride=2) | F.interpolate(img, size=(9, 4)) | nan.nanmedian(1)
+"""
+
+
+@pytest.mark.parametrize("source", [p.strip() for line in COMPILED.strip().splitlines() for p in line.split(" | ")])
+def test_compiled_as_on_the_oracle(source: str) -> None:
+    with flags.device("numpy"):
+        want, slopes = outcome(lamina, source)
+    with flags.device("c"), flags.check(1):
+        got, own = outcome(lamina, source)
+    for (_, a, _), (_, b, _) in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
+    for name, slope in slopes.items():
+        if slope is not None:
+            np.testing.assert_allclose(own[name], slope, rtol=2e-5, atol=2e-5, err_msg=name)
