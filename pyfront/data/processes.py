@@ -94,7 +94,7 @@ class WorkerPool:
         self._tasks: Iterator[Any] = iter(())
         self._owners: dict[int, _Process] = {}  # task number -> who has it, in order of the tasks
         self._arrived: dict[int, tuple[Any, Any]] = {}
-        self._finalize = weakref.finalize(self, _stop, self._team)
+        self._finalize = weakref.finalize(self, _stop, self._team, os.getpid())
 
     def begin(self, tasks: Iterator[Any]) -> None:
         """Start a pass: the first tasks are handed out now."""
@@ -154,7 +154,9 @@ class WorkerPool:
         self._finalize()
 
 
-def _stop(team: list[_Process]) -> None:
+def _stop(team: list[_Process], owner: int) -> None:
+    if os.getpid() != owner:  # a forked child dropped its copy of the pool
+        return
     for worker in team:
         worker.socket.close()
     until = time.monotonic() + _PATIENCE
