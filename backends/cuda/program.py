@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xdsl.dialects.builtin import ModuleOp
@@ -37,7 +37,15 @@ def gpu_module(graph: Graph, arch: str, dump: Dump | None = None) -> ModuleOp:
 
 def cuda_source(graph: Graph, arch: str, dump: Dump | None = None) -> CudaSource:
     """The graph's kernels as CUDA C++ and its launch table; needs nothing but lamina."""
-    return emit_cuda(gpu_module(graph, arch, dump), len(graph.outputs))
+    return _with_dtypes(emit_cuda(gpu_module(graph, arch, dump), len(graph.outputs)), graph)
+
+
+def _with_dtypes(source: CudaSource, graph: Graph) -> CudaSource:
+    """The program's arrays under their own dtypes: the IR carries uint8 as i8."""
+    codes = [dtype.code for _, dtype in (*graph.inputs, *(graph.types[i] for i in graph.outputs))]
+    buffers = source.table.buffers
+    named = tuple(replace(b, element=code) for b, code in zip(buffers[:-1], codes, strict=True))
+    return replace(source, table=replace(source.table, buffers=(*named, buffers[-1])))
 
 
 def build(graph: Graph, arch: str, dump: str | Path | None = None) -> CudaProgram:

@@ -17,7 +17,7 @@ from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
 from lamina.dialects.errors import BackendError
 from lamina.dialects.graph import Graph
-from lamina.dialects.types import bfloat16, float16, float32
+from lamina.dialects.types import bfloat16, float16, float32, uint8
 from lamina.lowering.capture import capture
 from lamina.lowering.cuda_source import CudaSource
 
@@ -90,6 +90,15 @@ def test_long_sum_is_cut_and_added_in_order(dtype) -> None:
     source = cuda_source(graph, "sm_90a")
     assert [launch.kernel for launch in source.table.launches] == ["k0_0", "k0_0_sum"]
     check(graph, arrays_for(graph))
+
+
+def test_unsigned_bytes_come_back_unsigned() -> None:
+    r = Recorder()
+    x, y = r.input((40,), uint8), r.input((40,), uint8)
+    graph = r.graph(r("sub", x, y), r("maximum", r("sub", x, y), y))
+    a, b = np.arange(40, dtype=np.uint8), np.full(40, 7, np.uint8)
+    got = emulate.Emulation(cuda_source(graph, "sm_80"))([a, b])
+    assert got[0].dtype == np.uint8 and (got[0] == a - b).all() and (got[1] == np.maximum(a - b, b)).all()
 
 
 # Planted bugs: each must be seen
