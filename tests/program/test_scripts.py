@@ -93,10 +93,13 @@ def test_interrupt(tmp_path: Path) -> None:
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # an endless program must not outlive its test
     assert process.returncode == 130 and err.strip().endswith("KeyboardInterrupt") and "pyfront" not in err
 
 
