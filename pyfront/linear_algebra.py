@@ -163,7 +163,7 @@ define("addmv", in_place=True)(addmm)
 @in_single
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * sum over the batch of (batch1 @ batch2)``."""
-    return _combined(beta, input, alpha, matmul(batch1, batch2).sum(0))
+    return _combined(beta, input, alpha, matmul(batch1, batch2).sum(0, dtype=batch1.dtype))
 
 
 @define("addr", in_place=True)

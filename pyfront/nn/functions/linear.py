@@ -38,7 +38,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     out, left, right = weight.shape
     x1, x2 = input1.reshape(-1, left), input2.reshape(-1, right)
     mixed = (x1 @ weight.permute(1, 0, 2).reshape(left, out * right)).reshape(-1, out, right)
-    y = (mixed * x2.unsqueeze(1)).sum(-1).reshape(*input1.shape[:-1], out)
+    y = (mixed * x2.unsqueeze(1)).sum(-1, dtype=mixed.dtype).reshape(*input1.shape[:-1], out)
     return y if bias is None else y + bias
 
 
