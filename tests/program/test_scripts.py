@@ -100,7 +100,9 @@ def test_interrupt(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()  # an endless program must not outlive its test
-    assert process.returncode == 130 and err.strip().endswith("KeyboardInterrupt") and "pyfront" not in err
+    # CPython leaves by the signal itself when the interrupt hit code made from text (dataclasses, say); shells show 130 for both.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert err.strip().endswith("KeyboardInterrupt") and "pyfront" not in err
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
