@@ -106,76 +106,6 @@ def _batch_norm(torch: ModuleType, x, w, b):
     return torch.nn.functional.relu(torch.nn.functional.batch_norm(x, None, None, w, b, True))
 
 
-def _training(name: str, prepare: Callable) -> Case:
-    """A whole step: zero_grad, forward, backward, optimizer. prepare(torch, rng) returns (model, optimizer, loss function)."""
-
-    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
-        model, optimizer, loss_of = prepare(torch, rng)
-        numbers = np.random.default_rng(1)
-        with torch.no_grad():
-            for p in model.parameters():
-                scale = 1.0 if p.ndim < 2 else float(np.prod(p.shape[1:])) ** -0.5
-                p.copy_(torch.from_numpy(np.float32(scale) * numbers.standard_normal(tuple(p.shape), dtype=np.float32)))
-
-        def body() -> tuple:
-            optimizer.zero_grad()
-            loss = loss_of()
-            loss.backward()
-            optimizer.step()
-            return (loss,)
-
-        return body
-
-    return Case(name, make, tolerance=1e-3)
-
-
-def _mlp(torch: ModuleType, rng: np.random.Generator):
-    nn = torch.nn
-    model = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
-    x, y = _tensor(torch, rng, 64, 784), torch.from_numpy(rng.integers(0, 10, 64))
-    criterion = nn.CrossEntropyLoss()
-    return model, torch.optim.Adam(model.parameters(), lr=1e-3), lambda: criterion(model(x), y)
-
-
-def _gpt(torch: ModuleType, rng: np.random.Generator, batch: int = 4, time: int = 128, width: int = 128, heads: int = 4):
-    nn, F = torch.nn, torch.nn.functional
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.token, self.place = nn.Embedding(256, width), nn.Embedding(time, width)
-            self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-            self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-            self.head = nn.Linear(width, 256)
-
-        def attend(self, x):
-            q, k, v = (
-                t.view(batch, time, heads, width // heads).transpose(1, 2) for t in self.qkv(x).split(width, dim=2)
-            )
-            scores = (q @ k.transpose(-2, -1)) * (width // heads) ** -0.5
-            scores = scores.masked_fill(mask, float("-inf"))
-            y = F.softmax(scores, dim=-1) @ v
-            return self.out(y.transpose(1, 2).contiguous().view(batch, time, width))
-
-        def forward(self, tokens):
-            x = self.token(tokens) + self.place(places)
-            x = x + self.attend(self.norm1(x))
-            x = x + self.down(F.gelu(self.up(self.norm2(x))))
-            return self.head(self.norm3(x))
-
-    mask = torch.from_numpy(np.triu(np.ones((time, time), dtype=bool), 1))
-    places = torch.from_numpy(np.arange(time))
-    tokens = torch.from_numpy(rng.integers(0, 256, (batch, time)))
-    targets = torch.from_numpy(rng.integers(0, 256, batch * time))
-    model = Block()
-    return (
-        model,
-        torch.optim.AdamW(model.parameters(), lr=1e-3),
-        lambda: F.cross_entropy(model(tokens).view(batch * time, 256), targets),
-    )
-
-
 def _f(torch: ModuleType):
     return torch.nn.functional
 
@@ -227,6 +157,4 @@ CASES: list[Case] = [
     _forward("attention", (8, 8, 128, 64), _attention, (8, 8, 128, 64), (8, 8, 128, 64)),
     _trained("attention", [(8, 8, 128, 64)] * 3, _attention),
     _forward("attention", (1, 12, 512, 64), _attention, (1, 12, 512, 64), (1, 12, 512, 64)),
-    _training("MLP step 64x784-256-256-10", _mlp),
-    _training("GPT block step 4x128, width 128", _gpt),
 ]  # fmt: skip

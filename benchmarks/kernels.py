@@ -1,4 +1,4 @@
-"""Single kernels and small training steps through the public frontend, against PyTorch eager in turn.
+"""Single kernels and blocks through the public frontend, against PyTorch eager in turn.
 
     python benchmarks/kernels.py [part of a name ...] [--threads 1] [--rounds 9] [--list]
 
