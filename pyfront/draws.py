@@ -26,14 +26,35 @@ def singles(engine: Engine, n: int) -> np.ndarray:
 
 
 def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """dtype[n] in [low, high); 16-bit types are drawn in float32 and rounded."""
-    if dtype == np.float64:
-        return doubles(engine, n) * (high - low) + low
-    first, last = np.asarray([low, high], dtype).astype(np.float32)
-    drawn = singles(engine, n)
+    """dtype[n] in [low, high), scaled by one fused multiply-add; 16-bit types are drawn in float32 and rounded."""
+    drawn = doubles(engine, n) if dtype == np.float64 else singles(engine, n)
     if (low, high) != (0.0, 1.0):
-        drawn = drawn * (last - first) + first
-    return drawn.astype(dtype, copy=False)
+        first, last = np.asarray([low, high], drawn.dtype)
+        drawn = _multiply_add(drawn, last - first, first)
+    elif drawn.dtype == dtype:
+        return drawn
+    drawn = drawn.astype(dtype, copy=False)
+    return np.where(drawn == dtype.type(high), dtype.type(low), drawn)  # what was rounded up to the end
+
+
+def _multiply_add(x: np.ndarray, a: np.floating, b: np.floating) -> np.ndarray:
+    """x * a + b rounded once, as one instruction does it. Source of both error terms: Dekker (1971), Knuth (TAOCP 2)."""
+    product, rest = (x.astype(np.float64) * a, 0.0) if x.dtype == np.float32 else _product(x, a)
+    total = product + b
+    shift = total - product
+    rest = rest + ((product - (total - shift)) + (b - shift))
+    if x.dtype != np.float32:
+        return total + rest
+    # rounded to odd in double precision, so that rounding again to single precision is right at ties, too
+    is_odd = (total.view(np.int64) & 1).astype(bool)
+    return np.where((rest == 0) | is_odd, total, np.nextafter(total, np.copysign(np.inf, rest))).astype(np.float32)
+
+
+def _product(x: np.ndarray, a: np.floating) -> tuple[np.ndarray, np.ndarray]:
+    """x * a in double precision, and what rounding it lost."""
+    x_high, a_high = (v * 134217729.0 - (v * 134217729.0 - v) for v in (x, a))
+    x_low, a_low, product = x - x_high, a - a_high, x * a
+    return product, ((x_high * a_high - product) + x_high * a_low + x_low * a_high) + x_low * a_low
 
 
 def normal(engine: Engine, n: int, dtype: np.dtype, mean: float = 0.0, std: float = 1.0) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..node import Node
 from ..tensor import Tensor
-from .optimizer import Counter, Optimizer, check_range, scalar, update, zeros_of
+from .optimizer import Optimizer, check_range, scalar, update, zeros_of
 
 
 class Adam(Optimizer):
@@ -30,7 +30,6 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
         super().__init__(params, defaults)
-        self._counter = Counter()
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]

@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from ..assignment import assign
 from ..tensor import Tensor, wrap
-from .optimizer import Counter, Optimizer, check_range, scalar, update, zeros_of
+from .optimizer import Optimizer, check_range, scalar, update, zeros_of
+from .recorded import Recorded, number, rounded
 
 
 class RMSprop(Optimizer):
@@ -29,7 +32,6 @@ class RMSprop(Optimizer):
             "capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable,
         }  # fmt: skip
         super().__init__(params, defaults)
-        self._counter = Counter()
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         rate = scalar(float(group["lr"]))
@@ -70,7 +72,6 @@ class Adagrad(Optimizer):
             "differentiable": differentiable, "fused": fused,
         }  # fmt: skip
         super().__init__(params, defaults)
-        self._counter = Counter()
         for group in self.param_groups:
             for p in group["params"]:
                 self.state[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
@@ -85,38 +86,7 @@ class Adagrad(Optimizer):
             update((p, state["sum"]), "adagrad", operands, numbers)
 
 
-class _Recorded(Optimizer):
-    """Optimizers written as tensor arithmetic. Subclasses define ``_move(p, gradient, state, group, step)``."""
-
-    _state: tuple[str, ...]
-
-    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
-        super().__init__(params, defaults)
-        self._counter = Counter()
-
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        for p in parameters:
-            state = self.state[p]
-            if not state:
-                state["step"] = None
-                state.update((name, zeros_of(p)) for name in self._state)
-            step = self._counter.next(state)
-            gradient = -p.grad if group["maximize"] else p.grad
-            old = p.detach()
-            if group["weight_decay"] != 0 and not group.get("decoupled_weight_decay"):
-                gradient = gradient + old * group["weight_decay"]
-            assign(p, self._move(old, gradient, state, group, step)._read())
-
-    def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} does not say how it moves a parameter")
-
-
-def _number(value: float, like: Tensor) -> Tensor:
-    """A number of this step as a tensor of one element."""
-    return wrap(scalar(value)).to(like.dtype)
-
-
-class Adadelta(_Recorded):
+class Adadelta(Recorded):
     """Steps as large as the recent ones, per unit of the recent gradients."""
 
     _state = ("square_avg", "acc_delta")
@@ -141,7 +111,7 @@ class Adadelta(_Recorded):
         delta = (state["acc_delta"] + eps).sqrt() / (squares + eps).sqrt() * g
         assign(state["square_avg"], squares._read())
         assign(state["acc_delta"], (state["acc_delta"] * rho + delta * delta * (1 - rho))._read())
-        return p - delta * _number(float(group["lr"]), p)
+        return p - delta * number(float(group["lr"]), p)
 
 
 def _check_adam(lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
@@ -152,7 +122,7 @@ def _check_adam(lr: float, betas: tuple[float, float], eps: float, weight_decay:
     check_range("weight_decay value", weight_decay)
 
 
-class Adamax(_Recorded):
+class Adamax(Recorded):
     """Adam with the largest gradient in place of the mean square."""
 
     _state = ("exp_avg", "exp_inf")
@@ -175,13 +145,13 @@ class Adamax(_Recorded):
         largest = (state["exp_inf"] * beta2).maximum(g.abs() + group["eps"])
         assign(state["exp_avg"], mean._read())
         assign(state["exp_inf"], largest._read())
-        return p - mean / largest * _number(float(group["lr"]) / (1 - beta1**step), p)
+        return p - mean / largest * number(float(group["lr"]) / (1 - beta1**step), p)
 
 
-class NAdam(_Recorded):
+class NAdam(Recorded):
     """Adam with Nesterov momentum."""
 
-    _state = ("exp_avg", "exp_avg_sq")
+    _state = ("mu_product", "exp_avg", "exp_avg_sq")
 
     def __init__(
         self, params: Iterable[Any], lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
@@ -197,24 +167,27 @@ class NAdam(_Recorded):
         }  # fmt: skip
         super().__init__(params, defaults)
 
+    def _begin(self, p: Tensor, name: str, group: dict[str, Any]) -> Any:
+        return rounded(1.0) if name == "mu_product" else zeros_of(p)
+
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
         beta1, beta2 = group["betas"]
         lr, decay = float(group["lr"]), group["momentum_decay"]
         if group["decoupled_weight_decay"]:
-            p = p * _number(1 - lr * group["weight_decay"], p)
+            p = p * number(1 - lr * group["weight_decay"], p)
         now, ahead = (beta1 * (1.0 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
-        product = float(state.get("mu_product", 1.0)) * now
-        state["mu_product"] = wrap(scalar(product)).float()
+        state["mu_product"] = rounded(state["mu_product"].numpy() * np.float32(now))  # single precision, as PyTorch keeps it
+        product = float(state["mu_product"])
         mean = state["exp_avg"] + (g - state["exp_avg"]) * (1 - beta1)
         squares = state["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
         assign(state["exp_avg"], mean._read())
         assign(state["exp_avg_sq"], squares._read())
-        root = (squares / _number(1 - beta2**step, p)).sqrt() + group["eps"]
-        p = p - g / root * _number(lr * (1.0 - now) / (1.0 - product), p)
-        return p - mean / root * _number(lr * ahead / (1.0 - product * ahead), p)
+        root = (squares / number(1 - beta2**step, p)).sqrt() + group["eps"]
+        p = p - g / root * number(lr * (1.0 - now) / (1.0 - product), p)
+        return p - mean / root * number(lr * ahead / (1.0 - product * ahead), p)
 
 
-class RAdam(_Recorded):
+class RAdam(Recorded):
     """Adam that waits until the variance of its step is bounded."""
 
     _state = ("exp_avg", "exp_avg_sq")
@@ -235,7 +208,7 @@ class RAdam(_Recorded):
         beta1, beta2 = group["betas"]
         lr = float(group["lr"])
         if group["decoupled_weight_decay"]:
-            p = p * _number(1 - lr * group["weight_decay"], p)
+            p = p * number(1 - lr * group["weight_decay"], p)
         mean = state["exp_avg"] + (g - state["exp_avg"]) * (1 - beta1)
         squares = state["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
         assign(state["exp_avg"], mean._read())
@@ -244,7 +217,9 @@ class RAdam(_Recorded):
         limit = 2 / (1 - beta2) - 1
         length = limit - 2 * step * beta2**step / correction2
         size = lr / (1 - beta1**step)
-        if length <= 5:
-            return p - mean * _number(size, p)
-        rectified = math.sqrt((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length))
-        return p - mean * _number(size * rectified * math.sqrt(correction2), p) / (squares.sqrt() + group["eps"])
+        # Both forms of the step are in the program, one of them times zero: it does not change when the form does.
+        plain, rectified = size, 0.0
+        if length > 5:
+            bound = math.sqrt((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length))
+            plain, rectified = 0.0, size * bound * math.sqrt(correction2)
+        return p - mean * (number(plain, p) + number(rectified, p) / (squares.sqrt() + group["eps"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -17,10 +18,20 @@ from ..tensor import Tensor, wrap
 
 required = object()
 _FLOAT32, _FLOAT64 = DTYPES["float32"], DTYPES["float64"]
+_GLOBAL_PRE_HOOKS: OrderedDict[int, Callable] = OrderedDict()
+_GLOBAL_POST_HOOKS: OrderedDict[int, Callable] = OrderedDict()
+_HOOKS = (
+    "step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post",
+)  # fmt: skip
 
 
 class Optimizer:
-    """Base of all optimizers. Subclasses define ``_update(group, parameters)``."""
+    """Base of all optimizers. Ours define ``_update(group, parameters)``; a program's own define ``step``."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in cls.__dict__:
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]  # a step of whoever wrote the class
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -30,14 +41,27 @@ class Optimizer:
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-        self._post_hooks: OrderedDict[int, Callable] = OrderedDict()
-        self._stepped = 0
+        self._prepare()
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
+
+    def _prepare(self) -> None:
+        """What a copy or a pickle does not carry along."""
+        for kind in _HOOKS:
+            self.__dict__.setdefault(f"_optimizer_{kind}_hooks", OrderedDict())
+        self._stepped = 0
+        self._inside = False
+        self._counter = Counter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
 
     # -- groups -----------------------------------------------------------------------------------------------
 
@@ -96,8 +120,6 @@ class Optimizer:
 
         closure: computes the loss again; what it returns is returned.
         """
-        for hook in self._pre_hooks.values():
-            hook(self, (), {})
         loss = None
         if closure is not None:
             with enable_grad():
@@ -108,27 +130,44 @@ class Optimizer:
                 self._update(group, [p for p in group["params"] if p._grad is not None])
         finally:
             recorder.state.grad = before
-        self._stepped += 1
-        for hook in self._post_hooks.values():
-            hook(self, (), {})
-        recorder.flush()
         return loss
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not say how it moves parameters")
 
+    def _hook(self, kind: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        return _handle(self.__dict__[f"_optimizer_{kind}_hooks"], hook, prepend)
+
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
-        """``hook(optimizer, args, kwargs)`` before each step."""
-        return _handle(self._pre_hooks, hook)
+        """``hook(optimizer, args, kwargs)`` before each step; a pair it returns replaces the arguments."""
+        return self._hook("step_pre", hook)
 
     def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(optimizer, args, kwargs)`` after each step."""
-        return _handle(self._post_hooks, hook)
+        return self._hook("step_post", hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """``hook(optimizer)`` before the state is collected."""
+        return self._hook("state_dict_pre", hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """``hook(optimizer, state_dict)`` after the state is collected; what it returns replaces the state."""
+        return self._hook("state_dict_post", hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """``hook(optimizer, state_dict)`` before loading; what it returns is loaded instead."""
+        return self._hook("load_state_dict_pre", hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """``hook(optimizer)`` after loading."""
+        return self._hook("load_state_dict_post", hook, prepend)
 
     # -- saving -----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """State by position of the parameter, and the options of the groups."""
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
         numbers: dict[int, int] = {}
         for group in self.param_groups:
             for p in group["params"]:
@@ -138,11 +177,19 @@ class Optimizer:
             for group in self.param_groups
         ]
         state = {numbers[id(p)] if isinstance(p, Tensor) else p: entries for p, entries in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        collected: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in self._optimizer_state_dict_post_hooks.values():
+            replaced = hook(self, collected)
+            collected = collected if replaced is None else replaced
+        return collected
 
     @no_grad
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over saved state and options. ValueError when the groups do not match."""
+        state_dict = dict(state_dict)
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            replaced = hook(self, state_dict)
+            state_dict = state_dict if replaced is None else replaced
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -151,22 +198,79 @@ class Optimizer:
         by_number: dict[int, Tensor] = {}
         for s, group in zip(saved, self.param_groups, strict=True):
             by_number.update(zip(s["params"], group["params"], strict=True))
-            group.update({k: deepcopy(v) for k, v in s.items() if k != "params"})
+            kept = {k: v for k, v in group.items() if k in ("params", "param_names")}
+            group.clear()
+            group.update({**kept, **{k: deepcopy(v) for k, v in s.items() if k != "params"}})
         self.state = defaultdict(dict)
         for number, entries in state_dict["state"].items():
             p = by_number.get(number)
-            if p is not None:
-                self.state[p] = {key: _taken_over(value, p, key) for key, value in entries.items()}
+            self.state[number if p is None else p] = entries if p is None else _taken_over(entries, p)
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
 
-def _handle(table: OrderedDict, hook: Callable) -> RemovableHandle:
+def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step as programs call it: hooks around it, and everything recorded so far computed at its end."""
+
+    @functools.wraps(step)
+    def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._inside:  # a subclass calling super().step()
+            return step(self, *args, **kwargs)
+        args, kwargs = _after_pre_hooks(self, args, kwargs)
+        self._inside = True
+        try:
+            result = step(self, *args, **kwargs)
+        finally:
+            self._inside = False
+        self._stepped += 1
+        for hook in (*self._optimizer_step_post_hooks.values(), *_GLOBAL_POST_HOOKS.values()):
+            hook(self, (self, *args), kwargs)
+        recorder.flush()
+        return result
+
+    return whole
+
+
+def _after_pre_hooks(self: Optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    for hook in (*_GLOBAL_PRE_HOOKS.values(), *self._optimizer_step_pre_hooks.values()):
+        replaced = hook(self, (self, *args), kwargs)
+        if replaced is None:
+            continue
+        if not isinstance(replaced, tuple) or len(replaced) != 2:
+            raise RuntimeError(
+                f"{type(self).__name__}.step must return None or a tuple of (new_args, new_kwargs), but got {replaced}."
+            )
+        args, kwargs = replaced[0][1:], replaced[1]
+    return args, kwargs
+
+
+Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]  # its own step is one like all others
+
+
+def _handle(table: OrderedDict, hook: Callable, prepend: bool = False) -> RemovableHandle:
     handle = RemovableHandle(table)
     table[handle.id] = hook
+    if prepend:
+        table.move_to_end(handle.id, last=False)
     return handle
 
 
-def _taken_over(value: Any, p: Tensor, key: str) -> Any:
+def register_optimizer_step_pre_hook(hook: Callable) -> RemovableHandle:
+    """``hook(optimizer, args, kwargs)`` before each step of every optimizer."""
+    return _handle(_GLOBAL_PRE_HOOKS, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable) -> RemovableHandle:
+    """``hook(optimizer, args, kwargs)`` after each step of every optimizer."""
+    return _handle(_GLOBAL_POST_HOOKS, hook)
+
+
+def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
     """Loaded state as this optimizer keeps it: floating state in the parameter's dtype, counters as they are."""
+    if isinstance(value, dict):
+        return {k: _taken_over(v, p, k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_taken_over(v, p) for v in value)
     if not isinstance(value, Tensor):
         return deepcopy(value)
     if key != "step" and p.is_floating_point() and value.is_floating_point():
@@ -224,6 +328,8 @@ def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], att
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:
     """ValueError as PyTorch's optimizers word it."""
     if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
         return
     if not low <= value or (high is not None and not value < high):
         raise ValueError(f"Invalid {name}: {value}")

@@ -71,6 +71,10 @@ class TestAgainstTorch:
         self._same(engine, draws.uniform(engine, n, FLOAT32), self.torch.rand(n))
         self._same(engine, draws.uniform(engine, n, FLOAT64), self.torch.rand(n, dtype=self.torch.float64))
         self._same(engine, draws.uniform(engine, n, FLOAT32, -0.3, 0.7), self.torch.empty(n).uniform_(-0.3, 0.7))
+        for low, high in ((-0.7745966692414834, 0.7745966692414834), (1e6, 1e6 + 1), (5.0, 9.0)):
+            for ours, theirs in ((FLOAT32, self.torch.float32), (FLOAT64, self.torch.float64)):
+                expected = self.torch.empty(n, dtype=theirs).uniform_(low, high)
+                self._same(engine, draws.uniform(engine, n, ours, low, high), expected)
         half = draws.uniform(engine, n, np.dtype(np.float16))
         self._same(engine, half, self.torch.rand(n, dtype=self.torch.float16))
 

@@ -1,0 +1,58 @@
+"""Recorded optimizers: those written as tensor arithmetic, parameter by parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import recorder
+from ..assignment import assign
+from ..creation import get_default_dtype
+from ..tensor import Tensor, wrap
+from .optimizer import Optimizer, scalar, zeros_of
+
+
+class Recorded(Optimizer):
+    """Base of the optimizers that say in tensor arithmetic how a parameter moves.
+
+    Subclasses define ``_move(p, gradient, state, group, step)``, which gives the new value of the parameter. What changes
+    from step to step goes in through ``number``, so that all steps are one program.
+    """
+
+    _state: tuple[str, ...] = ()
+
+    def _begin(self, p: Tensor, name: str, group: dict[str, Any]) -> Any:
+        """The first value of one entry of the state."""
+        return zeros_of(p)
+
+    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        for p in parameters:
+            state = self.state[p]
+            if not state:
+                state["step"] = None
+                state.update((name, self._begin(p, name, group)) for name in self._state)
+            step = self._counter.next(state)
+            gradient = -p.grad if group.get("maximize") else p.grad
+            old = p.detach()
+            if group.get("weight_decay", 0) != 0 and not self._decays_apart(group):
+                gradient = gradient + old * group["weight_decay"]
+            assign(p, self._move(old, gradient, state, group, step)._read())
+
+    def _decays_apart(self, group: dict[str, Any]) -> bool:
+        """Whether weight decay is the step's own business instead of the gradient's."""
+        return bool(group.get("decoupled_weight_decay"))
+
+    def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} does not say how it moves a parameter")
+
+
+def number(value: float, like: Tensor) -> Tensor:
+    """A number of this step as a tensor of one element."""
+    return wrap(scalar(value)).to(like.dtype)
+
+
+def rounded(value: Any) -> Tensor:
+    """A number kept in the state, as PyTorch keeps it: a scalar of the default dtype, known on the host."""
+    dtype = get_default_dtype()
+    return wrap(recorder.leaf(np.array(value, dtype.numpy), ((), dtype)))
