@@ -17,6 +17,7 @@ _aliases.install()
 # it).
 _MODULES = {
     "amp": "pyfront.amp",
+    "cuda": "pyfront.cuda",
     "autograd": "pyfront.autograd",
     "nn": "pyfront.nn",
     "optim": "pyfront.optim",

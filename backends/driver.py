@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..lowering.loops_to_c import Source
+    from .cuda.runtime import Runtime
     from .dump import Dump
     from .dump_index import DumpIndex
 
@@ -148,6 +149,20 @@ def work_of(graph: Graph) -> int:
     return work
 
 
+def accelerator() -> Runtime:
+    """The GPU tensors are moved to. BackendError says why there is none."""
+    from .cuda.runtime import runtime
+
+    return runtime()
+
+
+def has_accelerator() -> bool:
+    """Whether there is a GPU tensors can be moved to."""
+    from .cuda.runtime import available
+
+    return available()
+
+
 class Program(Executable):
     """A compiled graph: call it with its inputs. ``module(level)`` shows what it went through."""
 
@@ -240,6 +255,7 @@ def emit(
 ) -> tuple[Source, int]:  # fmt: skip
     """C source of a graph for a target, and its arena's bytes. dump: a folder for every stage, the C included."""
     from ..lowering.loops_to_c import emit_c
+    from .cuda.runtime import Runtime
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None

@@ -60,6 +60,18 @@ class BackendError(LaminaError):
     """The C compiler, the cache or a device refused."""
 
 
+class DeviceError(LaminaError):
+    """Tensors on different devices, or a device that fails."""
+
+
+class NoDeviceError(DeviceError, AssertionError):
+    """A device that is not there (PyTorch without CUDA raises AssertionError)."""
+
+
+class OutOfMemoryError(DeviceError):
+    """A device has too little memory."""
+
+
 class FileError(LaminaError):
     """A file that is missing, truncated or not what it should be."""
 

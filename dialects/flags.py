@@ -2,7 +2,8 @@
 
 | flag | variable | values |
 |---|---|---|
-| device | LAMINA_DEVICE | c (default), numpy, cuda |
+| device | LAMINA_DEVICE | c (default), numpy: where programs on CPU tensors run |
+| cuda | LAMINA_CUDA | auto (the driver's first GPU), emulated (kernels on emulated threads: slow, for tests), off |
 | show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
@@ -77,7 +78,8 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-device = Flag("device", "c", _one_of("c", "numpy", "cuda"), "c, numpy or cuda")
+device = Flag("device", "c", _one_of("c", "numpy"), "c or numpy: where programs on CPU tensors run")
+cuda = Flag("cuda", "auto", _one_of("auto", "emulated", "off"), "auto, emulated or off: the GPU that .to('cuda') means")
 show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)}")
 dump = Flag("dump", "", str, "a folder for numbered IR files")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
@@ -85,4 +87,4 @@ fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allo
 cache = Flag("cache", "", str, "a folder, or off")
 threads = Flag("threads", available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
-ALL: tuple[Flag, ...] = (device, show, dump, check, fast, cache, threads)
+ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, cache, threads)

@@ -67,6 +67,21 @@ class LaunchTable:
         """Plain lists and dicts."""
         return asdict(self)
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> LaunchTable:
+        """The table `as_json` describes."""
+        launches = [
+            Launch(
+                given["kernel"],
+                LaunchShape(tuple(given["shape"]["grid"]), given["shape"]["threads"], given["shape"]["shared_bytes"]),
+                tuple(Place(**place) for place in given["arguments"]),
+                given["origin"],
+            )
+            for given in data["launches"]
+        ]
+        buffers = [Buffer(**{**given, "sizes": tuple(given["sizes"])}) for given in data["buffers"]]
+        return LaunchTable(tuple(buffers), tuple(launches), tuple(map(tuple, data["donated"])))
+
 
 def launch_table(
     module: ModuleOp, parameters: Mapping[str, Sequence[int]], outputs: int | None = None

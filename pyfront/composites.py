@@ -235,7 +235,7 @@ def _integers(op: str) -> Any:
         kind = promote_types(input.dtype, other.dtype)
         if kind.kind not in "iu":
             raise NotImplementedError(f'"{op}_cpu" not implemented for \'{title(kind)}\'')
-        return of_array(np.asarray(getattr(np, op)(input._value(), other._value()), kind.numpy))
+        return of_array(np.asarray(getattr(np, op)(input._value(), other._value()), kind.numpy), like=input)
 
     apply.__doc__ = f"``{op}`` of integers."
     return apply

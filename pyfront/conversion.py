@@ -7,8 +7,9 @@ from typing import Any
 from ..dialects.types import DType, dtype_of
 from .definitions import define
 from .joining import clone
+from .placement import moved
 from .promote import cast
-from .size import device, require_cpu
+from .size import device
 from .tensor import Tensor, wrap
 
 
@@ -21,16 +22,17 @@ def converted(input: Tensor, dtype: DType) -> Tensor:
 def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
     """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing
     changes."""
-    dtype = options.get("dtype")
-    require_cpu(options.get("device"))
-    for a in args:
+    dtype, where = options.get("dtype"), options.get("device")
+    for i, a in enumerate(args):
         if isinstance(a, DType):
             dtype = a
         elif isinstance(a, Tensor):
-            dtype = a.dtype
-        elif isinstance(a, (str, device)):
-            require_cpu(a)
+            dtype, where = a.dtype, a.device
+        elif isinstance(a, (str, device)) or i == 0 and isinstance(a, int) and not isinstance(a, bool):
+            where = a
     result = input if dtype is None else converted(input, dtype)
+    if where is not None:
+        result = moved(result, where)
     return clone(result) if options.get("copy") and result is input else result
 
 

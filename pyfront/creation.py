@@ -15,16 +15,19 @@ from .origin import origin, source_line
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
 from .shaping import sizes
-from .size import require_cpu
+from .placement import on, placed
+from .size import CPU, require
 from .storage import Storage
 from .tensor import Tensor, from_storage, wrap
 
 
-def of_array(array: np.ndarray, requires_grad: bool = False) -> Tensor:
-    """A tensor that owns ``array`` (row-major, not written by anybody afterwards)."""
+def of_array(array: np.ndarray, requires_grad: bool = False, like: Tensor | None = None) -> Tensor:
+    """A tensor that owns ``array`` (row-major, not written by anybody afterwards), on the device of ``like``."""
     if not array.flags.c_contiguous:
         array = np.array(array, order="C")
     result = wrap(recorder.leaf(array, (tuple(array.shape), dtype_of(array))))
+    if like is not None and like.is_cuda:
+        result = result.to(like.device)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -117,18 +120,18 @@ def tensor(
     pin_memory: bool = False,
 ) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested sequences, an array or a tensor."""
-    require_cpu(device)
-    return of_array(_array_of(data, dtype), requires_grad)
+    return on(of_array(_array_of(data, dtype)), device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """``data`` as tensor, sharing memory where it can."""
-    require_cpu(device)
+    require(device)
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
+        data = data if dtype is None else data.to(dtype)
+        return data if device is None else data.to(device)
     if isinstance(data, np.ndarray) and (dtype is None or dtype.numpy == data.dtype):
-        return from_numpy(data)
-    return tensor(data, dtype=dtype)
+        return on(from_numpy(data), device)
+    return tensor(data, dtype=dtype, device=device)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -159,7 +162,7 @@ def asarray(
     requires_grad: bool = False,
 ) -> Tensor:
     """``as_tensor``, or a copy when asked."""
-    result = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype, device)
+    result = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
     return result.requires_grad_() if requires_grad else result
 
 
@@ -172,7 +175,7 @@ def frombuffer(
 
 def legacy_constructor(*args: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """``Tensor(2, 3)`` or ``Tensor([1, 2])`` of the default dtype."""
-    require_cpu(device)
+    require(device)
     kind = dtype or Defaults.dtype
     if not args:
         return of_array(np.empty(0, kind.numpy))
@@ -208,6 +211,7 @@ def finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
     return result.requires_grad_() if requires_grad else result
 
 
+@placed
 def full(
     size: Any,
     fill_value: Scalar,
@@ -220,15 +224,17 @@ def full(
     pin_memory: bool = False,
 ) -> Tensor:
     """Every element is ``fill_value``; its type decides the dtype unless given."""
-    require_cpu(device)
     value = fill_value.item() if isinstance(fill_value, (Tensor, np.generic)) else fill_value
     shape = sizes((size,))
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    return finish(wrap(constant(value, shape, dtype or scalar_dtype(value))), out, requires_grad)
+    node = constant(value, shape, dtype or scalar_dtype(value))
+    node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
+    return finish(wrap(node), out, requires_grad)
 
 
 def _constant(value: float) -> Callable[..., Tensor]:
+    @placed
     def make(
         *args: Any,
         size: Any = None,
@@ -246,7 +252,6 @@ def _constant(value: float) -> Callable[..., Tensor]:
             value,
             out=out,
             dtype=dtype or Defaults.dtype,
-            device=device,
             requires_grad=requires_grad,
         )
 
@@ -268,6 +273,7 @@ def empty_strided(
 
 
 def _like(value: float) -> Callable[..., Tensor]:
+    @placed
     def make(
         input: Tensor,
         *,
@@ -279,7 +285,7 @@ def _like(value: float) -> Callable[..., Tensor]:
         pin_memory: bool = False,
     ) -> Tensor:
         return full(
-            tuple(input.shape), value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+            tuple(input.shape), value, dtype=dtype or input.dtype, requires_grad=requires_grad
         )
 
     make.__doc__ = f"All {value:g}, in the shape and dtype of ``input``."
@@ -289,6 +295,7 @@ def _like(value: float) -> Callable[..., Tensor]:
 zeros_like, ones_like, empty_like = _like(0.0), _like(1.0), _like(0.0)
 
 
+@placed
 def full_like(
     input: Tensor,
     fill_value: Scalar,
@@ -300,14 +307,16 @@ def full_like(
 ) -> Tensor:
     """Every element is ``fill_value``, in the shape and dtype of ``input``."""
     return full(
-        tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad
+        tuple(input.shape), fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad
     )
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(make)
-    def method(self: Tensor, *size: Any, dtype: DType | None = None, **options: Any) -> Tensor:
-        return make(*size, dtype=dtype or self.dtype, **options)
+    def method(
+        self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any
+    ) -> Tensor:
+        return make(*size, dtype=dtype or self.dtype, device=device or self.device, **options)
 
     return method
 
@@ -315,7 +324,7 @@ def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 Tensor.new_zeros, Tensor.new_ones, Tensor.new_empty = _new(zeros), _new(ones), _new(empty)
 Tensor.new_full = _new(full)
 Tensor.new_tensor = lambda self, data, *, dtype=None, device=None, requires_grad=False: tensor(
-    data, dtype=dtype or self.dtype, device=device, requires_grad=requires_grad
+    data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad
 )
 Tensor.new = lambda self, *args: legacy_constructor(*args, dtype=self.dtype)
 

@@ -44,7 +44,7 @@ def _host(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def _made(array: np.ndarray, like: Tensor) -> Tensor:
-    return of_array(np.array(array, dtype=like.dtype.numpy, order="C"))
+    return of_array(np.array(array, dtype=like.dtype.numpy, order="C"), like=like)
 
 
 def _t(a: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def _t(a: Tensor) -> Tensor:
 def _diagonal_free(differences: Tensor) -> Tensor:
     """With ones on the diagonal, to divide by."""
     n = differences.shape[-1]
-    return differences + of_array(np.eye(n, dtype=differences.dtype.numpy))
+    return differences + of_array(np.eye(n, dtype=differences.dtype.numpy), like=differences)
 
 
 def _gaps(values: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where the elements are not zero: one row per element, or one vector per dimension."""
     found = np.nonzero(np.atleast_1d(input._value()))
     if as_tuple:
-        return tuple([of_array(np.ascontiguousarray(i)) for i in found])
+        return tuple([of_array(np.ascontiguousarray(i), like=input) for i in found])
     if not input.dim():
-        return of_array(np.zeros((len(found[0]), 0), np.int64))
-    return of_array(np.ascontiguousarray(np.stack(found, 1)))
+        return of_array(np.zeros((len(found[0]), 0), np.int64), like=input)
+    return of_array(np.ascontiguousarray(np.stack(found, 1)), like=input)
 
 
 define("argwhere")(lambda input: nonzero(input))
@@ -41,11 +41,11 @@ def unique(
     """The different values, sorted."""
     values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
     inverse = inverse.reshape(tuple(input.shape) if dim is None else (-1,))
-    results = [of_array(values)]
+    results = [of_array(values, like=input)]
     if return_inverse:
-        results.append(of_array(np.array(inverse)))
+        results.append(of_array(np.array(inverse), like=input))
     if return_counts:
-        results.append(of_array(counts))
+        results.append(of_array(counts, like=input))
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -61,12 +61,12 @@ def unique_consecutive(
     new[1:] = (flat[1:] != flat[:-1]).any(1)
     starts = np.nonzero(new)[0]
     values = rows[new] if dim is None else np.moveaxis(rows[new], 0, dim)
-    results = [of_array(np.ascontiguousarray(values))]
+    results = [of_array(np.ascontiguousarray(values), like=input)]
     if return_inverse:
         inverse = np.cumsum(new) - 1
-        results.append(of_array(inverse.reshape(input.shape) if dim is None else inverse))
+        results.append(of_array(inverse.reshape(input.shape) if dim is None else inverse, like=input))
     if return_counts:
-        results.append(of_array(np.diff(np.append(starts, len(rows)))))
+        results.append(of_array(np.diff(np.append(starts, len(rows))), like=input))
     return results[0] if len(results) == 1 else tuple(results)
 
 

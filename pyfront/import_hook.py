@@ -19,6 +19,7 @@ VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
 MODULES: dict[str, str] = {
     "torch": "",
     "torch.amp": "pyfront.amp",
+    "torch.cuda": "pyfront.cuda",
     "torch.cuda.amp": "pyfront.cuda_amp",
     "torch.autograd": "pyfront.autograd",
     "torch.autograd.function": "pyfront.function",
@@ -74,7 +75,7 @@ MODULES: dict[str, str] = {
     "torch.utils.data._utils.collate": "pyfront.data.collate",
 }
 # Served from objects of the package rather than from modules.
-OBJECTS = ("torch.cuda", "torch.backends", "torch.backends.cudnn", "torch.backends.mps")
+OBJECTS = ("torch.backends", "torch.backends.cudnn", "torch.backends.mps")
 
 
 class MissingNameError(UnsupportedError, AttributeError):

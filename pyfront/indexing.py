@@ -205,9 +205,9 @@ def index_node(index: Any, n: int, dim: int) -> Node:
             )
         if low < 0:
             node, array = None, np.where(array < 0, array + n, array)
-    return (
-        node if node is not None else recorder.leaf(np.ascontiguousarray(array), (tuple(array.shape), int64))
-    )
+    if node is not None and (recorder.state.placement is None or recorder.known(node) is None):
+        return node
+    return recorder.constant(np.ascontiguousarray(array), (tuple(array.shape), int64))  # indices may be on the host
 
 
 def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, list[int]]:
@@ -227,14 +227,16 @@ def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, lis
 
 
 def _int_op(op: str, node: Node, number: int) -> Node:
-    if node.value is not None:
-        return recorder.leaf(node.value * number, node.type)
+    known = recorder.known(node)
+    if known is not None:
+        return recorder.constant(known * number, node.type)
     return record(op, (node, full(number, *node.type)))
 
 
 def _int_pair(op: str, a: Node, b: Node) -> Node:
-    if a.value is not None and b.value is not None:
-        return recorder.leaf(a.value + b.value, a.type)
+    left, right = recorder.known(a), recorder.known(b)
+    if left is not None and right is not None:
+        return recorder.constant(left + right, a.type)
     return record(op, (a, b))
 
 
@@ -316,6 +318,7 @@ def fitted(value: Any, target: Tensor) -> Node:
         from .creation import tensor
 
         value = tensor(value, dtype=dtype)
+    value = value.to(target.device)
     node = cast(value._read(), dtype)
     own = node.type[0]
     while len(own) > len(shape) and own[0] == 1:

@@ -63,7 +63,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for other in listed:
         dtype = promote_types(dtype, other.dtype)
     nodes = tuple([cast(t._read(), dtype) for t in listed])
-    if all([node.value is not None and not node.requires_grad for node in nodes]):
+    if all([recorder.known(node) is not None and not node.requires_grad for node in nodes]):
         # Making a batch is data, not computing: recorded, which samples happen to be equal would be part of the program.
         joined = np.concatenate([node.value for node in nodes], axis=at)
         return wrap(recorder.leaf(joined, (joined.shape, dtype)))

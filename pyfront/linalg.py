@@ -134,7 +134,7 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     check_square("linalg.matrix_power", A) if A.dtype.kind == "f" else None
     if n < 0:
         return matrix_power(inv(A), -n)
-    result = eye(A.shape[-1], dtype=A.dtype).expand(A.shape)
+    result = eye(A.shape[-1], dtype=A.dtype, device=A.device).expand(A.shape)
     if n == 0:
         return wrap(untouched(result._read(), A._read()))
     base, result = A, None
@@ -152,7 +152,7 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803  # PyTor
     count = x.shape[-1] if N is None else N
     if count <= 1:
         raise RuntimeError(f"N must be greater than 1. Got {count}.")
-    return x.unsqueeze(-1) ** of_array(np.arange(count)).to(x.dtype if x.dtype.kind == "f" else int64)
+    return x.unsqueeze(-1) ** of_array(np.arange(count), like=x).to(x.dtype if x.dtype.kind == "f" else int64)
 
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
@@ -190,7 +190,7 @@ def solve_triangular(
     shift = int(unitriangular)
     triangle = A.triu(shift) if upper else A.tril(-shift)
     if unitriangular:
-        triangle = triangle + eye(A.shape[-1], dtype=A.dtype)
+        triangle = triangle + eye(A.shape[-1], dtype=A.dtype, device=A.device)
     return Solve.apply(triangle, B) if left else Solve.apply(triangle.mT, B.mT).mT
 
 
@@ -392,7 +392,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:  # noqa
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803  # PyTorch's name
     """A^-1, given A's Cholesky factor."""
-    return cholesky_solve(eye(L.shape[-1], dtype=L.dtype).expand(L.shape), L, upper)
+    return cholesky_solve(eye(L.shape[-1], dtype=L.dtype, device=L.device).expand(L.shape), L, upper)
 
 
 def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:

@@ -19,6 +19,7 @@ ALIAS = "alias"
 RESULT = "result"
 GRAD = "autodiff.grad"
 SAVED = "autodiff.saved"
+ANYWHERE = "anywhere"
 
 
 class Node:
@@ -26,7 +27,8 @@ class Node:
 
     op, attrs, inputs: the step (book op, its attributes, operand Nodes). type: ``(shape, dtype)``.
     origin: "file.py:12" of the user's code. order: position in the recording.
-    value: the numpy array once computed. overwritten: the order at which an in-place write replaced it, or 0.
+    value: the array once computed (numpy's, or one in a device's memory). device: where it is, once placement
+    has asked; ANYWHERE: it goes where it is used. overwritten: the order at which an in-place write replaced it, or 0.
     freed: backward went through it and nobody asked to keep it.
     """
 
@@ -43,6 +45,7 @@ class Node:
         "freed",
         "mark",
         "id",
+        "device",
     )
 
     def __init__(
@@ -68,6 +71,7 @@ class Node:
         self.freed = False
         self.mark = 0
         self.id = -1
+        self.device = None
 
     def __repr__(self) -> str:
         what = self.op or "leaf"

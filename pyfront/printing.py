@@ -173,7 +173,7 @@ def contents(tensor: Tensor, indent: int) -> str:
 def show(tensor: Tensor) -> str:
     """``tensor([1., 2.], grad_fn=<AddBackward0>)``."""
     prefix = "tensor("
-    suffixes: list[str] = []
+    suffixes: list[str] = [f"device='{tensor.device}'"] if tensor.is_cuda else []
     implied = tensor.dtype in (Defaults.dtype, int64, bool_)
     if tensor.numel() == 0:
         if tensor.dim() != 1:

@@ -180,6 +180,6 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
         _seen[where] = number
     elif before is _CHANGES or before != number and before == before:
         _seen[where] = _CHANGES
-        scalar = recorder.leaf(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
+        scalar = recorder.constant(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
         return expand(scalar, shape)
     return _constant(number, shape, dtype)

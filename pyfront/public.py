@@ -147,35 +147,6 @@ def get_num_threads() -> int:
     return flags.threads.value
 
 
-def _cuda() -> _types.SimpleNamespace:
-    def missing(*_: Any, **__: Any) -> Any:
-        from .size import require_cpu
-
-        return require_cpu("cuda")
-
-    def nothing(*_: Any, **__: Any) -> None:
-        return None
-
-    return _types.SimpleNamespace(
-        is_available=lambda: False,
-        device_count=lambda: 0,
-        current_device=missing,
-        get_device_name=missing,
-        set_device=missing,
-        get_device_properties=missing,
-        synchronize=nothing,
-        empty_cache=nothing,
-        manual_seed=nothing,
-        manual_seed_all=nothing,
-        is_initialized=lambda: False,
-        memory_allocated=lambda *_: 0,
-        max_memory_allocated=lambda *_: 0,
-        memory_reserved=lambda *_: 0,
-        reset_peak_memory_stats=nothing,
-        is_bf16_supported=lambda *_: False,
-    )
-
-
 class _Backends(_types.SimpleNamespace):
     """``torch.backends``. What it does not have is the room of that name: ``lamina.backends.driver``."""
 
@@ -225,7 +196,6 @@ def names() -> dict[str, Any]:
         contiguous_format="contiguous_format",
         channels_last="channels_last",
         preserve_format="preserve_format",
-        cuda=_cuda(),
         backends=_backends(),
         get_default_device=lambda: CPU,
     )

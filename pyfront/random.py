@@ -14,7 +14,8 @@ from .assignment import check_in_place, store, title
 from .definitions import define
 from .mersenne import Engine, fresh_seed
 from .promote import Defaults, untouched
-from .size import CPU, device, require_cpu
+from .placement import placed
+from .size import CPU, device, require
 from .tensor import Tensor, wrap
 
 
@@ -22,7 +23,7 @@ class Generator:
     """A source of random numbers with a state of its own."""
 
     def __init__(self, device: Any = "cpu") -> None:
-        require_cpu(device)
+        require(device)
         self.engine = Engine(67280421310721)  # PyTorch's default seed
 
     @property
@@ -129,34 +130,34 @@ def _float(dtype: DType | None, what: str) -> DType:
 
 
 @define("rand", method=False)
+@placed
 def rand(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1)."""
-    require_cpu(device)
     shape, dtype = _shape(sizes, size), _float(dtype, "check_uniform_bounds")
     return _tensor(draws.uniform(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
 
 
 @define("randn", method=False)
+@placed
 def randn(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Standard normal."""
-    require_cpu(device)
     shape, dtype = _shape(sizes, size), _float(dtype, "normal_kernel_cpu")
     return _tensor(draws.normal(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
 
 
 @define("randint", method=False)
+@placed
 def randint(
     *args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Generator | None = None,
     dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``."""
-    require_cpu(device)
     numbers = list(args)
     if numbers and size is None:
         size = numbers.pop()
@@ -175,18 +176,19 @@ def randint(
 
 
 @define("randperm", method=False)
+@placed
 def randperm(
     n: int, *, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None, device: Any = None,
     requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """The integers below n in random order."""
-    require_cpu(device)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
     return _tensor(draws.permutation(_engine(generator), int(n)).astype((dtype or DTYPES["int64"]).numpy), requires_grad)
 
 
 @define("rand_like", method=False)
+@placed
 def rand_like(
     input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None,
@@ -196,6 +198,7 @@ def rand_like(
 
 
 @define("randn_like", method=False)
+@placed
 def randn_like(
     input: Tensor, *, dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     memory_format: Any = None,
@@ -205,18 +208,19 @@ def randn_like(
 
 
 @define("randint_like", method=False)
+@placed
 def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, **options: Any) -> Tensor:
     """Integers in [low, high), of the input's shape and dtype."""
     return randint(*bounds, size=tuple(input.shape), dtype=dtype or input.dtype, **options)
 
 
 @define("normal", method=False)
+@placed
 def normal(
     mean: Tensor | float = 0.0, std: Tensor | float = 1.0, size: Any = None, *, generator: Generator | None = None,
     dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with means and deviations given per element or for all."""
-    require_cpu(device)
     if size is not None:
         shape, kind = _shape((), size), _float(dtype, "normal_kernel_cpu")
         values = draws.normal(_engine(generator), size_of(shape), kind.numpy, float(mean), float(std))
@@ -283,7 +287,7 @@ def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
     check_in_place(tensor)
     start = recorder.state.order
     array = values.astype(tensor.dtype.numpy, copy=False).reshape(tensor.shape)
-    store(tensor, recorder.leaf(array, tensor._type), start)
+    store(tensor, recorder.constant(array, tensor._type), start)
     return tensor
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.graph import Graph
 from ..dialects.types import Type, show_type
-from .node import ALIAS, RESULT, Node
+from .node import ALIAS, ANYWHERE, RESULT, Node
 from .origin import origin, source_line
 from .plan import plan_of
 from .schedule import Schedule
 from .walk import Walk
 
 PENDING_LIMIT = 5000
+Run = Callable[[Graph, list[Any]], list[Any]]
 
 
 class Cell(Protocol):
@@ -34,17 +35,31 @@ class Cell(Protocol):
     node: Node | None
 
 
+class Placement(Protocol):
+    """What is asked about devices (see placement.py)."""
+
+    def check(self, op: str, inputs: tuple[Node, ...]) -> None:
+        """Refuses operands on different devices."""
+
+    def device_of(self, node: Node) -> Any:
+        """Where a value is; None: anywhere."""
+
+    def settle(self, old: Node, new: Node) -> None:
+        """New contents of a memory are where the old ones were."""
+
+
 class _State:
     """The recording: its length, the autograd mode, and weak references to the Storages without a value."""
 
-    __slots__ = ("order", "flushed", "grad", "pending", "run")
+    __slots__ = ("order", "flushed", "grad", "pending", "run", "placement")
 
     def __init__(self) -> None:
         self.order = 0
         self.flushed = 0
         self.grad = True
         self.pending: list[weakref.ref] = []
-        self.run: Callable[[Graph, list[np.ndarray]], list[np.ndarray]] | None = None
+        self.run: Run | None = None
+        self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 
 
 state = _State()
@@ -75,6 +90,8 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
         result = (_infer.get(op) or _rule(op))(types, attrs)[0]
     except LaminaError as error:
         raise _explained(error, op, inputs) from None
+    if state.placement is not None:
+        state.placement.check(op, inputs)
     tracked = False
     if state.grad and result[1].kind == "f":
         for n in inputs:
@@ -92,6 +109,8 @@ def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> list[No
         results = (_infer.get(op) or _rule(op))(types, attrs)
     except LaminaError as error:
         raise _explained(error, op, inputs) from None
+    if state.placement is not None:
+        state.placement.check(op, inputs)
     tracked = state.grad and any([n.requires_grad for n in inputs])
     return step(op, inputs, attrs, results, tracked)
 
@@ -131,6 +150,13 @@ def leaf(array: np.ndarray, type: Type) -> Node:
     return Node(None, (), (), type, origin(), False, state.order, array)
 
 
+def constant(array: np.ndarray, type: Type) -> Node:
+    """Numbers an operation brings along: a leaf that is on whichever device the operation is."""
+    made = leaf(array, type)
+    made.device = ANYWHERE
+    return made
+
+
 def wait_for(cell: Cell) -> None:
     """Remember that ``cell`` has no value yet; computes everything when too much is pending."""
     state.pending.append(_weakly(cell))
@@ -157,11 +183,43 @@ def flush(wanted: Iterable[Node] = ()) -> None:
 def _compute(roots: list[Node]) -> None:
     if "nodes" in flags.show.value:
         sys.stderr.write(Schedule(roots).describe())
-    walk = Walk(roots)
-    plan_of(walk).run(walk, state.run or _driver())
+    if state.placement is None:
+        walk = Walk(roots)
+        plan_of(walk).run(walk, state.run or _driver())
+        return
+    for run, there in _by_device(roots):
+        walk = Walk(there)
+        plan_of(walk).run(walk, run)
 
 
-def _driver() -> Callable[[Graph, list[np.ndarray]], list[np.ndarray]]:
+def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
+    """The roots of each device, with what runs their Graphs."""
+    assert state.placement is not None
+    host, gpu = [], []
+    for root in roots:
+        where = state.placement.device_of(root)
+        (host if where is None or where.type == "cpu" else gpu).append(root)
+    groups: list[tuple[Run, list[Node]]] = []
+    if host:
+        run = state.run or _driver()
+        groups.append((lambda graph, arrays: run(graph, [_on_host(a) for a in arrays]), host))
+    if gpu:
+        groups.append((_accelerator().run, gpu))
+    return groups
+
+
+def _on_host(array: Any) -> np.ndarray:
+    """An array of any device as numpy's."""
+    return array if isinstance(array, np.ndarray) else _accelerator().download(array)
+
+
+def _accelerator() -> Any:
+    from ..backends import driver
+
+    return driver.accelerator()
+
+
+def _driver() -> Run:
     """The one door into the compiler, opened at the first flush so that ``import lamina`` stays light."""
     from ..backends import driver
 
@@ -170,7 +228,12 @@ def _driver() -> Callable[[Graph, list[np.ndarray]], list[np.ndarray]]:
 
 
 def value(node: Node) -> np.ndarray:
-    """The array of a Node, computed now if need be. Do not write into it."""
+    """The array of a Node on the host, computed now if need be. Do not write into it."""
     if node.value is None:
         flush((node,))
-    return node.value
+    return _on_host(node.value)
+
+
+def known(node: Node) -> np.ndarray | None:
+    """The array of a Node if the host has it already."""
+    return node.value if isinstance(node.value, np.ndarray) else None

@@ -12,7 +12,7 @@ from ..dialects.types import DType, float32, float64, int64
 from .creation import finish, of_array
 from .definitions import define
 from .promote import Defaults
-from .size import require_cpu
+from .placement import placed
 from .tensor import Tensor
 
 
@@ -20,6 +20,7 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
+@placed
 def arange(
     start: Any,
     end: Any = None,
@@ -33,7 +34,6 @@ def arange(
     pin_memory: bool = False,
 ) -> Tensor:
     """``start``, ``start + step``, … before ``end``."""
-    require_cpu(device)
     start, end, step = _number(start), _number(end), _number(step)
     if out is not None and out.dtype.kind != "f" and step and not int(step):
         raise ValueError("step must be nonzero")
@@ -71,6 +71,7 @@ def _check_ends(name: str, start: Any, end: Any, steps: Any) -> None:
         )
 
 
+@placed
 def linspace(
     start: Any,
     end: Any,
@@ -84,7 +85,6 @@ def linspace(
 ) -> Tensor:
     """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch
     does."""
-    require_cpu(device)
     _check_ends("linspace", start, end, steps)
     start, end = _number(start), _number(end)
     if steps < 0:
@@ -103,6 +103,7 @@ def linspace(
     return finish(of_array(array.astype(kind.numpy)), out, requires_grad)
 
 
+@placed
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any
 ) -> Tensor:
@@ -114,6 +115,7 @@ def logspace(
     return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
 
 
+@placed
 def eye(
     n: int,
     m: int | None = None,
@@ -127,7 +129,6 @@ def eye(
     """Ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n and m must be greater or equal to 0, got {n} and {n if m is None else m}")
-    require_cpu(device)
     return finish(
         of_array(np.eye(n, n if m is None else m, dtype=(dtype or Defaults.dtype).numpy)), out, requires_grad
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ..dialects.errors import UnsupportedError
+from ..dialects.errors import BackendError, NoDeviceError
 from .origin import origin, source_line
 
 
@@ -71,7 +71,7 @@ class device:
         return hash((self.type, self.index))
 
     def __enter__(self) -> device:
-        require_cpu(self)
+        require(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,14 +84,27 @@ class device:
 CPU = device("cpu")
 
 
-def require_cpu(where: object) -> None:
-    """UnsupportedError for a device this machine cannot compute on."""
+def require(where: object) -> device:
+    """The device some argument names (None: the CPU). NoDeviceError for one this machine cannot compute on."""
     if where is None or where is CPU:
-        return
+        return CPU
     wanted = device(where)  # type: ignore[arg-type]  # device() itself refuses what is not one
-    if wanted.type != "cpu":
-        raise UnsupportedError(
-            f"there is no device '{wanted}' here: Torch not compiled with CUDA enabled",
-            at=source_line(origin()),
-            help='use "cpu", or pick the device with torch.cuda.is_available()',
-        )
+    if wanted.type == "cpu":
+        return wanted
+    why = "lamina computes on CPUs and on NVIDIA GPUs"
+    if wanted.type == "cuda":
+        from ..backends import driver
+
+        try:
+            driver.accelerator()
+        except BackendError as error:
+            why = f"Torch not compiled with CUDA enabled ({error.sentence})"
+        else:
+            if not wanted.index:
+                return wanted
+            why = "invalid device ordinal: there is one GPU, cuda:0"
+    raise NoDeviceError(
+        f"there is no device '{wanted}' here: {why}",
+        at=source_line(origin()),
+        help='use "cpu", or pick the device with torch.cuda.is_available()',
+    )

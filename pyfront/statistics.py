@@ -254,7 +254,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     if weights is not None and weights.shape != input.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
     found = np.bincount(input._value(), None if weights is None else weights._value(), minlength)
-    return of_array(found if weights is None or weights.dtype.name != "float32" else found.astype(np.float32))
+    return of_array(found if weights is None or weights.dtype.name != "float32" else found.astype(np.float32), like=input)
 
 
 @define("histc")
@@ -266,11 +266,11 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
         raise RuntimeError("max must be larger than min")
     array = input._value()
     if not array.size:
-        return of_array(np.zeros(bins, input.dtype.numpy))
+        return of_array(np.zeros(bins, input.dtype.numpy), like=input)
     bounds = (min, max) if min != max else (array.min(), array.max())
     if not np.isfinite(bounds).all():
         raise RuntimeError(f"range of [{bounds[0]}, {bounds[1]}] is not finite")
-    return of_array(np.histogram(array, bins, bounds)[0].astype(input.dtype.numpy))
+    return of_array(np.histogram(array, bins, bounds)[0].astype(input.dtype.numpy), like=input)
 
 
 @define("histogram")

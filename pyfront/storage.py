@@ -84,6 +84,8 @@ class Storage:
                 _fill_in(node)
             else:
                 recorder.wait_for(self)
+        if recorder.state.placement is not None and old is not None:
+            recorder.state.placement.settle(old, node)
 
     def written(self) -> None:
         """The shared memory itself was written."""

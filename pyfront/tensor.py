@@ -13,7 +13,7 @@ import numpy as np
 from ..dialects.types import DType, Type, size_of
 from . import recorder, views
 from .node import Node
-from .size import CPU, Size, device, require_cpu
+from .size import CPU, Size, device
 from .storage import Storage
 from .views import DETACHED, Chain, LeafMark
 
@@ -35,7 +35,7 @@ class Tensor:
     _base: Tensor | None = None
     name: str | None = None
     grad_fn_metadata = None
-    is_sparse = is_quantized = is_cuda = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
     layout = "torch.strided"
     __array_priority__ = 1000
 
@@ -126,11 +126,18 @@ class Tensor:
 
     @property
     def device(self) -> device:
-        return CPU
+        placement = recorder.state.placement
+        if placement is None or self._storage.host is not None:
+            return CPU
+        return placement.device_of(self._storage.node) or CPU
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
 
     def get_device(self) -> int:
-        """-1: the CPU."""
-        return -1
+        """The number of the GPU; -1 for the CPU."""
+        return 0 if self.is_cuda else -1
 
     def is_floating_point(self) -> bool:
         """True for float64, float32, float16, bfloat16."""
@@ -181,6 +188,9 @@ class Tensor:
     def data_ptr(self) -> int:
         """The address of the first element; computes the contents."""
         storage = self._storage
+        if self.is_cuda:
+            recorder.flush((storage.node,))
+            return storage.node.value.address + self.storage_offset() * self.itemsize
         array = storage.host if storage.is_shared() else recorder.value(storage.node)
         return array.ctypes.data + self.storage_offset() * self.itemsize
 
@@ -218,6 +228,13 @@ class Tensor:
         if self.requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        if self.is_cuda:
+            if force:
+                return np.array(self._value())
+            raise TypeError(
+                f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
+                "first."
             )
         storage = self._storage
         if storage.node is not None and storage.node.requires_grad:
@@ -312,13 +329,12 @@ class Tensor:
     # ---------------------------------------------------------------------------------------------------
 
     def cpu(self, memory_format: object = None) -> Tensor:
-        """The tensor itself: it is there."""
-        return self
+        """On the CPU: the tensor itself, or a copy."""
+        return self.to(CPU)
 
     def cuda(self, device: object = None, non_blocking: bool = False, memory_format: object = None) -> Tensor:
-        """UnsupportedError: there is no CUDA device."""
-        require_cpu(device if device is not None else "cuda")
-        return self
+        """On the GPU: the tensor itself, or a copy. NoDeviceError where there is none."""
+        return self.to(device if device is not None else "cuda", non_blocking=non_blocking)
 
 
 def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:

@@ -111,8 +111,9 @@ def _has_history(storage: Storage, chain: Chain) -> bool:
 
 def _follow(source: Node, link: Link) -> Node:
     if type(link) is tuple:
-        if source.value is not None and not source.requires_grad:
-            array = _numpy_view(source.value, *link)
+        known = None if source.requires_grad else recorder.known(source)
+        if known is not None:
+            array = _numpy_view(known, *link)
             if (
                 array.flags.c_contiguous
             ):  # the same memory under another shape: no step, and no index in a cache key
@@ -288,10 +289,10 @@ def _scattered(storage: Storage, chain: Chain, node: Node) -> Node:
     hit.reshape(-1)[place.reshape(-1)] = True
     source[place.reshape(-1)] = np.arange(place.size)
     row = recorder.record("reshape", (node,), ((place.size,),))
-    taken = recorder.record("take", (row, recorder.leaf(source, ((count,), int64))), (0,))
+    taken = recorder.record("take", (row, recorder.constant(source, ((count,), int64))), (0,))
     marks = tuple([link for link in chain if isinstance(link, LeafMark)])
     fitted = recorder.record("reshape", (taken,), (whole,))
-    return recorder.record("select", (recorder.leaf(hit, (whole, bool_)), fitted, read(storage, marks)))
+    return recorder.record("select", (recorder.constant(hit, (whole, bool_)), fitted, read(storage, marks)))
 
 
 # -- memory layout

@@ -23,12 +23,14 @@ from ...lowering.capture import capture
 from ..emulation import emulate
 from ..oracle import evaluate
 from .check_programs import PROGRAMS, CheckProgram, arrays_for, bytes_moved
-from .device import Device, DeviceProgram
+from .device import Device
 from .program import build, cuda_source
+from .runtime import Runtime
 
 ARCHITECTURES = ("sm_80", "sm_90a", "sm_100a")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 SEEDS = (0, 1, 7)
+WARM, ROUNDS = 3, 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,14 +77,16 @@ class Check:
         self.architectures = architectures
         self.report = Report()
         try:
-            self.device: Device | None = Device()
+            self.runtime: Runtime | None = Runtime(Device())
             self.why = ""
         except LaminaError as error:
-            self.device, self.why = None, str(error).splitlines()[0]
+            self.runtime, self.why = None, str(error).splitlines()[0]
 
     def run(self, programs: Sequence[CheckProgram]) -> Report:
         """The report on some programs."""
-        where = f"{self.device.name} (compute capability {self.device.compute / 10})" if self.device else f"not launched: {self.why}"
+        where = f"not launched: {self.why}"
+        if self.runtime is not None:
+            where = f"{self.runtime.device.name} (compute capability {self.runtime.device.compute / 10})"
         self.report.lines += [f"- GPU: {where}", f"- host: {platform.machine()}, Python {platform.python_version()}", ""]
         head = ["program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "seconds"]
         self.report.table("Compiled at the large size", head, [row for p in programs for row in self._compiled(p)])
@@ -91,11 +95,10 @@ class Check:
             self.report.table("Emulated, against numpy", ["program", "size", "thread orders", "largest error"], rows)
         else:
             self.report.lines += ["No g++ here: the emulation did not run.", ""]
-        if self.device is not None:
-            arch = native_arch(self.device.compute)
-            rows = [self._launched(p, arch) for p in programs]
+        if self.runtime is not None:
+            rows = [self._launched(p) for p in programs]
             head = ["program", "small: largest error", "large size", "ms", "GB/s", "TFLOP/s"]
-            self.report.table(f"Launched ({arch})", head, rows)
+            self.report.table(f"Launched ({self.runtime.device.arch})", head, rows)
         return self.report
 
     def _compiled(self, program: CheckProgram) -> list[list[object]]:
@@ -131,16 +134,15 @@ class Check:
         self._judge(program, worst, "emulated")
         return [program.name, program.small, len(SEEDS), f"{worst:.2g}"]
 
-    def _launched(self, program: CheckProgram, arch: str) -> list[object]:
-        assert self.device is not None
+    def _launched(self, program: CheckProgram) -> list[object]:
         row: list[object] = [program.name]
         try:
             graph = program.make(program.small)
             arrays = arrays_for(graph)
-            worst = largest_error(graph, self._on_device(graph, arch, arrays)[0], evaluate(capture(graph), arrays))
+            worst = largest_error(graph, self._on_device(graph, arrays)[0], evaluate(capture(graph), arrays))
             self._judge(program, worst, "launched")
             large = program.make(program.large)
-            _, milliseconds = self._on_device(large, arch, arrays_for(large), timed=True)
+            _, milliseconds = self._on_device(large, arrays_for(large), timed=True)
         except LaminaError as error:
             self.report.fail(program.name, f"launched: {error}")
             return [program.name, "failed", program.large, "", "", ""]
@@ -149,26 +151,27 @@ class Check:
         return [*row, f"{worst:.2g}", program.large, f"{milliseconds:.3f}", f"{bytes_moved(large) / milliseconds / 1e6:.0f}", rate]
 
     def _on_device(
-        self, graph: Graph, arch: str, arrays: Sequence[np.ndarray], timed: bool = False
+        self, graph: Graph, arrays: Sequence[np.ndarray], timed: bool = False
     ) -> tuple[list[np.ndarray], float]:
-        assert self.device is not None
-        loaded = DeviceProgram(self.device, build(graph, arch))
-        outputs = loaded(arrays)
-        milliseconds = loaded.milliseconds() if timed else 0.0
-        loaded.close()
-        return outputs, milliseconds
+        """The outputs, and the median time of one run of all launches measured with events."""
+        gpu = self.runtime
+        assert gpu is not None
+        placed = [gpu.upload(a) for a in arrays]
+        outputs = [gpu.download(a) for a in gpu.run(graph, placed)]
+        if not timed:
+            return outputs, 0.0
+        start, end, times = gpu.device.new_event(), gpu.device.new_event(), []
+        for _ in range(WARM + ROUNDS):
+            gpu.device.record(start)
+            gpu.run(graph, placed)
+            gpu.device.record(end)
+            gpu.device.wait(end)
+            times.append(gpu.device.milliseconds(start, end))
+        return outputs, float(np.median(times[WARM:]))
 
     def _judge(self, program: CheckProgram, worst: float, how: str) -> None:
         if not worst <= 1:
             self.report.fail(program.name, f"{how}: {worst:.2g} times the tolerance")
-
-
-def native_arch(compute: int) -> str:
-    """The newest known architecture a device of this compute capability runs. BackendError when it is too old."""
-    able = [t for t in GPU_TARGETS.values() if t.compute == compute or t.compute // 10 == compute // 10 and not t.name.endswith("a") and t.compute <= compute]
-    if not able:
-        raise BackendError(f"no architecture lamina knows runs on compute capability {compute / 10}", help=f"known: {', '.join(GPU_TARGETS)}")
-    return max(able, key=lambda t: t.compute).name
 
 
 def largest_error(graph: Graph, got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:

@@ -1,18 +1,26 @@
-"""The GPU through cuda.bindings: is there one, load a program, run it on arrays, time its launches with events."""
+"""The GPU through cuda.bindings: memory, copies, streams, events; what fails is said with the kernels it can have been."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...dialects.errors import BackendError
-from ...dialects.types import DTYPES
-from .program import CudaProgram
+from ...dialects.target import GPU_TARGETS
+from ...lowering.cuda_source import CudaSource
+from ...lowering.gpu_launches import LaunchTable
+from .launching import DriverProgram
+from .nvrtc import compile_cuda
 
-STATIC_SHARED_BYTES = 48 << 10
+STAGING_SLOTS, STAGING_BYTES = 4, 32 << 20
+"""Pinned buffers that uploads pass through, and the largest of them: larger arrays are copied while the host waits."""
+
+REMEMBERED = 8
+INSTALL = "pip install lamina[cuda]"
 
 
 class Device:
@@ -22,109 +30,180 @@ class Device:
         try:
             from cuda.bindings import driver
         except ImportError as error:
-            raise BackendError(f"no GPU can be used: {error}", help="pip install lamina[cuda]") from None
+            raise BackendError(f"no GPU can be used: {error}", help=INSTALL) from None
         self.driver = driver
+        self.recent: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)  # kernels launched since the last wait
+        self.stream: Any = 0
         try:
             self.call("cuInit", 0)
         except RuntimeError as error:  # the bindings' way to say that libcuda is not there
             raise BackendError(f"no GPU can be used: {error}", help="install NVIDIA's driver") from None
+        if not self.call("cuDeviceGetCount"):
+            raise BackendError("no GPU can be used: the driver sees none", help="look at CUDA_VISIBLE_DEVICES")
         handle = self.call("cuDeviceGet", 0)
         self.name = self.call("cuDeviceGetName", 100, handle).rstrip(b"\0").decode()
         kinds = driver.CUdevice_attribute
         major = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle)
         minor = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle)
         self.compute = 10 * major + minor
+        self.processors = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle)
+        self.total_bytes = self.call("cuDeviceTotalMem", handle)
         self.context = self.call("cuDevicePrimaryCtxRetain", handle)
         self.call("cuCtxSetCurrent", self.context)
+        self._staging = [_Pinned(self) for _ in range(STAGING_SLOTS)]
+        self._turn = 0
+
+    @property
+    def arch(self) -> str:
+        """The architecture programs are compiled for. BackendError when this GPU is older than all of them."""
+        return native_arch(self.compute)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """A function of the driver API; its result without the status. BackendError with the driver's words."""
         status, *values = getattr(self.driver, name)(*arguments)
         if status != self.driver.CUresult.CUDA_SUCCESS:
-            text = self.driver.cuGetErrorString(status)[1]
-            words = text.decode() if isinstance(text, bytes) else status.name
-            raise BackendError(f"{name}: {words} ({status.name})")
+            raise self.failure(name, status)
         return values[0] if len(values) == 1 else tuple(values) or None
 
+    def failure(self, name: str, status: Any) -> BackendError:
+        """What a status means, with the kernels that may have failed: launches report errors later, at any call."""
+        text = self.driver.cuGetErrorString(status)[1]
+        words = text.decode() if isinstance(text, bytes) else status.name
+        facts = [("launched before" if i == 0 else "", kernel, origin) for i, (kernel, origin) in enumerate(self.recent)]
+        help = "LAMINA_CHECK=1 waits after every launch and names the kernel; start the program anew: the device's state is lost"
+        return BackendError(f"{name}: {words} ({status.name})", facts, help=help if facts else None)
 
-class DeviceProgram:
-    """A program in the device's memory: set inputs, run, get outputs."""
+    # -- memory
 
-    def __init__(self, device: Device, program: CudaProgram) -> None:
-        self.device, self.table = device, program.source.table
-        self.module = device.call("cuModuleLoadData", program.compiled.cubin)
-        self.memory = [device.call("cuMemAlloc", max(1, b.bytes)) for b in self.table.buffers]
-        first = sum(b.kind == "input" for b in self.table.buffers)
-        self.used = list(self.memory)
-        for output, given in self.table.donated:
-            self.used[first + output] = self.memory[given]
-        self._keep: list[Any] = []
-        self._launches = [self._prepared(launch) for launch in self.table.launches]
+    def allocate(self, size: int) -> int:
+        """The address of some bytes; 0 when there is no memory left."""
+        status, address = self.driver.cuMemAlloc(size)
+        if status == self.driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            return 0
+        if status != self.driver.CUresult.CUDA_SUCCESS:
+            raise self.failure("cuMemAlloc", status)
+        return int(address)
 
-    def _prepared(self, launch: Any) -> tuple[Any, ...]:
-        """The launch with its arguments packed once."""
-        function = self.device.call("cuModuleGetFunction", self.module, launch.kernel.encode())
-        shape = launch.shape
-        if shape.shared_bytes > STATIC_SHARED_BYTES:
-            kind = self.device.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            self.device.call("cuFuncSetAttribute", function, kind, shape.shared_bytes)
-        values = [ctypes.c_void_p(int(self.used[p.buffer]) + p.offset) for p in launch.arguments]
-        packed = (ctypes.c_void_p * max(1, len(values)))(*[ctypes.addressof(v) for v in values])
-        self._keep += [values, packed]
-        return (function, *shape.grid, shape.threads, 1, 1, shape.shared_bytes, 0, ctypes.addressof(packed), 0)
+    def release(self, address: int) -> None:
+        """Give allocated bytes back; the driver waits for what uses them."""
+        self.call("cuMemFree", address)
 
-    def set_inputs(self, arrays: Sequence[np.ndarray]) -> None:
-        """Copy the inputs to the device."""
-        for place, array in zip(self.memory, arrays, strict=False):
-            data = np.ascontiguousarray(array)
-            if data.nbytes:
-                self.device.call("cuMemcpyHtoD", place, data.ctypes.data, data.nbytes)
+    def upload(self, address: int, array: np.ndarray) -> None:
+        """Copy a row-major array to the device, in the order of launches. The array may change afterwards."""
+        if not array.nbytes:
+            return
+        if array.nbytes > STAGING_BYTES:
+            self.call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, self.stream)
+            self.call("cuStreamSynchronize", self.stream)
+            return
+        self._turn = (self._turn + 1) % STAGING_SLOTS
+        self._staging[self._turn].send(address, array)
 
-    def launch(self) -> None:
-        """Every launch in order; does not wait. BackendError names the kernel and the user's line."""
-        for prepared, launch in zip(self._launches, self.table.launches, strict=True):
-            try:
-                self.device.call("cuLaunchKernel", *prepared)
-            except BackendError as error:
-                raise BackendError(f"a launch failed: {error}", [("kernel", launch.kernel, launch.origin)]) from None
+    def download(self, array: np.ndarray, address: int) -> None:
+        """Copy from the device into a row-major array, after everything launched so far."""
+        if array.nbytes:
+            self.call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, self.stream)
+        self.synchronize()
 
-    def wait(self) -> None:
+    def copy(self, to: int, source: int, size: int) -> None:
+        """Copy within the device, in the order of launches."""
+        if size:
+            self.call("cuMemcpyDtoDAsync", to, source, size, self.stream)
+
+    def synchronize(self) -> None:
         """Until everything launched is done. BackendError when a kernel failed."""
-        self.device.call("cuCtxSynchronize")
+        self.call("cuCtxSynchronize")
+        self.recent.clear()
 
-    def outputs(self) -> list[np.ndarray]:
-        """The outputs, copied to the host."""
-        found = []
-        for place, buffer in zip(self.used, self.table.buffers, strict=True):
-            if buffer.kind == "output":
-                data = np.empty(buffer.sizes, DTYPES[buffer.element].numpy)
-                if data.nbytes:
-                    self.device.call("cuMemcpyDtoH", data.ctypes.data, place, data.nbytes)
-                found.append(data)
-        return found
+    # -- programs
 
-    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Outputs for these inputs."""
-        self.set_inputs(arrays)
-        self.launch()
-        self.wait()
-        return self.outputs()
+    def build(self, source: CudaSource, folder: Path) -> None:
+        """Compile a program's kernels into a folder: the source, PTX to read, the cubin."""
+        compiled = compile_cuda(source.text, self.arch)
+        (folder / "program.cu").write_text(source.text, encoding="utf-8")
+        (folder / "program.ptx").write_text(compiled.ptx, encoding="utf-8")
+        (folder / "program.cubin").write_bytes(compiled.cubin)
 
-    def milliseconds(self, rounds: int = 20) -> float:
-        """The median time of one run of all launches, measured with events."""
-        call = self.device.call
-        start, stop = call("cuEventCreate", 0), call("cuEventCreate", 0)
-        times = []
-        for _ in range(rounds + 3):
-            call("cuEventRecord", start, 0)
-            self.launch()
-            call("cuEventRecord", stop, 0)
-            call("cuEventSynchronize", stop)
-            times.append(call("cuEventElapsedTime", start, stop))
-        return float(np.median(times[3:]))
+    def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
+        """A built program, ready to run."""
+        return DriverProgram(self, (folder / "program.cubin").read_bytes(), table)
 
-    def close(self) -> None:
-        """Give the memory and the module back."""
-        for place in self.memory:
-            self.device.call("cuMemFree", place)
-        self.device.call("cuModuleUnload", self.module)
+    # -- streams and events
+
+    def new_stream(self) -> Any:
+        """A stream that waits for no other."""
+        return self.call("cuStreamCreate", self.driver.CUstream_flags.CU_STREAM_NON_BLOCKING)
+
+    def use_stream(self, stream: Any) -> Any:
+        """Launch on another stream, behind everything launched so far; the stream before."""
+        before = self.stream
+        event = self.new_event()
+        self.call("cuEventRecord", event, before)
+        self.call("cuStreamWaitEvent", stream, event, 0)
+        self.call("cuEventDestroy", event)
+        self.stream = stream
+        return before
+
+    def wait_stream(self, stream: Any) -> None:
+        """Until everything on a stream is done."""
+        self.call("cuStreamSynchronize", stream)
+
+    def new_event(self) -> Any:
+        """An event that can be recorded and timed."""
+        return self.call("cuEventCreate", 0)
+
+    def record(self, event: Any) -> None:
+        """The event happens when everything launched so far is done."""
+        self.call("cuEventRecord", event, self.stream)
+
+    def wait(self, event: Any) -> None:
+        """Until an event has happened."""
+        self.call("cuEventSynchronize", event)
+
+    def has_happened(self, event: Any) -> bool:
+        """Whether an event has happened."""
+        (status,) = self.driver.cuEventQuery(event)
+        if status == self.driver.CUresult.CUDA_ERROR_NOT_READY:
+            return False
+        if status != self.driver.CUresult.CUDA_SUCCESS:
+            raise self.failure("cuEventQuery", status)
+        return True
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """The time between two events."""
+        return float(self.call("cuEventElapsedTime", start, end))
+
+
+class _Pinned:
+    """One pinned buffer: the host writes it, the device reads it some time later."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.size, self.memory, self.sent = device, 0, 0, None
+
+    def send(self, address: int, array: np.ndarray) -> None:
+        """Copy an array here and from here to the device, without waiting for the device."""
+        device = self.device
+        if self.sent is None:
+            self.sent = device.new_event()
+        else:
+            device.wait(self.sent)  # until what was here before has been read
+        if self.size < array.nbytes:
+            if self.size:
+                device.call("cuMemFreeHost", self.memory)
+            self.size = max(1 << 16, 1 << (array.nbytes - 1).bit_length())
+            self.memory = int(device.call("cuMemHostAlloc", self.size, 0))
+        ctypes.memmove(self.memory, array.ctypes.data, array.nbytes)
+        device.call("cuMemcpyHtoDAsync", address, self.memory, array.nbytes, device.stream)
+        device.record(self.sent)
+
+
+def native_arch(compute: int) -> str:
+    """The newest known architecture a device of this compute capability runs. BackendError when it is too old."""
+    able = [
+        t for t in GPU_TARGETS.values()
+        if t.compute == compute or t.compute // 10 == compute // 10 and not t.name.endswith("a") and t.compute <= compute
+    ]  # fmt: skip
+    if not able:
+        known = ", ".join(GPU_TARGETS)
+        raise BackendError(f"no architecture lamina knows runs on compute capability {compute / 10}", help=f"known: {known}")
+    return max(able, key=lambda t: t.compute).name

@@ -15,7 +15,7 @@ import numpy as np
 from ...dialects.errors import BackendError
 from ...dialects.types import DTYPES
 from ...lowering.cuda_source import CudaSource
-from ...lowering.gpu_launches import Launch
+from ...lowering.gpu_launches import Launch, LaunchTable
 
 FLAGS = (
     "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
@@ -36,22 +36,50 @@ def available() -> bool:
     return shutil.which("g++") is not None
 
 
+def build_library(source: CudaSource, library: Path) -> None:
+    """The kernels of a source as a shared library for `Kernels`. BackendError without g++ or when it refuses them."""
+    with tempfile.TemporaryDirectory(prefix="lamina-emulation-") as folder:
+        path = Path(folder) / "program.cpp"
+        path.write_text(emulated_text(source), encoding="utf-8")
+        _build(path, library)
+
+
+class Kernels:
+    """The kernels of a program in a library made by `build_library`."""
+
+    def __init__(self, library: Path, table: LaunchTable) -> None:
+        try:
+            self._launch = ctypes.CDLL(str(library)).lm_run
+        except OSError as error:
+            raise BackendError(f"the emulated kernels cannot be loaded: {error}") from error
+        self._launch.restype = ctypes.c_int
+        self._number = {name: k for k, name in enumerate(table.kernels())}
+
+    def run(self, launch: Launch, addresses: Sequence[int], seed: int = 1) -> None:
+        """One launch. addresses: of every buffer. BackendError when the kernel deadlocks or leaves its shared memory."""
+        pointers = [addresses[p.buffer] + p.offset for p in launch.arguments]
+        table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
+        grid = (ctypes.c_uint * 3)(*launch.shape.grid)
+        status = self._launch(
+            self._number[launch.kernel], table, grid, launch.shape.threads, ctypes.c_size_t(launch.shape.shared_bytes),
+            ctypes.c_uint32(seed),
+        )  # fmt: skip
+        if status:
+            raise BackendError(f"the emulation stopped: {_ERRORS[status]}", [("kernel", launch.kernel, launch.origin)])
+
+
 class Emulation:
-    """A program on emulated threads: call it with its inputs, get its outputs.
+    """A program on emulated threads: call it with its inputs, get its outputs. Its arrays have guards around them.
 
     BackendError when there is no g++, when it refuses the source, and when a kernel deadlocks or leaves its memory.
     """
 
     def __init__(self, source: CudaSource) -> None:
         self.table = source.table
-        self._folder = tempfile.TemporaryDirectory(prefix="lamina-emulation-")
-        path = Path(self._folder.name)
-        (path / "program.cpp").write_text(emulated_text(source), encoding="utf-8")
-        library = path / "program.so"
-        _build(path / "program.cpp", library)
-        self._launch = ctypes.CDLL(str(library)).lm_run
-        self._launch.restype = ctypes.c_int
-        self._number = {name: k for k, name in enumerate(self.table.kernels())}
+        with tempfile.TemporaryDirectory(prefix="lamina-emulation-") as folder:
+            library = Path(folder) / "program.so"
+            build_library(source, library)
+            self._kernels = Kernels(library, self.table)
 
     def __call__(self, arrays: Sequence[np.ndarray], seed: int = 1) -> list[np.ndarray]:
         """Outputs for these inputs. seed: the order in which threads run; 0: as they are numbered."""
@@ -62,7 +90,8 @@ class Emulation:
         for output, given in self.table.donated:
             memory[first + output] = memory[given]
         for launch in self.table.launches:
-            self._run(launch, memory, seed)
+            self._kernels.run(launch, [place.address for place in memory], seed)
+            self._check_guards(memory, launch)
         outputs = []
         for place, buffer in zip(memory, self.table.buffers, strict=True):
             if buffer.kind == "output":
@@ -70,21 +99,11 @@ class Emulation:
                 outputs.append(place.body.view(element).reshape(buffer.sizes).copy())
         return outputs
 
-    def _run(self, launch: Launch, memory: Sequence[_Guarded], seed: int) -> None:
-        pointers = [memory[p.buffer].address + p.offset for p in launch.arguments]
-        table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
-        grid = (ctypes.c_uint * 3)(*launch.shape.grid)
-        status = self._launch(
-            self._number[launch.kernel], table, grid, launch.shape.threads, ctypes.c_size_t(launch.shape.shared_bytes),
-            ctypes.c_uint32(seed),
-        )  # fmt: skip
-        where = [("kernel", launch.kernel, launch.origin)]
-        if status:
-            raise BackendError(f"the emulation stopped: {_ERRORS[status]}", where)
+    def _check_guards(self, memory: Sequence[_Guarded], launch: Launch) -> None:
         for number, place in enumerate(memory):
             if not place.is_whole():
-                kind = self.table.buffers[number].kind
-                raise BackendError(f"the emulation stopped: a kernel wrote outside {kind} {number}", where)
+                where = [("kernel", launch.kernel, launch.origin)]
+                raise BackendError(f"the emulation stopped: a kernel wrote outside {self.table.buffers[number].kind} {number}", where)
 
 
 class _Guarded:

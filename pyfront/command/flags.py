@@ -35,7 +35,7 @@ def _text(value: object) -> str:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """The options that set flags."""
-    parser.add_argument("--device", choices=("c", "numpy", "cuda"), help="where programs run")
+    parser.add_argument("--device", choices=("c", "numpy"), help="where programs run")
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
     parser.add_argument("--show", metavar="WHAT", type=_value(flags.show), help=f"print {', '.join(flags.ARTIFACTS)} (comma list)")

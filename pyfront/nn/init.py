@@ -48,7 +48,7 @@ def _fan(tensor: Tensor, mode: str) -> int:
 
 
 def _put(tensor: Tensor, values: np.ndarray) -> Tensor:
-    assign(tensor, recorder.leaf(np.ascontiguousarray(values, tensor.dtype.numpy), tensor._type))
+    assign(tensor, recorder.constant(np.ascontiguousarray(values, tensor.dtype.numpy), tensor._type))
     return tensor
 
 

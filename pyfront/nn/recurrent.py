@@ -179,7 +179,7 @@ class RNNBase(_Recurrent):
     def _start(self, given: State | None, batch: int, x: Tensor) -> State:
         expected = [(len(self._all_weights), batch, width) for width in self._state_sizes]
         if given is None:
-            return tuple(zeros(*shape, dtype=x.dtype) for shape in expected)
+            return tuple(zeros(*shape, dtype=x.dtype, device=x.device) for shape in expected)
         for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
             if tuple(part.shape) != shape:
                 which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
@@ -273,7 +273,7 @@ class RNNCellBase(_Recurrent):
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         if given is None:
-            state: State = (zeros(x.shape[0], self.hidden_size, dtype=x.dtype),) * (2 if self._mode == "LSTM" else 1)
+            state: State = (zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device),) * (2 if self._mode == "LSTM" else 1)
         else:
             state = tuple(given) if batched else tuple(s.unsqueeze(0) for s in given)
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)

@@ -283,12 +283,12 @@ def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
 
 def scalar(value: float) -> Node:
     """A number that changes from step to step: an input of the program, not a constant in it."""
-    return recorder.leaf(np.array(value, np.float64), ((), _FLOAT64))
+    return recorder.constant(np.array(value, np.float64), ((), _FLOAT64))
 
 
 def zeros_of(p: Tensor, value: float = 0.0) -> Tensor:
     """Fresh state of a parameter's type. It is data, so that the first step is the same program as all others."""
-    return wrap(recorder.leaf(np.full(p.shape, value, p.dtype.numpy), p._type))
+    return wrap(recorder.constant(np.full(p.shape, value, p.dtype.numpy), p._type))
 
 
 class Counter:
@@ -314,7 +314,7 @@ class Counter:
         number = 1 + (int(now.item()) if is_tensor else int(now or 0))
         if number != self._number or self._tensor is None:
             self._number = number
-            self._tensor = wrap(recorder.leaf(np.array(number, np.float32), ((), _FLOAT32)))
+            self._tensor = wrap(recorder.constant(np.array(number, np.float32), ((), _FLOAT32)))
         self._before = (now, now._storage.version) if is_tensor else (None, 0)
 
 

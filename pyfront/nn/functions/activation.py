@@ -130,7 +130,7 @@ def rrelu(
     negative = np.asarray(input.detach().numpy() <= 0)
     slope = np.ones(input.shape, input.dtype.numpy)
     slope[negative] = draws.uniform(default_generator.engine, int(negative.sum()), np.dtype(np.float64), lower, upper)
-    return _finish(input, input * wrap(recorder.leaf(slope, (slope.shape, input.dtype))), inplace)
+    return _finish(input, input * wrap(recorder.constant(slope, (slope.shape, input.dtype))), inplace)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -190,7 +190,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 def gumbel_softmax(logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A differentiable sample of one of the classes along `dim`."""
     noise = draws.exponential(default_generator.engine, logits.numel(), logits.dtype.numpy).reshape(logits.shape)
-    soft = softmax((logits - wrap(recorder.leaf(noise, logits._type)).log()) / tau, dim)
+    soft = softmax((logits - wrap(recorder.constant(noise, logits._type)).log()) / tau, dim)
     if not hard:
         return soft
     best = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)

@@ -36,7 +36,7 @@ def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.nd
 
 def _times(x: Tensor, noise: np.ndarray) -> Tensor:
     noise = np.asarray(noise, order="C")
-    mask = wrap(recorder.leaf(noise, (noise.shape, dtype_of(noise.dtype))))
+    mask = wrap(recorder.constant(noise, (noise.shape, dtype_of(noise.dtype))))
     return x * mask
 
 
@@ -96,7 +96,7 @@ def _alpha(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> T
     n = int(np.prod(shape, dtype=np.int64))
     keep = draws.bernoulli(default_generator.engine, n, 1 - p).reshape(shape).astype(dtype)
     shift = (keep - 1) * dtype.type(alpha * scale) + dtype.type(alpha * scale * p)
-    offset = wrap(recorder.leaf(shift.astype(dtype), (shift.shape, input.dtype)))
+    offset = wrap(recorder.constant(shift.astype(dtype), (shift.shape, input.dtype)))
     return _times(input, keep * dtype.type(scale)) + offset
 
 

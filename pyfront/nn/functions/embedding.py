@@ -52,7 +52,7 @@ def _checked(input: Tensor, n: int) -> Tensor:
             at=source_line(origin()),
             help="indices are whole numbers: convert with .long()",
         )
-    values = input._read().value
+    values = recorder.known(input._read())
     if values is not None and values.size and (values.min() < 0 or values.max() >= n):
         raise IndexError("index out of range in self")
     return input if input.dtype is int64 else input.to(int64)
@@ -134,7 +134,7 @@ def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> t
 
 
 def _known(array: np.ndarray) -> Tensor:
-    return wrap(recorder.leaf(array.astype(np.int64), (array.shape, int64)))
+    return wrap(recorder.constant(array.astype(np.int64), (array.shape, int64)))
 
 
 def _largest(rows: Tensor, bags: np.ndarray, kept: Tensor | None, count: int) -> Tensor:
@@ -147,7 +147,7 @@ def _largest(rows: Tensor, bags: np.ndarray, kept: Tensor | None, count: int) ->
     shape = (count, longest, rows.shape[1])
     if not rows.shape[0]:
         return filled((count, rows.shape[1]), 0.0, rows.dtype)
-    mask = wrap(recorder.leaf(there, (there.shape, bool_)))
+    mask = wrap(recorder.constant(there, (there.shape, bool_)))
     if kept is not None:
         mask = mask.logical_and(apply("take", (kept, _known(table)), (0,)))
     spread = apply("take", (rows, _known(table)), (0,))

@@ -190,13 +190,13 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
-    values = target._read().value
+    values = recorder.known(target._read())
     return values is not None and bool(values.size) and bool(values.min() >= 0) and bool(values.max() < classes)
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
     """IndexError for a class that is not there, where the targets are known on the host (labels of a loader are)."""
-    values = target._read().value
+    values = recorder.known(target._read())
     if values is None or _all_are_classes(target, classes):
         return
     wrong = values[(values != ignore_index) & ((values < 0) | (values >= classes))]

@@ -65,11 +65,11 @@ def multilabel_margin_loss(
     right = np.zeros((n, classes), bool)
     for row, label, there in zip(right, wanted, counted, strict=True):
         row[label[there]] = True
-    safe = wrap(recorder.leaf(np.where(counted, wanted, 0), ((n, classes), DTYPES["int64"])))
+    safe = wrap(recorder.constant(np.where(counted, wanted, 0), ((n, classes), DTYPES["int64"])))
     chosen = rows.gather(1, safe).unsqueeze(2)
     gap = (1.0 - chosen + rows.unsqueeze(1)).clamp_min(0.0)
     pairs = counted[:, :, None] & ~right[:, None, :]
-    mask = wrap(recorder.leaf(pairs, (pairs.shape, DTYPES["bool"])))
+    mask = wrap(recorder.constant(pairs, (pairs.shape, DTYPES["bool"])))
     loss = apply("select", (mask, gap, filled(pairs.shape, 0.0, gap.dtype))).sum((1, 2)) / classes
     return _shaped(loss, input, reduction)
 

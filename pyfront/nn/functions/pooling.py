@@ -87,7 +87,7 @@ def _max_and_where(rank: int, input: Tensor, lines: list[list[list[int]]], label
 
 
 def _known(array: np.ndarray) -> Tensor:
-    return wrap(recorder.leaf(array, (array.shape, int64)))
+    return wrap(recorder.constant(array, (array.shape, int64)))
 
 
 def _places(lines: list[list[list[int]]], sizes: tuple[int, ...]) -> np.ndarray:
@@ -273,7 +273,7 @@ def adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
         share = np.zeros((n, out), input.dtype.numpy)
         for i, (start, end) in enumerate(_bounds(n, out)):
             share[start:end, i] = 1 / (end - start)
-        weights = wrap(recorder.leaf(share, (share.shape, input.dtype)))
+        weights = wrap(recorder.constant(share, (share.shape, input.dtype)))
         y = (y.transpose(axis, -1) @ weights).transpose(axis, -1)
     return y
 

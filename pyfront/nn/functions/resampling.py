@@ -124,12 +124,12 @@ def _along(x: Tensor, axis: int, out: int, scale: float, mode: str, corners: boo
 
 
 def _rows(x: Tensor, axis: int, index: np.ndarray) -> Tensor:
-    return apply("take", (x, wrap(recorder.leaf(index, (index.shape, int64)))), (axis,), "index")
+    return apply("take", (x, wrap(recorder.constant(index, (index.shape, int64)))), (axis,), "index")
 
 
 def _constant(array: np.ndarray, like: Tensor) -> Tensor:
     values = array.astype(like.dtype.numpy)
-    return wrap(recorder.leaf(values, (values.shape, like.dtype)))
+    return wrap(recorder.constant(values, (values.shape, like.dtype)))
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
@@ -183,11 +183,11 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     spatial = tuple(size)[2:]
     axes = []
     for k, n in enumerate(spatial):
-        line = linspace(-1, 1, n, dtype=theta.dtype) if n > 1 else filled((n,), 0.0, theta.dtype)
+        line = linspace(-1, 1, n, dtype=theta.dtype, device=theta.device) if n > 1 else filled((n,), 0.0, theta.dtype)
         if not align_corners and n > 1:
             line = line * ((n - 1) / n)
         axes.append(line.reshape(*[-1 if i == k else 1 for i in range(len(spatial))]).expand(spatial))
-    base = stack([*reversed(axes), ones(*spatial, dtype=theta.dtype)], -1)
+    base = stack([*reversed(axes), ones(*spatial, dtype=theta.dtype, device=theta.device)], -1)
     points = base.reshape(-1, len(spatial) + 1) @ theta.transpose(1, 2)
     return points.reshape(theta.shape[0], *spatial, len(spatial))
 

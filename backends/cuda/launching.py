@@ -1,0 +1,110 @@
+"""Launching: a loaded program with its arguments packed once, replayed as a CUDA graph where its addresses come back."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...dialects import flags
+from ...lowering.gpu_launches import Launch, LaunchTable
+
+if TYPE_CHECKING:
+    from .device import Device
+
+STATIC_SHARED_BYTES = 48 << 10
+GRAPHS, WORTH_A_GRAPH = 8, 3
+"""Graphs a program keeps (a training loop comes back to a few sets of addresses), and launches from which one pays."""
+
+
+class DriverProgram:
+    """A cubin in a device. `run` launches every kernel in order on the arrays at some addresses; it does not wait."""
+
+    def __init__(self, device: Device, cubin: bytes, table: LaunchTable) -> None:
+        self.device, self.table = device, table
+        self.module = device.call("cuModuleLoadData", cubin)
+        places = [place for launch in table.launches for place in launch.arguments]
+        self._buffer = np.array([p.buffer for p in places], np.intp)
+        self._offset = np.array([p.offset for p in places], np.uint64)
+        self._values = (ctypes.c_uint64 * max(1, len(places)))()
+        self._seen = np.frombuffer(self._values, np.uint64)[: len(places)]
+        self._pointers = (ctypes.c_void_p * max(1, len(places)))(
+            *[ctypes.addressof(self._values) + 8 * i for i in range(len(places))]
+        )
+        first = 0
+        self._launches = []
+        for launch in table.launches:
+            self._launches.append(self._prepared(launch, ctypes.addressof(self._pointers) + 8 * first))
+            first += len(launch.arguments)
+        self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    def _prepared(self, launch: Launch, arguments: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What cuLaunchKernel gets before and behind the stream."""
+        function = self.device.call("cuModuleGetFunction", self.module, launch.kernel.encode())
+        shape = launch.shape
+        if shape.shared_bytes > STATIC_SHARED_BYTES:
+            kind = self.device.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self.device.call("cuFuncSetAttribute", function, kind, shape.shared_bytes)
+        return (function, *shape.grid, shape.threads, 1, 1, shape.shared_bytes), (arguments, 0)
+
+    def run(self, addresses: Sequence[int]) -> None:
+        """addresses: of every buffer of the launch table. BackendError names the kernel a launch fails at."""
+        key = tuple(addresses)
+        graph = self._graphs.get(key)
+        if graph is not None:
+            self._graphs.move_to_end(key)
+            self.device.recent.append((f"a graph of {len(self._launches)} kernels", self.table.launches[0].origin))
+            self.device.call("cuGraphLaunch", graph, self.device.stream)
+            return
+        self._seen[:] = np.array(key, np.uint64)[self._buffer] + self._offset
+        if key in self._graphs and len(self._launches) >= WORTH_A_GRAPH and not flags.check.value:
+            self._graphs[key] = self._captured()
+            self.run(addresses)
+            return
+        self._remember(key)
+        self._launch(self.device.stream)
+
+    def _remember(self, key: tuple[int, ...]) -> None:
+        """These addresses were used once: the second time they get a graph."""
+        self._graphs[key] = None
+        self._graphs.move_to_end(key)
+        if len(self._graphs) > GRAPHS:
+            _, oldest = self._graphs.popitem(last=False)
+            if oldest is not None:
+                self.device.call("cuGraphExecDestroy", oldest)
+
+    def _launch(self, stream: Any) -> None:
+        device, launch_kernel = self.device, self.device.driver.cuLaunchKernel
+        success = device.driver.CUresult.CUDA_SUCCESS
+        for (before, behind), launch in zip(self._launches, self.table.launches, strict=True):
+            (status,) = launch_kernel(*before, stream, *behind)
+            device.recent.append((launch.kernel, launch.origin))
+            if status != success:
+                raise device.failure("cuLaunchKernel", status)
+            if flags.check.value:
+                device.synchronize()
+
+    def _captured(self) -> Any:
+        """The launches as one executable graph, with the addresses packed now."""
+        device = self.device
+        stream = device.new_stream()
+        try:
+            device.call("cuStreamBeginCapture", stream, device.driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            self._launch(stream)
+            graph = device.call("cuStreamEndCapture", stream)
+            ready = device.call("cuGraphInstantiate", graph, 0)
+            device.call("cuGraphDestroy", graph)
+            return ready
+        finally:
+            device.call("cuStreamDestroy", stream)
+
+    def close(self) -> None:
+        """Give the module and the graphs back."""
+        for graph in self._graphs.values():
+            if graph is not None:
+                self.device.call("cuGraphExecDestroy", graph)
+        self._graphs.clear()
+        self.device.call("cuModuleUnload", self.module)

@@ -1,0 +1,187 @@
+"""Runtime: graphs on a GPU. Finds or makes the program, places arguments and results, launches; never waits.
+
+The device is the driver's first GPU, or the emulated one (LAMINA_CUDA=emulated) that runs the same kernels on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...dialects import flags
+from ...dialects.errors import BackendError, LaminaError
+from ...dialects.graph import Graph
+from ...dialects.target import GPU_TARGETS
+from ...lowering.gpu_launches import LaunchTable
+from ..cache import discard, key_of, lookup, source_version, store
+from .memory import Block, DeviceArray, Pool
+from .program import cuda_source
+
+if TYPE_CHECKING:
+    from ..emulation.device import EmulatedDevice
+    from .device import Device
+
+ALIGNMENT = 256
+NAME = "cuda:0"
+
+
+class Runtime:
+    """One device, its memory, and the programs made for it."""
+
+    def __init__(self, device: Device | EmulatedDevice) -> None:
+        self.device = device
+        self.pool = Pool(device.allocate, device.release, device.total_bytes)
+        self.compiles = 0
+        self.architectures = tuple(GPU_TARGETS)
+        self._programs: dict[Graph, _Loaded] = {}
+        self._arena: Block | None = None
+        self._lock = threading.RLock()
+
+    def upload(self, array: np.ndarray) -> DeviceArray:
+        """A copy of an array in the device's memory."""
+        data = np.ascontiguousarray(array).reshape(array.shape)
+        made = self._new(data.shape, data.dtype)
+        self.device.upload(made.address, data)
+        return made
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        """A copy of an array in the host's memory, once everything before it is done."""
+        made = np.empty(array.shape, array.dtype)
+        self.device.download(made, array.address)
+        return made
+
+    def copied(self, array: DeviceArray) -> DeviceArray:
+        """A copy of an array on the device."""
+        made = self._new(array.shape, array.dtype)
+        self.device.copy(made.address, array.address, array.nbytes)
+        return made
+
+    def _new(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return DeviceArray(shape, dtype, self.pool.take(size, f"an array of {list(shape)} {dtype}"), NAME)
+
+    def arena(self, size: int, of: str) -> Block:
+        """Working memory for one program: the same for all, since they run one after the other."""
+        if self._arena is None or self._arena.size < size:
+            self._arena = None  # before the larger one is taken
+            self._arena = self.pool.take(size, f"the working memory of {of}")
+        return self._arena
+
+    def run(self, graph: Graph, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
+        """The graph's outputs. Arrays of the host are sent along."""
+        with self._lock:
+            program = self._programs.get(graph)
+            if program is None:
+                program = self._programs[graph] = self._load(graph)
+            return program(arrays)
+
+    def _load(self, graph: Graph) -> _Loaded:
+        """A program from the disk cache, or compiled. BackendError when it cannot be."""
+        device = self.device
+        key = key_of("cuda", source_version(), device.name, device.arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
+
+        def make(folder: Any) -> dict[str, Any]:
+            source = cuda_source(graph, device.arch)
+            device.build(source, folder)
+            (folder / "launches.json").write_text(json.dumps(source.table.as_json()), encoding="utf-8")
+            return {}
+
+        found = lookup(key)
+        if found is None:
+            found = store(key, make)
+            self.compiles += 1
+        table = LaunchTable.from_json(json.loads((found[0] / "launches.json").read_text(encoding="utf-8")))
+        try:
+            return _Loaded(self, graph, table, device.load(found[0], table))
+        except LaminaError:
+            discard(key)
+            raise
+
+
+class _Loaded:
+    """A program on a device: call it with its inputs."""
+
+    def __init__(self, runtime: Runtime, graph: Graph, table: LaunchTable, program: Any) -> None:
+        self.runtime, self.table, self.program = runtime, table, program
+        self.inputs = len(graph.inputs)
+        self.sent: Block | None = None  # where inputs of the host go: the same place each time, so that graphs can be kept
+        self.outputs = [(shape, dtype.numpy) for shape, dtype in (graph.types[i] for i in graph.outputs)]
+
+    def __call__(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
+        runtime = self.runtime
+        if len(arrays) != self.inputs:
+            raise BackendError(f"the program takes {self.inputs} arrays, got {len(arrays)}")
+        addresses = self._placed(arrays)
+        made = [runtime._new(shape, dtype) for shape, dtype in self.outputs]
+        arena = runtime.arena(self.table.arena_bytes, self._name())
+        self.program.run([*addresses, *[m.address for m in made], arena.address])
+        return made
+
+    def _name(self) -> str:
+        origin = self.table.launches[0].origin if self.table.launches else ""
+        return f"the program of {origin}" if origin else "a program"
+
+    def _placed(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[int]:
+        """The addresses of the inputs; those on the host are sent together."""
+        addresses = [a.address if isinstance(a, DeviceArray) else -1 for a in arrays]
+        hosts = [i for i, address in enumerate(addresses) if address < 0]
+        if not hosts:
+            return addresses
+        places, size = [], 0
+        for i in hosts:
+            places.append(size)
+            size += -(-max(arrays[i].nbytes, 1) // ALIGNMENT) * ALIGNMENT
+        packed = np.zeros(size, np.uint8)
+        for i, place in zip(hosts, places, strict=True):
+            data = np.ascontiguousarray(arrays[i]).reshape(-1).view(np.uint8)
+            packed[place : place + data.nbytes] = data
+        if self.sent is None or self.sent.size < size:
+            self.sent = self.runtime.pool.take(size, "numbers of the host")
+        self.runtime.device.upload(self.sent.address, packed)
+        for i, place in zip(hosts, places, strict=True):
+            addresses[i] = self.sent.address + place
+        return addresses
+
+
+_runtimes: dict[str, Runtime | BackendError] = {}
+
+
+def runtime() -> Runtime:
+    """The runtime of the device LAMINA_CUDA names. BackendError says why there is none."""
+    which = flags.cuda.value
+    found = _runtimes.get(which)
+    if found is None:
+        found = _runtimes[which] = _opened(which)
+    if isinstance(found, BackendError):
+        raise found.with_traceback(None)
+    return found
+
+
+def _opened(which: str) -> Runtime | BackendError:
+    try:
+        if which == "off":
+            raise BackendError("no GPU can be used: LAMINA_CUDA=off", help="unset LAMINA_CUDA")
+        if which == "emulated":
+            from ..emulation.device import EmulatedDevice
+
+            return Runtime(EmulatedDevice())
+        from .device import Device
+
+        device = Device()
+        _ = device.arch  # too old a GPU is no GPU
+        return Runtime(device)
+    except BackendError as error:
+        return error
+
+
+def available() -> bool:
+    """Whether there is a device."""
+    try:
+        runtime()
+    except BackendError:
+        return False
+    return True

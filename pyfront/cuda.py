@@ -1,0 +1,295 @@
+"""torch.cuda: the GPU's state, memory, streams and events. Everything launched on it runs in one order."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace, TracebackType
+from typing import Any
+
+from ..dialects.errors import OutOfMemoryError  # noqa: F401  # public here
+from . import random, recorder
+from . import size as _size
+
+device_type = "cuda"
+
+
+def _runtime() -> Any:
+    """The GPU. NoDeviceError where there is none."""
+    _size.require("cuda")
+    from ..backends import driver
+
+    return driver.accelerator()
+
+
+def is_available() -> bool:
+    """Whether tensors can be moved to "cuda"."""
+    from ..backends import driver
+
+    return driver.has_accelerator()
+
+
+def device_count() -> int:
+    """How many GPUs can be used: 1 or 0."""
+    return int(is_available())
+
+
+def is_initialized() -> bool:
+    """Whether some tensor was on the GPU."""
+    return recorder.state.placement is not None
+
+
+def init() -> None:
+    """NoDeviceError where there is no GPU; else it is ready."""
+    _runtime()
+
+
+def current_device() -> int:
+    """0: the first GPU."""
+    _runtime()
+    return 0
+
+
+def set_device(device: Any) -> None:
+    """The GPU to use: there is one, 0."""
+    _size.require(_named(device))
+
+
+def _named(device: Any) -> Any:
+    return "cuda" if device is None else _size.device("cuda", device) if isinstance(device, int) else device
+
+
+class device:
+    """``with torch.cuda.device(0):`` the GPU to use inside; -1 and None change nothing."""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = device
+        if device is not None and device != -1:
+            set_device(device)
+
+    def __enter__(self) -> device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def get_device_name(device: Any = None) -> str:
+    """What the GPU is called."""
+    set_device(device)
+    return _runtime().device.name
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """Its compute capability, (9, 0) for Hopper."""
+    set_device(device)
+    return divmod(_runtime().device.compute, 10)
+
+
+def get_device_properties(device: Any = None) -> SimpleNamespace:
+    """name, major, minor, total_memory (bytes), multi_processor_count."""
+    set_device(device)
+    gpu = _runtime().device
+    major, minor = divmod(gpu.compute, 10)
+    return SimpleNamespace(
+        name=gpu.name, major=major, minor=minor, total_memory=gpu.total_bytes, multi_processor_count=gpu.processors
+    )
+
+
+def get_arch_list() -> list[str]:
+    """Architectures programs can be compiled for."""
+    return list(_runtime().architectures) if is_available() else []
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Whether bfloat16 is computed with: always, where there is a GPU."""
+    return is_available()
+
+
+def synchronize(device: Any = None) -> None:
+    """Compute what is pending and wait for the GPU. BackendError when a kernel failed."""
+    recorder.flush()
+    _runtime().device.synchronize()
+
+
+# -- random numbers: one sequence for all devices
+
+
+def manual_seed(seed: int) -> None:
+    """Seed all random numbers; those of tensors on the GPU are drawn on the host, from the same sequence."""
+    if is_available():
+        random.manual_seed(seed)
+
+
+manual_seed_all = manual_seed
+
+
+def seed() -> None:
+    """Seed all random numbers with something nobody can guess."""
+    if is_available():
+        random.seed()
+
+
+# -- memory, in bytes
+
+
+def _pool() -> Any:
+    from ..backends import driver
+
+    return driver.accelerator().pool if is_initialized() else None
+
+
+def memory_allocated(device: Any = None) -> int:
+    """Bytes in blocks that tensors hold."""
+    pool = _pool()
+    return pool.allocated if pool else 0
+
+
+def max_memory_allocated(device: Any = None) -> int:
+    """The most bytes tensors held at once."""
+    pool = _pool()
+    return pool.most_allocated if pool else 0
+
+
+def memory_reserved(device: Any = None) -> int:
+    """Bytes taken from the GPU, unused blocks included."""
+    pool = _pool()
+    return pool.reserved if pool else 0
+
+
+def max_memory_reserved(device: Any = None) -> int:
+    """The most bytes taken from the GPU at once."""
+    pool = _pool()
+    return pool.most_reserved if pool else 0
+
+
+def reset_peak_memory_stats(device: Any = None) -> None:
+    """Peaks count from now on."""
+    pool = _pool()
+    if pool:
+        pool.forget_peaks()
+
+
+def empty_cache() -> None:
+    """Give unused blocks back to the GPU."""
+    pool = _pool()
+    if pool:
+        pool.empty()
+
+
+def mem_get_info(device: Any = None) -> tuple[int, int]:
+    """Bytes this program could still take, and all bytes of the GPU."""
+    pool = _runtime().pool
+    return pool.total - pool.reserved, pool.total
+
+
+# -- streams and events
+
+
+class Stream:
+    """A queue of launches. Work of several streams runs in the order it was given: memory is used again at once."""
+
+    def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
+        self.handle = _runtime().device.new_stream()
+
+    def synchronize(self) -> None:
+        """Until everything on it is done."""
+        recorder.flush()
+        _runtime().device.wait_stream(self.handle)
+
+    def wait_stream(self, stream: Stream) -> None:
+        """Wait for another stream: launches are in one order, nothing is left to do."""
+
+    def wait_event(self, event: Event) -> None:
+        """Wait for an event: launches are in one order, nothing is left to do."""
+
+    def record_event(self, event: Event | None = None) -> Event:
+        """An event behind everything given so far."""
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def query(self) -> bool:
+        """Whether everything on it is done."""
+        return self.record_event().query()
+
+    def __enter__(self) -> Stream:
+        recorder.flush()
+        self._before = _runtime().device.use_stream(self.handle)
+        _current.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if kind is None:
+            recorder.flush()
+        _current.pop()
+        _runtime().device.use_stream(self._before)
+
+
+class _DefaultStream(Stream):
+    """The stream of programs that name none."""
+
+    def __init__(self) -> None:
+        self.handle = 0
+
+
+_default = _DefaultStream()
+_current: list[Stream] = [_default]
+
+
+def default_stream(device: Any = None) -> Stream:
+    """The stream of programs that name none."""
+    return _default
+
+
+def current_stream(device: Any = None) -> Stream:
+    """The stream launches go to now."""
+    return _current[-1]
+
+
+def stream(stream: Stream | None) -> Any:
+    """``with torch.cuda.stream(s):`` launches go to ``s`` inside."""
+    return device(None) if stream is None else stream
+
+
+class Event:
+    """A point in the order of launches, to wait for or to take the time at."""
+
+    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
+        self.handle = _runtime().device.new_event()
+        self._timed, self._recorded = enable_timing, False
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Behind everything given so far."""
+        recorder.flush()
+        _runtime().device.record(self.handle)
+        self._recorded = True
+
+    def wait(self, stream: Stream | None = None) -> None:
+        """Later launches come after it: they do anyway."""
+
+    def synchronize(self) -> None:
+        """Until it has happened."""
+        if self._recorded:
+            _runtime().device.wait(self.handle)
+
+    def query(self) -> bool:
+        """Whether it has happened."""
+        return not self._recorded or _runtime().device.has_happened(self.handle)
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds to another event. ValueError unless both were recorded, and made with enable_timing."""
+        if not (self._timed and end_event._timed):
+            raise ValueError("Both events must be created with argument 'enable_timing=True'.")
+        if not (self._recorded and end_event._recorded):
+            raise ValueError("Both events must be recorded before calculating elapsed time.")
+        end_event.synchronize()
+        return _runtime().device.milliseconds(self.handle, end_event.handle)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        from . import cuda_amp
+
+        return cuda_amp
+    raise AttributeError(f"module 'torch.cuda' has no attribute '{name}'")

@@ -1,0 +1,150 @@
+"""Placement: on which device a value is, that operands are on the same one, and copies from one to the other.
+
+A value is where its operands are; numbers an operation brings along (`recorder.constant`, ``full``) are anywhere. Nothing
+here runs before the first tensor is put on another device than the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..dialects.errors import DeviceError
+from ..dialects.types import show_type
+from . import recorder
+from .node import ANYWHERE, Boundary, Node
+from .origin import origin, source_line
+from .size import CPU, device, require
+from .tensor import Tensor, wrap
+
+CUDA = device("cuda", 0)
+
+
+def device_of(node: Node) -> device | None:
+    """Where a value is; None: anywhere."""
+    found = node.device
+    if found is not None:
+        return None if found is ANYWHERE else found
+    if node.op == "full":
+        return None
+    if node.value is not None:
+        found = CPU if isinstance(node.value, np.ndarray) else CUDA
+    else:
+        found = _common(node.inputs)[0]
+    node.device = found
+    return found
+
+
+def _common(nodes: tuple[Node, ...]) -> tuple[device | None, Node | None, Node | None]:
+    """The device of some operands, one operand there, and one that is elsewhere. Single numbers go anywhere."""
+    found, there = None, None
+    for node in nodes:
+        where = device_of(node)
+        if where is None or where is CPU and node.type[0] == ():
+            continue
+        if found is None:
+            found, there = where, node
+        elif where is not found:
+            return found, there, node
+    return found, there, None
+
+
+def check(op: str, inputs: tuple[Node, ...]) -> None:
+    """DeviceError, at the user's line, when operands are on different devices."""
+    found, there, elsewhere = _common(inputs)
+    if elsewhere is None:
+        return
+    other = device_of(elsewhere)
+    first, second = sorted((found, other), key=lambda d: d is CPU)
+    raise DeviceError(
+        f"Expected all tensors to be on the same device, but found at least two devices, {first} and {second}!",
+        [(str(device_of(n)), show_type(n.type), n.origin) for n in (there, elsewhere)],
+        at=source_line(origin()),
+        help="move one of them with .to(device)",
+    )
+
+
+def of_tensor(tensor: Tensor) -> device:
+    """What ``tensor.device`` is."""
+    if recorder.state.placement is None or tensor._storage.host is not None:
+        return CPU
+    return device_of(tensor._storage.node) or CPU
+
+
+def settle(old: Node, new: Node) -> None:
+    """New contents of a memory are where the old ones were, also when they could be anywhere."""
+    if device_of(old) is CUDA and device_of(new) is None:
+        known = recorder.known(new)
+        if known is not None:
+            new.value = _runtime().upload(known)
+        new.device = CUDA
+
+
+def _start() -> None:
+    """From now on devices matter. What is pending is of the CPU."""
+    if recorder.state.placement is None:
+        recorder.flush()
+        recorder.state.placement = sys.modules[__name__]  # type: ignore[assignment]  # this module answers
+
+
+def moved(tensor: Tensor, where: Any) -> Tensor:
+    """A copy on a device; the tensor itself when it is there. Gradients go the way back. DeviceError: no such device."""
+    wanted = require(where)
+    here = tensor.device
+    if wanted.type == here.type:
+        return tensor
+    _start()
+    source = tensor._read()
+    node = recorder.leaf(_sent(tensor, wanted), source.type)
+    if not (source.requires_grad and recorder.state.grad):
+        return wrap(node)
+
+    def deliver(gradient: Node) -> list[tuple[Node, Node]]:
+        return [(source, moved(wrap(gradient), here)._read())]
+
+    recorder.state.order += 1
+    edge = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False)
+    edge.value = node.value
+    made = wrap(edge)
+    made._label = "ToCopyBackward0"
+    return made
+
+
+def _sent(tensor: Tensor, wanted: device) -> Any:
+    gpu = _runtime()
+    return np.array(tensor._value(), order="C") if wanted.type == "cpu" else gpu.upload(tensor._value())
+
+
+def _runtime() -> Any:
+    from ..backends import driver
+
+    return driver.accelerator()
+
+
+def on(tensor: Tensor, where: Any, requires_grad: bool = False) -> Tensor:
+    """A tensor that was just made, on the device its maker was asked for."""
+    made = tensor if where is None else moved(tensor, where)
+    return made.requires_grad_() if requires_grad else made
+
+
+def placed(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that makes tensors, with ``device=``. One with a parameter ``input`` makes them where that is."""
+    like = "input" in inspect.signature(make).parameters
+
+    @functools.wraps(make)
+    def made(*args: Any, device: Any = None, **options: Any) -> Tensor:
+        if recorder.state.placement is None and device is None:
+            return make(*args, **options)
+        require(device)
+        if like and device is None and "out" not in options:
+            given = args[0] if args else options["input"]
+            device = given.device
+        leaf = options.pop("requires_grad", False)
+        return on(make(*args, **options), device, leaf)
+
+    return made
