@@ -80,13 +80,23 @@ _dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
 
 
-def run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The graph's outputs for these inputs (one array per input, of its shape and dtype)."""
+def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None = None) -> list[np.ndarray]:
+    """The graph's outputs for these inputs (one array per input, of its shape and dtype).
+
+    spare: inputs nobody reads afterwards, each with the references the caller itself holds to its array: outputs may be made in
+    their memory, see `Executable`.
+    """
     program = _programs.get(graph)
     if program is not None and flags.device.value != "numpy":
         stats.hits += 1
-        return program(arrays)
+        return program(arrays, spare)
     return _run_cold(graph, arrays)
+
+
+def overwrites(graph: Graph) -> tuple[tuple[int, int], ...]:
+    """The (output, input) pairs a program in memory may be given one array for; none while there is no program."""
+    program = _programs.get(graph)
+    return program.reusable if program is not None else ()
 
 
 def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -212,13 +222,14 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
 
 def _load(folder: Path, facts: dict[str, Any]) -> Program:
     inputs, outputs = types_from_json(facts["inputs"]), types_from_json(facts["outputs"])
-    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]))
+    reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
+    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]), reusable=reusable)
 
 
 def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts."""
-    source, arena_bytes = emit(graph, dump=dump, check=check)
-    text = source.text
+    made = emit(graph, dump=dump, check=check)
+    source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
     assert compiler is not None  # compile_graph asked
@@ -231,8 +242,8 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> d
             build_shared(compiler, folder / "program.c", folder / "program.so")
     _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     outputs = [graph.types[i] for i in graph.outputs]
-    facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": arena_bytes}
-    return facts | {"library": "program.so"}
+    facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": made.arena_bytes}
+    return facts | {"library": "program.so", "reusable": made.reusable}
 
 
 def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
@@ -245,15 +256,24 @@ def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
 
 def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
     """C text of a graph in one file, and its arena's bytes; options as `emit` has them."""
-    source, arena_bytes = emit(graph, **options)
-    return source.text, arena_bytes
+    made = emit(graph, **options)
+    return made.source.text, made.arena_bytes
+
+
+@dataclass(frozen=True)
+class Emission:
+    """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array."""
+
+    source: Source
+    arena_bytes: int
+    reusable: list[tuple[int, int]]
 
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
     pool: bool = True, shared: bool = True,
-) -> tuple[Source, int]:  # fmt: skip
-    """C source of a graph for a target, and its arena's bytes. dump: a folder for every stage, the C included."""
+) -> Emission:  # fmt: skip
+    """C source of a graph for a target. dump: a folder for every stage, the C included."""
     from ..lowering.loops_to_c import emit_c
     from .cuda.runtime import Runtime
     from .dump import Dump
@@ -265,7 +285,9 @@ def emit(
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
-    return source, arena_bytes_of(module)
+    found = module.attributes.get("lamina.reusable")
+    pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)))
 
 
 def arena_bytes_of(module: ModuleOp) -> int:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from sys import getrefcount
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,16 +73,31 @@ class OutputPool:
     """Output arrays of one program. Those nobody else refers to are used again, so a loop works in the same memory.
 
     outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses`` (type -> id of an array
-    made here -> where its memory starts; an array is in there as long as this pool refers to it).
+    made here -> where its memory starts; an array is in there as long as this pool refers to it); pools of one program
+    share it.
     """
 
-    def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = ()) -> None:
+    def __init__(
+        self, outputs: Sequence[Type], inputs: Sequence[Type] = (), addresses: dict[Type, dict[int, int]] | None = None
+    ) -> None:
         self.types = tuple(outputs)
-        self.addresses: dict[Type, dict[int, int]] = {t: {} for t in (*outputs, *inputs)}
+        self.addresses: dict[Type, dict[int, int]] = {t: {} for t in (*outputs, *inputs)} if addresses is None else addresses
         self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
+
+    def rounds_with(self, array: np.ndarray) -> int:
+        """How many references this pool holds to an array."""
+        return sum(made is array for row in self._rounds for made in row)
+
+    def release(self, kept: set[int]) -> None:
+        """Forget all arrays but those with these ids."""
+        for row, places, free in zip(self._rounds, self._places, self._free, strict=True):
+            for k, array in enumerate(row):
+                if array is not None and id(array) not in kept:
+                    self.addresses[self.types[k]].pop(id(array), None)
+                    row[k], places[k], free[k] = None, 0, 0
 
     def take(self) -> tuple[list[np.ndarray], list[int]]:
         """One array per output that nobody else sees, and their addresses."""
@@ -133,15 +149,26 @@ def _looking() -> int:
 _LOOKING = _looking()
 
 
+class Places(NamedTuple):
+    """Where a call makes its outputs: those not in `pairs` (output, input) in arrays of `pool`, the others in their inputs."""
+
+    pairs: tuple[tuple[int, int], ...]
+    pool: OutputPool
+    order: tuple[int, ...]  # output -> place in the list of what the pool gave and then the inputs of `pairs`
+
+
 class Executable:
     """A loaded program. Call it with its inputs in order; it gives its outputs as new or reused arrays.
 
-    inputs, outputs: their (shape, dtype). arena_bytes: working memory. source: the C text ("" if not kept).
+    inputs, outputs: their (shape, dtype). arena_bytes: working memory. source: the C text ("" if not kept). reusable: (output,
+    input) pairs that may be one array. A training step so works in place: an output is made in the memory of an input that this
+    program once made, when the caller says it will not look again and the reference count says that nobody else can.
     """
 
     def __init__(
-        self, library: Path, inputs: Sequence[Type], outputs: Sequence[Type], arena_bytes: int, entry: str = "lamina_main"
-    ) -> None:
+        self, library: Path, inputs: Sequence[Type], outputs: Sequence[Type], arena_bytes: int, entry: str = "lamina_main",
+        *, reusable: Sequence[tuple[int, int]] = (),
+    ) -> None:  # fmt: skip
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.arena_bytes = arena_bytes
@@ -169,6 +196,11 @@ class Executable:
         self._pool = OutputPool(self.outputs, self.inputs)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
+        self.reusable = tuple(reusable)
+        self._given = sorted({i for _, i in self.reusable})
+        self._fresh = self._reused = Places((), self._pool, tuple(range(len(self.outputs))))
+        self._all_places = {(): self._fresh}
+        self._looked: tuple[Mapping[int, int] | None, list[int], list[int]] = (None, [], [])
         self._arena: np.ndarray | None = None
         self._arena_at = 0
         self._lock = threading.Lock()
@@ -179,12 +211,15 @@ class Executable:
         path = self.library.with_suffix(".c")
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Run on arrays of the inputs' types (row-major; others are copied). BackendError on a wrong count or type."""
-        with self._lock:
-            return self._run(arrays)
+    def __call__(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None = None) -> list[np.ndarray]:
+        """Run on arrays of the inputs' types (row-major; others are copied). BackendError on a wrong count or type.
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        spare: inputs the caller does not read afterwards, each with the number of references it holds to the array beside the list.
+        """
+        with self._lock:
+            return self._run(arrays, spare)
+
+    def _run(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray]:
         if flags.threads.value != self._threads:
             self._use_threads(flags.threads.value)
         if len(arrays) != len(self.inputs):
@@ -195,7 +230,12 @@ class Executable:
         for _ in range(places.count(None)):
             i = places.index(None, i + 1)
             places[i] = self._place(i, arrays[i], copies)
-        outputs, made_at = self._pool.take()
+        reused = self._places(arrays, spare) if spare else self._fresh
+        outputs, made_at = reused.pool.take()
+        if reused.pairs:
+            outputs += [arrays[i] for _, i in reused.pairs]
+            made_at = [*made_at, *[places[i] for _, i in reused.pairs]]
+            outputs, made_at = [outputs[k] for k in reused.order], [made_at[k] for k in reused.order]
         if self._arena is None:
             self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
             self._arena_at = self._arena.ctypes.data
@@ -204,6 +244,40 @@ class Executable:
         if status:
             raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
         return outputs
+
+    def _places(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int]) -> Places:
+        """What this call works in place on."""
+        given = [arrays[i] for i in self._given]
+        counts, ids = list(map(getrefcount, given)), list(map(id, given))
+        if self._looked[0] is spare and self._looked[1] == counts and self._looked[2] == ids:
+            return self._reused
+        pools = [places.pool for places in self._all_places.values()]
+        free = set()
+        for i, array, count in zip(self._given, given, counts, strict=True):
+            ours = i in spare and id(array) in self._known[i]  # once made here: aligned, and kept alive by a pool
+            if ours and count == spare[i] + 2 + _LOOKING + sum(pool.rounds_with(array) for pool in pools):
+                free.add(i)
+        pairs: list[tuple[int, int]] = []
+        for k, i in self.reusable:
+            if i in free and all(k != other for other, _ in pairs):
+                free.discard(i)
+                pairs.append((k, i))
+        self._reused = self._all_places.get(tuple(pairs)) or self._new_places(tuple(pairs))
+        kept = {id(arrays[i]) for _, i in pairs}
+        for pool in pools:
+            if pool is not self._reused.pool:
+                pool.release(kept)
+        del array
+        self._looked = spare, list(map(getrefcount, given)), ids
+        return self._reused
+
+    def _new_places(self, pairs: tuple[tuple[int, int], ...]) -> Places:
+        given = [k for k, _ in pairs]
+        kept = [k for k in range(len(self.outputs)) if k not in given]
+        order = [*kept, *given]
+        pool = OutputPool([self.outputs[k] for k in kept], addresses=self._pool.addresses)
+        made = self._all_places[pairs] = Places(pairs, pool, tuple(order.index(k) for k in range(len(order))))
+        return made
 
     def _place(self, i: int, array: np.ndarray, copies: list[np.ndarray]) -> int:
         """The address of an input this program did not make; what had to be copied stays alive in ``copies``."""

@@ -69,7 +69,9 @@ class Bufferize(Pass):
 
     Module attributes read: `lamina.donations = array<i64: output, input, …>`: output may be made in that
     input's own memory. Written: `lamina.arena_bytes`, and `lamina.donated`, the pairs that were taken: the
-    caller passes one pointer for both; `lamina.unsigned`, the outputs whose elements are unsigned integers.
+    caller passes one pointer for both; `lamina.reusable`, pairs for which it may, call by call, one
+    input for one output;
+    `lamina.unsigned`, the outputs whose elements are unsigned integers.
     """
 
     name: ClassVar[str] = "bufferize"
@@ -111,6 +113,7 @@ class _Program:
     def run(self) -> int:
         source = self.main.body.block
         self.outputs = list(source.last_op.operands)
+        self.reusable: list[tuple[int, int]] = []
         self._make_block(source)
         self._last_uses(source)
         for step, op in enumerate(source.ops):
@@ -260,6 +263,7 @@ class _Program:
         output = self.direct.get(op.results[k])
         if output is not None and held == _row_major_type(op.results[k].type):
             self._settle_donation(step, op, function, k, output)
+            self._find_reusable(step, op, function, k, output)
             argument = self.block.args[len(self.main.body.block.args) + output]
             return Storage(bytes_of(held), step, step, argument)
         self.direct.pop(op.results[k], None)
@@ -288,6 +292,19 @@ class _Program:
         clear = self.uses.get(given, -1) <= step and held == self.home_type(op, k)
         if not clear or len(reads) > 1 or (reads and not may_overwrite(function, reads[0], k)):
             del self.donated[output]
+
+    def _find_reusable(self, step: int, op: Operation, function: func.FuncOp, k: int, output: int) -> None:
+        """Notes the program inputs that are read here for the last time as this output is made, element by element."""
+        returned = {self.root.get(v, v) for v in self.outputs}
+        for i, operand in enumerate(op.operands):
+            given = self.root.get(operand, operand)
+            storage, held = self.home[operand]
+            if not storage.is_input or given in returned or given.owner is not self.main.body.block:
+                continue
+            number, clear = given.index, self.uses.get(given, -1) <= step and held == self.home_type(op, k)
+            once = sum(self.home[v][0] is storage for v in op.operands) == 1
+            if clear and once and may_overwrite(function, i, k):
+                self.reusable.append((output, number))
 
     def home_type(self, op: Operation, k: int) -> MemRefType:
         return _row_major_type(op.results[k].type)
@@ -354,6 +371,9 @@ class _Program:
         unsigned = [k for k, element in enumerate(elements) if memory_element(element) != element]
         if unsigned:
             self.module.attributes["lamina.unsigned"] = DenseArrayBase.from_list(i64, unsigned)
+        found = [n for pair in sorted(self.reusable) for n in pair]
+        if found:
+            self.module.attributes["lamina.reusable"] = DenseArrayBase.from_list(i64, found)
         if pairs:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
 

@@ -8,15 +8,16 @@ attributes and numbers only: no Node, no array.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from ..dialects.graph import Graph
+from .dying import Dying
 from .schedule import Schedule, is_done, is_freed, moves
 from .walk import Walk, by_order
 
-Run = Callable[[Graph, list[np.ndarray]], list[np.ndarray]]
+Run = Callable[[Graph, list[np.ndarray], Mapping[int, int] | None], list[np.ndarray]]
 _KEPT = 256
 _plans: OrderedDict[int, list[Plan]] = OrderedDict()
 
@@ -27,10 +28,10 @@ class Plan:
     inputs: whose values are the arrays, in the Graph's order. results: (position, output) pairs. renamed:
     (position, input) pairs of roots that are inputs under another name. done: whose inputs are forgotten
     afterwards; maybe_done: whose inputs are if no derivative can go through again. recorded: positions in the order
-    they were recorded, of the Nodes whose order shows in the Graph.
+    they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush.
     """
 
-    __slots__ = ("signature", "graph", "inputs", "results", "renamed", "done", "maybe_done", "recorded")
+    __slots__ = ("signature", "graph", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying")
 
     def __init__(self, schedule: Schedule, walk: Walk) -> None:
         """From a Schedule that was just built and has no values yet."""
@@ -51,6 +52,8 @@ class Plan:
         self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and not is_done(n)]
         emitted = [n for n in nodes if walk.goes_deep or n.value is None and not moves(n)]
         self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
+        cleared = {*self.done, *self.maybe_done}
+        self.dying = Dying(walk, self.inputs, {at[id(n)] for n in kept}, {at[id(n)] for n in behind} - cleared, cleared)
 
     def fits(self, walk: Walk) -> bool:
         """True when the walk met the program this plan was made for, recorded in the same order."""
@@ -64,17 +67,18 @@ class Plan:
         """Compute the roots of a walk this plan fits. run: the driver's."""
         nodes = walk.nodes
         arrays = [nodes[i].value for i in self.inputs]
+        freed = [i for i in self.maybe_done if is_freed(nodes[i])]
         if self.graph.outputs:
-            results = run(self.graph, arrays)
+            spare = self.dying.of(nodes) if len(freed) == len(self.maybe_done) else None
+            results = run(self.graph, arrays, spare)
             for position, k in self.results:
                 nodes[position].value = results[k]
         for position, i in self.renamed:
             nodes[position].value = arrays[i]
         for position in self.done:
             nodes[position].inputs = ()
-        for position in self.maybe_done:
-            if is_freed(nodes[position]):
-                nodes[position].inputs = ()
+        for position in freed:
+            nodes[position].inputs = ()
 
 
 def plan_of(walk: Walk) -> Plan:

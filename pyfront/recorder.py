@@ -17,16 +17,14 @@ import numpy as np
 from ..dialects import flags
 from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
-from ..dialects.graph import Graph
 from ..dialects.types import Type, show_type
 from .node import ALIAS, ANYWHERE, RESULT, Node
 from .origin import origin, source_line
-from .plan import plan_of
+from .plan import Run, plan_of
 from .schedule import Schedule
 from .walk import Walk
 
 PENDING_LIMIT = 5000
-Run = Callable[[Graph, list[Any]], list[Any]]
 
 
 class Cell(Protocol):
@@ -202,9 +200,10 @@ def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
     groups: list[tuple[Run, list[Node]]] = []
     if host:
         run = state.run or _driver()
-        groups.append((lambda graph, arrays: run(graph, [_on_host(a) for a in arrays]), host))
+        groups.append((lambda graph, arrays, spare: run(graph, [_on_host(a) for a in arrays]), host))
     if gpu:
-        groups.append((_accelerator().run, gpu))
+        device = _accelerator().run
+        groups.append((lambda graph, arrays, spare: device(graph, arrays), gpu))
     return groups
 
 

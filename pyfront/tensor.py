@@ -63,6 +63,14 @@ class Tensor:
             self._seen = storage.version
         return node
 
+    def _forget(self) -> None:
+        """Refer no more to what was read last, after a write: the new values may be made in its memory."""
+        key = self._node.type, self._node.requires_grad
+        placeholder = _placeholders.get(key)
+        if placeholder is None:
+            placeholder = _placeholders[key] = Node(None, (), (), key[0], "", key[1], 0)
+        self._node, self._seen = placeholder, -1
+
     def _value(self) -> np.ndarray:
         """The values as a numpy array, computed now if need be. Not to be written, not shared."""
         storage = self._storage
@@ -335,6 +343,9 @@ class Tensor:
     def cuda(self, device: object = None, non_blocking: bool = False, memory_format: object = None) -> Tensor:
         """On the GPU: the tensor itself, or a copy. NoDeviceError where there is none."""
         return self.to(device if device is not None else "cuda", non_blocking=non_blocking)
+
+
+_placeholders: dict[tuple[Type, bool], Node] = {}  # Nodes that only tell a type
 
 
 def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:

@@ -68,7 +68,7 @@ def training_step(batch: int = 64) -> tuple[Graph, tuple[np.ndarray, ...]]:
     seen: list[tuple[Graph, tuple[np.ndarray, ...]]] = []
     usual = recorder.state.run
 
-    def record(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def record(graph: Graph, arrays: list[np.ndarray], spare: object = None) -> list[np.ndarray]:
         seen.append((graph, tuple(np.array(a) for a in arrays)))
         return [np.zeros(graph.types[i][0], graph.types[i][1].numpy) for i in graph.outputs]
 

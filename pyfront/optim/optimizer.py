@@ -323,6 +323,7 @@ def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], att
     start = recorder.state.order
     for target, node in zip(targets, recorder.record_many(op, operands, attrs), strict=False):
         views.write(target._storage, target._chain, node, start)
+        target._forget()
 
 
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:

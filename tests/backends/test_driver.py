@@ -153,7 +153,8 @@ def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, units):
     from lamina.backends.toolchain import build_shared_units
 
     graph = graphs.gradient()
-    source, arena_bytes = driver.emit(graph)
+    made = driver.emit(graph)
+    source, arena_bytes = made.source, made.arena_bytes
     texts = source.units(units)
     assert texts == source.units(units) and 1 < len(texts) <= units
     for i, text in enumerate(texts):

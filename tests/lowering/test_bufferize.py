@@ -169,3 +169,14 @@ def test_a_donated_output_made_in_the_inputs_own_memory(tmp_path: Path) -> None:
     table = (ctypes.c_void_p * 4)(p.ctypes.data, g.ctypes.data, p.ctypes.data, None)
     assert ctypes.CDLL(str(tmp_path / "step.so")).step(table) == 0
     np.testing.assert_allclose(p, np.arange(30) - (2.0 * np.arange(30)) ** 2)
+
+
+def test_an_input_read_for_the_last_time_element_by_element_may_hold_the_output() -> None:
+    assert list(buffered(sgd_step()).attributes["lamina.reusable"].get_values()) == [0, 0, 0, 1]
+    r = Recorder()
+    p = r.input((6, 6), float32)
+    crossed = r.graph(r("add", p, r("permute", p, attrs=((1, 0),))))
+    assert "lamina.reusable" not in buffered(crossed).attributes
+    returned = Recorder()
+    q = returned.input((30,), float32)
+    assert "lamina.reusable" not in buffered(returned.graph(returned("exp", q), q)).attributes

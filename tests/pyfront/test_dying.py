@@ -1,0 +1,102 @@
+"""A training step works in the memory of what it replaces, exactly when nobody can see the old contents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lamina as torch
+from lamina.backends import driver
+from lamina.backends.toolchain import find_compiler
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+
+
+def training(seed: int = 0):
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    x, y = torch.randn(5, 6), torch.randn(5, 3)
+
+    def step():
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return model, optimizer, step
+
+
+def reused() -> int:
+    return max(len(program._reused.pairs) for program in driver._programs.values())
+
+
+def places(model) -> list[int]:
+    return [p._storage.node.value.ctypes.data for p in model.parameters()]
+
+
+def test_parameters_and_optimizer_state_stay_where_they_are() -> None:
+    driver._programs.clear()
+    model, _, step = training()
+    for _ in range(3):
+        step()
+    before = places(model)
+    step()
+    assert reused() == 3 * 4  # four parameters, each with two moments
+    assert places(model) == before
+
+
+HOLD = {
+    "clone": lambda p: p.detach().clone(),
+    "graph": lambda p: p * 1.5,
+    "array": lambda p: p.detach().clone().numpy(),
+    "view of a clone": lambda p: p.detach().clone()[:1],
+    "gradient": lambda p: p.grad.clone(),
+    "graph that was computed": lambda p: (p * 2, (p * 2).sum().item())[0],
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(HOLD)), st.integers(0, 3), st.booleans()), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_what_somebody_holds_keeps_its_contents(holds: list[tuple[str, int, bool]]) -> None:
+    model, _, step = training()
+    parameters = list(model.parameters())
+    for _ in range(2):
+        step()
+    kept: list[tuple[object, np.ndarray]] = []
+    for way, k, drop in holds:
+        held = HOLD[way](parameters[k])
+        kept.append((held, np.array(held.tolist())))
+        step()
+        if drop:
+            kept.pop(0)
+        for value, contents in kept:
+            np.testing.assert_array_equal(np.array(value.tolist()), contents)
+
+
+def test_holding_values_changes_no_number() -> None:
+    runs = []
+    for hold in (False, True):
+        model, _, step = training()
+        kept = []
+        for _ in range(6):
+            loss = step()
+            if hold:
+                kept.append((loss, [p.detach().clone() for p in model.parameters()]))
+        runs.append([p.tolist() for p in model.parameters()])
+    assert runs[0] == runs[1]
+
+
+def test_a_graph_that_is_kept_refuses_a_second_backward_as_without_reuse() -> None:
+    model, optimizer, step = training()
+    for _ in range(3):
+        step()
+    x = torch.randn(5, 6)
+    loss = model(x).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
