@@ -25,6 +25,7 @@ _MODULES = {
     "linalg": "pyfront.linalg",
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",
+    "vision": "pyfront.vision",
     "flags": "dialects.flags",
 }
 _LATER = {

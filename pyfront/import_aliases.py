@@ -13,7 +13,7 @@ from types import ModuleType
 from .import_hook import MODULES, ROOT
 
 _PREFIX = ROOT + "."
-_TARGETS = {name.removeprefix("torch."): path for name, path in MODULES.items() if path}
+_TARGETS = {name.removeprefix("torch.").replace("torchvision", "vision", 1): path for name, path in MODULES.items() if path}
 _FIRST = frozenset(name.partition(".")[0] for name in _TARGETS)
 
 

@@ -1,4 +1,4 @@
-"""`import torch` without PyTorch: serves torch and its submodules from lamina."""
+"""`import torch` without PyTorch: serves torch, torchvision and their submodules from lamina."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..dialects.errors import UnsupportedError
 
 ROOT = __name__.rpartition(".pyfront")[0]
 VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
+PACKAGES = ("torch", "torchvision")
 
 # torch module -> lamina module, below the package; "" is the package itself
 MODULES: dict[str, str] = {
@@ -73,13 +74,29 @@ MODULES: dict[str, str] = {
     "torch.utils.data.dataset": "pyfront.data.dataset",
     "torch.utils.data.sampler": "pyfront.data.sampler",
     "torch.utils.data._utils.collate": "pyfront.data.collate",
+    "torchvision": "pyfront.vision",
+    "torchvision.datasets": "pyfront.vision.datasets",
+    "torchvision.datasets.folder": "pyfront.vision.datasets.folder",
+    "torchvision.datasets.mnist": "pyfront.vision.datasets.mnist",
+    "torchvision.datasets.utils": "pyfront.vision.datasets.fetching",
+    "torchvision.datasets.vision": "pyfront.vision.datasets.dataset",
+    "torchvision.io": "pyfront.vision.io",
+    "torchvision.ops": "pyfront.vision.ops",
+    "torchvision.transforms": "pyfront.vision.transforms",
+    "torchvision.transforms.autoaugment": "pyfront.vision.transforms.policies",
+    "torchvision.transforms.functional": "pyfront.vision.transforms.functional",
+    "torchvision.transforms.transforms": "pyfront.vision.transforms",
+    "torchvision.transforms.v2": "pyfront.vision.transforms.v2",
+    "torchvision.transforms.v2.functional": "pyfront.vision.transforms.v2_functional",
+    "torchvision.tv_tensors": "pyfront.vision.tv_tensors",
+    "torchvision.utils": "pyfront.vision.pictures",
 }
 # Served from objects of the package rather than from modules.
 OBJECTS = ("torch.backends", "torch.backends.cudnn", "torch.backends.mps")
 
 
 class MissingNameError(UnsupportedError, AttributeError):
-    """A name of torch that lamina does not have; ``hasattr`` sees that it is missing."""
+    """A name of torch or torchvision that lamina does not have; ``hasattr`` sees that it is missing."""
 
 
 class MissingModuleError(UnsupportedError, ModuleNotFoundError):
@@ -132,13 +149,13 @@ def source_of(name: str) -> Any:
 
 
 class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds torch and its submodules here, before any installed PyTorch."""
+    """Finds torch, torchvision and their submodules here, before any installed PyTorch."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for torch's modules; MissingModuleError for those lamina does not have."""
-        if fullname != "torch" and not fullname.startswith("torch."):
+        """A spec for their modules; MissingModuleError for those lamina does not have."""
+        if fullname.partition(".")[0] not in PACKAGES:
             return None
         known = fullname in MODULES or fullname in OBJECTS or any(name.startswith(fullname + ".") for name in MODULES)
         if not known or (fullname in MODULES and source_of(fullname) is None):
@@ -163,8 +180,8 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install() -> None:
-    """Serve torch from lamina in this process. Doing it twice is harmless."""
+    """Serve torch and torchvision from lamina in this process. Doing it twice is harmless."""
     if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
-        for name in [n for n in sys.modules if n == "torch" or n.startswith("torch.")]:
+        for name in [n for n in sys.modules if n.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         sys.meta_path.insert(0, TorchFinder())

@@ -87,15 +87,15 @@ class _Reader:
                 self._from(node)
 
     def _note(self, module: str, local: str, line: int, renamed: bool) -> None:
-        if module.split(".")[0] == "torch":
-            self._names[local] = module if renamed else "torch"
+        if module.split(".")[0] in import_hook.PACKAGES:
+            self._names[local] = module if renamed else module.split(".")[0]
             self._imports.append((line, module))
         else:
             self._modules.append(module)
 
     def _from(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
-        if not node.level and module.split(".")[0] == "torch":
+        if not node.level and module.split(".")[0] in import_hook.PACKAGES:
             for alias in node.names:
                 name = module if alias.name == "*" else f"{module}.{alias.name}"
                 self._names[alias.asname or alias.name] = name
@@ -158,7 +158,9 @@ def _tensor_methods() -> frozenset[str]:
 def first_missing(name: str) -> str | None:
     """The shortest part of a dotted torch name that lamina does not have; None when all of it is there."""
     parts = name.split(".")
-    here: Any = import_hook.source_of("torch")
+    here: Any = import_hook.source_of(parts[0])
+    if here is None:
+        return parts[0]
     for i in range(1, len(parts)):
         path = ".".join(parts[: i + 1])
         module = import_hook.source_of(path)
