@@ -23,6 +23,7 @@ import numpy as np
 from ..dialects import flags
 from ..dialects.errors import BackendError
 from ..dialects.graph import Graph
+from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
@@ -184,7 +185,7 @@ class Program(Executable):
         from .pipelines import standard_pipeline
 
         module = capture(self.graph)
-        standard_pipeline().until(level).run(module)
+        standard_pipeline(keep=keeps(self.graph)).until(level).run(module)
         return module
 
 
@@ -223,12 +224,13 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
 def _load(folder: Path, facts: dict[str, Any]) -> Program:
     inputs, outputs = types_from_json(facts["inputs"]), types_from_json(facts["outputs"])
     reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
-    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]), reusable=reusable)
+    kept = [Kept(int(i), types_from_json([held])[0], str(form)) for i, held, form in facts["kept"]]
+    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept)
 
 
 def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts."""
-    made = emit(graph, dump=dump, check=check)
+    made = emit(graph, dump=dump, check=check, keep=keeps(graph))
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
@@ -243,7 +245,8 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> d
     _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     outputs = [graph.types[i] for i in graph.outputs]
     facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": made.arena_bytes}
-    return facts | {"library": "program.so", "reusable": made.reusable}
+    kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
+    return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept}
 
 
 def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
@@ -271,15 +274,18 @@ class Emission:
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
-    pool: bool = True, shared: bool = True,
+    pool: bool = True, shared: bool = True, keep: bool = False,
 ) -> Emission:  # fmt: skip
-    """C source of a graph for a target. dump: a folder for every stage, the C included."""
+    """C source of a graph for a target. dump: a folder for every stage, the C included.
+
+    keep: the caller keeps packed copies of inputs between calls (`Source.kept`).
+    """
     from ..lowering.loops_to_c import emit_c
     from .cuda.runtime import Runtime
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None
-    module = loops_of(graph, target=target, dump=dumper, check=check)
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep)
     with stats.timed("source"):
         source = emit_c(module, entry, pool=pool, shared=shared)
     if dumper is not None:
@@ -288,6 +294,11 @@ def emit(
     found = module.attributes.get("lamina.reusable")
     pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
     return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+def keeps(graph: Graph) -> bool:
+    """Whether the program keeps packed copies of its inputs: not where gradients are taken, weights change at each step."""
+    return all(step.op != "autodiff.grad" for step in graph.steps)
 
 
 def arena_bytes_of(module: ModuleOp) -> int:
@@ -324,7 +335,9 @@ def gpu_arch(target: str) -> str:
     return arch
 
 
-def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0) -> ModuleOp:
+def loops_of(
+    graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False
+) -> ModuleOp:
     """The loops-level module of a graph, through the standard pipeline."""
     from ..lowering.capture import capture
     from .pipelines import standard_pipeline
@@ -332,7 +345,7 @@ def loops_of(graph: Graph, *, target: str = "native", dump: Dump | None = None, 
     with _without_collector():
         with stats.timed("capture"):
             module = capture(graph)
-            pipeline = standard_pipeline(target)
+            pipeline = standard_pipeline(target, keep)
         if "graph" in flags.show.value:
             from ..dialects.text import print_module
 

@@ -19,8 +19,10 @@ import numpy as np
 
 from ..dialects import flags
 from ..dialects.errors import BackendError
+from ..dialects.kept import Kept
 from ..dialects.types import DTYPES, Type, dtype_of, show_type, size_of
 from .cache import discard, key_of, lookup, store
+from .kept_copies import KeptCopies
 from .toolchain import build_shared, find_compiler
 
 ALIGNMENT = 64
@@ -162,12 +164,13 @@ class Executable:
 
     inputs, outputs: their (shape, dtype). arena_bytes: working memory. source: the C text ("" if not kept). reusable: (output,
     input) pairs that may be one array. A training step so works in place: an output is made in the memory of an input that this
-    program once made, when the caller says it will not look again and the reference count says that nobody else can.
+    program once made, when the caller says it will not look again and the reference count says that nobody else can. kept: packed copies
+    of inputs that outlive a call; an array that is passed again must hold the same numbers then.
     """
 
     def __init__(
         self, library: Path, inputs: Sequence[Type], outputs: Sequence[Type], arena_bytes: int, entry: str = "lamina_main",
-        *, reusable: Sequence[tuple[int, int]] = (),
+        *, reusable: Sequence[tuple[int, int]] = (), kept: Sequence[Kept] = (),
     ) -> None:  # fmt: skip
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -189,14 +192,17 @@ class Executable:
         self._set_pool.argtypes = [ctypes.c_void_p]
         self._set_pool.restype = None
         self._threads = 0
-        self._pack = struct.Struct(f"{len(self.inputs) + len(self.outputs) + 1}Q").pack_into
-        self._table = bytearray(8 * (len(self.inputs) + len(self.outputs) + 1))
+        self._copies = KeptCopies(kept, aligned_array)
+        places = len(self.inputs) + len(self.outputs) + len(self._copies.addresses) + 1
+        self._pack = struct.Struct(f"{places}Q").pack_into
+        self._table = bytearray(8 * places)
         self._table_at = ctypes.addressof(ctypes.c_char.from_buffer(self._table))
         self._held: list[tuple[np.ndarray | None, int]] = [(None, 0)] * len(self.inputs)
         self._pool = OutputPool(self.outputs, self.inputs)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
-        self.reusable = tuple(reusable)
+        copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
+        self.reusable = tuple(pair for pair in reusable if pair[1] not in copied)
         self._given = sorted({i for _, i in self.reusable})
         self._fresh = self._reused = Places((), self._pool, tuple(range(len(self.outputs))))
         self._all_places = {(): self._fresh}
@@ -239,10 +245,13 @@ class Executable:
         if self._arena is None:
             self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
             self._arena_at = self._arena.ctypes.data
-        self._pack(self._table, 0, *places, *made_at, self._arena_at)
+        changed = self._copies.follow(arrays)
+        self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at)
         status = self._main(self._table_at)
         if status:
             raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
+        if changed:
+            self._copies.filled()
         return outputs
 
     def _places(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int]) -> Places:

@@ -24,7 +24,7 @@ from .oracle_scalars import constant_value, evaluate_scalar, numpy_type
 def execute(module: ModuleOp, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs of a buffered or loops module for these inputs (row-major arrays of the inputs' types).
 
-    Outputs are the arguments of ``@main`` between the inputs and the arena. ShapeError on a wrong number of inputs.
+    Outputs are the arguments of ``@main`` between the inputs and the arena (or kept copies). ShapeError on a wrong number of inputs.
     """
     program = PythonProgram(module)
     main = next(f for f in module.ops if isinstance(f, func.FuncOp) and f.sym_name.data == "main")
@@ -33,11 +33,15 @@ def execute(module: ModuleOp, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         raise ShapeError(f"the program takes {len(types)} buffers, got {len(arrays)} inputs")
     flat = [_flat(a, t) for a, t in zip(arrays, types, strict=False)]
     made = [np.zeros(span_of(t), numpy_type(t.element_type)) for t in types[len(arrays) :]]
+    after = int("lamina.arena_bytes" in module.attributes)
+    kept = module.attributes.get("lamina.kept")
+    if kept is not None:
+        made[-2][:] = True  # every packed copy is stale
+        after += len(kept.get_values()) + 1
     with np.errstate(all="ignore"):
         program.call("main", [*flat, *made])
-    has_arena = "lamina.arena_bytes" in module.attributes
-    outputs = zip(made, types[len(arrays) :], strict=True)
-    results = [strided_view(a, t).copy() for a, t in list(outputs)[: len(made) - has_arena]]
+    outputs = list(zip(made, types[len(arrays) :], strict=True))[: len(made) - after]
+    results = [strided_view(a, t).copy() for a, t in outputs]
     unsigned = module.attributes.get("lamina.unsigned")
     for k in unsigned.get_values() if unsigned is not None else ():
         results[k] = results[k].view(f"u{results[k].itemsize}")

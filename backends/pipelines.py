@@ -33,11 +33,13 @@ STANDARD = TENSORS + KERNELS
 
 
 @lru_cache(maxsize=8)
-def standard_pipeline(target: str = "native") -> Pipeline:
-    """Captured level to loops level for a target (a name of `dialects/target.py` or "native")."""
+def standard_pipeline(target: str = "native", keep: bool = False) -> Pipeline:
+    """Captured level to loops level for a target (a name of `dialects/target.py` or "native"). keep: see `bufferize`."""
     steps = [step for step in STANDARD]
     for name in ("bufferize", "linalg-to-loops"):
         steps[steps.index(name)] = f"{name}{{target={target}}}"
+    if keep:
+        steps[-2] = f"bufferize{{target={target} keep=true}}"
     return Pipeline.parse(",".join(steps), known_passes(), "captured")
 
 

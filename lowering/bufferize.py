@@ -34,6 +34,7 @@ from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
 from .linalg_to_gpu import gpu_scratch_bytes
 from .linalg_to_loops import scratch_bytes
+from .kept_copies import KeptCopies
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, strides_in_order, strides_of
 
@@ -72,6 +73,9 @@ class Bufferize(Pass):
     caller passes one pointer for both; `lamina.reusable`, pairs for which it may, call by call, one
     input for one output;
     `lamina.unsigned`, the outputs whose elements are unsigned integers.
+
+    keep: contractions get packed copies of program inputs that outlive a call. @main has an argument for each
+    (`lamina.kept`: of which input; `lamina.forms`: how it is packed), then one that says which it has to fill again.
     """
 
     name: ClassVar[str] = "bufferize"
@@ -79,6 +83,7 @@ class Bufferize(Pass):
     gives: ClassVar[str] = "buffered"
 
     target: str = "native"
+    keep: bool = False
 
     def run(self, module: ModuleOp) -> int:
         """Rewrites the module; returns the number of kernel calls.
@@ -95,7 +100,7 @@ class Bufferize(Pass):
         )
         if main is None:
             raise PassError("bufferize needs a function @main")
-        return _Program(module, main, target_named(self.target)).run()
+        return _Program(module, main, target_named(self.target), self.keep).run()
 
 
 @dataclass
@@ -103,12 +108,16 @@ class _Program:
     module: ModuleOp
     main: func.FuncOp
     target: Target
+    keep: bool
     functions: dict[object, func.FuncOp] = field(default_factory=dict)
     scratch: dict[func.FuncOp, int] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     storages: list[Storage] = field(default_factory=list)
     home: dict[SSAValue, tuple[Storage, MemRefType]] = field(default_factory=dict)
     uses: dict[SSAValue, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kept = KeptCopies(self.target, self.functions)
 
     def run(self) -> int:
         source = self.main.body.block
@@ -198,12 +207,23 @@ class _Program:
             for r, order in zip(op.results, orders, strict=True)
         ]
         inputs = [t for _, t in operands]
-        key = structural_key(op, inputs, types)
+        given = [k for k, (storage, _) in enumerate(operands) if storage.is_input] if self.keep else []
+        key = (structural_key(op, inputs, types), *given)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
+            self.kept.offer(function, given)
             self._register(key, function)
         self._call(step, op, function, operands, types)
+
+    def _copies(self, function: func.FuncOp, operands: list[tuple[Storage, MemRefType]]) -> list[tuple[Storage, MemRefType]]:
+        """The packed copy of an operand that outlives the call, where the kernel reads one."""
+        operand = self.kept.wanted(function)
+        if operand is None:
+            return []
+        storage, held = operands[operand]
+        argument = self.kept.argument(function, storage.argument, held, self.block)
+        return [(Storage(bytes_of(argument.type), -1, -1, argument), argument.type)]
 
     def _register(self, key: object, function: func.FuncOp) -> func.FuncOp:
         """Keeps a new function, with a scratch argument when its scheduler wants one."""
@@ -251,7 +271,7 @@ class _Program:
             storage.last = max(storage.last, self.uses.get(result, step))
             self.home[result] = (storage, held)
             results.append((storage, held))
-        call = Call(function, operands, results, op.attributes.get("origin"))
+        call = Call(function, operands + self._copies(function, operands), results, op.attributes.get("origin"))
         if self.scratch[function]:
             call.scratch = Storage(self.scratch[function], step, step)
             self.storages.append(call.scratch)
@@ -340,9 +360,10 @@ class _Program:
             storage.offset = offset
 
     def _write_main(self) -> None:
-        arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
+        views = _Views(self.block)
+        self.kept.write(self.block, lambda source, held: views.of(Storage(0, -1, -1, source), held))
+        views.arena = arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
         arena.name_hint = "arena"
-        views = _Views(self.block, arena)
         for call in self.calls:
             operands = [views.of(storage, held) for storage, held in (*call.operands, *call.results)]
             if call.scratch is not None:
@@ -367,6 +388,7 @@ class _Program:
         pairs = [n for k, v in sorted(self.donated.items()) for n in (k, inputs.index(v))]
         self.module.attributes.pop("lamina.donations", None)
         self.module.attributes["lamina.arena_bytes"] = IntegerAttr(self.arena_bytes, i64)
+        self.kept.describe(self.module)
         elements = [v.type.element_type for v in self.outputs]
         unsigned = [k for k, element in enumerate(elements) if memory_element(element) != element]
         if unsigned:
@@ -381,9 +403,9 @@ class _Program:
 class _Views:
     """Memrefs of storages in @main, each made once, right before its first use."""
 
-    def __init__(self, block: Block, arena: SSAValue) -> None:
+    def __init__(self, block: Block) -> None:
         self.block = block
-        self.arena = arena
+        self.arena: SSAValue | None = None
         self.made: dict[tuple[object, MemRefType], SSAValue] = {}
 
     def of(self, storage: Storage, held: MemRefType) -> SSAValue:

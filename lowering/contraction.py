@@ -80,7 +80,7 @@ class _Kernel:
         ]
         element = accumulator_type(self.contraction)
         parts = (
-            (0, scheduled.packing.elements if scheduled.packing else 0),
+            (0, scheduled.packing.elements if scheduled.packed_bytes else 0),
             (scheduled.packed_bytes, self.plan.chunks * scheduled.partial_elements),
         )
         for start, count in parts:
@@ -88,12 +88,14 @@ class _Kernel:
                 memory[0].buffer if scratch is None or not count else w.window(scratch, start, element, count)
             )
             memory.append(Memory(there, 1))
+        if scheduled.ahead is not None:
+            memory[scheduled.packed] = Memory(w.flat(scheduled.ahead), 1)
         return memory
 
     def write(self) -> None:
         """The whole kernel."""
         packing = self.scheduled.packing
-        if packing is not None:
+        if packing is not None and self.scheduled.ahead is None:
             pack = replace(packing, source=self.writer.flat(packing.source))
             write_packing(
                 self.writer,

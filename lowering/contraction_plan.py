@@ -60,7 +60,8 @@ class Problem:
     """What the plan is made for.
 
     ``outputs``: the accesses that are written. ``item_bytes``: of the sums. ``converts``: whether a side's
-    elements are cast to the type of the sums when they are read.
+    elements are cast to the type of the sums when they are read. ``ahead``: whether a packed copy of a side may be
+    made before the program runs.
     """
 
     parallel: tuple[Dim, ...]
@@ -68,6 +69,7 @@ class Problem:
     outputs: tuple[int, ...]
     item_bytes: int
     converts: tuple[bool, bool]
+    ahead: tuple[bool, bool] = (False, False)
 
     @property
     def work(self) -> int:
@@ -141,6 +143,7 @@ def _swapped(problem: Problem) -> Problem:
         parallel=turn(problem.parallel),
         reduction=turn(problem.reduction),
         converts=problem.converts[::-1],
+        ahead=problem.ahead[::-1],
     )
 
 
@@ -282,7 +285,7 @@ class _TilingCost:
         self.turns = 4 * self.steps / max(1, shape.reduction[-1].size) + 12
         self.outer = prod(d.size for d in shape.outer)
         self.stores = _store_cost(shape, problem)
-        self.pack = _pack_cost(shape)
+        self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape)
         self.far = abs(shape.reduction[-1].strides[1]) * problem.item_bytes >= DIRECT_ROW_BYTES
 
     def __call__(
@@ -296,7 +299,8 @@ class _TilingCost:
                 step = _step_cost(t.size * self.rows, p.vectors) + crowded
                 cost += t.count * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
-        packs = self.copied or (self.far and sum(t.count for t in tiles) * self.outer >= PACK_REUSE)
+        packs = self.copied or self.problem.ahead[1]
+        packs |= self.far and sum(t.count for t in tiles) * self.outer >= PACK_REUSE
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels

@@ -6,11 +6,14 @@ packed copy and the partial sums, both in scratch memory. Every loop dim has one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from xdsl.dialects import func
+from xdsl.dialects.builtin import DenseArrayBase
+from xdsl.ir import BlockArgument
 
 from ..dialects.target import Target
 from .contraction_match import Access, Contraction, match_contraction
@@ -33,6 +36,7 @@ class Schedule:
     accesses: tuple[Access, ...]
     packing: Packing | None
     threads: bool
+    ahead: BlockArgument | None = None  # holds the packed copy when somebody makes it before the kernel runs
 
     @property
     def packed(self) -> int:
@@ -52,7 +56,7 @@ class Schedule:
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed copy, rounded up to whole lines."""
-        if self.packing is None:
+        if self.packing is None or self.ahead is not None:
             return 0
         return _lines(self.packing.elements * bytes_of(self.packing.element))
 
@@ -102,20 +106,28 @@ class Schedule:
         return [Dim(d.size, (d.strides[0], step)) for d, step in zip(dims, steps, strict=True)]
 
 
-def schedule(kernel: func.FuncOp, target: Target) -> Schedule | None:
-    """The schedule of a kernel's contraction; None when it has none or plain loops serve as well."""
+def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> Schedule | None:
+    """The schedule of a kernel's contraction; None when it has none or plain loops serve as well.
+
+    ahead: operands whose packed copy would cost nothing. A kernel that has an argument for one says so itself:
+    `lamina.packed = array<i64: operand, argument>`.
+    """
     contraction = match_contraction(kernel)
     if contraction is None:
         return None
     accesses, outputs = _accesses(contraction)
     dims = [Dim(n, tuple(a.strides[d] for a in accesses)) for d, n in enumerate(contraction.sizes)]
     total = accumulator_type(contraction)
+    given = kernel.attributes.get("lamina.packed")
+    made = given.get_values() if isinstance(given, DenseArrayBase) else None
+    free = [kernel.body.block.args[k] for k in (made[:1] if made else ahead)]
     problem = Problem(
         tuple(dims[d] for d in contraction.parallel),
         tuple(dims[d] for d in contraction.reduction),
         outputs,
         bytes_of(total),
         tuple(a.element != total for a in accesses[:2]),
+        tuple(a.buffer in free for a in accesses[:2]),
     )
     plan = make_plan(problem, target)
     if plan is None:
@@ -124,8 +136,9 @@ def schedule(kernel: func.FuncOp, target: Target) -> Schedule | None:
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
     return Schedule(
-        contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work
-    )
+        contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work,
+        kernel.body.block.args[made[1]] if made else None,
+    )  # fmt: skip
 
 
 def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, ...]]:

@@ -13,8 +13,10 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from ..dialects import arith_vectors as arith_vectors  # vector comparisons
 from ..dialects.errors import BackendError
+from ..dialects.kept import Kept
 from .c_function import FunctionPrinter
 from .c_helpers import Prelude
+from .kept_copies import kept_copies
 
 _RANGES = """\
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
@@ -38,7 +40,7 @@ class Source:
     """C text of a program, in the pieces it is made of.
 
     prelude: includes, types, helper functions. ranges, run_here: the door to threads ("" without). kernels: (C declaration,
-    text) of each. main: the entry point, and the function that sets the pool.
+    text) of each. main: the entry point, and the function that sets the pool. kept: the copies of inputs main reads.
     """
 
     prelude: str
@@ -48,6 +50,7 @@ class Source:
     main: str
     entry: str
     arguments: int
+    kept: tuple[Kept, ...] = ()
 
     @property
     def text(self) -> str:
@@ -106,7 +109,7 @@ def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, s
     else:
         setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
     ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
-    return Source(prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count)
+    return Source(prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count, kept_copies(module))
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""Packed copies of inputs that a program keeps between calls: made once, and again when the input is another array.
+
+Arrays are values: what the frontend hands to a program never changes as long as somebody refers to it, and a copy
+refers to its source. So the same array object means the same contents. Programs that want the same copy share it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from operator import is_
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ..dialects.kept import Kept
+
+
+class _Copy:
+    """source: the array it was made from. filled: a program has made it. programs: how many use it."""
+
+    __slots__ = ("source", "array", "address", "filled", "programs", "__weakref__")
+
+    def __init__(self, source: np.ndarray, array: np.ndarray) -> None:
+        self.source = source
+        self.array = array
+        self.address = array.ctypes.data
+        self.filled = False
+        self.programs = 0
+
+
+_copies: WeakValueDictionary[tuple[int, str], _Copy] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
+class KeptCopies:
+    """The copies one program uses. allocate: makes memory for one."""
+
+    def __init__(self, kept: Sequence[Kept], allocate: Callable[[tuple[int, ...], np.dtype], np.ndarray]) -> None:
+        self.kept = tuple(kept)
+        self.stale = np.zeros(max(1, len(self.kept)), np.uint8)
+        self.places = [0] * len(self.kept)
+        self._allocate = allocate
+        self._held: list[_Copy | None] = [None] * len(self.kept)
+        self._sources: list[np.ndarray | None] = [None] * len(self.kept)
+        self._inputs = [k.input for k in self.kept]
+        self._unfilled: list[int] = []
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """What the program's table gets: every copy, then which are stale; nothing without copies."""
+        return (*self.places, self.stale.ctypes.data) if self.kept else ()
+
+    def follow(self, arrays: Sequence[np.ndarray]) -> bool:
+        """Gets copies of these inputs, shared or to be filled by the next call; whether anything changed."""
+        given = list(map(arrays.__getitem__, self._inputs))
+        if all(map(is_, given, self._sources)) and not self._unfilled:
+            return False
+        for k, source in enumerate(given):
+            if source is not self._sources[k]:
+                self._replace(k, source)
+        return True
+
+    def _replace(self, k: int, source: np.ndarray) -> None:
+        with _lock:
+            self._replace_alone(k, source)
+
+    def _replace_alone(self, k: int, source: np.ndarray) -> None:
+        old, number = self._held[k], id(source)
+        form = self.kept[k].form
+        copy = _copies.get((number, form))
+        if copy is None or not copy.filled or copy.source is not source:
+            shape, dtype = self.kept[k].type
+            reusable = old is not None and old.programs == 1
+            copy = _Copy(source, old.array if reusable else self._allocate(shape, dtype.numpy))
+            if reusable:  # nobody else reads it, and nobody may find it any more
+                _copies.pop((id(old.source), form), None)
+            _copies[number, form] = copy
+            self.stale[k] = 1
+            self._unfilled.append(k)
+        if old is not None:
+            old.programs -= 1
+        copy.programs += 1
+        self._held[k], self._sources[k], self.places[k] = copy, source, copy.address
+
+    def filled(self) -> None:
+        """The call is over: what was stale has been filled."""
+        for k in self._unfilled:
+            self._held[k].filled = True  # type: ignore[union-attr]  # follow() put it there
+        self._unfilled.clear()
+        self.stale[:] = 0

@@ -1,0 +1,90 @@
+"""Operands of contractions packed before a kernel runs: the argument for the copy, and the function that fills it.
+
+A weight is the same in every call of a program, its packed copy as well. The kernel gets one more operand, the
+copy; `lamina.packed = array<i64: operand, argument>` says whose. The schedule is made for a copy that costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, i64
+from xdsl.ir import Block, Region, SSAValue
+
+from ..dialects.target import Target
+from .contraction_schedule import Schedule, schedule
+from .contraction_tile import Tile
+from .kernel_functions import make_function
+from .loop_writer import LoopWriter
+from .packing import write_packing
+
+LEAST_REUSE = 4
+"""Uses of an element per call below which reading the copy costs as much as reading the operand does."""
+
+
+@dataclass(frozen=True)
+class Prepacking:
+    """What one kernel wants packed: which operand, the copy's type, and how (equal texts: equal copies)."""
+
+    operand: int
+    copy: MemRefType
+    form: str
+    scheduled: Schedule
+
+    def function(self, name: str) -> func.FuncOp:
+        """``name(operand, copy)``: loops that fill the copy."""
+        packing = self.scheduled.packing
+        assert packing is not None
+        source = packing.source.type
+        assert isinstance(source, MemRefType)
+        block = Block(arg_types=[source, self.copy])
+        block.add_op(end := func.ReturnOp())
+        w = LoopWriter(end, self.scheduled.contraction.origin)
+        convert = Tile(w, self.scheduled.contraction, [])
+
+        def converted(value: SSAValue) -> SSAValue:
+            return convert.converted(value, self.scheduled.contraction.right)
+
+        pack = replace(packing, source=w.flat(block.args[0]))
+        write_packing(w, pack, block.args[1], converted, self.scheduled.threads)
+        return make_function(name, [source], [self.copy], Region(block))
+
+
+def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target) -> Prepacking | None:
+    """Gives a buffered kernel an operand for the packed copy of one of these operands; None where none is worth it."""
+    scheduled = schedule(kernel, target, operands) if operands else None
+    if scheduled is None or scheduled.packing is None:
+        return None
+    source = scheduled.packing.source
+    operand = next((k for k in operands if kernel.body.block.args[k] is source), None)
+    if operand is None or _reuse(scheduled) < LEAST_REUSE:
+        return None
+    copy = MemRefType(scheduled.packing.element, [scheduled.packing.elements])
+    count = kernel.attributes["lamina.inputs"]
+    assert isinstance(count, IntegerAttr)
+    block = kernel.body.block
+    block.insert_arg(copy, count.value.data).name_hint = "packed"
+    kernel.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [])
+    kernel.attributes["lamina.inputs"] = IntegerAttr(count.value.data + 1, i64)
+    kernel.attributes["lamina.packed"] = DenseArrayBase.from_list(i64, [operand, count.value.data])
+    return Prepacking(operand, copy, _form(scheduled), scheduled)
+
+
+def _reuse(scheduled: Schedule) -> float:
+    """How often a call uses each element of the packed copy."""
+    contraction, packing = scheduled.contraction, scheduled.packing
+    assert packing is not None
+    return prod(contraction.sizes) / max(1, packing.elements)
+
+
+def _form(scheduled: Schedule) -> str:
+    """Everything the contents of a copy depend on beside its source."""
+    packing, right = scheduled.packing, scheduled.contraction.right
+    assert packing is not None
+    dims = [(d.size, d.strides[1]) for d in (*packing.slots, packing.columns, *packing.reduction)]
+    panels = [tuple(p) for p in packing.panels]
+    casts = [(op.name, str(op.results[0].type)) for op in right.casts]
+    return f"{packing.offset} {packing.element} {packing.lanes} {len(packing.slots)} {dims} {panels} {casts}"

@@ -1,0 +1,108 @@
+"""Packed copies of inputs: filled once, again for another array, shared between programs, right in every plan."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamina.backends import driver, kept_copies
+from lamina.backends.executable import aligned_array
+from lamina.backends.executor import execute
+from lamina.backends.kept_copies import KeptCopies
+from lamina.backends.toolchain import find_compiler
+from lamina.dialects.graph import Graph
+from lamina.dialects.kept import Kept
+from lamina.dialects.types import float32
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from backend_graphs import Recorder, arrays_for  # noqa: E402
+
+FORM = Kept(0, ((8,), float32), "as it is")
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+
+
+def linear(m: int, k: int, n: int) -> Graph:
+    """x @ w.T + y: weights as torch keeps them, and something to add."""
+    r = Recorder()
+    x, w, y = r.input(m, k), r.input(n, k), r.input(m, n)
+    return r.done(r.op("add", r.op("matmul", x, r.op("permute", w, attrs=((1, 0),))), y))
+
+
+def test_a_copy_is_filled_once_per_array():
+    copies = KeptCopies([FORM], aligned_array)
+    first, second = np.ones(8, np.float32), np.ones(8, np.float32)
+    assert copies.follow([first]) and list(copies.stale) == [1]
+    place = copies.places[0]
+    copies.filled()
+    assert not copies.follow([first]) and list(copies.stale) == [0]
+    assert copies.follow([second]) and list(copies.stale) == [1], "equal numbers in another array are another input"
+    assert copies.places[0] == place, "nobody else reads the old copy: its memory serves again"
+
+
+def test_a_copy_that_was_not_filled_stays_stale():
+    copies, other = KeptCopies([FORM], aligned_array), KeptCopies([FORM], aligned_array)
+    x = np.ones(8, np.float32)
+    assert copies.follow([x])  # the call fails: filled() is not reached
+    assert copies.follow([x]) and list(copies.stale) == [1]
+    assert other.follow([x]) and list(other.stale) == [1] and other.places != copies.places
+
+
+def test_programs_share_copies_and_forget_them():
+    x = np.ones(8, np.float32)
+    one, two = KeptCopies([FORM], aligned_array), KeptCopies([FORM, FORM._replace(form="turned")], aligned_array)
+    one.follow([x])
+    one.filled()
+    assert two.follow([x]) and list(two.stale) == [0, 1] and two.places[0] == one.places[0]
+    two.filled()
+    y = np.zeros(8, np.float32)
+    two.follow([y])
+    assert two.places[0] != one.places[0], "the other program still reads the old copy"
+    before = len(kept_copies._copies)
+    del one, two, x, y
+    assert len(kept_copies._copies) < before
+
+
+@pytest.mark.parametrize("shape", [(24, 40, 50), (5, 2048, 16)], ids=["partly filled panel", "sums in chunks"])
+def test_loops_with_packed_copies_on_the_executor(shape):
+    graph = linear(*shape)
+    arrays = arrays_for(graph)
+    module = driver.loops_of(graph, target="avx512", keep=True)
+    assert "lamina.kept" in module.attributes
+    x, w, y = arrays
+    np.testing.assert_allclose(execute(module, arrays)[0], x @ w.T + y, rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_a_program_follows_its_weights():
+    graph = linear(24, 2048, 40)
+    program = driver.compile_graph(graph)
+    assert [k.input for k in program._copies.kept] == [1]
+    x, w, y = arrays_for(graph)
+    for weight in (w, w, 2 * w, w):
+        np.testing.assert_allclose(program([x, weight, y])[0], x @ weight.T + y, rtol=2e-4, atol=2e-3)
+
+
+def test_programs_with_gradients_keep_nothing():
+    r = Recorder()
+    x, w, seed = r.input(32, 64), r.input(64, 48), r.input()
+    loss = r.op("reshape", r.op("sum", r.op("matmul", x, w), attrs=((0, 1),)), attrs=((),))
+    assert not driver.keeps(r.done(r.op("autodiff.grad", loss, seed, w)))
+    assert driver.keeps(linear(4, 4, 4))
+
+
+@needs_compiler
+def test_what_was_packed_is_not_overwritten_in_place():
+    r = Recorder()
+    x, w = r.input(64, 64), r.input(64, 64)
+    graph = r.done(r.op("sub", w, r.op("relu", r.op("matmul", x, w))))  # w is read for the last time where w' is made
+    program = driver.compile_graph(graph)
+    assert program._copies.kept and not program.reusable
+    x, w = (0.1 * a for a in arrays_for(graph))
+    for _ in range(6):
+        wanted = w - np.maximum(x @ w, 0)
+        w = program([x, w])[0]
+        np.testing.assert_allclose(w, wanted, rtol=1e-4, atol=1e-4)
