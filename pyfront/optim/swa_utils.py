@@ -13,8 +13,8 @@ from ..creation import tensor
 from ..tensor import Tensor
 from ..nn.module import Module
 from ..nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
-from .lr_scheduler import LRScheduler, _per_group
 from .optimizer import Optimizer
+from .schedule import LRScheduler, per_group
 
 __all__ = [
     "SWALR", "AveragedModel", "get_ema_avg_fn", "get_ema_multi_avg_fn", "get_swa_avg_fn", "get_swa_multi_avg_fn", "update_bn",
@@ -152,7 +152,7 @@ class SWALR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, swa_lr: Any, anneal_epochs: int = 10, anneal_strategy: str = "cos", last_epoch: int = -1
     ) -> None:
-        for rate, group in zip(_per_group(swa_lr, optimizer, "swa_lr"), optimizer.param_groups, strict=True):
+        for rate, group in zip(per_group("swa_lr", optimizer, swa_lr), optimizer.param_groups, strict=True):
             group["swa_lr"] = rate
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
@@ -167,6 +167,7 @@ class SWALR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
+        self._asked()
         step = self._step_count - 1
         if self.anneal_epochs == 0:
             step = max(1, step)

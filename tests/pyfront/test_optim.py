@@ -222,52 +222,6 @@ def test_hooks_and_steps_of_ones_own() -> None:
     assert str(texts[0]) == str(texts[1])
 
 
-SCHEDULES: list[tuple[str, dict]] = [
-    ("StepLR", {"step_size": 3}), ("MultiStepLR", {"milestones": [2, 2, 5]}), ("ExponentialLR", {"gamma": 0.9}),
-    ("ConstantLR", {"total_iters": 3}), ("LinearLR", {"total_iters": 4}), ("PolynomialLR", {"total_iters": 6, "power": 2.0}),
-    ("CosineAnnealingLR", {"T_max": 5, "eta_min": 0.01}), ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2}),
-    ("LambdaLR", {"lr_lambda": lambda e: 0.95**e}), ("MultiplicativeLR", {"lr_lambda": lambda e: 0.95}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 16}), ("OneCycleLR", {"max_lr": 1.0, "total_steps": 16, "three_phase": True}),
-    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 3, "mode": "triangular2"}),
-    ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 2, "mode": "exp_range", "gamma": 0.9}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name, options", SCHEDULES, ids=lambda v: v if isinstance(v, str) else "")
-def test_rates(name: str, options: dict) -> None:
-    rates = []
-    for lib in (lamina, torch):
-        optimizer = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.5, momentum=0.9)
-        schedule = getattr(lib.optim.lr_scheduler, name)(optimizer, **options)
-        seen = []
-        for _ in range(14):
-            optimizer.step()
-            schedule.step()
-            seen.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"], schedule.get_last_lr()))
-        rates.append(seen)
-    assert rates[0] == rates[1]
-
-
-def test_plateau_and_sequence() -> None:
-    rates = []
-    for lib in (lamina, torch):
-        s = lib.optim.lr_scheduler
-        optimizer = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.5)
-        plateau = s.ReduceLROnPlateau(optimizer, patience=1, cooldown=1)
-        seen = []
-        for metric in (5, 4, 4, 4, 4, 3, 3, 3, 3, 3):
-            plateau.step(metric)
-            seen.append(optimizer.param_groups[0]["lr"])
-        optimizer = lib.optim.SGD([lib.nn.Parameter(lib.ones(1))], lr=0.5)
-        both = s.SequentialLR(optimizer, [s.LinearLR(optimizer, 0.1, total_iters=3), s.CosineAnnealingLR(optimizer, 5)], [3])
-        for _ in range(8):
-            optimizer.step()
-            both.step()
-            seen.append(optimizer.param_groups[0]["lr"])
-        rates.append(seen)
-    assert rates[0] == rates[1]
-
-
 @pytest.mark.parametrize("options", [{"lr": -1}, {"betas": (1.0, 0.9)}, {"eps": -1}])
 def test_bad_options(options: dict) -> None:
     texts = []
