@@ -36,6 +36,12 @@ class Size(tuple):
         return Size(found) if isinstance(index, slice) else found
 
 
+_KINDS = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy", "vulkan",
+    "mps", "meta", "hpu", "mtia", "privateuseone",
+)  # fmt: skip
+
+
 class device:
     """``device("cpu")``, ``device("cuda", 0)``."""
 
@@ -47,10 +53,10 @@ class device:
         elif isinstance(type, int):
             type, index = "cuda", type
         kind, _, number = str(type).partition(":")
-        if kind not in ("cpu", "cuda", "mps", "meta", "xpu") or (number and not number.isdigit()):
-            raise RuntimeError(
-                f"Expected one of cpu, cuda, mps, xpu, meta device type at start of device string: {type}"
-            )
+        if kind not in _KINDS:
+            raise RuntimeError(f"Expected one of {', '.join(_KINDS)} device type at start of device string: {type}")
+        if ":" in str(type) and not (number.isdigit() and str(int(number)) == number):
+            raise RuntimeError(f"Invalid device string: '{type}'")
         self.type = kind
         self.index = int(number) if number else index
 

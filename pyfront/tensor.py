@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, Type, size_of
+from ..dialects.types import DType, Type, dtype_of, size_of
 from . import recorder, views
 from .node import Node
 from .size import CPU, Size, device
@@ -323,6 +323,12 @@ class Tensor:
             copy._grad = self._grad.__deepcopy__(memo)
         return copy
 
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        """For pickle: values, whether they collect gradients, and attributes. ``torch.save`` has a way of its own."""
+        values = np.ascontiguousarray(self.detach().cpu()._value())
+        attributes = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
+        return _rebuilt, (type(self), values, self.requires_grad, attributes)
+
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         """A ``cls`` (Parameter, Buffer) over the memory of ``data``, without its history."""
@@ -369,6 +375,17 @@ def from_storage(storage: Storage, chain: Chain) -> Tensor:
 
 
 _new = object.__new__
+
+
+def _rebuilt(cls: type, values: np.ndarray, requires_grad: bool, attributes: dict) -> Tensor:
+    """A tensor out of a pickle."""
+    made = wrap(recorder.leaf(values, (tuple(values.shape), dtype_of(values))))
+    if cls is not Tensor:
+        made = cls._make_subclass(cls, made, requires_grad)
+    elif requires_grad:
+        made.requires_grad_()
+    made.__dict__.update(attributes)
+    return made
 
 
 def wrap(node: Node) -> Tensor:

@@ -103,6 +103,32 @@ class Sequential(_Indexed):
             raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return Sequential(*self, *other)
 
+    def __iadd__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+        return self.extend(other)
+
+    def __mul__(self, other: int) -> Sequential:
+        """The modules `other` times one after the other."""
+        _check_times(other)
+        return Sequential(*[module for _ in range(other) for module in self])
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Sequential:
+        _check_times(other)
+        modules = list(self)
+        for _ in range(other - 1):
+            self.extend(modules)
+        return self
+
+
+def _check_times(times: int) -> None:
+    if not isinstance(times, int):
+        raise TypeError(f"unsupported operand type(s) for *: {Sequential} and {type(times)}")
+    if times <= 0:
+        raise ValueError(f"Non-positive multiplication factor {times} for {Sequential}")
+
 
 class ModuleList(_Indexed):
     """A list whose items are children."""
@@ -240,6 +266,9 @@ class ParameterList(Module):
         """One line per entry."""
         return "\n".join(f"  ({i}): {_described(value)}" for i, value in enumerate(self))
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterList should not be called.")
+
 
 class ParameterDict(Module):
     """A dict of parameters; other tensors become parameters."""
@@ -263,6 +292,24 @@ class ParameterDict(Module):
         del self._keys[key]
         delattr(self, key)
 
+    def __or__(self, other: Any) -> ParameterDict:
+        """Both, those of `other` winning."""
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ror__(self, other: Any) -> ParameterDict:
+        both = ParameterDict(other)
+        both.update(self)
+        return both
+
+    def __ior__(self, other: Any) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._keys)
+
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -284,6 +331,40 @@ class ParameterDict(Module):
         """Parameters."""
         return [self[key] for key in self._keys]
 
+    def clear(self) -> None:
+        """Remove all."""
+        for key in list(self._keys):
+            del self[key]
+
+    def copy(self) -> ParameterDict:
+        """The same parameters under the same names."""
+        return ParameterDict(OrderedDict((key, self[key]) for key in self._keys))
+
+    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+        """`default` under all of `keys`."""
+        return ParameterDict((key, default) for key in keys)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The parameter, or `default`."""
+        return self[key] if key in self else default
+
+    def pop(self, key: str) -> Any:
+        """Take a parameter out."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last parameter out, with its name."""
+        key = next(reversed(self._keys))
+        return key, self.pop(key)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The parameter; `default` becomes it when there is none."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
     def update(self, parameters: Any) -> None:
         """Add or replace parameters."""
         for key, value in parameters.items() if hasattr(parameters, "items") else parameters:
@@ -291,16 +372,20 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         """One line per entry."""
-        return "\n".join(f"  ({key}): {_described(value)}" for key, value in self.items())
+        return "\n".join(f"  ({key}): {_described(value, True)}" for key, value in self.items())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterDict should not be called.")
 
 
 def _as_parameter(value: Any) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, by_title: bool = False) -> str:
     if not isinstance(value, Tensor):
         return f"Object of type: {type(value).__name__}"
     size = "x".join(str(n) for n in value.shape)
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"{kind} containing: [{value.dtype} of size {size}]"
+    element = value.type() if by_title else value.dtype
+    return f"{kind} containing: [{element} of size {size}{f' ({value.device})' if value.is_cuda else ''}]"

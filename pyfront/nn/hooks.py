@@ -1,18 +1,26 @@
-"""Hooks: removable entries in a module's tables, and the backward hooks built from tensor hooks."""
+"""Hooks: what programs have called around a module's forward and backward, and when modules get new parts."""
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..creation import zeros_like
+from ..function import Function
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .module import Module
 
 _ids = itertools.count()
+_TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# The same for all modules, and what is called when a part is registered.
+_GLOBAL: dict[str, OrderedDict[int, Callable]] = {name: OrderedDict() for name in _TABLES}
+_REGISTRATION: dict[str, OrderedDict[int, Callable]] = {kind: OrderedDict() for kind in ("parameter", "buffer", "module")}
+_are_global: list[bool] = [False]  # whether any global hook is there: asked at every call of every module
 
 
 class HookHandle:
@@ -27,6 +35,8 @@ class HookHandle:
         table[self.id] = hook
         if prepend:
             table.move_to_end(self.id, last=False)
+        if changed is not None:
+            changed()
 
     def remove(self) -> None:
         """Take the hook out; doing it twice is harmless."""
@@ -41,63 +51,291 @@ class HookHandle:
         self.remove()
 
 
-def run_backward_hooks(module: Module, args: tuple) -> tuple[tuple, Callable[[Any], Any]]:
-    """Put hooks around one forward: gives the arguments to use and what to do with the result.
+class _Hook:
+    """A hook with how it wants to be called."""
 
-    Arguments and results pass through a clone, so a hook sees the gradients of this call only.
-    """
-    pre_hooks, hooks = list(module._backward_pre_hooks.values()), list(module._backward_hooks.values())
-    tracked = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
-    grad_output: list[Any] = []
-    grad_input: dict[int, Any] = {}
-    inputs = list(args)
+    __slots__ = ("always", "function", "with_kwargs")
 
-    def arrived(i: int) -> Callable[[Tensor], Any]:
-        def on_input(gradient: Tensor) -> Any:
-            grad_input[i] = gradient
-            if len(grad_input) < len(tracked):
-                return None
-            return _call_hooks(module, hooks, tuple(grad_input.get(k) for k in range(len(args))), grad_output, i)
+    def __init__(self, function: Callable, with_kwargs: bool = False, always: bool = False) -> None:
+        self.function, self.with_kwargs, self.always = function, with_kwargs, always
 
-        return on_input
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
 
-    for i in tracked:
-        inputs[i] = args[i].clone()
-        inputs[i].register_hook(arrived(i))
+
+class HookMethods:
+    """The part of Module that hooks are registered with."""
+
+    _forward_hooks: OrderedDict[int, _Hook]
+    _forward_pre_hooks: OrderedDict[int, _Hook]
+    _backward_hooks: OrderedDict[int, Callable]
+    _backward_pre_hooks: OrderedDict[int, Callable]
+    _is_full_backward_hook: bool | None
+
+    def _no_hooks(self) -> None:
+        for table in _TABLES:
+            object.__setattr__(self, table, OrderedDict())
+        object.__setattr__(self, "_is_full_backward_hook", None)
+        object.__setattr__(self, "_plain_call", True)
+
+    def _hook(self, table: str, hook: Callable, prepend: bool = False) -> HookHandle:
+        return HookHandle(self.__dict__[table], hook, prepend, self._hooks_changed)
+
+    def _hooks_changed(self) -> None:
+        object.__setattr__(self, "_plain_call", not any(self.__dict__[table] for table in _TABLES))
+
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """``hook(module, args)`` before each forward; what it returns replaces the arguments.
+
+        with_kwargs: ``hook(module, args, kwargs)``, which returns None or both.
+        """
+        return self._hook("_forward_pre_hooks", _Hook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> HookHandle:
+        """``hook(module, args, output)`` after each forward; what it returns replaces the output.
+
+        with_kwargs: ``hook(module, args, kwargs, output)``. always_call: also when forward raises.
+        """
+        return self._hook("_forward_hooks", _Hook(hook, with_kwargs, always_call), prepend)
+
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
+        """``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known."""
+        self._is_of_kind(True)
+        return self._hook("_backward_hooks", hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
+        """``hook(module, grad_output)`` before the module's backward; what it returns replaces the gradients."""
+        return self._hook("_backward_pre_hooks", hook, prepend)
+
+    def register_backward_hook(self, hook: Callable) -> HookHandle:
+        """The old form of ``register_full_backward_hook``; here it sees the gradients the full one sees."""
+        self._is_of_kind(False)
+        return self._hook("_backward_hooks", hook)
+
+    def _is_of_kind(self, full: bool) -> None:
+        if self._is_full_backward_hook is (not full):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
+            )
+        object.__setattr__(self, "_is_full_backward_hook", full)
+
+    def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+        called: set[int] = set()
+        hooks = [*_GLOBAL["_forward_hooks"].items(), *self._forward_hooks.items()]
+        try:
+            return self._between_hooks(args, kwargs, hooks, called)
+        except Exception:
+            for key, hook in hooks:
+                if hook.always and key not in called:
+                    _after(self, hook, args, kwargs, None)
+            raise
+
+    def _between_hooks(self, args: tuple, kwargs: dict, hooks: list, called: set[int]) -> Any:
+        for hook in (*_GLOBAL["_forward_pre_hooks"].values(), *self._forward_pre_hooks.values()):
+            args, kwargs = _before(self, hook, args, kwargs)
+        before = [*_GLOBAL["_backward_pre_hooks"].values(), *self._backward_pre_hooks.values()]
+        backward = [*_GLOBAL["_backward_hooks"].values(), *self._backward_hooks.values()]
+        finish = None
+        if before or backward:
+            args, finish = _around(self, args, before, backward)
+        result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]  # Module has it
+        for key, hook in hooks:
+            called.add(key)
+            result = _after(self, hook, args, kwargs, result)
+        return result if finish is None else finish(result)
+
+
+def _before(module: Any, hook: _Hook, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    replaced = hook(module, args, kwargs) if hook.with_kwargs else hook(module, args)
+    if replaced is None:
+        return args, kwargs
+    if not hook.with_kwargs:
+        return (replaced if isinstance(replaced, tuple) else (replaced,)), kwargs
+    if not isinstance(replaced, tuple) or len(replaced) != 2:
+        raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {replaced}.")
+    return replaced
+
+
+def _after(module: Any, hook: _Hook, args: tuple, kwargs: dict, result: Any) -> Any:
+    replaced = hook(module, args, kwargs, result) if hook.with_kwargs else hook(module, args, result)
+    return result if replaced is None else replaced
+
+
+# -- backward ---------------------------------------------------------------------------------------------------
+
+
+class _Inputs(Function):
+    """Identity in front of a module: the gradients of all its inputs come by here together."""
+
+    @staticmethod
+    def forward(ctx: Any, module: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.module, ctx.call = module, call
+        return tuple([t.clone() for t in tensors])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple:
+        return (None, None, *ctx.call.at_inputs(gradients))
+
+
+class _Outputs(Function):
+    """Identity behind a module: the gradients of all its results come by here together."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        return tuple([t.clone() for t in tensors])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple:
+        return (None, *ctx.call.at_outputs(gradients))
+
+
+class _Call:
+    """One call of a module with backward hooks: which of its arguments and results are tensors."""
+
+    def __init__(self, module: Any, args: tuple, before: list[Callable], backward: list[Callable]) -> None:
+        self.module, self.before, self.backward = module, before, backward
+        self.inputs = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
+        self.apart = {i: a for i, a in enumerate(args) if isinstance(a, Tensor) and a.is_floating_point() and i not in self.inputs}
+        self.count = len(args)
+        self.outputs: list[int] = []
+        self.results = 0
+        self.grad_outputs: tuple | None = None
+
+    def at_inputs(self, gradients: tuple) -> tuple:
+        """The backward hooks' turn; gives the gradients to go on with."""
+        zeros = {i: zeros_like(a) for i, a in self.apart.items()}  # what PyTorch shows for arguments without a gradient
+        whole = tuple([zeros.get(i, g) for i, g in enumerate(_spread(gradients, self.inputs, self.count))])
+        for hook in self.backward:
+            replaced = hook(self.module, whole, self.grad_outputs)
+            if replaced is not None:
+                whole = _checked(replaced, whole)
+        self.grad_outputs = None
+        return tuple([whole[i] for i in self.inputs])
+
+    def at_outputs(self, gradients: tuple) -> tuple:
+        """The pre-hooks' turn; gives the gradients to go on with."""
+        whole = _spread(gradients, self.outputs, self.results)
+        for hook in self.before:
+            replaced = hook(self.module, whole)
+            if replaced is not None:
+                whole = _checked(replaced, whole)
+        self.grad_outputs = whole
+        if not self.inputs:
+            if self.backward:
+                warnings.warn(
+                    "Full backward hook is firing when gradients are computed with respect to module outputs since no inputs "
+                    "require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module."
+                    "register_full_backward_hook for more details.", stacklevel=5,
+                )  # fmt: skip
+            for hook in self.backward:
+                if hook(self.module, (None,) * self.count, whole) is not None:
+                    raise RuntimeError(
+                        "Backward hooks can not modify gradients when no input of the module requires gradients: there is none"
+                    )
+        return tuple([whole[i] for i in self.outputs])
+
+
+def _spread(gradients: tuple, places: list[int], count: int) -> tuple:
+    whole: list[Any] = [None] * count
+    for place, gradient in zip(places, gradients, strict=True):
+        whole[place] = gradient
+    return tuple(whole)
+
+
+def _checked(replaced: Any, whole: tuple) -> tuple:
+    replaced = replaced if isinstance(replaced, tuple) else (replaced,)
+    if len(replaced) != len(whole):
+        raise RuntimeError(
+            f"Backward hook returned an invalid number of grad_input, got {len(replaced)}, but expected {len(whole)}"
+        )
+    return replaced
+
+
+def _around(
+    module: Module, args: tuple, before: list[Callable], backward: list[Callable]
+) -> tuple[tuple, Callable[[Any], Any]]:
+    """Put hooks around one forward: gives the arguments to use and what to do with the result."""
+    call = _Call(module, args, before, backward)
+    arguments = list(args)
+    if call.inputs and backward:
+        passed = _Inputs.apply(module, call, *[args[i] for i in call.inputs])
+        for i, tensor in zip(call.inputs, passed, strict=True):
+            arguments[i] = tensor
 
     def finish(result: Any) -> Any:
+        if not isinstance(result, (Tensor, tuple)):
+            warnings.warn(
+                "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but received "
+                f"{type(result)}", stacklevel=4,
+            )  # fmt: skip
+            return result
         outputs = [result] if isinstance(result, Tensor) else list(result)
-        grad_output.extend([None] * len(outputs))
-        for position, output in enumerate(outputs):
-            if isinstance(output, Tensor) and output.requires_grad:
-                outputs[position] = output.clone()
-                outputs[position].register_hook(_on_output(module, pre_hooks, hooks, grad_output, position, bool(tracked)))
-        return outputs[0] if isinstance(result, Tensor) else type(result)(outputs)
+        call.outputs, call.results = [i for i, o in enumerate(outputs) if isinstance(o, Tensor) and o.requires_grad], len(outputs)
+        if not call.outputs:
+            return result
+        for i, tensor in zip(call.outputs, _Outputs.apply(call, *[outputs[i] for i in call.outputs]), strict=True):
+            outputs[i] = tensor
+        if isinstance(result, Tensor):
+            return outputs[0]
+        return type(result)(*outputs) if hasattr(result, "_fields") else tuple(outputs)
 
-    return tuple(inputs), finish
-
-
-def _on_output(
-    module: Module, pre_hooks: list, hooks: list, grad_output: list, position: int, has_inputs: bool
-) -> Callable[[Tensor], Any]:
-    def on_output(gradient: Tensor) -> Any:
-        grad_output[position] = gradient
-        for hook in pre_hooks:
-            replaced = hook(module, tuple(grad_output))
-            if replaced is not None:
-                replaced = replaced if isinstance(replaced, tuple) else (replaced,)
-                grad_output[position] = replaced[position]
-        if not has_inputs:
-            for hook in hooks:
-                hook(module, (), tuple(grad_output))
-        return grad_output[position]
-
-    return on_output
+    return tuple(arguments), finish
 
 
-def _call_hooks(module: Module, hooks: list, grad_input: tuple, grad_output: list, i: int) -> Any:
-    for hook in hooks:
-        replaced = hook(module, grad_input, tuple(grad_output))
-        if replaced is not None:
-            grad_input = replaced if isinstance(replaced, tuple) else (replaced,)
-    return grad_input[i]
+# -- for all modules --------------------------------------------------------------------------------------------
+
+
+def _globals_changed() -> None:
+    _are_global[0] = any(_GLOBAL.values())
+
+
+def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
+    """``hook(module, args)`` before the forward of every module."""
+    return HookHandle(_GLOBAL["_forward_pre_hooks"], _Hook(hook), changed=_globals_changed)
+
+
+def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False, always_call: bool = False) -> HookHandle:
+    """``hook(module, args, output)`` after the forward of every module."""
+    return HookHandle(_GLOBAL["_forward_hooks"], _Hook(hook, with_kwargs, always_call), changed=_globals_changed)
+
+
+def register_module_full_backward_pre_hook(hook: Callable) -> HookHandle:
+    """``hook(module, grad_output)`` before the backward of every module."""
+    return HookHandle(_GLOBAL["_backward_pre_hooks"], hook, changed=_globals_changed)
+
+
+def register_module_full_backward_hook(hook: Callable) -> HookHandle:
+    """``hook(module, grad_input, grad_output)`` after the backward of every module."""
+    return HookHandle(_GLOBAL["_backward_hooks"], hook, changed=_globals_changed)
+
+
+register_module_backward_hook = register_module_full_backward_hook
+
+
+def register_module_parameter_registration_hook(hook: Callable) -> HookHandle:
+    """``hook(module, name, parameter)`` when a parameter is registered; what it returns takes its place."""
+    return HookHandle(_REGISTRATION["parameter"], hook)
+
+
+def register_module_buffer_registration_hook(hook: Callable) -> HookHandle:
+    """``hook(module, name, buffer)`` when a buffer is registered; what it returns takes its place."""
+    return HookHandle(_REGISTRATION["buffer"], hook)
+
+
+def register_module_module_registration_hook(hook: Callable) -> HookHandle:
+    """``hook(module, name, submodule)`` when a submodule is registered; what it returns takes its place."""
+    return HookHandle(_REGISTRATION["module"], hook)
+
+
+def registered(kind: str, module: Any, name: str, part: Any) -> Any:
+    """A part that is about to be registered, after the hooks that look at it."""
+    for hook in _REGISTRATION[kind].values():
+        replaced = hook(module, name, part)
+        part = part if replaced is None else replaced
+    return part

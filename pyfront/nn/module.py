@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+from ..assignment import title
 from ..tensor import Tensor
-from .hooks import HookHandle, run_backward_hooks
+from . import hooks
+from .hooks import (  # noqa: F401  # public here
+    HookMethods, register_module_backward_hook, register_module_buffer_registration_hook, register_module_forward_hook,
+    register_module_forward_pre_hook, register_module_full_backward_hook, register_module_full_backward_pre_hook,
+    register_module_module_registration_hook, register_module_parameter_registration_hook,
+)  # fmt: skip
 from .parameter import Buffer, Parameter, name_below
 from .state import StateMethods
 from .traversal import TraversalMethods
 
-_GLOBAL_PRE_HOOKS: OrderedDict[int, Callable] = OrderedDict()
-_GLOBAL_HOOKS: OrderedDict[int, Callable] = OrderedDict()
 _TABLES = ("_parameters", "_buffers", "_modules")
+_are_global = hooks._are_global
+T_destination = TypeVar("T_destination", bound=dict[str, Any])
 
 
-class Module(StateMethods, TraversalMethods):
+class Module(HookMethods, StateMethods, TraversalMethods):
     """Base of all networks. Subclasses call ``super().__init__()`` and define ``forward``."""
 
     dump_patches = False
     training: bool
     call_super_init = False
+    T_destination = T_destination
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if args or kwargs:
-            got = f"{args[0]!r}" if args else f"keyword argument {next(iter(kwargs))!r}"
-            raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument, got {got}")
+        if kwargs and not self.call_super_init:
+            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        if args and not self.call_super_init:
+            raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given")
         put = super().__setattr__
         put("training", True)
         put("_parameters", {})
         put("_buffers", {})
         put("_non_persistent_buffers_set", set())
         put("_modules", {})
-        for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            put(table, OrderedDict())
+        self._no_hooks()
         for table in ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"):
             put(table, OrderedDict())
         put("_load_state_dict_post_hooks", OrderedDict())
-        put("_plain_call", True)
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
 
     def forward(self, *inputs: Any) -> Any:
         """What the module computes; every subclass defines it."""
@@ -48,50 +55,9 @@ class Module(StateMethods, TraversalMethods):
     # -- the call ---------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._plain_call and not (_GLOBAL_HOOKS or _GLOBAL_PRE_HOOKS):
+        if self._plain_call and not _are_global[0]:
             return self.forward(*args, **kwargs)
         return self._call_with_hooks(args, kwargs)
-
-    def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
-        for hook in (*_GLOBAL_PRE_HOOKS.values(), *self._forward_pre_hooks.values()):
-            args, kwargs = _after_pre_hook(self, hook, args, kwargs)
-        finish = None
-        if self._backward_hooks or self._backward_pre_hooks:
-            args, finish = run_backward_hooks(self, args)
-        result = self.forward(*args, **kwargs)
-        for hook in (*_GLOBAL_HOOKS.values(), *self._forward_hooks.values()):
-            with_kwargs = getattr(hook, "with_kwargs", False)
-            replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
-            result = result if replaced is None else replaced
-        return result if finish is None else finish(result)
-
-    def _hook(self, table: OrderedDict, hook: Callable, prepend: bool = False) -> HookHandle:
-        super().__setattr__("_plain_call", False)
-        return HookHandle(table, hook, prepend, self._hooks_changed)
-
-    def _hooks_changed(self) -> None:
-        tables = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
-        super().__setattr__("_plain_call", not any(tables))
-
-    def register_forward_pre_hook(
-        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> HookHandle:
-        """``hook(module, args)`` before each forward; what it returns replaces the arguments."""
-        return self._hook(self._forward_pre_hooks, _marked(hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> HookHandle:
-        """``hook(module, args, output)`` after each forward; what it returns replaces the output."""
-        return self._hook(self._forward_hooks, _marked(hook, with_kwargs), prepend)
-
-    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
-        """``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known."""
-        return self._hook(self._backward_hooks, hook, prepend)
-
-    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
-        """``hook(module, grad_output)`` before the module's backward."""
-        return self._hook(self._backward_pre_hooks, hook, prepend)
 
     # -- attributes -------------------------------------------------------------------------------------------
 
@@ -112,7 +78,7 @@ class Module(StateMethods, TraversalMethods):
             self.register_parameter(name, value)
         elif isinstance(value, Module):
             self._enter("module", name)
-            self._modules[name] = value
+            self._modules[name] = value = hooks.registered("module", self, name, value)
             name_below(name, value.parameters())
         elif isinstance(value, Buffer):
             self._enter("buffer", name)
@@ -134,11 +100,12 @@ class Module(StateMethods, TraversalMethods):
             entries = state.get(table)
             if entries is not None and name in entries:
                 if value is not None and not (what == "buffer" and isinstance(value, Tensor)):
-                    kind = {"parameter": "torch.nn.Parameter", "buffer": "torch.Tensor"}.get(what, "torch.nn.Module")
+                    kinds = {"parameter": "torch.nn.Parameter", "buffer": "torch.nn.Buffer, torch.Tensor"}
+                    kind = kinds.get(what, "torch.nn.Module")
                     raise TypeError(
                         f"cannot assign '{_type_name(value)}' as {what} '{name}' ({kind} or None expected)"
                     )
-                entries[name] = value
+                entries[name] = hooks.registered("buffer", self, name, value) if what == "buffer" else value
                 return
         super().__setattr__(name, value)
 
@@ -166,9 +133,9 @@ class Module(StateMethods, TraversalMethods):
         if param is not None and not param.is_leaf:
             raise ValueError(
                 f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly."
-                " To express '{0}' as a function of another Tensor, compute the value in the forward() method."
+                " To express '{0}' as a function of another Tensor, compute the value in the forward() method.".replace("{0}", name)
             )
-        self._parameters[name] = param
+        self._parameters[name] = param = hooks.registered("parameter", self, name, param)
         name_below(name, [param])
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -178,7 +145,7 @@ class Module(StateMethods, TraversalMethods):
         self._check_name(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
-        self._buffers[name] = tensor
+        self._buffers[name] = hooks.registered("buffer", self, name, tensor)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -186,7 +153,7 @@ class Module(StateMethods, TraversalMethods):
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name(name, "module", self._modules)
-        self._modules[name] = module
+        self._modules[name] = module = hooks.registered("module", self, name, module)
         name_below(name, module.parameters() if module is not None else ())
 
     register_module = add_module
@@ -225,6 +192,9 @@ class Module(StateMethods, TraversalMethods):
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
+        if "_is_full_backward_hook" not in state:  # written by PyTorch, or by an older lamina
+            self.__dict__.setdefault("_is_full_backward_hook", None)
+        self._hooks_changed()
 
 
 def _indented(text: str) -> str:
@@ -233,37 +203,7 @@ def _indented(text: str) -> str:
 
 
 def _type_name(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"torch.{title(value.dtype)}Tensor"
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _marked(hook: Callable, with_kwargs: bool) -> Callable:
-    if not with_kwargs:
-        return hook
-
-    def marked(*arguments: Any) -> Any:
-        return hook(*arguments)
-
-    marked.with_kwargs = True  # type: ignore[attr-defined]  # functions carry attributes
-    return marked
-
-
-def _after_pre_hook(module: Module, hook: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    if getattr(hook, "with_kwargs", False):
-        replaced = hook(module, args, kwargs)
-        return (args, kwargs) if replaced is None else replaced
-    replaced = hook(module, args)
-    if replaced is None:
-        return args, kwargs
-    return (replaced if isinstance(replaced, tuple) else (replaced,)), kwargs
-
-
-def register_module_forward_hook(hook: Callable) -> HookHandle:
-    """A forward hook for every module."""
-    return HookHandle(_GLOBAL_HOOKS, hook)
-
-
-def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
-    """A forward pre-hook for every module."""
-    return HookHandle(_GLOBAL_PRE_HOOKS, hook)
-

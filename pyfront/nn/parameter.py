@@ -38,9 +38,6 @@ class Buffer(Tensor):
     def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
         pass
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
-        return "Buffer containing:\n" + super().__repr__()
-
 
 def name_below(prefix: str, tensors: Any) -> None:
     """Put `prefix` before the names of parameters, so that a reader of the IR sees ``fc1.weight``."""

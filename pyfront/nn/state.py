@@ -51,6 +51,8 @@ class StateMethods:
                 module.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         for hook in self._state_dict_hooks.values():
             replaced = hook(self, destination, prefix, local_metadata)
+            if replaced is not None and getattr(hook, "_from_public_api", False):
+                raise RuntimeError("state_dict post-hook must return None")
             destination = destination if replaced is None else replaced
         return destination
 
@@ -75,9 +77,16 @@ class StateMethods:
 
     def register_state_dict_post_hook(self, hook: Callable) -> HookHandle:
         """``hook(module, state_dict, prefix, local_metadata)`` after the state is collected."""
-        return HookHandle(self._state_dict_hooks, hook)
 
-    _register_state_dict_hook = register_state_dict_post_hook
+        def in_place(*arguments: Any) -> Any:
+            return hook(*arguments)
+
+        in_place._from_public_api = True  # type: ignore[attr-defined]  # functions carry attributes
+        return HookHandle(self._state_dict_hooks, in_place)
+
+    def _register_state_dict_hook(self, hook: Callable) -> HookHandle:
+        """The same, and what the hook returns replaces the state."""
+        return HookHandle(self._state_dict_hooks, hook)
 
     def register_state_dict_pre_hook(self, hook: Callable) -> HookHandle:
         """``hook(module, prefix, keep_vars)`` before the state is collected."""
@@ -132,7 +141,11 @@ class StateMethods:
                 part = {k: v for k, v in state.items() if k.startswith(below)}
                 module._load_tree(part, below, metadata, strict, assign, missing, unexpected, errors)
         for hook in self._load_state_dict_post_hooks.values():
-            hook(self, IncompatibleKeys(missing, unexpected))
+            if hook(self, IncompatibleKeys(missing, unexpected)) is not None:
+                raise AssertionError(
+                    "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, if "
+                    "incompatible_keys need to be modified, it should be done inplace."
+                )
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, strict: bool,

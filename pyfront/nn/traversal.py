@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..creation import empty_like
 from ..tensor import Tensor
 from .parameter import Parameter
 
@@ -101,18 +102,37 @@ class TraversalMethods:
         """The module under a dotted name. AttributeError when there is none."""
         return self._walk(target)
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put `module` under a dotted name; strict: only where there is one already. ValueError or AttributeError else."""
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        path, _, name = target.rpartition(".")
+        if "_modules" not in getattr(module, "__dict__", {}):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        parent = self._walk(path)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
+        if hasattr(parent, name) and "_modules" not in getattr(getattr(parent, name), "__dict__", {}):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """The parameter under a dotted name. AttributeError when there is none."""
         path, _, name = target.rpartition(".")
         module = self._walk(path)
-        if name not in module._parameters:
+        if not hasattr(module, name):
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
-        return module._parameters[name]
+        found = getattr(module, name)
+        if not isinstance(found, Parameter):
+            raise AttributeError(f"`{name}` is not an nn.Parameter")
+        return found
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer under a dotted name. AttributeError when there is none."""
         path, _, name = target.rpartition(".")
         module = self._walk(path)
+        if not hasattr(module, name):
+            raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         if name not in module._buffers:
             raise AttributeError(f"`{name}` is not a buffer")
         return module._buffers[name]
@@ -187,6 +207,22 @@ class TraversalMethods:
     def cuda(self, device: Any = None) -> Any:
         """Everything on a GPU."""
         return self._apply(lambda t: t.cuda(device))
+
+    def ipu(self, device: Any = None) -> Any:
+        """Everything on an accelerator that is not here: raises what ``to`` raises."""
+        return self.to("ipu")
+
+    def xpu(self, device: Any = None) -> Any:
+        """Everything on an accelerator that is not here: raises what ``to`` raises."""
+        return self.to("xpu")
+
+    def mtia(self, device: Any = None) -> Any:
+        """Everything on an accelerator that is not here: raises what ``to`` raises."""
+        return self.to("mtia")
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Any:
+        """Everything on `device`, with whatever values."""
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
 
     def train(self, mode: bool = True) -> Any:
         """Training mode for this module and all below."""
