@@ -19,6 +19,7 @@ _MODULES = {
     "amp": "pyfront.amp",
     "cuda": "pyfront.cuda",
     "autograd": "pyfront.autograd",
+    "func": "pyfront.func",
     "nn": "pyfront.nn",
     "optim": "pyfront.optim",
     "random": "pyfront.random",
@@ -54,6 +55,7 @@ _LATER = {
     ),
     **dict.fromkeys(("save", "load"), "pyfront.files"),
     "autocast": "pyfront.amp",
+    "vmap": "pyfront.func",
     **dict.fromkeys(
         (
             "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",

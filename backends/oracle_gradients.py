@@ -69,8 +69,7 @@ class Tape:
 def evaluate_grad(grad: GradOp, env: Env) -> list[Array]:
     """The results of an autodiff.grad: one array per wrt value. env: every value before it."""
     tape, slots = _record(grad, env)
-    loss, seed, *wrt = (slots[value] for value in grad.operands)
-    return [slot.array for slot in backward(tape, loss, seed, wrt)]
+    return [slot.array for slot in _of_seeds(tape, *(slots[value] for value in grad.operands))]
 
 
 def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
@@ -84,8 +83,7 @@ def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
             return tape, slots
         operands = tuple(slots[value] for value in op.operands)
         if isinstance(op, GradOp):
-            loss, seed, *wrt = operands
-            results = tuple(backward(tape, loss, seed, wrt))
+            results = tuple(_of_seeds(tape, *operands))
         elif isinstance(op, SavedOp):
             results = (Slot(env[op.results[0]]),)
             tape.entries.append(Entry("autodiff.saved", (), operands, results, None))
@@ -95,6 +93,21 @@ def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
             tape.entries.append(Entry(stanza_of(op).name, attrs_of(op), operands, results, origin_text(op)))
         slots.update(zip(op.results, results, strict=True))
     raise UnsupportedError("autodiff.grad is not in the block it was read from")
+
+
+def _of_seeds(tape: Tape, loss: Slot, seed: Slot, *wrt: Slot) -> list[Slot]:
+    """Cotangents of the wrt slots: for several seeds, one walk after the other."""
+    shape = loss.array.shape
+    if seed.array.ndim == len(shape):
+        return backward(tape, loss, seed, wrt)
+    rows: list[list[Slot]] = []
+    for i in range(len(seed.array)):
+        (row,) = tape("slice", (seed,), ((i,) + (0,) * len(shape), (1, *shape), (1,) * (len(shape) + 1)))
+        found = backward(tape, loss, tape("reshape", (row,), (shape,))[0], wrt)
+        rows.append([tape("reshape", (slot,), ((1, *slot.array.shape),))[0] for slot in found])
+    if not rows:
+        return [Slot(np.zeros((0, *slot.array.shape), slot.array.dtype)) for slot in wrt]
+    return [tape("concat", parts, (0,))[0] for parts in zip(*rows, strict=True)]
 
 
 def backward(tape: Tape, loss: Slot, seed: Slot, wrt: Sequence[Slot]) -> list[Slot]:

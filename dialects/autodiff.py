@@ -1,7 +1,8 @@
 """The autodiff dialect: derivatives that are asked for but not yet spelled out.
 
 ``%dw, %db = autodiff.grad %loss, %seed, %w, %b : (...) -> (...)``
-    d(seed . loss)/d(w, b), each typed as its operand
+    d(seed . loss)/d(w, b), each typed as its operand; a seed with one dimension more, in front, is several seeds, and
+    each result has that dimension too
 ``%y = autodiff.saved %value, %saved : (t, t) -> t``
     the contents of %saved, differentiated as %value
 """
@@ -14,6 +15,7 @@ from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Dialect, Operation, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
+from .attributes import ir_type, type_of
 from .ops import TensorOp
 
 
@@ -29,8 +31,14 @@ class GradOp(TensorOp):
 
     @property
     def seed(self) -> SSAValue:
-        """The cotangent of the loss, typed as it."""
+        """The cotangent of the loss, typed as it, or several of them."""
         return self._operands[1]
+
+    @property
+    def seeds(self) -> int | None:
+        """How many seeds there are; None for one without a dimension for it."""
+        shape = type_of(self.seed)[0]
+        return shape[0] if len(shape) > len(type_of(self.loss)[0]) else None
 
     @property
     def wrt(self) -> tuple[SSAValue, ...]:
@@ -38,10 +46,14 @@ class GradOp(TensorOp):
         return tuple(self._operands[2:])
 
     def verify_(self) -> None:
-        """The seed is typed as the loss, each result as its operand."""
-        if len(self._operands) < 2 or self.loss.type != self.seed.type:
+        """The seed is typed as the loss, each result as its operand, but for the dimension of several seeds."""
+        if len(self._operands) < 2:
             raise VerifyException("autodiff.grad needs a loss and a seed of its type")
-        if [r.type for r in self.results] != [v.type for v in self.wrt]:
+        front = () if self.seeds is None else (self.seeds,)
+        (shape, dtype), seed = type_of(self.loss), type_of(self.seed)
+        if seed != ((*front, *shape), dtype):
+            raise VerifyException("autodiff.grad needs a loss and a seed of its type")
+        if [type_of(r) for r in self.results] != [((*front, *s), d) for s, d in map(type_of, self.wrt)]:
             raise VerifyException("autodiff.grad gives one result per wrt operand, of its type")
 
 
@@ -76,9 +88,9 @@ def _attributes(origin: str | None) -> dict:
 
 def grad(loss: SSAValue, seed: SSAValue, wrt: Sequence[SSAValue], origin: str | None = None) -> GradOp:
     """An `autodiff.grad`, typed."""
-    return GradOp.create(
-        operands=[loss, seed, *wrt], result_types=[v.type for v in wrt], attributes=_attributes(origin)
-    )
+    several = type_of(seed)[0][: len(type_of(seed)[0]) - len(type_of(loss)[0])]
+    types = [ir_type(((*several, *shape), dtype)) for shape, dtype in map(type_of, wrt)]
+    return GradOp.create(operands=[loss, seed, *wrt], result_types=types, attributes=_attributes(origin))
 
 
 def saved(value: SSAValue, contents: SSAValue, origin: str | None = None) -> SavedOp:

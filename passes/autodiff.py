@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.autodiff import GradOp, SavedOp
+from ..dialects.book import OPS, Batched, Batching
 from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from .base import Pass
@@ -30,7 +31,8 @@ class Differentiate(Pass):
     Only ops between a wrt value and the loss are differentiated, each by its stanza's `d` lines; composites
     without are opened first. A wrt value the loss does not depend on gets zeros. New ops carry the origin of
     the forward op. Several grads are expanded in program order, so a later one may differentiate an earlier
-    one's result.
+    one's result. Several seeds at once are a batch: the walk is the same, and only what depends on the seed gets
+    one more dimension (`dialects/book/batching.py`).
     """
 
     name = "autodiff"
@@ -78,24 +80,25 @@ def _has_history(value: SSAValue) -> bool:
 class _Reverse:
     """The backward walk of one `autodiff.grad`."""
 
-    def __init__(self, block: Block, grad: Operation, saved: dict[SSAValue, SSAValue]) -> None:
+    def __init__(self, block: Block, grad: GradOp, saved: dict[SSAValue, SSAValue]) -> None:
         self.block = block
         self.grad = grad
         self.saved = saved
         self.loss, self.seed, *self.wrt = grad.operands
+        self.seeds = grad.seeds
         self.active: set[SSAValue] = set(self.wrt)
-        self.cotangents: dict[SSAValue, SSAValue] = {}
+        self.cotangents: dict[SSAValue, SSAValue | Batched] = {}
 
     def expand(self) -> None:
         """Replace the grad op by the ops that compute its results."""
         self.spread(self.block.first_op, self.grad)
         if self.loss in self.active:
-            self.cotangents[self.loss] = self.seed
+            self.cotangents[self.loss] = self.seed if self.seeds is None else Batched(self.seed)
             op = self.grad.prev_op
             while op is not None:
                 op = self.step(op)
         for result, value in zip(self.grad.results, self.wrt, strict=True):
-            result.replace_all_uses_with(self.cotangents.get(value) or self.zeros(value))
+            result.replace_all_uses_with(self.result(value))
         self.block.erase_op(self.grad)
 
     def spread(self, op: Operation | None, end: Operation | None) -> None:
@@ -120,7 +123,7 @@ class _Reverse:
             return self.open(op, arrived)
         wanted = tuple(value in self.active for value in op._operands)
         if any(wanted):
-            build = XdslBuilder(self.grad, origin_of(op))
+            build = self.builder(origin_of(op))
             results = [self.saved.get(r, r) for r in op.results]
             found = stanza_of(op).gradients(
                 build, tuple(op._operands), results, arrived, attrs_of(op), wanted
@@ -160,10 +163,18 @@ class _Reverse:
             return
         known = self.cotangents.get(value)
         if known is not None:
-            (g,) = XdslBuilder(self.grad, origin_of(op))("add", (known, g), ())
+            (g,) = self.builder(origin_of(op))("add", (known, g), ())
         self.cotangents[value] = g
 
-    def zeros(self, value: SSAValue) -> SSAValue:
-        shape, dtype = type_of(value)
-        build = XdslBuilder(self.grad, origin_of(self.grad))
-        return build("full", (), (shape, 0.0, dtype))[0]
+    def builder(self, origin: StringAttr | None) -> XdslBuilder | Batching:
+        """What derivatives are spelled out with; a batch of them for several seeds."""
+        build = XdslBuilder(self.grad, origin)
+        return build if self.seeds is None else Batching(build, OPS, self.seeds)
+
+    def result(self, value: SSAValue) -> SSAValue:
+        """The gradient of a wrt value; zeros where nothing arrived."""
+        build, found = self.builder(origin_of(self.grad)), self.cotangents.get(value)
+        if found is None:
+            shape, dtype = type_of(value)
+            (found,) = build("full", (), (shape, 0.0, dtype))
+        return build.spread(found) if isinstance(build, Batching) else found

@@ -140,11 +140,45 @@ def _seed(root: Tensor, gradient: Tensor | None) -> Node:
         if root.numel() != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return full(1.0, *node.type)
+    if not isinstance(gradient, Tensor):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient.shape != root.shape:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {root.shape}."
         )
     return cast(gradient._read(), node.type[1])
+
+
+def _seeds(roots: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Node]:
+    if len(given) < len(roots):
+        raise RuntimeError(f"got {len(roots)} tensors and {len(given)} gradients")
+    return [_seed(t, g) for t, g in zip(roots, given, strict=False)]
+
+
+def _batched_grad(
+    roots: list[Tensor], inputs: list[Tensor], given: Sequence[Tensor | None], retain_graph: bool | None, create_graph: bool,
+    allow_unused: bool | None, materialize_grads: bool,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """``grad`` of a batch of seeds: mapped over them, which the forward program is not part of."""
+    from .func import vmap
+
+    for i, (root, seed) in enumerate(zip(roots, given, strict=False)):
+        if seed is not None and seed.shape[1:] != root.shape:
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch dimension. "
+                "The sizes of the remaining dimensions are expected to match the shape of corresponding output, but a "
+                f"mismatch was detected: grad_output[{i}] has a shape of {seed.shape[1:]} and output[{i}] has a shape of "
+                f"{root.shape}. If you only want some tensors in `grad_output` to be considered batched, consider using vmap."
+            )
+    used: list[bool] = []
+
+    def of_one(*seeds: Tensor) -> tuple[Tensor, ...]:
+        found = grad(roots, inputs, list(seeds), retain_graph, create_graph, True, allow_unused, False, materialize_grads)
+        used[:] = [g is not None for g in found]
+        return tuple([g for g in found if g is not None])
+
+    found = iter(vmap(of_one)(*given))
+    return tuple([next(found) if u else None for u in used])
 
 
 def backward(
@@ -155,14 +189,21 @@ def backward(
     inputs: Tensor | Sequence[Tensor] | None = None,
 ) -> None:
     """Accumulate gradients of ``tensors`` into the ``.grad`` of the leaves they were computed from."""
+    if recorder.state.watchers:
+        raise RuntimeError(
+            "backward() called inside a functorch transform. This is not supported, please use functorch.grad or "
+            "functorch.vjp instead or call backward() outside of functorch transforms."
+        )
     roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     given = [grad_tensors] if isinstance(grad_tensors, Tensor) else list(grad_tensors or [None] * len(roots))
     keep = create_graph if retain_graph is None else retain_graph
-    seeds = [_seed(t, g) for t, g in zip(roots, given, strict=True)]
-    if inputs is None:
+    chosen = [inputs] if isinstance(inputs, Tensor) else None if inputs is None else list(inputs)
+    if chosen is not None and not chosen:
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    seeds = _seeds(roots, given)
+    if chosen is None:
         run_backward([t._read() for t in roots], seeds, keep, create_graph)
         return
-    chosen = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     nodes = [t._read() for t in chosen]
     found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
     for t, n in zip(chosen, nodes, strict=True):
@@ -181,25 +222,36 @@ def grad(
     is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of ``outputs`` with respect to ``inputs``, returned instead of accumulated."""
+    """Gradients of ``outputs`` with respect to ``inputs``, returned instead of accumulated.
+
+    is_grads_batched: the first dimension of each grad_output is a batch of seeds, and so is that of each gradient.
+    """
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     chosen = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     given = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(roots))
+    if is_grads_batched and grad_outputs is not None:
+        return _batched_grad(roots, chosen, given, retain_graph, create_graph, allow_unused, materialize_grads)
+    if not chosen:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
+    seeds = _seeds(roots, given)
     nodes = [t._read() for t in chosen]
     if not all(n.requires_grad for n in nodes):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    seeds = [_seed(t, g) for t, g in zip(roots, given, strict=True)]
     keep = create_graph if retain_graph is None else retain_graph
     found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
     result: list[Tensor | None] = []
-    for node in nodes:
+    for i, node in enumerate(nodes):
         gradient = found.get(id(node))
         if gradient is None and materialize_grads:
             gradient = full(0.0, *node.type)
         elif gradient is None and not allow_unused:
             raise RuntimeError(
-                "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if "
-                f"this is the desired behavior. ({show_type(node.type)}, made at {node.origin})"
+                f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True "
+                f"if this is the desired behavior. ({show_type(node.type)}, made at {node.origin})"
             )
         result.append(None if gradient is None else wrap(gradient))
     return tuple(result)

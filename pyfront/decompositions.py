@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import recorder
 from .creation import of_array
 from .function import Function
 from .promote import broadcast_shape
@@ -40,11 +41,17 @@ def check_matrix(name: str, a: Tensor) -> None:
 
 
 def _host(*tensors: Tensor) -> list[np.ndarray]:
+    if recorder.state.levels:  # inside of vmap: all examples, which is a batch like any other
+        return recorder.batches().host(*[t._read() for t in tensors])[1]
     return [np.asarray(t._value()) for t in tensors]
 
 
-def _made(array: np.ndarray, like: Tensor) -> Tensor:
-    return of_array(np.array(array, dtype=like.dtype.numpy, order="C"), like=like)
+def _made(array: np.ndarray, *like: Tensor) -> Tensor:
+    """A result, of the dtype of what it was made from."""
+    held = np.array(array, dtype=like[0].dtype.numpy, order="C")
+    if not recorder.state.levels:
+        return of_array(held, like=like[0])
+    return recorder.batches().from_host(recorder.batches().host(*[t._read() for t in like])[0], held)
 
 
 def _t(a: Tensor) -> Tensor:
@@ -232,7 +239,7 @@ class Solve(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
         x, y = _host(a, b)
-        batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
+        batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
         try:
             found = np.linalg.solve(
                 np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:]))
@@ -241,7 +248,7 @@ class Solve(Function):
             raise LinAlgError(
                 "torch.linalg.solve: The solver failed because the input matrix is singular."
             ) from None
-        result = _made(found, a)
+        result = _made(found, a, b)
         ctx.save_for_backward(a, result)
         ctx.shapes = tuple(a.shape), tuple(b.shape)
         return result
@@ -286,7 +293,7 @@ class Determinant(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         a, d = ctx.saved_tensors
-        held = d._value()
+        (held,) = _host(d)
         if held.size and (held != 0).all():
             return (g * d).unsqueeze(-1).unsqueeze(-1) * _t(Inverse.apply(a))
         return g.unsqueeze(-1).unsqueeze(-1) * _made(_cofactors(_host(a)[0]), a)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import int64
+from . import recorder
 from .arithmetic import nodes
 from .creation import of_array
 from .definitions import define
@@ -19,6 +20,8 @@ from .tensor import Tensor, wrap
 @define("nonzero")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where the elements are not zero: one row per element, or one vector per dimension."""
+    if recorder.state.levels:
+        recorder.batches().refuse_dynamic(input._read(), "nonzero")
     found = np.nonzero(np.atleast_1d(input._value()))
     if as_tuple:
         return tuple([of_array(np.ascontiguousarray(i), like=input) for i in found])
@@ -39,6 +42,8 @@ def unique(
     dim: int | None = None,
 ) -> Any:
     """The different values, sorted."""
+    if recorder.state.levels:
+        recorder.batches().refuse_dynamic(input._read(), "_unique2")
     values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
     inverse = inverse.reshape(tuple(input.shape) if dim is None else (-1,))
     results = [of_array(values, like=input)]
@@ -54,6 +59,8 @@ def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
     """Without repeats of the entry before."""
+    if recorder.state.levels:
+        recorder.batches().refuse_dynamic(input._read(), "unique_consecutive")
     array = input._value()
     rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
     flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
@@ -82,19 +89,38 @@ def searchsorted(
 ) -> Tensor:
     """Where each value would be put to keep the sequence sorted."""
     where_ = "right" if right or side == "right" else "left"
+    if recorder.state.levels:
+        return _searched_examples(sorted_sequence, input, where_, out_int32, sorter)
     rows, values = (
         sorted_sequence._value(),
         input._value() if isinstance(input, Tensor) else np.asarray(input),
     )
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter._value(), -1)
+    return of_array(_searched(rows, values, where_, out_int32))
+
+
+def _searched_examples(sequence: Tensor, input: Any, side: str, out_int32: bool, sorter: Tensor | None) -> Tensor:
+    """``searchsorted`` inside of vmap: for all examples, whose sequences are rows like any others."""
+    values = input if isinstance(input, Tensor) else of_array(np.asarray(input))
+    read = [t._read() for t in (sequence, values, sorter) if t is not None]
+    levels, (rows, found, *order) = recorder.batches().host(*read)
+    if order:
+        rows = np.take_along_axis(rows, order[0], -1)
+    if sequence.dim() == 1:  # one sequence for however many values
+        flat = found.reshape((*rows.shape[:-1], -1))
+        return recorder.batches().from_host(levels, _searched(rows, flat, side, out_int32).reshape(found.shape))
+    return recorder.batches().from_host(levels, _searched(rows, found, side, out_int32))
+
+
+def _searched(rows: np.ndarray, values: np.ndarray, where_: str, out_int32: bool) -> np.ndarray:
     if rows.ndim == 1:
         found = np.searchsorted(rows, values, where_)
     else:
         found = np.zeros(values.shape, np.int64)
         for place in np.ndindex(*rows.shape[:-1]):
             found[place] = np.searchsorted(rows[place], values[place], where_)
-    return of_array(np.asarray(found, np.int32 if out_int32 else np.int64))
+    return np.asarray(found, np.int32 if out_int32 else np.int64)
 
 
 @define("bucketize", method=False)

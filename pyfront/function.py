@@ -127,7 +127,10 @@ def _behind_boundaries(
     recorder.state.order += 1
     start = Node("full", ((), 0.0, float32), (), ((), float32), origin(), False, recorder.state.order)
     recorder.state.order += 1
-    hub = Boundary((start,), start.type, start.origin, recorder.state.order, deliver, False)
+    # Inside of vmap the hub differs between examples where a result does, so that its gradients are everyone's.
+    sources = tuple([r._read() for r in results if isinstance(r, Tensor)]) if recorder.state.levels else (start,)
+    behind = tuple([n for i, n in before.items() if ctx.needs_input_grad[i]])
+    hub = Boundary(sources, start.type, start.origin, recorder.state.order, deliver, False, None, behind)
     outer: list[Any] = []
     for k, result in enumerate(results):
         constant = any(result is c for c in ctx._constant)
@@ -136,7 +139,7 @@ def _behind_boundaries(
         elif constant:
             outer.append(result.detach())
         else:
-            outer.append(_tracked(cls, ctx, result, _put_aside(gradients, k, hub)))
+            outer.append(_tracked(cls, ctx, result, _put_aside(gradients, k, hub), hub))
     return outer
 
 
@@ -148,11 +151,11 @@ def _put_aside(gradients: list[Node | None], k: int, hub: Boundary) -> Callable[
     return deliver
 
 
-def _tracked(cls: type[Function], ctx: Function, result: Tensor, deliver: Callable) -> Tensor:
+def _tracked(cls: type[Function], ctx: Function, result: Tensor, deliver: Callable, hub: Boundary) -> Tensor:
     source = result._read()
     begin = recorder.state.order
     recorder.state.order += 1
-    node = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False)
+    node = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False, None, (hub,))
     node.value = source.value
     if any(result is d for d in ctx._dirty):
         check_in_place(result)

@@ -158,6 +158,8 @@ def _advance(
     """Enter an index tensor (or the several a mask stands for); return the next dimension."""
     is_mask = item.dtype is bool_ if isinstance(item, Tensor) else item.dtype == bool
     if is_mask:
+        if recorder.state.levels and isinstance(item, Tensor):
+            recorder.batches().refuse_mask(item._read())
         mask = item._value() if isinstance(item, Tensor) else item
         for k, n in enumerate(mask.shape):
             if shape[dim + k] != n:
@@ -194,7 +196,7 @@ def index_node(index: Any, n: int, dim: int) -> Node:
         node = cast(index._read(), int64)
         if node.value is None and node.op in _IN_RANGE:
             return node
-        array = recorder.value(node)
+        array = recorder.value(node) if not recorder.state.levels else recorder.batches().everything(node)
     else:
         node, array = None, np.asarray(index, np.int64)
     if array.size:
@@ -203,7 +205,10 @@ def index_node(index: Any, n: int, dim: int) -> Node:
             raise IndexError(
                 f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}"
             )
-        if low < 0:
+        if low < 0 and node is not None and array.shape != node.type[0]:  # about one example of a vmap
+            zero, size = full(0, *node.type), full(n, *node.type)
+            node = record("select", (record("less", (node, zero)), record("add", (node, size)), node))
+        elif low < 0:
             node, array = None, np.where(array < 0, array + n, array)
     if node is not None and (recorder.state.placement is None or recorder.known(node) is None):
         return node

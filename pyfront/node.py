@@ -20,6 +20,7 @@ RESULT = "result"
 GRAD = "autodiff.grad"
 SAVED = "autodiff.saved"
 ANYWHERE = "anywhere"
+EXAMPLE = "vmap.example"  # a value of one example of a vmap that is running; it has no contents
 
 
 class Node:
@@ -83,9 +84,10 @@ class Boundary(Node):
 
     deliver: called by backward with the gradient node; returns the (node, gradient node) pairs to go on with.
     label: the name a reader of the IR sees for it ("fc1.weight"), or None.
+    behind: the Nodes that ``deliver`` goes on at; none for a leaf.
     """
 
-    __slots__ = ("deliver", "leaf", "label", "__weakref__")
+    __slots__ = ("deliver", "leaf", "label", "behind", "__weakref__")
 
     def __init__(
         self,
@@ -96,8 +98,10 @@ class Boundary(Node):
         deliver: Callable[[Any], Any],
         leaf: bool,
         label: Callable[[], str | None] | None = None,
+        behind: tuple[Node, ...] = (),
     ) -> None:
         super().__init__(ALIAS, (), source, type, origin, True, order)
         self.deliver = deliver
         self.leaf = leaf
         self.label = label
+        self.behind = behind

@@ -108,7 +108,7 @@ def moved(tensor: Tensor, where: Any) -> Tensor:
         return [(source, moved(wrap(gradient), here)._read())]
 
     recorder.state.order += 1
-    edge = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False)
+    edge = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False, None, (source,))
     edge.value = node.value
     made = wrap(edge)
     made._label = "ToCopyBackward0"

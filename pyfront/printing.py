@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import bool_, int64
+from . import recorder
 from .promote import Defaults
 from .tensor import Tensor
 
@@ -172,6 +173,8 @@ def contents(tensor: Tensor, indent: int) -> str:
 
 def show(tensor: Tensor) -> str:
     """``tensor([1., 2.], grad_fn=<AddBackward0>)``."""
+    if recorder.state.levels and (batch := recorder.batches().show_batch(tensor, show)) is not None:
+        return batch
     prefix = "tensor("
     suffixes: list[str] = [f"device='{tensor.device}'"] if tensor.is_cuda else []
     implied = tensor.dtype in (Defaults.dtype, int64, bool_)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from . import draws, recorder
 from .assignment import check_in_place, store, title
 from .definitions import define
 from .mersenne import Engine, fresh_seed
+from .node import Node
 from .promote import Defaults, untouched
 from .placement import placed
 from .size import CPU, device, require
@@ -70,8 +71,30 @@ def _engine(generator: Generator | None) -> Engine:
 
 
 def _tensor(array: np.ndarray, requires_grad: bool = False) -> Tensor:
-    made = wrap(recorder.leaf(array, (array.shape, dtype_of(array.dtype))))
+    return _tracked(wrap(_leaf(array)), requires_grad)
+
+
+def _tracked(made: Tensor, requires_grad: bool) -> Tensor:
     return made.requires_grad_() if requires_grad else made
+
+
+def _leaf(array: np.ndarray) -> Node:
+    return recorder.leaf(array, (array.shape, dtype_of(array.dtype)))
+
+
+def drawn(shape: Sequence[int], draw: Callable[[int], np.ndarray], anywhere: bool = False) -> Node:
+    """Random numbers as a value: ``draw(n)`` gives n of them. Inside of vmap its ``randomness`` says for whom.
+
+    anywhere: they belong to an operation, and are on the device where that is.
+    """
+
+    def make(whole: tuple[int, ...]) -> Node:
+        array = draw(size_of(whole)).reshape(whole)
+        return recorder.constant(array, (whole, dtype_of(array.dtype))) if anywhere else _leaf(array)
+
+    if not recorder.state.levels:
+        return make(tuple(shape))
+    return recorder.batches().sample(tuple(shape), make)
 
 
 def manual_seed(seed: int) -> Generator:
@@ -137,7 +160,8 @@ def rand(
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1)."""
     shape, dtype = _shape(sizes, size), _float(dtype, "check_uniform_bounds")
-    return _tensor(draws.uniform(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
+    made = wrap(drawn(shape, lambda n: draws.uniform(_engine(generator), n, dtype.numpy)))
+    return _tracked(made, requires_grad)
 
 
 @define("randn", method=False)
@@ -148,7 +172,8 @@ def randn(
 ) -> Tensor:  # fmt: skip
     """Standard normal."""
     shape, dtype = _shape(sizes, size), _float(dtype, "normal_kernel_cpu")
-    return _tensor(draws.normal(_engine(generator), size_of(shape), dtype.numpy).reshape(shape), requires_grad)
+    made = wrap(drawn(shape, lambda n: draws.normal(_engine(generator), n, dtype.numpy)))
+    return _tracked(made, requires_grad)
 
 
 @define("randint", method=False)
@@ -171,8 +196,8 @@ def randint(
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape = _shape((), size)
-    values = draws.integers(_engine(generator), size_of(shape), low, high)
-    return _tensor(values.astype((dtype or DTYPES["int64"]).numpy).reshape(shape), requires_grad)
+    kind = (dtype or DTYPES["int64"]).numpy
+    return _tracked(wrap(drawn(shape, lambda n: draws.integers(_engine(generator), n, low, high).astype(kind))), requires_grad)
 
 
 @define("randperm", method=False)
@@ -184,7 +209,13 @@ def randperm(
     """The integers below n in random order."""
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    return _tensor(draws.permutation(_engine(generator), int(n)).astype((dtype or DTYPES["int64"]).numpy), requires_grad)
+    kind, n = (dtype or DTYPES["int64"]).numpy, int(n)
+
+    def draw(count: int) -> np.ndarray:
+        rows = [draws.permutation(_engine(generator), n) for _ in range(count // n if n else 0)]
+        return np.concatenate(rows or [np.zeros(0)]).astype(kind)
+
+    return _tracked(wrap(drawn((n,), draw)), requires_grad)
 
 
 @define("rand_like", method=False)
@@ -223,13 +254,13 @@ def normal(
     """Normal with means and deviations given per element or for all."""
     if size is not None:
         shape, kind = _shape((), size), _float(dtype, "normal_kernel_cpu")
-        values = draws.normal(_engine(generator), size_of(shape), kind.numpy, float(mean), float(std))
-        return _tensor(values.reshape(shape), requires_grad)
+        made = drawn(shape, lambda n: draws.normal(_engine(generator), n, kind.numpy, float(mean), float(std)))
+        return _tracked(wrap(made), requires_grad)
     like = mean if isinstance(mean, Tensor) else std
     if not isinstance(like, Tensor):
         raise TypeError("normal() needs a size when mean and std are numbers")
     shape = np.broadcast_shapes(*[tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)])
-    noise = _tensor(draws.normal(_engine(generator), size_of(shape), like.dtype.numpy).reshape(shape))
+    noise = wrap(drawn(shape, lambda n: draws.normal(_engine(generator), n, like.dtype.numpy), True))
     return noise * std + mean
 
 
@@ -237,11 +268,17 @@ def normal(
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability each element (or p) gives, else 0."""
     if p is not None:
-        drawn = draws.bernoulli(_engine(generator), input.numel(), _probability(p)).reshape(input.shape)
+        chance, kind = _probability(p), input.dtype.numpy
+        hits = drawn(input.shape, lambda n: draws.bernoulli(_engine(generator), n, chance).astype(kind), True)
     else:
-        chances = _chances(input)
-        drawn = draws.bernoulli_each(_engine(generator), chances)
-    return wrap(untouched(_tensor(drawn.astype(input.dtype.numpy))._read(), input._read()))
+        chances, kind = _chances(input), input.dtype.numpy
+
+        def draw(n: int) -> np.ndarray:
+            each = np.ascontiguousarray(np.broadcast_to(chances, (n // max(chances.size, 1), *chances.shape)))
+            return draws.bernoulli_each(_engine(generator), each).astype(kind)
+
+        hits = drawn(input.shape, draw, True)
+    return wrap(untouched(hits, input._read()))
 
 
 def _probability(p: float) -> float:
@@ -282,12 +319,12 @@ def multinomial(
 # -- in place ---------------------------------------------------------------------------------------------------
 
 
-def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
+def _fill(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
     """Make drawn values the contents of a tensor."""
     check_in_place(tensor)
     start = recorder.state.order
-    array = values.astype(tensor.dtype.numpy, copy=False).reshape(tensor.shape)
-    store(tensor, recorder.constant(array, tensor._type), start)
+    kind = tensor.dtype.numpy
+    store(tensor, drawn(tensor.shape, lambda n: draw(n).astype(kind, copy=False), anywhere=True), start)
     return tensor
 
 
@@ -298,7 +335,7 @@ def uniform_(input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Genera
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
     _float(input.dtype, "check_uniform_bounds")
-    return _fill(input, draws.uniform(_engine(generator), input.numel(), input.dtype.numpy, low, high))
+    return _fill(input, lambda n: draws.uniform(_engine(generator), n, input.dtype.numpy, low, high))
 
 
 @define("normal_", function=False)
@@ -307,7 +344,7 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
     if std < 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     _float(input.dtype, "normal_kernel_cpu")
-    return _fill(input, draws.normal(_engine(generator), input.numel(), input.dtype.numpy, mean, std))
+    return _fill(input, lambda n: draws.normal(_engine(generator), n, input.dtype.numpy, mean, std))
 
 
 @define("bernoulli_", function=False)
@@ -315,8 +352,8 @@ def bernoulli_(input: Tensor, p: Tensor | float = 0.5, *, generator: Generator |
     """Fill with 0 and 1."""
     if isinstance(p, Tensor):
         chances = np.ascontiguousarray(np.broadcast_to(_chances(p), input.shape))
-        return _fill(input, draws.bernoulli_each(_engine(generator), chances))
-    return _fill(input, draws.bernoulli(_engine(generator), input.numel(), _probability(p)))
+        return _fill(input, lambda _: draws.bernoulli_each(_engine(generator), chances))
+    return _fill(input, lambda n: draws.bernoulli(_engine(generator), n, _probability(p)))
 
 
 @define("random_", function=False)
@@ -326,16 +363,16 @@ def random_(input: Tensor, *bounds: int, generator: Generator | None = None, **e
     low = ends.get("from", bounds[0] if len(bounds) == 2 else 0)
     high = ends.get("to", bounds[-1] if bounds else None)
     if high is None:
-        return _fill(input, draws.any_integers(engine, input.numel(), input.dtype.numpy))
+        return _fill(input, lambda n: draws.any_integers(engine, n, input.dtype.numpy))
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    return _fill(input, draws.integers(engine, input.numel(), int(low), int(high)))
+    return _fill(input, lambda n: draws.integers(engine, n, int(low), int(high)))
 
 
 @define("exponential_", function=False)
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of rate lambd."""
-    return _fill(input, draws.exponential(_engine(generator), input.numel(), input.dtype.numpy, lambd))
+    return _fill(input, lambda n: draws.exponential(_engine(generator), n, input.dtype.numpy, lambd))
 
 
 @define("geometric_", function=False)
@@ -343,16 +380,16 @@ def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -
     """Fill with numbers of trials up to the first success."""
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    return _fill(input, draws.geometric(_engine(generator), input.numel(), input.dtype.numpy, p))
+    return _fill(input, lambda n: draws.geometric(_engine(generator), n, input.dtype.numpy, p))
 
 
 @define("cauchy_", function=False)
 def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
-    return _fill(input, draws.cauchy(_engine(generator), input.numel(), input.dtype.numpy, median, sigma))
+    return _fill(input, lambda n: draws.cauchy(_engine(generator), n, input.dtype.numpy, median, sigma))
 
 
 @define("log_normal_", function=False)
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponentials of normal numbers."""
-    return _fill(input, draws.log_normal(_engine(generator), input.numel(), input.dtype.numpy, mean, std))
+    return _fill(input, lambda n: draws.log_normal(_engine(generator), n, input.dtype.numpy, mean, std))

@@ -18,7 +18,7 @@ from ..dialects import flags
 from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
-from .node import ALIAS, ANYWHERE, RESULT, Node
+from .node import ALIAS, ANYWHERE, EXAMPLE, RESULT, Node
 from .origin import origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
@@ -47,15 +47,22 @@ class Placement(Protocol):
 
 
 class _State:
-    """The recording: its length, the autograd mode, and weak references to the Storages without a value."""
+    """The recording: its length, the autograd mode, and weak references to the Storages without a value.
 
-    __slots__ = ("order", "flushed", "grad", "pending", "run", "placement")
+    levels: the vmaps that are running, outermost first. escaped: Storages that hold an example of one that ended.
+    watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
+    """
+
+    __slots__ = ("order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "placement")
 
     def __init__(self) -> None:
         self.order = 0
         self.flushed = 0
         self.grad = True
         self.pending: list[weakref.ref] = []
+        self.levels: list[Any] = []
+        self.watchers: list[Any] = []
+        self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
         self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 
@@ -172,10 +179,59 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     for node in wanted:
         if node.value is None:
             roots.append(node)
-    state.pending.clear()
+    if state.levels or state.escaped:
+        roots = _without_examples(roots)
+    else:
+        state.pending.clear()
     state.flushed = state.order
     if roots:
         _compute(roots)
+
+
+def _without_examples(roots: list[Node]) -> list[Node]:
+    """The roots that can be computed; Storages whose contents are about one example of a vmap go on waiting."""
+    known: dict[int, tuple[Node, bool]] = {}
+    held = [reference for reference in _waiting(state.pending) if is_example(reference().node, known)]
+    state.pending.clear()
+    if state.levels:
+        state.pending += held
+    else:
+        state.escaped = [*_waiting(state.escaped), *held]
+    return [node for node in roots if not is_example(node, known)]
+
+
+def _waiting(references: list[weakref.ref]) -> list[weakref.ref]:
+    """Those whose Storage is there and lacks a value."""
+    return [r for r in references if (cell := r()) is not None and cell.node is not None and cell.node.value is None]
+
+
+def is_example(node: Node, known: dict[int, tuple[Node, bool]] | None = None) -> bool:
+    """True when a Node's value depends on one example of a vmap. known: answers so far."""
+    known = {} if known is None else known
+    stack = [node]
+    while stack:
+        at = stack[-1]
+        if id(at) not in known:
+            inner = () if at.value is not None else at.inputs
+            if at.op == EXAMPLE or any([known[id(n)][1] for n in inner if id(n) in known]):
+                known[id(at)] = (at, True)
+            elif waiting := [n for n in inner if id(n) not in known]:
+                stack += waiting
+                continue
+            else:
+                known[id(at)] = (at, False)
+        stack.pop()
+    return known[id(node)][1]
+
+
+def forget_examples() -> None:
+    """The outermost vmap ended: what is left of it waits no longer, and remembers only that it is there."""
+    if not state.levels:
+        known: dict[int, tuple[Node, bool]] = {}
+        waiting = _waiting(state.pending)
+        held = [r for r in waiting if is_example(r().node, known)]
+        state.escaped = [*_waiting(state.escaped), *held]
+        state.pending = [r for r in waiting if r not in held]
 
 
 def _compute(roots: list[Node]) -> None:
@@ -229,6 +285,8 @@ def _driver() -> Run:
 def value(node: Node) -> np.ndarray:
     """The array of a Node on the host, computed now if need be. Do not write into it."""
     if node.value is None:
+        if state.levels or state.escaped:
+            _refuse_example(node)
         flush((node,))
     return _on_host(node.value)
 
@@ -236,3 +294,20 @@ def value(node: Node) -> np.ndarray:
 def known(node: Node) -> np.ndarray | None:
     """The array of a Node if the host has it already."""
     return node.value if isinstance(node.value, np.ndarray) else None
+
+
+def batches() -> Any:
+    """What is to be said about values inside of vmap; read when there are some."""
+    from .func import level
+
+    return level
+
+
+def _refuse_example(node: Node) -> None:
+    """RuntimeError for a value that only stands for one example of a vmap."""
+    batches().refuse(node)
+    if state.escaped and is_example(node):
+        raise RuntimeError(
+            f"this tensor was made inside of vmap (at {node.origin}) and stands for one example of a batch; outside it has "
+            "no value. Return it from the function instead of keeping it."
+        )

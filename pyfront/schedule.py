@@ -48,6 +48,7 @@ class Schedule:
         "_input_ids",
         "_mark",
         "_wrt",
+        "_leaves",
         "kept",
     )
 
@@ -61,6 +62,7 @@ class Schedule:
         self.steps: list[Step] = []
         self.origins: list[str] = []
         self._input_ids: dict[int, int] = {}
+        self._leaves: set[int] = set()
         self.differentiates = bool(walk.grads)
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order))
@@ -216,7 +218,9 @@ class Schedule:
         """A place where differentiation ends; its value is kept apart from other histories of the same
         contents."""
         source = node.id if node.value is not None else node.inputs[0].id
-        node.id = self._apart(source, node.origin) if self.tainted[source] or not node.leaf else source
+        shared = self.tainted[source] or not node.leaf or source in self._leaves  # two leaves may hold one array
+        node.id = self._apart(source, node.origin) if shared else source
+        self._leaves.add(node.id)
         self._name(node)
         if id(node) in self._wrt:
             self.tainted[node.id] = True

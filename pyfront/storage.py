@@ -20,14 +20,15 @@ _UNSHARED = 2
 
 class Storage:
     """node: the contents (None while ``host`` is shared). version: number of writes. views: Nodes read this
-    version."""
+    version. born: the recording position at which it was made."""
 
-    __slots__ = ("node", "host", "version", "views", "__weakref__")
+    __slots__ = ("node", "host", "version", "views", "born", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
         self.node = node
         self.host = host
         self.version = 0
+        self.born = recorder.state.order
         self.views: dict[tuple, Node] | None = None
         if host is None and node.value is None:
             if node.op == "full":

@@ -244,6 +244,8 @@ class Tensor:
                 f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
                 "first."
             )
+        if recorder.state.levels:
+            recorder.batches().refuse_memory(self._read())
         storage = self._storage
         if storage.node is not None and storage.node.requires_grad:
             return np.array(self._value())
@@ -262,11 +264,15 @@ class Tensor:
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
+        if recorder.state.levels:
+            recorder.batches().refuse_memory(self._read())
         return self._value().tolist()
 
     def __bool__(self) -> bool:
         n = size_of(self._node.type[0])
         if n == 1:
+            if recorder.state.levels:
+                recorder.batches().refuse_control_flow(self._read())
             return bool(self._value().item())
         if n == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")

@@ -144,7 +144,8 @@ def boundary(source: Node, link: LeafMark) -> Boundary:
     """The value at a LeafMark: where differentiation ends."""
     recorder.state.order = order = recorder.state.order + 1
     behind = () if source.value is not None and not source.requires_grad else (source,)
-    node = Boundary(behind, source.type, source.origin, order, link.deliver, link.leaf, link.label)
+    goes_on = () if link.leaf else (source,)
+    node = Boundary(behind, source.type, source.origin, order, link.deliver, link.leaf, link.label, goes_on)
     node.value = source.value
     return node
 
@@ -208,6 +209,9 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
 
     ``start`` is the recording position when the in-place operation began. RuntimeError for expanded memory.
     """
+    if recorder.state.watchers:
+        for watcher in recorder.state.watchers:
+            watcher.check_write(storage, node)
     if storage.host is None and (not chain or len(chain) == 1 and type(chain[0]) is LeafMark):
         old = storage.node
         if node.requires_grad or not old.requires_grad:  # the whole memory, and no history to keep: most writes

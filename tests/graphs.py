@@ -29,7 +29,9 @@ class Recorder:
     def __call__(self, op: str, *operands: int, attrs: tuple = (), origin: str | None = None) -> int:
         """One step; the id of its first result (others follow)."""
         if op == "autodiff.grad":
-            types = [self.types[i] for i in operands[2:]]
+            (loss, _), (seed, _) = self.types[operands[0]], self.types[operands[1]]
+            several = seed[: len(seed) - len(loss)]
+            types = [((*several, *shape), dtype) for shape, dtype in (self.types[i] for i in operands[2:])]
         elif op == "autodiff.saved":
             types = [self.types[operands[1]]]
         else:

@@ -1,5 +1,6 @@
 """The op book: `OPS["tanh"]` is all there is to know about tanh (docs/architecture.md, section 3)."""
 
+from .batching import Batched, Batching
 from .expr import Build, Call, Expr, Name, Number
 from .library import OPS, Book
 from .numerics import NumpyBuild
@@ -7,6 +8,6 @@ from .readings import Contraction, Fold, accumulator
 from .stanza import Param, Stanza
 
 __all__ = [
-    "OPS", "Book", "Build", "Call", "Contraction", "Expr", "Fold", "Name", "Number", "NumpyBuild",
+    "OPS", "Batched", "Batching", "Book", "Build", "Call", "Contraction", "Expr", "Fold", "Name", "Number", "NumpyBuild",
     "Param", "Stanza", "accumulator",
 ]  # fmt: skip

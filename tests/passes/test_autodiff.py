@@ -171,3 +171,24 @@ def test_against_pytorch() -> None:
     wanted.backward()
     for want, have in zip((wanted, tx.grad, tw.grad, tb.grad), found, strict=True):
         np.testing.assert_allclose(have, want.detach().numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_several_seeds_at_once_are_a_jacobian() -> None:
+    """And what they give can be differentiated again: here the Hessian's product with what arrives."""
+    r = Recorder()
+    x, w, seeds, g = r.input((2, 3), float64), r.input((3, 4), float64), r.input((5, 2, 4), float64), r.input((5, 2, 3), float64)
+    y = r("softmax", r("matmul", r("tanh", x), w), attrs=((1,),))
+    unused = r("exp", w)
+    dx, = (r("autodiff.grad", y, seeds, x, w, unused),)
+    again = r("autodiff.grad", r("mul", dx, dx), g, x, seeds)
+    arrays = inputs_for(r.graph(), 5)
+    found = both(r.graph(dx, dx + 1, dx + 2, again, again + 1), arrays)
+    one = Recorder()
+    x, w, seed = one.input((2, 3), float64), one.input((3, 4), float64), one.input((2, 4), float64)
+    y = one("softmax", one("matmul", one("tanh", x), w), attrs=((1,),))
+    graph = one.graph(*range(first := one("autodiff.grad", y, seed, x, w), first + 2))
+    for i in range(5):
+        dx, dw = both(graph, [arrays[0], arrays[1], arrays[2][i]])
+        np.testing.assert_allclose(found[0][i], dx)
+        np.testing.assert_allclose(found[1][i], dw)
+    np.testing.assert_allclose(found[2], 0)

@@ -9,7 +9,7 @@ import numpy as np
 from ....dialects.types import DType
 from ... import draws, recorder
 from ...assignment import title
-from ...random import default_generator
+from ...random import default_generator, drawn
 from ...tensor import Tensor, wrap
 from .applying import apply, dimension
 
@@ -189,8 +189,8 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A differentiable sample of one of the classes along `dim`."""
-    noise = draws.exponential(default_generator.engine, logits.numel(), logits.dtype.numpy).reshape(logits.shape)
-    soft = softmax((logits - wrap(recorder.constant(noise, logits._type)).log()) / tau, dim)
+    noise = drawn(logits.shape, lambda n: draws.exponential(default_generator.engine, n, logits.dtype.numpy), anywhere=True)
+    soft = softmax((logits - wrap(noise).log()) / tau, dim)
     if not hard:
         return soft
     best = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)

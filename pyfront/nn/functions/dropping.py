@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ....dialects.types import dtype_of
-from ... import draws, recorder
-from ...random import default_generator
+from ... import draws
+from ...random import default_generator, drawn
 from ...tensor import Tensor, wrap
 
 
@@ -15,12 +14,17 @@ def _check(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> np.ndarray:
+def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
     """1 / (1 - p) with probability 1 - p, else 0, in x's dtype."""
-    n = int(np.prod(shape, dtype=np.int64))
-    keep = _as_in_memory(x, draws.bernoulli(default_generator.engine, n, 1 - p), shape)
     dtype = x.dtype.numpy
-    return keep.astype(dtype) / np.asarray(1 - p, dtype)
+
+    def draw(n: int) -> np.ndarray:
+        keep = draws.bernoulli(default_generator.engine, n, 1 - p)
+        if n == x.numel():
+            keep = _as_in_memory(x, keep, shape)
+        return np.asarray(keep.astype(dtype) / np.asarray(1 - p, dtype), order="C")
+
+    return wrap(drawn(shape, draw, anywhere=True))
 
 
 def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -34,12 +38,6 @@ def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.nd
     return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
 
 
-def _times(x: Tensor, noise: np.ndarray) -> Tensor:
-    noise = np.asarray(noise, order="C")
-    mask = wrap(recorder.constant(noise, (noise.shape, dtype_of(noise.dtype))))
-    return x * mask
-
-
 def _finish(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
     return x.copy_(y) if inplace else y
 
@@ -51,7 +49,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         return input
     if p == 1.0:
         return _finish(input, input * 0.0, inplace)
-    return _finish(input, _times(input, _noise(input, tuple(input.shape), p)), inplace)
+    return _finish(input, input * _noise(input, tuple(input.shape), p), inplace)
 
 
 def _feature(input: Tensor, p: float, training: bool, inplace: bool, batched: bool) -> Tensor:
@@ -63,7 +61,7 @@ def _feature(input: Tensor, p: float, training: bool, inplace: bool, batched: bo
         return _finish(input, input * 0.0, inplace)
     kept = 2 if batched else 1
     shape = tuple(input.shape[:kept]) + (1,) * (input.dim() - kept)
-    return _finish(input, _times(input, _noise(input, shape, p)), inplace)
+    return _finish(input, input * _noise(input, shape, p), inplace)
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -93,11 +91,8 @@ def _alpha(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> T
     alpha = 1.7580993408473766
     scale = 1.0 / np.sqrt((alpha * alpha * p + 1) * (1 - p))
     dtype = input.dtype.numpy
-    n = int(np.prod(shape, dtype=np.int64))
-    keep = draws.bernoulli(default_generator.engine, n, 1 - p).reshape(shape).astype(dtype)
-    shift = (keep - 1) * dtype.type(alpha * scale) + dtype.type(alpha * scale * p)
-    offset = wrap(recorder.constant(shift.astype(dtype), (shift.shape, input.dtype)))
-    return _times(input, keep * dtype.type(scale)) + offset
+    keep = wrap(drawn(shape, lambda n: draws.bernoulli(default_generator.engine, n, 1 - p).astype(dtype), anywhere=True))
+    return input * (keep * float(dtype.type(scale))) + ((keep - 1) * float(dtype.type(alpha * scale)) + float(dtype.type(alpha * scale * p)))
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:

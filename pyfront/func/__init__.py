@@ -1,0 +1,11 @@
+"""torch.func: the public names."""
+
+from .batch import vmap
+from .forward import hessian, jacfwd, jvp, linearize
+from .modules import functional_call, stack_module_state
+from .reverse import grad, grad_and_value, jacrev, vjp
+
+__all__ = [
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "stack_module_state",
+    "vjp", "vmap",
+]  # fmt: skip
