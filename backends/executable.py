@@ -261,7 +261,7 @@ class Executable:
         if self._looked[0] is spare and self._looked[1] == counts and self._looked[2] == ids:
             return self._reused
         pools = [places.pool for places in self._all_places.values()]
-        free = set()
+        free, array = set(), None
         for i, array, count in zip(self._given, given, counts, strict=True):
             ours = i in spare and id(array) in self._known[i]  # once made here: aligned, and kept alive by a pool
             if ours and count == spare[i] + 2 + _LOOKING + sum(pool.rounds_with(array) for pool in pools):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import lamina as torch
 from lamina.backends import driver
 from lamina.backends.toolchain import find_compiler
+from lamina.dialects import flags
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
 
@@ -100,3 +101,13 @@ def test_a_graph_that_is_kept_refuses_a_second_backward_as_without_reuse() -> No
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_a_dying_input_that_fits_no_result() -> None:
+    with flags.device("c"):
+        for _ in range(3):
+            y = torch.ones(7) + 1
+            assert y.tolist() == [2.0] * 7
+            z = (y * 3).sum()
+            del y
+            assert z.item() == 42.0
