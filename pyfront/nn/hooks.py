@@ -20,6 +20,8 @@ _TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward
 # The same for all modules, and what is called when a part is registered.
 _GLOBAL: dict[str, OrderedDict[int, Callable]] = {name: OrderedDict() for name in _TABLES}
 _REGISTRATION: dict[str, OrderedDict[int, Callable]] = {kind: OrderedDict() for kind in ("parameter", "buffer", "module")}
+_MARKS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+_GLOBAL_MARKS: dict[str, set[int]] = {name: set() for name in _MARKS}
 _are_global: list[bool] = [False]  # whether any global hook is there: asked at every call of every module
 
 
@@ -51,32 +53,20 @@ class HookHandle:
         self.remove()
 
 
-class _Hook:
-    """A hook with how it wants to be called."""
-
-    __slots__ = ("always", "function", "with_kwargs")
-
-    def __init__(self, function: Callable, with_kwargs: bool = False, always: bool = False) -> None:
-        self.function, self.with_kwargs, self.always = function, with_kwargs, always
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-
 class HookMethods:
     """The part of Module that hooks are registered with."""
 
-    _forward_hooks: OrderedDict[int, _Hook]
-    _forward_pre_hooks: OrderedDict[int, _Hook]
+    _forward_hooks: OrderedDict[int, Callable]
+    _forward_pre_hooks: OrderedDict[int, Callable]
     _backward_hooks: OrderedDict[int, Callable]
     _backward_pre_hooks: OrderedDict[int, Callable]
     _is_full_backward_hook: bool | None
 
-    def _no_hooks(self) -> None:
-        for table in _TABLES:
-            object.__setattr__(self, table, OrderedDict())
-        object.__setattr__(self, "_is_full_backward_hook", None)
-        object.__setattr__(self, "_plain_call", True)
+    @staticmethod
+    def _fresh_hooks() -> dict[str, Any]:
+        tables: dict[str, Any] = {table: OrderedDict() for table in _TABLES}
+        marks: dict[str, Any] = {marks: set() for marks in _MARKS}  # keys of the hooks to be called in another way
+        return {**tables, **marks, "_is_full_backward_hook": None, "_plain_call": True}
 
     def _hook(self, table: str, hook: Callable, prepend: bool = False) -> HookHandle:
         return HookHandle(self.__dict__[table], hook, prepend, self._hooks_changed)
@@ -91,7 +81,9 @@ class HookMethods:
 
         with_kwargs: ``hook(module, args, kwargs)``, which returns None or both.
         """
-        return self._hook("_forward_pre_hooks", _Hook(hook, with_kwargs), prepend)
+        handle = self._hook("_forward_pre_hooks", hook, prepend)
+        _mark(self._forward_pre_hooks_with_kwargs, handle, with_kwargs)
+        return handle
 
     def register_forward_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
@@ -100,7 +92,10 @@ class HookMethods:
 
         with_kwargs: ``hook(module, args, kwargs, output)``. always_call: also when forward raises.
         """
-        return self._hook("_forward_hooks", _Hook(hook, with_kwargs, always_call), prepend)
+        handle = self._hook("_forward_hooks", hook, prepend)
+        _mark(self._forward_hooks_with_kwargs, handle, with_kwargs)
+        _mark(self._forward_hooks_always_called, handle, always_call)
+        return handle
 
     def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
         """``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known."""
@@ -130,13 +125,13 @@ class HookMethods:
             return self._between_hooks(args, kwargs, hooks, called)
         except Exception:
             for key, hook in hooks:
-                if hook.always and key not in called:
-                    _after(self, hook, args, kwargs, None)
+                if key not in called and _is_marked(self, "_forward_hooks_always_called", key):
+                    self._after(key, hook, args, kwargs, None)
             raise
 
     def _between_hooks(self, args: tuple, kwargs: dict, hooks: list, called: set[int]) -> Any:
-        for hook in (*_GLOBAL["_forward_pre_hooks"].values(), *self._forward_pre_hooks.values()):
-            args, kwargs = _before(self, hook, args, kwargs)
+        for key, hook in (*_GLOBAL["_forward_pre_hooks"].items(), *self._forward_pre_hooks.items()):
+            args, kwargs = self._before(key, hook, args, kwargs)
         before = [*_GLOBAL["_backward_pre_hooks"].values(), *self._backward_pre_hooks.values()]
         backward = [*_GLOBAL["_backward_hooks"].values(), *self._backward_hooks.values()]
         finish = None
@@ -145,24 +140,33 @@ class HookMethods:
         result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]  # Module has it
         for key, hook in hooks:
             called.add(key)
-            result = _after(self, hook, args, kwargs, result)
+            result = self._after(key, hook, args, kwargs, result)
         return result if finish is None else finish(result)
 
+    def _before(self, key: int, hook: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        with_kwargs = _is_marked(self, "_forward_pre_hooks_with_kwargs", key)
+        replaced = hook(self, args, kwargs) if with_kwargs else hook(self, args)
+        if replaced is None:
+            return args, kwargs
+        if not with_kwargs:
+            return (replaced if isinstance(replaced, tuple) else (replaced,)), kwargs
+        if not isinstance(replaced, tuple) or len(replaced) != 2:
+            raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {replaced}.")
+        return replaced
 
-def _before(module: Any, hook: _Hook, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    replaced = hook(module, args, kwargs) if hook.with_kwargs else hook(module, args)
-    if replaced is None:
-        return args, kwargs
-    if not hook.with_kwargs:
-        return (replaced if isinstance(replaced, tuple) else (replaced,)), kwargs
-    if not isinstance(replaced, tuple) or len(replaced) != 2:
-        raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {replaced}.")
-    return replaced
+    def _after(self, key: int, hook: Callable, args: tuple, kwargs: dict, result: Any) -> Any:
+        with_kwargs = _is_marked(self, "_forward_hooks_with_kwargs", key)
+        replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
+        return result if replaced is None else replaced
 
 
-def _after(module: Any, hook: _Hook, args: tuple, kwargs: dict, result: Any) -> Any:
-    replaced = hook(module, args, kwargs, result) if hook.with_kwargs else hook(module, args, result)
-    return result if replaced is None else replaced
+def _mark(marks: set[int], handle: HookHandle, wanted: bool) -> None:
+    if wanted:
+        marks.add(handle.id)
+
+
+def _is_marked(module: Any, marks: str, key: int) -> bool:
+    return key in module.__dict__[marks] or key in _GLOBAL_MARKS[marks]
 
 
 # -- backward ---------------------------------------------------------------------------------------------------
@@ -297,12 +301,15 @@ def _globals_changed() -> None:
 
 def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
     """``hook(module, args)`` before the forward of every module."""
-    return HookHandle(_GLOBAL["_forward_pre_hooks"], _Hook(hook), changed=_globals_changed)
+    return HookHandle(_GLOBAL["_forward_pre_hooks"], hook, changed=_globals_changed)
 
 
 def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False, always_call: bool = False) -> HookHandle:
     """``hook(module, args, output)`` after the forward of every module."""
-    return HookHandle(_GLOBAL["_forward_hooks"], _Hook(hook, with_kwargs, always_call), changed=_globals_changed)
+    handle = HookHandle(_GLOBAL["_forward_hooks"], hook, changed=_globals_changed)
+    _mark(_GLOBAL_MARKS["_forward_hooks_with_kwargs"], handle, with_kwargs)
+    _mark(_GLOBAL_MARKS["_forward_hooks_always_called"], handle, always_call)
+    return handle
 
 
 def register_module_full_backward_pre_hook(hook: Callable) -> HookHandle:

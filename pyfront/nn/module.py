@@ -41,7 +41,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         put("_buffers", {})
         put("_non_persistent_buffers_set", set())
         put("_modules", {})
-        self._no_hooks()
+        self.__dict__.update(self._fresh_hooks())
         for table in ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"):
             put(table, OrderedDict())
         put("_load_state_dict_post_hooks", OrderedDict())
@@ -191,9 +191,9 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
 
     def __setstate__(self, state: dict) -> None:
+        for name, empty in self._fresh_hooks().items():
+            state.setdefault(name, empty)  # what an older version did not have
         self.__dict__.update(state)
-        if "_is_full_backward_hook" not in state:  # written by PyTorch, or by an older lamina
-            self.__dict__.setdefault("_is_full_backward_hook", None)
         self._hooks_changed()
 
 
