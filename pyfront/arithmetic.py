@@ -38,6 +38,8 @@ def nodes(a: Operand, b: Operand, kind: str) -> tuple[Node, Node]:
     kind: "any" (the promoted dtype), "float" (integers become the default float), "bool" (truth values).
     """
     if not isinstance(a, Tensor):
+        if not isinstance(b, Tensor):
+            raise TypeError(f"expected a Tensor among the operands, got {type(a).__name__} and {type(b).__name__}")
         y, x = nodes(b, a, kind)
         return x, y
     x = a._read()

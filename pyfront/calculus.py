@@ -85,7 +85,7 @@ def _slope(x: Tensor, at: int, gap: Any, edge_order: int) -> Tensor:
     if steps is None:
         inner = (above - below) / (2 * gap)
     else:
-        inner = (above * (a / b) + here * (b / a - a / b) - below * (b / a)) / (a + b)
+        inner = below * (-b / (a * (a + b))) + here * ((b - a) / (a * b)) + above * (a / (b * (a + b)))
     if edge_order == 2:
         first = _edge(piece(0, 1), piece(1, 1), piece(2, 1), step(0, 1), step(1, 1))
         last = -_edge(piece(n - 1, 1), piece(n - 2, 1), piece(n - 3, 1), step(n - 2, 1), step(n - 3, 1))

@@ -245,24 +245,6 @@ define("gcd", in_place=True)(_integers("gcd"))
 define("lcm", in_place=True)(_integers("lcm"))
 
 
-@define("erfinv", in_place=True)
-@in_single
-def erfinv(input: Tensor) -> Tensor:
-    """The inverse of erf: a rational start and two Newton steps."""
-    x = wrap(cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype))
-    value = x.detach()
-    a = 0.147
-    w = (1 - value * value).log()
-    t = 2 / (math.pi * a) + w / 2
-    y = value.sign() * ((t * t - w / a).sqrt() - t).sqrt()
-    for _ in range(2):
-        y = y - (y.erf() - value) / (2 / math.sqrt(math.pi) * (-(y * y)).exp())
-    y = y.masked_fill(value == 1, math.inf).masked_fill(value == -1, -math.inf)
-    if not x.requires_grad:
-        return y
-    return y + (x - value) * (math.sqrt(math.pi) / 2 * (y * y).exp())  # adds 0, and the derivative
-
-
 @define("renorm", in_place=True)
 def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Entries along a dimension whose p-norm is beyond ``maxnorm`` scaled down to it."""

@@ -63,8 +63,9 @@ def _matrix(shape: Shape) -> str:
 
 def _batched(x: Node, y: Node) -> Node:
     a, b = x.type[0], y.type[0]
-    if len(b) == 2 and len(a) > 2:  # one matrix for every row of every batch: a single product
+    if len(a) > 2 and len(b) <= len(a) and all([n == 1 for n in b[:-2]]):  # one matrix for every row of every batch
         flat = record("reshape", (x,), ((prod(a[:-1]), a[-1]),))
+        y = record("reshape", (y,), (b[-2:],)) if len(b) > 2 else y
         return record("reshape", (record("matmul", (flat, y)),), ((*a[:-1], b[-1]),))
     batch = broadcast_shape(a[:-2], b[:-2])
     return record("matmul", (expand(x, (*batch, *a[-2:])), expand(y, (*batch, *b[-2:]))))
@@ -160,17 +161,22 @@ define("addmv", in_place=True)(addmm)
 
 
 @define("addbmm", in_place=True)
-@in_single
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    """``beta * input + alpha * sum over the batch of (batch1 @ batch2)``."""
+    """``beta * input + alpha * sum over the batch of (batch1 @ batch2)``; half precision is rounded after each product."""
+    if batch1.dtype.itemsize == 2 and batch1.dim() == 3 and len(batch1):
+        for first, second in zip(batch1, batch2, strict=True):
+            input, beta = addmm(input, first, second, beta=beta, alpha=alpha), 1
+        return input
     return _combined(beta, input, alpha, matmul(batch1, batch2).sum(0, dtype=batch1.dtype))
 
 
 @define("addr", in_place=True)
-@in_single
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
-    return _combined(beta, input, alpha, outer(vec1, vec2))
+    if input.dtype.kind != "f":
+        return _combined(beta, input, alpha, outer(vec1, vec2))
+    vec1 = vec1 if alpha == 1 else vec1 * alpha
+    return _combined(beta, input, 1, matmul(vec1.unsqueeze(1), vec2.unsqueeze(0)))
 
 
 @define("chain_matmul", method=False)

@@ -30,6 +30,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     selection,
     sequences,
     shaping,
+    special_functions,
     statistics,
     writing,
 )

@@ -205,6 +205,16 @@ def _positions(build: Build, shape: tuple[int, ...], axes: tuple[int, ...], dtyp
     return total if total is not None else build("full", (), (shape, 0, dtype))[0]
 
 
+def _polynomial(build: Build, x: Any, coefficients: tuple[float, ...]) -> Any:
+    """c[0] + c[1] x + c[2] x ** 2 + ..., by Horner's rule."""
+    shape, dtype = build.type(x)
+    (total,) = build("full", (), (shape, coefficients[-1], dtype))
+    for c in reversed(coefficients[:-1]):
+        (product,) = build("mul", (total, x), ())
+        (total,) = build("add", (product, build("full", (), (shape, c, dtype))[0]), ())
+    return total
+
+
 def _swapped(build: Build, x: Any) -> Any:
     """The last two dimensions exchanged."""
     rank = len(build.type(x)[0])
@@ -231,5 +241,6 @@ _QUERIES: dict[str, Callable] = {
     "positions": _positions,
     "swapped": _swapped,
     "pieces": _pieces,
+    "polynomial": _polynomial,
 }
 TENSOR_FUNCTIONS = frozenset(_QUERIES)

@@ -19,6 +19,7 @@ FILES = {  # file: dialect of its ops
     "nn.ops": "nn",
     "loss.ops": "nn",
     "optim.ops": "nn",
+    "special.ops": "nn",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from math import factorial
 from typing import Any
 
 from ..types import DType, size_of
@@ -216,5 +217,6 @@ FUNCTIONS: dict[str, Callable] = {
     "is_permutation": is_permutation,
     "are_axes": are_axes,
     "windows_fit": windows_fit,
+    "factorial": factorial,
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
 }

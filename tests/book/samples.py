@@ -78,6 +78,8 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "elu": [([S], (1.5,))],
     "hardtanh": [([S], (-0.5, 0.6))],
     "clamp": [([S], (-0.5, 0.6))],
+    "polygamma": [([(2, 3)], (1,)), ([(4,)], (3,))],
+    "zeta": [([(2, 3), (2, 3)], ())],
     "cross_entropy": [([(5, 4), (5,)], ())],
     "nll": [([(5, 4), (5,)], ())],
     "one_hot": [([(2, 3)], (4,))],
@@ -112,8 +114,12 @@ POSITIVE = {
     "rmsprop",
     "adagrad",
     "batch_norm_infer",
+    "lgamma",
+    "digamma",
+    "polygamma",
+    "zeta",
 }
-UNIT = {"asin", "acos", "atanh", "binary_cross_entropy"}
+UNIT = {"asin", "acos", "atanh", "binary_cross_entropy", "erfinv", "ndtri", "erfc_inverse"}
 BOUND = {"gather": 3, "scatter_add": 3, "take": 3, "put_add": 3, "scatter": 3, "put": 3, "cross_entropy": 4, "nll": 4, "one_hot": 4}
 
 
@@ -146,6 +152,7 @@ def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) 
         : int(np.prod(shape))
     ].reshape(shape)
     signs = 1 if s.name in POSITIVE else rng.choice([-1, 1], shape)
+    values = values + 1 if s.name == "zeta" and i == 0 else values
     return np.asarray(values * signs + rng.uniform(-0.004, 0.004, shape))
 
 
