@@ -23,6 +23,7 @@ _MODULES = {
     "nn": "pyfront.nn",
     "optim": "pyfront.optim",
     "random": "pyfront.random",
+    "fft": "pyfront.fft",
     "linalg": "pyfront.linalg",
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",

@@ -78,8 +78,9 @@ def _slabs(fill: Stage, box: Sequence[tuple[int, int]]) -> Iterator[Stage]:
     ranges = [(0, size) for size in sizes]
     for d, (low, high) in enumerate(box):
         for part in ((0, low), (high, sizes[d])):
-            if part[0] < part[1]:
-                yield _fill_of(fill, [*ranges[:d], part, *ranges[d + 1 :]])
+            slab = [*ranges[:d], part, *ranges[d + 1 :]]
+            if all(first < last for first, last in slab):
+                yield _fill_of(fill, slab)
         ranges[d] = (low, high)
 
 

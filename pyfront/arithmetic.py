@@ -14,6 +14,7 @@ from ..dialects.errors import DTypeError
 from ..dialects.types import DType, bool_, float64, int64
 from . import recorder
 from .assignment import in_place
+from .complex_numbers import refused
 from .definitions import define
 from .node import Node
 from .origin import origin, source_line
@@ -29,6 +30,8 @@ def number(value: Any) -> Scalar | None:
     """A Python number out of Python's or numpy's scalars, or None."""
     if isinstance(value, _NUMBERS):
         return value
+    if isinstance(value, (complex, np.complexfloating)):
+        raise refused("an operation with a complex number")
     return value.item() if isinstance(value, (np.number, np.bool_)) else None
 
 

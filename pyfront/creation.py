@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.errors import UnsupportedError
 from ..dialects.types import DType, dtype_of
 from . import recorder
-from .origin import origin, source_line
+from .complex_numbers import refused
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
 from .shaping import sizes
@@ -58,7 +57,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     if array.dtype == object or array.dtype.kind in "USVMm":
         _refuse(data, array)
     if array.dtype.kind == "c":
-        raise TypeError("complex numbers are not supported")
+        raise refused("torch.tensor of complex data")
     if dtype is not None:
         return array.astype(dtype.numpy, copy=False)
     if not isinstance(data, (np.ndarray, np.generic, Tensor)) and array.dtype == np.float64:
@@ -138,6 +137,8 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor on the same memory as ``array``: each sees what the other writes."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if array.dtype.kind == "c":
+        raise refused("torch.from_numpy of a complex array")
     try:
         dtype_of(array)
     except TypeError:
@@ -336,17 +337,6 @@ def scalar_tensor(
     return tensor(value, dtype=dtype or Defaults.dtype, device=device, requires_grad=requires_grad)
 
 
-def _without_complex(name: str) -> Callable[..., Tensor]:
-    def refuse(*_: Any, **__: Any) -> Tensor:
-        raise UnsupportedError(
-            f"torch.{name}: complex numbers are not supported", at=source_line(origin()),
-            help="keep real and imaginary parts in two tensors",
-        )  # fmt: skip
-
-    refuse.__name__, refuse.__doc__ = name, "UnsupportedError: there are no complex dtypes."
-    return refuse
-
-
 def is_tensor(obj: Any) -> bool:
     """True for tensors."""
     return isinstance(obj, Tensor)
@@ -375,5 +365,4 @@ PUBLIC: dict[str, Callable] = {
     "zeros_like": zeros_like,
     "ones_like": ones_like,
     "empty_like": empty_like,
-    **{name: _without_complex(name) for name in ("complex", "polar", "view_as_complex", "view_as_real")},
 }

@@ -73,9 +73,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 @define("stack", method=False)
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Joined along a new dimension."""
-    tensors = list(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
+    tensors = _some("stack", tensors)
     shape = tensors[0].shape
     for i, other in enumerate(tensors):
         if other.shape != shape:
@@ -112,29 +110,37 @@ for _rank in (1, 2, 3):
     define(f"atleast_{_rank}d", method=False)(_each(_rank))
 
 
+def _some(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors as a list. RuntimeError when there are none."""
+    listed = list(tensors)
+    if not listed:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+    return listed
+
+
 @define("vstack", "row_stack", method=False)
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Rows on top of each other."""
-    return cat([_at_least(t, 2) for t in tensors], 0)
+    return cat([_at_least(t, 2) for t in _some("vstack", tensors)], 0)
 
 
 @define("hstack", method=False)
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """Side by side."""
-    listed = [_at_least(t, 1) for t in tensors]
+    listed = [_at_least(t, 1) for t in _some("hstack", tensors)]
     return cat(listed, 0 if listed[0].dim() == 1 else 1)
 
 
 @define("dstack", method=False)
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """Behind each other."""
-    return cat([_at_least(t, 3) for t in tensors], 2)
+    return cat([_at_least(t, 3) for t in _some("dstack", tensors)], 2)
 
 
 @define("column_stack", method=False)
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Vectors as columns, matrices side by side."""
-    return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in tensors], 1)
+    return cat([reshaped(t, (t.numel(), 1)) if t.dim() <= 1 else t for t in _some("column_stack", tensors)], 1)
 
 
 @define("block_diag", method=False)
@@ -236,13 +242,17 @@ define("flipud", label="flip")(_mirrored("flipud", 0))
 @define("roll")
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Shifted round the end."""
-    if dims is None:
-        return reshaped(roll(ravel(input), shifts, 0), tuple(input.shape))
-    for shift, dim in zip(
-        [shifts] if isinstance(shifts, int) else shifts,
-        [dims] if isinstance(dims, int) else dims,
-        strict=True,
-    ):
+    by = [shifts] if isinstance(shifts, int) else list(shifts)
+    if not by:
+        raise RuntimeError("`shifts` required")
+    if dims is None or dims == () or dims == []:
+        if len(by) != 1:
+            raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:0")
+        return reshaped(roll(ravel(input), by, 0), tuple(input.shape))
+    along = [dims] if isinstance(dims, int) else list(dims)
+    if len(by) != len(along):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    for shift, dim in zip(by, along, strict=True):
         n = input.shape[dim]
         k = shift % n if n else 0
         if k:
@@ -255,6 +265,8 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """Turned by quarter turns in a plane."""
     if len(dims) != 2:
         raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.dim() < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {input.dim()}")
     a, b = dims
     if dimension(a, input.dim()) == dimension(b, input.dim()):
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}")

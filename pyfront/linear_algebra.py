@@ -392,6 +392,10 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     """Matrices with the last dimension on their diagonal."""
     x = input._read()
     *z, k = x.type[0]
+    rank = len(z) + 2
+    a, b = dimension(dim1, rank), dimension(dim2, rank)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     n = k + abs(offset)
     first = offset if offset >= 0 else -offset * n
     zeros = full(0, (*z, n * n), x.type[1])
@@ -399,8 +403,6 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
         zeros if not k else record("update", (zeros, x), ((*[0] * len(z), first), (*[1] * len(z), n + 1)))
     )
     result = wrap(record("reshape", (placed,), ((*z, n, n),)))
-    rank = len(z) + 2
-    a, b = dimension(dim1, rank), dimension(dim2, rank)
     return result if (a, b) == (rank - 2, rank - 1) else result.movedim((rank - 2, rank - 1), (a, b))
 
 

@@ -14,8 +14,10 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     arithmetic,
     autograd,
     calculus,
+    complex_numbers,
     composites,
     conversion,
+    copies,
     creation,
     definitions,
     finding,
@@ -181,6 +183,8 @@ def names() -> dict[str, Any]:
     found.update(creation.PUBLIC)
     found.update(sequences.PUBLIC)
     found.update(DTYPES)
+    found.update(complex_numbers.DTYPES)
+    found.update(complex_numbers.PUBLIC)
     found.update({name: creation.typed_constructor(t) for name, t in _LEGACY.items()})
     found.update({f.__name__: f for f in _OWN})
     found.update(

@@ -372,6 +372,8 @@ def random_(input: Tensor, *bounds: int, generator: Generator | None = None, **e
 @define("exponential_", function=False)
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of rate lambd."""
+    if lambd <= 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
     return _fill(input, lambda n: draws.exponential(_engine(generator), n, input.dtype.numpy, lambd))
 
 
@@ -386,10 +388,14 @@ def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -
 @define("cauchy_", function=False)
 def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
+    if sigma <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
     return _fill(input, lambda n: draws.cauchy(_engine(generator), n, input.dtype.numpy, median, sigma))
 
 
 @define("log_normal_", function=False)
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponentials of normal numbers."""
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
     return _fill(input, lambda n: draws.log_normal(_engine(generator), n, input.dtype.numpy, mean, std))

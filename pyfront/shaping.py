@@ -202,6 +202,14 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     rank = input.dim()
     from_ = [dimension(d, rank) for d in ([source] if isinstance(source, int) else source)]
     to = [dimension(d, rank) for d in ([destination] if isinstance(destination, int) else destination)]
+    if len(from_) != len(to):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({source} dims) should contain the same number of dims as "
+            f"destination ({destination} dims)"
+        )
+    for name, given in (("source", from_), ("destination", to)):
+        if len(set(given)) != len(given):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({source if name == 'source' else destination})")
     placed = dict(zip(to, from_, strict=True))
     rest = iter([d for d in range(rank) if d not in from_])
     return input._through(
@@ -303,6 +311,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``length`` entries from ``start`` along one dimension."""
     if isinstance(start, Tensor) and (start.dim() or start.dtype.kind not in "iu"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
+    if not input.dim():
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     at = dimension(dim, input.dim())
     n = input.shape[at]
     start = int(start) + n if start < 0 else int(start)
@@ -440,4 +450,3 @@ Tensor.T = property(lambda self: permute(self, tuple(range(self.dim() - 1, -1, -
 Tensor.mT = property(lambda self: _exchanged(self, -2, -1))
 Tensor.H = property(lambda self: t(self))
 Tensor.mH = property(lambda self: _exchanged(self, -2, -1))
-Tensor.real = property(lambda self: self)

@@ -151,10 +151,6 @@ class Tensor:
         """True for float64, float32, float16, bfloat16."""
         return self.dtype.is_floating_point
 
-    def is_complex(self) -> bool:
-        """Always False: complex numbers are not supported."""
-        return False
-
     def is_signed(self) -> bool:
         """True when the dtype has negative numbers."""
         return self.dtype.is_signed

@@ -27,6 +27,12 @@ def loops(name: str, target: str = "avx512", changes: tuple[tuple[str, str], ...
 ROW_MAJOR = (("layouts = [array<i64: 0, 2, 3, 1>], ", ""),)
 
 
+def test_the_border_of_nothing_is_not_filled() -> None:
+    changes = (("16x29", "16x16"), ("[1, 1, 1, 2]", "[1, 1, 1, 1]"), ("8x16x", "0x16x"), ("[8, 16,", "[0, 16,"))
+    text = loops("pad", changes=changes)
+    assert "memref<0x16x16x16xf32" in text and "store" not in text
+
+
 def test_elementwise_loads_scales_outside_the_vector_loop() -> None:
     text = loops("elementwise", changes=ROW_MAJOR)
     assert text.count("memref.load") == 2 and "vector.insert" not in text

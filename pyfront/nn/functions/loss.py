@@ -20,6 +20,8 @@ from .applying import apply, filled, reduced
 def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
     """The old size_average and reduce arguments, in today's words."""
     if size_average is None and reduce is None:
+        if reduction not in ("mean", "sum", "none", "batchmean"):
+            raise ValueError(f"{reduction} is not a valid value for reduction")
         return reduction
     if reduce is False:
         return "none"

@@ -26,6 +26,8 @@ def _windows(
     """How much must be added behind each dimension so that the last window fits. ShapeError when no window does."""
     behind = []
     for n, k, s, p, d in zip(x.shape[-len(size) :], size, stride, padding, dilation, strict=True):
+        if s <= 0:
+            raise RuntimeError(f"stride must be greater than zero, but got {s}")
         if p < 0:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
         if p > ((k - 1) * d + 1) // 2:
@@ -182,6 +184,8 @@ def _avg_pool(
 ) -> Tensor:  # fmt: skip
     if input.dim() not in (rank + 1, rank + 2):
         raise RuntimeError(f"avg_pool{rank}d: Expected {rank + 1}D or {rank + 2}D input, got {list(input.shape)}")
+    if divisor_override == 0:
+        raise RuntimeError("divisor must be not zero")
     size = each(kernel_size, rank, "kernel_size")
     steps = size if stride is None or stride == () else each(stride, rank, "stride")
     low = each(padding, rank, "padding")
@@ -245,9 +249,15 @@ def avg_pool3d(
     return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-def _targets(input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+def _targets(name: str, input: Tensor, output_size: Any, rank: int) -> tuple[int, ...]:
+    """Sizes out; None keeps one. RuntimeError for a wrong number of them or negative ones."""
     sizes = (output_size,) * rank if output_size is None or isinstance(output_size, int) else tuple(output_size)
-    return tuple(n if t is None else int(t) for n, t in zip(input.shape[-rank:], sizes, strict=True))
+    if len(sizes) != rank:
+        raise RuntimeError(f"{name}{rank}d: output_size must be {rank}, got {len(sizes)}")
+    found = tuple(n if t is None else int(t) for n, t in zip(input.shape[-rank:], sizes, strict=True))
+    if min(found) < 0:
+        raise RuntimeError(f"{name}{rank}d: elements of output_size must be greater than or equal to 0, got {sizes}")
+    return found
 
 
 def _bounds(n: int, out: int) -> list[tuple[int, int]]:
@@ -263,7 +273,7 @@ def _check_spatial(input: Tensor, rank: int) -> None:
 def adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
     """Means over a grid of parts of the last ``rank`` dimensions, as equal as they can be."""
     _check_spatial(input, rank)
-    targets = _targets(input, output_size, rank)
+    targets = _targets("adaptive_avg_pool", input, output_size, rank)
     sizes = tuple(input.shape[-rank:])
     if all(t and n % t == 0 for n, t in zip(sizes, targets, strict=True)):
         size = tuple(n // t for n, t in zip(sizes, targets, strict=True))
@@ -295,7 +305,7 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
 
 def _adaptive_max(rank: int, input: Tensor, output_size: Any, return_indices: bool) -> Any:
     _check_spatial(input, rank)
-    targets = _targets(input, output_size, rank)
+    targets = _targets("adaptive_max_pool", input, output_size, rank)
     sizes = tuple(input.shape[-rank:])
     label = f"adaptive_max_pool{rank}d"
     if not return_indices and all(t and n % t == 0 for n, t in zip(sizes, targets, strict=True)):

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ....dialects.types import float32, int64
+from ....dialects.types import int32, int64, uint8
 from ... import recorder
+from ...assignment import title
 from ...creation import ones
 from ...sequences import linspace
 from ...joining import stack
@@ -51,15 +52,17 @@ def interpolate(
     targets, factors = _targets(input, rank, size, scale_factor, recompute_scale_factor)
     if mode == "area":
         return adaptive_avg(rank, input, targets)
-    if input.dtype.kind != "f" and mode in _MODES:  # bytes of images: weighed in float32, rounded, kept in range
-        weighed = interpolate(input.to(float32), size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
-        limits = np.iinfo(input.dtype.numpy)
-        return (weighed + 0.5).floor().clamp(float(limits.min), float(limits.max)).to(input.dtype)
-    y = input
-    for k, (out, factor) in enumerate(zip(targets, factors, strict=True)):
-        axis = 2 + k
-        scale = _step(input.shape[axis], out, factor, bool(align_corners))
-        y = _along(y, axis, out, scale, mode, bool(align_corners), antialias)
+    is_image = input.dtype is uint8 and mode in _MODES
+    if input.dtype.kind != "f" and not is_image and mode in _MODES:
+        raise NotImplementedError(f"\"{mode} interpolation\" not implemented for '{title(input.dtype)}'")
+    y, corners = input, bool(align_corners)
+    for k in reversed(range(rank)) if is_image else range(rank):
+        axis, out = 2 + k, targets[k]
+        scale = _step(input.shape[axis], out, factors[k], corners)
+        if not is_image:
+            y = _along(y, axis, out, scale, mode, corners, antialias)
+        elif input.shape[axis] != out:
+            y = _bytes_along(y, axis, out, scale, mode, corners, antialias)
     return y
 
 
@@ -106,13 +109,7 @@ def _along(x: Tensor, axis: int, out: int, scale: float, mode: str, corners: boo
         return _rows(x, axis, np.minimum(np.floor(exact).astype(np.int64), n - 1))
     if antialias:
         return _filtered(x, axis, _antialiasing(n, out, scale, mode, corners))
-    if mode == "bicubic":
-        first = np.floor(place)
-        taps = [(first + k, _cubic(place - first - k, -0.75)) for k in (-1, 0, 1, 2)]
-    else:
-        place = np.maximum(place, 0)
-        first = np.floor(place)
-        taps = [(first, 1 - (place - first)), (first + 1, place - first)]
+    taps = _neighbours(place, mode)
     if n == out and all((share == (1.0 if k == (mode == "bicubic") else 0.0)).all() for k, (_, share) in enumerate(taps)):
         return x
     total = None
@@ -121,6 +118,35 @@ def _along(x: Tensor, axis: int, out: int, scale: float, mode: str, corners: boo
         part = rows * _constant(share.reshape((-1,) + (1,) * (x.dim() - axis - 1)), x)
         total = part if total is None else total + part
     return total
+
+
+def _neighbours(place: np.ndarray, mode: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices (perhaps outside) of the rows around each place, and how much they count."""
+    if mode == "bicubic":
+        first = np.floor(place)
+        return [(first + k, _cubic(place - first - k, -0.75)) for k in (-1, 0, 1, 2)]
+    place = np.maximum(place, 0)
+    first = np.floor(place)
+    return [(first, 1 - (place - first)), (first + 1, place - first)]
+
+
+def _bytes_along(x: Tensor, axis: int, out: int, scale: float, mode: str, corners: bool, antialias: bool) -> Tensor:
+    """One dimension of an image of bytes, as Pillow and PyTorch weigh it: 16-bit weights, rounded after each dimension."""
+    n = x.shape[axis]
+    if antialias:
+        shares = _antialiasing(n, out, scale, mode, corners)
+    else:
+        shares = np.zeros((n, out))
+        place = np.arange(out) * scale if corners else (np.arange(out) + 0.5) * scale - 0.5
+        for index, share in _neighbours(place, mode):
+            np.add.at(shares, (np.clip(index, 0, n - 1).astype(np.int64), np.arange(out)), share)
+    digits, largest = 0, float(shares.max(initial=0.0))
+    while digits < 22 and int(0.5 + largest * (1 << (digits + 1))) < 1 << 15:
+        digits += 1
+    whole = np.trunc(shares * (1 << digits) + np.copysign(0.5, shares)).astype(np.int32)
+    weights = wrap(recorder.leaf(whole, (whole.shape, int32)))
+    total = (x.transpose(axis, -1).to(int32) @ weights + (1 << digits >> 1)) >> digits
+    return total.clamp(0, 255).to(uint8).transpose(axis, -1)
 
 
 def _rows(x: Tensor, axis: int, index: np.ndarray) -> Tensor:
@@ -146,7 +172,7 @@ def _antialiasing(n: int, out: int, scale: float, mode: str, corners: bool) -> n
     reach = (2.0 if mode == "bicubic" else 1.0) * width
     shares = np.zeros((n, out))
     for i in range(out):
-        centre = i * scale + 0.5 if corners else (i + 0.5) * scale
+        centre = (i + 0.5) * scale
         low, high = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), n)
         distance = (np.arange(low, high) - centre + 0.5) / width
         weights = _cubic(distance, -0.5) if mode == "bicubic" else np.maximum(1 - np.abs(distance), 0)
