@@ -3,7 +3,8 @@
 | flag | variable | values |
 |---|---|---|
 | device | LAMINA_DEVICE | c (default), numpy: where programs on CPU tensors run |
-| cuda | LAMINA_CUDA | auto (the driver's first GPU), emulated (kernels on emulated threads: slow, for tests), off |
+| cuda | LAMINA_CUDA | auto (the driver's first GPU), wgmma (the same, products by wgmma and TMA on sm_90: not confirmed on a GPU \
+yet), emulated (kernels on emulated threads: slow, for tests), off |
 | show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
@@ -79,7 +80,7 @@ def available_processors() -> int:
 
 
 device = Flag("device", "c", _one_of("c", "numpy"), "c or numpy: where programs on CPU tensors run")
-cuda = Flag("cuda", "auto", _one_of("auto", "emulated", "off"), "auto, emulated or off: the GPU that .to('cuda') means")
+cuda = Flag("cuda", "auto", _one_of("auto", "wgmma", "emulated", "off"), "auto, wgmma, emulated or off: the GPU that .to('cuda') means")
 show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)}")
 dump = Flag("dump", "", str, "a folder for numbered IR files")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")

@@ -43,6 +43,8 @@ from xdsl.irdl import (
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
+from .nv_hopper import HOPPER_OPS, HOPPER_TYPES
+
 SHARED = StringAttr("shared")
 REGISTERS = StringAttr("registers")
 UNROLL = "nv.unroll"
@@ -258,7 +260,7 @@ Nv = Dialect(
     "nv",
     [
         SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, CpAsyncOp, CpAsyncCommitOp,
-        CpAsyncWaitOp, BitsOp,
+        CpAsyncWaitOp, BitsOp, *HOPPER_OPS,
     ],
-    [],
+    HOPPER_TYPES,
 )  # fmt: skip

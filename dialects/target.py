@@ -45,12 +45,19 @@ class GpuTarget(Target):
     processors: int = 108
     shared_bytes: int = 163 << 10
     """The most shared memory a block may ask for."""
+    wgmma: bool = False
+    """Products on warpgroups, their operands brought by the copy engine (sm_90a)."""
+
+    @property
+    def arch(self) -> str:
+        """What NVRTC and ptxas call it."""
+        return self.name.removesuffix("_wgmma")
 
 
-def _gpu(name: str, compute: int, processors: int, shared_kib: int) -> GpuTarget:
+def _gpu(name: str, compute: int, processors: int, shared_kib: int, wgmma: bool = False) -> GpuTarget:
     return GpuTarget(
         name, vector_bytes=1, tasks=512, parallel_work=1 << 14, compute=compute, processors=processors,
-        shared_bytes=shared_kib << 10,
+        shared_bytes=shared_kib << 10, wgmma=wgmma,
     )  # fmt: skip
 
 
@@ -58,7 +65,7 @@ GPU_TARGETS: dict[str, GpuTarget] = {
     t.name: t
     for t in (
         _gpu("sm_75", 75, 40, 64), _gpu("sm_80", 80, 108, 163), _gpu("sm_89", 89, 128, 99),
-        _gpu("sm_90a", 90, 132, 227), _gpu("sm_100a", 100, 148, 227), _gpu("sm_120", 120, 170, 99),
+        _gpu("sm_90a", 90, 132, 227), _gpu("sm_90a_wgmma", 90, 132, 227, wgmma=True), _gpu("sm_100a", 100, 148, 227), _gpu("sm_120", 120, 170, 99),
     )
 }  # fmt: skip
 

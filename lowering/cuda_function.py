@@ -11,10 +11,12 @@ from xdsl.ir import Operation, SSAValue
 
 from ..dialects import nv
 from ..dialects.errors import BackendError
+from ..dialects.nv_hopper import TensorMapOp
 from .c_expressions import EXPRESSIONS, Expression, constant_of, convert, type_name
 from .c_function import FunctionPrinter
 from .c_statements import STATEMENTS, address
 from .c_types import c_type, scalar_name, span_of
+from .cuda_hopper import HOPPER_STATEMENTS
 from .cuda_prelude import CudaPrelude
 from .gpu_launch import LaunchShape, launch_shape
 
@@ -50,13 +52,27 @@ class CudaFunctionPrinter(FunctionPrinter):
         return super().type_text(value)
 
     def parameters(self) -> list[int]:
-        """Which of the kernel's arguments it uses: only those are passed."""
-        return [i for i, a in enumerate(self.function.body.block.args) if a in self._live]
+        """Which of the kernel's arguments it uses as pointers: only those are passed."""
+        arguments = self.function.body.block.args
+        mapped = [all(isinstance(use.operation, TensorMapOp) for use in a.uses) for a in arguments]
+        return [i for i, a in enumerate(arguments) if a in self._live and not mapped[i]]
+
+    def maps(self) -> list[TensorMapOp]:
+        """The tensor maps it gets behind its arguments."""
+        return [op for op in self.function.walk() if isinstance(op, TensorMapOp) and op.result in self._live]
+
+    def map_name(self, op: TensorMapOp) -> str:
+        """The parameter that is a tensor map."""
+        return self._map_names[op]
 
     def global_function(self) -> str:
         """The kernel's text."""
         arguments = [self.function.body.block.args[i] for i in self.parameters()]
         parameters = ", ".join(self.declare(a, "p") for a in arguments)
+        self._map_names = {op: self.fresh(None, "map") for op in self.maps()}
+        if self._map_names:
+            kind = self.cuda.use("tensor_map")
+            parameters = ", ".join([parameters, *(f"const __grid_constant__ {kind} {n}" for n in self._map_names.values())])
         if self.shape.shared_bytes:
             self._lines.append(f"    LM_SHARED({ARENA});")
         self.block(self.function.body.block)
@@ -211,6 +227,7 @@ CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),
     nv.CpAsyncWaitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_wait')}<{op.pending.value.data}>();"),
+    **HOPPER_STATEMENTS,
 }  # fmt: skip
 
 

@@ -68,3 +68,75 @@ __device__ __forceinline__ void lm_mma_f16(float *d, const uint32_t *a, const ui
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
+
+//: tensor_map
+struct __align__(64) lm_tensor_map { uint64_t words[16]; };
+
+//: tma_load_2d
+__device__ __forceinline__ void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "r"(x), "r"(y)
+                 : "memory");
+}
+
+//: tma_load_3d
+__device__ __forceinline__ void lm_tma_load_3d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+
+//: mbarrier_init
+__device__ __forceinline__ void lm_mbarrier_init(int64_t *barrier, int count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(count) : "memory");
+}
+
+//: mbarrier_expect
+__device__ __forceinline__ void lm_mbarrier_expect(int64_t *barrier, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(bytes) : "memory");
+}
+
+//: mbarrier_arrive
+__device__ __forceinline__ void lm_mbarrier_arrive(int64_t *barrier) {
+    asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" :: "r"((uint32_t)__cvta_generic_to_shared(barrier)) : "memory");
+}
+
+//: mbarrier_wait
+__device__ __forceinline__ void lm_mbarrier_wait(int64_t *barrier, int parity) {
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(barrier);
+    uint32_t over;
+    do
+        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(over) : "r"(at), "r"(parity) : "memory");
+    while (!over);
+}
+
+//: fence_barrier_init
+__device__ __forceinline__ void lm_fence_barrier_init() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+//: matrix_descriptor
+__device__ __forceinline__ int64_t lm_matrix_descriptor(const void *start, int leading) {
+    const uint64_t at = (uint32_t)__cvta_generic_to_shared(start);
+    // address, bytes between blocks, bytes between patterns of eight rows (each / 16), and the 128-byte swizzle
+    return (int64_t)((at & 0x3ffff) >> 4 | (uint64_t)(leading >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62);
+}
+
+//: wgmma_fence
+__device__ __forceinline__ void lm_wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+//: wgmma_commit
+__device__ __forceinline__ void lm_wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+//: wgmma_wait
+template <int pending> __device__ __forceinline__ void lm_wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" :: "n"(pending) : "memory");
+}
+
+//: more_registers
+template <int count> __device__ __forceinline__ void lm_more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(count)); }
+
+//: fewer_registers
+template <int count> __device__ __forceinline__ void lm_fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(count)); }

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..dialects.errors import BackendError
 from .c_helpers import LIBM
 from .c_types import bytes_of, scalar_name, vector_name
+from .cuda_hopper import is_wgmma, wgmma_text
 
 _CALLED = re.compile(r"\blm_(\w+?)(?=[<(:])")
 _MEMORY = {
@@ -67,6 +68,8 @@ class CudaPrelude:
         """Ask for a function of the prelude, with what it calls; gives its name."""
         if name not in self._used:
             text = sections("cuda_helpers.cu").get(name) or sections("cuda_ops.cu").get(name)
+            if is_wgmma(name):
+                text = wgmma_text(name)
             if text is None:
                 raise BackendError(f"the CUDA prelude has no {name}", help="this is a bug of lamina's CUDA emitter")
             for called in _CALLED.findall(text):
@@ -87,4 +90,5 @@ class CudaPrelude:
     def device(self) -> str:
         """Types and functions only a GPU's compiler understands."""
         ops = sections("cuda_ops.cu")
-        return "\n\n".join([ops["head"], *(ops[name] for name in self._used if name in ops)])
+        written = [ops.get(name) or wgmma_text(name) for name in self._used if name in ops or is_wgmma(name)]
+        return "\n\n".join([ops["head"], *written])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp
 
+from ..dialects.nv_hopper import TensorMapOp
 from .cuda_function import CudaFunctionPrinter
 from .cuda_prelude import CudaPrelude
 from .gpu_launch import launch_shape
@@ -37,10 +38,12 @@ def emit_cuda(module: ModuleOp, outputs: int | None = None) -> CudaSource:
     prelude = CudaPrelude()
     kernels: list[str] = []
     parameters: dict[str, list[int]] = {}
+    maps: dict[str, list[TensorMapOp]] = {}
     for function in module.body.block.ops:
         if isinstance(function, func.FuncOp) and launch_shape(function) is not None:
             printer = CudaFunctionPrinter(prelude, function)
             kernels.append(printer.global_function())
             parameters[function.sym_name.data] = printer.parameters()
-    table = launch_table(module, parameters, outputs)
+            maps[function.sym_name.data] = printer.maps()
+    table = launch_table(module, parameters, outputs, maps)
     return CudaSource(prelude.device(), prelude.portable(), "\n\n".join(kernels), table)

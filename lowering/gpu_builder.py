@@ -55,6 +55,21 @@ class GpuBuilder(LoopBuilder):
         self.do(scf.IfOp.create(operands=[condition], regions=[Region(block), Region()]))
 
     @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """Right after `when`: what is built inside happens where its condition does not hold."""
+        branch = self.blocks[-1].last_op
+        assert isinstance(branch, scf.IfOp) and not branch.false_region.blocks
+        branch.detach()  # what is put further out stands before it
+        self._push(Block(), scf.IfOp, (), ())
+        self._bases.append(self.base)
+        self.base = self.depth
+        yield
+        self.base = self._bases.pop()
+        self.blocks[-1].add_op(scf.YieldOp())
+        branch.false_region.add_block(self._pop()[0])
+        self.do(branch)
+
+    @contextmanager
     def loop(
         self, low: SSAValue | int, high: SSAValue | int, step: int = 1, unroll: bool = False
     ) -> Iterator[SSAValue]:

@@ -12,9 +12,10 @@ from xdsl.ir import Attribute, SSAValue
 
 from .contraction_match import Factor
 from .gpu_contraction_launch import PLAIN, PieceSumLaunch, ProductLaunch
-from .gpu_contraction_plan import DEPTH, SIDE, Tiling
+from .gpu_contraction_plan import DEPTH, SIDE, Tiling, Way
 from .gpu_teams import THREADS
 from .gpu_tensor_core import TensorCoreLaunch
+from .gpu_wgmma import WgmmaLaunch
 from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
 
@@ -23,8 +24,7 @@ _PAD = 4
 
 def contraction_launches(function: func.FuncOp, name: str, tiling: Tiling) -> list[func.FuncOp]:
     """The launches of a matched contraction: the product, and the sum over its pieces where it is cut."""
-    kind = TensorCoreLaunch if tiling.tensor_core else SimtLaunch
-    product_launch = kind(function, name, tiling).write()
+    product_launch = LAUNCHES[tiling.way](function, name, tiling).write()
     if tiling.splits == 1:
         return [product_launch]
     return [product_launch, PieceSumLaunch(function, f"{name}_sum", tiling).write()]
@@ -89,6 +89,9 @@ class SimtLaunch(ProductLaunch):
             with b.loop(0, t.thread_columns, unroll=True) as j:
                 n = b.add(self.first_column, own_place(b, j, self.tx, t.thread_columns))
                 self.result(b.add(b.scaled(i, t.thread_columns), j), m, n)
+
+
+LAUNCHES: dict[Way, type[ProductLaunch]] = {Way.FMA: SimtLaunch, Way.MMA: TensorCoreLaunch, Way.WGMMA: WgmmaLaunch}
 
 
 def own_place(b: object, i: SSAValue, thread: SSAValue, count: int) -> SSAValue:

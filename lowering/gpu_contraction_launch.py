@@ -96,6 +96,8 @@ class ContractionLaunch:
 class ProductLaunch(ContractionLaunch):
     """Tiles of the product. A block is one tile: neighbouring blocks along the columns, then rows, batch, pieces of the sum."""
 
+    threads = THREADS
+
     def write(self) -> func.FuncOp:
         """The launch's function."""
         t, b = self.t, self.b
@@ -109,7 +111,7 @@ class ProductLaunch(ContractionLaunch):
         if t.splits > 1:
             self.piece, self.z = (z, None) if t.z == 1 else b.divided(z, t.z)
         self.product()
-        return self.launch.finish([across * down * t.z * t.splits], THREADS)
+        return self.launch.finish([across * down * t.z * t.splits], self.threads)
 
     def product(self) -> None:
         """All of one tile: its sums, then `result` for each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32
 
@@ -23,6 +24,20 @@ DEPTH = 16
 """Elements of the sum per tile."""
 CORE_DEPTH = 32
 """The same for tensor cores."""
+WGMMA_DEPTH = 64
+"""And for warpgroups: 128 bytes."""
+WGMMA_TILE = 128
+"""Rows of a block's tile on warpgroups, and the least columns."""
+RUN = 8
+"""Elements of 16 bytes: what the copy engine's strides are multiples of."""
+
+
+class Way(Enum):
+    """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups."""
+
+    FMA = "fma"
+    MMA = "mma.sync"
+    WGMMA = "wgmma"
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class Tiling:
 
     rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
-    a second launch adds up in order. tensor_core: mma.sync on 16-bit elements.
+    a second launch adds up in order. way: what multiplies.
     """
 
     contraction: Contraction
@@ -45,7 +60,7 @@ class Tiling:
     thread_columns: int
     splits: int
     piece: int
-    tensor_core: bool = False
+    way: Way = Way.FMA
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -95,13 +110,56 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     sums = _in_order(left.access, list(found.reduction))
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
     k = product([found.sizes[d] for d in sums])
-    cores = min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found)
-    tm, tn = _core_tile(m, n, z, target) if cores else _thread_tile(m, n, z, k, target)
+    way = Way.FMA
+    if min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found):
+        boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
+        large = min(m, n) >= WGMMA_TILE and k >= WGMMA_DEPTH
+        way = Way.WGMMA if target.wgmma and large and all(boxes) else Way.MMA
+    tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
-    splits, piece = _split(blocks, k, CORE_DEPTH if cores else DEPTH, target)
+    splits, piece = _split(blocks, k, _DEPTHS[way], target)
     return Tiling(
-        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, cores
+        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way
     )
+
+
+@dataclass(frozen=True)
+class Box:
+    """An operand as the copy engine takes it: one direction lies in a row, the other is `step` elements apart.
+
+    turned: the rows of the product lie in a row, else the sum does. batch_step: between batches, 0 where there is one.
+    """
+
+    turned: bool
+    step: int
+    batch_step: int
+
+
+def box_of(
+    found: Contraction, factor: Factor, dims: Sequence[int], batch: Sequence[int], sums: Sequence[int]
+) -> Box | None:
+    """The operand as boxes; None when its rows, its sum or its batches are not evenly apart, or not aligned."""
+    row, total, between = (_even_step(found, factor.access, d) for d in (dims, sums, batch))
+    if None in (row, total, between) or factor.access.offset % RUN or between % RUN:
+        return None
+    if total == 1 and row % RUN == 0:
+        return Box(False, row, between)
+    if row == 1 and total % RUN == 0:
+        return Box(True, total, between)
+    return None
+
+
+def _even_step(found: Contraction, access: Access, dims: Sequence[int]) -> int | None:
+    """The elements between neighbours of some loops' joint number; 0 when they do not matter."""
+    strides = [access.strides[d] for d in dims]
+    if not any(strides):
+        return 0
+    step = expected = strides[-1]
+    for d in reversed(dims):
+        if access.strides[d] != expected or step <= 0:
+            return None
+        expected *= found.sizes[d]
+    return step
 
 
 def _innermost(access: Access, dims: Sequence[int]) -> int:
@@ -128,7 +186,13 @@ def _thread_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int
     return tile[0], tile[1]
 
 
-def _core_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
+def _group_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, int]:
+    """A block's tile, 128 rows and 128 or 256 columns, in units of SIDE."""
+    wide = -(-m // WGMMA_TILE) * -(-n // (2 * WGMMA_TILE)) * z
+    return WGMMA_TILE // SIDE, (2 if wide >= target.processors else 1) * WGMMA_TILE // SIDE
+
+
+def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, int]:
     """A block's tile, 64 or 128 on each side, in units of SIDE."""
     tile = [8 if size > 64 else 4 for size in (m, n)]
     while tile != [4, 4]:
@@ -136,6 +200,10 @@ def _core_tile(m: int, n: int, z: int, target: GpuTarget) -> tuple[int, int]:
             break
         tile[0 if tile[0] == 8 else 1] = 4
     return tile[0], tile[1]
+
+
+_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile}
+_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH}
 
 
 def _power(n: int) -> int:

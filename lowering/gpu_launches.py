@@ -11,9 +11,10 @@ from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp, StringAt
 from xdsl.ir import BlockArgument, SSAValue
 
 from ..dialects.errors import BackendError
+from ..dialects.nv_hopper import TensorMapOp
 from .gpu_launch import LaunchShape, launch_shape
 from .liveness import written_roots
-from .memref_layout import bytes_of
+from .memref_layout import bytes_of, element_bytes
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,28 @@ class Place:
 
 
 @dataclass(frozen=True)
+class TensorMap:
+    """A box-wise view of an array, which the host makes and passes by value (see nv.tensor_map).
+
+    sizes, box: elements, innermost first; strides: elements, of every dimension but the innermost. element: bf16 or f16.
+    """
+
+    place: Place
+    element: str
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    box: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Launch:
-    """One kernel launch: arguments are pointers, in the order of the kernel's parameters."""
+    """One kernel launch: arguments are pointers, in the order of the kernel's parameters; tensor maps follow them."""
 
     kernel: str
     shape: LaunchShape
     arguments: tuple[Place, ...]
     origin: str
+    maps: tuple[TensorMap, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,12 @@ class LaunchTable:
                 LaunchShape(tuple(given["shape"]["grid"]), given["shape"]["threads"], given["shape"]["shared_bytes"]),
                 tuple(Place(**place) for place in given["arguments"]),
                 given["origin"],
+                tuple(
+                    TensorMap(
+                        Place(**m["place"]), m["element"], tuple(m["sizes"]), tuple(m["strides"]), tuple(m["box"])
+                    )
+                    for m in given["maps"]
+                ),
             )
             for given in data["launches"]
         ]
@@ -84,11 +106,12 @@ class LaunchTable:
 
 
 def launch_table(
-    module: ModuleOp, parameters: Mapping[str, Sequence[int]], outputs: int | None = None
-) -> LaunchTable:
+    module: ModuleOp, parameters: Mapping[str, Sequence[int]], outputs: int | None = None,
+    maps: Mapping[str, Sequence[TensorMapOp]] | None = None,
+) -> LaunchTable:  # fmt: skip
     """The table of a gpu-level module. BackendError without @main.
 
-    parameters: per kernel which arguments are passed. outputs: how many of @main's arguments are; None: from the first one
+    parameters: per kernel which arguments are passed; maps: the tensor maps behind them. outputs: how many of @main's arguments are; None: from the first one
     a kernel writes (outputs without elements before it would count as inputs).
     """
     functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
@@ -109,7 +132,8 @@ def launch_table(
             raise BackendError(f"@main calls {name}, which is no kernel of the gpu level")
         origin = op.attributes.get("origin")
         places = tuple(_place(op.arguments[i]) for i in parameters[name])
-        launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else ""))
+        views = tuple(_tensor_map(view, op) for view in (maps or {}).get(name, ()))
+        launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else "", views))
     given = module.attributes.get("lamina.donated")
     flat = list(given.get_values()) if isinstance(given, DenseArrayBase) else []
     return LaunchTable(buffers, tuple(launches), tuple(zip(flat[::2], flat[1::2], strict=True)))
@@ -127,6 +151,16 @@ def _output_count(main: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> in
                 if mine in written:
                     first = min(first, _place(given).buffer)
     return len(arguments) - 1 - first
+
+
+def _tensor_map(view: TensorMapOp, call: func.CallOp) -> TensorMap:
+    """The map of a kernel's argument for one call."""
+    assert isinstance(view.source, BlockArgument)
+    given = _place(call.arguments[view.source.index])
+    element = view.source.type.element_type
+    place = Place(given.buffer, given.offset + view.offset.value.data * element_bytes(element))
+    sizes, strides, box = (tuple(a.get_values()) for a in (view.sizes, view.strides, view.box))
+    return TensorMap(place, str(element), sizes, strides, box)
 
 
 def _buffer(held: MemRefType, kind: str) -> Buffer:

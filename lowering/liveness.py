@@ -6,6 +6,7 @@ from xdsl.dialects import func, memref, scf, vector
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects import nv
+from ..dialects.nv_hopper import HOPPER_EFFECTS
 
 _POINTER_OPS = (
     memref.ViewOp, memref.ReinterpretCastOp, memref.SubviewOp, memref.CastOp, memref.CollapseShapeOp, memref.ExpandShapeOp,
@@ -13,6 +14,7 @@ _POINTER_OPS = (
 )  # fmt: skip
 _EFFECTS = (
     memref.StoreOp, vector.StoreOp, nv.StoreOp, nv.CpAsyncOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp,
+    *HOPPER_EFFECTS,
 )  # fmt: skip
 
 

@@ -141,20 +141,21 @@ class FakeDriver:
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             file.write(library)
             file.flush()
-            return FINE, (ctypes.CDLL(file.name).lm_run, {n: k for k, n in enumerate(names.decode().split())})
+            run = ctypes.CDLL(file.name).lm_run
+        kernels = [line.split(":") for line in names.decode().split()]
+        return FINE, {n: (run, k, n, int(pointers), int(maps)) for k, (n, pointers, maps) in enumerate(kernels)}
 
     def cuModuleUnload(self, module):
         return (FINE,)
 
     def cuModuleGetFunction(self, module, name):
-        run, numbers = module
-        return FINE, (run, numbers[name.decode()], name.decode())
+        return FINE, module[name.decode()]
 
     def cuFuncSetAttribute(self, function, kind, value):
         return (FINE,)
 
     def cuLaunchKernel(self, function, x, y, z, threads, one, two, shared, stream, arguments, extra):
-        launch = (function, (x, y, z), threads, shared, self._arguments(arguments))
+        launch = (function, (x, y, z), threads, shared, self._arguments(arguments, *function[3:]))
         if self.capturing is not None:
             self.capturing.append(launch)
         else:
@@ -162,23 +163,19 @@ class FakeDriver:
         return (FINE,)
 
     @staticmethod
-    def _arguments(table: int) -> list[int]:
-        """The values behind a table of pointers, as the driver reads them during the call: at most 16."""
-        found = []
-        for i in range(16):
-            pointer = ctypes.c_uint64.from_address(table + 8 * i).value
-            if not pointer or i and pointer != last + 8:  # the values lie in one row
-                break
-            found.append(ctypes.c_uint64.from_address(pointer).value)
-            last = pointer
-        return found
+    def _arguments(table: int, pointers: int, maps: int) -> tuple[list[int], list[Any]]:
+        """What the driver copies during the call: the values of pointers, and the 128 bytes of tensor maps."""
+        at = [ctypes.c_uint64.from_address(table + 8 * i).value for i in range(pointers + maps)]
+        values = [ctypes.c_uint64.from_address(a).value for a in at[:pointers]]
+        return values, [(ctypes.c_uint8 * 128).from_buffer_copy(ctypes.string_at(a, 128)) for a in at[pointers:]]
 
     def _run(self, launch: tuple[Any, ...]) -> None:
-        (run, number, name), grid, threads, shared, values = launch
+        (run, number, name, *_), grid, threads, shared, (values, maps) = launch
         if name == self.fails_at:
             self.sticky = True
             return
-        table = (ctypes.c_void_p * max(1, len(values)))(*values)
+        pointers = [*values, *[ctypes.addressof(m) for m in maps]]
+        table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
         assert run(number, table, (ctypes.c_uint * 3)(*grid), threads, ctypes.c_size_t(shared), ctypes.c_uint32(1)) == 0
 
     # -- streams, graphs, events
@@ -240,7 +237,9 @@ class FakeDriver:
 def cubin_of(source: CudaSource, folder: Path) -> bytes:
     """What `FakeDriver.cuModuleLoadData` loads."""
     build_library(source, folder / "program.so")
-    return " ".join(source.table.kernels()).encode() + b"\n" + (folder / "program.so").read_bytes()
+    counts = {launch.kernel: f"{len(launch.arguments)}:{len(launch.maps)}" for launch in source.table.launches}
+    kernels = " ".join(f"{name}:{counts[name]}" for name in source.table.kernels())
+    return kernels.encode() + b"\n" + (folder / "program.so").read_bytes()
 
 
 def install(monkeypatch: Any, driver: FakeDriver) -> None:

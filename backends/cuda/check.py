@@ -23,11 +23,11 @@ from ...lowering.capture import capture
 from ..emulation import emulate
 from ..oracle import evaluate
 from .check_programs import PROGRAMS, CheckProgram, arrays_for, bytes_moved
-from .device import Device
+from .device import Device, native_arch
 from .program import build, cuda_source
 from .runtime import Runtime
 
-ARCHITECTURES = ("sm_80", "sm_90a", "sm_100a")
+ARCHITECTURES = ("sm_80", "sm_90a", "sm_90a_wgmma", "sm_100a")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 SEEDS = (0, 1, 7)
 WARM, ROUNDS = 3, 20
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--all", action="store_true", help="every program (default: the first five)")
     options.add_argument("--only", metavar="TEXT", help="programs whose name contains a text")
     options.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes")
-    options.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_100a)")
+    options.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a)")
     chosen = options.parse_args(arguments)
     programs = [p for p in PROGRAMS if chosen.only is None or chosen.only in p.name]
     report = Check(chosen.arch or ARCHITECTURES).run(programs if chosen.all or chosen.only else programs[:5])
@@ -76,17 +76,20 @@ class Check:
     def __init__(self, architectures: Sequence[str]) -> None:
         self.architectures = architectures
         self.report = Report()
+        self.runtimes: list[Runtime] = []
+        self.why = ""
         try:
-            self.runtime: Runtime | None = Runtime(Device())
-            self.why = ""
+            self.runtimes.append(Runtime(Device()))
+            if native_arch(self.runtimes[0].device.compute, wgmma=True) != self.runtimes[0].device.arch:
+                self.runtimes.append(Runtime(Device(wgmma=True)))
         except LaminaError as error:
-            self.runtime, self.why = None, str(error).splitlines()[0]
+            self.why = str(error).splitlines()[0]
 
     def run(self, programs: Sequence[CheckProgram]) -> Report:
         """The report on some programs."""
         where = f"not launched: {self.why}"
-        if self.runtime is not None:
-            where = f"{self.runtime.device.name} (compute capability {self.runtime.device.compute / 10})"
+        if self.runtimes:
+            where = f"{self.runtimes[0].device.name} (compute capability {self.runtimes[0].device.compute / 10})"
         self.report.lines += [f"- GPU: {where}", f"- host: {platform.machine()}, Python {platform.python_version()}", ""]
         head = ["program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "seconds"]
         self.report.table("Compiled at the large size", head, [row for p in programs for row in self._compiled(p)])
@@ -95,10 +98,10 @@ class Check:
             self.report.table("Emulated, against numpy", ["program", "size", "thread orders", "largest error"], rows)
         else:
             self.report.lines += ["No g++ here: the emulation did not run.", ""]
-        if self.runtime is not None:
-            rows = [self._launched(p) for p in programs]
+        for gpu in self.runtimes:
+            rows = [self._launched(p, gpu) for p in programs]
             head = ["program", "small: largest error", "large size", "ms", "GB/s", "TFLOP/s"]
-            self.report.table(f"Launched ({self.runtime.device.arch})", head, rows)
+            self.report.table(f"Launched ({gpu.device.arch})", head, rows)
         return self.report
 
     def _compiled(self, program: CheckProgram) -> list[list[object]]:
@@ -117,7 +120,7 @@ class Check:
             if warnings := re.findall(r"C75\d\d|warning[^\n]*", compiled.log):
                 self.report.fail(program.name, f"{arch}: ptxas says {warnings[0]}")
             registers = max((u.registers for u in compiled.usage), default=0)
-            tensor = len(re.findall(r"mma\.sync", compiled.ptx))
+            tensor = len(re.findall(r"w?gmma\.mma_async|mma\.sync", compiled.ptx))
             rows.append([program.name, arch, len(compiled.usage), registers, spills, tensor, f"{time.perf_counter() - start:.2f}"])
         return rows
 
@@ -125,7 +128,8 @@ class Check:
         graph = program.make(program.small)
         arrays = arrays_for(graph)
         try:
-            emulation = emulate.Emulation(cuda_source(graph, self.architectures[-1]))
+            arch = next((a for a in self.architectures if GPU_TARGETS[a].wgmma), self.architectures[-1])
+            emulation = emulate.Emulation(cuda_source(graph, arch))
             want = evaluate(capture(graph), arrays)
             worst = max(largest_error(graph, emulation(arrays, seed), want) for seed in SEEDS)
         except LaminaError as error:
@@ -134,15 +138,15 @@ class Check:
         self._judge(program, worst, "emulated")
         return [program.name, program.small, len(SEEDS), f"{worst:.2g}"]
 
-    def _launched(self, program: CheckProgram) -> list[object]:
+    def _launched(self, program: CheckProgram, gpu: Runtime) -> list[object]:
         row: list[object] = [program.name]
         try:
             graph = program.make(program.small)
             arrays = arrays_for(graph)
-            worst = largest_error(graph, self._on_device(graph, arrays)[0], evaluate(capture(graph), arrays))
+            worst = largest_error(graph, self._on_device(gpu, graph, arrays)[0], evaluate(capture(graph), arrays))
             self._judge(program, worst, "launched")
             large = program.make(program.large)
-            _, milliseconds = self._on_device(large, arrays_for(large), timed=True)
+            _, milliseconds = self._on_device(gpu, large, arrays_for(large), timed=True)
         except LaminaError as error:
             self.report.fail(program.name, f"launched: {error}")
             return [program.name, "failed", program.large, "", "", ""]
@@ -151,11 +155,9 @@ class Check:
         return [*row, f"{worst:.2g}", program.large, f"{milliseconds:.3f}", f"{bytes_moved(large) / milliseconds / 1e6:.0f}", rate]
 
     def _on_device(
-        self, graph: Graph, arrays: Sequence[np.ndarray], timed: bool = False
+        self, gpu: Runtime, graph: Graph, arrays: Sequence[np.ndarray], timed: bool = False
     ) -> tuple[list[np.ndarray], float]:
         """The outputs, and the median time of one run of all launches measured with events."""
-        gpu = self.runtime
-        assert gpu is not None
         placed = [gpu.upload(a) for a in arrays]
         outputs = [gpu.download(a) for a in gpu.run(graph, placed)]
         if not timed:

@@ -174,6 +174,8 @@ PROGRAMS = (
     CheckProgram("matmul bf16", _matmul(bfloat16, False), 80, 8192, _cube),
     CheckProgram("matmul bf16, second operand transposed", _matmul(bfloat16, True), 72, 8192, _cube),
     CheckProgram("matmul f16, second operand transposed", _matmul(float16, True), 64, 8192, _cube),
+    CheckProgram("matmul bf16, whole tiles", _matmul(bfloat16, True), 136, 8192, _cube),
+    CheckProgram("matmul bf16, whole tiles, second operand turned", _matmul(bfloat16, False), 136, 8192, _cube),
     CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),
     CheckProgram("convolution and gradients", _convolution, 3, 1024, lambda n: 6 * n * 256 * 24 * 180),
     CheckProgram("pooling and gradient", _pooling, 3, 4096),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from ...dialects.errors import BackendError
 from ...dialects.target import GPU_TARGETS
 from ...lowering.cuda_source import CudaSource
-from ...lowering.gpu_launches import LaunchTable
+from ...lowering.gpu_launches import LaunchTable, TensorMap
 from .launching import DriverProgram
 from .nvrtc import compile_cuda
 
@@ -26,7 +27,9 @@ INSTALL = "pip install lamina[cuda]"
 class Device:
     """The first CUDA device. BackendError when there is no driver, no device, or cuda-python is not installed."""
 
-    def __init__(self) -> None:
+    def __init__(self, wgmma: bool = False) -> None:
+        """wgmma: products of 16-bit floats by wgmma and the copy engine where the GPU has them."""
+        self.wgmma = wgmma
         try:
             from cuda.bindings import driver
         except ImportError as error:
@@ -55,8 +58,8 @@ class Device:
 
     @property
     def arch(self) -> str:
-        """The architecture programs are compiled for. BackendError when this GPU is older than all of them."""
-        return native_arch(self.compute)
+        """The target programs are compiled for. BackendError when this GPU is older than all of them."""
+        return native_arch(self.compute, self.wgmma)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """A function of the driver API; its result without the status. BackendError with the driver's words."""
@@ -119,7 +122,7 @@ class Device:
 
     def build(self, source: CudaSource, folder: Path) -> None:
         """Compile a program's kernels into a folder: the source, PTX to read, the cubin."""
-        compiled = compile_cuda(source.text, self.arch)
+        compiled = compile_cuda(source.text, GPU_TARGETS[self.arch].arch)
         (folder / "program.cu").write_text(source.text, encoding="utf-8")
         (folder / "program.ptx").write_text(compiled.ptx, encoding="utf-8")
         (folder / "program.cubin").write_bytes(compiled.cubin)
@@ -127,6 +130,27 @@ class Device:
     def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
         """A built program, ready to run."""
         return DriverProgram(self, (folder / "program.cubin").read_bytes(), table)
+
+    def encode_map(self, at: int, view: TensorMap, address: int) -> None:
+        """Write the tensor map of an array at an address to 128 bytes of the host (64-byte aligned)."""
+        d = self.driver
+        rank = len(view.sizes)
+        kinds = d.CUtensorMapDataType
+        kind = kinds.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 if view.element == "bf16" else kinds.CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+        status = self._encode_tiled(
+            ctypes.c_void_p(at), int(kind), rank, ctypes.c_void_p(address), (ctypes.c_uint64 * rank)(*view.sizes),
+            (ctypes.c_uint64 * rank)(*[2 * s for s in view.strides]), (ctypes.c_uint32 * rank)(*view.box),
+            (ctypes.c_uint32 * rank)(*[1] * rank), int(d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
+            int(d.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B), int(d.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B),
+            int(d.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+        )  # fmt: skip
+        if status:
+            raise BackendError(f"cuTensorMapEncodeTiled: error {status} for {view}", help="this is a bug of lamina's gpu lowering")
+
+    @cached_property
+    def _encode_tiled(self) -> Any:
+        """The driver's function itself: the bindings' maps are not aligned as it asks."""
+        return ctypes.CDLL("libcuda.so.1").cuTensorMapEncodeTiled
 
     # -- streams and events
 
@@ -197,12 +221,16 @@ class _Pinned:
         device.record(self.sent)
 
 
-def native_arch(compute: int) -> str:
-    """The newest known architecture a device of this compute capability runs. BackendError when it is too old."""
+def native_arch(compute: int, wgmma: bool = False) -> str:
+    """The newest known target a device of this compute capability runs. BackendError when it is too old.
+
+    wgmma: the one with products on warpgroups, where there is one.
+    """
     able = [
         t for t in GPU_TARGETS.values()
-        if t.compute == compute or t.compute // 10 == compute // 10 and not t.name.endswith("a") and t.compute <= compute
+        if t.compute == compute or t.compute // 10 == compute // 10 and not t.arch.endswith("a") and t.compute <= compute
     ]  # fmt: skip
+    able = [t for t in able if t.wgmma == wgmma] or able
     if not able:
         known = ", ".join(GPU_TARGETS)
         raise BackendError(f"no architecture lamina knows runs on compute capability {compute / 10}", help=f"known: {known}")

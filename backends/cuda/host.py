@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...lowering.gpu_launches import LaunchTable
+from ...lowering.gpu_launches import LaunchTable, TensorMap
 
 _DRIVER = """\
 typedef int CUresult;
@@ -32,7 +32,11 @@ extern CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
                                unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void **arguments,
                                void **extra);
 extern CUresult cuGetErrorString(CUresult error, const char **text);
-enum { MOST_DYNAMIC_SHARED_BYTES = 8 }; /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */"""
+extern CUresult cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const unsigned long long *sizes,
+                                       const unsigned long long *strides, const unsigned *box, const unsigned *steps,
+                                       int interleave, int swizzle, int promotion, int fill);
+enum { MOST_DYNAMIC_SHARED_BYTES = 8 }; /* CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES */
+enum { SWIZZLE_128B = 3, PROMOTION_128B = 2 }; /* CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B */"""
 
 _FUNCTIONS = """\
 typedef struct {
@@ -69,11 +73,20 @@ static int program_open(program *p, const void *cubin) {
 static int program_run(program *p) {
     for (int i = 0; i < LAUNCHES; i++) {
         CUdeviceptr pointers[MOST_ARGUMENTS];
-        void *arguments[MOST_ARGUMENTS];
+        _Alignas(64) unsigned char encoded[MOST_MAPS][128];
+        void *arguments[MOST_ARGUMENTS + MOST_MAPS];
         for (int k = 0; k < launches[i].count; k++) {
             const struct place *at = &places[launches[i].first + k];
             pointers[k] = p->memory[at->buffer] + at->offset;
             arguments[k] = &pointers[k];
+        }
+        for (int k = 0; k < launches[i].map_count; k++) {
+            const struct tensor_map *m = &maps[launches[i].first_map + k];
+            static const unsigned steps[5] = {1, 1, 1, 1, 1};
+            CUresult error = cuTensorMapEncodeTiled(encoded[k], m->type, m->rank, (void *)(uintptr_t)(p->memory[m->buffer] + m->offset),
+                                                    m->sizes, m->strides, m->box, steps, 0, SWIZZLE_128B, PROMOTION_128B, 0);
+            if (failed(error, "a tensor map cannot be made")) return 1;
+            arguments[launches[i].count + k] = encoded[k];
         }
         CUresult error = cuLaunchKernel(p->kernels[launches[i].kernel], launches[i].grid[0], launches[i].grid[1],
                                         launches[i].grid[2], launches[i].threads, 1, 1, launches[i].shared_bytes, NULL,
@@ -184,36 +197,54 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
         f"    {{{b.kind.upper()}, {b.bytes}u, {offsets.get(k, -1)}, {same.get(k, -1)}}}, /* {b.element}{list(b.sizes)} */"
         for k, b in enumerate(table.buffers)
     ]
-    launches, places = [], []
+    launches, places, maps = [], [], []
     for launch in table.launches:
         x, y, z = launch.shape.grid
         where = f'"{_quoted(launch.origin)}"'
         launches.append(
             f"    {{{kernels.index(launch.kernel)}, {{{x}u, {y}u, {z}u}}, {launch.shape.threads}u, "
-            f"{launch.shape.shared_bytes}u, {len(places)}, {len(launch.arguments)}, {where}}},"
+            f"{launch.shape.shared_bytes}u, {len(places)}, {len(launch.arguments)}, {len(maps)}, {len(launch.maps)}, {where}}},"
         )
+        maps += [_map_row(view) for view in launch.maps]
         places += [f"    {{{p.buffer}, {p.offset}u}}," for p in launch.arguments]
     inputs = sum(b.kind == "input" and k not in offsets and b.bytes > 0 for k, b in enumerate(table.buffers))
     outputs = sum(b.kind == "output" and b.bytes > 0 for b in table.buffers)
     most = max((len(launch.arguments) for launch in table.launches), default=0)
+    most_maps = max((len(launch.maps) for launch in table.launches), default=0)
     nothing = "    {0},"
     lines = [
         f"/* {prefix}: made by lamina. Runs {prefix}.cubin on the first CUDA device. Build: cc -O2 {prefix}_host.c -lcuda */",
-        "#include <stddef.h>\n#include <stdio.h>\n#include <stdlib.h>",
+        "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>",
         _DRIVER,
         "enum { INPUT, OUTPUT, ARENA };",
         f"enum {{\n    BUFFERS = {len(table.buffers)}, KERNELS = {max(1, len(kernels))}, LAUNCHES = {len(table.launches)}, "
-        f"MOST_ARGUMENTS = {max(1, most)},\n    INPUT_FILES = {inputs}, OUTPUT_FILES = {outputs}, WEIGHTS_BYTES = {weights_bytes}\n}};",
+        f"MOST_ARGUMENTS = {max(1, most)}, MOST_MAPS = {max(1, most_maps)},\n    INPUT_FILES = {inputs}, OUTPUT_FILES = {outputs}, WEIGHTS_BYTES = {weights_bytes}\n}};",
         "/* kind, bytes, offset in the weights file or -1, the input whose memory it is or -1 */\n"
         "static const struct { int kind; size_t bytes; long weights; int same_as; } buffers[BUFFERS] = {\n" + "\n".join(buffers) + "\n};",
         "static const struct { const char *name; int shared_bytes; } kernels[KERNELS] = {\n"
         + ("\n".join(f'    {{"{k}", {shared[k]}}},' for k in kernels) or nothing) + "\n};",
         "struct place { int buffer; size_t offset; };\nstatic const struct place places[] = {\n" + ("\n".join(places) or "    {0, 0},") + "\n};",
+        "/* boxes of 16-bit floats: type (CUtensorMapDataType), elements and bytes, innermost first */\n"
+        "struct tensor_map {\n    int buffer;\n    size_t offset;\n    int type;\n    unsigned rank;\n"
+        "    unsigned long long sizes[5], strides[5];\n    unsigned box[5];\n};\n"
+        "static const struct tensor_map maps[] = {\n" + ("\n".join(maps) or "    {0, 0, 0, 0, {0}, {0}, {0}},") + "\n};",
         "static const struct {\n    int kernel;\n    unsigned grid[3], threads, shared_bytes;\n    int first, count; /* its places */\n"
-        "    const char *origin;\n} launches[] = {\n" + ("\n".join(launches) or '    {0, {0, 0, 0}, 0, 0, 0, 0, ""},') + "\n};",
+        "    int first_map, map_count;\n"
+        "    const char *origin;\n} launches[] = {\n" + ("\n".join(launches) or '    {0, {0, 0, 0}, 0, 0, 0, 0, 0, 0, ""},') + "\n};",
         _FUNCTIONS,
     ]  # fmt: skip
     return "\n\n".join(lines) + "\n"
+
+
+_MAP_TYPES = {"f16": 6, "bf16": 9}
+"""CU_TENSOR_MAP_DATA_TYPE_FLOAT16 and _BFLOAT16."""
+
+
+def _map_row(view: TensorMap) -> str:
+    sizes, box = (", ".join(f"{n}u" for n in numbers) for numbers in (view.sizes, view.box))
+    strides = ", ".join(f"{2 * n}u" for n in view.strides)
+    place = f"{view.place.buffer}, {view.place.offset}u, {_MAP_TYPES[view.element]}, {len(view.sizes)}u"
+    return f"    {{{place}, {{{sizes}}}, {{{strides}}}, {{{box}}}}},"
 
 
 def _quoted(text: str) -> str:

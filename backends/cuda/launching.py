@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .device import Device
 
 STATIC_SHARED_BYTES = 48 << 10
+MAP_BYTES, MAP_ALIGNMENT = 128, 64
 GRAPHS, WORTH_A_GRAPH = 8, 3
 """Graphs a program keeps (a training loop comes back to a few sets of addresses), and launches from which one pays."""
 
@@ -31,14 +32,19 @@ class DriverProgram:
         self._offset = np.array([p.offset for p in places], np.uint64)
         self._values = (ctypes.c_uint64 * max(1, len(places)))()
         self._seen = np.frombuffer(self._values, np.uint64)[: len(places)]
-        self._pointers = (ctypes.c_void_p * max(1, len(places)))(
-            *[ctypes.addressof(self._values) + 8 * i for i in range(len(places))]
-        )
-        first = 0
+        self._maps = [(view, MAP_BYTES * i) for i, view in enumerate(v for launch in table.launches for v in launch.maps)]
+        self._map_memory = (ctypes.c_uint8 * (MAP_BYTES * len(self._maps) + MAP_ALIGNMENT))()
+        self._maps_at = -(-ctypes.addressof(self._map_memory) // MAP_ALIGNMENT) * MAP_ALIGNMENT
+        self._encoded: dict[int, int] = {}
+        self._tables: list[Any] = []
+        places_at, maps_at = ctypes.addressof(self._values), self._maps_at
         self._launches = []
         for launch in table.launches:
-            self._launches.append(self._prepared(launch, ctypes.addressof(self._pointers) + 8 * first))
-            first += len(launch.arguments)
+            pointers = [places_at + 8 * i for i in range(len(launch.arguments))]
+            pointers += [maps_at + MAP_BYTES * i for i in range(len(launch.maps))]
+            self._tables.append((ctypes.c_void_p * max(1, len(pointers)))(*pointers))
+            self._launches.append(self._prepared(launch, ctypes.addressof(self._tables[-1])))
+            places_at, maps_at = places_at + 8 * len(launch.arguments), maps_at + MAP_BYTES * len(launch.maps)
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def _prepared(self, launch: Launch, arguments: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -60,12 +66,21 @@ class DriverProgram:
             self.device.call("cuGraphLaunch", graph, self.device.stream)
             return
         self._seen[:] = np.array(key, np.uint64)[self._buffer] + self._offset
+        self._encode_maps(key)
         if key in self._graphs and len(self._launches) >= WORTH_A_GRAPH and not flags.check.value:
             self._graphs[key] = self._captured()
             self.run(addresses)
             return
         self._remember(key)
         self._launch(self.device.stream)
+
+    def _encode_maps(self, addresses: Sequence[int]) -> None:
+        """The tensor maps of arrays that are elsewhere than last time."""
+        for view, at in self._maps:
+            address = addresses[view.place.buffer] + view.place.offset
+            if self._encoded.get(at) != address:
+                self.device.encode_map(self._maps_at + at, view, address)
+                self._encoded[at] = address
 
     def _remember(self, key: tuple[int, ...]) -> None:
         """These addresses were used once: the second time they get a graph."""

@@ -171,7 +171,7 @@ def _opened(which: str) -> Runtime | BackendError:
             return Runtime(EmulatedDevice())
         from .device import Device
 
-        device = Device()
+        device = Device(wgmma=which == "wgmma")
         _ = device.arch  # too old a GPU is no GPU
         return Runtime(device)
     except BackendError as error:

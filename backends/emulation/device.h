@@ -19,14 +19,15 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads, blocks)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 #define LM_SHARED(name) unsigned char *name = lm_block.shared
 
 struct lm_dim { unsigned x, y, z; };
 static lm_dim threadIdx, blockIdx, blockDim, gridDim;
 
-enum { LM_WARP = 32, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10 };
-enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4 };
+enum { LM_WARP = 32, LM_GROUP_THREADS = 128, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10 };
+enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4, LM_WRONG_BARRIER = 5, LM_UNEQUAL = 6 };
 
 // ---- Fibers
 
@@ -69,7 +70,7 @@ struct lm_fiber { lm_context context; bool done; };
 static struct {
     lm_fiber fiber[LM_MOST_THREADS];
     lm_context scheduler;
-    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP];
+    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP], group[LM_MOST_THREADS / LM_GROUP_THREADS];
     unsigned char *shared, *stacks;
     int threads, current, alive, failed;
     bool progress;
@@ -113,11 +114,14 @@ static void lm_entry() {
     for (;;) lm_yield();
 }
 
+static void lm_start_products(int t);
+
 static void lm_start(int t) {
     lm_fiber &f = lm_block.fiber[t];
     unsigned char *stack = lm_block.stacks + (size_t)LM_STACK * t;
     f.done = false;
     lm_queues[t].first = lm_queues[t].open = lm_queues[t].counts[0] = 0;
+    lm_start_products(t);
 #if defined(__x86_64__)
     void **top = (void **)(stack + LM_STACK);
     *--top = nullptr;
@@ -237,6 +241,166 @@ static void lm_mma(float *d, const uint32_t *a, const uint32_t *b, const float *
 static void lm_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, true); }
 static void lm_mma_f16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, false); }
 
+// ---- sm_90a: barriers, the copy engine, warpgroups
+
+// A barrier's phase ends when all arrivals have come and all announced bytes are there.
+struct lm_mbarrier { int64_t *at; int count, missing; long bytes; unsigned phase; };
+enum { LM_BARRIERS = 64, LM_BOXES = 256, LM_DIMENSIONS = 5 };
+static struct { lm_mbarrier all[LM_BARRIERS]; int count; } lm_barriers;
+
+static lm_mbarrier &lm_barrier_at(int64_t *at) {
+    for (int i = 0; i < lm_barriers.count; i++)
+        if (lm_barriers.all[i].at == at) return lm_barriers.all[i];
+    lm_fail(LM_WRONG_BARRIER);
+    return lm_barriers.all[0];
+}
+
+static void lm_check_phase(lm_mbarrier &b) {
+    if (b.missing || b.bytes) return;
+    b.phase++;
+    b.missing = b.count;
+    lm_block.progress = true;
+}
+
+static void lm_mbarrier_init(int64_t *at, int count) {
+    if (lm_barriers.count == LM_BARRIERS) lm_fail(LM_WRONG_BARRIER);
+    lm_barriers.all[lm_barriers.count++] = {at, count, count, 0, 0};
+}
+
+static void lm_arrived(lm_mbarrier &b) {
+    if (--b.missing < 0) lm_fail(LM_WRONG_BARRIER);
+    lm_check_phase(b);
+}
+
+static void lm_mbarrier_arrive(int64_t *at) { lm_arrived(lm_barrier_at(at)); }
+
+static void lm_mbarrier_expect(int64_t *at, int bytes) {
+    lm_mbarrier &b = lm_barrier_at(at);
+    b.bytes += bytes;
+    lm_arrived(b);
+}
+
+static void lm_mbarrier_wait(int64_t *at, int parity) {
+    while ((lm_barrier_at(at).phase & 1) == (unsigned)parity) lm_yield();
+}
+
+static void lm_fence_barrier_init() {}
+
+// What the host fills in for cuTensorMapEncodeTiled: bytes, innermost dimension first.
+struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], strides[LM_DIMENSIONS]; int box[LM_DIMENSIONS]; short rank, size; };
+static_assert(sizeof(lm_tensor_map) <= 128, "a host has 128 bytes for a map");
+
+// Boxes under way. They come as late as possible, in any order.
+struct lm_box { unsigned char *to; const lm_tensor_map *map; int64_t *barrier; int64_t at[LM_DIMENSIONS]; };
+static struct { lm_box all[LM_BOXES]; int count; } lm_boxes;
+
+// The 128-byte swizzle: bits 4 to 6 of a place in shared memory change with bits 7 to 9.
+static unsigned char *lm_swizzled(size_t place) { return lm_block.shared + (place ^ (place >> 7 & 7) << 4); }
+
+static void lm_bring_box(const lm_box &box) {
+    const lm_tensor_map &map = *box.map;
+    int64_t count = 1;
+    for (int d = 0; d < map.rank; d++) count *= map.box[d];
+    for (int64_t i = 0; i < count; i++) {
+        int64_t rest = i, from = 0;
+        bool inside = true;
+        for (int d = 0; d < map.rank; d++) {
+            int64_t x = box.at[d] + rest % map.box[d];
+            rest /= map.box[d];
+            inside = inside && x >= 0 && x < map.sizes[d];
+            from += x * map.strides[d];
+        }
+        unsigned char *to = lm_swizzled((size_t)(box.to - lm_block.shared) + (size_t)(i * map.size));
+        if (inside) memcpy(to, map.base + from, (size_t)map.size);
+        else memset(to, 0, (size_t)map.size);
+    }
+    lm_mbarrier &b = lm_barrier_at(box.barrier);
+    b.bytes -= count * map.size;
+    lm_check_phase(b);
+}
+
+static void lm_tma_load(void *to, const lm_tensor_map *map, int64_t *barrier, int64_t x, int64_t y, int64_t z) {
+    if ((size_t)((unsigned char *)to - lm_block.shared) % 1024) lm_fail(LM_UNALIGNED);
+    if (lm_boxes.count == LM_BOXES) lm_fail(LM_NEVER_WAITED);
+    lm_boxes.all[lm_boxes.count++] = {(unsigned char *)to, map, barrier, {x, y, z, 0, 0}};
+}
+
+static void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y) { lm_tma_load(to, map, barrier, x, y, 0); }
+static void lm_tma_load_3d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y, int z) { lm_tma_load(to, map, barrier, x, y, z); }
+
+static int64_t lm_matrix_descriptor(const void *start, int leading) {
+    uint64_t at = (uint64_t)((const unsigned char *)start - lm_block.shared);
+    return (int64_t)((at & 0x3ffff) >> 4 | (uint64_t)(leading >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62);
+}
+
+// Products under way. They are made when they are waited for: until then the sums are the old ones, and a stage that was given
+// back too early holds something else.
+struct lm_product { float *sums; int64_t a, b; int columns; bool bf16, a_turned, b_turned; };
+enum { LM_PRODUCTS = 32, LM_PRODUCT_GROUPS = 8 };
+static struct { lm_product all[LM_PRODUCT_GROUPS][LM_PRODUCTS]; int counts[LM_PRODUCT_GROUPS]; unsigned first, open; } lm_products[LM_MOST_THREADS];
+
+static void lm_start_products(int t) { lm_products[t].first = lm_products[t].open = 0, lm_products[t].counts[0] = 0; }
+
+static float lm_matrix_element(int64_t descriptor, int row, int depth, bool turned, bool bf16) {
+    size_t start = (size_t)(descriptor & 0x3fff) << 4, leading = (size_t)(descriptor >> 16 & 0x3fff) << 4;
+    size_t pattern = (size_t)(descriptor >> 32 & 0x3fff) << 4;
+    int across = turned ? row : depth, along = turned ? depth : row;
+    size_t place = start + (size_t)(across / 64) * leading + (size_t)(along / 8) * pattern + (size_t)(along % 8) * 128;
+    uint16_t bits;
+    memcpy(&bits, lm_swizzled(place + (size_t)(across % 64) * 2), 2);
+    return lm_half_bits(bits, bf16);
+}
+
+static void lm_make_products(int group_of_products, int first_thread) {
+    static float left[64][16], right[256][16];
+    auto &leader = lm_products[first_thread];
+    for (int i = 0; i < leader.counts[group_of_products]; i++) {
+        const lm_product p = leader.all[group_of_products][i];
+        for (int r = 0; r < 64; r++)
+            for (int k = 0; k < 16; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.bf16);
+        for (int r = 0; r < p.columns; r++)
+            for (int k = 0; k < 16; k++) right[r][k] = lm_matrix_element(p.b, r, k, p.b_turned, p.bf16);
+        for (int t = 0; t < LM_GROUP_THREADS; t++) {
+            const lm_product &q = lm_products[first_thread + t].all[group_of_products][i];
+            if (q.a != p.a || q.b != p.b) lm_fail(LM_UNEQUAL);
+            for (int e = 0; e < p.columns / 2; e++) {
+                int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, column = e / 4 * 8 + t % 4 * 2 + (e & 1);
+                float sum = q.sums[e];
+                for (int k = 0; k < 16; k++) sum += left[row][k] * right[column][k];
+                q.sums[e] = sum;
+            }
+        }
+    }
+}
+
+static void lm_wgmma(const lm_product &p) {
+    auto &q = lm_products[lm_block.current];
+    int &n = q.counts[q.open % LM_PRODUCT_GROUPS];
+    if (n == LM_PRODUCTS) lm_fail(LM_NEVER_WAITED);
+    q.all[q.open % LM_PRODUCT_GROUPS][n++] = p;
+}
+
+static void lm_wgmma_fence() {}
+
+static void lm_wgmma_commit() {
+    auto &q = lm_products[lm_block.current];
+    if (++q.open - q.first == LM_PRODUCT_GROUPS) lm_fail(LM_NEVER_WAITED);
+    q.counts[q.open % LM_PRODUCT_GROUPS] = 0;
+}
+
+template <int pending> static void lm_wgmma_wait() {
+    int t = lm_block.current, first = t / LM_GROUP_THREADS * LM_GROUP_THREADS;
+    lm_meet(lm_block.group[t / LM_GROUP_THREADS], LM_GROUP_THREADS, t - first, &first, [](void **given) {
+        int first = *(int *)given[0];
+        auto &leader = lm_products[first];
+        for (; leader.open - leader.first > pending; leader.first++) lm_make_products((int)(leader.first % LM_PRODUCT_GROUPS), first);
+        for (int i = 1; i < LM_GROUP_THREADS; i++) lm_products[first + i].first = leader.first;
+    });
+}
+
+template <int count> static void lm_more_registers() {}
+template <int count> static void lm_fewer_registers() {}
+
 // ---- Launching
 
 static uint32_t lm_random(uint32_t *state) {
@@ -251,6 +415,8 @@ static int lm_run_block(int threads, uint32_t *seed) {
     lm_block.failed = LM_FINE;
     lm_block.all.here = 0;
     for (lm_meeting &m : lm_block.warp) m.here = 0;
+    for (lm_meeting &m : lm_block.group) m.here = 0;
+    lm_barriers.count = lm_boxes.count = 0;
     for (int t = 0; t < threads; t++) {
         order[t] = t;
         lm_start(t);
@@ -266,6 +432,13 @@ static int lm_run_block(int threads, uint32_t *seed) {
             threadIdx = {(unsigned)t, 0, 0};
             lm_switch(&lm_block.scheduler, lm_block.fiber[t].context);
             if (lm_block.failed) return lm_block.failed;
+        }
+        if (!lm_block.progress && lm_block.alive && lm_boxes.count) {
+            int one = *seed ? (int)(lm_random(seed) % (unsigned)lm_boxes.count) : 0;
+            const lm_box box = lm_boxes.all[one];
+            lm_boxes.all[one] = lm_boxes.all[--lm_boxes.count];
+            lm_bring_box(box);
+            lm_block.progress = true;
         }
         if (!lm_block.progress && lm_block.alive) return LM_DEADLOCK;
     }
@@ -310,6 +483,8 @@ static int lm_launch(void (*body)(void **), void **arguments, const unsigned *gr
     return status;
 }
 
-template <class T> static T lm_argument(void *p) { return (T)p; }
-template <class... A, size_t... I> static void lm_apply(void (*f)(A...), void **a, std::index_sequence<I...>) { f(lm_argument<A>(a[I])...); }
+template <class T> struct lm_argument { static T of(void *p) { return (T)p; } };
+template <> struct lm_argument<const lm_tensor_map> { static lm_tensor_map of(void *p) { return *(const lm_tensor_map *)p; } };
+template <> struct lm_argument<lm_tensor_map> { static lm_tensor_map of(void *p) { return *(const lm_tensor_map *)p; } };
+template <class... A, size_t... I> static void lm_apply(void (*f)(A...), void **a, std::index_sequence<I...>) { f(lm_argument<A>::of(a[I])...); }
 template <class... A> static void lm_call(void (*f)(A...), void **a) { lm_apply(f, a, std::make_index_sequence<sizeof...(A)>()); }

@@ -34,8 +34,20 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     void *arguments[64];
     int kernel = (int)(intptr_t)function - 1;
     for (int i = 0; i < lm_parameters[kernel]; i++) memcpy(&arguments[i], parameters[i], sizeof(void *));
+    for (int i = 0; i < lm_maps[kernel]; i++) arguments[lm_parameters[kernel] + i] = parameters[lm_parameters[kernel] + i];
     const unsigned grid[3] = {x, y, z};
     return lm_run(kernel, arguments, grid, (int)threads, shared, 1) ? LM_LAUNCH_FAILED : 0;
+}
+int cuTensorMapEncodeTiled(void *to, int, unsigned rank, void *address, const unsigned long long *sizes, const unsigned long long *strides,
+                           const unsigned *box, const unsigned *, int, int, int, int) {
+    lm_tensor_map map = {(unsigned char *)address, {0}, {2}, {0}, (short)rank, 2};
+    for (unsigned d = 0; d < rank; d++) {
+        map.sizes[d] = (int64_t)sizes[d];
+        map.box[d] = (int)box[d];
+        if (d) map.strides[d] = (int64_t)strides[d - 1];
+    }
+    memcpy(to, &map, sizeof map);
+    return 0;
 }
 int cuGetErrorString(int error, const char **text) {
     *text = error == LM_NOT_FOUND ? "named symbol not found" : error == LM_LAUNCH_FAILED ? "unspecified launch failure" : "error";

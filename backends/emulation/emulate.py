@@ -15,19 +15,24 @@ import numpy as np
 from ...dialects.errors import BackendError
 from ...dialects.types import DTYPES
 from ...lowering.cuda_source import CudaSource
-from ...lowering.gpu_launches import Launch, LaunchTable
+from ...lowering.gpu_launches import Launch, LaunchTable, TensorMap
 
 FLAGS = (
     "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
     "-shared", "-w",
 )  # fmt: skip
-_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async")
+_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma")
+_WGMMA = re.compile(r"lm_wgmma_(bf16|f16)_n(\d+)_([01])([01])\(")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
     2: "a thread wrote outside the shared memory of its block",
     3: "an access to 16 bytes was not aligned",
-    4: "copies were started and never waited for",
+    4: "copies or products were started and never waited for",
+    5: "a barrier was used before it was made, or arrived at too often",
+    6: "the threads of a warpgroup multiply different matrices",
 }
+ELEMENT_BYTES = 2
+"""Tensor maps are of 16-bit floats."""
 _ALIGNMENT, _GUARD, _POISON, _GUARDED = 256, 4096, 0xFF, 0xA5
 
 
@@ -44,6 +49,22 @@ def build_library(source: CudaSource, library: Path) -> None:
         _build(path, library)
 
 
+class _TensorMap(ctypes.Structure):
+    """lm_tensor_map of device.h."""
+
+    _fields_ = (
+        ("base", ctypes.c_void_p), ("sizes", ctypes.c_int64 * 5), ("strides", ctypes.c_int64 * 5),
+        ("box", ctypes.c_int * 5), ("rank", ctypes.c_short), ("size", ctypes.c_short),
+    )  # fmt: skip
+
+
+def tensor_map(view: TensorMap, address: int) -> _TensorMap:
+    """What the emulation has in the place of cuTensorMapEncodeTiled's."""
+    size = ELEMENT_BYTES
+    strides = [size, *(s * size for s in view.strides)]
+    return _TensorMap(address, view.sizes, tuple(strides), view.box, len(view.sizes), size)
+
+
 class Kernels:
     """The kernels of a program in a library made by `build_library`."""
 
@@ -58,6 +79,8 @@ class Kernels:
     def run(self, launch: Launch, addresses: Sequence[int], seed: int = 1) -> None:
         """One launch. addresses: of every buffer. BackendError when the kernel deadlocks or leaves its shared memory."""
         pointers = [addresses[p.buffer] + p.offset for p in launch.arguments]
+        maps = [tensor_map(m, addresses[m.place.buffer] + m.place.offset) for m in launch.maps]
+        pointers += [ctypes.addressof(m) for m in maps]
         table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
         grid = (ctypes.c_uint * 3)(*launch.shape.grid)
         status = self._launch(
@@ -136,7 +159,17 @@ def emulated_text(source: CudaSource) -> str:
         'extern "C" int lm_run(int kernel, void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed) {',
         "    switch (kernel) {", *cases, "    }", "    return -1;", "}",
     ]  # fmt: skip
-    return "\n\n".join((header, source.portable, kernels, "\n".join(run))) + "\n"
+    return "\n\n".join((header, _wgmma_functions(kernels), source.portable, kernels, "\n".join(run))) + "\n"
+
+
+def _wgmma_functions(kernels: str) -> str:
+    """The functions of the kernels' wgmma, one per kind, width and way the operands lie."""
+    lines = []
+    for kind, columns, left, right in dict.fromkeys(_WGMMA.findall(kernels)):
+        facts = f"{columns}, {'true' if kind == 'bf16' else 'false'}, {left} != 0, {right} != 0"
+        name = f"lm_wgmma_{kind}_n{columns}_{left}{right}"
+        lines.append(f"static void {name}(float *d, int64_t a, int64_t b) {{ lm_wgmma({{d, a, b, {facts}}}); }}")
+    return "\n".join(lines)
 
 
 def build_driver(source: CudaSource, library: Path) -> None:
@@ -144,10 +177,12 @@ def build_driver(source: CudaSource, library: Path) -> None:
     names = source.table.kernels()
     quoted = ", ".join(f'"{name}"' for name in names)
     counts = {launch.kernel: len(launch.arguments) for launch in source.table.launches}
+    maps = {launch.kernel: len(launch.maps) for launch in source.table.launches}
     facts = [
         f"enum {{ LM_KERNELS = {len(names)} }};",
         f"static const char *const lm_names[] = {{{quoted}}};",
         f"static const int lm_parameters[] = {{{', '.join(str(counts[n]) for n in names)}}};",
+        f"static const int lm_maps[] = {{{', '.join(str(maps[n]) for n in names)}}};",
     ]
     driver = (Path(__file__).parent / "driver.h").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="lamina-emulation-") as folder:

@@ -94,7 +94,7 @@ def test_unknown_architectures_are_refused() -> None:
 @pytest.mark.parametrize("arch", GPU_TARGETS)
 def test_every_architecture_compiles(arch: str) -> None:
     compiled = build(softmax(), arch).compiled
-    assert f".target {arch}" in compiled.ptx and compiled.cubin[:4] == b"\x7fELF"
+    assert f".target {GPU_TARGETS[arch].arch}" in compiled.ptx and compiled.cubin[:4] == b"\x7fELF"
     assert [u.kernel for u in compiled.usage] == ["k0"] and compiled.usage[0].registers > 0
 
 
