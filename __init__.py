@@ -57,6 +57,7 @@ _LATER = {
     **dict.fromkeys(("save", "load"), "pyfront.files"),
     "autocast": "pyfront.amp",
     "vmap": "pyfront.func",
+    "compile": "pyfront.compiling",
     **dict.fromkeys(
         (
             "adaptive_avg_pool1d", "adaptive_max_pool1d", "alpha_dropout", "avg_pool1d", "batch_norm",

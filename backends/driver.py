@@ -94,10 +94,10 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | N
     return _run_cold(graph, arrays)
 
 
-def overwrites(graph: Graph) -> tuple[tuple[int, int], ...]:
-    """The (output, input) pairs a program in memory may be given one array for; none while there is no program."""
+def bound(graph: Graph, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]] | None:
+    """The compiled graph as a function of the inputs that are None here, see `Executable.bind`; None while it is not compiled."""
     program = _programs.get(graph)
-    return program.reusable if program is not None else ()
+    return program.bind(arrays) if program is not None and flags.device.value != "numpy" else None
 
 
 def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

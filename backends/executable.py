@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from sys import getrefcount
@@ -226,8 +226,8 @@ class Executable:
             return self._run(arrays, spare)
 
     def _run(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray]:
-        if flags.threads.value != self._threads:
-            self._use_threads(flags.threads.value)
+        if flags.threads.value != self._threads or self._arena is None:
+            self._prepare()
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
         places = [known.get(id(array)) for known, array in zip(self._known, arrays, strict=True)]
@@ -242,17 +242,58 @@ class Executable:
             outputs += [arrays[i] for _, i in reused.pairs]
             made_at = [*made_at, *[places[i] for _, i in reused.pairs]]
             outputs, made_at = [outputs[k] for k in reused.order], [made_at[k] for k in reused.order]
-        if self._arena is None:
-            self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
-            self._arena_at = self._arena.ctypes.data
         changed = self._copies.follow(arrays)
         self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at)
         status = self._main(self._table_at)
         if status:
-            raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
+            self._fail(status)
         if changed:
             self._copies.filled()
         return outputs
+
+    def bind(self, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+        """This program as a function of the inputs that are None here; the others stay what they are, and are looked at now only."""
+        copies: list[np.ndarray] = []
+        places = [0 if a is None else self._known[i].get(id(a)) or self._place(i, a, copies) for i, a in enumerate(arrays)]
+        changing = [(i, self._known[i], k) for k, i in enumerate([i for i, a in enumerate(arrays) if a is None])]
+        take, pack, table, table_at, main = self._pool.take, self._pack, self._table, self._table_at, self._main
+        packed, inputs = self._copies if self._copies.addresses else None, list(arrays)
+
+        def call(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+            with self._lock:
+                if flags.threads.value != self._threads or self._arena is None:
+                    self._prepare()
+                copied: list[np.ndarray] = []
+                for i, known, k in changing:
+                    places[i] = known.get(id(values[k])) or self._place(i, values[k], copied)
+                    inputs[i] = values[k]
+                outputs, made_at = take()
+                if packed is None:
+                    pack(table, 0, *places, *made_at, self._arena_at)
+                    status = main(table_at)
+                else:
+                    changed = packed.follow(inputs)
+                    pack(table, 0, *places, *made_at, *packed.addresses, self._arena_at)
+                    status = main(table_at)
+                    if changed and not status:
+                        packed.filled()
+            if status:
+                self._fail(status)
+            return outputs
+
+        call.kept = [*arrays, *copies]  # type: ignore[attr-defined]  # their memory is what the table points at
+        return call
+
+    def _prepare(self) -> None:
+        """Threads and working memory."""
+        if flags.threads.value != self._threads:
+            self._use_threads(flags.threads.value)
+        if self._arena is None:
+            self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
+            self._arena_at = self._arena.ctypes.data
+
+    def _fail(self, status: int) -> None:
+        raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
 
     def _places(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int]) -> Places:
         """What this call works in place on."""

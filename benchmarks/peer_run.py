@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -73,7 +74,7 @@ def compiled(torch: ModuleType, work: Work, peer: str) -> Work:
     optimizer = work.optimizer
     if peer == "compile-step":
         optimizer.step = torch.compile(optimizer.step)
-    return Work(torch.compile(work.function), work.inputs, work.model, optimizer, work.clip)
+    return replace(work, function=torch.compile(work.function))
 
 
 def onnx_caller(torch: ModuleType, work: Work, threads: int) -> Callable[[], object]:
@@ -120,6 +121,8 @@ def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | 
                 value.copy_(torch.from_numpy(weights[name].copy()))
     if peer == "onnxruntime":
         return onnx_caller(torch, work, threads), work
+    if row.replayed and peer == "lamina":
+        work = replace(work, function=torch.compile(work.function))
     if peer in COMPILED:
         work = compiled(torch, work, peer)
     return stepper(torch, work, row.read), work

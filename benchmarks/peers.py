@@ -3,7 +3,7 @@
     python benchmarks/peers.py [--rows PART ...] [--peers lamina eager compile onnxruntime] [--threads 1 2] [--json FILE]
                                [--rounds 11] [--cpu] [--fresh | --no-fresh] [--list]
 
-The same plain script runs on every side (peer_rows.py), from the same weights; ours is never wrapped in a compile call, theirs
+The same plain script runs on every side (peer_rows.py), from the same weights; ours is wrapped in a compile call in the tiny MLP only, theirs
 runs in the best of its modes (compile: the function; compile-step: the optimizer as well; compile-freezing: inference with
 constant weights). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
 disturbs least; --cpu counts processor time instead of wall time. Results are compared with PyTorch eager before anything is timed.

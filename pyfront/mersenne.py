@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from typing import ClassVar
+
 import numpy as np
 
 STATE_BYTES = 5056  # what torch.get_rng_state() returns on the CPU
@@ -23,6 +25,7 @@ class Engine:
     """mt19937 as PyTorch's CPU generator keeps it: 32-bit words plus one saved normal sample (Box-Muller makes two)."""
 
     __slots__ = ("_bits", "_initial", "_fresh", "saved_normal")
+    draws: ClassVar[int] = 0  # of all engines: whoever records a function can tell whether it drew
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.MT19937()
@@ -46,6 +49,7 @@ class Engine:
         """The next `n` 32-bit words, uint64[n]."""
         if n:
             self._fresh = False
+            Engine.draws += 1
         return self._bits.random_raw(n)
 
     def double_words(self, n: int) -> np.ndarray:

@@ -19,7 +19,8 @@ _file: dict[str, str] = {}
 _getframe = sys._getframe
 
 
-def _is_own(filename: str) -> bool:
+def is_own(filename: str) -> bool:
+    """Whether a source file belongs to the package, and not to the user."""
     own = filename.startswith(_ROOMS) or filename in _FILES
     _own[filename] = own
     return own
@@ -48,7 +49,7 @@ def operator_site() -> Site | None:
         frame = frame.f_back
     code = frame.f_code
     name = code.co_filename
-    return None if (_own[name] if name in _own else _is_own(name)) else (code, frame.f_lasti)
+    return None if (_own[name] if name in _own else is_own(name)) else (code, frame.f_lasti)
 
 
 def text_of(where: Site) -> str:
@@ -73,7 +74,7 @@ def origin() -> str:
     while True:
         code = frame.f_code
         name = code.co_filename
-        if not (own[name] if name in own else _is_own(name)):
+        if not (own[name] if name in own else is_own(name)):
             break
         back = frame.f_back
         if back is None:

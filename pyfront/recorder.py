@@ -53,7 +53,7 @@ class _State:
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     """
 
-    __slots__ = ("order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "placement")
+    __slots__ = ("order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "watch", "placement")
 
     def __init__(self) -> None:
         self.order = 0
@@ -64,6 +64,7 @@ class _State:
         self.watchers: list[Any] = []
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
+        self.watch: Any = None  # notes what a function does while `compile` records it
         self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 
 
@@ -239,7 +240,7 @@ def _compute(roots: list[Node]) -> None:
         sys.stderr.write(Schedule(roots).describe())
     if state.placement is None:
         walk = Walk(roots)
-        plan_of(walk).run(walk, state.run or _driver())
+        plan_of(walk).run(walk, state.run or driver())
         return
     for run, there in _by_device(roots):
         walk = Walk(there)
@@ -255,7 +256,7 @@ def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
         (host if where is None or where.type == "cpu" else gpu).append(root)
     groups: list[tuple[Run, list[Node]]] = []
     if host:
-        run = state.run or _driver()
+        run = state.run or driver()
         groups.append((lambda graph, arrays, spare: run(graph, [_on_host(a) for a in arrays]), host))
     if gpu:
         device = _accelerator().run
@@ -274,12 +275,12 @@ def _accelerator() -> Any:
     return driver.accelerator()
 
 
-def _driver() -> Run:
+def driver() -> Run:
     """The one door into the compiler, opened at the first flush so that ``import lamina`` stays light."""
-    from ..backends import driver
+    from ..backends import driver as door
 
-    state.run = driver.run
-    return driver.run
+    state.run = door.run
+    return door.run
 
 
 def value(node: Node) -> np.ndarray:

@@ -61,6 +61,8 @@ class Storage:
 
     def share(self) -> np.ndarray:
         """The memory as numpy sees it from now on, writable. Computes the contents first."""
+        if recorder.state.watch is not None:
+            recorder.state.watch.looked = True
         if self.host is None:
             contents = recorder.value(self.node)
             self.host = np.array(contents, order="C")
@@ -72,6 +74,8 @@ class Storage:
     def replace(self, node: Node, start: int) -> None:
         """New contents. Values read before recording position ``start`` count as overwritten from then on."""
         old = self.node
+        if recorder.state.watch is not None:
+            recorder.state.watch.writes.append((self, old.order if old is not None else 0))
         if old is not None:
             old.overwritten = start
         if self.views is not None:
@@ -90,6 +94,8 @@ class Storage:
 
     def written(self) -> None:
         """The shared memory itself was written."""
+        if recorder.state.watch is not None:
+            recorder.state.watch.looked = True  # numpy's memory: what a replay would not write
         self.version += 1
 
 

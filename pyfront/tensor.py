@@ -73,6 +73,8 @@ class Tensor:
 
     def _value(self) -> np.ndarray:
         """The values as a numpy array, computed now if need be. Not to be written, not shared."""
+        if recorder.state.watch is not None:
+            recorder.state.watch.looked = True
         storage = self._storage
         array = storage.host if storage.is_shared() else recorder.value(storage.node)
         return views.host_view(array, self._chain)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..tensor import Tensor
+from .changes import changed
 from .module import Module
 from .parameter import Parameter
 
@@ -183,6 +184,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
+        changed()
         del self._modules[key]
 
     def __len__(self) -> int:

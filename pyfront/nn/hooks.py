@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..creation import zeros_like
 from ..function import Function
 from ..tensor import Tensor
+from . import changes
 
 if TYPE_CHECKING:
     from .module import Module
@@ -25,6 +26,11 @@ _GLOBAL_MARKS: dict[str, set[int]] = {name: set() for name in _MARKS}
 _are_global: list[bool] = [False]  # whether any global hook is there: asked at every call of every module
 
 
+def for_all() -> tuple[int, ...]:
+    """Identities of the hooks that are for all modules."""
+    return tuple(id(hook) for table in _GLOBAL.values() for hook in table.values())
+
+
 class HookHandle:
     """What registering a hook returns: ``remove()`` takes it out again; also a context manager."""
 
@@ -37,12 +43,14 @@ class HookHandle:
         table[self.id] = hook
         if prepend:
             table.move_to_end(self.id, last=False)
+        changes.changed()
         if changed is not None:
             changed()
 
     def remove(self) -> None:
         """Take the hook out; doing it twice is harmless."""
         self._table.pop(self.id, None)
+        changes.changed()
         if self._changed is not None:
             self._changed()
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .hooks import HookHandle
+from .changes import changed
 from .parameter import Parameter
 
 _EXTRA = "_extra_state"
@@ -188,8 +189,10 @@ class StateMethods:
         elif not assign:
             ours.copy_(theirs)
         elif isinstance(ours, Parameter):
+            changed()
             self._parameters[name] = theirs if isinstance(theirs, Parameter) else Parameter(theirs, ours.requires_grad)
         else:
+            changed()
             self._buffers[name] = theirs
 
     def _note_unexpected(self, state_dict: dict, prefix: str, unexpected: list[str]) -> None:
