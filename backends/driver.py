@@ -155,8 +155,11 @@ def work_of(graph: Graph) -> int:
             work += 2 * size_of(tuple(sizes))
         else:
             work += max((size_of(graph.types[i][0]) for i in step.operands), default=0)
-        work += sum(size_of(graph.types[value + r][0]) for r in range(len(stanza.results)))
-        value += len(stanza.results)
+        count = stanza.result_count(len(step.operands), step.attrs)
+        if step.op == "scan":
+            work += step.attrs[3] * work_of(step.attrs[0])
+        work += sum(size_of(graph.types[value + r][0]) for r in range(count))
+        value += count
     return work
 
 

@@ -11,9 +11,10 @@ from xdsl.dialects.linalg import ops as linalg
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.autodiff import GradOp, SavedOp
+from ..dialects.book.scan import run_steps
 from ..dialects.errors import DTypeError, ShapeError, UnsupportedError
 from ..dialects.kernel import FusedOp, YieldOp
-from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
+from ..dialects.ops import BookOp, ScanOp, ScanYieldOp, attrs_of, stanza_of, type_of
 from ..dialects.types import show_type
 from ..passes.program import main_block
 from .oracle_gradients import evaluate_grad
@@ -58,7 +59,7 @@ def bind_arguments(block: Block, arrays: Sequence[np.ndarray]) -> Env:
 def run_block(block: Block, env: Env, observe: Observe | None = None) -> list[np.ndarray]:
     """Evaluate ops in order; returns the operands of the terminator."""
     for op in block.ops:
-        if isinstance(op, ReturnOp | YieldOp):
+        if isinstance(op, ReturnOp | YieldOp | ScanYieldOp):
             return [env[value] for value in op.operands]
         results = evaluate_op(op, env)
         env.update(zip(op.results, results, strict=True))
@@ -70,6 +71,10 @@ def run_block(block: Block, env: Env, observe: Observe | None = None) -> list[np
 def evaluate_op(op: Operation, env: Env) -> Sequence[np.ndarray]:
     """The results of one op."""
     operands = [env[value] for value in op.operands]
+    if isinstance(op, ScanOp):
+        inner = op.body
+        stacked = [type_of(r) for r in op.results[op.counts.carried :]]
+        return run_steps(lambda values: run_block(inner, dict(zip(inner.args, values, strict=True))), operands, op.counts, stacked)
     if isinstance(op, BookOp):
         return stanza_of(op).evaluate(operands, attrs_of(op))
     if isinstance(op, FusedOp):

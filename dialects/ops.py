@@ -10,16 +10,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from xdsl.dialects.builtin import FunctionType, StringAttr
-from xdsl.ir import Attribute, Block, Dialect, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Dialect, Operation, Region, SSAValue
 from xdsl.irdl import traits_def
 from xdsl.parser import Parser
 from xdsl.printer import Printer
-from xdsl.traits import Pure
+from xdsl.traits import IsolatedFromAbove, IsTerminator, Pure
 from xdsl.utils.exceptions import VerifyException
 
 from .attributes import attribute_of, ir_type, type_of, type_of_ir, value_of
 from .book import OPS, Stanza
+from .book.scan import Counts
 from .errors import BookError, LaminaError
+from .graph import Graph, Step
 from .types import Type
 
 
@@ -69,6 +71,15 @@ class BookOp(TensorOp):
         """The stanza this op is an instance of."""
         return OPS[self.op_name]
 
+    @classmethod
+    def region_of(cls, body: Graph) -> Region:
+        """A graph among the attributes as a region (ops that have one)."""
+        raise BookError(f"{cls.name} has no body")
+
+    def attrs_with_body(self) -> tuple:
+        """The attributes in the stanza's order, the region as a graph (ops that have one)."""
+        raise BookError(f"{self.name} has no body")
+
     def verify_(self) -> None:
         """Attributes are the stanza's, and result types are those it infers."""
         stanza = self.stanza
@@ -93,6 +104,132 @@ class BookOp(TensorOp):
             )
 
 
+class ScanYieldOp(TensorOp):
+    """Ends the body of a scan: the carried values for the next step, then the slices of the stacked results."""
+
+    name = "scan.yield"
+    traits = traits_def(IsTerminator(), Pure())
+
+
+class ScanOp(BookOp):
+    """A body run once per step; the region sees nothing but its arguments.
+
+        %h, %ys = prim.scan %h0, %xs, %w {carried = 1 : i64, scanned = 1 : i64, steps = 30 : i64, reverse = false}
+            : (tensor<8xf32>, tensor<30x8xf32>, tensor<8xf32>) -> (tensor<8xf32>, tensor<30x8xf32>) {
+        ^bb0(%0: tensor<8xf32>, %x: tensor<8xf32>, %1: tensor<8xf32>):
+          ...
+          scan.yield %2, %2 : (tensor<8xf32>, tensor<8xf32>) -> ()
+        }
+    """
+
+    name = "prim.scan"
+    op_name = "scan"
+    traits = traits_def(IsolatedFromAbove(), Pure())
+
+    @property
+    def counts(self) -> Counts:
+        """How many operands are carried and scanned, the steps, the direction."""
+        found = (value_of(p.kind, self.attributes[p.name]) for p in self.stanza.attributes if p.kind != "graph")
+        return Counts(*found)
+
+    @property
+    def body(self) -> Block:
+        """What one step does."""
+        return self.regions[0].block
+
+    @classmethod
+    def make(
+        cls, operands: Sequence[SSAValue], region: Region, counts: Counts, origin: str | StringAttr | None = None
+    ) -> ScanOp:
+        """A scan around a region; result types follow from its yield."""
+        yielded = region.block.last_op
+        assert yielded is not None
+        types = [type_of(v) for v in yielded.operands]
+        stacked = [((counts.steps, *shape), dtype) for shape, dtype in types[counts.carried :]]
+        attributes = {
+            p.name: attribute_of(p.kind, value) for p, value in zip(OPS["scan"].attributes[1:], counts, strict=True)
+        }
+        if origin:
+            attributes["origin"] = origin if isinstance(origin, StringAttr) else StringAttr(origin)
+        kinds = [ir_type(t) for t in (*types[: counts.carried], *stacked)]
+        return cls.create(operands=operands, result_types=kinds, attributes=attributes, regions=[region])
+
+    @classmethod
+    def region_of(cls, body: Graph) -> Region:
+        """The region of a body."""
+        block = Block(arg_types=[ir_type(t) for t in body.inputs])
+        values: list[SSAValue] = list(block.args)
+        for (name, attrs, operands), origin in zip(body.steps, body.origins, strict=True):
+            op = build_op(name, [values[i] for i in operands], attrs, origin)
+            block.add_op(op)
+            values.extend(op.results)
+        block.add_op(ScanYieldOp.create(operands=[values[i] for i in body.outputs]))
+        return Region(block)
+
+    def attrs_with_body(self) -> tuple:
+        """The body as a graph, then the counts. LaminaError when it holds more than book ops."""
+        return (graph_of(self.body), *self.counts)
+
+    def verify_(self) -> None:
+        """Operands, block arguments, yielded values and results fit together."""
+        try:
+            counts = self.counts
+        except (KeyError, LaminaError) as error:
+            raise VerifyException(f"prim.scan lacks an attribute, or has one of the wrong kind: {error}") from None
+        last = self.body.last_op
+        if not isinstance(last, ScanYieldOp):
+            raise VerifyException("prim.scan: the region must end in scan.yield")
+        if min(counts.carried, counts.scanned, counts.steps) < 0 or counts.carried + counts.scanned > len(self._operands):
+            raise VerifyException(f"prim.scan has {len(self._operands)} operands, not {counts.carried} carried and {counts.scanned} scanned")
+        types = [type_of(v) for v in self._operands]
+        for i in range(counts.carried, counts.carried + counts.scanned):
+            if types[i][0][:1] != (counts.steps,):
+                raise VerifyException(f"prim.scan: operand {i} needs {counts.steps} slices along its first dimension")
+        if tuple(type_of(a) for a in self.body.args) != counts.slices(types):
+            raise VerifyException("prim.scan: block arguments must be the carried operands, the slices, and the others, in order")
+        made = [type_of(v) for v in last.operands]
+        stacked = [((counts.steps, *shape), dtype) for shape, dtype in made[counts.carried :]]
+        if made[: counts.carried] != types[: counts.carried]:
+            raise VerifyException("prim.scan: scan.yield must give the carried operands' types first")
+        if [type_of(r) for r in self.results] != made[: counts.carried] + stacked:
+            raise VerifyException("prim.scan gives the carried values, then one stack per further yielded value")
+
+    def print(self, printer: Printer) -> None:
+        """As other tensor ops, then the region."""
+        super().print(printer)
+        printer.print_string(" ")
+        printer.print_region(self.regions[0])
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ScanOp:
+        """Read what `print` writes."""
+        made = super().parse(parser)
+        made.add_region(parser.parse_region())
+        return made  # type: ignore[return-value]  # made by cls.create
+
+
+def graph_of(block: Block) -> Graph:
+    """A block of book ops as a graph. LaminaError when it holds others."""
+    number: dict[SSAValue, int] = {arg: i for i, arg in enumerate(block.args)}
+    types = [type_of(arg) for arg in block.args]
+    steps, origins = [], []
+    last = block.last_op
+    assert last is not None
+    for op in block.ops:
+        if op is last:
+            break
+        if not isinstance(op, BookOp):
+            raise LaminaError(f"{op.name} is not in the book: this body is past the primitive level")
+        steps.append(Step(op.op_name, attrs_of(op), tuple(number[v] for v in op._operands)))
+        origins.append(op.origin or "")
+        for result in op.results:
+            number[result] = len(number)
+            types.append(type_of(result))
+    outputs = tuple(number[v] for v in last.operands)
+    inputs = tuple(types[: len(block.args)])
+    return Graph(inputs, tuple(steps), outputs, tuple(origins), (None,) * len(inputs), tuple(types))
+
+
 def _make_classes() -> dict[str, type[BookOp]]:
     return {
         name: type(
@@ -103,8 +240,10 @@ def _make_classes() -> dict[str, type[BookOp]]:
 
 
 CLASSES: dict[str, type[BookOp]] = _make_classes()
+CLASSES["scan"] = ScanOp
 Prim = Dialect("prim", [c for c in CLASSES.values() if c.name.startswith("prim.")])
 Nn = Dialect("nn", [c for c in CLASSES.values() if c.name.startswith("nn.")])
+Scans = Dialect("scan", [ScanYieldOp])
 
 
 def stanza_of(op: Operation) -> Stanza | None:
@@ -124,6 +263,8 @@ def attrs_of(op: BookOp) -> tuple:
     params = OPS[op.op_name].attributes
     if not params:
         return ()
+    if op.regions:
+        return op.attrs_with_body()
     attributes = op.attributes
     try:
         found = [attributes[p.name] for p in params]
@@ -143,7 +284,7 @@ def attrs_of(op: BookOp) -> tuple:
 def _attributes(stanza: Stanza, attrs: tuple) -> dict[str, Attribute]:
     if not attrs:
         return {}
-    return {p.name: attribute_of(p.kind, value) for p, value in zip(stanza.attributes, attrs)}
+    return {p.name: attribute_of(p.kind, value) for p, value in zip(stanza.attributes, attrs) if p.kind != "graph"}
 
 
 def build_op(
@@ -161,7 +302,8 @@ def build_op(
     attributes = _attributes(stanza, attrs)
     if origin:
         attributes["origin"] = origin if isinstance(origin, StringAttr) else StringAttr(origin)
-    return cls.create(operands=operands, result_types=[ir_type(t) for t in types], attributes=attributes)
+    regions = [cls.region_of(value) for value in attrs if isinstance(value, Graph)]
+    return cls.create(operands=operands, result_types=[ir_type(t) for t in types], attributes=attributes, regions=regions)
 
 
 class XdslBuilder:
@@ -199,12 +341,17 @@ class XdslBuilder:
 __all__ = [
     "CLASSES",
     "BookOp",
+    "Counts",
     "Nn",
     "Prim",
+    "ScanOp",
+    "ScanYieldOp",
+    "Scans",
     "TensorOp",
     "XdslBuilder",
     "attrs_of",
     "build_op",
+    "graph_of",
     "ir_type",
     "stanza_of",
     "type_of",

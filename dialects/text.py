@@ -31,13 +31,13 @@ def context() -> Context:
     from .autodiff import Autodiff
     from .kernel import Kernel
     from .nv import Nv
-    from .ops import Nn, Prim
+    from .ops import Nn, Prim, Scans
 
     made = Context()
     upstream = get_all_dialects()
     for name in UPSTREAM:
         made.register_dialect(name, upstream[name])
-    for dialect in (Nn, Prim, Autodiff, Kernel, Nv):
+    for dialect in (Nn, Prim, Scans, Autodiff, Kernel, Nv):
         made.load_dialect(dialect)
     return made
 

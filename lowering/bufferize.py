@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from xdsl.dialects import arith, func, memref
+from xdsl.dialects import func
 from xdsl.dialects.builtin import (
     DenseArrayBase,
     FunctionType,
-    IndexType,
     IntegerAttr,
     MemRefType,
     ModuleOp,
     StringAttr,
-    TensorType,
     i8,
     i64,
 )
@@ -27,41 +25,20 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
+from ..dialects.ops import ScanOp
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
+from .buffer_views import CallWriter
+from .bufferize_scan import Goal, ScanBuffers
 from .in_place import may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
+from .kept_copies import KeptCopies
 from .linalg_to_gpu import gpu_scratch_bytes
 from .linalg_to_loops import scratch_bytes
-from .kept_copies import KeptCopies
 from .memory_plan import Lifetime, plan
-from .memref_layout import bytes_of, memory_element, memref_type, strides_in_order, strides_of
-
-INDEX = IndexType()
-
-
-@dataclass(eq=False, slots=True)
-class Storage:
-    """Memory several values may share: a program input or output, or a piece of the arena."""
-
-    size: int
-    first: int
-    last: int
-    argument: SSAValue | None = None  # of the new @main; None: in the arena
-    is_input: bool = False
-    offset: int = 0
-
-
-@dataclass(slots=True)
-class Call:
-    """One kernel call, before the arena is planned."""
-
-    function: func.FuncOp
-    operands: list[tuple[Storage, MemRefType]]
-    results: list[tuple[Storage, MemRefType]]
-    origin: Attribute | None
-    scratch: Storage | None = None
+from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
+from .storage import Call, Home, Loop, Storage
 
 
 @dataclass(frozen=True)
@@ -111,10 +88,15 @@ class _Program:
     keep: bool
     functions: dict[object, func.FuncOp] = field(default_factory=dict)
     scratch: dict[func.FuncOp, int] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call | Loop] = field(default_factory=list)
     storages: list[Storage] = field(default_factory=list)
-    home: dict[SSAValue, tuple[Storage, MemRefType]] = field(default_factory=dict)
+    home: dict[SSAValue, Home] = field(default_factory=dict)
     uses: dict[SSAValue, int] = field(default_factory=dict)
+    root: dict[SSAValue, SSAValue] = field(default_factory=dict)
+    begins: dict[Operation, int] = field(default_factory=dict)
+    ends: dict[Operation, int] = field(default_factory=dict)
+    targets: dict[SSAValue, Goal] = field(default_factory=dict)
+    invariant: dict[SSAValue, ScanBuffers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kept = KeptCopies(self.target, self.functions)
@@ -124,38 +106,51 @@ class _Program:
         self.outputs = list(source.last_op.operands)
         self.reusable: list[tuple[int, int]] = []
         self._make_block(source)
+        self.count = 0
+        steps = self._number(source, 0)
         self._last_uses(source)
-        for step, op in enumerate(source.ops):
-            self._op(step, op)
-        self._late_outputs(len(source.ops))
+        self.direct = self._direct_outputs()
+        self.donated = self._donations(source)
+        for op in source.ops:
+            self.op(op)
+        self._late_outputs(steps)
         self._plan_arena()
         self._write_main()
-        return len(self.calls)
+        return self.count
 
     # Arguments and lifetimes
 
     def _make_block(self, source: Block) -> None:
-        types = [_row_major_type(v.type) for v in [*source.args, *self.outputs]]
+        types = [row_major_type(v.type) for v in [*source.args, *self.outputs]]
         self.block = Block(arg_types=types)
         for arg, new in zip(source.args, self.block.args, strict=False):
             new.name_hint = arg.name_hint
             self.home[arg] = (Storage(bytes_of(new.type), -1, -1, new, is_input=True), new.type)
 
-    def _last_uses(self, source: Block) -> None:
+    def _number(self, block: Block, step: int) -> int:
+        """Number the ops, those of a scan's body between its beginning and its end; the next free number."""
+        for op in block.ops:
+            self.begins[op] = self.ends[op] = step
+            step += 1
+            if isinstance(op, ScanOp):
+                self.ends[op] = self._number(op.body, step)
+                step = self.ends[op] + 1
+        return step
+
+    def _last_uses(self, block: Block) -> None:
         """The last step at which each value's memory is read.
 
         Reshapes pass the question on to their operand.
         """
-        root: dict[SSAValue, SSAValue] = {}
-        for step, op in enumerate(source.ops):
+        root = self.root
+        for op in block.ops:
             if op.name == "prim.reshape":
                 root[op.results[0]] = root.get(op.operands[0], op.operands[0])
                 continue
             for operand in op.operands:
-                self.uses[root.get(operand, operand)] = step
-        self.root = root
-        self.direct = self._direct_outputs()
-        self.donated = self._donations(source)
+                self.uses[root.get(operand, operand)] = self.ends[op]
+            if isinstance(op, ScanOp):
+                self._last_uses(op.body)
 
     def _direct_outputs(self) -> dict[SSAValue, int]:
         """Values made straight into an output buffer: the first output each made value has."""
@@ -181,11 +176,15 @@ class _Program:
 
     # Ops to calls
 
-    def _op(self, step: int, op: Operation) -> None:
+    def op(self, op: Operation) -> None:
+        """Home and calls of one op."""
+        step = self.begins[op]
         if isinstance(op, func.ReturnOp):
             return
         if op.name == "prim.reshape":
             self._alias(op)
+        elif isinstance(op, ScanOp):
+            ScanBuffers(self, op).write()
         elif isinstance(op, FusedOp):
             self._kernel(step, op)
         else:
@@ -193,11 +192,11 @@ class _Program:
 
     def _alias(self, op: Operation) -> None:
         storage, held = self.home[op.operands[0]]
-        if held != _row_major_type(op.operands[0].type):
+        if held != row_major_type(op.operands[0].type):
             raise PassError(
                 "a reshape at the top level needs a row-major operand", [("operand", str(held), _origin(op))]
             )
-        self.home[op.results[0]] = (storage, _row_major_type(op.results[0].type))
+        self.home[op.results[0]] = (storage, row_major_type(op.results[0].type))
 
     def _kernel(self, step: int, op: FusedOp) -> None:
         operands = [self.home[v] for v in op.operands]
@@ -207,7 +206,7 @@ class _Program:
             for r, order in zip(op.results, orders, strict=True)
         ]
         inputs = [t for _, t in operands]
-        given = [k for k, (storage, _) in enumerate(operands) if storage.is_input] if self.keep else []
+        given = [k for k, v in enumerate(op.operands) if self._is_kept(operands[k][0]) or self._scan_of(v) is not None]
         key = (structural_key(op, inputs, types), *given)
         function = self.functions.get(key)
         if function is None:
@@ -216,12 +215,24 @@ class _Program:
             self._register(key, function)
         self._call(step, op, function, operands, types)
 
-    def _copies(self, function: func.FuncOp, operands: list[tuple[Storage, MemRefType]]) -> list[tuple[Storage, MemRefType]]:
-        """The packed copy of an operand that outlives the call, where the kernel reads one."""
+    def _is_kept(self, storage: Storage) -> bool:
+        """Whether a packed copy of this memory may outlive the call."""
+        return self.keep and storage.is_input
+
+    def _scan_of(self, value: SSAValue) -> ScanBuffers | None:
+        """The scan whose every step sees this value of its body whole."""
+        return self.invariant.get(self.root.get(value, value))
+
+    def _copies(self, op: Operation, function: func.FuncOp, operands: list[Home]) -> list[Home]:
+        """The packed copy of an operand that is made once, before the program runs or in front of a loop, where there is one."""
         operand = self.kept.wanted(function)
         if operand is None:
             return []
         storage, held = operands[operand]
+        if not self._is_kept(storage):
+            scan = self._scan_of(op.operands[operand])
+            assert scan is not None
+            return [scan.packed(self.kept.maker(function), operands[operand])]
         argument = self.kept.argument(function, storage.argument, held, self.block)
         return [(Storage(bytes_of(argument.type), -1, -1, argument), argument.type)]
 
@@ -244,7 +255,7 @@ class _Program:
 
     def _irregular(self, step: int, op: Operation) -> None:
         operands = [self.home[v] for v in op.operands]
-        types = [_row_major_type(r.type) for r in op.results]
+        types = [row_major_type(r.type) for r in op.results]
         attributes = tuple(
             sorted((k, v) for k, v in [*op.attributes.items(), *op.properties.items()] if k != "origin")
         )
@@ -261,27 +272,43 @@ class _Program:
         step: int,
         op: Operation,
         function: func.FuncOp,
-        operands: list[tuple[Storage, MemRefType]],
+        operands: list[Home],
         types: list[MemRefType],
     ) -> None:
         results = []
         taken: set[int] = set()
         for k, (result, held) in enumerate(zip(op.results, types, strict=True)):
             storage = self._result_storage(step, op, function, k, held, taken)
-            storage.last = max(storage.last, self.uses.get(result, step))
+            storage.keep(self.uses.get(result, step))
             self.home[result] = (storage, held)
             results.append((storage, held))
-        call = Call(function, operands + self._copies(function, operands), results, op.attributes.get("origin"))
-        if self.scratch[function]:
-            call.scratch = Storage(self.scratch[function], step, step)
+        copies = self._copies(op, function, operands)
+        self._add(step, Call(function, operands + copies, results, op.attributes.get("origin")))
+
+    def _add(self, step: int, call: Call) -> None:
+        if self.scratch[call.function]:
+            call.scratch = Storage(self.scratch[call.function], step, step)
             self.storages.append(call.scratch)
         self.calls.append(call)
+        self.count += 1
+
+    def copy(self, step: int, source: Home, target: Home) -> None:
+        """A call that copies one buffer into another."""
+        key = ("copy", source[1], target[1])
+        function = self.functions.get(key)
+        if function is None:
+            function = self._register(key, copy_function(f"k{len(self.functions)}", source[1], target[1]))
+        source[0].keep(step)
+        self._add(step, Call(function, [source], [target], None))
 
     def _result_storage(
         self, step: int, op: Operation, function: func.FuncOp, k: int, held: MemRefType, taken: set[int]
     ) -> Storage:
+        target = self.targets.get(op.results[k])
+        if target is not None and target.takes(step, op, function, k, held):
+            return target.storage
         output = self.direct.get(op.results[k])
-        if output is not None and held == _row_major_type(op.results[k].type):
+        if output is not None and held == row_major_type(op.results[k].type):
             self._settle_donation(step, op, function, k, output)
             self._find_reusable(step, op, function, k, output)
             argument = self.block.args[len(self.main.body.block.args) + output]
@@ -327,7 +354,7 @@ class _Program:
                 self.reusable.append((output, number))
 
     def home_type(self, op: Operation, k: int) -> MemRefType:
-        return _row_major_type(op.results[k].type)
+        return row_major_type(op.results[k].type)
 
     # Outputs that are not made in place: inputs returned, values returned twice, other layouts
 
@@ -337,19 +364,8 @@ class _Program:
         for k, value in enumerate(self.outputs):
             if k in made:
                 continue
-            storage, held = self.home[value]
             wanted = self.block.args[offset + k]
-            key = ("copy", held, wanted.type)
-            function = self.functions.get(key)
-            if function is None:
-                function = self._register(key, copy_function(f"k{len(self.functions)}", held, wanted.type))
-            storage.last = max(storage.last, step)
-            target = Storage(bytes_of(wanted.type), step, step, wanted)
-            call = Call(function, [(storage, held)], [(target, wanted.type)], None)
-            if self.scratch[function]:
-                call.scratch = Storage(self.scratch[function], step, step)
-                self.storages.append(call.scratch)
-            self.calls.append(call)
+            self.copy(step, self.home[value], (Storage(bytes_of(wanted.type), step, step, wanted), wanted.type))
         self.donated = {k: v for k, v in self.donated.items() if k in made}
 
     # The new @main
@@ -360,18 +376,11 @@ class _Program:
             storage.offset = offset
 
     def _write_main(self) -> None:
-        views = _Views(self.block)
-        self.kept.write(self.block, lambda source, held: views.of(Storage(0, -1, -1, source), held))
-        views.arena = arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
+        writer = CallWriter(self.block)
+        self.kept.write(self.block, lambda source, held: writer.of(Storage(0, -1, -1, source), held))
+        writer.arena = arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
         arena.name_hint = "arena"
-        for call in self.calls:
-            operands = [views.of(storage, held) for storage, held in (*call.operands, *call.results)]
-            if call.scratch is not None:
-                operands.append(views.of(call.scratch, call.function.body.block.args[-1].type))
-            invoke = func.CallOp(call.function.sym_name.data, operands, [])
-            if call.origin is not None:
-                invoke.attributes["origin"] = call.origin
-            self.block.add_op(invoke)
+        writer.write(self.calls)
         self.block.add_op(func.ReturnOp())
         self._replace()
 
@@ -400,53 +409,7 @@ class _Program:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
 
 
-class _Views:
-    """Memrefs of storages in @main, each made once, right before its first use."""
-
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.arena: SSAValue | None = None
-        self.made: dict[tuple[object, MemRefType], SSAValue] = {}
-
-    def of(self, storage: Storage, held: MemRefType) -> SSAValue:
-        if storage.argument is not None and storage.argument.type == held:
-            return storage.argument
-        key = (storage.argument or storage.offset, held)
-        if key not in self.made:
-            self.made[key] = self._cast(self._flat(storage, held), held)
-        return self.made[key]
-
-    def _flat(self, storage: Storage, held: MemRefType) -> SSAValue:
-        if storage.argument is not None:
-            return storage.argument
-        length = (
-            storage.size
-            if held.element_type == i8
-            else bytes_of(held) // max(1, bytes_of(memref_type((1,), held.element_type)))
-        )
-        flat = memref_type((length,), held.element_type)
-        key = (storage.offset, flat)
-        if key not in self.made:
-            offset = arith.ConstantOp(IntegerAttr(storage.offset, INDEX))
-            view = memref.ViewOp(self.arena, offset.result, [], flat)
-            self.block.add_ops([offset, view])
-            self.made[key] = view.result
-        return self.made[key]
-
-    def _cast(self, source: SSAValue, held: MemRefType) -> SSAValue:
-        if source.type == held:
-            return source
-        cast = memref.ReinterpretCastOp.from_dynamic(source, [0], held.get_shape(), strides_of(held), held)
-        self.block.add_op(cast)
-        return cast.result
-
-
-def _row_major_type(tensor: Attribute) -> MemRefType:
-    if not isinstance(tensor, TensorType):
-        raise PassError(f"a program's values are tensors, got {tensor}")
-    return memref_type(tensor.get_shape(), tensor.element_type)
-
-
+<<<<<<< HEAD
 def _origin(op: Operation) -> str:
     origin = op.attributes.get("origin")
     return origin.data if isinstance(origin, StringAttr) else ""

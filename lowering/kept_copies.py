@@ -39,7 +39,7 @@ class KeptCopies:
         self._copies: dict[tuple[SSAValue, func.FuncOp], _Copy] = {}
 
     def offer(self, kernel: func.FuncOp, operands: Sequence[int]) -> None:
-        """Lets a kernel read a packed copy of one of these operands, all of them program inputs."""
+        """Lets a kernel read a packed copy of one of these operands: program inputs, or the same in every step of a loop."""
         packing = packed_ahead(kernel, operands, self.target)
         if packing is None:
             return
@@ -51,6 +51,10 @@ class KeptCopies:
     def wanted(self, kernel: func.FuncOp) -> int | None:
         """The operand whose copy a kernel reads."""
         return self._wanted[kernel][0] if kernel in self._wanted else None
+
+    def maker(self, kernel: func.FuncOp) -> func.FuncOp:
+        """The function that fills the copy a kernel reads."""
+        return self._wanted[kernel][2]
 
     def argument(self, kernel: func.FuncOp, source: BlockArgument, held: MemRefType, main: Block) -> SSAValue:
         """The argument of @main for the copy a kernel reads of an input."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xdsl.dialects.builtin import ModuleOp, i1
-from xdsl.dialects.func import FuncOp
 from xdsl.dialects.linalg.ops import FillOp
 from xdsl.dialects.linalg.ops import YieldOp as LinalgYieldOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -29,6 +28,7 @@ from ..passes.access import (
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
 from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
+from ..passes.program import program_blocks
 from .scalar_body import ScalarBody, accumulation_type, signless
 from .stage import Stage, element_of, empty, segments, tensor_type
 
@@ -49,12 +49,11 @@ class KernelToLinalg(Pass):
 
     def run(self, module: ModuleOp) -> int:
         count = 0
-        for function in module.body.block.ops:
-            if isinstance(function, FuncOp) and function.body.blocks:
-                for op in function.body.block.ops:
-                    if isinstance(op, FusedOp):
-                        _KernelWriter(op).write()
-                        count += 1
+        for block in program_blocks(module):
+            for op in block.ops:
+                if isinstance(op, FusedOp):
+                    _KernelWriter(op).write()
+                    count += 1
         return count
 
 

@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import (
     NoneAttr,
     Signedness,
     StridedLayoutAttr,
+    TensorType,
     i8,
 )
 from xdsl.ir import Attribute
@@ -72,6 +73,13 @@ def memref_type(
     if strides is None or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
         return MemRefType(memory_element(element), sizes)
     return MemRefType(memory_element(element), sizes, StridedLayoutAttr(strides))
+
+
+def row_major_type(tensor: Attribute) -> MemRefType:
+    """The dense row-major buffer of a tensor type. PassError for anything else."""
+    if not isinstance(tensor, TensorType):
+        raise PassError(f"a program's values are tensors, got {tensor}")
+    return memref_type(tensor.get_shape(), tensor.element_type)
 
 
 @cache

@@ -11,7 +11,7 @@ from xdsl.ir import Block
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from ..dialects.types import Type, dtype_of, size_of
 from .base import Pass
-from .program import main_block, origin_of
+from .program import origin_of, program_blocks
 from .rules import constant_of
 
 
@@ -37,7 +37,10 @@ class FoldConstants(Pass):
 
     def run(self, module: ModuleOp) -> int:
         """Number of ops replaced."""
-        block = main_block(module)
+        return sum(self.fold_block(block) for block in program_blocks(module))
+
+    def fold_block(self, block: Block) -> int:
+        """Number of ops of a block replaced."""
         count = 0
         op = block.first_op
         while op is not None:

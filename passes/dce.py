@@ -8,13 +8,14 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation
 from xdsl.traits import is_side_effect_free
 
-from ..dialects.ops import BookOp
+from ..dialects.ops import BookOp, ScanOp
 from .base import Pass
+from .scan_region import without_unused
 
 
 @dataclass(frozen=True)
 class RemoveDead(Pass):
-    """Remove ops whose results nobody uses.
+    """Remove ops whose results nobody uses, and what scans carry, stack or read for nobody.
 
     before  %1 = prim.exp %x
             %2 = prim.neg %x
@@ -38,6 +39,10 @@ def remove_dead(block: Block) -> int:
         if is_dead(op):
             block.erase_op(op)
             count += 1
+        elif isinstance(op, ScanOp):
+            op, changed = without_unused(op)
+            count += changed + remove_dead(op.body)
+            before = op.prev_op
         elif op.regions:
             count += sum(remove_dead(inner) for region in op.regions for inner in region.blocks)
         op = before

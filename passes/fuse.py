@@ -14,7 +14,7 @@ from .access import ALIAS, CONTRACT, FOLD, INLINE, OPAQUE, PLACE
 from .base import Pass
 from .grouping import Group, Grouping
 from .materialise import Program
-from .program import main_block
+from .program import program_blocks
 
 _UNIT = UnitAttr()
 _ANCHORS = (CONTRACT, FOLD, PLACE)  # the op a kernel is named after: the first of these, else its last
@@ -41,7 +41,7 @@ class Fuse(Pass):
     gives: ClassVar[str] = "fused"
 
     def run(self, module: ModuleOp) -> int:
-        return _fuse_block(main_block(module))
+        return sum(_fuse_block(block) for block in program_blocks(module))
 
 
 def _fuse_block(block: Block) -> int:

@@ -24,7 +24,7 @@ from .access import (
 from .base import Pass
 from .linear_index import Index, Linear, loop_dims
 from .placement import boxes, window_target
-from .program import main_block
+from .program import program_blocks
 
 Order = tuple[int, ...]
 
@@ -44,7 +44,7 @@ class ChooseLayout(Pass):
     takes: ClassVar[str] = "fused"
 
     def run(self, module: ModuleOp) -> int:
-        return _Layouts(main_block(module)).choose()
+        return sum(_Layouts(block).choose() for block in program_blocks(module))
 
 
 class _Layouts:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import DTypeError, ShapeError
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from ..dialects.types import Shape
 from .base import Pass
-from .program import main_block, origin_of
+from .program import origin_of, program_blocks
 
 Crop = tuple[tuple[int, ...], tuple[int, ...]]
 """Per dimension: how much is cut off at the low and at the high end."""
@@ -37,7 +37,10 @@ class Narrow(Pass):
 
     def run(self, module: ModuleOp) -> int:
         """Number of slices moved."""
-        block = main_block(module)
+        return sum(self.narrow(block) for block in program_blocks(module))
+
+    def narrow(self, block: Block) -> int:
+        """Number of slices of a block that moved."""
         count = 0
         op = block.last_op
         while op is not None:  # backwards: a slice that moved up is met again

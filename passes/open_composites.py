@@ -9,7 +9,7 @@ from xdsl.ir import Block, Operation
 
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of
 from .base import Pass
-from .program import main_block, origin_of
+from .program import origin_of, program_blocks
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class OpenComposites(Pass):
 
     def run(self, module: ModuleOp) -> int:
         """Number of composites opened (those inside others count too)."""
-        block = main_block(module)
+        return sum(self.open_block(block) for block in program_blocks(module))
+
+    def open_block(self, block: Block) -> int:
+        """Number of composites of a block opened."""
         count = 0
         op = block.first_op
         while op is not None:

@@ -1,4 +1,4 @@
-"""Where the program is in a module (the body of `@main`), and where its ops come from."""
+"""Where the program is in a module (the body of `@main`, the bodies of scans in it), and where its ops come from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation
 
 from ..dialects.errors import PassError
+from ..dialects.ops import ScanOp
 
 
 def main_function(module: ModuleOp) -> FuncOp:
@@ -22,6 +23,20 @@ def main_function(module: ModuleOp) -> FuncOp:
 def main_block(module: ModuleOp) -> Block:
     """The body of `@main`: straight-line code at every tensor level."""
     return main_function(module).body.block
+
+
+def program_blocks(module: ModuleOp) -> list[Block]:
+    """Every block of straight-line code of a tensor-level program: bodies of scans, inner ones first, then `@main`'s."""
+    found: list[Block] = []
+
+    def visit(block: Block) -> None:
+        for op in block.ops:
+            if isinstance(op, ScanOp):
+                visit(op.body)
+        found.append(block)
+
+    visit(main_block(module))
+    return found
 
 
 def origin_of(op: Operation) -> StringAttr | None:

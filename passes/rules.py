@@ -23,7 +23,7 @@ from ..dialects.types import DType
 from .base import Changes, Pass
 from .dce import is_dead
 from .order import cost
-from .program import main_block, origin_of
+from .program import origin_of, program_blocks
 from .rule_language import (
     Call,
     Expr,
@@ -62,7 +62,9 @@ class Simplify(Pass):
     def run(self, module: ModuleOp) -> int:
         """Number of rules applied; the details say which."""
         rules = tuple(r for r in algebra() if r.exact or self.fast or flags.fast.value)
-        fired = apply_rules(main_block(module), rules)
+        fired: Counter[Rule] = Counter()
+        for block in program_blocks(module):
+            fired += apply_rules(block, rules)
         lines = [
             f"{rule.name} x{fired[rule]}, {rule.origin.rpartition('/')[2]}" for rule in rules if fired[rule]
         ]

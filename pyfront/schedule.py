@@ -278,7 +278,7 @@ class Schedule:
                 if step.op == GRAD
                 else 1
                 if step.op == SAVED
-                else len(OPS[step.op].results)
+                else OPS[step.op].result_count(len(step.operands), step.attrs)
             )
         lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
         return "\n".join(lines) + "\n"

@@ -77,6 +77,8 @@ def _types(s: Stanza) -> str:
 def _derivatives(s: Stanza) -> str:
     if not s.tensors:
         return ""
+    if s.in_code:
+        return f"d        in code: {type(s).gradients.__doc__.strip().splitlines()[0]}"
     if not s.derivatives:
         return "d        none of its own: opened first, then differentiated"
     lines = [f"d {p.name:<6} {s.derivatives[p.name]}" for p in s.tensors]

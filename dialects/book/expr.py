@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..errors import BookError
+from ..graph import Graph
 from ..types import DType, Type
 from .shapes import FUNCTIONS
 
@@ -98,7 +99,7 @@ class Build(Protocol):
     def type(self, value: Any) -> Type: ...
 
 
-_ATTRIBUTES = (int, float, tuple, DType, str)
+_ATTRIBUTES = (int, float, tuple, DType, str, Graph)
 
 
 def is_attribute(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Ops whose text is not enough: classes that stand in for Stanza (`concat`, with any number of operands)."""
+"""Ops whose text is not enough: classes that stand in for Stanza (any number of operands, results from a body)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..types import Type, dtype_of, show_type
 from .expr import Build, Evaluator
+from .scan import Scan
 from .stanza import Stanza
 
 
@@ -73,4 +74,4 @@ class Concat(Stanza):
         return [part if want else None for part, want in zip(parts, wanted)]
 
 
-IRREGULAR: dict[str, type[Stanza]] = {"concat": Concat}
+IRREGULAR: dict[str, type[Stanza]] = {"concat": Concat, "scan": Scan}

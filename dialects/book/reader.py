@@ -198,7 +198,7 @@ def _check(s: Stanza, fold_axes: str | None, meant: list[str]) -> None:
         _check_scalar(s, s.scalar, {p.name for p in s.params})
     if s.fold is not None:
         _check_fold(s, fold_axes)
-    if s.family != "is":
+    if s.family != "is" and not s.in_code:
         check_line(s.numpy_line, tuple(p.name for p in s.params), s.origin)
     elif meant and meant != [p.name for p in s.results]:
         raise _wrong(
@@ -274,7 +274,7 @@ def _check_derivatives(s: Stanza, known: set[str]) -> None:
         if name not in names:
             raise _wrong(s, f"there is a d line for {name}, which is no tensor operand")
     missing = [p.name for p in s.tensors if p.name not in s.derivatives]
-    if missing and (s.family != "is" or s.derivatives):
+    if missing and not s.in_code and (s.family != "is" or s.derivatives):
         raise _wrong(s, f"{', '.join(missing)} has no d line; write none where there is no derivative")
     scope = (
         known | {p.name for p in s.results} | {"g", "none", *DTYPES} | {n for ns, _ in s.bindings for n in ns}

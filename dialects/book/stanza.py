@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import DTypeError, LaminaError, ShapeError
+from ..graph import Graph
 from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, show_type
 from . import numerics, readings
 from .expr import Binding, Build, Evaluator, Expr, Name
@@ -24,7 +25,7 @@ CLASSES = {  # word in a signature: kinds it admits, words for errors
 }
 ATTRIBUTE_KINDS = {
     "int": int, "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float),
-    "dtype": DType, "flag": (bool, int), "text": str,
+    "dtype": DType, "flag": (bool, int), "text": str, "graph": Graph,
 }  # fmt: skip
 _HALVES = (float16.numpy, bfloat16.numpy)
 _MEMO_LIMIT = 1 << 16
@@ -75,6 +76,9 @@ class Need:
 @dataclass(eq=False)
 class Stanza:
     """One op of the book. Fields are what the text says; methods are what follows from it."""
+
+    in_code: ClassVar[bool] = False
+    """Values and derivative are methods of the op's class, not lines of its text."""
 
     name: str
     dialect: str
@@ -150,6 +154,10 @@ class Stanza:
                 raise LaminaError(f"{self.name} needs {param.name} as {param.kind}, got {value!r}")
             if isinstance(value, tuple) and not all(isinstance(item, int) for item in value):
                 raise LaminaError(f"{self.name} needs {param.name} as a tuple of ints, got {value!r}")
+
+    def result_count(self, operands: int, attrs: tuple) -> int:
+        """How many results a step with so many operands and these attributes has."""
+        return len(self.results)
 
     def bind(self, types: Sequence[Type], attrs: tuple) -> dict[str, Any]:
         """Names of the signature: attributes, sizes and dtype variables (under their own word)."""
