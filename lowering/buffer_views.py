@@ -47,6 +47,7 @@ class CallWriter:
         body = Block(arg_types=[INDEX])
         self._add(scf.ForOp(*bounds, [], Region(body)))
         loop.index = body.args[0]
+        loop.index.name_hint = "step"  # never i1, which is a type in C
         if loop.reverse:
             last = arith.ConstantOp(IntegerAttr(loop.steps - 1, INDEX))
             turned = arith.SubiOp(last.result, loop.index)

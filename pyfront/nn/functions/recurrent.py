@@ -1,11 +1,20 @@
-"""Recurrent steps and layers: RNN, LSTM and GRU over a sequence of rows, one step at a time."""
+"""Recurrent steps and layers: RNN, LSTM and GRU over a sequence of rows; a layer is a scan of its step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+import numpy as np
+
+from ....dialects.graph import Graph
+from ....dialects.types import Type, dtype_of
+from ... import recorder
 from ...joining import cat
-from ...tensor import Tensor
+from ...origin import origin
+from ...scanning import scan, trace
+from ...selection import where
+from ...tensor import Tensor, wrap
 from .dropping import dropout
 from .linear import linear
 
@@ -53,18 +62,19 @@ def cell(mode: str, x: Tensor, state: State, weights: Weights) -> State:
 def layers(
     mode: str, x: Tensor, sizes: Sequence[int], state: State, weights: Sequence[Weights], *, directions: int, p: float
 ) -> tuple[Tensor, State]:
-    """All layers over a sequence.
+    """All layers over a sequence; every layer and direction is one scan.
 
     x: float[sum(sizes), inputs], the rows of step 0, then of step 1, ...; sizes: rows of each step, never growing.
     state: float[layers * directions, batch, hidden] each; weights: one entry per layer and direction.
     p: dropout between layers. Gives float[sum(sizes), directions * hidden] and the final state.
     """
+    ragged = None if sizes[0] == sizes[-1] else _Ragged(sizes)
     finals: list[State] = []
     for first in range(0, len(weights), directions):
         outputs = []
         for k in range(directions):
             start = tuple(s[first + k] for s in state)
-            y, final = _one_direction(STEPS[mode], x, sizes, start, weights[first + k], reverse=k == 1)
+            y, final = _one_direction(mode, x, len(sizes), ragged, start, weights[first + k], reverse=k == 1)
             outputs.append(y)
             finals.append(final)
         x = outputs[0] if directions == 1 else cat(outputs, -1)
@@ -73,22 +83,61 @@ def layers(
     return x, tuple(cat([s.unsqueeze(0) for s in part]) for part in zip(*finals, strict=True))
 
 
+class _Ragged:
+    """Where the rows of steps of unequal size lie in a box [steps, batch], and which places of the box hold none."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        counts = np.asarray(sizes, np.int64)
+        columns = np.arange(counts[0])
+        there = columns < counts[:, None]
+        rows = (np.cumsum(counts) - counts)[:, None] + np.minimum(columns, counts[:, None] - 1)
+        self.shape = there.shape
+        self.rows, self.places = _leaf(rows.reshape(-1)), _leaf(np.flatnonzero(there))
+        self.there = _leaf(there[:, :, None])
+
+    def boxed(self, rows: Tensor) -> Tensor:
+        """float[rows, n] -> float[steps, batch, n]; places without a row repeat the step's last."""
+        return rows.index_select(0, self.rows).reshape(*self.shape, rows.shape[-1])
+
+    def packed(self, box: Tensor) -> Tensor:
+        """float[steps, batch, n] -> float[rows, n]."""
+        return box.reshape(-1, box.shape[-1]).index_select(0, self.places)
+
+
+def _leaf(array: np.ndarray) -> Tensor:
+    return wrap(recorder.leaf(array, (array.shape, dtype_of(array))))
+
+
 def _one_direction(
-    step: Step, x: Tensor, sizes: Sequence[int], start: State, weights: Weights, reverse: bool
+    mode: str, x: Tensor, steps: int, ragged: _Ragged | None, start: State, weights: Weights, reverse: bool
 ) -> tuple[Tensor, State]:
-    rows = linear(x, weights[0], weights[2]).split(list(sizes))
-    ends: list[State] = []  # states of the sequences that ended, shortest first
-    outputs: list[Tensor] = [x] * len(rows)
-    state = tuple(s[: sizes[-1]] for s in start) if reverse else start
-    for t in reversed(range(len(rows))) if reverse else range(len(rows)):
-        count, had = sizes[t], state[0].shape[0]
-        if had > count:
-            ends.append(tuple(s[count:] for s in state))
-            state = tuple(s[:count] for s in state)
-        elif had < count:
-            state = tuple(cat([s, new[had:count]]) for s, new in zip(state, start, strict=True))
-        state = step(rows[t], state, weights)
-        outputs[t] = state[0]
-    ends.append(state)
-    final = state if len(ends) == 1 else tuple(cat(parts) for parts in zip(*reversed(ends), strict=True))
-    return cat(outputs), final
+    rows = linear(x, weights[0], weights[2])
+    if ragged is None:
+        scanned = [rows.reshape(steps, rows.shape[0] // steps, rows.shape[-1])]
+    else:
+        scanned = [ragged.boxed(rows), ragged.there]
+    given = tuple(w is not None for w in weights)
+    whole = [w for w in (weights[1], weights[3], weights[4]) if w is not None]
+    types = (*(s._type for s in start), *((t._type[0][1:], t._type[1]) for t in scanned), *(w._type for w in whole))
+    body = _body(mode, types, len(start), given, ragged is not None, origin())
+    *final, y = scan(body, start, scanned, whole, steps, reverse)
+    return y.reshape(-1, y.shape[-1]) if ragged is None else ragged.packed(y), tuple(final)
+
+
+@lru_cache(maxsize=512)
+def _body(mode: str, types: tuple[Type, ...], parts: int, given: tuple[bool, ...], ragged: bool, line: str) -> Graph:
+    """One step: the state, the step's rows, where there are rows (of a ragged batch), weights; the state after, and h again.
+
+    line: the user's line, which the steps carry.
+    """
+
+    def step(*values: Tensor) -> State:
+        state, x, there = values[:parts], values[parts], values[parts + 1]
+        rest = iter(values[parts + 1 + ragged :])
+        weights = [None, next(rest), None, next(rest) if given[3] else None, next(rest) if given[4] else None]
+        after = STEPS[mode](x, state, weights)
+        if ragged:
+            after = tuple(where(there, new, old) for new, old in zip(after, state, strict=True))
+        return (*after, after[0])
+
+    return trace(step, types)
