@@ -409,7 +409,6 @@ class _Program:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
 
 
-<<<<<<< HEAD
 def _origin(op: Operation) -> str:
     origin = op.attributes.get("origin")
     return origin.data if isinstance(origin, StringAttr) else ""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects.book import OPS, Batched, Batching
+from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, ScanOp, ScanYieldOp, XdslBuilder, attrs_of, stanza_of, type_of
-from ..dialects.types import size_of
+from ..dialects.types import Type, size_of
 from .base import Pass
 from .program import origin_of, program_blocks
 from .scan_region import with_operands, with_stacks
@@ -44,29 +46,39 @@ class Hoist(Pass):
 
 
 def _hoist_invariant(op: ScanOp) -> tuple[ScanOp, int]:
-    """Ops on values that every step sees whole go in front of the loop."""
+    """Ops on values that every step sees whole go in front of the loop. Views that only the body reads stay: they cost
+    nothing there, and what reads a weight through one can read a copy of the weight that is packed once."""
     counts, body = op.counts, op.body
-    outside: dict[SSAValue, SSAValue] = {}
-    for i in range(counts.carried + counts.scanned, len(body.args)):
-        outside[body.args[i]] = op.operands[i]
-    moved: list[Operation] = []
+    fixed = set(body.args[counts.carried + counts.scanned :])
+    moved: set[Operation] = set()
     for inner in body.ops:
-        if inner.operands and isinstance(inner, BookOp) and all(v in outside for v in inner.operands) and not _grows(inner):
-            copy = inner.clone({v: outside[v] for v in inner.operands})
-            assert op.parent is not None
-            op.parent.insert_op_before(copy, op)
-            outside.update(zip(inner.results, copy.results, strict=True))
-            moved.append(inner)
-    if not moved:
+        if inner.operands and isinstance(inner, BookOp) and all(v in fixed for v in inner.operands) and not _grows(inner):
+            fixed.update(inner.results)
+            moved.add(inner)
+    moved_in_order = [inner for inner in body.ops if inner in moved]
+    for inner in reversed(moved_in_order):
+        if _is_view(inner) and not any(use.operation in moved for use in inner.results[0].uses):
+            moved.discard(inner)
+    moved_in_order = [inner for inner in moved_in_order if inner in moved]
+    if not moved_in_order:
         return op, 0
-    gone = set(moved)
-    needed = [r for inner in moved for r in inner.results if any(use.operation not in gone for use in r.uses)]
+    outside: dict[SSAValue, SSAValue] = dict(zip(body.args, op.operands, strict=True))
+    for inner in moved_in_order:
+        copy = inner.clone({v: outside[v] for v in inner.operands})
+        assert op.parent is not None
+        op.parent.insert_op_before(copy, op)
+        outside.update(zip(inner.results, copy.results, strict=True))
+    needed = [r for inner in moved_in_order for r in inner.results if any(use.operation not in moved for use in r.uses)]
     op, fresh = with_operands(op, [outside[v] for v in needed])
     for old, new in zip(needed, fresh, strict=True):
         old.replace_all_uses_with(new)
-    for inner in reversed(moved):
+    for inner in reversed(moved_in_order):
         body.erase_op(inner)
-    return op, len(moved)
+    return op, len(moved_in_order)
+
+
+def _is_view(op: Operation) -> bool:
+    return isinstance(op, BookOp) and stanza_of(op).family == "view" and not stanza_of(op).is_placement
 
 
 def _grows(op: BookOp) -> bool:
@@ -129,7 +141,7 @@ class _Sums:
 
     def _node(self, value: SSAValue) -> _Node:
         op = value.owner
-        if isinstance(op, BookOp) and op in self.tail and _can_batch(op):
+        if isinstance(op, BookOp) and op in self.tail and len(op.results) == 1:
             return _Node(value, op, tuple(self._node(v) for v in op.operands))
         return _Node(value, None, ())
 
@@ -154,7 +166,7 @@ class _Sums:
         return None
 
     def _pays(self, node: _Node) -> bool:
-        if not self._reduces(node):
+        if not self._reduces(node) or not self._has_reading(node):
             return False
         fresh = dict.fromkeys(v for v in self._leaves(node) if self._outside(v) is None)
         return sum(size_of(type_of(v)[0]) for v in fresh) <= STACKED * size_of(type_of(node.value)[0])
@@ -164,6 +176,19 @@ class _Sums:
         if node.op is None:
             return False
         return stanza_of(node.op).family in ("contract", "fold") or any(map(self._reduces, node.operands))
+
+    def _has_reading(self, node: _Node) -> bool:
+        """Whether all of it can be done for all steps at once."""
+
+        def given(value: SSAValue) -> Any:
+            shape, dtype = type_of(value)
+            return (shape, dtype) if self._is_whole(value) else Batched(((self.counts.steps, *shape), dtype))
+
+        try:
+            _made(Batching(_Types(), OPS, self.counts.steps), node, given)
+        except UnsupportedError:
+            return False
+        return True
 
     def _stack(self, nodes: Sequence[_Node]) -> None:
         fresh = dict.fromkeys(v for node in nodes for v in self._leaves(node) if self._outside(v) is None)
@@ -176,6 +201,7 @@ class _Sums:
         assert after is not None
         origin = origin_of(node.op) if node.op is not None else origin_of(self.op)
         self.build = XdslBuilder(after, origin or origin_of(self.op))
+        self.batch = Batching(self.build, OPS, self.counts.steps)
         total = self._summed(node)
         (total,) = self.build("add", (self.op.operands[i], total), ())
         self.op.results[i].replace_all_uses_with(total)
@@ -200,62 +226,37 @@ class _Sums:
 
     def _steps_as(self, node: _Node, axis: int) -> SSAValue:
         """A matrix of all steps side by side along one of its two axes."""
-        build, steps = self.build, self.counts.steps
         if node.op is not None and node.op.op_name == "permute" and attrs_of(node.op) == ((1, 0),):
-            return build("permute", (self._steps_as(node.operands[0], 1 - axis),), ((1, 0),))[0]
-        value, (rows, columns) = self._for_all(node), type_of(node.value)[0]
-        if axis == 0:
-            return build("reshape", (value,), ((steps * rows, columns),))[0]
-        value = build("permute", (value,), ((1, 0, 2),))[0]
-        return build("reshape", (value,), ((rows, steps * columns),))[0]
+            return self.build("permute", (self._steps_as(node.operands[0], 1 - axis),), ((1, 0),))[0]
+        return self.batch.merged(self._for_all(node), axis)
 
     def _varies(self, node: _Node) -> bool:
         return any(not self._is_whole(leaf) for leaf in self._leaves(node))
 
     def _for_all(self, node: _Node) -> SSAValue:
         """The values of all steps, stacked along a first dimension."""
-        build, steps = self.build, self.counts.steps
-        shape = type_of(node.value)[0]
-        if not self._varies(node):
-            value = build("reshape", (self._once(node),), ((1, *shape),))[0]
-            return build("expand", (value,), ((steps, *shape),))[0]
-        if node.op is None:
-            value = self._outside(node.value)
-            assert value is not None
-            return value
-        operands = tuple(self._for_all(n) for n in node.operands)
-        return build(node.op.op_name, operands, _for_steps(node.op, steps))[0]
+        return self.batch.spread(_made(self.batch, node, self._given))
 
-    def _once(self, node: _Node) -> SSAValue:
-        if node.op is None:
-            value = self._outside(node.value)
-            assert value is not None
-            return value
-        return self.build(node.op.op_name, tuple(self._once(n) for n in node.operands), attrs_of(node.op))[0]
+    def _given(self, value: SSAValue) -> Any:
+        """A value of the body as it is outside: a batch of all steps, or whole."""
+        found = self._outside(value)
+        assert found is not None
+        return found if self._is_whole(value) else Batched(found)
 
 
-def _can_batch(op: BookOp) -> bool:
-    """Whether an op can run on the values of all steps at once."""
-    if not op.operands or len(op.results) != 1:
-        return not op.operands and op.op_name == "full"
-    return stanza_of(op).family in ("each", "fold") or op.op_name in _BATCHED or op.op_name == "matmul"
+def _made(batch: Batching, node: _Node, given: Callable[[SSAValue], Any]) -> Any:
+    """A node, made with a build on batches."""
+    if node.op is None:
+        return given(node.value)
+    return batch(node.op.op_name, tuple(_made(batch, n, given) for n in node.operands), attrs_of(node.op))[0]
 
 
-def _for_steps(op: BookOp, steps: int) -> tuple:
-    """The attributes of an op that runs on all steps, stacked in front of the other dimensions."""
-    attrs = attrs_of(op)
-    if op.op_name in _BATCHED:
-        return _BATCHED[op.op_name](steps, attrs)
-    return (tuple(a + 1 for a in attrs[0]),) if stanza_of(op).family == "fold" else attrs
+class _Types:
+    """A build that computes types only: would it work?"""
 
+    def __call__(self, op: str, operands: tuple, attrs: tuple) -> tuple:
+        return OPS[op].infer(operands, attrs)
 
-_BATCHED = {
-    "permute": lambda steps, attrs: ((0, *(k + 1 for k in attrs[0])),),
-    "reshape": lambda steps, attrs: ((steps, *attrs[0]),),
-    "expand": lambda steps, attrs: ((steps, *attrs[0]),),
-    "flip": lambda steps, attrs: (tuple(k + 1 for k in attrs[0]),),
-    "slice": lambda steps, attrs: ((0, *attrs[0]), (steps, *attrs[1]), (1, *attrs[2])),
-    "pad": lambda steps, attrs: ((0, *attrs[0]), (0, *attrs[1]), (0, *attrs[2]), attrs[3]),
-    "concat": lambda steps, attrs: (attrs[0] + 1,),
-}
-"""Views on all steps: attributes with one more dimension in front."""
+    def type(self, value: Type) -> Type:
+        """The type is the value."""
+        return value

@@ -59,6 +59,8 @@ class Batching:
         if not any([type(v) is Batched for v in operands]):
             return self.build(op, operands, attrs)
         stanza = self.book[op]
+        if stanza.in_code:
+            return stanza.on_batch(self, operands, attrs)
         if op in _INDEXED:
             return (Batched(_INDEXED[op](self, op, operands, *attrs)),)
         types = tuple([self.type(v) for v in operands])

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..graph import Graph, Step
 from ..types import Type, dtype_of, show_type
+from .batching import Batched, Batching
 from .expr import Build
 from .stanza import Stanza
 
@@ -104,6 +105,10 @@ class Scan(Stanza):
             values.extend(self.book[op].evaluate([values[i] for i in operands], attrs))
         return [values[i] for i in body.outputs]
 
+    def on_batch(self, batch: Batching, operands: Sequence, attrs: tuple) -> tuple:
+        """A scan of the body on a batch."""
+        return _on_batch(self, batch, operands, attrs)
+
     def gradients(
         self, build: Build, operands: Sequence, results: Sequence, cotangents: Sequence, attrs: tuple, wanted: Sequence[bool]
     ) -> list:  # fmt: skip
@@ -134,6 +139,34 @@ class Scan(Stanza):
         for i, value in zip(of_results, made, strict=True):
             found[i] = value if wanted[i] else None
         return found
+
+
+def _on_batch(scan: Scan, batch: Batching, operands: Sequence, attrs: tuple) -> tuple:
+    """A scan of the body on batches: every carried value becomes one, slices keep the steps in front of the batch."""
+    body, counts = attrs[0], Counts(*attrs[1:])
+    first, last = counts.carried, counts.carried + counts.scanned
+    flags = [i < first or type(v) is Batched for i, v in enumerate(operands)]
+    inputs = [((batch.size, *shape), dtype) if flag else (shape, dtype) for (shape, dtype), flag in zip(body.inputs, flags, strict=True)]
+    inner = GraphBuilder(scan.book, inputs)
+    step = Batching(inner, scan.book, batch.size)
+    values: list = [Batched(v) if flag else v for v, flag in zip(inner.values, flags, strict=True)]
+    for (op, given, read), origin in zip(body.steps, body.origins, strict=True):
+        inner.origin = origin
+        values.extend(step(op, tuple(values[i] for i in read), given))
+    made = [values[i] for i in body.outputs]
+    outputs = [step.spread(v) if k < first or type(v) is Batched else v for k, v in enumerate(made)]
+    starts = [batch.spread(v) for v in operands[:first]]
+    slices = [_turned(batch, v.value) if type(v) is Batched else v for v in operands[first:last]]
+    whole = [v.value if type(v) is Batched else v for v in operands[last:]]
+    results = batch.build("scan", (*starts, *slices, *whole), (inner.graph([v.id for v in outputs]), *counts))
+    stacked = [Batched(_turned(batch, r)) if type(v) is Batched else r for r, v in zip(results[first:], made[first:], strict=True)]
+    return (*map(Batched, results[:first]), *stacked)
+
+
+def _turned(batch: Batching, value: object) -> object:
+    """[b, steps, ...] from [steps, b, ...], and back."""
+    rank = len(batch.build.type(value)[0])
+    return batch.op("permute", value, (1, 0, *range(2, rank)))
 
 
 def run_steps(step, arrays: Sequence[np.ndarray], counts: Counts, stacked: Sequence[Type]) -> tuple[np.ndarray, ...]:

@@ -159,6 +159,10 @@ class Stanza:
         """How many results a step with so many operands and these attributes has."""
         return len(self.results)
 
+    def on_batch(self, batch: Any, operands: Sequence, attrs: tuple) -> tuple:
+        """The results on a batch of operands, for ops whose class says how (`batching.py`)."""
+        raise NotImplementedError(self.name)
+
     def bind(self, types: Sequence[Type], attrs: tuple) -> dict[str, Any]:
         """Names of the signature: attributes, sizes and dtype variables (under their own word)."""
         env: dict[str, Any] = {p.name: value for p, value in zip(self.attributes, attrs)}

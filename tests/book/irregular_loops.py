@@ -109,6 +109,13 @@ def concat(*operands):
     return np.stack(rows, axis)
 
 
+def scan(h, xs, w, body, carried, scanned, steps, reverse):
+    """samples.BODY, spelled out; the first result only."""
+    for t in reversed(range(steps)) if reverse else range(steps):
+        h = np.tanh(h @ w + xs[t])
+    return h
+
+
 def sort(x, axis, descending):
     y = np.empty_like(x)
     for i in itertools.product(*(range(d) for k, d in enumerate(x.shape) if k != axis)):

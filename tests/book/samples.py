@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 from lamina.dialects.book import OPS, Stanza
+from lamina.dialects.book.scan import GraphBuilder
+from lamina.dialects.graph import Graph
 from lamina.dialects.types import DTYPES, float64, int64
 
 Sample = tuple[list[np.ndarray], tuple]
 
 S = (2, 3, 4)
+
+
+def _recurrent_body() -> Graph:
+    """h, x, w -> tanh(h @ w + x), and what is stacked: x times it."""
+    build = GraphBuilder(OPS, [((2, 3), float64), ((2, 3), float64), ((3, 3), float64)], "rnn.py:3")
+    h, x, w = build.values
+    (product,) = build("matmul", (h, w), ())
+    (total,) = build("add", (product, x), ())
+    (after,) = build("tanh", (total,), ())
+    (seen,) = build("mul", (x, after), ())
+    return build.graph([after.id, seen.id])
+
+
+BODY = _recurrent_body()
+
 # op: (shapes of the tensors, attributes), one or several; ops that are not listed take (2, 3, 4) each and
 # no attributes
 SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
@@ -61,6 +78,7 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "put_add": [([S, (5,), (2, 5, 4)], (1,)), ([(4, 3), (2, 2), (2, 2, 3)], (0,))],
     "update": [([(4, 5), (2, 2)], ((1, 0), (2, 3)))],
     "concat": [([S, (2, 1, 4), (2, 2, 4)], (1,))],
+    "scan": [([(2, 3), (4, 2, 3), (3, 3)], (BODY, 1, 1, 4, reverse)) for reverse in (False, True)],
     "sort": [([S], (1, False)), ([S], (2, True))],
     "cumsum": [([S], (1,))],
     "cumprod": [([S], (1,))],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lamina
+from lamina.pyfront.schedule import Schedule
 
 torch = pytest.importorskip("torch")
 X = np.random.RandomState(0).randn(4, 3, 5).astype(np.float32)
@@ -97,6 +98,48 @@ def test_cell(name: str) -> None:
 
     for a, b in zip(steps(lamina), steps(torch), strict=True):
         np.testing.assert_allclose(a, b, 2e-5, 2e-6)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("steps", [1, 2, 7, pytest.param(50, marks=pytest.mark.slow)])
+def test_lengths(name: str, steps: int) -> None:
+    x = np.random.RandomState(steps).randn(steps, 3, 5).astype(np.float32)
+    compare(name, {"num_layers": 2}, True, None, x, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("pack", [None, [2, 4, 3]], ids=["padded", "packed"])
+@pytest.mark.slow
+def test_compiled(name: str, pack: list[int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage against the oracle, and the compiled program against PyTorch."""
+    monkeypatch.setattr(lamina.dialects.flags.check, "value", 2)
+    compare(name, {"num_layers": 2, "bidirectional": True}, True, pack, X)
+
+
+def test_one_program_for_ragged_batches() -> None:
+    """The lengths of packed sequences are data: other lengths with as many rows and steps are the same program."""
+    lstm = lamina.nn.LSTM(5, 6)
+    found = []
+    for lengths in ([4, 3, 2], [4, 4, 1]):
+        packed = lamina.nn.utils.rnn.pack_padded_sequence(lamina.from_numpy(X), lengths)
+        y, _ = lstm(packed)
+        found.append(Schedule([y.data._read()]).graph)
+    assert found[0] == found[1]
+
+
+def test_twice_differentiated() -> None:
+    """create_graph through a scan."""
+
+    def slopes(lib: Any) -> list[np.ndarray]:
+        lib.manual_seed(1)
+        gru = lib.nn.GRU(5, 4)
+        x = lib.from_numpy(X.copy()).requires_grad_()
+        (first,) = lib.autograd.grad(gru(x)[0].sin().sum(), x, create_graph=True)
+        (first * first).sum().backward()
+        return [first.detach().numpy(), x.grad.numpy(), *(p.grad.numpy() for p in gru.parameters())]
+
+    for a, b in zip(slopes(lamina), slopes(torch), strict=True):
+        np.testing.assert_allclose(a, b, 1e-4, 1e-5)
 
 
 def test_messages() -> None:
