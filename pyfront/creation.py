@@ -60,20 +60,23 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
         raise refused("torch.tensor of complex data")
     if dtype is not None:
         return array.astype(dtype.numpy, copy=False)
-    if not isinstance(data, (np.ndarray, np.generic, Tensor)) and array.dtype == np.float64:
-        return array.astype(Defaults.dtype.numpy)
     return array.astype(np.int32) if array.dtype == np.uint16 else array
 
 
 def _array_of_sequence(data: Any) -> np.ndarray:
     flat = _plain(data)
     _check_shape(flat, 0)
+    first = flat
+    while isinstance(first, list) and first:
+        first = first[0]
     try:
         array = np.array(flat)
     except ValueError as error:
         raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
-    if array.size == 0 and array.dtype == np.float64:
+    if isinstance(first, np.generic):
         return array
+    if array.dtype == np.float64:
+        return array.astype(Defaults.dtype.numpy)
     return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
@@ -167,13 +170,6 @@ def asarray(
     return result.requires_grad_() if requires_grad else result
 
 
-def frombuffer(
-    buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
-) -> Tensor:
-    """A tensor with the numbers in a buffer."""
-    return of_array(np.array(np.frombuffer(buffer, dtype.numpy, count, offset)), requires_grad)
-
-
 def legacy_constructor(*args: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """``Tensor(2, 3)`` or ``Tensor([1, 2])`` of the default dtype."""
     require(device)
@@ -187,16 +183,6 @@ def legacy_constructor(*args: Any, dtype: DType | None = None, device: Any = Non
     ):
         return empty(*args, dtype=kind)
     return tensor(args[0], dtype=kind)
-
-
-def typed_constructor(dtype: DType) -> Callable[..., Tensor]:
-    """``FloatTensor`` and its kin."""
-
-    def construct(*args: Any) -> Tensor:
-        return legacy_constructor(*args, dtype=dtype)
-
-    construct.__doc__ = f"The legacy constructor for {dtype.name}."
-    return construct
 
 
 # -- constants
@@ -349,7 +335,6 @@ PUBLIC: dict[str, Callable] = {
         as_tensor,
         from_numpy,
         asarray,
-        frombuffer,
         full,
         full_like,
         scalar_tensor,

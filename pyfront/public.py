@@ -24,6 +24,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     grad_fn,
     indexing,
     joining,
+    limits,
     linalg,
     linear_algebra,
     printing,
@@ -31,9 +32,12 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     reductions,
     selection,
     sequences,
+    settings,
     shaping,
+    sharing,
     special_functions,
     statistics,
+    traits,
     writing,
 )
 from .size import CPU, Size, device
@@ -59,7 +63,7 @@ DTYPES: dict[str, Any] = {
     "uint8": types.uint8,
     "bool": types.bool_,
 }
-_LEGACY = {
+LEGACY = {
     "FloatTensor": types.float32,
     "DoubleTensor": types.float64,
     "HalfTensor": types.float16,
@@ -71,31 +75,6 @@ _LEGACY = {
     "ByteTensor": types.uint8,
     "BoolTensor": types.bool_,
 }
-
-
-class finfo:
-    """Limits of a floating dtype."""
-
-    def __init__(self, dtype: types.DType | None = None) -> None:
-        import ml_dtypes
-
-        kind = dtype or creation.get_default_dtype()
-        info = ml_dtypes.finfo(kind.numpy)
-        self.dtype = kind.name
-        self.bits = info.bits
-        self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
-        self.tiny = self.smallest_normal = float(info.tiny)
-        self.resolution = float(info.resolution)
-
-
-class iinfo:
-    """Limits of an integer dtype."""
-
-    def __init__(self, dtype: types.DType) -> None:
-        import numpy as np
-
-        info = np.iinfo(dtype.numpy)
-        self.dtype, self.bits, self.max, self.min = dtype.name, info.bits, int(info.max), int(info.min)
 
 
 def numel(input: Tensor) -> int:
@@ -185,7 +164,8 @@ def names() -> dict[str, Any]:
     found.update(DTYPES)
     found.update(complex_numbers.DTYPES)
     found.update(complex_numbers.PUBLIC)
-    found.update({name: creation.typed_constructor(t) for name, t in _LEGACY.items()})
+    found.update({name: traits.typed(name, t) for name, t in LEGACY.items()})
+    found.update(settings.PUBLIC)
     found.update({f.__name__: f for f in _OWN})
     found.update(
         Tensor=Tensor,
@@ -197,10 +177,13 @@ def names() -> dict[str, Any]:
         inf=math.inf,
         nan=math.nan,
         newaxis=None,
-        strided="torch.strided",
-        contiguous_format="contiguous_format",
-        channels_last="channels_last",
-        preserve_format="preserve_format",
+        layout=traits.layout,
+        memory_format=traits.memory_format,
+        strided=traits.strided,
+        contiguous_format=traits.contiguous_format,
+        channels_last=traits.channels_last,
+        channels_last_3d=traits.channels_last_3d,
+        preserve_format=traits.preserve_format,
         backends=_backends(),
         get_default_device=lambda: CPU,
     )
@@ -208,8 +191,13 @@ def names() -> dict[str, Any]:
 
 
 _OWN: tuple[Callable, ...] = (
-    finfo,
-    iinfo,
+    limits.finfo,
+    limits.iinfo,
+    sharing.frombuffer,
+    sharing.from_dlpack,
+    sharing.to_dlpack,
+    traits.is_storage,
+    traits.typename,
     numel,
     is_floating_point,
     broadcast_shapes,

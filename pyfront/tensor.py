@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, Type, dtype_of, size_of
+from ..dialects.types import DType, Type, size_of
 from . import recorder, views
 from .node import Node
 from .size import CPU, Size, device
@@ -36,7 +36,7 @@ class Tensor:
     name: str | None = None
     grad_fn_metadata = None
     is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
-    layout = "torch.strided"
+    layout: object
     __array_priority__ = 1000
 
     def __new__(cls, *args: Any, **options: Any) -> Tensor:
@@ -153,10 +153,6 @@ class Tensor:
         """True for float64, float32, float16, bfloat16."""
         return self.dtype.is_floating_point
 
-    def is_signed(self) -> bool:
-        """True when the dtype has negative numbers."""
-        return self.dtype.is_signed
-
     def __len__(self) -> int:
         shape = self._node.type[0]
         if not shape:
@@ -249,10 +245,6 @@ class Tensor:
             return np.array(self._value())
         return views.host_view(storage.share(), self._chain)
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype, copy=False)
-
     def item(self) -> bool | int | float:
         """The only element as a Python number. RuntimeError when there are several."""
         node = self._node
@@ -313,26 +305,6 @@ class Tensor:
             return self.item().__format__(spec)
         return object.__format__(self, spec)
 
-    def __deepcopy__(self, memo: dict) -> Tensor:
-        if not self.is_leaf:
-            raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
-            )
-        if id(self) in memo:
-            return memo[id(self)]
-        copy = type(self)._make_subclass(type(self), self.detach().clone(), self.requires_grad)
-        copy.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
-        memo[id(self)] = copy
-        if self._grad is not None:
-            copy._grad = self._grad.__deepcopy__(memo)
-        return copy
-
-    def __reduce_ex__(self, protocol: int) -> tuple:
-        """For pickle: values, whether they collect gradients, and attributes. ``torch.save`` has a way of its own."""
-        values = np.ascontiguousarray(self.detach().cpu()._value())
-        attributes = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-        return _rebuilt, (type(self), values, self.requires_grad, attributes)
-
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         """A ``cls`` (Parameter, Buffer) over the memory of ``data``, without its history."""
@@ -379,17 +351,6 @@ def from_storage(storage: Storage, chain: Chain) -> Tensor:
 
 
 _new = object.__new__
-
-
-def _rebuilt(cls: type, values: np.ndarray, requires_grad: bool, attributes: dict) -> Tensor:
-    """A tensor out of a pickle."""
-    made = wrap(recorder.leaf(values, (tuple(values.shape), dtype_of(values))))
-    if cls is not Tensor:
-        made = cls._make_subclass(cls, made, requires_grad)
-    elif requires_grad:
-        made.requires_grad_()
-    made.__dict__.update(attributes)
-    return made
 
 
 def wrap(node: Node) -> Tensor:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from . import data
+from types import SimpleNamespace
 
-__all__ = ["data"]
+from . import data
+from .sharing import from_dlpack, to_dlpack
+
+__all__ = ["data", "dlpack"]
+dlpack = SimpleNamespace(from_dlpack=from_dlpack, to_dlpack=to_dlpack)
 __path__: list[str] = []  # a package to the import system: `import lamina.utils.data`

@@ -65,11 +65,6 @@ def resize_as_(self: Tensor, other: Tensor) -> Tensor:
     return resize_(self, tuple(other.shape))
 
 
-def untyped_storage(self: Tensor) -> Storage:
-    """The memory behind the tensor."""
-    return self._storage
-
-
 def as_strided(self: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """Any elements of the storage, as a copy."""
     import numpy as np
@@ -101,7 +96,6 @@ for _function in (
     set_,
     resize_,
     resize_as_,
-    untyped_storage,
     as_strided,
     _flat_storage,
 ):
@@ -122,4 +116,3 @@ def apply_(self: Tensor, function: Any) -> Tensor:
 
 
 Tensor.apply_ = apply_
-Tensor.storage = untyped_storage

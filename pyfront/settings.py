@@ -1,0 +1,140 @@
+"""Settings: switches programs set once at their start: determinism, precision, default device, warnings, compile."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from .creation import set_default_dtype
+from .size import CPU, device, require
+
+
+class _State:
+    deterministic = False
+    warn_only = False
+    matmul_precision = "highest"
+    warn_always = False
+    interop_threads = 1
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Nothing to switch: reductions have a fixed order, whatever the number of threads."""
+    _State.deterministic, _State.warn_only = bool(mode), bool(warn_only)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What ``use_deterministic_algorithms`` said last."""
+    return _State.deterministic
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether only a warning was asked for."""
+    return _State.deterministic and _State.warn_only
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """``use_deterministic_algorithms`` by number or word: default, warn, error."""
+    words = {"default": 0, "warn": 1, "error": 2}
+    mode = words.get(debug_mode, debug_mode)
+    if mode not in (0, 1, 2):
+        raise RuntimeError(f"invalid value of debug_mode, expected one of `default`, `warn`, `error`, but got {debug_mode}")
+    use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    """0, 1 or 2: what ``set_deterministic_debug_mode`` takes."""
+    return (1 if _State.warn_only else 2) if _State.deterministic else 0
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Noted; products of float32 are computed in float32. RuntimeError for an unknown word."""
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"{precision} is not one of highest, high, medium")
+    _State.matmul_precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What was asked for last."""
+    return _State.matmul_precision
+
+
+def set_default_device(device: Any) -> None:
+    """Accepted for the CPU. UnsupportedError where tensors would have to be made elsewhere without being asked."""
+    wanted = CPU if device is None else _device(device)
+    require(wanted)
+    if wanted.type != "cpu":
+        from ..dialects.errors import UnsupportedError
+        from .origin import origin, source_line
+
+        raise UnsupportedError(
+            f"torch.set_default_device: tensors are made on the CPU unless told otherwise, not on {wanted}",
+            at=source_line(origin()), help="give device= to the constructors, or call .to(device)",
+        )  # fmt: skip
+
+
+_device = device
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """The default dtype, by the name of a tensor type. TypeError for integers."""
+    from . import public
+
+    kind = getattr(public, "LEGACY", {}).get(t.removeprefix("torch."), None) if isinstance(t, str) else t.dtype
+    if kind is None:
+        raise TypeError(f"invalid type name {t!r}")
+    set_default_dtype(kind)
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: denormal numbers are computed with."""
+    return False
+
+
+def set_warn_always(b: bool) -> None:
+    """Noted: warnings are Python's, which decides how often each is shown."""
+    _State.warn_always = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    """What ``set_warn_always`` said last."""
+    return _State.warn_always
+
+
+def get_num_interop_threads() -> int:
+    """Threads between operations: noted only."""
+    return _State.interop_threads
+
+
+def set_num_interop_threads(int: int) -> None:
+    """Noted only: operations are recorded by one thread."""
+    if int < 1:
+        raise RuntimeError("Expected nthreads > 0 to be true, but got false.")
+    _State.interop_threads = int
+
+
+def compile(model: Any = None, **_: Any) -> Any:
+    """The model (or function) as it is: everything is compiled anyway. Without one, a decorator."""
+    if model is None:
+        return lambda f: compile(f)
+    if isinstance(model, type) or not callable(model):
+        raise TypeError(f"torch.compile needs a function or a module, got {type(model).__name__}")
+    if hasattr(model, "forward"):
+        return model
+
+    @functools.wraps(model)
+    def compiled(*args: Any, **options: Any) -> Any:
+        return model(*args, **options)
+
+    return compiled
+
+
+PUBLIC: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        use_deterministic_algorithms, are_deterministic_algorithms_enabled, is_deterministic_algorithms_warn_only_enabled,
+        set_deterministic_debug_mode, get_deterministic_debug_mode, set_float32_matmul_precision,
+        get_float32_matmul_precision, set_default_device, set_default_tensor_type, set_flush_denormal, set_warn_always,
+        is_warn_always_enabled, get_num_interop_threads, set_num_interop_threads, compile,
+    )
+}  # fmt: skip

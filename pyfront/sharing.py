@@ -1,0 +1,189 @@
+"""Sharing: memory exchanged with numpy, DLPack and buffers; tensors copied and pickled so that what shared memory still does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import DType, dtype_of
+from . import recorder
+from .creation import from_numpy, of_array, on
+from .storage import Storage
+from .tensor import Tensor, from_storage, wrap
+from .views import Mark
+
+# -- numpy's protocols ---------------------------------------------------------------------------------------
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    """The values as numpy asks for them: shared unless a copy or another dtype is wanted."""
+    array = self.numpy()
+    if dtype is not None and np.dtype(dtype) != array.dtype:
+        if copy is False:
+            raise ValueError("Unable to avoid copy while creating an array as requested.")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __array_wrap__(self: Tensor, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Tensor:
+    """numpy functions of tensors give tensors (truth values as uint8, as in PyTorch)."""
+    array = np.asarray(array)
+    return from_numpy(array.astype(np.uint8) if array.dtype == np.bool_ else array)
+
+
+# -- DLPack --------------------------------------------------------------------------------------------------
+
+
+def __dlpack__(self: Tensor, **options: Any) -> Any:
+    """A capsule of this tensor's memory. BufferError for tensors that require grad."""
+    if self.requires_grad:
+        raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    return self.numpy().__dlpack__(**{k: v for k, v in options.items() if v is not None})
+
+
+def __dlpack_device__(self: Tensor) -> tuple[Any, int]:
+    """Kind and number of the device the memory is on."""
+    return self.detach().numpy().__dlpack_device__()
+
+
+class _Capsule:
+    """A bare capsule, dressed as what numpy takes. Bare ones are always of CPU memory here."""
+
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+class _Writable:
+    """An array of memory that numpy takes for read-only, since the capsule is older than the flag."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor on the memory of another library's array (anything with ``__dlpack__``, or a capsule)."""
+    if hasattr(ext_tensor, "__dlpack__"):
+        array = np.from_dlpack(ext_tensor)
+    else:
+        array = np.asarray(_Writable(np.from_dlpack(_Capsule(ext_tensor))))
+    return on(from_numpy(array.copy() if copy or not array.flags.writeable else array), device)
+
+
+def to_dlpack(tensor: Tensor) -> Any:
+    """A capsule of a tensor's memory."""
+    return __dlpack__(tensor)
+
+
+# -- buffers -------------------------------------------------------------------------------------------------
+
+
+def frombuffer(
+    buffer: Any, *, dtype: DType, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """A tensor on the memory of a buffer (a copy when that is read-only). ValueError where it does not fit."""
+    length, size = memoryview(buffer).nbytes, dtype.itemsize
+    if not length or not count:
+        raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
+    if not 0 <= offset < length:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) minus 1")
+    if count < 0 and (length - offset) % size:
+        raise ValueError(
+            f"buffer length ({length} bytes) after offset ({offset} bytes) must be a multiple of element size ({size})"
+        )
+    if count > 0 and offset + count * size > length:
+        raise ValueError(
+            f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than "
+            f"actual buffer length ({length} bytes)"
+        )
+    array = np.frombuffer(buffer, dtype.numpy, count, offset)
+    made = from_numpy(array) if array.flags.writeable else of_array(array.copy())
+    return made.requires_grad_() if requires_grad else made
+
+
+# -- copies and pickles: whole storages, so that views go on sharing ------------------------------------------
+
+
+def _links(tensor: Tensor) -> tuple:
+    """The views between storage and tensor, without autograd's marks."""
+    return tuple([link for link in tensor._chain if not isinstance(link, Mark)])
+
+
+def _attributes(tensor: Tensor) -> dict[str, Any]:
+    return {k: v for k, v in tensor.__dict__.items() if not k.startswith("_")}
+
+
+def _of_class(cls: type, storage: Storage, links: tuple, requires_grad: bool, attributes: dict[str, Any]) -> Tensor:
+    made = from_storage(storage, links)
+    if cls is not Tensor:
+        made = cls._make_subclass(cls, made, requires_grad)
+    elif requires_grad:
+        made.requires_grad_()
+    made.__dict__.update(attributes)
+    return made
+
+
+def __copy__(self: Tensor) -> Tensor:
+    """Another tensor on the same memory."""
+    made = type(self)._make_subclass(type(self), self.detach(), self.requires_grad)
+    made.__dict__.update(_attributes(self))
+    return made
+
+
+def __deepcopy__(self: Tensor, memo: dict) -> Tensor:
+    """A tensor in memory of its own; tensors copied together go on sharing theirs. RuntimeError for non-leaves."""
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If "
+            "you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
+            "https://github.com/pytorch/pytorch/pull/103001"
+        )
+    if id(self) in memo:
+        return memo[id(self)]
+    storage = memo.get(id(self._storage))
+    if storage is None:
+        storage = memo[id(self._storage)] = from_storage(self._storage, ()).detach().clone()._storage
+    copy = _of_class(type(self), storage, _links(self), self.requires_grad, _attributes(self))
+    memo[id(self)] = copy
+    if self._grad is not None:
+        copy._grad = self._grad.__deepcopy__(memo)
+    return copy
+
+
+def __reduce_ex__(self: Tensor, protocol: int) -> tuple:
+    """For pickle: memory, views, whether gradients are collected, and attributes. ``torch.save`` has a way of its own."""
+    return _of_class, (type(self), self._storage, _links(self), self.requires_grad, _attributes(self))
+
+
+def _filled(values: np.ndarray) -> Storage:
+    return wrap(recorder.leaf(values, (tuple(values.shape), dtype_of(values))))._storage
+
+
+def _reduce_storage(self: Storage) -> tuple:
+    """For pickle: the contents. One storage is pickled once, so tensors on it share memory again."""
+    values = from_storage(self, ()).detach().cpu()._value()
+    return _filled, (np.array(values, order="C"),)
+
+
+def __setstate__(self: Tensor, state: dict[str, Any]) -> None:
+    """Attributes out of a pickle."""
+    self.__dict__.update(state)
+
+
+def __reversed__(self: Tensor) -> Tensor:
+    """Flipped along the first dimension."""
+    return self.flip(0) if self.dim() else self
+
+
+for _function in (
+    __array__, __array_wrap__, __dlpack__, __dlpack_device__, __copy__, __deepcopy__, __reduce_ex__, __setstate__, __reversed__,
+):  # fmt: skip
+    setattr(Tensor, _function.__name__, _function)
+Storage.__reduce__ = _reduce_storage  # type: ignore[method-assign]  # storages know no tensors

@@ -1,0 +1,248 @@
+"""Traits: what a tensor is and where it is, by PyTorch's many names; memory formats and the storage behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..dialects.types import DType
+from . import creation
+from .assignment import check_in_place
+from .definitions import define
+from .storage import Storage
+from .tensor import Tensor, from_storage
+
+# -- names of layouts and orders ------------------------------------------------------------------------------
+
+
+class _Word:
+    """One of PyTorch's named constants; compared by identity."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class layout(_Word):
+    """How elements are stored; only ``torch.strided`` exists here."""
+
+
+class memory_format(_Word):
+    """In which order dimensions lie in memory. Compiled programs choose it themselves."""
+
+
+strided = layout("strided")
+contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
+channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
+Tensor.layout = strided  # type: ignore[assignment]  # a plain attribute of the class
+
+
+# -- yes and no -----------------------------------------------------------------------------------------------
+
+for _name in (
+    "is_sparse_csr", "is_xla", "is_mps", "is_xpu", "is_ipu", "is_maia", "is_mtia", "is_vulkan", "is_ort", "is_hpu",
+):  # fmt: skip
+    setattr(Tensor, _name, False)
+Tensor.is_cpu = property(lambda self: not self.is_cuda)
+
+
+@define("is_same_size")
+def is_same_size(input: Tensor, other: Tensor) -> bool:
+    """Whether both have one shape."""
+    return input.shape == other.shape
+
+
+@define("is_nonzero")
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the only element is not zero. RuntimeError when there are several."""
+    if input.numel() != 1:
+        words = "no values" if not input.numel() else "more than one value"
+        raise RuntimeError(f"Boolean value of Tensor with {words} is ambiguous")
+    return bool(input)
+
+
+@define("is_signed")
+def is_signed(input: Tensor) -> bool:
+    """True when the dtype has negative numbers."""
+    return input.dtype.is_signed
+
+
+@define("is_inference", "is_distributed")
+def is_inference(input: Tensor) -> bool:
+    """False: no tensor is only for inference, none is part of a distributed one."""
+    return False
+
+
+@define("get_device", method=False)
+def get_device(input: Tensor) -> int:
+    """Number of the GPU a tensor is on, -1 on the CPU."""
+    return input.get_device()
+
+
+def dim_order(self: Tensor, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """Dimensions from the outermost to the innermost in memory."""
+    return tuple(sorted(range(self.dim()), key=lambda d: -self.stride(d)))
+
+
+def to_dense(self: Tensor, dtype: DType | None = None, *, masked_grad: Any = None) -> Tensor:
+    """The tensor itself: it is dense."""
+    return self if dtype is None else self.to(dtype)
+
+
+def as_subclass(self: Tensor, cls: type) -> Any:
+    """A ``cls`` on the same memory."""
+    return cls._make_subclass(cls, self.detach(), self.requires_grad and self.is_leaf)  # type: ignore[attr-defined]  # ours
+
+
+def resize(self: Tensor, *sizes: Any) -> Tensor:
+    """``view``, under a name that is going away."""
+    return self.view(*sizes)
+
+
+def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: DType | None = None, **options: Any) -> Tensor:
+    """``torch.empty_strided`` in this dtype."""
+    return creation.empty_strided(size, stride, dtype=dtype or self.dtype, **options)
+
+
+def map_(self: Tensor, other: Tensor, function: Any) -> Tensor:
+    """Every element replaced by ``function(element, other element)``, in Python."""
+    check_in_place(self)
+    a, b = np.broadcast_arrays(self._value(), other._value())
+    found = np.vectorize(function, otypes=[self.dtype.numpy])(a, b)
+    return self.copy_(creation.of_array(np.asarray(found)))
+
+
+def map2_(self: Tensor, x: Tensor, y: Tensor, function: Any) -> Tensor:
+    """Every element replaced by ``function`` of it and of those of two more tensors, in Python."""
+    check_in_place(self)
+    a, b, c = np.broadcast_arrays(self._value(), x._value(), y._value())
+    found = np.vectorize(function, otypes=[self.dtype.numpy])(a, b, c)
+    return self.copy_(creation.of_array(np.asarray(found)))
+
+
+def __delitem__(self: Tensor, index: Any) -> None:
+    """TypeError: tensors do not lose elements."""
+    raise TypeError("Tensor does not support deleting items")
+
+
+for _function in (dim_order, to_dense, as_subclass, resize, new_empty_strided, map_, map2_, __delitem__):
+    setattr(Tensor, _function.__name__, _function)
+Tensor.const_data_ptr = Tensor.data_ptr
+Tensor.__long__ = Tensor.__int__
+Tensor.__nonzero__ = Tensor.__bool__
+
+
+# -- the storage as programs see it ---------------------------------------------------------------------------
+
+
+class UntypedStorage:
+    """The bytes behind a tensor: how many, and where."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @property
+    def _whole(self) -> Tensor:
+        return from_storage(self._storage, ())
+
+    def nbytes(self) -> int:
+        """How many bytes there are."""
+        return self._whole.numel() * self._whole.element_size()
+
+    size = __len__ = nbytes
+
+    def data_ptr(self) -> int:
+        """The address of the first byte; computes the contents."""
+        return self._whole.detach().data_ptr()
+
+    def tolist(self) -> list[int]:
+        """The bytes as numbers."""
+        return np.frombuffer(np.ascontiguousarray(self._whole.detach().cpu()._value()).tobytes(), np.uint8).tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.tolist())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tolist()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UntypedStorage) and self._storage is other._storage
+
+    def __hash__(self) -> int:
+        return hash(id(self._storage))
+
+    def element_size(self) -> int:
+        """1: bytes."""
+        return 1
+
+
+class TypedStorage(UntypedStorage):
+    """The elements behind a tensor, in a row."""
+
+    def size(self) -> int:
+        """How many elements there are."""
+        return self._whole.numel()
+
+    __len__ = size
+
+    @property
+    def dtype(self) -> DType:
+        """The type of the elements."""
+        return self._whole.dtype
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self._whole.element_size()
+
+    def tolist(self) -> list[Any]:
+        """The elements as numbers."""
+        return self._whole.detach().cpu().reshape(-1).tolist()
+
+    def untyped(self) -> UntypedStorage:
+        """The same memory as bytes."""
+        return UntypedStorage(self._storage)
+
+
+Tensor.untyped_storage = lambda self: UntypedStorage(self._storage)
+Tensor.storage = lambda self: TypedStorage(self._storage)
+
+
+def is_storage(obj: Any) -> bool:
+    """True for what ``tensor.storage()`` and ``tensor.untyped_storage()`` give."""
+    return isinstance(obj, UntypedStorage)
+
+
+# -- FloatTensor and its kin ----------------------------------------------------------------------------------
+
+
+class _TypedKind(type):
+    """Calling makes a tensor, ``isinstance`` asks for its dtype."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Tensor:
+        return creation.legacy_constructor(*args, dtype=cls.dtype, **options)
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, Tensor) and value.dtype is cls.dtype
+
+
+def typed(name: str, dtype: DType) -> type:
+    """``torch.FloatTensor``: the legacy constructor of a dtype, and its name in ``isinstance``."""
+    return _TypedKind(name, (), {"dtype": dtype, "__doc__": f"The legacy constructor for {dtype.name}."})
+
+
+def typename(obj: Any) -> str:
+    """``torch.FloatTensor`` for tensors, the qualified class name for all else."""
+    if isinstance(obj, Tensor):
+        return obj.type()
+    cls = obj if isinstance(obj, type) else type(obj)
+    module = cls.__module__
+    return cls.__qualname__ if module in (None, "builtins") else f"{module}.{cls.__qualname__}"
+
+
