@@ -53,7 +53,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     elif isinstance(data, Tensor):
         array = np.array(data._value(), order="C")
     else:
-        array = _array_of_sequence(data)
+        array = _array_of_sequence(data, dtype is not None)
     if array.dtype == object or array.dtype.kind in "USVMm":
         _refuse(data, array)
     if array.dtype.kind == "c":
@@ -63,7 +63,8 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     return array.astype(np.int32) if array.dtype == np.uint16 else array
 
 
-def _array_of_sequence(data: Any) -> np.ndarray:
+def _array_of_sequence(data: Any, is_exact: bool) -> np.ndarray:
+    """What numpy makes of nested numbers, in PyTorch's dtype for them unless it must stay exact."""
     flat = _plain(data)
     _check_shape(flat, 0)
     first = flat
@@ -73,7 +74,7 @@ def _array_of_sequence(data: Any) -> np.ndarray:
         array = np.array(flat)
     except ValueError as error:
         raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
-    if isinstance(first, np.generic):
+    if is_exact or isinstance(first, np.generic):
         return array
     if array.dtype == np.float64:
         return array.astype(Defaults.dtype.numpy)

@@ -131,7 +131,7 @@ def _nested(array: np.ndarray, indent: int, summarize: bool, show: _Formatter) -
     edge = _Options.edgeitems
     if summarize and array.shape[0] > 2 * edge:
         rows = [_nested(a, indent + 1, summarize, show) for a in array[:edge]] + ["..."]
-        rows += [_nested(a, indent + 1, summarize, show) for a in array[-edge:]]
+        rows += [_nested(a, indent + 1, summarize, show) for a in array[len(array) - edge :]]
     else:
         rows = [_nested(a, indent + 1, summarize, show) for a in array]
     return "[" + ("," + "\n" * (array.ndim - 1) + " " * (indent + 1)).join(rows) + "]"
@@ -185,6 +185,8 @@ def show(tensor: Tensor) -> str:
             suffixes.append(f"dtype={tensor.dtype}")
         text = "[]"
     else:
+        if not _Options.edgeitems:
+            suffixes.append(f"size={tuple(tensor.shape)}")
         text = contents(tensor, len(prefix))
         if not implied:
             suffixes.append(f"dtype={tensor.dtype}")
