@@ -16,6 +16,7 @@ from .decompositions import (
     Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
 )  # fmt: skip
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
+from .matrix_functions import householder_product, matrix_exp  # noqa: F401  # public here too
 from .origin import origin, source_line
 from .promote import untouched
 from .reductions import vector_norm

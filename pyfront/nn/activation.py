@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -52,12 +53,21 @@ class _Activation(Module):
         return ", ".join(shown)
 
 
+def signature_of(defaults: dict[str, Any]) -> inspect.Signature:
+    """The signature of a layer that is made from a table, for those who look."""
+    kind, empty = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    return inspect.Signature(
+        [inspect.Parameter(k, kind, default=empty if v is _REQUIRED else v) for k, v in defaults.items()]
+    )
+
+
 def _layer(
     name: str, function: Callable[..., Tensor], show: Callable[[Any], str] | None = None, **defaults: Any
 ) -> type[_Activation]:
     body = {"_function": staticmethod(function), "_defaults": defaults, "__doc__": function.__doc__, "__module__": __name__}
     if show is not None:
         body["_show"] = staticmethod(show)
+    body["__signature__"] = signature_of(defaults)
     return type(name, (_Activation,), body)
 
 

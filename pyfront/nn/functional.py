@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from .functions.activation import (
-    celu, elu, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, leaky_relu, log_softmax, logsigmoid,
-    mish, prelu, relu, relu6, relu_, rrelu, selu, sigmoid, silu, softmax, softmin, softplus, softshrink, softsign, tanh,
-    tanhshrink, threshold,
+    celu, celu_, elu, elu_, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
+    leaky_relu_, log_softmax, logsigmoid, mish, prelu, relu, relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softmax,
+    softmin, softplus, softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
 )  # fmt: skip
 from .functions.attention import multi_head_attention_forward, scaled_dot_product_attention
 from .functions.convolution import (
-    conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, pad,
+    conv1d, conv2d, conv3d, conv_tbc, conv_transpose1d, conv_transpose2d, conv_transpose3d, pad,
 )  # fmt: skip
 from .functions.distance import (
-    cosine_embedding_loss, cosine_similarity, pairwise_distance, triplet_margin_loss, triplet_margin_with_distance_loss,
+    cosine_embedding_loss, cosine_similarity, pairwise_distance, pdist, triplet_margin_loss, triplet_margin_with_distance_loss,
 )  # fmt: skip
 from .functions.dropping import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from .functions.embedding import embedding, embedding_bag
+from .functions.fractional import (
+    fractional_max_pool2d, fractional_max_pool2d_with_indices, fractional_max_pool3d, fractional_max_pool3d_with_indices,
+)  # fmt: skip
 from .functions.linear import bilinear, linear, one_hot
 from .functions.loss import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss,
@@ -27,13 +30,15 @@ from .functions.normalization import (
     batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm,
 )  # fmt: skip
 from .functions.pooling import (
-    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool2d,
-    adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, max_pool1d, max_pool2d, max_pool3d,
-    max_unpool1d, max_unpool2d, max_unpool3d,
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d, adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d, adaptive_max_pool2d_with_indices, adaptive_max_pool3d, adaptive_max_pool3d_with_indices, avg_pool1d,
+    avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d, max_pool1d_with_indices, max_pool2d,
+    max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, max_unpool1d, max_unpool2d, max_unpool3d,
 )  # fmt: skip
 from .functions.rearranging import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from .functions.resampling import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
 swish = silu
+native_channel_shuffle = channel_shuffle
 
 __all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
+from .activation import signature_of
 from .functions.loss import reduction_of
 from .module import Module
 
@@ -21,8 +22,7 @@ class _Loss(Module):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__()
-        name = type(self).__name__
-        order = (*self._leading, "size_average", *self._behind(), "reduce", "reduction", *self._trailing())
+        name, order = type(self).__name__, self._order()
         if len(args) > len(order):
             raise TypeError(f"{name}() takes at most {len(order)} arguments, got {len(args)}")
         given = {**dict(zip(order, args, strict=False)), **options}
@@ -38,13 +38,12 @@ class _Loss(Module):
             else:
                 setattr(self, key, value)
 
-    def _behind(self) -> tuple[str, ...]:
-        """Arguments PyTorch puts between size_average and reduce."""
-        return tuple(k for k in self._arguments if k in ("ignore_index", "eps") and k not in self._leading)
-
-    def _trailing(self) -> tuple[str, ...]:
-        taken = (*self._leading, *self._behind())
-        return tuple(k for k in self._arguments if k not in taken)
+    @classmethod
+    def _order(cls) -> tuple[str, ...]:
+        """All arguments as PyTorch orders them: some stand between size_average and reduce."""
+        behind = tuple(k for k in cls._arguments if k in ("ignore_index", "eps") and k not in cls._leading)
+        trailing = tuple(k for k in cls._arguments if k not in (*cls._leading, *behind))
+        return (*cls._leading, "size_average", *behind, "reduce", "reduction", *trailing)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """The loss of the tensors the function takes."""
@@ -57,7 +56,10 @@ def _layer(name: str, function: Callable[..., Tensor], leading: tuple[str, ...] 
         "_function": staticmethod(function), "_arguments": arguments, "_leading": leading, "__doc__": function.__doc__,
         "__module__": __name__,
     }  # fmt: skip
-    return type(name, (_Loss,), body)
+    made = type(name, (_Loss,), body)
+    usual = {**arguments, "size_average": None, "reduce": None, "reduction": "mean"}
+    made.__signature__ = signature_of({k: usual[k] for k in made._order()})  # type: ignore[attr-defined]
+    return made
 
 
 _W = ("weight",)

@@ -7,6 +7,7 @@ from typing import Any
 from ...dialects.types import DTYPES
 from ..assignment import assign
 from ..creation import empty, ones, tensor, zeros
+from ..joining import cat
 from ..promote import full
 from ..recorder import record
 from ..tensor import Tensor
@@ -250,6 +251,32 @@ class LocalResponseNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, ...], same shape out."""
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(Module):
+    """Normalisation over neighbouring channels of [n, c, h, w], as PyTorch's legacy layer does it: a channel's sum is of
+    those at most (size - 1) // 2 away, and from channel (size + 1) // 2 on the first channel stays in it."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape out."""
+        reach, channels = (self.size - 1) // 2 + 1, input.shape[1]
+        squares = input * input
+        around = F.pad(squares, (0, 0, 0, 0, reach - 1, reach - 1))
+        total = around.narrow(1, 0, channels)
+        for shift in range(1, 2 * reach - 1):
+            total = total + around.narrow(1, shift, channels)
+        if channels > reach:
+            later = total.narrow(1, reach, channels - reach) + squares.narrow(1, 0, 1)
+            total = cat([total.narrow(1, 0, reach), later], 1)
+        return input * (total * (self.alpha / self.size) + self.k) ** -self.beta
 
     def extra_repr(self) -> str:
         """The arguments."""

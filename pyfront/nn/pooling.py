@@ -110,14 +110,13 @@ class AvgPool3d(_AvgPool):
 class _Adaptive(Module):
     _function: Callable[..., Tensor]
 
-    def __init__(self, output_size: Any, *, return_indices: bool = False) -> None:
+    def __init__(self, output_size: Any) -> None:
         super().__init__()
         self.output_size = output_size
-        self._options = {"return_indices": True} if return_indices else {}
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         """Pooled to output_size."""
-        return type(self)._function(input, self.output_size, **self._options)
+        return type(self)._function(input, self.output_size)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -142,19 +141,29 @@ class AdaptiveAvgPool3d(_Adaptive):
     _function = staticmethod(F.adaptive_avg_pool3d)
 
 
-class AdaptiveMaxPool1d(_Adaptive):
+class _AdaptiveMax(_Adaptive):
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, input: Tensor) -> Any:
+        """Pooled to output_size (and where the maxima are)."""
+        return type(self)._function(input, self.output_size, self.return_indices)
+
+
+class AdaptiveMaxPool1d(_AdaptiveMax):
     """Maximum over as many parts of [..., l] as asked for."""
 
     _function = staticmethod(F.adaptive_max_pool1d)
 
 
-class AdaptiveMaxPool2d(_Adaptive):
+class AdaptiveMaxPool2d(_AdaptiveMax):
     """Maximum over a grid of parts of [..., h, w]."""
 
     _function = staticmethod(F.adaptive_max_pool2d)
 
 
-class AdaptiveMaxPool3d(_Adaptive):
+class AdaptiveMaxPool3d(_AdaptiveMax):
     """Maximum over a grid of parts of [..., d, h, w]."""
 
     _function = staticmethod(F.adaptive_max_pool3d)
@@ -233,3 +242,51 @@ class LPPool2d(_LPPool):
     """p-norms over windows of [..., h, w]."""
 
     _function = staticmethod(F.lp_pool2d)
+
+
+class LPPool3d(_LPPool):
+    """p-norms over windows of [..., d, h, w]."""
+
+    _function = staticmethod(F.lp_pool3d)
+
+
+class _Fractional(Module):
+    _rank: int
+    _function: Callable[..., Any]
+
+    def __init__(
+        self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        name, rank = type(self).__name__, self._rank
+        spread = [(v,) * rank if isinstance(v, (int, float)) else v for v in (kernel_size, output_size, output_ratio)]
+        self.kernel_size, self.output_size, self.output_ratio = [None if v is None else tuple(v) for v in spread]
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        if output_size is None and output_ratio is None:
+            raise ValueError(f"{name} requires specifying either an output size, or a pooling ratio")
+        if output_size is not None and output_ratio is not None:
+            raise ValueError("only one of output_size and output_ratio may be specified")
+        if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Tensor) -> Any:
+        """The largest element of each window (and its place)."""
+        return type(self)._function(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples
+        )
+
+
+class FractionalMaxPool2d(_Fractional):
+    """Largest elements of windows of [..., h, w] with random steps."""
+
+    _rank = 2
+    _function = staticmethod(F.fractional_max_pool2d)
+
+
+class FractionalMaxPool3d(_Fractional):
+    """Largest elements of windows of [..., d, h, w] with random steps."""
+
+    _rank = 3
+    _function = staticmethod(F.fractional_max_pool3d)

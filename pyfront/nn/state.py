@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from ..autograd import no_grad
 from ..tensor import Tensor
-from .hooks import HookHandle
 from .changes import changed
-from .parameter import Parameter
+from .hooks import HookHandle
+from .parameter import Parameter, is_lazy
 
 _EXTRA = "_extra_state"
 
@@ -178,6 +178,8 @@ class StateMethods:
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint'
                 f" but received {type(theirs)}"
             )
+            return
+        if is_lazy(ours) and is_lazy(theirs):
             return
         if theirs.dim() == 1 and len(theirs) == 1 and ours.dim() == 0:
             theirs = theirs[0]  # checkpoints of very old versions

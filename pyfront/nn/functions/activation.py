@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -195,3 +197,18 @@ def gumbel_softmax(logits: Tensor, tau: float = 1.0, hard: bool = False, eps: fl
         return soft
     best = (soft == soft.amax(dim, keepdim=True)).to(soft.dtype)
     return best - soft.detach() + soft
+
+
+def _in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function written into its input."""
+
+    @functools.wraps(function)
+    def written(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        return function(input, *args, **options, inplace=True)
+
+    written.__name__, written.__doc__ = function.__name__ + "_", f"{function.__name__}, in place."
+    return written
+
+
+celu_, elu_, hardtanh_, leaky_relu_ = (_in_place(f) for f in (celu, elu, hardtanh, leaky_relu))
+rrelu_, selu_, threshold_ = (_in_place(f) for f in (rrelu, selu, threshold))

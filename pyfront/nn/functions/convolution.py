@@ -259,3 +259,9 @@ def _border(x: Tensor, axis: int, count: int, mode: str, front: bool) -> Tensor:
     if mode == "circular":
         return x.narrow(axis, n - count if front else 0, count)
     return x.narrow(axis, 1 if front else n - 1 - count, count).flip((axis,))
+
+
+def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
+    """conv1d with time first: float[t, n, c] with weight[k, c, o] -> float[t', n, o]."""
+    y = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)
+    return y.permute(2, 0, 1)

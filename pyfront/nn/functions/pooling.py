@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -331,18 +334,53 @@ def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = 
     return _adaptive_max(3, input, output_size, return_indices)
 
 
+def _lp_pool(rank: int, input: Tensor, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    if math.isinf(norm_type):
+        sign = 1.0 if norm_type > 0 else -1.0
+        return sign * _max_pool(rank, sign * input.abs(), kernel_size, stride, 0, 1, ceil_mode, False)
+    count = math.prod(each(kernel_size, rank, "kernel_size"))
+    total = _avg_pool(rank, input**norm_type, kernel_size, stride, 0, ceil_mode, True) * count
+    return (total.sign() * total.abs()).pow(1.0 / norm_type)
+
+
 def lp_pool1d(
     input: Tensor, norm_type: float, kernel_size: int, stride: int | None = None, ceil_mode: bool = False
 ) -> Tensor:
-    """(sum of |x| ** p) ** (1 / p) of each window."""
-    total = _avg_pool(1, input**norm_type, kernel_size, stride, 0, ceil_mode, True) * kernel_size
-    return (total.sign() * total.abs()).pow(1.0 / norm_type)
+    """(sum of |x| ** p) ** (1 / p) of each window of [..., l]; for p = inf the largest |x|."""
+    return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
 def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: Spatial, stride: Spatial | None = None, ceil_mode: bool = False
 ) -> Tensor:
-    """(sum of |x| ** p) ** (1 / p) of each window."""
-    count = math.prod(each(kernel_size, 2, "kernel_size"))
-    total = _avg_pool(2, input**norm_type, kernel_size, stride, 0, ceil_mode, True) * count
-    return (total.sign() * total.abs()).pow(1.0 / norm_type)
+    """(sum of |x| ** p) ** (1 / p) of each window of [..., h, w]; for p = inf the largest |x|."""
+    return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Spatial, stride: Spatial | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """(sum of |x| ** p) ** (1 / p) of each window of [..., d, h, w]; for p = inf the largest |x|."""
+    return _lp_pool(3, input, norm_type, kernel_size, stride, ceil_mode)
+
+
+def _with_indices(pool: Callable[..., Any]) -> Callable[..., Any]:
+    """The pool that always says where the maxima are."""
+
+    @functools.wraps(pool)
+    def both(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options)
+        given.arguments["return_indices"] = True
+        return pool(*given.args, **given.kwargs)
+
+    signature = inspect.signature(pool)
+    both.__name__ = pool.__name__ + "_with_indices"
+    return both
+
+
+max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = (
+    _with_indices(pool) for pool in (max_pool1d, max_pool2d, max_pool3d)
+)
+adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, adaptive_max_pool3d_with_indices = (
+    _with_indices(pool) for pool in (adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d)
+)

@@ -42,12 +42,20 @@ def clip_grad_norm_(
     foreach: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """Scale the gradients so that their total norm is at most max_norm; gives the norm before."""
-    gradients = _gradients(parameters)
-    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
-    factor = (max_norm / (total + 1e-6)).clamp_max(1.0)
-    for gradient in gradients:
-        gradient.mul_(factor.to(gradient.dtype))
+    parameters = parameters if isinstance(parameters, Tensor) else list(parameters)
+    total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, total)
     return total
+
+
+@no_grad
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scale the gradients by max_norm / total_norm where that is less than 1."""
+    factor = (max_norm / (total_norm + 1e-6)).clamp_max(1.0)
+    for gradient in _gradients(parameters):
+        gradient.mul_(factor.to(gradient.dtype))
 
 
 clip_grad_norm = clip_grad_norm_
