@@ -18,10 +18,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     """Every Graph handed to the driver during a test."""
     seen: list[Graph] = []
 
-    def run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def run(graph: Graph, arrays: list[np.ndarray], *spare: object) -> list[np.ndarray]:
         seen.append(graph)
         with flags.device("numpy"):
-            return driver.run(graph, arrays)
+            return driver.run(graph, arrays, *spare)
 
     recorder.flush()
     monkeypatch.setattr(recorder.state, "run", run)

@@ -142,7 +142,7 @@ def test_a_step_is_one_program_for_all_steps(name: str, options: dict) -> None:
     optimizer = getattr(lamina.optim, name)(parameters, **options)
     seen, runs = set(), []
     run = recorder.state.run or driver.run
-    recorder.state.run = lambda graph, arrays: (seen.add(graph), runs.append(1), run(graph, arrays))[2]
+    recorder.state.run = lambda graph, *rest: (seen.add(graph), runs.append(1), run(graph, *rest))[2]
     try:
         for step in range(9):
             for p in parameters:
