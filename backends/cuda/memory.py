@@ -61,11 +61,15 @@ class Pool:
 
     def take(self, size: int, what: str = "an array") -> Block:
         """At least this many bytes. OutOfMemoryError says how much there is and who has it."""
-        size = _rounded(size)
+        return self.take_rounded(rounded(size), what)
+
+    def take_rounded(self, size: int, what: str = "an array") -> Block:
+        """The same for a size that is `rounded` already."""
         free = self._free.get(size)
         address = free.pop() if free else self._fresh(size, what)
-        self.allocated += size
-        self.most_allocated = max(self.most_allocated, self.allocated)
+        self.allocated = now = self.allocated + size
+        if now > self.most_allocated:
+            self.most_allocated = now
         return Block(self, address, size)
 
     def _fresh(self, size: int, what: str) -> int:
@@ -90,7 +94,10 @@ class Pool:
     def give_back(self, address: int, size: int) -> None:
         """A block nobody uses any more."""
         self.allocated -= size
-        self._free.setdefault(size, []).append(address)
+        free = self._free.get(size)
+        if free is None:
+            free = self._free[size] = []
+        free.append(address)
 
     def empty(self) -> None:
         """Give every unused block back to the device."""
@@ -105,7 +112,8 @@ class Pool:
         self.most_allocated, self.most_reserved = self.allocated, self.reserved
 
 
-def _rounded(size: int) -> int:
+def rounded(size: int) -> int:
+    """Bytes of the block for this many."""
     unit = SMALL if size <= LARGE else LARGE
     return max(unit, -(-size // unit) * unit)
 

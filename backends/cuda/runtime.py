@@ -16,9 +16,10 @@ from ...dialects import flags
 from ...dialects.errors import BackendError, LaminaError
 from ...dialects.graph import Graph
 from ...dialects.target import GPU_TARGETS
+from ...dialects.types import size_of
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
-from .memory import Block, DeviceArray, Pool
+from .memory import Block, DeviceArray, Pool, rounded
 from .program import cuda_source
 
 if TYPE_CHECKING:
@@ -64,11 +65,12 @@ class Runtime:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return DeviceArray(shape, dtype, self.pool.take(size, f"an array of {list(shape)} {dtype}"), NAME)
 
-    def arena(self, size: int, of: str) -> Block:
+    def arena(self, size: int, of: LaunchTable) -> Block:
         """Working memory for one program: the same for all, since they run one after the other."""
         if self._arena is None or self._arena.size < size:
             self._arena = None  # before the larger one is taken
-            self._arena = self.pool.take(size, f"the working memory of {of}")
+            origin = of.launches[0].origin if of.launches else ""
+            self._arena = self.pool.take(size, f"the working memory of the program of {origin}")
         return self._arena
 
     def run(self, graph: Graph, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
@@ -109,28 +111,28 @@ class _Loaded:
         self.runtime, self.table, self.program = runtime, table, program
         self.inputs = len(graph.inputs)
         self.sent: Block | None = None  # where inputs of the host go: the same place each time, so that graphs can be kept
-        self.outputs = [(shape, dtype.numpy) for shape, dtype in (graph.types[i] for i in graph.outputs)]
+        types = [graph.types[i] for i in graph.outputs]
+        self.outputs = [(shape, dtype.numpy, rounded(size_of(shape) * dtype.itemsize)) for shape, dtype in types]
 
     def __call__(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
         runtime = self.runtime
         if len(arrays) != self.inputs:
             raise BackendError(f"the program takes {self.inputs} arrays, got {len(arrays)}")
         addresses = self._placed(arrays)
-        made = [runtime._new(shape, dtype) for shape, dtype in self.outputs]
-        arena = runtime.arena(self.table.arena_bytes, self._name())
-        self.program.run([*addresses, *[m.address for m in made], arena.address])
-        return made
-
-    def _name(self) -> str:
-        origin = self.table.launches[0].origin if self.table.launches else ""
-        return f"the program of {origin}" if origin else "a program"
+        take = runtime.pool.take_rounded
+        blocks = [take(size) for _, _, size in self.outputs]
+        arena = runtime.arena(self.table.arena_bytes, self.table)
+        self.program.run([*addresses, *[block.address for block in blocks], arena.address])
+        return [
+            DeviceArray(shape, dtype, block, NAME) for (shape, dtype, _), block in zip(self.outputs, blocks, strict=True)
+        ]
 
     def _placed(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[int]:
         """The addresses of the inputs; those on the host are sent together."""
-        addresses = [a.address if isinstance(a, DeviceArray) else -1 for a in arrays]
-        hosts = [i for i, address in enumerate(addresses) if address < 0]
-        if not hosts:
+        addresses = [a.block.address if type(a) is DeviceArray else -1 for a in arrays]
+        if -1 not in addresses:
             return addresses
+        hosts = [i for i, address in enumerate(addresses) if address < 0]
         places, size = [], 0
         for i in hosts:
             places.append(size)
