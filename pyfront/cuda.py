@@ -8,6 +8,8 @@ from typing import Any
 from ..dialects.errors import OutOfMemoryError  # noqa: F401  # public here
 from . import random, recorder
 from . import size as _size
+from .creation import of_array
+from .mersenne import fresh_seed
 
 device_type = "cuda"
 
@@ -110,22 +112,38 @@ def synchronize(device: Any = None) -> None:
     _runtime().device.synchronize()
 
 
-# -- random numbers: one sequence for all devices
+# -- random numbers of tensors on the GPU: Philox, computed there (its numbers are not those of PyTorch's CUDA kernels)
 
 
 def manual_seed(seed: int) -> None:
-    """Seed all random numbers; those of tensors on the GPU are drawn on the host, from the same sequence."""
-    if is_available():
-        random.manual_seed(seed)
+    """Seed the numbers drawn on the GPU."""
+    random.default_generator.sequence.reseed(int(seed))
 
 
 manual_seed_all = manual_seed
 
 
 def seed() -> None:
-    """Seed all random numbers with something nobody can guess."""
-    if is_available():
-        random.seed()
+    """Seed them with something nobody can guess."""
+    manual_seed(fresh_seed())
+
+
+seed_all = seed
+
+
+def initial_seed() -> int:
+    """The seed in force."""
+    return random.default_generator.sequence.seed
+
+
+def get_rng_state(device: Any = "cuda") -> Any:
+    """The seed and how many numbers were drawn, uint8[16] on the CPU."""
+    return of_array(random.default_generator.sequence.state())
+
+
+def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+    """Go on from a state. RuntimeError for one of another size."""
+    random.default_generator.sequence.restore(new_state.numpy())
 
 
 # -- memory, in bytes

@@ -126,6 +126,13 @@ def _runtime() -> Any:
     return driver.accelerator()
 
 
+def placed_on_gpu(node: Node) -> Node:
+    """A value that needs no operand, to be computed on the GPU."""
+    _start()
+    node.device = CUDA
+    return node
+
+
 def on(tensor: Tensor, where: Any, requires_grad: bool = False) -> Tensor:
     """A tensor that was just made, on the device its maker was asked for."""
     made = tensor if where is None else moved(tensor, where)

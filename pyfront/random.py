@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..dialects.types import DTYPES, DType, dtype_of, size_of
-from . import draws, recorder
+from . import draws, philox, recorder
 from .assignment import check_in_place, store, title
 from .definitions import define
 from .mersenne import Engine, fresh_seed
 from .node import Node
-from .promote import Defaults, untouched
-from .placement import placed
-from .size import CPU, device, require
+from .promote import Defaults, cast, untouched
+from .philox import Sequence
+from .placement import placed, placed_on_gpu
+from .size import device, require
 from .tensor import Tensor, wrap
 
 
@@ -24,42 +25,48 @@ class Generator:
     """A source of random numbers with a state of its own."""
 
     def __init__(self, device: Any = "cpu") -> None:
-        require(device)
+        self._device = require(device)
         self.engine = Engine(67280421310721)  # PyTorch's default seed
+        self.sequence = Sequence(67280421310721)  # of tensors on the GPU
 
     @property
     def device(self) -> device:
-        """Always the CPU."""
-        return CPU
+        """For tensors on which device."""
+        return self._device
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the sequence of `seed`."""
         self.engine.reseed(int(seed))
+        self.sequence.reseed(int(seed))
         return self
 
     def seed(self) -> int:
         """Start a sequence nobody can guess; gives its seed."""
-        self.engine.reseed(fresh_seed())
-        return self.engine.initial_seed
+        return self.manual_seed(fresh_seed()).initial_seed()
 
     def initial_seed(self) -> int:
         """The seed the sequence started from."""
         return self.engine.initial_seed
 
     def get_state(self) -> Tensor:
-        """The whole state, uint8[5056]."""
-        return _tensor(self.engine.state())
+        """The whole state, uint8[5056]; uint8[16] for the GPU."""
+        return _tensor(self.engine.state() if self._device.type == "cpu" else self.sequence.state())
 
     def set_state(self, new_state: Tensor) -> None:
         """Go on from a state."""
         if not isinstance(new_state, Tensor):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
-        self.engine.restore(np.asarray(new_state._value()))
+        state = np.asarray(new_state._value())
+        if self._device.type == "cpu":
+            self.engine.restore(state)
+        else:
+            self.sequence.restore(state)
 
     def clone_state(self) -> Generator:
         """Another generator that goes on from here."""
-        clone = Generator()
+        clone = Generator(self._device)
         clone.engine.restore(self.engine.state())
+        clone.sequence.restore(self.sequence.state())
         return clone
 
 
@@ -68,6 +75,10 @@ default_generator = Generator().manual_seed(fresh_seed())
 
 def _engine(generator: Generator | None) -> Engine:
     return default_generator.engine if generator is None else generator.engine
+
+
+def _sequence(generator: Generator | None) -> Sequence:
+    return default_generator.sequence if generator is None else generator.sequence
 
 
 def _tensor(array: np.ndarray, requires_grad: bool = False) -> Tensor:
@@ -82,19 +93,56 @@ def _leaf(array: np.ndarray) -> Node:
     return recorder.leaf(array, (array.shape, dtype_of(array.dtype)))
 
 
-def drawn(shape: Sequence[int], draw: Callable[[int], np.ndarray], anywhere: bool = False) -> Node:
+def drawn(
+    shape: Iterable[int], draw: Callable[[int], np.ndarray], anywhere: bool = False, *, where: Any = None,
+    there: Callable[[tuple[int, ...]], Node] | None = None,
+) -> Node:  # fmt: skip
     """Random numbers as a value: ``draw(n)`` gives n of them. Inside of vmap its ``randomness`` says for whom.
 
-    anywhere: they belong to an operation, and are on the device where that is.
+    anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
+    ``there(shape)`` computes them, if it is given.
     """
+    on_gpu = there is not None and where is not None and require(where).type == "cuda"
 
     def make(whole: tuple[int, ...]) -> Node:
+        if on_gpu:
+            return placed_on_gpu(there(whole))
         array = draw(size_of(whole)).reshape(whole)
         return recorder.constant(array, (whole, dtype_of(array.dtype))) if anywhere else _leaf(array)
 
     if not recorder.state.levels:
         return make(tuple(shape))
     return recorder.batches().sample(tuple(shape), make)
+
+
+class Draw(NamedTuple):
+    """One distribution: n numbers drawn on the host, or those of a shape computed on the GPU."""
+
+    host: Callable[..., np.ndarray]  # (engine, n, numpy's dtype, *numbers)
+    gpu: Callable[..., Node]  # (sequence, shape, dtype, *numbers)
+
+
+UNIFORM = Draw(draws.uniform, philox.uniform)
+NORMAL = Draw(draws.normal, philox.normal)
+BERNOULLI = Draw(
+    lambda engine, n, kind, p: draws.bernoulli(engine, n, p).astype(kind),
+    lambda sequence, shape, dtype, p: cast(philox.bernoulli(sequence, shape, p), dtype),
+)
+INTEGERS = Draw(
+    lambda engine, n, kind, low, high: draws.integers(engine, n, low, high).astype(kind),
+    lambda sequence, shape, dtype, low, high: cast(philox.integers(sequence, shape, low, high), dtype),
+)
+
+
+def sample(
+    draw: Draw, shape: Iterable[int], dtype: DType, *numbers: float, generator: Generator | None = None, where: Any = None,
+    anywhere: bool = False,
+) -> Node:  # fmt: skip
+    """Numbers of a distribution, drawn where the device is."""
+    return drawn(
+        shape, lambda n: draw.host(_engine(generator), n, dtype.numpy, *numbers), anywhere, where=where,
+        there=lambda whole: draw.gpu(_sequence(generator), whole, dtype, *numbers),
+    )  # fmt: skip
 
 
 def manual_seed(seed: int) -> Generator:
@@ -136,7 +184,7 @@ def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[No
 # -- new tensors ------------------------------------------------------------------------------------------------
 
 
-def _shape(sizes: Sequence[Any], size: Any = None) -> tuple[int, ...]:
+def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     if size is None:
         size = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Tensor)) else sizes
     shape = tuple(int(n) for n in ((size,) if isinstance(size, int) else size))
@@ -153,31 +201,26 @@ def _float(dtype: DType | None, what: str) -> DType:
 
 
 @define("rand", method=False)
-@placed
 def rand(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1)."""
     shape, dtype = _shape(sizes, size), _float(dtype, "check_uniform_bounds")
-    made = wrap(drawn(shape, lambda n: draws.uniform(_engine(generator), n, dtype.numpy)))
-    return _tracked(made, requires_grad)
+    return _tracked(wrap(sample(UNIFORM, shape, dtype, generator=generator, where=device)), requires_grad)
 
 
 @define("randn", method=False)
-@placed
 def randn(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Standard normal."""
     shape, dtype = _shape(sizes, size), _float(dtype, "normal_kernel_cpu")
-    made = wrap(drawn(shape, lambda n: draws.normal(_engine(generator), n, dtype.numpy)))
-    return _tracked(made, requires_grad)
+    return _tracked(wrap(sample(NORMAL, shape, dtype, generator=generator, where=device)), requires_grad)
 
 
 @define("randint", method=False)
-@placed
 def randint(
     *args: Any, low: int = 0, high: int | None = None, size: Any = None, generator: Generator | None = None,
     dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
@@ -196,8 +239,8 @@ def randint(
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape = _shape((), size)
-    kind = (dtype or DTYPES["int64"]).numpy
-    return _tracked(wrap(drawn(shape, lambda n: draws.integers(_engine(generator), n, low, high).astype(kind))), requires_grad)
+    made = sample(INTEGERS, shape, dtype or DTYPES["int64"], low, high, generator=generator, where=device)
+    return _tracked(wrap(made), requires_grad)
 
 
 @define("randperm", method=False)
@@ -268,8 +311,10 @@ def normal(
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability each element (or p) gives, else 0."""
     if p is not None:
-        chance, kind = _probability(p), input.dtype.numpy
-        hits = drawn(input.shape, lambda n: draws.bernoulli(_engine(generator), n, chance).astype(kind), True)
+        chance = _probability(p)
+        hits = sample(
+            BERNOULLI, input.shape, input.dtype, chance, generator=generator, where=input.device, anywhere=True
+        )
     else:
         chances, kind = _chances(input), input.dtype.numpy
 
@@ -320,11 +365,20 @@ def multinomial(
 
 
 def _fill(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
-    """Make drawn values the contents of a tensor."""
+    """Make values drawn on the host the contents of a tensor."""
     check_in_place(tensor)
     start = recorder.state.order
     kind = tensor.dtype.numpy
     store(tensor, drawn(tensor.shape, lambda n: draw(n).astype(kind, copy=False), anywhere=True), start)
+    return tensor
+
+
+def _sampled(tensor: Tensor, draw: Draw, generator: Generator | None, *numbers: float) -> Tensor:
+    """Make numbers of a distribution the contents of a tensor."""
+    check_in_place(tensor)
+    start = recorder.state.order
+    made = sample(draw, tensor.shape, tensor.dtype, *numbers, generator=generator, where=tensor.device, anywhere=True)
+    store(tensor, made, start)
     return tensor
 
 
@@ -335,7 +389,7 @@ def uniform_(input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Genera
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
     _float(input.dtype, "check_uniform_bounds")
-    return _fill(input, lambda n: draws.uniform(_engine(generator), n, input.dtype.numpy, low, high))
+    return _sampled(input, UNIFORM, generator, low, high)
 
 
 @define("normal_", function=False)
@@ -344,7 +398,7 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
     if std < 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     _float(input.dtype, "normal_kernel_cpu")
-    return _fill(input, lambda n: draws.normal(_engine(generator), n, input.dtype.numpy, mean, std))
+    return _sampled(input, NORMAL, generator, mean, std)
 
 
 @define("bernoulli_", function=False)
@@ -353,7 +407,7 @@ def bernoulli_(input: Tensor, p: Tensor | float = 0.5, *, generator: Generator |
     if isinstance(p, Tensor):
         chances = np.ascontiguousarray(np.broadcast_to(_chances(p), input.shape))
         return _fill(input, lambda _: draws.bernoulli_each(_engine(generator), chances))
-    return _fill(input, lambda n: draws.bernoulli(_engine(generator), n, _probability(p)))
+    return _sampled(input, BERNOULLI, generator, _probability(p))
 
 
 @define("random_", function=False)

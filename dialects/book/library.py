@@ -20,6 +20,7 @@ FILES = {  # file: dialect of its ops
     "loss.ops": "nn",
     "optim.ops": "nn",
     "special.ops": "nn",
+    "random.ops": "nn",
 }
 
 

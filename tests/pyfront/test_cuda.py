@@ -102,7 +102,7 @@ def _losses(device: str) -> tuple[list[float], dict[str, np.ndarray]]:
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3, padding=1, bias=False),  # its gradient before a BatchNorm is rounding alone
          torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
-        torch.nn.Flatten(), torch.nn.Dropout(0.25), torch.nn.Linear(64, 5),
+        torch.nn.Flatten(), torch.nn.Linear(64, 5),
     ).to(device)  # fmt: skip
     x, y = torch.randn(6, 1, 8, 8).to(device), torch.randint(0, 5, (6,)).to(device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.01)
@@ -156,3 +156,43 @@ def test_out_of_memory(gpu) -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory. Tried to allocate 9.00 GiB"):
         gpu_memory.take(9 << 30)
     assert torch.ones(2, device="cuda").sum().item() == 2
+
+@needs_emulation
+@pytest.mark.slow
+def test_random_numbers_of_the_gpu(gpu) -> None:
+    torch.manual_seed(3)
+    host = torch.rand(3)
+    torch.manual_seed(3)
+    x = torch.rand(50000, device="cuda")
+    assert torch.equal(torch.rand(3), host)  # the CPU's numbers are PyTorch's, whatever the GPU draws
+    assert x.is_cuda and abs(x.mean().item() - 0.5) < 0.01 and abs(x.std().item() - 12**-0.5) < 0.01
+    assert 0 <= x.min().item() and x.max().item() < 1
+    y = torch.randn(50000, device="cuda")
+    assert abs(y.mean().item()) < 0.03 and abs(y.std().item() - 1) < 0.03 and abs((y**4).mean().item() - 3) < 0.3
+    i = torch.randint(-3, 4, (7000,), device="cuda")
+    assert i.dtype == torch.int64 and (torch.bincount(i.cpu() + 3) - 1000).abs().max() < 150
+    state = torch.cuda.get_rng_state()
+    first = torch.nn.functional.dropout(torch.ones(30000, device="cuda"), 0.25)
+    assert sorted(first.cpu().unique().tolist()) == pytest.approx([0, 4 / 3]) and abs(first.mean().item() - 1) < 0.02
+    torch.cuda.set_rng_state(state)
+    again = torch.nn.functional.dropout(torch.ones(30000, device="cuda"), 0.25)
+    assert torch.equal(first.cpu(), again.cpu())
+    assert not torch.equal(torch.nn.functional.dropout(torch.ones(30000, device="cuda"), 0.25).cpu(), again.cpu())
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(50000, device="cuda").cpu(), x.cpu())
+    z = torch.empty(100, dtype=torch.float64, device="cuda").uniform_(2, 3)
+    assert 2 <= z.min().item() and z.max().item() < 3
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_draws_do_not_make_new_programs(gpu) -> None:
+    from lamina.backends import driver
+
+    x = torch.ones(64, device="cuda")
+    for _ in range(2):
+        torch.nn.functional.dropout(x, 0.5).sum().item()
+    before = len(driver.accelerator()._programs)
+    for _ in range(4):
+        torch.nn.functional.dropout(x, 0.5).sum().item()
+    assert len(driver.accelerator()._programs) == before

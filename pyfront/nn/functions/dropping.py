@@ -1,11 +1,14 @@
-"""Dropout in all its forms: masks drawn on the host with PyTorch's numbers, one multiplication recorded."""
+"""Dropout in all its forms: masks drawn on the host with PyTorch's numbers (on a GPU computed there), one multiplication."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ... import draws
-from ...random import default_generator, drawn
+from ... import draws, philox
+from ...node import Node
+from ...promote import full
+from ...random import BERNOULLI, default_generator, drawn, sample
+from ...recorder import record
 from ...tensor import Tensor, wrap
 
 
@@ -24,7 +27,11 @@ def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
             keep = _as_in_memory(x, keep, shape)
         return np.asarray(keep.astype(dtype) / np.asarray(1 - p, dtype), order="C")
 
-    return wrap(drawn(shape, draw, anywhere=True))
+    def there(whole: tuple[int, ...]) -> Node:
+        keep = philox.bernoulli(default_generator.sequence, whole, 1 - p)
+        return record("select", (keep, full(1 / (1 - p), whole, x.dtype), full(0.0, whole, x.dtype)))
+
+    return wrap(drawn(shape, draw, anywhere=True, where=x.device, there=there))
 
 
 def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -91,7 +98,7 @@ def _alpha(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> T
     alpha = 1.7580993408473766
     scale = 1.0 / np.sqrt((alpha * alpha * p + 1) * (1 - p))
     dtype = input.dtype.numpy
-    keep = wrap(drawn(shape, lambda n: draws.bernoulli(default_generator.engine, n, 1 - p).astype(dtype), anywhere=True))
+    keep = wrap(sample(BERNOULLI, shape, input.dtype, 1 - p, where=input.device, anywhere=True))
     return input * (keep * float(dtype.type(scale))) + ((keep - 1) * float(dtype.type(alpha * scale)) + float(dtype.type(alpha * scale * p)))
 
 
