@@ -53,6 +53,7 @@ class FunctionPrinter:
         self._indent = 0
         self._origin: str | None = None
         self._tasks: list[str] = []
+        self.streams = ""  # what makes stores past the caches visible to other threads, once there are some
         self.declaration = ""  # of a printed kernel, as other units see it
         self._live = live_values(function)
         self._written = written_roots(function)
@@ -147,6 +148,8 @@ class FunctionPrinter:
         for field, kind in fields.items():
             self.line(f"{kind}{field} = task->{field};")
         yield
+        if self.streams:
+            self.line(f"{self.streams}();")
         struct = "\n".join([f"struct {name} {{", *(f"    {kind}{field};" for field, kind in fields.items()), "};"])
         head = f"static void run_{name}(void *context, int64_t begin, int64_t end) {{"
         self._tasks.append("\n".join([struct, "", head, f"    const struct {name} *task = context;", *self._lines, "}"]))
@@ -159,6 +162,8 @@ class FunctionPrinter:
         arguments = list(self.function.body.block.args)
         parameters = ", ".join(self.declare(a, "p") for a in arguments)
         self.block(self.function.body.block)
+        if self.streams:
+            self._lines.append(f"    {self.streams}();")
         self.declaration = f"void {self.symbol}({parameters})"
         head = f"/* {origin} */\n" if origin else ""
         unused = [self._names[a] for a in arguments if a not in self._live]

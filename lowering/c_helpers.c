@@ -201,12 +201,42 @@ VEC round_bf16_VEC(VEC x) { return from_bf16_VEC(to_bf16_VEC(x)); }
 //: round_f16 any
 VEC round_f16_VEC(VEC x) { return from_f16_VEC(to_f16_VEC(x)); }
 
+//: stream vector f32
+// Past the caches where the machine can and the place is aligned.
+void stream_VEC(ELT *p, VEC x) {
+#ifdef X86_STREAM_VEC
+    if ((uintptr_t)p % sizeof x == 0) {
+        X86_STREAM_VEC(p, x);
+        return;
+    }
+#endif
+    __builtin_memcpy(p, &x, sizeof x);
+}
+
+//: fence vector f32
+// Other threads see what was streamed.
+void fence_VEC(void) {
+#ifdef X86_STREAM_VEC
+    __builtin_ia32_sfence();
+#endif
+}
+
+//: scaled vector f32
+// r * 2^j, rounded once, for t = j + 1.5 * 2^23 with a whole j: the form in which ranges are reduced here.
+VEC scaled_VEC(VEC r, VEC t) {
+#ifdef X86_SCALE_VEC
+    return X86_SCALE_VEC(r, t - 12582912.0f);
+#else
+    SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
+    return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
+#endif
+}
+
 //: exp vector f32
 // 0.9 ulp, denormal results included.
 VEC exp_VEC(VEC x) {
     VEC c = larger_VEC(splat_VEC(-104.0f), smaller_VEC(splat_VEC(89.0f), x));
     VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
-    SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
     VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
     r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
@@ -214,7 +244,7 @@ VEC exp_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
-    return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
+    return scaled_VEC(r, t);
 }
 
 //: exp_normal vector f32
@@ -236,14 +266,13 @@ VEC exp_normal_VEC(VEC x) {
 VEC exp2_VEC(VEC x) {
     VEC c = larger_VEC(splat_VEC(-151.0f), smaller_VEC(splat_VEC(129.0f), x));
     VEC t = c + 12582912.0f, f = (c - (t - 12582912.0f)) * 0.693147182f;
-    SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
     r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
     r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
     r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
-    return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
+    return scaled_VEC(r, t);
 }
 
 //: expm1 vector f32

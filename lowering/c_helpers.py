@@ -56,7 +56,7 @@ def _substitute(body: str, code: str, lanes: int) -> str:
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
     suffix = vector_name(code, lanes) if lanes else code
-    words |= {f"X86_{name}_VEC": f"X86_{name}_{suffix}" for name in ("FMA", "MAX", "MIN")}
+    words |= {f"X86_{name}_VEC": f"X86_{name}_{suffix}" for name in ("FMA", "MAX", "MIN", "SCALE", "STREAM")}
     body = re.sub(r"\b([a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
     body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
     return re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda m: words.get(m[0], m[0]), body)
@@ -139,6 +139,10 @@ class Prelude:
             parts.append(_FMA)
         if "X86_MAX" in body or "X86_MIN" in body:
             parts.append(_EXTREMES)
+        if "X86_SCALE" in body:
+            parts.append(_SCALE)
+        if "X86_STREAM" in body:
+            parts.append(_STREAM)
         return "\n\n".join(part for part in (*parts, body) if part) + "\n"
 
 
@@ -173,6 +177,27 @@ _FMA = """\
 #ifdef __AVX512F__
 #define X86_FMA_f32x16(a, b, c) __builtin_ia32_vfmaddps512_mask(a, b, c, (unsigned short)-1, 4)
 #define X86_FMA_f64x8(a, b, c) __builtin_ia32_vfmaddpd512_mask(a, b, c, (unsigned char)-1, 4)
+#endif"""
+
+# Stores that do not read the line first.
+_STREAM = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#ifdef __AVX__
+#define X86_STREAM_f32x8 __builtin_ia32_movntps256
+#endif
+#ifdef __AVX512F__
+#define X86_STREAM_f32x16 __builtin_ia32_movntps512
+#endif
+#endif"""
+
+# r * 2^j for a whole j in one instruction.
+_SCALE = """\
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+#define X86_SCALE_f32x16(r, j) __builtin_ia32_scalefps512_mask(r, j, r, (unsigned short)-1, 4)
+#ifdef __AVX512VL__
+#define X86_SCALE_f32x8(r, j) __builtin_ia32_scalefps256_mask(r, j, r, (unsigned char)-1)
+#define X86_SCALE_f32x4(r, j) __builtin_ia32_scalefps128_mask(r, j, r, (unsigned char)-1)
+#endif
 #endif"""
 
 # max and min instructions are exactly a > b ? a : b and a < b ? a : b.

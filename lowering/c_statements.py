@@ -96,6 +96,11 @@ def _vector_store(p: FunctionPrinter, op: vector.StoreOp) -> None:
         text = f"{p.prelude.function(f'to_{t.code}', 'f32', t.lanes)}({text})"
     elif t.kind == "b":
         text = f"__builtin_convertvector(-{text}, {p.prelude.vector('u8', t.lanes)})"
+    if op.nontemporal is not None and op.nontemporal.value.data and (t.code, t.bits) == ("f32", 32):
+        where = address(p, op.base, op.indices)
+        p.streams = p.prelude.function("fence", "f32", t.lanes)
+        p.line(f"{p.prelude.function('stream', 'f32', t.lanes)}({p.name(op.base)} + {where}, {text});")
+        return
     p.line(f"{_vector_place(p, op.base, op.indices, t.lanes, '')} = {text};")
 
 

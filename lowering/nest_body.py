@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import IndexType, IntegerType, VectorType, i1
+from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerType, VectorType, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from .loop_builder import LoopBuilder, vector_of
 from .nest_plan import Flat, Loop
 from .nest_stages import Buffer
+
+_STREAMS = {"nontemporal": BoolAttr.from_bool(True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class BodyEmitter:
             return
         wide = self.wide(value, point)
         if stride == 1:
-            self.b.do(vector.StoreOp.create(operands=[wide, base, at]))
+            properties = _STREAMS if flat.streams else {}
+            self.b.do(vector.StoreOp.create(operands=[wide, base, at], properties=properties))
             return
         for i in range(point.width):
             lane = self.b.extract(wide, i)

@@ -30,13 +30,14 @@ class Loop:
 class Flat:
     """A position in a buffer: offset + sum of coefficient * loop.
 
-    lane: distance between vector lanes (row buffers).
+    lane: distance between vector lanes (row buffers). streams: a write whose memory nobody reads while it is in a cache.
     """
 
     buffer: Buffer
     offset: int
     terms: dict[Loop, int]
     lane: int | None = None
+    streams: bool = False
 
 
 @dataclass(eq=False, slots=True)

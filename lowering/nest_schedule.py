@@ -10,6 +10,7 @@ from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
+from .nest_streams import choose_streams
 
 HEAVY = 12
 """Scalar operations one math.* call is worth."""
@@ -29,6 +30,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
     for group in plan.groups:
         group.row_base = plan.scratch_bytes
         plan.scratch_bytes += group.row_bytes * group.tasks
+    choose_streams(plan, target)
     return plan
 
 
