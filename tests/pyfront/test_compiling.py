@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lamina as torch
+from lamina.pyfront.nn.module import register_module_forward_hook
 
 nn = torch.nn
 CALLS = 5
@@ -103,7 +104,7 @@ def test_modes_attributes_and_hooks_of_modules_are_guarded() -> None:
     agree()
     handle.remove()
     agree()
-    handle = nn.modules.module.register_module_forward_hook(lambda module, args, result: result + 1)
+    handle = register_module_forward_hook(lambda module, args, result: result + 1)
     agree()
     handle.remove()
     agree()
