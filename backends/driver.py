@@ -32,10 +32,12 @@ from .toolchain import Compiler, build_shared, build_shared_units, find_compiler
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from ..lowering.kernel_cost import Cost
     from ..lowering.loops_to_c import Source
     from .cuda.runtime import Runtime
     from .dump import Dump
     from .dump_index import DumpIndex
+    from .profiler import Profiler
 
 __all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write_c"]
 
@@ -75,6 +77,7 @@ class Stats:
 
 
 stats = Stats()
+profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 _programs: dict[Graph, Executable] = {}
 _seen: OrderedDict[Graph, None] = OrderedDict()
 _dumps: dict[str, DumpIndex] = {}
@@ -108,7 +111,7 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             _seen[graph] = None
             if len(_seen) > _SEEN_LIMIT:
                 _seen.popitem(last=False)
-        asked = bool(flags.dump.value or flags.check.value)  # to see or check the stages: there must be some
+        asked = bool(flags.dump.value or flags.check.value or profiler)  # to see, check or time the stages: there must be some
         small = first and not asked and work_of(graph) < ORACLE_WORK
         if flags.device.value == "numpy" or small or find_compiler() is None:
             return _run_oracle(graph, arrays)
@@ -203,7 +206,7 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
     key = key_of(
         "program", source_version(), compiler.identity, compiler.flags, flags.fast.value,
-        graph.inputs, graph.steps, graph.outputs,
+        graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
     )  # fmt: skip
     found = None if dump or check else lookup(key)
     if found is not None:
@@ -220,6 +223,8 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
             discard(key)  # what cannot be loaded now will not load next time
             raise
     program.graph = graph
+    if profiler is not None:
+        profiler.watch(program, found[1]["costs"])
     _show("code", program.source)
     return program
 
@@ -233,7 +238,7 @@ def _load(folder: Path, facts: dict[str, Any]) -> Program:
 
 def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts."""
-    made = emit(graph, dump=dump, check=check, keep=keeps(graph))
+    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None)
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
@@ -249,7 +254,7 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> d
     outputs = [graph.types[i] for i in graph.outputs]
     facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": made.arena_bytes}
     kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
-    return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept}
+    return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
 
 
 def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
@@ -268,35 +273,38 @@ def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Emission:
-    """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array."""
+    """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array. costs: of its kernel
+    calls, when it is clocked."""
 
     source: Source
     arena_bytes: int
     reusable: list[tuple[int, int]]
+    costs: list[Cost]
 
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
-    pool: bool = True, shared: bool = True, keep: bool = False,
+    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False,
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
-    keep: the caller keeps packed copies of inputs between calls (`Source.kept`).
+    keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
     """
     from ..lowering.loops_to_c import emit_c
     from .cuda.runtime import Runtime
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None
-    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep)
+    costs: list[Cost] | None = [] if clocked else None
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs)
     with stats.timed("source"):
-        source = emit_c(module, entry, pool=pool, shared=shared)
+        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked)
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
     found = module.attributes.get("lamina.reusable")
     pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
-    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)))
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), costs or [])
 
 
 def keeps(graph: Graph) -> bool:
@@ -339,10 +347,12 @@ def gpu_arch(target: str) -> str:
 
 
 def loops_of(
-    graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False
-) -> ModuleOp:
-    """The loops-level module of a graph, through the standard pipeline."""
+    graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
+    costs: list[Cost] | None = None,
+) -> ModuleOp:  # fmt: skip
+    """The loops-level module of a graph, through the standard pipeline. costs: gets the cost of every kernel call."""
     from ..lowering.capture import capture
+    from ..lowering.kernel_cost import costs_of
     from .pipelines import standard_pipeline
 
     with _without_collector():
@@ -354,6 +364,8 @@ def loops_of(
 
             _show("graph", print_module(module))
         watchers = _watchers(module, dump, check)
+        if costs is not None:
+            watchers.append(lambda ran, m: costs.extend(costs_of(m)) if ran.step.gives == "buffered" else None)
         with stats.timed("passes"):
             history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
     if check:

@@ -176,6 +176,7 @@ class Executable:
         self.outputs = tuple(outputs)
         self.arena_bytes = arena_bytes
         self.library = library
+        self.entry = entry
         try:
             self._dll = ctypes.CDLL(str(library))
         except OSError as error:

@@ -55,6 +55,8 @@ class FunctionPrinter:
         self._tasks: list[str] = []
         self.streams = ""  # what makes stores past the caches visible to other threads, once there are some
         self.declaration = ""  # of a printed kernel, as other units see it
+        self.clock: str | None = None  # of @main: the array that gets the time before the first call and after each
+        self.calls = 0
         self._live = live_values(function)
         self._written = written_roots(function)
 
@@ -179,9 +181,16 @@ class FunctionPrinter:
                 self._lines.append(f"    {self.declare(a, 'p')} = table[{i}];")
         if not self._lines:
             self._lines.append("    (void)table;")
+        self.tick()
         self.block(self.function.body.block)
         self._lines.append("    return 0;")
         return "\n\n".join([*self._tasks, "\n".join([f"{linkage}int {entry}(void **table) {{", *self._lines, "}"])])
+
+    def tick(self) -> None:
+        """Note the time, when the program has a clock."""
+        if self.clock is not None:
+            self.line(f"{self.clock}[{self.calls}] = lamina_now();")
+            self.calls += 1
 
     def _op(self, op: Operation) -> None:
         printer = STATEMENTS.get(type(op))

@@ -26,6 +26,15 @@ _RUN_HERE = """\
 static void run_here(range_body body, void *task, int64_t count) { body(task, 0, count); }
 static range_runner parallel_for = run_here;"""
 
+# Nanoseconds; kernels are timed from @main, one after the other.
+_NOW = """\
+#include <time.h>
+static int64_t lamina_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}"""
+
 # Between the units of one library, and nowhere else.
 _HIDDEN = """\
 #if defined(__ELF__) || defined(__APPLE__)
@@ -81,11 +90,14 @@ def _joined(*parts: str) -> str:
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True) -> Source:
+def emit_c(
+    module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False
+) -> Source:
     """The C11 source of a loops-level module.
 
     entry: name of the function made from @main. pool: emit ``parallel_for`` and ``<entry>_pool`` to set it.
-    shared: give entry external linkage. BackendError names an op that has no C.
+    shared: give entry external linkage. clocked: ``int64_t <entry>_clock[]`` gets the time before the first kernel and after
+    each, in nanoseconds. BackendError names an op that has no C.
     """
     prelude = Prelude()
     kernels: list[tuple[str, str]] = []
@@ -100,7 +112,10 @@ def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, s
         printer = FunctionPrinter(prelude, function)
         if function.sym_name.data == "main":
             count = len(function.body.block.args)
+            printer.clock = f"{entry}_clock" if clocked else None
             main = printer.main(entry, "" if shared else "static ")
+            if clocked:
+                main = _joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
         else:
             text = printer.kernel(origins.get(function.sym_name.data))
             kernels.append((printer.declaration, text))
@@ -109,7 +124,8 @@ def emit_c(module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, s
     else:
         setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
     ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
-    return Source(prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count, kept_copies(module))
+    monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
+    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count, kept_copies(module))
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

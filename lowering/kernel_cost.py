@@ -1,0 +1,70 @@
+"""Kernel cost: what each call of a buffered module has to move and to compute, read from its stages."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+from xdsl.dialects import arith, func, math
+from xdsl.dialects.builtin import MemRefType, ModuleOp, StringAttr
+from xdsl.dialects.linalg.attrs import IteratorType
+from xdsl.dialects.linalg.ops import GenericOp
+
+from .memref_layout import bytes_of
+
+_FLOATING = (
+    arith.AddfOp, arith.SubfOp, arith.MulfOp, arith.DivfOp, arith.NegfOp, arith.MaximumfOp, arith.MinimumfOp, arith.MaxnumfOp,
+    arith.MinnumfOp,
+)  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """One kernel call. bytes: all memory it is given, but for scratch. operations: on floats, a function of math counts as one.
+    what: its widest stage in words."""
+
+    kernel: str
+    origin: str
+    bytes: int
+    operations: int
+    what: str
+
+
+def costs_of(module: ModuleOp) -> list[Cost]:
+    """The calls of a buffered module's @main, in order."""
+    functions = {f.sym_name.data: f for f in module.ops if isinstance(f, func.FuncOp)}
+    work = {name: _work(function) for name, function in functions.items() if name != "main"}
+    found = []
+    for call in functions["main"].body.block.ops:
+        if isinstance(call, func.CallOp):
+            name = call.callee.string_value()
+            given = functions[name].attributes
+            count = sum(int(given[f"lamina.{side}"].value.data) for side in ("inputs", "outputs"))  # type: ignore[union-attr]  # integers
+            held = sum(bytes_of(v.type) for v in list(call.arguments)[:count] if isinstance(v.type, MemRefType))
+            origin = call.attributes.get("origin")
+            operations, what = work[name]
+            found.append(Cost(name, origin.data if isinstance(origin, StringAttr) else "", held, operations, what))
+    return found
+
+
+def _work(function: func.FuncOp) -> tuple[int, str]:
+    """Operations of a kernel, and its widest stage in words."""
+    total, widest, stages = 0, (-1, "loops"), 0
+    for stage in function.walk():
+        if isinstance(stage, GenericOp):
+            stages += 1
+            sizes = stage.get_static_loop_ranges()
+            body = list(stage.body.block.ops)
+            each = sum(isinstance(op, _FLOATING) + 2 * isinstance(op, math.FmaOp) or op.name.startswith("math.") for op in body)
+            total += prod(sizes) * each
+            widest = max(widest, (prod(sizes) * max(1, each), _described(stage, sizes)))
+    return total, widest[1] + (f" and {stages - 1} more" if stages > 1 else "")
+
+
+def _described(stage: GenericOp, sizes: tuple[int, ...]) -> str:
+    folded = [n for n, kind in zip(sizes, stage.iterator_types.data, strict=True) if kind.data is IteratorType.REDUCTION]
+    kept = [n for n, kind in zip(sizes, stage.iterator_types.data, strict=True) if kind.data is not IteratorType.REDUCTION]
+    shape = "x".join(str(n) for n in kept if n != 1) or "1"
+    if not folded:
+        return f"each {shape}"
+    is_product = len(stage.inputs) >= 2 and any(isinstance(op, arith.MulfOp) for op in stage.body.block.ops)
+    return f"{'contract' if is_product else 'fold'} {shape} over {'x'.join(map(str, folded))}"
