@@ -97,6 +97,19 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | N
     return _run_cold(graph, arrays)
 
 
+@contextmanager
+def profiled(traced: bool = False) -> Iterator[Profiler]:
+    """Time every kernel of the programs made in a block, see `profiler.py`. traced: keep every event, too."""
+    from .profiler import Profiler
+
+    global profiler
+    before, profiler = profiler, Profiler(traced)
+    try:
+        yield profiler
+    finally:
+        profiler = before
+
+
 def bound(graph: Graph, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]] | None:
     """The compiled graph as a function of the inputs that are None here, see `Executable.bind`; None while it is not compiled."""
     program = _programs.get(graph)
@@ -290,6 +303,7 @@ def emit(
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
     """
+    from ..lowering.kernel_cost import timed
     from ..lowering.loops_to_c import emit_c
     from .cuda.runtime import Runtime
     from .dump import Dump
@@ -304,7 +318,7 @@ def emit(
         dumper.finish()
     found = module.attributes.get("lamina.reusable")
     pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
-    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), costs or [])
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [])
 
 
 def keeps(graph: Graph) -> bool:

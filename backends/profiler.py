@@ -15,7 +15,7 @@ import numpy as np
 
 from ..dialects import flags
 from .executable import Executable
-from .roof import Roof
+from .roof import Roof, roof
 
 _MOST_EVENTS = 200_000
 
@@ -52,7 +52,7 @@ class _Watched:
 
 @dataclass
 class Profiler:
-    """Put into `driver.profiler` before the first program is made. traced: keep every event for a trace file."""
+    """What `driver.profiled` gives. traced: keep every event for a trace file."""
 
     traced: bool = False
     programs: list[_Watched] = field(default_factory=list)
@@ -94,8 +94,15 @@ class Profiler:
         ]
         return sorted(found, key=lambda line: -line.seconds)
 
+    def report(self, most: int = 40) -> str:
+        """The table against this machine's roof."""
+        from .driver import stats
+
+        compiling = sum(stats.seconds.get(stage, 0.0) for stage in ("capture", "passes", "source", "build", "load"))
+        return self.table(roof(), most, compiling)
+
     def table(self, roof: Roof | None, most: int = 40, compiling: float = 0.0) -> str:
-        """The report. compiling: seconds the driver spent on making programs."""
+        """The kernels by time. compiling: seconds the driver spent on making programs."""
         whole = time.perf_counter() - self.started
         lines, threads = self.lines(), flags.threads.value
         kernels = sum(line.seconds for line in lines)

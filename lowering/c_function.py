@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xdsl.dialects import arith, func
+from xdsl.dialects import arith, func, scf
 from xdsl.dialects.builtin import MemRefType, StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
@@ -189,7 +189,7 @@ class FunctionPrinter:
     def tick(self) -> None:
         """Note the time, when the program has a clock."""
         if self.clock is not None:
-            self.line(f"{self.clock}[{self.calls}] = lamina_now();")
+            self._lines.append(f"    {self.clock}[{self.calls}] = lamina_now();")
             self.calls += 1
 
     def _op(self, op: Operation) -> None:
@@ -197,6 +197,8 @@ class FunctionPrinter:
         if printer is not None:
             self._comment(op)
             printer(self, op)
+            if isinstance(op, (func.CallOp, scf.IfOp)) and op.parent is self.function.body.block:
+                self.tick()
             return
         if not any(result in self._live for result in op.results):
             return

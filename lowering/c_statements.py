@@ -277,7 +277,6 @@ def _parallel(p: FunctionPrinter, op: scf.ParallelOp) -> None:
 def _call(p: FunctionPrinter, op: func.CallOp) -> None:
     symbol = re.sub(r"\W", "_", op.callee.string_value())
     p.line(f"{symbol}({', '.join(p.name(v) for v in op.arguments)});")
-    p.tick()
 
 
 def _nothing(p: FunctionPrinter, op: Operation) -> None:

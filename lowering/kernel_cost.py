@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
-from xdsl.dialects import arith, func, math
+from xdsl.dialects import arith, func, math, scf
 from xdsl.dialects.builtin import MemRefType, ModuleOp, StringAttr
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
@@ -43,6 +43,20 @@ def costs_of(module: ModuleOp) -> list[Cost]:
             origin = call.attributes.get("origin")
             operations, what = work[name]
             found.append(Cost(name, origin.data if isinstance(origin, StringAttr) else "", held, operations, what))
+    return found
+
+
+def timed(costs: list[Cost], loops: ModuleOp) -> list[Cost]:
+    """The costs of what a clocked program times, one after the other: its calls, and the copies it keeps, filled when they are stale."""
+    main = next(f for f in loops.ops if isinstance(f, func.FuncOp) and f.sym_name.data == "main")
+    calls, found = iter(costs), []
+    for op in main.body.block.ops:
+        if isinstance(op, func.CallOp):
+            found.append(next(calls))
+        elif isinstance(op, scf.IfOp):
+            inner = [c for c in op.walk() if isinstance(c, func.CallOp)]
+            held = sum(bytes_of(v.type) for c in inner for v in c.arguments if isinstance(v.type, MemRefType))
+            found.append(Cost(inner[0].callee.string_value() if inner else "", "", held, 0, "a packed copy, when its source changed"))
     return found
 
 

@@ -26,19 +26,10 @@ def add(subcommands: argparse._SubParsersAction) -> None:
 def act(options: argparse.Namespace) -> int:
     """Run the script, print the report to stderr; the script's exit status. FileError when the trace cannot be written."""
     from ...backends import driver
-    from ...backends.profiler import Profiler
-    from ...backends.roof import roof
 
-    with flags.applied(options):
-        measured = roof()
-        before, driver.profiler = driver.profiler, Profiler(traced=bool(options.trace))
-        try:
-            status = run_script(options.script, options.arguments)
-            profiler = driver.profiler
-        finally:
-            driver.profiler = before
-        compiling = sum(driver.stats.seconds.get(stage, 0.0) for stage in ("capture", "passes", "source", "build", "load"))
-        print(profiler.table(measured, options.top, compiling), file=sys.stderr)
+    with flags.applied(options), driver.profiled(bool(options.trace)) as profiler:
+        status = run_script(options.script, options.arguments)
+        print(profiler.report(options.top), file=sys.stderr)
     if options.trace:
         try:
             count = profiler.write_trace(options.trace)

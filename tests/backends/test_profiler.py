@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lamina.backends import driver
-from lamina.backends.profiler import Profiler
 from lamina.backends.roof import Roof
 from lamina.backends.toolchain import find_compiler
 from lamina.dialects.types import float32
@@ -24,12 +23,8 @@ def test_kernels_are_timed_and_their_work_is_counted(tmp_path: Path) -> None:
     r = Recorder()
     a, b = r.input((33, 20), float32), r.input((20, 16), float32)
     graph = r.graph(r("exp", r("matmul", a, b)))
-    before, driver.profiler = driver.profiler, Profiler(traced=True)
-    try:
+    with driver.profiled(traced=True) as profiler:
         program = driver.compile_graph(graph)
-        profiler = driver.profiler
-    finally:
-        driver.profiler = before
     arrays = [np.ones(t[0], np.float32) for t in graph.inputs]
     for _ in range(RUNS):
         np.testing.assert_allclose(program(arrays)[0], np.exp(np.full((33, 16), 20.0, np.float32)), rtol=1e-5)
