@@ -11,6 +11,7 @@ from .functions.attention import multi_head_attention_forward, scaled_dot_produc
 from .functions.convolution import (
     conv1d, conv2d, conv3d, conv_tbc, conv_transpose1d, conv_transpose2d, conv_transpose3d, pad,
 )  # fmt: skip
+from .functions.ctc import ctc_loss
 from .functions.distance import (
     cosine_embedding_loss, cosine_similarity, pairwise_distance, pdist, triplet_margin_loss, triplet_margin_with_distance_loss,
 )  # fmt: skip

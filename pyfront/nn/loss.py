@@ -121,6 +121,20 @@ class HuberLoss(Module):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
+class CTCLoss(Module):
+    """Connectionist temporal classification: minus the log-probability of labellings, over all alignments."""
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__()
+        self.blank, self.reduction, self.zero_infinity = blank, reduction, zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:
+        """The loss."""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+
 class GaussianNLLLoss(Module):
     """Negative log-likelihood of a normal distribution."""
 
