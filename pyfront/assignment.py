@@ -32,6 +32,11 @@ def title(dtype: DType) -> str:
 
 def check_in_place(tensor: Tensor) -> None:
     """RuntimeError when autograd (or overlapping memory) forbids writing into ``tensor``."""
+    if tensor._storage.inference and not recorder.state.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal "
+            "tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+        )
     if recorder.state.grad and tensor.requires_grad:
         if views.leaf_mark(tensor._chain) is not None:
             view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"

@@ -1,8 +1,7 @@
 """autograd.Function: an operation whose backward the user writes.
 
-Each differentiable result stands behind a Boundary, all of them in front of one more, the hub: the results
-only put their gradient aside, and the hub, which backward reaches after all of them, calls the user's
-``backward`` once and goes on at the inputs.
+The differentiable results stand behind a hub (hub.py), which calls the user's ``backward`` once and goes on at the
+inputs.
 """
 
 from __future__ import annotations
@@ -12,16 +11,25 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..dialects.types import float32
 from . import recorder, views
 from .assignment import check_in_place
 from .grad_mode import no_grad
+from .hub import FREED, behind_hub, running
 from .node import Boundary, Node
 from .origin import origin
 from .promote import cast, full
 from .tensor import Tensor, wrap
 
 _TWICE = "trying to differentiate twice a function that was marked with @once_differentiable"
+
+
+class _Packing(list):
+    """The pack and unpack hooks in force (autograd.graph.saved_tensors_hooks). refused: why there may be none."""
+
+    refused: str | None = None
+
+
+packing = _Packing()
 
 
 class FunctionCtx:
@@ -35,6 +43,7 @@ class FunctionCtx:
         self._dirty: tuple[Tensor, ...] = ()
         self._constant: tuple[Tensor, ...] = ()
         self._materializes = True
+        self._freed = False
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep inputs, results or values in between; backward finds them in ``saved_tensors``."""
@@ -48,7 +57,10 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
-        """What was saved. RuntimeError when one of them was overwritten since."""
+        """What was saved. RuntimeError when one of them was overwritten since, or a backward that did not keep the graph
+        is over."""
+        if self._freed and self._saved:
+            raise RuntimeError(FREED)
         return tuple([get() for get in self._saved])
 
     def mark_dirty(self, *tensors: Tensor) -> None:
@@ -104,7 +116,7 @@ class Function(FunctionCtx):
                 cls.setup_context(ctx, args, result)
         results = result if isinstance(result, tuple) else (result,)
         outer = _behind_boundaries(cls, ctx, results, before, args) if tracked else results
-        ctx._saved = [_getter(tensor, results, outer) for tensor in ctx._to_save]
+        ctx._saved = [_packed(_getter(tensor, results, outer)) for tensor in ctx._to_save]
         ctx._to_save = ()
         return tuple(outer) if isinstance(result, tuple) else outer[0]
 
@@ -113,50 +125,34 @@ def _behind_boundaries(
     cls: type[Function], ctx: Function, results: Sequence[Any], before: dict[int, Node], args: tuple
 ) -> list[Any]:
     """The results as the caller sees them: tracked, and for backward the work of ``ctx``."""
-    gradients: list[Node | None] = [None] * len(results)
     types = [r._node.type if isinstance(r, Tensor) else None for r in results]
+    differ = [
+        k for k, r in enumerate(results)
+        if isinstance(r, Tensor) and r.dtype.kind == "f" and not any(r is c for c in ctx._constant)
+    ]  # fmt: skip
 
-    def deliver(_: Node) -> list[tuple[Node, Node]]:
-        arrived, gradients[:] = list(gradients), [None] * len(gradients)
-        given = [_given(g, t, ctx._materializes) for g, t in zip(arrived, types, strict=True)]
+    def go_on(gradients: list[Node | None]) -> list[tuple[Node, Node]]:
+        arrived = dict(zip(differ, gradients, strict=True))
+        given = [_given(arrived.get(k), t, ctx._materializes) for k, t in enumerate(types)]
         backward = cls.backward if cls.backward is not Function.backward else cls.vjp
         returned = backward(ctx, *given)
+        ctx._freed = not running[-1].retains
         returned = returned if isinstance(returned, tuple) else (returned,)
         return _gradients_of_inputs(cls, ctx, returned, before, len(args))
 
-    recorder.state.order += 1
-    start = Node("full", ((), 0.0, float32), (), ((), float32), origin(), False, recorder.state.order)
-    recorder.state.order += 1
-    # Inside of vmap the hub differs between examples where a result does, so that its gradients are everyone's.
-    sources = tuple([r._read() for r in results if isinstance(r, Tensor)]) if recorder.state.levels else (start,)
+    begin = recorder.state.order
     behind = tuple([n for i, n in before.items() if ctx.needs_input_grad[i]])
-    hub = Boundary(sources, start.type, start.origin, recorder.state.order, deliver, False, None, behind)
+    nodes = dict(zip(differ, behind_hub([results[k]._read() for k in differ], behind, go_on), strict=True))
     outer: list[Any] = []
     for k, result in enumerate(results):
-        constant = any(result is c for c in ctx._constant)
-        if not isinstance(result, Tensor) or result.dtype.kind != "f":
-            outer.append(result)
-        elif constant:
-            outer.append(result.detach())
+        if k in nodes:
+            outer.append(_tracked(cls, ctx, result, nodes[k], begin))
         else:
-            outer.append(_tracked(cls, ctx, result, _put_aside(gradients, k, hub), hub))
+            outer.append(result.detach() if isinstance(result, Tensor) and result.dtype.kind == "f" else result)
     return outer
 
 
-def _put_aside(gradients: list[Node | None], k: int, hub: Boundary) -> Callable[[Node], list[tuple[Node, Node]]]:
-    def deliver(gradient: Node) -> list[tuple[Node, Node]]:
-        gradients[k] = gradient
-        return [(hub, full(0.0, *hub.type))]  # the hub's turn comes when all results have had theirs
-
-    return deliver
-
-
-def _tracked(cls: type[Function], ctx: Function, result: Tensor, deliver: Callable, hub: Boundary) -> Tensor:
-    source = result._read()
-    begin = recorder.state.order
-    recorder.state.order += 1
-    node = Boundary((source,), source.type, origin(), recorder.state.order, deliver, False, None, (hub,))
-    node.value = source.value
+def _tracked(cls: type[Function], ctx: Function, result: Tensor, node: Node, begin: int) -> Tensor:
     if any(result is d for d in ctx._dirty):
         check_in_place(result)
         views.write(result._storage, result._chain, node, begin)
@@ -206,6 +202,16 @@ def _fitted(name: str, i: int, gradient: Tensor, input: Node) -> Node:
         axes = (*range(extra), *[extra + k for k, g in enumerate(grown) if g])
         node = recorder.record("reshape", (recorder.record("sum", (node,), (axes,)),), (shape,))
     return cast(node, dtype)
+
+
+def _packed(get: Callable[[], Tensor | None]) -> Callable[[], Tensor | None]:
+    """What reads a saved tensor again, through the hooks in force now."""
+    if not packing or (tensor := get()) is None:
+        return get
+    pack, unpack = packing[-1]
+    with no_grad():
+        held = pack(tensor)
+    return lambda: unpack(held)
 
 
 def _getter(tensor: Tensor | None, results: Sequence[Any], outer: Sequence[Any]) -> Callable[[], Tensor | None]:

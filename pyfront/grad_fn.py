@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .node import ALIAS, RESULT, SAVED, Boundary, Node
 from .tensor import Tensor
@@ -42,23 +42,54 @@ _NAMES = {
 }
 
 
-class GradFn:
-    """The node behind a computed tensor: a name, and the ones before it in ``next_functions``."""
+_classes: dict[str, type[GradFn]] = {}
 
-    __slots__ = ("_node", "_name")
+
+class GradFn:
+    """The node behind a computed tensor: a name, and the ones before it in ``next_functions``.
+
+    metadata: a dictionary for users. variable: the leaf an ``AccumulateGrad`` adds to.
+    """
+
+    __slots__ = ("_node", "_name", "metadata")
+    requires_grad = True
+
+    def __new__(cls, node: Node, name: str) -> GradFn:
+        """An instance of a class of that name, as in PyTorch: programs look at ``type(grad_fn).__name__``."""
+        found = _classes.get(name)
+        if found is None:
+            found = _classes[name] = type(name, (GradFn,), {"__slots__": ()})
+        return object.__new__(found)
 
     def __init__(self, node: Node, name: str) -> None:
         self._node = node
         self._name = name
+        self.metadata: dict = {}
+
+    @property
+    def variable(self) -> Tensor:
+        """The leaf whose gradient is accumulated. AttributeError for any other node."""
+        node = self._node
+        owner = getattr(node.deliver, "owner", None) if type(node) is Boundary else None
+        if owner is None:
+            raise AttributeError(f"'{self._name}' object has no attribute 'variable'")
+        return owner()
+
+    def _sequence_nr(self) -> int:
+        return self._node.order
 
     def name(self) -> str:
         """``AddBackward0``."""
-        return self._name
+        return f"torch::autograd::{self._name}" if self._name == "AccumulateGrad" else self._name
 
     @property
     def next_functions(self) -> tuple[tuple[GradFn | None, int], ...]:
         """What backward goes to next; None for what needs no gradient."""
-        return tuple([(_of_node(n) if n.requires_grad else None, 0) for n in self._node.inputs])
+        node = self._node
+        while node.op == RESULT and node.inputs:
+            node = node.inputs[0]
+        before = node.behind if type(node) is Boundary else node.inputs
+        return tuple([(_of_node(n) if n.requires_grad else None, 0) for n in before])
 
     def __repr__(self) -> str:
         return f"<{self._name} object at {id(self._node):#x}>"
@@ -68,6 +99,22 @@ class GradFn:
 
     def __hash__(self) -> int:
         return id(self._node)
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph: what ``autograd.grad`` and ``backward`` take in place of a tensor."""
+
+    node: GradFn
+    output_nr: int
+    ownership_token: Any = None
+
+
+def edge_of(tensor: Tensor) -> GradientEdge:
+    """The edge a tensor's gradient arrives on. RuntimeError when none does."""
+    if not tensor.requires_grad:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    found = tensor.grad_fn
+    return GradientEdge(found if found is not None else _of_node(tensor._read()), 0)
 
 
 def _of_node(node: Node) -> GradFn:

@@ -68,13 +68,24 @@ class enable_grad(_Mode):
 
 
 class inference_mode(_Mode):
-    """As ``no_grad``."""
+    """As ``no_grad``, and tensors made inside stay out of autograd: they may not be written or tracked outside."""
+
+    mode = True
 
     def __new__(cls, mode: Callable | bool = True) -> Any:
-        made = _Mode.__new__(cls, mode if callable(mode) else None)
-        if not callable(mode):
-            made.enabled = not mode
+        if callable(mode):
+            return _Mode.__new__(cls, mode)
+        made = _Mode.__new__(cls)
+        made.mode = bool(mode)
         return made
+
+    def __enter__(self) -> None:
+        self._before.append((recorder.state.grad, recorder.state.inference))
+        recorder.state.inference = self.mode
+        recorder.state.grad = not self.mode
+
+    def __exit__(self, *_: object) -> None:
+        recorder.state.grad, recorder.state.inference = self._before.pop()
 
 
 class set_grad_enabled(_Mode):
@@ -95,6 +106,11 @@ class set_grad_enabled(_Mode):
     def __call__(self, function: Callable) -> Callable:
         recorder.state.grad = self._outer
         return super().__call__(function)
+
+
+def is_inference_mode_enabled() -> bool:
+    """True inside of ``inference_mode``."""
+    return recorder.state.inference
 
 
 def is_grad_enabled() -> bool:

@@ -1,4 +1,4 @@
-"""Leaves: which tensors collect gradients, how one arrives, and the hooks that see it."""
+"""Leaves: which tensors collect gradients, and how one arrives."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import weakref
 from collections.abc import Callable
 
 from . import recorder, views
+from .assignment import title
 from .node import Node
 from .tensor import Tensor, _fill, wrap
-from .views import DETACHED, LeafMark
+from .views import DETACHED, RENAMED, LeafMark
 
 
 def requires_grad(self: Tensor) -> bool:
     """True when backward reaches this tensor."""
     if self._storage.host is not None:
         return views.leaf_mark(self._chain) is not None
+    if recorder.state.duals:
+        from .autograd.forward_ad import is_tracked
+
+        return is_tracked(self)
     return self._read().requires_grad
 
 
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     """Make a leaf collect its gradient (or stop it). RuntimeError for non-leaves and integers."""
     if requires_grad:
+        if not isinstance(requires_grad, bool):
+            raise RuntimeError("requires_grad must be a bool")
         if self.requires_grad:
             return self
+        if self._storage.inference and not recorder.state.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         if self.dtype.kind != "f":
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         me = weakref.ref(self)
-        self._mark = LeafMark(lambda gradient: accumulate(me(), gradient), True, lambda: _name_of(me()))
+        self._mark = LeafMark(Accumulation(me), True, lambda: _name_of(me()))
         _rechain(self, (*self._chain, self._mark))
     elif self._mark is not None and self._mark.leaf:
         _rechain(self, tuple([link for link in self._chain if link is not self._mark]))
@@ -37,6 +46,18 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
             "subgraph that doesn't require differentiation use var_no_grad = var.detach()."
         )
     return self
+
+
+class Accumulation:
+    """What a leaf does with its gradient. owner: the leaf, weakly."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: weakref.ref) -> None:
+        self.owner = owner
+
+    def __call__(self, gradient: Node) -> list:
+        return accumulate(self.owner(), gradient)
 
 
 def _rechain(tensor: Tensor, chain: views.Chain) -> None:
@@ -50,12 +71,12 @@ def _name_of(tensor: Tensor | None) -> str | None:
     return tensor.name if tensor is not None else None
 
 
-def accumulate(leaf: Tensor | None, gradient: Node) -> list:
-    """Deliver ``gradient`` to ``leaf.grad``, after the leaf's hooks."""
+def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> list:
+    """Deliver ``gradient`` to ``leaf.grad``, after the leaf's hooks unless they have seen it."""
     if leaf is None:
         return []
     arrived = wrap(gradient)
-    if leaf._hooks:
+    if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
             changed = hook(arrived)
             arrived = arrived if changed is None else changed
@@ -91,15 +112,30 @@ def set_grad(self: Tensor, gradient: Tensor | None) -> None:
             raise TypeError(
                 f"assigned grad expected to be a Tensor or None but got grad of type {type(gradient).__name__}"
             )
-        if gradient.shape != self.shape:
-            raise RuntimeError(
-                f"assigned grad has data of a different size: expected {list(self.shape)}, got {list(gradient.shape)}"
-            )
+        if gradient is self:
+            raise RuntimeError("can't assign Variable as its own grad")
         if gradient.dtype is not self.dtype:
             raise RuntimeError(
-                f"assigned grad has data of a different type: {gradient.dtype} for {self.dtype}"
+                f"attempting to assign a gradient with dtype '{_c_name(gradient)}' to a tensor with grad_dtype "
+                f"'{title(self.dtype)}'. The gradient must match the tensor's grad_dtype (defaults to the tensor's dtype)."
+            )
+        if gradient.shape != self.shape:
+            raise RuntimeError(
+                f"attempting to assign a gradient of size '{list(gradient.shape)}' to a tensor of size '{list(self.shape)}'. "
+                "Please ensure that the gradient and the tensor are the same size"
             )
     self._grad = gradient
+
+
+def _c_name(tensor: Tensor) -> str:
+    return {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}.get(
+        tensor.dtype.name, tensor.dtype.name
+    )
+
+
+def is_inference(self: Tensor) -> bool:
+    """True for a tensor that was made in inference mode."""
+    return self._storage.inference
 
 
 def detach(self: Tensor) -> Tensor:
@@ -108,7 +144,14 @@ def detach(self: Tensor) -> Tensor:
 
 
 def detach_(self: Tensor) -> Tensor:
-    """Forget the history of this tensor itself."""
+    """Forget the history of this tensor itself. RuntimeError for views."""
+    if any(type(link) is tuple for link in self._chain) or self._base is not None:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
+            "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
+            "called on these gradients. To fix this error, please refer to the Optimizer.zero_grad() function in "
+            "torch/optim/optimizer.py as a reference."
+        )
     if self.requires_grad:
         _rechain(self, (*self._chain, DETACHED))
         self._mark = None
@@ -130,86 +173,10 @@ def set_data(self: Tensor, new: Tensor) -> None:
     _fill(self, self._storage, self._chain)
 
 
-# -- hooks
-# ----------------------------------------------------------------------------------------------------------
-
-
-class RemovableHandle:
-    """What registering a hook returns: ``remove()`` takes it away again."""
-
-    _next = 0
-
-    def __init__(self, hooks: dict) -> None:
-        self.hooks = hooks
-        self.id = RemovableHandle._next
-        RemovableHandle._next += 1
-
-    def remove(self) -> None:
-        """Take the hook away."""
-        self.hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-
-def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-    """Call ``hook`` with the gradient of this tensor; what it returns replaces the gradient.
-
-    For a computed tensor this takes effect for uses after the registration.
-    """
-    if not self.requires_grad:
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-    if self._hooks is None:
-        self._hooks = {}
-    if self._mark is None:
-        _cut(self)
-    handle = RemovableHandle(self._hooks)
-    self._hooks[handle.id] = hook
-    return handle
-
-
-def register_post_accumulate_grad_hook(self: Tensor, hook: Callable[[Tensor], None]) -> RemovableHandle:
-    """Call ``hook`` with this leaf after its gradient was accumulated."""
-    if not self.is_leaf:
-        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    handle = RemovableHandle(self.__dict__.setdefault("_post_hooks", {}))
-    handle.hooks[handle.id] = hook
-    return handle
-
-
-def retain_grad(self: Tensor) -> None:
-    """Keep ``.grad`` of a computed tensor too."""
-    if not self.requires_grad:
-        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    if self.is_leaf or self.__dict__.get("_retains"):
-        return
-    self._retains = True
-    if self._mark is None:
-        _cut(self)
-
-
-def _cut(tensor: Tensor) -> None:
-    """End differentiation at a computed tensor, so that Python sees its gradient."""
-    source = tensor._read()
-    me = weakref.ref(tensor)
-    hooks = tensor._hooks if tensor._hooks is not None else {}
-    tensor._hooks = hooks
-
-    def deliver(gradient: Node) -> list[tuple[Node, Node]]:
-        arrived = wrap(gradient)
-        for hook in list(hooks.values()):
-            changed = hook(arrived)
-            arrived = arrived if changed is None else changed
-        owner = me()
-        if owner is not None and owner.__dict__.get("_retains"):
-            owner._grad = arrived if owner._grad is None else owner._grad + arrived
-        return [(source, arrived._read())]
-
-    tensor._mark = LeafMark(deliver, leaf=False)
-    _rechain(tensor, (*tensor._chain, tensor._mark))
+def renamed(tensor: Tensor) -> None:
+    """Give a computed tensor's value an identity of its own, for uses from now on."""
+    tensor._mark = None
+    _rechain(tensor, (*tensor._chain, RENAMED))
 
 
 def install() -> None:
@@ -218,14 +185,11 @@ def install() -> None:
     Tensor.grad = property(grad_of, set_grad, lambda self: set_grad(self, None))
     Tensor.is_leaf = property(is_leaf)
     Tensor.data = property(data, set_data)
-    Tensor.retains_grad = property(lambda self: bool(self.__dict__.get("_retains")))
     for function in (
         requires_grad_,
+        is_inference,
         detach,
         detach_,
-        register_hook,
-        register_post_accumulate_grad_hook,
-        retain_grad,
     ):
         setattr(Tensor, function.__name__, function)
 

@@ -22,6 +22,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     definitions,
     finding,
     grad_fn,
+    grad_mode,
     indexing,
     joining,
     limits,
@@ -212,5 +213,9 @@ _OWN: tuple[Callable, ...] = (
     autograd.inference_mode,
     autograd.set_grad_enabled,
     autograd.is_grad_enabled,
+    grad_mode.is_inference_mode_enabled,
+    autograd.is_anomaly_check_nan_enabled,
+    autograd.is_anomaly_enabled,
+    autograd.set_detect_anomaly,
     printing.set_printoptions,
 )

@@ -51,9 +51,14 @@ class _State:
 
     levels: the vmaps that are running, outermost first. escaped: Storages that hold an example of one that ended.
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
+    duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
+    differentiated through (autograd.graph). inference: inference mode is on.
     """
 
-    __slots__ = ("order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "watch", "placement")
+    __slots__ = (
+        "order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
+        "inference", "watch", "placement",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.order = 0
@@ -62,6 +67,9 @@ class _State:
         self.pending: list[weakref.ref] = []
         self.levels: list[Any] = []
         self.watchers: list[Any] = []
+        self.duals: list[Any] = []
+        self.keeps_old = 0
+        self.inference = False
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
         self.watch: Any = None  # notes what a function does while `compile` records it

@@ -20,15 +20,16 @@ _UNSHARED = 2
 
 class Storage:
     """node: the contents (None while ``host`` is shared). version: number of writes. views: Nodes read this
-    version. born: the recording position at which it was made."""
+    version. born: the recording position at which it was made. inference: made in inference mode."""
 
-    __slots__ = ("node", "host", "version", "views", "born", "__weakref__")
+    __slots__ = ("node", "host", "version", "views", "born", "inference", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
         self.node = node
         self.host = host
         self.version = 0
         self.born = recorder.state.order
+        self.inference = recorder.state.inference
         self.views: dict[tuple, Node] | None = None
         if host is None and node.value is None:
             if node.op == "full":

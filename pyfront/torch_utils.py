@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from . import data
+from . import checkpoint, data
 from .sharing import from_dlpack, to_dlpack
 
-__all__ = ["data", "dlpack"]
+__all__ = ["checkpoint", "data", "dlpack"]
 dlpack = SimpleNamespace(from_dlpack=from_dlpack, to_dlpack=to_dlpack)
 __path__: list[str] = []  # a package to the import system: `import lamina.utils.data`

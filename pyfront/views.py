@@ -1,7 +1,7 @@
 """Views: the chain of ops between a Storage and a Tensor; reading goes down the chain, writing goes back up.
 
 A link is ``(op, attrs)`` for the view ops of the book, or a Mark for the two places where only the autograd
-identity changes: ``DETACHED`` and a ``LeafMark``. Chains are tuples, so they are keys of a Storage's cache of
+identity changes: ``DETACHED``, ``RENAMED`` and a ``LeafMark``. Chains are tuples, so they are keys of a Storage's cache of
 read views.
 """
 
@@ -41,6 +41,7 @@ class LeafMark(Mark):
 
 
 DETACHED = Mark()
+RENAMED = Mark()
 Link = Mark | tuple[str, tuple]
 Chain = tuple[Link, ...]
 
@@ -121,6 +122,8 @@ def _follow(source: Node, link: Link) -> Node:
         return _record(source, *link)
     if link is DETACHED:
         return recorder.alias(source, requires_grad=False)
+    if link is RENAMED:
+        return recorder.alias(source)
     return boundary(source, link)
 
 

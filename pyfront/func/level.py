@@ -16,6 +16,7 @@ import numpy as np
 from ...dialects.book import OPS, Batched, Batching
 from ...dialects.types import Type, dtype_of
 from .. import recorder
+from ..hooks import Watched, hooks_of, watch
 from ..node import ALIAS, EXAMPLE, GRAD, RESULT, SAVED, Boundary, Node
 from ..storage import Storage
 from ..tensor import Tensor, wrap
@@ -170,6 +171,8 @@ class Level:
                     found = self._of(node)
                     if type(found) is Batched:
                         found.value.freed = node.freed
+                        if type(node) is Watched:
+                            watch(found.value).update({k: self._hook_of_all(h) for k, h in enumerate(hooks_of(node))})
                         if node.overwritten:
                             overwritten.append((node.overwritten, found.value))
                             overwritten.sort(key=lambda pair: pair[0])
@@ -177,6 +180,16 @@ class Level:
             recorder.state.grad = before
         for _, node in overwritten:
             node.overwritten = recorder.state.order
+
+    def _hook_of_all(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[Tensor], Tensor | None]:
+        """A hook about one example, for the gradients of all of them."""
+
+        def of_all(gradient: Tensor) -> Tensor | None:
+            with self:
+                changed = hook(wrap(self.example(gradient._read())))
+                return None if changed is None else wrap(self.every(changed._read()))
+
+        return of_all
 
     def _program(self, roots: Sequence[Node]) -> list[Node]:
         """What the roots need, in recording order: Nodes of this level, and older ones between a loss of this level

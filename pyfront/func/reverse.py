@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import recorder
-from ..autograd import run_backward
+from ..autograd.backward import run_backward
 from ..node import EXAMPLE, Boundary, Node
 from ..promote import full
 from ..pytree import TreeSpec, tree_flatten, tree_unflatten

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .witness import agree
+from ..witness import agree
 
 pytestmark = pytest.mark.torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .witness import agree, outcome, same
+from ..witness import agree, outcome, same
 
 pytestmark = pytest.mark.torch
 

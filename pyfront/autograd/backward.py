@@ -1,4 +1,4 @@
-"""Autograd: backward as ONE recorded ``autodiff.grad`` node per root.
+"""Backward and grad: backward as ONE recorded ``autodiff.grad`` node per root.
 
 Backward walks the tracked Nodes once, in Python, only to find the leaves and to raise PyTorch's errors;
 derivatives are written out by the compiler on a cache miss. Where Python must have its say (a hook on an
@@ -8,36 +8,30 @@ returned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..dialects.types import Type, show_type
-from . import recorder
-from . import function  # noqa: F401  # torch.autograd.function
-from .assignment import title
-from .function import Function  # noqa: F401
-from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled  # noqa: F401  # public here
-from .leaves import RemovableHandle, accumulate  # noqa: F401
-from .node import GRAD, Boundary, Node
-from .promote import cast, full
-from .residuals import differentiable_again, overwritten
-from .tensor import Tensor, wrap
-from .walk import fresh_mark
-
-_FREED = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
-    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
-    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
-    "after calling backward."
-)
-
+from ...dialects.types import Type, show_type, size_of
+from .. import recorder
+from ..assignment import title
+from ..grad_fn import GradientEdge
+from ..hub import FREED, Running, running
+from ..hooks import Watched, seen_by, watch_retaining
+from ..leaves import Accumulation, accumulate
+from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
+from ..promote import cast, full
+from ..residuals import differentiable_again, overwritten, reads
+from ..size import Size
+from ..tensor import Tensor, wrap
+from ..walk import by_order, fresh_mark
+from .anomaly_mode import examine, is_on
 
 def _check(node: Node) -> None:
     """PyTorch's errors for a step whose saved values are gone."""
     if node.freed and not differentiable_again(node):
-        raise RuntimeError(_FREED)
+        raise RuntimeError(FREED)
     stale = overwritten(node)
-    if stale is not None:
+    if stale is not None and not recorder.state.keeps_old:
         shape, dtype = stale.type
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
@@ -60,10 +54,12 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
     ends: list[Node] = []
     while stack:
         node = stack.pop()
-        stopped = bool(stop) and id(node) in stop
-        if stopped or type(node) is Boundary:
+        resumed = node is root and type(node) is Watched  # its hooks were called: this is the way on
+        stopped = bool(stop) and id(node) in stop and not resumed
+        watched = type(node) is Watched and not resumed
+        if stopped or watched or type(node) is Boundary:
             ends.append(node)
-        if type(node) is Boundary:
+        if watched or type(node) is Boundary:
             continue
         steps.append(node)
         order, suspicious = node.order, node.freed or node.overwritten
@@ -78,12 +74,45 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
     return steps, ends
 
 
-def _gradients(root: Node, seed: Node, wrt: Sequence[Node], create_graph: bool) -> list[Node]:
+def _gradients(root: Node, seed: Node, steps: list[Node], wrt: Sequence[Node], create_graph: bool) -> list[Node]:
     """One ``autodiff.grad`` step."""
     types: tuple[Type, ...] = tuple([n.type for n in wrt])
     if root in wrt and len(wrt) == 1:
         return [seed]
-    return recorder.step(GRAD, (root, seed, *wrt), (), types, create_graph)
+    if not create_graph:
+        return recorder.step(GRAD, (root, seed, *wrt), (), types, False)
+    tracked = _depending(root, seed, steps)
+    made = recorder.step(GRAD, (root, seed, *wrt), (), types, any([id(n) in tracked for n in wrt]))
+    for node, result in zip(wrt, made, strict=True):
+        result.requires_grad = id(node) in tracked
+    return made
+
+
+def _depending(root: Node, seed: Node, steps: list[Node]) -> set[int]:
+    """Nodes whose gradient depends on something tracked: on the seed, or on a value that a derivative on the way reads.
+
+    The gradient of a linear function does not, and is no part of any further graph.
+    """
+    found = {id(root)} if seed.requires_grad else set()
+    for node in sorted(steps, key=by_order, reverse=True):
+        every = id(node) in found
+        whole = node.inputs[0] if node.op == RESULT and node.inputs else node
+        for i, n in enumerate(whole.inputs):
+            if n.requires_grad and (every or _reads_tracked(whole, i)):
+                found.add(id(n))
+    return found
+
+
+def _reads_tracked(node: Node, operand: int) -> bool:
+    """True when the derivative of a step by one operand reads a tracked value."""
+    if node.op in (ALIAS, SAVED):
+        return False
+    if node.op == GRAD:
+        return True
+    wanted = tuple([i == operand for i in range(len(node.inputs))])
+    needed = reads(node.op, tuple([n.type for n in node.inputs]), node.attrs, wanted)
+    own = len(node.inputs)
+    return any([i >= own or node.inputs[i].requires_grad for i in needed])
 
 
 def run_backward(
@@ -100,15 +129,25 @@ def run_backward(
     arrived: dict[int, tuple[Node, Node]] = {}
     freed: list[Node] = []
     before, recorder.state.grad = recorder.state.grad, create_graph
+    running.append(Running(retain_graph, wanted is not None))
+    watch_retaining()
     try:
-        work = list(zip(roots, seeds, strict=True))
+        work = []
+        for root, seed in zip(roots, seeds, strict=True):
+            if type(root) is Watched:
+                _add(arrived, root, seed)
+            else:
+                work.append((root, seed))
         while work or arrived:
             if not work:
                 inner = [k for k, (end, _) in arrived.items() if not end.leaf]
                 end, gradient = arrived.pop(
                     max(inner, key=lambda k: arrived[k][0].order) if inner else next(iter(arrived))
                 )
-                work.extend(end.deliver(gradient))
+                pairs = end.deliver(gradient)
+                if wanted is not None and id(end) in stop and type(end) is Watched:
+                    _add(collected, end, pairs[0][1])
+                work.extend(pairs)
                 continue
             root, seed = work.pop()
             steps, ends = _tape(root, stop)
@@ -117,14 +156,25 @@ def run_backward(
                 ends = [e for e in ends if id(e) in stop or not e.leaf]
             if not ends:
                 continue
-            for end, gradient in zip(ends, _gradients(root, seed, ends, create_graph), strict=True):
-                _add(collected if id(end) in stop else arrived, end, gradient)
-        return {key: gradient for key, (_, gradient) in collected.items()}
+            if is_on():
+                examine(root, seed, steps, ends, create_graph)
+            for end, gradient in zip(ends, _gradients(root, seed, steps, ends, create_graph), strict=True):
+                _add(collected if id(end) in stop and type(end) is not Watched else arrived, end, gradient)
+        for call in running[-1].at_end:
+            call()
+        return {key: _seen_by_leaf(end, gradient) for key, (end, gradient) in collected.items()}
     finally:
+        running.pop()
         recorder.state.grad = before
         if not retain_graph:
             for node in freed:
                 node.freed = True
+
+
+def _seen_by_leaf(end: Node, gradient: Node) -> Node:
+    """A collected gradient after the hooks of the leaf it belongs to."""
+    owner = end.deliver.owner() if type(end) is Boundary and isinstance(end.deliver, Accumulation) else None
+    return seen_by(owner._hooks, gradient) if owner is not None and owner._hooks else gradient
 
 
 def _add(into: dict, end: Node, gradient: Node) -> None:
@@ -132,21 +182,26 @@ def _add(into: dict, end: Node, gradient: Node) -> None:
     into[id(end)] = (end, gradient if before is None else recorder.record("add", (before[1], gradient)))
 
 
-def _seed(root: Tensor, gradient: Tensor | None) -> Node:
-    node = root._read()
+def _node_of(place: Tensor | GradientEdge) -> Node:
+    return place.node._node if isinstance(place, GradientEdge) else place._read()
+
+
+def _seed(root: Tensor | GradientEdge, gradient: Tensor | None) -> Node:
+    node = _node_of(root)
+    shape, dtype = node.type
     if not node.requires_grad:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
-        if root.numel() != 1:
+        if size_of(shape) != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return full(1.0, *node.type)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
-    if gradient.shape != root.shape:
+    if tuple(gradient.shape) != shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {root.shape}."
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {Size(shape)}."
         )
-    return cast(gradient._read(), node.type[1])
+    return cast(gradient._read(), dtype)
 
 
 def _seeds(roots: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Node]:
@@ -160,7 +215,7 @@ def _batched_grad(
     allow_unused: bool | None, materialize_grads: bool,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """``grad`` of a batch of seeds: mapped over them, which the forward program is not part of."""
-    from .func import vmap
+    from ..func import vmap
 
     for i, (root, seed) in enumerate(zip(roots, given, strict=False)):
         if seed is not None and seed.shape[1:] != root.shape:
@@ -204,11 +259,13 @@ def backward(
     if chosen is None:
         run_backward([t._read() for t in roots], seeds, keep, create_graph)
         return
+    if not all(t.requires_grad for t in chosen):
+        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     nodes = [t._read() for t in chosen]
     found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
     for t, n in zip(chosen, nodes, strict=True):
         if id(n) in found:
-            accumulate(t, found[id(n)])
+            accumulate(t, found[id(n)], hooked=True)
 
 
 def grad(
@@ -230,19 +287,19 @@ def grad(
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
         )
-    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    chosen = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    roots = [outputs] if isinstance(outputs, (Tensor, GradientEdge)) else list(outputs)
+    chosen = [inputs] if isinstance(inputs, (Tensor, GradientEdge)) else list(inputs)
     given = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs or [None] * len(roots))
     if is_grads_batched and grad_outputs is not None:
         return _batched_grad(roots, chosen, given, retain_graph, create_graph, allow_unused, materialize_grads)
     if not chosen:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     seeds = _seeds(roots, given)
-    nodes = [t._read() for t in chosen]
+    nodes = [_node_of(t) for t in chosen]
     if not all(n.requires_grad for n in nodes):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
     keep = create_graph if retain_graph is None else retain_graph
-    found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
+    found = run_backward([_node_of(t) for t in roots], seeds, keep, create_graph, nodes)
     result: list[Tensor | None] = []
     for i, node in enumerate(nodes):
         gradient = found.get(id(node))
@@ -269,4 +326,3 @@ def backward_method(
 
 
 Tensor.backward = backward_method
-__path__: list[str] = []  # a package to the import system: `import lamina.autograd.function`
