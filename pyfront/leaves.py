@@ -133,11 +133,6 @@ def _c_name(tensor: Tensor) -> str:
     )
 
 
-def is_inference(self: Tensor) -> bool:
-    """True for a tensor that was made in inference mode."""
-    return self._storage.inference
-
-
 def detach(self: Tensor) -> Tensor:
     """The same memory without history."""
     return self._through(DETACHED) if self.requires_grad else self._through()
@@ -187,7 +182,6 @@ def install() -> None:
     Tensor.data = property(data, set_data)
     for function in (
         requires_grad_,
-        is_inference,
         detach,
         detach_,
     ):

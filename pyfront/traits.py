@@ -74,9 +74,15 @@ def is_signed(input: Tensor) -> bool:
     return input.dtype.is_signed
 
 
-@define("is_inference", "is_distributed")
+@define("is_inference")
 def is_inference(input: Tensor) -> bool:
-    """False: no tensor is only for inference, none is part of a distributed one."""
+    """True for a tensor that was made in inference mode."""
+    return input._storage.inference
+
+
+@define("is_distributed")
+def is_distributed(input: Tensor) -> bool:
+    """False: no tensor is part of a distributed one."""
     return False
 
 
