@@ -50,7 +50,6 @@ _LATER = {
             "get_rng_state",
             "set_rng_state",
             "default_generator",
-            "poisson",
         ),
         "pyfront.random",
     ),

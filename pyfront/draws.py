@@ -57,13 +57,17 @@ def _product(x: np.ndarray, a: np.floating) -> tuple[np.ndarray, np.ndarray]:
     return product, ((x_high * a_high - product) + x_high * a_low + x_low * a_high) + x_low * a_low
 
 
-def normal(engine: Engine, n: int, dtype: np.dtype, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
-    """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below."""
-    if n < 16:
+def normal(
+    engine: Engine, n: int, dtype: np.dtype, mean: float = 0.0, std: float = 1.0, is_contiguous: bool = True
+) -> np.ndarray:
+    """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below and for
+    memory with gaps."""
+    if n < 16 or not is_contiguous:
         return _normal_one_by_one(engine, n, mean, std).astype(dtype)
     draw = doubles if dtype == np.float64 else singles
-    values = draw(engine, n)
     whole = n - n % 16
+    values = np.empty(n, np.float64 if dtype == np.float64 else np.float32)
+    values[:whole] = draw(engine, whole if dtype.itemsize == 2 else n)[:whole]  # half precision leaves the rest for later
     values[:whole] = box_muller_blocks(values[:whole], mean, std)
     if whole != n:  # the last 16 are drawn again, overlapping the block before
         values[n - 16 :] = box_muller_blocks(draw(engine, 16), mean, std)
@@ -153,6 +157,93 @@ def cauchy(engine: Engine, n: int, dtype: np.dtype, median: float, sigma: float)
 def log_normal(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float) -> np.ndarray:
     """dtype[n]: exponentials of normals drawn one by one in double precision, whatever the size."""
     return np.exp(_normal_one_by_one(engine, n, mean, std)).astype(dtype)
+
+
+def poisson(engine: Engine, rates: np.ndarray) -> np.ndarray:
+    """float64 of the rates' shape: products of uniforms below a rate of 10, Hoermann's transformed rejection (1993) above."""
+    return np.array([_poisson(engine, rate) for rate in rates.ravel().tolist()], np.float64).reshape(rates.shape)
+
+
+def _poisson(engine: Engine, rate: float) -> int:
+    if rate == 0:
+        return 0
+    if rate < 10:
+        bound, count, product = math.exp(-rate), 0, float(doubles(engine, 1)[0])
+        while product > bound:
+            count, product = count + 1, product * float(doubles(engine, 1)[0])
+        return count
+    b = 0.931 + 2.53 * math.sqrt(rate)
+    a = -0.059 + 0.02483 * b
+    scale, accepted = 1.1239 + 1.1328 / (b - 3.4), 0.9277 - 3.6224 / (b - 2)
+    while True:
+        u, v = (doubles(engine, 2) - (0.5, 0.0)).tolist()
+        us = 0.5 - abs(u)
+        k = math.floor((2 * a / us + b) * u + rate + 0.43)
+        if us >= 0.07 and v <= accepted:
+            return k
+        if k < 0 or us < 0.013 and v > us:
+            continue
+        if math.log(v * scale / (a / (us * us) + b)) <= k * math.log(rate) - rate - math.lgamma(k + 1):
+            return k
+
+
+def binomial(engine: Engine, counts: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """float64 of the common shape: numbers of successes. Few trials by geometric gaps, many by rejection."""
+    n, p = np.broadcast_arrays(counts, chances)
+    many = (n * np.minimum(p, 1 - p) >= 10).ravel().tolist()  # in the precision of the operands
+    drawn = [_binomial(engine, *row) for row in zip(n.ravel().tolist(), p.ravel().tolist(), many, strict=True)]
+    return np.array(drawn, np.float64).reshape(n.shape)
+
+
+def _binomial(engine: Engine, n: float, p: float, many: bool) -> float:
+    if n <= 0 or p <= 0:
+        return 0
+    if p >= 1:
+        return n
+    if p > 0.5:
+        return n - _binomial_below_half(engine, n, 1 - p, many)
+    return _binomial_below_half(engine, n, p, many)
+
+
+def _binomial_below_half(engine: Engine, n: float, p: float, many: bool) -> float:
+    if many:
+        return _binomial_by_rejection(engine, n, p)
+    gaps, count = 0.0, 0
+    while True:
+        gaps += math.ceil(math.log(float(doubles(engine, 1)[0])) / math.log1p(-p))
+        if gaps > n:
+            return count
+        count += 1
+
+
+def _binomial_by_rejection(engine: Engine, n: float, p: float) -> float:
+    """Hoermann's BTRS (1993)."""
+    spread = math.sqrt(n * p * (1 - p))
+    b = 1.15 + 2.53 * spread
+    a = -0.0873 + 0.0248 * b + 0.01 * p
+    c, accepted, alpha = n * p + 0.5, 0.92 - 4.2 / b, (2.83 + 5.1 / b) * spread
+    m = math.floor((n + 1) * p)
+    while True:
+        u, v = (doubles(engine, 2) - (0.5, 0.0)).tolist()
+        us = 0.5 - abs(u)
+        k = math.floor((2 * a / us + b) * u + c)
+        if us >= 0.07 and v <= accepted:
+            return k
+        if k < 0 or k > n:
+            continue
+        v = math.log(v * alpha / (a / (us * us) + b))
+        bound = (
+            (m + 0.5) * math.log((m + 1) / (p / (1 - p) * (n - m + 1))) + (n + 1) * math.log((n - m + 1) / (n - k + 1))
+            + (k + 0.5) * math.log(p / (1 - p) * (n - k + 1) / (k + 1)) + _stirling(m) + _stirling(n - m) - _stirling(k)
+            - _stirling(n - k)
+        )  # fmt: skip
+        if v <= bound:
+            return k
+
+
+def _stirling(k: float) -> float:
+    """What Stirling's formula lacks of log k!, shifted by one."""
+    return math.lgamma(k + 1) - (0.5 * math.log(2 * math.pi) + (k + 0.5) * math.log(k + 1) - (k + 1))
 
 
 def multinomial(engine: Engine, weights: np.ndarray, count: int, replacement: bool) -> np.ndarray:

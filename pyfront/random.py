@@ -124,6 +124,7 @@ class Draw(NamedTuple):
 
 UNIFORM = Draw(draws.uniform, philox.uniform)
 NORMAL = Draw(draws.normal, philox.normal)
+SCATTERED_NORMAL = Draw(lambda *given: draws.normal(*given, is_contiguous=False), philox.normal)
 BERNOULLI = Draw(
     lambda engine, n, kind, p: draws.bernoulli(engine, n, p).astype(kind),
     lambda sequence, shape, dtype, p: cast(philox.bernoulli(sequence, shape, p), dtype),
@@ -196,7 +197,7 @@ def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
 def _float(dtype: DType | None, what: str) -> DType:
     dtype = Defaults.dtype if dtype is None else dtype
     if not dtype.is_floating_point:
-        raise RuntimeError(f'"{what}" not implemented for \'{dtype.name.capitalize()}\'')
+        raise NotImplementedError(f'"{what}" not implemented for \'{title(dtype)}\'')
     return dtype
 
 
@@ -295,6 +296,8 @@ def normal(
     dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with means and deviations given per element or for all."""
+    if not isinstance(std, Tensor) and std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if size is not None:
         shape, kind = _shape((), size), _float(dtype, "normal_kernel_cpu")
         made = drawn(shape, lambda n: draws.normal(_engine(generator), n, kind.numpy, float(mean), float(std)))
@@ -339,6 +342,25 @@ def _chances(p: Tensor) -> np.ndarray:
     return values
 
 
+@define("poisson", method=False)
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """Poisson numbers with the rate each element gives. RuntimeError for negative rates."""
+    rates = np.asarray(input._value())
+    if rates.size and not rates.min() >= 0:
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    made = drawn(input.shape, lambda _: draws.poisson(_engine(generator), rates.astype(np.float64)).astype(rates.dtype))
+    return wrap(untouched(made, input._read()))
+
+
+@define("binomial", method=False)
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """Numbers of successes among ``count`` trials of chance ``prob``."""
+    trials, chances = [np.asarray(t._value()) for t in (count, prob)]
+    shape = np.broadcast_shapes(trials.shape, chances.shape)
+    made = drawn(shape, lambda _: draws.binomial(_engine(generator), trials, chances).astype(trials.dtype))
+    return wrap(made)
+
+
 @define("multinomial")
 def multinomial(
     input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
@@ -369,17 +391,34 @@ def _fill(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
     check_in_place(tensor)
     start = recorder.state.order
     kind = tensor.dtype.numpy
-    store(tensor, drawn(tensor.shape, lambda n: draw(n).astype(kind, copy=False), anywhere=True), start)
+    order = _memory_order(tensor)
+    node = drawn([tensor.shape[d] for d in order], lambda n: draw(n).astype(kind, copy=False), anywhere=True)
+    store(tensor, _in_order(node, order), start)
     return tensor
 
 
 def _sampled(tensor: Tensor, draw: Draw, generator: Generator | None, *numbers: float) -> Tensor:
     """Make numbers of a distribution the contents of a tensor."""
     check_in_place(tensor)
-    start = recorder.state.order
-    made = sample(draw, tensor.shape, tensor.dtype, *numbers, generator=generator, where=tensor.device, anywhere=True)
-    store(tensor, made, start)
+    start, order = recorder.state.order, _memory_order(tensor)
+    shape, where = [tensor.shape[d] for d in order], tensor.device
+    made = sample(draw, shape, tensor.dtype, *numbers, generator=generator, where=where, anywhere=True)
+    store(tensor, _in_order(made, order), start)
     return tensor
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """Dimensions from the outermost to the innermost in memory: numbers are drawn along it."""
+    if not tensor._chain or recorder.state.levels:
+        return list(range(tensor.dim()))
+    return sorted(range(tensor.dim()), key=lambda d: -tensor.stride(d))
+
+
+def _in_order(node: Node, order: list[int]) -> Node:
+    """What was drawn along memory, as the tensor's dimensions have it."""
+    if order == sorted(order):
+        return node
+    return recorder.record("permute", (node,), (tuple([order.index(d) for d in range(len(order))]),))
 
 
 @define("uniform_", function=False)
@@ -398,14 +437,16 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
     if std < 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     _float(input.dtype, "normal_kernel_cpu")
-    return _sampled(input, NORMAL, generator, mean, std)
+    whole = not input._chain or input.is_contiguous()
+    return _sampled(input, NORMAL if whole else SCATTERED_NORMAL, generator, mean, std)
 
 
 @define("bernoulli_", function=False)
 def bernoulli_(input: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 0 and 1."""
     if isinstance(p, Tensor):
-        chances = np.ascontiguousarray(np.broadcast_to(_chances(p), input.shape))
+        spread = np.broadcast_to(_chances(p), input.shape).transpose(_memory_order(input))
+        chances = np.ascontiguousarray(spread)
         return _fill(input, lambda _: draws.bernoulli_each(_engine(generator), chances))
     return _sampled(input, BERNOULLI, generator, _probability(p))
 
