@@ -16,6 +16,7 @@ from . import recorder
 from .assignment import in_place
 from .complex_numbers import refused
 from .definitions import define
+from .doubts import refuse_zeros
 from .node import Node
 from .origin import origin, source_line
 from .promote import Defaults, Scalar, broadcast, cast, full, operand, result_type
@@ -64,6 +65,14 @@ def nodes(a: Operand, b: Operand, kind: str) -> tuple[Node, Node]:
     return cast(x, dtype), operand(value, shape, dtype)
 
 
+def _dividend(input: Operand, other: Operand) -> tuple[Node, Node]:
+    """Dividend and divisor of one shape and dtype. RuntimeError for an integer divisor of 0."""
+    x, y = nodes(input, other, "any")
+    if y.type[1].kind in "iu":
+        refuse_zeros(y)
+    return x, y
+
+
 def result_dtype(dtype: DType, kind: str) -> DType:
     """What ``kind`` makes of a promoted dtype."""
     if kind == "bool":
@@ -74,7 +83,11 @@ def result_dtype(dtype: DType, kind: str) -> DType:
 def binary(op: str, kind: str = "any", numbers: str = "both") -> Callable[[Operand, Operand], Tensor]:
     """A function of two operands that is one book op. numbers: where PyTorch takes them: both, other or none."""
 
+    divides = op in ("floor_divide", "fmod", "remainder")
+
     def apply(input: Operand, other: Operand) -> Tensor:
+        if divides:
+            return wrap(record(op, _dividend(input, other)))
         if kind == "any" and isinstance(input, Tensor) and isinstance(other, Tensor):
             x, y = input._read(), other._read()
             if x.type == y.type:
@@ -221,7 +234,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
         )
-    x, y = nodes(input, other, "any")
+    x, y = _dividend(input, other)
     if x.type[1].kind == "f":
         return wrap(record("trunc", (record("div", (x, y)),)))
     rest = record("fmod", (x, y))
@@ -234,7 +247,7 @@ floor_divide = binary("floor_divide")
 @define("remainder", in_place=True)
 def remainder(input: Operand, other: Operand) -> Tensor:
     """The rest of floor division: it has the sign of ``other``."""
-    return wrap(record("remainder", nodes(input, other, "any")))
+    return wrap(record("remainder", _dividend(input, other)))
 
 
 @define("pow", in_place=True, label="pow")

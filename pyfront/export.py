@@ -34,9 +34,13 @@ def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | Non
     labels = list(names) if names is not None else ["x" if i == 0 else f"x{i + 1}" for i in range(len(examples))]
     arrays = [np.array(example._value()) for example in examples]
     fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
-    with no_grad():
-        results = _tensors(model(*fresh))
-        schedule = Schedule([result._read() for result in results])
+    recorder.state.traces += 1
+    try:
+        with no_grad():
+            results = _tensors(model(*fresh))
+            schedule = Schedule([result._read() for result in results])
+    finally:
+        recorder.state.traces -= 1
     known = {id(array): label for array, label in zip(arrays, labels, strict=True)}
     weights = {i: array for i, array in enumerate(schedule.arrays) if id(array) not in known}
     owned = _names_of_state(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from .node import ALIAS, RESULT, SAVED, Boundary, Node
@@ -131,7 +132,10 @@ def named(label: str, variant: str = "0") -> str:
         return label
     if label in _NAMES:
         return _NAMES[label]
-    return "".join(part.capitalize() for part in label.split("_") if part) + "Backward" + (variant or "0")
+    if re.search("pool1d", label):  # 2-d pools of one row
+        return "SqueezeBackward1"
+    words = [re.sub(r"(\d)d$", r"\1D", part.capitalize()) if "pool" in part else part.capitalize() for part in label.split("_")]
+    return "".join(words) + "Backward" + (variant or "0")
 
 
 def grad_fn(self: Tensor) -> Any:

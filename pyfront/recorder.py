@@ -57,7 +57,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement",
+        "inference", "watch", "placement", "doubts", "traces",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -73,6 +73,8 @@ class _State:
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
         self.watch: Any = None  # notes what a function does while `compile` records it
+        self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
+        self.traces = 0  # functions being recorded whose arguments are not what they will be called with
         self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 
 
@@ -193,8 +195,25 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     else:
         state.pending.clear()
     state.flushed = state.order
+    doubts = state.doubts
+    if doubts:
+        state.doubts = []
+        roots += [node for node, _ in doubts if node.value is None]
     if roots:
         _compute(roots)
+    for node, error in doubts:
+        if _on_host(node.value).item():
+            raise error()
+
+
+def can_doubt() -> bool:
+    """False while what is recorded is not what will be computed: in vmap, traces and functions that are compiled."""
+    return not (state.levels or state.escaped or state.traces or state.watch is not None)
+
+
+def doubt(wrong: Node, error: Callable[[], Exception]) -> None:
+    """Have ``error()`` raised by the next flush if this truth value (of rank 0) turns out true."""
+    state.doubts.append((wrong, error))
 
 
 def _without_examples(roots: list[Node]) -> list[Node]:

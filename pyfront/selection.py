@@ -329,7 +329,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     return wrap(
         record(
             "put_add",
-            (input._read(), _index_of(index, input.shape[at], at), cast(values._read(), input.dtype)),
+            (input._read(), _index_of(index, input.shape[at], at, RuntimeError), cast(values._read(), input.dtype)),
             (at,),
         )
     )

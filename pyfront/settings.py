@@ -1,8 +1,7 @@
-"""Settings: switches programs set once at their start: determinism, precision, default device, warnings, compile."""
+"""Settings: switches programs set once at their start: determinism, precision, default device, warnings."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -113,28 +112,12 @@ def set_num_interop_threads(int: int) -> None:
     _State.interop_threads = int
 
 
-def compile(model: Any = None, **_: Any) -> Any:
-    """The model (or function) as it is: everything is compiled anyway. Without one, a decorator."""
-    if model is None:
-        return lambda f: compile(f)
-    if isinstance(model, type) or not callable(model):
-        raise TypeError(f"torch.compile needs a function or a module, got {type(model).__name__}")
-    if hasattr(model, "forward"):
-        return model
-
-    @functools.wraps(model)
-    def compiled(*args: Any, **options: Any) -> Any:
-        return model(*args, **options)
-
-    return compiled
-
-
 PUBLIC: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         use_deterministic_algorithms, are_deterministic_algorithms_enabled, is_deterministic_algorithms_warn_only_enabled,
         set_deterministic_debug_mode, get_deterministic_debug_mode, set_float32_matmul_precision,
         get_float32_matmul_precision, set_default_device, set_default_tensor_type, set_flush_denormal, set_warn_always,
-        is_warn_always_enabled, get_num_interop_threads, set_num_interop_threads, compile,
+        is_warn_always_enabled, get_num_interop_threads, set_num_interop_threads,
     )
 }  # fmt: skip

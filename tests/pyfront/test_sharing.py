@@ -125,6 +125,33 @@ def test_as_pytorch(line: str) -> None:
     assert got == want
 
 
+DOUBTS = """
+F.embedding(torch.arange(3) * 3, torch.ones(4, 2)) | F.embedding(torch.tensor([-1]), torch.ones(4, 2)) | F.embedding(torch.tensor([1, 3]), torch.ones(4, 2))
+F.cross_entropy(torch.ones(3, 4), torch.arange(3) * 3) | F.cross_entropy(torch.ones(2, 4), torch.tensor([0, 4])) | F.nll_loss(torch.ones(3, 4), torch.arange(3) * 2)
+torch.tensor([1, 2]) // torch.tensor([0, 1]) | torch.tensor([1, 2]) // 0 | torch.tensor([1, 2]) % 0 | torch.arange(3) // torch.arange(3) | torch.arange(3) // 2
+torch.tensor([1, 2]).fmod(0) | torch.div(torch.arange(3), 0, rounding_mode="trunc") | 7 // torch.arange(1, 3) | 7 % torch.arange(3) | torch.tensor([1.0]) // 0
+torch.ones(4)[torch.arange(3) * 2] | torch.zeros(4, 3).index_add(0, torch.arange(3) * 3, torch.ones(3, 3)) | F.nll_loss(torch.ones(2, 4), torch.arange(2) - 100, ignore_index=-100)
+""".strip().replace("\n", " | ").split(" | ")
+
+
+@pytest.mark.parametrize("expression", DOUBTS)
+def test_indices_outside_and_divisors_of_zero(expression: str) -> None:
+    """Computed ones too: the error comes, at the latest, when the value is wanted."""
+    line = f"F = torch.nn.functional; r = {expression}; print(r)"
+    want = outcome(torch, line)
+    with flags.device("numpy"):
+        assert outcome(lamina, line) == want
+
+
+def test_a_doubt_names_the_line_and_is_gone() -> None:
+    with flags.device("numpy"):
+        index = lamina.arange(3) * 3
+        rows = lamina.nn.functional.embedding(index, lamina.ones(4, 2))
+        with pytest.raises(IndexError, match=r"test_sharing.py:\d+   rows = "):
+            rows.sum().item()
+        assert (lamina.arange(3) + 1).sum().item() == 6
+
+
 def test_capsules_share() -> None:
     t = lamina.arange(3.0)
     u = lamina.utils.dlpack.from_dlpack(lamina.utils.dlpack.to_dlpack(t))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from ....dialects.errors import DTypeError
 from ....dialects.types import bool_, int32, int64, show_type
 from ... import recorder
 from ...autograd import no_grad
+from ...doubts import refuse_outside
 from ...origin import origin, source_line
 from ...selection import index_add
 from ...tensor import Tensor, wrap
@@ -22,7 +24,7 @@ def embedding(
 ) -> Tensor:  # fmt: skip
     """Rows of weight[n, d] by int[...] -> [..., d]; no gradient reaches the row `padding_idx`.
 
-    IndexError for an index outside that the host knows; computed ones are clamped, so as not to wait for them.
+    IndexError for an index outside; for a computed one when it is computed, so as not to wait for it.
     """
     if weight.dim() != 2:
         raise RuntimeError("'weight' must be 2-D")
@@ -52,10 +54,13 @@ def _checked(input: Tensor, n: int) -> Tensor:
             at=source_line(origin()),
             help="indices are whole numbers: convert with .long()",
         )
-    values = recorder.known(input._read())
-    if values is not None and values.size and (values.min() < 0 or values.max() >= n):
-        raise IndexError("index out of range in self")
+    refuse_outside(input._read(), n, _out_of_range())
     return input if input.dtype is int64 else input.to(int64)
+
+
+def _out_of_range() -> Callable[[int | None], Exception]:
+    where = source_line(origin())
+    return lambda number: IndexError(f"index out of range in self\n    at {where}")
 
 
 def _renormalise(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:

@@ -9,6 +9,7 @@ from ....dialects.errors import DTypeError, ShapeError
 from ....dialects.types import DTYPES, DType, promote_types, show_type
 from ... import recorder
 from ...assignment import title
+from ...doubts import refuse_outside
 from ...origin import origin, source_line
 from ...promote import broadcast_shape
 from ...precision import in_single
@@ -197,13 +198,14 @@ def _all_are_classes(target: Tensor, classes: int) -> bool:
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
-    """IndexError for a class that is not there, where the targets are known on the host (labels of a loader are)."""
-    values = recorder.known(target._read())
-    if values is None or _all_are_classes(target, classes):
-        return
-    wrong = values[(values != ignore_index) & ((values < 0) | (values >= classes))]
-    if wrong.size:
-        raise IndexError(f"Target {wrong.flat[0]} is out of bounds.")
+    """IndexError for a class that is not there; for a computed one when it is computed."""
+    where = source_line(origin())
+
+    def error(number: int | None) -> IndexError:
+        words = f"Target {number}" if number is not None else "A target"
+        return IndexError(f"{words} is out of bounds.\n    at {where}")
+
+    refuse_outside(target._read(), classes, error, ignore_index)
 
 
 def cross_entropy(

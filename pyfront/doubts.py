@@ -1,0 +1,76 @@
+"""Doubts: what a value must not be (an index outside, a divisor of 0), refused at once where the host has it, else when computed.
+
+A doubt is one truth value, computed together with everything else at the next flush; programs never wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..dialects.errors import LaminaError
+from . import recorder
+from .node import Node
+from .origin import origin, source_line
+from .promote import full
+from .recorder import record
+
+_SAME_ELEMENTS = frozenset({"expand", "reshape", "permute"})
+
+
+def _known(node: Node) -> np.ndarray | None:
+    """The elements of a value, perhaps in another shape, where the host has them."""
+    while node.value is None and node.op in _SAME_ELEMENTS and node.inputs[0].type[1] is node.type[1]:
+        node = node.inputs[0]
+    if node.op == "full":
+        return np.asarray(node.attrs[1])
+    return recorder.known(node)
+
+
+def _later(wrong: Node, error: Callable[[], Exception]) -> None:
+    """Have the error raised when any element turns out true."""
+    axes = tuple(range(len(wrong.type[0])))
+    whole = record("reshape", (record("any", (wrong,), (axes,)),), ((),)) if axes else wrong
+    recorder.doubt(whole, error)
+
+
+def _compared(op: str, node: Node, number: int) -> Node:
+    return record(op, (node, full(number, *node.type)))
+
+
+def refuse_zeros(divisor: Node) -> None:
+    """RuntimeError for an integer divisor of 0, as PyTorch has it."""
+    if recorder.state.traces:
+        return
+    where = origin()
+
+    def error() -> Exception:
+        return LaminaError("ZeroDivisionError", [("divisor", "0", "")], at=source_line(where))
+
+    values = _known(divisor)
+    if values is None:
+        if recorder.can_doubt():
+            _later(_compared("equal", divisor, 0), error)
+    elif not values.all():
+        raise error()
+
+
+def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception], ignored: int | None = None) -> None:
+    """``error(number)`` for an index that is not in 0 … n-1 (``ignored`` is none). number: None where it is not known."""
+    if recorder.state.traces:
+        return
+    values = _known(index)
+    if values is not None:
+        wrong = (values < 0) | (values >= n)
+        if ignored is not None:
+            wrong &= values != ignored
+        if wrong.any():
+            raise error(int(values[wrong].flat[0]) if values.ndim else int(values))
+        return
+    if not recorder.can_doubt():
+        return
+    wrong = record("logical_or", (_compared("less", index, 0), _compared("greater_equal", index, n)))
+    if ignored is not None:
+        wrong = record("logical_and", (wrong, _compared("not_equal", index, ignored)))
+    _later(wrong, lambda: error(None))
