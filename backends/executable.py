@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -89,9 +90,10 @@ class OutputPool:
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
 
-    def rounds_with(self, array: np.ndarray) -> int:
-        """How many references this pool holds to an array."""
-        return sum(made is array for row in self._rounds for made in row)
+    def count_references(self, into: Counter[int]) -> None:
+        """Add how many references this pool holds to each array, by its id."""
+        for row in self._rounds:
+            into.update(map(id, row))
 
     def release(self, kept: set[int]) -> None:
         """Forget all arrays but those with these ids."""
@@ -303,10 +305,13 @@ class Executable:
         if self._looked[0] is spare and self._looked[1] == counts and self._looked[2] == ids:
             return self._reused
         pools = [places.pool for places in self._all_places.values()]
+        held: Counter[int] = Counter()
+        for pool in pools:
+            pool.count_references(held)
         free, array = set(), None
         for i, array, count in zip(self._given, given, counts, strict=True):
             ours = i in spare and id(array) in self._known[i]  # once made here: aligned, and kept alive by a pool
-            if ours and count == spare[i] + 2 + _LOOKING + sum(pool.rounds_with(array) for pool in pools):
+            if ours and count == spare[i] + 2 + _LOOKING + held[id(array)]:
                 free.add(i)
         pairs: list[tuple[int, int]] = []
         for k, i in self.reusable:

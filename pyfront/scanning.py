@@ -45,14 +45,16 @@ def trace(function: Callable[..., Sequence[Tensor]], types: Sequence[Type]) -> G
 
 
 def scan(
-    body: Graph, carried: Sequence[Tensor], scanned: Sequence[Tensor], whole: Sequence[Tensor], steps: int, reverse: bool = False
+    body: Graph, carried: Sequence[Tensor | Type], scanned: Sequence[Tensor], whole: Sequence[Tensor], steps: int, reverse: bool = False
 ) -> list[Tensor]:  # fmt: skip
     """Run a body once per step, from the last one on when reversed.
 
-    carried: values handed from step to step. scanned: read slice by slice along dimension 0. whole: seen by every step.
+    carried: values handed from step to step; a type stands for zeros. scanned: read slice by slice along dimension 0. whole:
+    seen by every step.
     Gives the last carried values, then what the body stacks: [steps, ...] each. ShapeError or DTypeError when operands and
     body do not fit.
     """
-    nodes = tuple([t._read() for t in (*carried, *scanned, *whole)])
+    starts = [t._read() if isinstance(t, Tensor) else recorder.record("full", (), (t[0], 0.0, t[1])) for t in carried]
+    nodes = (*starts, *[t._read() for t in (*scanned, *whole)])
     made = recorder.record_many("scan", nodes, (body, len(carried), len(scanned), steps, reverse))
     return [wrap(node) for node in made]

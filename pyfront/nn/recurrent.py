@@ -140,7 +140,7 @@ class RNNBase(_Recurrent):
         self._check_input(x)
         x = x.transpose(0, 1) if self.batch_first else x
         steps, batch = x.shape[:2]
-        y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch, x))
+        y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch))
         y = y.reshape(steps, batch, y.shape[-1])
         y._label = "cat" if self.bidirectional else "stack"
         y = y.transpose(0, 1) if self.batch_first else y
@@ -153,8 +153,8 @@ class RNNBase(_Recurrent):
             raise RuntimeError(f"input must have 2 dimensions, got {input.data.dim()}")
         self._check_width(input.data)
         sizes = input.batch_sizes.tolist()
-        start = self._start(given, sizes[0], input.data)
-        if given is not None and input.sorted_indices is not None:
+        start = self._start(given, sizes[0])
+        if start is not None and input.sorted_indices is not None:
             start = tuple(s.index_select(1, input.sorted_indices) for s in start)
         y, state = self._run(input.data, sizes, start)
         if input.unsorted_indices is not None:
@@ -162,11 +162,11 @@ class RNNBase(_Recurrent):
         packed = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
         return packed, self._as_given(state)
 
-    def _run(self, x: Tensor, sizes: list[int], state: State) -> tuple[Tensor, State]:
+    def _run(self, x: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
         found = [{name.rpartition("_l")[0]: getattr(self, name) for name in names} for names in self._all_weights]
         weights = [[parts.get(kind) for kind in _KINDS] for parts in found]
         y, state = recurrent.layers(
-            self.mode, x, sizes, state, weights, directions=2 if self.bidirectional else 1,
+            self.mode, x, sizes, state, weights, widths=self._state_sizes, directions=2 if self.bidirectional else 1,
             p=self.dropout if self.training else 0.0,
         )  # fmt: skip
         for part in state:
@@ -176,10 +176,11 @@ class RNNBase(_Recurrent):
     def _as_given(self, state: State) -> Any:
         return state if self.mode == "LSTM" else state[0]
 
-    def _start(self, given: State | None, batch: int, x: Tensor) -> State:
-        expected = [(len(self._all_weights), batch, width) for width in self._state_sizes]
+    def _start(self, given: State | None, batch: int) -> State | None:
+        """The given state, checked; None for zeros."""
         if given is None:
-            return tuple(zeros(*shape, dtype=x.dtype, device=x.device) for shape in expected)
+            return None
+        expected = [(len(self._all_weights), batch, width) for width in self._state_sizes]
         for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
             if tuple(part.shape) != shape:
                 which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"

@@ -60,20 +60,21 @@ def cell(mode: str, x: Tensor, state: State, weights: Weights) -> State:
 
 
 def layers(
-    mode: str, x: Tensor, sizes: Sequence[int], state: State, weights: Sequence[Weights], *, directions: int, p: float
-) -> tuple[Tensor, State]:
+    mode: str, x: Tensor, sizes: Sequence[int], state: State | None, weights: Sequence[Weights], *, widths: Sequence[int],
+    directions: int, p: float,
+) -> tuple[Tensor, State]:  # fmt: skip
     """All layers over a sequence; every layer and direction is one scan.
 
     x: float[sum(sizes), inputs], the rows of step 0, then of step 1, ...; sizes: rows of each step, never growing.
-    state: float[layers * directions, batch, hidden] each; weights: one entry per layer and direction.
-    p: dropout between layers. Gives float[sum(sizes), directions * hidden] and the final state.
+    state: float[layers * directions, batch, hidden] each, or None for zeros; widths: its last sizes. weights: one entry per
+    layer and direction. p: dropout between layers. Gives float[sum(sizes), directions * hidden] and the final state.
     """
     ragged = None if sizes[0] == sizes[-1] else _Ragged(sizes)
     finals: list[State] = []
     for first in range(0, len(weights), directions):
         outputs = []
         for k in range(directions):
-            start = tuple(s[first + k] for s in state)
+            start = [((sizes[0], n), x.dtype) for n in widths] if state is None else [s[first + k] for s in state]
             y, final = _one_direction(mode, x, len(sizes), ragged, start, weights[first + k], reverse=k == 1)
             outputs.append(y)
             finals.append(final)
@@ -92,8 +93,8 @@ class _Ragged:
         there = columns < counts[:, None]
         rows = (np.cumsum(counts) - counts)[:, None] + np.minimum(columns, counts[:, None] - 1)
         self.shape = there.shape
-        self.rows, self.places = _leaf(rows.reshape(-1)), _leaf(np.flatnonzero(there))
-        self.there = _leaf(there[:, :, None])
+        self.rows, self.places = _constant(rows.reshape(-1)), _constant(np.flatnonzero(there))
+        self.there = _constant(there[:, :, None])
 
     def boxed(self, rows: Tensor) -> Tensor:
         """float[rows, n] -> float[steps, batch, n]; places without a row repeat the step's last."""
@@ -104,12 +105,12 @@ class _Ragged:
         return box.reshape(-1, box.shape[-1]).index_select(0, self.places)
 
 
-def _leaf(array: np.ndarray) -> Tensor:
-    return wrap(recorder.leaf(array, (array.shape, dtype_of(array))))
+def _constant(array: np.ndarray) -> Tensor:
+    return wrap(recorder.constant(array, (array.shape, dtype_of(array))))
 
 
 def _one_direction(
-    mode: str, x: Tensor, steps: int, ragged: _Ragged | None, start: State, weights: Weights, reverse: bool
+    mode: str, x: Tensor, steps: int, ragged: _Ragged | None, start: Sequence[Tensor | Type], weights: Weights, reverse: bool
 ) -> tuple[Tensor, State]:
     rows = linear(x, weights[0], weights[2])
     if ragged is None:
@@ -118,7 +119,7 @@ def _one_direction(
         scanned = [ragged.boxed(rows), ragged.there]
     given = tuple(w is not None for w in weights)
     whole = [w for w in (weights[1], weights[3], weights[4]) if w is not None]
-    types = (*(s._type for s in start), *((t._type[0][1:], t._type[1]) for t in scanned), *(w._type for w in whole))
+    types = (*(s._type if isinstance(s, Tensor) else s for s in start), *((t._type[0][1:], t._type[1]) for t in scanned), *(w._type for w in whole))
     body = _body(mode, types, len(start), given, ragged is not None, origin())
     *final, y = scan(body, start, scanned, whole, steps, reverse)
     return y.reshape(-1, y.shape[-1]) if ragged is None else ragged.packed(y), tuple(final)
