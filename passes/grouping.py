@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from ..dialects.ops import attrs_of
+from xdsl.ir import Operation
+
+from ..dialects.ops import attrs_of, stanza_of
 from .access import (
     ALIAS,
     CONTRACT,
@@ -24,7 +26,7 @@ from .access import (
 )
 from .linear_index import reads_at
 from .materialise import Program
-from .placement import is_whole
+from .placement import boxes, is_whole
 
 Sizes = tuple[int, ...]
 
@@ -112,7 +114,7 @@ class Grouping:
                 return Group(ROWS, [i], *rows)
             outer = without_ones(d for k, d in enumerate(shape) if k not in axes)
             return Group(STATISTICS, [i], outer, loops=(shape, axes))
-        if role == PLACE and (len(domains) > 1 or not is_whole(op)):
+        if role == PLACE and (len(domains) > 1 or not is_whole(op)) and not _is_even(op, domains):
             return Group(ALONE, [i], ())
         return Group(MAP, [i], domains[0].sizes)
 
@@ -215,6 +217,14 @@ class Grouping:
                 if between is not a and between is not b and between.above & a.mask:
                     return True
         return False
+
+
+def _is_even(op: Operation, domains: list[Domain]) -> bool:
+    """Whether a placement writes each of its operands whole, in parts of one size: a loop over one part can write them all."""
+    found = boxes(op)
+    if found is None or stanza_of(op).name != "concat":
+        return False
+    return all(d.sizes == domains[0].sizes for d in domains)
 
 
 def _share(a: Group, b: Group) -> bool:
