@@ -6,6 +6,7 @@ Promotion and broadcasting happen here; what reaches the recorder has equal shap
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import _getframe
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from .complex_numbers import refused
 from .definitions import define
 from .doubts import refuse_zeros
 from .node import Node
-from .origin import origin, source_line
-from .promote import Defaults, Scalar, broadcast, cast, full, operand, result_type
+from .origin import is_own, origin, source_line, text_of
+from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
 from .recorder import record
 from .tensor import Tensor, wrap
 
@@ -380,13 +381,52 @@ define("isfinite")(_test("is_finite", True))
 # ------------------------------------------------------------------------------------------------------
 
 
-def _operator(function: Callable, label: str, flipped: bool = False) -> Callable[[Tensor, Any], Any]:
+def _operator(function: Callable, label: str, flipped: bool = False, op: str | None = None) -> Callable[[Tensor, Any], Any]:
+    """A method for Python's operator. op: what it is on floats of one dtype; that case, the most frequent, takes a short way."""
+    shown = _FLIPPED.get(label, label) if flipped else label
+    if op is None:
+        return _operator_at_length(function, shown, flipped)
+    at_length, state = _operator_at_length(function, shown, flipped), recorder.state
+
+    def method(self: Tensor, other: Any) -> Any:
+        x = self._node if self._seen == self._storage.version else self._read()
+        shape, dtype = own = x.type
+        kind = type(other)
+        if kind is float or kind is int:
+            if dtype.kind != "f" or other == 0 or state.placement is not None:
+                return at_length(self, other)
+            frame = _getframe(1)
+            code, where = frame.f_code, (frame.f_code, frame.f_lasti)
+            if is_own(code.co_filename):
+                return at_length(self, other)
+            y = number_at(where, other, shape, dtype)
+            text = text_of(where)
+            tracked = x.requires_grad
+        elif isinstance(other, Tensor):
+            y = other._node if other._seen == other._storage.version else other._read()
+            if y.type != own or dtype.kind != "f" or state.placement is not None:
+                return at_length(self, other)
+            text = origin()
+            tracked = x.requires_grad or y.requires_grad
+        else:
+            return at_length(self, other)
+        state.order = order = state.order + 1
+        tracked = tracked and state.grad
+        result = wrap(Node(op, (), (y, x) if flipped else (x, y), own, text, tracked, order))
+        if tracked:
+            result._label = shown
+        return result
+
+    return method
+
+
+def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callable[[Tensor, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         if not isinstance(other, Tensor) and number(other) is None:
             return _with_array(function, self, other, flipped)
         result = function(other, self) if flipped else function(self, other)
         if result._node.requires_grad:
-            result._label = _FLIPPED.get(label, label) if flipped else label
+            result._label = shown
         return result
 
     return method
@@ -418,6 +458,7 @@ def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any]
 _bit_and, _bit_or, _bit_xor = binary("bitwise_and"), binary("bitwise_or"), binary("bitwise_xor")
 _left, _right = binary("shift_left"), binary("shift_right")
 
+_SHORT = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}  # one step on floats
 _OPERATORS: dict[str, tuple[Callable, str]] = {
     "add": (add, "add"),
     "sub": (sub, "sub"),
@@ -445,8 +486,8 @@ _COMPARISONS = {
 def install_operators() -> None:
     """Python's operators on Tensor."""
     for name, (function, label) in _OPERATORS.items():
-        setattr(Tensor, f"__{name}__", _operator(function, label))
-        setattr(Tensor, f"__r{name}__", _operator(function, label, flipped=True))
+        setattr(Tensor, f"__{name}__", _operator(function, label, op=_SHORT.get(name)))
+        setattr(Tensor, f"__r{name}__", _operator(function, label, flipped=True, op=_SHORT.get(name)))
         setattr(Tensor, f"__i{name}__", _in_place_operator(function, label))
     for name, op in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _operator(binary(op), op))

@@ -21,6 +21,9 @@ _getframe = sys._getframe
 
 def is_own(filename: str) -> bool:
     """Whether a source file belongs to the package, and not to the user."""
+    known = _own.get(filename)
+    if known is not None:
+        return known
     own = filename.startswith(_ROOMS) or filename in _FILES
     _own[filename] = own
     return own

@@ -50,7 +50,7 @@ class Plan:
         behind = [n for n in nodes if n.inputs and (n.value is not None or id(n) in valued)]
         self.done = [at[id(n)] for n in behind if is_done(n)]
         self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and not is_done(n)]
-        emitted = [n for n in nodes if walk.goes_deep or n.value is None and not moves(n)]
+        emitted = [n for n in nodes if (walk.goes_deep and n.op != "full") or n.value is None and not moves(n)]
         self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
         cleared = {*self.done, *self.maybe_done}
         self.dying = Dying(walk, self.inputs, {at[id(n)] for n in kept}, {at[id(n)] for n in behind} - cleared, cleared)

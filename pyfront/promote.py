@@ -150,6 +150,22 @@ def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), origin(), False, order)
 
 
+_constants: dict[tuple[Scalar, Shape, DType], Node] = {}
+_MOST_CONSTANTS = 1024
+
+
+def _shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
+    """The one Node of a constant that is only computed with, never kept in memory. Where it stands in a program does not depend on
+    when it was made (`schedule.moves`)."""
+    key = (_as(number, dtype), shape, dtype)
+    node = _constants.get(key)
+    if node is None:
+        if len(_constants) >= _MOST_CONSTANTS:
+            _constants.clear()
+        node = _constants[key] = _constant(number, shape, dtype)
+    return node
+
+
 def _as(number: Scalar, dtype: DType) -> Scalar:
     if not isinstance(dtype, DType):
         raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
@@ -173,8 +189,16 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
     every value.
     """
     where = operator_site()
-    if where is None:
-        return _constant(number, shape, dtype)
+    return _constant(number, shape, dtype) if where is None else _at(where, number, shape, dtype) or _constant(number, shape, dtype)
+
+
+def number_at(where: Site, number: float, shape: Shape, dtype: DType) -> Node:
+    """``operand`` that is only computed with, for an operator of the user's code that is known."""
+    return _at(where, number, shape, dtype) or _shared_constant(number, shape, dtype)
+
+
+def _at(where: Site, number: Scalar, shape: Shape, dtype: DType) -> Node | None:
+    """The run-time scalar, or None when the number is a constant there."""
     before = _seen.get(where)
     if before is None:
         _seen[where] = number
@@ -182,4 +206,4 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
         _seen[where] = _CHANGES
         scalar = recorder.constant(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
         return expand(scalar, shape)
-    return _constant(number, shape, dtype)
+    return None

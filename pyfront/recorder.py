@@ -321,6 +321,8 @@ def value(node: Node) -> np.ndarray:
 
 def known(node: Node) -> np.ndarray | None:
     """The array of a Node if the host has it already."""
+    if state.watch is not None:
+        state.watch.looked = True  # what is recorded depends on the values
     return node.value if isinstance(node.value, np.ndarray) else None
 
 

@@ -285,11 +285,11 @@ class Schedule:
 
 
 def moves(node: Node) -> bool:
-    """True for a view still to be computed: the Storage keeps it, so it may be older than the program it is used in.
+    """True for a view or a constant still to be computed: it is kept, so it may be older than the program it is used in.
 
     Its place among the steps must not tell whether it was read before.
     """
-    return node.value is None and _is_view(node.op)
+    return node.value is None and (node.op == "full" or _is_view(node.op))
 
 
 @cache

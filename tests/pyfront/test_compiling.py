@@ -174,6 +174,13 @@ def test_what_cannot_be_replayed_is_recorded_every_time(function, reason: str) -
     assert len(calls) == CALLS and known.replays == 0 and reason in known.reason
 
 
+def test_a_loss_that_looks_at_its_targets_sees_each_of_them() -> None:
+    compiled = torch.compile(nn.functional.cross_entropy)
+    for classes in ([0, 1], [1, 1], [0, 0], [-100, 1], [1, 0]):
+        x, y = torch.randn(2, 3), torch.tensor(classes)
+        assert compiled(x, y).item() == nn.functional.cross_entropy(x, y).item()
+
+
 def test_values_that_change_from_call_to_call_are_not_constants() -> None:
     numbers = iter(range(100))
     compiled, calls, _ = counted(lambda x: x + torch.tensor([float(next(numbers))]))
