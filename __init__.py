@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from .pyfront import import_aliases as _aliases
+from .pyfront import import_hook as _hook
 from .pyfront import public as _public
 
 __version__ = "0.1.0"
@@ -27,6 +28,9 @@ _MODULES = {
     "linalg": "pyfront.linalg",
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",
+    "multiprocessing": "pyfront.multiprocessing",
+    "testing": "pyfront.testing",
+    "types": "pyfront.annotations",
     "vision": "pyfront.vision",
     "flags": "dialects.flags",
 }
@@ -78,6 +82,8 @@ def __getattr__(name: str) -> Any:
         found: Any = importlib.import_module(f".{_MODULES[name]}", __name__)
     elif name in _LATER:
         found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    elif (room := _hook.object_of(f"torch.{name}")) is not None:
+        found = room
     else:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     globals()[name] = found

@@ -7,13 +7,16 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
+from . import later, rooms
+from .origin import origin, source_line
+from .rooms import VERSION
+from .torch_backends import BACKENDS, Room
 
 ROOT = __name__.rpartition(".pyfront")[0]
-VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
 PACKAGES = ("torch", "torchvision")
 
 # torch module -> lamina module, below the package; "" is the package itself
@@ -50,11 +53,26 @@ MODULES: dict[str, str] = {
     "torch.nn.modules.sparse": "pyfront.nn.sparse",
     "torch.nn.modules.transformer": "pyfront.nn.transformer",
     "torch.nn.modules.upsampling": "pyfront.nn.rearranging",
+    "torch.nn.attention": "pyfront.nn.kernels",
+    "torch.nn.modules.adaptive": "pyfront.nn.adaptive",
+    "torch.nn.modules.flatten": "pyfront.nn.linear",
+    "torch.nn.modules.fold": "pyfront.nn.rearranging",
+    "torch.nn.modules.instancenorm": "pyfront.nn.normalization",
+    "torch.nn.modules.lazy": "pyfront.nn.lazy",
+    "torch.nn.modules.padding": "pyfront.nn.pooling",
+    "torch.nn.modules.pixelshuffle": "pyfront.nn.rearranging",
+    "torch.nn.modules.distance": "pyfront.nn.loss",
     "torch.nn.parameter": "pyfront.nn.parameter",
     "torch.nn.utils": "pyfront.nn.utils",
     "torch.nn.utils.clip_grad": "pyfront.nn.utils.clip_grad",
     "torch.nn.utils.convert_parameters": "pyfront.nn.utils.convert_parameters",
+    "torch.nn.utils.fusion": "pyfront.nn.utils.fusion",
+    "torch.nn.utils.init": "pyfront.nn.utils.init",
+    "torch.nn.utils.parametrizations": "pyfront.nn.utils.parametrizations",
+    "torch.nn.utils.parametrize": "pyfront.nn.utils.parametrize",
     "torch.nn.utils.rnn": "pyfront.nn.utils.rnn",
+    "torch.nn.utils.spectral_norm": "pyfront.nn.utils.weight_norm",
+    "torch.nn.utils.weight_norm": "pyfront.nn.utils.weight_norm",
     "torch.fft": "pyfront.fft",
     "torch.linalg": "pyfront.linalg",
     "torch.optim": "pyfront.optim",
@@ -73,7 +91,12 @@ MODULES: dict[str, str] = {
     "torch.optim.rprop": "pyfront.optim.rprop",
     "torch.optim.sgd": "pyfront.optim.sgd",
     "torch.optim.swa_utils": "pyfront.optim.swa_utils",
+    "torch.multiprocessing": "pyfront.multiprocessing",
     "torch.random": "pyfront.random",
+    "torch.testing": "pyfront.testing",
+    "torch.types": "pyfront.annotations",
+    "torch.utils.tensorboard": "pyfront.tensorboard",
+    "torch.utils.tensorboard.writer": "pyfront.tensorboard",
     "torch.special": "pyfront.special",
     "torch.serialization": "pyfront.files",
     "torch.utils": "pyfront.torch_utils",
@@ -116,8 +139,16 @@ MODULES: dict[str, str] = {
     "torchvision.tv_tensors": "pyfront.vision.tv_tensors",
     "torchvision.utils": "pyfront.vision.pictures",
 }
-# Served from objects of the package rather than from modules.
-OBJECTS = ("torch.backends", "torch.backends.cudnn", "torch.backends.mps")
+# Modules that are objects of ours: switches and answers, and parts that arrive later.
+OBJECTS: dict[str, ModuleType] = {
+    room.__name__: room
+    for room in (BACKENDS, *[r for r in vars(BACKENDS).values() if isinstance(r, Room)], *rooms.ROOMS)
+}
+
+
+def object_of(name: str) -> ModuleType | None:
+    """The object that is this module of torch, if there is one."""
+    return OBJECTS.get(name) or later.MODULES.get(name)
 
 
 class MissingNameError(UnsupportedError, AttributeError):
@@ -128,6 +159,10 @@ class MissingModuleError(UnsupportedError, ModuleNotFoundError):
     """A module of torch that lamina does not have; programs that guard an import see that it is missing."""
 
 
+class MissingImportError(UnsupportedError, ImportError):
+    """A name that ``from torch import`` asks for and lamina does not have."""
+
+
 class TorchModule(ModuleType):
     """A module under torch's name, with the contents of one of ours."""
 
@@ -135,15 +170,16 @@ class TorchModule(ModuleType):
         full = f"{self.__name__}.{name}"
         if name == "__version__" and self.__name__ == "torch":
             return VERSION
-        if full in MODULES or full in OBJECTS:
+        if full in MODULES or object_of(full) is not None:
             return importlib.import_module(full)
         source = self.__dict__.get("_source")
         found = getattr(source, name, _MISSING) if source is not None else _MISSING
         if found is _MISSING:
-            raise MissingNameError(
-                f"module '{self.__name__}' has no attribute '{name}'",
+            kind = MissingImportError if later.is_import(sys._getframe(1)) else MissingNameError
+            raise kind(
+                f"module '{self.__name__}' has no attribute '{name}'", at=source_line(origin()),
                 help="`lamina check SCRIPT` lists every name of torch a program uses that lamina does not have",
-            )
+            )  # fmt: skip
         if not name.startswith("__"):
             self.__dict__[name] = found
         return found
@@ -165,12 +201,7 @@ def source_of(name: str) -> Any:
             if error.name and error.name.startswith(ROOT):
                 return None
             raise
-    if name in OBJECTS:
-        found: Any = importlib.import_module(ROOT)
-        for part in name.split(".")[1:]:
-            found = getattr(found, part, None)
-        return found
-    return None
+    return object_of(name)
 
 
 class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -182,11 +213,15 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """A spec for their modules; MissingModuleError for those lamina does not have."""
         if fullname.partition(".")[0] not in PACKAGES:
             return None
-        known = fullname in MODULES or fullname in OBJECTS or any(name.startswith(fullname + ".") for name in MODULES)
+        known = fullname in MODULES or any(name.startswith(fullname + ".") for name in MODULES)
+        known = known or object_of(fullname) is not None
         if not known or (fullname in MODULES and source_of(fullname) is None):
-            raise MissingModuleError(
-                f"No module named '{fullname}' in lamina", help="`lamina check SCRIPT` lists what a program uses that is missing"
+            error = MissingModuleError(
+                later.explained(fullname) or f"No module named '{fullname}' in lamina",
+                help="`lamina check SCRIPT` lists what a program uses that is missing",
             )
+            error.name = fullname  # then `from torch import x` goes on to say which name is missing
+            raise error
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -201,7 +236,10 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: contents are looked up when asked for."""
+        """Nothing to run: contents are looked up when asked for. Where the module is an object of ours, that takes its place."""
+        found = object_of(module.__name__) if module.__name__ not in MODULES else None
+        if found is not None:
+            sys.modules[module.__name__] = found
 
 
 def install() -> None:

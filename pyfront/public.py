@@ -43,6 +43,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
 )
 from .size import CPU, Size, device
 from .tensor import Tensor
+from .torch_backends import BACKENDS
 
 _FUNCTIONS = definitions.install()
 
@@ -130,33 +131,6 @@ def get_num_threads() -> int:
     return flags.threads.value
 
 
-class _Backends(_types.SimpleNamespace):
-    """``torch.backends``. What it does not have is the room of that name: ``lamina.backends.driver``."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.modules[self.__name__], name)
-
-
-def _backends() -> _Backends:
-    off = _types.SimpleNamespace
-    return _Backends(
-        __name__=backends.__name__,
-        mps=off(is_available=lambda: False, is_built=lambda: False),
-        cuda=off(is_built=lambda: False, matmul=off(allow_tf32=False)),
-        cudnn=off(
-            enabled=False,
-            benchmark=False,
-            deterministic=True,
-            allow_tf32=False,
-            is_available=lambda: False,
-            version=lambda: None,
-        ),
-        mkl=off(is_available=lambda: False),
-        mkldnn=off(is_available=lambda: False, enabled=False),
-        openmp=off(is_available=lambda: True),
-    )
-
-
 def names() -> dict[str, Any]:
     """Every public name with what it stands for."""
     found: dict[str, Any] = dict(_FUNCTIONS)
@@ -185,7 +159,7 @@ def names() -> dict[str, Any]:
         channels_last=traits.channels_last,
         channels_last_3d=traits.channels_last_3d,
         preserve_format=traits.preserve_format,
-        backends=_backends(),
+        backends=BACKENDS,
         get_default_device=lambda: CPU,
     )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,62 @@ assert not torch.backends.mps.is_available() and not torch.backends.cuda.matmul.
 torch.backends.cudnn.benchmark = True
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_modules_of_switches_and_parts_that_arrive_later(tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text('''
+import torch
+import torch.backends.cudnn as cudnn
+import torch.distributed as dist
+import torch._dynamo, torch.compiler, torch.multiprocessing, torch.version
+from torch.jit import ignore
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.nn.modules.padding import ZeroPad2d
+from torch.types import Number
+
+cudnn.benchmark = True
+assert torch.backends.cudnn.benchmark and cudnn is torch.backends.cudnn
+with cudnn.flags(benchmark=False):
+    assert not torch.backends.cudnn.benchmark
+assert cudnn.benchmark and not dist.is_available() and not torch.distributed.is_initialized()
+assert torch.version.cuda is None and not torch.jit.is_scripting() and not torch.backends.mps.is_available()
+assert not hasattr(torch, "foo") and not hasattr(torch.jit, "script") and torch.accelerator.current_accelerator() is None
+torch.testing.assert_close(torch.ones(2), torch.ones(2) + 1e-7)
+
+
+def attempt(text):
+    try:
+        exec(text)
+    except Exception as error:
+        print(type(error).__name__, [c.__name__ for c in (ImportError, AttributeError) if isinstance(error, c)], error.sentence)
+
+
+attempt("dist.init_process_group('nccl')")
+attempt("torch.jit.script(1)")
+attempt("DDP(torch.nn.ReLU())")
+attempt("torch.ao.quantization.quantize")
+attempt("from torch.quantization import quantize_dynamic")
+attempt("import torch.distributed.fsdp")
+attempt("torch.nn.Foo")
+attempt("from torch import foo")
+attempt("import torch.foo")
+torch.onnx.export(torch.nn.ReLU())
+''')
+    result = subprocess.run([sys.executable, "-m", "lamina", "run", str(script)], capture_output=True, text=True, check=False)
+    later = "is not there yet: torch.{} arrives in a later lamina"
+    assert result.stdout.splitlines() == [
+        f"LaterError ['AttributeError'] torch.distributed.init_process_group {later.format('distributed')}",
+        f"LaterError ['AttributeError'] torch.jit.script {later.format('jit')}",
+        f"LaterError ['AttributeError'] torch.nn.parallel.DistributedDataParallel {later.format('nn.parallel')}",
+        f"LaterError ['AttributeError'] torch.ao.quantization {later.format('ao')}",
+        f"LaterImportError ['ImportError'] torch.quantization.quantize_dynamic {later.format('quantization')}",
+        f"MissingModuleError ['ImportError'] torch.distributed.fsdp {later.format('distributed')}",
+        "MissingNameError ['AttributeError'] module 'torch.nn' has no attribute 'Foo'",
+        "MissingImportError ['ImportError'] module 'torch' has no attribute 'foo'",
+        "MissingModuleError ['ImportError'] No module named 'torch.foo' in lamina",
+    ]
+    assert result.returncode == 1
+    assert f"LaterError: torch.onnx.export {later.format('onnx')}" in result.stderr
+    assert "torch.onnx.export(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr

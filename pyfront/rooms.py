@@ -1,0 +1,84 @@
+"""Rooms: small modules of torch that only answer questions: other accelerators, the compiler's switches, the version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+from . import recorder
+from .torch_backends import Room
+
+VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
+
+
+def _no(*_: Any, **__: Any) -> bool:
+    return False
+
+
+def _none(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _zero(*_: Any, **__: Any) -> int:
+    return 0
+
+
+def _synchronize(*_: Any, **__: Any) -> None:
+    recorder.flush()
+
+
+def _same(function: Callable | None = None, *_: Any, **__: Any) -> Any:
+    return (lambda f: f) if function is None else function
+
+
+def _absent(name: str, doc: str) -> Room:
+    """An accelerator that is not there."""
+    return Room(
+        name, doc, is_available=_no, device_count=_zero, is_initialized=_no, synchronize=_synchronize, empty_cache=_none,
+        manual_seed=_none, manual_seed_all=_none, seed=_none, current_allocated_memory=_zero, driver_allocated_memory=_zero,
+    )  # fmt: skip
+
+
+def _cuda() -> Any:
+    from . import cuda
+
+    return cuda
+
+
+def _current(*_: Any, **__: Any) -> Any:
+    from .size import device
+
+    return device("cuda", _cuda().current_device()) if _cuda().is_available() else None
+
+
+ROOMS: tuple[Room, ...] = (
+    Room(
+        "torch.version", "The version whose behaviour lamina follows.", __version__=VERSION, cuda=None, hip=None, xpu=None,
+        debug=False, git_version="", __all__=["__version__", "cuda", "debug", "git_version", "hip", "xpu"],
+    ),
+    Room(
+        "torch.cpu", "The CPU as a device.", is_available=lambda: True, device_count=lambda: 1, current_device=lambda: "cpu",
+        synchronize=_synchronize, is_initialized=lambda: True, set_device=_none, stream=lambda *_: nullcontext(),
+    ),
+    _absent("torch.mps", "Apple's GPUs: there are none."),
+    _absent("torch.xpu", "Intel's GPUs: there are none."),
+    _absent("torch.mtia", "Meta's accelerators: there are none."),
+    Room(
+        "torch.accelerator", "Whichever accelerator there is.", is_available=lambda: _cuda().is_available(),
+        device_count=lambda: _cuda().device_count(), current_accelerator=_current, synchronize=_synchronize,
+    ),
+    Room(
+        "torch.compiler", "Switches around torch.compile: everything is compiled anyway.", is_compiling=_no,
+        is_dynamo_compiling=_no, is_exporting=_no, disable=_same, allow_in_graph=_same, reset=_none,
+        cudagraph_mark_step_begin=_none, assume_constant_result=_same, list_backends=lambda *_, **__: ["lamina"],
+        set_stance=lambda *_, **__: nullcontext(),
+    ),
+    Room(
+        "torch._dynamo", "Switches of another compiler: noted.", reset=_none, disable=_same, allow_in_graph=_same,
+        config=SimpleNamespace(), is_compiling=_no, list_backends=lambda *_, **__: ["lamina"],
+    ),
+    Room("torch._inductor", "Switches of another compiler: noted.", config=SimpleNamespace()),
+    Room("torch._inductor.config", "Switches of another compiler: noted."),
+)  # fmt: skip
