@@ -320,10 +320,8 @@ def value(node: Node) -> np.ndarray:
 
 
 def known(node: Node) -> np.ndarray | None:
-    """The array of a Node if the host has it already."""
-    if state.watch is not None:
-        state.watch.looked = True  # what is recorded depends on the values
-    return node.value if isinstance(node.value, np.ndarray) else None
+    """The array of a Node if the host has it already; None while a call is watched, whose record must not depend on values."""
+    return node.value if state.watch is None and isinstance(node.value, np.ndarray) else None
 
 
 def batches() -> Any:

@@ -54,7 +54,8 @@ class Replay:
         for _, number, chain in self.given:
             tensor = args[number]
             storage = tensor._storage
-            node = tensor._node if tensor._seen == storage.version else views.read(storage, chain)
+            is_read = tensor._seen == storage.version and tensor._chain == chain
+            node = tensor._node if is_read else views.read(storage, chain)
             given.append(node.value if node.value is not None else recorder.value(node))
         program = self.program
         made = program(given) if program is not None and flags.device.value == "c" else self._run(given)
