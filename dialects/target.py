@@ -45,6 +45,8 @@ class GpuTarget(Target):
     processors: int = 108
     shared_bytes: int = 163 << 10
     """The most shared memory a block may ask for."""
+    access_bytes: int = 16
+    """What one thread moves at once, at an address that is a multiple of it."""
     wgmma: bool = False
     """Products on warpgroups, their operands brought by the copy engine (sm_90a)."""
 

@@ -46,7 +46,7 @@ class Tiling:
 
     rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
-    a second launch adds up in order. way: what multiplies.
+    a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes.
     """
 
     contraction: Contraction
@@ -61,6 +61,7 @@ class Tiling:
     splits: int
     piece: int
     way: Way = Way.FMA
+    is_aligned: bool = True
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -100,6 +101,7 @@ class Tiling:
 
 def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     """A tiling for the contraction, from its sizes and strides alone."""
+    aligned = target.access_bytes >= 2 * RUN
     left, right = found.left, found.right
     rows = [d for d in found.parallel if left.access.strides[d] and not right.access.strides[d]]
     columns = [d for d in found.parallel if right.access.strides[d] and not left.access.strides[d]]
@@ -114,12 +116,12 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     if min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found):
         boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
         large = min(m, n) >= WGMMA_TILE and k >= WGMMA_DEPTH
-        way = Way.WGMMA if target.wgmma and large and all(boxes) else Way.MMA
+        way = Way.WGMMA if target.wgmma and aligned and large and all(boxes) else Way.MMA
     tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
     splits, piece = _split(blocks, k, _DEPTHS[way], target)
     return Tiling(
-        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way
+        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way, aligned
     )
 
 

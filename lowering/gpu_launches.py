@@ -1,4 +1,7 @@
-"""The launch table: @main of a gpu-level module as data, every launch with its grid and where its arguments lie."""
+"""The launch table: @main of a gpu-level module as data, every launch with its grid and where its arguments lie.
+
+Loops of @main are gone through: a table has none.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xdsl.dialects import arith, func, memref
+from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase, MemRefType, ModuleOp, StringAttr
-from xdsl.ir import BlockArgument, SSAValue
+from xdsl.ir import BlockArgument
 
 from ..dialects.errors import BackendError
 from ..dialects.nv_hopper import TensorMapOp
+from .gpu_calls import Called, Place, calls_of
 from .gpu_launch import LaunchShape, launch_shape
 from .liveness import written_roots
 from .memref_layout import bytes_of, element_bytes
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an argument lies: buffer number in the table of inputs, outputs and (last) the arena, and a byte offset."""
-
-    buffer: int
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -123,16 +119,15 @@ def launch_table(
     kinds = ["input"] * (len(arguments) - 1 - outputs) + ["output"] * outputs + ["arena"]
     buffers = tuple(_buffer(a.type, kind) for a, kind in zip(arguments, kinds, strict=True))
     launches = []
-    for op in main.body.block.ops:
-        if not isinstance(op, func.CallOp):
-            continue
+    for call in calls_of(main):
+        op = call.op
         name = op.callee.string_value()
         shape = launch_shape(functions[name])
         if shape is None:
             raise BackendError(f"@main calls {name}, which is no kernel of the gpu level")
         origin = op.attributes.get("origin")
-        places = tuple(_place(op.arguments[i]) for i in parameters[name])
-        views = tuple(_tensor_map(view, op) for view in (maps or {}).get(name, ()))
+        places = tuple(call.places[i] for i in parameters[name])
+        views = tuple(_tensor_map(view, call) for view in (maps or {}).get(name, ()))
         launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else "", views))
     given = module.attributes.get("lamina.donated")
     flat = list(given.get_values()) if isinstance(given, DenseArrayBase) else []
@@ -143,20 +138,19 @@ def _output_count(main: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> in
     """How many of main's arguments are outputs: kernels write outputs and the arena, never inputs."""
     arguments = list(main.body.block.args)
     first = len(arguments) - 1
-    for op in main.body.block.ops:
-        if isinstance(op, func.CallOp):
-            function = functions[op.callee.string_value()]
-            written = written_roots(function)
-            for mine, given in zip(function.body.block.args, op.arguments, strict=True):
-                if mine in written:
-                    first = min(first, _place(given).buffer)
+    for call in calls_of(main, 1):
+        function = functions[call.op.callee.string_value()]
+        written = written_roots(function)
+        for mine, given in zip(function.body.block.args, call.places, strict=True):
+            if mine in written:
+                first = min(first, given.buffer)
     return len(arguments) - 1 - first
 
 
-def _tensor_map(view: TensorMapOp, call: func.CallOp) -> TensorMap:
+def _tensor_map(view: TensorMapOp, call: Called) -> TensorMap:
     """The map of a kernel's argument for one call."""
     assert isinstance(view.source, BlockArgument)
-    given = _place(call.arguments[view.source.index])
+    given = call.places[view.source.index]
     element = view.source.type.element_type
     place = Place(given.buffer, given.offset + view.offset.value.data * element_bytes(element))
     sizes, strides, box = (tuple(a.get_values()) for a in (view.sizes, view.strides, view.box))
@@ -165,20 +159,3 @@ def _tensor_map(view: TensorMapOp, call: func.CallOp) -> TensorMap:
 
 def _buffer(held: MemRefType, kind: str) -> Buffer:
     return Buffer(kind, str(held.element_type), tuple(held.get_shape()), bytes_of(held))
-
-
-def _place(value: SSAValue) -> Place:
-    """The argument of @main a memref points into, and how far."""
-    offset = 0
-    while not isinstance(value, BlockArgument):
-        op = value.owner
-        if isinstance(op, memref.ViewOp):
-            start = op.byte_shift.owner
-            assert isinstance(start, arith.ConstantOp)
-            offset += start.value.value.data
-            value = op.source
-        elif isinstance(op, memref.ReinterpretCastOp):
-            value = op.source
-        else:
-            raise BackendError(f"@main has {op.name} between its arguments and a launch")
-    return Place(value.index, offset)

@@ -45,7 +45,7 @@ class GroupLaunch:
         origins = dict.fromkeys(p.stage.origin for leaf in group.leaves for p in leaf.stages if p.stage.origin)
         self.launch = LaunchBuilder(function, name, ", ".join(list(origins)[:4]))
         self.b = self.launch.b
-        self.plan, self.group, self.rows_from = plan, group, rows_from
+        self.plan, self.group, self.target, self.rows_from = plan, group, target, rows_from
         self.team: Team = make_team(group, target)
         self.arguments = len(function.body.block.args)
         self.homes: dict[Buffer, SSAValue] = {}
@@ -201,7 +201,7 @@ class GroupLaunch:
         """
         flats = list(flats_of(leaf))
         loops = by_stride(loops, flats)
-        before, self.wide = self.wide, wide(loops, flats, self.team.size) if several else (None, 1)
+        before, self.wide = self.wide, wide(loops, flats, self.target.access_bytes, self.team.size) if several else (None, 1)
         vector, width = self.wide
         sizes = [x.size // (width if x is vector else 1) for x in loops]
 
@@ -258,7 +258,7 @@ class GroupLaunch:
             known = self.shared_values[flat.buffer]
             return known[point.copy] if point.copy in known else known[0]
         vector, width = self.wide
-        if vector is None or not is_aligned(flat, vector, width):
+        if vector is None or not is_aligned(flat, vector, width, self.target.access_bytes):
             return self.body.load(flat, point)
         if id(flat) not in loaded:
             first = self.body.address(flat, Point(1, None, {}, 0))
@@ -279,7 +279,7 @@ class GroupLaunch:
         vector, width = self.wide
         for stores in zip(*(done.stores for done in ran), strict=True):
             flat = stores[0][0]
-            if len(stores) == width > 1 and vector is not None and is_aligned(flat, vector, width):
+            if len(stores) == width > 1 and vector is not None and is_aligned(flat, vector, width, self.target.access_bytes):
                 first = self.body.address(flat, Point(1, None, {}, 0))
                 self.b.write_lanes([value for _, _, value in stores], self.memory(flat.buffer), first)
                 continue

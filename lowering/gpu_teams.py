@@ -18,7 +18,6 @@ from .nest_stages import Buffer, Stage
 
 WARP = 32
 THREADS = 256
-WIDE_BYTES = 16
 LARGEST_ROW = 8192
 """Elements of work per shared iteration beyond which leaves get launches of their own."""
 SHORT_FOLD = 16
@@ -74,7 +73,7 @@ def make_team(group: GroupPlan, target: GpuTarget) -> Team:
     loops = by_stride(group.shared, list(group.flats))
     if length == 1 or _runs_alone(group, units, length, row_bytes):
         whole = length == 1 and not group.rows and not any(leaf.own for leaf in group.leaves)
-        vector, width = wide(loops, list(group.flats)) if whole else (None, 1)
+        vector, width = wide(loops, list(group.flats), target.access_bytes) if whole else (None, 1)
         return Team(1, THREADS, loops, units // width, vector, width, rows, row_bytes, False)
     size = _team_size(units, length, target)
     per_block = max(1, THREADS // size)
@@ -137,8 +136,8 @@ def by_stride(loops: Sequence[Loop], flats: Sequence[Flat]) -> list[Loop]:
     return sorted(loops, key=weight.__getitem__)
 
 
-def wide(loops: Sequence[Loop], flats: Sequence[Flat], threads: int = 1) -> tuple[Loop | None, int]:
-    """The innermost loop and how many neighbouring iterations a thread takes: as many as fit 16 bytes.
+def wide(loops: Sequence[Loop], flats: Sequence[Flat], most: int, threads: int = 1) -> tuple[Loop | None, int]:
+    """The innermost loop and how many neighbouring iterations a thread takes: as many as fit an access of `most` bytes.
 
     threads: how many there are to be kept busy.
     """
@@ -146,19 +145,19 @@ def wide(loops: Sequence[Loop], flats: Sequence[Flat], threads: int = 1) -> tupl
     if not touched:
         return None, 1
     loop, total = loops[-1], product([x.size for x in loops])
-    width = WIDE_BYTES // max(element_bytes(f.buffer.element) for f in touched)
+    width = most // max(element_bytes(f.buffer.element) for f in touched)
     while width > 1 and (
-        loop.size % width or total // width < threads or not any(is_aligned(f, loop, width) for f in touched)
+        loop.size % width or total // width < threads or not any(is_aligned(f, loop, width, most) for f in touched)
     ):
         width //= 2
     return (loop, width) if width > 1 else (None, 1)
 
 
-def is_aligned(flat: Flat, loop: Loop, width: int) -> bool:
+def is_aligned(flat: Flat, loop: Loop, width: int, most: int) -> bool:
     """Whether `width` iterations of the loop, starting at a multiple, are neighbours at a multiple of the width."""
     if flat.terms.get(loop, 0) != 1 or flat.offset % width:
         return False
-    if width * element_bytes(flat.buffer.element) > WIDE_BYTES:
+    if width * element_bytes(flat.buffer.element) > most:
         return False
     return all(c % width == 0 for x, c in flat.terms.items() if x is not loop)
 

@@ -131,7 +131,7 @@ class _Tile:
         """Whether elements lie in aligned runs of eight along the tile's inner direction."""
         inner = (self.owner.t.sums if self.along_sum else self.dims)[-1:]
         strides = self.access.strides
-        if not inner or strides[inner[0]] != 1 or self.owner.c.sizes[inner[0]] % RUN or self.access.offset % RUN:
+        if not self.owner.t.is_aligned or not inner or strides[inner[0]] != 1 or self.owner.c.sizes[inner[0]] % RUN or self.access.offset % RUN:
             return False
         return all(s % RUN == 0 for d, s in enumerate(strides) if d != inner[0])
 

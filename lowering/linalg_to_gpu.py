@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xdsl.dialects import arith, func, memref
@@ -14,8 +14,9 @@ from ..dialects.errors import PassError
 from ..dialects.target import GPU_TARGETS, GpuTarget
 from ..passes.base import Pass
 from .contraction_match import match_contraction
+from .gpu_calls import alignments
 from .gpu_contraction import contraction_launches
-from .gpu_contraction_plan import Tiling, plan_contraction
+from .gpu_contraction_plan import Tiling, Way, plan_contraction
 from .gpu_loops import loop_launches
 from .gpu_nest import GroupLaunch, rows_in_scratch
 from .gpu_teams import LARGEST_ROW, starves
@@ -45,12 +46,12 @@ class LinalgToGpu(Pass):
         machine = gpu_target(self.target)
         top = module.body.block
         made: dict[str, list[str]] = {}
-        main = None
-        for op in list(top.ops):
-            if not isinstance(op, func.FuncOp) or op.sym_name.data == "main":
-                main = op if isinstance(op, func.FuncOp) else main
-                continue
-            launches = lower_kernel(op, machine)
+        functions = {op.sym_name.data: op for op in top.ops if isinstance(op, func.FuncOp)}
+        main = functions.pop("main", None)
+        aligned = alignments(main) if main is not None else {}
+        for op in functions.values():
+            access = min(machine.access_bytes, aligned.get(op.sym_name.data, machine.access_bytes))
+            launches = lower_kernel(op, replace(machine, access_bytes=access))
             for launch in launches:
                 top.insert_op_before(launch, op)
             made[op.sym_name.data] = [launch.sym_name.data for launch in launches]
@@ -69,14 +70,15 @@ def gpu_target(name: str) -> GpuTarget:
 
 
 def _call_launches(main: func.FuncOp, made: dict[str, list[str]]) -> None:
-    for op in list(main.body.block.ops):
-        if isinstance(op, func.CallOp):
-            for name in made[op.callee.string_value()]:
-                call = func.CallOp(name, op.arguments, [])
-                call.attributes.update(op.attributes)
-                main.body.block.insert_op_before(call, op)
-            op.detach()
-            op.erase()
+    for op in [op for op in main.walk() if isinstance(op, func.CallOp)]:
+        block = op.parent
+        assert block is not None
+        for name in made[op.callee.string_value()]:
+            call = func.CallOp(name, op.arguments, [])
+            call.attributes.update(op.attributes)
+            block.insert_op_before(call, op)
+        op.detach()
+        op.erase()
 
 
 def lower_kernel(function: func.FuncOp, target: GpuTarget) -> list[func.FuncOp]:
@@ -105,8 +107,10 @@ def gpu_scratch_bytes(function: func.FuncOp, target: GpuTarget) -> int:
     """Bytes of scratch memory a kernel function needs as its last argument (0: none)."""
     if not has_stages(function):
         return 0
-    planned = _planned(function, target)
-    return planned.rows_from + max((rows_in_scratch(g, target) for g in planned.plan.groups), default=0)
+    plans = [_planned(function, target)]
+    if plans[0].tiling is not None and plans[0].tiling.way is not Way.FMA:
+        plans.append(_planned(function, replace(target, access_bytes=1)))  # where its arguments lie is not known yet
+    return max(p.rows_from + max((rows_in_scratch(g, target) for g in p.plan.groups), default=0) for p in plans)
 
 
 class _Names:
