@@ -210,22 +210,22 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return input.shape == other.shape and bool((input == other).all())
 
 
-def _ignoring_nan(op: str) -> Any:
+def _ignoring_nan(op: str, first: str) -> Any:
+    """first: when the first operand is the result, and has the gradient."""
+
     def apply(input: Tensor, other: Tensor) -> Tensor:
         x, y = nodes(input, other, "any")
-        best = record(op, (x, y))
-        if x.type[1].kind == "f":
-            best = record(
-                "select", (record("is_nan", (x,)), y, record("select", (record("is_nan", (y,)), x, best)))
-            )
-        return wrap(best)
+        if x.type[1].kind != "f":
+            return wrap(record(op, (x, y)))
+        taken = record("logical_or", (record(first, (x, y)), record("is_nan", (y,))))
+        return wrap(record("select", (taken, x, y)))
 
     apply.__doc__ = f"``{op}`` that prefers numbers to NaN."
     return apply
 
 
-define("fmax")(_ignoring_nan("maximum"))
-define("fmin")(_ignoring_nan("minimum"))
+define("fmax")(_ignoring_nan("maximum", "greater_equal"))
+define("fmin")(_ignoring_nan("minimum", "less_equal"))
 
 
 def _integers(op: str) -> Any:

@@ -60,10 +60,13 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if bound is None:
             continue
         x, y = nodes(result, bound, "any")
-        if isinstance(bound, Tensor) or not x.requires_grad:
+        if not x.requires_grad and not y.requires_grad:
             result = wrap(record(op, (x, y)))
-        else:  # at the bound itself the gradient still passes
-            result = wrap(record("select", (record(outside, (x, y)), y, x)))
+            continue
+        cut = record(outside, (x, y))  # at the bound itself the gradient still passes
+        if isinstance(bound, Tensor) and y.type[1].kind == "f":
+            cut = record("logical_or", (cut, record("is_nan", (y,))))
+        result = wrap(record("select", (cut, y, x)))
     return result
 
 

@@ -53,7 +53,7 @@ class _Recording:
         return node.type
 
     def __call__(self, op: str, operands: tuple[Node, ...], attrs: tuple) -> tuple[Node, ...]:
-        if len(OPS[op].results) > 1:
+        if len(OPS[op].infer(tuple([n.type for n in operands]), tuple(attrs))) > 1:
             made = recorder.record_many(op, operands, tuple(attrs))
             made[0].inputs[0].origin = self.where
         else:

@@ -94,8 +94,8 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x, or alpha * (exp(x / alpha) - 1) below zero."""
-    y = input.clamp_min(0.0) + alpha * (input / alpha).clamp_max(0.0).expm1()
-    return _finish(input, y, inplace)
+    below = alpha * apply("elu", (input / alpha,), (1.0,))
+    return _finish(input, apply("select", (input > 0, input, below)), inplace)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -118,7 +118,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             )
     if weight.numel() > 1:
         weight = weight.reshape(1, -1, *(1,) * (input.dim() - 2))
-    return input.clamp_min(0.0) + weight * input.clamp_max(0.0)
+    return apply("select", (input > 0, input, weight * input))
 
 
 def rrelu(
@@ -151,7 +151,8 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
         raise RuntimeError(
             f"lambda must be in range [0, 3.40282e+38] for input dtype {title(input.dtype)}, but found {lambd}"
         )
-    return (input - lambd).clamp_min(0.0) + (input + lambd).clamp_max(0.0)
+    inside = apply("select", (input < -lambd, input + lambd, input * 0))
+    return apply("select", (input > lambd, input - lambd, inside))
 
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

@@ -12,8 +12,7 @@ from .loss import reduction_of
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`, each length at least eps."""
-    n1 = (x1 * x1).sum(dim, keepdim=True).sqrt().clamp_min(eps)
-    n2 = (x2 * x2).sum(dim, keepdim=True).sqrt().clamp_min(eps)
+    n1, n2 = [x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2)]
     return ((x1 / n1) * (x2 / n2)).sum(dim)
 
 

@@ -69,8 +69,9 @@ def smooth_l1_loss(
         raise ValueError("smooth_l1_loss does not support negative values for beta")
     if beta == 0.0:
         return l1_loss(input, target, size_average, reduce, reduction)
-    z = (input - target).abs()
-    loss = apply("select", (z < beta, z * z * (0.5 / beta), z - 0.5 * beta))
+    e = input - target
+    z = e.abs()
+    loss = apply("select", (z < beta, e * e * (0.5 / beta), z - 0.5 * beta))
     return _labelled(reduced(loss, reduction_of(reduction, size_average, reduce)), "smooth_l1_loss")
 
 

@@ -170,8 +170,16 @@ def functions(t):
     )  # fmt: skip
 
 
+def recurrent(t):
+    t.manual_seed(0)
+    net, x = t.nn.LSTM(3, 4).double(), t.randn(5, 2, 3, dtype=t.float64)
+    p = {k: v.detach() for k, v in net.named_parameters()}
+    call = lambda p, x: t.func.functional_call(net, p, (x,))[0]  # noqa: E731
+    return t.func.grad(lambda p: call(p, x).pow(2).sum())(p), t.func.jacrev(lambda x: call(p, x)[-1])(x)
+
+
 PROGRAMS = [
-    gradients, aux, per_sample, jacobians, hessians, products, nested, batches_of_derivatives, tracked_outside,
+    recurrent, gradients, aux, per_sample, jacobians, hessians, products, nested, batches_of_derivatives, tracked_outside,
     shared_memory_of_leaves, modules, convolutions, functions,
 ]  # fmt: skip
 
@@ -223,3 +231,17 @@ def test_write_to_captured_memory_is_refused():
         return t.func.grad(loss)(t.ones(2))
 
     agree(program, sentence=100)
+
+
+def test_recurrent_layers_per_sample():
+    """PyTorch has no batching rule for its LSTM; here a scan of a batch is a scan."""
+    import lamina as t
+
+    t.manual_seed(0)
+    net, x = t.nn.LSTM(3, 4).double(), t.randn(5, 2, 3, dtype=t.float64)
+    p = {k: v.detach() for k, v in net.named_parameters()}
+    loss = lambda p, x: t.func.functional_call(net, p, (x,))[0].pow(2).sum()  # noqa: E731
+    each = t.func.vmap(t.func.grad(loss), in_dims=(None, 1))(p, x.unsqueeze(2))
+    whole = t.func.grad(loss)(p, x)
+    for name in p:
+        assert (each[name].sum(0) - whole[name]).abs().max().item() < 1e-12
