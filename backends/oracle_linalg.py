@@ -21,6 +21,7 @@ from xdsl.ir.affine import (
 )
 
 from ..dialects.errors import ShapeError, UnsupportedError
+from ..dialects.ops import ScanOp
 from .oracle_scalars import evaluate_scalar, numpy_type
 
 Array = np.ndarray
@@ -342,10 +343,16 @@ def _cut(slab: int | None, low: int, high: int) -> Callable[[Array], Array]:
 
 
 def points_of(module: Operation) -> int:
-    """Iteration points of every linalg.generic in a module, together: how long its loops are."""
-    return sum(
-        int(np.prod(op.get_static_loop_ranges())) for op in module.walk() if isinstance(op, linalg.GenericOp)
-    )
+    """Iteration points of every linalg.generic in a module, together: how long its loops are, those of scans included."""
+    total = 0
+    for op in module.walk():
+        if isinstance(op, linalg.GenericOp):
+            points, around = int(np.prod(op.get_static_loop_ranges())), op.parent_op()
+            while around is not None:
+                points *= around.counts.steps if isinstance(around, ScanOp) else 1
+                around = around.parent_op()
+            total += points
+    return total
 
 
 # tensor ops

@@ -48,6 +48,8 @@ class Schedule:
         "_input_ids",
         "_mark",
         "_wrt",
+        "_ends",
+        "_before",
         "_leaves",
         "kept",
     )
@@ -65,6 +67,8 @@ class Schedule:
         self._leaves: set[int] = set()
         self.differentiates = bool(walk.grads)
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
+        self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
+        self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
         self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order))
         self.roots = sorted(roots, key=by_order)
         for node in self.nodes:
@@ -171,7 +175,7 @@ class Schedule:
             else:
                 tainted.append(taint)
             if id(node) in wrt:
-                tainted[node.id] = True
+                self._differentiate_by(node)
 
     def _emit_identity(self, node: Node, mark: int) -> None:
         """Nodes that are another Node's value under their own history, and computed ones a derivative goes
@@ -182,7 +186,7 @@ class Schedule:
         op, computed = node.op, node.value is not None
         if computed and not (node.mark > mark and node.inputs):
             if id(node) in self._wrt:
-                self.tainted[node.id] = True
+                self._differentiate_by(node)
             return
         contents = node.id
         if op is ALIAS:
@@ -199,7 +203,14 @@ class Schedule:
         if computed:
             node.id = self._saved(node.id, contents, node.origin)
         if id(node) in self._wrt:
-            self.tainted[node.id] = True
+            self._differentiate_by(node)
+
+    def _differentiate_by(self, node: Node) -> None:
+        """A Node gradients are asked for. Where Python takes over there, what reads it must not lead a derivative past it."""
+        if id(node) in self._ends:
+            self._before[id(node)] = node.id
+            node.id = self._apart(node.id, node.origin)
+        self.tainted[node.id] = True
 
     def _append_tracked(self, node: Node) -> None:
         tainted = self.tainted
@@ -210,6 +221,8 @@ class Schedule:
                 for n in node.inputs
             ]
         )
+        if node.op == GRAD and id(node.inputs[0]) in self._before:  # goes on where Python gave it back
+            operands = (self._before[id(node.inputs[0])], *operands[1:])
         taint = any([tainted[i] for i in operands])
         self._append(node, operands)
         tainted.extend([taint] * (len(self.types) - len(tainted)))

@@ -204,11 +204,12 @@ class GraphBuilder:
         self.origin = origin
 
     def __call__(self, op: str, operands: Sequence[Value], attrs: tuple) -> tuple[Value, ...]:
-        types = self.book[op].infer(tuple(self.types[v.id] for v in operands), attrs)
+        read = tuple(v.id for v in operands)
+        types = self.book[op].infer(tuple(self.types[i] for i in read), attrs)
         made = tuple(Value(len(self.types) + k) for k in range(len(types)))
         self.types.extend(types)
         self.values.extend(made)
-        self.steps.append(Step(op, attrs, tuple(v.id for v in operands)))
+        self.steps.append(Step(op, attrs, read))
         self.origins.append(self.origin)
         return made
 

@@ -75,14 +75,16 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
 
 
 def _gradients(root: Node, seed: Node, steps: list[Node], wrt: Sequence[Node], create_graph: bool) -> list[Node]:
-    """One ``autodiff.grad`` step."""
+    """One ``autodiff.grad`` step; its attributes say which of ``wrt`` a derivative must not go past."""
+    ends = tuple([type(n) is Watched for n in wrt])
+    attrs = ends if any(ends) else ()
     types: tuple[Type, ...] = tuple([n.type for n in wrt])
     if root in wrt and len(wrt) == 1:
         return [seed]
     if not create_graph:
-        return recorder.step(GRAD, (root, seed, *wrt), (), types, False)
+        return recorder.step(GRAD, (root, seed, *wrt), attrs, types, False)
     tracked = _depending(root, seed, steps)
-    made = recorder.step(GRAD, (root, seed, *wrt), (), types, any([id(n) in tracked for n in wrt]))
+    made = recorder.step(GRAD, (root, seed, *wrt), attrs, types, any([id(n) in tracked for n in wrt]))
     for node, result in zip(wrt, made, strict=True):
         result.requires_grad = id(node) in tracked
     return made

@@ -81,7 +81,17 @@ def layers(
         x = outputs[0] if directions == 1 else cat(outputs, -1)
         if p and first + directions < len(weights):
             x = dropout(x, p, True)
-    return x, tuple(cat([s.unsqueeze(0) for s in part]) for part in zip(*finals, strict=True))
+    return x, tuple(_stack(part) for part in zip(*finals, strict=True))
+
+
+def _stack(parts: Sequence[Tensor]) -> Tensor:
+    """float[n, ...] of n tensors; recorded without a Tensor for every step on the way."""
+    rows = tuple([recorder.record("reshape", (t._read(),), ((1, *t._type[0]),)) for t in parts])
+    return wrap(recorder.record("concat", rows, (0,)))
+
+
+def _reshaped(x: Tensor, *shape: int) -> Tensor:
+    return wrap(recorder.record("reshape", (x._read(),), (shape,)))
 
 
 class _Ragged:
@@ -114,7 +124,8 @@ def _one_direction(
 ) -> tuple[Tensor, State]:
     rows = linear(x, weights[0], weights[2])
     if ragged is None:
-        scanned = [rows.reshape(steps, rows.shape[0] // steps, rows.shape[-1])]
+        count, width = rows._type[0]
+        scanned = [_reshaped(rows, steps, count // steps, width)]
     else:
         scanned = [ragged.boxed(rows), ragged.there]
     given = tuple(w is not None for w in weights)
@@ -122,7 +133,9 @@ def _one_direction(
     types = (*(s._type if isinstance(s, Tensor) else s for s in start), *((t._type[0][1:], t._type[1]) for t in scanned), *(w._type for w in whole))
     body = _body(mode, types, len(start), given, ragged is not None, origin())
     *final, y = scan(body, start, scanned, whole, steps, reverse)
-    return y.reshape(-1, y.shape[-1]) if ragged is None else ragged.packed(y), tuple(final)
+    if ragged is not None:
+        return ragged.packed(y), tuple(final)
+    return _reshaped(y, count, y._type[0][-1]), tuple(final)
 
 
 @lru_cache(maxsize=512)

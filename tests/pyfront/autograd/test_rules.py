@@ -35,6 +35,23 @@ def hooks_in_order(t, x):
     return seen, x.grad
 
 
+def hook_beside_another_way(t, x):
+    z = x * 2
+    y = z.view(3)
+    y.register_hook(lambda g: g * 2)
+    w = z.sin()
+    w.register_hook(lambda g: g * 3)
+    (y.sin().sum() + w.sum() + z.cos().sum()).backward()
+    return x.grad
+
+
+def hook_on_one_of_several_results(t, x):
+    values, _ = t.sort(x * x)
+    values.register_hook(lambda g: g * 2)
+    (values.sin().sum() + (x * values).sum()).backward()
+    return x.grad
+
+
 def hook_on_the_root(t, x):
     y = (x * 2).sum()
     y.register_hook(lambda g: g * 3)
@@ -224,7 +241,8 @@ def no_anomaly(t, x):
 
 
 PROGRAMS = [
-    hook_after_use, hooks_in_order, hook_on_the_root, hook_outlives_its_tensor, hook_and_grad_of_the_same, hook_before_a_write,
+    hook_after_use, hooks_in_order, hook_beside_another_way, hook_on_one_of_several_results, hook_on_the_root,
+    hook_outlives_its_tensor, hook_and_grad_of_the_same, hook_before_a_write,
     retained, retained_then_written, hooks_on_a_leaf, step_in_backward, several_hooks, at_inputs, edges,
     linear_gradients_have_no_history, versions, mutation_allowed, packed, freed_function, inference, no_anomaly,
 ]  # fmt: skip
