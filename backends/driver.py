@@ -152,7 +152,7 @@ def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     with stats.timed("oracle"):
         stats.oracle_runs += 1
-        return evaluate(capture(graph), list(arrays))
+        return [np.asarray(a, order="C") for a in evaluate(capture(graph), list(arrays))]  # as a compiled program's are
 
 
 def work_of(graph: Graph) -> int:

@@ -22,6 +22,7 @@ from .node import Node
 from .origin import is_own, origin, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
 from .recorder import record
+from .strides import follow
 from .tensor import Tensor, wrap
 
 Operand = Tensor | Scalar
@@ -199,6 +200,11 @@ def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
             "Subtraction, the `-` operator, with two bool tensors is not supported. "
             "Use the `^` or `logical_xor()` operator instead."
         )
+    if any([isinstance(x, bool) or isinstance(x, Tensor) and x.dtype is bool_ for x in (input, other)]):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
     return _sub(input, mul(other, alpha) if alpha != 1 else other)
 
 
@@ -304,6 +310,8 @@ def sign(input: Tensor) -> Tensor:
 @define("relu", in_place=True)
 def relu(input: Tensor) -> Tensor:
     """``max(input, 0)``."""
+    if input.dtype is bool_:
+        raise RuntimeError("Boolean inputs not supported for relu")
     return _keeps(input, "relu")
 
 
@@ -415,6 +423,8 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
         result = wrap(Node(op, (), (y, x) if flipped else (x, y), own, text, tracked, order))
         if tracked:
             result._label = shown
+        if self._chain or kind is Tensor and other._chain:
+            follow(result, (other, self) if flipped else (self, other))
         return result
 
     return method
@@ -425,6 +435,8 @@ def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callab
         if not isinstance(other, Tensor) and number(other) is None:
             return _with_array(function, self, other, flipped)
         result = function(other, self) if flipped else function(self, other)
+        if self._chain or isinstance(other, Tensor):
+            follow(result, (other, self) if flipped else (self, other))
         if result._node.requires_grad:
             result._label = shown
         return result

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..dialects.types import DType
+from ..dialects.types import DType, size_of
 from . import recorder, views
 from .node import Node
 from .promote import cast, expand
-from .tensor import Tensor
+from .strides import follow
+from .tensor import Tensor, wrap
 
 _TITLES = {
     "float64": "Double",
@@ -37,12 +38,47 @@ def check_in_place(tensor: Tensor) -> None:
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal "
             "tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
         )
+    check_leaf(tensor)
+    if tensor._several and recorder.state.grad and tensor.requires_grad:
+        raise RuntimeError(
+            "this tensor is a view and is being modified inplace. It is the output of a function that returns multiple "
+            "views. Such functions do not allow the output views to be modified inplace. You should replace the inplace "
+            "operation by an out-of-place one."
+        )
+    if tensor._chain:
+        views.check_writable(tensor._storage, tensor._chain)
+
+
+def check_overlap(tensor: Tensor, source: Any, expanded: bool = False, whole: bool = False) -> None:
+    """RuntimeError when ``tensor`` is to be written from memory that partly is its own (the whole of it is fine).
+
+    expanded: the source takes the shape of ``tensor`` first, with new dimensions in front.
+    whole: the whole of it is not fine either.
+    """
+    if not isinstance(source, Tensor) or source._storage is not tensor._storage or source is tensor and not whole:
+        return
+    (a, s, i), (b, t, j) = [views.layout(x._storage, x._chain) for x in (tensor, source)]
+    m, n = size_of(a), size_of(b)
+    if not (m and n and views.is_dense(a, s) and views.is_dense(b, t)):
+        return
+    while expanded and len(t) > len(s) and b[0] == 1:
+        b, t = b[1:], t[1:]
+    while expanded and len(t) < len(s):
+        b, t = (1, *b), (b[0] * t[0] if b else 1, *t)
+    if not whole and (i, m) == (j, n) and s == t or i >= j + n or j >= i + m:
+        return
+    raise RuntimeError(
+        "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+        "location. Please clone() the tensor before performing the operation."
+    )
+
+
+def check_leaf(tensor: Tensor) -> None:
+    """RuntimeError for a leaf that requires grad, and for a view of one."""
     if recorder.state.grad and tensor.requires_grad:
         if views.leaf_mark(tensor._chain) is not None:
             view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"
             raise RuntimeError(f"{view} that requires grad is being used in an in-place operation.")
-    if tensor._chain:
-        views.check_writable(tensor._storage, tensor._chain)
 
 
 def store(tensor: Tensor, node: Node, start: int, strict: bool = True) -> None:
@@ -79,9 +115,25 @@ def _both_int(a: DType, b: DType) -> bool:
 def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, options: dict[str, Any]) -> Tensor:
     """``tensor.f_(…)`` from ``f``."""
     check_in_place(tensor)
+    for a in args:
+        check_overlap(tensor, a)
     start = recorder.state.order
+    gone: list[Node] = []
+    if recorder.state.grad:
+        args = tuple([_as_operand(a, tensor, gone) for a in args])
     store(tensor, function(tensor, *args, **options)._read(), start)
+    for node in gone:
+        node.overwritten = recorder.state.order + 1
     return tensor
+
+
+def _as_operand(argument: Any, tensor: Tensor, gone: list[Node]) -> Any:
+    """An argument of an in-place operation as what may be saved of it: memory the operation itself overwrites is gone
+    afterwards, except as the tensor it is a method of."""
+    if not isinstance(argument, Tensor) or argument._storage is not tensor._storage:
+        return argument
+    gone.append(recorder.alias(argument._read()))
+    return wrap(gone[-1])
 
 
 def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
@@ -100,6 +152,7 @@ def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
         if out._storage.host is not None and result.numel() > out.numel():
             raise RuntimeError("Trying to resize storage that is not resizable")
         _fill(out, Storage(cast(recorder.alias(node), out.dtype)), ())
+        follow(out, (result,))
         return out
     store(out, node, start)
     return out

@@ -17,6 +17,7 @@ from . import recorder, views
 from .captured_state import CapturedState, TooMuch
 from .mersenne import Engine
 from .nn.module import Module
+from .links import Detached
 from .node import GRAD, SAVED, Boundary, Node
 from .promote import Defaults
 from .replaying import Replay
@@ -237,13 +238,16 @@ class _Recording:
         if isinstance(result, Tensor):
             if type(result) is not Tensor or id(result._storage) in self.homes or result._storage.node is None:
                 raise Refusal("it returns a tensor it was given, or a view of one")
-            if any(type(link) is not tuple for link in result._chain):
+            chain = result._chain
+            if not result._storage.node.requires_grad:  # detached from nothing
+                chain = tuple([link for link in chain if type(link) is not Detached or link.node is not None])
+            if any(type(link) is not tuple for link in chain):
                 raise Refusal("it returns a tensor with autograd history of its own")
             numbers = {id(s): k for k, s in enumerate(self.storages)}
             number = numbers.get(id(result._storage), len(self.storages))
             if number == len(self.storages):
                 self.storages.append(result._storage)
-            return ("tensor", number, result._chain)
+            return ("tensor", number, chain)
         if type(result) in (tuple, list):
             return ("tuple" if type(result) is tuple else "list", tuple(self._shape(r) for r in result))
         if type(result) is dict:

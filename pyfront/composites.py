@@ -27,6 +27,9 @@ def square(input: Tensor) -> Tensor:
 @in_single
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """From ``input`` to ``end`` by ``weight``, from the nearer end as PyTorch computes it."""
+    for name, given in (("end", end), ("weight", weight)):
+        if isinstance(given, Tensor) and given.dtype is not input.dtype:
+            raise RuntimeError(f"expected dtype {input.dtype} for `{name}` but got dtype {given.dtype}")
     if isinstance(weight, Tensor):
         near = weight.abs() < 0.5
         from .selection import where

@@ -10,12 +10,13 @@ from .joining import clone
 from .placement import moved
 from .promote import cast
 from .size import device
+from .strides import follow
 from .tensor import Tensor, wrap
 
 
 def converted(input: Tensor, dtype: DType) -> Tensor:
     """The tensor in another dtype; the tensor itself when it has it."""
-    return input if input.dtype is dtype else wrap(cast(input._read(), dtype))
+    return input if input.dtype is dtype else follow(wrap(cast(input._read(), dtype)), (input,))
 
 
 @define("to", function=False, label="to_copy")

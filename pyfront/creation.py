@@ -17,6 +17,7 @@ from .shaping import sizes
 from .placement import on, placed
 from .size import CPU, require
 from .storage import Storage
+from .strides import like
 from .tensor import Tensor, from_storage, wrap
 
 
@@ -272,9 +273,7 @@ def _like(value: float) -> Callable[..., Tensor]:
         memory_format: Any = None,
         pin_memory: bool = False,
     ) -> Tensor:
-        return full(
-            tuple(input.shape), value, dtype=dtype or input.dtype, requires_grad=requires_grad
-        )
+        return full_like(input, value, dtype=dtype, requires_grad=requires_grad)
 
     make.__doc__ = f"All {value:g}, in the shape and dtype of ``input``."
     return make
@@ -294,9 +293,8 @@ def full_like(
     **_: Any,
 ) -> Tensor:
     """Every element is ``fill_value``, in the shape and dtype of ``input``."""
-    return full(
-        tuple(input.shape), fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad
-    )
+    made = like(input, lambda shape: full(shape, fill_value, dtype=dtype or input.dtype))
+    return made.requires_grad_() if requires_grad else made
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

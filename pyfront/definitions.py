@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import recorder
-from .assignment import in_place, write_out
+from .assignment import check_overlap, in_place, write_out
+from .strides import follow
 from .tensor import Tensor
 
 
@@ -27,6 +28,11 @@ class Definition(NamedTuple):
     is_function: bool
     is_in_place: bool
     is_exact: bool
+
+    @property
+    def follows(self) -> bool:
+        """Computed element by element: the result's memory order is that of the operands."""
+        return self.function.__module__.rpartition(".")[2] in ("arithmetic", "composites")
 
 
 TABLE: dict[str, Definition] = {}
@@ -87,7 +93,7 @@ def _renamed(options: dict[str, Any]) -> dict[str, Any]:
 
 def as_method(definition: Definition) -> Callable:
     """``Tensor.f``."""
-    function, label = definition.function, definition.label
+    function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
     called = definition.name
 
@@ -99,6 +105,8 @@ def as_method(definition: Definition) -> Callable:
             options = _renamed(options)
         result = function(self, *args, **options)
         if type(result) is Tensor:
+            if follows:
+                follow(result, (self, *args))
             if result is not self and result._node.requires_grad:
                 result._label = label
         elif isinstance(result, tuple):
@@ -111,7 +119,7 @@ def as_method(definition: Definition) -> Callable:
 
 def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
-    function, label = definition.function, definition.label
+    function, label, follows = definition.function, definition.label, definition.follows
     wanted, name = tensor_parameters(function), definition.name
 
     @functools.wraps(function)
@@ -123,12 +131,19 @@ def as_function(definition: Definition) -> Callable:
             out = options.pop("out", None)
             options = _renamed(options)
         start = recorder.state.order
+        if isinstance(out, Tensor) and follows:
+            for a in args:
+                check_overlap(out, a)
         result = function(*args, **options)
         if out is not None:
+            if follows:
+                follow(result, args)
             if definition.is_exact:
                 _check_out(out, result, args)
             return _into(out, result, start)
         if type(result) is Tensor:
+            if follows:
+                follow(result, args)
             if result._node.requires_grad and not (args and result is args[0]):
                 result._label = label
         elif isinstance(result, tuple):

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..dialects.errors import ShapeError
 from ..dialects.types import Shape, bool_, int32, int64
 from . import recorder
-from .assignment import check_in_place, store
+from .assignment import check_in_place, check_overlap, store, title
 from .node import Node
-from .promote import broadcast_shape, cast, expand, full
+from .promote import broadcast_shape, cast, expand, full, untouched
 from .recorder import record
 from .shaping import reshaped
+from .strides import follow_index
 from .tensor import Tensor, wrap
 
 # Results of these steps are positions of their operand, so they need no check against its size.
@@ -219,7 +221,11 @@ def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, lis
     """One flat index for all indexed dimensions together, its shape, and the dimensions."""
     dims = list(advanced)
     nodes = [index_node(advanced[d], shape[d], d) for d in dims]
-    common = broadcast_shape(*[n.type[0] for n in nodes])
+    try:
+        common = broadcast_shape(*[n.type[0] for n in nodes])
+    except ShapeError:
+        shapes = ", ".join(str(list(n.type[0])) for n in nodes)
+        raise IndexError(f"shape mismatch: indexing tensors could not be broadcast together with shapes {shapes}") from None
     flat: Node | None = None
     for d, node in zip(dims, nodes, strict=True):
         node = expand(node, common)
@@ -263,15 +269,16 @@ def _adjacent(dims: list[int]) -> bool:
 
 def _gather(input: Tensor, advanced: dict[int, Any]) -> Tensor:
     flat, common, dims = _flattened(input._node.type[0], advanced)
+    at = dims[0] if _adjacent(dims) else 0
     if len(dims) == 1:
-        return wrap(record("take", (input._read(), flat), (dims[0],)))
+        return follow_index(wrap(record("take", (input._read(), flat), (dims[0],))), input, dims, common, at)
     x, kept, rest = _front(input, dims)
     y = record("take", (x, flat), (0,))
-    if _adjacent(dims) and dims[0] > 0:  # the result's index dimensions stand where the indexed ones stood
+    if at > 0:  # the result's index dimensions stand where the indexed ones stood
         n, before = len(common), dims[0]
         order = (*range(n, n + before), *range(n), *range(n + before, n + len(rest)))
         y = record("permute", (y,), (order,))
-    return wrap(y)
+    return follow_index(wrap(y), input, dims, common, at)
 
 
 # -- writing
@@ -280,20 +287,34 @@ def _gather(input: Tensor, advanced: dict[int, Any]) -> Tensor:
 
 def setitem(input: Tensor, index: Any, value: Any) -> None:
     """``input[index] = value``."""
-    check_in_place(input)
     start = recorder.state.order
     mask = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if isinstance(mask, Tensor) and mask.dtype is bool_ and mask.dim() and _is_number(value):
         store(input, _masked(input, mask, value), start)
         return
     plan = _parse(input._node.type[0], index)
+    check_in_place(input)
     target = _view(input, plan)
     if plan.advanced:
+        _needs_same_dtype(input, value)
+        check_overlap(target, value, whole=True)
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
     else:
-        store(target, fitted(value, target), start, strict=False)
+        check_overlap(target, value, expanded=True)
+        node = fitted(value, target)
+        if plan.size == input._node.type[0] and recorder.state.grad:  # all of it: the old contents have gradient 0
+            node = untouched(node, target._read())
+        store(target, node, start, strict=False)
     if input._read().requires_grad:
         input._label = "copy_slices"
+
+
+def _needs_same_dtype(input: Tensor, values: Any) -> None:
+    if isinstance(values, Tensor) and values.dtype is not input.dtype:
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{title(input.dtype)} for the destination and {title(values.dtype)} for the source."
+        )
 
 
 def _is_number(value: Any) -> bool:
@@ -303,10 +324,14 @@ def _is_number(value: Any) -> bool:
 def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
     """All places of a mask set to one number: no need to know how many there are."""
     shape, m = input._node.type[0], mask._read()
+    if len(m.type[0]) > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    check_in_place(input)
     if m.type[0] != shape[: len(m.type[0])]:
         raise IndexError(
             f"The shape of the mask {list(m.type[0])} at index 0 does not match the shape of the indexed tensor {list(shape)} at index 0"
         )
+    _needs_same_dtype(input, value)
     m = record("reshape", (m,), ((*m.type[0], *(1,) * (len(shape) - len(m.type[0]))),))
     return record("select", (expand(m, shape), fitted(value, input), input._read()))
 
@@ -378,6 +403,7 @@ def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool)
 def index_put(input: Tensor, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Tensor:
     """A copy of ``input`` with ``values`` at (or added at) the indexed places."""
     plan = _parse(input._node.type[0], tuple(indices))
+    _needs_same_dtype(input, values)
     if not plan.advanced:
         raise IndexError("index_put needs at least one index tensor")
     viewed = reshaped(input, plan.shape)

@@ -15,19 +15,21 @@ from .origin import origin, source_line
 from .promote import cast, full
 from .recorder import record
 from .shaping import dimensions, narrow, ravel, reshaped, sizes, transpose, unsqueeze
+from .strides import follow
 from .tensor import Tensor, dimension, wrap
 
 
 @define("clone")
 def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """A copy with the same history."""
-    return wrap(recorder.alias(input._read()))
+    copy = wrap(recorder.alias(input._read()))
+    return follow(copy, (input,)) if memory_format in (None, "preserve_format") else copy
 
 
 @define("contiguous", function=False, label="clone")
 def contiguous(input: Tensor, memory_format: object = None) -> Tensor:
     """The tensor itself when its memory is row-major, else a copy."""
-    return input if input.is_contiguous() else clone(input)
+    return input if input.is_contiguous() else wrap(recorder.alias(input._read()))
 
 
 @define("cat", "concat", "concatenate", method=False)
@@ -222,7 +224,8 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """Reversed along dimensions (a copy, as in PyTorch)."""
     dims = args if dims is None else (dims,)
-    return wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
+    flipped = wrap(record("flip", (input._read(),), (dimensions(sizes(dims), input.dim()),)))
+    return follow(flipped, (input,))
 
 
 def _mirrored(name: str, dim: int) -> Any:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from . import recorder, views
 from .assignment import title
 from .node import Node
+from .strides import follow
 from .tensor import Tensor, _fill, wrap
-from .views import DETACHED, RENAMED, LeafMark
+from .views import RENAMED, Detached, LeafMark
 
 
 def requires_grad(self: Tensor) -> bool:
     """True when backward reaches this tensor."""
     if self._storage.host is not None:
-        return views.leaf_mark(self._chain) is not None
+        return views.is_tracked(self._storage, self._chain)
     if recorder.state.duals:
         from .autograd.forward_ad import is_tracked
 
@@ -75,7 +76,7 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
     """Deliver ``gradient`` to ``leaf.grad``, after the leaf's hooks unless they have seen it."""
     if leaf is None:
         return []
-    arrived = wrap(gradient)
+    arrived = follow(wrap(gradient), (leaf,))
     if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
             changed = hook(arrived)
@@ -135,12 +136,12 @@ def _c_name(tensor: Tensor) -> str:
 
 def detach(self: Tensor) -> Tensor:
     """The same memory without history."""
-    return self._through(DETACHED) if self.requires_grad else self._through()
+    return self._through(Detached())
 
 
 def detach_(self: Tensor) -> Tensor:
     """Forget the history of this tensor itself. RuntimeError for views."""
-    if any(type(link) is tuple for link in self._chain) or self._base is not None:
+    if any([type(link) is tuple for link in views.after_detaching(self._chain)]) and not self._owns or self._base is not None:
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
             "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
@@ -148,24 +149,29 @@ def detach_(self: Tensor) -> Tensor:
             "torch/optim/optimizer.py as a reference."
         )
     if self.requires_grad:
-        _rechain(self, (*self._chain, DETACHED))
+        _rechain(self, (*self._chain, Detached()))
         self._mark = None
     return self
 
 
 def data(self: Tensor) -> Tensor:
-    """``detach()``: writes through it are not seen by autograd."""
-    return detach(self)
+    """The same memory without history; autograd does not even hear of writes through it."""
+    return self._through(Detached(counted=False))
 
 
 def set_data(self: Tensor, new: Tensor) -> None:
     """Let this tensor hold the memory of ``new``; what it is for autograd stays."""
     tracked = self._mark is not None and self._mark.leaf
-    self._storage = new._storage
-    chain = new._chain if not new.requires_grad else (*new._chain, DETACHED)
-    self._chain = (*chain, self._mark) if tracked else chain
-    self._seen = -1
-    _fill(self, self._storage, self._chain)
+    if new.dtype.kind != "f" and self.requires_grad:
+        raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+    chain = new._chain if not new.requires_grad else (*new._chain, Detached())
+    if tracked:
+        chain = (*chain, self._mark)
+    elif self.requires_grad and new.shape == self.shape:  # computed: the history stays, the contents are new
+        history = Detached()
+        history.node = self._read()
+        chain = (*chain, history)
+    _fill(self, new._storage, chain)
 
 
 def renamed(tensor: Tensor) -> None:

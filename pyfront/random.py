@@ -18,6 +18,7 @@ from .promote import Defaults, cast, untouched
 from .philox import Sequence
 from .placement import placed, placed_on_gpu
 from .size import device, require
+from .strides import like
 from .tensor import Tensor, wrap
 
 
@@ -269,7 +270,8 @@ def rand_like(
     memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1), of the input's shape and dtype."""
-    return rand(size=input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    made = like(input, lambda shape: rand(size=shape, dtype=dtype or input.dtype, device=device))
+    return made.requires_grad_() if requires_grad else made
 
 
 @define("randn_like", method=False)
@@ -279,14 +281,15 @@ def randn_like(
     memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """Standard normal, of the input's shape and dtype."""
-    return randn(size=input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    made = like(input, lambda shape: randn(size=shape, dtype=dtype or input.dtype, device=device))
+    return made.requires_grad_() if requires_grad else made
 
 
 @define("randint_like", method=False)
 @placed
 def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, **options: Any) -> Tensor:
     """Integers in [low, high), of the input's shape and dtype."""
-    return randint(*bounds, size=tuple(input.shape), dtype=dtype or input.dtype, **options)
+    return like(input, lambda shape: randint(*bounds, size=shape, dtype=dtype or input.dtype, **options))
 
 
 @define("normal", method=False)

@@ -165,6 +165,15 @@ def _needs_elements(input: Tensor, name: str) -> None:
         )
 
 
+def _needs_extent(input: Tensor, name: str, axes: Sequence[int]) -> None:
+    """IndexError for a dimension without entries: no extreme is among them."""
+    shape = input._node.type[0]
+    if 0 in shape:
+        empty = [d for d in axes if not shape[d]]
+        if empty:
+            raise IndexError(f"{name}(): Expected reduction dim {empty[0]} to have non-zero size.")
+
+
 def _along(input: Tensor, dim: int, keepdim: bool, arg: str) -> tuple[Node, Node]:
     """The extreme along one dimension and where it is; the gradient goes to that one element."""
     x = input._read()
@@ -172,6 +181,7 @@ def _along(input: Tensor, dim: int, keepdim: bool, arg: str) -> tuple[Node, Node
     at = dimension(dim, rank)
     if not rank:
         return recorder.alias(x), full(0, (), int64)
+    _needs_extent(input, arg[3:], (at,))
     index = record(arg, (x,), (at,))
     values = record("gather", (x, index), (at,))
     if not keepdim:
@@ -203,7 +213,12 @@ define("min")(_extreme("min", min_result))
 
 def _amount(op: str) -> Callable:
     def apply(input: Tensor, dim: Dims = (), keepdim: bool = False) -> Tensor:
-        return wrap(folded(input._read(), op, _axes(dim, input.dim()), keepdim))
+        axes = _axes(dim, input.dim())
+        if len(axes) == input.dim():
+            _needs_elements(input, f"a{op}")
+        else:
+            _needs_extent(input, f"a{op}", axes)
+        return wrap(folded(input._read(), op, axes, keepdim))
 
     apply.__doc__ = f"The {op} over dimensions; equal elements share the gradient."
     return apply
@@ -229,6 +244,7 @@ def _position(op: str) -> Callable:
         if not input.dim():
             return wrap(full(0, (), int64))
         x, at = input._read(), dimension(dim, input.dim())
+        _needs_extent(input, op, (at,))
         y = record(op, (x,), (at,))
         return wrap(y if keepdim else record("reshape", (y,), ((*x.type[0][:at], *x.type[0][at + 1 :]),)))
 

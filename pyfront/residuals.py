@@ -68,7 +68,7 @@ def overwritten(node: Node) -> Node | None:
     op = node.op
     if op in (None, ALIAS, SAVED, GRAD, RESULT):
         return None
-    stale = [i for i, n in enumerate(node.inputs) if n.overwritten > node.order]
+    stale = [i for i, n in enumerate(node.inputs) if was_overwritten(n, node.order)]
     own = len(node.inputs)
     if node.overwritten:
         stale.append(own)
@@ -81,17 +81,48 @@ def overwritten(node: Node) -> Node | None:
     return None
 
 
+_FAR = 64  # steps
+
+
+def _still_there(node: Node) -> bool:
+    """True when what a step was computed from can be computed again: from values that are there, in a few steps."""
+    met, stack = {id(node)}, list(node.inputs)
+    while stack:
+        n = stack.pop()
+        if n.value is not None or type(n) is Boundary or n.op == "full" or id(n) in met:
+            continue
+        if not n.inputs or len(met) == _FAR or n.requires_grad and _needs_values(n):
+            return False
+        met.add(id(n))
+        stack += n.inputs
+    return True
+
+
+def was_overwritten(operand: Node, order: int) -> bool:
+    """True when the memory an operand came from was written after the step at ``order`` read it.
+
+    Broadcasting is no copy: what is saved is what was expanded.
+    """
+    if operand.overwritten > order:
+        return True
+    if operand.op != "expand" or not operand.inputs:
+        return False
+    source = operand.inputs[0]
+    if source.op == "reshape" and source.inputs and source.overwritten <= order:
+        source = source.inputs[0] if len(source.type[0]) > len(source.inputs[0].type[0]) else source
+    return source.overwritten > order
+
+
 def differentiable_again(node: Node) -> bool:
     """True when a second backward through a freed step needs nothing that freeing gave up."""
     if not node.inputs:
         return False
-    for n in node.inputs:
-        if n.value is None and type(n) is not Boundary and n.op != "full":
-            return False
+    return not _needs_values(node) and _still_there(node)
+
+
+def _needs_values(node: Node) -> bool:
+    """True when the derivative of a step reads values that freeing gives up: all but constants."""
     op = node.op
-    if op is ALIAS:
-        return True
-    if op in (SAVED, GRAD, RESULT):
+    if op in (ALIAS, SAVED):
         return False
-    needed = _of(node)
-    return all(i < len(node.inputs) and node.inputs[i].op == "full" for i in needed)
+    return op in (GRAD, RESULT) or not all(i < len(node.inputs) and node.inputs[i].op == "full" for i in _of(node))

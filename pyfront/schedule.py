@@ -51,6 +51,7 @@ class Schedule:
         "_ends",
         "_before",
         "_leaves",
+        "_histories",
         "kept",
     )
 
@@ -103,6 +104,7 @@ class Schedule:
         self.types = list(self.inputs)
         self.tainted = [False] * len(self.inputs)
         if self.differentiates:
+            self._histories = {id(n.value) for n in nodes if n.requires_grad and n.value is not None and type(n) is not Boundary}
             self._emit_differentiated()
             return
         for node in nodes:
@@ -231,8 +233,11 @@ class Schedule:
         """A place where differentiation ends; its value is kept apart from other histories of the same
         contents."""
         source = node.id if node.value is not None else node.inputs[0].id
+        contents = node.value if node.value is not None else node.inputs[0].value
+        computed = contents is None or id(contents) in self._histories  # with a value that has another history
         shared = self.tainted[source] or not node.leaf or source in self._leaves  # two leaves may hold one array
-        node.id = self._apart(source, node.origin) if shared else source
+        apart = shared or computed and id(node) in self._wrt
+        node.id = self._apart(source, node.origin) if apart else source
         self._leaves.add(node.id)
         self._name(node)
         if id(node) in self._wrt:

@@ -19,6 +19,7 @@ from .node import Node
 from .promote import broadcast, cast, full, highest, lowest, operand, result_type, untouched
 from .recorder import record
 from .shaping import reshaped
+from .strides import follow
 from .tensor import Tensor, dimension, wrap
 
 define("index_put", in_place=True)(index_put)
@@ -28,8 +29,10 @@ define("index_put", in_place=True)(index_put)
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """``input`` where the condition holds, else ``other``; with the condition alone,
     ``nonzero(as_tuple=True)``."""
-    if input is None:
+    if input is None and other is None:
         return condition.nonzero(as_tuple=True)
+    if input is None or other is None:
+        raise TypeError("where() takes a condition alone, or a condition and two values")
     if condition.dtype not in (bool_, uint8):
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype}"
@@ -42,7 +45,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         cast(v._read(), dtype) if isinstance(v, Tensor) else operand(number(v), (), dtype)
         for v in (input, other)
     ]
-    return wrap(record("select", tuple(broadcast([c, a, b]))))
+    return follow(wrap(record("select", tuple(broadcast([c, a, b])))), (condition, input, other))
 
 
 def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
@@ -67,7 +70,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         if isinstance(bound, Tensor) and y.type[1].kind == "f":
             cut = record("logical_or", (cut, record("is_nan", (y,))))
         result = wrap(record("select", (cut, y, x)))
-    return result
+    return follow(result, (input,))
 
 
 @define("clamp_min", in_place=True)
@@ -142,6 +145,8 @@ def _lifted(along: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if input.dim():
             return along(input, dim, index.reshape(1) if not index.dim() else index, *args, **options)
         dimension(dim, 0)
+        if index.dim() > 1:
+            raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
         rest = [a.reshape(1) if isinstance(a, Tensor) and not a.dim() else a for a in args]
         lifted = {k: v.reshape(1) if isinstance(v, Tensor) and not v.dim() else v for k, v in options.items()}
         return along(input.reshape(1), 0, index.reshape(-1), *rest, **lifted).reshape(())
@@ -249,6 +254,8 @@ def _needs_same_dtype(input: Tensor, src: Any) -> None:
 
 
 def _scattered(input: Tensor, at: int, index: Tensor, src: Node, by: str) -> Tensor:
+    if not index.numel():
+        return wrap(recorder.alias(input._read()))
     places = _index_of(index, input.shape[at], at, RuntimeError)
     return wrap(record("scatter", (input._read(), places, src), (at, by)))
 
@@ -325,6 +332,9 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 @_lifted
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Entries of ``source`` added at ``index`` along a dimension."""
+    if source.dtype is not input.dtype:
+        kinds = f"self ({title(input.dtype)}) and source ({title(source.dtype)})"
+        raise RuntimeError(f"index_add_(): {kinds} must have the same scalar type")
     at = dimension(dim, input.dim())
     if input.dtype is bool_:
         return index_add(input.long(), dim, index, source.long(), alpha=int(alpha)).bool()
@@ -342,6 +352,13 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 @_lifted
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Entries of ``source`` written at ``index`` along a dimension."""
+    if source.dtype is not input.dtype:
+        kinds = f"(self) {title(input.dtype)} and (source) {title(source.dtype)}"
+        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got {kinds}")
+    places = [(t.shape, dimension(dim, t.dim())) for t in (input, source)]
+    kept, given = [[*shape[:d], *shape[d + 1 :]] for shape, d in places]
+    if kept != given:
+        raise RuntimeError(f"index_copy_(): source slices must have the shape {kept}, got {given}")
     at = dimension(dim, input.dim())
     moved = input.movedim(at, 0)
     return index_put(moved, [index], source.movedim(at, 0)).movedim(0, at)

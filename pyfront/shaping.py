@@ -10,6 +10,7 @@ from typing import Any
 from ..dialects.errors import ShapeError
 from ..dialects.types import DType, Shape, show_type
 from . import views
+from .assignment import check_leaf
 from .definitions import define
 from .origin import origin, source_line
 from .promote import broadcast_shape
@@ -141,7 +142,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @define("ravel", label="view")
 def ravel(input: Tensor) -> Tensor:
     """One dimension."""
-    return reshaped(input, (input.numel(),))
+    flat = (input.numel(),)
+    return reshaped(input, flat) if input.is_contiguous() else wrap(record("reshape", (input._read(),), (flat,)))
 
 
 @define("unflatten", label="view")
@@ -149,21 +151,23 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """One dimension as several."""
     shape = input._node.type[0]
     at = dimension(dim, len(shape))
+    if not shape:
+        raise RuntimeError("unflatten: a 0-d tensor has no dimension to unflatten")
     return reshaped(input, (*shape[:at], *inferred((shape[at],), tuple(sizes)), *shape[at + 1 :]))
 
 
 @define("permute")
 def permute(input: Tensor, *dims: Any) -> Tensor:
     """Dimensions in another order."""
-    rank = input.dim()
-    order = tuple([dimension(d, rank) for d in sizes(dims)])
-    if len(set(order)) < len(order):
-        raise RuntimeError("permute(): duplicate dims are not allowed.")
-    if sorted(order) != list(range(rank)):
+    rank, wanted = input.dim(), sizes(dims)
+    if len(wanted) != rank:
         raise RuntimeError(
             f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the "
-            f"desired ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(order)}"
+            f"desired ordering of dimensions i.e. input.dim() = {rank} is not equal to len(dims) = {len(wanted)}"
         )
+    order = tuple([dimension(d, rank) for d in wanted])
+    if len(set(order)) < len(order):
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
     return input._through(("permute", (order,)))
 
 
@@ -237,7 +241,10 @@ def in_place_view(name: str) -> Any:
     """``t_()``, ``squeeze_()``: the tensor itself becomes the view."""
 
     def method(self: Tensor, *args: Any) -> Tensor:
+        check_leaf(self)
         result = getattr(self, name)(*args)
+        self._storage.touch()
+        self._owns = self._owns or not self._chain
         self._chain, self._seen = result._chain, -1
         self._node = result._node
         return self
@@ -245,7 +252,7 @@ def in_place_view(name: str) -> Any:
     return method
 
 
-for _name in ("t", "squeeze", "unsqueeze", "transpose"):
+for _name in ("t", "squeeze", "unsqueeze", "transpose", "swapaxes", "swapdims"):
     setattr(Tensor, _name + "_", in_place_view(_name))
 
 
@@ -260,6 +267,8 @@ def expand(input: Tensor, *size: Any) -> Tensor:
         )
     padded = (1,) * (len(to) - len(shape)) + shape
     for i, (n, m) in enumerate(zip(padded, to, strict=True)):
+        if m == -1 and i < len(to) - len(shape):
+            raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension {i}")
         if m == -1:
             to[i] = n
         elif n not in (1, m):
@@ -316,6 +325,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     at = dimension(dim, input.dim())
     n = input.shape[at]
     start = int(start) + n if start < 0 else int(start)
+    if start < 0 or start > n:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n}], but got {start})")
     if start < 0 or length < 0 or start + length > n:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
     return _slice(input, at, start, length)
@@ -336,16 +347,31 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return _slice(input, at, i % shape[at], 1)._through(_reshape_link((*shape[:at], *shape[at + 1 :])))
 
 
+def _dimension_to_cut(input: Tensor, dim: int, name: str) -> int:
+    if not input.dim():
+        raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
+    return dimension(dim, input.dim())
+
+
 @define("unbind")
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All entries along a dimension."""
-    return tuple([select(input, dim, i) for i in range(input.shape[dimension(dim, input.dim())])])
+    if not input.dim():
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return _one_of_several([select(input, dim, i) for i in range(input.shape[dimension(dim, input.dim())])])
+
+
+def _one_of_several(made: list[Tensor]) -> tuple[Tensor, ...]:
+    for tensor in made:
+        if tensor._node.requires_grad:
+            tensor._several = True
+    return tuple(made)
 
 
 @define("split")
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size, or of the listed sizes."""
-    at = dimension(dim, input.dim())
+    at = _dimension_to_cut(input, dim, "split")
     n = input.shape[at]
     if isinstance(split_size_or_sections, int):
         step = split_size_or_sections
@@ -360,7 +386,7 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
                 f"but got split_sizes={pieces}"
             )
     starts = [sum(pieces[:i]) for i in range(len(pieces))]
-    return tuple([_slice(input, at, start, size) for start, size in zip(starts, pieces, strict=True)])
+    return _one_of_several([_slice(input, at, start, size) for start, size in zip(starts, pieces, strict=True)])
 
 
 define("split_with_sizes")(split)
@@ -371,14 +397,14 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size (the last may be smaller)."""
     if chunks < 1:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    n = input.shape[dimension(dim, input.dim())]
+    n = input.shape[_dimension_to_cut(input, dim, "chunk")]
     return split(input, max(-(-n // chunks), 1), dim)
 
 
 @define("tensor_split")
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces at the given positions, or a number of nearly equal pieces."""
-    n = input.shape[dimension(dim, input.dim())]
+    n = input.shape[_dimension_to_cut(input, dim, "tensor_split")]
     if isinstance(indices_or_sections, Tensor):
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, int):
@@ -447,6 +473,18 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 
 Tensor.T = property(lambda self: permute(self, tuple(range(self.dim() - 1, -1, -1))))
-Tensor.mT = property(lambda self: _exchanged(self, -2, -1))
-Tensor.H = property(lambda self: t(self))
-Tensor.mH = property(lambda self: _exchanged(self, -2, -1))
+def _matrices(name: str, ranks: range | tuple[int, ...], what: str) -> property:
+    """The last two dimensions exchanged. RuntimeError for what is no matrix."""
+
+    def transposed(self: Tensor) -> Tensor:
+        rank = self.dim()
+        if rank and rank not in ranks:
+            raise RuntimeError(f"tensor.{name} is only supported on {what}. Got {rank}-D tensor.")
+        return _exchanged(self, -2, -1) if rank else self
+
+    return property(transposed)
+
+
+Tensor.mT = _matrices("mT", range(2, 65), "matrices or batches of matrices")
+Tensor.H = _matrices("H", (2,), "matrices (2-D tensors)")
+Tensor.mH = _matrices("mH", range(2, 65), "matrices or batches of matrices")

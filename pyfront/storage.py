@@ -1,12 +1,14 @@
 """Storage: mutable memory. Holds the Node that is its contents now; a write replaces it.
 
 When numpy sees the same memory (``from_numpy``, ``.numpy()``), ``host`` is that array and the only truth:
-reads take a snapshot when an op records them, writes are computed at once and copied into it.
+reads take a snapshot when an op records them, writes are computed at once and copied into it. What autograd knows
+of the contents stays in ``history``: a snapshot has the values of the memory and the history of that Node.
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
 
 import numpy as np
 
@@ -17,20 +19,26 @@ from .node import Node
 # References to `host` when nobody outside shares it: the slot, and getrefcount's own argument.
 _UNSHARED = 2
 
+# Storages that were asked for their address: contents may be one array under several names until then.
+_at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
+
 
 class Storage:
-    """node: the contents (None while ``host`` is shared). version: number of writes. views: Nodes read this
-    version. born: the recording position at which it was made. inference: made in inference mode."""
+    """node: the contents (None while ``host`` is shared). history: where shared contents came from, if tracked.
+    version: number of writes. views: Nodes read this version. last: what the last write to a part put there, if tracked.
+    born: the recording position at which it was made. inference: made in inference mode."""
 
-    __slots__ = ("node", "host", "version", "views", "born", "inference", "__weakref__")
+    __slots__ = ("node", "host", "history", "version", "views", "last", "born", "inference", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
         self.node = node
         self.host = host
+        self.history: Node | None = None
         self.version = 0
         self.born = recorder.state.order
         self.inference = recorder.state.inference
         self.views: dict[tuple, Node] | None = None
+        self.last: Node | None = None
         if host is None and node.value is None:
             if node.op == "full":
                 _fill_in(node)
@@ -56,9 +64,20 @@ class Storage:
             or not self.host.flags.c_contiguous
         ):
             return True
-        self.node = recorder.leaf(self.host, self.type)
-        self.host = None
+        self.node = self._remembered(recorder.leaf(self.host, self.type))
+        self.host = self.history = None
         return False
+
+    def snapshot(self) -> Node:
+        """What the shared memory holds now, with its history."""
+        return self._remembered(recorder.leaf(np.array(self.host, order="C"), self.type))
+
+    def _remembered(self, contents: Node) -> Node:
+        if self.history is None:
+            return contents
+        node = recorder.saved(self.history, contents)
+        node.value = contents.value
+        return node
 
     def share(self) -> np.ndarray:
         """The memory as numpy sees it from now on, writable. Computes the contents first."""
@@ -67,22 +86,31 @@ class Storage:
         if self.host is None:
             contents = recorder.value(self.node)
             self.host = np.array(contents, order="C")
+            self.history = self.node if self.node.requires_grad else None
             self.node = None
             self.views = None
             self.version += 1
         return self.host
 
-    def replace(self, node: Node, start: int) -> None:
-        """New contents. Values read before recording position ``start`` count as overwritten from then on."""
+    def replace(self, node: Node, start: int, counted: bool = True) -> None:
+        """New contents. Values read up to recording position ``start`` count as overwritten from then on.
+
+        counted: False for a write autograd never hears of: what was saved stays good.
+        """
         old = self.node
         if recorder.state.watch is not None:
             recorder.state.watch.writes.append((self, old.order if old is not None else 0))
-        if old is not None:
-            old.overwritten = start
+        if old is not None and counted:
+            old.overwritten = start + 1
         if self.views is not None:
-            for view in self.views.values():
-                view.overwritten = start
+            if counted:
+                for view in self.views.values():
+                    view.overwritten = start + 1
             self.views = None
+        if self.last is not None:
+            if counted:
+                self.last.overwritten = start + 1
+            self.last = None
         self.node = node
         self.version += 1
         if node.value is None:
@@ -93,10 +121,30 @@ class Storage:
         if recorder.state.placement is not None and old is not None:
             recorder.state.placement.settle(old, node)
 
-    def written(self) -> None:
-        """The shared memory itself was written."""
+    def address(self) -> int:
+        """Where the contents are; computed if need be. No two Storages that were asked have the same address."""
+        array = self.host if self.is_shared() else recorder.value(self.node)
+        place = array.ctypes.data
+        other = _at.get(place)
+        shown = other.node.value if other is not None and other is not self and other.node is not None else None
+        if shown is not None and shown.ctypes.data == place:
+            copy = recorder.alias(self.node, self.node.requires_grad)
+            copy.value = np.array(array, order="C")
+            self.node = copy
+            place = copy.value.ctypes.data
+        _at[place] = self
+        return place
+
+    def touch(self) -> None:
+        """A write to autograd though no element changes: a tensor got another shape in place."""
+        if self.host is None:
+            self.replace(recorder.alias(self.node, self.node.requires_grad), recorder.state.order)
+
+    def written(self, node: Node | None = None) -> None:
+        """The shared memory itself was written. node: what autograd knows of the new contents."""
         if recorder.state.watch is not None:
             recorder.state.watch.looked = True  # numpy's memory: what a replay would not write
+        self.history = node
         self.version += 1
 
 

@@ -15,7 +15,7 @@ from . import recorder, views
 from .node import Node
 from .size import CPU, Size, device
 from .storage import Storage
-from .views import DETACHED, Chain, LeafMark
+from .views import NO_GRAD, Chain, Detached, LeafMark
 
 
 class Tensor:
@@ -33,6 +33,8 @@ class Tensor:
     _hooks: dict[int, Callable] | None = None
     _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
     _base: Tensor | None = None
+    _several = False  # one of the views that split(), chunk() or unbind() made at once
+    _owns = False  # became another view of its own memory in place (t_(), resize_()): no view to autograd
     name: str | None = None
     grad_fn_metadata = None
     is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
@@ -86,7 +88,7 @@ class Tensor:
     def _through(self, *links: views.Link) -> Tensor:
         """A view of this tensor's memory through more links."""
         if not recorder.state.grad and self._node.requires_grad:
-            links = (DETACHED, *links)  # a view made under no_grad has no history, also when it is read later
+            links = (NO_GRAD, *links)  # a view made under no_grad has no history, also when it is read later
         chain = views.extended(self._chain, links) if self._chain else links
         return from_storage(self._storage, chain)
 
@@ -177,10 +179,10 @@ class Tensor:
     def is_contiguous(self, memory_format: object = None) -> bool:
         """True when the elements lie in row-major order without gaps."""
         shape, strides, _ = views.layout(self._storage, self._chain)
+        if 0 in shape:
+            return True
         expected = 1
         for n, s in zip(reversed(shape), reversed(strides), strict=True):
-            if n == 0:
-                return True
             if n != 1:
                 if s != expected:
                     return False
@@ -189,12 +191,10 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address of the first element; computes the contents."""
-        storage = self._storage
         if self.is_cuda:
-            recorder.flush((storage.node,))
-            return storage.node.value.address + self.storage_offset() * self.itemsize
-        array = storage.host if storage.is_shared() else recorder.value(storage.node)
-        return array.ctypes.data + self.storage_offset() * self.itemsize
+            recorder.flush((self._storage.node,))
+            return self._storage.node.value.address + self.storage_offset() * self.itemsize
+        return self._storage.address() + self.storage_offset() * self.itemsize
 
     @property
     def _version(self) -> int:
@@ -228,7 +228,7 @@ class Tensor:
     # -----------------------------------------------------------------------------------------
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The values as numpy array. Memory is shared both ways, except with a tensor that has a history."""
+        """The values as numpy array. Memory is shared both ways."""
         if self.requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
@@ -243,8 +243,6 @@ class Tensor:
         if recorder.state.levels:
             recorder.batches().refuse_memory(self._read())
         storage = self._storage
-        if storage.node is not None and storage.node.requires_grad:
-            return np.array(self._value())
         return views.host_view(storage.share(), self._chain)
 
     def item(self) -> bool | int | float:
@@ -311,7 +309,11 @@ class Tensor:
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         """A ``cls`` (Parameter, Buffer) over the memory of ``data``, without its history."""
         made = object.__new__(cls)
-        chain = data._chain if not data.requires_grad else (*data._chain, DETACHED)
+        chain = data._chain
+        if data.requires_grad:
+            chain = (*chain, Detached())
+        elif chain:  # a leaf from here on: what detached it before does not matter any more
+            chain = tuple([link for link in chain if type(link) is not Detached or link.node is not None])
         _fill(made, data._storage, chain)
         if require_grad:
             made.requires_grad_()
@@ -341,7 +343,7 @@ def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:
     else:  # numpy sees the memory too: every read takes a snapshot, and this Node only tells the type
         whole = storage.type
         type = whole if not chain else (views.layout(storage, chain)[0], whole[1])
-        tensor._node = Node(None, (), (), type, "", False, 0)
+        tensor._node = Node(None, (), (), type, "", views.is_tracked(storage, chain), 0)
         tensor._seen = -1
 
 

@@ -20,7 +20,7 @@ from ..hooks import Watched, seen_by, watch_retaining
 from ..leaves import Accumulation, accumulate
 from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
-from ..residuals import differentiable_again, overwritten, reads
+from ..residuals import differentiable_again, overwritten, reads, was_overwritten
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..walk import by_order, fresh_mark
@@ -52,10 +52,11 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
     stack = [root]
     steps: list[Node] = []
     ends: list[Node] = []
+    doubtful: list[Node] = []
     while stack:
         node = stack.pop()
         resumed = node is root and type(node) is Watched  # its hooks were called: this is the way on
-        stopped = bool(stop) and id(node) in stop and not resumed
+        stopped = bool(stop) and _identity(node) in stop and not resumed
         watched = type(node) is Watched and not resumed
         if stopped or watched or type(node) is Boundary:
             ends.append(node)
@@ -64,14 +65,30 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
         steps.append(node)
         order, suspicious = node.order, node.freed or node.overwritten
         for n in node.inputs:
-            if n.overwritten > order:
+            if n.overwritten > order or n.op == "expand" and was_overwritten(n, order):
                 suspicious = True
             if n.requires_grad and n.mark != mark:
                 n.mark = mark
                 stack.append(n)
         if suspicious:
-            _check(node)
+            doubtful.append(node)
+    for node in _on_the_way(doubtful, steps, ends, stop) if doubtful and stop else doubtful:
+        _check(node)
     return steps, ends
+
+
+def _on_the_way(doubtful: list[Node], steps: list[Node], ends: list[Node], stop: set[int]) -> list[Node]:
+    """The doubtful steps a gradient goes through when only some ends are wanted."""
+    reached = {id(end) for end in ends if _identity(end) in stop or (type(end) is Watched or type(end) is Boundary and not end.leaf)}
+    for node in sorted(steps, key=by_order):
+        if any([id(n) in reached for n in node.inputs]):
+            reached.add(id(node))
+    return [node for node in doubtful if any([id(n) in reached for n in node.inputs])]
+
+
+def _identity(node: Node) -> int:
+    """What a gradient arrives at. A leaf stays the same one when its memory is rewritten; any other Node is itself."""
+    return id(node.deliver) if type(node) is Boundary and isinstance(node.deliver, Accumulation) else id(node)
 
 
 def _gradients(root: Node, seed: Node, steps: list[Node], wrt: Sequence[Node], create_graph: bool) -> list[Node]:
@@ -124,9 +141,9 @@ def run_backward(
     create_graph: bool,
     wanted: Sequence[Node] | None = None,
 ) -> dict[int, Node]:
-    """Gradients of the roots: delivered to Boundaries, or collected per id() of ``wanted`` Nodes and
+    """Gradients of the roots: delivered to Boundaries, or collected per identity of ``wanted`` Nodes and
     returned."""
-    stop = {id(n) for n in wanted} if wanted is not None else set()
+    stop = {_identity(n) for n in wanted} if wanted is not None else set()
     collected: dict[int, Node] = {}
     arrived: dict[int, tuple[Node, Node]] = {}
     freed: list[Node] = []
@@ -155,13 +172,13 @@ def run_backward(
             steps, ends = _tape(root, stop)
             freed += steps
             if wanted is not None:
-                ends = [e for e in ends if id(e) in stop or not e.leaf]
+                ends = [e for e in ends if _identity(e) in stop or not e.leaf]
             if not ends:
                 continue
             if is_on():
                 examine(root, seed, steps, ends, create_graph)
             for end, gradient in zip(ends, _gradients(root, seed, steps, ends, create_graph), strict=True):
-                _add(collected if id(end) in stop and type(end) is not Watched else arrived, end, gradient)
+                _add(collected if _identity(end) in stop and type(end) is not Watched else arrived, end, gradient)
         for call in running[-1].at_end:
             call()
         return {key: _seen_by_leaf(end, gradient) for key, (end, gradient) in collected.items()}
@@ -180,8 +197,9 @@ def _seen_by_leaf(end: Node, gradient: Node) -> Node:
 
 
 def _add(into: dict, end: Node, gradient: Node) -> None:
-    before = into.get(id(end))
-    into[id(end)] = (end, gradient if before is None else recorder.record("add", (before[1], gradient)))
+    key = _identity(end)
+    before = into.get(key)
+    into[key] = (end, gradient if before is None else recorder.record("add", (before[1], gradient)))
 
 
 def _node_of(place: Tensor | GradientEdge) -> Node:
@@ -266,8 +284,8 @@ def backward(
     nodes = [t._read() for t in chosen]
     found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
     for t, n in zip(chosen, nodes, strict=True):
-        if id(n) in found:
-            accumulate(t, found[id(n)], hooked=True)
+        if _identity(n) in found:
+            accumulate(t, found[_identity(n)], hooked=True)
 
 
 def grad(
@@ -304,7 +322,7 @@ def grad(
     found = run_backward([_node_of(t) for t in roots], seeds, keep, create_graph, nodes)
     result: list[Tensor | None] = []
     for i, node in enumerate(nodes):
-        gradient = found.get(id(node))
+        gradient = found.get(_identity(node))
         if gradient is None and materialize_grads:
             gradient = full(0.0, *node.type)
         elif gradient is None and not allow_unused:
