@@ -105,6 +105,7 @@ MODULES: dict[str, str] = {
     "torch.utils.data": "pyfront.data",
     "torch.utils.data.dataloader": "pyfront.data.dataloader",
     "torch.utils.data.dataset": "pyfront.data.dataset",
+    "torch.utils.data.distributed": "pyfront.data.distributed",
     "torch.utils.data.sampler": "pyfront.data.sampler",
     "torch.utils.data._utils.collate": "pyfront.data.collate",
     "torchvision": "pyfront.vision",

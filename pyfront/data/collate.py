@@ -12,6 +12,8 @@ from .. import recorder
 from ..creation import as_tensor, tensor
 from ..joining import stack
 from ..tensor import Tensor, wrap
+from .transport import LARGE, shared_array
+from .worker import is_process
 
 _WORDS = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 
@@ -40,7 +42,7 @@ def default_collate(batch: Any) -> Any:
     if isinstance(first, collections.abc.Sequence):
         if any(len(sample) != len(first) for sample in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        return [default_collate(list(part)) for part in zip(*batch, strict=True)]
+        return [default_collate(part) for part in zip(*batch, strict=True)]
     raise TypeError(_WORDS.format(type(first)))
 
 
@@ -52,8 +54,11 @@ def _mapping(first: Any, collated: dict[Any, Any]) -> Any:
 
 
 def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    first, out = arrays[0], None
+    if is_process() and len(arrays) * first.nbytes > LARGE and all(a.dtype == first.dtype for a in arrays):
+        out = shared_array((len(arrays), *first.shape), first.dtype)  # where the loader reads it without a copy
     try:
-        return np.stack(arrays)
+        return np.stack(arrays, out=out)
     except ValueError:
         shapes = [list(a.shape) for a in arrays]
         odd = next(i for i, shape in enumerate(shapes) if shape != shapes[0])

@@ -14,6 +14,9 @@ from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, dr
 from .worker import Worker
 
 
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+
+
 class DataLoader:
     """Iterate over a dataset in batches.
 
@@ -46,11 +49,12 @@ class DataLoader:
         self.prefetch_factor = 2 if num_workers > 0 and prefetch_factor is None else prefetch_factor
         self.persistent_workers, self.multiprocessing_context = persistent_workers, multiprocessing_context
         self.is_iterable = isinstance(dataset, IterableDataset)
-        if self.is_iterable and (shuffle or sampler is not None or batch_sampler is not None):
-            what = f"shuffle={shuffle}" if shuffle else "a sampler"
-            raise ValueError(
-                f"DataLoader with IterableDataset: expected unspecified shuffle and sampler option, but got {what}"
-            )
+        if self.is_iterable:
+            for option, given in (("shuffle", shuffle or None), ("sampler", sampler), ("batch_sampler", batch_sampler)):
+                if given is not None:
+                    raise ValueError(
+                        f"DataLoader with IterableDataset: expected unspecified {option} option, but got {option}={given}"
+                    )
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None:
@@ -71,6 +75,12 @@ class DataLoader:
         self.collate_fn = collate_fn
         self._workers: list[Worker] | None = None
         self._pool: WorkerPool | None = None
+        self._is_made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and self.__dict__.get("_is_made"):
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
 
     def _default_sampler(self, shuffle: bool | None) -> Any:
         if self.is_iterable:

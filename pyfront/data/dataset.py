@@ -79,6 +79,24 @@ class StackDataset(Dataset):
             return {key: part[index] for key, part in self.datasets.items()}
         return tuple(part[index] for part in self.datasets)
 
+    def __getitems__(self, indices: list) -> list:
+        """Several samples; the datasets may load theirs at once."""
+        named = self.datasets.items() if isinstance(self.datasets, dict) else enumerate(self.datasets)
+        columns: list[tuple[Any, list]] = []
+        for key, part in named:
+            many = getattr(part, "__getitems__", None)
+            found = many(indices) if callable(many) else [part[i] for i in indices]
+            if len(found) != len(indices):
+                raise ValueError(
+                    f"Nested dataset's output size mismatch. Expected {len(indices)}, got {len(found)}"
+                )
+            columns.append((key, found))
+        rows = zip(*[found for _, found in columns], strict=True)
+        if isinstance(self.datasets, dict):
+            keys = [key for key, _ in columns]
+            return [dict(zip(keys, row, strict=True)) for row in rows]
+        return list(rows)
+
     def __len__(self) -> int:
         return self._length
 
@@ -104,6 +122,11 @@ class ConcatDataset(Dataset):
             index += len(self)
         part = bisect.bisect_right(self.cumulative_sizes, index)
         return self.datasets[part][index - (self.cumulative_sizes[part - 1] if part else 0)]
+
+    @property
+    def cummulative_sizes(self) -> list[int]:
+        """``cumulative_sizes``, as it was misspelled."""
+        return self.cumulative_sizes
 
 
 class ChainDataset(IterableDataset):

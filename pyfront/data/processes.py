@@ -170,9 +170,18 @@ def _stop(team: list[_Process], owner: int) -> None:
             worker.process.join()
 
 
+class _Plain(str):
+    """A text that shows as it is, where a KeyError shows its key."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _caught(failure: tuple[type[BaseException], str, str]) -> BaseException:
     """The worker's error, of its own class where that can be made from a text."""
     kind, name, text = failure
+    if kind is KeyError:
+        return KeyError(_Plain(text))
     try:
         return kind(text)
     except Exception:  # its constructor wants something else

@@ -34,10 +34,19 @@ def get_worker_info() -> WorkerInfo | None:
     return _current[-1] if _current else None
 
 
+_process: list[bool] = [False]
+
+
+def is_process() -> bool:
+    """Whether this process is a worker."""
+    return _process[0]
+
+
 def become_worker(number: int, workers: int, seed: int, dataset: Any) -> None:
     """This process is a worker from now on: its random numbers and get_worker_info() are that worker's."""
     _seed(seed, number)
     _current.append(WorkerInfo(number, workers, seed + number, dataset))
+    _process[0] = True
 
 
 def _seed(base_seed: int, number: int) -> None:

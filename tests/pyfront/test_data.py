@@ -133,3 +133,31 @@ def test_collating_plain_data_records_nothing() -> None:
     before = len(recorder.state.pending)
     batch = next(iter(ours.DataLoader(dataset, batch_size=32)))
     assert len(recorder.state.pending) == before and batch[1]._storage.node.value is not None
+
+
+EXPRESSIONS = """
+[list(D.DistributedSampler(range(11), num_replicas=3, rank=r, **k)) for r in range(3) for k in ({}, {'drop_last': True}, {'seed': 3})]
+[list(D.DistributedSampler(range(2), num_replicas=5, rank=r, shuffle=False)) for r in range(5)]
+D.DistributedSampler(range(11), num_replicas=3, rank=3)
+D.ConcatDataset([[1, 2, 3], [4, 5]]).cummulative_sizes, D.ConcatDataset([[1, 2, 3], [4, 5]])[-1], D.Subset([5, 6, 7], [2, 0])[1]
+D.StackDataset([1, 2], [3, 4]).__getitems__([1, 0]), D.StackDataset(a=[1, 2], b=[3, 4]).__getitems__([1]), len(D.StackDataset([1]))
+D.StackDataset([1, 2], [3])
+setattr(D.DataLoader([1, 2]), 'batch_size', 3)
+D.DataLoader(D.IterableDataset(), shuffle=True)
+D.DataLoader(D.IterableDataset(), batch_sampler=[[1]])
+list(D.WeightedRandomSampler([0.1, 0.9, 0.5], 20)), list(D.WeightedRandomSampler([0.1, 0.9, 0.5], 3, replacement=False))
+list(D.RandomSampler(range(5), replacement=True, num_samples=40)), list(D.RandomSampler(range(5), num_samples=12))
+D.default_collate([{'a': 1, 'b': (2.0, 's')}, {'a': 3, 'b': (4.0, 't')}])['b'][1]
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_same_as_pytorch(expression: str) -> None:
+    outcomes = []
+    for lib, module in BOTH:
+        lib.manual_seed(0)
+        try:
+            outcomes.append(eval(expression, {"D": module}))
+        except Exception as error:
+            outcomes.append((type(error), str(error)))
+    assert outcomes[0] == outcomes[1]

@@ -129,7 +129,7 @@ def test_errors_name_the_worker() -> None:
     def odd(i: int) -> int:
         raise Odd(1, 2)
 
-    with pytest.raises(KeyError, match=r"worker process 1(.|\\n)*no such sample"):
+    with pytest.raises(KeyError, match=r"worker process 1(.|\n)*no such sample"):
         list(ours.DataLoader(Numbers(fail), 3, num_workers=2))
     with pytest.raises(RuntimeError, match="Odd: Caught Odd in DataLoader worker process 0"):
         list(ours.DataLoader(Numbers(odd), 3, num_workers=2))
