@@ -30,6 +30,7 @@ from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
+from .blocked_calls import BlockedCalls
 from .in_place import may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
@@ -38,6 +39,7 @@ from .linalg_to_gpu import gpu_scratch_bytes
 from .linalg_to_loops import scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
+from .recomputed_calls import recompute
 from .storage import Call, Home, Loop, Storage
 
 
@@ -114,6 +116,9 @@ class _Program:
         for op in source.ops:
             self.op(op)
         self._late_outputs(steps)
+        if not isinstance(self.target, GpuTarget):
+            recompute(self.calls, self.storages, self.target)
+            BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
         self._plan_arena()
         self._write_main()
         return self.count
@@ -289,6 +294,7 @@ class _Program:
         if self.scratch[call.function]:
             call.scratch = Storage(self.scratch[call.function], step, step)
             self.storages.append(call.scratch)
+        call.step = step
         self.calls.append(call)
         self.count += 1
 
@@ -391,8 +397,10 @@ class _Program:
         top = self.module.body.block
         self.main.detach()
         self.main.drop_all_references()
+        used = _called(main, {f.sym_name.data: f for f in self.functions.values()})
         for function in self.functions.values():
-            top.add_op(function)
+            if function.sym_name.data in used:
+                top.add_op(function)
         top.add_op(main)
         pairs = [n for k, v in sorted(self.donated.items()) for n in (k, inputs.index(v))]
         self.module.attributes.pop("lamina.donations", None)
@@ -407,6 +415,12 @@ class _Program:
             self.module.attributes["lamina.reusable"] = DenseArrayBase.from_list(i64, found)
         if pairs:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
+
+
+def _called(function: func.FuncOp, functions: dict[str, func.FuncOp]) -> set[str]:
+    """Names of the functions that run when this one is called."""
+    names = {op.callee.string_value() for op in function.walk() if isinstance(op, func.CallOp)}
+    return names | {inner for name in names for inner in _called(functions[name], functions)}
 
 
 def _origin(op: Operation) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xdsl.dialects import func
@@ -41,6 +41,7 @@ def has_stages(function: func.FuncOp) -> bool:
 
 def lower_kernel(function: func.FuncOp, target: Target) -> None:
     """One kernel function to loops."""
+    target = _target_for(function, target)
     taken = contraction.scratch_bytes(function, target)
     contraction.lower_contraction(function, target)
     if has_stages(function):
@@ -51,8 +52,14 @@ def scratch_bytes(function: func.FuncOp, target: Target) -> int:
     """Bytes of scratch memory a kernel function needs as its last argument to be lowered (0: none)."""
     if not has_stages(function):
         return 0
+    target = _target_for(function, target)
     scheduled = contraction_schedule.schedule(function, target)
     if scheduled is None:
         return nest_scratch_bytes(function, target)
     taken = scheduled.contraction.consumed
     return nest_scratch_bytes(function, target, scheduled.scratch_bytes, taken)
+
+
+def _target_for(function: func.FuncOp, target: Target) -> Target:
+    """The target; as if it had one thread for a function that is called for blocks which threads share (`lamina.serial`)."""
+    return replace(target, tasks=1, parallel_work=1 << 62) if "lamina.serial" in function.attributes else target

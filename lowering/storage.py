@@ -59,6 +59,7 @@ class Call:
     results: list[Home]
     origin: Attribute | None
     scratch: Storage | None = None
+    step: int = 0
 
 
 @dataclass(eq=False, slots=True)
