@@ -58,7 +58,13 @@ _LATER = {
         "pyfront.random",
     ),
     **dict.fromkeys(("save", "load"), "pyfront.files"),
-    "autocast": "pyfront.amp",
+    **dict.fromkeys(
+        (
+            "autocast", "is_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype", "set_autocast_enabled",
+            "is_autocast_cache_enabled", "clear_autocast_cache",
+        ),
+        "pyfront.amp",
+    ),  # fmt: skip
     "vmap": "pyfront.func",
     "compile": "pyfront.compiling",
     **dict.fromkeys(

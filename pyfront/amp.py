@@ -1,4 +1,4 @@
-"""torch.amp: autocast regions and the gradient scaler, as they behave on a machine without a GPU."""
+"""torch.amp: autocast regions and the gradient scaler."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..dialects.errors import UnsupportedError
-from ..dialects.types import DTYPES, DType
+from ..dialects.types import DType
+from .autocasting import regions
 from .grad_mode import no_grad
-from .origin import origin, source_line
 from .tensor import Tensor
 
 
 class autocast:
-    """A region (or decorated function) that computes in lower precision.
+    """A region (or decorated function) whose products are computed in lower precision, by the rules of `autocasting.py`.
 
-    For "cuda" it switches itself off with a warning, as PyTorch does without a GPU. UnsupportedError for "cpu": bfloat16
-    regions are not there yet.
+    device_type "cpu" (bfloat16 unless said) or "cuda" (float16; without a GPU it switches itself off with a warning, as PyTorch
+    does). Regions nest; ``enabled=False`` is a part in full precision.
     """
 
     def __init__(
@@ -27,22 +26,29 @@ class autocast:
     ) -> None:
         if not isinstance(device_type, str):
             raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
-        self.device, self.fast_dtype = device_type, dtype or DTYPES["float16" if device_type == "cuda" else "bfloat16"]
-        if enabled and device_type == "cuda":
+        if device_type not in regions.chosen:
+            raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'")
+        self.device = device_type
+        self.fast_dtype = regions.chosen[device_type] if dtype is None else dtype
+        if enabled and device_type == "cuda" and not has_gpu():
             warnings.warn("User provided device_type of 'cuda', but CUDA is not available. Disabling", stacklevel=2)
             enabled = False
+        if enabled and self.fast_dtype.name not in ("bfloat16", "float16"):
+            warnings.warn(
+                f"In {device_type.upper()} autocast, but the target dtype is not supported. Disabling autocast.\n"
+                f"{device_type.upper()} Autocast only supports dtype of torch.bfloat16, torch.float16 currently.", stacklevel=2,
+            )  # fmt: skip
+            enabled = False
         self._enabled = enabled
+        self._before: list[DType | None] = []
 
     def __enter__(self) -> autocast:
-        if self._enabled:
-            raise UnsupportedError(
-                f"autocast on '{self.device}' is not supported", at=source_line(origin()),
-                help="autocast(enabled=False), or convert the model with .to(torch.bfloat16)",
-            )  # fmt: skip
+        self._before.append(regions.on.get(self.device))
+        _switch(self.device, self.fast_dtype if self._enabled else None)
         return self
 
     def __exit__(self, *error: object) -> None:
-        return None
+        _switch(self.device, self._before.pop())
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorate: the whole function is the region."""
@@ -55,6 +61,95 @@ class autocast:
         return inside
 
 
+def _switch(device: str, dtype: DType | None) -> None:
+    if dtype is None:
+        regions.on.pop(device, None)
+    else:
+        regions.on[device] = dtype
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU to compute on."""
+    from ..backends import driver
+
+    return driver.has_accelerator()
+
+
+def is_autocast_enabled(device_type: str = "cuda") -> bool:
+    """Whether the code runs inside a region for this device."""
+    return device_type in regions.on
+
+
+def get_autocast_dtype(device_type: str) -> DType:
+    """What products are computed in inside a region that names no dtype."""
+    return regions.on.get(device_type, regions.chosen[device_type])
+
+
+def set_autocast_dtype(device_type: str, dtype: DType) -> None:
+    """Choose it."""
+    regions.chosen[device_type] = dtype
+
+
+def set_autocast_enabled(device_type: str, enabled: bool) -> None:
+    """Switch a region on or off until it is switched again."""
+    _switch(device_type, regions.chosen[device_type] if enabled else None)
+
+
+def is_autocast_cache_enabled() -> bool:
+    """True: equal casts of a weight are made once, by the compiler."""
+    return True
+
+
+def clear_autocast_cache() -> None:
+    """Nothing to do: casts are steps of the program."""
+
+
+def is_autocast_available(device_type: str) -> bool:
+    """Whether regions of this device type can be switched on."""
+    return device_type == "cpu" or device_type == "cuda" and has_gpu()
+
+
+def custom_fwd(fwd: Callable | None = None, *, device_type: str = "cuda", cast_inputs: DType | None = None) -> Callable:
+    """Decorate an autograd.Function's forward: it runs as the region says, or with inputs cast and no region inside."""
+    if fwd is None:
+        return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
+
+    @functools.wraps(fwd)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        args[0]._fwd_used_autocast = is_autocast_enabled(device_type)
+        if cast_inputs is None or not args[0]._fwd_used_autocast:
+            return fwd(*args, **kwargs)
+        with autocast(device_type, enabled=False):
+            args[0]._fwd_used_autocast = False
+            cast = [_cast(a, cast_inputs) for a in args[1:]]
+            return fwd(args[0], *cast, **{k: _cast(v, cast_inputs) for k, v in kwargs.items()})
+
+    return inside
+
+
+def custom_bwd(bwd: Callable | None = None, *, device_type: str = "cuda") -> Callable:
+    """Decorate its backward: it runs as its forward did."""
+    if bwd is None:
+        return functools.partial(custom_bwd, device_type=device_type)
+
+    @functools.wraps(bwd)
+    def inside(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        before = regions.on.get(device_type)
+        _switch(device_type, regions.chosen[device_type] if ctx._fwd_used_autocast else None)
+        try:
+            return bwd(ctx, *args, **kwargs)
+        finally:
+            _switch(device_type, before)
+
+    return inside
+
+
+def _cast(value: Any, dtype: DType) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype.name != "float64":
+        return value.to(dtype)
+    return value
+
+
 class GradScaler:
     """Scales losses so that small gradients survive float16, and skips steps whose gradients overflowed.
 
@@ -65,7 +160,7 @@ class GradScaler:
         self, device: str = "cuda", init_scale: float = 65536.0, growth_factor: float = 2.0, backoff_factor: float = 0.5,
         growth_interval: int = 2000, enabled: bool = True,
     ) -> None:  # fmt: skip
-        if enabled and device == "cuda":
+        if enabled and device == "cuda" and not has_gpu():
             warnings.warn(
                 "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.", stacklevel=2
             )
@@ -145,9 +240,3 @@ class GradScaler:
         self._scale, self._growth = state_dict["scale"], state_dict["growth_factor"]
         self._backoff, self._interval = state_dict["backoff_factor"], state_dict["growth_interval"]
         self._steps_since_growth = state_dict["_growth_tracker"]
-
-
-def is_autocast_available(device_type: str) -> bool:
-    """Whether regions of this device type can be switched on."""
-    del device_type
-    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..dialects.types import DTYPES, DType
 from . import amp
+from .amp import custom_bwd, custom_fwd  # noqa: F401  # public here
 
 
 class autocast(amp.autocast):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import recorder
 from .assignment import check_overlap, in_place, write_out
+from .autocasting import RULED, cast_arguments, regions
 from .strides import follow
 from .tensor import Tensor
 
@@ -95,7 +96,7 @@ def as_method(definition: Definition) -> Callable:
     """``Tensor.f``."""
     function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
-    called = definition.name
+    called, ruled = definition.name, definition.name in RULED
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
@@ -103,6 +104,8 @@ def as_method(definition: Definition) -> Callable:
             _check(called, wanted, args)
         if options:
             options = _renamed(options)
+        if ruled and regions.on:
+            (self, *args), options = cast_arguments(called, (self, *args), options)
         result = function(self, *args, **options)
         if type(result) is Tensor:
             if follows:
@@ -120,7 +123,7 @@ def as_method(definition: Definition) -> Callable:
 def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label, follows = definition.function, definition.label, definition.follows
-    wanted, name = tensor_parameters(function), definition.name
+    wanted, name, ruled = tensor_parameters(function), definition.name, definition.name in RULED
 
     @functools.wraps(function)
     def public(*args: Any, **options: Any) -> Any:
@@ -130,6 +133,8 @@ def as_function(definition: Definition) -> Callable:
         if options:
             out = options.pop("out", None)
             options = _renamed(options)
+        if ruled and regions.on:
+            args, options = cast_arguments(name, args, options)
         start = recorder.state.order
         if isinstance(out, Tensor) and follows:
             for a in args:

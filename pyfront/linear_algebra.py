@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
 from ..dialects.types import Shape, bool_, int64, promote_types, show_type
+from .autocasting import autocasts
 from .definitions import define
 from .node import Node
 from .origin import origin, source_line
@@ -97,6 +98,7 @@ for _name, _ranks in (("mm", (2, 2)), ("bmm", (3, 3)), ("mv", (2, 1)), ("dot", (
     define(_name)(_ranked(_name, _ranks))
 
 
+@autocasts("__matmul__")
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if not isinstance(other, Tensor):
         return NotImplemented

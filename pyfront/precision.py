@@ -30,6 +30,21 @@ def in_single(function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def in_single_like_input(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`in_single` for functions whose parameters may be float32 beside an input in half precision: the input's dtype wins."""
+
+    @functools.wraps(function)
+    def apply(input: Tensor, *args: Any, **options: Any) -> Any:
+        kind = input._node.type[1]
+        if kind not in _HALVES:
+            return function(input, *args, **options)
+        wide = [_converted(a, kind, float32) for a in args]
+        result = function(input.to(float32), *wide, **{k: _converted(v, kind, float32) for k, v in options.items()})
+        return _converted(result, float32, kind)
+
+    return apply
+
+
 def _half(values: list[Any]) -> DType | None:
     """The one half-precision dtype all floating tensors among ``values`` have."""
     found = None

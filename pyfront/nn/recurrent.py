@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+from ..autocasting import regions
 from ..creation import empty, zeros
 from ..tensor import Tensor
 from . import init
@@ -200,7 +201,7 @@ class RNNBase(_Recurrent):
     def _check_input(self, x: Tensor) -> None:
         self._check_width(x)
         weight = getattr(self, self._all_weights[0][0])
-        if x.dtype is not weight.dtype:
+        if x.dtype is not weight.dtype and not regions.on:
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"

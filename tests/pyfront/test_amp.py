@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import lamina
-from lamina.dialects.errors import UnsupportedError
 
 torch = pytest.importorskip("torch")
 
@@ -47,10 +46,3 @@ def test_switched_off_without_a_gpu() -> None:
         "User provided device_type of 'cuda', but CUDA is not available. Disabling",
     ]
     assert y.dtype is lamina.float32 and scaler.scale(y) is y and scaler.get_scale() == 1.0 and scaler.state_dict() == {}
-
-
-def test_bfloat16_regions_say_that_they_are_missing() -> None:
-    with pytest.raises(UnsupportedError, match="autocast on 'cpu'"), lamina.autocast("cpu"):
-        pass
-    with lamina.autocast("cpu", enabled=False):
-        pass

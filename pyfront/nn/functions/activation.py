@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....dialects.types import DType
+from ...autocasting import autocasts
 from ... import draws, recorder
 from ...assignment import title
 from ...random import default_generator, drawn
@@ -103,6 +104,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     return _finish(input, apply("leaky_relu", (input,), (negative_slope,)), inplace)
 
 
+@autocasts("prelu")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x, or weight * x below zero; one weight, or one per channel."""
     if weight.dim() > 1:
@@ -135,6 +137,7 @@ def rrelu(
     return _finish(input, input * wrap(recorder.constant(slope, (slope.shape, input.dtype))), inplace)
 
 
+@autocasts("softplus")
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta."""
     return apply("softplus", (input,), (beta, threshold))
@@ -175,16 +178,19 @@ def _over(op: str, input: Tensor, dim: int | None, dtype: DType | None) -> Tenso
     return apply(op, (x,), ((dimension(dim, x.dim(), op),),))
 
 
+@autocasts("softmax")
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`."""
     return _over("softmax", input, dim, dtype)
 
 
+@autocasts("log_softmax")
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """log(softmax(x)) along `dim`."""
     return _over("log_softmax", input, dim, dtype)
 
 
+@autocasts("softmin")
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None) -> Tensor:
     """softmax(-x) along `dim`."""
     return _over("softmax", -input, dim, dtype)

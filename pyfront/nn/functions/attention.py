@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ....dialects.types import DTYPES
+from ...autocasting import autocasts
 from ...joining import cat
 from ...precision import in_single
 from ...tensor import Tensor
@@ -14,6 +15,7 @@ from .dropping import dropout
 from .linear import linear
 
 
+@autocasts("scaled_dot_product_attention")
 @in_single
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,

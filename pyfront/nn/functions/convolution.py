@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ....dialects.errors import ShapeError, UnsupportedError
 from ....dialects.types import Shape, show_type
+from ...autocasting import autocasts
 from ...origin import origin, source_line
 from ...recorder import record
 from ...tensor import Tensor, wrap
@@ -137,6 +138,7 @@ def _with_bias(y: Tensor, bias: Tensor | None, rank: int) -> Tensor:
     return y
 
 
+@autocasts("conv1d")
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial | str = 0,
     dilation: Spatial = 1, groups: int = 1,
@@ -145,6 +147,7 @@ def conv1d(
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts("conv2d")
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial | str = 0,
     dilation: Spatial = 1, groups: int = 1,
@@ -153,6 +156,7 @@ def conv2d(
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@autocasts("conv3d")
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial | str = 0,
     dilation: Spatial = 1, groups: int = 1,
@@ -191,6 +195,7 @@ def _transposed(
     return _with_bias(y.reshape(y.shape[0], groups * inner, *y.shape[3:]), bias, rank)
 
 
+@autocasts("conv_transpose1d")
 def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial = 0,
     output_padding: Spatial = 0, groups: int = 1, dilation: Spatial = 1,
@@ -199,6 +204,7 @@ def conv_transpose1d(
     return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts("conv_transpose2d")
 def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial = 0,
     output_padding: Spatial = 0, groups: int = 1, dilation: Spatial = 1,
@@ -207,6 +213,7 @@ def conv_transpose2d(
     return _transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@autocasts("conv_transpose3d")
 def conv_transpose3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Spatial = 1, padding: Spatial = 0,
     output_padding: Spatial = 0, groups: int = 1, dilation: Spatial = 1,
@@ -261,6 +268,7 @@ def _border(x: Tensor, axis: int, count: int, mode: str, front: bool) -> Tensor:
     return x.narrow(axis, 1 if front else n - 1 - count, count).flip((axis,))
 
 
+@autocasts("conv_tbc")
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """conv1d with time first: float[t, n, c] with weight[k, c, o] -> float[t', n, o]."""
     y = conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad)

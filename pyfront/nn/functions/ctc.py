@@ -9,6 +9,7 @@ import numpy as np
 
 from ....dialects.graph import Graph
 from ....dialects.types import Type
+from ...autocasting import autocasts
 from ...creation import of_array
 from ...precision import in_single
 from ...scanning import scan, trace
@@ -62,6 +63,7 @@ def _step(types: tuple[Type, ...]) -> Graph:
     return trace(step, types)
 
 
+@autocasts("ctc_loss")
 @in_single
 def ctc_loss(
     log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",

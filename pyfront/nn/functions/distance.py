@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...autocasting import autocasts
 from ...sequences import triu_indices
 from ...tensor import Tensor
 from .applying import reduced
 from .loss import reduction_of
 
 
+@autocasts("cosine_similarity")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`, each length at least eps."""
     n1, n2 = [x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2)]
@@ -21,6 +23,7 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
 
 
+@autocasts("pdist")
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """Distances of all pairs of rows of [n, m], each pair once: [n * (n - 1) / 2]. RuntimeError for anything but a matrix."""
     if input.dim() != 2:
@@ -31,6 +34,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     return (input.index_select(0, first) - input.index_select(0, second)).norm(p, -1)
 
 
+@autocasts("triplet_margin_loss")
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6,
     swap: bool = False, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -60,6 +64,7 @@ def triplet_margin_with_distance_loss(
     return reduced((near - far + margin).clamp_min(0.0), reduction)
 
 
+@autocasts("cosine_embedding_loss")
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",

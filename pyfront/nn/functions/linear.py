@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ....dialects.errors import ShapeError
 from ....dialects.types import DTYPES, show_type
+from ...autocasting import autocasts
 from ... import recorder
 from ...origin import origin, source_line
 from ...precision import in_single
@@ -11,6 +12,7 @@ from ...tensor import Tensor, wrap
 from .applying import apply, check_same_dtype
 
 
+@autocasts("linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """float[..., k], float[n, k], float[n] -> float[..., n]. ShapeError when k differs."""
     if input.shape[-1:] != weight.shape[-1:] or weight.dim() != 2:
@@ -31,6 +33,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply("linear", (input, weight, bias), (), "addmm" if input.dim() == 2 else "view")
 
 
+@autocasts("bilinear")
 @in_single
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y[..., o] = x1[..., i] w[o, i, j] x2[..., j] + b[o]."""

@@ -7,6 +7,7 @@ import warnings
 
 from ....dialects.errors import DTypeError, ShapeError
 from ....dialects.types import DTYPES, DType, promote_types, show_type
+from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import title
 from ...doubts import refuse_outside
@@ -38,6 +39,7 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@autocasts("mse_loss")
 def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     weight: Tensor | None = None,
@@ -51,6 +53,7 @@ def mse_loss(
     return _labelled(_weighted(difference * difference, weight, reduction), "mse_loss")
 
 
+@autocasts("l1_loss")
 def l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     weight: Tensor | None = None,
@@ -60,6 +63,7 @@ def l1_loss(
     return _weighted((input - target).abs(), weight, reduction_of(reduction, size_average, reduce))
 
 
+@autocasts("smooth_l1_loss")
 def smooth_l1_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     beta: float = 1.0,
@@ -75,6 +79,7 @@ def smooth_l1_loss(
     return _labelled(reduced(loss, reduction_of(reduction, size_average, reduce)), "smooth_l1_loss")
 
 
+@autocasts("huber_loss")
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -110,6 +115,7 @@ def _check_same_size(input: Tensor, target: Tensor) -> None:
         )
 
 
+@autocasts("binary_cross_entropy")
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -121,6 +127,7 @@ def binary_cross_entropy(
     return _labelled(loss, "binary_cross_entropy")
 
 
+@autocasts("binary_cross_entropy_with_logits")
 @in_single
 def binary_cross_entropy_with_logits(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
@@ -157,6 +164,7 @@ def _check_classes(input: Tensor, target: Tensor) -> None:
         )  # fmt: skip
 
 
+@autocasts("nll_loss")
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean",
@@ -209,6 +217,7 @@ def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
     refuse_outside(target._read(), classes, error, ignore_index)
 
 
+@autocasts("cross_entropy")
 def cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
     ignore_index: int = -100, reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0,
@@ -265,6 +274,7 @@ def _smoothed(
     return hard * (1 - smoothing) + uniform * (smoothing / log_p.shape[classes])
 
 
+@autocasts("kl_div")
 def kl_div(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     log_target: bool = False,
@@ -280,6 +290,7 @@ def kl_div(
     return reduced(loss, reduction)
 
 
+@autocasts("poisson_nll_loss")
 @in_single
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
@@ -314,6 +325,7 @@ def gaussian_nll_loss(
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
+@autocasts("soft_margin_loss")
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:

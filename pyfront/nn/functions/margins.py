@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ....dialects.types import DTYPES
+from ...autocasting import autocasts
 from ... import recorder
 from ...tensor import Tensor, wrap
 from .applying import apply, filled, reduced
 from .loss import reduction_of
 
 
+@autocasts("hinge_embedding_loss")
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
     reduction: str = "mean",
@@ -20,6 +22,7 @@ def hinge_embedding_loss(
     return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
+@autocasts("margin_ranking_loss")
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, size_average: bool | None = None,
     reduce: bool | None = None, reduction: str = "mean",
@@ -29,6 +32,7 @@ def margin_ranking_loss(
     return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
+@autocasts("multi_margin_loss")
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
@@ -51,6 +55,7 @@ def multi_margin_loss(
     return _shaped(loss, input, reduction)
 
 
+@autocasts("multilabel_margin_loss")
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
 ) -> Tensor:

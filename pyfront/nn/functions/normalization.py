@@ -6,11 +6,12 @@ import math
 
 from ....dialects.errors import ShapeError
 from ....dialects.types import show_type
+from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import assign
 from ...autograd import no_grad
 from ...origin import origin, source_line
-from ...precision import in_single
+from ...precision import in_single, in_single_like_input
 from ...tensor import Tensor
 from .applying import apply, apply_many, filled
 from .convolution import padded
@@ -23,7 +24,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[
     )
 
 
-@in_single
+@in_single_like_input
 def batch_norm(
     input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -60,7 +61,8 @@ def _average(running: Tensor, batch: Tensor, momentum: float, correction: float)
     assign(running, recorder.record("blend", (now, running._read()), (momentum * correction, 1 - momentum)))
 
 
-@in_single
+@autocasts("layer_norm")
+@in_single_like_input
 def layer_norm(
     input: Tensor, normalized_shape: tuple[int, ...] | list[int], weight: Tensor | None = None, bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -104,7 +106,8 @@ def _machine_epsilon(x: Tensor) -> float:
     return {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[x.dtype.name]
 
 
-@in_single
+@autocasts("group_norm")
+@in_single_like_input
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -122,7 +125,7 @@ def group_norm(
     return _per_channel(y, weight, bias, "native_group_norm")
 
 
-@in_single
+@in_single_like_input
 def instance_norm(
     input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
     bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
@@ -176,6 +179,7 @@ def _pooled(x: Tensor, size: int) -> Tensor:
     return windows.sum(-1).div(size, rounding_mode="trunc")
 
 
+@autocasts("normalize")
 @in_single
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Divide by the p-norm along `dim`, at least eps."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ....dialects.errors import ShapeError
 from ....dialects.types import int64, show_type
+from ...autocasting import autocasts
 from ... import recorder
 from ...origin import origin, source_line
 from ...selection import scatter
@@ -122,6 +123,7 @@ def max_pool2d(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@autocasts("max_pool3d")
 def max_pool3d(
     input: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0, dilation: Spatial = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -165,6 +167,7 @@ def max_unpool1d(
     return _max_unpool(1, input, indices, kernel_size, stride, padding, output_size)
 
 
+@autocasts("max_unpool2d")
 def max_unpool2d(
     input: Tensor, indices: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0,
     output_size: Any = None,
@@ -173,6 +176,7 @@ def max_unpool2d(
     return _max_unpool(2, input, indices, kernel_size, stride, padding, output_size)
 
 
+@autocasts("max_unpool3d")
 def max_unpool3d(
     input: Tensor, indices: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0,
     output_size: Any = None,
@@ -244,6 +248,7 @@ def avg_pool2d(
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@autocasts("avg_pool3d")
 def avg_pool3d(
     input: Tensor, kernel_size: Spatial, stride: Spatial | None = None, padding: Spatial = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -301,6 +306,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return adaptive_avg(2, input, output_size)
 
 
+@autocasts("adaptive_avg_pool3d")
 def adaptive_avg_pool3d(input: Tensor, output_size: Any) -> Tensor:
     """Mean over a grid of parts of [..., d, h, w]."""
     return adaptive_avg(3, input, output_size)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ....dialects.graph import Graph
 from ....dialects.types import Type, dtype_of
+from ...autocasting import autocasts
 from ... import recorder
 from ...joining import cat
 from ...origin import origin
@@ -59,6 +60,7 @@ def cell(mode: str, x: Tensor, state: State, weights: Weights) -> State:
     return STEPS[mode](linear(x, weights[0], weights[2]), state, (*weights, None)[:5])
 
 
+@autocasts("rnn_layer")
 def layers(
     mode: str, x: Tensor, sizes: Sequence[int], state: State | None, weights: Sequence[Weights], *, widths: Sequence[int],
     directions: int, p: float,

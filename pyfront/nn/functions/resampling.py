@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....dialects.types import int32, int64, uint8
+from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import title
 from ...creation import ones
@@ -218,6 +219,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     return points.reshape(theta.shape[0], *spatial, len(spatial))
 
 
+@autocasts("grid_sample")
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Tensor:
