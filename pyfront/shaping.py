@@ -282,9 +282,9 @@ def expand(input: Tensor, *size: Any) -> Tensor:
 
 
 @define("broadcast_to", label="expand")
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+def broadcast_to(input: Tensor, *shape: Any, size: Sequence[int] | None = None) -> Tensor:
     """``expand``."""
-    return expand(input, tuple(size))
+    return expand(input, *shape) if size is None else expand(input, tuple(size))
 
 
 @define("expand_as", function=False, label="expand")
