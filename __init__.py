@@ -26,6 +26,7 @@ _MODULES = {
     "random": "pyfront.random",
     "fft": "pyfront.fft",
     "linalg": "pyfront.linalg",
+    "signal": "pyfront.signal",
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",
     "multiprocessing": "pyfront.multiprocessing",
@@ -76,7 +77,9 @@ _LATER = {
             "group_norm", "hardshrink", "hinge_embedding_loss", "instance_norm", "kl_div", "layer_norm",
             "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d", "pairwise_distance",
             "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "rms_norm", "rrelu", "selu",
-            "threshold", "triplet_margin_loss",
+            "threshold", "triplet_margin_loss", "embedding_bag", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d",
+            "affine_grid_generator", "pdist", "threshold_", "celu_", "selu_", "rrelu_", "dropout_", "feature_dropout_",
+            "alpha_dropout_", "feature_alpha_dropout_",
         ),
         "pyfront.nn.root",
     ),  # fmt: skip

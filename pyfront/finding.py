@@ -33,6 +33,17 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 define("argwhere")(lambda input: nonzero(input))
 
 
+@define("nonzero_static")
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """``nonzero`` in ``size`` rows: cut off, or filled up."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    found = nonzero(input)._value()[:size]
+    rows = np.full((size, input.dim()), fill_value, np.int64)
+    rows[: len(found)] = found
+    return of_array(rows)
+
+
 @define("unique")
 def unique(
     input: Tensor,

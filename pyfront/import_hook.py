@@ -97,6 +97,8 @@ MODULES: dict[str, str] = {
     "torch.types": "pyfront.annotations",
     "torch.utils.tensorboard": "pyfront.tensorboard",
     "torch.utils.tensorboard.writer": "pyfront.tensorboard",
+    "torch.signal": "pyfront.signal",
+    "torch.signal.windows": "pyfront.windows",
     "torch.special": "pyfront.special",
     "torch.serialization": "pyfront.files",
     "torch.utils": "pyfront.torch_utils",

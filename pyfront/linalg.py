@@ -15,14 +15,15 @@ from .definitions import define
 from .decompositions import (
     Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
 )  # fmt: skip
+from .function import Function
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
 from .matrix_functions import householder_product, matrix_exp  # noqa: F401  # public here too
 from .origin import origin, source_line
-from .promote import untouched
+from .promote import broadcast_shape, untouched
 from .reductions import vector_norm
 from .returns import (
     cholesky_ex_result, eigh_result, inv_ex_result, lstsq_result, qr_result, root_svd_result, slogdet_result, solve_ex_result,
-    svd_result,
+    svd_result, triangular_solve_result,
 )  # fmt: skip
 from .sequences import eye
 from .shaping import diagonal as _diagonal
@@ -385,10 +386,41 @@ def root_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     return cholesky(input, upper=upper)
 
 
+class _CholeskySolve(Function):
+    """X with L L^T X = B. All of L gets a gradient, as in PyTorch, though one triangle of it is read."""
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, factor: Tensor, upper: bool) -> Tensor:
+        lower = factor.mT if upper else factor
+        x = solve_triangular(lower.mT, solve_triangular(lower, b, upper=False), upper=True)
+        ctx.save_for_backward(factor, x)
+        ctx.upper, ctx.shapes = upper, (tuple(b.shape), tuple(factor.shape))
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple:
+        factor, x = ctx.saved_tensors
+        gb = _CholeskySolve.apply(g, factor, ctx.upper)
+        both = gb @ x.mT
+        both = both + both.mT
+        slope = -(factor @ both) if ctx.upper else -(both @ factor)
+        return gb.sum_to_size(ctx.shapes[0]), slope.sum_to_size(ctx.shapes[1]), None
+
+
 def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803  # PyTorch's names
     """X with A X = B, given A's Cholesky factor."""
-    lower = L.mT if upper else L
-    return solve_triangular(lower.mT, solve_triangular(lower, B, upper=False), upper=True)
+    return _CholeskySolve.apply(B, L, upper)
+
+
+def triangular_solve(
+    input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False  # noqa: N803  # PyTorch's name
+) -> Any:
+    """``torch.triangular_solve``: X with A X = input (or A^T X), and A."""
+    matrix, is_upper = (A.mT, not upper) if transpose else (A, upper)
+    batch = broadcast_shape(tuple(A.shape[:-2]), tuple(input.shape[:-2]))
+    right = input.expand((*batch, *input.shape[-2:]))
+    solution = solve_triangular(matrix.expand((*batch, *A.shape[-2:])), right, upper=is_upper, unitriangular=unitriangular)
+    return triangular_solve_result(solution, A.clone())
 
 
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803  # PyTorch's name
@@ -404,7 +436,7 @@ def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
 ROOT = {
     "det": det, "logdet": logdet, "slogdet": slogdet, "inverse": inv, "pinverse": pinverse, "matrix_power": matrix_power,
     "cholesky": root_cholesky, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse, "qr": root_qr,
-    "svd": root_svd,
+    "svd": root_svd, "triangular_solve": triangular_solve,
 }  # fmt: skip
 for _name, _function in ROOT.items():
     define(_name)(_function)

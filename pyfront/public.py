@@ -38,7 +38,9 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     sharing,
     special_functions,
     statistics,
+    strided,
     traits,
+    windows,
     writing,
 )
 from .size import CPU, Size, device
@@ -77,6 +79,33 @@ LEGACY = {
     "ByteTensor": types.uint8,
     "BoolTensor": types.bool_,
 }
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803  # PyTorch's name
+    """Powers of the elements of a vector, falling unless ``increasing``."""
+    if x.dim() != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    count = x.shape[0] if N is None else N
+    powers = sequences.arange(count, dtype=x.dtype if x.dtype.kind == "f" else types.int64)
+    found = x.unsqueeze(-1) ** (powers if increasing else powers.flip(0))
+    return found
+
+
+def frobenius_norm(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The root of the sum of squares."""
+    return linalg.vector_norm(input, 2, dim or None, keepdim)
+
+
+def nuclear_norm(input: Tensor, dim: Any = (-2, -1), keepdim: bool = False) -> Tensor:
+    """The sum of singular values."""
+    return linalg.matrix_norm(input, "nuc", dim, keepdim)
+
+
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
+    """The norm over every dimension but one, which stays (all of them for -1)."""
+    if dim == -1:
+        return v.norm(pow)
+    return linalg.vector_norm(v, pow, [d for d in range(v.dim()) if d != dim % v.dim()], True)
 
 
 def numel(input: Tensor) -> int:
@@ -141,6 +170,7 @@ def names() -> dict[str, Any]:
     found.update(complex_numbers.PUBLIC)
     found.update({name: traits.typed(name, t) for name, t in LEGACY.items()})
     found.update(settings.PUBLIC)
+    found.update({f.__name__: f for f in windows.ROOT})
     found.update({f.__name__: f for f in _OWN})
     found.update(
         Tensor=Tensor,
@@ -171,8 +201,13 @@ _OWN: tuple[Callable, ...] = (
     sharing.frombuffer,
     sharing.from_dlpack,
     sharing.to_dlpack,
+    vander,
+    frobenius_norm,
+    nuclear_norm,
+    norm_except_dim,
     traits.is_storage,
     traits.typename,
+    strided.empty_permuted,
     numel,
     is_floating_point,
     broadcast_shapes,

@@ -16,6 +16,7 @@ from .function import Function
 from .joining import cat
 from .promote import Defaults, cast, full, untouched
 from .recorder import record
+from .returns import frexp_result
 from .shaping import narrow
 from .tensor import Tensor, dimension, wrap
 
@@ -143,6 +144,21 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """``input * 2 ** other``."""
     power = other if other.dtype.kind == "f" else other.to(Defaults.dtype)
     return input * power.exp2()
+
+
+@define("frexp")
+def frexp(input: Tensor) -> Any:
+    """Mantissas in ±[0.5, 1) and exponents (int32): ``input = mantissa * 2 ** exponent``."""
+    if input.dtype.kind != "f":
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    x = input._read()
+    array = recorder.value(x)
+    mantissa, exponent = np.frexp(array if array.dtype.kind == "f" else array.astype(np.float32))
+    found, power = of_array(np.asarray(mantissa, array.dtype)), of_array(np.asarray(exponent, np.int32))
+    if x.requires_grad:
+        history = input * (-power.to(input.dtype)).exp2()
+        found = wrap(recorder.saved(history._read(), found._read()))
+    return frexp_result(found, power)
 
 
 @define("nextafter", in_place=True)

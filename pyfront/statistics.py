@@ -105,12 +105,13 @@ def _quantiles(ignore_nan: bool) -> Any:
         _check_quantile(input, q, interpolation)
         x, at = (reshaped(input, (input.numel(),)), 0) if dim is None else (input, dimension(dim, input.dim()))
         x = x if x.dim() else x.reshape(1)
-        asked = q.tolist() if isinstance(q, Tensor) else q
+        is_tracked = isinstance(q, Tensor) and q.requires_grad
+        asked = (list(q) if q.dim() else q) if is_tracked else q.tolist() if isinstance(q, Tensor) else q
         many = isinstance(asked, list)
         values = sort(x, at).values
         missing = x.isnan().sum(at, keepdim=True)
         found = [
-            _quantile(values, missing, float(one), at, interpolation, ignore_nan)
+            _quantile(values, missing, one if is_tracked else float(one), at, interpolation, ignore_nan)
             for one in (asked if many else [asked])
         ]
         found = [f if keepdim and dim is not None else f.squeeze(at) for f in found]
@@ -147,7 +148,7 @@ def _check_quantile(input: Tensor, q: Any, interpolation: str) -> None:
                            else "quantile() q values must be in the range [0, 1]")  # fmt: skip
 
 
-def _quantile(values: Tensor, missing: Tensor, q: float, at: int, interpolation: str, ignore_nan: bool) -> Tensor:
+def _quantile(values: Tensor, missing: Tensor, q: Any, at: int, interpolation: str, ignore_nan: bool) -> Tensor:
     n = values.shape[at]
     if ignore_nan:
         place = ((n - missing - 1).clamp(min=0)).to(values.dtype) * q
@@ -155,14 +156,14 @@ def _quantile(values: Tensor, missing: Tensor, q: float, at: int, interpolation:
         place = where(missing > 0, float(n - 1), q * (n - 1)).to(values.dtype)
     low = place.floor()
     high = place.ceil()
-    if interpolation == "nearest":
-        return gather(values, at, place.round().to(int64))
-    if interpolation == "lower":
-        return gather(values, at, low.to(int64))
-    if interpolation == "higher":
-        return gather(values, at, high.to(int64))
+    if interpolation in ("nearest", "lower", "higher"):
+        chosen = {"nearest": place.round(), "lower": low, "higher": high}[interpolation]
+        found = gather(values, at, chosen.to(int64))
+        return found + (place - place).detach() * place if isinstance(q, Tensor) else found  # its slope is 0
     share = 0.5 if interpolation == "midpoint" else place - low
-    return gather(values, at, low.to(int64)).lerp(gather(values, at, high.to(int64)), _like(share, place))
+    first, last = gather(values, at, low.detach().to(int64)), gather(values, at, high.detach().to(int64))
+    found = first.lerp(last, _like(share, place))
+    return found + (place - place).detach() * place if isinstance(q, Tensor) and interpolation == "midpoint" else found
 
 
 def _like(share: Any, place: Tensor) -> Tensor:

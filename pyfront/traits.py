@@ -86,6 +86,18 @@ def is_distributed(input: Tensor) -> bool:
     return False
 
 
+@define("detach", method=False)
+def detach(input: Tensor) -> Tensor:
+    """The same memory without history."""
+    return input.detach()
+
+
+@define("detach_", method=False)
+def detach_(input: Tensor) -> Tensor:
+    """Drops the history of this very tensor."""
+    return input.detach_()
+
+
 @define("get_device", method=False)
 def get_device(input: Tensor) -> int:
     """Number of the GPU a tensor is on, -1 on the CPU."""
@@ -138,7 +150,26 @@ def __delitem__(self: Tensor, index: Any) -> None:
     raise TypeError("Tensor does not support deleting items")
 
 
-for _function in (dim_order, to_dense, as_subclass, resize, new_empty_strided, map_, map2_, __delitem__):
+def hardshrink(self: Tensor, lambd: float = 0.5) -> Tensor:
+    """``nn.functional.hardshrink``."""
+    from .nn.functional import hardshrink as apply
+
+    return apply(self, lambd)
+
+
+def prelu(self: Tensor, weight: Tensor) -> Tensor:
+    """``nn.functional.prelu``."""
+    from .nn.functional import prelu as apply
+
+    return apply(self, weight)
+
+
+def resize_as(self: Tensor, other: Tensor) -> Tensor:
+    """``view``, under a name that is going away."""
+    return self.view(other.shape)
+
+
+for _function in (hardshrink, prelu, resize_as, dim_order, to_dense, as_subclass, resize, new_empty_strided, map_, map2_, __delitem__):
     setattr(Tensor, _function.__name__, _function)
 Tensor.const_data_ptr = Tensor.data_ptr
 Tensor.__long__ = Tensor.__int__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..assignment import in_place
 from ..tensor import Tensor
 from . import functional as F
 from .functional import (  # noqa: F401  # public here too
@@ -120,3 +121,49 @@ def ctc_loss(
     return F.ctc_loss(
         log_probs, targets, input_lengths, target_lengths, blank, _REDUCTIONS[reduction], zero_infinity
     )
+
+
+def embedding_bag(
+    weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+    per_sample_weights: Tensor | None = None, include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Tensor:  # fmt: skip
+    """``nn.functional.embedding_bag``, the table first; modes are numbers here (sum, mean, max)."""
+    return F.embedding_bag(
+        indices, weight, offsets, None, 2.0, scale_grad_by_freq, ("sum", "mean", "max")[mode], sparse, per_sample_weights,
+        include_last_offset, padding_idx,
+    )  # fmt: skip
+
+
+def _sampled(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
+    """``nn.functional.grid_sample``; modes are numbers here."""
+    kind = ("bilinear", "nearest", "bicubic")[interpolation_mode]
+    return F.grid_sample(input, grid, kind, ("zeros", "border", "reflection")[padding_mode], align_corners)
+
+
+grid_sampler = grid_sampler_2d = grid_sampler_3d = _sampled
+
+
+def affine_grid_generator(theta: Tensor, size: Any, align_corners: bool) -> Tensor:
+    """``nn.functional.affine_grid``."""
+    return F.affine_grid(theta, size, align_corners)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """``nn.functional.pdist``."""
+    return F.pdist(input, p)
+
+
+def _in_place(function: Any) -> Any:
+    def apply(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        return in_place(input, function, args, options)
+
+    apply.__doc__ = f"``{function.__name__}``, written into its input."
+    return apply
+
+
+threshold_, celu_, selu_, rrelu_, dropout_, feature_dropout_, alpha_dropout_, feature_alpha_dropout_ = [
+    _in_place(f)
+    for f in (threshold, celu, selu, rrelu, dropout, feature_dropout, alpha_dropout, feature_alpha_dropout)
+]

@@ -99,6 +99,13 @@ print(torch.ones(2).is_cuda, torch.ones(2).is_cpu, torch.ones(1).is_sparse, torc
 print(torch.ones(1).is_same_size(torch.ones(1)), torch.ones(1).is_nonzero(), torch.is_nonzero(torch.tensor(0)), torch.ones(1).is_inference(), torch.ones(1).is_pinned(), torch.ones(2,3).dim_order())
 x=torch.ones(2,3); x.T.data_ptr()==x.data_ptr() and print('same')
 print(torch.tensor(3.0).__repr__(), str(torch.tensor(2)))
+torch.testing.assert_close(torch.ones(3), torch.ones(3) + 1e-7); torch.testing.assert_close(torch.ones(2), torch.ones(2) * 1.1)
+torch.testing.assert_close([1.0, torch.ones(1)], [1.0, torch.ones(1)]); torch.testing.assert_close(torch.ones(2), torch.ones(2).double())
+print(torch.hann_window(5), torch.hamming_window(4, False), torch.blackman_window(4)[1:], torch.bartlett_window(5), torch.signal.windows.gaussian(4))
+print(torch.lgamma(torch.tensor([0.5, -1.5, 3.0])), torch.digamma(torch.tensor([1.0, -0.5])), torch.special.zeta(torch.tensor(2.0), torch.tensor(1.0)))
+print(torch.frexp(torch.tensor([1.5, -8.0, 0.0])), torch.nonzero_static(torch.tensor([0, 1, 2]), size=3), torch.logcumsumexp(torch.arange(3.0), 0))
+x = torch.zeros(4, 5); x.as_strided((4,), (6,), 0).fill_(1.0); print(x); x = torch.arange(6.0); x.as_strided_((2, 2), (3, 1), 1); print(x)
+print(torch.vander(torch.arange(3.0)), torch.angle(torch.tensor([1.0, -2.0])), torch.real(torch.ones(2)), torch.conj(torch.ones(2)), torch.fft.fftfreq(5), torch.fft.fftshift(torch.arange(5)))
 """
 
 
@@ -182,3 +189,25 @@ def test_complex_numbers_say_so() -> None:
         with pytest.raises(NotImplementedError, match="complex numbers") as told:
             exec(compile(line, "<string>", "exec"), {"torch": lamina, "np": np})  # noqa: S102  # our own lines
         assert "<string>:1" in str(told.value), line
+
+
+def test_strided_views_alias_as_in_pytorch() -> None:
+    """Whatever slices and reshapes can express shares memory; the elements are right in any case."""
+    rng = np.random.default_rng(0)
+    views = 0
+    with flags.device("numpy"):
+        for _ in range(120):
+            rank = int(rng.integers(0, 4))
+            size, stride = rng.integers(1, 5, rank).tolist(), rng.choice([0, 1, 2, 3, 4, 6, 8, 12], rank).tolist()
+            offset = int(rng.integers(0, 7))
+            if offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) >= 30:
+                continue
+            ours, theirs = lamina.arange(30.0), torch.arange(30.0)
+            x, y = ours.as_strided(size, stride, offset), theirs.as_strided(size, stride, offset)
+            assert x.tolist() == y.tolist()
+            if x.data_ptr() == ours.data_ptr() + 4 * offset and len(set(x.reshape(-1).tolist())) == x.numel():
+                views += 1
+                x.fill_(-1)
+                y.fill_(-1)
+                assert ours.tolist() == theirs.tolist()
+    assert views > 40
