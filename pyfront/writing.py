@@ -147,9 +147,12 @@ for _function in (
     set_,
     resize_,
     resize_as_,
+    as_strided,
+    _flat_storage,
 ):
     setattr(Tensor, _function.__name__, _function)
 
+define("as_strided", method=False)(as_strided)
 define("resize_as_", method=False)(resize_as_)
 
 
