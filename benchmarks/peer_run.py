@@ -197,6 +197,12 @@ def compiles() -> int:
     return driver.stats.compiles + driver.stats.disk_hits if driver else 0
 
 
+def processor_seconds() -> float:
+    """Of this process and the compilers it started."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
     """One peer from its import on: seconds to the first result, of later steps, and the process's largest memory."""
     start = time.perf_counter()
@@ -204,10 +210,11 @@ def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
     if peer in COMPILED:
         import torch._inductor.compile_fx  # noqa: F401  # part of its import, not of its first step
     imported = time.perf_counter()
+    before = processor_seconds()
     step, _ = prepare(row, peer, threads, None)
     prepared = time.perf_counter()
     step()
-    first = time.perf_counter()
+    first, spent = time.perf_counter(), processor_seconds() - before
     step()
     second = time.perf_counter()
     made = compiles()
@@ -218,7 +225,7 @@ def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
         later.append(time.perf_counter() - before)
     return {
         "import": imported - start, "prepare": prepared - imported, "first": first - prepared, "second": second - first,
-        "later": statistics.median(later), "recompiles": compiles() - made,
+        "first_cpu": spent, "later": statistics.median(later), "recompiles": compiles() - made,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
 

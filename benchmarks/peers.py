@@ -7,8 +7,8 @@ The same plain script runs on every side (peer_rows.py), from the same weights; 
 runs in the best of its modes (compile: the function; compile-step: the optimizer as well; compile-freezing: inference with
 constant weights). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
 disturbs least; --cpu counts processor time instead of wall time. Results are compared with PyTorch eager before anything is timed.
-Then each peer runs in fresh processes: seconds to the first step after the import with empty and with filled caches, and the
-largest resident memory. At the end: rows that ask for a bound they do not meet.
+Then each peer runs in fresh processes: seconds (and processor seconds, compilers included) to the first step after the import with
+empty and with filled caches, and the largest resident memory. At the end: rows that ask for a bound they do not meet.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def report_fresh(row: Row, peer: str, found: dict[str, dict]) -> None:
     if "error" in cold or "error" in warm:
         print(f"{row.name:20} {peer:17} {cold.get('error') or warm.get('error')}", flush=True)
         return
-    first = [f"{f['prepare'] + f['first']:8.2f}" for f in (cold, warm)]
+    first = [f"{f['prepare'] + f['first']:8.2f} {f['first_cpu']:8.2f}" for f in (cold, warm)]
     print(
         f"{row.name:20} {peer:17} {first[0]} {first[1]} {warm['import']:8.2f} {cold['peak_mib']:9.0f} {warm['peak_mib']:9.0f} "
         f"{warm['recompiles']:6}",
@@ -176,7 +176,7 @@ def main() -> None:
     if missed:
         print("missed: " + "; ".join(missed))
     if arguments.fresh:
-        print(f"\n{'':20} {'':17} {'cold s':>8} {'warm s':>8} {'import s':>8} {'cold MiB':>9} {'warm MiB':>9} {'recomp':>6}")
+        print(f"\n{'':20} {'':17} {'cold s':>8} {'cpu s':>8} {'warm s':>8} {'cpu s':>8} {'import s':>8} {'cold MiB':>9} {'warm MiB':>9} {'recomp':>6}")
         for row in rows:
             for peer in arguments.peers:
                 if peer in ("lamina", "eager", "compile") and (peer != "compile" or row.trains or row.exports):

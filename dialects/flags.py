@@ -15,6 +15,7 @@ yet), emulated (kernels on emulated threads: slow, for tests), off |
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,9 +75,40 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def available_processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_processors(root: str = "/") -> int:
+    """Processors this process may use: those it may run on, as far as its container's share of time goes (rounded up)."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(root)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))
+
+
+def _quota(root: str) -> float | None:
+    """Processors' worth of time the control groups of this process may use, the smallest of all levels; None without a limit."""
+    found: list[float] = []
+    groups = os.path.join(root, "sys", "fs", "cgroup")
+    for line in _read(os.path.join(root, "proc", "self", "cgroup")).splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        below = groups if not controllers else os.path.join(groups, "cpu")
+        parts = [part for part in path.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):  # inside a container the path may be the host's: what is not there has no limit
+            folder = os.path.join(below, *parts[:depth])
+            if not controllers:
+                limit, _, period = _read(os.path.join(folder, "cpu.max")).strip().partition(" ")
+            elif "cpu" in controllers.split(","):
+                limit, period = (_read(os.path.join(folder, f"cpu.cfs_{name}_us")).strip() for name in ("quota", "period"))
+            else:
+                break
+            if limit.isdigit() and period.isdigit() and int(period):  # "max" and "-1" are no limit
+                found.append(int(limit) / int(period))
+    return min(found, default=None)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 device = Flag("device", "c", _one_of("c", "numpy"), "c or numpy: where programs on CPU tensors run")

@@ -47,10 +47,10 @@ def each(value: Any, rank: int, name: str) -> tuple[int, ...]:
 
 def check_same_dtype(what: str, **tensors: Tensor | None) -> None:
     """DTypeError naming the operands when their element types differ."""
+    if len({t._node.type[1] for t in tensors.values() if t is not None}) == 1:
+        return
     given = {name: t for name, t in tensors.items() if t is not None}
     first, *rest = given.values()
-    if all(t.dtype is first.dtype for t in rest):
-        return
     odd = next(t for t in rest if t.dtype is not first.dtype)
     raise DTypeError(
         f"{what} needs one dtype, got {title(first.dtype)} and {title(odd.dtype)}",

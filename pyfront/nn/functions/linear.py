@@ -15,6 +15,10 @@ from .applying import apply, check_same_dtype
 @autocasts("linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """float[..., k], float[n, k], float[n] -> float[..., n]. ShapeError when k differs."""
+    if bias is not None:  # what nearly every call is, told apart from Node to Node
+        (xs, dtype), (ws, wd), (bs, bd) = input._node.type, weight._node.type, bias._node.type
+        if dtype is wd and dtype is bd and len(ws) == 2 and len(bs) == 1 and xs and xs[-1] == ws[1]:
+            return apply("linear", (input, weight, bias), (), "addmm" if len(xs) == 2 else "view")
     if input.shape[-1:] != weight.shape[-1:] or weight.dim() != 2:
         k = input.shape[-1] if input.dim() else 1
         first, second = f"{input.numel() // max(k, 1)}x{k}", "x".join(map(str, reversed(weight.shape)))
