@@ -143,8 +143,8 @@ D.ConcatDataset([[1, 2, 3], [4, 5]]).cummulative_sizes, D.ConcatDataset([[1, 2, 
 D.StackDataset([1, 2], [3, 4]).__getitems__([1, 0]), D.StackDataset(a=[1, 2], b=[3, 4]).__getitems__([1]), len(D.StackDataset([1]))
 D.StackDataset([1, 2], [3])
 setattr(D.DataLoader([1, 2]), 'batch_size', 3)
-D.DataLoader(D.IterableDataset(), shuffle=True)
-D.DataLoader(D.IterableDataset(), batch_sampler=[[1]])
+D.DataLoader(D.ChainDataset([]), shuffle=True)
+D.DataLoader(D.ChainDataset([]), batch_sampler=[[1]])
 list(D.WeightedRandomSampler([0.1, 0.9, 0.5], 20)), list(D.WeightedRandomSampler([0.1, 0.9, 0.5], 3, replacement=False))
 list(D.RandomSampler(range(5), replacement=True, num_samples=40)), list(D.RandomSampler(range(5), num_samples=12))
 D.default_collate([{'a': 1, 'b': (2.0, 's')}, {'a': 3, 'b': (4.0, 't')}])['b'][1]
