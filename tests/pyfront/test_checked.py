@@ -1,0 +1,36 @@
+"""LAMINA_CHECK=2 finds nothing: every stage of a sample of the operator and snippet tests agrees with the oracle."""
+
+from __future__ import annotations
+
+import lamina
+import numpy as np
+import pytest
+from lamina.dialects import flags
+
+from . import snippets
+from .test_operators import EXPRESSIONS, outcome
+from .test_snippets import blocks, printed
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch]
+BLOCKS = [b for name in ("SHAPES", "INDEXING", "REDUCTIONS", "IN_PLACE", "AUTOGRAD") for b in blocks(getattr(snippets, name))]
+
+
+@pytest.mark.parametrize("source", EXPRESSIONS[::5])
+def test_operators_agree_at_every_stage(source: str) -> None:
+    with flags.device("numpy"):
+        want, slopes = outcome(lamina, source)
+    with flags.device("c"), flags.check(2):
+        got, own = outcome(lamina, source)
+    for (_, a, _), (_, b, _) in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
+    for name, slope in slopes.items():
+        if slope is not None:
+            np.testing.assert_allclose(own[name], slope, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("source", BLOCKS[::8])
+def test_snippets_agree_at_every_stage(source: str) -> None:
+    with flags.device("numpy"):
+        want = printed(lamina, source)
+    with flags.device("c"), flags.check(2):
+        assert printed(lamina, source) == want
