@@ -344,6 +344,8 @@ def fitted(value: Any, target: Tensor) -> Node:
         from .promote import operand
 
         return operand(value.item() if isinstance(value, (np.number, np.bool_)) else value, shape, dtype)
+    if isinstance(value, complex):
+        raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
     if not isinstance(value, Tensor):
         from .creation import tensor
 

@@ -231,6 +231,8 @@ def pinv(
 ) -> Tensor:
     """The pseudo-inverse: singular values below a tolerance count as 0."""
     check_matrix("linalg.pinv", A)
+    if hermitian:  # one triangle is read; both get a gradient, as in PyTorch
+        A = A + (A.tril() + A.tril(-1).mT - A).detach()
     if not A.numel():
         return A.mT.clone()
     s = svdvals(A.detach())
