@@ -65,6 +65,8 @@ def _ops_in(trees: list[Expr]) -> list[str]:
 
 def _types(s: Stanza) -> str:
     lines = [f"types    {s.signature}"]
+    if s.in_code:
+        return lines[0]
     for word in dict.fromkeys(p.dtype for p in s.tensors):
         if fixed_dtype(word) is None:
             kinds = CLASSES.get(word, CLASSES["any"])[0]
