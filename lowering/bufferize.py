@@ -211,12 +211,14 @@ class _Program:
             for r, order in zip(op.results, orders, strict=True)
         ]
         inputs = [t for _, t in operands]
-        given = [k for k, v in enumerate(op.operands) if self._is_kept(operands[k][0]) or self._scan_of(v) is not None]
-        key = (structural_key(op, inputs, types), *given)
+        scans = [self._scan_of(v) for v in op.operands]
+        given = [k for k, scan in enumerate(scans) if self._is_kept(operands[k][0]) or scan is not None]
+        times = max((scan.counts.steps for scan in scans if scan is not None), default=1)
+        key = (structural_key(op, inputs, types), times, *given)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
-            self.kept.offer(function, given)
+            self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)
 

@@ -38,9 +38,9 @@ class KeptCopies:
         self._wanted: dict[func.FuncOp, tuple[int, str, func.FuncOp]] = {}
         self._copies: dict[tuple[SSAValue, func.FuncOp], _Copy] = {}
 
-    def offer(self, kernel: func.FuncOp, operands: Sequence[int]) -> None:
+    def offer(self, kernel: func.FuncOp, operands: Sequence[int], times: int = 1) -> None:
         """Lets a kernel read a packed copy of one of these operands: program inputs, or the same in every step of a loop."""
-        packing = packed_ahead(kernel, operands, self.target)
+        packing = packed_ahead(kernel, operands, self.target, times)
         if packing is None:
             return
         key = kernel.body.block.args[packing.operand].type, packing.form

@@ -22,7 +22,7 @@ from .loop_writer import LoopWriter
 from .packing import write_packing
 
 LEAST_REUSE = 4
-"""Uses of an element per call below which reading the copy costs as much as reading the operand does."""
+"""Uses of an element (per call, or per loop) below which reading the copy costs as much as reading the operand does."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,17 @@ class Prepacking:
         return make_function(name, [source], [self.copy], Region(block))
 
 
-def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target) -> Prepacking | None:
-    """Gives a buffered kernel an operand for the packed copy of one of these operands; None where none is worth it."""
+def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target, times: int = 1) -> Prepacking | None:
+    """Gives a buffered kernel an operand for the packed copy of one of these operands; None where none is worth it.
+
+    times: how often the kernel runs with one copy, as far as the program says (the steps of a loop).
+    """
     scheduled = schedule(kernel, target, operands) if operands else None
     if scheduled is None or scheduled.packing is None:
         return None
     source = scheduled.packing.source
     operand = next((k for k in operands if kernel.body.block.args[k] is source), None)
-    if operand is None or _reuse(scheduled) < LEAST_REUSE:
+    if operand is None or times * _reuse(scheduled) < LEAST_REUSE:
         return None
     copy = MemRefType(scheduled.packing.element, [scheduled.packing.elements])
     count = kernel.attributes["lamina.inputs"]
