@@ -14,7 +14,7 @@ from .definitions import define
 from .origin import origin, source_line
 from .promote import cast, full
 from .recorder import record
-from .shaping import dimensions, narrow, ravel, reshaped, sizes, transpose, unsqueeze
+from .shaping import dimensions, narrow, ravel, reshaped, sizes, transpose
 from .strides import follow
 from .tensor import Tensor, dimension, wrap
 
@@ -83,7 +83,17 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(other.shape)} at "
                 f"entry {i}"
             )
-    return cat([unsqueeze(t, dim) for t in tensors], dimension(dim, len(shape) + 1))
+    at = dimension(dim, len(shape) + 1)
+    dtype = tensors[0].dtype
+    for other in tensors:
+        dtype = promote_types(dtype, other.dtype)
+    nodes = [cast(t._read(), dtype) for t in tensors]
+    if all([recorder.known(node) is not None and not node.requires_grad for node in nodes]):  # as in cat
+        joined = np.stack([node.value for node in nodes], axis=at)
+        return wrap(recorder.leaf(joined, (joined.shape, dtype)))
+    one = (*shape[:at], 1, *shape[at:])
+    rows = tuple([record("reshape", (node,), (one,)) for node in nodes])
+    return wrap(record("concat", rows, (at,)) if len(rows) > 1 else rows[0])
 
 
 def _at_least(tensor: Tensor, rank: int) -> Tensor:

@@ -11,7 +11,7 @@ from ....dialects.graph import Graph
 from ....dialects.types import Type, dtype_of
 from ...autocasting import autocasts
 from ... import recorder
-from ...joining import cat
+from ...joining import cat, stack
 from ...origin import origin
 from ...scanning import scan, trace
 from ...selection import where
@@ -83,13 +83,7 @@ def layers(
         x = outputs[0] if directions == 1 else cat(outputs, -1)
         if p and first + directions < len(weights):
             x = dropout(x, p, True)
-    return x, tuple(_stack(part) for part in zip(*finals, strict=True))
-
-
-def _stack(parts: Sequence[Tensor]) -> Tensor:
-    """float[n, ...] of n tensors; recorded without a Tensor for every step on the way."""
-    rows = tuple([recorder.record("reshape", (t._read(),), ((1, *t._type[0]),)) for t in parts])
-    return wrap(recorder.record("concat", rows, (0,)))
+    return x, tuple(stack(part) for part in zip(*finals, strict=True))
 
 
 def _reshaped(x: Tensor, *shape: int) -> Tensor:
