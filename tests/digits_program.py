@@ -16,7 +16,7 @@ import numpy as np
 from lamina.dialects.graph import Graph
 from lamina.pyfront import recorder
 from lamina.pyfront.export import Exported, export
-from lamina.pyfront.import_hook import TorchFinder
+from lamina.pyfront.import_hook import PACKAGES, TorchFinder
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "digits.py"
 
@@ -37,7 +37,7 @@ def torch_from_lamina() -> Iterator[ModuleType]:
 
 
 def _torch_modules() -> list[str]:
-    return [name for name in sys.modules if name == "torch" or name.startswith("torch.")]
+    return [name for name in sys.modules if name.partition(".")[0] in PACKAGES]
 
 
 @lru_cache(maxsize=1)

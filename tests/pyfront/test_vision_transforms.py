@@ -185,9 +185,11 @@ def test_grids_as_torchvision() -> None:
 
     theirs = torchvision().utils
     x = np.random.RandomState(0).rand(10, 3, 5, 6).astype(np.float32)
-    for options in ({"nrow": 4}, {"normalize": True, "scale_each": True, "pad_value": 1, "padding": 1}, {"normalize": True, "value_range": (0.2, 0.8)}):
+    spread = {"normalize": True, "scale_each": True, "pad_value": 1, "padding": 1}
+    for options in ({"nrow": 4}, spread, {"normalize": True, "value_range": (0.2, 0.8)}):
         for images in (x, x[:, :1], x[:1], x[0]):
-            made, wanted = pictures.make_grid(lamina.from_numpy(images), **options), theirs.make_grid(torch.from_numpy(images), **options)
+            made = pictures.make_grid(lamina.from_numpy(images), **options)
+            wanted = theirs.make_grid(torch.from_numpy(images), **options)
             np.testing.assert_allclose(made.numpy(), wanted.numpy(), atol=1e-6)
 
 
@@ -222,7 +224,8 @@ def test_samples_of_any_structure() -> None:
     picture = Image.fromarray(pixels())
     mask = tv_tensors.Mask(lamina.zeros(56, 72, dtype=lamina.uint8))
     lamina.manual_seed(0)
-    made = v2.Compose([v2.RandomCrop(20), v2.ToImage(), v2.ToDtype(lamina.float32, scale=True)])({"image": picture, "label": 3, "mask": mask})
+    chain = v2.Compose([v2.RandomCrop(20), v2.ToImage(), v2.ToDtype(lamina.float32, scale=True)])
+    made = chain({"image": picture, "label": 3, "mask": mask})
     assert type(made["image"]) is tv_tensors.Image and made["image"].shape == (3, 20, 20) and made["label"] == 3
     assert type(made["mask"]) is tv_tensors.Mask and made["mask"].shape == (20, 20) and made["mask"].dtype is lamina.uint8
     image, label = v2.RandomCrop(20)(lamina.zeros(3, 30, 30), lamina.tensor(5))
