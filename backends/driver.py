@@ -44,6 +44,13 @@ __all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write
 ORACLE_WORK = 1 << 22
 """Element operations below which a first-seen graph is not worth a compiler run."""
 
+MANY_STEPS = 1024
+"""Steps from which on a graph of small steps is more likely a long loop without synchronisation, cut somewhere, than a step
+of one: compiling it takes seconds, which pay when it has come back often enough."""
+
+STEP_WORK = 4096
+"""Element operations per step up to which the steps of such a graph are small."""
+
 UNIT_BYTES = 1 << 16
 """C text worth a compiler process of its own: a program this many times as large is compiled in parts, side by side."""
 
@@ -79,7 +86,7 @@ class Stats:
 stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 _programs: dict[Graph, Executable] = {}
-_seen: OrderedDict[Graph, None] = OrderedDict()
+_seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
 
@@ -119,13 +126,11 @@ def bound(graph: Graph, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequen
 def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """A graph without a program in memory: oracle, disk cache or compiler."""
     with _lock:
-        first = graph not in _seen
-        if first:
-            _seen[graph] = None
-            if len(_seen) > _SEEN_LIMIT:
-                _seen.popitem(last=False)
+        before = _seen[hash(graph)] = _seen.get(hash(graph), -1) + 1
+        if len(_seen) > _SEEN_LIMIT:
+            _seen.popitem(last=False)
         asked = bool(flags.dump.value or flags.check.value or profiler)  # to see, check or time the stages: there must be some
-        small = first and not asked and work_of(graph) < ORACLE_WORK
+        small = not asked and _is_small(graph, before)
         if flags.device.value == "numpy" or small or find_compiler() is None:
             return _run_oracle(graph, arrays)
         program = _programs.get(graph)
@@ -144,6 +149,14 @@ def _compile_as_asked(graph: Graph) -> Program:
     program = compile_graph(graph, dump=index.next_folder(), check=flags.check.value)
     index.add(graph, len(program.source.encode()), program.arena_bytes)
     return program
+
+
+def _is_small(graph: Graph, before: int) -> bool:
+    """True for a graph that is not worth a compiler run, having come so often before."""
+    many = len(graph.steps) > MANY_STEPS
+    if before > (len(graph.steps) // 256 if many else 0):
+        return False
+    return work_of(graph) < max(ORACLE_WORK, STEP_WORK * len(graph.steps) if many else 0)
 
 
 def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -72,16 +72,34 @@ def evaluate_grad(grad: GradOp, env: Env) -> list[Array]:
     return [slot.array for slot in _of_seeds(tape, *(slots[value] for value in grad.operands))]
 
 
-def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
-    """The ops before `end` as a tape; earlier grads are spelled out on it."""
+def _needed(end: GradOp) -> list[Operation]:
+    """The ops before `end` that its loss is computed by, from the first wrt value on: what is before is a constant to it."""
+    needed, ops = set(end.operands), []
+    edges = {value.owner for value in end.wrt}
+    op = end.prev_op
+    while op is not None and edges:
+        edges.discard(op)
+        if not needed.isdisjoint(op.results):
+            ops.append(op)
+            needed.update(op.operands)
+            if isinstance(op, GradOp):  # it is spelled out: all of its own walk, too
+                edges.update(value.owner for value in op.wrt)
+        op = op.prev_op
+    return ops[::-1]
+
+
+def _record(end: GradOp, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
+    """The ops a gradient walks through as a tape; earlier grads are spelled out on it."""
     tape = Tape()
-    block = end.parent_block()
-    assert block is not None
-    slots = {arg: Slot(env[arg]) for arg in block.args}
-    for op in block.ops:
-        if op is end:
-            return tape, slots
-        operands = tuple(slots[value] for value in op.operands)
+    slots: dict[SSAValue, Slot] = {}
+
+    def of(value: SSAValue) -> Slot:
+        if value not in slots:
+            slots[value] = Slot(env[value])
+        return slots[value]
+
+    for op in _needed(end):
+        operands = tuple(of(value) for value in op.operands)
         if isinstance(op, GradOp):
             results = tuple(_of_seeds(tape, *operands))
         elif isinstance(op, SavedOp):
@@ -92,7 +110,9 @@ def _record(end: Operation, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
             results = tuple(Slot(env[r]) for r in op.results)
             tape.entries.append(Entry(stanza_of(op).name, attrs_of(op), operands, results, origin_text(op)))
         slots.update(zip(op.results, results, strict=True))
-    raise UnsupportedError("autodiff.grad is not in the block it was read from")
+    for value in end.operands:
+        of(value)
+    return tape, slots
 
 
 def _of_seeds(tape: Tape, loss: Slot, seed: Slot, *wrt: Slot) -> list[Slot]:

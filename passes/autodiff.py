@@ -13,7 +13,7 @@ from ..dialects.book import OPS, Batched, Batching
 from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from .base import Pass
-from .program import main_block, origin_of, origin_text
+from .program import before_all, main_block, origin_of, origin_text
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,12 @@ class _Reverse:
 
     def expand(self) -> None:
         """Replace the grad op by the ops that compute its results."""
-        self.spread(self.block.first_op, self.grad)
+        edge = before_all(self.wrt, self.grad)  # nothing before depends on a wrt value
+        self.spread(self.block.first_op if edge is None else edge.next_op, self.grad)
         if self.loss in self.active:
             self.cotangents[self.loss] = self.seed if self.seeds is None else Batched(self.seed)
             op = self.grad.prev_op
-            while op is not None:
+            while op is not edge:
                 op = self.step(op)
         for result, value in zip(self.grad.results, self.wrt, strict=True):
             result.replace_all_uses_with(self.result(value))

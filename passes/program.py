@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
-from xdsl.ir import Block, Operation
+from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import PassError
 from ..dialects.ops import ScanOp
@@ -37,6 +39,19 @@ def program_blocks(module: ModuleOp) -> list[Block]:
 
     visit(main_block(module))
     return found
+
+
+def before_all(values: Iterable[SSAValue], end: Operation) -> Operation | None:
+    """The op before the first of those that define the values, going back from `end`; None for the start of the block,
+    which it also is where a value is an argument."""
+    owners = {value.owner for value in values}
+    if any(isinstance(owner, Block) for owner in owners):
+        return None
+    op = end.prev_op
+    while op is not None and owners:
+        owners.discard(op)
+        op = op.prev_op
+    return op
 
 
 def origin_of(op: Operation) -> StringAttr | None:
