@@ -27,6 +27,7 @@ _MODULES = {
     "fft": "pyfront.fft",
     "linalg": "pyfront.linalg",
     "signal": "pyfront.signal",
+    "serialization": "pyfront.files",
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",
     "multiprocessing": "pyfront.multiprocessing",

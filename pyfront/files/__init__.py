@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from .serialization import add_safe_globals, load, load_safetensors, save, save_safetensors
+from .serialization import (
+    add_safe_globals, clear_safe_globals, get_safe_globals, get_unsafe_globals_in_checkpoint, load, load_safetensors,
+    safe_globals, save, save_safetensors,
+)  # fmt: skip
 
-__all__ = ["add_safe_globals", "load", "load_safetensors", "save", "save_safetensors"]
+__all__ = [
+    "add_safe_globals", "clear_safe_globals", "get_safe_globals", "get_unsafe_globals_in_checkpoint", "load",
+    "load_safetensors", "safe_globals", "save", "save_safetensors",
+]  # fmt: skip

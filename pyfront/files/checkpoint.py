@@ -13,11 +13,11 @@ import numpy as np
 from ...dialects.errors import FileError
 from ...dialects.types import DTYPES
 from .archive import Archive, is_archive, write_archive
+from .legacy import LegacyReader, is_legacy
 from .pickling import Pickler
 from .records import STORAGE_CLASSES, StorageRecord, TensorRecord
 from .unpickle import Named, Unpickler
 
-_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number a pre-1.6 torch.save wrote first, after PROTO 2
 
 
 def write_checkpoint(file: BinaryIO, value: Any, convert: Callable[[Any], Any], folder: str) -> None:
@@ -55,24 +55,25 @@ def read_checkpoint(
     """
     head = file.read(16)
     file.seek(0)
+    if is_legacy(head):
+        names = {**_names(name, rebuild, parameter), **allowed}
+        silent = {**_names(name, lambda record: None, lambda data, requires_grad: None), **allowed}
+        silent |= dict.fromkeys(_TENSORS, lambda *_: None)
+        reading = LegacyReader(file.read(), name)
+        return reading.load(names, silent) if widen is None else reading.load(widen(names), widen(silent))
     if not is_archive(head):
         raise _foreign(head, name)
     archive = Archive(file, name)
-    reader = _Reader(archive, rebuild, parameter)
+    reader = _Reader(archive)
     program = archive.read("data.pkl")
     where = f"{name}: {archive.folder}/data.pkl (entry at offset {archive.offset_of('data.pkl')})"
-    names = {**reader.names(), **allowed}
+    names = {**_names(name, rebuild, parameter), **allowed}
     return Unpickler(program, where, names if widen is None else widen(names), reader.storage).load()
 
 
 def _foreign(head: bytes, name: str) -> FileError:
     if not head:
         return FileError(f"{name} is empty", help="save it again")
-    if head[2:14] == _LEGACY_MAGIC:
-        return FileError(
-            f"{name} was written by torch.save in the format before PyTorch 1.6",
-            help="load and save it once with a current PyTorch",
-        )
     return FileError(
         f"{name} is not a checkpoint: no zip header at offset 0",
         [("found", head[:8].hex(" "), "offset 0"), ("expected", "50 4b 03 04", "")],
@@ -83,26 +84,10 @@ def _foreign(head: bytes, name: str) -> FileError:
 class _Reader:
     """Storages of one archive, each read once."""
 
-    def __init__(self, archive: Archive, rebuild: Callable[[TensorRecord], Any], parameter: Callable[[Any, bool], Any]) -> None:
+    def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._rebuild = rebuild
-        self._parameter = parameter
         self._storages: dict[str, StorageRecord] = {}
         self._swap = "byteorder" in archive.entries and archive.read("byteorder", 16).decode() != sys.byteorder
-
-    def names(self) -> dict[str, Any]:
-        """The allow-list: what data written by torch.save refers to."""
-        names: dict[str, Any] = {f"torch {name}": Named("torch", name) for name in STORAGE_CLASSES}
-        names |= {f"torch {dtype.name}": dtype for dtype in DTYPES.values()}
-        names |= {
-            "collections OrderedDict": OrderedDict,
-            "builtins set": set,
-            "__builtin__ set": set,
-            "_codecs encode": _encode,
-            "torch._utils _rebuild_tensor_v2": self._tensor,
-            "torch._utils _rebuild_parameter": lambda data, requires_grad, hooks: self._parameter(data, bool(requires_grad)),
-        }
-        return names
 
     def storage(self, pid: Any) -> StorageRecord:
         """The storage a persistent id names."""
@@ -126,16 +111,39 @@ class _Reader:
         self._storages[key] = StorageRecord(key, str(location), array)
         return self._storages[key]
 
-    def _tensor(
-        self, storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any, hooks: Any, metadata: Any = None
+
+_TENSORS = ("torch._utils _rebuild_tensor", "torch._utils _rebuild_tensor_v2")
+
+
+def _names(
+    where: str, rebuild: Callable[[TensorRecord], Any], parameter: Callable[[Any, bool], Any]
+) -> dict[str, Any]:
+    """The allow-list: what data written by torch.save refers to."""
+
+    def tensor(
+        storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, metadata: Any = None
     ) -> Any:
         shape, stride = tuple(shape), tuple(stride)
         numbers = (offset, *shape, *stride)
         if not isinstance(storage, StorageRecord) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
-            raise FileError(f"{self._archive.name}: a tensor is not described by numbers", help="the file is damaged")
+            raise FileError(f"{where}: a tensor is not described by numbers", help="the file is damaged")
         record = TensorRecord(storage, offset, shape, stride, bool(requires_grad))
-        record.check(self._archive.name)
-        return self._rebuild(record)
+        record.check(where)
+        return rebuild(record)
+
+    names: dict[str, Any] = {f"torch {name}": Named("torch", name) for name in STORAGE_CLASSES}
+    names |= {f"torch {dtype.name}": dtype for dtype in DTYPES.values()}
+    names |= dict.fromkeys(_TENSORS, tensor)
+    names |= {
+        "collections OrderedDict": OrderedDict,
+        "builtins set": set,
+        "__builtin__ set": set,
+        "builtins complex": complex,
+        "__builtin__ complex": complex,
+        "_codecs encode": _encode,
+        "torch._utils _rebuild_parameter": lambda data, requires_grad, hooks: parameter(data, bool(requires_grad)),
+    }
+    return names
 
 
 def _encode(text: Any, codec: Any) -> bytes:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ...dialects.errors import FileError
 from ...dialects.types import dtype_of
-from .. import recorder
-from ..size import Size, device
+from .. import cuda, recorder
+from ..size import Size, device, require
 from ..tensor import Tensor, wrap
 from .archive import replacing
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -22,6 +22,7 @@ from .records import StorageRecord, TensorRecord, row_major
 from .safetensors import read_safetensors, write_safetensors
 
 _allowed: dict[str, Any] = {}
+_STANDARD: dict[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch device": device}
 
 
 def add_safe_globals(safe_globals: list[Any]) -> None:
@@ -30,6 +31,82 @@ def add_safe_globals(safe_globals: list[Any]) -> None:
         named = item if isinstance(item, tuple) else (item, f"{item.__module__}.{item.__qualname__}")
         module, _, name = named[1].rpartition(".")
         _allowed[f"{module} {name}"] = named[0]
+
+
+def clear_safe_globals() -> None:
+    """Forget what ``add_safe_globals`` allowed."""
+    _allowed.clear()
+
+
+def get_safe_globals() -> list[Any]:
+    """What ``add_safe_globals`` allowed."""
+    return list(_allowed.values())
+
+
+class safe_globals:
+    """A region in which checkpoints may refer to these classes or functions."""
+
+    def __init__(self, safe_globals: list[Any]) -> None:
+        self._items = safe_globals
+
+    def __enter__(self) -> safe_globals:
+        self._before = dict(_allowed)
+        add_safe_globals(self._items)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _allowed.clear()
+        _allowed.update(self._before)
+
+
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The names a checkpoint refers to that are not allowed, sorted; nothing of it is loaded."""
+    with open(f, "rb") as file:
+        loader = _Loader("cpu")
+        found = _Missing({**_STANDARD, **_allowed})
+        read_checkpoint(file, str(f), loader.tensor, loader.parameter, {}, lambda names: found.over(names))
+    return sorted(found.asked)
+
+
+class _Missing(Mapping[str, Any]):
+    """An allow-list that answers everything, and notes what is not on it."""
+
+    def __init__(self, allowed: Mapping[str, Any]) -> None:
+        self._allowed, self.asked = dict(allowed), set[str]()
+
+    def over(self, names: Mapping[str, Any]) -> _Missing:
+        """This list with more names on it."""
+        self._allowed |= names
+        return self
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The name's meaning, or a stand-in."""
+        if key not in self._allowed:
+            self.asked.add(key.replace(" ", "."))
+        return self._allowed.get(key, _StandIn)
+
+    def values(self) -> Any:
+        """What may be called: all of it."""
+        return [*self._allowed.values(), _StandIn]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.get(key)
+
+    def __iter__(self) -> Any:
+        return iter(self._allowed)
+
+    def __len__(self) -> int:
+        return len(self._allowed)
+
+
+class _StandIn:
+    """An object nobody needs: made of anything, with any state."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def save(obj: Any, f: Any, pickle_module: Any = None, pickle_protocol: int = 2, **_: Any) -> None:
@@ -143,7 +220,7 @@ def _read(file: BinaryIO, name: str, map_location: Any, weights_only: bool | Non
         arrays, _ = read_safetensors(file.read(), str(name))
         return {key: _leaf(array) for key, array in arrays.items()}
     loader = _Loader(map_location)
-    allowed: Mapping[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch device": device, **_allowed}
+    allowed: Mapping[str, Any] = {**_STANDARD, **_allowed}
     widen = Live if weights_only is False else None
     return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed, widen)
 
@@ -161,7 +238,7 @@ class _Loader:
 
     def tensor(self, record: TensorRecord) -> Tensor:
         """The tensor a record describes."""
-        self._check_place(record.storage.location)
+        location = self._place(record.storage.location)
         if record.is_contiguous:
             base = self._bases.get(id(record.storage))
             if base is None:
@@ -169,6 +246,7 @@ class _Loader:
             made = _window(base, record)
         else:
             made = _leaf(np.ascontiguousarray(record.array()))
+        made = made if location == "cpu" else made.to(location)
         return made.requires_grad_() if record.requires_grad else made
 
     def parameter(self, data: Tensor, requires_grad: bool) -> Any:
@@ -177,18 +255,46 @@ class _Loader:
 
         return Parameter(data, requires_grad)
 
-    def _check_place(self, location: str) -> None:
-        target: Callable | Any = self._map
+    def _place(self, location: str) -> str:
+        """Where a storage goes. RuntimeError when that is a device that is not here."""
+        target: Any = self._map
         if isinstance(target, dict):
             location = str(target.get(location, location))
+        elif isinstance(target, (str, int, device)):
+            location = str(device(target))
         elif target is not None:
-            return  # a device or a function: everything ends on the CPU
-        if location != "cpu":
-            raise RuntimeError(
-                f"Attempting to deserialize object on a {location.partition(':')[0].upper()} device but "
-                "torch.cuda.is_available() is False. If you are running on a CPU-only machine, please use torch.load with "
-                "map_location=torch.device('cpu') to map your storages to the CPU."
-            )
+            found = target(MappedStorage(), location)
+            location = location if found is None else found.location
+        kind = location.partition(":")[0]
+        if kind == "cpu" or kind == "cuda" and cuda.is_available():
+            return location
+        if kind != "cuda":
+            require(device(location))
+        raise RuntimeError(
+            f"Attempting to deserialize object on a {kind.upper()} device but "
+            f"torch.{kind}.is_available() is False. If you are running on a CPU-only machine, please use torch.load with "
+            "map_location=torch.device('cpu') to map your storages to the CPU."
+        )
+
+
+class MappedStorage:
+    """What a function given as map_location is called with: a storage on the CPU, which may be sent elsewhere."""
+
+    def __init__(self, location: str = "cpu") -> None:
+        self.location = location
+
+    @property
+    def device(self) -> device:
+        """Where it is."""
+        return device(self.location)
+
+    def cpu(self) -> MappedStorage:
+        """On the CPU."""
+        return MappedStorage()
+
+    def cuda(self, index: Any = None, non_blocking: bool = False) -> MappedStorage:
+        """On a GPU."""
+        return MappedStorage("cuda" if index is None else str(device("cuda", index) if isinstance(index, int) else index))
 
 
 def _window(base: Tensor, record: TensorRecord) -> Tensor:

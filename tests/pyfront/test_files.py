@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import lamina
 from lamina.dialects.errors import FileError, UnsupportedError
 from lamina.dialects.types import DTYPES
 from lamina.pyfront.files.checkpoint import read_checkpoint, write_checkpoint
@@ -231,3 +234,104 @@ def test_failed_saves_leave_the_old_file(tmp_path: Any) -> None:
         lamina.save([1], tmp_path / "missing" / "model.pt")
     with pytest.raises(FileNotFoundError, match="in that folder: model.pt"):
         lamina.load(tmp_path / "nodel.pt")
+
+
+def _many(lib: Any) -> dict[str, Any]:
+    x = lib.arange(12.0).view(3, 4)
+    return {
+        "views": [x, x.t(), x[1:], x[:, ::2]], "parameter": lib.nn.Parameter(lib.ones(2, 2)), "tracked": lib.ones(2).requires_grad_(),
+        "dtypes": [lib.ones(2).to(getattr(lib, n)) for n in ("float16", "bfloat16", "int8", "uint8", "bool", "int64", "float64")],
+        "plain": {"a": [1, 2.5, "é", b"x", None, True, 10**40], "set": {1, 2}}, "empty": lib.empty(0, 3), "size": x.shape,
+    }  # fmt: skip
+
+
+def test_the_format_before_1_6(tmp_path: Any) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "old.pt"
+    torch.save({**_many(torch), "complex": 1 + 2j}, path, _use_new_zipfile_serialization=False)
+    loaded, expected = lamina.load(path), torch.load(path)
+    for key in ("views", "dtypes"):
+        assert [t.tolist() for t in loaded[key]] == [t.tolist() for t in expected[key]]
+        assert [str(t.dtype) for t in loaded[key]] == [str(t.dtype) for t in expected[key]]
+    for key in ("plain", "complex"):
+        assert loaded[key] == expected[key]
+    assert type(loaded["parameter"]).__name__ == "Parameter" and loaded["tracked"].requires_grad
+    loaded["views"][0][1, 0] = 99
+    assert loaded["views"][2][0, 0].item() == 99
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    torch.save([model.state_dict(), optimizer.state_dict()], path, _use_new_zipfile_serialization=False)
+    ours = lamina.nn.Sequential(lamina.nn.Linear(3, 2), lamina.nn.BatchNorm1d(2))
+    state, rest = lamina.load(path)
+    ours.load_state_dict(state)
+    lamina.optim.Adam(ours.parameters()).load_state_dict(rest)
+    assert ours[0].weight.tolist() == model[0].weight.tolist()
+
+
+def test_damaged_old_files_are_errors() -> None:
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.save({"a": torch.arange(6.0), "b": torch.ones(2, 3, dtype=torch.int64)}, file, _use_new_zipfile_serialization=False)
+    data = file.getvalue()
+    for end in range(16, len(data), 7):
+        with pytest.raises(FileError):
+            lamina.load(io.BytesIO(data[:end]))
+    numbers = np.random.RandomState(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[numbers.randint(16, len(data))] = numbers.randint(256)
+        try:
+            lamina.load(io.BytesIO(bytes(damaged)))
+        except (FileError, RuntimeError):
+            continue
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(st.booleans(), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.sampled_from("scid")), min_size=1, max_size=6))
+def test_mutated_files_are_errors_or_data(legacy: bool, edits: list) -> None:
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.save({"a": [torch.arange(6.0), 1, "x"], "b": torch.ones(2, 3)}, file, _use_new_zipfile_serialization=not legacy)
+    data = bytearray(file.getvalue())
+    for place, byte, kind in edits:
+        at = int(place * (len(data) - 1))
+        if kind == "s":
+            data[at] = byte
+        elif kind == "c":
+            del data[at : at + byte]
+        elif kind == "i":
+            data[at:at] = bytes([byte] * 3)
+        else:
+            data[at:at] = data[at : at + byte]
+    try:
+        lamina.load(io.BytesIO(bytes(data)))
+    except (FileError, RuntimeError):  # RuntimeError: a place that is not here
+        pass
+
+
+class Kept:
+    """A class of the program's own."""
+
+    def __init__(self) -> None:
+        self.x = 3
+
+
+def test_safe_globals(tmp_path: Any) -> None:
+    path = str(tmp_path / "own.pt")
+    lamina.save({"a": Kept()}, path)
+    files = lamina.serialization
+    name = f"{Kept.__module__}.Kept"
+    assert files.get_unsafe_globals_in_checkpoint(path) == [name] and files.get_safe_globals() == []
+    with pytest.raises(FileError, match="Kept"):
+        lamina.load(path)
+    with files.safe_globals([Kept]):
+        assert lamina.load(path)["a"].x == 3 and files.get_safe_globals() == [Kept]
+    with pytest.raises(FileError, match="Kept"):
+        lamina.load(path)
+    files.add_safe_globals([Kept])
+    assert lamina.load(path)["a"].x == 3
+    files.clear_safe_globals()
+    assert files.get_safe_globals() == []
