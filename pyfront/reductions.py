@@ -302,7 +302,8 @@ def _safe_root(squares: Tensor) -> Tensor:
     if not squares.requires_grad:
         return squares.sqrt()
     zero = squares == 0
-    return (squares + zero.to(squares.dtype)).sqrt() * zero.logical_not().to(squares.dtype)
+    root = (squares + zero.to(squares.dtype)).sqrt()._read()
+    return wrap(record("select", (zero._read(), full(0.0, *root.type), root)))  # whatever arrives, infinities too
 
 
 @define("dist")

@@ -55,6 +55,9 @@ PROGRAMS = {
     "dtypes that do not fit": [
         "v0 = torch.ones(2, 2)", "v0.index_add_(0, torch.tensor([0]), torch.ones(1, 2, dtype=torch.int64))",
         "v0.lerp_(v0.double(), 0.5)", "v0[[0]] = torch.ones(1, 2, dtype=torch.int64)", "v0.bool() - v0"],
+    "std of one element": [
+        "v0 = torch.ones(1, 3, requires_grad=True)", "v1 = v0.std(0, unbiased=False)", "(v1 + 1 / v1)[:2].sum().backward()",
+        "g = v0.grad"],
     "nothing has no largest": [
         "v0 = torch.zeros(0, 2)", "v0.amax(0)", "v0.max(0)", "v0.argmax(0)", "v0.amax()", "v0.is_contiguous()"],
 }  # fmt: skip
