@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import lamina
+from lamina.backends.emulation import emulate
+from lamina.pyfront import recorder
 from lamina.pyfront.schedule import Schedule
 
 torch = pytest.importorskip("torch")
@@ -172,3 +174,26 @@ def test_sequences_of_unequal_length() -> None:
         return [padded.tolist(), *[t.tolist() for t in packed], lists]
 
     assert made(lamina) == made(torch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+def test_on_a_gpu() -> None:
+    """Scans are unrolled for launches; the emulated device gives the CPU's numbers, packed sequences included."""
+
+    def results(where: str) -> list[np.ndarray]:
+        lamina.manual_seed(0)
+        lstm = lamina.nn.LSTM(5, 6, 2, bidirectional=True).to(where)
+        x = lamina.from_numpy(X).to(where)
+        y, (_, c) = lstm(x)
+        (y.pow(2).sum() + c.sum()).backward()
+        packed, _ = lstm(lamina.nn.utils.rnn.pack_padded_sequence(x, [4, 3, 1]))
+        return [t.detach().cpu().numpy() for t in (y, lstm.weight_hh_l0.grad, lstm.bias_ih_l1.grad, packed.data)]
+
+    try:
+        with lamina.dialects.flags.cuda("emulated"):
+            for a, b in zip(results("cpu"), results("cuda"), strict=True):
+                np.testing.assert_allclose(a, b, 1e-5, 1e-6)
+    finally:
+        recorder.flush()
+        recorder.state.placement = None
