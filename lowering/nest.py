@@ -20,6 +20,7 @@ from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePl
 from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
 from .nest_stages import Buffer, read_kernel
+from .nest_turns import turn_operands
 
 Piece = tuple[int, int, int, int, int]
 """start, stop, step, vector width, copies side by side."""
@@ -53,6 +54,7 @@ def _planned(
 ) -> KernelPlan:
     kernel = read_kernel(function, taken)
     rewrite_stages(kernel, target)
+    turn_operands(kernel)
     return schedule(plan_loops(kernel, scratch_from), target)
 
 

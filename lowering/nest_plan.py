@@ -234,7 +234,8 @@ class _Planner:
         inside = {u.group for u in uses}
         group = groups[uses[0].group] if len(inside) == 1 and not gathered and uses else None
         dropped = _shared_dims(buffer, uses, group) if group is not None else {}
-        buffer.strides = _strides(buffer, uses, dropped)
+        if not buffer.settled:
+            buffer.strides = _strides(buffer, uses, dropped)
         if group is not None and _row_local(uses, group, dropped):
             group.rows.append(Row(buffer, 0))
         else:

@@ -34,7 +34,9 @@ COMBINERS = {
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """Memory a kernel sees: an argument, or a temporary whose home the scheduler chooses."""
+    """Memory a kernel sees: an argument, or a temporary whose home the scheduler chooses. settled: its strides are not for it
+    to choose.
+    """
 
     value: SSAValue
     element: Attribute
@@ -43,6 +45,7 @@ class Buffer:
     is_temporary: bool
     index: int
     written: bool = False
+    settled: bool = False
 
 
 @dataclass(eq=False, slots=True)

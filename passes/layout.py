@@ -106,7 +106,8 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
         role = role_of(op)
         domain = stage_domains(op, role)[0]
         if role == CONTRACT:
-            loops: Order | None = _contraction_loops(op, domain)
+            reads = [(v, i) for v, i in leaf_reads(domain, leaves.__contains__, None) if i is not None]
+            loops: Order | None = _contraction_loops(op, domain, {_innermost_loop(i, orders.get(v)) for v, i in reads})
         else:
             root = op.results[0] if role in INLINE else None
             reads = leaf_reads(domain, leaves.__contains__, root)
@@ -117,10 +118,12 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
                 orders[op.results[0]] = order
 
 
-def _contraction_loops(op: Operation, domain: Domain) -> Order | None:
+def _contraction_loops(op: Operation, domain: Domain, innermost: set[int | None]) -> Order | None:
     """Loops with the best vector dim innermost: the last long one that one factor alone has, by itself.
 
-    A factor read through windows is the worse holder: where the other has no such dim, one that both have comes
+    innermost: loops along which a factor is contiguous in memory. A factor that has several loops of its own is no place for
+    vectors if it is not contiguous along the last one: then the other's only loop serves better (the output channels of a
+    1x1 convolution whose input has channels innermost). A factor read through windows is the worse holder: where the other has no such dim, one that both have comes
     before (the channels of depthwise convolutions).
     """
     result = loop_dims(shape_of(op.results[0]))[1]
@@ -134,7 +137,21 @@ def _contraction_loops(op: Operation, domain: Domain) -> Order | None:
     if len(plain) < len(factors):
         best += shared
     best += [d for d in alone if any(_reads_purely(index, d) for index in factors)]
+    if best and best[0] in alone and best[0] not in innermost:
+        mine = next(index for index in factors if _has(index, best[0]))
+        others = [d for d in alone if not _has(mine, d)]
+        if len(others) == 1 and others[0] in best and sum(_has(mine, d) for d in alone) > 1:
+            best.insert(0, others[0])
     return (*(p for p in parallel if p != best[0]), best[0]) if best else None
+
+
+def _innermost_loop(index: tuple[Index, ...], order: Order | None) -> int | None:
+    """The loop along which the value read is contiguous in memory."""
+    for dim in reversed(order or range(len(index))):
+        expr = index[dim]
+        if isinstance(expr, Linear) and expr.terms:
+            return min(expr.terms, key=lambda term: abs(term[1]))[0]
+    return None
 
 
 def _has(index: tuple[Index, ...], d: int) -> bool:
