@@ -67,6 +67,7 @@ _LATER = {
         ),
         "pyfront.amp",
     ),  # fmt: skip
+    "summary": "pyfront.summary",
     "vmap": "pyfront.func",
     "compile": "pyfront.compiling",
     **dict.fromkeys(
