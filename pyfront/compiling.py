@@ -122,6 +122,10 @@ class Compiled:
 
 def _signature(args: tuple) -> Any:
     """What calls that may share a program have in common; None for arguments nobody can tell apart."""
+    if len(args) == 1 and isinstance(args[0], Tensor):  # the most frequent call, and the one that must be quick
+        (a,) = args
+        node = a._node
+        return recorder.state.grad, Defaults.dtype, (node.type, node.requires_grad, 0, a._chain and (_shape_of(a._chain), a._storage.type))
     parts: list[Any] = [recorder.state.grad, Defaults.dtype]
     places: dict[int, int] = {}
     for number, a in enumerate(args):

@@ -31,6 +31,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     lu,
     printing,
     random,
+    recorder,
     reductions,
     selection,
     sequences,
@@ -144,8 +145,6 @@ def result_type(a: Any, b: Any) -> types.DType:
 
 def synchronize() -> None:
     """Compute everything that is pending."""
-    from . import recorder
-
     recorder.flush()
 
 

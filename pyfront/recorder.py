@@ -182,6 +182,9 @@ def wait_for(cell: Cell) -> None:
 
 def flush(wanted: Iterable[Node] = ()) -> None:
     """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values."""
+    if not state.pending and not wanted:
+        state.flushed = state.order
+        return
     roots: list[Node] = []
     for reference in state.pending:
         cell = reference()

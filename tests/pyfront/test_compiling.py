@@ -49,6 +49,7 @@ def test_a_function_recorded_twice_runs_no_more_python() -> None:
     assert len(calls) == 2 and known.replays == CALLS - 2
 
 
+@pytest.mark.slow
 def test_other_shapes_dtypes_numbers_and_sharing_are_other_programs() -> None:
     compiled, calls, _ = counted(lambda a, b, k: a * b + k)
     x, y = torch.randn(3), torch.randn(3)
@@ -80,6 +81,7 @@ def test_weights_may_change_between_calls() -> None:
     assert compiled._compiled.replays
 
 
+@pytest.mark.slow
 def test_modes_attributes_and_hooks_of_modules_are_guarded() -> None:
     plain = model().eval()
     compiled, x = torch.compile(plain), torch.randn(5, 4)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import lamina as torch
 from lamina.backends import driver
 from lamina.backends.toolchain import find_compiler
+from lamina.pyfront import recorder
 from lamina.dialects import flags
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
@@ -111,3 +112,19 @@ def test_a_dying_input_that_fits_no_result() -> None:
             z = (y * 3).sum()
             del y
             assert z.item() == 42.0
+
+
+def test_a_step_with_clipping_is_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, optimizer, _ = training()
+    x, y = torch.randn(5, 6), torch.randn(5, 3)
+    torch.synchronize()
+    run, graphs = driver.run, []
+    monkeypatch.setattr(recorder.state, "run", lambda graph, *rest: (graphs.append(graph), run(graph, *rest))[1])
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        loss.item()
+    assert len(graphs) == 3 and len(set(graphs)) == 1
