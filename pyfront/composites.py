@@ -82,6 +82,7 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
 @define("logit", in_place=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``, with x kept ``eps`` away from 0 and 1."""
+    input = input if input.dtype.kind == "f" else input.to(Defaults.dtype)
     x = input if eps is None else input.clamp(eps, 1 - eps)
     return (x / (1 - x)).log()
 

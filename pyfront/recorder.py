@@ -80,6 +80,8 @@ class _State:
 
 state = _State()
 _weakly = weakref.ref
+_results: dict[tuple[str, tuple[Type, ...], tuple], Type] = {}  # of steps with one result, by what they depend on
+_MEMO_LIMIT = 1 << 16
 _infer: dict[str, Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]] = {}
 
 
@@ -101,11 +103,17 @@ def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaErr
 def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
     """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not
     fit."""
-    types = tuple([n.type for n in inputs])
-    try:
-        result = (_infer.get(op) or _rule(op))(types, attrs)[0]
-    except LaminaError as error:
-        raise _explained(error, op, inputs) from None
+    types = (inputs[0].type,) if len(inputs) == 1 else tuple([n.type for n in inputs])
+    key = (op, types, attrs)
+    result = _results.get(key)
+    if result is None:
+        try:
+            result = (_infer.get(op) or _rule(op))(types, attrs)[0]
+        except LaminaError as error:
+            raise _explained(error, op, inputs) from None
+        if len(_results) >= _MEMO_LIMIT:
+            _results.clear()
+        _results[key] = result
     if state.placement is not None:
         state.placement.check(op, inputs)
     tracked = False

@@ -18,6 +18,7 @@ from .node import Node
 
 # References to `host` when nobody outside shares it: the slot, and getrefcount's own argument.
 _UNSHARED = 2
+_weakly = weakref.ref
 
 # Storages that were asked for their address: contents may be one array under several names until then.
 _at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
@@ -31,19 +32,22 @@ class Storage:
     __slots__ = ("node", "host", "history", "version", "views", "last", "born", "inference", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
+        state = recorder.state
         self.node = node
         self.host = host
         self.history: Node | None = None
         self.version = 0
-        self.born = recorder.state.order
-        self.inference = recorder.state.inference
+        self.born = state.order
+        self.inference = state.inference
         self.views: dict[tuple, Node] | None = None
         self.last: Node | None = None
         if host is None and node.value is None:
             if node.op == "full":
                 _fill_in(node)
-            else:
-                recorder.wait_for(self)
+            else:  # `wait_for`, without the call
+                state.pending.append(_weakly(self))
+                if state.order - state.flushed > recorder.PENDING_LIMIT:
+                    recorder.flush()
 
     @property
     def type(self) -> Type:

@@ -14,16 +14,12 @@ from ... import draws, recorder
 from ...assignment import title
 from ...random import default_generator, drawn
 from ...tensor import Tensor, wrap
-from .applying import apply, dimension
-
-
-def _finish(input: Tensor, y: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(y) if inplace else y
+from .applying import apply, dimension, finish
 
 
 def _plain(op: str, doc: str) -> Callable[..., Tensor]:
     def activation(input: Tensor, inplace: bool = False) -> Tensor:
-        return _finish(input, apply(op, (input,)), inplace)
+        return finish(input, apply(op, (input,)), inplace)
 
     activation.__name__, activation.__doc__ = op, doc
     return activation
@@ -80,7 +76,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise ValueError("min_val cannot be greater than max_val")
     if input.dtype.kind != "f":
         min_val, max_val = int(min_val), int(max_val)
-    return _finish(input, apply("hardtanh", (input,), (min_val, max_val)), inplace)
+    return finish(input, apply("hardtanh", (input,), (min_val, max_val)), inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -90,18 +86,18 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x, or alpha * (exp(x) - 1) below zero."""
-    return _finish(input, apply("elu", (input,), (alpha,)), inplace)
+    return finish(input, apply("elu", (input,), (alpha,)), inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x, or alpha * (exp(x / alpha) - 1) below zero."""
     below = alpha * apply("elu", (input / alpha,), (1.0,))
-    return _finish(input, apply("select", (input > 0, input, below)), inplace)
+    return finish(input, apply("select", (input > 0, input, below)), inplace)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x, or negative_slope * x below zero."""
-    return _finish(input, apply("leaky_relu", (input,), (negative_slope,)), inplace)
+    return finish(input, apply("leaky_relu", (input,), (negative_slope,)), inplace)
 
 
 @autocasts("prelu")
@@ -134,7 +130,7 @@ def rrelu(
     negative = np.asarray(input.detach().numpy() <= 0)
     slope = np.ones(input.shape, input.dtype.numpy)
     slope[negative] = draws.uniform(default_generator.engine, int(negative.sum()), np.dtype(np.float64), lower, upper)
-    return _finish(input, input * wrap(recorder.constant(slope, (slope.shape, input.dtype))), inplace)
+    return finish(input, input * wrap(recorder.constant(slope, (slope.shape, input.dtype))), inplace)
 
 
 @autocasts("softplus")
@@ -145,7 +141,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where above the threshold, else `value`."""
-    return _finish(input, input.masked_fill(input <= threshold, value), inplace)
+    return finish(input, input.masked_fill(input <= threshold, value), inplace)
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from ....dialects.errors import DTypeError
 from ....dialects.types import DType, show_type
 from ... import recorder
-from ...assignment import title
+from ...assignment import check_in_place, store, title
 from ...origin import origin, source_line
 from ...tensor import Tensor, wrap
 
@@ -26,6 +26,27 @@ def apply_many(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str
     for result in results:
         result._label = label or op
     return results
+
+
+def finish(input: Tensor, y: Tensor, inplace: bool) -> Tensor:
+    """``y``, computed from ``input``; or ``input`` with it written in. What the operation itself saved of its input is kept."""
+    if not inplace:
+        return y
+    check_in_place(input)
+    source, made = input._read(), y._read()
+    first, stack, seen = made.order, [made], {id(made)}
+    while stack:  # the first step that read the input: older readers lose what they saved
+        node = stack.pop()
+        if any(n is source for n in node.inputs):
+            first = min(first, node.order)
+        for n in node.inputs:
+            if n.order > source.order and id(n) not in seen:
+                seen.add(id(n))
+                stack.append(n)
+    store(input, made, first - 1)
+    if made.requires_grad:
+        input._label = y._label
+    return input
 
 
 def filled(shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:

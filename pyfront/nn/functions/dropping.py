@@ -10,6 +10,7 @@ from ...promote import full
 from ...random import BERNOULLI, default_generator, drawn, sample
 from ...recorder import record
 from ...tensor import Tensor, wrap
+from .applying import finish
 
 
 def _check(p: float) -> None:
@@ -45,18 +46,14 @@ def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.nd
     return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
 
 
-def _finish(x: Tensor, y: Tensor, inplace: bool) -> Tensor:
-    return x.copy_(y) if inplace else y
-
-
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p and scale the others by 1 / (1 - p)."""
     _check(p)
     if not training or p == 0.0 or input.numel() == 0:
         return input
     if p == 1.0:
-        return _finish(input, input * 0.0, inplace)
-    return _finish(input, input * _noise(input, tuple(input.shape), p), inplace)
+        return finish(input, input * 0.0, inplace)
+    return finish(input, input * _noise(input, tuple(input.shape), p), inplace)
 
 
 def _feature(input: Tensor, p: float, training: bool, inplace: bool, batched: bool) -> Tensor:
@@ -65,10 +62,10 @@ def _feature(input: Tensor, p: float, training: bool, inplace: bool, batched: bo
     if not training or p == 0.0 or input.numel() == 0:
         return input
     if p == 1.0:
-        return _finish(input, input * 0.0, inplace)
+        return finish(input, input * 0.0, inplace)
     kept = 2 if batched else 1
     shape = tuple(input.shape[:kept]) + (1,) * (input.dim() - kept)
-    return _finish(input, input * _noise(input, shape, p), inplace)
+    return finish(input, input * _noise(input, shape, p), inplace)
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -105,10 +102,10 @@ def _alpha(input: Tensor, p: float, training: bool, shape: tuple[int, ...]) -> T
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropout for SELU networks, element by element."""
     y = _alpha(input, p, training, tuple(input.shape))
-    return y if y is input else _finish(input, y, inplace)
+    return y if y is input else finish(input, y, inplace)
 
 
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropout for SELU networks, whole channels."""
     y = _alpha(input, p, training, tuple(input.shape[:2]) + (1,) * (input.dim() - 2))
-    return y if y is input else _finish(input, y, inplace)
+    return y if y is input else finish(input, y, inplace)
