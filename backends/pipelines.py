@@ -18,6 +18,7 @@ TENSORS = (
     "hoist",
     "narrow",
     'simplify{because="slices that moved meet pads, what left a loop meets what was outside"}',
+    "split-phases",
     'cse{because="simplified ops became equal"}',
     "dce",
 )

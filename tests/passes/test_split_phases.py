@@ -1,0 +1,49 @@
+"""Strided and transposed convolutions with first and second gradients against PyTorch: kernels, strides, dilations, groups that
+leave phases empty, uneven or cropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lamina
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+# batch, channels in, out, sizes, kernel, stride, padding, output padding, dilation, groups
+CASES = [
+    (2, 4, 6, (5, 6), (3, 3), 2, 1, 1, 1, 1),
+    (1, 4, 4, (5, 5), (2, 2), 2, 0, 0, 1, 2),
+    (2, 3, 4, (7, 4), (4, 3), (2, 3), 1, 0, 1, 1),
+    (2, 2, 2, (6,), (3,), 3, 1, 0, 1, 1),
+    (1, 2, 3, (9, 8), (1, 1), 2, 0, 0, 1, 1),
+    (1, 2, 2, (9, 9), (3, 3), 2, 2, 1, 2, 1),
+    (1, 2, 2, (12,), (2,), 4, 0, 0, 1, 1),
+    (1, 2, 2, (9,), (3,), 4, 0, 1, 3, 1),
+]
+
+
+def results(lib: Any, case: tuple) -> list[np.ndarray]:
+    lib.manual_seed(0)
+    n, ins, outs, sizes, kernel, stride, padding, extra, dilation, groups = case
+    rank, F = len(sizes), lib.nn.functional
+    x, w = lib.randn(n, ins, *sizes), lib.randn(ins, outs // groups, *kernel)
+    x.requires_grad_(), w.requires_grad_()
+    y = getattr(F, f"conv_transpose{rank}d")(x, w, None, stride, padding, extra, groups, dilation)
+    first = lib.autograd.grad((y * y).sum(), [x, w])
+    v = lib.randn(outs, ins // groups, *kernel)
+    v.requires_grad_()
+    z = getattr(F, f"conv{rank}d")(x, v, None, stride, padding, dilation, groups)
+    second = lib.autograd.grad((z * z).sum(), [x, v], create_graph=True)
+    third = lib.autograd.grad(sum((g * g).sum() for g in second), [x, v])
+    return [t.detach().numpy() for t in (y, *first, z, *second, *third)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_pytorch(case: tuple) -> None:
+    for want, got in zip(results(torch, case), results(lamina, case), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(want).max())))
