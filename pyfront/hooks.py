@@ -34,21 +34,23 @@ class RemovableHandle:
         self.remove()
 
 
+_hooks: dict[int, dict[int, Hook]] = {}  # by id of a Watched Node, which clears its entry when it goes
+
+
 class Watched(Node):
     """A Node whose gradient Python sees: backward stops there, calls the hooks, and goes on with what they return."""
 
     __slots__ = ()
     leaf = False
 
-    def __del__(self) -> None:
-        _hooks.pop(id(self), None)
+    def __del__(self, hooks: dict[int, dict[int, Hook]] = _hooks) -> None:  # at exit the module's names are gone before this
+        hooks.pop(id(self), None)
 
     def deliver(self, gradient: Node) -> list[tuple[Node, Node]]:
         """The gradient after the hooks, on its way through the step itself."""
         return [(self, seen_by(_hooks.get(id(self), {}), gradient))]
 
 
-_hooks: dict[int, dict[int, Hook]] = {}  # by id of a Watched Node, which clears its entry when it goes
 _retaining: dict[int, weakref.ref[Tensor]] = {}  # tensors that keep their gradient, by id
 
 

@@ -23,8 +23,8 @@ torch.ones(3).masked_fill(torch.ones(2).bool(), 1.) | ShapeError | must match th
 nn.Linear(3, 4)(torch.ones(2, 3).long()) | DTypeError | got Long and Float
 torch.ones(3) & torch.ones(3) | DTypeError | bitwise_and needs an integer or bool a, got float32
 torch.softmax(torch.ones(3).long(), 0) | DTypeError | needs a floating-point
-torch.ones(3, device="cuda") | UnsupportedError | there is no device 'cuda' here
-nn.Linear(2, 2).to("cuda") | UnsupportedError | there is no device 'cuda' here
+torch.ones(3, device="cuda") | NoDeviceError | there is no device 'cuda' here
+nn.Linear(2, 2).to("cuda") | NoDeviceError | there is no device 'cuda' here
 torch.nonexistent(3) | MissingNameError | module 'torch' has no attribute 'nonexistent'
 nn.Nonexistent(3) | MissingNameError | module 'torch.nn' has no attribute 'Nonexistent'
 torch.load("missing.pt") | MissingFileError | No such file or directory: 'missing.pt'
@@ -91,7 +91,7 @@ def test_wrong_call(line: str, answers: dict[str, tuple[list[str], str]]) -> Non
     assert_plain(text)
     if kind in ("ShapeError", "DTypeError"):
         assert "    at calls.py:1" in text, text  # the user's line
-    if kind in ("DTypeError", "UnsupportedError", "MissingNameError", "FileError"):
+    if kind in ("DTypeError", "UnsupportedError", "NoDeviceError", "MissingNameError", "FileError"):
         assert "help: " in text, text
 
 
