@@ -15,6 +15,7 @@ from . import recorder, views
 from .assignment import check_in_place
 from .grad_mode import no_grad
 from .hub import FREED, behind_hub, running
+from .leaves import is_tracked
 from .node import Boundary, Node
 from .origin import origin
 from .promote import cast, full
@@ -105,7 +106,7 @@ class Function(FunctionCtx):
         """Run forward; what it returns goes back through ``backward``."""
         ctx = cls()
         tensors = [(i, a) for i, a in enumerate(args) if isinstance(a, Tensor)]
-        ctx.needs_input_grad = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
+        ctx.needs_input_grad = tuple([isinstance(a, Tensor) and is_tracked(a) for a in args])
         tracked = recorder.state.grad and any(ctx.needs_input_grad)
         before = {i: a._read() for i, a in tensors}
         with no_grad():

@@ -11,6 +11,7 @@ from .tensor import Tensor
 # PyTorch's names where they are not the operation's name in capitals with Backward0 behind.
 _NAMES = {
     "softmax": "SoftmaxBackward0",
+    "norm": "LinalgVectorNormBackward0",
     "log_softmax": "LogSoftmaxBackward0",
     "matmul": "MmBackward0",
     "to_copy": "ToCopyBackward0",
@@ -159,7 +160,7 @@ def _variant(label: str, node: Node) -> str:
     if label in ("max", "min") and not node.type[0]:
         return "1"
     if label == "pow" and node.inputs and len(node.inputs) > 1 and node.inputs[1].requires_grad:
-        return "1"
+        return "2" if node.inputs[0].op == "full" else "1"
     return "0"
 
 

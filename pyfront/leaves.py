@@ -15,12 +15,17 @@ from .views import RENAMED, Detached, LeafMark
 
 def requires_grad(self: Tensor) -> bool:
     """True when backward reaches this tensor."""
+    if recorder.state.duals and self._storage.host is None:  # a tangent is no reason
+        from .autograd.forward_ad import is_tracked as is_tracked_outside
+
+        return is_tracked_outside(self)
+    return is_tracked(self)
+
+
+def is_tracked(self: Tensor) -> bool:
+    """True when a derivative goes through this tensor, be it backward's or that of a tangent."""
     if self._storage.host is not None:
         return views.is_tracked(self._storage, self._chain)
-    if recorder.state.duals:
-        from .autograd.forward_ad import is_tracked
-
-        return is_tracked(self)
     return self._read().requires_grad
 
 

@@ -113,6 +113,11 @@ def was_overwritten(operand: Node, order: int) -> bool:
     return source.overwritten > order
 
 
+def saves(node: Node) -> bool:
+    """True when PyTorch would have saved something of a step, constants included: it refuses a second backward."""
+    return node.op not in (None, ALIAS, SAVED, GRAD, RESULT) and bool(_of(node))
+
+
 def differentiable_again(node: Node) -> bool:
     """True when a second backward through a freed step needs nothing that freeing gave up."""
     if not node.inputs:

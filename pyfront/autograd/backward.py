@@ -20,7 +20,7 @@ from ..hooks import Watched, seen_by, watch_retaining
 from ..leaves import Accumulation, accumulate
 from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
-from ..residuals import differentiable_again, overwritten, reads, was_overwritten
+from ..residuals import differentiable_again, overwritten, reads, saves, was_overwritten
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..walk import by_order, fresh_mark
@@ -28,7 +28,7 @@ from .anomaly_mode import examine, is_on
 
 def _check(node: Node) -> None:
     """PyTorch's errors for a step whose saved values are gone."""
-    if node.freed and not differentiable_again(node):
+    if node.freed and (saves(node) or not differentiable_again(node)):
         raise RuntimeError(FREED)
     stale = overwritten(node)
     if stale is not None and not recorder.state.keeps_old:

@@ -11,6 +11,7 @@ from ....dialects.errors import DTypeError
 from ....dialects.types import bool_, int32, int64, show_type
 from ... import recorder
 from ...autograd import no_grad
+from ...leaves import is_tracked
 from ...doubts import refuse_outside
 from ...origin import origin, source_line
 from ...selection import index_add
@@ -34,7 +35,7 @@ def embedding(
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     rows = apply("take", (weight, input), (0,), "embedding")
-    if not weight.requires_grad:
+    if not is_tracked(weight):
         return rows
     if scale_grad_by_freq:
         rows = _scaled_gradient(rows, input, weight)

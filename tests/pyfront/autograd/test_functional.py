@@ -98,7 +98,8 @@ def tangent(t, x, f):
 DUALS = {
     "tangent": lambda t, x, y: tangent(t, x, lambda d: (d @ y).sin() * d[:, 0]),
     "own tangent": lambda t, x, y: tangent(t, x, lambda d: d),
-    "no tangent": lambda t, x, y: tangent(t, x, lambda d: d.detach() * 2)[:1],
+    "no tangent": lambda t, x, y: tangent(t, x, lambda d: d.detach() * 2),
+    "of a Function": lambda t, x, y: tangent(t, x, lambda d: square(t).apply(d)),
     "without dual": lambda t, x, y: tangent(t, x, lambda d: y)[:1],
     "of what is tracked": lambda t, x, y: tracked_dual(t, x),
     "tracking": lambda t, x, y: tangent_tracking(t, x),
@@ -108,6 +109,25 @@ DUALS = {
     "nested": lambda t, x, y: nested(t),
     "left twice": lambda t, x, y: t.autograd.forward_ad.exit_dual_level(),
 }
+
+
+def square(t):
+    class Square(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            ctx.save_for_forward(a)
+            ctx.save_for_backward(a)
+            return a * a
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g * ctx.saved_tensors[0]
+
+        @staticmethod
+        def jvp(ctx, v):
+            return 2 * v * ctx.saved_tensors[0]
+
+    return Square
 
 
 def tangent_of(t, x, v):

@@ -255,6 +255,7 @@ def test_rules(program):
 
 
 ERRORS = {
+    "twice through a product with a number": lambda t, x: (y := (x * 2).sum(), y.backward(), y.backward()),
     "no inputs of grad": lambda t, x: t.autograd.grad(x * 2, [], t.ones(3)),
     "no inputs of backward": lambda t, x: (x * 2).sum().backward(inputs=[]),
     "input without grad": lambda t, x: (x * 2).sum().backward(inputs=[t.ones(2)]),
