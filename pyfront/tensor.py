@@ -312,8 +312,11 @@ class Tensor:
         chain = data._chain
         if data.requires_grad:
             chain = (*chain, Detached())
-        elif chain:  # a leaf from here on: what detached it before does not matter any more
-            chain = tuple([link for link in chain if type(link) is not Detached or link.node is not None])
+        elif chain:  # a leaf from here on: what it was a leaf of, and what detached it, do not matter any more
+            marks = (Detached, LeafMark)
+            bare = tuple([link for link in chain if type(link) not in marks or getattr(link, "node", None) is not None])
+            _fill(made, data._storage, bare)
+            chain = chain if made.requires_grad else bare  # the memory itself may have a history
         _fill(made, data._storage, chain)
         if require_grad:
             made.requires_grad_()

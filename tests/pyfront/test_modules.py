@@ -253,3 +253,12 @@ def test_same_as_pytorch(expression: str, scopes: list[dict[str, Any]]) -> None:
         warnings.simplefilter("ignore")
         ours, theirs = (outcome(expression, scope) for scope in scopes)
     assert ours == theirs
+
+
+def test_a_parameter_over_detached_memory_is_a_leaf_of_its_own() -> None:
+    weight = lamina.nn.Linear(2, 2).weight
+    for source in (weight.detach(), (weight * 2).detach(), weight.data, weight):
+        made = lamina.nn.Parameter(source)
+        assert made.is_leaf and made.requires_grad
+        (made * made).sum().backward()
+        assert made.grad is not None and weight.grad is None

@@ -87,7 +87,8 @@ def fitted(lib: Any, options: dict) -> tuple[list[float], dict]:
 
 
 @pytest.mark.parametrize("options", [
-    {"lr": 0.3, "max_iter": 4}, {"line_search_fn": "strong_wolfe", "history_size": 3, "max_iter": 7},
+    pytest.param({"lr": 0.3, "max_iter": 4}, marks=pytest.mark.slow),
+    {"line_search_fn": "strong_wolfe", "history_size": 3, "max_iter": 7},
 ])  # fmt: skip
 def test_lbfgs(options: dict) -> None:
     (ours, a), (theirs, b) = fitted(lamina, options), fitted(torch, options)
