@@ -77,13 +77,13 @@ def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]
     return steps, ends
 
 
-def _on_the_way(doubtful: list[Node], steps: list[Node], ends: list[Node], stop: set[int]) -> list[Node]:
-    """The doubtful steps a gradient goes through when only some ends are wanted."""
+def _on_the_way(some: list[Node], steps: list[Node], ends: list[Node], stop: set[int]) -> list[Node]:
+    """Those of some steps that a gradient goes through when only some ends are wanted."""
     reached = {id(end) for end in ends if _identity(end) in stop or (type(end) is Watched or type(end) is Boundary and not end.leaf)}
     for node in sorted(steps, key=by_order):
         if any([id(n) in reached for n in node.inputs]):
             reached.add(id(node))
-    return [node for node in doubtful if any([id(n) in reached for n in node.inputs])]
+    return [node for node in some if any([id(n) in reached for n in node.inputs])]
 
 
 def _identity(node: Node) -> int:
@@ -170,7 +170,7 @@ def run_backward(
                 continue
             root, seed = work.pop()
             steps, ends = _tape(root, stop)
-            freed += steps
+            freed += _on_the_way(steps, steps, ends, stop) if wanted is not None else steps
             if wanted is not None:
                 ends = [e for e in ends if _identity(e) in stop or not e.leaf]
             if not ends:

@@ -22,7 +22,7 @@ import torch
 
 Step = tuple[int, int]
 # Writes PyTorch's autograd does not hear of: its gradients then mix old and new values, ours are those of the old ones.
-SILENT = re.compile(r"n\d+(\[| \+=|\.flat)|v\d+ = v\d+\.data|v\d+\.data( =|[.[])|n\d+ = .*(numpy\(\)|asarray)")
+SILENT = re.compile(r"n\d+(\[| \+=|\.flat)|v\d+ = (v\d+\.data|torch\.empty\(0\)\.set_)|v\d+\.data( =|[.[])|n\d+ = .*(numpy\(\)|asarray)")
 # A view made before such a write may have no gradient in PyTorch afterwards (None), where it has one here.
 QUIET = re.compile(r"no_grad|detach\(\)|\.data")
 LARGEST = 120  # elements; a line that makes more is taken back

@@ -55,6 +55,9 @@ PROGRAMS = {
     "dtypes that do not fit": [
         "v0 = torch.ones(2, 2)", "v0.index_add_(0, torch.tensor([0]), torch.ones(1, 2, dtype=torch.int64))",
         "v0.lerp_(v0.double(), 0.5)", "v0[[0]] = torch.ones(1, 2, dtype=torch.int64)", "v0.bool() - v0"],
+    "what a gradient does not pass is not freed": [
+        LEAF, "v1 = v0.exp()", "v2 = torch.ones(2, 3, requires_grad=True)",
+        "g = torch.autograd.grad((v1 * v0).sum(), v2, allow_unused=True)", "v1.sum().backward()"],
     "std of one element": [
         "v0 = torch.ones(1, 3, requires_grad=True)", "v1 = v0.std(0, unbiased=False)", "(v1 + 1 / v1)[:2].sum().backward()",
         "g = v0.grad"],
