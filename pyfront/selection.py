@@ -332,6 +332,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 @_lifted
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Entries of ``source`` added at ``index`` along a dimension."""
+    dimension(dim, input.dim())
     if source.dtype is not input.dtype:
         kinds = f"self ({title(input.dtype)}) and source ({title(source.dtype)})"
         raise RuntimeError(f"index_add_(): {kinds} must have the same scalar type")
@@ -352,6 +353,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 @_lifted
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Entries of ``source`` written at ``index`` along a dimension."""
+    dimension(dim, input.dim())
     if source.dtype is not input.dtype:
         kinds = f"(self) {title(input.dtype)} and (source) {title(source.dtype)}"
         raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got {kinds}")
