@@ -12,6 +12,7 @@ value that an earlier flush computed enters as ``autodiff.saved(step, value)``.
 from __future__ import annotations
 
 from functools import cache
+from operator import attrgetter
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from .residuals import differentiable_again
 from .walk import Walk, by_order
 
+_by_position = attrgetter("id")  # of a walk
 _step = tuple.__new__  # a Step without the detour of its constructor
 _IDENTITIES = frozenset({ALIAS, RESULT, GRAD, SAVED})
 # Forward values worth keeping for a backward that comes after a flush; the others are recomputed from these.
@@ -276,7 +278,7 @@ class Schedule:
             ]
         self.kept = self.roots + kept
         fresh = len(self.inputs)
-        self.outputs = tuple(dict.fromkeys([n.id for n in self.kept if n.id >= fresh]))
+        self.outputs = tuple(sorted({n.id for n in self.kept if n.id >= fresh}))
 
     def describe(self) -> str:
         """The Graph as text, one line per step (``LAMINA_SHOW=nodes``)."""
@@ -316,7 +318,7 @@ def _is_view(op: str) -> bool:
 
 
 def _views_at_first_use(nodes: list[Node]) -> list[Node]:
-    """Nodes in recording order, views right before the first Node that uses them."""
+    """Nodes in recording order, views right before the first Node that uses them; those nothing uses last, as they were met."""
     views = [node for node in nodes if moves(node)]
     if not views:
         return nodes
@@ -324,7 +326,7 @@ def _views_at_first_use(nodes: list[Node]) -> list[Node]:
     placed: list[Node] = []
     for node in [n for n in nodes if id(n) not in waiting]:
         _place(node, waiting, placed)
-    for node in views:  # what nothing else uses
+    for node in sorted(views, key=_by_position):  # what nothing else uses: when it was recorded must not tell
         if id(node) in waiting:
             _place(node, waiting, placed)
     return placed
