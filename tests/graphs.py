@@ -77,7 +77,7 @@ def cnn_step(
     target = r.input((batch,), int64, "target")
     mask = r.input((batch, hidden), name="mask")
     seed = r.input((), name="seed")
-    size1, root = r.input((), float64, "step_size"), r.input((), float64, "root")
+    size1, root, share = (r.input((), float64, name) for name in ("step_size", "root", "share"))
     shapes: list[tuple[str, tuple[int, ...]]] = []
     blocks = list(zip(channels, channels[1:], strict=False))
     for i, (c, o) in enumerate(blocks):
@@ -106,7 +106,7 @@ def cnn_step(
     outputs = [loss]
     for k, name in enumerate(p):
         step = r(
-            "adam", p[name], first + k, m[name], v[name], size1, root, attrs=(0.9, 0.999, 1e-8, 0.0, False)
+            "adam", p[name], first + k, m[name], v[name], size1, root, share, attrs=(0.999, 1e-8, 0.0, False)
         )
         outputs += [step, step + 1, step + 2]
     return r.graph(*outputs)

@@ -151,9 +151,12 @@ def _mlp_step(n: int) -> Graph:
     w1, b1, w2, b2 = (r.input(*shape) for shape in shapes)
     loss = r("cross_entropy", r("linear", r("gelu", r("linear", x, w1, b1)), w2, b2), target)
     first = r("autodiff.grad", loss, seed, w1, b1, w2, b2)
-    rate = r("full", attrs=((), 0.01, float64))
+    rate, momentum = r("full", attrs=((), 0.01, float64)), r("full", attrs=((), 0.9, float64))
     steps = [
-        r("sgd", w, first + i, r("full", attrs=(shape, 0.0, float32)), rate, attrs=(0.9, 0.0, 0.0, False, False, True))
+        r(
+            "sgd", w, first + i, r("full", attrs=(shape, 0.0, float32)), rate, momentum,
+            attrs=(True, 0.0, 0.0, False, False, True),
+        )  # fmt: skip
         for i, (w, shape) in enumerate(zip((w1, b1, w2, b2), shapes, strict=True))
     ]
     return r.graph(loss, *steps)

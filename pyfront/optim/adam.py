@@ -35,7 +35,7 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         lr, decay = float(group["lr"]), group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
-        numbers = (beta1, beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
+        numbers = (beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
         op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         scalars: dict[int, tuple[Node, ...]] = {}
@@ -48,7 +48,7 @@ class Adam(Optimizer):
             step = self._counter.next(state)
             if step not in scalars:
                 size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
-                changing = (size, root, 1 - lr * decay) if decoupled else (size, root)
+                changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
                 scalars[step] = tuple(scalar(number) for number in changing)
             operands = (p._read(), p._grad._read(), *[m._read() for m in moments], *scalars[step])
             update((p, *moments), op, operands, numbers)

@@ -29,14 +29,15 @@ class SGD(Optimizer):
         super().__init__(params, defaults)
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        rate = scalar(float(group["lr"]))
-        numbers = (group["momentum"], group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
+        rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))
+        remembers = group["momentum"] != 0
+        numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
         for p in parameters:
             value = p._read()
             operands = (value, p.grad._read())
-            if group["momentum"] == 0:
+            if not remembers:
                 # nothing is remembered: the gradient stands in for the buffer, which is handed through
-                update((p,), "sgd", (*operands, operands[1], rate), (*numbers, False))
+                update((p,), "sgd", (*operands, operands[1], rate, momentum), (*numbers, False))
                 continue
             state = self.state[p]
             buffer = state.get("momentum_buffer")
@@ -44,4 +45,4 @@ class SGD(Optimizer):
             first = buffer is None and group["dampening"] != 0
             if buffer is None:
                 buffer = state["momentum_buffer"] = zeros_of(p)
-            update((p, buffer), "sgd", (*operands, buffer._read(), rate), (*numbers, first))
+            update((p, buffer), "sgd", (*operands, buffer._read(), rate, momentum), (*numbers, first))

@@ -233,8 +233,8 @@ def scalar(value):
 def test_sgd(momentum, dampening, decay, nesterov):
     def run(state, g, n):
         buf = state.setdefault("buf", np.zeros_like(g))
-        attrs = (momentum, dampening, decay, nesterov, False, n == 1)
-        state["p"], state["buf"] = OPS["sgd"].evaluate([state["p"], g, buf, scalar(0.1)], attrs)
+        attrs = (momentum != 0, dampening, decay, nesterov, False, n == 1)
+        state["p"], state["buf"] = OPS["sgd"].evaluate([state["p"], g, buf, scalar(0.1), scalar(momentum)], attrs)
 
     make = lambda ps: torch.optim.SGD(ps, 0.1, momentum, dampening, decay, nesterov, foreach=False)  # noqa: E731
     assert steps(make, run) <= 4
@@ -251,7 +251,8 @@ def test_adam(name):
         scalars = [scalar(lr / (1 - b1**n)), scalar((1 - b2**n) ** 0.5)] + (
             [scalar(1 - lr * decay)] if decoupled else []
         )
-        attrs = (b1, b2, eps, False) if decoupled else (b1, b2, eps, decay, False)
+        scalars.append(scalar(1 - b1))
+        attrs = (b2, eps, False) if decoupled else (b2, eps, decay, False)
         state["p"], *new = OPS[name].evaluate([state["p"], g, *held, *scalars], attrs)
         state.update(zip(keys, new))
 

@@ -110,3 +110,17 @@ def test_views_that_are_kept_do_not_show(graphs: list[Graph]) -> None:
         y.detach().tolist()
         w.grad = None
     assert len(set(graphs)) == 2  # with and without the gradient
+
+
+@pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.AdamW(p, 0.01)])
+def test_cycled_momentum_is_one_program(graphs: list[Graph], make) -> None:
+    """OneCycleLR changes the momentum (or first beta) at every step: a number of the run, not of the program."""
+    net = nn.Linear(3, 2)
+    optimizer = make(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=12)
+    for _ in range(8):
+        optimizer.zero_grad()
+        net(torch.ones(4, 3)).square().mean().backward()
+        optimizer.step()
+        schedule.step()
+    assert len(graphs) >= 8 and len(set(graphs)) == 1
