@@ -12,7 +12,7 @@ from .arithmetic import nodes
 from .assignment import title
 from .definitions import define
 from .precision import in_single
-from .promote import Defaults, cast, full
+from .promote import Defaults, broadcast, cast, full
 from .recorder import record
 from .tensor import Tensor, dimension, wrap
 
@@ -35,9 +35,10 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         from .selection import where
 
         return where(near, input + weight * (end - input), end - (end - input) * (1 - weight))
-    if abs(weight) < 0.5:
-        return input + (end - input) * weight
-    return end - (end - input) * (1 - weight)
+    if not (input.is_floating_point() and isinstance(weight, (int, float))):
+        return input + (end - input) * weight if abs(weight) < 0.5 else end - (end - input) * (1 - weight)
+    weight = float(input.dtype.numpy.type(weight))  # rounded before it is taken from 1, as PyTorch does
+    return wrap(record("lerp", tuple(broadcast([input._read(), end._read()])), (weight,)))
 
 
 @define("addcmul", in_place=True)

@@ -297,7 +297,9 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     target = _view(input, plan)
     if plan.advanced:
         _needs_same_dtype(input, value)
-        check_overlap(target, value, whole=True)
+        is_filled = isinstance(mask, Tensor) and mask.dtype is bool_ and isinstance(value, Tensor) and value.numel() == 1
+        if not is_filled:  # one value behind a mask is read before anything is written
+            check_overlap(target, value, whole=True)
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
     else:
         check_overlap(target, value, expanded=True)

@@ -337,6 +337,8 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
         kinds = f"self ({title(input.dtype)}) and source ({title(source.dtype)})"
         raise RuntimeError(f"index_add_(): {kinds} must have the same scalar type")
     at = dimension(dim, input.dim())
+    if not input.shape[at]:
+        return input + source.narrow(at, 0, 0)  # PyTorch does not look at the index then
     if input.dtype is bool_:
         return index_add(input.long(), dim, index, source.long(), alpha=int(alpha)).bool()
     values = source if alpha == 1 else source * alpha
