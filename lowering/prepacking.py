@@ -14,7 +14,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, i64
 from xdsl.ir import Block, Region, SSAValue
 
-from ..dialects.target import Target
+from ..dialects.target import GpuTarget, Target
 from .contraction_schedule import Schedule, schedule
 from .contraction_tile import Tile
 from .kernel_functions import make_function
@@ -58,7 +58,9 @@ def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target, t
 
     times: how often the kernel runs with one copy, as far as the program says (the steps of a loop).
     """
-    scheduled = schedule(kernel, target, operands) if operands else None
+    if not operands or isinstance(target, GpuTarget):  # a GPU's blocks stage their tiles themselves
+        return None
+    scheduled = schedule(kernel, target, operands)
     if scheduled is None or scheduled.packing is None:
         return None
     source = scheduled.packing.source

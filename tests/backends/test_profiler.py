@@ -13,6 +13,7 @@ from lamina.backends.roof import Roof
 from lamina.backends.toolchain import find_compiler
 from lamina.dialects.types import float32
 from lamina.pyfront.command import main
+from tests.digits_program import torch_from_lamina
 from tests.graphs import Recorder
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
@@ -53,7 +54,8 @@ def test_the_least_time_is_the_longer_of_computing_and_moving() -> None:
 def test_the_command_runs_a_script_and_reports_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "train.py"
     script.write_text("import torch\nx = torch.ones(50, 50)\nfor _ in range(3):\n    print((x @ x).sum().item())\n")
-    assert main(["profile", "--trace", str(tmp_path / "t.json"), str(script)]) == 0
+    with torch_from_lamina():  # the command puts an import hook in place: it must go again
+        assert main(["profile", "--trace", str(tmp_path / "t.json"), str(script)]) == 0
     out, err = capsys.readouterr()
     assert out.split() == ["125000.0"] * 3
     assert "train.py:4" in err and "roof of one thread" in err and (tmp_path / "t.json").exists()

@@ -73,6 +73,7 @@ def test_what_is_kept_of_graphs_is_bounded(monkeypatch):
     monkeypatch.setattr(plan, "_KEPT", 4)
     monkeypatch.setattr(driver, "_SEEN_LIMIT", 32)
     plan._plans.clear()
+    driver._seen.clear()
     with flags.device("numpy"):
         list(steps(150, 0))
         gc.collect()
