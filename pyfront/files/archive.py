@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import struct
 import zipfile
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from ...dialects.errors import FileError
 
 _ALIGNMENT = 64  # data of every entry starts at a multiple, so that storages can be mapped
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of an entry: the lengths of its name and of its extra field come last
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SAVE_AGAIN = "the file is damaged or incomplete; download or save it again"
 
@@ -24,6 +26,7 @@ class Archive:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.name = name
         self._file = file
+        self._mapping: memoryview | None = None
         try:
             self._size = file.seek(0, io.SEEK_END)
             self._zip = zipfile.ZipFile(file)
@@ -47,18 +50,43 @@ class Archive:
 
     def read(self, entry: str, limit: int | None = None) -> bytes:
         """The bytes of one entry. FileError when missing, compressed, longer than `limit`, or not as checksummed."""
-        info = self.entries.get(entry)
-        if info is None:
-            raise self._broken(f"it has no entry {self.folder}/{entry}")
-        at = f"{info.filename} at offset {info.header_offset}"
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise self._broken(f"{at} is compressed; PyTorch stores entries as they are")
+        info, at = self._stored(entry)
         if info.file_size > self._size or (limit is not None and info.file_size > limit):
             raise self._broken(f"{at} claims {info.file_size} bytes")
         try:
             return self._zip.read(info)
         except (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, RuntimeError, zlib.error) as error:
             raise self._broken(f"{at}: {error}") from None
+
+    def map(self, entry: str) -> memoryview:
+        """The bytes of one entry as a private mapping of the file: pages are read when they are touched, and what is
+        written stays in memory. FileError when missing, compressed or outside the file; its checksum is not looked at.
+        """
+        info, at = self._stored(entry)
+        header = self._bytes(info.header_offset, _LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
+            raise self._broken(f"{at} has no header there")
+        names, extra = _LOCAL_HEADER.unpack(header)
+        start = info.header_offset + _LOCAL_HEADER.size + names + extra
+        if start + info.file_size > self._size:
+            raise self._broken(f"{at} claims {info.file_size} bytes")
+        if self._mapping is None:
+            self._mapping = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY))
+        return self._mapping[start : start + info.file_size]
+
+    def _stored(self, entry: str) -> tuple[zipfile.ZipInfo, str]:
+        """An entry that is stored as it is, and where it is, in words."""
+        info = self.entries.get(entry)
+        if info is None:
+            raise self._broken(f"it has no entry {self.folder}/{entry}")
+        at = f"{info.filename} at offset {info.header_offset}"
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise self._broken(f"{at} is compressed; PyTorch stores entries as they are")
+        return info, at
+
+    def _bytes(self, offset: int, count: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(count)
 
 
 def is_archive(head: bytes) -> bool:

@@ -47,14 +47,18 @@ def read_checkpoint(
     parameter: Callable[[Any, bool], Any],
     allowed: Mapping[str, Any],
     widen: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    mapped: bool = False,
 ) -> Any:
     """The object in a checkpoint. `rebuild` makes a tensor of a record, `parameter` a parameter of that tensor.
 
     Only data is rebuilt: names outside the allow-list, damaged entries and windows outside their storage are FileErrors
-    that name the file and the offset. `widen` makes a larger allow-list of the standard one.
+    that name the file and the offset. `widen` makes a larger allow-list of the standard one. `mapped`: storages are
+    mappings of the file (which must be a real one) instead of copies.
     """
     head = file.read(16)
     file.seek(0)
+    if is_legacy(head) and mapped:
+        raise RuntimeError(f"mmap can only be used with zip files, as torch.save writes since PyTorch 1.6; {name} is older")
     if is_legacy(head):
         names = {**_names(name, rebuild, parameter), **allowed}
         silent = {**_names(name, lambda record: None, lambda data, requires_grad: None), **allowed}
@@ -64,7 +68,7 @@ def read_checkpoint(
     if not is_archive(head):
         raise _foreign(head, name)
     archive = Archive(file, name)
-    reader = _Reader(archive)
+    reader = _Reader(archive, mapped)
     program = archive.read("data.pkl")
     where = f"{name}: {archive.folder}/data.pkl (entry at offset {archive.offset_of('data.pkl')})"
     names = {**_names(name, rebuild, parameter), **allowed}
@@ -84,8 +88,9 @@ def _foreign(head: bytes, name: str) -> FileError:
 class _Reader:
     """Storages of one archive, each read once."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: Archive, mapped: bool) -> None:
         self._archive = archive
+        self._mapped = mapped
         self._storages: dict[str, StorageRecord] = {}
         self._swap = "byteorder" in archive.entries and archive.read("byteorder", 16).decode() != sys.byteorder
 
@@ -99,15 +104,18 @@ class _Reader:
         if kind.name not in STORAGE_CLASSES or not isinstance(count, int):
             raise FileError(f"{self._archive.name}: storage {key!r} has no known element type", help="save it again")
         dtype = STORAGE_CLASSES[kind.name].numpy
-        data = self._archive.read(f"data/{key}")
+        entry = f"data/{key}"
+        data = self._archive.map(entry) if self._mapped else bytearray(self._archive.read(entry))
         if len(data) != count * dtype.itemsize:
             raise FileError(
                 f"{self._archive.name}: storage {key!r} holds {len(data)} bytes, {count} x {dtype} need {count * dtype.itemsize}",
                 help="the file is damaged; save it again",
             )
-        array = np.frombuffer(bytearray(data), dtype)
+        array = np.frombuffer(data, dtype)
         if self._swap:
             array = array.byteswap()
+        elif not array.flags.aligned:  # mapped, by a writer that does not align entries
+            array = array.copy()
         self._storages[key] = StorageRecord(key, str(location), array)
         return self._storages[key]
 

@@ -185,13 +185,17 @@ def load(
 
     Only data is rebuilt, never code. With weights_only=False also modules, from classes this program already has: their
     attributes are restored, nothing is called or imported. `map_location` may be a device, a function or a dict; the result is on the CPU.
+    With mmap=True, `f` is a file name and storages are private mappings of the file: numbers are read when they are first
+    used, and what is written to them stays in memory. RuntimeError if the file is of PyTorch before 1.6.
     """
     if hasattr(f, "read"):
+        if mmap:
+            raise ValueError("f must be a file name in order to use the mmap argument")
         return _read(_as_seekable(f), getattr(f, "name", "the file"), map_location, weights_only)
     name = os.fspath(f)
     try:
         with open(name, "rb") as file:
-            return _read(file, str(name), map_location, weights_only)
+            return _read(file, str(name), map_location, weights_only, bool(mmap))
     except FileNotFoundError:
         raise _missing(str(name)) from None
     except (PermissionError, IsADirectoryError) as error:
@@ -215,14 +219,14 @@ def _as_seekable(file: Any) -> BinaryIO:
     return file if seekable is not None and seekable() and file.tell() == 0 else io.BytesIO(file.read())
 
 
-def _read(file: BinaryIO, name: str, map_location: Any, weights_only: bool | None) -> Any:
+def _read(file: BinaryIO, name: str, map_location: Any, weights_only: bool | None, mapped: bool = False) -> Any:
     if str(name).endswith(".safetensors"):
         arrays, _ = read_safetensors(file.read(), str(name))
         return {key: _leaf(array) for key, array in arrays.items()}
     loader = _Loader(map_location)
     allowed: Mapping[str, Any] = {**_STANDARD, **_allowed}
     widen = Live if weights_only is False else None
-    return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed, widen)
+    return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed, widen, mapped)
 
 
 def _leaf(array: np.ndarray) -> Tensor:

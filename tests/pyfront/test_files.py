@@ -222,6 +222,45 @@ def test_save_and_load_of_tensors(tmp_path: Any) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
 
 
+def test_mapped_files(tmp_path: Any) -> None:
+    path = tmp_path / "model.pt"
+    lamina.save({"w": lamina.arange(4096.0), "b": lamina.arange(8).view(2, 4).t()}, path)
+    before = path.read_bytes()
+    back = lamina.load(path, mmap=True)
+    back["w"].add_(1)
+    back["b"][0, 1] = 7
+    assert back["w"].sum().item() == 4096 * 4097 / 2 and back["b"].tolist() == [[0, 7], [1, 5], [2, 6], [3, 7]]
+    assert path.read_bytes() == before, "what is written to a mapping stays in memory"
+    with pytest.raises(ValueError, match="file name"):
+        lamina.load(io.BytesIO(before), mmap=True)
+    for end in range(0, len(before), 97):
+        path.write_bytes(before[:end])
+        with pytest.raises(FileError):
+            lamina.load(path, mmap=True)
+    at = before.index(b"PK\x03\x04", 4)
+    path.write_bytes(before[:at] + b"PK\x00\x00" + before[at + 4 :])
+    assert list(lamina.load(path, mmap=True)) == ["w", "b"]  # that entry is no storage
+
+
+@pytest.mark.parametrize("edit", [(26, b"\xff\xff"), (28, b"\xff\xff"), (0, b"XX")])
+def test_mapped_entries_stay_inside_the_file(tmp_path: Any, edit: tuple[int, bytes]) -> None:
+    path = tmp_path / "model.pt"
+    lamina.save([lamina.ones(4)], path)
+    data = bytearray(path.read_bytes())
+    at = zipfile.ZipFile(path).getinfo("model/data/0").header_offset + edit[0]
+    data[at : at + len(edit[1])] = edit[1]
+    path.write_bytes(data)
+    with pytest.raises(FileError):
+        lamina.load(path, mmap=True)
+
+
+def test_files_before_1_6_are_not_mapped(tmp_path: Any) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save([torch.ones(2)], tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(RuntimeError, match="old.pt is older"):
+        lamina.load(tmp_path / "old.pt", mmap=True)
+
+
 def test_failed_saves_leave_the_old_file(tmp_path: Any) -> None:
     import lamina
 
