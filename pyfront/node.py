@@ -47,6 +47,7 @@ class Node:
         "mark",
         "id",
         "device",
+        "__weakref__",
     )
 
     def __init__(
@@ -87,7 +88,7 @@ class Boundary(Node):
     behind: the Nodes that ``deliver`` goes on at; none for a leaf.
     """
 
-    __slots__ = ("deliver", "leaf", "label", "behind", "__weakref__")
+    __slots__ = ("deliver", "leaf", "label", "behind")
 
     def __init__(
         self,

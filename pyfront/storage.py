@@ -27,9 +27,10 @@ _at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
 class Storage:
     """node: the contents (None while ``host`` is shared). history: where shared contents came from, if tracked.
     version: number of writes. views: Nodes read this version. last: what the last write to a part put there, if tracked.
-    born: the recording position at which it was made. inference: made in inference mode."""
+    born: the recording position at which it was made. inference: made in inference mode. unheard: Nodes read before
+    writes that autograd did not hear of."""
 
-    __slots__ = ("node", "host", "history", "version", "views", "last", "born", "inference", "__weakref__")
+    __slots__ = ("node", "host", "history", "version", "views", "last", "born", "inference", "unheard", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
         state = recorder.state
@@ -41,6 +42,7 @@ class Storage:
         self.inference = state.inference
         self.views: dict[tuple, Node] | None = None
         self.last: Node | None = None
+        self.unheard: weakref.WeakSet[Node] | None = None
         if host is None and node.value is None:
             if node.op == "full":
                 _fill_in(node)
@@ -104,8 +106,14 @@ class Storage:
         old = self.node
         if recorder.state.watch is not None:
             recorder.state.watch.writes.append((self, old.order if old is not None else 0))
-        if old is not None and counted:
+        if not counted:
+            self._keep_in_mind(old)
+        elif old is not None:
             old.overwritten = start + 1
+        if counted and self.unheard is not None:
+            for earlier in self.unheard:
+                earlier.overwritten = start + 1
+            self.unheard = None
         if self.views is not None:
             if counted:
                 for view in self.views.values():
@@ -124,6 +132,12 @@ class Storage:
                 recorder.wait_for(self)
         if recorder.state.placement is not None and old is not None:
             recorder.state.placement.settle(old, node)
+
+    def _keep_in_mind(self, old: Node | None) -> None:
+        """What is here before a write autograd does not hear of is overwritten by the next one it does hear of."""
+        if self.unheard is None:
+            self.unheard = weakref.WeakSet()
+        self.unheard.update([n for n in (old, self.last, *(self.views or {}).values()) if n is not None])
 
     def address(self) -> int:
         """Where the contents are; computed if need be. No two Storages that were asked have the same address."""

@@ -61,6 +61,13 @@ PROGRAMS = {
     "std of one element": [
         "v0 = torch.ones(1, 3, requires_grad=True)", "v1 = v0.std(0, unbiased=False)", "(v1 + 1 / v1)[:2].sum().backward()",
         "g = v0.grad"],
+    "a write after one autograd did not hear of": [
+        LEAF, "v1 = v0.exp()", "v1.data.add_(1)", "v1 += 1", "(v1 * v1).sum().backward()"],
+    "a write into a view after one autograd did not hear of": [
+        LEAF, "v1 = v0.exp()", "v2 = v1[0]", "v3 = v2 * v2", "v2.data.add_(1)", "v1.add_(1)", "v3.sum().backward()"],
+    "memory written from a row of its own": [
+        LEAF, "v1 = v0 * 2", "v1[:, :] = v1[0]", "v1[...] = v1[1:]", "v1[:] = v1[:, :1]", "v1.copy_(v1[0])",
+        "v1.sum().backward()", "g = v0.grad"],
     "nothing has no largest": [
         "v0 = torch.zeros(0, 2)", "v0.amax(0)", "v0.max(0)", "v0.argmax(0)", "v0.amax()", "v0.is_contiguous()"],
 }  # fmt: skip
