@@ -110,7 +110,7 @@ def test_merged_programs_are_the_programs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_many_programs(seed: int) -> None:
-    run(drawn(seed, 500), every=3)
+    run(drawn(seed, 500), every=1)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from lamina.dialects import flags
 
 from . import snippets
-from .test_operators import EXPRESSIONS, outcome
+from .test_operators import EXPRESSIONS, agrees_with_the_oracle
 from .test_snippets import blocks, printed
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -17,15 +17,7 @@ BLOCKS = [b for name in ("SHAPES", "INDEXING", "REDUCTIONS", "IN_PLACE", "AUTOGR
 
 @pytest.mark.parametrize("source", EXPRESSIONS[::5])
 def test_operators_agree_at_every_stage(source: str) -> None:
-    with flags.device("numpy"):
-        want, slopes = outcome(lamina, source)
-    with flags.device("c"), flags.check(2):
-        got, own = outcome(lamina, source)
-    for (_, a, _), (_, b, _) in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
-    for name, slope in slopes.items():
-        if slope is not None:
-            np.testing.assert_allclose(own[name], slope, rtol=2e-5, atol=2e-5, err_msg=name)
+    agrees_with_the_oracle(source, 2)
 
 
 @pytest.mark.parametrize("source", BLOCKS[::8])

@@ -184,7 +184,7 @@ def mutation_allowed(t, x):
     return x.grad
 
 
-def packed(t, x):
+def square(t):
     class Square(t.autograd.Function):
         @staticmethod
         def forward(ctx, a):
@@ -195,24 +195,18 @@ def packed(t, x):
         def backward(ctx, g):
             return 2 * g * ctx.saved_tensors[0]
 
+    return Square.apply
+
+
+def packed(t, x):
     with t.autograd.graph.saved_tensors_hooks(lambda a: a * 10, lambda a: a):
-        y = Square.apply(x)
+        y = square(t)(x)
     y.sum().backward()
     return x.grad
 
 
 def freed_function(t, x):
-    class Square(t.autograd.Function):
-        @staticmethod
-        def forward(ctx, a):
-            ctx.save_for_backward(a)
-            return a * a
-
-        @staticmethod
-        def backward(ctx, g):
-            return 2 * g * ctx.saved_tensors[0]
-
-    y = Square.apply(x).sum()
+    y = square(t)(x).sum()
     y.backward(retain_graph=True)
     y.backward()
     y.backward()
