@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import sub
 from pathlib import Path
 from sys import getrefcount
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from .toolchain import build_shared, find_compiler
 
 ALIGNMENT = 64
 _PLAIN = 0x101  # numpy's flag bits of row-major and aligned
+_FOREIGN = 1 << 32  # more references than there are: an array no pool made
 _ROUNDS = 4  # calls after which a program tries the same output arrays again: what a loop still holds rotates
 
 
@@ -76,24 +78,18 @@ class OutputPool:
     """Output arrays of one program. Those nobody else refers to are used again, so a loop works in the same memory.
 
     outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses`` (type -> id of an array
-    made here -> where its memory starts; an array is in there as long as this pool refers to it); pools of one program
-    share it.
+    made here -> where its memory starts; an array is in there as long as this pool refers to it). held: id of an array
+    made here -> references pools have to it. Pools of one program share both: those of ``beside`` are used.
     """
 
-    def __init__(
-        self, outputs: Sequence[Type], inputs: Sequence[Type] = (), addresses: dict[Type, dict[int, int]] | None = None
-    ) -> None:
+    def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None) -> None:
         self.types = tuple(outputs)
-        self.addresses: dict[Type, dict[int, int]] = {t: {} for t in (*outputs, *inputs)} if addresses is None else addresses
+        self.addresses: dict[Type, dict[int, int]] = beside.addresses if beside else {t: {} for t in (*outputs, *inputs)}
+        self.held: dict[int, int] = beside.held if beside else {}
         self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
-
-    def count_references(self, into: Counter[int]) -> None:
-        """Add how many references this pool holds to each array, by its id."""
-        for row in self._rounds:
-            into.update(map(id, row))
 
     def release(self, kept: set[int]) -> None:
         """Forget all arrays but those with these ids."""
@@ -101,6 +97,7 @@ class OutputPool:
             for k, array in enumerate(row):
                 if array is not None and id(array) not in kept:
                     self.addresses[self.types[k]].pop(id(array), None)
+                    self._let_go(array)
                     row[k], places[k], free[k] = None, 0, 0
 
     def take(self) -> tuple[list[np.ndarray], list[int]]:
@@ -125,10 +122,19 @@ class OutputPool:
             array = aligned_array(self.types[k][0], self.types[k][1].numpy)
             self.addresses[self.types[k]][id(array)] = array.ctypes.data
         self._rounds[turn][k] = array
+        self.held[id(array)] = self.held.get(id(array), 0) + 1
+        if old is not None:
+            self._let_go(old)
         self._places[turn][k] = self.addresses[self.types[k]][id(array)]
         for changed in (old, array):
             if changed is not None:
                 self._count(changed, k)
+
+    def _let_go(self, array: np.ndarray) -> None:
+        """One reference to an array less."""
+        left = self.held[id(array)] = self.held[id(array)] - 1
+        if not left:
+            del self.held[id(array)]
 
     def _count(self, array: np.ndarray, k: int) -> None:
         """Note how many references an unheld array has now; forget an array no round has any more."""
@@ -209,7 +215,7 @@ class Executable:
         self._given = sorted({i for _, i in self.reusable})
         self._fresh = self._reused = Places((), self._pool, tuple(range(len(self.outputs))))
         self._all_places = {(): self._fresh}
-        self._looked: tuple[Mapping[int, int] | None, list[int], list[int]] = (None, [], [])
+        self._looked: tuple[Mapping[int, int] | None, list[int]] = (None, [])
         self._arena: np.ndarray | None = None
         self._arena_at = 0
         self._lock = threading.Lock()
@@ -299,39 +305,36 @@ class Executable:
         raise BackendError(f"the compiled program failed with code {status}", help="LAMINA_DEVICE=numpy runs it on the oracle")
 
     def _places(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int]) -> Places:
-        """What this call works in place on."""
+        """What this call works in place on.
+
+        Which arrays hold the inputs may rotate from call to call; who refers to them, beside the pools, mostly does not.
+        """
         given = [arrays[i] for i in self._given]
-        counts, ids = list(map(getrefcount, given)), list(map(id, given))
-        if self._looked[0] is spare and self._looked[1] == counts and self._looked[2] == ids:
+        counts = map(getrefcount, given)
+        others = list(map(sub, counts, map(self._pool.held.get, map(id, given), repeat(_FOREIGN))))
+        if self._looked[0] is spare and self._looked[1] == others:
             return self._reused
-        pools = [places.pool for places in self._all_places.values()]
-        held: Counter[int] = Counter()
-        for pool in pools:
-            pool.count_references(held)
-        free, array = set(), None
-        for i, array, count in zip(self._given, given, counts, strict=True):
-            ours = i in spare and id(array) in self._known[i]  # once made here: aligned, and kept alive by a pool
-            if ours and count == spare[i] + 2 + _LOOKING + held[id(array)]:
-                free.add(i)
-        pairs: list[tuple[int, int]] = []
+        # Only what a pool made and holds: it is aligned, and kept alive.
+        free = {i for i, count in zip(self._given, others, strict=True) if i in spare and count == spare[i] + 2 + _LOOKING}
+        pairs: dict[int, int] = {}
         for k, i in self.reusable:
-            if i in free and all(k != other for other, _ in pairs):
+            if i in free and k not in pairs:
                 free.discard(i)
-                pairs.append((k, i))
-        self._reused = self._all_places.get(tuple(pairs)) or self._new_places(tuple(pairs))
-        kept = {id(arrays[i]) for _, i in pairs}
-        for pool in pools:
-            if pool is not self._reused.pool:
-                pool.release(kept)
-        del array
-        self._looked = spare, list(map(getrefcount, given)), ids
+                pairs[k] = i
+        chosen = tuple(pairs.items())
+        self._reused = self._all_places.get(chosen) or self._new_places(chosen)
+        kept = {id(arrays[i]) for i in pairs.values()}
+        for places in self._all_places.values():
+            if places is not self._reused:
+                places.pool.release(kept)
+        self._looked = spare, others
         return self._reused
 
     def _new_places(self, pairs: tuple[tuple[int, int], ...]) -> Places:
         given = [k for k, _ in pairs]
         kept = [k for k in range(len(self.outputs)) if k not in given]
         order = [*kept, *given]
-        pool = OutputPool([self.outputs[k] for k in kept], addresses=self._pool.addresses)
+        pool = OutputPool([self.outputs[k] for k in kept], beside=self._pool)
         made = self._all_places[pairs] = Places(pairs, pool, tuple(order.index(k) for k in range(len(order))))
         return made
 

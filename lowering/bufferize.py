@@ -31,7 +31,7 @@ from ..passes.base import Pass
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls
-from .in_place import may_overwrite
+from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
 from .kept_copies import KeptCopies
@@ -106,7 +106,7 @@ class _Program:
     def run(self) -> int:
         source = self.main.body.block
         self.outputs = list(source.last_op.operands)
-        self.reusable: list[tuple[int, int]] = []
+        self.reusable: list[tuple[bool, int, int, int]] = []  # made apart from the input, inputs it is made from, output, input
         self._make_block(source)
         self.count = 0
         steps = self._number(source, 0)
@@ -349,8 +349,12 @@ class _Program:
             del self.donated[output]
 
     def _find_reusable(self, step: int, op: Operation, function: func.FuncOp, k: int, output: int) -> None:
-        """Notes the program inputs that are read here for the last time as this output is made, element by element."""
+        """Notes the program inputs that are read here for the last time as this output is made, element by element.
+
+        Those it is made from come first, and outputs made from few inputs before others: what a program updates stays where it is.
+        """
         returned = {self.root.get(v, v) for v in self.outputs}
+        found = []
         for i, operand in enumerate(op.operands):
             given = self.root.get(operand, operand)
             storage, held = self.home[operand]
@@ -359,7 +363,9 @@ class _Program:
             number, clear = given.index, self.uses.get(given, -1) <= step and held == self.home_type(op, k)
             once = sum(self.home[v][0] is storage for v in op.operands) == 1
             if clear and once and may_overwrite(function, i, k):
-                self.reusable.append((output, number))
+                found.append((not is_made_from(function, i, k), output, number))
+        makers = sum(not apart for apart, _, _ in found)
+        self.reusable += [(apart, makers, output, number) for apart, output, number in found]
 
     def home_type(self, op: Operation, k: int) -> MemRefType:
         return row_major_type(op.results[k].type)
@@ -412,7 +418,7 @@ class _Program:
         unsigned = [k for k, element in enumerate(elements) if memory_element(element) != element]
         if unsigned:
             self.module.attributes["lamina.unsigned"] = DenseArrayBase.from_list(i64, unsigned)
-        found = [n for pair in sorted(self.reusable) for n in pair]
+        found = [n for *_, output, number in sorted(self.reusable) for n in (output, number)]
         if found:
             self.module.attributes["lamina.reusable"] = DenseArrayBase.from_list(i64, found)
         if pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xdsl.dialects import func
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 
 def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
@@ -28,6 +28,24 @@ def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
     if maps[reads[0]] != maps[out] or stage.body.block.args[out].first_use is not None:
         return False
     return all(kind.data is IteratorType.PARALLEL for kind in stage.iterator_types.data)
+
+
+def is_made_from(function: func.FuncOp, operand: int, output: int) -> bool:
+    """Whether an element of the output is computed from that of the operand, in the stage `may_overwrite` found."""
+    args = function.body.block.args
+    stage = _only_user(args[operand])
+    assert stage is not None
+    body, position = stage.body.block, list(stage.inputs).index(args[operand])
+    made = list(stage.outputs).index(args[function.attributes["lamina.inputs"].value.data + output])
+    stack, seen = [body.last_op.operands[made]], set()
+    while stack:
+        value = stack.pop()
+        if value is body.args[position]:
+            return True
+        if isinstance(value.owner, Operation) and value not in seen:
+            seen.add(value)
+            stack += value.owner.operands
+    return False
 
 
 def _only_user(value: SSAValue) -> GenericOp | None:

@@ -173,3 +173,4 @@ def assign(tensor: Tensor, node: Node) -> None:
             store(tensor, node, start)
     finally:
         recorder.state.grad = before
+    tensor._forget()

@@ -51,6 +51,29 @@ def test_parameters_and_optimizer_state_stay_where_they_are() -> None:
     assert places(model) == before
 
 
+def test_gradients_changed_before_a_step_take_no_place_of_its_state() -> None:
+    model, optimizer, _ = training()
+    x, y = torch.randn(5, 6), torch.randn(5, 3)
+    seen = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        ((model(x) - y) ** 2).mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        seen.append([*places(model), *[m._storage.node.value.ctypes.data for s in optimizer.state.values() for m in list(s.values())[1:]]])
+    assert len(seen[-1]) == 12 and seen[-1] == seen[-2] == seen[-3]
+
+
+def test_running_statistics_stay_where_they_are() -> None:
+    norm, x = torch.nn.BatchNorm1d(4), torch.randn(8, 4)
+    seen = []
+    for _ in range(6):
+        norm(x).sum().backward()
+        torch.synchronize()
+        seen.append([b._storage.node.value.ctypes.data for b in norm.buffers()])
+    assert len(seen[-1]) == 3 and seen[-1] == seen[-2] == seen[-3]
+
+
 HOLD = {
     "clone": lambda p: p.detach().clone(),
     "graph": lambda p: p * 1.5,
