@@ -1,14 +1,17 @@
 """Contraction kernels against PyTorch, one thread, interleaved: GFLOP/s and ours/theirs.
 
-    python benchmarks/contraction.py [part of a name ...]
+    python benchmarks/contraction.py [part of a name ...] [--rounds 5] [--cpu]
 
 Convolution inputs of ours are already padded and channels-last; PyTorch runs both layouts and the better one
-counts.
+counts. Ratios are those of the fastest rounds, which a busy machine disturbs least; --cpu counts processor time.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import sys
+import time
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -32,12 +35,19 @@ from contraction_programs import (  # noqa: E402
 Calls = dict[str, Callable[[], object]]
 
 
-def torch_matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn") -> Calls:
+def torch_matrix(m: int, n: int, k: int, a: str = "mk", b: str = "kn", element: str = "f32") -> Calls:
     import torch
 
-    left = torch.randn(m, k) if a == "mk" else torch.randn(k, m).t()
-    right = torch.randn(k, n) if b == "kn" else torch.randn(n, k).t()
+    dtype = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}[element]
+    left, right = (torch.randn(*s).to(dtype) for s in ((m, k) if a == "mk" else (k, m), (k, n) if b == "kn" else (n, k)))
+    left, right = left if a == "mk" else left.t(), right if b == "kn" else right.t()
     return {"mm": lambda: torch.mm(left, right)}
+
+
+def narrow(n: int, a: str, b: str, element: str) -> Program:
+    """A square product of 16-bit floats, summed and given as float32."""
+    left, right = Operand(tuple(a), element=element), Operand(tuple(b), element=element)
+    return Program({"m": n, "n": n, "k": n}, left, right, Operand(("m", "n")), direct=True)
 
 
 def torch_linear(m: int, n: int, k: int) -> Calls:
@@ -98,6 +108,14 @@ def cases() -> dict[str, tuple[Program, Callable[[], Calls]]]:
         (8, 512, 512, "mk", "nk"), (16, 2048, 2048, "mk", "nk"), (1000, 3, 1000, "mk", "kn"),
     ):  # fmt: skip
         found[f"{a}·{b} {m},{n},{k}"] = matrix(m, n, k, a, b), lambda s=(m, n, k, a, b): torch_matrix(*s)
+    for n in (64, 256, 512, 1024, 2048):
+        for a, b, element in (
+            ("mk", "kn", "f32"), ("mk", "nk", "f32"), ("km", "kn", "f32"), ("km", "nk", "f32"), ("mk", "kn", "f64"),
+            ("mk", "kn", "bf16"), ("mk", "nk", "bf16"),
+        ):  # fmt: skip
+            name = f"square {a}·{b} {element} {n}"
+            program = matrix(n, n, n, a, b, element) if element[0] == "f" else narrow(n, a, b, element)
+            found[name] = program, lambda s=(n, n, n, a, b, element): torch_matrix(*s)
     for s in ((64, 256, 784), (64, 128, 576), (64, 10, 128), (128, 768, 3072), (128, 3072, 768)):
         found["linear+relu " + ",".join(map(str, s))] = linear(*s), lambda s=s: torch_linear(*s)
     found["attention qk 96,128,128,64"] = batched(96, 128, 128, 64, "znk")
@@ -127,27 +145,35 @@ def cases() -> dict[str, tuple[Program, Callable[[], Calls]]]:
     return found
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("parts", nargs="*")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--cpu", action="store_true")
+    arguments = options.parse_args()
     import torch
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     rng = np.random.default_rng(0)
+    clock = time.process_time if arguments.cpu else time.perf_counter
+    ratios = []
     print(f"{'':32} {'us':>9} {'GFLOP/s':>8} {'torch us':>9} {'ratio':>6}")
     for name, (program, others) in cases().items():
-        if names and not any(part in name for part in names):
+        if arguments.parts and not any(part in name for part in arguments.parts):
             continue
         compiled = Compiled(program, plain=True)
         operands = (program.left, program.right, *program.others)
         _, call = compiled.bind([o.array(program.sizes, rng) for o in operands])
-        ours, *theirs = interleave({"ours": call, **others()}, rounds=5, warm=1, least=0.02)
-        best = min(t.median for t in theirs)
-        rate = 2e-9 * prod(program.sizes.values()) / ours.median
-        print(
-            f"{name:32} {ours.median * 1e6:9.1f} {rate:8.1f} {best * 1e6:9.1f} {ours.median / best:6.2f}",
-            flush=True,
-        )
+        timed = interleave({"ours": call, **others()}, rounds=arguments.rounds, warm=1, least=0.02, clock=clock)
+        ours, *theirs = (t.fastest for t in timed)
+        best = min(theirs)
+        ratios.append(ours / best)
+        rate = 2e-9 * prod(program.sizes.values()) / ours
+        print(f"{name:32} {ours * 1e6:9.1f} {rate:8.1f} {best * 1e6:9.1f} {ours / best:6.2f}", flush=True)
+    if ratios:
+        print(f"geometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.3f}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

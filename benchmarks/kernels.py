@@ -1,6 +1,6 @@
 """Single kernels and blocks through the public frontend, against PyTorch eager in turn.
 
-    python benchmarks/kernels.py [part of a name ...] [--threads 1] [--rounds 9] [--list]
+    python benchmarks/kernels.py [part of a name ...] [--threads 1] [--rounds 9] [--cpu] [--list]
 
 Both sides run the same plain code on the same numbers, and the results are compared before anything is timed. Ratios below 1
 mean that lamina is faster; its time includes recording the call and finding the program in the cache. The last ratio is that of
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -43,7 +44,7 @@ def stepper(case: Case, torch: ModuleType, wait: object):
     return step
 
 
-def measure(case: Case, rounds: int) -> tuple[Times, Times, float, float]:
+def measure(case: Case, rounds: int, clock: Callable[[], float]) -> tuple[Times, Times, float, float]:
     """Our times, PyTorch's, the largest difference of results, and the seconds of our first two calls."""
     import lamina
     import torch
@@ -58,7 +59,7 @@ def measure(case: Case, rounds: int) -> tuple[Times, Times, float, float]:
     difference = compared(ours(), theirs())
     ours()
     first = time.perf_counter() - start
-    mine, other = interleave({"lamina": ours, "torch": theirs}, rounds=rounds, warm=2, least=0.03)
+    mine, other = interleave({"lamina": ours, "torch": theirs}, rounds=rounds, warm=2, least=0.03, clock=clock)
     return mine, other, difference, first
 
 
@@ -67,6 +68,7 @@ def main() -> None:
     options.add_argument("parts", nargs="*")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--cpu", action="store_true", help="processor time instead of wall time")
     options.add_argument("--list", action="store_true")
     arguments = options.parse_args()
     chosen = [c for c in CASES if not arguments.parts or any(part in c.name for part in arguments.parts)]
@@ -82,7 +84,7 @@ def main() -> None:
     print(f"{'':34} {'lamina ms':>10} {'torch ms':>10} {'ratio':>7} {'fastest':>8} {'difference':>11} {'first s':>8}")
     ratios = {}
     for case in chosen:
-        mine, other, difference, first = measure(case, arguments.rounds)
+        mine, other, difference, first = measure(case, arguments.rounds, time.process_time if arguments.cpu else time.perf_counter)
         least = ratios[case.name] = min(mine.seconds) / min(other.seconds)
         wrong = "" if difference < case.tolerance else "  WRONG"
         print(

@@ -21,6 +21,10 @@ class Target:
     l3_bytes: int = 8 << 20
     tasks: int = 16
     parallel_work: int = 32 << 10
+    load_cost: float = 0.6
+    """Of a vector load or a broadcast, in vector multiply-adds."""
+    least_step: float = 4.0
+    """Vector multiply-adds in the time the next one on the same sum waits for."""
 
     def lanes(self, element_bytes: int) -> int:
         """Elements of that size in one vector register (at least 1)."""
@@ -28,7 +32,7 @@ class Target:
 
 
 AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20)
-AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20)
+AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5)
 NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)
 PORTABLE = Target()
 

@@ -229,13 +229,14 @@ def _row_shapes(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
 def _best_tiling(shape: Plan, problem: Problem, target: Target, direct: bool) -> Plan | None:
     """The cheapest way to cover rows and columns with register tiles; None when not even one row fits."""
     registers = target.vector_registers
-    cost_of = _TilingCost(shape, problem, direct)
+    cost_of = _TilingCost(shape, problem, target, direct)
     best: tuple[float, tuple[Tiles, ...], tuple[Panel, ...]] | None = None
     widths: set[tuple[Panel, ...]] = set()
     for most_vectors in range(1, MOST_VECTORS + 1):
         panels = _panels(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
-        most_rows = min((registers - 1 - width) // width // shape.inner_rows, shape.tiled.size)
+        # One register more than the tile needs: a C compiler without one reads the panel from memory anew for every row.
+        most_rows = min((registers - 2 - width) // width // shape.inner_rows, shape.tiled.size)
         if panels in widths:
             continue
         widths.add(panels)
@@ -275,8 +276,9 @@ def _panels(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
 class _TilingCost:
     """Cost of a tiling of one shape; what does not depend on the tiling is found once."""
 
-    def __init__(self, shape: Plan, problem: Problem, direct: bool) -> None:
+    def __init__(self, shape: Plan, problem: Problem, target: Target, direct: bool) -> None:
         self.shape = shape
+        self.target = target
         self.problem = problem
         self.copied = not direct or problem.converts[1]
         self.passes = prod(d.size for d in (*shape.batch, *shape.outer, *shape.beside))
@@ -296,7 +298,7 @@ class _TilingCost:
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             for p in panels:
-                step = _step_cost(t.size * self.rows, p.vectors) + crowded
+                step = _step_cost(t.size * self.rows, p.vectors, self.target) + crowded
                 cost += t.count * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         packs = self.copied or self.problem.ahead[1]
@@ -306,10 +308,10 @@ class _TilingCost:
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
 
 
-def _step_cost(rows: int, vectors: int) -> float:
+def _step_cost(rows: int, vectors: int, target: Target) -> float:
     """Multiply-adds against loads of both sides; few accumulators wait for each other."""
     loads = rows + vectors
-    return max(rows * vectors * 1.0, loads * 0.6, 4.0) + 0.02 * loads + 0.25
+    return max(rows * vectors * 1.0, loads * target.load_cost, target.least_step) + 0.02 * loads + 0.25
 
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:

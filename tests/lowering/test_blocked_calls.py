@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
 from backend_graphs import Recorder, arrays_for  # noqa: E402
 
-SHAPE = (2, 2, 32, 4)
+SHAPE = (2, 2, 32, 8)
 SCORES = 4 * 2 * 2 * 32 * 32  # bytes of all scores
 
 

@@ -4,11 +4,14 @@ epilogues.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from xdsl.dialects import func
+from xdsl.parser import Parser
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,6 +19,7 @@ from contraction_programs import (  # noqa: E402
     Compiled,
     Operand,
     Program,
+    context,
     convolution,
     input_gradient,
     kernel_gradient,
@@ -26,6 +30,8 @@ from contraction_programs import (  # noqa: E402
 
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
+from lamina.lowering.contraction_plan import Plan  # noqa: E402
+from lamina.lowering.contraction_schedule import schedule  # noqa: E402
 
 O = Operand  # noqa: E741
 
@@ -34,6 +40,14 @@ pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 def bias_relu(total, bias):  # noqa: ANN001, ANN201
     return np.maximum(total + bias, 0)
+
+
+def planned(program: Program, target) -> Plan:  # noqa: ANN001
+    """The plan of a program's kernel."""
+    module = Parser(context(), program.text()).parse_module()
+    scheduled = schedule(next(op for op in module.ops if isinstance(op, func.FuncOp)), target)
+    assert scheduled is not None
+    return scheduled.plan
 
 
 def assert_close(program: Program, apply=None, target=None) -> None:  # noqa: ANN001
@@ -125,6 +139,21 @@ def test_a_long_reduction_is_cut_into_chunks_whatever_the_thread_count() -> None
     text = str(made[0])
     assert text.count("scf.parallel") == 2
     assert made[1] > 9 * 16 * 4
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512], ids=lambda t: t.name)
+@pytest.mark.parametrize("sizes", [(256, 256, 256), (64, 256, 784), (7, 512, 64), (1, 1000, 300)], ids=str)
+def test_a_register_tile_leaves_a_register_to_the_compiler(target, sizes) -> None:  # noqa: ANN001
+    plan = planned(matrix(*sizes), target)
+    for tiles, panel in itertools.product(plan.tiles, plan.panels):
+        rows = tiles.size * plan.inner_rows
+        assert rows * panel.vectors + panel.vectors + 1 < target.vector_registers
+
+
+def test_the_tile_follows_what_loads_cost() -> None:
+    square = matrix(256, 256, 256)
+    shape = [(plan.tiles[0].size, plan.panels[0].vectors) for plan in (planned(square, AVX2), planned(square, AVX512))]
+    assert shape == [(6, 2), (6, 4)]
 
 
 def test_kernels_plain_loops_serve_as_well_are_declined() -> None:
