@@ -423,7 +423,7 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
         result = wrap(Node(op, (), (y, x) if flipped else (x, y), own, text, tracked, order))
         if tracked:
             result._label = shown
-        if self._chain or kind is Tensor and other._chain:
+        if self._chain or self._storage.host is not None or kind is Tensor and (other._chain or other._storage.host is not None):
             follow(result, (other, self) if flipped else (self, other))
         return result
 
@@ -435,7 +435,7 @@ def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callab
         if not isinstance(other, Tensor) and number(other) is None:
             return _with_array(function, self, other, flipped)
         result = function(other, self) if flipped else function(self, other)
-        if self._chain or isinstance(other, Tensor):
+        if self._chain or self._storage.host is not None or isinstance(other, Tensor):
             follow(result, (other, self) if flipped else (self, other))
         if result._node.requires_grad:
             result._label = shown

@@ -115,7 +115,14 @@ def was_overwritten(operand: Node, order: int) -> bool:
 
 def saves(node: Node) -> bool:
     """True when PyTorch would have saved something of a step, constants included: it refuses a second backward."""
-    return node.op not in (None, ALIAS, SAVED, GRAD, RESULT) and bool(_of(node))
+    if node.op in (None, ALIAS, SAVED, GRAD, RESULT):
+        return False
+    return bool(_of(node)) and not overwrites_all(node)
+
+
+def overwrites_all(node: Node) -> bool:
+    """True for the step that keeps what was written over reachable, with gradient 0: its mask is ours, PyTorch saves nothing."""
+    return node.op == "select" and node.inputs[0].op == "full"
 
 
 def differentiable_again(node: Node) -> bool:

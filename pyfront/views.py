@@ -309,6 +309,10 @@ def whole_memory(storage: Storage, chain: Chain) -> Chain | None:
         return tuple([link for link in chain if isinstance(link, Mark)])
     head = chain[: marks[-1] + 1]
     shape, strides, offset = layout(storage, head)
-    if offset or size_of(shape) != size_of(storage.type[0]) or not is_row_major(shape, strides):
+    if offset or size_of(shape) != size_of(storage.type[0]) or not is_dense(shape, strides):
         return None
-    return (*head, *[link for link in chain[len(head) :] if isinstance(link, Mark)])
+    later = [link for link in chain[len(head) :] if isinstance(link, Mark)]
+    if is_row_major(shape, strides):
+        return (*head, *later)
+    order = tuple(sorted(range(len(shape)), key=lambda i: (-strides[i], i)))
+    return (*head, ("permute", (order,)), *later)

@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from fuzz.program import Chooser, NothingFits
+from fuzz.program import RAISED, Chooser, NothingFits
+from lamina.pyfront import links
 
 VIEWS = """
 {new} = {x}.transpose({dim}, {dim})
@@ -130,7 +132,7 @@ VALUES = """
 {new} = torch.zeros_like({x})
 {newscalar} = {x}.sum().item()
 {newscalar} = {x}.tolist()
-if {x}.sum() > {num}: {x} += 1
+if {x}.sum() > {num}: {w} += 1
 for _ in range(2): {x} = {same} * 2
 if {x}.dim() > 1: {x} = {same}[0]
 {x} = {same} + 1
@@ -214,6 +216,12 @@ def _perm(c: Chooser) -> str:
 
 
 def _index(c: Chooser) -> str:
+    """An index, kept for what is written there."""
+    c.index = _items(c)
+    return c.index
+
+
+def _items(c: Chooser) -> str:
     """One item per dimension at most: integers, slices, None, an ellipsis, now and then a list or a mask."""
     shape, items = c.current.shape, []
     if not len(shape):
@@ -261,6 +269,24 @@ def _half_over(a: torch.Tensor, b: torch.Tensor) -> bool:
         return t.untyped_storage().data_ptr()
 
     return memory(a) == memory(b) and (a.shape, a.stride(), a.storage_offset()) != (b.shape, b.stride(), b.storage_offset())
+
+
+def _akin(c: Chooser) -> str:
+    """A tensor of the same dtype for the part of the current one that was indexed."""
+    part = c.current
+    with contextlib.suppress(*RAISED):
+        part = eval(f"part[{c.index}]", {"part": c.current, "torch": torch})
+    return _named(c, lambda t: t.dtype == part.dtype and not _read_while_written(t, part))
+
+
+def _read_while_written(source: torch.Tensor, target: torch.Tensor) -> bool:
+    """True when a copy reads places it also writes, and PyTorch does not look: one of the two is not dense."""
+    if source.untyped_storage().data_ptr() != target.untyped_storage().data_ptr() or not _fits(tuple(source.shape), tuple(target.shape)):
+        return False
+    source = source.expand(target.shape)
+    where, at = [links.places(tuple(t.shape), t.stride(), t.storage_offset()) for t in (source, target)]
+    dense = all(links.is_dense(tuple(t.shape), t.stride()) for t in (source, target))
+    return not dense and not np.array_equal(where, at) and bool(np.isin(where, at).any())
 
 
 def _fits(small: tuple, large: tuple) -> bool:
@@ -335,7 +361,7 @@ KINDS: dict[str, Callable[[Chooser], str]] = {
     "like": _like,
     "same": _same,
     "twin": lambda c: _named(c, lambda t: t.shape == c.current.shape and t.dtype == c.current.dtype),
-    "akin": lambda c: _named(c, lambda t: t.dtype == c.current.dtype),
+    "akin": _akin,
     "mask": _mask,
     "grown": _grown,
     "strided": _strided,

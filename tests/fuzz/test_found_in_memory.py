@@ -68,6 +68,13 @@ PROGRAMS = {
     "memory written from a row of its own": [
         LEAF, "v1 = v0 * 2", "v1[:, :] = v1[0]", "v1[...] = v1[1:]", "v1[:] = v1[:, :1]", "v1.copy_(v1[0])",
         "v1.sum().backward()", "g = v0.grad"],
+    "as_strided of a leaf in another memory order": [
+        LEAF, "v1 = v0.t().detach().clone().requires_grad_()", "v2 = v1.as_strided((2,), (1,))", "(v2 * v2).sum().backward()",
+        "g = v1.grad"],
+    "numpy memory in column order": [
+        "n0 = np.arange(6.).reshape(2, 3).T", "v1 = torch.as_tensor(n0)", "v2 = v1 * 2", "v3 = 1 - v1", "v4 = v1 + v1", "v5 = v1 // 2"],
+    "what is overwritten whole saves nothing": [
+        LEAF, "v1 = v0 + 0", "v1.zero_()", "(v1 * v1).sum().backward()", "g = torch.autograd.grad((v1 * v1).sum(), [v0])"],
     "nothing has no largest": [
         "v0 = torch.zeros(0, 2)", "v0.amax(0)", "v0.max(0)", "v0.argmax(0)", "v0.amax()", "v0.is_contiguous()"],
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Iterator
 
@@ -17,22 +16,17 @@ from lamina.lowering.capture import capture
 pytest.importorskip("torch")
 from fuzz import batches  # noqa: E402
 from fuzz.op_programs import KINDS, PRELUDES, TABLE, closing  # noqa: E402
-from fuzz.program import Step, Written, difference, reduced, write  # noqa: E402
+from fuzz.program import Drawn, Written, difference, drawn, reduced, write  # noqa: E402
 
 pytestmark = pytest.mark.torch
 NOT_DRAWN = {  # of optimizers, generators, scans and modules, made by derivatives only, or under other names
     "adagrad", "adam", "adam_amsgrad", "adamw", "adamw_amsgrad", "rmsprop", "sgd", "philox", "philox_round", "scan", "put",
     "conv_input", "conv_kernel", "unwindow", "one_hot", "batch_norm_infer", "blend", "update", "l1_loss", "nll", "zeta", "polygamma", "erfc_inverse", "i0", "i1e", "clamp",
 }  # fmt: skip
-Drawn = tuple[int, list[Step]]  # which prelude, which steps
 
 
-def drawn(seed: int, count: int) -> list[Drawn]:
-    choose = random.Random(seed)
-    return [
-        (choose.randrange(len(PRELUDES)), [(choose.randrange(len(TABLE)), choose.randrange(1 << 24)) for _ in range(choose.randint(1, 7))])
-        for _ in range(count)
-    ]  # fmt: skip
+def programs(seed: int, count: int) -> list[Drawn]:
+    return drawn(seed, count, len(PRELUDES), len(TABLE), 7, lambda choose: choose.randrange(1 << 24))
 
 
 def written(program: Drawn) -> Written:
@@ -65,11 +59,11 @@ def fail(program: Drawn, check: object) -> None:
     pytest.fail(f"{check((prelude, steps))}\n\n{written((prelude, steps)).source()}")
 
 
-def run(programs: list[Drawn], every: int) -> set[str]:
+def run(played: list[Drawn], every: int) -> set[str]:
     """Play programs against PyTorch, and every so many compiled in one unit; the ops met."""
     records: list[batches.Recorded] = []
     ops: set[str] = set()
-    for number, program in enumerate(programs):
+    for number, program in enumerate(played):
         known = len(records)
         with batches.recording(records, number):
             if against_pytorch(program) is not None:
@@ -80,7 +74,7 @@ def run(programs: list[Drawn], every: int) -> set[str]:
     if toolchain.find_compiler() is not None:
         for record, _ in batches.differing(records):
             if not batches.is_unstable(record):
-                fail(programs[record.number], against_c)
+                fail(played[record.number], against_c)
     return ops
 
 
@@ -92,12 +86,12 @@ def alone() -> Iterator[None]:
 
 
 def test_some_programs() -> None:
-    run(drawn(0, 30), every=30)
+    run(programs(0, 30), every=30)
 
 
 def test_merged_programs_are_the_programs() -> None:
     records: list[batches.Recorded] = []
-    for number, program in enumerate(drawn(1, 3)):
+    for number, program in enumerate(programs(1, 3)):
         with batches.recording(records, number):
             against_pytorch(program)
     whole = batches.merged([r.graph for r in records])
@@ -110,10 +104,10 @@ def test_merged_programs_are_the_programs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_many_programs(seed: int) -> None:
-    run(drawn(seed, 500), every=1)
+    run(programs(seed, 500), every=1)
 
 
 @pytest.mark.slow
 def test_every_stanza_that_can_be_drawn_is_drawn() -> None:
-    ops = run(drawn(100, 600), every=1000)
+    ops = run(programs(100, 600), every=1000)
     assert set(OPS) - ops - NOT_DRAWN == set()
