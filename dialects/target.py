@@ -25,6 +25,13 @@ class Target:
     """Of a vector load or a broadcast, in vector multiply-adds."""
     least_step: float = 4.0
     """Vector multiply-adds in the time the next one on the same sum waits for."""
+    byte_costs: tuple[float, float, float] = (0.02, 0.1, 0.4)
+    """Of a byte read from the second cache, the third, and memory, in vector multiply-adds."""
+
+    def read_cost(self, held: float) -> float:
+        """Of reading a byte of so many that are gone through again and again: caches are shared with others, so half of each counts."""
+        second, third, memory = self.byte_costs
+        return second if held <= self.l2_bytes // 2 else third if held <= self.l3_bytes // 2 else memory
 
     def lanes(self, element_bytes: int) -> int:
         """Elements of that size in one vector register (at least 1)."""

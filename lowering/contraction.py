@@ -25,11 +25,12 @@ from xdsl.dialects import arith, func, memref
 from xdsl.ir import SSAValue
 
 from ..dialects.target import Target
+from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
 from .contraction_schedule import Schedule, schedule
 from .contraction_tile import Memory, Place, Shape, Tile, accumulator_type
 from .loop_writer import Address, LoopWriter
-from .packing import write_packing
+from .packing import Packing, write_packing
 
 Bounds = tuple[SSAValue, SSAValue]
 
@@ -79,9 +80,11 @@ class _Kernel:
             Memory(w.flat(a.buffer), self.plan.vector.strides[i]) for i, a in enumerate(scheduled.accesses)
         ]
         element = accumulator_type(self.contraction)
+        packed, rows = scheduled.packed_bytes, scheduled.packed_row_bytes
         parts = (
-            (0, scheduled.packing.elements if scheduled.packed_bytes else 0),
-            (scheduled.packed_bytes, self.plan.chunks * scheduled.partial_elements),
+            (0, scheduled.packing.elements if scheduled.packing and packed else 0),
+            (packed + rows, self.plan.chunks * scheduled.partial_elements),
+            (packed, scheduled.row_packing.elements if scheduled.row_packing else 0),
         )
         for start, count in parts:
             there = (
@@ -94,22 +97,20 @@ class _Kernel:
 
     def write(self) -> None:
         """The whole kernel."""
-        packing = self.scheduled.packing
-        if packing is not None and self.scheduled.ahead is None:
-            pack = replace(packing, source=self.writer.flat(packing.source))
-            write_packing(
-                self.writer,
-                pack,
-                self.memory[self.scheduled.packed].buffer,
-                self._packed_element,
-                self.scheduled.threads,
-            )
+        scheduled = self.scheduled
+        if scheduled.ahead is None:
+            self._pack(scheduled.packing, scheduled.packed, self.contraction.right)
+        self._pack(scheduled.row_packing, scheduled.packed_rows, self.contraction.left)
         self._products()
         if self.plan.chunks > 1:
             self._sum_chunks()
 
-    def _packed_element(self, value: SSAValue) -> SSAValue:
-        return self.tile.converted(value, self.contraction.right)
+    def _pack(self, packing: Packing | None, number: int, factor: Factor) -> None:
+        if packing is None:
+            return
+        pack = replace(packing, source=self.writer.flat(packing.source))
+        threads = self.scheduled.threads
+        write_packing(self.writer, pack, self.memory[number].buffer, lambda value: self.tile.converted(value, factor), threads)
 
     # -- the products ------------------------------------------------------------------------------
 
@@ -154,11 +155,11 @@ class _Kernel:
                 self._product(there, tiles, panel, bounds)
 
     def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:
-        plan = self.plan
-        rows = (plan.tiled._replace(size=tiles.size), *plan.inner)
-        columns = self.scheduled.packed if panel.packed else 1
-        shape = Shape(rows, panel.vectors, plan.lanes, panel.tail, columns)
-        sums = self.tile.sums(place, shape, self.scheduled.panel_reduction(panel), bounds)
+        plan, scheduled = self.plan, self.scheduled
+        columns = scheduled.packed if panel.packed else 1
+        scalars = scheduled.packed_rows if scheduled.row_packing else 0
+        shape = Shape(scheduled.tile_rows(tiles.size), panel.vectors, plan.lanes, panel.tail, columns, scalars)
+        sums = self.tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds)
         if plan.chunks > 1:
             full = replace(shape, tail=plan.lanes)
             self.tile.write_sums(sums, self.scheduled.partial, place, full)
@@ -206,6 +207,7 @@ class _Kernel:
         return [
             *(Address(None, a.offset) for a in self.scheduled.accesses),
             Address(None, -before),
+            Address(),
             Address(),
         ]
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import prod
+from math import gcd, prod
 from typing import NamedTuple
 
 from ..dialects.target import Target
@@ -23,6 +23,7 @@ MOST_VECTORS = 8  # of a panel
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
+ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
 class Dim(NamedTuple):
@@ -97,6 +98,7 @@ class Plan:
     chunks: int = 1
     row_parts: int = 1
     panel_parts: int = 1
+    packs_rows: bool = False
     cost: float = 0.0
 
     @property
@@ -380,22 +382,60 @@ def _divided(plan: Plan, problem: Problem, target: Target) -> Plan:
     """
     tiles = sum(t.count for t in plan.tiles)
     panels = sum(p.count for p in plan.panels)
-    steps = plan.steps
-    row_bytes = plan.tiled.size * plan.inner_rows * steps * problem.item_bytes
-    row_parts = min(tiles, max(1, row_bytes // (target.l2_bytes // 2)))
-    panel_parts = 1
     wanted = target.tasks if problem.work >= target.parallel_work else 1
     grid = prod(d.size for d in plan.grid)
     missing = -(-wanted // grid)
-    if missing > row_parts:
-        if tiles >= missing or tiles >= panels:
-            row_parts = max(row_parts, min(tiles, missing))
-        panel_parts = min(panels, -(-missing // row_parts))
+    by_rows = tiles >= missing or tiles >= panels
+    row_parts = _row_parts(plan, problem, target, min(tiles, missing) if by_rows else 1)
+    panel_parts = min(panels, -(-missing // row_parts))
     chunks = _chunk_count(plan, problem, target, grid * row_parts * panel_parts, wanted)
     if chunks > 1:
         plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
         chunks = min(chunks, plan.reduction[0].size)
-    return replace(plan, row_parts=row_parts, panel_parts=panel_parts, chunks=chunks)
+    packs_rows = _packs_rows(plan, problem, target, panels)
+    return replace(plan, row_parts=row_parts, panel_parts=panel_parts, chunks=chunks, packs_rows=packs_rows)
+
+
+def _row_parts(plan: Plan, problem: Problem, target: Target, least: int) -> int:
+    """Blocks of rows, at least so many: every block reads all panels once, every panel all rows of its block.
+
+    What is read again costs more the farther away it has to be kept.
+    """
+    item, tiles = problem.item_bytes, sum(t.count for t in plan.tiles)
+    rows = (plan.tiled, *plan.inner)
+    row_bytes = prod(d.size for d in rows) * plan.steps * item
+    spanned = _span((*rows, *plan.reduction)) * item  # windows overlap
+    panel_bytes = plan.panels[0].vectors * plan.lanes * plan.steps * item
+    column_bytes = plan.vector.size * plan.steps * item * prod(d.size for d in plan.beside)
+    if min(row_bytes, spanned) <= target.l2_bytes // 2:
+        return least
+
+    def cost(parts: int) -> float:
+        block = min(row_bytes / parts, spanned)
+        rows_again = (column_bytes / panel_bytes - 1) * row_bytes * target.read_cost(block + panel_bytes)
+        return (parts - 1) * column_bytes * target.read_cost(column_bytes) + rows_again
+
+    return min((min(tiles, least << i) for i in range(tiles.bit_length())), key=cost)
+
+
+def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bool:
+    """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
+    cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
+    """
+    if plan.inner or plan.tiled.size == 1 or panels * prod(d.size for d in plan.beside) < ROW_REUSE:
+        return False
+    last = plan.reduction[-1]
+    step = abs(last.strides[0]) * problem.item_bytes
+    sets = max(1, CACHE_SETS // gcd(CACHE_SETS, max(1, step // LINE_BYTES)))  # that the steps' lines fall into
+    gone = step >= LINE_BYTES and (last.size > sets * CACHE_WAYS // 2 or plan.steps > CACHE_SETS * CACHE_WAYS // 2)
+    rows = (*plan.outer, plan.tiled)
+    copied, held = prod(d.size for d in rows) * plan.steps, _span((*rows, *plan.reduction))
+    return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
+
+
+def _span(dims: Sequence[Dim]) -> int:
+    """Elements of the rows' side from the first to the last one that dims reach."""
+    return 1 + sum((d.size - 1) * abs(d.strides[0]) for d in dims)
 
 
 def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:

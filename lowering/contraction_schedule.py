@@ -1,7 +1,7 @@
 """A matched contraction with its plan, and where all it touches lies: operands, packed copy, partial sums.
 
 Accesses are numbered: 0 the rows' side, 1 the vectors' side, 2… what the epilogue reads and writes, then the
-packed copy and the partial sums, both in scratch memory. Every loop dim has one stride for each of them.
+packed copy, the partial sums and the packed rows, all in scratch memory. Every loop dim has one stride for each of them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Schedule:
     plan: Plan
     accesses: tuple[Access, ...]
     packing: Packing | None
+    row_packing: Packing | None
     threads: bool
     ahead: BlockArgument | None = None  # holds the packed copy when somebody makes it before the kernel runs
 
@@ -49,6 +50,11 @@ class Schedule:
         return len(self.accesses) + 1
 
     @property
+    def packed_rows(self) -> int:
+        """Number of the packed rows among the accesses."""
+        return len(self.accesses) + 2
+
+    @property
     def partial_elements(self) -> int:
         """Elements of the partial sums of one chunk."""
         return self._padded * prod(d.size for d in self.plan.results) if self.plan.chunks > 1 else 0
@@ -61,10 +67,15 @@ class Schedule:
         return _lines(self.packing.elements * bytes_of(self.packing.element))
 
     @property
+    def packed_row_bytes(self) -> int:
+        """Bytes of the packed rows, rounded up to whole lines."""
+        return 0 if self.row_packing is None else _lines(self.row_packing.elements * bytes_of(self.row_packing.element))
+
+    @property
     def scratch_bytes(self) -> int:
-        """The packed copy, then the partial sums of all chunks."""
+        """The packed copy, the packed rows, then the partial sums of all chunks."""
         item = bytes_of(accumulator_type(self.contraction))
-        return self.packed_bytes + _lines(self.plan.chunks * self.partial_elements * item)
+        return self.packed_bytes + self.packed_row_bytes + _lines(self.plan.chunks * self.partial_elements * item)
 
     @property
     def _padded(self) -> int:
@@ -75,15 +86,21 @@ class Schedule:
         """The plan whose dims also have strides for the packed copy and the partial sums."""
         plan = self.plan
         slots = iter(self.packing.slot_strides() if self.packing else ())
+        row_slots = iter(self.row_packing.slot_strides() if self.row_packing else ())
         sizes = [d.size for d in plan.results]
         partial = iter([prod(sizes[i + 1 :]) * self._padded for i in range(len(sizes))])
         groups = (plan.batch, plan.outer, plan.beside, (plan.tiled,), plan.inner)
         in_slots = (True, False, True, False, False)
+        in_row_slots = (True, True, False, False, False)
         batch, outer, beside, tiled, inner = (
-            tuple(Dim(d.size, (*d.strides, next(slots, 0) if slotted else 0, next(partial))) for d in group)
-            for group, slotted in zip(groups, in_slots, strict=True)
+            tuple(
+                Dim(d.size, (*d.strides, next(slots, 0) if slotted else 0, next(partial), next(row_slots, 0) if of_rows else 0))
+                for d in group
+            )
+            for group, slotted, of_rows in zip(groups, in_slots, in_row_slots, strict=True)
         )
-        vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1))
+        tiled = (Dim(tiled[0].size, (*tiled[0].strides[:-1], plan.steps)),)
+        vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1, 0))
         return replace(
             plan, batch=batch, outer=outer, beside=beside, tiled=tiled[0], inner=inner, vector=vector
         )
@@ -97,13 +114,20 @@ class Schedule:
             strides[self.packed] = width * plan.steps
         return Dim(panel.count, tuple(strides))
 
-    def panel_reduction(self, panel: Panel) -> list[Dim]:
-        """The reduction's loops with the strides of both sides; a packed panel is read front to back."""
+    def tile_rows(self, size: int) -> tuple[Dim, ...]:
+        """The rows of a tile of this size, with their distances from its place: one element in the packed rows."""
+        tiled = self.full_plan.tiled
+        return (Dim(size, (*tiled.strides[:-1], 1)), *self.full_plan.inner)
+
+    def reduction(self, panel: Panel, tile: int) -> list[Dim]:
+        """The reduction's loops with the strides of both sides for a tile of so many rows; what is packed is read front to back."""
         dims = [Dim(d.size, d.strides[:2]) for d in self.plan.reduction]
-        if not panel.packed or self.packing is None:
-            return dims
-        steps = self.packing.step_strides(panel.vectors * self.plan.lanes)
-        return [Dim(d.size, (d.strides[0], step)) for d, step in zip(dims, steps, strict=True)]
+        sides = [[d.strides[side] for d in dims] for side in (0, 1)]
+        if self.row_packing is not None:
+            sides[0] = self.row_packing.step_strides(tile)
+        if panel.packed and self.packing is not None:
+            sides[1] = self.packing.step_strides(panel.vectors * self.plan.lanes)
+        return [Dim(d.size, (left, right)) for d, left, right in zip(dims, *sides, strict=True)]
 
 
 def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> Schedule | None:
@@ -136,7 +160,8 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
     return Schedule(
-        contraction, plan, accesses, _packing(contraction, plan), problem.work >= target.parallel_work,
+        contraction, plan, accesses, _packing(contraction, plan), _row_packing(contraction, plan),
+        problem.work >= target.parallel_work,
         kernel.body.block.args[made[1]] if made else None,
     )  # fmt: skip
 
@@ -164,6 +189,21 @@ def _packing(contraction: Contraction, plan: Plan) -> Packing | None:
     return Packing(
         access.buffer, access.offset, element, plan.lanes, slots, plan.vector, plan.reduction, panels
     )
+
+
+def _row_packing(contraction: Contraction, plan: Plan) -> Packing | None:
+    """Rows copied as a packing knows it: a tile is a panel of vectors of one lane."""
+    if not plan.packs_rows:
+        return None
+    access = contraction.left.access
+    slots, columns, *reduction = (_turned(dims) for dims in ((*plan.batch, *plan.outer), (plan.tiled,), plan.reduction))
+    tiles = tuple(Panel(t.size, t.count, t.start, 1, True) for t in plan.tiles)
+    return Packing(access.buffer, access.offset, accumulator_type(contraction), 1, slots, columns[0], reduction[0], tiles)
+
+
+def _turned(dims: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The dims with the rows' strides where a packing looks for those of its source."""
+    return tuple(Dim(d.size, (d.strides[1], d.strides[0])) for d in dims)
 
 
 def _lines(count: int) -> int:

@@ -36,7 +36,7 @@ class Memory:
 class Shape:
     """Rows as a box of loop dims, and the vectors of a panel; ``tail``: valid lanes of the last vector.
 
-    ``columns`` is the access the panel is read from: where it lies, or its packed copy.
+    ``columns`` is the access the panel is read from: where it lies, or its packed copy; ``scalars`` that of the rows.
     """
 
     rows: tuple[Dim, ...]
@@ -44,6 +44,7 @@ class Shape:
     lanes: int
     tail: int
     columns: int = 1
+    scalars: int = 0
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -89,10 +90,10 @@ class Tile:
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
     ) -> list[SSAValue]:
         """The accumulators, row by row. ``bounds`` limits the outermost reduction dim."""
-        rows = shape.offsets(0)
+        rows = shape.offsets(shape.scalars)
         zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
         sums = [zero] * (len(rows) * shape.vectors)
-        return self._reduce(place[0], place[shape.columns], shape, rows, list(reduction), bounds, sums)
+        return self._reduce(place[shape.scalars], place[shape.columns], shape, rows, list(reduction), bounds, sums)
 
     def _reduce(
         self, a: Address, b: Address, shape: Shape, rows: list[int], dims: list[Dim],
@@ -128,7 +129,9 @@ class Tile:
         panel = [w.load_vector(memory, b + j * lanes, lanes) for j in range(shape.vectors)]
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
-            scalar = self.converted(w.load(self.memory[0].buffer, a + offset), self.contraction.left)
+            scalar = w.load(self.memory[shape.scalars].buffer, a + offset)
+            if not shape.scalars:
+                scalar = self.converted(scalar, self.contraction.left)
             spread = w.broadcast(scalar, lanes)
             for j, column in enumerate(panel):
                 out.append(self._multiply_add(spread, column, sums[r * shape.vectors + j]))

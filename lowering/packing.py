@@ -2,6 +2,8 @@
 
     source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]     lanes behind the last column hold zeros
 
+The rows' side is packed the same way, tile by tile: a row is a vector of one lane.
+
 A slot is one index of the loops outside a panel. Three ways, by the source's strides: whole vectors where
 columns are neighbours, square blocks transposed in registers where steps are neighbours, single elements
 otherwise.
@@ -104,7 +106,7 @@ class _PanelWriter:
     def write(self, source: Address, packed: Address) -> None:
         pack = self.pack
         run = contiguous_run(pack.reduction)
-        if pack.columns.strides[1] == 1 or prod(pack.reduction[i].size for i in run) < pack.lanes:
+        if pack.lanes == 1 or pack.columns.strides[1] == 1 or prod(pack.reduction[i].size for i in run) < pack.lanes:
             self._loops(list(range(len(pack.reduction))), source, packed, self._row)
             return
         others = [i for i in range(len(pack.reduction)) if i not in run]
@@ -131,6 +133,9 @@ class _PanelWriter:
 
     def _vector(self, source: Address, packed: Address, valid: int) -> None:
         w, lanes = self.w, self.pack.lanes
+        if lanes == 1:
+            w.store(self.convert(w.load(self.pack.source, source)), self.target, packed)
+            return
         if self.pack.columns.strides[1] == 1 and valid == lanes:
             w.store_vector(self.convert(w.load_vector(self.pack.source, source, lanes)), self.target, packed)
             return

@@ -78,7 +78,7 @@ def test_loops_with_packed_copies_on_the_executor(shape):
 
 @needs_compiler
 def test_a_program_follows_its_weights():
-    graph = linear(24, 2048, 40)
+    graph = linear(24, 2048, 48)
     program = driver.compile_graph(graph)
     assert [k.input for k in program._copies.kept] == [1]
     x, w, y = arrays_for(graph)

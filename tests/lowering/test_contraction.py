@@ -156,6 +156,43 @@ def test_the_tile_follows_what_loads_cost() -> None:
     assert shape == [(6, 2), (6, 4)]
 
 
+FAR = 270  # steps, each in another line: more lines than half a first-level cache holds
+
+
+@pytest.mark.parametrize("target", [AVX2, AVX512, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "program",
+    [
+        matrix(25, 300, FAR, "km"), matrix(25, 300, FAR, "km", element="f64"),
+        Program({"z": 3, "m": 25, "n": 300, "k": FAR}, O(("z", "k", "m")), O(("z", "k", "n")), O(("z", "m", "n")), direct=True),
+        Program({"o": 3, "m": 35, "n": 300, "k": FAR}, O(("k", "o", "m")), O(("k", "n")), O(("o", "n", "m")), direct=True),
+        Program({"m": 25, "n": 300, "k": FAR}, O(("k", "m"), element="bf16"), O(("k", "n"), element="bf16"), O(("m", "n")), direct=True),
+        matrix(25, 300, 9000, "km"),
+    ],
+    ids=["f32", "f64", "batch", "outer rows", "widened", "chunks"],
+)  # fmt: skip
+def test_rows_whose_steps_lie_far_apart_are_packed(program, target) -> None:  # noqa: ANN001
+    assert planned(program, target).packs_rows
+    assert_close(program, target=target)
+
+
+def test_rows_are_packed_only_where_many_panels_read_them_and_the_copy_stays_small() -> None:
+    assert not planned(matrix(25, 300, FAR), AVX2).packs_rows, "steps are neighbours"
+    assert not planned(matrix(25, 16, FAR, "km"), AVX2).packs_rows, "one panel"
+    assert not planned(matrix(25, 300, 100, "km"), AVX2).packs_rows, "the first-level cache keeps all lines"
+    assert planned(kernel_gradient(4, 64, 128, 14), AVX2).packs_rows
+    assert not planned(kernel_gradient(64, 64, 128, 66), AVX2).packs_rows, "nine times the input"
+
+
+def test_blocks_of_rows_follow_the_caches() -> None:
+    def parts(n: int) -> int:
+        return planned(matrix(n, n, n), AVX2).row_parts
+
+    assert parts(256) == AVX2.tasks, "all of it stays in the second cache"
+    assert parts(1024) == 2 * AVX2.tasks, "rows that stay in the second cache: panels come from the third"
+    assert parts(2048) == AVX2.tasks, "panels come from memory: few blocks"
+
+
 def test_kernels_plain_loops_serve_as_well_are_declined() -> None:
     assert lowered(matrix(2, 2, 8), native_target()) is None
     assert lowered(matrix(1, 64, 64, "mk", "nk"), native_target()) is None
