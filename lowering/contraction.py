@@ -77,7 +77,8 @@ class _Kernel:
     def _memory(self, scratch: SSAValue | None) -> list[Memory]:
         w, scheduled = self.writer, self.scheduled
         memory = [
-            Memory(w.flat(a.buffer), self.plan.vector.strides[i]) for i, a in enumerate(scheduled.accesses)
+            Memory(None if a.buffer is None else w.flat(a.buffer), self.plan.vector.strides[i])
+            for i, a in enumerate(scheduled.accesses)
         ]
         element = accumulator_type(self.contraction)
         packed, rows = scheduled.packed_bytes, scheduled.packed_row_bytes
@@ -260,8 +261,9 @@ class _Kernel:
         kinds = [
             a.element
             for i, a in enumerate(self.scheduled.accesses[2:], 2)
-            if plan.vector.strides[i] > 1
+            if a.buffer is not None
+            and (plan.vector.strides[i] > 1
             or plan.vector.strides[i] < 0
-            or (plan.vector.strides[i] == 1 and not whole)
+            or (plan.vector.strides[i] == 1 and not whole))
         ]
         self.tile.reserve(kinds, rows * plan.lanes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xdsl.dialects import arith, memref
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr
-from xdsl.dialects.linalg.ops import FillOp, GenericOp
+from xdsl.dialects.linalg.ops import FillOp, GenericOp, IndexOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 _SCALAR_OPS = ("arith.", "math.", "kernel.")
@@ -60,11 +60,18 @@ def _through_casts(value: SSAValue) -> tuple[SSAValue, tuple[Operation, ...]]:
 
 
 def is_elementwise(body: Block, inputs: int) -> bool:
-    """Only scalar ops on the inputs and on constants: each has a vector form."""
+    """Only scalar ops on the inputs, on constants and on the place as an integer: each has a vector form."""
     inside = {id(arg) for arg in body.args[:inputs]}
     for op in body.ops:
         if op is body.last_op:
             return all(id(v) in inside or _is_constant(v) for v in op.operands)
+        if isinstance(op, IndexOp):
+            if not all(isinstance(use.operation, arith.IndexCastOp) for use in op.results[0].uses):
+                return False
+            continue
+        if isinstance(op, arith.IndexCastOp) and isinstance(op.operands[0].owner, IndexOp):
+            inside.add(id(op.results[0]))
+            continue
         if isinstance(op, arith.ConstantOp):
             if not isinstance(op.value, (IntegerAttr, FloatAttr)):
                 return False

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import MemRefType
-from xdsl.dialects.linalg.ops import GenericOp
+from xdsl.dialects.builtin import IndexType, MemRefType
+from xdsl.dialects.linalg.ops import GenericOp, IndexOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 from xdsl.ir.affine import (
     AffineBinaryOpExpr,
@@ -27,6 +27,8 @@ from xdsl.ir.affine import (
 
 from .contraction_body import filled_number, is_elementwise, product_of, read_by, written_by
 
+_INDEX = IndexType()
+
 
 @dataclass(frozen=True)
 class Access:
@@ -34,10 +36,11 @@ class Access:
     ``buffer``.
     """
 
-    buffer: SSAValue
+    buffer: SSAValue | None
     element: Attribute
     offset: int
     strides: tuple[int, ...]
+    """buffer: None for a position, which is a number instead of a place in memory (``linalg.index``)."""
 
     def key(self) -> tuple[object, ...]:
         """Equal for accesses of the same element."""
@@ -53,6 +56,8 @@ class Stage:
     body: Block
     inputs: tuple[Access | int, ...]
     outputs: tuple[Access, ...]
+    positions: tuple[Access, ...] = ()
+    """What ``linalg.index`` of each loop is."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,11 @@ class Contraction:
     outputs: tuple[Access, ...]
     consumed: tuple[Operation, ...]
     origin: Attribute | None
+
+
+def asked_positions(stage: Stage) -> list[Access]:
+    """The positions the body of a stage asks for."""
+    return [stage.positions[op.dim.value.data] for op in stage.body.ops if isinstance(op, IndexOp)]
 
 
 def match_contraction(kernel: func.FuncOp) -> Contraction | None:
@@ -185,7 +195,8 @@ class _Matcher:
         inputs = [_number_of(a, values) for a in moved[: len(op.inputs)]]
         if any(i is None for i in inputs):
             return None
-        return Stage(op.body.block, tuple(inputs), tuple(moved[len(op.inputs) :]))  # type: ignore[arg-type]  # no None
+        positions = tuple(_position(p, len(shape)) for p in place)
+        return Stage(op.body.block, tuple(inputs), tuple(moved[len(op.inputs) :]), positions)  # type: ignore[arg-type]  # no None
 
 
 # -- accesses --------------------------------------------------------------------------------------
@@ -324,6 +335,11 @@ def _correspondence(
         if all(p is None or shape[p] == n for p, n in zip(place, sizes, strict=True)):
             return place
     return None
+
+
+def _position(dim: int | None, dims: int) -> Access:
+    """The index along a dim of the contraction; 0 where the loop has one step."""
+    return Access(None, _INDEX, 0, tuple(int(d == dim) for d in range(dims)))
 
 
 def _moved(access: Access, place: Sequence[int | None], dims: int) -> Access:

@@ -16,7 +16,7 @@ from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.ir import BlockArgument
 
 from ..dialects.target import Target
-from .contraction_match import Access, Contraction, match_contraction
+from .contraction_match import Access, Contraction, asked_positions, match_contraction
 from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
 from .contraction_tile import accumulator_type
 from .loop_writer import bytes_of
@@ -170,7 +170,7 @@ def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, 
     """Every access once (both factors first), and the numbers of those that are written."""
     found: dict[tuple[object, ...], Access] = {}
     for stage in contraction.stages:
-        for access in stage.inputs:
+        for access in (*stage.inputs, *asked_positions(stage)):
             if isinstance(access, Access):
                 found.setdefault(access.key(), access)
     for access in contraction.outputs:

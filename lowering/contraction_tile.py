@@ -13,6 +13,7 @@ from itertools import product
 
 from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float64Type, IntegerType, VectorType
+from xdsl.dialects.linalg.ops import IndexOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from .contraction_match import Access, Contraction, Factor, Stage
@@ -26,9 +27,9 @@ HALVES = (BFloat16Type, Float16Type)
 
 @dataclass(frozen=True)
 class Memory:
-    """One access as the tile uses it: flat memory and the stride of the vector dim."""
+    """One access as the tile uses it: flat memory (None: it is a position) and the stride of the vector dim."""
 
-    buffer: SSAValue
+    buffer: SSAValue | None
     vector_stride: int
 
 
@@ -191,14 +192,14 @@ class Tile:
         named = {self.result_key: total}
         for stage in stages:
             inputs = [values[i] if isinstance(i, int) else reader.read(i, r, j) for i in stage.inputs]
-            results = self._body(stage, inputs, reader.shape.lanes)
+            results = self._body(stage, inputs, reader, r, j)
             values += results
             named.update((a.key(), v) for a, v in zip(stage.outputs, results, strict=True))
         return named
 
-    def _body(self, stage: Stage, inputs: list[SSAValue], lanes: int) -> list[SSAValue]:
+    def _body(self, stage: Stage, inputs: list[SSAValue], reader: _Reader, r: int, j: int) -> list[SSAValue]:
         """A scalar body on vectors."""
-        w = self.writer
+        w, lanes = self.writer, reader.shape.lanes
         known: dict[SSAValue, SSAValue] = dict(zip(stage.body.args, inputs, strict=False))
 
         def vector_of(value: SSAValue) -> SSAValue:
@@ -211,7 +212,9 @@ class Tile:
         for op in stage.body.ops:
             if op is stage.body.last_op:
                 return [vector_of(v) for v in op.operands]
-            if not isinstance(op, arith.ConstantOp):
+            if isinstance(op, arith.IndexCastOp) and isinstance(asked := op.operands[0].owner, IndexOp):
+                known[op.results[0]] = reader.position(stage.positions[asked.dim.value.data], op.results[0].type, r, j)
+            elif not isinstance(op, (arith.ConstantOp, IndexOp)):
                 operands = [vector_of(v) for v in op.operands]
                 kind = w.vector_type(op.results[0].type, lanes)
                 known[op.results[0]] = w.value(_again(op, operands, kind))
@@ -320,6 +323,15 @@ class _Reader:
             else:
                 self._seen[key] = w.broadcast(w.load(memory.buffer, at), lanes)
         return self._seen[key]
+
+    def position(self, access: Access, element: Attribute, r: int, j: int) -> SSAValue:
+        """Vector ``j`` of row ``r`` of a position, as integers of a type."""
+        w, number, lanes = self.tile.writer, self.numbers[access.key()], self.shape.lanes
+        step = self.tile.memory[number].vector_stride
+        at = w.at(self.place[number] + (self.shape.offsets(number)[r] + j * lanes * step))
+        first = w.value(arith.IndexCastOp.create(operands=(at,), result_types=(element,)))
+        spread = w.broadcast(first, lanes)
+        return w.binary(arith.AddiOp, spread, w.counting(element, lanes, step)) if step else spread
 
     def _gather(self, number: int, offsets: list[int], j: int) -> list[SSAValue]:
         """Vectors put together element by element; lanes beyond the valid ones hold one."""

@@ -8,7 +8,7 @@ from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr, StringAttr
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_match import Access
+from .contraction_match import Access, asked_positions
 from .gpu_contraction_plan import Tiling
 from .gpu_launch import LaunchBuilder
 from .gpu_teams import THREADS
@@ -75,7 +75,8 @@ class ContractionLaunch:
         stores = [(self.c.result, total)]
         for stage in self.c.stages:
             args = [values[i] if isinstance(i, int) else self.b.read(self.flat(i), at(i)) for i in stage.inputs]
-            results = self.body.run(stage.body, [], [*args, *([None] * len(stage.outputs))], Point())
+            places = [at(p) for p in stage.positions] if asked_positions(stage) else []
+            results = self.body.run(stage.body, places, [*args, *([None] * len(stage.outputs))], Point())
             values += results
             stores += zip(stage.outputs, results, strict=True)
         written = {a.key() for a in self.c.outputs}

@@ -18,9 +18,11 @@ from xdsl.dialects.builtin import (
     FloatAttr,
     IndexType,
     IntegerAttr,
+    IntegerType,
     MemRefType,
     NoneAttr,
     VectorType,
+    i1,
     i32,
     i64,
 )
@@ -116,6 +118,15 @@ class LoopWriter:
             found = self._hoisted(arith.ConstantOp.create(result_types=(kind,), properties={"value": dense}))
             self._constants[key] = found
         return found
+
+    def counting(self, element: IntegerType, lanes: int, step: int) -> SSAValue:
+        """The vector constant 0, step, 2 * step, ..."""
+        key = ("counting", element, lanes, step)
+        if key not in self._constants:
+            kind = self.vector_type(element, lanes)
+            dense = DenseIntOrFPElementsAttr.from_list(kind, [i * step for i in range(lanes)])
+            self._constants[key] = self._hoisted(arith.ConstantOp.create(result_types=(kind,), properties={"value": dense}))
+        return self._constants[key]
 
     def vector_type(self, element: Attribute, lanes: int) -> VectorType:
         """``vector<lanes x element>``, one object per kind."""
@@ -236,6 +247,20 @@ class LoopWriter:
         with self._inside(body):
             yield state
             self.add(scf.YieldOp.create(operands=state.next))
+
+    @contextmanager
+    def when(self, number: SSAValue, low: int, high: int) -> Iterator[None]:
+        """What follows happens only for low <= number < high; the number is not negative."""
+        inside = self.binary(arith.SubiOp, number, self.index(low)) if low else number
+        bound = IntegerAttr(6, i64)  # unsigned less than: what is below low is a very large number
+        condition = self.value(
+            arith.CmpiOp.create(operands=(inside, self.index(high - low)), result_types=(i1,), properties={"predicate": bound})
+        )
+        body = Block()
+        self.add(scf.IfOp.create(operands=(condition,), regions=(Region(body), Region())))
+        with self._inside(body):
+            yield
+            self.add(scf.YieldOp.create())
 
     @contextmanager
     def parallel(self, count: int) -> Iterator[SSAValue]:

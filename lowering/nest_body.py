@@ -161,8 +161,8 @@ class BodyEmitter:
             return [self.b.extract(value, i) for i in range(point.width)]
         return [value] * point.width
 
-    def run(self, block: Block, loops: Sequence[Loop], args: Sequence[Value], point: Point) -> list[Value]:
-        """The yielded values of a body at this point."""
+    def run(self, block: Block, loops: Sequence[Loop | SSAValue], args: Sequence[Value], point: Point) -> list[Value]:
+        """The yielded values of a body at this point. loops: of the body's domain, or the index along each."""
         env: dict[SSAValue, Value] = dict(zip(block.args, args, strict=True))
         for op in block.ops:
             name = op.name
@@ -187,7 +187,9 @@ class BodyEmitter:
             found = env[operand] = self.b.constant(constant.properties["value"], operand.type)
         return found
 
-    def _index(self, loop: Loop, point: Point) -> Value:
+    def _index(self, loop: Loop | SSAValue, point: Point) -> Value:
+        if isinstance(loop, SSAValue):
+            return loop
         here = self.b.plus(self.variables.get(loop), point.offsets.get(loop, 0))
         return Counting(here) if loop is point.vector and point.width > 1 else here
 

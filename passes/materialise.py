@@ -34,6 +34,9 @@ _HEAVY = frozenset(
 _HEAVY_COST, _DIVISION_COST = 20, 10
 _LOAD, _STORE, _NEAR_LOAD, _NEAR_STORE, _SMALL_LOAD = 8, 16, 2, 3, 1
 _BODY_LIMIT = 128
+_POSITIONS_COST = 16
+"""What is made of positions and constants alone (a causal mask) and costs no more is nowhere in memory, however often it is
+read: who reads it can tell which parts of a loop it excludes."""
 
 
 class Program:
@@ -213,6 +216,8 @@ class Program:
             return True
         # what is computed on far fewer elements will get a place of its own
         compute = sum(self._cost[p] for p in places if 8 * size_of_value(self.ops[p].results[0]) > size)
+        if not self._leaves[i] and compute <= _POSITIONS_COST:
+            return False
         for leaf in _bits(self._leaves[i]):
             compute += load if 2 * self._leaf_sizes[leaf] >= size > 1 else _SMALL_LOAD
         repeated = sum(n * compute for n in loops)

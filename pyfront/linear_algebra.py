@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
-from ..dialects.types import Shape, bool_, int64, promote_types, show_type
+from ..dialects.types import Shape, bool_, int32, int64, promote_types, show_type
 from .autocasting import autocasts
 from .definitions import define
 from .node import Node
@@ -347,10 +347,17 @@ def _triangle(input: Tensor, diagonal: int, lower: bool) -> Tensor:
     if len(shape) < 2:
         raise RuntimeError("tril/triu: input tensor must have at least 2 dimensions")
     matrix = shape[-2:]
-    row, column = record("iota", (), (matrix, 0, int64)), record("iota", (), (matrix, 1, int64))
-    edge = record("add", (row, full(diagonal, matrix, int64)))
-    inside = record("less_equal" if lower else "greater_equal", (column, edge))
-    return wrap(record("select", (expand(inside, shape), x, full(0, shape, dtype))))
+    below = on_or_below_diagonal(matrix, diagonal if lower else diagonal - 1)
+    kept, zero = expand(below, shape), full(0, shape, dtype)
+    return wrap(record("select", (kept, x, zero) if lower else (kept, zero, x)))
+
+
+def on_or_below_diagonal(matrix: tuple[int, ...], diagonal: int) -> Node:
+    """Which elements [rows, columns] are on or below a diagonal, computed from their positions alone."""
+    row, column = record("iota", (), (matrix, 0, int32)), record("iota", (), (matrix, 1, int32))
+    furthest = max(-(1 << 30), min(diagonal, 1 << 30))
+    edge = record("add", (row, full(furthest, matrix, int32))) if furthest else row
+    return record("less_equal", (column, edge))
 
 
 @define("tril", in_place=True)

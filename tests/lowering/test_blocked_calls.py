@@ -15,6 +15,7 @@ from lamina.backends.executor import execute
 from lamina.backends.oracle import evaluate
 from lamina.dialects import target
 from lamina.dialects.graph import Graph
+from lamina.dialects.types import float32, int32
 from lamina.lowering.capture import capture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
@@ -73,6 +74,49 @@ def test_attention_backward(monkeypatch, l3):
     assert whole == (l3 > SCORES), "the weights are a buffer only where they are kept from forward to backward"
     for a, b in zip(execute(module, arrays), evaluate(capture(graph), arrays), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, layers: int = 1, shared: bool = False) -> Graph:
+    """Causal attention by positions, forward and backward; shared: queries, keys and values are one tensor."""
+    r = Recorder()
+    q = r.input(1, heads, length, width)
+    k, v = (q, q) if shared else (r.input(1, heads, keys, width), r.input(1, heads, keys, width))
+    seed, y = r.input(), q
+    sizes, whole = (length, keys), (1, heads, length, keys)
+    row, column = (r.op("iota", attrs=(sizes, axis, int32)) for axis in (0, 1))
+    hidden = r.op("logical_not", r.op("less_equal", column, row))
+    wide = r.op("expand", r.op("reshape", hidden, attrs=((1, 1, *sizes),)), attrs=(whole,))
+    for _ in range(layers):
+        scores = r.op("matmul", r.op("sin", y), r.op("permute", k, attrs=((0, 1, 3, 2),)))
+        scores = r.op("select", wide, r.op("full", attrs=(whole, float("-inf"), float32)), scores)
+        y = r.op("matmul", r.op("softmax", scores, attrs=((3,),)), v)
+    loss = r.op("reshape", r.op("sum", r.op("mul", y, y), attrs=((0, 1, 2, 3),)), attrs=((),))
+    wrt = (q,) if shared else (q, k, v)
+    first = r.op("autodiff.grad", loss, seed, *wrt)
+    return r.done(y, *range(first, first + len(wrt)))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "one tensor"])
+@pytest.mark.parametrize(("length", "keys"), [(48, 48), (64, 40), (45, 48)])
+def test_positions_and_sums_over_blocks(monkeypatch, length, keys, shared):
+    """A mask made of positions counts from the block's first row; dK and dV add up; what follows a sum waits for it."""
+    graph = masked_attention(length, length if shared else keys, shared=shared)
+    arrays = arrays_for(graph)
+    module = lowered(monkeypatch, graph, l2_bytes=1 << 13, l3_bytes=1 << 12)
+    assert any(name == "lamina.serial" for f in module.ops for name in f.attributes), "nothing runs in blocks"
+    for a, b in zip(execute(module, arrays), evaluate(capture(graph), arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_memory_grows_with_the_length(layers):
+    """Scores of twice the length are four times as large: nothing of their size is in memory, forward or backward."""
+    bytes_at = {}
+    for length in (2048, 4096):
+        module = driver.loops_of(masked_attention(length, length, layers=layers), target="avx2")
+        bytes_at[length] = module.attributes["lamina.arena_bytes"].value.data
+    assert bytes_at[4096] < 2.1 * bytes_at[2048]
+    assert bytes_at[4096] < 4096 * 4096 * 4 // 2, "half of one head's scores"
 
 
 def test_small_buffers_and_shared_weights_stay(monkeypatch):

@@ -8,8 +8,9 @@ from typing import Any
 from ....dialects.types import DTYPES
 from ...autocasting import autocasts
 from ...joining import cat
+from ...linear_algebra import on_or_below_diagonal
 from ...precision import in_single
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 from .applying import apply, filled
 from .dropping import dropout
 from .linear import linear
@@ -30,7 +31,7 @@ def scaled_dot_product_attention(
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
-        attn_mask = filled(scores.shape[-2:], True, DTYPES["bool"]).tril()
+        attn_mask = wrap(on_or_below_diagonal(scores.shape[-2:], 0))
     if attn_mask is not None:
         scores = scores.masked_fill(attn_mask.logical_not(), -math.inf) if _is_bool(attn_mask) else scores + attn_mask
     weights: Any = apply("softmax", (scores,), ((scores.dim() - 1,),))

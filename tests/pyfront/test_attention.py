@@ -1,0 +1,113 @@
+"""Attention against PyTorch: values and gradients over masks, lengths and heads, through the library's function and by hand."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+
+import lamina
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+PLAIN = (2, 3, 40, 40, 16)
+SHAPES = [PLAIN, (1, 2, 131, 67, 20), (1, 2, 96, 160, 24), (2, 4, 1, 300, 32)]
+"""Batch, heads, queries, keys, width."""
+
+
+def attend(lib: ModuleType, how: str, q, k, v, mask):
+    """One way to write attention."""
+    function = lib.nn.functional.scaled_dot_product_attention
+    rows, columns, scale = q.shape[-2], k.shape[-2], 1 / math.sqrt(q.shape[-1])
+    if how == "plain":
+        return function(q, k, v)
+    if how == "causal":
+        return function(q, k, v, is_causal=True)
+    if how == "boolean":
+        return function(q, k, v, attn_mask=mask > 0)
+    if how == "added":
+        return function(q, k, v, attn_mask=mask, scale=0.3)
+    scores = q @ k.transpose(-2, -1) * scale
+    if how == "by hand":
+        later = lib.arange(columns)[None, :] > lib.arange(rows)[:, None]
+        return lib.softmax(scores.masked_fill(later, -math.inf), dim=-1) @ v
+    assert how == "window"
+    distance = lib.arange(rows)[:, None] - lib.arange(columns)[None, :]
+    near = (distance >= 0) & (distance < 16) | (lib.arange(columns)[None, :] == 0)
+    return lib.where(near, scores, lib.tensor(-math.inf)).softmax(-1) @ v
+
+
+def outcome(lib: ModuleType, how: str, shape: tuple[int, ...], dtype: str = "float32") -> list[np.ndarray]:
+    """The result and the gradients of queries, keys and values."""
+    batch, heads, rows, columns, width = shape
+    numbers = np.random.default_rng(0)
+    arrays = [numbers.standard_normal((batch, heads, n, width)).astype(dtype) for n in (rows, columns, columns, rows)]
+    mask = numbers.standard_normal((rows, columns)).astype(dtype)
+    mask[:, 0] = 1.0
+    q, k, v = (lib.from_numpy(a).requires_grad_() for a in arrays[:3])
+    y = attend(lib, how, q, k, v, lib.from_numpy(mask))
+    y.backward(lib.from_numpy(arrays[3]))
+    return [t.numpy() for t in (y.detach(), q.grad, k.grad, v.grad)]
+
+
+def compare(how: str, shape: tuple[int, ...], dtype: str = "float32") -> None:
+    tight = 1e-5 if dtype == "float32" else 1e-12
+    for ours, theirs in zip(outcome(lamina, how, shape, dtype), outcome(torch, how, shape, dtype), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=10 * tight, atol=tight)
+
+
+@pytest.mark.parametrize("how", ["causal", "by hand"])
+def test_like_pytorch(how):
+    compare(how, PLAIN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+@pytest.mark.parametrize("how", ["plain", "causal", "boolean", "added", "by hand", "window"])
+def test_masks_and_lengths(how, shape):
+    compare(how, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [PLAIN, (1, 2, 300, 300, 16)], ids=str)
+def test_double_precision(shape):
+    compare("causal", shape, "float64")
+
+
+@pytest.mark.slow
+def test_long_causal_rows_run_in_blocks():
+    compare("causal", (1, 2, 520, 520, 32))
+    compare("by hand", (1, 2, 521, 521, 16))
+
+
+@pytest.mark.slow
+def test_grouped_queries():
+    """Four heads of queries share a head of keys and values."""
+
+    def program(lib: ModuleType) -> list[np.ndarray]:
+        numbers = np.random.default_rng(1)
+        q, k, v = (lib.from_numpy(numbers.standard_normal((1, h, 200, 16), dtype=np.float32)).requires_grad_() for h in (8, 2, 2))
+        y = lib.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        (y * y).sum().backward()
+        return [t.numpy() for t in (y.detach(), q.grad, k.grad, v.grad)]
+
+    for ours, theirs in zip(program(lamina), program(torch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_dropout_drops_what_pytorch_drops():
+    """PyTorch's masks, by hand: its own function may take another order of draws."""
+
+    def program(lib: ModuleType) -> list[np.ndarray]:
+        lib.manual_seed(3)
+        numbers = np.random.default_rng(2)
+        q, k, v = (lib.from_numpy(numbers.standard_normal((1, 2, 150, 16), dtype=np.float32)).requires_grad_() for _ in range(3))
+        weights = lib.nn.functional.dropout((q @ k.transpose(-2, -1) / 4).softmax(-1), 0.2)
+        y = weights @ v
+        (y * y).sum().backward()
+        return [t.numpy() for t in (y.detach(), q.grad, k.grad, v.grad)]
+
+    for ours, theirs in zip(program(lamina), program(torch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
