@@ -11,6 +11,8 @@ from .mersenne import Engine
 
 _DOUBLE_MASK = np.uint64((1 << 53) - 1)
 _HIGH_MASK = np.uint64((1 << 21) - 1)
+_BELOW_SINGLE, _TIE = np.int64((1 << 29) - 1), np.int64(1 << 28)  # bits of a double that a single has not; half of its last place
+_CHUNK = 1 << 15  # numbers made at a time: what is made on the way stays in the cache
 _WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
@@ -22,32 +24,58 @@ def doubles(engine: Engine, n: int) -> np.ndarray:
 
 def singles(engine: Engine, n: int) -> np.ndarray:
     """float32[n] in [0, 1): 24 low bits of a word."""
-    return (engine.words(n) & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
+    words = engine.words(n).astype(np.int32)  # wraps; numpy converts 32-bit integers to float32 several at a time
+    words &= 0xFFFFFF
+    drawn = words.astype(np.float32)
+    drawn *= np.float32(2.0**-24)
+    return drawn
 
 
 def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """dtype[n] in [low, high), scaled by one fused multiply-add; 16-bit types are drawn in float32 and rounded."""
-    drawn = doubles(engine, n) if dtype == np.float64 else singles(engine, n)
-    if (low, high) != (0.0, 1.0):
-        first, last = np.asarray([low, high], drawn.dtype)
-        drawn = _multiply_add(drawn, last - first, first)
-    elif drawn.dtype == dtype:
-        return drawn
-    drawn = drawn.astype(dtype, copy=False)
-    return np.where(drawn == dtype.type(high), dtype.type(low), drawn)  # what was rounded up to the end
+    drawn = np.empty(n, dtype)
+    draw, end = doubles if dtype == np.float64 else singles, dtype.type(high)
+    for start in range(0, n, _CHUNK):
+        part = draw(engine, min(n - start, _CHUNK))
+        if (low, high) != (0.0, 1.0):
+            first, last = np.asarray([low, high], part.dtype)
+            part = _multiply_add(part, last - first, first)
+        elif part.dtype == dtype:
+            drawn[start : start + _CHUNK] = part
+            continue
+        into = drawn[start : start + _CHUNK]
+        into[:] = part
+        into[into == end] = low  # what was rounded up to the end
+    return drawn
 
 
 def _multiply_add(x: np.ndarray, a: np.floating, b: np.floating) -> np.ndarray:
     """x * a + b rounded once, as one instruction does it. Source of both error terms: Dekker (1971), Knuth (TAOCP 2)."""
-    product, rest = (x.astype(np.float64) * a, 0.0) if x.dtype == np.float32 else _product(x, a)
+    if x.dtype == np.float32:  # the product is exact in double precision
+        product = x.astype(np.float64)
+        product *= a
+        total = product + b
+        result = total.astype(np.float32)
+        # Rounding a second time is wrong only where the first made a tie of single precision.
+        ties = np.flatnonzero((total.view(np.int64) & _BELOW_SINGLE) == _TIE)
+        if ties.size:
+            result[ties] = _to_odd(total[ties], _rest(product[ties], b, total[ties])).astype(np.float32)
+        return result
+    product, rest = _product(x, a)
     total = product + b
+    return total + (rest + _rest(product, b, total))
+
+
+def _rest(product: np.ndarray, b: np.floating, total: np.ndarray) -> np.ndarray:
+    """What rounding lost in ``total = product + b``."""
     shift = total - product
-    rest = rest + ((product - (total - shift)) + (b - shift))
-    if x.dtype != np.float32:
-        return total + rest
-    # rounded to odd in double precision, so that rounding again to single precision is right at ties, too
+    return (product - (total - shift)) + (b - shift)
+
+
+def _to_odd(total: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """The sum of both rounded to odd: rounding that to single precision is right at ties, too."""
     is_odd = (total.view(np.int64) & 1).astype(bool)
-    return np.where((rest == 0) | is_odd, total, np.nextafter(total, np.copysign(np.inf, rest))).astype(np.float32)
+    return np.where((rest == 0) | is_odd, total, np.nextafter(total, np.copysign(np.inf, rest)))
 
 
 def _product(x: np.ndarray, a: np.floating) -> tuple[np.ndarray, np.ndarray]:
