@@ -53,6 +53,7 @@ class Schedule:
         "_ends",
         "_before",
         "_leaves",
+        "_untracked",
         "_histories",
         "kept",
     )
@@ -68,6 +69,7 @@ class Schedule:
         self.origins: list[str] = []
         self._input_ids: dict[int, int] = {}
         self._leaves: set[int] = set()
+        self._untracked: set[int] = set()  # inputs that are also read without being a leaf
         self.differentiates = bool(walk.grads)
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
@@ -116,6 +118,8 @@ class Schedule:
     def _input(self, node: Node) -> None:
         key = id(node.value)
         found = self._input_ids.get(key)
+        if self.differentiates and type(node) is not Boundary:
+            self._untracked.add(len(self.inputs) if found is None else found)
         if found is None:
             found = self._input_ids[key] = len(self.inputs)
             self.inputs.append(node.type)
@@ -236,7 +240,8 @@ class Schedule:
         contents."""
         source = node.id if node.value is not None else node.inputs[0].id
         contents = node.value if node.value is not None else node.inputs[0].value
-        computed = contents is None or id(contents) in self._histories  # with a value that has another history
+        # With a value that has another history, or none: what was computed of the same array before is no function of the leaf.
+        computed = contents is None or id(contents) in self._histories or source in self._untracked
         shared = self.tainted[source] or not node.leaf or source in self._leaves  # two leaves may hold one array
         apart = shared or computed and id(node) in self._wrt
         node.id = self._apart(source, node.origin) if apart else source

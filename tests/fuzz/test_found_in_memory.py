@@ -71,6 +71,9 @@ PROGRAMS = {
     "as_strided of a leaf in another memory order": [
         LEAF, "v1 = v0.t().detach().clone().requires_grad_()", "v2 = v1.as_strided((2,), (1,))", "(v2 * v2).sum().backward()",
         "g = v1.grad"],
+    "a leaf made of an array that is also read": [
+        "v0 = torch.tensor([1., -2., 3.])", "v1 = v0 * 2", "v2 = v0.clone().requires_grad_()", "v3 = torch.stack([v1, v2])",
+        "g = torch.autograd.grad((v3 * v3).sum(), v2)", "v4 = v0.detach().requires_grad_()", "(v4 * v0 * v1).sum().backward()"],
     "numpy memory in column order": [
         "n0 = np.arange(6.).reshape(2, 3).T", "v1 = torch.as_tensor(n0)", "v2 = v1 * 2", "v3 = 1 - v1", "v4 = v1 + v1", "v5 = v1 // 2"],
     "what is overwritten whole saves nothing": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
@@ -149,6 +150,15 @@ def scope(lib: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def dtype_of(expression: str, names: dict[str, Any]) -> str:
+    try:
+        return str(eval(expression, names).dtype)
+    except RuntimeError as error:  # oneDNN has no bfloat16 LSTM for processors without 512-bit vectors
+        if names["torch"] is torch and "LSTM" in expression and "primitive descriptor" in str(error):
+            return "torch.bfloat16"
+        raise
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_dtypes_in_a_region() -> None:
     ours, theirs = scope(lamina), scope(torch)
@@ -156,7 +166,7 @@ def test_dtypes_in_a_region() -> None:
         dtypes = []
         for names in (ours, theirs):
             with names["torch"].autocast("cpu"):
-                dtypes.append(str(eval(expression, names).dtype))
+                dtypes.append(dtype_of(expression, names))
         assert dtypes[0].endswith(dtypes[1].removeprefix("torch.")), expression
 
 
@@ -168,7 +178,9 @@ def test_values_in_a_region(expression: str) -> None:
     for names in (scope(lamina), scope(torch)):
         lib = names["torch"]
         lib.manual_seed(1)
-        with lib.autocast("cpu"):
+        # oneDNN has no bfloat16 LSTM for processors without 512-bit vectors; PyTorch's own kernels have one.
+        own = torch.backends.mkldnn.flags(enabled="LSTM" not in expression) if lib is torch else contextlib.nullcontext()
+        with lib.autocast("cpu"), own:
             values.append(eval(expression, names).detach().float().numpy())
     np.testing.assert_allclose(*values, 2e-2, 5e-2)
 
