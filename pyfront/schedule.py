@@ -53,7 +53,7 @@ class Schedule:
         "_ends",
         "_before",
         "_leaves",
-        "_untracked",
+        "_first_read",
         "_histories",
         "kept",
     )
@@ -69,7 +69,7 @@ class Schedule:
         self.origins: list[str] = []
         self._input_ids: dict[int, int] = {}
         self._leaves: set[int] = set()
-        self._untracked: set[int] = set()  # inputs that are also read without being a leaf
+        self._first_read: dict[int, int] = {}  # by input: the position of the first Node that reads it, not as a leaf
         self.differentiates = bool(walk.grads)
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
@@ -97,11 +97,13 @@ class Schedule:
         # by when they were made: a buffer written in the last step and one that never changes trade places in
         # age, not in use.
         nodes = self.nodes
-        for node in nodes:
+        for at, node in enumerate(nodes):
             if node.value is None:
                 for operand in node.inputs:
                     if operand.id < 0 and operand.value is not None:
                         self._input(operand)
+                        if self.differentiates and type(operand) is not Boundary:
+                            self._first_read.setdefault(operand.id, at)
         for node in nodes:
             if node.id < 0 and node.value is not None:
                 self._input(node)
@@ -118,8 +120,6 @@ class Schedule:
     def _input(self, node: Node) -> None:
         key = id(node.value)
         found = self._input_ids.get(key)
-        if self.differentiates and type(node) is not Boundary:
-            self._untracked.add(len(self.inputs) if found is None else found)
         if found is None:
             found = self._input_ids[key] = len(self.inputs)
             self.inputs.append(node.type)
@@ -162,9 +162,9 @@ class Schedule:
         """Every Node of a Graph with derivatives. The body of the loop is the common case: one book op, not
         computed yet."""
         mark, wrt, tainted, append = self._mark, self._wrt, self.tainted, self._append
-        for node in self.nodes:
+        for at, node in enumerate(self.nodes):
             if node.value is not None or node.op in _IDENTITIES:
-                self._emit_identity(node, mark)
+                self._emit_identity(node, mark, at)
                 continue
             tracked = node.requires_grad
             taint = False
@@ -185,11 +185,11 @@ class Schedule:
             if id(node) in wrt:
                 self._differentiate_by(node)
 
-    def _emit_identity(self, node: Node, mark: int) -> None:
+    def _emit_identity(self, node: Node, mark: int, at: int) -> None:
         """Nodes that are another Node's value under their own history, and computed ones a derivative goes
         through."""
         if type(node) is Boundary:
-            self._emit_boundary(node)
+            self._emit_boundary(node, at)
             return
         op, computed = node.op, node.value is not None
         if computed and not (node.mark > mark and node.inputs):
@@ -235,15 +235,15 @@ class Schedule:
         self._append(node, operands)
         tainted.extend([taint] * (len(self.types) - len(tainted)))
 
-    def _emit_boundary(self, node: Boundary) -> None:
-        """A place where differentiation ends; its value is kept apart from other histories of the same
+    def _emit_boundary(self, node: Boundary, at: int) -> None:
+        """A place where differentiation ends, ``at`` this position; its value is kept apart from other histories of the same
         contents."""
         source = node.id if node.value is not None else node.inputs[0].id
         contents = node.value if node.value is not None else node.inputs[0].value
         # With a value that has another history, or none: what was computed of the same array before is no function of the leaf.
-        computed = contents is None or id(contents) in self._histories or source in self._untracked
+        has_others = contents is None or id(contents) in self._histories or self._first_read.get(source, at) < at
         shared = self.tainted[source] or not node.leaf or source in self._leaves  # two leaves may hold one array
-        apart = shared or computed and id(node) in self._wrt
+        apart = shared or has_others and id(node) in self._wrt
         node.id = self._apart(source, node.origin) if apart else source
         self._leaves.add(node.id)
         self._name(node)
