@@ -3,9 +3,9 @@
 One scheme for matrix products, convolutions, both their gradients and einsums, chosen from index maps, sizes
 and strides:
 
-    scf.parallel task                        batch, outer rows, blocks of rows or panels (and chunks of a long
+    scf.parallel task                        batch, blocks of rows, shares of the panels (and chunks of a long
     reduction)
-      for panel, for tile                    vectors x rows that fit the registers
+      for panel, for row, for tile           a block of rows meets one panel after the other; vectors x rows fit the registers
         sums = 0
         for k: sums += broadcast(row[k]) * panel[k]
         out = epilogue(sums)
@@ -142,17 +142,26 @@ class _Kernel:
             dim = self.scheduled.panel_dim(panel)
             origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
             for there in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
-                self._tiles(there, panel, row_part, bounds)
+                self._rows(there, panel, row_part, bounds)
 
-    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
+    def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
+        """The rows of a block: this task's share of the outermost loop, all of the others."""
+        if not self.plan.within:
+            self._tiles(place, panel, row_part, self.plan.row_parts, bounds)
+            return
+        first, *rest = self.plan.within
+        for there in self._each(place, first, first.size, row_part, self.plan.row_parts):
+            self._beside(rest, there, lambda p: self._tiles(p, panel, row_part, 1, bounds))
+
+    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None) -> None:
         plan = self.plan
         for number, tiles in enumerate(plan.tiles):
             dim = Dim(tiles.count, tuple(s * tiles.size for s in plan.tiled.strides))
             origin = self._moved(place, plan.tiled, tiles.start)
             part = row_part
-            if number and plan.row_parts > 1:
-                part = self._mirrored(row_part, plan.row_parts)
-            for there in self._each(origin, dim, tiles.count, part, plan.row_parts):
+            if number and parts > 1:
+                part = self._mirrored(row_part, parts)
+            for there in self._each(origin, dim, tiles.count, part, parts):
                 self._product(there, tiles, panel, bounds)
 
     def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:

@@ -1,4 +1,4 @@
-"""The cost model: which loop is the vector, what the registers hold, what is packed, how work is divided.
+"""The cost model: which loop is the vector, what the registers hold, what is packed.
 
 Costs are processor cycles, roughly; only their order matters. A tile of ``rows x vectors`` accumulators is
 fed, per step of the reduction, by ``vectors`` vector loads and ``rows`` broadcast scalars.
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import gcd, prod
+from math import prod
 from typing import NamedTuple
 
 from ..dialects.target import Target
@@ -20,10 +20,8 @@ DIRECT_ROW_BYTES = (
 )
 PACK_REUSE = 6
 MOST_VECTORS = 8  # of a panel
-CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
-ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
 class Dim(NamedTuple):
@@ -80,8 +78,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Plan:
-    """The schedule. Loops from outside in: batch, outer, then per task panels, rows beside, tiles,
+    """The schedule. Loops from outside in: batch, outer, then per task rows beside, panels, rows within, tiles,
     reduction.
+
+    ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
     """
 
     swapped: bool
@@ -100,6 +100,7 @@ class Plan:
     panel_parts: int = 1
     packs_rows: bool = False
     cost: float = 0.0
+    within: tuple[Dim, ...] = ()
 
     @property
     def inner_rows(self) -> int:
@@ -114,7 +115,7 @@ class Plan:
     @property
     def results(self) -> tuple[Dim, ...]:
         """The parallel loops but the vector dim, outermost first."""
-        return (*self.batch, *self.outer, *self.beside, self.tiled, *self.inner)
+        return (*self.batch, *self.outer, *self.beside, *self.within, self.tiled, *self.inner)
 
     @property
     def grid(self) -> tuple[Dim, ...]:
@@ -123,7 +124,7 @@ class Plan:
 
 
 def make_plan(problem: Problem, target: Target) -> Plan | None:
-    """The cheapest schedule, or None when plain loops are at least as good."""
+    """The cheapest schedule, as one task, or None when plain loops are at least as good."""
     if problem.work < SMALL_WORK or not problem.reduction:
         return None
     best: Plan | None = None
@@ -133,7 +134,7 @@ def make_plan(problem: Problem, target: Target) -> Plan | None:
                 best = plan
     if best is None or best.cost >= _plain_cost(problem, target):
         return None
-    return _divided(best, problem, target)
+    return best
 
 
 def _swapped(problem: Problem) -> Problem:
@@ -371,93 +372,3 @@ def _store_cost(plan: Plan, problem: Problem) -> float:
         else:
             cost += weight * results * plan.vector.size * (1.0 if stride == 1 else 2.0)
     return cost
-
-
-# -- how the work is divided -----------------------------------------------------------------------
-
-
-def _divided(plan: Plan, problem: Problem, target: Target) -> Plan:
-    """Tasks for threads, blocks for the cache, and chunks of a long reduction.
-    None of it depends on the thread count.
-    """
-    tiles = sum(t.count for t in plan.tiles)
-    panels = sum(p.count for p in plan.panels)
-    wanted = target.tasks if problem.work >= target.parallel_work else 1
-    grid = prod(d.size for d in plan.grid)
-    missing = -(-wanted // grid)
-    by_rows = tiles >= missing or tiles >= panels
-    row_parts = _row_parts(plan, problem, target, min(tiles, missing) if by_rows else 1)
-    panel_parts = min(panels, -(-missing // row_parts))
-    chunks = _chunk_count(plan, problem, target, grid * row_parts * panel_parts, wanted)
-    if chunks > 1:
-        plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
-        chunks = min(chunks, plan.reduction[0].size)
-    packs_rows = _packs_rows(plan, problem, target, panels)
-    return replace(plan, row_parts=row_parts, panel_parts=panel_parts, chunks=chunks, packs_rows=packs_rows)
-
-
-def _row_parts(plan: Plan, problem: Problem, target: Target, least: int) -> int:
-    """Blocks of rows, at least so many: every block reads all panels once, every panel all rows of its block.
-
-    What is read again costs more the farther away it has to be kept.
-    """
-    item, tiles = problem.item_bytes, sum(t.count for t in plan.tiles)
-    rows = (plan.tiled, *plan.inner)
-    row_bytes = prod(d.size for d in rows) * plan.steps * item
-    spanned = _span((*rows, *plan.reduction)) * item  # windows overlap
-    panel_bytes = plan.panels[0].vectors * plan.lanes * plan.steps * item
-    column_bytes = plan.vector.size * plan.steps * item * prod(d.size for d in plan.beside)
-    if min(row_bytes, spanned) <= target.l2_bytes // 2:
-        return least
-
-    def cost(parts: int) -> float:
-        block = min(row_bytes / parts, spanned)
-        rows_again = (column_bytes / panel_bytes - 1) * row_bytes * target.read_cost(block + panel_bytes)
-        return (parts - 1) * column_bytes * target.read_cost(column_bytes) + rows_again
-
-    return min((min(tiles, least << i) for i in range(tiles.bit_length())), key=cost)
-
-
-def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bool:
-    """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
-    cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
-    """
-    if plan.inner or plan.tiled.size == 1 or panels * prod(d.size for d in plan.beside) < ROW_REUSE:
-        return False
-    last = plan.reduction[-1]
-    step = abs(last.strides[0]) * problem.item_bytes
-    sets = max(1, CACHE_SETS // gcd(CACHE_SETS, max(1, step // LINE_BYTES)))  # that the steps' lines fall into
-    gone = step >= LINE_BYTES and (last.size > sets * CACHE_WAYS // 2 or plan.steps > CACHE_SETS * CACHE_WAYS // 2)
-    rows = (*plan.outer, plan.tiled)
-    copied, held = prod(d.size for d in rows) * plan.steps, _span((*rows, *plan.reduction))
-    return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
-
-
-def _span(dims: Sequence[Dim]) -> int:
-    """Elements of the rows' side from the first to the last one that dims reach."""
-    return 1 + sum((d.size - 1) * abs(d.strides[0]) for d in dims)
-
-
-def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:
-    """Parts of the reduction that are summed on their own: when panels outgrow the cache,
-    or tasks are too few.
-    """
-    panel_bytes = plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
-    by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
-    by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1
-    most = plan.steps // CHUNK_STEPS
-    wanted_chunks = min(max(by_cache, by_tasks), most)
-    if wanted_chunks <= 1:
-        return 1
-    size = max(d.size for d in plan.reduction)
-    chunked = next((d.size for d in plan.reduction if d.size >= wanted_chunks), size)
-    even = [n for n in range(wanted_chunks, min(2 * wanted_chunks, chunked) + 1) if chunked % n == 0]
-    return even[0] if even else min(wanted_chunks, chunked)
-
-
-def _with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:
-    """The reduction with the dim that is cut into chunks outermost."""
-    size = max(d.size for d in reduction)
-    first = next((i for i, d in enumerate(reduction) if d.size >= chunks), None)
-    at = first if first is not None else [d.size for d in reduction].index(size)
-    return (reduction[at], *reduction[:at], *reduction[at + 1 :])

@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.ir import BlockArgument
 
 from ..dialects.target import Target
+from .contraction_blocking import divided
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
 from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
 from .contraction_tile import accumulator_type
@@ -89,10 +90,10 @@ class Schedule:
         row_slots = iter(self.row_packing.slot_strides() if self.row_packing else ())
         sizes = [d.size for d in plan.results]
         partial = iter([prod(sizes[i + 1 :]) * self._padded for i in range(len(sizes))])
-        groups = (plan.batch, plan.outer, plan.beside, (plan.tiled,), plan.inner)
-        in_slots = (True, False, True, False, False)
-        in_row_slots = (True, True, False, False, False)
-        batch, outer, beside, tiled, inner = (
+        groups = (plan.batch, plan.outer, plan.beside, plan.within, (plan.tiled,), plan.inner)
+        in_slots = (True, False, True, False, False, False)
+        in_row_slots = (True, True, False, True, False, False)
+        batch, outer, beside, within, tiled, inner = (
             tuple(
                 Dim(d.size, (*d.strides, next(slots, 0) if slotted else 0, next(partial), next(row_slots, 0) if of_rows else 0))
                 for d in group
@@ -102,7 +103,7 @@ class Schedule:
         tiled = (Dim(tiled[0].size, (*tiled[0].strides[:-1], plan.steps)),)
         vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1, 0))
         return replace(
-            plan, batch=batch, outer=outer, beside=beside, tiled=tiled[0], inner=inner, vector=vector
+            plan, batch=batch, outer=outer, beside=beside, within=within, tiled=tiled[0], inner=inner, vector=vector
         )
 
     def panel_dim(self, panel: Panel) -> Dim:
@@ -156,6 +157,7 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
     plan = make_plan(problem, target)
     if plan is None:
         return None
+    plan = divided(plan, problem, target)
     if plan.swapped:
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
@@ -196,7 +198,7 @@ def _row_packing(contraction: Contraction, plan: Plan) -> Packing | None:
     if not plan.packs_rows:
         return None
     access = contraction.left.access
-    slots, columns, *reduction = (_turned(dims) for dims in ((*plan.batch, *plan.outer), (plan.tiled,), plan.reduction))
+    slots, columns, *reduction = (_turned(dims) for dims in ((*plan.batch, *plan.outer, *plan.within), (plan.tiled,), plan.reduction))
     tiles = tuple(Panel(t.size, t.count, t.start, 1, True) for t in plan.tiles)
     return Packing(access.buffer, access.offset, accumulator_type(contraction), 1, slots, columns[0], reduction[0], tiles)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,12 +186,26 @@ def test_rows_are_packed_only_where_many_panels_read_them_and_the_copy_stays_sma
 
 
 def test_blocks_of_rows_follow_the_caches() -> None:
-    def parts(n: int) -> int:
-        return planned(matrix(n, n, n), AVX2).row_parts
+    small, middle, large = (planned(matrix(n, n, n), AVX2) for n in (256, 1024, 2048))
+    assert small.row_parts < AVX2.tasks <= small.row_parts * small.panel_parts, "all of it stays in the second cache"
+    assert middle.row_parts > AVX2.tasks, "rows that stay in the second cache: panels come from the third"
+    assert large.row_parts < AVX2.tasks <= large.row_parts * large.panel_parts, "panels come from memory: few blocks"
 
-    assert parts(256) == AVX2.tasks, "all of it stays in the second cache"
-    assert parts(1024) == 2 * AVX2.tasks, "rows that stay in the second cache: panels come from the third"
-    assert parts(2048) == AVX2.tasks, "panels come from memory: few blocks"
+
+def test_rows_of_pixels_pass_by_one_panel_after_the_other() -> None:
+    weights = planned(convolution(1, 256, 512, 9), AVX2)
+    assert [d.size for d in weights.within] == [7], "4.7 MB of weights are read once, not once per row of pixels"
+    assert weights.row_parts == 1
+    pixels = planned(convolution(1, 8, 64, 114), AVX2)
+    assert [d.size for d in pixels.within] == [112], "a block of pixels and its results stay in the second cache"
+    assert pixels.row_parts > 4
+
+
+@pytest.mark.parametrize("l2_bytes", [4 << 10, 16 << 10, 512 << 10])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions_in_blocks_of_rows(l2_bytes: int, stride: int) -> None:
+    target = replace(AVX2, l2_bytes=l2_bytes, parallel_work=1 << 10)
+    assert_close(convolution(2, 12, 20, 13 + stride, 3, stride), bias_relu, target)
 
 
 def test_kernels_plain_loops_serve_as_well_are_declined() -> None:

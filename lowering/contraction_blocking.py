@@ -1,0 +1,148 @@
+"""How a contraction's work is divided: blocks of rows for the caches, tasks for threads, chunks of a long reduction.
+
+Inside a task every panel meets a whole block of rows before the next panel is touched: a panel is read from the nearest
+cache while rows stream past it, a few scalars per step, and the vector side comes from far memory once per block.
+None of it depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import gcd, prod
+
+from ..dialects.target import Target
+from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem
+
+CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
+ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
+
+
+def divided(plan: Plan, problem: Problem, target: Target) -> Plan:
+    """The plan with its row loops outside and inside the panels, and its parts for threads."""
+    wanted = target.tasks if problem.work >= target.parallel_work else 1
+    batch = prod(d.size for d in plan.batch)
+    panels = sum(p.count for p in plan.panels)
+    rows = prod(d.size for d in plan.outer) * sum(t.count for t in plan.tiles)
+    chunks = _chunk_count(plan, problem, target, min(wanted, batch * panels * rows), wanted)
+    if chunks > 1:
+        plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
+        chunks = min(chunks, plan.reduction[0].size)
+    plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels))
+    outside, row_parts = _blocks(plan, problem, target)
+    plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
+    return _shared_out(plan, -(-wanted // chunks))
+
+
+# -- blocks of rows --------------------------------------------------------------------------------
+
+
+def _blocks(plan: Plan, problem: Problem, target: Target) -> tuple[int, int]:
+    """Row loops outside the panels, and parts of the next one.
+
+    Every block reads all panels once, every panel all rows of its block. What is read again costs more the farther away it
+    has to be kept.
+    """
+    item, steps = problem.item_bytes, _chunk_steps(plan)
+    columns = plan.vector.size * prod(d.size for d in (*plan.beside, *steps)) * item
+    panel = plan.panels[0].vectors * plan.lanes * item
+    panel_bytes = panel * prod(d.size for d in steps)
+    again = columns / panel_bytes - 1
+
+    def cost(candidate: tuple[int, int, int]) -> float:
+        outside, size, parts = candidate
+        loops = _inside(plan, outside, size)
+        blocks = prod(d.size for d in plan.outer[:outside]) * parts
+        block = _footprint((*loops, *steps)) * item
+        held = block + panel_bytes + prod(d.size for d in loops) * (panel + LINE_BYTES)  # results' lines are shared by panels
+        return (blocks - 1) * columns * target.read_cost(columns) + again * blocks * block * target.read_cost(held)
+
+    outside, _, parts = min(_candidates(plan), key=cost)
+    return outside, parts
+
+
+def _candidates(plan: Plan) -> Iterator[tuple[int, int, int]]:
+    """Ways to cut the rows: (loops outside the panels, iterations of the largest share of the next one, shares)."""
+    for outside in range(len(plan.outer) + 1):
+        inside = plan.outer[outside:]
+        units = inside[0].size if inside else sum(t.count for t in plan.tiles)
+        unit = 1 if inside else max(t.size for t in plan.tiles)
+        share = units
+        while share:
+            yield outside, share * unit, -(-units // share)
+            share = 0 if share == 1 else share - 1 if share <= 8 else share * 3 // 4
+
+
+def _inside(plan: Plan, outside: int, size: int) -> list[Dim]:
+    """The row loops of one block, where the outermost has so many iterations."""
+    first, *rest = (*plan.outer[outside:], plan.tiled, *plan.inner)
+    return [first._replace(size=min(size, first.size)), *rest]
+
+
+def _chunk_steps(plan: Plan) -> list[Dim]:
+    first, *rest = plan.reduction
+    return [first._replace(size=-(-first.size // plan.chunks)), *rest]
+
+
+def _footprint(loops: Sequence[Dim]) -> int:
+    """Elements of the rows' side that these loops read, each once: loops that step within what smaller ones reach overlap."""
+    span, copies = 1, 1
+    for stride, size in sorted((abs(d.strides[0]), d.size) for d in loops):
+        if stride <= span:
+            span += stride * (size - 1)
+        else:
+            copies *= size
+    return span * copies
+
+
+def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bool:
+    """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
+    cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
+    """
+    if plan.inner or plan.tiled.size == 1 or panels * prod(d.size for d in plan.beside) < ROW_REUSE:
+        return False
+    last = plan.reduction[-1]
+    step = abs(last.strides[0]) * problem.item_bytes
+    sets = max(1, CACHE_SETS // gcd(CACHE_SETS, max(1, step // LINE_BYTES)))  # that the steps' lines fall into
+    gone = step >= LINE_BYTES and (last.size > sets * CACHE_WAYS // 2 or plan.steps > CACHE_SETS * CACHE_WAYS // 2)
+    rows = (*plan.outer, plan.tiled)
+    copied, held = prod(d.size for d in rows) * plan.steps, _footprint((*rows, *plan.reduction))
+    return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
+
+
+# -- tasks and chunks ------------------------------------------------------------------------------
+
+
+def _shared_out(plan: Plan, wanted: int) -> Plan:
+    """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows."""
+    panels = sum(p.count for p in plan.panels)
+    tasks = prod(d.size for d in plan.grid) * plan.row_parts
+    panel_parts = min(panels, -(-wanted // tasks))
+    missing = -(-wanted // (tasks * panel_parts))
+    units = plan.within[0].size if plan.within else sum(t.count for t in plan.tiles)
+    return replace(plan, panel_parts=panel_parts, row_parts=min(units, plan.row_parts * missing))
+
+
+def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:
+    """Parts of the reduction that are summed on their own: when panels outgrow the cache,
+    or tasks are too few.
+    """
+    panel_bytes = plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
+    by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
+    by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1
+    most = plan.steps // CHUNK_STEPS
+    wanted_chunks = min(max(by_cache, by_tasks), most)
+    if wanted_chunks <= 1:
+        return 1
+    size = max(d.size for d in plan.reduction)
+    chunked = next((d.size for d in plan.reduction if d.size >= wanted_chunks), size)
+    even = [n for n in range(wanted_chunks, min(2 * wanted_chunks, chunked) + 1) if chunked % n == 0]
+    return even[0] if even else min(wanted_chunks, chunked)
+
+
+def _with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:
+    """The reduction with the dim that is cut into chunks outermost."""
+    size = max(d.size for d in reduction)
+    first = next((i for i, d in enumerate(reduction) if d.size >= chunks), None)
+    at = first if first is not None else [d.size for d in reduction].index(size)
+    return (reduction[at], *reduction[:at], *reduction[at + 1 :])
