@@ -198,6 +198,19 @@ class MmaSyncOp(IRDLOperation):
 
 
 @irdl_op_definition
+class PackOp(IRDLOperation):
+    """Two f32 rounded to 16-bit floats, the first in the low half: `%p = nv.pack %x, %y bf16`."""
+
+    name = "nv.pack"
+    low = operand_def(f32)
+    high = operand_def(f32)
+    kind = prop_def(BFloat16Type | Float16Type)
+    result = result_def(i32)
+    traits = traits_def(Pure())
+    assembly_format = "$low `,` $high $kind attr-dict"
+
+
+@irdl_op_definition
 class CpAsyncOp(IRDLOperation):
     """16 bytes from global to shared memory without waiting; zeros where `inside` is false. Both places are aligned.
 
@@ -259,8 +272,8 @@ class BitsOp(IRDLOperation):
 Nv = Dialect(
     "nv",
     [
-        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, CpAsyncOp, CpAsyncCommitOp,
-        CpAsyncWaitOp, BitsOp, *HOPPER_OPS,
+        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, PackOp, CpAsyncOp,
+        CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS,
     ],
     HOPPER_TYPES,
 )  # fmt: skip

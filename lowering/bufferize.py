@@ -31,6 +31,8 @@ from ..passes.base import Pass
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls
+from .chained_calls import ChainedCalls
+from .gpu_chain import match_chain
 from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
@@ -119,9 +121,17 @@ class _Program:
         if not isinstance(self.target, GpuTarget):
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
+        else:
+            self._merge_chains(self.target)
         self._plan_arena()
         self._write_main()
         return self.count
+
+    def _merge_chains(self, target: GpuTarget) -> None:
+        """Products with row folds between them become one kernel (chained_calls.py)."""
+        given = {self.block.args[n] for *_, n in self.reusable} | {self.home[v][0].argument for v in self.donated.values()}
+        chains = ChainedCalls(self.functions, self._register, lambda f: match_chain(f, target) is not None, frozenset(given))
+        chains.rewrite(self.calls, self.storages)
 
     # Arguments and lifetimes
 

@@ -266,6 +266,11 @@ def _shuffle(scope: Any, op: nv.ShuffleXorOp) -> str:
     return f"{scope.cuda.use('shuffle_xor')}<{kind}>({scope.name(op.value)}, {op.mask.value.data})"
 
 
+def _pack(scope: Any, op: nv.PackOp) -> str:
+    kind = "bf16" if op.kind.name == "bf16" else "f16"
+    return f"(int32_t){scope.cuda.use(f'pack_{kind}')}({scope.name(op.low)}, {scope.name(op.high)})"
+
+
 def _bitcast(scope: Any, op: arith.BitcastOp) -> str:
     source, target = c_type(op.operands[0].type), c_type(op.results[0].type)
     text = scope.name(op.operands[0])
@@ -283,5 +288,5 @@ CUDA_EXPRESSIONS: dict[type[Operation], Expression] = {
     arith.DivUIOp: _unsigned_division("/"), arith.RemUIOp: _unsigned_division("%"),
     arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"), arith.DivSIOp: _of_index("divide"),
     arith.RemSIOp: _of_index("remainder"), arith.CeilDivSIOp: _of_index("ceildiv"), arith.FloorDivSIOp: _of_index("floordiv"),
-    nv.ShuffleXorOp: _shuffle, arith.BitcastOp: _bitcast,
+    nv.ShuffleXorOp: _shuffle, nv.PackOp: _pack, arith.BitcastOp: _bitcast,
 }  # fmt: skip

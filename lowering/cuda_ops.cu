@@ -69,6 +69,20 @@ __device__ __forceinline__ void lm_mma_f16(float *d, const uint32_t *a, const ui
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
+//: pack_bf16
+__device__ __forceinline__ uint32_t lm_pack_bf16(float low, float high) {
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
+//: pack_f16
+__device__ __forceinline__ uint32_t lm_pack_f16(float low, float high) {
+    uint32_t r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
 //: tensor_map
 struct __align__(64) lm_tensor_map { uint64_t words[16]; };
 

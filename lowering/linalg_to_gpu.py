@@ -15,6 +15,7 @@ from ..dialects.target import GPU_TARGETS, GpuTarget
 from ..passes.base import Pass
 from .contraction_match import match_contraction
 from .gpu_calls import alignments
+from .gpu_chain import chain_launches, match_chain
 from .gpu_contraction import contraction_launches
 from .gpu_contraction_plan import Tiling, Way, plan_contraction
 from .gpu_loops import loop_launches
@@ -86,6 +87,9 @@ def lower_kernel(function: func.FuncOp, target: GpuTarget) -> list[func.FuncOp]:
     name = function.sym_name.data
     if not has_stages(function):
         return loop_launches(function, name)
+    chain = match_chain(function, target)
+    if chain is not None:
+        return _alone(function, chain_launches(function, name, chain, target))
     planned = _planned(function, target)
     pieces: list[list[func.FuncOp]] = []
     made = _Names(name)
@@ -97,7 +101,11 @@ def lower_kernel(function: func.FuncOp, target: GpuTarget) -> list[func.FuncOp]:
             if group.segment == segment:
                 writer = GroupLaunch(function, made.next(), planned.plan, group, target, rows_from)
                 pieces.append([writer.write()])
-    launches = [launch for piece in pieces for launch in piece]
+    return _alone(function, [launch for piece in pieces for launch in piece])
+
+
+def _alone(function: func.FuncOp, launches: list[func.FuncOp]) -> list[func.FuncOp]:
+    """The launches; an only one is called what the kernel is."""
     if len(launches) == 1:
         launches[0].properties["sym_name"] = function.sym_name
     return launches
@@ -107,6 +115,9 @@ def gpu_scratch_bytes(function: func.FuncOp, target: GpuTarget) -> int:
     """Bytes of scratch memory a kernel function needs as its last argument (0: none)."""
     if not has_stages(function):
         return 0
+    chain = match_chain(function, target)
+    if chain is not None:
+        return chain.scratch_bytes
     plans = [_planned(function, target)]
     if plans[0].tiling is not None and plans[0].tiling.way is not Way.FMA:
         plans.append(_planned(function, replace(target, access_bytes=1)))  # where its arguments lie is not known yet

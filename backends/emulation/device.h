@@ -212,6 +212,25 @@ static float lm_half_bits(uint16_t h, bool bf16) {
     return h & 0x8000 ? -f : f;
 }
 
+static uint32_t lm_rounded_bf16(float x) {
+    uint32_t b;
+    memcpy(&b, &x, 4);
+    return (x != x ? 0x7fff : (b + 0x7fff + (b >> 16 & 1)) >> 16) & 0xffff;
+}
+
+static uint32_t lm_rounded_f16(float x) {
+    uint32_t sign = std::signbit(x) ? 0x8000 : 0;
+    float size = fabsf(x);
+    if (x != x) return 0x7fff;
+    if (size >= 65520) return sign | 0x7c00;
+    int exponent = size < ldexpf(1, -14) ? -14 : ilogbf(size);
+    uint32_t steps = (uint32_t)nearbyintf(ldexpf(size, 10 - exponent));  // a carry goes on into the exponent
+    return sign | (steps < 1024 ? steps : (uint32_t)(exponent + 14) * 1024 + steps);
+}
+
+static uint32_t lm_pack_bf16(float low, float high) { return lm_rounded_bf16(low) | lm_rounded_bf16(high) << 16; }
+static uint32_t lm_pack_f16(float low, float high) { return lm_rounded_f16(low) | lm_rounded_f16(high) << 16; }
+
 static void lm_mma(float *d, const uint32_t *a, const uint32_t *b, const float *c, bool bf16) {
     struct Lane { float *d; const uint32_t *a, *b; const float *c; bool bf16; } lane = {d, a, b, c, bf16};
     lm_in_warp(&lane, [](void **lanes) {

@@ -1,0 +1,141 @@
+"""Which columns matter to a row of a chain, and which rows to a column: what a mask of indices leaves over.
+
+A comparison of the row's index with the column's is assumed to come out one way; if every sum then adds nothing (its terms
+are 0, or the exponential of minus infinity), the tiles where it surely comes out that way are not visited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from xdsl.dialects import arith, math
+from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, i1
+
+from .chain_expressions import COLUMN, ROW, Apply, Expression, Expressions, Fold, Index, is_truth, number_in, parts, rewritten
+
+_CASTS = (arith.IndexCastOp, arith.ExtSIOp, arith.TruncIOp)
+_LESS, _LESS_EQUAL, _GREATER, _GREATER_EQUAL = 2, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Only where low <= column - row <= high does the matrix matter; None: there is no such limit."""
+
+    low: int | None = None
+    high: int | None = None
+
+
+def bounds_of(made: Expressions, maximum: Fold | None, terms: Sequence[Any], own: str, folds: Callable[[Expression], Sequence[Fold]]) -> Bounds:
+    """The bounds of one sweep. maximum: the fold that grows in it; terms: of what it sums."""
+    values = [t.inner for t in terms if t.inner is not None] + ([maximum.value] if maximum is not None else [])
+    distances = {d for v in values for e in parts(v) if (d := _distance(e)) is not None}
+
+    def adds_nothing(low: float, high: float) -> bool:
+        known: dict[Expression, Expression] = {}
+
+        def rule(e: Expression) -> Expression | None:
+            return _simplified(e, made, low, high)
+
+        if maximum is not None:
+            largest = number_in(rewritten(maximum.value, made, rule, known))
+            if largest != -inf or any(t.power == 0 and not _is_zero(t.inner, made, rule, known) for t in terms):
+                return False
+            return True
+        return bool(terms) and all(_is_zero(t.inner, made, rule, known) for t in terms)
+
+    highs = sorted(d for d in distances if adds_nothing(d + 1, inf))
+    lows = sorted(d for d in distances if adds_nothing(-inf, d - 1))
+    return Bounds(lows[-1] if lows else None, highs[0] if highs else None)
+
+
+def _is_zero(e: Expression | None, made: Expressions, rule: Callable[[Expression], Expression | None], known: dict[Expression, Expression]) -> bool:
+    return e is not None and number_in(rewritten(e, made, rule, known)) == 0
+
+
+def _linear(e: Expression) -> tuple[str, int] | None:
+    """The expression as an index plus a number."""
+    if isinstance(e, Index):
+        return e.role, 0
+    if isinstance(e, Apply) and e.op in _CASTS:
+        return _linear(e.operands[0])
+    if isinstance(e, Apply) and e.op in (arith.AddiOp, arith.SubiOp):
+        for a, b in (e.operands, e.operands[::-1])[: 2 if e.op is arith.AddiOp else 1]:
+            found, number = _linear(a), number_in(b)
+            if found is not None and isinstance(number, int):
+                return found[0], found[1] + (number if e.op is arith.AddiOp else -number)
+    return None
+
+
+def _compared(e: Expression) -> tuple[int, int, bool] | None:
+    """The comparison as ``column - row <predicate> number``. The last: whether row and column had to change places."""
+    if not isinstance(e, Apply) or e.op is not arith.CmpiOp:
+        return None
+    predicate = dict(e.properties)["predicate"]
+    assert isinstance(predicate, IntegerAttr)
+    a, b = (_linear(o) for o in e.operands)
+    if a is None or b is None or {a[0], b[0]} != {ROW, COLUMN}:
+        return None
+    turned = a[0] == ROW
+    code = predicate.value.data
+    if turned:
+        a, b = b, a
+        code = {_LESS: _GREATER, _LESS_EQUAL: _GREATER_EQUAL, _GREATER: _LESS, _GREATER_EQUAL: _LESS_EQUAL}.get(code, code)
+    return code, b[1] - a[1], turned
+
+
+def _distance(e: Expression) -> int | None:
+    """The last ``column - row`` on this side of a comparison."""
+    found = _compared(e)
+    if found is None:
+        return None
+    code, number, _ = found
+    return {_LESS: number - 1, _LESS_EQUAL: number, _GREATER: number + 1, _GREATER_EQUAL: number}.get(code)
+
+
+def _simplified(e: Expression, made: Expressions, low: float, high: float) -> Expression | None:
+    """What is known of an expression where low <= column - row <= high."""
+    if not isinstance(e, Apply):
+        return None
+    compared = _compared(e)
+    if compared is not None:
+        code, number, _ = compared
+        truth = {
+            _LESS: (high < number, low >= number), _LESS_EQUAL: (high <= number, low > number),
+            _GREATER: (low > number, high <= number), _GREATER_EQUAL: (low >= number, high < number),
+        }.get(code, (False, False))  # fmt: skip
+        return made.truth(truth[0]) if any(truth) else None
+    if e.type == i1:
+        return _simplified_truth(e, made)
+    if e.op is arith.SelectOp:
+        for value, way in ((True, e.operands[1]), (False, e.operands[2])):
+            if is_truth(e.operands[0], value):
+                return way
+    numbers = [number_in(o) for o in e.operands]
+    if e.op is arith.MulfOp and 0 in numbers:
+        return made.number(FloatAttr(0.0, e.type), e.type)
+    if e.op in (arith.AddfOp, arith.SubfOp) and numbers[0] == -inf:
+        return e.operands[0]
+    if e.op is arith.AddfOp and numbers[1] == -inf:
+        return e.operands[1]
+    if e.op is math.ExpOp and numbers[0] == -inf:
+        return made.number(FloatAttr(0.0, e.type), e.type)
+    return None
+
+
+def _simplified_truth(e: Apply, made: Expressions) -> Expression | None:
+    a, *rest = e.operands
+    if e.op is arith.SelectOp:
+        return next((w for value, w in ((True, rest[0]), (False, rest[1])) if is_truth(a, value)), None)
+    if len(rest) != 1:
+        return None
+    pairs = ((a, rest[0]), (rest[0], a))
+    if e.op is arith.AndIOp:
+        return next((x if is_truth(x, False) else y for x, y in pairs if is_truth(x, False) or is_truth(x, True)), None)
+    if e.op is arith.OrIOp:
+        return next((x if is_truth(x, True) else y for x, y in pairs if is_truth(x, False) or is_truth(x, True)), None)
+    if e.op is arith.XOrIOp and number_in(a) is not None and number_in(rest[0]) is not None:
+        return made.truth(bool(number_in(a)) != bool(number_in(rest[0])))
+    return None

@@ -1,0 +1,172 @@
+"""What the elements of a kernel's buffers are, as expressions of indices that have roles: batch, row, column, depth.
+
+Stages are inlined: the element of a temporary is the expression its stage writes. What stays a leaf is memory of the
+caller (`Read`), a sum of products (`Sum`), a fold over one role (`Fold`) and an index itself (`Index`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import AnyFloat, BoolAttr, FloatAttr, IntegerAttr, i1
+from xdsl.ir import Attribute, Operation, SSAValue
+
+ROW, COLUMN, DEPTH = "row", "column", "depth"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An element of memory of the caller: offset + the sum of steps[role] * index[role]."""
+
+    buffer: SSAValue
+    element: Attribute
+    offset: int
+    steps: tuple[tuple[str, int], ...]
+
+    @property
+    def roles(self) -> frozenset[str]:
+        return frozenset(role for role, step in self.steps if step)
+
+    def step(self, role: str) -> int:
+        """Elements between neighbours along a role."""
+        return dict(self.steps).get(role, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """type: of the value; roles: the indices it depends on."""
+
+    type: Attribute
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Read(Expression):
+    place: Place
+
+
+@dataclass(frozen=True, eq=False)
+class Number(Expression):
+    value: Attribute
+
+
+@dataclass(frozen=True, eq=False)
+class Index(Expression):
+    role: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Expression):
+    """The sum over one role of left * right."""
+
+    left: Expression
+    right: Expression
+    over: str
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Fold(Expression):
+    """All values along a role combined by an op, begun with a number."""
+
+    value: Expression
+    combiner: type[Operation]
+    start: Attribute
+    over: str
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Apply(Expression):
+    op: type[Operation]
+    properties: tuple[tuple[str, Attribute], ...]
+    operands: tuple[Expression, ...]
+
+
+class Expressions:
+    """Makes expressions, equal ones once."""
+
+    def __init__(self) -> None:
+        self._made: dict[object, Expression] = {}
+
+    def _once(self, key: object, make: Callable[[], Expression]) -> Expression:
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make()
+        return found
+
+    def read(self, place: Place) -> Expression:
+        return self._once(place, lambda: Read(place.element, place.roles, place))
+
+    def number(self, value: Attribute, kind: Attribute) -> Expression:
+        return self._once((value, kind), lambda: Number(kind, frozenset(), value))
+
+    def index(self, role: str, kind: Attribute) -> Expression:
+        return self._once((role, kind), lambda: Index(kind, frozenset((role,)), role))
+
+    def apply(self, op: type[Operation], properties: Mapping[str, Attribute], operands: Sequence[Expression], kind: Attribute) -> Expression:
+        key = (op, tuple(sorted(properties.items())), tuple(operands), kind)
+        roles = frozenset().union(*(e.roles for e in operands))
+        return self._once(key, lambda: Apply(kind, roles, op, key[1], key[2]))
+
+    def truth(self, value: bool) -> Expression:
+        return self.number(BoolAttr.from_bool(value), i1)
+
+
+def number_in(e: Expression) -> float | int | None:
+    """The number an expression is; None when it is none."""
+    if isinstance(e, Number) and isinstance(e.value, FloatAttr | IntegerAttr):
+        return e.value.value.data
+    return None
+
+
+def is_truth(e: Expression, value: bool) -> bool:
+    """Whether the expression is this truth value for certain."""
+    found = number_in(e)
+    return e.type == i1 and found is not None and bool(found) == value
+
+
+def rewritten(e: Expression, made: Expressions, rule: Callable[[Expression], Expression | None], known: dict[Expression, Expression]) -> Expression:
+    """The expression with every part the rule has an answer for replaced; parts of sums and folds stay as they are."""
+    found = known.get(e)
+    if found is not None:
+        return found
+    answer = rule(e)
+    if answer is None and isinstance(e, Apply):
+        operands = [rewritten(o, made, rule, known) for o in e.operands]
+        answer = e if all(a is b for a, b in zip(operands, e.operands, strict=True)) else made.apply(e.op, dict(e.properties), operands, e.type)
+        answer = rule(answer) or answer
+    known[e] = answer = answer or e
+    return answer
+
+
+def leaves(e: Expression, seen: dict[Expression, None] | None = None) -> dict[Expression, None]:
+    """What an expression is made of: everything but applied ops, in the order met."""
+    seen = {} if seen is None else seen
+    if isinstance(e, Apply):
+        for o in e.operands:
+            leaves(o, seen)
+    else:
+        seen[e] = None
+    return seen
+
+
+def parts(e: Expression, seen: dict[Expression, None] | None = None) -> dict[Expression, None]:
+    """The expression and all applied ops and leaves in it."""
+    seen = {} if seen is None else seen
+    if e not in seen:
+        seen[e] = None
+        if isinstance(e, Apply):
+            for o in e.operands:
+                parts(o, seen)
+    return seen
+
+
+def is_cast(e: Expression) -> bool:
+    return isinstance(e, Apply) and e.op in (arith.ExtFOp, arith.TruncFOp)
+
+
+def is_float(e: Expression) -> bool:
+    return isinstance(e.type, AnyFloat)
