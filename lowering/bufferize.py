@@ -7,7 +7,7 @@ kernels of loops at once (irregular.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from xdsl.dialects import func
@@ -130,8 +130,12 @@ class _Program:
     def _merge_chains(self, target: GpuTarget) -> None:
         """Products with row folds between them become one kernel (chained_calls.py)."""
         given = {self.block.args[n] for *_, n in self.reusable} | {self.home[v][0].argument for v in self.donated.values()}
-        chains = ChainedCalls(self.functions, self._register, lambda f: match_chain(f, target) is not None, frozenset(given))
-        chains.rewrite(self.calls, self.storages)
+        machines = [target, replace(target, access_bytes=1)]  # where arguments will lie is not known yet
+
+        def fits(function: func.FuncOp) -> bool:
+            return all(match_chain(function, machine) is not None for machine in machines)
+
+        ChainedCalls(self.functions, self._register, fits, frozenset(given)).rewrite(self.calls, self.storages)
 
     # Arguments and lifetimes
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith, math
-from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, i1
+from xdsl.dialects.builtin import FloatAttr, IntegerAttr, i1
 
 from .chain_expressions import COLUMN, ROW, Apply, Expression, Expressions, Fold, Index, is_truth, number_in, parts, rewritten
+
+if TYPE_CHECKING:
+    from .gpu_chain_plan import Term
 
 _CASTS = (arith.IndexCastOp, arith.ExtSIOp, arith.TruncIOp)
 _LESS, _LESS_EQUAL, _GREATER, _GREATER_EQUAL = 2, 3, 4, 5
@@ -28,7 +31,7 @@ class Bounds:
     high: int | None = None
 
 
-def bounds_of(made: Expressions, maximum: Fold | None, terms: Sequence[Any], own: str, folds: Callable[[Expression], Sequence[Fold]]) -> Bounds:
+def bounds_of(made: Expressions, maximum: Fold | None, terms: Sequence[Term]) -> Bounds:
     """The bounds of one sweep. maximum: the fold that grows in it; terms: of what it sums."""
     values = [t.inner for t in terms if t.inner is not None] + ([maximum.value] if maximum is not None else [])
     distances = {d for v in values for e in parts(v) if (d := _distance(e)) is not None}
@@ -69,8 +72,8 @@ def _linear(e: Expression) -> tuple[str, int] | None:
     return None
 
 
-def _compared(e: Expression) -> tuple[int, int, bool] | None:
-    """The comparison as ``column - row <predicate> number``. The last: whether row and column had to change places."""
+def _compared(e: Expression) -> tuple[int, int] | None:
+    """The comparison as ``column - row <predicate> number``."""
     if not isinstance(e, Apply) or e.op is not arith.CmpiOp:
         return None
     predicate = dict(e.properties)["predicate"]
@@ -78,12 +81,11 @@ def _compared(e: Expression) -> tuple[int, int, bool] | None:
     a, b = (_linear(o) for o in e.operands)
     if a is None or b is None or {a[0], b[0]} != {ROW, COLUMN}:
         return None
-    turned = a[0] == ROW
     code = predicate.value.data
-    if turned:
+    if a[0] == ROW:
         a, b = b, a
         code = {_LESS: _GREATER, _LESS_EQUAL: _GREATER_EQUAL, _GREATER: _LESS, _GREATER_EQUAL: _LESS_EQUAL}.get(code, code)
-    return code, b[1] - a[1], turned
+    return code, b[1] - a[1]
 
 
 def _distance(e: Expression) -> int | None:
@@ -91,7 +93,7 @@ def _distance(e: Expression) -> int | None:
     found = _compared(e)
     if found is None:
         return None
-    code, number, _ = found
+    code, number = found
     return {_LESS: number - 1, _LESS_EQUAL: number, _GREATER: number + 1, _GREATER_EQUAL: number}.get(code)
 
 
@@ -101,7 +103,7 @@ def _simplified(e: Expression, made: Expressions, low: float, high: float) -> Ex
         return None
     compared = _compared(e)
     if compared is not None:
-        code, number, _ = compared
+        code, number = compared
         truth = {
             _LESS: (high < number, low >= number), _LESS_EQUAL: (high <= number, low > number),
             _GREATER: (low > number, high <= number), _GREATER_EQUAL: (low >= number, high < number),

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects import arith
-from xdsl.dialects.builtin import AnyFloat, BoolAttr, FloatAttr, IntegerAttr, i1
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, i1
 from xdsl.ir import Attribute, Operation, SSAValue
 
 ROW, COLUMN, DEPTH = "row", "column", "depth"
@@ -162,11 +161,3 @@ def parts(e: Expression, seen: dict[Expression, None] | None = None) -> dict[Exp
             for o in e.operands:
                 parts(o, seen)
     return seen
-
-
-def is_cast(e: Expression) -> bool:
-    return isinstance(e, Apply) and e.op in (arith.ExtFOp, arith.TruncFOp)
-
-
-def is_float(e: Expression) -> bool:
-    return isinstance(e.type, AnyFloat)

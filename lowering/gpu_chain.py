@@ -5,19 +5,19 @@ from __future__ import annotations
 from math import inf
 
 from xdsl.dialects import arith, func, math
-from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, MemRefType, NoneAttr, StringAttr, f32, i1, i16, i32, i64
+from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, StringAttr, f32, i1, i32, i64
 from xdsl.ir import SSAValue
 
 from ..dialects import nv
 from ..dialects.target import GpuTarget
 from .chain_expressions import ROW, Apply, Expression, Index, Number, Place, Read, Sum, leaves
 from .chain_reader import read_chain
+from .gpu_chain_operand import Operand
 from .gpu_chain_plan import ChainPlan, Factor, RunningSum, Sweep, plan_chain
-from .gpu_chain_tiles import RUN, CoreTiles, Shape, ThreadTiles, choose_shape, clear, factors_of
+from .gpu_chain_tiles import CoreTiles, Shape, ThreadTiles, choose_shape, clear, factors_of
 from .gpu_contraction_launch import PLAIN
 from .gpu_launch import LaunchBuilder
 from .loop_builder import NO_OVERFLOW
-from .memref_layout import element_bytes
 
 Env = dict[Expression, SSAValue]
 
@@ -95,7 +95,7 @@ class SweepLaunch:
         if self.sweep.maximum is not None:
             self.largest, self.shift = b.registers(rows, f32, "largest"), b.registers(rows, f32, "shift")
             with b.loop(0, rows, unroll=True) as i:
-                b.write(self._number(-inf), self.largest, i)
+                b.write(self.number(-inf), self.largest, i)
         self.rows_here: dict[Expression, SSAValue] = {}
         if self.sweep.own == ROW:
             for k, e in enumerate(self.sweep.loaded):
@@ -117,7 +117,7 @@ class SweepLaunch:
     def _load_kept(self, e: Expression, row: SSAValue) -> SSAValue:
         return self.b.read(*self._kept_place(e, row))
 
-    def _number(self, value: float) -> SSAValue:
+    def number(self, value: float) -> SSAValue:
         return self.b.constant(FloatAttr(value, f32), f32)
 
     # The walk
@@ -191,7 +191,7 @@ class SweepLaunch:
         assert maximum is not None
         self.references = b.registers(self.tiles.count(width), f32, "x")
         with self.tiles.elements(width) as (number, row_number, row, column):
-            value = self._value(maximum.value, self._element_env(number, row_number, row, column))
+            value = self.value(maximum.value, self._element_env(number, row_number, row, column))
             b.write(self._or_outside(value, column, -inf), self.references, number)
         with self.tiles.rows() as (number, _):
             old = b.read(self.largest, number)
@@ -202,8 +202,8 @@ class SweepLaunch:
             for mask in self.tiles.masks:
                 new = self._larger(new, b.shuffled_xor(new, mask))
             b.write(new, self.largest, number)
-            nothing = b.emit(arith.CmpfOp, (new, self._number(-inf)), i1, {"predicate": IntegerAttr(1, i64), **PLAIN})
-            shift = b.emit(arith.SelectOp, (nothing, self._number(0.0), new), f32)
+            nothing = b.emit(arith.CmpfOp, (new, self.number(-inf)), i1, {"predicate": IntegerAttr(1, i64), **PLAIN})
+            shift = b.emit(arith.SelectOp, (nothing, self.number(0.0), new), f32)
             b.write(shift, self.shift, number)
             self._scale(number, self._exp(b.emit(arith.SubfOp, (old, shift), f32, PLAIN)))
 
@@ -226,11 +226,11 @@ class SweepLaunch:
             reference = env[self.sweep.maximum.value] = b.read(self.references, number)
             power = self._exp(b.emit(arith.SubfOp, (reference, b.read(self.shift, row_number)), f32, PLAIN))
         for s in self.sweep.sums:
-            value = self._value(s.term.inner, env) if s.term.inner is not None else None
+            value = self.value(s.term.inner, env) if s.term.inner is not None else None
             if s.term.power:
                 assert power is not None
                 value = power if value is None else self._times(power, value)
-            value = self._or_outside(value if value is not None else self._number(1.0), column, 0.0)
+            value = self._or_outside(value if value is not None else self.number(1.0), column, 0.0)
             if s.right is not None:
                 b.write(value, weights[s], number)
             else:
@@ -243,7 +243,7 @@ class SweepLaunch:
         if self.other_size % self.shape.other == 0:
             return value
         inside = b.less(b.add(self.start, column), b.index(self.other_size))
-        return b.emit(arith.SelectOp, (inside, value, self._number(outside)), value.type)
+        return b.emit(arith.SelectOp, (inside, value, self.number(outside)), value.type)
 
     # The end
 
@@ -264,9 +264,9 @@ class SweepLaunch:
             with self.tiles.rows() as (number, row), b.when(self._stores(row, self.tiles.is_first)):
                 env = self._row_env(number, b.add(self.first, row))
                 for e in self.sweep.saved:
-                    b.write(self._value(e, env), *self._kept_place(e, b.add(self.first, row)))
+                    b.write(self.value(e, env), *self._kept_place(e, b.add(self.first, row)))
                 for place, value in per_row:
-                    self._store(place, self._value(value, env), {self.sweep.own: b.add(self.first, row)})
+                    self._store(place, self.value(value, env), {self.sweep.own: b.add(self.first, row)})
         for s in self.sweep.sums:
             outputs = [(place, value) for place, value in self.sweep.outputs if s.whole in self._sums_of(value)]
             if s.right is not None and outputs:
@@ -282,24 +282,24 @@ class SweepLaunch:
             with b.when(self._stores(row, None)):
                 at = b.add(self.first, row)
                 whole = self._row_env(row_number, at)
-                factor = self._value(s.term.factor, whole) if s.term.factor is not None else None
+                factor = self.value(s.term.factor, whole) if s.term.factor is not None else None
                 indices = [{self.sweep.own: at, s.right.depth: b.plus(column, k)} for k in range(self.tiles.lanes)]
                 envs = []
                 for k, known in enumerate(indices):
                     total = b.read(self.partial[s], b.plus(number, k))
                     if self.plan.kind is not None and s.right.scale != 1.0:
-                        total = self._times(total, self._number(s.right.scale))
+                        total = self._times(total, self.number(s.right.scale))
                     total = total if factor is None else self._times(total, factor)
-                    envs.append({**whole, **self._indices(known), s.whole: total})
+                    envs.append({**whole, **self.indices(known), s.whole: total})
                 for place, value in outputs:
-                    self._store_run(place, s.right.depth, [self._value(value, env) for env in envs], indices)
+                    self._store_run(place, s.right.depth, [self.value(value, env) for env in envs], indices)
 
     def _store_run(self, place: Place, depth: str, values: list[SSAValue], indices: list[dict[str, SSAValue]]) -> None:
         """Stores neighbours along the depth, in one access where they are neighbours in memory."""
         lanes = len(values)
         others = [step for role, step in place.steps if role != depth]
         if lanes > 1 and place.step(depth) == 1 and not any(n % lanes for n in (*others, place.offset)) and self.plan.kind is not None:
-            self.b.write_lanes(values, self._memory(place), self._address(place, indices[0]))
+            self.b.write_lanes(values, self.memory(place), self.address(place, indices[0]))
             return
         for value, known in zip(values, indices, strict=True):
             self._store(place, value, known)
@@ -310,7 +310,7 @@ class SweepLaunch:
         return inside if also is None else b.emit(arith.AndIOp, (inside, also), i1)
 
     def _store(self, place: Place, value: SSAValue, indices: dict[str, SSAValue]) -> None:
-        self.b.write(value, self._memory(place), self._address(place, indices))
+        self.b.write(value, self.memory(place), self.address(place, indices))
 
     # Values
 
@@ -325,8 +325,8 @@ class SweepLaunch:
             for s in self.sweep.sums:
                 if s.right is None:
                     total = b.read(self.folded[s.whole], number)
-                    env[s.whole] = self._times(total, self._value(s.term.factor, env)) if s.term.factor is not None else total
-        env.update(self._indices({self.sweep.own: at}))
+                    env[s.whole] = self._times(total, self.value(s.term.factor, env)) if s.term.factor is not None else total
+        env.update(self.indices({self.sweep.own: at}))
         return env
 
     def _element_env(self, number: SSAValue, row_number: SSAValue, row: SSAValue, column: SSAValue) -> Env:
@@ -337,18 +337,18 @@ class SweepLaunch:
         for t, memory in self.products.items():
             value = b.read(memory, number)
             scale = self.plan.factors[t.left].scale * self.plan.factors[t.right].scale
-            env[t] = self._times(value, self._number(scale)) if self.plan.kind is not None and scale != 1.0 else value
+            env[t] = self._times(value, self.number(scale)) if self.plan.kind is not None and scale != 1.0 else value
         for e in self.sweep.loaded:
             env[e] = b.read(self.rows_here[e], row_number) if self.sweep.own == ROW else self._load_kept(e, other)
         self.here = {self.sweep.own: own, self.sweep.other: other}
-        env.update(self._indices(self.here))
+        env.update(self.indices(self.here))
         return env
 
-    def _indices(self, known: dict[str, SSAValue]) -> Env:
+    def indices(self, known: dict[str, SSAValue]) -> Env:
         made = self.plan.chain.made
         return {made.index(role, IndexType()): value for role, value in {**self.batch, **known}.items()}
 
-    def _value(self, e: Expression, env: Env) -> SSAValue:
+    def value(self, e: Expression, env: Env) -> SSAValue:
         """The expression's value here."""
         found = env.get(e)
         if found is not None:
@@ -356,10 +356,10 @@ class SweepLaunch:
         if isinstance(e, Number):
             return self.b.constant(e.value, e.type)
         if isinstance(e, Read):
-            env[e] = self.b.read(self._memory(e.place), self._address(e.place, self._known(env)))
+            env[e] = self.b.read(self.memory(e.place), self.address(e.place, self._known(env)))
             return env[e]
         assert isinstance(e, Apply), f"{e} has no value here"
-        operands = [self._value(o, env) for o in e.operands]
+        operands = [self.value(o, env) for o in e.operands]
         env[e] = self.b.emit(e.op, operands, e.type, dict(e.properties))
         return env[e]
 
@@ -367,10 +367,10 @@ class SweepLaunch:
     def _known(env: Env) -> dict[str, SSAValue]:
         return {e.role: value for e, value in env.items() if isinstance(e, Index)}
 
-    def _memory(self, place: Place) -> SSAValue:
+    def memory(self, place: Place) -> SSAValue:
         return self.b.flat(self.launch.args[self.old.index(place.buffer)])
 
-    def _address(self, place: Place, indices: dict[str, SSAValue]) -> SSAValue:
+    def address(self, place: Place, indices: dict[str, SSAValue]) -> SSAValue:
         b, total = self.b, None
         for role, step in place.steps:
             total = b.add(total, b.scaled(indices[role] if role in indices else self.batch[role], step))
@@ -387,67 +387,3 @@ class SweepLaunch:
 
     def _exp(self, x: SSAValue) -> SSAValue:
         return self.b.emit(math.ExpOp, (x,), f32, PLAIN)
-
-
-class Operand:
-    """A factor's tiles in shared memory, [row][depth], `stages` of them."""
-
-    def __init__(self, owner: SweepLaunch, factor: Factor, rows: int, stages: int) -> None:
-        self.owner, self.b, self.factor, self.rows = owner, owner.b, factor, rows
-        self.depth = owner.plan.depths[factor.depth]
-        self.pitch = owner.tiles.pitch(self.depth)
-        self.length = rows * self.pitch
-        element = owner.tiles.element
-        at = owner.launch.take_shared(element_bytes(element) * self.length * stages)
-        self.shared = self.b.shared(self.b.index(at), self.length * stages, element)
-        self.limit = owner.sizes[factor.role]
-
-    def base(self, stage: SSAValue) -> SSAValue:
-        """Where a stage begins."""
-        return self.b.scaled(stage, self.length)
-
-    def _comes_in_runs(self, place: Place) -> bool:
-        others = [step for role, step in place.steps if role != self.factor.depth]
-        return place.step(self.factor.depth) == 1 and not any(n % RUN for n in (*others, place.offset, self.depth))
-
-    def fetch(self, first: SSAValue, stage: SSAValue) -> None:
-        """Brings rows from `first` on to a stage; zeros beyond the end."""
-        b, place = self.b, self.factor.place
-        runs = self.owner.plan.kind is not None and place is not None and self._comes_in_runs(place)
-        width = RUN if runs else 1
-        total = self.rows * self.depth // width
-        threads = self.owner.shape.threads
-        with b.loop(0, -(-total // threads), unroll=runs) as i:
-            number = b.add(b.scaled(i, threads), b.thread())
-            if total % threads:
-                with b.when(b.less(number, b.index(total))):
-                    self._bring(number, width, first, stage)
-            else:
-                self._bring(number, width, first, stage)
-
-    def _bring(self, number: SSAValue, width: int, first: SSAValue, stage: SSAValue) -> None:
-        b = self.b
-        row, depth = b.divided(number, self.depth // width)
-        depth = b.scaled(depth, width)
-        target = b.add(self.base(stage), b.add(b.scaled(row, self.pitch), depth))
-        at = b.add(first, row)
-        inside = b.less(at, b.index(self.limit))
-        indices = {self.factor.role: b.minimum(at, b.index(self.limit - 1)), self.factor.depth: depth}
-        place = self.factor.place
-        if width > 1:
-            assert place is not None
-            memory = self.owner._memory(place)
-            b.do(nv.CpAsyncOp.create(operands=[memory, self.owner._address(place, indices), self.shared, target, inside]))
-        elif self.owner.plan.kind is not None:
-            assert place is not None
-            value = b.read(self._bits(self.owner._memory(place)), self.owner._address(place, indices))
-            zero = b.constant(IntegerAttr(0, i16), i16)
-            b.write(b.emit(arith.SelectOp, (inside, value, zero), i16), self._bits(self.shared), target)
-        else:
-            value = self.owner._value(self.factor.value, self.owner._indices(indices))
-            b.write(b.emit(arith.SelectOp, (inside, value, self.owner._number(0.0)), f32), self.shared, target)
-
-    def _bits(self, memory: SSAValue) -> SSAValue:
-        held = memory.type
-        assert isinstance(held, MemRefType)
-        return self.b.emit(nv.BitsOp, (memory,), MemRefType(i16, held.get_shape(), NoneAttr(), held.memory_space))

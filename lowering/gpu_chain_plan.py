@@ -9,23 +9,22 @@ waits for the next sweep, what sums over rows for one along the columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from xdsl.dialects import arith, math
-from xdsl.dialects.builtin import AnyFloat, BFloat16Type, Float16Type, FloatAttr, Float32Type, f32
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, FloatAttr, f32
 from xdsl.ir import Attribute
 
 from ..dialects.target import GpuTarget
 from .chain_bounds import Bounds, bounds_of
-from .chain_expressions import COLUMN, DEPTH, ROW, Apply, Expression, Expressions, Fold, Place, Read, Sum, leaves, number_in, parts
+from .chain_expressions import COLUMN, DEPTH, ROW, Apply, Expression, Fold, Place, Read, Sum, leaves, number_in
 from .chain_reader import Chain
-from .memref_layout import element_bytes
 
 CORE = 16
 DEEPEST = 128
 LEAST = 16
 """Rows and columns below which a matrix is not worth a sweep."""
-MOST_SUMS = 144
+MOST_SUMS = 160
 """Registers of one thread for sums and tiles."""
 
 
@@ -139,6 +138,8 @@ class _Planner:
             raise _NoPlan
         kind = next(iter(kinds)) if len(kinds) == 1 and self.target.compute >= 80 and self.target.access_bytes >= 16 else None
         kept = tuple(dict.fromkeys(e for s in sweeps for e in s.loaded))
+        if any(e.type != f32 for e in kept):
+            raise _NoPlan
         sweeps = [replace(s, saved=tuple(e for e in kept if not s.loaded and k == 0)) for k, s in enumerate(sweeps)]
         return ChainPlan(self.chain, tuple(sweeps), kept, self.factors, kind, depths)
 
@@ -178,8 +179,7 @@ class _Planner:
             self._factor(t.left, t.over), self._factor(t.right, t.over)
         needed = [*inner, *(v for _, v in outputs)]
         loaded = () if first else tuple(dict.fromkeys(e for n in needed for e in self._row_values(n)))
-        zero = [(r.term, r.right is not None) for r in running]
-        bounds = bounds_of(self.made, self.maximum if first else None, [t for t, _ in zero], own, self._folds)
+        bounds = bounds_of(self.made, self.maximum if first else None, [r.term for r in running])
         if any(self._folds(e) for e in inner) and first:
             raise _NoPlan
         return Sweep(own, other, tuple(tiles), self.maximum if first else None, tuple(running), tuple(outputs), loaded, (), bounds)

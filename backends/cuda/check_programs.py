@@ -162,6 +162,38 @@ def _mlp_step(n: int) -> Graph:
     return r.graph(loss, *steps)
 
 
+def attention(batch: int, heads: int, rows: int, columns: int, depth: int, dtype: DType, causal: bool, backward: bool) -> Graph:
+    """softmax(q k^T / sqrt(depth)) v, with its gradients by q, k and v where backward; in float32, rounded once."""
+    r = _Recorder()
+    q, k, v, seed = (r.input(batch, heads, n, depth, dtype=dtype) for n in (rows, columns, columns, rows))
+    wide = [i if dtype is float32 else r("cast", i, attrs=(float32,)) for i in (q, k, v, seed)]
+    scale = r("full", attrs=((batch, heads, rows, depth), depth**-0.5, float32))
+    scores = r("matmul", r("mul", wide[0], scale), r("permute", wide[1], attrs=((0, 1, 3, 2),)))
+    if causal:
+        row, column = (r("iota", attrs=((rows, columns), axis, int64)) for axis in (0, 1))
+        seen = r("reshape", r("less_equal", column, row), attrs=((1, 1, rows, columns),))
+        shape = (batch, heads, rows, columns)
+        lowest = r("full", attrs=(shape, float("-inf"), float32))
+        scores = r("select", r("expand", seen, attrs=(shape,)), scores, lowest)
+    y = r("matmul", r("softmax", scores, attrs=((3,),)), wide[2])
+    rounded = y if dtype is float32 else r("cast", y, attrs=(dtype,))
+    if not backward:
+        return r.graph(rounded)
+    loss = r("reshape", r("sum", r("mul", y, wide[3]), attrs=((0, 1, 2, 3),)), attrs=((),))
+    first = r("autodiff.grad", loss, r("full", attrs=((), 1.0, float32)), q, k, v)
+    return r.graph(rounded, first, first + 1, first + 2)
+
+
+def _attention(depth: int, dtype: DType, backward: bool) -> Callable[[int], Graph]:
+    """Causal, 2 batches of 12 heads when it is large, 1 of 2 when it is small."""
+    return lambda n: attention(*((2, 12) if n >= 1024 else (1, 2)), n, n, depth, dtype, True, backward)
+
+
+def _attention_flops(depth: int, backward: bool) -> Callable[[int], int]:
+    """Half the matrix is computed; 2 products forward, 5 backward."""
+    return lambda n: (7 if backward else 2) * 24 * n * n * depth
+
+
 def _cube(n: int) -> int:
     return 2 * n**3
 
@@ -184,6 +216,11 @@ PROGRAMS = (
     CheckProgram("pooling and gradient", _pooling, 3, 4096),
     CheckProgram("places", _places, 21, 1 << 10),
     CheckProgram("along an axis", _along_an_axis, 13, 1 << 10),
+    CheckProgram("attention bf16, depth 64", _attention(64, bfloat16, False), 80, 4096, _attention_flops(64, False)),
+    CheckProgram("attention bf16, depth 128", _attention(128, bfloat16, False), 72, 4096, _attention_flops(128, False)),
+    CheckProgram("attention bf16 and gradients, depth 64", _attention(64, bfloat16, True), 72, 4096, _attention_flops(64, True)),
+    CheckProgram("attention f16 and gradients, depth 128", _attention(128, float16, True), 40, 4096, _attention_flops(128, True)),
+    CheckProgram("attention f32 and gradients, depth 64", _attention(64, float32, True), 70, 2048, _attention_flops(64, True)),
     CheckProgram("MLP training step", _mlp_step, 12, 4096, lambda n: 6 * n * 784 * 256),
 )
 

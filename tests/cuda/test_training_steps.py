@@ -105,6 +105,7 @@ def tokens(n: int, time: int, vocabulary: int) -> tuple[Any, Any]:
 STEPS: dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, Any]]]] = {
     "cnn": (lambda: cnn(4), lambda: (torch.randn(3, 1, 28, 28), torch.randint(0, 10, (3,)))),
     "gpt": (lambda: Gpt(2, 32, 2, 12, 20), lambda: tokens(2, 12, 20)),
+    "gpt whose attention is a chain": (lambda: Gpt(2, 32, 2, 24, 20), lambda: tokens(2, 24, 20)),
     "lstm": (lambda: Recurrent(6, 8), lambda: (torch.randn(3, 5, 6), torch.randint(0, 4, (3,)))),
     "resnet": (lambda: Residual(8), lambda: (torch.randn(2, 3, 12, 12), torch.randint(0, 5, (2,)))),
 }
