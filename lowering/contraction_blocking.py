@@ -15,6 +15,7 @@ from ..dialects.target import Target
 from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
+MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
@@ -129,6 +130,7 @@ def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wante
     """
     panel_bytes = plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
+    by_cache = max(by_cache, _walks_per_cache(plan, problem, target))
     by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1
     most = plan.steps // CHUNK_STEPS
     wanted_chunks = min(max(by_cache, by_tasks), most)
@@ -138,6 +140,25 @@ def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wante
     chunked = next((d.size for d in plan.reduction if d.size >= wanted_chunks), size)
     even = [n for n in range(wanted_chunks, min(2 * wanted_chunks, chunked) + 1) if chunked % n == 0]
     return even[0] if even else min(wanted_chunks, chunked)
+
+
+def _walks_per_cache(plan: Plan, problem: Problem, target: Target) -> int:
+    """Into how many parts the reduction falls whose operands stay in the cache while all tiles go over them.
+
+    Where a step of the reduction goes to another line on the side of the rows (a weight's gradient: both sides lie step by step),
+    a tile reads little of each line, and what is walked over fills the cache as if it was read whole. One part where the sums of
+    all parts would fill it many times.
+    """
+    if abs(plan.reduction[-1].strides[0]) * problem.item_bytes < LINE_BYTES:
+        return 1
+    walked = sum((d.size - 1) * abs(d.strides[0]) for d in plan.reduction) * problem.item_bytes
+    if plan.panels[0].packed:
+        walked += plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
+    else:
+        walked += sum((d.size - 1) * abs(d.strides[1]) for d in plan.reduction) * problem.item_bytes
+    parts = -(-walked // (target.l2_bytes // 2))
+    sums = prod(d.size for d in problem.parallel) * problem.item_bytes
+    return min(parts, max(1, MOST_SUMS * target.l2_bytes // sums))
 
 
 def _with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:

@@ -31,7 +31,8 @@ from contraction_programs import (  # noqa: E402
 
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
-from lamina.lowering.contraction_plan import Plan  # noqa: E402
+from lamina.lowering.contraction_blocking import divided  # noqa: E402
+from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
 from lamina.lowering.contraction_schedule import schedule  # noqa: E402
 
 O = Operand  # noqa: E741
@@ -206,6 +207,22 @@ def test_rows_of_pixels_pass_by_one_panel_after_the_other() -> None:
 def test_convolutions_in_blocks_of_rows(l2_bytes: int, stride: int) -> None:
     target = replace(AVX2, l2_bytes=l2_bytes, parallel_work=1 << 10)
     assert_close(convolution(2, 12, 20, 13 + stride, 3, stride), bias_relu, target)
+
+
+def test_operands_that_lie_step_by_step_are_walked_over_in_parts_that_stay_in_the_cache() -> None:
+    def plan(m: int, n: int, k: int, a: tuple[int, int], b: tuple[int, int]) -> Plan:
+        """[m, k] with strides ``a`` times [k, n] with strides ``b``, written row by row."""
+        parallel = (Dim(m, (a[0], 0, n)), Dim(n, (0, b[1], 1)))
+        problem = Problem(parallel, (Dim(k, (a[1], b[0], 0)),), (2,), 4, (False, False))
+        made = make_plan(problem, AVX2)
+        assert made is not None
+        return divided(made, problem, AVX2)
+
+    tall, rows = plan(64, 32, 3136, (1, 64), (32, 1)), plan(64, 32, 3136, (3136, 1), (32, 1))
+    walked = 3136 * 64 * 4 + 3136 * 32 * 4
+    assert tall.chunks >= walked / (AVX2.l2_bytes / 2) > 4 > rows.chunks
+    assert plan(64, 32, 512, (1, 64), (32, 1)).chunks == 1  # all of it stays
+    assert plan(4096, 4096, 2048, (1, 4096), (4096, 1)).chunks == 1  # the sums would not
 
 
 def test_kernels_plain_loops_serve_as_well_are_declined() -> None:
