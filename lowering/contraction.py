@@ -29,6 +29,7 @@ from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
 from .contraction_schedule import Schedule, schedule
 from .contraction_tile import Memory, Place, Shape, Tile, accumulator_type
+from .halo import shrink_fills
 from .loop_writer import Address, LoopWriter
 from .packing import Packing, write_packing
 
@@ -45,6 +46,7 @@ def lower_contraction(kernel: func.FuncOp, target: Target) -> bool:
     scheduled = schedule(kernel, target)
     if scheduled is None:
         return False
+    shrink_fills(kernel)
     scratch = kernel.body.block.args[-1] if scheduled.scratch_bytes else None
     _Kernel(scheduled, scratch).write()
     for op in reversed(scheduled.contraction.consumed):
