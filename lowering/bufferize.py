@@ -42,7 +42,11 @@ from .linalg_to_loops import scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
 from .recomputed_calls import recompute
-from .storage import Call, Home, Loop, Storage
+from .nest_streams import READ_SOON
+from .storage import ALWAYS, Call, Home, Loop, Storage
+
+SOON = 2
+"""Steps after which a result that was read is taken to have left the caches."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class _Program:
     storages: list[Storage] = field(default_factory=list)
     home: dict[SSAValue, Home] = field(default_factory=dict)
     uses: dict[SSAValue, int] = field(default_factory=dict)
+    read_first: dict[SSAValue, int] = field(default_factory=dict)
     root: dict[SSAValue, SSAValue] = field(default_factory=dict)
     begins: dict[Operation, int] = field(default_factory=dict)
     ends: dict[Operation, int] = field(default_factory=dict)
@@ -167,7 +172,10 @@ class _Program:
                 root[op.results[0]] = root.get(op.operands[0], op.operands[0])
                 continue
             for operand in op.operands:
-                self.uses[root.get(operand, operand)] = self.ends[op]
+                value = root.get(operand, operand)
+                self.uses[value] = self.ends[op]
+                if not isinstance(op, func.ReturnOp):
+                    self.read_first.setdefault(value, self.begins[op])
             if isinstance(op, ScanOp):
                 self._last_uses(op.body)
 
@@ -228,13 +236,22 @@ class _Program:
         scans = [self._scan_of(v) for v in op.operands]
         given = [k for k, scan in enumerate(scans) if self._is_kept(operands[k][0]) or scan is not None]
         times = max((scan.counts.steps for scan in scans if scan is not None), default=1)
-        key = (structural_key(op, inputs, types), times, *given)
+        soon = self._read_soon(step, op, types)
+        key = (structural_key(op, inputs, types), times, *given, "soon", *soon)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
+            if soon:
+                function.attributes[READ_SOON] = DenseArrayBase.from_list(i64, soon)
             self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)
+
+    def _read_soon(self, step: int, op: Operation, types: list[MemRefType]) -> list[int]:
+        """Results beyond the second-level cache that one of the next kernels reads from the last one."""
+        read = [self.read_first.get(r, ALWAYS) - step <= SOON for r in op.results]
+        sizes = [bytes_of(held) for held in types]
+        return [k for k, size in enumerate(sizes) if read[k] and self.target.l2_bytes < size <= self.target.l3_bytes // 2]
 
     def _is_kept(self, storage: Storage) -> bool:
         """Whether a packed copy of this memory may outlive the call."""

@@ -1,6 +1,7 @@
 """Which writes of a kernel go past the caches: large outputs that nobody reads again while they are still there.
 
-An ordinary store first reads the line it writes. For outputs beyond the second-level cache that is a third of the traffic.
+An ordinary store first reads the line it writes. For outputs beyond the second-level cache that is a third of the traffic. What one
+of the next kernels reads (`lamina.read_soon`, set where buffers are planned) stays in the caches all the same.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
-from xdsl.dialects.builtin import Float32Type
+from xdsl.dialects.builtin import DenseArrayBase, Float32Type
 
 from ..dialects.target import Target
 from .in_place import may_overwrite
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan
 
+READ_SOON = "lamina.read_soon"
+"""Attribute of a kernel function: the outputs the next kernels read."""
 STREAMED_CACHES = 4
 """Second-level caches an output must fill. Below that the next kernel finds it in a cache shared by all cores."""
 
@@ -39,6 +42,8 @@ def _streams(plan: KernelPlan, group: GroupPlan, leaf: LeafPlan, flat: Flat, tar
     if not whole_lines or flat.offset % width or any(c % width for c in others):
         return False
     count = prod(x.size for x in flat.terms)
+    if _output(plan, flat) in _read_soon(plan):
+        return False
     return 4 * count >= STREAMED_CACHES * target.l2_bytes and not _may_be_in_place(plan, flat)
 
 
@@ -48,6 +53,16 @@ def _may_be_in_place(plan: KernelPlan, flat: Flat) -> bool:
     """
     function = plan.kernel.function
     args = function.body.block.args
-    inputs = function.attributes["lamina.inputs"].value.data  # type: ignore[union-attr]  # every kernel function says it
-    output = flat.buffer.index - inputs
+    output = _output(plan, flat)
+    inputs = flat.buffer.index - output
     return any(args[i].type == args[flat.buffer.index].type and may_overwrite(function, i, output) for i in range(inputs))
+
+
+def _output(plan: KernelPlan, flat: Flat) -> int:
+    """The number of the output a write goes to."""
+    return flat.buffer.index - plan.kernel.function.attributes["lamina.inputs"].value.data  # type: ignore[union-attr]  # every one has it
+
+
+def _read_soon(plan: KernelPlan) -> tuple[int, ...]:
+    given = plan.kernel.function.attributes.get(READ_SOON)
+    return given.get_values() if isinstance(given, DenseArrayBase) else ()

@@ -55,7 +55,8 @@ class Program:
         self._cost = [_cost(op, role) for op, role in zip(ops, self.roles, strict=True)]
         self._leaf_place: dict[SSAValue, int] = {}
         self._leaf_sizes: list[int] = []
-        self._describe()
+        for i in range(len(ops)):
+            self._describe(i)
         self._choose(kept)
 
     def is_leaf(self, value: SSAValue) -> bool:
@@ -128,18 +129,17 @@ class Program:
             value = result
         return None
 
-    def _describe(self) -> None:
-        """For every op: the ops it would be computed with where it is read, and their leaves (bit sets)."""
-        for i, op in enumerate(self.ops):
-            inlined, leaves = 1 << i, 0
-            for operand in op.operands:
-                place = self.place_of(operand)
-                if place is None or self.material[place]:
-                    leaves |= 1 << self._leaf(operand)
-                else:
-                    inlined |= self._inlined[place]
-                    leaves |= self._leaves[place]
-            self._inlined[i], self._leaves[i] = inlined, leaves
+    def _describe(self, i: int) -> None:
+        """The ops that would be computed with this one where it is read, and their leaves (bit sets)."""
+        inlined, leaves = 1 << i, 0
+        for operand in self.ops[i].operands:
+            place = self.place_of(operand)
+            if place is None or self.material[place]:
+                leaves |= 1 << self._leaf(operand)
+            else:
+                inlined |= self._inlined[place]
+                leaves |= self._leaves[place]
+        self._inlined[i], self._leaves[i] = inlined, leaves
 
     def _leaf(self, value: SSAValue) -> int:
         if value not in self._leaf_place:
@@ -148,20 +148,30 @@ class Program:
         return self._leaf_place[value]
 
     def _choose(self, kept: set[SSAValue]) -> None:
-        """From the last op to the first: a value is in memory if that is cheaper than computing it where it is read."""
+        """From the last op to the first: a value is in memory if that is cheaper than computing it where it is read. Then from the
+        first to the last: what was chosen because it held something costly is given up where that is in memory itself.
+        """
         readers = [0] * len(self.ops)  # bit set of stages (places of their roots) that would compute the op
         loops = [self._loops(i) for i in range(len(self.ops))]
         team = self._fold_teams()
+        chosen: set[int] = set()
         for i in reversed(range(len(self.ops))):
-            if not self.material[i]:
-                stages = _bits(readers[i])
-                near = self._in_one_row(i, stages)
-                self.material[i] = bool(stages) and self._memory_is_cheaper(i, [loops[s] for s in stages], near)
+            if not self.material[i] and self._is_chosen(i, readers[i], loops):
+                self.material[i] = True
+                chosen.add(i)
             owner = 1 << team.get(i, i) if self.material[i] else readers[i]
             for operand in self.ops[i].operands:
                 place = self.place_of(operand)
                 if place is not None:
                     readers[place] |= owner
+        for i in range(len(self.ops)):
+            self._describe(i)
+            if i in chosen and not self._is_chosen(i, readers[i], loops):
+                self.material[i] = False
+
+    def _is_chosen(self, i: int, readers: int, loops: list[int]) -> bool:
+        stages = _bits(readers)
+        return bool(stages) and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
 
     def _loops(self, i: int) -> int:
         op = self.ops[i]

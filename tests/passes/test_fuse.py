@@ -13,7 +13,7 @@ from lamina.backends import oracle
 from lamina.dialects.graph import Graph
 from lamina.dialects.kernel import FusedOp
 from lamina.dialects.text import print_module, verify
-from lamina.dialects.types import float64, int64, size_of
+from lamina.dialects.types import float32, float64, int64, size_of
 from lamina.lowering.capture import capture
 from lamina.lowering.kernel_to_linalg import KernelToLinalg
 from lamina.passes.fuse import Fuse
@@ -118,6 +118,31 @@ def test_cheap_values_are_computed_again_and_dear_ones_kept() -> None:
         kernels = fused(r.graph(r("sum", y, attrs=((0,),)), r("pad", y, attrs=((1, 1), (0, 0), (0, 0), 0.0))))
         last = [o for k in kernels for o in k.body.block.ops if o.name in ("prim.relu", "prim.tanh")]
         assert any("kernel.stage" in o.attributes for o in last) == kept
+
+
+def test_what_holds_something_kept_is_computed_again() -> None:
+    """1 + exp(tanh(x)) is read on both sides of a product, and so is exp(tanh(x)): only that is in memory between them."""
+    r = Recorder()
+    x, w = r.input((64, 64)), r.input((64, 64))
+    t = r("exp", r("tanh", x))
+    one_more = r("add", r("full", attrs=((64, 64), 1.0, float32)), t)
+    product = r("matmul", r("mul", x, one_more), w)
+    kernels = fused(r.graph(r("mul", r("mul", product, one_more), r("mul", t, t))))
+    assert [len(k.results) for k in kernels] == [2, 1]
+    assert sum("tanh" in names(k) for k in kernels) == 1
+
+
+def test_positions_are_nowhere_in_memory() -> None:
+    """A causal mask read by many matrices is computed where it is read."""
+    r = Recorder()
+    x = r.input((64, 32, 32))
+    row, column = (r("iota", attrs=((32, 32), axis, int64)) for axis in (0, 1))
+    mask = r("reshape", r("less_equal", column, row), attrs=((1, 32, 32),))
+    kernels = fused(r.graph(r("select", r("expand", mask, attrs=((64, 32, 32),)), x, r("sin", x))))
+    assert len(kernels) == 1 and len(kernels[0].results) == 1
+    assert "less_equal" in names(kernels[0])
+    (select,) = [op for op in kernels[0].body.block.ops if "kernel.stage" in op.attributes]
+    assert select.name == "prim.select"
 
 
 def test_merging_reshape_is_an_alias_outside() -> None:
