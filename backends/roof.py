@@ -46,7 +46,7 @@ def roof() -> Roof | None:
 
     def make(folder: Path) -> dict[str, object]:
         lanes = f"-DLANES={native_target().lanes(4)}"
-        build_shared(compiler, source, folder / "roof.so", ("-ffp-contract=fast", lanes))
+        build_shared(compiler, source, folder / "roof.so", ("-O2", "-ffp-contract=fast", lanes))
         operations, bandwidths = _measured(ctypes.CDLL(str(folder / "roof.so")))
         return {"operations": operations, "bandwidths": bandwidths}
 

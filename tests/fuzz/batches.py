@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from lamina.backends import driver, toolchain
+from lamina.backends import driver
 from lamina.backends.oracle import evaluate
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph, Step
@@ -65,21 +65,9 @@ def merged(graphs: list[Graph]) -> Graph:
     return Graph(tuple(inputs), tuple(steps), tuple(outputs), tuple(origins), (None,) * len(inputs), tuple(types))
 
 
-@contextmanager
-def quick_compiler() -> Iterator[None]:
-    """The C compiler takes its first level only: for many programs that run once."""
-    before = toolchain.BASE_FLAGS
-    toolchain.BASE_FLAGS = tuple("-O1" if f == "-O2" else f for f in before)
-    try:
-        yield
-    finally:
-        toolchain.BASE_FLAGS = before
-
-
 def compiled(records: list[Recorded], check: int = 0) -> list[list[np.ndarray]]:
     """What one compiled program makes of the inputs of all."""
-    with quick_compiler():
-        program = driver.compile_graph(merged([r.graph for r in records]), check=check)
+    program = driver.compile_graph(merged([r.graph for r in records]), check=check)
     results = iter(program([a for r in records for a in r.arrays]))
     return [[np.array(next(results)) for _ in r.results] for r in records]
 
