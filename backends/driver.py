@@ -318,7 +318,6 @@ def emit(
     """
     from ..lowering.kernel_cost import timed
     from ..lowering.loops_to_c import emit_c
-    from .cuda.runtime import Runtime
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None

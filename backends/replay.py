@@ -21,8 +21,8 @@ from ..passes.program import main_block
 class Registry(Mapping[str, type[Pass]]):
     """Passes by name: every Pass subclass in the modules of `passes/` and `lowering/`.
 
-    Modules are imported in order until a name is found, so asking for a tensor-level pass does not load the C
-    emitter.
+    Where a pass is looked for: in the module called like it, then in all others in order, until it is found. So a pipeline for
+    CPUs does not load what lowers for GPUs.
     """
 
     def __init__(self) -> None:
@@ -34,6 +34,10 @@ class Registry(Mapping[str, type[Pass]]):
         ]
 
     def __getitem__(self, name: str) -> type[Pass]:
+        own = name.replace("-", "_")
+        for module in [m for m in self.modules if m.rpartition(".")[2] == own]:
+            self.modules.remove(module)
+            self._load(module)
         while name not in self.found and self.modules:
             self._load(self.modules.pop(0))
         return self.found[name]

@@ -37,7 +37,6 @@ from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
 from .kept_copies import KeptCopies
-from .linalg_to_gpu import gpu_scratch_bytes
 from .linalg_to_loops import scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
@@ -288,6 +287,8 @@ class _Program:
 
     def _wanted_scratch(self, function: func.FuncOp) -> int:
         if isinstance(self.target, GpuTarget):
+            from .linalg_to_gpu import gpu_scratch_bytes  # programs for CPUs do not wait for it
+
             return gpu_scratch_bytes(function, self.target)
         return scratch_bytes(function, self.target)
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from xdsl.dialects import func, memref, scf, vector
+from xdsl.dialects import func
 from xdsl.ir import Operation, SSAValue
 
-from ..dialects import nv
-from ..dialects.nv_hopper import HOPPER_EFFECTS
-
-_POINTER_OPS = (
-    memref.ViewOp, memref.ReinterpretCastOp, memref.SubviewOp, memref.CastOp, memref.CollapseShapeOp, memref.ExpandShapeOp,
-    nv.BitsOp,
-)  # fmt: skip
-_EFFECTS = (
-    memref.StoreOp, vector.StoreOp, nv.StoreOp, nv.CpAsyncOp, func.CallOp, func.ReturnOp, scf.YieldOp, scf.ReduceOp,
-    *HOPPER_EFFECTS,
-)  # fmt: skip
+# By name: programs for CPUs do not wait for the nv dialect to be loaded.
+_POINTERS = frozenset(
+    "memref.view memref.reinterpret_cast memref.subview memref.cast memref.collapse_shape memref.expand_shape nv.bits".split()
+)
+_WRITTEN_OPERAND = {"memref.store": 1, "vector.store": 1, "nv.store": -2, "nv.cp_async": 2}
 
 
 def live_values(function: func.FuncOp) -> dict[SSAValue, None]:
     """Values that reach a store, a call or a loop: the others are not printed."""
     live: dict[SSAValue, None] = {}
     for op in function.walk(reverse=True):
-        if op.regions or isinstance(op, _EFFECTS) or any(result in live for result in op.results):
-            for value in op.operands:
-                live[value] = None
+        results = op.results
+        if not results or op.regions or any(result in live for result in results):
+            live.update(dict.fromkeys(op.operands))
     return live
 
 
 def root_of(value: SSAValue) -> SSAValue:
     """The memory a memref points into: an argument, an alloca, or a view of the arena."""
-    while isinstance(value.owner, _POINTER_OPS):
-        value = value.owner.operands[0]
+    while isinstance(owner := value.owner, Operation) and owner.name in _POINTERS:
+        value = owner.operands[0]
     return value
 
 
@@ -39,19 +33,13 @@ def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
     """Memory a function stores to, or hands to a call."""
     found: dict[SSAValue, None] = {}
     for op in function.walk():
-        if isinstance(op, memref.StoreOp):
-            found[root_of(op.memref)] = None
-        elif isinstance(op, vector.StoreOp):
-            found[root_of(op.base)] = None
-        elif isinstance(op, nv.StoreOp):
-            found[root_of(op.memory)] = None
-        elif isinstance(op, nv.CpAsyncOp):
-            found[root_of(op.target)] = None
-        elif isinstance(op, func.CallOp):
-            for value in op.arguments:
-                found[root_of(value)] = None
-        elif isinstance(op, memref.AllocaOp):
-            found[op.memref] = None
+        name = op.name
+        if name in _WRITTEN_OPERAND:
+            found[root_of(op.operands[_WRITTEN_OPERAND[name]])] = None
+        elif name == "func.call":
+            found.update((root_of(value), None) for value in op.operands)
+        elif name == "memref.alloca":
+            found[op.results[0]] = None
     return found
 
 
@@ -59,14 +47,11 @@ def captured_values(loop: Operation) -> list[SSAValue]:
     """Values used inside a region op and made outside, in order of first use."""
     inside: dict[SSAValue, None] = {}
     found: dict[SSAValue, None] = {}
-    for op in loop.walk():
+    for op in loop.walk():  # what is used was made before
+        if op is not loop:
+            found.update((value, None) for value in op.operands if value not in inside)
         for region in op.regions:
             for block in region.blocks:
                 inside.update(dict.fromkeys(block.args))
         inside.update(dict.fromkeys(op.results))
-    for op in loop.walk():
-        if op is not loop:
-            for value in op.operands:
-                if value not in inside:
-                    found[value] = None
     return list(found)

@@ -12,16 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import NoReturn
-
-from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedInput
 
 from ..dialects.book import OPS
 from ..dialects.book import expr as tree
-from ..dialects.book.expr import OPERATORS
 from ..dialects.errors import RuleError
 from .order import cost
 
@@ -58,6 +52,12 @@ class Call(Expr):
 
     fn: str
     args: tuple[Expr, ...]
+
+
+class Word(str):
+    """A rule's name with the line it stands on."""
+
+    line: int
 
 
 @dataclass(frozen=True)
@@ -116,62 +116,18 @@ def commuted(e: Expr) -> list[Expr]:
     return [Call(e.fn, args, line=e.line, column=e.column) for args in unique]
 
 
-@v_args(inline=True)
-class _Builder(Transformer):  # type: ignore[type-arg]  # lark's Transformer is not generic at run time
-    def number(self, token: Token) -> Number:
-        text = str(token)
-        return Number(
-            float(text) if any(c in text for c in ".eE") else int(text), line=token.line, column=token.column
-        )
-
-    def name(self, token: Token) -> Name:
-        return Name(str(token), line=token.line, column=token.column)
-
-    def call(self, fn: Token, *args: Expr | None) -> Call:
-        return Call(str(fn), tuple(a for a in args if a is not None), line=fn.line, column=fn.column)
-
-    def binary(self, a: Expr, sign: Token, b: Expr) -> Call:
-        return Call(OPERATORS[str(sign)], (a, b), line=sign.line, column=sign.column)
-
-    def neg(self, x: Expr) -> Expr:
-        if isinstance(x, Number):
-            return Number(-x.value, line=x.line, column=x.column)
-        return Call("neg", (x,), line=x.line, column=x.column)
-
-    def either(self, a: Expr, b: Expr) -> Call:
-        return Call("either", (a, b), line=a.line, column=a.column)
-
-    def both(self, a: Expr, b: Expr) -> Call:
-        return Call("both", (a, b), line=a.line, column=a.column)
-
-    def denied(self, a: Expr) -> Call:
-        return Call("denied", (a,), line=a.line, column=a.column)
-
-    def rule(
-        self, name: Token, pattern: Expr, arrow: Token, replacement: Expr, condition: Expr | None
-    ) -> tuple[object, ...]:
-        return name, pattern, str(arrow), replacement, condition
-
-    def start(self, *rules: tuple[object, ...]) -> tuple[tuple[object, ...], ...]:
-        return rules
-
-
-@lru_cache(maxsize=1)
-def _grammar() -> Lark:
-    text = Path(__file__).with_name("rules.lark").read_text(encoding="utf8")
-    return Lark(text, parser="lalr", maybe_placeholders=True)
-
-
 def read_rules(text: str, filename: str) -> tuple[Rule, ...]:
     """The rules of a text. filename: as errors and traces name it.
 
     RuleError for text that cannot be read, unbound names, ops or attributes that are not in the book, a
     replacement that does not lower the cost of `order.py`, and a rule another one makes superfluous.
     """
+    from .rule_parser import SyntaxFault, parse  # the parser is loaded for text that is new
+
     lines = text.splitlines()
     try:
-        parsed = _Builder().transform(_grammar().parse(text))
-    except UnexpectedInput as error:
+        parsed = parse(text)
+    except SyntaxFault as error:
         _fail(
             "cannot read this rule",
             filename,
@@ -199,7 +155,7 @@ class _Checker:
         self.lines = lines
         self.kinds: dict[str, str] = {}
 
-    def rule(self, name: Token, pattern: Expr, arrow: str, replacement: Expr, condition: Expr | None) -> Rule:
+    def rule(self, name: Word, pattern: Expr, arrow: str, replacement: Expr, condition: Expr | None) -> Rule:
         """A checked Rule."""
         self.kinds = {}
         if not isinstance(pattern, Call):

@@ -18,6 +18,7 @@ from ..dialects.book import OPS
 from ..dialects.book import expr as tree
 from ..dialects.book.shapes import FUNCTIONS
 from ..dialects.errors import RuleError
+from ..dialects.kept_forms import kept_form
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from ..dialects.types import DType
 from .base import Changes, Pass
@@ -73,9 +74,16 @@ class Simplify(Pass):
 
 @lru_cache(maxsize=1)
 def algebra() -> tuple[Rule, ...]:
-    """The rules that come with lamina."""
-    path = Path(__file__).with_name("algebra.rules")
-    return read_rules(path.read_text(encoding="utf8"), f"passes/{path.name}")
+    """The rules that come with lamina, parsed and checked once per installation."""
+    here = Path(__file__).parent
+    path = here / "algebra.rules"
+
+    def make() -> tuple[Rule, ...]:
+        return read_rules(path.read_text(encoding="utf8"), f"passes/{path.name}")
+
+    book = [p for p in (here.parent / "dialects" / "book").iterdir() if p.suffix in (".py", ".ops", ".lark")]
+    made_by = [here / f for f in ("rules.lark", "rule_language.py", "rule_parser.py", "order.py")]
+    return kept_form(path, [path, *made_by, *book], (Rule, Call, Name, Number), make) or make()
 
 
 def apply_rules(block: Block, rules: tuple[Rule, ...]) -> Counter[Rule]:
