@@ -1,0 +1,1 @@
+"""Ordinary PyTorch programs, small: functions of the module that is called torch, to the numbers they end with."""
