@@ -19,7 +19,7 @@ from .complex_numbers import refused
 from .definitions import define
 from .doubts import refuse_zeros
 from .node import Node
-from .origin import is_own, origin, source_line, text_of
+from .origin import is_own, origin, site_of, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
 from .recorder import record
 from .strides import follow
@@ -404,9 +404,9 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
             if dtype.kind != "f" or other == 0 or state.placement is not None:
                 return at_length(self, other)
             frame = _getframe(1)
-            code, where = frame.f_code, (frame.f_code, frame.f_lasti)
-            if is_own(code.co_filename):
+            if is_own(frame.f_code.co_filename):
                 return at_length(self, other)
+            where = site_of(frame.f_code, frame.f_lasti)
             y = number_at(where, other, shape, dtype)
             text = text_of(where)
             tracked = x.requires_grad

@@ -12,9 +12,14 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ROOMS = tuple(os.path.join(_PACKAGE, room, "") for room in ("dialects", "passes", "lowering", "backends", "pyfront"))
 _FILES = frozenset(os.path.join(_PACKAGE, name) for name in ("__init__.py", "__main__.py"))
 
-Site = tuple[CodeType, int]
+Site = tuple[int, int]
+"""The id of a code object that is kept alive, and an offset in it. (Hashing a code object hashes its constants, for a script's own code
+those of all its functions: 20 microseconds.)"""
+
+_MOST_CODES = 1 << 16
 _own: dict[str, bool] = {"<string>": False}
 _text: dict[Site, str] = {}
+_codes: dict[int, CodeType] = {}  # those that sites are in
 _file: dict[str, str] = {}
 _getframe = sys._getframe
 
@@ -45,21 +50,31 @@ _DISPATCH = frozenset(
 
 
 def operator_site() -> Site | None:
-    """The (code, bytecode offset) of one operator in the user's code; None when the package itself wrote the
-    operator."""
+    """The place of one operator in the user's code; None when the package itself wrote the operator."""
     frame = _getframe(2)
     while frame.f_code.co_filename in _DISPATCH and frame.f_back is not None:
         frame = frame.f_back
     code = frame.f_code
     name = code.co_filename
-    return None if (_own[name] if name in _own else is_own(name)) else (code, frame.f_lasti)
+    return None if (_own[name] if name in _own else is_own(name)) else site_of(code, frame.f_lasti)
+
+
+def site_of(code: CodeType, offset: int) -> Site:
+    """A place in a code object, which is kept."""
+    where = id(code), offset
+    if where[0] not in _codes:
+        if len(_codes) >= _MOST_CODES:  # a program that makes code without end; its first places are named anew
+            _codes.clear()
+            _text.clear()
+        _codes[where[0]] = code
+    return where
 
 
 def text_of(where: Site) -> str:
     """``train.py:12`` for a site."""
     text = _text.get(where)
     if text is None:
-        code, offset = where
+        code, offset = _codes[where[0]], where[1]
         line = code.co_firstlineno
         for start, end, number in code.co_lines():
             if start <= offset < end and number is not None:
@@ -83,9 +98,8 @@ def origin() -> str:
         if back is None:
             break
         frame = back
-    where = (code, frame.f_lasti)
-    text = _text.get(where)
-    return text if text is not None else text_of(where)
+    text = _text.get((id(code), frame.f_lasti))
+    return text if text is not None else text_of(site_of(code, frame.f_lasti))
 
 
 def source_line(where: str) -> str:

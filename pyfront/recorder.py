@@ -126,8 +126,8 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
     return Node(op, attrs, inputs, result, origin(), tracked, order)
 
 
-def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> list[Node]:
-    """Append one step with several results; one Node per result."""
+def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:
+    """Append one step with several results; one Node per result. where: the user's line, if the caller knows it."""
     types = tuple([n.type for n in inputs])
     try:
         results = (_infer.get(op) or _rule(op))(types, attrs)
@@ -136,16 +136,16 @@ def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> list[No
     if state.placement is not None:
         state.placement.check(op, inputs)
     tracked = state.grad and any([n.requires_grad for n in inputs])
-    return step(op, inputs, attrs, results, tracked)
+    return step(op, inputs, attrs, results, tracked, where)
 
 
 def step(
-    op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool
+    op: str, inputs: tuple[Node, ...], attrs: tuple, results: tuple[Type, ...], tracked: bool, where: str | None = None
 ) -> list[Node]:
     """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
     order = state.order + 1
     state.order = order + len(results)
-    where = origin()
+    where = where or origin()
     whole = (Node(op, attrs, inputs, results, where, tracked, order),)
     made = []
     for number, type in enumerate(results):

@@ -103,9 +103,9 @@ class Storage:
 
         counted: False for a write autograd never hears of: what was saved stays good.
         """
-        old = self.node
-        if recorder.state.watch is not None:
-            recorder.state.watch.writes.append((self, old.order if old is not None else 0))
+        old, state = self.node, recorder.state
+        if state.watch is not None:
+            state.watch.writes.append((self, old.order if old is not None else 0))
         if not counted:
             self._keep_in_mind(old)
         elif old is not None:
@@ -128,10 +128,12 @@ class Storage:
         if node.value is None:
             if node.op == "full":
                 _fill_in(node)
-            else:
-                recorder.wait_for(self)
-        if recorder.state.placement is not None and old is not None:
-            recorder.state.placement.settle(old, node)
+            else:  # `wait_for`, without the call
+                state.pending.append(_weakly(self))
+                if state.order - state.flushed > recorder.PENDING_LIMIT:
+                    recorder.flush()
+        if state.placement is not None and old is not None:
+            state.placement.settle(old, node)
 
     def _keep_in_mind(self, old: Node | None) -> None:
         """What is here before a write autograd does not hear of is overwritten by the next one it does hear of."""

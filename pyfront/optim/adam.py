@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..node import Node
+from ..origin import origin
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, scalar, update, zeros_of
 
@@ -39,6 +40,7 @@ class Adam(Optimizer):
         op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         scalars: dict[int, tuple[Node, ...]] = {}
+        where = origin()
         for p in parameters:
             state = self.state[p]
             if "exp_avg" not in state:
@@ -51,7 +53,7 @@ class Adam(Optimizer):
                 changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
                 scalars[step] = tuple(scalar(number) for number in changing)
             operands = (p._read(), p._grad._read(), *[m._read() for m in moments], *scalars[step])
-            update((p, *moments), op, operands, numbers)
+            update((p, *moments), op, operands, numbers, where)
 
 
 class AdamW(Adam):

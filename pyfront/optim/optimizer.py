@@ -318,10 +318,13 @@ class Counter:
         self._before = (now, now._storage.version) if is_tensor else (None, 0)
 
 
-def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], attrs: tuple) -> None:
-    """Record one step of one parameter: the first results of `op` become the contents of `targets`."""
+def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], attrs: tuple, where: str | None = None) -> None:
+    """Record one step of one parameter: the first results of `op` become the contents of `targets`.
+
+    where: the user's line, found once for all parameters.
+    """
     start = recorder.state.order
-    for target, node in zip(targets, recorder.record_many(op, operands, attrs), strict=False):
+    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where), strict=False):
         views.write(target._storage, target._chain, node, start)
         target._forget()
 

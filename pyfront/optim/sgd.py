@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..origin import origin
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range, scalar, update, zeros_of
 
@@ -30,14 +31,14 @@ class SGD(Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))
-        remembers = group["momentum"] != 0
+        remembers, where = group["momentum"] != 0, origin()
         numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
         for p in parameters:
             value = p._read()
             operands = (value, p.grad._read())
             if not remembers:
                 # nothing is remembered: the gradient stands in for the buffer, which is handed through
-                update((p,), "sgd", (*operands, operands[1], rate, momentum), (*numbers, False))
+                update((p,), "sgd", (*operands, operands[1], rate, momentum), (*numbers, False), where)
                 continue
             state = self.state[p]
             buffer = state.get("momentum_buffer")
@@ -45,4 +46,4 @@ class SGD(Optimizer):
             first = buffer is None and group["dampening"] != 0
             if buffer is None:
                 buffer = state["momentum_buffer"] = zeros_of(p)
-            update((p, buffer), "sgd", (*operands, buffer._read(), rate, momentum), (*numbers, first))
+            update((p, buffer), "sgd", (*operands, buffer._read(), rate, momentum), (*numbers, first), where)

@@ -222,3 +222,14 @@ def test_views_of_a_changed_base_are_read_anew(action: str) -> None:
         assert view.tolist() == [[1.0], [1.0]]
         view.mul_(5)
         assert base.tolist() == [1.0, 5.0, 5.0, 1.0]
+
+
+def test_a_place_is_named_after_the_code_that_runs_there_now(monkeypatch):
+    from lamina.pyfront import origin
+
+    monkeypatch.setattr(origin, "_MOST_CODES", 20)
+    x = torch.ones(2)
+    for line in range(1, 60):  # each code object dies, and the next one may lie where it lay
+        scope = {"x": x}
+        exec(compile("\n" * line + "y = x.exp() * 2.0", f"made_{line % 7}.py", "exec"), scope)
+        assert scope["y"]._node.origin == scope["y"]._node.inputs[0].origin == f"made_{line % 7}.py:{line + 1}"
