@@ -122,6 +122,28 @@ def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = F
         shutil.rmtree(building, ignore_errors=True)
 
 
+def note(key: str, text: str) -> None:
+    """Keep a line of text under a key: all of it or nothing, the last one stays. Nothing without a cache folder."""
+    root = cache_folder()
+    if root is None:
+        return
+    shelf = root / key[:2]
+    shelf.mkdir(mode=0o700, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".note-", dir=shelf)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, shelf / f"{key}.note")
+
+
+def noted(key: str) -> str | None:
+    """The text kept under a key."""
+    root = cache_folder()
+    try:
+        return None if root is None else (root / key[:2] / f"{key}.note").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
 def discard(key: str) -> None:
     """Forget a stored program."""
     root = cache_folder()

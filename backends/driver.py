@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -27,7 +26,7 @@ from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
-from .toolchain import Compiler, build_shared, build_shared_units, find_compiler
+from .toolchain import build_shared, find_compiler
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -52,7 +51,8 @@ STEP_WORK = 4096
 """Element operations per step up to which the steps of such a graph are small."""
 
 UNIT_BYTES = 1 << 16
-"""C text worth a compiler process of its own: a program this many times as large is compiled in parts, side by side."""
+"""C text worth a compiler process of its own: programs twice as large and larger are compiled in parts, side by side, and their
+kernels are found again by other programs."""
 
 MOST_UNITS = 8
 
@@ -61,10 +61,12 @@ _SEEN_LIMIT = 4096
 
 @dataclass
 class Stats:
-    """What the driver did in this process. seconds: per stage (capture, passes, source, build, load, oracle)."""
+    """What the driver did in this process. kernels_found: of compiled programs, those another program had compiled before.
+    seconds: per stage (capture, passes, source, build, load, oracle)."""
 
     compiles: int = 0
     disk_hits: int = 0
+    kernels_found: int = 0
     hits: int = 0
     oracle_runs: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -239,7 +241,8 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         stats.disk_hits += 1
         _show("cache", f"found {key} in {cache_folder()}")
     else:
-        found = store(key, lambda folder: _build(graph, folder, dump, check), replace=bool(dump or check))
+        with without_collector():
+            found = store(key, lambda folder: _build(graph, folder, dump, check), replace=bool(dump or check))
         stats.compiles += 1
         _show("cache", f"compiled {key} into {found[0]}")
     with stats.timed("load"):
@@ -270,25 +273,21 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> d
     compiler = find_compiler()
     assert compiler is not None  # compile_graph asked
     before = time.perf_counter()
-    units = min(MOST_UNITS, flags.available_processors(), len(text) // UNIT_BYTES)
     with stats.timed("build"):
-        if units > 1:
-            _build_units(compiler, source.units(units), folder / "program.so")
-        else:
+        if len(text) < 2 * UNIT_BYTES:
             build_shared(compiler, folder / "program.c", folder / "program.so")
+        else:
+            from .kernel_objects import build_units
+
+            processors = min(MOST_UNITS, flags.available_processors())
+            kernels, found = build_units(compiler, source, folder / "program.so", processors, UNIT_BYTES)
+            stats.kernels_found += found
+            _show("cache", f"{found} of {kernels} kernels were compiled before")
     _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     outputs = [graph.types[i] for i in graph.outputs]
     facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": made.arena_bytes}
     kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
     return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
-
-
-def _build_units(compiler: Compiler, texts: list[str], library: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="lamina-units-") as folder:
-        sources = [Path(folder) / f"unit-{i}.c" for i in range(len(texts))]
-        for source, text in zip(sources, texts, strict=True):
-            source.write_text(text, encoding="utf-8")
-        build_shared_units(compiler, sources, library)
 
 
 def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
@@ -381,7 +380,7 @@ def loops_of(
     from ..lowering.kernel_cost import costs_of
     from .pipelines import standard_pipeline
 
-    with _without_collector():
+    with without_collector():
         with stats.timed("capture"):
             module = capture(graph)
             pipeline = standard_pipeline(target, keep)
@@ -434,8 +433,8 @@ def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """IR is full of cycles that all die together; collecting while it grows costs a quarter of the time."""
+def without_collector() -> Iterator[None]:
+    """IR is full of cycles that all die together; collecting while it is there costs a quarter of the time."""
     was = gc.isenabled()
     gc.disable()
     try:

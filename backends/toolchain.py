@@ -13,7 +13,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,19 +145,16 @@ def build_shared(compiler: Compiler, source: Path, output: Path, extra: tuple[st
     _made(compiler, source, output)
 
 
-def build_shared_units(compiler: Compiler, sources: Sequence[Path], output: Path) -> None:
-    """Compile C files side by side, then link them; like `build_shared`. Object files are left beside the sources."""
-    objects = [source.with_suffix(".o") for source in sources]
+def build_object(compiler: Compiler, source: Path, output: Path) -> None:
+    """Compile one C file to an object file for a shared library; like `build_shared`."""
+    run_compiler(compiler, [*compiler.flags, "-fPIC", "-c", "-o", str(output), str(source)], source)
+    _made(compiler, source, output)
 
-    def build(source: Path, made: Path) -> None:
-        run_compiler(compiler, [*compiler.flags, "-fPIC", "-c", "-o", str(made), str(source)], source)
-        _made(compiler, source, made)
 
-    with ThreadPoolExecutor(len(sources)) as threads:
-        for done in [threads.submit(build, *pair) for pair in zip(sources, objects, strict=True)]:
-            done.result()
-    run_compiler(compiler, [*_SHARED, "-o", str(output), *map(str, objects), *_LIBRARIES], sources[0])
-    _made(compiler, sources[0], output)
+def link_shared(compiler: Compiler, objects: Sequence[Path], output: Path) -> None:
+    """Link object files to a shared library. BackendError if the linker refuses."""
+    run_compiler(compiler, [*_SHARED, "-o", str(output), *map(str, objects), *_LIBRARIES], objects[0])
+    _made(compiler, objects[0], output)
 
 
 _SHARED = ("-fPIC", "-shared")

@@ -29,7 +29,7 @@ def kept_form(of: Path, sources: Iterable[Path], classes: Sequence[type], make: 
     keeps no bytecode): making everything would not pay then.
     """
     try:
-        place = Path(cache_from_source(str(of.with_suffix(".py")))).with_suffix(f".{of.suffix.lstrip('.')}-form")
+        place = Path(cache_from_source(f"{of}-form.py"))
         digest = _digest(sources)
     except (OSError, NotImplementedError):
         return None

@@ -35,14 +35,6 @@ static int64_t lamina_now(void) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }"""
 
-# Between the units of one library, and nowhere else.
-_HIDDEN = """\
-#if defined(__ELF__) || defined(__APPLE__)
-#define HIDDEN __attribute__((visibility("hidden")))
-#else
-#define HIDDEN
-#endif"""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -64,29 +56,11 @@ class Source:
     @property
     def text(self) -> str:
         """The program as one file."""
-        return _joined(self.prelude, self.ranges, self.run_here, *(text for _, text in self.kernels), self.main)
-
-    def units(self, count: int) -> list[str]:
-        """The same program as up to ``count`` files of about equal size, to be compiled side by side and linked."""
-        sizes = sorted(range(len(self.kernels)), key=lambda k: (-len(self.kernels[k][1]), k))
-        loads, members = [len(self.main)] + [0] * (count - 1), [[] for _ in range(count)]  # type: ignore[var-annotated]  # of int
-        for k in sizes:
-            smallest = loads.index(min(loads))
-            loads[smallest] += len(self.kernels[k][1])
-            members[smallest].append(k)
-        declared = "\n".join(f"HIDDEN {declaration};" for declaration, _ in self.kernels)
-        door = "HIDDEN extern range_runner parallel_for;" if self.ranges else ""
-        common = _joined(self.prelude, self.ranges, _HIDDEN, door, declared)
-        units = []
-        for number, chosen in enumerate(members):
-            bodies = [self.kernels[k][1].replace(f"static {self.kernels[k][0]} {{", f"{self.kernels[k][0]} {{", 1) for k in sorted(chosen)]
-            first = (self.run_here.replace("static range_runner", "range_runner"), self.main) if number == 0 else ("", "")
-            if bodies or number == 0:
-                units.append(_joined(common, first[0], *bodies, first[1]))
-        return units
+        return joined(self.prelude, self.ranges, self.run_here, *(text for _, text in self.kernels), self.main)
 
 
-def _joined(*parts: str) -> str:
+def joined(*parts: str) -> str:
+    """Pieces of C with an empty line between them."""
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
@@ -115,7 +89,7 @@ def emit_c(
             printer.clock = f"{entry}_clock" if clocked else None
             main = printer.main(entry, "" if shared else "static ")
             if clocked:
-                main = _joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
+                main = joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
         else:
             text = printer.kernel(origins.get(function.sym_name.data))
             kernels.append((printer.declaration, text))
@@ -125,7 +99,7 @@ def emit_c(
         setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
     ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
     monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
-    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), _joined(setter, main), entry, count, kept_copies(module))
+    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module))
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

@@ -147,22 +147,17 @@ def test_c_text_does_not_depend_on_the_hash_seed():
 
 
 @needs_compiler
-@pytest.mark.parametrize("units", [2, 3, 8])
-def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, units):
+@pytest.mark.parametrize("processors", [1, 3, 8])
+def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, processors):
     from lamina.backends.executable import Executable
-    from lamina.backends.toolchain import build_shared_units
+    from lamina.backends.kernel_objects import build_units
 
     graph = graphs.gradient()
     made = driver.emit(graph)
-    source, arena_bytes = made.source, made.arena_bytes
-    texts = source.units(units)
-    assert texts == source.units(units) and 1 < len(texts) <= units
-    for i, text in enumerate(texts):
-        (tmp_path / f"{i}.c").write_text(text)
     compiler = find_compiler()
     strict = toolchain.Compiler((*compiler.command, "-Wall", "-Wextra", "-Werror"), compiler.identity)
-    build_shared_units(strict, [tmp_path / f"{i}.c" for i in range(len(texts))], tmp_path / "program.so")
-    parts = Executable(tmp_path / "program.so", graph.inputs, [graph.types[i] for i in graph.outputs], arena_bytes)
+    assert build_units(strict, made.source, tmp_path / "program.so", processors, 100) == (len(made.source.kernels), 0)
+    parts = Executable(tmp_path / "program.so", graph.inputs, [graph.types[i] for i in graph.outputs], made.arena_bytes)
     arrays = graphs.arrays_for(graph)
     for a, b in zip(parts(arrays), driver.compile_graph(graph)(arrays), strict=True):
         assert np.array_equal(a, b)
@@ -171,13 +166,56 @@ def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, units):
         assert {line.split()[-1] for line in exported.stdout.splitlines()} == {"lamina_main", "lamina_main_pool"}
 
 
-@needs_compiler
-def test_large_programs_are_built_in_parts(monkeypatch):
+def perceptron(*widths):
+    """tanh of a product, per pair of widths."""
+    r = graphs.Recorder()
+    x = r.input(8, widths[0])
+    weights = [r.input(*shape) for shape in zip(widths, widths[1:], strict=False)]
+    for w in weights:
+        x = r.op("tanh", r.op("matmul", x, w))
+    return r.done(x)
+
+
+@pytest.fixture
+def small_units(monkeypatch):
     monkeypatch.setattr(driver, "UNIT_BYTES", 500)
-    monkeypatch.setattr(flags, "available_processors", lambda: 3)
-    built = []
-    monkeypatch.setattr(driver, "build_shared_units", lambda c, sources, out: built.append(len(sources)) or toolchain.build_shared_units(c, sources, out))
-    graph = graphs.gradient()
+    monkeypatch.setattr(flags, "available_processors", lambda: 8)
+
+
+@needs_compiler
+def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
+    def run(*widths):
+        graph, found = perceptron(*widths), driver.stats.kernels_found
+        arrays = graphs.arrays_for(graph)
+        agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
+        return driver.stats.kernels_found - found
+
+    assert run(32, 48, 24, 40, 16) == 0
+    assert run(32, 48, 24, 40, 32) > 0  # all but what the last layer needs
+    before = len(driver.emit(perceptron(32, 48, 24, 40), keep=True).source.kernels)
+    assert run(32, 48, 24, 40) == before
+
+
+@needs_compiler
+def test_a_damaged_object_is_compiled_again(small_units):
+    from lamina.backends.kernel_objects import build_units
+
+    made, compiler = driver.emit(perceptron(32, 48, 24)).source, find_compiler()
+    folder = cache.cache_folder()
+    assert build_units(compiler, made, folder / "a.so", 8, 500)[1] == 0
+    for path in folder.rglob("unit.o"):
+        path.write_bytes(b"x" * path.stat().st_size)  # what sizes do not tell
+    assert build_units(compiler, made, folder / "b.so", 8, 500)[1] == 0
+    assert build_units(compiler, made, folder / "c.so", 8, 500)[1] == len(made.kernels)
+    for path in folder.rglob("unit.o"):
+        path.write_bytes(b"")
+    assert build_units(compiler, made, folder / "d.so", 8, 500)[1] == 0
+
+
+@needs_compiler
+def test_large_programs_are_built_in_parts_without_a_cache(small_units):
+    graph = perceptron(32, 48, 24)
     arrays = graphs.arrays_for(graph)
-    agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
-    assert built == [3] or built == [2]
+    with flags.cache("off"):
+        agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
+    assert driver.stats.kernels_found == 0
