@@ -42,6 +42,7 @@ MODULES: dict[str, str] = {
     "torch.nn.modules.activation": "pyfront.nn.activation",
     "torch.nn.modules.batchnorm": "pyfront.nn.normalization",
     "torch.nn.modules.container": "pyfront.nn.containers",
+    "torch.nn.modules.channelshuffle": "pyfront.nn.rearranging",
     "torch.nn.modules.conv": "pyfront.nn.convolution",
     "torch.nn.modules.dropout": "pyfront.nn.dropout",
     "torch.nn.modules.linear": "pyfront.nn.linear",
@@ -177,6 +178,8 @@ class TorchModule(ModuleType):
             return importlib.import_module(full)
         source = self.__dict__.get("_source")
         found = getattr(source, name, _MISSING) if source is not None else _MISSING
+        if found is _MISSING and self.__name__.startswith("torch.nn.modules."):  # our files are cut otherwise
+            found = getattr(source_of("torch.nn"), name, _MISSING)
         if found is _MISSING:
             kind = MissingImportError if later.is_import(sys._getframe(1)) else MissingNameError
             raise kind(

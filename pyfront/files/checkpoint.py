@@ -15,8 +15,9 @@ from ...dialects.types import DTYPES
 from .archive import Archive, is_archive, write_archive
 from .legacy import LegacyReader, is_legacy
 from .pickling import Pickler
-from .records import STORAGE_CLASSES, StorageRecord, TensorRecord
-from .unpickle import Named, Unpickler
+from .records import STORAGE_CLASSES, Named, StorageRecord, TensorRecord
+from . import plain_objects
+from .unpickle import Unpickler
 
 
 
@@ -142,6 +143,7 @@ def _names(
     names: dict[str, Any] = {f"torch {name}": Named("torch", name) for name in STORAGE_CLASSES}
     names |= {f"torch {dtype.name}": dtype for dtype in DTYPES.values()}
     names |= dict.fromkeys(_TENSORS, tensor)
+    names |= plain_objects.names()
     names |= {
         "collections OrderedDict": OrderedDict,
         "builtins set": set,

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...dialects.errors import FileError
-from .records import STORAGE_CLASSES, StorageRecord
-from .unpickle import Named, Unpickler
+from .records import STORAGE_CLASSES, Named, StorageRecord
+from .unpickle import Unpickler
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

@@ -6,6 +6,7 @@ classes count is decided by what is loaded in this process, never by importing.
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 from ..import_hook import MODULES, ROOT, source_of
 from ..nn.module import Module
 from ..tensor import Tensor
+from .plain_objects import Reduced, reduced
 
 _TABLES = (
     "_backward_pre_hooks", "_backward_hooks", "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
@@ -42,14 +44,19 @@ class NewObject:
         self.kind, self.state = kind, state
 
 
-def described(value: Any) -> Global | NewObject | None:
+def described(value: Any) -> Global | NewObject | Reduced | None:
     """How a checkpoint spells an object, a class or a function; None for what it cannot spell.
 
     Classes and functions must be found under their own name, or the reader could not find them again.
     """
     if isinstance(value, type) or isinstance(value, FunctionType):
         return _global(value)
-    kind = _global(type(value)) if _is_plain_class(type(value)) else None
+    if _has_values(type(value)) and (kind := _global(type(value))) is not None:
+        values = (value.value,) if isinstance(value, enum.Enum) else tuple(value)
+        return Reduced(kind.module, kind.name, values)
+    if (data := reduced(value)) is not None:
+        return data
+    kind = _global(type(value)) if is_plain_class(type(value)) else None
     if kind is None or not hasattr(value, "__dict__"):
         return None
     return NewObject(kind, _module_state(value) if isinstance(value, Module) else dict(value.__dict__))
@@ -79,7 +86,7 @@ def _find(module: str, name: str) -> Any:
     return found
 
 
-def _is_plain_class(kind: type) -> bool:
+def is_plain_class(kind: type) -> bool:
     """Modules, and classes of the program whose instances are nothing but their attributes."""
     if issubclass(kind, Module):
         return True
@@ -98,6 +105,20 @@ def _module_state(module: Module) -> dict[str, Any]:
     modules = own.pop("_modules")
     state |= {table: own.pop(table, OrderedDict()) for table in _TABLES}
     return {**state, "_is_full_backward_hook": None, "_modules": modules, **own}
+
+
+def of_values(kind: Any, values: tuple) -> Any:
+    """A named tuple or a member of an enumeration of the program's; None for other classes. No code of theirs runs."""
+    if not isinstance(kind, type) or not _has_values(kind):
+        return None
+    if issubclass(kind, enum.Enum):
+        return kind._value2member_map_[values[0]]
+    return tuple.__new__(kind, values)
+
+
+def _has_values(kind: type) -> bool:
+    is_record = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return (issubclass(kind, enum.Enum) or is_record) and not _is_of_python(kind.__module__)
 
 
 class Live(Mapping[str, Any]):
@@ -120,7 +141,7 @@ class Live(Mapping[str, Any]):
         else:
             found = _find(module, name)
             known = isinstance(found, FunctionType) and not _is_of_python(module)
-        if known or isinstance(found, type) and _is_plain_class(found):
+        if known or isinstance(found, type) and (is_plain_class(found) or _has_values(found)):
             return found
         raise KeyError(key)
 
@@ -137,7 +158,7 @@ def _is_of_python(module: str) -> bool:
 
 def empty_instance(kind: type) -> Any:
     """An instance without attributes; ``__init__`` does not run. TypeError for classes that are not plain."""
-    if not _is_plain_class(kind):
+    if not is_plain_class(kind):
         raise TypeError(f"{kind.__qualname__} cannot be rebuilt from its attributes alone")
     return object.__new__(kind)
 

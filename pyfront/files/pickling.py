@@ -13,6 +13,7 @@ from ...dialects.errors import UnsupportedError
 from ...dialects.types import DType
 from . import opcodes as op
 from .objects import Global, NewObject
+from .plain_objects import Reduced
 from .records import CLASS_OF_DTYPE, StorageRecord, TensorRecord
 
 _BATCH = 1000
@@ -70,6 +71,9 @@ class Pickler:
         if isinstance(plain, NewObject):
             self._object(value, plain, path)
             return
+        if isinstance(plain, Reduced):
+            self._reduced(value, plain, path)
+            return
         if plain is None:
             raise UnsupportedError(
                 f"cannot save {path}: {type(value).__name__} is not plain data",
@@ -85,6 +89,17 @@ class Pickler:
         self._out.append(op.EMPTY_DICT)
         self._batches([(f"{path}.{key}", (key, item)) for key, item in described.state.items()], op.SETITEMS)
         self._out.append(op.BUILD)
+
+    def _reduced(self, value: Any, spelled: Reduced, path: str) -> None:
+        self._call(Call(spelled.module, spelled.name, spelled.arguments), path)
+        self._put(value)  # before what is put into it: that may refer to it
+        if spelled.items is not None:
+            self._batches([(f"{path}[{i}]", (item,)) for i, item in enumerate(spelled.items)], op.APPENDS)
+        if spelled.pairs is not None:
+            self._batches([(f"{path}[{key!r}]", (key, item)) for key, item in spelled.pairs], op.SETITEMS)
+        if spelled.state is not None:
+            self._write(spelled.state, path)
+            self._out.append(op.BUILD)
 
     def _scalar(self, value: Any) -> bool:
         out = self._out

@@ -24,6 +24,15 @@ STORAGE_CLASSES: dict[str, DType] = {
 CLASS_OF_DTYPE = {dtype: name for name, dtype in STORAGE_CLASSES.items()}
 
 
+class Named:
+    """A global name met in a file that stands for data only (a storage class, a factory of Python's): nothing to call."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+
 @dataclass(frozen=True, eq=False)
 class StorageRecord:
     """One flat buffer of a checkpoint; tensors that share memory name the same record."""

@@ -16,7 +16,7 @@ from ..size import Size, device, require
 from ..tensor import Tensor, wrap
 from .archive import replacing
 from .checkpoint import read_checkpoint, write_checkpoint
-from .objects import Live, described
+from .objects import Global, Live, described
 from .pickling import Call
 from .records import StorageRecord, TensorRecord, row_major
 from .safetensors import read_safetensors, write_safetensors
@@ -28,9 +28,13 @@ _STANDARD: dict[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch dev
 def add_safe_globals(safe_globals: list[Any]) -> None:
     """Let checkpoints refer to these classes or functions."""
     for item in safe_globals:
-        named = item if isinstance(item, tuple) else (item, f"{item.__module__}.{item.__qualname__}")
-        module, _, name = named[1].rpartition(".")
-        _allowed[f"{module} {name}"] = named[0]
+        if isinstance(item, tuple):
+            item, path = item
+            module, _, name = path.rpartition(".")
+        else:
+            spelled = described(item)
+            module, name = (spelled.module, spelled.name) if isinstance(spelled, Global) else (item.__module__, item.__qualname__)
+        _allowed[f"{module} {name}"] = item
 
 
 def clear_safe_globals() -> None:
@@ -145,11 +149,8 @@ class _Converter:
             return Call("torch", "Size", (tuple(value),))
         if isinstance(value, device):
             return Call("torch", "device", (str(value),))
-        if isinstance(value, np.ndarray):
-            return None
-        if isinstance(value, dict) and hasattr(value, "items"):
-            return dict(value)
-        return described(value)
+        found = described(value)
+        return dict(value) if found is None and isinstance(value, dict) else found
 
     def _tensor(self, tensor: Tensor) -> TensorRecord:
         from ..nn.parameter import Parameter

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...dialects.errors import FileError
 from . import opcodes as op
-from .objects import empty_instance, restore
+from .objects import empty_instance, is_plain_class, of_values, restore
+from .plain_objects import FACTORIES, fill
 
 Rebuild = Callable[..., Any]
-
-
-class Named:
-    """A global name met in the file that stands for data only (a storage class, a dtype)."""
-
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module, self.name = module, name
 
 
 class _Mark:
@@ -168,7 +160,7 @@ class Unpickler:
             stack.append(frozenset(self._since_mark()))
         elif code in (op.APPEND, op.APPENDS):
             items = [stack.pop()] if code == op.APPEND else self._since_mark()
-            self._expect(list).extend(items)
+            self._expect(list, deque).extend(items)
         elif code in (op.SETITEM, op.SETITEMS):
             items = [stack.pop(-2), stack.pop()] if code == op.SETITEM else self._since_mark()
             if len(items) % 2:
@@ -185,9 +177,9 @@ class Unpickler:
             return False
         return True
 
-    def _expect(self, kind: type) -> Any:
-        if not isinstance(self._stack[-1], kind):
-            raise self._bad(f"expected a {kind.__name__}, found {type(self._stack[-1]).__name__}")
+    def _expect(self, *kinds: type) -> Any:
+        if not isinstance(self._stack[-1], kinds):
+            raise self._bad(f"expected a {kinds[0].__name__}, found {type(self._stack[-1]).__name__}")
         return self._stack[-1]
 
     def _object(self, code: int) -> bool:
@@ -201,12 +193,16 @@ class Unpickler:
             arguments, function = stack.pop(), stack.pop()
             if not callable(function) or not isinstance(arguments, tuple):
                 raise self._bad("calls something that cannot be called")
-            if any(function is allowed for allowed in self._names.values()):
-                stack.append(function(*arguments))
-            elif code == op.NEWOBJ and isinstance(function, type) and not arguments:
+            is_allowed = self._allows(function)
+            is_class = code == op.NEWOBJ and isinstance(function, type)  # made without __init__
+            if is_class and not arguments and is_plain_class(function) and function not in FACTORIES:
                 stack.append(empty_instance(function))
                 self._empty.add(id(stack[-1]))
                 self._keep.append(stack[-1])
+            elif is_allowed:
+                stack.append(function.__new__(function, *arguments) if is_class else function(*arguments))
+            elif (made := of_values(function, arguments)) is not None:
+                stack.append(made)
             else:
                 raise self._bad(f"calls {getattr(function, '__qualname__', function)!r}, which files may not do")
         elif code == op.BUILD:
@@ -218,21 +214,28 @@ class Unpickler:
             return False
         return True
 
+    def _allows(self, function: Any) -> bool:
+        return function not in FACTORIES and any(function is allowed for allowed in self._names.values())
+
     def _build(self, target: Any, state: Any) -> None:
         if id(target) in self._empty and isinstance(state, dict):
             self._empty.discard(id(target))
             restore(target, state)
+        elif fill(target, state):
+            pass
         elif isinstance(target, OrderedDict) and isinstance(state, dict):
             target.__dict__.update(state)
-        elif hasattr(target, "__setstate__") and type(target) in self._names.values():
+        elif hasattr(target, "__setstate__") and self._allows(type(target)):
             target.__setstate__(state)
-        elif isinstance(state, dict) and type(target) in self._names.values():
+        elif isinstance(state, dict) and self._allows(type(target)):
             target.__dict__.update(state)
         else:
             raise self._bad(f"sets the state of a {type(target).__name__}")
 
     def _global(self, module: str, name: str) -> Any:
         found = self._names.get(f"{module} {name}")
+        if found is None and module.startswith("torch.nn.modules."):  # PyTorch's files name the inner module, ours the public one
+            found = self._names.get(f"torch.nn {name}")
         if found is None:
             raise self._bad(
                 f"wants {module}.{name}, which is not on the list of names a checkpoint may use",

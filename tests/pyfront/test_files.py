@@ -336,9 +336,9 @@ def test_mutated_files_are_errors_or_data(legacy: bool, edits: list) -> None:
     torch.save({"a": [torch.arange(6.0), 1, "x"], "b": torch.ones(2, 3)}, file, _use_new_zipfile_serialization=not legacy)
     data = bytearray(file.getvalue())
     for place, byte, kind in edits:
-        at = int(place * (len(data) - 1))
+        at = int(place * max(len(data) - 1, 0))
         if kind == "s":
-            data[at] = byte
+            data[at : at + 1] = bytes([byte])
         elif kind == "c":
             del data[at : at + byte]
         elif kind == "i":
