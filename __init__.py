@@ -21,6 +21,7 @@ _MODULES = {
     "cuda": "pyfront.cuda",
     "autograd": "pyfront.autograd",
     "func": "pyfront.func",
+    "distributions": "pyfront.distributions",
     "nn": "pyfront.nn",
     "optim": "pyfront.optim",
     "random": "pyfront.random",
