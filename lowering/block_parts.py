@@ -130,14 +130,16 @@ def split(m: Member, name: str) -> tuple[Member, func.FuncOp, MemRefType] | None
     steps = [cut.written.get(total, 0) for cut in m.cuts]
     block, reads = m.function.body.block, m.reads
     _erase([op for op in block.ops if isinstance(op, GenericOp) and op is not product])
-    for argument in list(block.args)[reads:]:
+    finished = list(block.args)[reads:]
+    for argument in finished:
         block.erase_arg(argument)
     made = block.insert_arg(held, reads)
     total.replace_all_uses_with(made)
     _erase([total.owner])  # type: ignore[list-item]  # an alloca
     _erase([op for op in block.ops if isinstance(op, memref.AllocaOp) and not op.results[0].uses])
     for cut, step in zip(m.cuts, steps, strict=True):
-        cut.written.pop(total, None)
+        for value in (total, *finished):
+            cut.written.pop(value, None)
         if step:
             cut.written[made] = step
         cut.loops = {op: loop for op, loop in cut.loops.items() if op is product}
