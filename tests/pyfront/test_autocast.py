@@ -77,6 +77,15 @@ def calls(t: Any, half: str | None) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "Enc", lambda: t.nn.TransformerEncoderLayer(6,2,8)(x[:,None])
 
 
+def dtype_of(name: str, theirs: Callable[[], Any]) -> str:
+    try:
+        return str(theirs().dtype)
+    except RuntimeError as error:  # oneDNN has no bfloat16 LSTM for processors without 512-bit vectors
+        if name == "LSTM" and "primitive descriptor" in str(error):
+            return "torch.bfloat16"
+        raise
+
+
 @pytest.mark.parametrize("half", [None, "bfloat16"])
 def test_dtypes_of_results(half: str | None) -> None:
     wrong = []
@@ -84,7 +93,7 @@ def test_dtypes_of_results(half: str | None) -> None:
         warnings.simplefilter("ignore")
         for (name, theirs), (_, ours) in zip(calls(torch, half), calls(lamina, half), strict=True):
             with torch.autocast("cpu"), lamina.autocast("cpu"):
-                want, got = str(theirs().dtype), str(ours().dtype)
+                want, got = dtype_of(name, theirs), str(ours().dtype)
             if want != got:
                 wrong.append((name, want, got))
     assert not wrong
