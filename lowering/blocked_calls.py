@@ -65,14 +65,18 @@ class BlockedCalls:
         self.target = target
         self.functions = functions
         self.register = register
+        self.products: dict[func.FuncOp, bool] = {}  # many calls share a function
+        self.touching: dict[int, list[int]] = {}
 
     def rewrite(self, calls: list[Call | Loop], storages: list[Storage]) -> None:
         """Replaces chains in place: their buffers are dropped from the storages, calls move to the last one's place."""
         position = 0
+        self.touching = _places(calls)
         while position < len(calls):
             chain = self._chain_from(calls, position)
             if chain is not None:
                 self._replace(calls, storages, chain)
+                self.touching = _places(calls)
             position += 1
 
     # Which calls, which loops
@@ -80,7 +84,11 @@ class BlockedCalls:
     def _chain_from(self, calls: list[Call | Loop], start: int) -> _Chain | None:
         """The longest chain that begins with this product: as many buffers between its calls as may be cut."""
         first = calls[start]
-        if not isinstance(first, Call) or not is_product(first.function):
+        if not isinstance(first, Call):
+            return None
+        if first.function not in self.products:
+            self.products[first.function] = is_product(first.function)
+        if not self.products[first.function]:
             return None
         found: _Chain | None = None
         waiting = [s for s, _ in first.results]
@@ -100,7 +108,7 @@ class BlockedCalls:
         for storage in inside:
             if type(storage) is not Storage or storage.argument is not None or storage.size < self.target.l2_bytes // 2:
                 return None
-            touching = [k for k, item in enumerate(calls) if touches(item, storage)]
+            touching = self.touching[id(storage)]
             if touching[0] <= start - WINDOW or touching[-1] >= start + WINDOW or not all(isinstance(calls[k], Call) for k in touching):
                 return None
             places.update(touching)
@@ -413,7 +421,30 @@ def touches(item: Call | Loop, storage: Storage) -> bool:
     """Whether a call reads or writes the storage, or a part of it."""
     if isinstance(item, Loop):
         return any(touches(inner, storage) for inner in item.items)
-    return any(s is storage or getattr(s, "base", None) is storage for s, _ in (*item.operands, *item.results))
+    for homes in (item.operands, item.results):
+        for s, _ in homes:
+            if s is storage or getattr(s, "base", None) is storage:
+                return True
+    return False
+
+
+def _places(calls: Sequence[Call | Loop]) -> dict[int, list[int]]:
+    """Where every storage, by its id, is touched: itself or a part of it."""
+    found: dict[int, list[int]] = {}
+
+    def visit(item: Call | Loop, place: int) -> None:
+        if isinstance(item, Loop):
+            for inner in item.items:
+                visit(inner, place)
+            return
+        for s, _ in (*item.operands, *item.results):
+            for storage in (s, getattr(s, "base", None)):
+                if storage is not None and (places := found.setdefault(id(storage), []))[-1:] != [place]:
+                    places.append(place)
+
+    for place, item in enumerate(calls):
+        visit(item, place)
+    return found
 
 
 def is_product(function: func.FuncOp) -> bool:

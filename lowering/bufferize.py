@@ -117,6 +117,7 @@ class _Program:
         self.count = 0
         steps = self._number(source, 0)
         self._last_uses(source)
+        self.returned = {self.root.get(v, v) for v in self.outputs}
         self.direct = self._direct_outputs()
         self.donated = self._donations(source)
         for op in source.ops:
@@ -191,12 +192,11 @@ class _Program:
         """Output index -> the input whose memory it may take, as far as caller and outputs allow it."""
         asked = self.module.attributes.get("lamina.donations")
         pairs = list(asked.get_values()) if isinstance(asked, DenseArrayBase) else []
-        returned = {self.root.get(v, v) for v in self.outputs}
         made = {k: v for v, k in self.direct.items()}
         found: dict[int, SSAValue] = {}
         for output, given in zip(pairs[::2], pairs[1::2], strict=True):
             value = source.args[given]
-            if output in made and value not in returned and value.type == self.outputs[output].type:
+            if output in made and value not in self.returned and value.type == self.outputs[output].type:
                 found[output] = value
         return found
 
@@ -385,12 +385,11 @@ class _Program:
 
         Those it is made from come first, and outputs made from few inputs before others: what a program updates stays where it is.
         """
-        returned = {self.root.get(v, v) for v in self.outputs}
         found = []
         for i, operand in enumerate(op.operands):
             given = self.root.get(operand, operand)
             storage, held = self.home[operand]
-            if not storage.is_input or given in returned or given.owner is not self.main.body.block:
+            if not storage.is_input or given in self.returned or given.owner is not self.main.body.block:
                 continue
             number, clear = given.index, self.uses.get(given, -1) <= step and held == self.home_type(op, k)
             once = sum(self.home[v][0] is storage for v in op.operands) == 1
