@@ -26,6 +26,7 @@ from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
+from .symbolic import Relatives
 from .toolchain import build_shared, find_compiler
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _SEEN_LIMIT = 4096
 @dataclass
 class Stats:
     """What the driver did in this process. kernels_found: of compiled programs, those another program had compiled before.
+    symbolic: of the compiles, those of programs for more than one size; refused: programs that would not be compiled so.
     seconds: per stage (capture, passes, source, build, load, oracle)."""
 
     compiles: int = 0
@@ -69,6 +71,8 @@ class Stats:
     kernels_found: int = 0
     hits: int = 0
     oracle_runs: int = 0
+    symbolic: int = 0
+    refused: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def reset(self) -> None:
@@ -103,7 +107,7 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | N
     if program is not None and flags.device.value != "numpy":
         stats.hits += 1
         return program(arrays, spare)
-    return _run_cold(graph, arrays)
+    return _run_cold(graph, arrays, spare)
 
 
 @contextmanager
@@ -125,20 +129,24 @@ def bound(graph: Graph, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequen
     return program.bind(arrays) if program is not None and flags.device.value != "numpy" else None
 
 
-def _run_cold(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray]:
     """A graph without a program in memory: oracle, disk cache or compiler."""
     with _lock:
         before = _seen[hash(graph)] = _seen.get(hash(graph), -1) + 1
         if len(_seen) > _SEEN_LIMIT:
             _seen.popitem(last=False)
         asked = bool(flags.dump.value or flags.check.value or profiler)  # to see, check or time the stages: there must be some
-        small = not asked and _is_small(graph, before)
-        if flags.device.value == "numpy" or small or find_compiler() is None:
+        compiles = flags.device.value != "numpy" and find_compiler() is not None
+        if not compiles:
             return _run_oracle(graph, arrays)
-        program = _programs.get(graph)
+        relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
+        program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
         if program is None:
-            program = _programs[graph] = _compile_as_asked(graph)
-    return program(arrays)
+            if not asked and _is_small(graph, before) and (relatives is None or relatives.few):
+                return _run_oracle(graph, arrays)
+            program = (relatives.compiled() if relatives is not None else None) or _compile_as_asked(graph)
+        _programs[graph] = program
+    return program(arrays, spare)
 
 
 def _compile_as_asked(graph: Graph) -> Program:
@@ -247,27 +255,32 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         _show("cache", f"compiled {key} into {found[0]}")
     with stats.timed("load"):
         try:
-            program = _load(*found)
+            program = _load(*found, graph)
         except BackendError:
             discard(key)  # what cannot be loaded now will not load next time
             raise
-    program.graph = graph
     if profiler is not None:
         profiler.watch(program, found[1]["costs"])
     _show("code", program.source)
     return program
 
 
-def _load(folder: Path, facts: dict[str, Any]) -> Program:
-    inputs, outputs = types_from_json(facts["inputs"]), types_from_json(facts["outputs"])
+def _load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int] = (), beside: Program | None = None) -> Program:
+    """The program of a cache entry, as that of a graph. sizes, beside: see `Executable`."""
+    outputs = [graph.types[i] for i in graph.outputs]
     reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
     kept = [Kept(int(i), types_from_json([held])[0], str(form)) for i, held, form in facts["kept"]]
-    return Program(folder / facts["library"], inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept)
+    program = Program(
+        folder / facts["library"], graph.inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept, sizes=sizes,
+        beside=beside,
+    )  # fmt: skip
+    program.graph = graph
+    return program
 
 
-def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> dict[str, Any]:
-    """Compile into a cache entry; returns its facts."""
-    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None)
+def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0) -> dict[str, Any]:
+    """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call."""
+    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None, symbols=symbols)
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
@@ -284,8 +297,7 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int) -> d
             stats.kernels_found += found
             _show("cache", f"{found} of {kernels} kernels were compiled before")
     _show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
-    outputs = [graph.types[i] for i in graph.outputs]
-    facts = {"inputs": types_to_json(graph.inputs), "outputs": types_to_json(outputs), "arena_bytes": made.arena_bytes}
+    facts = {"arena_bytes": made.arena_bytes}
     kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
     return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
 
@@ -309,11 +321,12 @@ class Emission:
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
-    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False,
+    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0,
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
+    symbols: sizes known at the call only, the last entries of the table.
     """
     from ..lowering.kernel_cost import timed
     from ..lowering.loops_to_c import emit_c
@@ -323,7 +336,7 @@ def emit(
     costs: list[Cost] | None = [] if clocked else None
     module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs)
     with stats.timed("source"):
-        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked)
+        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols)
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()

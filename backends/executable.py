@@ -84,7 +84,9 @@ class OutputPool:
 
     def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None) -> None:
         self.types = tuple(outputs)
-        self.addresses: dict[Type, dict[int, int]] = beside.addresses if beside else {t: {} for t in (*outputs, *inputs)}
+        self.addresses: dict[Type, dict[int, int]] = beside.addresses if beside else {}
+        for held in (*outputs, *inputs):
+            self.addresses.setdefault(held, {})
         self.held: dict[int, int] = beside.held if beside else {}
         self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
@@ -173,12 +175,14 @@ class Executable:
     inputs, outputs: their (shape, dtype). arena_bytes: working memory. source: the C text ("" if not kept). reusable: (output,
     input) pairs that may be one array. A training step so works in place: an output is made in the memory of an input that this
     program once made, when the caller says it will not look again and the reference count says that nobody else can. kept: packed copies
-    of inputs that outlive a call; an array that is passed again must hold the same numbers then.
+    of inputs that outlive a call; an array that is passed again must hold the same numbers then. sizes: what the program gets to
+    know at the call. beside: the same program for other sizes, with whom this one shares working memory and what is known of arrays.
     """
 
     def __init__(
         self, library: Path, inputs: Sequence[Type], outputs: Sequence[Type], arena_bytes: int, entry: str = "lamina_main",
-        *, reusable: Sequence[tuple[int, int]] = (), kept: Sequence[Kept] = (),
+        *, reusable: Sequence[tuple[int, int]] = (), kept: Sequence[Kept] = (), sizes: Sequence[int] = (),
+        beside: Executable | None = None,
     ) -> None:  # fmt: skip
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -202,12 +206,13 @@ class Executable:
         self._set_pool.restype = None
         self._threads = 0
         self._copies = KeptCopies(kept, aligned_array)
-        places = len(self.inputs) + len(self.outputs) + len(self._copies.addresses) + 1
+        self.sizes = tuple(sizes)
+        places = len(self.inputs) + len(self.outputs) + len(self._copies.addresses) + 1 + len(self.sizes)
         self._pack = struct.Struct(f"{places}Q").pack_into
         self._table = bytearray(8 * places)
         self._table_at = ctypes.addressof(ctypes.c_char.from_buffer(self._table))
         self._held: list[tuple[np.ndarray | None, int]] = [(None, 0)] * len(self.inputs)
-        self._pool = OutputPool(self.outputs, self.inputs)
+        self._pool = OutputPool(self.outputs, self.inputs, None if beside is None else beside._pool)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
         copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
@@ -218,7 +223,8 @@ class Executable:
         self._looked: tuple[Mapping[int, int] | None, list[int]] = (None, [])
         self._arena: np.ndarray | None = None
         self._arena_at = 0
-        self._lock = threading.Lock()
+        self._beside = beside
+        self._lock: threading.Lock = threading.Lock() if beside is None else beside._lock
 
     @property
     def source(self) -> str:
@@ -252,7 +258,7 @@ class Executable:
             made_at = [*made_at, *[places[i] for _, i in reused.pairs]]
             outputs, made_at = [outputs[k] for k in reused.order], [made_at[k] for k in reused.order]
         changed = self._copies.follow(arrays)
-        self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at)
+        self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at, *self.sizes)
         status = self._main(self._table_at)
         if status:
             self._fail(status)
@@ -265,6 +271,7 @@ class Executable:
         copies: list[np.ndarray] = []
         places = [0 if a is None else self._known[i].get(id(a)) or self._place(i, a, copies) for i, a in enumerate(arrays)]
         changing = [(i, self._known[i], k) for k, i in enumerate([i for i, a in enumerate(arrays) if a is None])]
+        sizes = self.sizes
         take, pack, table, table_at, main = self._pool.take, self._pack, self._table, self._table_at, self._main
         packed, inputs = self._copies if self._copies.addresses else None, list(arrays)
 
@@ -278,11 +285,11 @@ class Executable:
                     inputs[i] = values[k]
                 outputs, made_at = take()
                 if packed is None:
-                    pack(table, 0, *places, *made_at, self._arena_at)
+                    pack(table, 0, *places, *made_at, self._arena_at, *sizes)
                     status = main(table_at)
                 else:
                     changed = packed.follow(inputs)
-                    pack(table, 0, *places, *made_at, *packed.addresses, self._arena_at)
+                    pack(table, 0, *places, *made_at, *packed.addresses, self._arena_at, *sizes)
                     status = main(table_at)
                     if changed and not status:
                         packed.filled()
@@ -293,12 +300,24 @@ class Executable:
         call.kept = [*arrays, *copies]  # type: ignore[attr-defined]  # their memory is what the table points at
         return call
 
+    def forget(self) -> None:
+        """Let go of all output arrays."""
+        with self._lock:
+            for places in self._all_places.values():
+                places.pool.release(set())
+            self._looked = (None, [])
+
     def _prepare(self) -> None:
         """Threads and working memory."""
         if flags.threads.value != self._threads:
             self._use_threads(flags.threads.value)
         if self._arena is None:
-            self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
+            if self._beside is not None:
+                self._beside._prepare()
+                self._arena = self._beside._arena
+            else:
+                self._arena = aligned_array((self.arena_bytes,), np.dtype(np.uint8))
+            assert self._arena is not None
             self._arena_at = self._arena.ctypes.data
 
     def _fail(self, status: int) -> None:

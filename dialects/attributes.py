@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     Float32Type,
     Float64Type,
     FloatAttr,
+    IntAttr,
     IntegerAttr,
     IntegerType,
     MemRefType,
@@ -19,9 +20,13 @@ from xdsl.dialects.builtin import (
     StringAttr,
     TensorType,
 )
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import Attribute, Data, SSAValue
+from xdsl.irdl import irdl_attr_definition
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
 
 from .errors import TextError
+from .sizes import Real, Size, any_symbolic, is_symbolic
 from .types import DType, Type, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
 
 i64 = IntegerType(64)
@@ -45,6 +50,37 @@ _TYPES: dict[
 _LIMIT = 1 << 16
 
 
+@irdl_attr_definition
+class SizesAttr(Data[tuple]):
+    """Numbers, sizes known only at the call among them, where a `DenseArrayBase` has plain ones; or one such number (`data` of
+    length 1) in place of a `FloatAttr`. Printed to be read; it exists while one program is compiled, and is never parsed."""
+
+    name = "lamina.sizes"
+
+    def get_values(self) -> tuple:
+        """The numbers."""
+        return self.data
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> tuple:
+        """Not parsed: its symbols belong to a compilation."""
+        parser.raise_error("sizes that are known only at the call cannot be read back")
+
+    def print_parameter(self, printer: Printer) -> None:
+        """``<s0, 64>``."""
+        printer.print_string(f"<{', '.join(map(str, self.data))}>")
+
+
+def integers(values: tuple | list, element: IntegerType = i64) -> DenseArrayBase | SizesAttr:
+    """Integers as an attribute that has `get_values`."""
+    return SizesAttr(tuple(values)) if any_symbolic(values) else DenseArrayBase.from_list(element, values)
+
+
+def dimensions(shape: tuple | list) -> list[int | IntAttr]:
+    """The dimensions of a tensor or memref type, as its constructor takes them."""
+    return [IntAttr(d) if isinstance(d, Size) else d for d in shape]
+
+
 def element_type(dtype: DType) -> Attribute:
     """The IR element type of a DType."""
     return ELEMENTS[dtype]
@@ -66,7 +102,7 @@ def ir_type(t: Type) -> TensorType:
     if found is None:
         if len(_IR_TYPES) >= _LIMIT:
             _IR_TYPES.clear()
-        found = _IR_TYPES[t] = TensorType(ELEMENTS[t[1]], t[0])
+        found = _IR_TYPES[t] = TensorType(ELEMENTS[t[1]], dimensions(t[0]))
     return found
 
 
@@ -102,7 +138,7 @@ def attribute_of(kind: str, value: Any) -> Attribute:
         if found is None:
             if len(_INTS) >= _LIMIT:
                 _INTS.clear()
-            found = _INTS[value] = DenseArrayBase.from_list(i64, value)
+            found = _INTS[value] = integers(value)
         return found
     if isinstance(value, DType):
         return ELEMENTS[value]
@@ -112,7 +148,9 @@ def attribute_of(kind: str, value: Any) -> Attribute:
         return IntegerAttr(int(bool(value)), ELEMENTS[bool_])
     if isinstance(value, float):
         return FloatAttr(value, ELEMENTS[float64])
-    return IntegerAttr(int(value), i64)
+    if isinstance(value, Real) or (is_symbolic(value) and kind == "number"):
+        return SizesAttr((value,))
+    return IntegerAttr(IntAttr(value) if isinstance(value, Size) else int(value), i64)
 
 
 def value_of(kind: str, attr: Attribute) -> Any:
@@ -120,7 +158,7 @@ def value_of(kind: str, attr: Attribute) -> Any:
 
     TextError if it is of another kind.
     """
-    if isinstance(attr, DenseArrayBase) and kind in ("ints", "axes", "shape", "perm"):
+    if isinstance(attr, DenseArrayBase | SizesAttr) and kind in ("ints", "axes", "shape", "perm"):
         return tuple(attr.get_values())
     if isinstance(attr, ArrayAttr) and not attr.data and kind in ("ints", "axes", "shape", "perm"):
         return ()
@@ -130,6 +168,8 @@ def value_of(kind: str, attr: Attribute) -> Any:
         return attr.data
     if isinstance(attr, IntegerAttr) and kind in ("int", "number", "flag"):
         return attr.value.data != 0 if kind == "flag" else attr.value.data
+    if isinstance(attr, SizesAttr) and kind == "number":
+        return attr.data[0]
     if isinstance(attr, FloatAttr) and kind == "number":
         return attr.value.data
     raise TextError(f"{attr} is not of kind {kind}")

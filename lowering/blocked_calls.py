@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import IntegerAttr, MemRefType, i8, i64
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Block, BlockArgument, Region, SSAValue
 
+from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .block_analysis import Cut, cut_function, is_plain
 from .block_parts import Given, Member, Rows, arguments_of, fill_function, has_scratch, part_of, split, type_within
@@ -106,7 +107,7 @@ class BlockedCalls:
         """The chain of all calls that touch these buffers, cut where it pays."""
         places: set[int] = set()
         for storage in inside:
-            if type(storage) is not Storage or storage.argument is not None or storage.size < self.target.l2_bytes // 2:
+            if type(storage) is not Storage or storage.argument is not None or estimate(storage.size) < self.target.l2_bytes // 2:
                 return None
             touching = self.touching[id(storage)]
             if touching[0] <= start - WINDOW or touching[-1] >= start + WINDOW or not all(isinstance(calls[k], Call) for k in touching):
@@ -120,9 +121,9 @@ class BlockedCalls:
         if late is None:
             return None
         held = next(t for m in chain for s, t in m.homes if s is inside[0])
-        extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), reverse=True)
-        cut = [n for step, n in extents if _cut_chain(chain, inside, n, step)]
-        blocks = self._blocks(cut, sum(s.size for s in inside), len(extents) - len(cut) > 1) if cut else None
+        extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), key=estimate, reverse=True)
+        cut = [n for step, n in extents if not any_symbolic((n, step)) and _cut_chain(chain, inside, n, step)]
+        blocks = self._blocks(cut, sum(estimate(s.size) for s in inside), len(extents) - len(cut) > 1) if cut else None
         found = None if blocks is None else _Chain(sorted(places), late, chain, *blocks, inside)
         return found if found is not None and self._pays(found) else None
 
@@ -172,7 +173,7 @@ class BlockedCalls:
                 number = factor.access.buffer.index
                 storage, held = m.homes[number]
                 cut = any(steps[number] for steps in m.steps[: chain.loops])
-                if storage not in chain.inside and not cut and bytes_of(held) > self.target.l2_bytes // 4:
+                if storage not in chain.inside and not cut and estimate(bytes_of(held)) > self.target.l2_bytes // 4:
                     return False
         return True
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects import arith, func, memref, scf
-from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType, NoneAttr, StridedLayoutAttr, i8
+from xdsl.dialects.builtin import IndexType, IntAttr, IntegerAttr, MemRefType, NoneAttr, StridedLayoutAttr, i8
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from .memref_layout import bytes_of, element_bytes, memref_type, strides_of
+from ..dialects.attributes import dimensions
+from .memref_layout import bytes_of, element_bytes, memref_type, reinterpreted, strides_of
 from .storage import Call, Loop, Row, Storage
 
 INDEX = IndexType()
@@ -49,7 +50,7 @@ class CallWriter:
         loop.index = body.args[0]
         loop.index.name_hint = "step"  # never i1, which is a type in C
         if loop.reverse:
-            last = arith.ConstantOp(IntegerAttr(loop.steps - 1, INDEX))
+            last = arith.ConstantOp(IntegerAttr(IntAttr(loop.steps - 1), INDEX))
             turned = arith.SubiOp(last.result, loop.index)
             body.add_ops([last, turned])
             loop.index = turned.result
@@ -65,7 +66,7 @@ class CallWriter:
         return op.results[0] if op.results else None  # type: ignore[return-value]  # calls and loops have none
 
     def _number(self, value: int) -> SSAValue:
-        return self._once(("number", value), lambda: self._add(arith.ConstantOp(IntegerAttr(value, INDEX))))
+        return self._once(("number", value), lambda: self._add(arith.ConstantOp(IntegerAttr(IntAttr(value), INDEX))))
 
     def _once(self, key: object, make) -> SSAValue:
         for known in self.made:
@@ -98,7 +99,7 @@ class CallWriter:
     def _cast(self, source: SSAValue, held: MemRefType) -> SSAValue:
         if source.type == held:
             return source
-        return self._add(memref.ReinterpretCastOp.from_dynamic(source, [0], held.get_shape(), strides_of(held), held))
+        return self._add(reinterpreted(source, 0, held, strides_of(held)))
 
     def _part(self, part: Row, held: MemRefType) -> SSAValue:
         """A part of a buffer: its offset is the sum of what every loop around it adds."""
@@ -121,9 +122,9 @@ class CallWriter:
                 offset = self._add(arith.AddiOp(offset, term))
             if fixed:
                 offset = self._add(arith.AddiOp(offset, self._number(fixed)))
-        layout = StridedLayoutAttr(strides_of(held), NoneAttr() if moving else fixed)
-        there = MemRefType(element, held.get_shape(), layout)
-        cast = memref.ReinterpretCastOp.from_dynamic(whole, [offset], held.get_shape(), strides_of(held), there)
+        layout = StridedLayoutAttr(dimensions(strides_of(held)), *([NoneAttr()] if moving else dimensions([fixed])))
+        there = MemRefType(element, dimensions(held.get_shape()), layout)
+        cast = reinterpreted(whole, offset, there, strides_of(held))
         return self._add(memref.CastOp.get(self._add(cast), held))
 
     def _times(self, loop: Loop, span: int) -> SSAValue:

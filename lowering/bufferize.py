@@ -23,9 +23,11 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
 from ..dialects.ops import ScanOp
+from ..dialects.sizes import largest
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from .buffer_views import CallWriter
@@ -280,7 +282,7 @@ class _Program:
         self.scratch[function] = known.value.data if known is not None else self._wanted_scratch(function)
         if self.scratch[function] and known is None:
             block = function.body.block
-            arg = block.insert_arg(MemRefType(i8, [self.scratch[function]]), len(block.args))
+            arg = block.insert_arg(MemRefType(i8, dimensions([self.scratch[function]])), len(block.args))
             arg.name_hint = "scratch"
             function.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [])
         return function
@@ -416,7 +418,7 @@ class _Program:
     # The new @main
 
     def _plan_arena(self) -> None:
-        offsets, self.arena_bytes = plan([Lifetime(s.size, s.first, s.last) for s in self.storages])
+        offsets, self.arena_bytes = plan([Lifetime(largest(s.size), s.first, s.last) for s in self.storages])
         for storage, offset in zip(self.storages, offsets, strict=True):
             storage.offset = offset
 

@@ -20,7 +20,9 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects import kernel
+from ..dialects.attributes import SizesAttr
 from ..dialects.errors import BackendError
+from ..dialects.sizes import Real, Size
 from .c_helpers import Prelude
 from .c_types import CType, c_type, float_literal, int_literal, scalar_name, vector_name
 
@@ -156,6 +158,8 @@ def constant_of(value: SSAValue) -> int | float | None:
     attribute = op.value
     if isinstance(attribute, IntegerAttr | FloatAttr):
         return attribute.value.data
+    if isinstance(attribute, SizesAttr):
+        return attribute.data[0]
     if isinstance(attribute, DenseIntOrFPElementsAttr) and attribute.is_splat():
         return next(iter(attribute.get_values()))
     return None
@@ -180,7 +184,9 @@ def constant(scope: Scope, op: Operation) -> str:
     return f"({type_name(scope, t)}){{{', '.join(values)}}}"
 
 
-def _literal(number: int | float, t: CType) -> str:
+def _literal(number: int | float | Size | Real, t: CType) -> str:
+    if isinstance(number, Size | Real):
+        return f"({scalar_name(t.carrier)}){number.c_text()}" if t.kind == "f" else number.c_text()
     if t.kind == "f":
         return float_literal(float(number), t.carrier)
     number = int(number)

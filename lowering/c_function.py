@@ -28,9 +28,18 @@ _MATH = frozenset(f"{function}{kind}" for function, _ in LIBM.values() for kind 
 
 # Kernels and their tasks, types, helpers of a type (exp_f32x16), macros.
 _GENERATED = re.compile(
-    r"k\d+|(run|lamina|__)\w*|parallel_for|range_\w+|u?int\w*_t|size_t|ptrdiff_t|[fbiu]+\d+(x\d+u?)?|\w+_[fiu]\d+(x\d+u?)?"
+    r"[ks]\d+|(run|lamina|__)\w*|parallel_for|range_\w+|u?int\w*_t|size_t|ptrdiff_t|[fbiu]+\d+(x\d+u?)?|\w+_[fiu]\d+(x\d+u?)?"
     r"|[A-Z][A-Z0-9_]+"
 )
+
+
+_SYMBOL = re.compile(r"\bs\d+\b")
+
+
+def _symbols(lines: list[str]) -> list[str]:
+    """The sizes known at the call only that these lines speak of, as constants of the function."""
+    found = sorted({name for line in lines for name in _SYMBOL.findall(line)})
+    return [f"    const int64_t {name} = lamina_{name};" for name in found]
 
 
 def is_reserved(name: str) -> bool:
@@ -154,7 +163,8 @@ class FunctionPrinter:
             self.line(f"{self.streams}();")
         struct = "\n".join([f"struct {name} {{", *(f"    {kind}{field};" for field, kind in fields.items()), "};"])
         head = f"static void run_{name}(void *context, int64_t begin, int64_t end) {{"
-        self._tasks.append("\n".join([struct, "", head, f"    const struct {name} *task = context;", *self._lines, "}"]))
+        lines = [*_symbols(self._lines), *self._lines]
+        self._tasks.append("\n".join([struct, "", head, f"    const struct {name} *task = context;", *lines, "}"]))
         self._lines, self._indent = outer, indent
 
     # -- functions -------------------------------------------------------------------------------------------------
@@ -169,11 +179,11 @@ class FunctionPrinter:
         self.declaration = f"void {self.symbol}({parameters})"
         head = f"/* {origin} */\n" if origin else ""
         unused = [self._names[a] for a in arguments if a not in self._live]
-        body = [f"    (void){name};" for name in unused] + self._lines
+        body = [f"    (void){name};" for name in unused] + _symbols(self._lines) + self._lines
         return "\n\n".join([*self._tasks, "\n".join([f"{head}static {self.declaration} {{", *body, "}"])])
 
-    def main(self, entry: str, linkage: str) -> str:
-        """@main: its arguments come from the table."""
+    def main(self, entry: str, linkage: str, symbols: int = 0) -> str:
+        """@main: its arguments come from the table, and behind them sizes known at the call only."""
         arguments = list(self.function.body.block.args)
         for i, a in enumerate(arguments):
             if a in self._live:
@@ -182,6 +192,10 @@ class FunctionPrinter:
         if not self._lines:
             self._lines.append("    (void)table;")
         self.tick()
+        for k in range(symbols):
+            self._lines.append(f"    lamina_s{k} = (int64_t)(intptr_t)table[{len(arguments) + k}];")
+            self._lines.append(f"    const int64_t s{k} = lamina_s{k};")
+            self._lines.append(f"    (void)s{k};")
         self.block(self.function.body.block)
         self._lines.append("    return 0;")
         return "\n\n".join([*self._tasks, "\n".join([f"{linkage}int {entry}(void **table) {{", *self._lines, "}"])])

@@ -28,6 +28,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute
 
 from ..dialects.errors import BackendError
+from ..dialects.sizes import Size
 
 
 class CType(NamedTuple):
@@ -174,7 +175,9 @@ def float_literal(value: float, code: str) -> str:
 
 
 def int_literal(value: int, code: str) -> str:
-    """A C literal of an integer type; i1 is ``true`` or ``false``."""
+    """A C literal of an integer type; i1 is ``true`` or ``false``. A size known only at the call is an expression."""
+    if isinstance(value, Size):
+        return value.c_text()
     if code == "i1":
         return "true" if value else "false"
     if code == "i64" and value == -(2**63):

@@ -24,6 +24,7 @@ from math import prod
 from xdsl.dialects import arith, func, memref
 from xdsl.ir import SSAValue
 
+from ..dialects.sizes import Size, same
 from ..dialects.target import Target
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
@@ -228,7 +229,7 @@ class _Kernel:
 
     def _each(self, place: Place, dim: Dim, count: int, part: SSAValue, parts: int) -> Iterator[Place]:
         """Yields once inside a loop over this part's share of ``count``, with the place there."""
-        if count == 1 and parts == 1:
+        if same(count, 1) and parts == 1:
             yield place
             return
         low, high = (0, count) if parts == 1 else self._part(count, part, parts)
@@ -238,7 +239,7 @@ class _Kernel:
     def _part(self, count: int, part: SSAValue, parts: int) -> Bounds:
         """Bounds of one of ``parts`` nearly equal shares of ``count``."""
         w = self.writer
-        if count % parts == 0:
+        if not isinstance(count, Size) and count % parts == 0:
             low = w.times(part, count // parts)
             return low, w.plus(low, count // parts)
         after = w.plus(part, 1)
@@ -256,9 +257,9 @@ class _Kernel:
             indices: list[SSAValue] = []
             left = task
             for i in range(len(counts) - 1, -1, -1):
-                if counts[i] == 1:
+                if same(counts[i], 1):
                     indices.append(w.index(0))
-                elif all(n == 1 for n in counts[:i]):
+                elif all(same(n, 1) for n in counts[:i]):
                     indices.append(left)
                 else:
                     indices.append(w.remainder(left, counts[i]))

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import gcd, prod
 
+from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
-from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem
+from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem, iterations
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
@@ -22,13 +23,13 @@ ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 def divided(plan: Plan, problem: Problem, target: Target) -> Plan:
     """The plan with its row loops outside and inside the panels, and its parts for threads."""
     wanted = target.tasks if problem.work >= target.parallel_work else 1
-    batch = prod(d.size for d in plan.batch)
+    batch = iterations(plan.batch)
     panels = sum(p.count for p in plan.panels)
-    rows = prod(d.size for d in plan.outer) * sum(t.count for t in plan.tiles)
+    rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
     chunks = _chunk_count(plan, problem, target, min(wanted, batch * panels * rows), wanted)
     if chunks > 1:
         plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
-        chunks = min(chunks, plan.reduction[0].size)
+        chunks = min(chunks, estimate(plan.reduction[0].size))
     plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels))
     outside, row_parts = _blocks(plan, problem, target)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
@@ -45,17 +46,17 @@ def _blocks(plan: Plan, problem: Problem, target: Target) -> tuple[int, int]:
     has to be kept.
     """
     item, steps = problem.item_bytes, _chunk_steps(plan)
-    columns = plan.vector.size * prod(d.size for d in (*plan.beside, *steps)) * item
+    columns = estimate(plan.vector.size) * iterations((*plan.beside, *steps)) * item
     panel = plan.panels[0].vectors * plan.lanes * item
-    panel_bytes = panel * prod(d.size for d in steps)
+    panel_bytes = panel * iterations(steps)
     again = columns / panel_bytes - 1
 
     def cost(candidate: tuple[int, int, int]) -> float:
         outside, size, parts = candidate
         loops = _inside(plan, outside, size)
-        blocks = prod(d.size for d in plan.outer[:outside]) * parts
+        blocks = iterations(plan.outer[:outside]) * parts
         block = _footprint((*loops, *steps)) * item
-        held = block + panel_bytes + prod(d.size for d in loops) * (panel + LINE_BYTES)  # results' lines are shared by panels
+        held = block + panel_bytes + iterations(loops) * (panel + LINE_BYTES)  # results' lines are shared by panels
         return (blocks - 1) * columns * target.read_cost(columns) + again * blocks * block * target.read_cost(held)
 
     outside, _, parts = min(_candidates(plan), key=cost)
@@ -66,7 +67,7 @@ def _candidates(plan: Plan) -> Iterator[tuple[int, int, int]]:
     """Ways to cut the rows: (loops outside the panels, iterations of the largest share of the next one, shares)."""
     for outside in range(len(plan.outer) + 1):
         inside = plan.outer[outside:]
-        units = inside[0].size if inside else sum(t.count for t in plan.tiles)
+        units = estimate(inside[0].size) if inside else sum(estimate(t.count) for t in plan.tiles)
         unit = 1 if inside else max(t.size for t in plan.tiles)
         share = units
         while share:
@@ -77,18 +78,18 @@ def _candidates(plan: Plan) -> Iterator[tuple[int, int, int]]:
 def _inside(plan: Plan, outside: int, size: int) -> list[Dim]:
     """The row loops of one block, where the outermost has so many iterations."""
     first, *rest = (*plan.outer[outside:], plan.tiled, *plan.inner)
-    return [first._replace(size=min(size, first.size)), *rest]
+    return [first._replace(size=min(size, estimate(first.size))), *rest]
 
 
 def _chunk_steps(plan: Plan) -> list[Dim]:
     first, *rest = plan.reduction
-    return [first._replace(size=-(-first.size // plan.chunks)), *rest]
+    return [first._replace(size=-(-estimate(first.size) // plan.chunks)), *rest]
 
 
 def _footprint(loops: Sequence[Dim]) -> int:
     """Elements of the rows' side that these loops read, each once: loops that step within what smaller ones reach overlap."""
     span, copies = 1, 1
-    for stride, size in sorted((abs(d.strides[0]), d.size) for d in loops):
+    for stride, size in sorted((abs(estimate(d.strides[0])), estimate(d.size)) for d in loops):
         if stride <= span:
             span += stride * (size - 1)
         else:
@@ -100,6 +101,8 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bo
     """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
     cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
     """
+    if any_symbolic((plan.tiled.size, plan.steps, *(d.size for d in plan.outer))):
+        return False
     if plan.inner or plan.tiled.size == 1 or panels * prod(d.size for d in plan.beside) < ROW_REUSE:
         return False
     last = plan.reduction[-1]
@@ -117,10 +120,10 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bo
 def _shared_out(plan: Plan, wanted: int) -> Plan:
     """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows."""
     panels = sum(p.count for p in plan.panels)
-    tasks = prod(d.size for d in plan.grid) * plan.row_parts
+    tasks = iterations(plan.grid) * plan.row_parts
     panel_parts = min(panels, -(-wanted // tasks))
     missing = -(-wanted // (tasks * panel_parts))
-    units = plan.within[0].size if plan.within else sum(t.count for t in plan.tiles)
+    units = estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)
     return replace(plan, panel_parts=panel_parts, row_parts=min(units, plan.row_parts * missing))
 
 
@@ -128,16 +131,17 @@ def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wante
     """Parts of the reduction that are summed on their own: when panels outgrow the cache,
     or tasks are too few.
     """
-    panel_bytes = plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
+    steps = estimate(plan.steps)
+    panel_bytes = steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
     by_cache = max(by_cache, _walks_per_cache(plan, problem, target))
     by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1
-    most = plan.steps // CHUNK_STEPS
+    most = steps // CHUNK_STEPS
     wanted_chunks = min(max(by_cache, by_tasks), most)
     if wanted_chunks <= 1:
         return 1
-    size = max(d.size for d in plan.reduction)
-    chunked = next((d.size for d in plan.reduction if d.size >= wanted_chunks), size)
+    sizes = [estimate(d.size) for d in plan.reduction]
+    chunked = next((n for n in sizes if n >= wanted_chunks), max(sizes))
     even = [n for n in range(wanted_chunks, min(2 * wanted_chunks, chunked) + 1) if chunked % n == 0]
     return even[0] if even else min(wanted_chunks, chunked)
 
@@ -149,21 +153,21 @@ def _walks_per_cache(plan: Plan, problem: Problem, target: Target) -> int:
     a tile reads little of each line, and what is walked over fills the cache as if it was read whole. One part where the sums of
     all parts would fill it many times.
     """
-    if abs(plan.reduction[-1].strides[0]) * problem.item_bytes < LINE_BYTES:
+    if abs(estimate(plan.reduction[-1].strides[0])) * problem.item_bytes < LINE_BYTES:
         return 1
-    walked = sum((d.size - 1) * abs(d.strides[0]) for d in plan.reduction) * problem.item_bytes
+    walked = sum((estimate(d.size) - 1) * abs(estimate(d.strides[0])) for d in plan.reduction) * problem.item_bytes
     if plan.panels[0].packed:
-        walked += plan.steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
+        walked += estimate(plan.steps) * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     else:
-        walked += sum((d.size - 1) * abs(d.strides[1]) for d in plan.reduction) * problem.item_bytes
+        walked += sum((estimate(d.size) - 1) * abs(estimate(d.strides[1])) for d in plan.reduction) * problem.item_bytes
     parts = -(-walked // (target.l2_bytes // 2))
-    sums = prod(d.size for d in problem.parallel) * problem.item_bytes
+    sums = iterations(problem.parallel) * problem.item_bytes
     return min(parts, max(1, MOST_SUMS * target.l2_bytes // sums))
 
 
 def _with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:
     """The reduction with the dim that is cut into chunks outermost."""
-    size = max(d.size for d in reduction)
-    first = next((i for i, d in enumerate(reduction) if d.size >= chunks), None)
-    at = first if first is not None else [d.size for d in reduction].index(size)
+    sizes = [estimate(d.size) for d in reduction]
+    first = next((i for i, n in enumerate(sizes) if n >= chunks), None)
+    at = first if first is not None else sizes.index(max(sizes))
     return (reduction[at], *reduction[:at], *reduction[at + 1 :])

@@ -25,6 +25,7 @@ from xdsl.ir.affine import (
     AffineMap,
 )
 
+from ..dialects.sizes import estimate
 from .contraction_body import filled_number, is_elementwise, product_of, read_by, written_by
 
 _INDEX = IndexType()
@@ -307,7 +308,7 @@ def _restricted(access: Access | None, kept: Sequence[int]) -> Access:
 def _is_injective(access: Access, dims: list[tuple[int, int]]) -> bool:
     """No two indices meet in one element (enough: sorted by stride, each dim steps over all smaller ones)."""
     reach = 1
-    for stride, size in sorted((abs(access.strides[d]), n) for n, d in dims):
+    for stride, size in sorted(((abs(access.strides[d]), n) for n, d in dims), key=estimate):
         if stride < reach:
             return False
         reach = stride * (size - 1) + reach

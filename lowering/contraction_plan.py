@@ -7,12 +7,13 @@ fed, per step of the reduction, by ``vectors`` vector loads and ``rows`` broadca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 
 DIRECT_ROW_BYTES = (
@@ -72,8 +73,8 @@ class Problem:
 
     @property
     def work(self) -> int:
-        """Multiply-adds."""
-        return prod(d.size for d in (*self.parallel, *self.reduction))
+        """Multiply-adds; estimated where sizes are known at the call only."""
+        return iterations((*self.parallel, *self.reduction))
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,11 @@ class Plan:
         return (*self.batch, *self.outer)
 
 
+def iterations(dims: Iterable[Dim]) -> int:
+    """Iterations of these loops; estimated where sizes are known at the call only."""
+    return prod(estimate(d.size) for d in dims)
+
+
 def make_plan(problem: Problem, target: Target) -> Plan | None:
     """The cheapest schedule, as one task, or None when plain loops are at least as good."""
     if problem.work < SMALL_WORK or not problem.reduction:
@@ -155,8 +161,8 @@ def _plain_cost(problem: Problem, target: Target) -> float:
     or scalars when nothing is contiguous.
     """
     lanes = target.lanes(problem.item_bytes)
-    contiguous = any(d.strides[0] == 1 and d.strides[1] == 1 and d.size >= lanes for d in problem.reduction)
-    results = prod(d.size for d in problem.parallel)
+    contiguous = any(d.strides[0] == 1 and d.strides[1] == 1 and estimate(d.size) >= lanes for d in problem.reduction)
+    results = iterations(problem.parallel)
     return problem.work / lanes * 2.5 + results * 12 if contiguous else problem.work * 1.0
 
 
@@ -171,6 +177,8 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
     reduction = merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
     most_lanes = target.lanes(problem.item_bytes)
     for vector in columns:
+        if isinstance(vector.size, Size):  # its last vector may be filled in part, and how far is not known
+            continue
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
         for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
@@ -195,12 +203,12 @@ def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
 
 
 def _by_row_stride(d: Dim) -> tuple[int, ...]:
-    return (-abs(d.strides[0]), -abs(d.strides[1]))
+    return (-abs(estimate(d.strides[0])), -abs(estimate(d.strides[1])))
 
 
 def _by_output(problem: Problem) -> Callable[[Dim], tuple[int, int]]:
     first = problem.outputs[0]
-    return lambda d: (-abs(d.strides[first]), -abs(d.strides[1]))
+    return lambda d: (-abs(estimate(d.strides[first])), -abs(estimate(d.strides[1])))
 
 
 def merged(dims: Sequence[Dim], sides: int | None = None) -> list[Dim]:
@@ -224,7 +232,7 @@ def _row_shapes(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
         return
     for q in range(len(rows) - 1, -1, -1):
         inside = rows[q + 1 :]
-        if prod(d.size for d in inside) > most:
+        if any_symbolic(d.size for d in inside) or prod(d.size for d in inside) > most:
             break
         yield replace(base, outer=tuple(rows[:q]), tiled=rows[q], inner=tuple(inside))
 
@@ -239,7 +247,7 @@ def _best_tiling(shape: Plan, problem: Problem, target: Target, direct: bool) ->
         panels = _panels(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
         # One register more than the tile needs: a C compiler without one reads the panel from memory anew for every row.
-        most_rows = min((registers - 2 - width) // width // shape.inner_rows, shape.tiled.size)
+        most_rows = min((registers - 2 - width) // width // shape.inner_rows, estimate(shape.tiled.size))
         if panels in widths:
             continue
         widths.add(panels)
@@ -251,14 +259,27 @@ def _best_tiling(shape: Plan, problem: Problem, target: Target, direct: bool) ->
 
 
 @lru_cache(maxsize=4096)
-def split(n: int, most: int) -> tuple[Tiles, ...]:
-    """Balanced tiles of at most ``most`` that cover ``n``: one size, or two that differ by one."""
+def split(n: int | Size, most: int) -> tuple[Tiles, ...]:
+    """Balanced tiles of at most ``most`` that cover ``n``: one size, or two that differ by one. Where ``n`` is known at the call
+    only: tiles of ``most``, then of the powers of two below it, as many of each as are left.
+    """
+    if isinstance(n, Size):
+        return tuple(_split_at_the_call(n, most))
     count = -(-n // most)
     low = n // count
     high_count = n - low * count
     if not high_count:
         return (Tiles(low, count, 0),)
     return (Tiles(low + 1, high_count, 0), Tiles(low, count - high_count, (low + 1) * high_count))
+
+
+def _split_at_the_call(n: Size, most: int) -> Iterator[Tiles]:
+    size, start, left = most, 0, n
+    while size:
+        count = left // size
+        yield Tiles(size, count, start)
+        start, left = start + count * size, left % size
+        size = (1 << (size - 1).bit_length()) // 2 if size > 1 else 0
 
 
 def _panels(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
@@ -284,14 +305,14 @@ class _TilingCost:
         self.target = target
         self.problem = problem
         self.copied = not direct or problem.converts[1]
-        self.passes = prod(d.size for d in (*shape.batch, *shape.outer, *shape.beside))
+        self.passes = iterations((*shape.batch, *shape.outer, *shape.beside))
         self.rows = shape.inner_rows
-        self.steps = shape.steps
-        self.turns = 4 * self.steps / max(1, shape.reduction[-1].size) + 12
-        self.outer = prod(d.size for d in shape.outer)
+        self.steps = estimate(shape.steps)
+        self.turns = 4 * self.steps / max(1, estimate(shape.reduction[-1].size)) + 12
+        self.outer = iterations(shape.outer)
         self.stores = _store_cost(shape, problem)
         self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape)
-        self.far = abs(shape.reduction[-1].strides[1]) * problem.item_bytes >= DIRECT_ROW_BYTES
+        self.far = abs(estimate(shape.reduction[-1].strides[1])) * problem.item_bytes >= DIRECT_ROW_BYTES
 
     def __call__(
         self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]
@@ -302,10 +323,10 @@ class _TilingCost:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             for p in panels:
                 step = _step_cost(t.size * self.rows, p.vectors, self.target) + crowded
-                cost += t.count * p.count * (self.steps * step + self.turns)
+                cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         packs = self.copied or self.problem.ahead[1]
-        packs |= self.far and sum(t.count for t in tiles) * self.outer >= PACK_REUSE
+        packs |= self.far and sum(estimate(t.count) for t in tiles) * self.outer >= PACK_REUSE
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
@@ -322,7 +343,7 @@ def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
     each step fetches them anew.
     """
     return _crowded(
-        tuple((d.size, d.strides[0] * item_bytes) for d in (plan.tiled._replace(size=size), *plan.inner))
+        tuple((d.size, estimate(d.strides[0]) * item_bytes) for d in (plan.tiled._replace(size=size), *plan.inner))
     )
 
 
@@ -339,8 +360,8 @@ def _crowded(box: tuple[tuple[int, int], ...]) -> int:
 
 def _pack_cost(plan: Plan) -> float:
     """Cost of packing one vector's worth of columns over the whole reduction, in all slots."""
-    elements = prod(d.size for d in (*plan.batch, *plan.beside)) * plan.lanes * plan.steps
-    contiguous_steps = prod(plan.reduction[i].size for i in contiguous_run(plan.reduction)) >= plan.lanes
+    elements = iterations((*plan.batch, *plan.beside)) * plan.lanes * estimate(plan.steps)
+    contiguous_steps = iterations(plan.reduction[i] for i in contiguous_run(plan.reduction)) >= plan.lanes
     per_element = (
         2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
     )
@@ -361,7 +382,7 @@ def contiguous_run(reduction: Sequence[Dim]) -> list[int]:
 
 def _store_cost(plan: Plan, problem: Problem) -> float:
     cost = 0.0
-    results = prod(d.size for d in plan.results)
+    results = iterations(plan.results)
     for access, stride in enumerate(plan.vector.strides[2:], 2):
         vectors = -(-plan.vector.size // plan.lanes)
         weight = 1.5 if access in problem.outputs else 1.0

@@ -15,6 +15,7 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase
 from xdsl.ir import BlockArgument
 
+from ..dialects.sizes import largest
 from ..dialects.target import Target
 from .contraction_blocking import divided
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
@@ -209,4 +210,4 @@ def _turned(dims: Sequence[Dim]) -> tuple[Dim, ...]:
 
 
 def _lines(count: int) -> int:
-    return -(-count // ALIGNMENT) * ALIGNMENT
+    return -(-largest(count) // ALIGNMENT) * ALIGNMENT

@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float6
 from xdsl.dialects.linalg.ops import IndexOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
+from ..dialects.sizes import Size
 from .contraction_match import Access, Contraction, Factor, Stage
 from .contraction_plan import Dim
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
@@ -103,9 +104,11 @@ class Tile:
         if not dims:
             return self._step(a, b, shape, rows, sums)
         dim, rest = dims[0], dims[1:]
+        known = not isinstance(dim.size, Size)
         ops = len(rows) * (shape.vectors + 2) * dim.size
         if (
-            bounds is None
+            known
+            and bounds is None
             and not rest
             and dim.size <= UNROLLED_EXTENT
             and ops <= UNROLLED_OPS * UNROLLED_EXTENT

@@ -24,6 +24,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError, UnsupportedError
+from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 from . import radix_sort
 from .kernel_functions import make_function
@@ -103,7 +104,7 @@ class _Kernel:
     @contextmanager
     def loop(self, low: SSAValue | int, high: SSAValue | int, step: int = 1) -> Iterator[SSAValue]:
         """A loop without carried values."""
-        ends = [self.b.index(e) if isinstance(e, int) else e for e in (low, high)]
+        ends = [e if isinstance(e, SSAValue) else self.b.index(e) for e in (low, high)]
         variable, _ = self.b.open_for(ends[0], ends[1], step)
         yield variable
         self.b.close_for()
@@ -111,13 +112,14 @@ class _Kernel:
     @contextmanager
     def rows(self, count: int, work: int) -> Iterator[SSAValue]:
         """`count` independent iterations of `work` operations each, shared by threads when that pays."""
-        tasks = min(self.target.tasks, count) if count * work >= self.target.parallel_work else 1
+        known = estimate(count)
+        tasks = min(self.target.tasks, known) if known * estimate(work) >= self.target.parallel_work else 1
         if tasks == 1:
             with self.loop(0, count) as row:
                 yield row
             return
         chunk = -(-count // tasks)
-        self.task = self.b.open_parallel(-(-count // chunk))
+        self.task = self.b.open_parallel(tasks if isinstance(chunk, Size) else -(-count // chunk))
         low = self.b.scaled(self.task, chunk)
         with self.loop(low, self.b.minimum(self.b.plus(low, chunk), self.b.index(count))) as row:
             yield row
@@ -204,7 +206,7 @@ class _Kernel:
         lanes = self.target.lanes(element_bytes(self.element(0)))
         whole = total - total % lanes
         for low, high, step in ((0, whole, lanes), (whole, total, 1)):
-            if low < high:
+            if any_symbolic((low, high)) or low < high:
                 with self.loop(low, high, step) as i:
                     self.store(self.load(self.x[0], i, step), self.y[0], i, step)
 
@@ -322,7 +324,7 @@ def _put(kernel: _Kernel, arrive: Arrival | None) -> None:
         to = kernel.at((o, length * inner), (place, inner))
         source = kernel.at((o, places * inner), (j, inner))
         for low, high, step in ((0, whole, lanes), (whole, inner, 1)):
-            if low < high:
+            if any_symbolic((low, high)) or low < high:
                 with kernel.loop(low, high, step) as i:
                     _arrive(kernel, arrive, kernel.at((to, 1), (i, 1)), kernel.at((source, 1), (i, 1)), step)
 

@@ -26,6 +26,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 from xdsl.rewriter import Rewriter
 
+from ..dialects.attributes import dimensions, integers
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp, YieldOp
 from .memref_layout import memory_element, memref_type, strides_of
@@ -177,7 +178,7 @@ class _Outliner:
         target = self.targets.get(value)
         if target is None:
             buffer = memref_type(value.type.get_shape(), memory_element(value.type.element_type))
-            alloca = memref.AllocaOp.get(buffer.element_type, shape=buffer.get_shape())
+            alloca = memref.AllocaOp.get(buffer.element_type, shape=dimensions(buffer.get_shape()))
             self.add(alloca)
             target = alloca.memref
         return target
@@ -285,10 +286,14 @@ class _Outliner:
         base = strides_of(buffer.type)
         strides = [b * s for b, s in zip(base, steps, strict=True)]
         offset = sum(b * o for b, o in zip(base, offsets, strict=True))
-        layout = StridedLayoutAttr(strides, offset)
-        view = memref.SubviewOp(
-            buffer, [], [], [], offsets, sizes, steps, MemRefType(buffer.type.element_type, sizes, layout)
-        )
+        layout = StridedLayoutAttr(dimensions(strides), *dimensions([offset]))
+        view = memref.SubviewOp.build(
+            operands=[buffer, [], [], []],
+            result_types=[MemRefType(buffer.type.element_type, dimensions(sizes), layout)],
+            properties={
+                "static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps),
+            },
+        )  # fmt: skip
         self.add(view)
         return view.result
 

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     DenseIntOrFPElementsAttr,
     FloatAttr,
     IndexType,
+    IntAttr,
     IntegerAttr,
     IntegerType,
     MemRefType,
@@ -21,6 +22,8 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
+from ..dialects.attributes import SizesAttr, integers
+from ..dialects.sizes import same
 from .memref_layout import memref_type, span_of
 
 INDEX = IndexType()
@@ -37,7 +40,7 @@ def vector_of(element: Attribute, lanes: int) -> VectorType:
 
 @cache
 def index_attr(value: int) -> IntegerAttr:
-    return IntegerAttr(value, INDEX)
+    return IntegerAttr(IntAttr(value), INDEX)
 
 
 class LoopBuilder:
@@ -135,7 +138,7 @@ class LoopBuilder:
         return self.emit(arith.AddiOp, (a, b), INDEX, NO_OVERFLOW)
 
     def scaled(self, value: SSAValue, factor: int) -> SSAValue:
-        if factor == 1:
+        if same(factor, 1):
             return value
         if value in self.known:
             return self.index(self.known[value] * factor)
@@ -147,7 +150,7 @@ class LoopBuilder:
             return self.index(constant + self.known.get(value, 0))
         return (
             value
-            if constant == 0
+            if same(constant, 0)
             else self.emit(arith.AddiOp, (value, self.index(constant)), INDEX, NO_OVERFLOW)
         )
 
@@ -290,8 +293,8 @@ class LoopBuilder:
 
 
 @cache
-def _i64s(*values: int) -> DenseArrayBase:
-    return DenseArrayBase.from_list(i64, values)
+def _i64s(*values: int) -> DenseArrayBase | SizesAttr:
+    return integers(values)
 
 
 @cache

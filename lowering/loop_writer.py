@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import (
     DenseIntOrFPElementsAttr,
     FloatAttr,
     IndexType,
+    IntAttr,
     IntegerAttr,
     IntegerType,
     MemRefType,
@@ -27,6 +28,9 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+
+from ..dialects.attributes import dimensions, integers
+from ..dialects.sizes import same
 
 INDEX = IndexType()
 _NO_FASTMATH = {"fastmath": arith.FastMathFlagsAttr("none")}
@@ -40,7 +44,7 @@ class Address(NamedTuple):
     offset: int = 0
 
     def __add__(self, elements: int) -> Address:  # type: ignore[override]  # an address is not a sequence to be joined
-        return Address(self.base, self.offset + elements) if elements else self
+        return Address(self.base, self.offset + elements)
 
 
 class LoopWriter:
@@ -90,7 +94,7 @@ class LoopWriter:
         """An index constant."""
         found = self._constants.get((number, INDEX))
         if found is None:
-            attr = IntegerAttr(number, INDEX)
+            attr = IntegerAttr(IntAttr(number), INDEX)
             found = self._hoisted(arith.ConstantOp.create(result_types=(INDEX,), properties={"value": attr}))
             self._constants[(number, INDEX)] = found
         return found
@@ -146,14 +150,16 @@ class LoopWriter:
             if len(buffer.type.shape.data) == 1 and isinstance(buffer.type.layout, NoneAttr):
                 found = buffer
             else:
-                kind = MemRefType(buffer.type.element_type, [span])
-                found = self._hoisted(memref.ReinterpretCastOp(buffer, [], [], [], [0], [span], [1], kind))
+                kind = MemRefType(buffer.type.element_type, dimensions([span]))
+                parts = {"static_offsets": integers([0]), "static_sizes": integers([span]), "static_strides": integers([1])}
+                parts["operandSegmentSizes"] = DenseArrayBase.from_list(i32, [1, 0, 0, 0])
+                found = self._hoisted(memref.ReinterpretCastOp.create(operands=(buffer,), result_types=(kind,), properties=parts))
             self._flat[buffer] = found
         return found
 
     def window(self, scratch: SSAValue, byte: int, element: Attribute, count: int) -> SSAValue:
         """A typed 1-D window of a scratch buffer of bytes."""
-        kind = MemRefType(element, [count])
+        kind = MemRefType(element, dimensions([count]))
         op = memref.ViewOp.create(operands=(scratch, self.index(byte)), result_types=(kind,))
         return self._hoisted(op)
 
@@ -199,17 +205,17 @@ class LoopWriter:
 
     def plus(self, value: SSAValue, number: int) -> SSAValue:
         """value + number (index)."""
-        return self.binary(arith.AddiOp, value, self.index(number)) if number else value
+        return self.binary(arith.AddiOp, value, self.index(number)) if not same(number, 0) else value
 
     def times(self, value: SSAValue, number: int) -> SSAValue:
         """value * number (index)."""
-        return value if number == 1 else self.binary(arith.MuliOp, value, self.index(number))
+        return value if same(number, 1) else self.binary(arith.MuliOp, value, self.index(number))
 
     def advance(self, address: Address, index: SSAValue | int, stride: int) -> Address:
         """The address ``index`` steps of ``stride`` further on."""
-        if isinstance(index, int):
+        if not isinstance(index, SSAValue):
             return address + index * stride
-        if stride == 0:
+        if same(stride, 0):
             return address
         step = self.times(index, stride)
         base = step if address.base is None else self.binary(arith.AddiOp, address.base, step)
@@ -221,7 +227,7 @@ class LoopWriter:
 
     def divided(self, value: SSAValue, number: int) -> SSAValue:
         """value / number, rounded down; neither is negative."""
-        return value if number == 1 else self.binary(arith.DivUIOp, value, self.index(number))
+        return value if same(number, 1) else self.binary(arith.DivUIOp, value, self.index(number))
 
     def remainder(self, value: SSAValue, number: int) -> SSAValue:
         """value modulo number; neither is negative."""
@@ -236,7 +242,7 @@ class LoopWriter:
         """``scf.for``; the body sets ``loop.next`` when values are carried,
         the results are ``loop.results``.
         """
-        bounds = [self.index(b) if isinstance(b, int) else b for b in (low, high, step)]
+        bounds = [b if isinstance(b, SSAValue) else self.index(b) for b in (low, high, step)]
         kinds = [v.type for v in carried]
         body = Block(arg_types=[INDEX, *kinds])
         op = scf.ForOp.create(
@@ -283,7 +289,7 @@ class LoopWriter:
         """Independent iterations: ``scf.parallel`` when threads are worth it,
         else a plain loop (or none for one).
         """
-        if count == 1:
+        if same(count, 1):
             yield self.index(0)
         elif threads:
             with self.parallel(count) as task:

@@ -52,11 +52,13 @@ class Source:
     entry: str
     arguments: int
     kept: tuple[Kept, ...] = ()
+    symbols: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The program as one file."""
-        return joined(self.prelude, self.ranges, self.run_here, *(text for _, text in self.kernels), self.main)
+        symbols = "\n".join(f"static int64_t {name};" for name in self.symbols)
+        return joined(self.prelude, self.ranges, self.run_here, symbols, *(text for _, text in self.kernels), self.main)
 
 
 def joined(*parts: str) -> str:
@@ -65,13 +67,14 @@ def joined(*parts: str) -> str:
 
 
 def emit_c(
-    module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False
+    module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False, symbols: int = 0
 ) -> Source:
     """The C11 source of a loops-level module.
 
     entry: name of the function made from @main. pool: emit ``parallel_for`` and ``<entry>_pool`` to set it.
     shared: give entry external linkage. clocked: ``int64_t <entry>_clock[]`` gets the time before the first kernel and after
-    each, in nanoseconds. BackendError names an op that has no C.
+    each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. BackendError names an op
+    that has no C.
     """
     prelude = Prelude()
     kernels: list[tuple[str, str]] = []
@@ -87,7 +90,7 @@ def emit_c(
         if function.sym_name.data == "main":
             count = len(function.body.block.args)
             printer.clock = f"{entry}_clock" if clocked else None
-            main = printer.main(entry, "" if shared else "static ")
+            main = printer.main(entry, "" if shared else "static ", symbols)
             if clocked:
                 main = joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
         else:
@@ -99,7 +102,8 @@ def emit_c(
         setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
     ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
     monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
-    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module))
+    variables = tuple(f"lamina_s{k}" for k in range(symbols))
+    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module), variables)
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 
 from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
     BFloat16Type,
+    DenseArrayBase,
     Float16Type,
     Float32Type,
     Float64Type,
@@ -18,9 +20,12 @@ from xdsl.dialects.builtin import (
     StridedLayoutAttr,
     TensorType,
     i8,
+    i32,
 )
-from xdsl.ir import Attribute
+from xdsl.dialects.memref import ReinterpretCastOp
+from xdsl.ir import Attribute, SSAValue
 
+from ..dialects.attributes import dimensions, integers
 from ..dialects.errors import PassError
 
 _FLOAT_BYTES = {Float64Type: 8, Float32Type: 4, Float16Type: 2, BFloat16Type: 2}
@@ -71,8 +76,8 @@ def memref_type(
     """A memref at offset 0, without a layout attribute when it is row-major (sizes of 1 aside)."""
     plain = row_major(sizes)
     if strides is None or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
-        return MemRefType(memory_element(element), sizes)
-    return MemRefType(memory_element(element), sizes, StridedLayoutAttr(strides))
+        return MemRefType(memory_element(element), dimensions(sizes))
+    return MemRefType(memory_element(element), dimensions(sizes), StridedLayoutAttr(dimensions(strides)))
 
 
 def row_major_type(tensor: Attribute) -> MemRefType:
@@ -100,6 +105,19 @@ def span_of(memref: MemRefType) -> int:
     if 0 in sizes:
         return 0
     return 1 + sum((n - 1) * s for n, s in zip(sizes, strides_of(memref), strict=True))
+
+
+def reinterpreted(source: SSAValue, offset: int | SSAValue, wanted: MemRefType, strides: Sequence[int]) -> ReinterpretCastOp:
+    """The memory of a buffer as another memref, from an offset on."""
+    moves = isinstance(offset, SSAValue)
+    properties = {
+        "static_offsets": integers([DYNAMIC_INDEX if moves else offset]),
+        "static_sizes": integers(wanted.get_shape()),
+        "static_strides": integers(strides),
+        "operandSegmentSizes": DenseArrayBase.from_list(i32, [1, int(moves), 0, 0]),
+    }
+    operands = (source, offset) if isinstance(offset, SSAValue) else (source,)
+    return ReinterpretCastOp.create(operands=operands, result_types=(wanted,), properties=properties)
 
 
 def bytes_of(memref: MemRefType) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from xdsl.dialects import arith, func, memref
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects.sizes import Size, any_symbolic, same, largest
 from ..dialects.target import Target
 from .loop_builder import LoopBuilder
 from .memref_layout import memref_type
@@ -59,8 +60,17 @@ def _planned(
 
 
 def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
-    """Covers 0..size: blocks of `copies` vectors, vectors, narrower ones, then scalars."""
+    """Covers 0..size: blocks of `copies` vectors, vectors, narrower ones, then scalars. A size known at the call only is covered
+    by all of these but the narrower ones, some of which may cover nothing.
+    """
     at = 0
+    if isinstance(size, Size):
+        for step, lanes, beside in dict.fromkeys(((width * copies, width, copies), (width, width, 1), (1, 1, 1))):
+            stop = size - size % step
+            if not same(stop, at):
+                yield at, stop, step, lanes, beside
+            at = stop
+        return
     if copies > 1 and size >= width * copies:
         stop = size - size % (width * copies)
         yield at, stop, width * copies, width, copies
@@ -149,7 +159,7 @@ class _Nest:
 
     def _row(self, row: Row) -> SSAValue:
         if row.at is None:
-            op = memref.AllocaOp.get(row.buffer.element, shape=[row.length], alignment=64)
+            op = memref.AllocaOp.get(row.buffer.element, shape=[largest(row.length)], alignment=64)
             return self.b.at(op, self.b.base)
         group = self.current
         offset = self.b.index(group.row_base + row.at)
@@ -183,7 +193,7 @@ class _Nest:
             self.ranges[group.split[0]] = self._range(group.chunk, total)
             self._shared(group, rest)
             return
-        if group.chunk == 1:
+        if same(group.chunk, 1):
             self._digits(group.split, self.task)
             self._shared(group, rest)
             return
@@ -196,7 +206,7 @@ class _Nest:
     def _range(self, chunk: int, total: int) -> tuple[SSAValue, SSAValue]:
         low = self.b.scaled(self.task, chunk)
         high = self.b.plus(low, chunk)
-        if total % chunk:
+        if any_symbolic((total, chunk)) or total % chunk:
             high = self.b.minimum(high, self.b.index(total))
         return low, high
 
@@ -223,7 +233,7 @@ class _Nest:
         loop = group.vector
         start, stop, step, width, copies = piece
         points = [Point(width, loop, {loop: k * width}, k) for k in range(copies)]
-        if loop not in self.ranges and stop - start == step:
+        if loop not in self.ranges and same(stop - start, step):
             self._at_constant(loop, start, lambda: self._tiled(group, points))
             return
         low, high = self._clipped(loop, start, stop)
@@ -240,7 +250,7 @@ class _Nest:
         whole = tile.size - tile.size % width if width == group.width else 0
         squares = [Point(width, group.vector, {tile: k}, k, tile) for k in range(width)]
         for start, stop, step, inside in ((0, whole, width, squares), (whole, tile.size, 1, points)):
-            if start < stop:
+            if any_symbolic((start, stop)) or start < stop:
                 self.body.variables[tile], _ = self.b.open_for(self.b.index(start), self.b.index(stop), step)
                 self._leaves(group, inside)
                 self.b.close_for()
@@ -250,12 +260,12 @@ class _Nest:
         low, high = self.b.index(start), self.b.index(stop)
         if loop in self.ranges:
             first, last = self.ranges[loop]
-            low = first if start == 0 else self.b.maximum(first, low)
+            low = first if same(start, 0) else self.b.maximum(first, low)
             high = self.b.minimum(last, high)
         return low, high
 
     def _at_constant(self, loop: Loop, value: int, inside: Callable[[], None]) -> None:
-        self.body.variables[loop] = self.b.index(value) if value else None
+        self.body.variables[loop] = None if same(value, 0) else self.b.index(value)
         inside()
         self.body.variables.pop(loop)
 
@@ -280,7 +290,7 @@ class _Nest:
             return
         for start, stop, step, width, copies in pieces(loop.size, leaf.width, leaf.copies):
             wide = [Point(width, loop, {loop: k * width}) for k in range(copies)]
-            if stop - start == step:
+            if same(stop - start, step):
                 self._at_constant(loop, start, lambda wide=wide: self._parallel(leaf, rest[1:], wide))
                 continue
             self.body.variables[loop], _ = self.b.open_for(self.b.index(start), self.b.index(stop), step)

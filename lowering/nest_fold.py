@@ -10,6 +10,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import FloatAttr, IntegerAttr, IntegerType, VectorType
 from xdsl.ir import Attribute, Operation, SSAValue
 
+from ..dialects.sizes import Size, estimate, same
 from .loop_builder import vector_of
 from .nest_body import Point
 from .nest_plan import Flat, LeafPlan, Loop, StagePlan
@@ -56,7 +57,12 @@ class Fold:
         self.ordered = any(o.combine is None for o in self.outputs)
         self.unrolled = is_window(leaf)
         self.chains = self._chains()
-        self.tails = list(narrower(self.vector.size % leaf.width, leaf.width)) if self.vector else []
+        self.tails = self._tails(leaf) if self.vector else []
+
+    def _tails(self, leaf: LeafPlan) -> list[int]:
+        """Widths of the pieces behind the last whole vector; single elements where their number is known at the call only."""
+        left = self.vector.size % leaf.width
+        return [1] if isinstance(left, Size) else list(narrower(left, leaf.width))
 
     def _output(self, plan: StagePlan, k: int) -> Output:
         stage = plan.stage
@@ -76,7 +82,7 @@ class Fold:
             return self.leaf.copies
         operations = sum(body_operations(p.stage) for p in self.leaf.stages)
         chains = max(1, CHAINS // len(self.points)) if operations <= 24 else 1
-        while chains > 1 and self.loops[-1].size < 2 * chains:
+        while chains > 1 and estimate(self.loops[-1].size) < 2 * chains:
             chains //= 2
         return chains
 
@@ -154,7 +160,7 @@ class Fold:
             width, found, at = self.leaf.width, [], 0
             for copies in sorted({self.chains, 1}, reverse=True):
                 stop = loop.size - loop.size % (width * copies)
-                if stop > at:
+                if not same(stop, at):
                     points = [
                         (Point(width, loop, {**base.offsets, loop: k * width}, base.copy), k)
                         for k in range(copies)
@@ -171,7 +177,7 @@ class Fold:
         full = loop.size - loop.size % n
         wide = [(p.moved({loop: u}), k * n + u) for k, p in enumerate(self.points) for u in range(n)]
         found = [(0, full, n, wide)]
-        if full < loop.size:
+        if not same(full, loop.size):
             found.append((full, loop.size, 1, [(p, k * n) for k, p in enumerate(self.points)]))
         return found
 
@@ -187,8 +193,8 @@ class Fold:
     ) -> list[SSAValue]:
         """A loop (or, for one iteration, its body) that carries the accumulators of these slots."""
         variables = self.nest.body.variables
-        if stop - start == step:
-            variables[loop] = self.b.index(start) if start else None
+        if same(stop - start, step):
+            variables[loop] = None if same(start, 0) else self.b.index(start)
             return inside(sums)
         n = self.slots
         carried = [k * n + s for k in range(len(self.outputs)) for s in slots]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..dialects.sizes import estimate
 from .nest_stages import Access, Stage
 
 LARGEST_ROW = 1 << 18
@@ -235,5 +236,5 @@ def _worth_it(group: Group, leaf: Leaf, shared: Sequence[Sequence[int]], largest
         iterations *= group.leaves[0].sizes[loop[0]]
     if iterations == 1:
         return False
-    row = max(k.work for k in (*group.leaves, leaf)) // iterations
+    row = max(estimate(k.work) for k in (*group.leaves, leaf)) // estimate(iterations)
     return row <= largest_row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..dialects.sizes import largest
 from .memref_layout import element_bytes
 from .memory_plan import aligned
 from .nest_fusion import LARGEST_ROW, Group, Leaf, make_groups
@@ -240,7 +241,7 @@ class _Planner:
             group.rows.append(Row(buffer, 0))
         else:
             self.arena[buffer] = self.bytes
-            self.bytes += aligned(_count(buffer.sizes) * element_bytes(buffer.element))
+            self.bytes += aligned(largest(_count(buffer.sizes) * element_bytes(buffer.element)))
 
     def _accesses(self) -> None:
         """The linear positions, now that every temporary has strides."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from xdsl.dialects.linalg.ops import YieldOp
 from xdsl.ir import Block, SSAValue
 
+from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .memref_layout import row_major
 from .nest_stages import Access, Buffer, Kernel, Linear, Stage
@@ -129,7 +130,7 @@ def _split_fold(
         not stage.reduces
         or None in stage.combiners
         or "a" in stage.kinds
-        or stage.work < 2 * target.parallel_work
+        or estimate(stage.work) < 2 * target.parallel_work
     ):
         return [stage]
     if not starves(stage, target):
@@ -146,11 +147,11 @@ def _starves(stage: Stage, target: Target) -> bool:
 
 def _parallel_units(stage: Stage, target: Target) -> int:
     """How many pieces threads could take without cutting folds: vectors or iterations."""
-    contiguous = {d for r in stage.reads if r is not None for d, c in r.linear()[1] if abs(c) == 1}
+    contiguous = {d for r in stage.reads if r is not None for d, c in r.linear()[1] if same(abs(estimate(c)), 1)}
     units = 1
     for d, (size, kind) in enumerate(zip(stage.sizes, stage.kinds, strict=True)):
         if kind == "p":
-            units *= max(1, size // target.lanes(4)) if d in contiguous else size
+            units *= max(1, estimate(size) // target.lanes(4)) if d in contiguous else estimate(size)
     return units
 
 
@@ -160,10 +161,10 @@ def _best_cut(stage: Stage, target: Target) -> tuple[int, int] | None:
     for read in stage.reads:
         if read is not None:
             for d, c in read.linear()[1]:
-                reach[d] = max(reach.get(d, 0), abs(c))
+                reach[d] = max(reach.get(d, 0), abs(estimate(c)))
     folds = [d for d, kind in enumerate(stage.kinds) if kind == "r"]
-    for d in sorted(folds, key=lambda d: (-reach.get(d, 0), d)):
-        chunks = max((c for c in range(1, target.tasks + 1) if stage.sizes[d] % c == 0), default=1)
+    for d in sorted(folds, key=lambda d: (-estimate(reach.get(d, 0)), d)):
+        chunks = max((c for c in range(1, target.tasks + 1) if same(stage.sizes[d] % c, 0)), default=1)
         if chunks >= FEWEST_CHUNKS and stage.block is not None and not _asks_index(stage, d):
             return d, chunks
     return None

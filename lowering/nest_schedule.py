@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from xdsl.dialects.builtin import IndexType, IntegerType, i1
 from xdsl.ir import Attribute, Block
 
+from ..dialects.sizes import Size, estimate, largest
 from ..dialects.target import Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
@@ -42,18 +45,18 @@ def _choose_vectors(group: GroupPlan, target: Target) -> None:
     own = [_best_own(leaf, group, target) for leaf in group.leaves]
     best, best_cost = None, sum(cost for _, cost in own)
     for loop in group.shared:
-        width = _width(loop.size, lanes)
+        width = _width(estimate(loop.size), lanes)
         if width == 1 or not all(_vectorisable(leaf, loop) for leaf in group.leaves):
             continue
         cost = sum(_cost(leaf, group, loop, width) for leaf in group.leaves)
         if cost <= best_cost:
             best, best_cost = loop, cost
     if best is not None:
-        group.vector, group.width = best, _width(best.size, lanes)
+        group.vector, group.width = best, _width(estimate(best.size), lanes)
         return
     for leaf, (loop, _) in zip(group.leaves, own, strict=True):
         if loop is not None:
-            leaf.vector, leaf.width = loop, _width(loop.size, _lanes(leaf, target))
+            leaf.vector, leaf.width = loop, _width(estimate(loop.size), _lanes(leaf, target))
 
 
 def _best_own(leaf: LeafPlan, group: GroupPlan, target: Target) -> tuple[Loop | None, float]:
@@ -61,7 +64,7 @@ def _best_own(leaf: LeafPlan, group: GroupPlan, target: Target) -> tuple[Loop | 
     best: Loop | None = None
     best_cost = _cost(leaf, group, None, 1)
     for loop in leaf.own:
-        width = _width(loop.size, lanes)
+        width = _width(estimate(loop.size), lanes)
         if width == 1 or not _vectorisable(leaf, loop):
             continue
         cost = _cost(leaf, group, loop, width)
@@ -107,7 +110,7 @@ def _bytes(element: Attribute) -> int:
 def _work(leaf: LeafPlan, group: GroupPlan) -> int:
     n = 1
     for loop in (*leaf.own, *group.shared):
-        n *= loop.size
+        n *= estimate(loop.size)
     return n
 
 
@@ -120,13 +123,13 @@ def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> fl
     if loop is None:
         return work * scalar
     vector = ops / 2 + sum(_access_cost(f, loop, width, group) for f in flats)
-    full, rest = divmod(loop.size, width)
+    full, rest = divmod(estimate(loop.size), width)
     extra = 8.0 if loop.kind == "r" else 0.0
-    return work / loop.size * (full * vector + rest * scalar + extra)
+    return work / estimate(loop.size) * (full * vector + rest * scalar + extra)
 
 
 def _access_cost(flat: Flat, loop: Loop, width: int, group: GroupPlan) -> float:
-    stride = abs(flat.terms.get(loop, flat.lane or 0))
+    stride = abs(estimate(flat.terms.get(loop, flat.lane or 0)))
     if stride <= 1:
         return 1.0 if stride else 0.2
     elementwise = not flat.buffer.written and not any(leaf.own for leaf in group.leaves)
@@ -137,9 +140,9 @@ def _access_cost(flat: Flat, loop: Loop, width: int, group: GroupPlan) -> float:
 
 def _transposable(flat: Flat, along: Loop, vector: Loop, width: int) -> bool:
     """Whether the access is contiguous along another loop, far enough to load squares and turn them."""
-    if along is vector or along.size < width or flat.terms.get(along) != 1 or flat.buffer.element == i1:
+    if along is vector or estimate(along.size) < width or flat.terms.get(along) != 1 or flat.buffer.element == i1:
         return False
-    return abs(flat.terms.get(vector, 0)) > 1
+    return abs(estimate(flat.terms.get(vector, 0))) > 1
 
 
 def _best_tile(group: GroupPlan) -> Loop | None:
@@ -195,7 +198,7 @@ def _order(group: GroupPlan) -> None:
 
 
 def _stride(loop: Loop, group: GroupPlan) -> int:
-    return max((abs(f.terms.get(loop, 0)) for f in group.flats), default=0)
+    return max((abs(estimate(f.terms.get(loop, 0))) for f in group.flats), default=0)
 
 
 def is_window(leaf: LeafPlan) -> bool:
@@ -204,6 +207,8 @@ def is_window(leaf: LeafPlan) -> bool:
     for loop in leaf.own:
         if loop.kind == "r":
             n *= loop.size
+    if isinstance(n, Size):
+        return False
     return (
         n <= UNROLLED_WINDOW and n * ops <= 256 and not (leaf.vector is not None and leaf.vector.kind == "r")
     )
@@ -213,10 +218,10 @@ def _choose_copies(group: GroupPlan) -> None:
     """How many vectors a fold carries side by side: enough accumulators to hide the latency of an add."""
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own) and not is_window(leaf)]
     if group.vector is not None and folds:
-        group.copies = _copies(group.vector.size // group.width)
+        group.copies = _copies(estimate(group.vector.size) // group.width)
     for leaf in folds:
         if leaf.vector is not None:
-            leaf.copies = _copies(leaf.vector.size // leaf.width)
+            leaf.copies = _copies(estimate(leaf.vector.size) // leaf.width)
 
 
 def _copies(blocks: int) -> int:
@@ -241,10 +246,10 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
     for loop in group.shared:
         if loop is not group.vector and loop is not group.tile and outer < wanted:
             prefix.append(loop)
-            outer *= loop.size
-    blocks = 0 if group.vector is None else group.vector.size // (group.width * group.copies)
+            outer *= estimate(loop.size)
+    blocks = 0 if group.vector is None else estimate(group.vector.size) // (group.width * group.copies)
     if outer >= min(wanted, 4) or blocks <= outer:
-        _split(group, prefix, outer, wanted, 1)
+        _split(group, prefix, prod(loop.size for loop in prefix), wanted, 1)
     else:
         _split(group, [group.vector], group.vector.size, wanted, group.width * group.copies)
 
@@ -254,6 +259,9 @@ def _split(group: GroupPlan, loops: list[Loop], iterations: int, wanted: int, un
     units = -(-iterations // unit)
     group.chunk = -(-units // wanted) * unit
     group.split = loops
+    if isinstance(group.chunk, Size):
+        group.tasks = wanted  # the last ones may find nothing left
+        return
     group.tasks = -(-iterations // group.chunk) if iterations else 1
 
 
@@ -269,7 +277,7 @@ def _home_rows(group: GroupPlan) -> None:
     for row in group.rows:
         if group.vector is not None:
             row.length *= lanes
-        size = row.length * element_bytes(row.buffer.element)
+        size = largest(row.length) * element_bytes(row.buffer.element)
         if size > ALLOCA_BYTES:
             row.at = group.row_bytes
             group.row_bytes += aligned(size)

@@ -11,6 +11,7 @@ from math import prod
 
 from xdsl.dialects.builtin import DenseArrayBase, Float32Type
 
+from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .in_place import may_overwrite
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan
@@ -37,11 +38,11 @@ def _streams(plan: KernelPlan, group: GroupPlan, leaf: LeafPlan, flat: Flat, tar
     loop, width, tile = (leaf.vector, leaf.width, None) if group.vector is None else (group.vector, group.width, group.tile)
     if loop is None or tile is not None or not isinstance(flat.buffer.element, Float32Type):
         return False
-    whole_lines = 4 * width == target.vector_bytes and flat.terms.get(loop) == 1 and loop.size % width == 0
+    whole_lines = 4 * width == target.vector_bytes and flat.terms.get(loop) == 1 and same(loop.size % width, 0)
     others = [c for x, c in flat.terms.items() if x is not loop]
-    if not whole_lines or flat.offset % width or any(c % width for c in others):
+    if not whole_lines or not all(same(c % width, 0) for c in (flat.offset, *others)):
         return False
-    count = prod(x.size for x in flat.terms)
+    count = prod(estimate(x.size) for x in flat.terms)
     if _output(plan, flat) in _read_soon(plan):
         return False
     return 4 * count >= STREAMED_CACHES * target.l2_bytes and not _may_be_in_place(plan, flat)

@@ -12,6 +12,7 @@ from math import prod
 from xdsl.dialects.linalg.ops import YieldOp
 from xdsl.ir import Block
 
+from ..dialects.sizes import estimate
 from .memref_layout import row_major
 from .nest_stages import Access, Buffer, Kernel, Stage
 
@@ -53,11 +54,11 @@ def _vector_dim(stage: Stage) -> int | None:
 def _crosses(stage: Stage, access: Access, along: int) -> bool:
     """Whether an operand nobody writes is read with a stride along the vectors, often, and at places of its own."""
     terms = dict(access.linear()[1])
-    count = prod(stage.sizes[d] for d in terms)
+    count = estimate(prod(stage.sizes[d] for d in terms))
     buffer = access.buffer
-    if buffer.written or buffer.is_temporary or abs(terms.get(along, 0)) <= 1 or count > prod(buffer.sizes):
+    if buffer.written or buffer.is_temporary or abs(estimate(terms.get(along, 0))) <= 1 or count > estimate(prod(buffer.sizes)):
         return False
-    return stage.work >= LEAST_REUSE * count
+    return estimate(stage.work) >= LEAST_REUSE * count
 
 
 def _turned(kernel: Kernel, stage: Stage, access: Access, order: tuple[int, ...], result: list[Stage]) -> Buffer:

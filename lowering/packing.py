@@ -19,6 +19,7 @@ from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import Attribute, SSAValue
 
+from ..dialects.sizes import Size, any_symbolic, estimate
 from .contraction_plan import Dim, Panel, contiguous_run
 from .loop_writer import Address, LoopWriter, number_attr
 
@@ -106,7 +107,7 @@ class _PanelWriter:
     def write(self, source: Address, packed: Address) -> None:
         pack = self.pack
         run = contiguous_run(pack.reduction)
-        if pack.lanes == 1 or pack.columns.strides[1] == 1 or prod(pack.reduction[i].size for i in run) < pack.lanes:
+        if pack.lanes == 1 or pack.columns.strides[1] == 1 or prod(estimate(pack.reduction[i].size) for i in run) < pack.lanes:
             self._loops(list(range(len(pack.reduction))), source, packed, self._row)
             return
         others = [i for i in range(len(pack.reduction)) if i not in run]
@@ -158,7 +159,7 @@ class _PanelWriter:
             with w.tasks(full, False) as vector_number:
                 first = w.advance(source, vector_number, lanes * column)
                 to = w.advance(packed, vector_number, lanes)
-                if covered:
+                if isinstance(covered, Size) or covered:
                     with w.loop(0, covered, step=lanes) as loop:
                         self._block(run, w.advance(first, loop.counter, 1), to, loop.counter)
                 self._steps_of_run(run, covered, extent, first, to, lanes)
@@ -170,7 +171,7 @@ class _PanelWriter:
         self, run: Sequence[int], start: int, end: int, source: Address, packed: Address, valid: int
     ) -> None:
         """Steps of a run one by one, one vector of columns each."""
-        if start == end:
+        if not any_symbolic((start, end)) and start == end:
             return
         with self.w.loop(start, end) as loop:
             s = self.w.advance(source, loop.counter, 1)

@@ -14,12 +14,13 @@ from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, i64
 from xdsl.ir import Block, Region, SSAValue
 
+from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import GpuTarget, Target
 from .contraction_schedule import Schedule, schedule
 from .contraction_tile import Tile
 from .kernel_functions import make_function
 from .loop_writer import LoopWriter
-from .packing import write_packing
+from .packing import Packing, write_packing
 
 LEAST_REUSE = 4
 """Uses of an element (per call, or per loop) below which reading the copy costs as much as reading the operand does."""
@@ -61,11 +62,11 @@ def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target, t
     if not operands or isinstance(target, GpuTarget):  # a GPU's blocks stage their tiles themselves
         return None
     scheduled = schedule(kernel, target, operands)
-    if scheduled is None or scheduled.packing is None:
+    if scheduled is None or scheduled.packing is None or any_symbolic(n for d in _dims(scheduled.packing) for n in d):
         return None
     source = scheduled.packing.source
     operand = next((k for k in operands if kernel.body.block.args[k] is source), None)
-    if operand is None or times * _reuse(scheduled) < LEAST_REUSE:
+    if operand is None or estimate(times) * _reuse(scheduled) < LEAST_REUSE:
         return None
     copy = MemRefType(scheduled.packing.element, [scheduled.packing.elements])
     count = kernel.attributes["lamina.inputs"]
@@ -82,14 +83,19 @@ def _reuse(scheduled: Schedule) -> float:
     """How often a call uses each element of the packed copy."""
     contraction, packing = scheduled.contraction, scheduled.packing
     assert packing is not None
-    return prod(contraction.sizes) / max(1, packing.elements)
+    return prod(map(estimate, contraction.sizes)) / max(1, packing.elements)
+
+
+def _dims(packing: Packing) -> list[tuple[int, int]]:
+    """Size and stride of every loop over the source."""
+    return [(d.size, d.strides[1]) for d in (*packing.slots, packing.columns, *packing.reduction)]
 
 
 def _form(scheduled: Schedule) -> str:
     """Everything the contents of a copy depend on beside its source."""
     packing, right = scheduled.packing, scheduled.contraction.right
     assert packing is not None
-    dims = [(d.size, d.strides[1]) for d in (*packing.slots, packing.columns, *packing.reduction)]
+    dims = _dims(packing)
     panels = [tuple(p) for p in packing.panels]
     casts = [(op.name, str(op.results[0].type)) for op in right.casts]
     return f"{packing.offset} {packing.element} {packing.lanes} {len(packing.slots)} {dims} {panels} {casts}"

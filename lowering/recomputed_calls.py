@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..dialects.sizes import estimate
 from ..dialects.target import Target
 from .blocked_calls import WINDOW, folds, is_product, touches
 from .storage import Call, Loop, Storage
@@ -41,7 +42,7 @@ def _distant_readers(calls: Sequence[Call | Loop], start: int, target: Target) -
     if not isinstance(rows, Call) or not folds(rows.function) or len(rows.results) != 1:
         return None
     weights = rows.results[0][0]
-    if any(type(s) is not Storage or s.argument is not None or s.size < target.l3_bytes for s in (scores, weights)):
+    if any(type(s) is not Storage or s.argument is not None or estimate(s.size) < target.l3_bytes for s in (scores, weights)):
         return None
     readers = [k for k, item in enumerate(calls) if touches(item, weights)][1:]
     distant = [k for number, k in enumerate(readers) if k != readers[0] + number]  # not right behind the first one

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import (
     Float64Type,
     FloatAttr,
     IndexType,
+    IntAttr,
     IntegerAttr,
     IntegerType,
     Signedness,
@@ -23,10 +24,11 @@ from xdsl.dialects.builtin import (
 from xdsl.dialects.linalg.ops import IndexOp
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
-from ..dialects.attributes import element_type
+from ..dialects.attributes import SizesAttr, element_type
 from ..dialects.book.expr import Call, Expr, Name, Number
 from ..dialects.errors import UnsupportedError
 from ..dialects.kernel import ErfcOp, FmodOp
+from ..dialects.sizes import is_symbolic
 from ..passes.linear_index import Index
 
 _INDEX = IndexType()
@@ -109,7 +111,10 @@ class ScalarBody:
         if t == i1:
             value = bool(value)
         plain = signless(t)
-        held = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), plain), plain)
+        if is_symbolic(value):
+            held: Attribute = SizesAttr((value,)) if is_float(t) else IntegerAttr(IntAttr(value), plain)
+        else:
+            held = FloatAttr(float(value), t) if is_float(t) else IntegerAttr(_wrapped(int(value), plain), plain)
         made = self._emit(arith.ConstantOp, [], plain, value=held)
         if plain != t:
             made = self._emit(arith.BitcastOp, [made], t)

@@ -54,11 +54,13 @@ class Units:
     def main(self) -> str:
         """The file with @main, which calls the kernels of the others."""
         door = self.source.run_here.replace("static range_runner", "range_runner")
-        return joined(*self._shared(), door, self._renamed(self.source.main, self._names))
+        sizes = "\n".join(f"int64_t {name};" for name in self.source.symbols)
+        return joined(*self._shared(), door, sizes, self._renamed(self.source.main, self._names))
 
     def _shared(self) -> tuple[str, ...]:
         door = "HIDDEN extern range_runner parallel_for;" if self.source.ranges else ""
-        return self.source.prelude, self.source.ranges, _HIDDEN, door, "\n".join(self._declarations)
+        sizes = "\n".join(f"HIDDEN extern int64_t {name};" for name in self.source.symbols)
+        return self.source.prelude, self.source.ranges, _HIDDEN, door, sizes, "\n".join(self._declarations)
 
     def _renamed(self, text: str, names: Mapping[str, str]) -> str:
         """C text with kernels, and what belongs to their tasks, under other names."""

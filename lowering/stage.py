@@ -21,6 +21,7 @@ from xdsl.dialects.tensor import EmptyOp, ExtractOp, ExtractSliceOp, InsertSlice
 from xdsl.ir import Attribute, Block, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 
+from ..dialects.attributes import dimensions, integers
 from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import EACH, READ, VIEW, read_source, read_split, role_of, shape_of, view_index
 from ..passes.linear_index import Index, Linear, affine
@@ -45,7 +46,7 @@ def map_attribute(loops: int, index: IndexTuple) -> AffineMapAttr:
 
 def tensor_type(element: Attribute, shape: Sequence[int]) -> TensorType:
     """A static tensor type."""
-    return TensorType(element, list(shape))
+    return TensorType(element, dimensions(shape))
 
 
 def element_of(tensor: SSAValue) -> Attribute:
@@ -235,9 +236,9 @@ def _slice_properties(
     offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
 ) -> dict[str, Attribute]:
     return {
-        "static_offsets": DenseArrayBase.from_list(i64, offset),
-        "static_sizes": DenseArrayBase.from_list(i64, size),
-        "static_strides": DenseArrayBase.from_list(i64, stride),
+        "static_offsets": integers(offset),
+        "static_sizes": integers(size),
+        "static_strides": integers(stride),
     }
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
+from ..dialects.sizes import estimate
 from ..dialects.types import Shape, size_of
 from .linear_index import Index, Linear, NotAffine, loop_dims
 
@@ -101,7 +102,7 @@ def fold_of_rows(op: Operation) -> tuple[Shape, Shape] | None:
     shape, axes = shape_of(op.operands[0]), attrs_of(op)[0]  # type: ignore[arg-type]  # a book op
     outer = without_ones(d for k, d in enumerate(shape) if k not in axes)
     inner = without_ones(d for k, d in enumerate(shape) if k in axes)
-    rows, row = size_of(outer), size_of(inner)
+    rows, row = estimate(size_of(outer)), estimate(size_of(inner))
     if outer + inner != without_ones(shape) or not outer or not inner or row > ROW_LIMIT:
         return None
     if any(d != 1 and k not in axes for k, d in enumerate(shape) if k > min(axes)):

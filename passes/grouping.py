@@ -8,6 +8,7 @@ from math import prod
 from xdsl.ir import Operation
 
 from ..dialects.ops import attrs_of, stanza_of
+from ..dialects.sizes import estimate
 from .access import (
     ALIAS,
     CONTRACT,
@@ -229,7 +230,6 @@ def _is_even(op: Operation, domains: list[Domain]) -> bool:
 
 def _share(a: Group, b: Group) -> bool:
     """True if both read a value that is not tiny against their loops."""
-    least = prod(a.domain) * prod(a.inner) // 2
-    if a.shape == STATISTICS:
-        least = prod(a.loops[0]) // 2
-    return any(prod(shape_of(v)) >= least for v in a.inputs & b.inputs)
+    loops = a.loops[0] if a.shape == STATISTICS else (*a.domain, *a.inner)
+    least = prod(map(estimate, loops)) // 2
+    return any(prod(map(estimate, shape_of(v))) >= least for v in a.inputs & b.inputs)

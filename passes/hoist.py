@@ -12,6 +12,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from ..dialects.book import OPS, Batched, Batching
 from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, ScanOp, ScanYieldOp, XdslBuilder, attrs_of, stanza_of, type_of
+from ..dialects.sizes import estimate
 from ..dialects.types import Type, size_of
 from .base import Pass
 from .program import origin_of, program_blocks
@@ -83,7 +84,8 @@ def _is_view(op: Operation) -> bool:
 
 def _grows(op: BookOp) -> bool:
     """Whether an op gives more than it reads (an expand): then reading it anew in every step is the cheaper way."""
-    return sum(size_of(type_of(r)[0]) for r in op.results) > sum(size_of(type_of(v)[0]) for v in op.operands)
+    made, read = ([estimate(size_of(type_of(v)[0])) for v in part] for part in (op.results, op.operands))
+    return sum(made) > sum(read)
 
 
 class _Node(NamedTuple):
@@ -169,7 +171,7 @@ class _Sums:
         if not self._reduces(node) or not self._has_reading(node):
             return False
         fresh = dict.fromkeys(v for v in self._leaves(node) if self._outside(v) is None)
-        return sum(size_of(type_of(v)[0]) for v in fresh) <= STACKED * size_of(type_of(node.value)[0])
+        return sum(estimate(size_of(type_of(v)[0])) for v in fresh) <= STACKED * estimate(size_of(type_of(node.value)[0]))
 
     def _reduces(self, node: _Node) -> bool:
         """Whether a contraction or a fold leaves the loop: without one there is nothing to win."""

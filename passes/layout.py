@@ -9,6 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.kernel import FusedOp, layouts_attribute
+from ..dialects.sizes import Size, estimate
 from .access import (
     CONTRACT,
     FOLD,
@@ -130,7 +131,8 @@ def _contraction_loops(op: Operation, domain: Domain, innermost: set[int | None]
     parallel = [i.terms[0][0] for i in result if isinstance(i, Linear)]
     factors = [index for _, index in domain.reads]
     plain = [index for index in factors if all(isinstance(i, int) or _has_own_digits(i) for i in index)]
-    long = [d for d in reversed(parallel) if domain.sizes[d] >= VECTOR]
+    known = [d for d in reversed(parallel) if not isinstance(domain.sizes[d], Size)]  # vectors want to know how many they are
+    long = [d for d in known if domain.sizes[d] >= VECTOR]
     alone = [d for d in long if sum(_has(index, d) for index in factors) == 1]
     shared = [d for d in long if all(_reads_purely(index, d) for index in factors)]
     best = [d for d in alone if any(_reads_purely(index, d) for index in plain)]
@@ -185,7 +187,7 @@ def _followed_loops(
             for d, c in expr.terms if isinstance(expr, Linear) else ():
                 place.setdefault(d, (position, -abs(c)))
         loops = _with_missing(sorted(place, key=lambda d: (place[d], d)), len(domain.sizes))
-        votes[loops] = votes.get(loops, 0) + size_of_value(value)
+        votes[loops] = votes.get(loops, 0) + estimate(size_of_value(value))
     natural = tuple(range(len(domain.sizes)))
     best = max(votes, key=lambda loops: (votes[loops], loops != natural), default=natural)
     return best if best != natural else None

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineExpr
 
+from ..dialects.sizes import Size, same
+
 
 class NotAffine(Exception):
     """An index that cannot be written without // or %."""
@@ -38,7 +40,7 @@ class Linear:
         return " + ".join([*parts, *([str(self.const)] if self.const else [])])
 
     def __add__(self, other: Index) -> Index:
-        if isinstance(other, int):
+        if not isinstance(other, Linear):
             return Linear(self.terms, self.const + other, self.sizes)
         total = dict(self.terms)
         for d, c in other.terms:
@@ -101,18 +103,22 @@ class Linear:
         total: AffineExpr | None = None
         for d, c in self.terms:
             term: AffineExpr = AffineDimExpr(d)
-            term = term * c if c != 1 else term
+            term = term if same(c, 1) else term * _constant(c)
             total = term if total is None else total + term
         assert total is not None
-        return total + self.const if self.const else total
+        return total if same(self.const, 0) else total + _constant(self.const)
 
 
-Index = Linear | int
+Index = Linear | int  # or a Size for the int
 
 
 def affine(index: Index) -> AffineExpr:
     """The xDSL affine expression of an index."""
-    return AffineConstantExpr(index) if isinstance(index, int) else index.affine()
+    return index.affine() if isinstance(index, Linear) else AffineConstantExpr(index)
+
+
+def _constant(number: int) -> AffineExpr | int:
+    return AffineConstantExpr(number) if isinstance(number, Size) else number
 
 
 def loop_dims(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Index, ...]]:

@@ -6,6 +6,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ..dialects.book.expr import Call, walk
 from ..dialects.ops import stanza_of
+from ..dialects.sizes import estimate
 from ..dialects.types import size_of
 from .access import (
     ALIAS,
@@ -144,7 +145,7 @@ class Program:
     def _leaf(self, value: SSAValue) -> int:
         if value not in self._leaf_place:
             self._leaf_place[value] = len(self._leaf_sizes)
-            self._leaf_sizes.append(size_of_value(value))
+            self._leaf_sizes.append(estimate(size_of_value(value)))
         return self._leaf_place[value]
 
     def _choose(self, kept: set[SSAValue]) -> None:
@@ -176,8 +177,8 @@ class Program:
     def _loops(self, i: int) -> int:
         op = self.ops[i]
         if self.roles[i] in (FOLD, PLACE):
-            return max(size_of_value(v) for v in op.operands)
-        return size_of_value(op.results[0]) if op.results else 1
+            return max(estimate(size_of_value(v)) for v in op.operands)
+        return estimate(size_of_value(op.results[0])) if op.results else 1
 
     def _fold_teams(self) -> dict[int, int]:
         """Folds over the same loops that read something in common will be in one kernel: count them once."""
@@ -220,12 +221,12 @@ class Program:
         if self.roles[i] not in (EACH, READ):
             return False
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
-        size = size_of_value(self.ops[i].results[0])
+        size = estimate(size_of_value(self.ops[i].results[0]))
         places = _bits(self._inlined[i])
         if len(places) > _BODY_LIMIT and self.roles[i] == EACH:
             return True
         # what is computed on far fewer elements will get a place of its own
-        compute = sum(self._cost[p] for p in places if 8 * size_of_value(self.ops[p].results[0]) > size)
+        compute = sum(self._cost[p] for p in places if 8 * estimate(size_of_value(self.ops[p].results[0])) > size)
         if not self._leaves[i] and compute <= _POSITIONS_COST:
             return False
         for leaf in _bits(self._leaves[i]):

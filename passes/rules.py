@@ -20,6 +20,7 @@ from ..dialects.book.shapes import FUNCTIONS
 from ..dialects.errors import RuleError
 from ..dialects.kept_forms import kept_form
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
+from ..dialects.sizes import is_symbolic
 from ..dialects.types import DType
 from .base import Changes, Pass
 from .dce import is_dead
@@ -182,7 +183,8 @@ def _match_attribute(pattern: Expr) -> Callable[[Any, Env], bool]:
 def constant_of(value: SSAValue) -> float | int | None:
     """The number a value is filled with (it comes from `prim.full`), or None."""
     op = value.owner
-    return attrs_of(op)[1] if op.__class__ is not Block and op.name == "prim.full" else None
+    number = attrs_of(op)[1] if op.__class__ is not Block and op.name == "prim.full" else None
+    return None if is_symbolic(number) else number
 
 
 def holds(t: DType, u: DType) -> bool:

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 from ..errors import BookError
 from ..graph import Graph
+from ..sizes import Real, Size
 from ..types import DType, Type
 from .shapes import FUNCTIONS
 
@@ -99,7 +100,7 @@ class Build(Protocol):
     def type(self, value: Any) -> Type: ...
 
 
-_ATTRIBUTES = (int, float, tuple, DType, str, Graph)
+_ATTRIBUTES = (int, float, tuple, DType, str, Graph, Size, Real)
 
 
 def is_attribute(value: object) -> bool:

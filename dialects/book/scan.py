@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..graph import Graph, Step
+from ..sizes import Size
 from ..types import Type, dtype_of, show_type
 from .batching import Batched, Batching
 from .expr import Build
@@ -58,10 +59,10 @@ class Scan(Stanza):
 
     def check_arity(self, types: Sequence[Type], attrs: tuple) -> None:
         """A body, three counts and a direction; at least one operand or a body that needs none."""
-        if len(attrs) != 5 or not isinstance(attrs[0], Graph) or not all(isinstance(n, int) for n in attrs[1:]):
+        if len(attrs) != 5 or not isinstance(attrs[0], Graph) or not all(isinstance(n, int | Size) for n in attrs[1:]):
             raise LaminaError(f"{self.name} takes tensors, a body, three counts and a direction", help=f"its signature is {self.signature}")
         carried, scanned, steps, _ = attrs[1:]
-        if min(carried, scanned, steps) < 0 or carried + scanned > len(types):
+        if any(n < 0 for n in (carried, scanned, steps)) or carried + scanned > len(types):
             raise LaminaError(f"{self.name} has {len(types)} operands, not {carried} carried and {scanned} scanned ones")
 
     def _infer(self, types: tuple[Type, ...], attrs: tuple) -> tuple[Type, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..graph import Graph
+from ..sizes import Real, Size, is_symbolic
 from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, show_type
 from . import numerics, readings
 from .expr import Binding, Build, Evaluator, Expr, Name
@@ -24,7 +25,7 @@ CLASSES = {  # word in a signature: kinds it admits, words for errors
     "any": ("fiub", "a"),
 }
 ATTRIBUTE_KINDS = {
-    "int": int, "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float),
+    "int": (int, Size), "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float, Size, Real),
     "dtype": DType, "flag": (bool, int), "text": str, "graph": Graph,
 }  # fmt: skip
 _HALVES = (float16.numpy, bfloat16.numpy)
@@ -152,7 +153,7 @@ class Stanza:
         for param, value in zip(self.attributes, attrs):
             if not isinstance(value, ATTRIBUTE_KINDS[param.kind]):
                 raise LaminaError(f"{self.name} needs {param.name} as {param.kind}, got {value!r}")
-            if isinstance(value, tuple) and not all(isinstance(item, int) for item in value):
+            if isinstance(value, tuple) and not all(isinstance(item, (int, Size)) for item in value):
                 raise LaminaError(f"{self.name} needs {param.name} as a tuple of ints, got {value!r}")
 
     def result_count(self, operands: int, attrs: tuple) -> int:
@@ -284,7 +285,7 @@ class Stanza:
         if expr == Name("none"):
             return None
         value = evaluator.value(expr)
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float)) or is_symbolic(value):
             shape, dtype = build.type(operand)
             (value,) = build("full", (), (shape, value, dtype))
         return value
@@ -332,7 +333,7 @@ def _shape(evaluator: Evaluator, param: Param) -> Shape:
     shape: list[int] = []
     for dim in param.dims:
         size = evaluator.value(dim.expr)
-        shape.extend(size) if dim.rest else shape.append(operator.index(size))
+        shape.extend(size) if dim.rest else shape.append(size if is_symbolic(size) else operator.index(size))
     return tuple(shape)
 
 

@@ -93,6 +93,7 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "softplus": [([S], (2.0, 2.0))],
     "leaky_relu": [([S], (0.1,))],
     "blend": [([S, S], (0.1, 0.9))],
+    "blend_variance": [([S, S], (0.1, 0.9, 6))],
     "lerp": [([S, S], (0.3,)), ([S, S], (0.8,))],
     "elu": [([S], (1.5,))],
     "hardtanh": [([S], (-0.5, 0.6))],

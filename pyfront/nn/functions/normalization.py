@@ -48,17 +48,18 @@ def batch_norm(
     y, mean, var = apply_many("batch_norm", (input, w, b), (eps,), "native_batch_norm")
     with no_grad():
         if running_mean is not None:
-            _average(running_mean, mean, momentum, 1.0)
+            _average(running_mean, mean, momentum)
         if running_var is not None:
-            _average(running_var, var, momentum, many / (many - 1))
+            _average(running_var, var, momentum, many)
     return y
 
 
-def _average(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
-    """running = momentum * correction * batch + (1 - momentum) * running."""
+def _average(running: Tensor, batch: Tensor, momentum: float, many: int | None = None) -> None:
+    """running = momentum * batch + (1 - momentum) * running. many: values a variance is of; it is made unbiased."""
     dtype = running.dtype
     now = batch._read() if batch.dtype is dtype else recorder.record("cast", (batch._read(),), (dtype,))
-    assign(running, recorder.record("blend", (now, running._read()), (momentum * correction, 1 - momentum)))
+    op, attrs = ("blend", ()) if many is None else ("blend_variance", (many,))
+    assign(running, recorder.record(op, (now, running._read()), (momentum, 1 - momentum, *attrs)))
 
 
 @autocasts("layer_norm")
@@ -142,9 +143,9 @@ def instance_norm(
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     with no_grad():
         if running_mean is not None:
-            _average(running_mean, mean.reshape(n, channels).mean(0), momentum, 1.0)
+            _average(running_mean, mean.reshape(n, channels).mean(0), momentum)
         if running_var is not None:
-            _average(running_var, var.reshape(n, channels).mean(0), momentum, many / (many - 1))
+            _average(running_var, var.reshape(n, channels).mean(0), momentum, many)
     return _per_channel(y.reshape(input.shape), weight, bias, "native_batch_norm")
 
 

@@ -1,0 +1,171 @@
+"""Programs for sizes that are known only at the call: who gets one, compiling it, and one program per size beside another.
+
+The first graph of a family (`families.py`) is compiled for its sizes. When a relative comes, the two make a template, and one
+program is compiled that serves all its instances within bounds and conditions the compiler noted (`dialects/sizes.py`). Sizes
+beyond them make the next program, with twice the room; what the compiler cannot do without the numbers is compiled size by size.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..dialects import flags
+from ..dialects.graph import Graph
+from ..dialects.sizes import Scope, admits
+from . import driver
+from .cache import key_of, lookup, source_version, store
+from .families import Family, Template, take_apart, template_of
+from .toolchain import find_compiler
+
+if TYPE_CHECKING:
+    from .driver import Program
+
+OFTEN = 8
+"""Small graphs of one family that run on the oracle, whatever their sizes, before a program is made for them."""
+
+MOST_FAMILIES = 1024
+MOST_TEMPLATES = 4
+MOST_PROGRAMS = 6
+"""Programs of one template; what fits none of them is compiled size by size."""
+
+MOST_SIZES = 16
+"""Sizes of one program that are kept ready."""
+
+ROOM = 4
+"""How many times the largest size seen a program is made for, at least."""
+
+_families: OrderedDict[object, Family] = OrderedDict()
+
+
+@dataclass(eq=False)
+class Relatives:
+    """What is known about a graph's family when the graph comes."""
+
+    graph: Graph
+    family: Family
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Relatives:
+        """Looks a graph's family up; a first member founds it."""
+        skeleton, numbers = take_apart(graph)
+        family = _families.pop(skeleton, None) or Family()
+        _families[skeleton] = family  # the one seen last is the last
+        if len(_families) > MOST_FAMILIES:
+            _families.popitem(last=False)
+        family.came += 1
+        return cls(graph, family, numbers)
+
+    @property
+    def few(self) -> bool:
+        """Whether the family has not come often yet."""
+        return self.family.came <= OFTEN
+
+    def program(self) -> Program | None:
+        """A program made for relatives that is right for this graph, too."""
+        for template in self.family.templates:
+            values = template.values(self.numbers)
+            if values is None:
+                continue
+            for compiled in template.programs:
+                if admits(compiled.facts["sizes"], values):
+                    return compiled.at(self.graph, values)
+        self.family.seen(self.numbers)
+        return None
+
+    def compiled(self) -> Program | None:
+        """A new program for this graph and its relatives; None where there are none, or the compiler needs the numbers."""
+        template = self._template()
+        if template is None or template.refused or len(template.programs) >= MOST_PROGRAMS:
+            return None
+        values = template.values(self.numbers)
+        assert values is not None
+        others = [v for m in self.family.members if (v := template.values(m)) is not None]
+        estimates = [max(each) for each in zip(*others, strict=True)]
+        found = _compile(template, estimates)
+        if found is None:
+            template.refused = True
+            return None
+        template.programs.append(found)
+        if admits(found.facts["sizes"], values):
+            return found.at(self.graph, values)
+        template.refused = True  # conditions that are not met by what it was made for: others would not be either
+        return None
+
+    def _template(self) -> Template | None:
+        """A template this graph is an instance of: one that is there, or one made with a relative."""
+        for template in self.family.templates:
+            if template.values(self.numbers) is not None:
+                return template
+        if len(self.family.templates) >= MOST_TEMPLATES:
+            return None
+        others = [m for m in reversed(self.family.members) if m != self.numbers]
+        found = [t for other in others if (t := template_of(self.graph, other, self.numbers)) is not None]
+        if not found:
+            return None
+        template = max(found, key=lambda t: len(t.sources))  # the first of those that leave most open
+        self.family.templates.append(template)
+        return template
+
+
+@dataclass(eq=False)
+class Compiled:
+    """A compiled template. first: its program for the sizes it was called with first; those for other sizes share its memory. sizes:
+    those met lately, with their programs.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    first: Program | None = None
+    sizes: OrderedDict[Graph, Program] = field(default_factory=OrderedDict)
+
+    def at(self, graph: Graph, values: Sequence[int]) -> Program:
+        """The program for these values of the symbols, which make the template this graph."""
+        with driver.stats.timed("load"):
+            made = driver._load(self.folder, self.facts, graph, sizes=values, beside=self.first)
+        self.first = self.first or made
+        self.sizes[graph] = made
+        if len(self.sizes) > MOST_SIZES:  # each holds output arrays
+            old, program = self.sizes.popitem(last=False)
+            driver._programs.pop(old, None)
+            program.forget()
+        return made
+
+
+def _compile(template: Template, estimates: Sequence[int]) -> Compiled | None:
+    """A program for a template; None where the compiler refuses."""
+    compiler = find_compiler()
+    assert compiler is not None  # the driver asked
+    high = [1 << (ROOM * n - 1).bit_length() for n in estimates]
+    key = key_of(
+        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, template.text, estimates, high,
+    )  # fmt: skip
+    scope = Scope(list(estimates), high)
+    found = lookup(key)
+    if found is not None:
+        driver.stats.disk_hits += 1
+    else:
+        found = store(key, lambda folder: _build(template, scope, folder))
+        driver.stats.compiles += 1
+    folder, facts = found
+    if "refused" in facts:
+        driver.stats.refused += 1
+        driver._show("cache", f"a program for any size is not made: {facts['refused']}")
+        return None
+    driver.stats.symbolic += 1
+    driver._show("cache", f"a program for sizes {facts['sizes']} is {folder}")
+    return Compiled(folder, facts)
+
+
+def _build(template: Template, scope: Scope, folder: Path) -> dict[str, Any]:
+    """Compile into a cache entry; its facts. What goes wrong on the way is a fact as well: a pass may need a number that is known
+    at the call only, and the road for one size says what is wrong with the program itself.
+    """
+    try:
+        return driver._build(template.in_scope(scope), folder, None, 0, symbols=len(scope.estimates)) | {"sizes": scope.facts()}
+    except Exception as error:  # noqa: BLE001
+        return {"refused": f"{type(error).__name__}: {error}"}

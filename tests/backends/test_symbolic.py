@@ -1,0 +1,272 @@
+"""Programs for many sizes: when they are made, how many compiles there are, and what happens where there cannot be one."""
+
+from __future__ import annotations
+
+import lamina as torch
+import numpy as np
+import pytest
+from lamina import nn
+from lamina.backends import driver, symbolic, toolchain
+from lamina.backends.families import take_apart, template_of
+from lamina.dialects import flags
+from lamina.dialects.graph import Graph, Step
+from lamina.dialects.sizes import NeedsNumber
+from lamina.dialects.types import float32
+from lamina.nn import functional as F
+
+pytestmark = pytest.mark.skipif(toolchain.find_compiler() is None, reason="no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path, monkeypatch):
+    """An empty cache, nothing known of any program, and every program worth a compile at once."""
+    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
+    with flags.cache(str(tmp_path / "cache")):
+        for known in (driver._programs, driver._seen, symbolic._families):
+            known.clear()
+        driver.stats.reset()
+        yield
+        for known in (driver._programs, driver._seen, symbolic._families):
+            known.clear()
+
+
+def graph_at(n: int, m: int = 6) -> Graph:
+    """relu(x[n, m]) summed over n, and reshaped."""
+    shapes = ((n, m), (n, m), (1, m), (n * m,))
+    steps = (Step("relu", (), (0,)), Step("sum", ((0,),), (1,)), Step("reshape", ((n * m,),), (1,)))
+    types = tuple((shape, float32) for shape in shapes)
+    return Graph(types[:1], steps, (2, 3), ("a.py:1", "a.py:2", "a.py:3"), (None,), types)
+
+
+def run_at(n: int, m: int = 6) -> None:
+    x = np.random.default_rng(n).standard_normal((n, m)).astype(np.float32)
+    total, flat = driver.run(graph_at(n, m), [x])
+    np.testing.assert_allclose(total, np.maximum(x, 0).sum(0, keepdims=True), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(flat, np.maximum(x, 0).reshape(-1))
+
+
+# Families
+
+
+def test_relatives_differ_in_sizes_only():
+    skeleton, numbers = take_apart(graph_at(8))
+    assert take_apart(graph_at(5)) == (skeleton, (5, 6, 30)) and numbers == (8, 6, 48)
+    assert take_apart(graph_at(1))[0] != skeleton, "a dimension of size 1 is structure"
+
+
+def test_a_template_is_what_its_instances_have_in_common():
+    numbers = [take_apart(graph_at(n))[1] for n in (8, 5, 20)]
+    template = template_of(graph_at(5), numbers[0], numbers[1])
+    assert template.values(numbers[2]) == (20,)
+    assert template.values((20, 6, 119)) is None and template.values((20, 7, 140)) is None
+
+
+def test_numbers_that_follow_no_line_make_no_template():
+    first, second = (take_apart(graph_at(n, m))[1] for n, m in ((8, 6), (5, 7)))
+    assert template_of(graph_at(5, 7), first, (5, 7, 37)) is None, "neither a multiple of n or m, nor of both"
+    template = template_of(graph_at(5, 7), first, second)
+    assert template.sources == (1, 0) and template.values((9, 4, 36)) == (4, 9)
+
+
+def test_two_sizes_that_change():
+    for n, m in ((8, 6), (5, 7), (9, 4), (6, 6), (31, 16), (7, 30)):
+        run_at(n, m)
+    assert (driver.stats.compiles, driver.stats.symbolic) == (2, 1)
+
+
+def test_one_size_changes_and_then_another():
+    for n, m in ((8, 6), (5, 6), (9, 6), (9, 4), (7, 21), (8, 8), (12, 12)):
+        run_at(n, m)
+    assert (driver.stats.compiles, driver.stats.symbolic) == (3, 2)
+
+
+# Compiles
+
+
+def test_the_second_size_compiles_for_all():
+    for n in (64, 40, 33, 57, 12, 100, 2):
+        run_at(n)
+    assert (driver.stats.compiles, driver.stats.symbolic, driver.stats.refused) == (2, 1, 0)
+    run_at(1)  # another program: sums and relu of one row
+    assert driver.stats.compiles == 3
+
+
+def test_more_room_when_a_size_needs_it():
+    for n in (8, 5, 16, 31, 32, 40, 200, 300, 500, 900):
+        run_at(n)
+    assert driver.stats.compiles == 1 + driver.stats.symbolic and 2 <= driver.stats.symbolic <= 4
+
+
+def test_a_size_of_its_own_keeps_its_program():
+    run_at(64)
+    run_at(40)
+    run_at(64)
+    assert driver._programs[graph_at(64)].sizes == () and driver._programs[graph_at(40)].sizes == (40,)
+
+
+def test_one_arena_for_all_sizes():
+    for n in (64, 40, 33):
+        run_at(n)
+    assert driver._programs[graph_at(40)]._arena is driver._programs[graph_at(33)]._arena
+
+
+def test_sizes_met_long_ago_let_go_of_their_arrays():
+    for n in range(40, 44 + symbolic.MOST_SIZES):
+        run_at(n)
+    kept = [p for p in driver._programs.values() if p.sizes]
+    assert len(kept) == symbolic.MOST_SIZES
+    addresses = kept[0]._pool.addresses
+    held = sum(len(ids) for ids in addresses.values())
+    assert held <= 2 * symbolic.MOST_SIZES, "two outputs of each size are held"
+    run_at(41)  # comes back
+    assert driver.stats.compiles == 2
+
+
+def test_parameters_stay_where_they_are_when_sizes_change():
+    torch.manual_seed(0)
+    model = nn.Linear(12, 5)
+    take = trained(model, lambda n: (torch.randn(n, 12), torch.randint(0, 5, (n,))))
+    for n in range(20, 36):
+        take(n)
+    program = next(p for p in driver._programs.values() if p.sizes == (35,) and len(p.outputs) > 6)
+    weights = program._pool.addresses[(5, 12), float32]
+    assert len(weights) <= 2 * 15 + 8, "every size holds its gradient, and not a weight and its moments as well"
+
+
+def test_found_in_the_cache_by_the_next_process():
+    run_at(64)
+    run_at(40)
+    for known in (driver._programs, driver._seen, symbolic._families):
+        known.clear()
+    driver.stats.reset()
+    for n in (64, 40, 33):
+        run_at(n)
+    assert (driver.stats.compiles, driver.stats.disk_hits) == (0, 2)
+
+
+def test_what_needs_the_number_is_compiled_size_by_size(monkeypatch):
+    def needs(*_, **__):
+        raise NeedsNumber("a pass needs the value of s0")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(symbolic.Template, "in_scope", needs)
+        for n in (64, 40, 33):
+            run_at(n)
+    assert (driver.stats.symbolic, driver.stats.refused) == (0, 1)  # asked once
+    assert driver._programs[graph_at(33)].sizes == ()
+
+
+def test_the_flag_turns_it_off():
+    with flags.symbolic(False):
+        for n in (64, 40, 33):
+            run_at(n)
+    assert driver.stats.compiles == 3
+
+
+def test_small_programs_run_on_the_oracle_until_they_come_often(monkeypatch):
+    monkeypatch.setattr(driver, "ORACLE_WORK", 1 << 22)
+    for n in range(3, 3 + symbolic.OFTEN):
+        run_at(n)
+    assert driver.stats.compiles == 0 and driver.stats.oracle_runs == symbolic.OFTEN
+    for n in range(20, 30):
+        run_at(n)
+    assert driver.stats.compiles == driver.stats.symbolic == 1
+
+
+# Whole programs: losses are those of programs for one size
+
+
+def losses(step, sizes) -> list[float]:
+    torch.manual_seed(0)
+    take = step()
+    return [take(n) for n in sizes]
+
+
+def check(step, sizes, compiles: int) -> None:
+    found = losses(step, sizes)
+    assert driver.stats.refused == 0 and driver.stats.symbolic == 1
+    assert driver.stats.compiles <= compiles, "a size was compiled for itself"
+    with flags.symbolic(False), flags.device("numpy"):
+        wanted = losses(step, sizes)
+    np.testing.assert_allclose(found, wanted, rtol=2e-4)
+
+
+def trained(model, batch):
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+
+    def take(n):
+        x, y = batch(n)
+        optimizer.zero_grad()
+        logits = model(x)
+        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return take
+
+
+def mlp():
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 5))
+    return trained(model, lambda n: (torch.randn(n, 12), torch.randint(0, 5, (n,))))
+
+
+def cnn():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64, 5))
+    return trained(model, lambda n: (torch.randn(n, 1, 8, 8), torch.randint(0, 5, (n,))))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.out = nn.LSTM(6, 16, batch_first=True), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.out(self.cells(x)[0])
+
+
+def lstm():
+    return trained(Recurrent(), lambda n: (torch.randn(4, n, 6), torch.randint(0, 5, (4, n))))
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.place = nn.Embedding(9, 16), nn.Embedding(64, 16)
+        self.norm, self.qkv, self.out = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(16, 9)
+
+    def forward(self, x):
+        b, t = x.shape
+        h = self.embed(x) + self.place(torch.arange(t))
+        q, k, v = (z.view(b, t, 2, 8).transpose(1, 2) for z in self.qkv(self.norm(h)).split(16, 2))
+        h = h + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, 16)
+        return self.out(h)
+
+
+def gpt():
+    return trained(Attending(), lambda n: (torch.randint(0, 9, (2, n)), torch.randint(0, 9, (2, n))))
+
+
+@pytest.mark.parametrize("step", [mlp, pytest.param(cnn, marks=pytest.mark.slow), lstm, pytest.param(gpt, marks=pytest.mark.slow)])
+def test_training_with_changing_sizes(step):
+    """Also sizes equal to those of layers, and odd ones."""
+    sizes = (20, 20, 20, 13, 13, 32, 9, 16, 5, 12, 20, 3)
+    monkeyed = driver.ORACLE_WORK
+    driver.ORACLE_WORK = 4096  # the steps are compiled, drawing their inputs is not
+    try:
+        check(step, sizes, 4)
+    finally:
+        driver.ORACLE_WORK = monkeyed
+
+
+def test_compiled_calls_with_changing_sizes():
+    model = torch.compile(nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 5)))
+    with torch.no_grad():
+        for n in (20, 20, 20, 13, 13, 13, 7, 7, 7, 31, 31, 31):
+            x = torch.tensor(np.random.default_rng(n).standard_normal((n, 12)).astype(np.float32))
+            found = model(x).numpy()
+            with flags.device("numpy"):
+                wanted = model(x).numpy()
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert driver.stats.symbolic == 1 and driver.stats.refused == 0
+    assert sum(p.sizes != () for p in driver._programs.values()) == 3
