@@ -33,7 +33,7 @@ def _distant_readers(calls: Sequence[Call | Loop], start: int, target: Target) -
     if not isinstance(product, Call) or not is_product(product.function) or len(product.results) != 1:
         return None
     scores = product.results[0][0]
-    if type(scores) is not Storage or scores.size < target.l3_bytes:  # nearly all: what follows looks at every call
+    if type(scores) is not Storage or estimate(scores.size) < target.l3_bytes:  # nearly all: what follows looks at every call
         return None
     touching = [k for k, item in enumerate(calls) if touches(item, scores)]
     if len(touching) != 2 or touching[0] != start or touching[1] >= start + WINDOW:

@@ -84,6 +84,7 @@ def test_any_size(part, n):
 
 
 def test_results_do_not_depend_on_threads():
+    refused = driver.stats.refused
     template, made = program(0)
     records = recorded(PARTS[0], 33)
     graph = batches.merged([r.graph for r in records])
