@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from xdsl.dialects import func, memref
-from xdsl.dialects.builtin import MemRefType, StridedLayoutAttr
+from xdsl.dialects.builtin import MemRefType
 from xdsl.dialects.linalg.ops import FillOp, GenericOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.ir.affine import AffineDimExpr
 
 from .contraction_body import read_by, written_by
-from .memref_layout import strides_of
+from .memref_layout import box_of
 
 MOST_SLABS = 8
 
@@ -79,9 +79,4 @@ def _slabs(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> Iterator[lis
 
 
 def _view(buffer: SSAValue, box: Sequence[tuple[int, int]]) -> memref.SubviewOp:
-    held = buffer.type
-    assert isinstance(held, MemRefType)
-    strides = strides_of(held)
-    lows, sizes = [low for low, _ in box], [high - low for low, high in box]
-    layout = StridedLayoutAttr(strides, sum(s * low for s, low in zip(strides, lows, strict=True)))
-    return memref.SubviewOp(buffer, [], [], [], lows, sizes, [1] * len(box), MemRefType(held.element_type, sizes, layout))
+    return box_of(buffer, [low for low, _ in box], [high - low for low, high in box], [1] * len(box))

@@ -14,7 +14,6 @@ from xdsl.dialects.builtin import (
     AffineMapAttr,
     IntegerAttr,
     MemRefType,
-    StridedLayoutAttr,
     StringAttr,
     TensorType,
     i64,
@@ -26,10 +25,10 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 from xdsl.rewriter import Rewriter
 
-from ..dialects.attributes import dimensions, integers
+from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp, YieldOp
-from .memref_layout import memory_element, memref_type, strides_of
+from .memref_layout import box_of, memory_element, memref_type
 
 PARALLEL = IteratorTypeAttr.parallel()
 
@@ -283,17 +282,7 @@ class _Outliner:
             )
         offsets, sizes = box.static_offsets.get_values(), box.static_sizes.get_values()
         steps = box.static_strides.get_values()
-        base = strides_of(buffer.type)
-        strides = [b * s for b, s in zip(base, steps, strict=True)]
-        offset = sum(b * o for b, o in zip(base, offsets, strict=True))
-        layout = StridedLayoutAttr(dimensions(strides), *dimensions([offset]))
-        view = memref.SubviewOp.build(
-            operands=[buffer, [], [], []],
-            result_types=[MemRefType(buffer.type.element_type, dimensions(sizes), layout)],
-            properties={
-                "static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps),
-            },
-        )  # fmt: skip
+        view = box_of(buffer, offsets, sizes, steps)
         self.add(view)
         return view.result
 

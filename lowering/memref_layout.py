@@ -22,7 +22,7 @@ from xdsl.dialects.builtin import (
     i8,
     i32,
 )
-from xdsl.dialects.memref import ReinterpretCastOp
+from xdsl.dialects.memref import ReinterpretCastOp, SubviewOp
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects.attributes import dimensions, integers
@@ -118,6 +118,18 @@ def reinterpreted(source: SSAValue, offset: int | SSAValue, wanted: MemRefType, 
     }
     operands = (source, offset) if isinstance(offset, SSAValue) else (source,)
     return ReinterpretCastOp.create(operands=operands, result_types=(wanted,), properties=properties)
+
+
+def box_of(buffer: SSAValue, offsets: Sequence[int], sizes: Sequence[int], steps: Sequence[int]) -> SubviewOp:
+    """A box of a buffer; sizes may be known at the call only."""
+    held = buffer.type
+    assert isinstance(held, MemRefType)
+    base = strides_of(held)
+    offset = sum(b * o for b, o in zip(base, offsets, strict=True))
+    layout = StridedLayoutAttr(dimensions([b * s for b, s in zip(base, steps, strict=True)]), *dimensions([offset]))
+    properties = {"static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps)}
+    result = MemRefType(held.element_type, dimensions(sizes), layout)
+    return SubviewOp.build(operands=[buffer, [], [], []], result_types=[result], properties=properties)
 
 
 def bytes_of(memref: MemRefType) -> int:
