@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 # What the test environment gets besides: CI adds the cuda extra, and PyTorch as the oracle.
 EXTRAS ?= test
 WITH   ?=
+# Processes that run tests side by side: one per core, since most tests keep one core busy.
+JOBS   ?= auto
 # Arguments for pytest, e.g. PYTEST='-m "not slow"'.
 PYTEST ?=
 
@@ -18,10 +20,10 @@ demo: $(VENV)/demo.stamp  ## train the digits CNN, compile it to C, classify the
 	$(BIN)/lamina run examples/classify_with_c.py --weights build/demo/digits.pth --model build/demo/model
 
 test: $(VENV)/test.stamp  ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
 fast: $(VENV)/test.stamp  ## what people run while they work
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 $(VENV)/pip.stamp:
 	$(PYTHON) -m venv $(VENV)

@@ -104,7 +104,7 @@ def test_collate(batch: list) -> None:
     both(lambda lib, module: plain(module.default_convert(batch[0])))
 
 
-@pytest.mark.parametrize("batch", [[object()], [np.zeros(2), np.zeros(3)], [[1], [1, 2]], [np.array(["a"])]], ids=str)
+@pytest.mark.parametrize("batch", [[object()], [np.zeros(2), np.zeros(3)], [[1], [1, 2]], [np.array(["a"])]], ids=["object", "sizes", "lengths", "texts"])
 def test_collate_errors(batch: list) -> None:
     for _, module in BOTH:
         with pytest.raises((TypeError, RuntimeError)):
