@@ -113,6 +113,7 @@ def test_old_architectures_multiply_bf16_without_tensor_cores() -> None:
     assert "mma.sync" not in build(bf16_product(), "sm_75").compiled.ptx
 
 
+@pytest.mark.slow
 @needs_nvrtc
 def test_digits_training_step_compiles_without_spills() -> None:
     compiled = build(cnn_step(64), "sm_90a").compiled

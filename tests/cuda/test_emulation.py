@@ -48,6 +48,7 @@ def test_program(program) -> None:
     check(graph, arrays_for(graph))
 
 
+@pytest.mark.slow
 def test_digits_training_step() -> None:
     graph = cnn_step(batch=4, channels=(1, 8, 12), hidden=24, side=12)
     arrays = [np.abs(a) if a.dtype.kind == "f" else a for a in inputs_for(graph)]  # second moments are positive

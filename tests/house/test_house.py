@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -30,11 +31,17 @@ def sources() -> list[Path]:
     return [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Its syntax, made once for all rules."""
+    return ast.parse(path.read_text(encoding="utf8"))
+
+
 def own_imports(path: Path) -> list[tuple[str, ...]]:
     """Absolute room paths of every import of our own, e.g. ("dialects", "types")."""
     package = path.relative_to(ROOT).parts[:-1]
     found: list[tuple[str, ...]] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             module = tuple(node.module.split(".")) if node.module else ()
@@ -65,7 +72,7 @@ def test_import_law(path: Path) -> None:
 
 def test_torch_is_never_imported_by_the_product() -> None:
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        for node in ast.walk(parsed(path)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
@@ -74,7 +81,7 @@ def test_torch_is_never_imported_by_the_product() -> None:
 
 def test_nothing_read_from_a_file_is_executed() -> None:
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert (node.value.id, node.attr) not in {("pickle", "load"), ("pickle", "loads"), ("pickle", "Unpickler")}, path
 
@@ -84,8 +91,7 @@ def test_files_have_one_role() -> None:
         lines = path.read_text(encoding="utf8").splitlines()
         assert len(lines) <= 650, f"{path.relative_to(ROOT)} has {len(lines)} lines: one role, or several?"
         assert path.stem not in {"util", "utils", "helper", "helpers", "common", "misc"} or path.parent.name == "nn", path
-        tree = ast.parse("\n".join(lines))
-        assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} does not say its role"
+        assert ast.get_docstring(parsed(path)), f"{path.relative_to(ROOT)} does not say its role"
 
 
 def test_no_machine_paths() -> None:

@@ -50,6 +50,8 @@ def check(text: str, target: str = "avx512", rounds: bool = True) -> str:
 
 
 @pytest.mark.parametrize("target", ["avx512", "avx2", "portable"])
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "kernel_convolution"), id=p.stem) for p in EXAMPLES]
+)
 def test_example(path: Path, target: str) -> None:
     check(path.read_text(), target, rounds=target == "avx512")

@@ -51,6 +51,7 @@ def test_every_file_parses_and_every_command_replays(tmp_path: Path) -> None:
         assert replay((tmp_path / source).read_text(), source, pipeline) == (tmp_path / after).read_text()
 
 
+@pytest.mark.slow
 def test_the_standard_pipeline_replays_from_its_files(tmp_path: Path) -> None:
     """Down to loops: no stage keeps anything outside the text."""
     module = capture(cnn_step(2, (1, 2), 4, 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from graphs import Recorder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -109,6 +110,7 @@ def _step(r: Recorder, draw: random.Random, pool: list[int]) -> int:
     return r("add", x, r("cast", whole, attrs=(float64,)))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 14))
 def test_every_tensor_pass_keeps_random_programs(seed: int, steps: int) -> None:

@@ -56,6 +56,7 @@ PRETENDERS = {
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the compiler")
+@pytest.mark.slow
 @pytest.mark.parametrize("case", PRETENDERS)
 def test_a_compiler_that_fails(case: str, script: Path, tmp_path: Path) -> None:
     does, words = PRETENDERS[case]
@@ -103,6 +104,7 @@ def test_a_cache_that_cannot_be_written(where: str, script: Path, tmp_path: Path
     assert_plain(done.err)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_damaged_cache_is_built_again(script: Path, tmp_path: Path, right: str) -> None:
     cache = tmp_path / "cache"
@@ -135,6 +137,7 @@ def test_a_cache_is_for_its_owner_alone(script: Path, tmp_path: Path) -> None:
         assert not [p for p in folder.rglob(".building-*")]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_every_stage_can_be_checked(script: Path, tmp_path: Path, right: str) -> None:
     done = lamina("run", script, LAMINA_CACHE=str(tmp_path / "cache"), LAMINA_CHECK="2")
