@@ -44,6 +44,7 @@ from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 from .nv_hopper import HOPPER_OPS, HOPPER_TYPES
+from .nv_parts import PART_OPS
 
 SHARED = StringAttr("shared")
 REGISTERS = StringAttr("registers")
@@ -273,7 +274,7 @@ Nv = Dialect(
     "nv",
     [
         SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, PackOp, CpAsyncOp,
-        CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS,
+        CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS, *PART_OPS,
     ],
     HOPPER_TYPES,
 )  # fmt: skip

@@ -34,6 +34,7 @@ from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls
 from .chained_calls import ChainedCalls
+from .gathered_calls import GatheredCalls
 from .gpu_chain import match_chain
 from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
@@ -130,6 +131,7 @@ class _Program:
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
         else:
             self._merge_chains(self.target)
+            GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls)
         self._plan_arena()
         self._write_main()
         return self.count
@@ -143,6 +145,13 @@ class _Program:
             return all(match_chain(function, machine) is not None for machine in machines)
 
         ChainedCalls(self.functions, self._register, fits, frozenset(given)).rewrite(self.calls, self.storages)
+
+    def _may_share(self) -> list[tuple[SSAValue, SSAValue]]:
+        """Outputs and the inputs whose memory they may be given."""
+        offset = len(self.main.body.block.args)
+        donated = [(k, v.index) for k, v in self.donated.items()]  # type: ignore[attr-defined]  # arguments of @main
+        pairs = [*donated, *((output, given) for *_, output, given in self.reusable)]
+        return [(self.block.args[offset + output], self.block.args[given]) for output, given in pairs]
 
     # Arguments and lifetimes
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xdsl.dialects import arith, func, gpu, memref, scf
 from xdsl.dialects.builtin import IndexType, MemRefType
 from xdsl.ir import Operation, SSAValue
 
-from ..dialects import nv
+from ..dialects import nv, nv_parts
 from ..dialects.errors import BackendError
 from ..dialects.nv_hopper import TensorMapOp
 from .c_expressions import EXPRESSIONS, Expression, constant_of, convert, type_name
@@ -24,7 +24,7 @@ _CPP = frozenset(
     "alignas alignof and asm bitand bitor bool catch class compl concept const_cast consteval constexpr decltype delete "
     "dynamic_cast explicit export false friend mutable namespace new noexcept not nullptr operator or private protected "
     "public reinterpret_cast requires static_assert static_cast template this thread_local throw true try typeid typename "
-    "using virtual wchar_t xor fma min max threadIdx blockIdx blockDim gridDim warpSize arena_".split()
+    "using virtual wchar_t xor fma min max pointers_ threadIdx blockIdx blockDim gridDim warpSize arena_".split()
 )
 ARENA = "arena_"
 
@@ -40,6 +40,10 @@ class CudaFunctionPrinter(FunctionPrinter):
             raise BackendError(f"{function.sym_name.data} is not a kernel of the gpu level: it has no nv.grid")
         self.shape: LaunchShape = shape
         self.index_type = "int" if _positions_fit(function, shape) else "int64_t"
+        self.packed = any(isinstance(op, nv_parts.PartMemoryOp) for op in function.walk())
+        """Whether its pointers are passed as one table, which parts look theirs up in."""
+        self.tables: list[str] = []
+        self._numbers: dict[tuple[int, ...], str] = {}
 
     def fresh(self, hint: str | None, fallback: str = "v") -> str:
         """A new variable name that is no word of C++."""
@@ -68,7 +72,7 @@ class CudaFunctionPrinter(FunctionPrinter):
     def global_function(self) -> str:
         """The kernel's text."""
         arguments = [self.function.body.block.args[i] for i in self.parameters()]
-        parameters = ", ".join(self.declare(a, "p") for a in arguments)
+        parameters = self._table_of(arguments) if self.packed else ", ".join(self.declare(a, "p") for a in arguments)
         self._map_names = {op: self.fresh(None, "map") for op in self.maps()}
         if self._map_names:
             kind = self.cuda.use("tensor_map")
@@ -81,7 +85,26 @@ class CudaFunctionPrinter(FunctionPrinter):
         note = f"/* {blocks} blocks of {self.shape.threads} threads, {self.shape.shared_bytes} bytes of shared memory"
         note += f"; {origin.data.replace('*/', '* /')} */" if origin is not None else " */"
         head = f'extern "C" __global__ void __launch_bounds__({self.shape.threads}, 1) {self.symbol}({parameters}) {{'
-        return "\n".join([note, head, *self._lines, "}"])
+        return "\n".join([*self.tables, note, head, *self._lines, "}"])
+
+    def _table_of(self, arguments: Sequence[SSAValue]) -> str:
+        """The one parameter of a kernel whose parts look their pointers up; those all parts share get names."""
+        self.pointers = {argument: k for k, argument in enumerate(arguments)}
+        kind = f"{self.symbol}_pointers"
+        self.tables.append(f"struct {kind} {{ void *at[{len(arguments)}]; }};")
+        for k, argument in enumerate(arguments):
+            if not all(isinstance(use.operation, nv_parts.PartMemoryOp) for use in argument.uses):
+                kind_of = self.type_text(argument)
+                self._lines.append(f"    {self.declare(argument, 'p')} = ({kind_of.strip()})pointers_.at[{k}];")
+        return f"const __grid_constant__ {kind} pointers_"
+
+    def numbers(self, hint: str, numbers: Sequence[int]) -> str:
+        """The name of a table of numbers in constant memory."""
+        known = self._numbers.get(tuple(numbers))
+        if known is None:
+            known = self._numbers[tuple(numbers)] = f"{self.symbol}_{hint}{len(self._numbers) or ''}"
+            self.tables.append(f"__constant__ {self.index_type} {known}[{len(numbers)}] = {{{', '.join(map(str, numbers))}}};")
+        return known
 
     def _op(self, op: Operation) -> None:
         statement = CUDA_STATEMENTS.get(type(op))
@@ -207,6 +230,28 @@ def _cp_async(p: CudaFunctionPrinter, op: nv.CpAsyncOp) -> None:
     p.line(f"{p.cuda.use('cp_async')}({target}, {source}, {p.name(op.inside)});")
 
 
+def _part(p: CudaFunctionPrinter, op: nv_parts.PartOp) -> None:
+    starts = list(op.starts.get_values())
+    table = p.numbers("starts", starts)
+    p.line(f"{p.declare(op.part)} = {p.cuda.use('part')}<{p.index_type}>({table}, {len(starts)}, {p.name(op.block)});")
+
+
+def _part_number(p: CudaFunctionPrinter, op: nv_parts.PartNumberOp) -> None:
+    if p.is_live(op.result):
+        table = p.numbers("lengths", list(op.numbers.get_values()))
+        p.line(f"{p.declare(op.result)} = {table}[{p.name(op.part)}];")
+
+
+def _part_memory(p: CudaFunctionPrinter, op: nv_parts.PartMemoryOp) -> None:
+    if not p.is_live(op.result):
+        return
+    places = [p.pointers[array] for array in op.arrays]
+    if places != list(range(places[0], places[0] + len(places))):
+        raise BackendError("the arrays of a kernel's parts stand side by side in its arguments", [("kernel", p.symbol, "")])
+    kind = p.type_text(op.result).strip()
+    p.line(f"{p.declare(op.result, 'p')} = ({kind})pointers_.at[{places[0]} + {p.name(op.part)}];")
+
+
 def _bits(p: CudaFunctionPrinter, op: nv.BitsOp) -> None:
     if p.is_live(op.result):
         kind = p.type_text(op.result).strip()
@@ -225,6 +270,7 @@ CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
     nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, gpu.BarrierOp: _line("__syncthreads();"),
     nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
+    nv_parts.PartOp: _part, nv_parts.PartNumberOp: _part_number, nv_parts.PartMemoryOp: _part_memory,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),
     nv.CpAsyncWaitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_wait')}<{op.pending.value.data}>();"),
     **HOPPER_STATEMENTS,

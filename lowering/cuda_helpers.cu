@@ -19,6 +19,18 @@ template <class T> __device__ __forceinline__ T lm_imax(T a, T b) { return a > b
 //: imin
 template <class T> __device__ __forceinline__ T lm_imin(T a, T b) { return a < b ? a : b; }
 
+//: part
+// The last of some ascending numbers that is not above n; the first is 0.
+template <class T> __device__ __forceinline__ T lm_part(const T *starts, int count, T n) {
+    int low = 0, high = count;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (starts[middle] <= n) low = middle;
+        else high = middle;
+    }
+    return (T)low;
+}
+
 //: wrapping
 // The unsigned integer of the same width: arithmetic in it wraps around.
 template <class T> struct lm_wrapping { typedef T type; };

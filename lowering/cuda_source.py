@@ -39,11 +39,14 @@ def emit_cuda(module: ModuleOp, outputs: int | None = None) -> CudaSource:
     kernels: list[str] = []
     parameters: dict[str, list[int]] = {}
     maps: dict[str, list[TensorMapOp]] = {}
+    packed: set[str] = set()
     for function in module.body.block.ops:
         if isinstance(function, func.FuncOp) and launch_shape(function) is not None:
             printer = CudaFunctionPrinter(prelude, function)
             kernels.append(printer.global_function())
             parameters[function.sym_name.data] = printer.parameters()
             maps[function.sym_name.data] = printer.maps()
-    table = launch_table(module, parameters, outputs, maps)
+            if printer.packed:
+                packed.add(function.sym_name.data)
+    table = launch_table(module, parameters, outputs, maps, packed)
     return CudaSource(prelude.device(), prelude.portable(), "\n\n".join(kernels), table)

@@ -5,7 +5,7 @@ Loops of @main are gone through: a table has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,13 +37,17 @@ class TensorMap:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel launch: arguments are pointers, in the order of the kernel's parameters; tensor maps follow them."""
+    """One kernel launch: arguments are pointers, in the order of the kernel's parameters; tensor maps follow them.
+
+    packed: the kernel's only parameter is the array of all pointers.
+    """
 
     kernel: str
     shape: LaunchShape
     arguments: tuple[Place, ...]
     origin: str
     maps: tuple[TensorMap, ...] = ()
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class LaunchTable:
                     )
                     for m in given["maps"]
                 ),
+                given["packed"],
             )
             for given in data["launches"]
         ]
@@ -103,11 +108,12 @@ class LaunchTable:
 
 def launch_table(
     module: ModuleOp, parameters: Mapping[str, Sequence[int]], outputs: int | None = None,
-    maps: Mapping[str, Sequence[TensorMapOp]] | None = None,
+    maps: Mapping[str, Sequence[TensorMapOp]] | None = None, packed: Collection[str] = (),
 ) -> LaunchTable:  # fmt: skip
     """The table of a gpu-level module. BackendError without @main.
 
-    parameters: per kernel which arguments are passed; maps: the tensor maps behind them. outputs: how many of @main's arguments are; None: from the first one
+    parameters: per kernel which arguments are passed; maps: the tensor maps behind them; packed: kernels that get one table of
+    pointers. outputs: how many of @main's arguments are; None: from the first one
     a kernel writes (outputs without elements before it would count as inputs).
     """
     functions = {op.sym_name.data: op for op in module.body.block.ops if isinstance(op, func.FuncOp)}
@@ -128,7 +134,7 @@ def launch_table(
         origin = op.attributes.get("origin")
         places = tuple(call.places[i] for i in parameters[name])
         views = tuple(_tensor_map(view, call) for view in (maps or {}).get(name, ()))
-        launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else "", views))
+        launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else "", views, name in packed))
     given = module.attributes.get("lamina.donated")
     flat = list(given.get_values()) if isinstance(given, DenseArrayBase) else []
     return LaunchTable(buffers, tuple(launches), tuple(zip(flat[::2], flat[1::2], strict=True)))

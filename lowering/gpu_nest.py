@@ -122,12 +122,16 @@ class GroupLaunch:
     def _leaves(self) -> None:
         leaves = list(stored_leaves(self.group))
         for k, (leaf, stores) in enumerate(leaves):
-            self.body.leaf_number += 1
-            self.body.leaf_level = self.b.depth
-            self.body.written_here = {f.buffer for p in leaf.stages for f in p.writes if f is not None}
+            self.begin(leaf)
             self._leaf(leaf)
             if stores and k + 1 < len(leaves):
                 self.sync()
+
+    def begin(self, leaf: LeafPlan) -> None:
+        """What is built now belongs to this leaf."""
+        self.body.leaf_number += 1
+        self.body.leaf_level = self.b.depth
+        self.body.written_here = {f.buffer for p in leaf.stages for f in p.writes if f is not None}
 
     def _leaf(self, leaf: LeafPlan) -> None:
         if any(x.kind == "a" for x in leaf.own):

@@ -13,6 +13,7 @@ from xdsl.ir import Operation
 from ..dialects.errors import PassError
 from ..dialects.target import GPU_TARGETS, GpuTarget
 from ..passes.base import Pass
+from .alike_kernels import PARTS
 from .contraction_match import match_contraction
 from .gpu_calls import alignments
 from .gpu_chain import chain_launches, match_chain
@@ -20,6 +21,7 @@ from .gpu_contraction import contraction_launches
 from .gpu_contraction_plan import Tiling, Way, plan_contraction
 from .gpu_loops import loop_launches
 from .gpu_nest import GroupLaunch, rows_in_scratch
+from .gpu_parts import parts_launch
 from .gpu_teams import LARGEST_ROW, starves
 from .linalg_to_loops import has_stages
 from .memory_plan import aligned
@@ -87,6 +89,8 @@ def lower_kernel(function: func.FuncOp, target: GpuTarget) -> list[func.FuncOp]:
     name = function.sym_name.data
     if not has_stages(function):
         return loop_launches(function, name)
+    if PARTS in function.attributes:
+        return [parts_launch(function, name, target)]
     chain = match_chain(function, target)
     if chain is not None:
         return _alone(function, chain_launches(function, name, chain, target))
@@ -113,7 +117,7 @@ def _alone(function: func.FuncOp, launches: list[func.FuncOp]) -> list[func.Func
 
 def gpu_scratch_bytes(function: func.FuncOp, target: GpuTarget) -> int:
     """Bytes of scratch memory a kernel function needs as its last argument (0: none)."""
-    if not has_stages(function):
+    if not has_stages(function) or PARTS in function.attributes:
         return 0
     chain = match_chain(function, target)
     if chain is not None:

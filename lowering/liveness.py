@@ -35,7 +35,10 @@ def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
     for op in function.walk():
         name = op.name
         if name in _WRITTEN_OPERAND:
-            found[root_of(op.operands[_WRITTEN_OPERAND[name]])] = None
+            root = root_of(op.operands[_WRITTEN_OPERAND[name]])
+            found[root] = None
+            if isinstance(root.owner, Operation) and root.owner.name == "nv.part_memory":  # one of these
+                found.update((array, None) for array in root.owner.operands[1:])
         elif name == "func.call":
             found.update((root_of(value), None) for value in op.operands)
         elif name == "memref.alloca":

@@ -143,7 +143,7 @@ class FakeDriver:
             file.flush()
             run = ctypes.CDLL(file.name).lm_run
         kernels = [line.split(":") for line in names.decode().split()]
-        return FINE, {n: (run, k, n, int(pointers), int(maps)) for k, (n, pointers, maps) in enumerate(kernels)}
+        return FINE, {n: (run, k, n, *map(int, counts)) for k, (n, *counts) in enumerate(kernels)}
 
     def cuModuleUnload(self, module):
         return (FINE,)
@@ -163,8 +163,11 @@ class FakeDriver:
         return (FINE,)
 
     @staticmethod
-    def _arguments(table: int, pointers: int, maps: int) -> tuple[list[int], list[Any]]:
-        """What the driver copies during the call: the values of pointers, and the 128 bytes of tensor maps."""
+    def _arguments(table: int, pointers: int, maps: int, packed: int) -> tuple[list[int], list[Any]]:
+        """What the driver copies during the call: the values of pointers, or the table of them, and the 128 bytes of tensor maps."""
+        if packed:
+            size = 8 * pointers
+            return [], [(ctypes.c_uint8 * size).from_buffer_copy(ctypes.string_at(ctypes.c_uint64.from_address(table).value, size))]
         at = [ctypes.c_uint64.from_address(table + 8 * i).value for i in range(pointers + maps)]
         values = [ctypes.c_uint64.from_address(a).value for a in at[:pointers]]
         return values, [(ctypes.c_uint8 * 128).from_buffer_copy(ctypes.string_at(a, 128)) for a in at[pointers:]]
@@ -237,7 +240,7 @@ class FakeDriver:
 def cubin_of(source: CudaSource, folder: Path) -> bytes:
     """What `FakeDriver.cuModuleLoadData` loads."""
     build_library(source, folder / "program.so")
-    counts = {launch.kernel: f"{len(launch.arguments)}:{len(launch.maps)}" for launch in source.table.launches}
+    counts = {launch.kernel: f"{len(launch.arguments)}:{len(launch.maps)}:{int(launch.packed)}" for launch in source.table.launches}
     kernels = " ".join(f"{name}:{counts[name]}" for name in source.table.kernels())
     return kernels.encode() + b"\n" + (folder / "program.so").read_bytes()
 

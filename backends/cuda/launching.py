@@ -40,7 +40,7 @@ class DriverProgram:
         places_at, maps_at = ctypes.addressof(self._values), self._maps_at
         self._launches = []
         for launch in table.launches:
-            pointers = [places_at + 8 * i for i in range(len(launch.arguments))]
+            pointers = [places_at + 8 * i for i in range(1 if launch.packed else len(launch.arguments))]
             pointers += [maps_at + MAP_BYTES * i for i in range(len(launch.maps))]
             self._tables.append((ctypes.c_void_p * max(1, len(pointers)))(*pointers))
             self._launches.append(self._prepared(launch, ctypes.addressof(self._tables[-1])))

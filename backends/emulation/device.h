@@ -20,6 +20,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(threads, blocks)
 #define __grid_constant__
+#define __constant__ static const
 #define __align__(n) alignas(n)
 #define LM_SHARED(name) unsigned char *name = lm_block.shared
 
@@ -502,8 +503,8 @@ static int lm_launch(void (*body)(void **), void **arguments, const unsigned *gr
     return status;
 }
 
-template <class T> struct lm_argument { static T of(void *p) { return (T)p; } };
-template <> struct lm_argument<const lm_tensor_map> { static lm_tensor_map of(void *p) { return *(const lm_tensor_map *)p; } };
-template <> struct lm_argument<lm_tensor_map> { static lm_tensor_map of(void *p) { return *(const lm_tensor_map *)p; } };
+// A pointer is given as it is, a larger parameter (a tensor map, a table of pointers) by its address.
+template <class T> struct lm_argument { static T of(void *p) { return *(const T *)p; } };
+template <class T> struct lm_argument<T *> { static T *of(void *p) { return (T *)p; } };
 template <class... A, size_t... I> static void lm_apply(void (*f)(A...), void **a, std::index_sequence<I...>) { f(lm_argument<A>::of(a[I])...); }
 template <class... A> static void lm_call(void (*f)(A...), void **a) { lm_apply(f, a, std::make_index_sequence<sizeof...(A)>()); }

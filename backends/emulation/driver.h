@@ -34,7 +34,7 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     void *arguments[64];
     int kernel = (int)(intptr_t)function - 1;
     for (int i = 0; i < lm_parameters[kernel]; i++) memcpy(&arguments[i], parameters[i], sizeof(void *));
-    for (int i = 0; i < lm_maps[kernel]; i++) arguments[lm_parameters[kernel] + i] = parameters[lm_parameters[kernel] + i];
+    for (int i = 0; i < lm_values[kernel]; i++) arguments[lm_parameters[kernel] + i] = parameters[lm_parameters[kernel] + i];
     const unsigned grid[3] = {x, y, z};
     return lm_run(kernel, arguments, grid, (int)threads, shared, 1) ? LM_LAUNCH_FAILED : 0;
 }

@@ -79,6 +79,9 @@ class Kernels:
     def run(self, launch: Launch, addresses: Sequence[int], seed: int = 1) -> None:
         """One launch. addresses: of every buffer. BackendError when the kernel deadlocks or leaves its shared memory."""
         pointers = [addresses[p.buffer] + p.offset for p in launch.arguments]
+        packed = (ctypes.c_uint64 * len(pointers))(*pointers)
+        if launch.packed:
+            pointers = [ctypes.addressof(packed)]
         maps = [tensor_map(m, addresses[m.place.buffer] + m.place.offset) for m in launch.maps]
         pointers += [ctypes.addressof(m) for m in maps]
         table = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
@@ -176,13 +179,13 @@ def build_driver(source: CudaSource, library: Path) -> None:
     """A shared library with the CUDA driver's functions a host program calls, which runs these kernels on the emulation."""
     names = source.table.kernels()
     quoted = ", ".join(f'"{name}"' for name in names)
-    counts = {launch.kernel: len(launch.arguments) for launch in source.table.launches}
-    maps = {launch.kernel: len(launch.maps) for launch in source.table.launches}
+    counts = {launch.kernel: 0 if launch.packed else len(launch.arguments) for launch in source.table.launches}
+    maps = {launch.kernel: len(launch.maps) + launch.packed for launch in source.table.launches}
     facts = [
         f"enum {{ LM_KERNELS = {len(names)} }};",
         f"static const char *const lm_names[] = {{{quoted}}};",
-        f"static const int lm_parameters[] = {{{', '.join(str(counts[n]) for n in names)}}};",
-        f"static const int lm_maps[] = {{{', '.join(str(maps[n]) for n in names)}}};",
+        f"static const int lm_parameters[] = {{{', '.join(str(counts[n]) for n in names)}}}; // pointers",
+        f"static const int lm_values[] = {{{', '.join(str(maps[n]) for n in names)}}}; // larger ones behind them",
     ]
     driver = (Path(__file__).parent / "driver.h").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="lamina-emulation-") as folder:
