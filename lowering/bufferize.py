@@ -131,7 +131,7 @@ class _Program:
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
         else:
             self._merge_chains(self.target)
-            GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls)
+            GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
         self._plan_arena()
         self._write_main()
         return self.count

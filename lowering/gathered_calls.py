@@ -7,7 +7,7 @@ kernel, one per part; what all parts share is passed once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import func
@@ -16,12 +16,12 @@ from xdsl.ir import SSAValue
 from .alike_kernels import Part, joined, read_part
 from .blocked_calls import Register
 from .call_values import Item, operands_of, results_of, whole_of
-from .storage import Call, Home, Storage
+from .storage import ALWAYS, Call, Home, Storage
 
 MOST_POINTERS = 4000
 """Arguments of one launch: a kernel takes 32764 bytes of parameters (sm_70 and later, CUDA 12.1)."""
 KEPT_BYTES = 1 << 20
-"""Memory a call may keep from being used again by moving down."""
+"""Working memory a call may add by moving down, beyond the most the program has in use at any time."""
 
 Memory = Storage | SSAValue
 
@@ -44,6 +44,33 @@ class _Touched:
         )
 
 
+class _InUse:
+    """Bytes of working memory in use at every step."""
+
+    def __init__(self, storages: Sequence[Storage]) -> None:
+        mine = [s for s in storages if s.last < ALWAYS]
+        self.bytes = [0] * (1 + max((s.last for s in mine), default=0))
+        for storage in mine:
+            self._add(storage.size, storage.first, storage.last)
+        self.most = max(self.bytes) + KEPT_BYTES
+
+    def _add(self, size: int, first: int, last: int) -> None:
+        for step in range(first, last + 1):
+            self.bytes[step] += size
+
+    def can_keep(self, storages: Collection[Storage], until: int) -> bool:
+        """Whether these can be kept until a step; then they are."""
+        ending = [s for s in storages if s.argument is None and s.last < until]
+        self.bytes += [0] * (until + 1 - len(self.bytes))
+        for step in range(min((s.last + 1 for s in ending), default=until), until + 1):
+            if self.bytes[step] + sum(s.size for s in ending if s.last < step) > self.most:
+                return False
+        for storage in ending:
+            self._add(storage.size, storage.last + 1, until)
+            storage.keep(until)
+        return True
+
+
 class GatheredCalls:
     """Rewrites the calls of a program for a GPU.
 
@@ -63,8 +90,9 @@ class GatheredCalls:
             argument = self.same[argument]
         return argument
 
-    def rewrite(self, calls: list[Item]) -> None:
-        """Replaces alike calls in place."""
+    def rewrite(self, calls: list[Item], storages: Sequence[Storage]) -> None:
+        """Replaces alike calls in place. storages: the working memory of the program."""
+        self.in_use = _InUse(storages)
         touched = [self._touched(item) for item in calls]
         waiting: dict[object, int] = {}
         for item in calls:
@@ -96,8 +124,8 @@ class GatheredCalls:
                 continue
             part = self._part(calls[k])
             alike = part is not None and part.body == first.body and (None in (part.steps, steps) or part.steps == steps)
-            fits = alike and pointers + len(first.roles) <= MOST_POINTERS and _kept_bytes(calls[k], calls[last]) <= KEPT_BYTES
-            if fits and part is not None and not touched[k].minds(between) and not any(touched[k].minds(touched[m]) for m in members):
+            fits = alike and pointers + len(first.roles) <= MOST_POINTERS and not touched[k].minds(between)
+            if fits and part is not None and not any(touched[k].minds(touched[m]) for m in members) and self._waits(calls[k], calls[last]):
                 members.append(k)
                 pointers += len(first.roles)
                 steps = steps or part.steps
@@ -107,6 +135,11 @@ class GatheredCalls:
             else:
                 between.add(touched[k])
         return members[::-1]
+
+    def _waits(self, item: Item, last: Item) -> bool:
+        """Whether what the call reads can be kept until the last one."""
+        assert isinstance(last, Call)
+        return self.in_use.can_keep({whole_of(s) for s, _ in operands_of(item)}, last.step)
 
     def _part(self, item: Item) -> Part | None:
         if not isinstance(item, Call) or item.scratch is not None:
@@ -155,10 +188,3 @@ class GatheredCalls:
             types = [held for _, held in homes]
             found = self.register(key, joined(f"k{len(self.functions)}", functions, places, types, inputs))
         return found
-
-
-def _kept_bytes(item: Item, last: Item) -> int:
-    """Bytes of working memory that others could have used between the two calls."""
-    assert isinstance(last, Call)
-    storages = {whole_of(s) for s, _ in operands_of(item)}
-    return sum(s.size for s in storages if s.argument is None and s.last < last.step)

@@ -15,7 +15,7 @@ from fake_driver import FakeDriver, install, same
 from graphs import Recorder, inputs_for
 
 from lamina.backends.cuda import nvrtc
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.files import write_cuda
 from lamina.backends.cuda.program import build, cuda_source
@@ -28,6 +28,7 @@ from lamina.dialects.types import DType, bfloat16, float32, float64, int64
 from lamina.lowering import gathered_calls
 from lamina.lowering.capture import capture
 from lamina.lowering.gpu_launches import LaunchTable
+from lamina.lowering.storage import Storage
 
 emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
 needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
@@ -136,6 +137,15 @@ def test_what_others_read_is_made_in_time() -> None:
     names = [launch.kernel for launch in cuda_source(graph, "sm_90a").table.launches]
     assert len(names) <= 3
     check(graph, inputs_for(graph))
+
+
+def test_memory_is_kept_longer_up_to_the_programs_peak() -> None:
+    used = gathered_calls._InUse([Storage(40 << 20, 0, 2), Storage(30 << 20, 3, 5)])
+    first, second = Storage(9 << 20, 0, 1), Storage(9 << 20, 3, 3)
+    assert not used.can_keep([first], 2)  # 40 + 9 MB at step 2
+    assert used.can_keep([second], 5) and second.last == 5
+    assert not used.can_keep([Storage(9 << 20, 4, 4)], 5)  # 30 + 9 + 9
+    assert used.can_keep([Storage(1 << 10, 0, 0)], 9)  # small ones always
 
 
 # Every way to launch
