@@ -18,7 +18,7 @@ from ..dialects import flags
 
 _ROOT = Path(__file__).resolve().parent.parent
 _COMPILER_FOLDERS = ("dialects", "passes", "lowering", "backends")
-_TEXT = (".py", ".ops", ".lark", ".rules", ".c", ".h")
+_TEXT = (".py", ".ops", ".lark", ".rules", ".c", ".cu", ".h")
 
 
 def _user_folder() -> Path:

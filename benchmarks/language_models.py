@@ -73,7 +73,7 @@ def gpt(
 
         def forward(self, tokens, place=None, keys=None, values=None):
             if not cached:
-                x = self.token(tokens) + self.place(torch.arange(tokens.shape[1]))
+                x = self.token(tokens) + self.place(torch.arange(tokens.shape[1], device=tokens.device))
                 for block in self.blocks:
                     x, _ = block(x)
                 return self.head(self.norm(x))

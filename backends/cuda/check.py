@@ -1,196 +1,143 @@
-"""The GPU check: `python -m lamina.backends.cuda.check --all` compiles, emulates, launches and compares, and writes a report.
+"""The GPU check: `python -m lamina.backends.cuda.check --all` compiles, emulates, launches, compares and measures, and writes a report.
 
-Without a GPU everything but the launch is done: PTX and cubin for several architectures with registers and spills, and the
-kernels' results on emulated threads against numpy. With one, the same programs are launched, compared and timed.
+Every section runs in a process of its own with a time limit, so none takes another one along: a kernel that fails leaves its
+process's device unusable. The report is written again after each. Without a GPU everything but the launch is done, and the
+sections that need one say so. In a checkout the tests and PyTorch's side of the measurements run, too.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import re
+import json
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from ...dialects.errors import BackendError, LaminaError
-from ...dialects.graph import Graph
-from ...dialects.target import GPU_TARGETS
-from ...lowering.capture import capture
-from ..emulation import emulate
-from ..oracle import evaluate
-from .check_programs import PROGRAMS, CheckProgram, arrays_for, bytes_moved
+from ...dialects.errors import LaminaError
+from . import check_kernels, check_speed, check_tools
+from .check_programs import PROGRAMS, CheckProgram
+from .check_report import Report, Section
 from .device import Device, native_arch
-from .program import build, cuda_source
 from .runtime import Runtime
 
 ARCHITECTURES = ("sm_80", "sm_90a", "sm_90a_wgmma", "sm_100a")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
-SEEDS = (0, 1, 7)
-WARM, ROUNDS = 3, 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the check. run(section, chosen); seconds: its limit; usual: it is also run without --all."""
+
+    title: str
+    run: Callable[[Section, Chosen], None]
+    seconds: int
+    usual: bool = False
+
+
+class Chosen:
+    """What the command line asks for, and what there is."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        chosen = [p for p in PROGRAMS if options.only is None or options.only in p.name]
+        self.programs: Sequence[CheckProgram] = chosen if options.all or options.only else chosen[:5]
+        self.measured = check_speed.MEASURED if options.all and options.only is None else ()
+        self.architectures: Sequence[str] = options.arch or ARCHITECTURES
+
+    def gpus(self) -> list[Runtime]:
+        """The GPU, and once more with products on warpgroups where it has them. BackendError says why there is none."""
+        first = Device()
+        wide = native_arch(first.compute, wgmma=True) != first.arch
+        return [Runtime(first), *([Runtime(Device(wgmma=True))] if wide else [])]
+
+
+PARTS: dict[str, Part] = {
+    "machine": Part("The machine", lambda s, c: check_tools.machine(s), 60, True),
+    "launched": Part("Launched, against numpy", lambda s, c: check_kernels.launched(s, c.programs, c.gpus()), 300, True),
+    "products": Part("Products", lambda s, c: check_speed.products(s, c.gpus()), 120),
+    "nests": Part("Fused nests against the copy rate", lambda s, c: check_speed.nests(s, c.gpus()), 120),
+    "attention": Part("Attention", lambda s, c: check_speed.attention_rows(s, c.gpus()), 180),
+    "replay": Part("Launch overhead of a replayed program", lambda s, c: check_speed.replay(s, c.gpus()), 120),
+    "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 900),
+    "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus), 600),
+    "timed": Part("The programs at large sizes", lambda s, c: check_kernels.timed(s, c.programs, c.gpus()), 300),
+    "compiled": Part("Compiled at the large size", lambda s, c: check_kernels.compiled(s, [*c.programs, *c.measured], c.architectures), 900, True),
+    "emulated": Part("Emulated, against numpy", lambda s, c: check_kernels.emulated(s, c.programs, c.architectures), 600, True),
+    "tests": Part("The test suite of the GPU backend", lambda s, c: check_tools.tests(s), 1500),
+}
+"""In the order of a short visit to a GPU: what needs it comes first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the check; 0 when everything that could be done here agrees."""
-    options = argparse.ArgumentParser(prog="python -m lamina.backends.cuda.check", description=__doc__.splitlines()[0])
-    options.add_argument("--all", action="store_true", help="every program (default: the first five)")
-    options.add_argument("--only", metavar="TEXT", help="programs whose name contains a text")
-    options.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes")
-    options.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a)")
-    chosen = options.parse_args(arguments)
-    programs = [p for p in PROGRAMS if chosen.only is None or chosen.only in p.name]
-    report = Check(chosen.arch or ARCHITECTURES).run(programs if chosen.all or chosen.only else programs[:5])
-    Path(chosen.report).write_text(report.text(), encoding="utf-8")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.alone is not None:
+        run_alone(options.alone, Chosen(options), options.into)
+        return 0
+    names = options.section or [name for name, part in PARTS.items() if options.all or part.usual]
+    report = Report(Path(options.report))
+    for name in names:
+        print(f"{PARTS[name].title} ...", file=sys.stderr, flush=True)
+        report.add(in_own_process(name, options))
     print(report.text())
-    print(f"written: {chosen.report}")
+    print(f"written: {report.path} and {report.path.with_suffix('.json')}")
     return 1 if report.failures else 0
 
 
-class Report:
-    """Tables and failures, as Markdown."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = ["# lamina on NVIDIA GPUs", ""]
-        self.failures: list[str] = []
-
-    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        self.lines += [f"## {title}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-        self.lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-        self.lines.append("")
-
-    def fail(self, program: str, what: str) -> None:
-        self.failures.append(f"{program}: {what}")
-
-    def text(self) -> str:
-        """The whole report."""
-        verdict = [f"- {failure}" for failure in self.failures] or ["Everything that could be done here agrees."]
-        return "\n".join([*self.lines, "## Result", "", *verdict]) + "\n"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lamina.backends.cuda.check", description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="every section, every program (default: the first five programs, nothing measured)")
+    parser.add_argument("--only", metavar="TEXT", help="programs whose name contains a text")
+    parser.add_argument("--section", action="append", choices=PARTS, help="only these sections")
+    parser.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes; the same as JSON beside it")
+    parser.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a)")
+    parser.add_argument("--alone", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    return parser
 
 
-class Check:
-    """What is done with every program."""
-
-    def __init__(self, architectures: Sequence[str]) -> None:
-        self.architectures = architectures
-        self.report = Report()
-        self.runtimes: list[Runtime] = []
-        self.why = ""
-        try:
-            self.runtimes.append(Runtime(Device()))
-            if native_arch(self.runtimes[0].device.compute, wgmma=True) != self.runtimes[0].device.arch:
-                self.runtimes.append(Runtime(Device(wgmma=True)))
-        except LaminaError as error:
-            self.why = str(error).splitlines()[0]
-
-    def run(self, programs: Sequence[CheckProgram]) -> Report:
-        """The report on some programs."""
-        where = f"not launched: {self.why}"
-        if self.runtimes:
-            where = f"{self.runtimes[0].device.name} (compute capability {self.runtimes[0].device.compute / 10})"
-        self.report.lines += [f"- GPU: {where}", f"- host: {platform.machine()}, Python {platform.python_version()}", ""]
-        head = ["program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "seconds"]
-        self.report.table("Compiled at the large size", head, [row for p in programs for row in self._compiled(p)])
-        if emulate.available():
-            rows = [self._emulated(p) for p in programs]
-            self.report.table("Emulated, against numpy", ["program", "size", "thread orders", "largest error"], rows)
+def run_alone(name: str, chosen: Any, into: Path | None) -> Section:
+    """One section in this process. What it cannot do is in the section, not raised."""
+    part = PARTS[name]
+    section = Section(name, part.title, why="the process ended", file=into)
+    section.keep()
+    start = time.perf_counter()
+    try:
+        part.run(section, chosen)
+        if section.status != "skipped":
+            section.status, section.why = "done", ""
+    except LaminaError as error:
+        first = str(error).splitlines()[0]
+        if first.startswith("no GPU can be used"):
+            section.skip(first)
         else:
-            self.report.lines += ["No g++ here: the emulation did not run.", ""]
-        for gpu in self.runtimes:
-            rows = [self._launched(p, gpu) for p in programs]
-            head = ["program", "small: largest error", "large size", "ms", "GB/s", "TFLOP/s"]
-            self.report.table(f"Launched ({gpu.device.arch})", head, rows)
-        return self.report
-
-    def _compiled(self, program: CheckProgram) -> list[list[object]]:
-        rows: list[list[object]] = []
-        for arch in self.architectures:
-            start = time.perf_counter()
-            try:
-                compiled = build(program.make(program.large), arch).compiled
-            except LaminaError as error:
-                self.report.fail(program.name, f"{arch}: {error}")
-                rows.append([program.name, arch, "failed", "", "", "", ""])
-                continue
-            spills = sum(u.spill_stores + u.spill_loads for u in compiled.usage)
-            if spills:
-                self.report.fail(program.name, f"{arch}: {spills} bytes of spills")
-            if warnings := re.findall(r"C75\d\d|warning[^\n]*", compiled.log):
-                self.report.fail(program.name, f"{arch}: ptxas says {warnings[0]}")
-            registers = max((u.registers for u in compiled.usage), default=0)
-            tensor = len(re.findall(r"w?gmma\.mma_async|mma\.sync", compiled.ptx))
-            rows.append([program.name, arch, len(compiled.usage), registers, spills, tensor, f"{time.perf_counter() - start:.2f}"])
-        return rows
-
-    def _emulated(self, program: CheckProgram) -> list[object]:
-        graph = program.make(program.small)
-        arrays = arrays_for(graph)
-        try:
-            arch = next((a for a in self.architectures if GPU_TARGETS[a].wgmma), self.architectures[-1])
-            emulation = emulate.Emulation(cuda_source(graph, arch))
-            want = evaluate(capture(graph), arrays)
-            worst = max(largest_error(graph, emulation(arrays, seed), want) for seed in SEEDS)
-        except LaminaError as error:
-            self.report.fail(program.name, f"emulated: {error}")
-            return [program.name, program.small, len(SEEDS), "failed"]
-        self._judge(program, worst, "emulated")
-        return [program.name, program.small, len(SEEDS), f"{worst:.2g}"]
-
-    def _launched(self, program: CheckProgram, gpu: Runtime) -> list[object]:
-        row: list[object] = [program.name]
-        try:
-            graph = program.make(program.small)
-            arrays = arrays_for(graph)
-            worst = largest_error(graph, self._on_device(gpu, graph, arrays)[0], evaluate(capture(graph), arrays))
-            self._judge(program, worst, "launched")
-            large = program.make(program.large)
-            _, milliseconds = self._on_device(gpu, large, arrays_for(large), timed=True)
-        except LaminaError as error:
-            self.report.fail(program.name, f"launched: {error}")
-            return [program.name, "failed", program.large, "", "", ""]
-        flops = program.flops(program.large)
-        rate = f"{flops / milliseconds / 1e9:.1f}" if flops else ""
-        return [*row, f"{worst:.2g}", program.large, f"{milliseconds:.3f}", f"{bytes_moved(large) / milliseconds / 1e6:.0f}", rate]
-
-    def _on_device(
-        self, gpu: Runtime, graph: Graph, arrays: Sequence[np.ndarray], timed: bool = False
-    ) -> tuple[list[np.ndarray], float]:
-        """The outputs, and the median time of one run of all launches measured with events."""
-        placed = [gpu.upload(a) for a in arrays]
-        outputs = [gpu.download(a) for a in gpu.run(graph, placed)]
-        if not timed:
-            return outputs, 0.0
-        start, end, times = gpu.device.new_event(), gpu.device.new_event(), []
-        for _ in range(WARM + ROUNDS):
-            gpu.device.record(start)
-            gpu.run(graph, placed)
-            gpu.device.record(end)
-            gpu.device.wait(end)
-            times.append(gpu.device.milliseconds(start, end))
-        return outputs, float(np.median(times[WARM:]))
-
-    def _judge(self, program: CheckProgram, worst: float, how: str) -> None:
-        if not worst <= 1:
-            self.report.fail(program.name, f"{how}: {worst:.2g} times the tolerance")
+            section.why = str(error)
+    except Exception as error:  # whatever it is: it belongs into the report
+        section.why = f"{type(error).__name__}: {error}"
+    section.seconds = time.perf_counter() - start
+    section.keep()
+    return section
 
 
-def largest_error(graph: Graph, got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
-    """The largest difference over all outputs, in multiples of the tolerance of its dtype (integers must be equal)."""
-    worst = 0.0
-    for value, a, b in zip(graph.outputs, got, want, strict=True):
-        dtype = graph.types[value][1]
-        if not dtype.is_floating_point:
-            worst = max(worst, 0.0 if np.array_equal(a, b) else float("inf"))
-            continue
-        x, y = a.astype(np.float64), b.astype(np.float64)
-        if not np.array_equal(np.isfinite(x), np.isfinite(y)):
-            return float("inf")
-        scale = max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))
-        error = float(np.abs(x - y)[np.isfinite(y)].max(initial=0.0))
-        worst = max(worst, error / scale / TOLERANCE[dtype.name])
-    return worst
+def in_own_process(name: str, options: argparse.Namespace) -> Section:
+    """One section in a process of its own; what it wrote before it failed or ran out of time stays."""
+    with tempfile.TemporaryDirectory(prefix="lamina-check-") as folder:
+        into = Path(folder) / "section.json"
+        command = [sys.executable, "-m", "lamina.backends.cuda.check", "--alone", name, "--into", str(into)]
+        command += ["--all"] * options.all + ["--only", options.only] * (options.only is not None)
+        command += [word for arch in options.arch or () for word in ("--arch", arch)]
+        limit = PARTS[name].seconds
+        done = check_tools.run(command, limit)
+        section = Section(name, PARTS[name].title, why="the process did not start")
+        if into.exists():
+            section = Section.from_json(json.loads(into.read_text(encoding="utf-8")))
+        if section.status == "stopped":
+            section.why = f"no end after {limit} s" if done.timed_out else section.why
+            section.notes += [f"last words: {line}" for line in done.output.splitlines()[-5:]]
+        return section
 
 
 if __name__ == "__main__":

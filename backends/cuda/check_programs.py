@@ -194,6 +194,53 @@ def _attention_flops(depth: int, backward: bool) -> Callable[[int], int]:
     return lambda n: (7 if backward else 2) * 24 * n * n * depth
 
 
+def product(dtype: DType) -> Callable[[int], Graph]:
+    """A square product and nothing else."""
+
+    def make(n: int) -> Graph:
+        r = _Recorder()
+        return r.graph(r("matmul", r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)))
+
+    return make
+
+
+def bias_gelu(n: int) -> Graph:
+    """gelu(x + b) on rows of 4096."""
+    r = _Recorder()
+    x, b = r.input(n, 4096), r.input(1, 4096)
+    return r.graph(r("gelu", r("add", x, r("expand", b, attrs=((n, 4096),)))))
+
+
+def softmax(n: int) -> Graph:
+    """Softmax of rows of 4096."""
+    r = _Recorder()
+    return r.graph(r("softmax", r.input(n, 4096), attrs=((1,),)))
+
+
+def layer_norm(n: int) -> Graph:
+    """Layer norm of rows of 4096."""
+    r = _Recorder()
+    return r.graph(r("layer_norm", r.input(n, 4096), r.input(4096), r.input(4096), attrs=(1, 1e-5)))
+
+
+def adam_program(n: int) -> Graph:
+    """Adam of 12 layers with a weight [n, n] and a bias each."""
+    r = _Recorder()
+    numbers = [r.input(dtype=float64) for _ in range(3)]
+    given = [[r.input(*shape) for _ in range(4)] for _ in range(12) for shape in ((n, n), (n,))]
+    steps = [r("adam", *one, *numbers, attrs=(0.999, 1e-8, 0.0, False)) for one in given]
+    return r.graph(*(step + k for step in steps for k in range(3)))
+
+
+def chained_products(count: int) -> Graph:
+    """Small products, each of the one before: nothing can be fused."""
+    r = _Recorder()
+    x, w = r.input(32, 32), r.input(32, 32)
+    for _ in range(count):
+        x = r("matmul", x, w)
+    return r.graph(x)
+
+
 def _cube(n: int) -> int:
     return 2 * n**3
 

@@ -47,6 +47,12 @@ def available() -> bool:
     return True
 
 
+def version() -> str:
+    """NVRTC's version, "13.0". BackendError without it."""
+    _, major, minor = _bindings().nvrtcVersion()
+    return f"{major}.{minor}"
+
+
 def _bindings() -> Any:
     try:
         from cuda.bindings import nvrtc

@@ -81,6 +81,10 @@ class Runtime:
                 program = self._programs[graph] = self._load(graph)
             return program(arrays)
 
+    def launches(self, graph: Graph) -> int:
+        """Kernel launches of a program that ran."""
+        return len(self._programs[graph].table.launches)
+
     def _load(self, graph: Graph) -> _Loaded:
         """A program from the disk cache, or compiled. BackendError when it cannot be."""
         device = self.device

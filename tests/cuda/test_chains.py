@@ -11,7 +11,7 @@ import pytest
 from graphs import Recorder
 
 from lamina.backends.cuda import nvrtc
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for, attention
 from lamina.backends.cuda.program import build, cuda_source, gpu_module
 from lamina.backends.emulation import emulate

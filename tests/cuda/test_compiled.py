@@ -15,7 +15,7 @@ from graphs import Recorder, cnn_step, inputs_for
 
 from lamina.backends import driver
 from lamina.backends.cuda import check, device, nvrtc
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for
 from lamina.backends.cuda.files import write_cuda
 from lamina.backends.cuda.host import host_source

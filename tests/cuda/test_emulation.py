@@ -10,7 +10,7 @@ import pytest
 
 from graphs import Recorder, cnn_step, inputs_for
 
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for
 from lamina.backends.cuda.program import cuda_source
 from lamina.backends.emulation import emulate

@@ -7,7 +7,7 @@ import pytest
 
 import lamina as torch
 from lamina.backends import driver
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.program import cuda_source, gpu_module
 from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate

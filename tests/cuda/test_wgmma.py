@@ -16,7 +16,7 @@ from fake_driver import FakeDriver, install
 from graphs import Recorder
 
 from lamina.backends.cuda import nvrtc
-from lamina.backends.cuda.check import largest_error
+from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for
 from lamina.backends.cuda.device import Device, native_arch
 from lamina.backends.cuda.files import write_cuda

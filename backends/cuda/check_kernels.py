@@ -1,0 +1,131 @@
+"""Sections of the GPU check on its programs: compiled for several architectures, emulated and launched against numpy, timed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...dialects.errors import LaminaError
+from ...dialects.graph import Graph
+from ...dialects.target import GPU_TARGETS
+from ...lowering.capture import capture
+from ..emulation import emulate
+from ..oracle import evaluate
+from .check_programs import CheckProgram, arrays_for, bytes_moved
+from .check_report import Section
+from .check_speed import SpeedRow
+from .check_timing import Timed
+from .program import build, cuda_source
+from .runtime import Runtime
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
+SEEDS = (0, 1, 7)
+
+
+def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], architectures: Sequence[str]) -> None:
+    """PTX and cubin at the large sizes: registers, spills, ptxas's warnings, tensor-core instructions."""
+    section.table("program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "seconds")
+    for program in programs:
+        for arch in architectures:
+            _compile(section, program, arch)
+
+
+def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> None:
+    start = time.perf_counter()
+    try:
+        made = build(program.make(program.large), arch).compiled
+    except LaminaError as error:
+        section.fail(program.name, f"{arch}: {error}")
+        section.row(program.name, arch, "failed", "", "", "", "")
+        return
+    spills = sum(u.spill_stores + u.spill_loads for u in made.usage)
+    if spills:
+        section.fail(program.name, f"{arch}: {spills} bytes of spills")
+    if warnings := re.findall(r"C75\d\d|warning[^\n]*", made.log):
+        section.fail(program.name, f"{arch}: ptxas says {warnings[0]}")
+    registers = max((u.registers for u in made.usage), default=0)
+    tensor = len(re.findall(r"w?gmma\.mma_async|mma\.sync", made.ptx))
+    section.row(program.name, arch, len(made.usage), registers, spills, tensor, f"{time.perf_counter() - start:.2f}")
+
+
+def emulated(section: Section, programs: Sequence[CheckProgram], architectures: Sequence[str]) -> None:
+    """The kernels on emulated threads at the small sizes, against numpy."""
+    if not emulate.available():
+        section.skip("there is no g++ here")
+        return
+    arch = next((a for a in architectures if GPU_TARGETS[a].wgmma), architectures[-1])
+    section.table("program", "size", "thread orders", "largest error")
+    for program in programs:
+        graph = program.make(program.small)
+        arrays = arrays_for(graph)
+        try:
+            emulation = emulate.Emulation(cuda_source(graph, arch))
+            want = evaluate(capture(graph), arrays)
+            worst = max(largest_error(graph, emulation(arrays, seed), want) for seed in SEEDS)
+        except LaminaError as error:
+            section.fail(program.name, str(error))
+            section.row(program.name, program.small, len(SEEDS), "failed")
+            continue
+        _judge(section, program.name, worst)
+        section.row(program.name, program.small, len(SEEDS), f"{worst:.2g}")
+
+
+def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:
+    """The kernels on the GPU at the small sizes, against numpy, called three times: launched, captured, replayed."""
+    section.table("program", "target", "size", "largest error")
+    for gpu in gpus:
+        for program in programs:
+            try:
+                graph = program.make(program.small)
+                arrays = arrays_for(graph)
+                want = evaluate(capture(graph), arrays)
+                placed = [gpu.upload(a) for a in arrays]
+                made = [[gpu.download(a) for a in gpu.run(graph, placed)] for _ in range(3)]
+                worst = max(largest_error(graph, got, want) for got in made)
+            except LaminaError as error:
+                section.fail(program.name, f"{gpu.device.arch}: {error}")
+                section.row(program.name, gpu.device.arch, program.small, "failed")
+                continue
+            _judge(section, f"{program.name}, {gpu.device.arch}", worst)
+            section.row(program.name, gpu.device.arch, program.small, f"{worst:.2g}")
+
+
+def timed(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:
+    """The programs at the large sizes, measured with events."""
+    section.table("program", "target", "size", "ms", "GB/s", "TFLOP/s")
+    for gpu in gpus:
+        for program in programs:
+            try:
+                graph = program.make(program.large)
+                ms = Timed(gpu, graph).median()
+            except LaminaError as error:
+                section.fail(program.name, f"{gpu.device.arch}: {error}")
+                continue
+            flops = program.flops(program.large)
+            rate = f"{flops / ms / 1e9:.1f}" if flops else ""
+            section.row(program.name, gpu.device.arch, program.large, f"{ms:.4f}", f"{bytes_moved(graph) / ms / 1e6:.0f}", rate)
+
+
+def _judge(section: Section, program: str, worst: float) -> None:
+    if not worst <= 1:
+        section.fail(program, f"{worst:.2g} times the tolerance")
+
+
+def largest_error(graph: Graph, got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> float:
+    """The largest difference over all outputs, in multiples of the tolerance of its dtype (integers must be equal)."""
+    worst = 0.0
+    for value, a, b in zip(graph.outputs, got, want, strict=True):
+        dtype = graph.types[value][1]
+        if not dtype.is_floating_point:
+            worst = max(worst, 0.0 if np.array_equal(a, b) else float("inf"))
+            continue
+        x, y = a.astype(np.float64), b.astype(np.float64)
+        if not np.array_equal(np.isfinite(x), np.isfinite(y)):
+            return float("inf")
+        scale = max(1.0, float(np.abs(y[np.isfinite(y)]).max(initial=0.0)))
+        error = float(np.abs(x - y)[np.isfinite(y)].max(initial=0.0))
+        worst = max(worst, error / scale / TOLERANCE[dtype.name])
+    return worst

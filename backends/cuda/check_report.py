@@ -1,0 +1,122 @@
+"""The report of the GPU check: sections of tables, as Markdown and JSON; what is there so far is on disk at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Table:
+    """Cells are text or numbers."""
+
+    head: list[str]
+    rows: list[list[Any]] = field(default_factory=list)
+
+
+@dataclass
+class Section:
+    """One part of the check. status: "done", "skipped" or "stopped" (it ended before its end); why says why.
+
+    failures: what is wrong. file: where the section is kept after every row, so that what was measured outlives what fails next.
+    """
+
+    name: str
+    title: str
+    status: str = "stopped"
+    why: str = ""
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    file: Path | None = None
+
+    def table(self, *head: str) -> Table:
+        """A new table."""
+        self.tables.append(Table(list(head)))
+        return self.tables[-1]
+
+    def row(self, *cells: Any) -> None:
+        """One more row of the last table."""
+        self.tables[-1].rows.append(list(cells))
+        self.keep()
+
+    def fail(self, program: str, what: str) -> None:
+        self.failures.append(f"{program}: {what}")
+        self.keep()
+
+    def skip(self, why: str) -> None:
+        self.status, self.why = "skipped", why
+
+    def keep(self) -> None:
+        """Write the section to its file."""
+        if self.file is not None:
+            write_whole(self.file, json.dumps(self.as_json()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain lists and dicts."""
+        data = asdict(self)
+        del data["file"]
+        return data
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Section:
+        """The section `as_json` describes."""
+        return Section(**{**data, "tables": [Table(**table) for table in data["tables"]]})
+
+    def text(self) -> str:
+        """The section as Markdown."""
+        lines = [f"## {self.title}", ""]
+        if self.status != "done":
+            lines += [f"{self.status.capitalize()}: {self.why}", ""]
+        lines += [line for note in self.notes for line in (f"- {note}",)] + [""] * bool(self.notes)
+        for table in self.tables:
+            lines += [_cells(table.head), "|" + " --- |" * len(table.head), *(_cells(row) for row in table.rows), ""]
+        return "\n".join([*lines, *(f"- FAILED {failure}" for failure in self.failures), *[""] * bool(self.failures)])
+
+
+def _cells(cells: Sequence[Any]) -> str:
+    texts = [f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells]
+    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts) + " |"
+
+
+class Report:
+    """All sections so far. path: the Markdown file; the same as data is beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sections: list[Section] = []
+
+    def add(self, section: Section) -> None:
+        """One more section; the files are written again."""
+        self.sections.append(section)
+        write_whole(self.path, self.text())
+        write_whole(self.path.with_suffix(".json"), json.dumps([s.as_json() for s in self.sections], indent=1) + "\n")
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong, sections that ended early included."""
+        found = []
+        for section in self.sections:
+            found += [f"{section.title}: {failure}" for failure in section.failures]
+            if section.status == "stopped":
+                found.append(f"{section.title}: stopped, {section.why}")
+        return found
+
+    def text(self) -> str:
+        """The whole report as Markdown."""
+        verdict = [f"- {failure}" for failure in self.failures] or ["Everything that could be done here agrees."]
+        skipped = [f"- not done: {s.title} ({s.why})" for s in self.sections if s.status == "skipped"]
+        parts = ["# lamina on NVIDIA GPUs", "", *(s.text() for s in self.sections), "## Result", "", *verdict, *[""] * bool(skipped), *skipped]
+        return "\n".join(parts) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file appears with its whole contents, or stays what it was."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,218 @@
+"""The GPU check: its sections on a driver that runs the kernels on emulated threads, and what is left when one of them fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fake_driver import FakeDriver, install
+
+import lamina
+from lamina.backends.cuda import check, check_kernels, check_speed, check_tools, nvrtc
+from lamina.backends.cuda.check_programs import PROGRAMS
+from lamina.backends.cuda.check_report import Report, Section, write_whole
+from lamina.backends.cuda.device import Device
+from lamina.backends.cuda.runtime import Runtime
+from lamina.backends.emulation import emulate
+from lamina.dialects import flags
+from lamina.dialects.errors import BackendError
+from lamina.pyfront import recorder
+
+emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
+
+
+@pytest.fixture
+def gpus(monkeypatch) -> list[Runtime]:
+    install(monkeypatch, FakeDriver())
+    return [Runtime(Device())]
+
+
+def section() -> Section:
+    return Section("a", "A section")
+
+
+# Measuring, on the driver that notes every call (its clock counts calls)
+
+
+@emulates
+def test_nests_are_held_against_the_copy_rate(gpus, monkeypatch) -> None:
+    monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[:2])
+    made = section()
+    check_speed.nests(made, gpus, "small")
+    (table,) = made.tables
+    assert [row[0] for row in table.rows] == [row.name for row in check_speed.NESTS] and "copy of" in made.notes[0]
+    assert all(row[3] > 0 and row[5] > 0 and "0.90" in row[6] for row in table.rows) and not made.failures
+
+
+@emulates
+def test_adam_of_many_arrays_is_measured_as_one_launch(gpus, monkeypatch) -> None:
+    monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[3:])
+    made = section()
+    check_speed.nests(made, gpus, "small")
+    assert made.tables[0].rows[0][2] <= 5  # the update of 24 arrays, and the numbers they share
+
+
+@emulates
+def test_replay_counts_the_launches(gpus) -> None:
+    made = section()
+    check_speed.replay(made, gpus, "small")
+    assert made.tables[0].rows[0][1] == 100 and made.tables[0].rows[0][2] > 0
+
+
+@emulates
+@pytest.mark.slow
+@pytest.mark.parametrize("measure, count", [(check_speed.products, 3), (check_speed.attention_rows, 4)])
+def test_rates(gpus, measure, count: int) -> None:
+    made = section()
+    measure(made, gpus, "small")
+    assert len(made.tables[0].rows) == count and not made.failures
+    assert all(isinstance(cell, float) and cell > 0 for row in made.tables[0].rows for cell in row[3:5])
+
+
+@emulates
+def test_programs_are_launched_captured_and_replayed(gpus) -> None:
+    made = section()
+    check_kernels.launched(made, PROGRAMS[:1], gpus)
+    assert made.tables[0].rows[0][:3] == ["elementwise", "sm_90a", 37] and not made.failures
+
+
+@emulates
+def test_a_program_that_fails_on_the_device_is_a_row(monkeypatch) -> None:
+    install(monkeypatch, FakeDriver(fails_at="k0"))
+    made = section()
+    check_kernels.launched(made, PROGRAMS[:1], [Runtime(Device())])
+    assert made.tables[0].rows[0][-1] == "failed" and "unspecified launch failure" in made.failures[0]
+
+
+def test_the_machine(gpus) -> None:
+    made = section()
+    check_tools.machine(made)
+    assert any("Fake GPU, compute capability 9.0, 4 processors" in note for note in made.notes)
+
+
+# Without a GPU
+
+
+@pytest.mark.parametrize("name", ["launched", "products", "nests", "attention", "replay", "peers", "sanitizer", "timed"])
+def test_a_section_that_needs_a_gpu_says_so(name: str) -> None:
+    try:
+        Device()
+    except BackendError:
+        chosen = check.Chosen(check._parser().parse_args(["--only", "elementwise"]))
+        made = check.run_alone(name, chosen, None)
+        assert made.status == "skipped" and made.why.startswith("no GPU can be used")
+    else:
+        pytest.skip("this machine has a GPU")
+
+
+@needs_nvrtc
+@pytest.mark.slow
+def test_every_measured_program_compiles() -> None:
+    made = section()
+    check_kernels.compiled(made, check_speed.MEASURED, ["sm_90a"])
+    assert len(made.tables[0].rows) == len(check_speed.MEASURED) and not made.failures
+
+
+# Sections that fail, and the report
+
+
+def test_what_was_done_before_a_failure_stays(tmp_path, monkeypatch) -> None:
+    def breaks(section: Section, chosen: object) -> None:
+        section.table("n")
+        section.row(1)
+        raise ValueError("the third row")
+
+    monkeypatch.setitem(check.PARTS, "nests", check.Part("Broken", breaks, 5))
+    made = check.run_alone("nests", SimpleNamespace(), tmp_path / "s.json")
+    again = Section.from_json(json.loads((tmp_path / "s.json").read_text()))
+    assert made.status == again.status == "stopped" and again.tables[0].rows == [[1]] and "ValueError: the third row" in again.why
+
+
+def test_a_section_that_takes_its_process_along(tmp_path, monkeypatch, capsys) -> None:
+    def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
+        into = Path(command[command.index("--into") + 1])
+        if "launched" in command:
+            half = Section("launched", "Half", why="the process ended")
+            half.table("n")
+            half.row("first")
+            write_whole(into, json.dumps(half.as_json()))
+            return check_tools.Ran(-11, "line\nSegmentation fault")
+        if "nests" in command:
+            return check_tools.Ran(-9, "", True)
+        write_whole(into, json.dumps(Section("machine", "Whole", "done").as_json()))
+        return check_tools.Ran(0, "")
+
+    monkeypatch.setattr(check_tools, "run", run)
+    path = tmp_path / "report.md"
+    assert check.main(["--section", "launched", "--section", "nests", "--section", "machine", "--report", str(path)]) == 1
+    text, data = path.read_text(), json.loads(path.with_suffix(".json").read_text())
+    assert "| first |" in text and "last words: Segmentation fault" in text and "no end after" in text and "## Whole" in text
+    assert [s["status"] for s in data] == ["stopped", "stopped", "done"] and data[0]["tables"][0]["rows"] == [["first"]]
+    assert "written" in capsys.readouterr().out and not list(tmp_path.glob(".*"))
+
+
+def test_a_command_ends_when_its_time_is_over() -> None:
+    done = check_tools.run([sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"], 2)
+    assert done.timed_out and "begun" in done.output
+
+
+def test_a_report_says_what_was_not_done(tmp_path) -> None:
+    report = Report(tmp_path / "r.md")
+    left = section()
+    left.skip("no GPU")
+    report.add(left)
+    assert not report.failures and "not done: A section (no GPU)" in report.path.read_text()
+
+
+def test_peers_are_rows_of_their_own(monkeypatch) -> None:
+    def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
+        if command[-1] == "--list":
+            return check_tools.Ran(0, "one\ntwo\n")
+        if command[-1] == "one":
+            found = {"ms": {"lamina": 2.0, "eager": 3.0, "compile": 1.0}, "failed": {}, "goal": "≥ 1"}
+            return check_tools.Ran(0, f"a warning\n{json.dumps(found)}\n")
+        return check_tools.Ran(1, "Traceback\nRuntimeError: boom")
+
+    monkeypatch.setattr(check_tools, "run", run)
+    made = section()
+    check_tools.peers(made, lambda: [])
+    assert made.tables[0].rows == [["one", 2.0, 3.0, 1.0, 1.5, 0.5, "≥ 1"]] and made.failures == ["two: RuntimeError: boom"]
+
+
+def test_the_sanitizers_verdicts(monkeypatch) -> None:
+    def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
+        bad = "racecheck" in command and command[-1] == "sums"
+        return check_tools.Ran(99 if bad else 0, f"========= ERROR SUMMARY: {int(bad)} errors")
+
+    monkeypatch.setattr(check_tools, "run", run)
+    monkeypatch.setattr(check_tools.shutil, "which", lambda name: name)
+    made = section()
+    check_tools.sanitizer(made, lambda: [])
+    assert len(made.tables[0].rows) == 2 * len(check_tools.SANITIZED) and made.failures == ["racecheck, sums: ERROR SUMMARY: 1 errors"]
+
+
+# The benchmark's training steps, small, on the emulated GPU
+
+
+@emulates
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits_cnn", "gpt2"])
+def test_training_steps_of_the_benchmark_run(name: str, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(check_tools.ROOT / "benchmarks"))
+    import gpu_peers
+
+    sizes = {"digits_cnn": {"batch": 2}, "gpt2": {"batch": 1, "time": 16, "layers": 1, "width": 48, "words": 40}}[name]
+    try:
+        with flags.cuda("emulated"):
+            step = getattr(gpu_peers, name)(lamina, **sizes)
+            for _ in range(2):
+                step()
+            lamina.cuda.synchronize()
+    finally:
+        recorder.flush()
+        recorder.state.placement = None
