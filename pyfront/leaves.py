@@ -81,7 +81,9 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
     """Deliver ``gradient`` to ``leaf.grad``, after the leaf's hooks unless they have seen it."""
     if leaf is None:
         return []
-    arrived = follow(wrap(gradient), (leaf,))
+    arrived = wrap(gradient)
+    if len(leaf._chain) != 1 or leaf._chain[0] is not leaf._mark or leaf._storage.host is not None:
+        follow(arrived, (leaf,))
     if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
             changed = hook(arrived)

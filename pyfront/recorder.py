@@ -80,14 +80,25 @@ class _State:
 
 state = _State()
 _weakly = weakref.ref
-_results: dict[tuple[str, tuple[Type, ...], tuple], Type] = {}  # of steps with one result, by what they depend on
+_results: dict[tuple[str, tuple[Type, ...], tuple], tuple[Type, ...]] = {}  # of steps, by what they depend on
 _MEMO_LIMIT = 1 << 16
 _infer: dict[str, Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]] = {}
 
 
-def _rule(op: str) -> Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]:
-    rule = _infer[op] = OPS[op].infer
-    return rule
+def _infer_once(key: tuple[str, tuple[Type, ...], tuple], inputs: Sequence[Node]) -> tuple[Type, ...]:
+    """The result types of a step that was not recorded before. ShapeError/DTypeError at the user's line."""
+    op, types, attrs = key
+    rule = _infer.get(op)
+    if rule is None:
+        rule = _infer[op] = OPS[op].infer
+    try:
+        results = rule(types, attrs)
+    except LaminaError as error:
+        raise _explained(error, op, inputs) from None
+    if len(_results) >= _MEMO_LIMIT:
+        _results.clear()
+    _results[key] = results
+    return results
 
 
 def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaError:
@@ -100,20 +111,12 @@ def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaErr
     return type(error)(error.sentence, error.facts or facts, at, error.help)
 
 
-def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
-    """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not
-    fit."""
+def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> Node:
+    """Append one step with one result. ShapeError/DTypeError at the user's line when the operands do not fit. where: that line, if
+    the caller knows it."""
     types = (inputs[0].type,) if len(inputs) == 1 else tuple([n.type for n in inputs])
     key = (op, types, attrs)
-    result = _results.get(key)
-    if result is None:
-        try:
-            result = (_infer.get(op) or _rule(op))(types, attrs)[0]
-        except LaminaError as error:
-            raise _explained(error, op, inputs) from None
-        if len(_results) >= _MEMO_LIMIT:
-            _results.clear()
-        _results[key] = result
+    result = (_results.get(key) or _infer_once(key, inputs))[0]
     if state.placement is not None:
         state.placement.check(op, inputs)
     tracked = False
@@ -123,19 +126,22 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = ()) -> Node:
                 tracked = True
                 break
     state.order = order = state.order + 1
-    return Node(op, attrs, inputs, result, origin(), tracked, order)
+    return Node(op, attrs, inputs, result, where or origin(), tracked, order)
 
 
 def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:
     """Append one step with several results; one Node per result. where: the user's line, if the caller knows it."""
     types = tuple([n.type for n in inputs])
-    try:
-        results = (_infer.get(op) or _rule(op))(types, attrs)
-    except LaminaError as error:
-        raise _explained(error, op, inputs) from None
+    key = (op, types, attrs)
+    results = _results.get(key) or _infer_once(key, inputs)
     if state.placement is not None:
         state.placement.check(op, inputs)
-    tracked = state.grad and any([n.requires_grad for n in inputs])
+    tracked = False
+    if state.grad:
+        for n in inputs:
+            if n.requires_grad:
+                tracked = True
+                break
     return step(op, inputs, attrs, results, tracked, where)
 
 
@@ -168,15 +174,15 @@ def saved(value: Node, contents: Node) -> Node:
     return Node("autodiff.saved", (), (value, contents), value.type, contents.origin, True, state.order)
 
 
-def leaf(array: np.ndarray, type: Type) -> Node:
+def leaf(array: np.ndarray, type: Type, where: str | None = None) -> Node:
     """A value the host already has. The array must not change afterwards."""
     state.order += 1
-    return Node(None, (), (), type, origin(), False, state.order, array)
+    return Node(None, (), (), type, where or origin(), False, state.order, array)
 
 
-def constant(array: np.ndarray, type: Type) -> Node:
+def constant(array: np.ndarray, type: Type, where: str | None = None) -> Node:
     """Numbers an operation brings along: a leaf that is on whichever device the operation is."""
-    made = leaf(array, type)
+    made = leaf(array, type, where)
     made.device = ANYWHERE
     return made
 

@@ -33,6 +33,7 @@ class Tensor:
     _hooks: dict[int, Callable] | None = None
     _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
     _base: Tensor | None = None
+    _told: Node | None = None  # what told its type when it was last written and not read since
     _several = False  # one of the views that split(), chunk() or unbind() made at once
     _owns = False  # became another view of its own memory in place (t_(), resize_()): no view to autograd
     name: str | None = None
@@ -58,6 +59,9 @@ class Tensor:
         storage = self._storage
         if self._seen == storage.version:
             return self._node
+        if not self._chain and storage.host is None:
+            self._node, self._seen = storage.node, storage.version
+            return storage.node
         node = views.read(storage, self._chain)
         # A view read under no_grad is untracked for now only: the next read outside must find its history.
         if storage.host is None and (recorder.state.grad or node.requires_grad or not self._chain):
@@ -67,11 +71,14 @@ class Tensor:
 
     def _forget(self) -> None:
         """Refer no more to what was read last, after a write: the new values may be made in its memory."""
-        key = self._node.type, self._node.requires_grad
-        placeholder = _placeholders.get(key)
-        if placeholder is None:
-            placeholder = _placeholders[key] = Node(None, (), (), key[0], "", key[1], 0)
-        self._node, self._seen = placeholder, -1
+        node, told = self._node, self._told
+        if told is None or told.requires_grad is not node.requires_grad or told.type != node.type:
+            key = node.type, node.requires_grad
+            told = _placeholders.get(key)
+            if told is None:
+                told = _placeholders[key] = Node(None, (), (), key[0], "", key[1], 0)
+            self._told = told
+        self._node, self._seen = told, -1
 
     def _value(self) -> np.ndarray:
         """The values as a numpy array, computed now if need be. Not to be written, not shared."""

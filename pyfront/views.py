@@ -30,7 +30,7 @@ def read(storage: Storage, chain: Chain) -> Node:
         views = storage.views = {}
     node = views.get(chain)
     if node is None:
-        node = _follow(read(storage, chain[:-1]), chain[-1])
+        node = _follow(storage.node if len(chain) == 1 else read(storage, chain[:-1]), chain[-1])
         # What no_grad recorded of something tracked is for now only: the next training step needs the
         # history.
         if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
@@ -162,6 +162,10 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
     if recorder.state.watchers:
         for watcher in recorder.state.watchers:
             watcher.check_write(storage, node)
+    if storage.host is None and (not chain or len(chain) == 1 and type(chain[0]) is LeafMark):
+        if node.requires_grad or not storage.node.requires_grad:  # the whole memory, and no history to keep: most writes
+            storage.replace(node, start)
+            return
     if recorder.state.grad and chain:
         cut = len(chain) - len(after_detaching(chain)) - 1
         if cut >= 0 and (node.requires_grad or chain[cut].node is not None):
@@ -186,11 +190,6 @@ def _write_behind(storage: Storage, chain: Chain, cut: int, node: Node, start: i
 
 
 def _write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
-    if storage.host is None and (not chain or len(chain) == 1 and type(chain[0]) is LeafMark):
-        old = storage.node
-        if node.requires_grad or not old.requires_grad:  # the whole memory, and no history to keep: most writes
-            storage.replace(node, start, not chain or _is_counted(chain))
-            return
     if chain:
         check_writable(storage, chain)
     if storage.host is not None and storage.is_shared():

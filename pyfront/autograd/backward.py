@@ -145,7 +145,8 @@ def run_backward(
     returned."""
     stop = {_identity(n) for n in wanted} if wanted is not None else set()
     collected: dict[int, Node] = {}
-    arrived: dict[int, tuple[Node, Node]] = {}
+    arrived: dict[int, tuple[Node, Node]] = {}  # at leaves
+    inner: dict[int, tuple[Node, Node]] = {}  # where Python has its say, and backward goes on behind it
     freed: list[Node] = []
     before, recorder.state.grad = recorder.state.grad, create_graph
     running.append(Running(retain_graph, wanted is not None))
@@ -154,15 +155,12 @@ def run_backward(
         work = []
         for root, seed in zip(roots, seeds, strict=True):
             if type(root) is Watched:
-                _add(arrived, root, seed)
+                _add(inner, root, seed)
             else:
                 work.append((root, seed))
-        while work or arrived:
+        while work or inner:
             if not work:
-                inner = [k for k, (end, _) in arrived.items() if not end.leaf]
-                end, gradient = arrived.pop(
-                    max(inner, key=lambda k: arrived[k][0].order) if inner else next(iter(arrived))
-                )
+                end, gradient = inner.pop(max(inner, key=lambda k: inner[k][0].order))
                 pairs = end.deliver(gradient)
                 if wanted is not None and id(end) in stop and type(end) is Watched:
                     _add(collected, end, pairs[0][1])
@@ -178,7 +176,11 @@ def run_backward(
             if is_on():
                 examine(root, seed, steps, ends, create_graph)
             for end, gradient in zip(ends, _gradients(root, seed, steps, ends, create_graph), strict=True):
-                _add(collected if _identity(end) in stop and type(end) is not Watched else arrived, end, gradient)
+                wanted_here = bool(stop) and _identity(end) in stop and type(end) is not Watched
+                _add(collected if wanted_here else arrived if end.leaf else inner, end, gradient)
+        while arrived:
+            end, gradient = arrived.pop(next(iter(arrived)))
+            end.deliver(gradient)
         for call in running[-1].at_end:
             call()
         return {key: _seen_by_leaf(end, gradient) for key, (end, gradient) in collected.items()}
@@ -198,8 +200,9 @@ def _seen_by_leaf(end: Node, gradient: Node) -> Node:
 
 def _add(into: dict, end: Node, gradient: Node) -> None:
     key = _identity(end)
-    before = into.get(key)
-    into[key] = (end, gradient if before is None else recorder.record("add", (before[1], gradient)))
+    if key in into:
+        gradient = recorder.record("add", (into[key][1], gradient))
+    into[key] = end, gradient
 
 
 def _node_of(place: Tensor | GradientEdge) -> Node:

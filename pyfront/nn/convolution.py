@@ -10,7 +10,7 @@ from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .functions.applying import each
-from .module import Module
+from .module import Entry, Module
 from .parameter import Parameter
 
 
@@ -19,6 +19,8 @@ class _Convolution(Module):
 
     _rank: int
     _transposed = False
+    weight: Any = Entry("_parameters")
+    bias: Any = Entry("_parameters")
 
     def _set_up(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,

@@ -9,7 +9,7 @@ from ..creation import empty
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .module import Module
+from .module import Entry, Module
 from .parameter import Parameter
 
 
@@ -26,6 +26,9 @@ class Identity(Module):
 
 class Linear(Module):
     """y = x @ weight.T + bias; weight[out_features, in_features]."""
+
+    weight: Any = Entry("_parameters")
+    bias: Any = Entry("_parameters")
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None

@@ -23,6 +23,31 @@ _are_global = hooks._are_global
 T_destination = TypeVar("T_destination", bound=dict[str, Any])
 
 
+class Entry:
+    """An entry of a module's tables as an attribute of its class: found without first failing to find an ordinary attribute.
+
+    Layers of ours declare so what they read in every call. What an instance or a subclass has under the name goes before it, and what
+    is in no table is missing, as without the declaration.
+    """
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, module: Module | None, owner: type) -> Any:
+        if module is None:
+            return self
+        try:
+            return module.__dict__[self.table][self.name]
+        except KeyError:
+            raise AttributeError(self.name) from None  # asks __getattr__
+
+
+_NO_ENTRY = Entry("")
+
+
 class Module(HookMethods, StateMethods, TraversalMethods):
     """Base of all networks. Subclasses call ``super().__init__()`` and define ``forward``."""
 
@@ -171,7 +196,8 @@ class Module(HookMethods, StateMethods, TraversalMethods):
             raise KeyError(f'{what} name can\'t contain "."' + (f", got: {name}" if what == "module" else ""))
         if name == "":
             raise KeyError(f'{what} name can\'t be empty string ""')
-        if name not in table and (name in self.__dict__ or hasattr(type(self), name) or self._holds(name)):
+        of_class = type(getattr(type(self), name, _NO_ENTRY))
+        if name not in table and (name in self.__dict__ or of_class is not Entry or self._holds(name)):
             raise KeyError(f"attribute '{name}' already exists")
 
     def _holds(self, name: str) -> bool:

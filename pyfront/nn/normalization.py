@@ -13,7 +13,7 @@ from ..recorder import record
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .module import Module
+from .module import Entry, Module
 from .parameter import Parameter
 
 
@@ -30,6 +30,11 @@ class _Statistics(Module):
 
     _version = 2
     _ranks: tuple[int, ...] = ()
+    weight: Any = Entry("_parameters")
+    bias: Any = Entry("_parameters")
+    running_mean: Any = Entry("_buffers")
+    running_var: Any = Entry("_buffers")
+    num_batches_tracked: Any = Entry("_buffers")
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -85,14 +90,15 @@ class _BatchNorm(_Statistics):
         """Normalised per channel; in training the running averages move."""
         self._check_input_dim(input)
         momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats:
+        training = self.training
+        if training and self.track_running_stats:
             counted = self.num_batches_tracked
-            assign(counted, record("add", (counted._read(), full(1, *counted._type))))
+            now = counted._read()
+            assign(counted, record("add", (now, full(1, *now.type))))
             if self.momentum is None:  # the plain average over all batches
                 momentum = 1.0 / float(self.num_batches_tracked)
-        by_batch = self.training or (self.running_mean is None and self.running_var is None)
-        tracked = not self.training or self.track_running_stats
-        mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
+        mean, var = (self.running_mean, self.running_var) if not training or self.track_running_stats else (None, None)
+        by_batch = training or mean is None and var is None
         return F.batch_norm(input, mean, var, self.weight, self.bias, by_batch, momentum, self.eps)
 
 
@@ -159,6 +165,9 @@ class InstanceNorm3d(_InstanceNorm):
 
 class LayerNorm(Module):
     """Normalisation over the last dimensions."""
+
+    weight: Any = Entry("_parameters")
+    bias: Any = Entry("_parameters")
 
     def __init__(
         self, normalized_shape: Any, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,

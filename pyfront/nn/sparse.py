@@ -9,12 +9,14 @@ from ..creation import empty
 from ..tensor import Tensor
 from . import functional as F
 from . import init
-from .module import Module
+from .module import Entry, Module
 from .parameter import Parameter
 
 
 class Embedding(Module):
     """weight[num_embeddings, embedding_dim], read by int indices."""
+
+    weight: Any = Entry("_parameters")
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,

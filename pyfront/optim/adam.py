@@ -51,7 +51,7 @@ class Adam(Optimizer):
             if step not in scalars:
                 size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
                 changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
-                scalars[step] = tuple(scalar(number) for number in changing)
+                scalars[step] = tuple([scalar(number, where) for number in changing])
             operands = (p._read(), p._grad._read(), *[m._read() for m in moments], *scalars[step])
             update((p, *moments), op, operands, numbers, where)
 

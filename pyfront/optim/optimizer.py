@@ -18,6 +18,7 @@ from ..tensor import Tensor, wrap
 
 required = object()
 _FLOAT32, _FLOAT64 = DTYPES["float32"], DTYPES["float64"]
+_SCALAR = (), _FLOAT64
 _GLOBAL_PRE_HOOKS: OrderedDict[int, Callable] = OrderedDict()
 _GLOBAL_POST_HOOKS: OrderedDict[int, Callable] = OrderedDict()
 _HOOKS = (
@@ -281,9 +282,9 @@ def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
 # -- what subclasses record with --------------------------------------------------------------------------------
 
 
-def scalar(value: float) -> Node:
-    """A number that changes from step to step: an input of the program, not a constant in it."""
-    return recorder.constant(np.array(value, np.float64), ((), _FLOAT64))
+def scalar(value: float, where: str | None = None) -> Node:
+    """A number that changes from step to step: an input of the program, not a constant in it. where: the user's line, if known."""
+    return recorder.constant(np.array(value, np.float64), _SCALAR, where)
 
 
 def zeros_of(p: Tensor, value: float = 0.0) -> Tensor:
@@ -311,7 +312,10 @@ class Counter:
     def _look_up(self, now: Any) -> None:
         """Read a count that is not the one of the last parameter."""
         is_tensor = isinstance(now, Tensor)
-        number = 1 + (int(now.item()) if is_tensor else int(now or 0))
+        if is_tensor and now is self._tensor and now._storage.version == 0 and now._storage.host is None:
+            number = self._number + 1  # as this counter made it
+        else:
+            number = 1 + (int(now.item()) if is_tensor else int(now or 0))
         if number != self._number or self._tensor is None:
             self._number = number
             self._tensor = wrap(recorder.constant(np.array(number, np.float32), ((), _FLOAT32)))
@@ -324,7 +328,7 @@ def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], att
     where: the user's line, found once for all parameters.
     """
     start = recorder.state.order
-    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where), strict=False):
+    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where)):  # noqa: B905  # the first results
         views.write(target._storage, target._chain, node, start)
         target._forget()
 

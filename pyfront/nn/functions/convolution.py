@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ....dialects.errors import ShapeError, UnsupportedError
 from ....dialects.types import Shape, show_type
 from ...autocasting import autocasts
+from ...node import Node
 from ...origin import origin, source_line
+from ...phrases import Phrases
 from ...recorder import record
 from ...tensor import Tensor, wrap
 from .applying import apply, check_same_dtype, each
 
 Spatial = int | tuple[int, ...]
-_MEMO_LIMIT = 4096
 
 
 def padded(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], fill: float = 0.0, interior: int | tuple = 0) -> Tensor:
@@ -38,18 +39,7 @@ def _same_padding(size: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tup
     return tuple(t // 2 for t in total), tuple(t - t // 2 for t in total)
 
 
-class _Geometry(NamedTuple):
-    """The attributes of the book ops that make up one convolution. pad: None where nothing is padded."""
-
-    pad: tuple | None
-    grouped: Shape
-    kernel: Shape
-    steps: tuple
-    result: Shape
-    bias: Shape
-
-
-_geometries: dict[tuple, _Geometry] = {}  # by everything a geometry depends on: types and options
+_phrases = Phrases()  # the steps of convolutions, by types and options
 
 
 def _convolve(
@@ -58,29 +48,24 @@ def _convolve(
     x, w, b = input._read(), weight._read(), None if bias is None else bias._read()
     options = [tuple(o) if type(o) is list else o for o in (stride, padding, dilation)]
     key = (rank, x.type, w.type, b and b.type, *options, groups)
-    geometry = _geometries.get(key)
-    if geometry is None:
+    operands = (x, w) if b is None else (x, w, b)
+    phrase = _phrases.get(key)
+    if phrase is None:
         check_same_dtype(f"conv{rank}d", input=input, weight=weight, bias=bias)
         if input.dim() == rank + 1:
             return _convolve(rank, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
-        if len(_geometries) >= _MEMO_LIMIT:
-            _geometries.clear()
-        geometry = _geometries[key] = _geometry(rank, input, weight, *options, groups)
-    if geometry.pad is not None:
-        x = record("pad", (x,), geometry.pad)
-    x = record("reshape", (x,), (geometry.grouped,))
-    w = record("reshape", (w,), (geometry.kernel,))
-    y = record("reshape", (record("conv", (x, w), geometry.steps),), (geometry.result,))
-    if b is not None:
-        b = record("expand", (record("reshape", (b,), (geometry.bias,)),), (geometry.result,))
-        y = record("add", (y, b))
+        y = _phrases.keep(key, operands, _convolved(rank, input, weight, operands, *options, groups))
+    else:
+        y = phrase.again(operands)
     result = wrap(y)
     result._label = "convolution"
     return result
 
 
-def _geometry(rank: int, input: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> _Geometry:
-    """Check a convolution and work out its shapes. ShapeError with PyTorch's sentences."""
+def _convolved(
+    rank: int, input: Tensor, weight: Tensor, operands: tuple[Node, ...], stride: Any, padding: Any, dilation: Any, groups: int
+) -> Node:
+    """Check a convolution, work out its shapes and record it. ShapeError with PyTorch's sentences."""
     if input.dim() != rank + 2:
         raise _refuse(
             f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to conv{rank}d, "
@@ -105,15 +90,17 @@ def _geometry(rank: int, input: Tensor, weight: Tensor, stride: Any, padding: An
             "a larger input, more padding or a smaller kernel",
         )  # fmt: skip
     positions = [(n - r) // s + 1 for n, r, s in zip(room, reach, stride, strict=True)]
-    none = (0, 0)
-    return _Geometry(
-        (none + low, none + high, (0,) * (rank + 2), 0.0) if any(low) or any(high) else None,
-        (batch, groups, inner, *room),
-        (groups, outs // groups, inner, *size),
-        (stride, dilation),
-        (batch, outs, *positions),
-        (1, outs, *(1,) * rank),
-    )
+    none, result = (0, 0), (batch, outs, *positions)
+    x, w, *rest = operands
+    if any(low) or any(high):
+        x = record("pad", (x,), (none + low, none + high, (0,) * (rank + 2), 0.0))
+    x = record("reshape", (x,), ((batch, groups, inner, *room),))
+    w = record("reshape", (w,), ((groups, outs // groups, inner, *size),))
+    y = record("reshape", (record("conv", (x, w), (stride, dilation)),), (result,))
+    for b in rest:
+        b = record("expand", (record("reshape", (b,), ((1, outs, *(1,) * rank),)),), (result,))
+        y = record("add", (y, b))
+    return y
 
 
 def _margins(padding: Any, size: Shape, stride: Shape, dilation: Shape) -> tuple[Shape, Shape]:

@@ -10,9 +10,10 @@ from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import assign
 from ...autograd import no_grad
+from ...node import Node
 from ...origin import origin, source_line
 from ...precision import in_single, in_single_like_input
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 from .applying import apply, apply_many, filled
 from .convolution import padded
 
@@ -33,10 +34,11 @@ def batch_norm(
 
     In training the running averages are updated in place (unbiased variance).
     """
-    channels = (input.shape[1] if input.dim() > 1 else input.numel(),)
-    if input.dim() == 1 and not input.numel():
+    shape = input._node.type[0]
+    if len(shape) == 1 and not shape[0]:
         return input.clone()
-    w, b = _affine(input, weight, bias, channels)
+    channels = (shape[1] if len(shape) > 1 else input.numel(),)
+    w, b = (weight, bias) if weight is not None and bias is not None else _affine(input, weight, bias, channels)
     if not training:
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
@@ -45,21 +47,27 @@ def batch_norm(
     many = input.numel() // channels[0]
     if many == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
-    y, mean, var = apply_many("batch_norm", (input, w, b), (eps,), "native_batch_norm")
-    with no_grad():
+    result, mean, var = recorder.record_many("batch_norm", (input._read(), w._read(), b._read()), (eps,))
+    y = wrap(result)
+    y._label = "native_batch_norm"
+    before, recorder.state.grad = recorder.state.grad, False
+    try:
         if running_mean is not None:
             _average(running_mean, mean, momentum)
         if running_var is not None:
             _average(running_var, var, momentum, many)
+    finally:
+        recorder.state.grad = before
     return y
 
 
-def _average(running: Tensor, batch: Tensor, momentum: float, many: int | None = None) -> None:
-    """running = momentum * batch + (1 - momentum) * running. many: values a variance is of; it is made unbiased."""
-    dtype = running.dtype
-    now = batch._read() if batch.dtype is dtype else recorder.record("cast", (batch._read(),), (dtype,))
+def _average(running: Tensor, now: Node, momentum: float, many: int | None = None) -> None:
+    """running = momentum * now + (1 - momentum) * running. many: values a variance is of; it is made unbiased."""
+    old = running._read()
+    if now.type[1] is not old.type[1]:
+        now = recorder.record("cast", (now,), (old.type[1],))
     op, attrs = ("blend", ()) if many is None else ("blend_variance", (many,))
-    assign(running, recorder.record(op, (now, running._read()), (momentum, 1 - momentum, *attrs)))
+    assign(running, recorder.record(op, (now, old), (momentum, 1 - momentum, *attrs)))
 
 
 @autocasts("layer_norm")
@@ -143,9 +151,9 @@ def instance_norm(
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     with no_grad():
         if running_mean is not None:
-            _average(running_mean, mean.reshape(n, channels).mean(0), momentum)
+            _average(running_mean, mean.reshape(n, channels).mean(0)._read(), momentum)
         if running_var is not None:
-            _average(running_var, var.reshape(n, channels).mean(0), momentum, many)
+            _average(running_var, var.reshape(n, channels).mean(0)._read(), momentum, many)
     return _per_channel(y.reshape(input.shape), weight, bias, "native_batch_norm")
 
 

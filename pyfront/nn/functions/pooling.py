@@ -15,6 +15,7 @@ from ....dialects.types import int64, show_type
 from ...autocasting import autocasts
 from ... import recorder
 from ...origin import origin, source_line
+from ...phrases import Phrases
 from ...selection import scatter
 from ...precision import in_single
 from ...tensor import Tensor, wrap
@@ -22,6 +23,7 @@ from .applying import apply, each, filled
 from .convolution import padded
 
 Spatial = int | tuple[int, ...]
+_phrases = Phrases()  # the steps of pooling by the largest, by type and options
 
 
 def _windows(
@@ -55,6 +57,12 @@ def _windows(
 def _max_pool(
     rank: int, input: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
 ) -> Any:
+    key = (rank, input._node.type, *[tuple(o) if type(o) is list else o for o in (kernel_size, stride, padding, dilation)], ceil_mode)
+    phrase = None if return_indices else _phrases.get(key)
+    if phrase is not None:
+        y = wrap(phrase.again((input._read(),)))
+        y._label = f"max_pool{rank}d_with_indices"
+        return y
     if input.dim() not in (rank + 1, rank + 2):
         raise RuntimeError(f"max_pool{rank}d: Expected {rank + 1}D or {rank + 2}D input, got {list(input.shape)}")
     size, dilation = each(kernel_size, rank, "kernel_size"), each(dilation, rank, "dilation")
@@ -70,7 +78,9 @@ def _max_pool(
     whole = input.dtype.kind == "f"
     fill = -math.inf if whole else int(np.iinfo(input.dtype.numpy).min)
     x = padded(input, low, tuple(max(h, 0) for h in high), fill)
-    return apply("max_pool", (x,), (size, steps, dilation), f"max_pool{rank}d_with_indices")
+    y = apply("max_pool", (x,), (size, steps, dilation), f"max_pool{rank}d_with_indices")
+    _phrases.keep(key, (input._read(),), y._read())
+    return y
 
 
 def _max_and_where(rank: int, input: Tensor, lines: list[list[list[int]]], label: str) -> tuple[Tensor, Tensor]:
