@@ -14,12 +14,12 @@ from ... import draws, recorder
 from ...assignment import title
 from ...random import default_generator, drawn
 from ...tensor import Tensor, wrap
-from .applying import apply, dimension, finish
+from .applying import apply, apply_to, dimension, finish
 
 
 def _plain(op: str, doc: str) -> Callable[..., Tensor]:
     def activation(input: Tensor, inplace: bool = False) -> Tensor:
-        return finish(input, apply(op, (input,)), inplace)
+        return apply_to(input, op, (), inplace)
 
     activation.__name__, activation.__doc__ = op, doc
     return activation
@@ -76,7 +76,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise ValueError("min_val cannot be greater than max_val")
     if input.dtype.kind != "f":
         min_val, max_val = int(min_val), int(max_val)
-    return finish(input, apply("hardtanh", (input,), (min_val, max_val)), inplace)
+    return apply_to(input, "hardtanh", (min_val, max_val), inplace)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -86,7 +86,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x, or alpha * (exp(x) - 1) below zero."""
-    return finish(input, apply("elu", (input,), (alpha,)), inplace)
+    return apply_to(input, "elu", (alpha,), inplace)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -97,7 +97,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x, or negative_slope * x below zero."""
-    return finish(input, apply("leaky_relu", (input,), (negative_slope,)), inplace)
+    return apply_to(input, "leaky_relu", (negative_slope,), inplace)
 
 
 @autocasts("prelu")

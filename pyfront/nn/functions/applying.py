@@ -21,6 +21,18 @@ def apply(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | No
     return result
 
 
+def apply_to(input: Tensor, op: str, attrs: tuple, inplace: bool) -> Tensor:
+    """`apply` to one tensor, into its own memory where that is asked."""
+    if not inplace:
+        return apply(op, (input,), attrs)
+    check_in_place(input)
+    made = recorder.record(op, (input._read(),), attrs)
+    store(input, made, made.order - 1)
+    if made.requires_grad:
+        input._label = op
+    return input
+
+
 def apply_many(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | None = None) -> list[Tensor]:
     """All results of a book op on tensors."""
     results = [wrap(node) for node in recorder.record_many(op, tuple([t._read() for t in tensors]), attrs)]

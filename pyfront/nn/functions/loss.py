@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 from ....dialects.errors import DTypeError, ShapeError
 from ....dialects.types import DTYPES, DType, promote_types, show_type
 from ...autocasting import autocasts
@@ -146,22 +148,21 @@ def binary_cross_entropy_with_logits(
 
 
 def _check_classes(input: Tensor, target: Tensor) -> None:
+    (sizes, _), (given, dtype) = input._node.type, target._node.type
+    if sizes and given == (sizes[:1] + sizes[2:])[: len(sizes) - 1] and dtype.kind in "iu":
+        return
     facts = [
         ("input", show_type(input._type), input._node.origin), ("target", show_type(target._type), target._node.origin),
     ]  # fmt: skip
-    if target.dtype.kind not in "iu":
+    if dtype.kind not in "iu":
         raise DTypeError(
             f"expected scalar type Long but found {title(target.dtype)}", facts, source_line(origin()),
             "class targets are int64 indices: target.long()",
         )  # fmt: skip
-    if input.dim() == 0 or tuple(target.shape) != (*input.shape[:1], *input.shape[2:])[: max(input.dim() - 1, 0)]:
-        if input.dim() == 1 and target.dim() == 0:
-            return
-        raise ShapeError(
-            f"Expected input batch_size ({input.shape[0] if input.dim() else 1}) to match target batch_size "
-            f"({target.shape[0] if target.dim() else 1}).", facts, source_line(origin()),
-            "input is [n, classes, ...], target is [n, ...]",
-        )  # fmt: skip
+    raise ShapeError(
+        f"Expected input batch_size ({sizes[0] if sizes else 1}) to match target batch_size ({given[0] if given else 1}).",
+        facts, source_line(origin()), "input is [n, classes, ...], target is [n, ...]",
+    )  # fmt: skip
 
 
 @autocasts("nll_loss")
@@ -203,7 +204,7 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
     values = recorder.known(target._read())
-    return values is not None and bool(values.size) and bool(values.min() >= 0) and bool(values.max() < classes)
+    return values is not None and bool(values.size) and bool(values.view(np.uint64).max() < classes)  # negative ones are huge
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
