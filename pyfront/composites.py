@@ -93,12 +93,12 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 def xlogy(input: Any, other: Any) -> Tensor:
     """``input * log(other)``, 0 where ``input`` is 0."""
     x, y = nodes(input, other, "float")
-    zero = record(
-        "logical_and",
-        (record("equal", (x, full(0.0, *x.type))), record("logical_not", (record("is_nan", (y,)),))),
-    )
-    safe = record("select", (zero, full(1.0, *y.type), y))
-    return wrap(record("mul", (x, record("log", (safe,)))))
+    zero = record("logical_and", (record("equal", (x, full(0.0, *x.type))), record("logical_not", (record("is_nan", (y,)),))))
+    # Only where the logarithm is infinite it is left out: elsewhere its value is the derivative by ``input``.
+    inside = record("logical_and", (record("less", (full(0.0, *y.type), y)), record("less", (y, full(math.inf, *y.type)))))
+    left_out = record("logical_and", (zero, record("logical_not", (inside,))))
+    product = record("mul", (x, record("log", (record("select", (left_out, full(1.0, *y.type), y)),))))
+    return wrap(record("select", (zero, record("add", (product, full(0.0, *product.type))), product)))  # -0 + 0 is 0
 
 
 @define("nan_to_num", in_place=True)

@@ -215,11 +215,16 @@ class Cholesky(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
+        (array,) = _host(a)
         try:
-            result = _made(np.linalg.cholesky(_host(a)[0]), a)
+            result = _made(np.linalg.cholesky(array), a)
         except np.linalg.LinAlgError:
+            orders = failing_minors(array)
+            at = int(np.argmax(orders.ravel() > 0))
+            which = f" (Batch element {at}):" if array.ndim > 2 else ""
             raise LinAlgError(
-                "linalg.cholesky: The factorization could not be completed because the input is not positive-definite."
+                f"linalg.cholesky:{which} The factorization could not be completed because the input is not positive-definite "
+                f"(the leading minor of order {orders.ravel()[at]} is not positive-definite)."
             ) from None
         ctx.save_for_backward(result)
         return result
@@ -231,6 +236,30 @@ class Cholesky(Function):
         half = Solve.apply(_t(l), inner)  # L^-T phi
         whole = _t(Solve.apply(_t(l), _t(half)))
         return 0.5 * (whole + _t(whole))
+
+
+def failing_minors(matrices: np.ndarray) -> np.ndarray:
+    """int32 per matrix: order of the first leading minor without a Cholesky factor, 0 where all have one."""
+    n = matrices.shape[-1]
+    orders = np.zeros(matrices.shape[:-2], np.int32)
+    for at in np.ndindex(orders.shape):
+        for order in range(1, n + 1):
+            try:
+                np.linalg.cholesky(matrices[at][:order, :order])
+            except np.linalg.LinAlgError:
+                orders[at] = order
+                break
+    return orders
+
+
+def minors(a: Tensor) -> np.ndarray:
+    """failing_minors of a tensor; the usual case, that all have a factor, costs one factorisation."""
+    (array,) = _host(a)
+    try:
+        np.linalg.cholesky(array)
+    except np.linalg.LinAlgError:
+        return failing_minors(array)
+    return np.zeros(array.shape[:-2], np.int32)
 
 
 class Solve(Function):

@@ -14,6 +14,7 @@ _HIGH_MASK = np.uint64((1 << 21) - 1)
 _BELOW_SINGLE, _TIE = np.int64((1 << 29) - 1), np.int64(1 << 28)  # bits of a double that a single has not; half of its last place
 _CHUNK = 1 << 15  # numbers made at a time: what is made on the way stays in the cache
 _WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
+_SQUEEZE = float(np.float32(0.0331))  # of Marsaglia and Tsang; PyTorch has it in single precision
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
 
@@ -185,6 +186,33 @@ def cauchy(engine: Engine, n: int, dtype: np.dtype, median: float, sigma: float)
 def log_normal(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float) -> np.ndarray:
     """dtype[n]: exponentials of normals drawn one by one in double precision, whatever the size."""
     return np.exp(_normal_one_by_one(engine, n, mean, std)).astype(dtype)
+
+
+def gamma(engine: Engine, shapes: np.ndarray) -> np.ndarray:
+    """float64 of the shapes' shape, gamma numbers of rate 1. The shapes' dtype is the precision small steps are made in."""
+    one, third = shapes.dtype.type(1), shapes.dtype.type(np.float32(1) / np.float32(3))
+    small = shapes < 1
+    with np.errstate(divide="ignore"):
+        roots = np.where(small, one / shapes, 0).ravel().tolist()
+    centres = (np.where(small, shapes + one, shapes) - third).ravel().tolist()
+    rows = zip(shapes.ravel().tolist(), centres, roots, strict=True)
+    return np.array([_gamma(engine, *row) for row in rows], np.float64).reshape(shapes.shape)
+
+
+def _gamma(engine: Engine, shape: float, d: float, root: float) -> float:
+    """Marsaglia and Tsang (2000): a cube of a normal number, accepted by its density; shapes below 1 from one above."""
+    if shape == 0:
+        return 0.0
+    scale = (1 - float(doubles(engine, 1)[0])) ** root if shape < 1 else 1.0
+    c = 1 / math.sqrt(9 * d)
+    while True:
+        x = float(_normal_one_by_one(engine, 1, 0.0, 1.0)[0])
+        v = (1 + c * x) ** 3
+        if v <= 0:
+            continue
+        u = 1 - float(doubles(engine, 1)[0])
+        if u < 1 - _SQUEEZE * x**4 or math.log(u) < 0.5 * x * x + d * (1 - v + math.log(v)):
+            return scale * d * v
 
 
 def poisson(engine: Engine, rates: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, prod
+from math import inf, nan, prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .creation import of_array
 from .definitions import define
 from .decompositions import (
     Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
+    minors,
 )  # fmt: skip
 from .function import Function
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
@@ -25,6 +26,7 @@ from .returns import (
     cholesky_ex_result, eigh_result, inv_ex_result, lstsq_result, qr_result, root_svd_result, slogdet_result, solve_ex_result,
     svd_result, triangular_solve_result,
 )  # fmt: skip
+from .selection import where
 from .sequences import eye
 from .shaping import diagonal as _diagonal
 from .shaping import reshaped
@@ -311,9 +313,15 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
 
 
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """``cholesky``, and 0 where it exists."""
-    result = cholesky(A, upper=upper)
-    return cholesky_ex_result(result, result.new_zeros(tuple(A.shape[:-2]), dtype=int32))
+    """``cholesky``, and 0 where it exists; else the order of the leading minor that has none, and no numbers."""
+    check_square("linalg.cholesky_ex", A)
+    orders = minors(A)
+    if check_errors or not orders.any():
+        result = cholesky(A, upper=upper)
+    else:
+        broken = of_array(orders > 0, like=A).unsqueeze(-1).unsqueeze(-1)
+        result = cholesky(where(broken, eye(A.shape[-1], dtype=A.dtype, device=A.device), A), upper=upper).masked_fill(broken, nan)
+    return cholesky_ex_result(result, of_array(orders, like=A))
 
 
 def qr(A: Tensor, mode: str = "reduced") -> Any:

@@ -355,6 +355,30 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     return wrap(untouched(made, input._read()))
 
 
+def gamma_numbers(concentration: Tensor, generator: Generator | None = None) -> Tensor:
+    """Gamma numbers of rate 1, at least the smallest normal number."""
+
+    def draw(_: int) -> np.ndarray:
+        made = draws.gamma(_engine(generator), shapes).astype(shapes.dtype)
+        return np.maximum(made, np.finfo(shapes.dtype).tiny)
+
+    shapes = np.asarray(concentration._value())
+    return wrap(untouched(drawn(concentration.shape, draw), concentration._read()))
+
+
+def dirichlet_numbers(concentration: Tensor, generator: Generator | None = None) -> Tensor:
+    """Gamma numbers, drawn in double precision, as shares of their sum along the last dimension."""
+
+    def draw(_: int) -> np.ndarray:
+        made = draws.gamma(_engine(generator), shapes.astype(np.float64))
+        shares = (made / made.sum(-1, keepdims=True)).astype(shapes.dtype)
+        below_one = np.nextafter(np.ones((), shapes.dtype), shapes.dtype.type(0))
+        return np.clip(shares, np.finfo(shapes.dtype).tiny, below_one)
+
+    shapes = np.asarray(concentration._value())
+    return wrap(untouched(drawn(concentration.shape, draw), concentration._read()))
+
+
 @define("binomial", method=False)
 def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
     """Numbers of successes among ``count`` trials of chance ``prob``."""

@@ -78,8 +78,8 @@ def _regularized(a: np.ndarray, x: np.ndarray, upper: bool) -> np.ndarray:
     a, x = np.broadcast_arrays(a, x)
     with np.errstate(all="ignore"):
         density = np.exp(a * np.log(x) - x - np.vectorize(_log_gamma, otypes=[float])(a))
-        lower = density * _series(a, x)
-        rest = density * _fraction(a, x)
+        lower = density * lower_series(a, x)
+        rest = density * upper_fraction(a, x)
         below = x < a + 1
         found = np.where(below, 1 - lower if upper else lower, rest if upper else 1 - rest)
         found = np.where((x == 0) | (a == math.inf), float(upper), found)
@@ -92,7 +92,8 @@ def _log_gamma(a: float) -> float:
     return math.lgamma(a) if 0 < a < math.inf else math.nan
 
 
-def _series(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+def lower_series(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """P(a, x) / (x^a e^-x / gamma(a)): converges below x = a + 1."""
     part = 1 / a
     total, k = part, a
     for _ in range(10000):
@@ -104,7 +105,8 @@ def _series(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     return total
 
 
-def _fraction(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+def upper_fraction(a: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(1 - P(a, x)) / (x^a e^-x / gamma(a)): Lentz's continued fraction, from x = a + 1 on."""
     tiny = 1e-300
     b = x + 1 - a
     c, d = np.full(b.shape, 1 / tiny), 1 / b
@@ -132,8 +134,8 @@ def _incomplete(upper: bool) -> Any:
     return apply
 
 
-define("igamma", in_place=True)(_incomplete(False))
-define("igammac", in_place=True)(_incomplete(True))
+igamma = define("igamma", in_place=True)(_incomplete(False))
+igammac = define("igammac", in_place=True)(_incomplete(True))
 
 
 # -- floating-point numbers taken apart -----------------------------------------------------------------------

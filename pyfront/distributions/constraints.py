@@ -199,6 +199,48 @@ class Simplex(Constraint):
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
 
 
+class Multinomial(Constraint):
+    """Vectors of counts that sum to at most a bound."""
+
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, upper_bound: int) -> None:
+        self.upper_bound = upper_bound
+
+    def check(self, value: Tensor) -> Tensor:
+        """Per vector."""
+        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class MixtureSameFamilyConstraint(Constraint):
+    """What a region says of one value, asked for a batch of them."""
+
+    def __init__(self, base_constraint: Constraint) -> None:
+        self.base_constraint = base_constraint
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]  # the base's
+        """Whether the base's values can be counted."""
+        return self.base_constraint.is_discrete
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # the base's
+        """Dimensions of one value."""
+        return self.base_constraint.event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether every component could have made it."""
+        inside = self.base_constraint.check(value.unsqueeze(-1 - self.event_dim))
+        return inside.reshape((*inside.shape[: value.dim() - self.event_dim], -1)).all(-1)
+
+    def __repr__(self) -> str:
+        return f"MixtureSameFamilyConstraint({self.base_constraint!r})"
+
+
 class Square(Constraint):
     """Square matrices."""
 
@@ -273,6 +315,7 @@ unit_interval = Interval(0.0, 1.0)
 interval = Interval
 half_open_interval = HalfOpenInterval
 simplex = Simplex()
+multinomial = Multinomial
 square = Square()
 symmetric = Symmetric()
 lower_triangular = LowerTriangular()

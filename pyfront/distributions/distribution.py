@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from ..grad_mode import no_grad
 from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .parameters import Chances
 
 D = TypeVar("D", bound="Distribution")
 
@@ -42,13 +44,13 @@ class Distribution:
         for name, region in self._regions().items():
             if constraints.is_dependent(region):
                 continue
-            if name not in vars(self):  # not given: made from another one when it is asked for
-                continue
+            if name not in vars(self) and isinstance(vars(type(self)).get(name), (Chances, cached_property)):
+                continue  # not given: made from another one when it is asked for
             value = getattr(self, name)
             if not region.check(value).all():
                 raise ValueError(
                     f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of distribution "
-                    f"{self!r} to satisfy the constraint {region!r}, but found invalid values:\n{_shown(value)}"
+                    f"{self!r} to satisfy the constraint {region!r}, but found invalid values:\n{shown(value)}"
                 )
 
     def _regions(self) -> dict[str, Any]:
@@ -175,7 +177,7 @@ class Distribution:
         if not region.check(value).all():
             raise ValueError(
                 f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) to be within the support "
-                f"({region!r}) of the distribution {self!r}, but found invalid values:\n{_shown(value)}"
+                f"({region!r}) of the distribution {self!r}, but found invalid values:\n{shown(value)}"
             )
 
     def __repr__(self) -> str:
@@ -184,6 +186,6 @@ class Distribution:
         return f"{type(self).__name__}({', '.join(f'{n}: {v if v.numel() == 1 else v.shape}' for n, v in said)})"
 
 
-def _shown(value: Tensor) -> str:
+def shown(value: Tensor) -> str:
     """As PyTorch's f-string shows it: a number without dimensions as Python's."""
     return str(value.item() if value.dim() == 0 else value)

@@ -11,6 +11,8 @@ from ..promote import Defaults
 from ..shaping import broadcast_tensors
 from ..tensor import Tensor
 
+EULER = 0.57721566490153286060
+
 
 def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     """Tensors of one shape; numbers take the first tensor's dtype and device. ValueError for anything else."""

@@ -27,6 +27,43 @@ CASES: dict[str, tuple[str, list[Any], str]] = {  # constructor over D and param
     "laplace": ("D.Laplace(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
     "independent": ("D.Independent(D.Normal(p[0], p[1]), 1)", [[[0.5, -1.0]], [1.5, 0.3]], "[[0.2, -0.7]]"),
 }
+DERIVED: dict[str, tuple[str, list[Any], str]] = {
+    "transformed": ("D.TransformedDistribution(D.Normal(p[0], p[1]), [D.AffineTransform(0.5, p[1]), D.TanhTransform()])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
+    "squashed": ("D.TransformedDistribution(D.Independent(D.Normal(p[0], p[1]), 1), [D.TanhTransform(cache_size=1)])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
+    "logistic": ("D.TransformedDistribution(D.Uniform(p[0], 1 + p[0].detach()), [D.SigmoidTransform().inv, D.AffineTransform(0.1, 2.0)])", [[0.0, 0.0]], "[0.2, -0.7]"),
+    "log-normal": ("D.LogNormal(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, 0.7]"),
+    "half-normal": ("D.HalfNormal(p[0])", [[0.5, 3.0]], "[0.25, 1.5]"),
+    "half-cauchy": ("D.HalfCauchy(p[0])", [[0.5, 3.0]], "[0.25, 1.5]"),
+    "cauchy": ("D.Cauchy(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
+    "gumbel": ("D.Gumbel(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
+    "weibull": ("D.Weibull(p[0], p[1])", [[0.5, 1.0], [1.5, 0.8]], "[0.2, 0.7]"),
+    "pareto": ("D.Pareto(p[0], p[1])", [[0.5, 1.0], [1.5, 2.8]], "[0.7, 1.7]"),
+    "kumaraswamy": ("D.Kumaraswamy(p[0], p[1])", [[0.5, 1.5], [1.5, 2.8]], "[0.7, 0.2]"),
+    "logistic normal": ("D.LogisticNormal(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, 0.7, 0.1]"),
+    "gamma": ("D.Gamma(p[0], p[1])", [[0.5, 3.0, 20.0], [1.5, 0.3, 2.0]], "[0.25, 1.5, 9.0]"),
+    "chi-square": ("D.Chi2(p[0])", [[0.5, 3.0]], "[0.25, 1.5]"),
+    "inverse gamma": ("D.InverseGamma(p[0], p[1])", [[2.5, 3.0], [1.5, 0.3]], "[0.25, 1.5]"),
+    "student": ("D.StudentT(p[0], p[1], p[2])", [[3.5, 0.9, 1.5], [0.3, 0.1, -1.0], [1.0, 2.0, 0.5]], "[0.25, 1.5, -1.0]"),
+    "fisher": ("D.FisherSnedecor(p[0], p[1])", [[3.5, 0.9], [5.0, 3.0]], "[0.25, 1.5]"),
+    "beta": ("D.Beta(p[0], p[1])", [[0.5, 3.0, 12.0], [1.5, 0.3, 8.0]], "[0.25, 0.5, 0.6]"),
+    "dirichlet": ("D.Dirichlet(p[0])", [[[0.5, 3.0, 1.0], [9.0, 2.0, 4.0]]], "[[0.25, 0.25, 0.5], [0.5, 0.1, 0.4]]"),
+    "poisson": ("D.Poisson(p[0])", [[0.5, 30.0]], "[2.0, 27.0]"),
+    "geometric": ("D.Geometric(p[0])", [[0.2, 0.7]], "[2.0, 0.0]"),
+    "geometric of logits": ("D.Geometric(logits=p[0])", [[0.2, -0.7]], "[2.0, 0.0]"),
+    "binomial": ("D.Binomial(8, p[0])", [[0.2, 0.7]], "[2.0, 6.0]"),
+    "binomial of logits": ("D.Binomial(5, logits=p[0])", [[0.2, -0.7]], "[2.0, 5.0]"),
+    "negative binomial": ("D.NegativeBinomial(5, p[0])", [[0.2, 0.7]], "[2.0, 6.0]"),
+    "multinomial": ("D.Multinomial(6, p[0])", [[[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]]], "[[1.0, 2.0, 3.0], [0.0, 6.0, 0.0]]"),
+    "mixture": ("D.MixtureSameFamily(D.Categorical(p[0]), D.Normal(p[1], p[2]))", [[0.3, 0.7], [-1.0, 2.0], [0.5, 1.0]], "[0.1]"),
+    "mixture of vectors": ("D.MixtureSameFamily(D.Categorical(logits=p[0]), D.Independent(D.Normal(p[1], 1.5), 1))", [[0.3, 0.7], [[-1.0, 2.0, 0.0], [1.0, 0.5, 3.0]]], "[0.1, 0.2, 0.3]"),
+    "relaxed one-hot": ("D.RelaxedOneHotCategorical(torch.tensor(0.5), logits=p[0])", [[0.2, 0.3, 0.5]], "[0.2, 0.7, 0.1]"),
+    "relaxed bernoulli": ("D.RelaxedBernoulli(torch.tensor(0.7), p[0])", [[0.2, 0.3]], "[0.2, 0.7]"),
+    "multivariate": ("D.MultivariateNormal(p[0], p[1] @ p[1].T)", [[0.5, -1.0], [[1.5, 0.0], [0.3, 0.8]]], "[0.2, -0.7]"),
+    "multivariate by factor": ("D.MultivariateNormal(p[0], scale_tril=p[1].tril())", [[[0.5, -1.0], [0.1, 0.2]], [[1.5, 0.0], [0.3, 0.8]]], "[[0.2, -0.7], [0.3, 0.1]]"),
+    "multivariate by precision": ("D.MultivariateNormal(p[0], precision_matrix=p[1] @ p[1].T)", [[0.5, -1.0], [[1.5, 0.0], [0.3, 0.8]]], "[0.2, -0.7]"),
+    "low rank": ("D.LowRankMultivariateNormal(p[0], p[1], p[2])", [[0.5, -1.0, 0.2], [[1.5], [0.3], [0.8]], [0.5, 1.0, 0.7]], "[0.2, -0.7, 0.1]"),
+}  # fmt: skip
+IMPLICIT = ("gamma", "chi-square", "inverse gamma", "student", "fisher", "beta", "dirichlet")
 ASKED: dict[str, str] = {
     "repr": "repr(d)",
     "shapes": "tuple(d.batch_shape), tuple(d.event_shape), d.has_rsample",
@@ -47,16 +84,20 @@ ASKED: dict[str, str] = {
 
 def answer(module: Any, case: str, question: str) -> Any:
     """What a module's distribution says, with the gradient of it, as plain values; an error as its class and text."""
-    build, numbers, value = CASES[case]
-    make: Callable[..., Any] = eval(f"lambda p: {build}", {"D": module.distributions})
+    build, numbers, value = (CASES | DERIVED)[case]
+    make: Callable[..., Any] = eval(f"lambda p: {build}", {"D": module.distributions, "torch": module})
     p = [module.tensor(n, requires_grad=True) for n in numbers]
     module.manual_seed(5)
     scope = {"D": module.distributions, "torch": module, "p": p, "make": make, "v": module.tensor(eval(value))}
     try:
         scope["d"] = make(p)
         got = eval(question, scope)
+        return _plain(module, got, p)
     except Exception as error:
-        return type(error).__name__, str(error)
+        return type(error).__name__, str(error).replace("lamina.pyfront", "torch")
+
+
+def _plain(module: Any, got: Any, p: list[Any]) -> list[Any]:
     parts = got if isinstance(got, tuple) else (got,)
     tracked = [t for t in parts if isinstance(t, module.Tensor) and t.requires_grad]
     grads: list[Any] = []
@@ -67,7 +108,7 @@ def answer(module: Any, case: str, question: str) -> Any:
 
 
 @pytest.mark.parametrize("question", ASKED)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *[pytest.param(c, marks=pytest.mark.slow) for c in DERIVED]])
 def test_as_pytorch_answers(case: str, question: str) -> None:
     ours, theirs = answer(lamina, case, ASKED[question]), answer(torch, case, ASKED[question])
     assert type(ours) is type(theirs), (ours, theirs)
@@ -75,7 +116,9 @@ def test_as_pytorch_answers(case: str, question: str) -> None:
     for a, b in zip(ours, theirs, strict=True):
         if isinstance(b, np.ndarray):
             assert a.dtype == b.dtype
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+            # PyTorch approximates the slopes of gamma and Beta draws: within 5e-4, it says
+            rtol = 5e-4 if "rsample" in ASKED[question] and case in IMPLICIT else 2e-5
+            np.testing.assert_allclose(a, b, rtol, 2e-6 + 2e-7 * np.abs(b, where=np.isfinite(b), out=np.zeros_like(b)).max())
         else:
             assert a == b
 
@@ -105,6 +148,18 @@ D.OneHotCategorical(T([0.3, 0.2])).log_prob(T([1.0, 1.0]))
 D.OneHotCategorical(T([0.3, 0.2])).log_prob(T([1.0, 0.0, 0.0]))
 D.Exponential(1.0).log_prob(T(-1.0))
 D.kl_divergence(D.Normal(0.0, 1.0), D.Categorical(T([0.3])))
+D.Gamma(T([1.0, -1.0]), 1.0)
+D.HalfNormal(-1.0)
+D.Geometric(0.0)
+D.Poisson(T([-1.0]))
+D.Beta(1.0, 2.0).log_prob(T(1.5))
+D.MultivariateNormal(torch.zeros(2))
+D.MultivariateNormal(torch.zeros(2), T([[1.0, 2.0], [2.0, 1.0]]))
+D.MultivariateNormal(torch.zeros(2), scale_tril=torch.ones(2, 2))
+D.TransformedDistribution(D.Normal(0.0, 1.0), [1])
+D.TransformedDistribution(D.Normal(0.0, 1.0), D.StickBreakingTransform())
+D.MixtureSameFamily(D.Normal(0.0, 1.0), D.Normal(0.0, 1.0))
+D.MixtureSameFamily(D.Categorical(T([0.5, 0.5])), D.Normal(torch.zeros(3), 1.0))
 """
 
 
@@ -116,6 +171,31 @@ def test_errors_are_pytorchs(line: str) -> None:
             eval(line, {"D": module.distributions, "T": module.tensor, "torch": module})
         said.append((caught.type.__name__, str(caught.value)))
     assert said[0] == said[1]
+
+
+REGIONS = ("real", "positive", "unit_interval", "simplex", "greater_than(2.0)", "less_than(2.0)", "interval(-1.0, 3.0)", "lower_cholesky")
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_regions_are_reached(region: str) -> None:
+    said = []
+    for module in (lamina, torch):
+        c = module.distributions.constraints
+        there = module.distributions.transform_to(eval(f"c.{region}"))
+        x = module.tensor([[0.3, -1.2], [0.7, 2.0]])
+        y = there(x)
+        said.append((str(y), str(there.inv(y)), repr(there), bool(eval(f"c.{region}").check(y).all())))
+    assert said[0] == said[1]
+
+
+def test_xlogy_has_a_slope_at_zero() -> None:
+    slopes = []
+    for module in (lamina, torch):
+        x = module.zeros(5, requires_grad=True)
+        y = module.tensor([0.5, 2.0, 0.0, float("nan"), float("inf")])
+        module.xlogy(x, y)[:3].sum().backward()
+        slopes.append((str(x.grad), str(module.xlogy(x, y))))
+    assert slopes[0] == slopes[1]
 
 
 def test_checks_can_be_switched_off() -> None:
@@ -133,3 +213,14 @@ def test_a_registered_divergence_serves_subclasses() -> None:
     D.register_kl(Mine, D.Normal)(lambda p, q: "mine")
     assert D.kl_divergence(p, q) == "mine"
     assert D.kl_divergence(q, p).item() == 0.5
+
+
+def test_factors_that_do_not_exist_are_counted() -> None:
+    said = []
+    for module in (lamina, torch):
+        a = module.tensor([[[1.0, 2.0], [2.0, 1.0]], [[2.0, 0.0], [0.0, 2.0]]])
+        found = module.linalg.cholesky_ex(a)
+        with pytest.raises(RuntimeError) as caught:
+            module.linalg.cholesky(a)
+        said.append((str(found.info), str(found.L[1]), str(caught.value)))
+    assert said[0] == said[1]

@@ -69,3 +69,68 @@ def actor_critic(torch: Any) -> list:
             o.step()
             out.append(l.item())
     return out
+
+
+def ppo_of_vectors(torch: Any) -> list:
+    torch.manual_seed(6)
+    nn, D = torch.nn, torch.distributions
+    actor = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2), nn.Tanh())
+    critic = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    opt = torch.optim.Adam([{"params": actor.parameters(), "lr": 3e-3}, {"params": critic.parameters(), "lr": 1e-2}])
+    variance = torch.full((2,), 0.36)
+    states = torch.randn(12, 4)
+    with torch.no_grad():
+        acts = D.MultivariateNormal(actor(states), torch.diag(variance).unsqueeze(0))
+        actions = acts.sample()
+        old = acts.log_prob(actions)
+    returns = (states + actions.repeat(1, 2)).sum(1)
+    out = []
+    for _ in range(3):
+        mean = actor(states)
+        now = D.MultivariateNormal(mean, torch.diag_embed(variance.expand_as(mean)))
+        value = critic(states).squeeze()
+        ratio = torch.exp(now.log_prob(actions) - old)
+        gain = returns - value.detach()
+        loss = -torch.min(ratio * gain, torch.clamp(ratio, 0.8, 1.2) * gain) + 0.5 * nn.MSELoss()(value, returns) - 0.01 * now.entropy()
+        opt.zero_grad()
+        loss.mean().backward()
+        opt.step()
+        out.append(loss.mean().item())
+    return out
+
+
+def soft_actor(torch: Any) -> list:
+    torch.manual_seed(7)
+    nn, D = torch.nn, torch.distributions
+    policy, q = nn.Linear(3, 4), nn.Linear(5, 1)
+    alpha = torch.zeros(1, requires_grad=True)
+    opt = torch.optim.Adam([*policy.parameters(), alpha], 1e-2)
+    states = torch.randn(8, 3)
+    out = []
+    for _ in range(3):
+        mean, log_scale = policy(states).chunk(2, dim=-1)
+        base = D.Independent(D.Normal(mean, log_scale.clamp(-20, 2).exp()), 1)
+        squashed = D.TransformedDistribution(base, [D.TanhTransform(cache_size=1)])
+        action = squashed.rsample()
+        log_prob = squashed.log_prob(action)
+        loss = (alpha.exp().detach() * log_prob - q(torch.cat([states, action], 1)).squeeze(-1)).mean()
+        loss = loss - (alpha * (log_prob + -2.0).detach()).mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        out += [loss.item(), alpha.item()]
+    return out
+
+
+def thompson(torch: Any) -> list:
+    torch.manual_seed(8)
+    D = torch.distributions
+    wins, losses, out = torch.ones(3), torch.ones(3), []
+    chances = torch.tensor([0.2, 0.5, 0.8])
+    for _ in range(15):
+        arm = D.Beta(wins, losses).sample().argmax().item()
+        won = torch.bernoulli(chances[arm]).item()
+        wins[arm] += won
+        losses[arm] += 1 - won
+        out.append(float(arm))
+    return [*out, *wins.tolist()]
