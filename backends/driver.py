@@ -375,13 +375,15 @@ def write_c(
 
 def gpu_arch(target: str) -> str:
     """The architecture of ``cuda:sm_90a``. BackendError for one that is not known."""
-    from ..dialects.target import GPU_TARGETS
+    from ..dialects.target import GPU_TARGETS, gpu_target_named
 
     arch = target.removeprefix("cuda:")
-    if arch not in GPU_TARGETS:
+    try:
+        return gpu_target_named(arch).name
+    except KeyError:
         known = ", ".join(f"cuda:{name}" for name in GPU_TARGETS)
-        raise BackendError(f"no GPU architecture is called {arch!r}", help=f"known targets: native, portable, {known}")
-    return arch
+        help = f"known targets: native, portable, {known}; from sm_80 on with _tf32 or _3xtf32 behind"
+        raise BackendError(f"no GPU architecture is called {arch!r}", help=help) from None
 
 
 def loops_of(

@@ -26,6 +26,7 @@ import lamina
 from lamina.backends.cuda import check_speed, check_timing
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.runtime import Runtime
+from lamina.dialects import flags
 
 ROUNDS, WARM, STEP_SECONDS = 11, 4, 0.3
 
@@ -143,6 +144,7 @@ def by_events(row: check_speed.SpeedRow) -> dict:
         _try(failed, name, lambda runtime=runtime: clocks.setdefault(name, _ours(runtime, row)))
     torch = torch_with_cuda()
     if torch is not None:
+        torch.backends.cuda.matmul.allow_tf32 = row.f32 == "tf32"
         _try(failed, "eager", lambda: clocks.setdefault("eager", _theirs(torch, counterpart(torch, row))))
         if row in check_speed.NESTS[:3]:
             _try(failed, "compile", lambda: clocks.setdefault("compile", _theirs(torch, torch.compile(counterpart(torch, row)))))
@@ -155,8 +157,13 @@ def by_events(row: check_speed.SpeedRow) -> dict:
 
 def _ours(gpu: Runtime, row: check_speed.SpeedRow) -> Callable[[int], float]:
     timed, clock = check_timing.Timed(gpu, row.make(row.large)), check_timing.Clock(gpu)
-    timed.run()
-    return lambda calls: clock.of(timed.run, calls)
+
+    def of(calls: int) -> float:
+        with flags.f32(row.f32):
+            return clock.of(timed.run, calls)
+
+    of(1)
+    return of
 
 
 def _theirs(torch: ModuleType, call: Call) -> Callable[[int], float]:

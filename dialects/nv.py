@@ -147,10 +147,10 @@ class StoreOp(IRDLOperation):
 
 @irdl_op_definition
 class LdmatrixOp(IRDLOperation):
-    """Four 8x8 matrices of 16-bit elements from shared memory, spread over the warp as mma.sync wants its operands.
+    """Four 8x8 matrices of 16-bit elements (8x4 of 32-bit ones) from shared memory, spread over the warp as mma.sync wants its operands.
 
     Lane i gives the place of row i%8 of matrix i/8 (16 bytes, aligned); it gets row i/4, columns 2*(i%4) and the next,
-    of each matrix: one i32 holds the two. `transposed` matrices are turned on the way.
+    of each matrix: one i32 holds the two, or is column i%4 of 32 bits. `transposed` matrices of 16 bits are turned on the way.
     `%a, %b, %c, %d = nv.ldmatrix %s[%i] {transposed} : memref<4096xbf16, "shared">`
     """
 
@@ -166,8 +166,10 @@ class LdmatrixOp(IRDLOperation):
 
     def verify_(self) -> None:
         held = self.memory.type
-        if held.memory_space != SHARED or element_size(held.element_type) != 2 or len(held.get_shape()) != 1:
-            raise VerifyException("nv.ldmatrix reads 16-bit elements of a 1-D memref in shared memory")
+        if held.memory_space != SHARED or len(held.get_shape()) != 1:
+            raise VerifyException("nv.ldmatrix reads a 1-D memref in shared memory")
+        if element_size(held.element_type) not in ((2, 4) if self.transposed is None else (2,)):
+            raise VerifyException("nv.ldmatrix reads elements of 16 bits, or of 32 bits that are not turned")
 
 
 @irdl_op_definition
@@ -196,6 +198,44 @@ class MmaSyncOp(IRDLOperation):
     d3 = result_def(f32)
     traits = traits_def(Pure())
     assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 $kind attr-dict"
+
+
+@irdl_op_definition
+class MmaTf32Op(IRDLOperation):
+    """c + a * b of a warp on tensor cores, m16n8k8: of a and b the sign, 8 bits of exponent and 10 of mantissa count.
+
+    Lane l holds a[l/4][l%4], the same of row l/4 + 8, and both of depth l%4 + 4; b[l%4][l/4] and that of depth l%4 + 4; c as for
+    nv.mma_sync. `%d:4 = nv.mma_tf32 a(%a0, %a1, %a2, %a3) b(%b0, %b1) c(%c0, %c1, %c2, %c3)`
+    """
+
+    name = "nv.mma_tf32"
+    a0 = operand_def(f32)
+    a1 = operand_def(f32)
+    a2 = operand_def(f32)
+    a3 = operand_def(f32)
+    b0 = operand_def(f32)
+    b1 = operand_def(f32)
+    c0 = operand_def(f32)
+    c1 = operand_def(f32)
+    c2 = operand_def(f32)
+    c3 = operand_def(f32)
+    d0 = result_def(f32)
+    d1 = result_def(f32)
+    d2 = result_def(f32)
+    d3 = result_def(f32)
+    traits = traits_def(Pure())
+    assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 attr-dict"
+
+
+@irdl_op_definition
+class RoundTf32Op(IRDLOperation):
+    """The nearest number of 10 bits of mantissa, of two as near the larger one: `%y = nv.round_tf32 %x`."""
+
+    name = "nv.round_tf32"
+    value = operand_def(f32)
+    result = result_def(f32)
+    traits = traits_def(Pure())
+    assembly_format = "$value attr-dict"
 
 
 @irdl_op_definition
@@ -273,7 +313,7 @@ class BitsOp(IRDLOperation):
 Nv = Dialect(
     "nv",
     [
-        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, PackOp, CpAsyncOp,
+        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, RoundTf32Op, PackOp, CpAsyncOp,
         CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS, *PART_OPS,
     ],
     HOPPER_TYPES,

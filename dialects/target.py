@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ class GpuTarget(Target):
     """What one thread moves at once, at an address that is a multiple of it."""
     wgmma: bool = False
     """Products on warpgroups, their operands brought by the copy engine (sm_90a)."""
+    f32: str = "ieee"
+    """How products of f32 are made: one of F32_PRODUCTS."""
 
     @property
     def arch(self) -> str:
         """What NVRTC and ptxas call it."""
-        return self.name.removesuffix("_wgmma")
+        return "_".join(self.name.split("_")[:2])
 
 
 def _gpu(name: str, compute: int, processors: int, shared_kib: int, wgmma: bool = False) -> GpuTarget:
@@ -81,6 +84,25 @@ GPU_TARGETS: dict[str, GpuTarget] = {
         _gpu("sm_90a", 90, 132, 227), _gpu("sm_90a_wgmma", 90, 132, 227, wgmma=True), _gpu("sm_100a", 100, 148, 227), _gpu("sm_120", 120, 170, 99),
     )
 }  # fmt: skip
+
+F32_PRODUCTS = ("ieee", "tf32", "3xtf32")
+"""Multiply-adds of f32; tensor cores on factors rounded to TF32; the same on two such numbers per factor (sm_80 and later)."""
+
+
+def gpu_target_named(name: str) -> GpuTarget:
+    """A GPU target, ``sm_90a``, or one that multiplies f32 in another way, ``sm_90a_tf32``. KeyError for an unknown name."""
+    if name in GPU_TARGETS:
+        return GPU_TARGETS[name]
+    base, _, f32 = name.rpartition("_")
+    if f32 not in F32_PRODUCTS[1:] or GPU_TARGETS[base].compute < 80:
+        raise KeyError(name)
+    return replace(GPU_TARGETS[base], name=name, f32=f32)
+
+
+def with_f32(name: str, f32: str) -> str:
+    """The name of a target that multiplies f32 so; the target itself where it cannot."""
+    return name if f32 == "ieee" or GPU_TARGETS[name].compute < 80 else f"{name}_{f32}"
+
 
 TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX2, NEON, PORTABLE, *GPU_TARGETS.values())}
 
@@ -123,6 +145,9 @@ def target_named(name: str) -> Target:
     """The target called that; "native" is this machine. ValueError for an unknown name."""
     if name == "native":
         return native_target()
+    if name.startswith("sm_"):
+        with suppress(KeyError):
+            return gpu_target_named(name)
     if name not in TARGETS:
         raise ValueError(f"no target is called {name!r}; known: native, {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -225,6 +225,16 @@ def _mma(p: CudaFunctionPrinter, op: nv.MmaSyncOp) -> None:
         p.alias(result, f"{d}[{k}]")
 
 
+def _mma_tf32(p: CudaFunctionPrinter, op: nv.MmaTf32Op) -> None:
+    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
+    for name, i, j in ((x, 0, 4), (y, 4, 6), (z, 6, 10)):
+        p.line(f"const float {name}[{j - i}] = {{{', '.join(p.name(v) for v in op.operands[i:j])}}};")
+    p.line(f"float {d}[4];")
+    p.line(f"{p.cuda.use('mma_tf32')}({d}, {x}, {y}, {z});")
+    for k, result in enumerate(op.results):
+        p.alias(result, f"{d}[{k}]")
+
+
 def _cp_async(p: CudaFunctionPrinter, op: nv.CpAsyncOp) -> None:
     target, source = _place(p, op.target, op.target_index), _place(p, op.source, op.source_index)
     p.line(f"{p.cuda.use('cp_async')}({target}, {source}, {p.name(op.inside)});")
@@ -268,7 +278,7 @@ def _line(text: str) -> Callable[[Any, Any], None]:
 
 CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
-    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, gpu.BarrierOp: _line("__syncthreads();"),
+    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, nv.MmaTf32Op: _mma_tf32, gpu.BarrierOp: _line("__syncthreads();"),
     nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
     nv_parts.PartOp: _part, nv_parts.PartNumberOp: _part_number, nv_parts.PartMemoryOp: _part_memory,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),
@@ -334,5 +344,6 @@ CUDA_EXPRESSIONS: dict[type[Operation], Expression] = {
     arith.DivUIOp: _unsigned_division("/"), arith.RemUIOp: _unsigned_division("%"),
     arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"), arith.DivSIOp: _of_index("divide"),
     arith.RemSIOp: _of_index("remainder"), arith.CeilDivSIOp: _of_index("ceildiv"), arith.FloorDivSIOp: _of_index("floordiv"),
+    nv.RoundTf32Op: lambda scope, op: f"{scope.cuda.use('round_tf32')}({scope.name(op.value)})",
     nv.ShuffleXorOp: _shuffle, nv.PackOp: _pack, arith.BitcastOp: _bitcast,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from .gpu_contraction_launch import PLAIN, PieceSumLaunch, ProductLaunch
 from .gpu_contraction_plan import DEPTH, SIDE, Tiling, Way
 from .gpu_teams import THREADS
 from .gpu_tensor_core import TensorCoreLaunch
+from .gpu_tf32 import Tf32Launch, Tf32x3Launch
 from .gpu_wgmma import WgmmaLaunch
 from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
@@ -91,7 +92,9 @@ class SimtLaunch(ProductLaunch):
                 self.result(b.add(b.scaled(i, t.thread_columns), j), m, n)
 
 
-LAUNCHES: dict[Way, type[ProductLaunch]] = {Way.FMA: SimtLaunch, Way.MMA: TensorCoreLaunch, Way.WGMMA: WgmmaLaunch}
+LAUNCHES: dict[Way, type[ProductLaunch]] = {
+    Way.FMA: SimtLaunch, Way.MMA: TensorCoreLaunch, Way.WGMMA: WgmmaLaunch, Way.TF32: Tf32Launch, Way.TF32X3: Tf32x3Launch,
+}  # fmt: skip
 
 
 def own_place(b: object, i: SSAValue, thread: SSAValue, count: int) -> SSAValue:

@@ -24,6 +24,8 @@ DEPTH = 16
 """Elements of the sum per tile."""
 CORE_DEPTH = 32
 """The same for tensor cores."""
+TF32_DEPTH = 16
+"""And for tensor cores on f32."""
 WGMMA_DEPTH = 64
 """And for warpgroups: 128 bytes."""
 WGMMA_TILE = 128
@@ -33,11 +35,14 @@ RUN = 8
 
 
 class Way(Enum):
-    """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups."""
+    """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups, mma.sync on factors rounded to TF32,
+    on two such numbers per factor."""
 
     FMA = "fma"
     MMA = "mma.sync"
     WGMMA = "wgmma"
+    TF32 = "tf32"
+    TF32X3 = "3xtf32"
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
         boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
         large = min(m, n) >= WGMMA_TILE and k >= WGMMA_DEPTH
         way = Way.WGMMA if target.wgmma and aligned and large and all(boxes) else Way.MMA
+    elif min(m, n, k) >= SIDE and target.f32 != "ieee" and target.compute >= 80 and is_plain_f32(found):
+        way = Way(target.f32)
     tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
     splits, piece = _split(blocks, k, _DEPTHS[way], target)
@@ -204,8 +211,8 @@ def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, 
     return tile[0], tile[1]
 
 
-_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile}
-_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH}
+_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile}
+_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH}
 
 
 def _power(n: int) -> int:
@@ -227,3 +234,8 @@ def fits_tensor_core(found: Contraction) -> bool:
     kinds = {type(f.access.element) for f in factors}
     widened = all(len(f.casts) == 1 and f.casts[0].name == "arith.extf" for f in factors)
     return widened and found.sum_type == f32 and kinds in ({BFloat16Type}, {Float16Type})
+
+
+def is_plain_f32(found: Contraction) -> bool:
+    """Whether both operands are f32, multiplied as they are and summed in f32."""
+    return found.sum_type == f32 and all(f.access.element == f32 and not f.casts for f in (found.left, found.right))

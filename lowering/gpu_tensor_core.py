@@ -16,17 +16,25 @@ from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import CORE_DEPTH
 from .gpu_teams import THREADS, WARP
+from .memref_layout import element_bytes
 
 STAGES = 3
-RUN = 8
-"""Elements of one asynchronous copy."""
+COPY_BYTES = 16
+"""One asynchronous copy."""
+MATRIX = 8
+"""Rows of one of ldmatrix's matrices; a row has 16 bytes."""
 WARPS_DOWN, WARPS_ACROSS = 2, 4
 CORE = 16
-"""Rows, and depth, of one mma.sync; it has half as many columns."""
+"""Rows of one mma.sync; it has half as many columns."""
 
 
 class TensorCoreLaunch(ProductLaunch):
-    """Tiles of the product by mma.sync, summed in f32."""
+    """Tiles of the product by mma.sync, summed in f32.
+
+    depth: of a tile; core_depth: of one mma.sync; bits: an element as an integer.
+    """
+
+    depth, core_depth, bits = CORE_DEPTH, 16, i16
 
     def product(self) -> None:
         """All of one tile."""
@@ -45,7 +53,7 @@ class TensorCoreLaunch(ProductLaunch):
 
     def _over_the_sum(self) -> None:
         b, t = self.b, self.t
-        tiles = -(-t.piece // CORE_DEPTH)
+        tiles = -(-t.piece // self.depth)
         self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
         for stage in range(STAGES - 1):
             self._fetch(b.index(stage), b.index(stage))
@@ -58,41 +66,53 @@ class TensorCoreLaunch(ProductLaunch):
 
     def _fetch(self, tile: SSAValue, stage: SSAValue) -> None:
         """Starts the copies of a tile into a stage; past the end of the sum zeros are written."""
-        first = self.b.add(self.low, self.b.scaled(tile, CORE_DEPTH))
+        first = self.b.add(self.low, self.b.scaled(tile, self.depth))
         self.left.fetch(first, stage)
         self.right.fetch(first, stage)
         self.b.do(nv.CpAsyncCommitOp.create())
 
     def _multiply(self, stage: SSAValue) -> None:
         b = self.b
-        a = b.registers(self.down * 4, i32, "a")
-        c = b.registers(self.across * 2, i32, "b")
-        with b.loop(0, CORE_DEPTH, CORE, unroll=True) as k:
+        a, c = self.factor_registers(self.down * 4, "a"), self.factor_registers(self.across * 2, "b")
+        with b.loop(0, self.depth, self.core_depth, unroll=True) as k:
             with b.loop(0, self.down, unroll=True) as i:
                 row = b.add(self.warp_row, b.scaled(i, CORE))
-                self._keep(self.left.fragment(stage, row, k, self.lane, rows_first=True), a, b.scaled(i, 4))
+                self.keep_factor(self.left.fragment(stage, row, k, self.lane, rows_first=True), a, b.scaled(i, 4))
             with b.loop(0, self.across // 2, unroll=True) as j:
                 column = b.add(self.warp_column, b.scaled(j, CORE))
-                self._keep(self.right.fragment(stage, column, k, self.lane, rows_first=False), c, b.scaled(j, 4))
+                self.keep_factor(self.right.fragment(stage, column, k, self.lane, rows_first=False), c, b.scaled(j, 4))
             with b.loop(0, self.down, unroll=True) as i, b.loop(0, self.across, unroll=True) as j:
-                self._core(a, c, i, j)
+                self.core(a, c, i, j)
 
-    def _keep(self, values: list[SSAValue], registers: SSAValue, first: SSAValue) -> None:
+    def factor_registers(self, count: int, hint: str) -> list[SSAValue]:
+        """Where a warp's part of a factor is kept."""
+        return [self.b.registers(count, i32, hint)]
+
+    def keep_factor(self, values: list[SSAValue], registers: list[SSAValue], first: SSAValue) -> None:
+        """Keeps what a lane holds of a fragment."""
+        self.keep(values, registers[0], first)
+
+    def keep(self, values: list[SSAValue], registers: SSAValue, first: SSAValue) -> None:
         for k, value in enumerate(values):
             self.b.write(value, registers, self.b.plus(first, k))
 
-    def _core(self, a: SSAValue, c: SSAValue, i: SSAValue, j: SSAValue) -> None:
+    def operands(self, a: SSAValue, c: SSAValue, i: SSAValue, j: SSAValue) -> tuple[list[SSAValue], SSAValue]:
+        """What an mma.sync of the piece at (i, j) takes, and the place of its sums."""
         b = self.b
         place = b.scaled(b.add(b.scaled(i, self.across), j), 4)
-        operands = [b.read(a, b.plus(b.scaled(i, 4), k)) for k in range(4)]
-        operands += [b.read(c, b.plus(b.scaled(j, 2), k)) for k in range(2)]
-        operands += [b.read(self.sums, b.plus(place, k)) for k in range(4)]
+        found = [b.read(a, b.plus(b.scaled(i, 4), k)) for k in range(4)]
+        found += [b.read(c, b.plus(b.scaled(j, 2), k)) for k in range(2)]
+        return found + [b.read(self.sums, b.plus(place, k)) for k in range(4)], place
+
+    def core(self, a: list[SSAValue], c: list[SSAValue], i: SSAValue, j: SSAValue) -> None:
+        """Adds one product of fragments to its sums."""
+        operands, place = self.operands(a[0], c[0], i, j)
         kind = self.t.left.access.element
         op = nv.MmaSyncOp.create(
             operands=operands, result_types=[self.c.sum_type] * 4, properties={"kind": kind}
         )
-        b.do(op)
-        self._keep(list(op.results), self.sums, place)
+        self.b.do(op)
+        self.keep(list(op.results), self.sums, place)
 
     def _results(self) -> None:
         """Lane l of a warp has row l/4 and columns 2*(l%4) and the next of each 16x8 piece, and those of row l/4 + 8."""
@@ -103,7 +123,7 @@ class TensorCoreLaunch(ProductLaunch):
         with b.loop(0, self.down, unroll=True) as i, b.loop(0, self.across, unroll=True) as j:
             with b.loop(0, 4, unroll=True) as e:
                 below, right = b.divided(e, 2)
-                m = b.add(b.add(row, b.scaled(i, CORE)), b.scaled(below, RUN))
+                m = b.add(b.add(row, b.scaled(i, CORE)), b.scaled(below, MATRIX))
                 n = b.add(b.add(column, b.scaled(j, CORE // 2)), right)
                 self.result(b.add(b.scaled(b.add(b.scaled(i, self.across), j), 4), e), m, n)
 
@@ -118,9 +138,11 @@ class _Tile:
         self.first, self.limit, self.extent = first, limit, extent
         t, strides = owner.t, factor.access.strides
         self.along_sum = strides[t.sums[-1]] == 1
-        self.pitch = (CORE_DEPTH if self.along_sum else extent) + RUN
-        self.stage_length = (extent if self.along_sum else CORE_DEPTH) * self.pitch
-        at = owner.launch.take_shared(2 * STAGES * self.stage_length)
+        size = element_bytes(self.access.element)
+        self.run, self.depth = COPY_BYTES // size, owner.depth
+        self.pitch = self.depth + self.run if self.along_sum else extent + MATRIX  # no two rows, or depths, in the same banks
+        self.stage_length = (extent if self.along_sum else self.depth) * self.pitch
+        at = owner.launch.take_shared(size * STAGES * self.stage_length)
         self.shared = self.b.shared(self.b.index(at), STAGES * self.stage_length, self.access.element)
         self.base = self.b.plus(None, self.access.offset)
         if owner.z is not None and (part := owner.place(self.access, t.batch, owner.z)) is not None:
@@ -128,20 +150,20 @@ class _Tile:
         self.in_runs = self._comes_in_runs()
 
     def _comes_in_runs(self) -> bool:
-        """Whether elements lie in aligned runs of eight along the tile's inner direction."""
+        """Whether elements lie in aligned runs of 16 bytes along the tile's inner direction."""
         inner = (self.owner.t.sums if self.along_sum else self.dims)[-1:]
         strides = self.access.strides
-        if not self.owner.t.is_aligned or not inner or strides[inner[0]] != 1 or self.owner.c.sizes[inner[0]] % RUN or self.access.offset % RUN:
+        if not self.owner.t.is_aligned or not inner or strides[inner[0]] != 1 or self.owner.c.sizes[inner[0]] % self.run or self.access.offset % self.run:
             return False
-        return all(s % RUN == 0 for d, s in enumerate(strides) if d != inner[0])
+        return all(s % self.run == 0 for d, s in enumerate(strides) if d != inner[0])
 
     def fetch(self, first: SSAValue, stage: SSAValue) -> None:
         """Starts copying the tile that begins at depth `first` into a stage."""
         b = self.b
-        width = RUN if self.in_runs else 1
-        inner = (CORE_DEPTH if self.along_sum else self.extent) // width
+        width = self.run if self.in_runs else 1
+        inner = (self.depth if self.along_sum else self.extent) // width
         base = b.scaled(stage, self.stage_length)
-        count = self.extent * CORE_DEPTH // width // THREADS
+        count = self.extent * self.depth // width // THREADS
         with b.loop(0, count, unroll=True) as i:
             number = b.add(b.scaled(i, THREADS), self.owner.thread)
             outer, place = b.divided(number, inner)
@@ -153,8 +175,8 @@ class _Tile:
     def _copy(self, m: SSAValue, k: SSAValue, target: SSAValue) -> None:
         """Rows past the end repeat the last ones (their results are not stored); past the end of the sum are zeros."""
         b, t = self.b, self.owner.t
-        by_row = RUN if self.in_runs and not self.along_sum else 1
-        by_depth = RUN if self.in_runs and self.along_sum else 1
+        by_row = self.run if self.in_runs and not self.along_sum else 1
+        by_depth = self.run if self.in_runs and self.along_sum else 1
         inside = b.less(k, b.index(t.k))
         k = b.minimum(k, b.index(t.k - by_depth))
         if self.limit % self.extent:
@@ -167,23 +189,26 @@ class _Tile:
             b.do(nv.CpAsyncOp.create(operands=[memory, at, self.shared, target, inside]))
             return
         value = b.read(self._bits(memory), at)
-        zero = b.constant(IntegerAttr(0, i16), i16)
-        b.write(b.emit(arith.SelectOp, (inside, value, zero), i16), self._bits(self.shared), target)
+        bits = self.owner.bits
+        zero = b.constant(IntegerAttr(0, bits), bits)
+        b.write(b.emit(arith.SelectOp, (inside, value, zero), bits), self._bits(self.shared), target)
 
     def _bits(self, memory: SSAValue) -> SSAValue:
         held = memory.type
         assert isinstance(held, MemRefType)
-        return self.b.emit(nv.BitsOp, (memory,), MemRefType(i16, held.get_shape(), NoneAttr(), held.memory_space))
+        return self.b.emit(nv.BitsOp, (memory,), MemRefType(self.owner.bits, held.get_shape(), NoneAttr(), held.memory_space))
 
     def fragment(
         self, stage: SSAValue, row: SSAValue, k: SSAValue, lane: SSAValue, rows_first: bool
     ) -> list[SSAValue]:
-        """Four 8x8 matrices of 16 rows and 16 depths. rows_first: the second matrix is below the first, else deeper."""
+        """Four matrices of 16 rows and twice 16 bytes of depths. rows_first: the second matrix is below the first, else deeper."""
         b = self.b
-        matrix, within = b.divided(lane, RUN)
+        if not self.along_sum and self.run != MATRIX:
+            return self._gathered(stage, row, k, lane, rows_first)
+        matrix, within = b.divided(lane, MATRIX)
         high, low = b.divided(matrix, 2)
         row_block, depth_block = (low, high) if rows_first else (high, low)
-        row, depth = b.add(row, b.scaled(row_block, RUN)), b.add(k, b.scaled(depth_block, RUN))
+        row, depth = b.add(row, b.scaled(row_block, MATRIX)), b.add(k, b.scaled(depth_block, self.run))
         if self.along_sum:
             place = b.add(b.scaled(b.add(row, within), self.pitch), depth)
         else:
@@ -196,4 +221,16 @@ class _Tile:
         b.do(op)
         return list(op.results)
 
-
+    def _gathered(self, stage: SSAValue, row: SSAValue, k: SSAValue, lane: SSAValue, rows_first: bool) -> list[SSAValue]:
+        """The same where ldmatrix would have to turn elements of 32 bits: it cannot, so lanes read them one by one."""
+        b = self.b
+        group, within = b.divided(lane, self.run)
+        base = b.add(b.scaled(stage, self.stage_length), b.scaled(b.add(k, within), self.pitch))
+        at = b.add(base, b.add(row, group))
+        found = []
+        for matrix in range(4):
+            high, low = divmod(matrix, 2)
+            row_block, depth_block = (low, high) if rows_first else (high, low)
+            place = b.plus(at, row_block * MATRIX + depth_block * self.run * self.pitch)
+            found.append(b.read(self._bits(self.shared), place))
+        return found

@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation
 
 from ..dialects.errors import PassError
-from ..dialects.target import GPU_TARGETS, GpuTarget
+from ..dialects.target import GPU_TARGETS, GpuTarget, gpu_target_named
 from ..passes.base import Pass
 from .alike_kernels import PARTS
 from .contraction_match import match_contraction
@@ -67,9 +67,11 @@ class LinalgToGpu(Pass):
 
 def gpu_target(name: str) -> GpuTarget:
     """The architecture called that. PassError for an unknown one."""
-    if name not in GPU_TARGETS:
-        raise PassError(f"no GPU architecture is called {name!r}", help=f"known: {', '.join(GPU_TARGETS)}")
-    return GPU_TARGETS[name]
+    try:
+        return gpu_target_named(name)
+    except KeyError:
+        known = f"{', '.join(GPU_TARGETS)}; from sm_80 on with _tf32 or _3xtf32 behind"
+        raise PassError(f"no GPU architecture is called {name!r}", help=f"known: {known}") from None
 
 
 def _call_launches(main: func.FuncOp, made: dict[str, list[str]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..dialects import flags
+from . import recorder
 from .creation import set_default_dtype
 from .size import CPU, device, require
 
@@ -13,6 +15,7 @@ class _State:
     deterministic = False
     warn_only = False
     matmul_precision = "highest"
+    convolution_tf32 = True
     warn_always = False
     interop_threads = 1
 
@@ -47,15 +50,40 @@ def get_deterministic_debug_mode() -> int:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Noted; products of float32 are computed in float32. RuntimeError for an unknown word."""
+    """How GPUs multiply float32: as it is (highest), or rounded to TF32, 10 bits of mantissa, on tensor cores (high, medium).
+
+    CPUs always compute in float32. RuntimeError for an unknown word.
+    """
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"{precision} is not one of highest, high, medium")
     _State.matmul_precision = precision
+    _apply_precision()
 
 
 def get_float32_matmul_precision() -> str:
     """What was asked for last."""
     return _State.matmul_precision
+
+
+def allow_tf32_in_convolutions(allowed: bool) -> None:
+    """False: float32 is multiplied as it is, whatever products may do. True, as at the start: convolutions do what products do."""
+    _State.convolution_tf32 = bool(allowed)
+    _apply_precision()
+
+
+def convolutions_may_use_tf32() -> bool:
+    """What was said last."""
+    return _State.convolution_tf32
+
+
+def _apply_precision() -> None:
+    """What is pending is computed as it was asked for."""
+    wanted = "tf32" if _State.matmul_precision != "highest" and _State.convolution_tf32 else "ieee"
+    if wanted == flags.f32.value or wanted == "tf32" and flags.f32.value == "3xtf32":
+        return
+    if recorder.state.placement is not None:
+        recorder.flush()
+    flags.f32.value = wanted
 
 
 def set_default_device(device: Any) -> None:

@@ -1,4 +1,4 @@
-"""torch.backends: switches that programs set, and questions they ask; none of them changes what lamina computes."""
+"""torch.backends: switches that programs set, and questions they ask; of all only TF32 on GPUs changes what lamina computes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+from . import settings
 
 
 class Room(ModuleType):
@@ -22,6 +24,40 @@ class Room(ModuleType):
         raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
 
 
+class Cudnn(Room):
+    """Its switch for TF32 is asked before float32 is rounded on a GPU."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return settings.convolutions_may_use_tf32()
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        settings.allow_tf32_in_convolutions(allowed)
+
+
+class Matmul(Room):
+    """allow_tf32 and fp32_precision are other words for `torch.set_float32_matmul_precision`."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        return settings.get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        settings.set_float32_matmul_precision("high" if allowed else "highest")
+
+    @property
+    def fp32_precision(self) -> str:
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("ieee", "tf32", "none"):
+            raise RuntimeError(f"Invalid precision: {precision}")
+        self.allow_tf32 = precision == "tf32"
+
+
 def _no(*_: Any, **__: Any) -> bool:
     return False
 
@@ -34,17 +70,22 @@ def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
+def _set(room: Room, switches: dict[str, Any]) -> None:
+    for name, value in switches.items():
+        setattr(room, name, value)
+
+
 def _flags(room: Room, **usual: Any) -> Callable[..., Any]:
     """A context manager that sets switches of a room, and puts them back."""
 
     @contextmanager
     def flags(**wanted: Any) -> Iterator[None]:
         before = {name: getattr(room, name) for name in usual}
-        room.__dict__.update({**usual, **wanted})
+        _set(room, {**usual, **wanted})
         try:
             yield
         finally:
-            room.__dict__.update(before)
+            _set(room, before)
 
     return flags
 
@@ -55,16 +96,16 @@ def _set_flags(room: Room, names: tuple[str, ...]) -> Callable[..., tuple]:
     def set_flags(*given: Any, **named: Any) -> tuple:
         before = tuple(getattr(room, f"{name}") for name in names)
         wanted = {**dict(zip(names, given, strict=False)), **{k.removeprefix("_"): v for k, v in named.items()}}
-        room.__dict__.update({k: v for k, v in wanted.items() if v is not None})
+        _set(room, {k: v for k, v in wanted.items() if v is not None})
         return before
 
     return set_flags
 
 
 def _cudnn() -> Room:
-    room = Room(
+    room = Cudnn(
         "torch.backends.cudnn", "Switches of cuDNN, which is not used.", enabled=True, benchmark=False, benchmark_limit=10,
-        deterministic=False, allow_tf32=True, is_available=_no, version=_nothing, is_acceptable=_no,
+        deterministic=False, is_available=_no, version=_nothing, is_acceptable=_no,
     )  # fmt: skip
     room.flags = _flags(room, enabled=False, benchmark=False, benchmark_limit=10, deterministic=False, allow_tf32=True)
     room.set_flags = _set_flags(room, ("enabled", "benchmark", "benchmark_limit", "deterministic", "allow_tf32"))
@@ -72,9 +113,8 @@ def _cudnn() -> Room:
 
 
 def _cuda() -> Room:
-    matmul = Room(
-        "torch.backends.cuda.matmul", "Switches of cuBLAS, which is not used.", allow_tf32=False,
-        allow_fp16_reduced_precision_reduction=True, allow_bf16_reduced_precision_reduction=True, allow_fp16_accumulation=False,
+    matmul = Matmul(
+        "torch.backends.cuda.matmul", "Switches of cuBLAS, which is not used.", allow_fp16_reduced_precision_reduction=True, allow_bf16_reduced_precision_reduction=True, allow_fp16_accumulation=False,
     )  # fmt: skip
     room = Room("torch.backends.cuda", "Switches of CUDA libraries, which are not used.", is_built=_no, matmul=matmul)
     for kind in ("flash", "mem_efficient", "math", "cudnn"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...dialects.errors import LaminaError
 from ...dialects.graph import Graph
-from ...dialects.target import GPU_TARGETS
+from ...dialects.target import gpu_target_named, with_f32
 from ...lowering.capture import capture
 from ..emulation import emulate
 from ..oracle import evaluate
@@ -36,7 +36,8 @@ def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], arch
 def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> None:
     start = time.perf_counter()
     try:
-        made = build(program.make(program.large), arch).compiled
+        target = with_f32(arch, program.f32) if isinstance(program, SpeedRow) else arch
+        made = build(program.make(program.large), target).compiled
     except LaminaError as error:
         section.fail(program.name, f"{arch}: {error}")
         section.row(program.name, arch, "failed", "", "", "", "")
@@ -56,7 +57,7 @@ def emulated(section: Section, programs: Sequence[CheckProgram], architectures: 
     if not emulate.available():
         section.skip("there is no g++ here")
         return
-    arch = next((a for a in architectures if GPU_TARGETS[a].wgmma), architectures[-1])
+    arch = next((a for a in architectures if gpu_target_named(a).wgmma), architectures[-1])
     section.table("program", "size", "thread orders", "largest error")
     for program in programs:
         graph = program.make(program.small)

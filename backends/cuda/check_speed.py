@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...dialects import flags
 from ...dialects.errors import LaminaError
 from ...dialects.graph import Graph
 from ...dialects.types import bfloat16, float32
@@ -25,7 +26,8 @@ SIZES = ("large", "small")
 class SpeedRow:
     """One measured program. size: at "large", and at "small" (where only the measuring itself is tried).
 
-    flops(size): multiply-adds count two; None: bound by memory, held against the copy rate. goal: what the project asks.
+    flops(size): multiply-adds count two; None: bound by memory, held against the copy rate. goal: what the project asks. f32: how
+    float32 is multiplied.
     """
 
     name: str
@@ -34,6 +36,7 @@ class SpeedRow:
     small: int
     goal: str
     flops: Callable[[int], int] | None = None
+    f32: str = "ieee"
 
     def size(self, which: str) -> int:
         return self.large if which == "large" else self.small
@@ -62,6 +65,8 @@ PRODUCTS = (
     SpeedRow("matmul bf16 4096", product(bfloat16), 4096, 64, "≥ 0.97 of cuBLAS", _cube),
     SpeedRow("matmul bf16 8192", product(bfloat16), 8192, 72, "≥ 0.97 of cuBLAS", _cube),
     SpeedRow("matmul f32 4096", product(float32), 4096, 40, "≥ 0.85 of cuBLAS", _cube),
+    SpeedRow("matmul f32 4096, TF32", product(float32), 4096, 40, "≥ 0.85 of cuBLAS", _cube, "tf32"),
+    SpeedRow("matmul f32 4096, 3xTF32", product(float32), 4096, 40, "more than cuBLAS f32", _cube, "3xtf32"),
 )
 NESTS = (
     SpeedRow("bias GELU f32", bias_gelu, 1 << 15, 12, "≥ 0.90 of the copy rate"),
@@ -118,7 +123,8 @@ def replay(section: Section, gpus: Sequence[Runtime], which: str = "large") -> N
 
 def _measured(section: Section, row: SpeedRow, gpu: Runtime, which: str) -> float | None:
     try:
-        return Timed(gpu, row.make(row.size(which))).median()
+        with flags.f32(row.f32):
+            return Timed(gpu, row.make(row.size(which))).median()
     except LaminaError as error:
         section.fail(row.name, f"{gpu.device.arch}: {error}")
         return None

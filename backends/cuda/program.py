@@ -8,7 +8,6 @@ from pathlib import Path
 from xdsl.dialects.builtin import ModuleOp
 
 from ...dialects.graph import Graph
-from ...dialects.target import GPU_TARGETS
 from ...lowering.capture import capture
 from ...lowering.cuda_source import CudaSource, emit_cuda
 from ...lowering.linalg_to_gpu import gpu_target
@@ -53,7 +52,7 @@ def build(graph: Graph, arch: str, dump: str | Path | None = None) -> CudaProgra
     """Compile a graph for an architecture. BackendError without NVRTC. dump: a folder for every stage."""
     dumper = Dump(dump) if dump else None
     source = cuda_source(graph, arch, dumper)
-    compiled = compile_cuda(source.text, GPU_TARGETS[arch].arch)
+    compiled = compile_cuda(source.text, gpu_target(arch).arch)
     if dumper is not None:
         dumper.add("program.cu", source.text, "the CUDA emitter")
         dumper.add("program.ptx", compiled.ptx, f"NVRTC for {arch}")

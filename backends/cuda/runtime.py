@@ -15,7 +15,7 @@ import numpy as np
 from ...dialects import flags
 from ...dialects.errors import BackendError, LaminaError
 from ...dialects.graph import Graph
-from ...dialects.target import GPU_TARGETS
+from ...dialects.target import GPU_TARGETS, with_f32
 from ...dialects.types import size_of
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
@@ -38,7 +38,7 @@ class Runtime:
         self.pool = Pool(device.allocate, device.release, device.total_bytes)
         self.compiles = 0
         self.architectures = tuple(GPU_TARGETS)
-        self._programs: dict[Graph, _Loaded] = {}
+        self._programs: dict[tuple[str, Graph], _Loaded] = {}  # by how float32 is multiplied, too
         self._arena: Block | None = None
         self._lock = threading.RLock()
 
@@ -76,22 +76,24 @@ class Runtime:
     def run(self, graph: Graph, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
         """The graph's outputs. Arrays of the host are sent along."""
         with self._lock:
-            program = self._programs.get(graph)
+            key = flags.f32.value, graph
+            program = self._programs.get(key)
             if program is None:
-                program = self._programs[graph] = self._load(graph)
+                program = self._programs[key] = self._load(graph)
             return program(arrays)
 
     def launches(self, graph: Graph) -> int:
         """Kernel launches of a program that ran."""
-        return len(self._programs[graph].table.launches)
+        return len(self._programs[flags.f32.value, graph].table.launches)
 
     def _load(self, graph: Graph) -> _Loaded:
         """A program from the disk cache, or compiled. BackendError when it cannot be."""
         device = self.device
-        key = key_of("cuda", source_version(), device.name, device.arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
+        arch = with_f32(device.arch, flags.f32.value)
+        key = key_of("cuda", source_version(), device.name, arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
 
         def make(folder: Any) -> dict[str, Any]:
-            source = cuda_source(graph, device.arch)
+            source = cuda_source(graph, arch)
             device.build(source, folder)
             (folder / "launches.json").write_text(json.dumps(source.table.as_json()), encoding="utf-8")
             return {}

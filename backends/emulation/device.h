@@ -261,6 +261,45 @@ static void lm_mma(float *d, const uint32_t *a, const uint32_t *b, const float *
 static void lm_mma_bf16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, true); }
 static void lm_mma_f16(float *d, const uint32_t *a, const uint32_t *b, const float *c) { lm_mma(d, a, b, c, false); }
 
+// Of a factor of TF32 the upper 19 bits count.
+static float lm_upper_bits(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits &= 0xffffe000u;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static float lm_round_tf32(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return x; // infinities and NaN
+    bits += 0x1000u;
+    memcpy(&x, &bits, 4);
+    return lm_upper_bits(x);
+}
+
+static void lm_mma_tf32(float *d, const float *a, const float *b, const float *c) {
+    struct Lane { float *d; const float *a, *b, *c; } lane = {d, a, b, c};
+    lm_in_warp(&lane, [](void **lanes) {
+        float left[16][8], right[8][8];
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            for (int i = 0; i < 4; i++) left[l / 4 + (i & 1) * 8][l % 4 + (i >> 1) * 4] = lm_upper_bits(q->a[i]);
+            for (int i = 0; i < 2; i++) right[l % 4 + i * 4][l / 4] = lm_upper_bits(q->b[i]);
+        }
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            for (int i = 0; i < 4; i++) {
+                int row = l / 4 + (i >> 1) * 8, column = l % 4 * 2 + (i & 1);
+                float sum = q->c[i];
+                for (int k = 0; k < 8; k++) sum += left[row][k] * right[k][column];
+                q->d[i] = sum;
+            }
+        }
+    });
+}
+
 // ---- sm_90a: barriers, the copy engine, warpgroups
 
 // A barrier's phase ends when all arrivals have come and all announced bytes are there.
