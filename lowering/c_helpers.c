@@ -56,10 +56,22 @@ VEC smaller_VEC(VEC a, VEC b) {
 }
 
 //: maximum vector f32
-VEC maximum_VEC(VEC a, VEC b) { return select_VEC(a != a, a, larger_VEC(a, b)); }
+VEC maximum_VEC(VEC a, VEC b) {
+#ifdef X86_MAXIMUM_VEC
+    return X86_MAXIMUM_VEC(a, b);
+#else
+    return select_VEC(a != a, a, larger_VEC(a, b));
+#endif
+}
 
 //: minimum vector f32
-VEC minimum_VEC(VEC a, VEC b) { return select_VEC(a != a, a, smaller_VEC(a, b)); }
+VEC minimum_VEC(VEC a, VEC b) {
+#ifdef X86_MINIMUM_VEC
+    return X86_MINIMUM_VEC(a, b);
+#else
+    return select_VEC(a != a, a, smaller_VEC(a, b));
+#endif
+}
 
 //: maximum vector
 VEC maximum_VEC(VEC a, VEC b) { return select_VEC((a > b) | (a != a), a, b); }
@@ -222,12 +234,14 @@ void fence_VEC(void) {
 }
 
 //: scaled vector f32
-// r * 2^j, rounded once, for t = j + 1.5 * 2^23 with a whole j: the form in which ranges are reduced here.
-VEC scaled_VEC(VEC r, VEC t) {
+// r * 2^j, rounded once, for t = j + 1.5 * 2^23 with a whole j: the form in which ranges are reduced here. 0 where x < least,
+// and not by rounding: a processor takes a hundred times as long for a result that is too small, and masks give many of them.
+VEC scaled_VEC(VEC r, VEC t, VEC x, VEC least) {
 #ifdef X86_SCALE_VEC
-    return X86_SCALE_VEC(r, t - 12582912.0f);
+    return X86_SCALE_VEC(r, t - 12582912.0f, x, least);
 #else
     SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
+    r = (VEC)((SIGNED)r & ~(SIGNED)(x < least));
     return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
 #endif
 }
@@ -244,7 +258,7 @@ VEC exp_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
-    return scaled_VEC(r, t);
+    return scaled_VEC(r, t, x, splat_VEC(-104.0f));
 }
 
 //: exp_normal vector f32
@@ -272,7 +286,7 @@ VEC exp2_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
-    return scaled_VEC(r, t);
+    return scaled_VEC(r, t, x, splat_VEC(-150.0f));
 }
 
 //: expm1 vector f32

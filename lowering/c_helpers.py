@@ -190,17 +190,20 @@ _STREAM = """\
 #endif
 #endif"""
 
-# r * 2^j for a whole j in one instruction.
+# r * 2^j for a whole j in one instruction, and 0 where x < least.
 _SCALE = """\
 #if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
-#define X86_SCALE_f32x16(r, j) __builtin_ia32_scalefps512_mask(r, j, r, (unsigned short)-1, 4)
+#define X86_SCALE_f32x16(r, j, x, least) \\
+    __builtin_ia32_scalefps512_mask(r, j, (f32x16){0}, __builtin_ia32_cmpps512_mask(x, least, 5, (unsigned short)-1, 4), 4)
 #ifdef __AVX512VL__
-#define X86_SCALE_f32x8(r, j) __builtin_ia32_scalefps256_mask(r, j, r, (unsigned char)-1)
-#define X86_SCALE_f32x4(r, j) __builtin_ia32_scalefps128_mask(r, j, r, (unsigned char)-1)
+#define X86_SCALE_f32x8(r, j, x, least) \\
+    __builtin_ia32_scalefps256_mask(r, j, (f32x8){0}, __builtin_ia32_cmpps256_mask(x, least, 5, (unsigned char)-1))
+#define X86_SCALE_f32x4(r, j, x, least) \\
+    __builtin_ia32_scalefps128_mask(r, j, (f32x4){0}, __builtin_ia32_cmpps128_mask(x, least, 5, (unsigned char)-1))
 #endif
 #endif"""
 
-# max and min instructions are exactly a > b ? a : b and a < b ? a : b.
+# max and min instructions are exactly a > b ? a : b and a < b ? a : b; with a mask they leave a where it is not a number.
 _EXTREMES = """\
 #if defined(__GNUC__) && !defined(__clang__)
 #ifdef __SSE__
@@ -214,5 +217,8 @@ _EXTREMES = """\
 #ifdef __AVX512F__
 #define X86_MAX_f32x16(a, b) __builtin_ia32_maxps512_mask(a, b, a, (unsigned short)-1, 4)
 #define X86_MIN_f32x16(a, b) __builtin_ia32_minps512_mask(a, b, a, (unsigned short)-1, 4)
+#define X86_NUMBERS_f32x16(a) __builtin_ia32_cmpps512_mask(a, a, 7, (unsigned short)-1, 4)
+#define X86_MAXIMUM_f32x16(a, b) __builtin_ia32_maxps512_mask(a, b, a, X86_NUMBERS_f32x16(a), 4)
+#define X86_MINIMUM_f32x16(a, b) __builtin_ia32_minps512_mask(a, b, a, X86_NUMBERS_f32x16(a), 4)
 #endif
 #endif"""
