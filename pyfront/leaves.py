@@ -96,9 +96,8 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
         start = recorder.state.order
         total = recorder.record("add", (leaf._grad._read(), arrived._read()))
         views.write(leaf._grad._storage, leaf._grad._chain, total, start)
-    after = leaf.__dict__.get("_post_hooks")
-    if after:
-        for hook in list(after.values()):
+    if leaf._post_hooks:
+        for hook in list(leaf._post_hooks.values()):
             hook(leaf)
     return []
 

@@ -31,6 +31,7 @@ class Tensor:
     _grad: Tensor | None = None
     _label: str | None = None  # the public function that made it, for grad_fn
     _hooks: dict[int, Callable] | None = None
+    _post_hooks: dict[int, Callable] | None = None  # called after a gradient was accumulated
     _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
     _base: Tensor | None = None
     _told: Node | None = None  # what told its type when it was last written and not read since
@@ -71,6 +72,10 @@ class Tensor:
 
     def _forget(self) -> None:
         """Refer no more to what was read last, after a write: the new values may be made in its memory."""
+        storage = self._storage
+        if not self._chain and storage.host is None:
+            self._node, self._seen = storage.node, storage.version
+            return
         node, told = self._node, self._told
         if told is None or told.requires_grad is not node.requires_grad or told.type != node.type:
             key = node.type, node.requires_grad

@@ -9,7 +9,7 @@ from ..tensor import Tensor
 from . import functional as F
 from .activation import signature_of
 from .functions.loss import reduction_of
-from .module import Module
+from .module import Entry, Module
 
 
 class _Loss(Module):
@@ -56,6 +56,7 @@ def _layer(name: str, function: Callable[..., Tensor], leading: tuple[str, ...] 
         "_function": staticmethod(function), "_arguments": arguments, "_leading": leading, "__doc__": function.__doc__,
         "__module__": __name__,
     }  # fmt: skip
+    body |= {key: Entry("_buffers") for key in ("weight", "pos_weight") if key in arguments}
     made = type(name, (_Loss,), body)
     usual = {**arguments, "size_average": None, "reduce": None, "reduction": "mean"}
     made.__signature__ = signature_of({k: usual[k] for k in made._order()})  # type: ignore[attr-defined]

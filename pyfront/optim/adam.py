@@ -46,14 +46,14 @@ class Adam(Optimizer):
             if "exp_avg" not in state:
                 state["step"] = None  # PyTorch's order of the entries
                 state.update((name, zeros_of(p)) for name in names)
-            moments = [state[name] for name in names]
+            targets = (p, *[state[name] for name in names])
             step = self._counter.next(state)
             if step not in scalars:
                 size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
                 changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
                 scalars[step] = tuple([scalar(number, where) for number in changing])
-            operands = (p._read(), p._grad._read(), *[m._read() for m in moments], *scalars[step])
-            update((p, *moments), op, operands, numbers, where)
+            value, *moments = [t._node if t._seen == t._storage.version else t._read() for t in targets]
+            update(targets, op, (value, p._grad._read(), *moments, *scalars[step]), numbers, where)
 
 
 class AdamW(Adam):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import weakref
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .activation import log_softmax
 from .applying import apply, filled, reduced
+
+_largest = np.maximum.reduce
+_looked_at: tuple[weakref.ref[np.ndarray] | None, int] = (None, 0)  # the targets looked at last, which never change, and their largest
 
 
 def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
@@ -203,8 +207,15 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
+    global _looked_at
     values = recorder.known(target._read())
-    return values is not None and bool(values.size) and bool(values.view(np.uint64).max() < classes)  # negative ones are huge
+    if values is None or not values.size:
+        return False
+    array, largest = _looked_at
+    if array is None or array() is not values:
+        largest = int(_largest(values.view(np.uint64), None))  # a negative one is huge
+        _looked_at = weakref.ref(values), largest
+    return largest < classes
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
