@@ -156,7 +156,7 @@ def bernoulli(engine: Engine, n: int, p: float) -> np.ndarray:
     bound = math.ceil(p * 2.0**53)
     drawn = high < np.uint64(bound >> 32)
     ties = high == np.uint64(bound >> 32)
-    if ties.any():
+    if np.count_nonzero(ties):
         drawn |= ties & (low < np.uint64(bound & 0xFFFFFFFF))
     return drawn
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..dialects.graph import Graph
 from .dying import Dying
+from .residuals import needs_values
 from .schedule import Schedule, is_done, is_freed, moves
 from .walk import Walk, by_order
 
@@ -27,7 +28,8 @@ class Plan:
 
     inputs: whose values are the arrays, in the Graph's order. results: (position, output) pairs. renamed:
     (position, input) pairs of roots that are inputs under another name. done: whose inputs are forgotten
-    afterwards; maybe_done: whose inputs are if no derivative can go through again. recorded: positions in the order
+    afterwards, freed steps that cannot be differentiated again among them; maybe_done: whose inputs are if no derivative can
+    go through again, which the walk does not tell. recorded: positions in the order
     they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush.
     """
 
@@ -48,8 +50,9 @@ class Plan:
         self.renamed = [(at[id(node)], node.id) for node in kept if node.id < fresh]
         valued = {id(node) for node in kept}
         behind = [n for n in nodes if n.inputs and (n.value is not None or id(n) in valued)]
-        self.done = [at[id(n)] for n in behind if is_done(n)]
-        self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and not is_done(n)]
+        self.done = [at[id(n)] for n in behind if is_done(n) or n.freed and n.value is None and needs_values(n)]
+        done = set(self.done)
+        self.maybe_done = [at[id(n)] for n in sorted(behind, key=by_order) if n.freed and at[id(n)] not in done]
         emitted = [n for n in nodes if (walk.goes_deep and n.op != "full") or n.value is None and not moves(n)]
         self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
         cleared = {*self.done, *self.maybe_done}

@@ -154,7 +154,7 @@ _constants: dict[tuple[Scalar, Shape, DType], Node] = {}
 _MOST_CONSTANTS = 1024
 
 
-def _shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
+def shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """The one Node of a constant that is only computed with, never kept in memory. Where it stands in a program does not depend on
     when it was made (`schedule.moves`)."""
     key = (_as(number, dtype), shape, dtype)
@@ -194,7 +194,7 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
 
 def number_at(where: Site, number: float, shape: Shape, dtype: DType) -> Node:
     """``operand`` that is only computed with, for an operator of the user's code that is known."""
-    return _at(where, number, shape, dtype) or _shared_constant(number, shape, dtype)
+    return _at(where, number, shape, dtype) or shared_constant(number, shape, dtype)
 
 
 def _at(where: Site, number: Scalar, shape: Shape, dtype: DType) -> Node | None:

@@ -91,7 +91,7 @@ def _still_there(node: Node) -> bool:
         n = stack.pop()
         if n.value is not None or type(n) is Boundary or n.op == "full" or id(n) in met:
             continue
-        if not n.inputs or len(met) == _FAR or n.requires_grad and _needs_values(n):
+        if not n.inputs or len(met) == _FAR or n.requires_grad and needs_values(n):
             return False
         met.add(id(n))
         stack += n.inputs
@@ -129,10 +129,10 @@ def differentiable_again(node: Node) -> bool:
     """True when a second backward through a freed step needs nothing that freeing gave up."""
     if not node.inputs:
         return False
-    return not _needs_values(node) and _still_there(node)
+    return not needs_values(node) and _still_there(node)
 
 
-def _needs_values(node: Node) -> bool:
+def needs_values(node: Node) -> bool:
     """True when the derivative of a step reads values that freeing gives up: all but constants."""
     op = node.op
     if op in (ALIAS, SAVED):

@@ -8,7 +8,7 @@ from ...dialects.types import DTYPES
 from ..assignment import assign
 from ..creation import empty, ones, tensor, zeros
 from ..joining import cat
-from ..promote import full
+from ..promote import shared_constant
 from ..recorder import record
 from ..tensor import Tensor
 from . import functional as F
@@ -94,7 +94,7 @@ class _BatchNorm(_Statistics):
         if training and self.track_running_stats:
             counted = self.num_batches_tracked
             now = counted._read()
-            assign(counted, record("add", (now, full(1, *now.type))))
+            assign(counted, record("add", (now, shared_constant(1, *now.type))))
             if self.momentum is None:  # the plain average over all batches
                 momentum = 1.0 / float(self.num_batches_tracked)
         mean, var = (self.running_mean, self.running_var) if not training or self.track_running_stats else (None, None)

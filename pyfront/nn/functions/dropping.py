@@ -37,6 +37,8 @@ def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
 
 def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Draws come in the order of x's elements in memory, as PyTorch's do: a transposed x has a transposed mask."""
+    if not x._chain and x._storage.host is None:
+        return drawn.reshape(shape)
     if shape != tuple(x.shape) or x.is_contiguous():
         return drawn.reshape(shape)
     strides = x.stride()
