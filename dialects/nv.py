@@ -147,10 +147,10 @@ class StoreOp(IRDLOperation):
 
 @irdl_op_definition
 class LdmatrixOp(IRDLOperation):
-    """Four 8x8 matrices of 16-bit elements (8x4 of 32-bit ones) from shared memory, spread over the warp as mma.sync wants its operands.
+    """Four 8x8 matrices of 16-bit elements (8x4 of 32-bit, 8x16 of 8-bit ones) from shared memory, spread over the warp as mma.sync wants its operands.
 
     Lane i gives the place of row i%8 of matrix i/8 (16 bytes, aligned); it gets row i/4, columns 2*(i%4) and the next,
-    of each matrix: one i32 holds the two, or is column i%4 of 32 bits. `transposed` matrices of 16 bits are turned on the way.
+    of each matrix: one i32 holds the two (column i%4 of 32 bits, four of 8 bits). `transposed` matrices of 16 bits are turned on the way.
     `%a, %b, %c, %d = nv.ldmatrix %s[%i] {transposed} : memref<4096xbf16, "shared">`
     """
 
@@ -168,8 +168,8 @@ class LdmatrixOp(IRDLOperation):
         held = self.memory.type
         if held.memory_space != SHARED or len(held.get_shape()) != 1:
             raise VerifyException("nv.ldmatrix reads a 1-D memref in shared memory")
-        if element_size(held.element_type) not in ((2, 4) if self.transposed is None else (2,)):
-            raise VerifyException("nv.ldmatrix reads elements of 16 bits, or of 32 bits that are not turned")
+        if element_size(held.element_type) not in ((1, 2, 4) if self.transposed is None else (2,)):
+            raise VerifyException("nv.ldmatrix reads elements of 16 bits, or of 8 or 32 bits that are not turned")
 
 
 @irdl_op_definition
@@ -225,6 +225,39 @@ class MmaTf32Op(IRDLOperation):
     d3 = result_def(f32)
     traits = traits_def(Pure())
     assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 attr-dict"
+
+
+@irdl_op_definition
+class MmaBytesOp(IRDLOperation):
+    """c + a * b of a warp on tensor cores, m16n8k32, in integers that wrap around: four bytes of a (of b) lie in an i32.
+
+    Lane l holds a[l/4][4*(l%4)] and the next three, the same of row l/4 + 8, and both of depth 16 further; b and c accordingly.
+    `left`, `right`: "s8" or "u8". `%d:4 = nv.mma_bytes a(%a0, %a1, %a2, %a3) b(%b0, %b1) c(%c0, %c1, %c2, %c3) "s8" "u8"`
+    """
+
+    name = "nv.mma_bytes"
+    a0 = operand_def(i32)
+    a1 = operand_def(i32)
+    a2 = operand_def(i32)
+    a3 = operand_def(i32)
+    b0 = operand_def(i32)
+    b1 = operand_def(i32)
+    c0 = operand_def(i32)
+    c1 = operand_def(i32)
+    c2 = operand_def(i32)
+    c3 = operand_def(i32)
+    left = prop_def(StringAttr)
+    right = prop_def(StringAttr)
+    d0 = result_def(i32)
+    d1 = result_def(i32)
+    d2 = result_def(i32)
+    d3 = result_def(i32)
+    traits = traits_def(Pure())
+    assembly_format = "`a` $a0 $a1 $a2 $a3 `b` $b0 $b1 `c` $c0 $c1 $c2 $c3 $left $right attr-dict"
+
+    def verify_(self) -> None:
+        if not {self.left.data, self.right.data} <= {"s8", "u8"}:
+            raise VerifyException('nv.mma_bytes multiplies "s8" and "u8"')
 
 
 @irdl_op_definition
@@ -313,7 +346,7 @@ class BitsOp(IRDLOperation):
 Nv = Dialect(
     "nv",
     [
-        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, RoundTf32Op, PackOp, CpAsyncOp,
+        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, MmaBytesOp, RoundTf32Op, PackOp, CpAsyncOp,
         CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS, *PART_OPS,
     ],
     HOPPER_TYPES,

@@ -65,6 +65,11 @@ class GpuTarget(Target):
     """How products of f32 are made: one of F32_PRODUCTS."""
 
     @property
+    def multiplies_bytes(self) -> bool:
+        """Whether its tensor cores multiply bytes by mma.sync."""
+        return self.compute >= 80
+
+    @property
     def arch(self) -> str:
         """What NVRTC and ptxas call it."""
         return "_".join(self.name.split("_")[:2])

@@ -46,6 +46,7 @@ from .memref_layout import bytes_of, memory_element, memref_type, row_major_type
 from .recomputed_calls import recompute
 from .nest_streams import READ_SOON
 from .storage import ALWAYS, Call, Home, Loop, Storage
+from .widened_operands import WidenedOperands
 
 SOON = 2
 """Steps after which a result that was read is taken to have left the caches."""
@@ -137,7 +138,7 @@ class _Program:
         return self.count
 
     def _merge_chains(self, target: GpuTarget) -> None:
-        """Products with row folds between them become one kernel (chained_calls.py)."""
+        """Products with row folds between them become one kernel (chained_calls.py); others read what was widened for them."""
         given = {self.block.args[n] for *_, n in self.reusable} | {self.home[v][0].argument for v in self.donated.values()}
         machines = [target, replace(target, access_bytes=1)]  # where arguments will lie is not known yet
 
@@ -145,6 +146,8 @@ class _Program:
             return all(match_chain(function, machine) is not None for machine in machines)
 
         ChainedCalls(self.functions, self._register, fits, frozenset(given)).rewrite(self.calls, self.storages)
+        if target.multiplies_bytes:
+            WidenedOperands(self.functions, self._register, frozenset(given)).rewrite(self.calls, self.storages)
 
     def _may_share(self) -> list[tuple[SSAValue, SSAValue]]:
         """Outputs and the inputs whose memory they may be given."""

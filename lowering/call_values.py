@@ -79,6 +79,11 @@ def results_of(item: Item) -> list[Home]:
     return [home for inner in item.items for home in results_of(inner)]
 
 
+def last_step(item: Item) -> int:
+    """The last step of an item's calls."""
+    return item.step if isinstance(item, Call) else max((last_step(inner) for inner in item.items), default=0)
+
+
 def scratches_of(item: Item) -> Iterator[Storage]:
     """Scratch memory of an item's calls."""
     if isinstance(item, Loop):

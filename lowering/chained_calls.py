@@ -57,7 +57,7 @@ class ChainedCalls:
             else:
                 position += 1
         if changed:
-            _drop_unread(calls, storages)
+            drop_unread(calls, storages)
 
     def merged(self, cluster: _Cluster) -> func.FuncOp | None:
         """The kernel of a cluster's calls; None when it is no chain."""
@@ -272,7 +272,7 @@ class _Cluster:
 _NOTHING = DenseArrayBase.from_list(i32, [0, 0])
 
 
-def _drop_unread(calls: list[Item], storages: list[Storage]) -> None:
+def drop_unread(calls: list[Item], storages: list[Storage]) -> None:
     """Drops calls nobody reads the results of, and storages no call touches any more; adds the new kernels' scratch memory."""
     count = -1
     while count != len(calls):

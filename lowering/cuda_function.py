@@ -235,6 +235,16 @@ def _mma_tf32(p: CudaFunctionPrinter, op: nv.MmaTf32Op) -> None:
         p.alias(result, f"{d}[{k}]")
 
 
+def _mma_bytes(p: CudaFunctionPrinter, op: nv.MmaBytesOp) -> None:
+    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
+    for name, i, j in ((x, 0, 4), (y, 4, 6), (z, 6, 10)):
+        p.line(f"const int32_t {name}[{j - i}] = {{{', '.join(p.name(v) for v in op.operands[i:j])}}};")
+    p.line(f"int32_t {d}[4];")
+    p.line(f"{p.cuda.use(f'mma_{op.left.data}_{op.right.data}')}({d}, {x}, {y}, {z});")
+    for k, result in enumerate(op.results):
+        p.alias(result, f"{d}[{k}]")
+
+
 def _cp_async(p: CudaFunctionPrinter, op: nv.CpAsyncOp) -> None:
     target, source = _place(p, op.target, op.target_index), _place(p, op.source, op.source_index)
     p.line(f"{p.cuda.use('cp_async')}({target}, {source}, {p.name(op.inside)});")
@@ -278,7 +288,7 @@ def _line(text: str) -> Callable[[Any, Any], None]:
 
 CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
-    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, nv.MmaTf32Op: _mma_tf32, gpu.BarrierOp: _line("__syncthreads();"),
+    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, nv.MmaTf32Op: _mma_tf32, nv.MmaBytesOp: _mma_bytes, gpu.BarrierOp: _line("__syncthreads();"),
     nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
     nv_parts.PartOp: _part, nv_parts.PartNumberOp: _part_number, nv_parts.PartMemoryOp: _part_memory,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from xdsl.dialects import func
 from xdsl.ir import SSAValue
 
 from .alike_kernels import Part, joined, read_part
 from .blocked_calls import Register
-from .call_values import Item, operands_of, results_of, whole_of
+from .call_values import Item, last_step, operands_of, results_of, whole_of
 from .storage import ALWAYS, Call, Home, Storage
 
 MOST_POINTERS = 4000
@@ -93,6 +94,7 @@ class GatheredCalls:
     def rewrite(self, calls: list[Item], storages: Sequence[Storage]) -> None:
         """Replaces alike calls in place. storages: the working memory of the program."""
         self.in_use = _InUse(storages)
+        self.until = list(accumulate((last_step(item) for item in calls), max))
         touched = [self._touched(item) for item in calls]
         waiting: dict[object, int] = {}
         for item in calls:
@@ -107,7 +109,7 @@ class GatheredCalls:
             waiting[part.body] -= 1
             members = self._gather(calls, touched, last, taken, waiting) if waiting[part.body] else [last]
             if len(members) > 1:
-                calls[last] = self._joined([calls[k] for k in members])  # type: ignore[misc]  # calls
+                calls[last] = self._joined([calls[k] for k in members], self.until[last])  # type: ignore[misc]  # calls
                 for k in members:
                     touched[last].add(touched[k])
                 taken.update(members[:-1])
@@ -125,7 +127,7 @@ class GatheredCalls:
             part = self._part(calls[k])
             alike = part is not None and part.body == first.body and (None in (part.steps, steps) or part.steps == steps)
             fits = alike and pointers + len(first.roles) <= MOST_POINTERS and not touched[k].minds(between)
-            if fits and part is not None and not any(touched[k].minds(touched[m]) for m in members) and self._waits(calls[k], calls[last]):
+            if fits and part is not None and not any(touched[k].minds(touched[m]) for m in members) and self._waits(calls[k], last):
                 members.append(k)
                 pointers += len(first.roles)
                 steps = steps or part.steps
@@ -136,10 +138,9 @@ class GatheredCalls:
                 between.add(touched[k])
         return members[::-1]
 
-    def _waits(self, item: Item, last: Item) -> bool:
+    def _waits(self, item: Item, last: int) -> bool:
         """Whether what the call reads can be kept until the last one."""
-        assert isinstance(last, Call)
-        return self.in_use.can_keep({whole_of(s) for s, _ in operands_of(item)}, last.step)
+        return self.in_use.can_keep({whole_of(s) for s, _ in operands_of(item)}, self.until[last])
 
     def _part(self, item: Item) -> Part | None:
         if not isinstance(item, Call) or item.scratch is not None:
@@ -155,8 +156,8 @@ class GatheredCalls:
         whole = whole_of(storage)
         return whole if whole.argument is None else self._argument(whole.argument)
 
-    def _joined(self, members: Sequence[Call]) -> Call:
-        """The call of all members' kernel."""
+    def _joined(self, members: Sequence[Call], until: int) -> Call:
+        """The call of all members' kernel. until: the step that everything in front of it is done by."""
         last = members[-1]
         parts = [self.parts[call.function] for call in members]
         homes = [[*call.operands, *call.results] for call in members]
@@ -178,7 +179,7 @@ class GatheredCalls:
                     places[number][k] = at if one else at + number
         function = self._function([call.function for call in members], places, [*inputs, *outputs], len(inputs))
         for storage, _ in (*inputs, *outputs):
-            whole_of(storage).keep(last.step)
+            whole_of(storage).keep(until)
         return Call(function, inputs, outputs, last.origin, None, last.step)
 
     def _function(self, functions: Sequence[func.FuncOp], places: Sequence[Sequence[int]], homes: Sequence[Home], inputs: int) -> func.FuncOp:

@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr
 from xdsl.ir import Attribute, SSAValue
 
 from .contraction_match import Factor
+from .gpu_bytes import BytesLaunch
 from .gpu_contraction_launch import PLAIN, PieceSumLaunch, ProductLaunch
 from .gpu_contraction_plan import DEPTH, SIDE, Tiling, Way
 from .gpu_teams import THREADS
@@ -94,6 +95,7 @@ class SimtLaunch(ProductLaunch):
 
 LAUNCHES: dict[Way, type[ProductLaunch]] = {
     Way.FMA: SimtLaunch, Way.MMA: TensorCoreLaunch, Way.WGMMA: WgmmaLaunch, Way.TF32: Tf32Launch, Way.TF32X3: Tf32x3Launch,
+    Way.BYTES: BytesLaunch,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32, i8, i32
 
 from ..dialects.target import GpuTarget
 from .contraction_match import Access, Contraction, Factor
@@ -26,6 +26,8 @@ CORE_DEPTH = 32
 """The same for tensor cores."""
 TF32_DEPTH = 16
 """And for tensor cores on f32."""
+BYTES_DEPTH = 64
+"""And on bytes."""
 WGMMA_DEPTH = 64
 """And for warpgroups: 128 bytes."""
 WGMMA_TILE = 128
@@ -36,13 +38,14 @@ RUN = 8
 
 class Way(Enum):
     """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups, mma.sync on factors rounded to TF32,
-    on two such numbers per factor."""
+    on two such numbers per factor, on bytes."""
 
     FMA = "fma"
     MMA = "mma.sync"
     WGMMA = "wgmma"
     TF32 = "tf32"
     TF32X3 = "3xtf32"
+    BYTES = "bytes"
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
         way = Way.WGMMA if target.wgmma and aligned and large and all(boxes) else Way.MMA
     elif min(m, n, k) >= SIDE and target.f32 != "ieee" and target.compute >= 80 and is_plain_f32(found):
         way = Way(target.f32)
+    elif min(m, n, k) >= SIDE and target.multiplies_bytes and are_widened_bytes(found):
+        way = Way.BYTES
     tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
     splits, piece = _split(blocks, k, _DEPTHS[way], target)
@@ -211,8 +216,8 @@ def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, 
     return tile[0], tile[1]
 
 
-_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile}
-_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH}
+_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile, Way.BYTES: _core_tile}
+_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH, Way.BYTES: BYTES_DEPTH}
 
 
 def _power(n: int) -> int:
@@ -239,3 +244,10 @@ def fits_tensor_core(found: Contraction) -> bool:
 def is_plain_f32(found: Contraction) -> bool:
     """Whether both operands are f32, multiplied as they are and summed in f32."""
     return found.sum_type == f32 and all(f.access.element == f32 and not f.casts for f in (found.left, found.right))
+
+
+def are_widened_bytes(found: Contraction) -> bool:
+    """Whether both operands are bytes that are only widened to i32 and summed there."""
+    factors = (found.left, found.right)
+    widened = all(len(f.casts) == 1 and f.casts[0].name in ("arith.extsi", "arith.extui") for f in factors)
+    return widened and found.sum_type == i32 and all(f.access.element == i8 for f in factors)

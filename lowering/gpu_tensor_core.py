@@ -16,6 +16,7 @@ from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import CORE_DEPTH
 from .gpu_teams import THREADS, WARP
+from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
 
 STAGES = 3
@@ -140,7 +141,7 @@ class _Tile:
         self.along_sum = strides[t.sums[-1]] == 1
         size = element_bytes(self.access.element)
         self.run, self.depth = COPY_BYTES // size, owner.depth
-        self.pitch = self.depth + self.run if self.along_sum else extent + MATRIX  # no two rows, or depths, in the same banks
+        self.pitch = self.depth + self.run if self.along_sum else extent + max(self.run, MATRIX)  # no two rows, or depths, in the same banks
         self.stage_length = (extent if self.along_sum else self.depth) * self.pitch
         at = owner.launch.take_shared(size * STAGES * self.stage_length)
         self.shared = self.b.shared(self.b.index(at), STAGES * self.stage_length, self.access.element)
@@ -222,15 +223,33 @@ class _Tile:
         return list(op.results)
 
     def _gathered(self, stage: SSAValue, row: SSAValue, k: SSAValue, lane: SSAValue, rows_first: bool) -> list[SSAValue]:
-        """The same where ldmatrix would have to turn elements of 32 bits: it cannot, so lanes read them one by one."""
+        """The same where ldmatrix would have to turn elements that are not of 16 bits: it cannot, so lanes read them one by one."""
         b = self.b
-        group, within = b.divided(lane, self.run)
-        base = b.add(b.scaled(stage, self.stage_length), b.scaled(b.add(k, within), self.pitch))
+        group, within = b.divided(lane, 4)
+        several = self.run // 4  # elements of 32 bits, one behind the other along the sum
+        base = b.add(b.scaled(stage, self.stage_length), b.scaled(b.add(k, b.scaled(within, several)), self.pitch))
         at = b.add(base, b.add(row, group))
         found = []
         for matrix in range(4):
             high, low = divmod(matrix, 2)
             row_block, depth_block = (low, high) if rows_first else (high, low)
-            place = b.plus(at, row_block * MATRIX + depth_block * self.run * self.pitch)
-            found.append(b.read(self._bits(self.shared), place))
+            first = row_block * MATRIX + depth_block * self.run * self.pitch
+            places = [b.plus(at, first + e * self.pitch) for e in range(several)]
+            found.append(self._joined([b.read(self._bits(self.shared), place) for place in places]))
         return found
+
+    def _joined(self, elements: list[SSAValue]) -> SSAValue:
+        """Elements as one i32, the first in the lowest bits."""
+        if len(elements) == 1:
+            return elements[0]
+        b = self.b
+        size = 32 // len(elements)
+        total: SSAValue | None = None
+        for e, value in enumerate(elements):
+            wide = b.emit(arith.ExtUIOp, (value,), i32)
+            if e:
+                shift = b.constant(IntegerAttr(e * size, i32), i32)
+                wide = b.emit(arith.ShLIOp, (wide, shift), i32, NO_OVERFLOW)
+            total = wide if total is None else b.emit(arith.OrIOp, (total, wide), i32)
+        assert total is not None
+        return total

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...dialects.book import OPS
 from ...dialects.graph import Graph, Step
-from ...dialects.types import DType, Type, bfloat16, float16, float32, float64, int64, size_of
+from ...dialects.types import DType, Type, bfloat16, float16, float32, float64, int8, int32, int64, size_of, uint8
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ def _matmul(dtype: DType, rows_last: bool) -> Callable[[int], Graph]:
         return r.graph(r("relu", r("matmul", x, w)))
 
     return make
+
+
+def _bytes(n: int) -> Graph:
+    """Bytes multiplied as integers of 32 bits."""
+    r = _Recorder()
+    given = [r.input(n, n, dtype=kind) for kind in (int8, uint8)]
+    x, w = (r("cast", i, attrs=(int32,)) for i in given)
+    return r.graph(r("matmul", x, r("permute", w, attrs=((1, 0),))))
 
 
 def _batched(n: int) -> Graph:
@@ -258,6 +266,7 @@ PROGRAMS = (
     CheckProgram("matmul f16, second operand transposed", _matmul(float16, True), 64, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles", _matmul(bfloat16, True), 136, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles, second operand turned", _matmul(bfloat16, False), 136, 8192, _cube),
+    CheckProgram("matmul of bytes", _bytes, 80, 8192, _cube),
     CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),
     CheckProgram("convolution and gradients", _convolution, 3, 1024, lambda n: 6 * n * 256 * 24 * 180),
     CheckProgram("pooling and gradient", _pooling, 3, 4096),

@@ -300,6 +300,41 @@ static void lm_mma_tf32(float *d, const float *a, const float *b, const float *c
     });
 }
 
+static void lm_mma_bytes(int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c, bool a_signed, bool b_signed) {
+    struct Lane { int32_t *d; const int32_t *a, *b, *c; bool a_signed, b_signed; } lane = {d, a, b, c, a_signed, b_signed};
+    lm_in_warp(&lane, [](void **lanes) {
+        int left[16][32], right[32][8];
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            for (int e = 0; e < 4; e++) {
+                int depth = l % 4 * 4 + e;
+                for (int i = 0; i < 4; i++) {
+                    uint8_t byte = (uint8_t)((uint32_t)q->a[i] >> 8 * e);
+                    left[l / 4 + (i & 1) * 8][depth + (i >> 1) * 16] = q->a_signed ? (int8_t)byte : byte;
+                }
+                for (int i = 0; i < 2; i++) {
+                    uint8_t byte = (uint8_t)((uint32_t)q->b[i] >> 8 * e);
+                    right[depth + i * 16][l / 4] = q->b_signed ? (int8_t)byte : byte;
+                }
+            }
+        }
+        for (int l = 0; l < LM_WARP; l++) {
+            Lane *q = (Lane *)lanes[l];
+            for (int i = 0; i < 4; i++) {
+                int row = l / 4 + (i >> 1) * 8, column = l % 4 * 2 + (i & 1);
+                uint32_t sum = (uint32_t)q->c[i];
+                for (int k = 0; k < 32; k++) sum += (uint32_t)(left[row][k] * right[k][column]);
+                q->d[i] = (int32_t)sum;
+            }
+        }
+    });
+}
+
+static void lm_mma_s8_s8(int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c) { lm_mma_bytes(d, a, b, c, true, true); }
+static void lm_mma_s8_u8(int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c) { lm_mma_bytes(d, a, b, c, true, false); }
+static void lm_mma_u8_s8(int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c) { lm_mma_bytes(d, a, b, c, false, true); }
+static void lm_mma_u8_u8(int32_t *d, const int32_t *a, const int32_t *b, const int32_t *c) { lm_mma_bytes(d, a, b, c, false, false); }
+
 // ---- sm_90a: barriers, the copy engine, warpgroups
 
 // A barrier's phase ends when all arrivals have come and all announced bytes are there.
