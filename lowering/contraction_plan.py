@@ -19,7 +19,7 @@ from ..dialects.target import Target
 DIRECT_ROW_BYTES = (
     1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
 )
-PACK_REUSE = 6
+PACK_REUSE, NEAR_PACK_REUSE = 3, 6  # times such rows are read before a copy pays; near: all of them stay in the second cache
 MOST_VECTORS = 8  # of a panel
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
@@ -313,6 +313,8 @@ class _TilingCost:
         self.stores = _store_cost(shape, problem)
         self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape)
         self.far = abs(estimate(shape.reduction[-1].strides[1])) * problem.item_bytes >= DIRECT_ROW_BYTES
+        side_bytes = self.steps * estimate(shape.vector.size) * problem.item_bytes
+        self.reuse = NEAR_PACK_REUSE if side_bytes <= target.l2_bytes // 4 else PACK_REUSE
 
     def __call__(
         self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]
@@ -326,7 +328,7 @@ class _TilingCost:
                 cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         packs = self.copied or self.problem.ahead[1]
-        packs |= self.far and sum(estimate(t.count) for t in tiles) * self.outer >= PACK_REUSE
+        packs |= self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
