@@ -1,0 +1,95 @@
+"""Phrases: what is recorded again is what the book would have given; attributes of layers are found as PyTorch finds them."""
+
+from __future__ import annotations
+
+import lamina as torch
+import pytest
+from lamina.pyfront import recorder
+from lamina.pyfront.phrases import Phrases
+
+F = torch.nn.functional
+
+
+def _steps(node, until):
+    """The steps behind a Node, as (op, attributes, type, tracked), the last one first."""
+    found, stack = [], [node]
+    while stack:
+        node = stack.pop()
+        if all(node is not n for n in until):
+            found.append((node.op, node.attrs, node.type, node.requires_grad))
+            stack += node.inputs
+    return found
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_second_recording_is_the_first(bias):
+    x, w = torch.randn(2, 4, 9, 9), torch.randn(6, 2, 3, 3, requires_grad=True)
+    b = torch.randn(6) if bias else None
+    operands = [t._read() for t in (x, w, b) if t is not None]
+    first, second = [_steps(F.conv2d(x, w, b, [2, 1], 1, 1, 2)._read(), operands) for _ in range(2)]
+    assert first == second and first[-1][0] is not None
+
+
+def test_tracked_where_an_operand_is():
+    x, w = torch.randn(1, 2, 5, 5), torch.randn(2, 2, 3, 3)
+    assert not F.conv2d(x, w).requires_grad
+    assert F.conv2d(x, w.requires_grad_()).requires_grad
+    with torch.no_grad():
+        assert not F.conv2d(x, w).requires_grad
+    assert F.max_pool2d(x.requires_grad_(), 2).requires_grad
+
+
+def test_one_tensor_as_both_operands():
+    same = torch.randn(3, 3, 3, 3)
+    alone = F.conv2d(same, same)
+    other = torch.randn(3, 3, 3, 3)
+    assert torch.equal(F.conv2d(same, other), F.conv2d(same.clone(), other))
+    assert torch.equal(alone, F.conv2d(same.clone(), same))
+
+
+def test_what_is_no_phrase_is_not_kept():
+    phrases = Phrases()
+    x = torch.randn(3)._read()
+    y = recorder.record("add", (x, x))
+    assert phrases.keep("twice", (x, x), y) is y and not phrases
+    brought = recorder.record("add", (x, torch.tensor([1.0, 2.0, 3.0])._read()))
+    phrases.keep("a value from elsewhere", (x,), brought)
+    assert not phrases
+    phrases.keep("one step", (x,), recorder.record("tanh", (x,)))
+    assert phrases["one step"].again((torch.randn(3)._read(),)).op == "tanh"
+
+
+def test_errors_name_the_line_on_every_call():
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="expected input"):
+            F.conv2d(torch.randn(1, 3, 8, 8), torch.randn(4, 2, 3, 3))
+
+
+def test_entries_of_layers_are_ordinary_attributes():
+    layer = torch.nn.Linear(2, 3, bias=False)
+    assert layer.bias is None and layer.weight is layer._parameters["weight"]
+    del layer.weight
+    assert not hasattr(layer, "weight")
+    layer.weight = torch.ones(3, 2)  # no parameter: it lives beside the tables
+    assert "weight" in layer.__dict__ and layer(torch.ones(2)).tolist() == [2.0] * 3
+
+    class Doubled(torch.nn.Linear):
+        @property
+        def weight(self):
+            return self._parameters["weight"] * 2
+
+    made = torch.nn.Linear(1, 1, bias=False)
+    made.__class__ = Doubled  # as parametrizations do
+    assert made(torch.ones(1)).item() == 2 * made._parameters["weight"].item()
+    with pytest.raises(AttributeError, match="'BatchNorm1d' object has no attribute 'scale'"):
+        _ = torch.nn.BatchNorm1d(2).scale
+    with pytest.raises(KeyError, match="already exists"):
+        layer.register_buffer("weight", torch.ones(1))
+
+
+def test_a_class_target_is_looked_at_again_after_it_changed():
+    logits, target = torch.zeros(2, 3), torch.tensor([0, 1])
+    assert F.cross_entropy(logits, target).item() == pytest.approx(1.0986, abs=1e-3)
+    target[1] = 7
+    with pytest.raises(IndexError):
+        F.cross_entropy(logits, target).item()
