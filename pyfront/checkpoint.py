@@ -93,7 +93,7 @@ class _Segment:
         self.types = [s.type for s in sources]
         behind = tuple([n for n in self.nodes.values() if n.requires_grad])
         for source in sources:
-            _let_go(source)
+            _let_go(source, self.read)
         untracked = [recorder.alias(s, requires_grad=False) for s in sources]
         for k, node in zip(tracked, behind_hub(untracked, behind, self.again(tracked)), strict=True):
             label = results[k]._label
@@ -152,12 +152,12 @@ class _Segment:
                 default_generator.engine.restore(before)
 
 
-def _let_go(root: Node) -> None:
-    """Nothing behind a result is kept for a backward that will not come this way."""
+def _let_go(root: Node, since: int) -> None:
+    """Nothing the call itself made is kept for a backward that will not come this way; what was there before still is."""
     stack, seen = [root], set()
     while stack:
         node = stack.pop()
-        if id(node) in seen or not node.requires_grad:
+        if id(node) in seen or not node.requires_grad or node.order <= since:
             continue
         seen.add(id(node))
         if type(node) is not Boundary:

@@ -47,9 +47,8 @@ class _Tracer:
 def reads(op: str, types: tuple[Type, ...], attrs: tuple, wanted: tuple[bool, ...]) -> frozenset[int]:
     """Operand numbers (results follow the operands) whose values the derivative needs."""
     stanza = OPS[op]
-    everything = frozenset(range(len(types) + len(stanza.results)))
-    if not stanza.has_derivative:
-        return everything
+    if not stanza.has_derivative:  # opened and differentiated inside, from its operands on
+        return frozenset(range(len(types)))
     tracer = _Tracer()
     operands = [_Placeholder(t, i) for i, t in enumerate(types)]
     results = [_Placeholder(t, len(types) + i) for i, t in enumerate(stanza.infer(types, attrs))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from .fitting import classifier, fit
@@ -228,4 +229,41 @@ def checkpoint_resume(torch: Any) -> list:
     s2.load_state_dict(c["s"])
     torch.set_rng_state(c["r"])
     go(m2, o2, s2, 3)
+    return out
+
+
+def checkpoints_behind_pooling(torch: Any) -> list:
+    torch.manual_seed(5)
+    nn, F = torch.nn, torch.nn.functional
+    checkpoint = importlib.import_module(f"{torch.__name__}.utils.checkpoint").checkpoint
+    stem = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2))
+    blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Tanh()) for _ in range(2)])
+    opt = torch.optim.SGD([*stem.parameters(), *blocks.parameters()], 0.1)
+    out = []
+    for _ in range(2):
+        x = stem(torch.randn(2, 1, 6, 6))
+        for block in blocks:
+            x = checkpoint(block, x, use_reentrant=False)
+        loss = F.mse_loss(x, torch.ones_like(x))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        out += [loss.item(), stem[0].weight.grad.sum().item()]
+    return out
+
+
+def frozen_statistics(torch: Any) -> list:
+    torch.manual_seed(6)
+    nn = torch.nn
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(12, 2))
+    net(torch.randn(4, 1, 4, 4))
+    net.eval()
+    opt = torch.optim.SGD(net.parameters(), 0.1)
+    out = []
+    for _ in range(2):
+        loss = net(torch.randn(4, 1, 4, 4)).pow(2).mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        out += [loss.item(), net[1].weight.grad.sum().item()]
     return out
