@@ -26,6 +26,8 @@ class Target:
     """Of a vector load or a broadcast, in vector multiply-adds."""
     least_step: float = 4.0
     """Vector multiply-adds in the time the next one on the same sum waits for."""
+    ahead_bytes: int = 4096
+    """How far ahead what comes from the third cache or memory is asked for: its way takes so long."""
     byte_costs: tuple[float, float, float] = (0.02, 0.1, 0.4)
     """Of a byte read from the second cache, the third, and memory, in vector multiply-adds."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects import arith, func, memref, scf, vector
+from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import BackendError
@@ -70,6 +71,9 @@ def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
     if not p.is_live(op.result):
         return
     t = c_type(op.result.type)
+    ahead = op.attributes.get("lamina.ahead")
+    if isinstance(ahead, IntegerAttr):
+        p.line(f"__builtin_prefetch({p.name(op.base)} + {address(p, op.base, op.indices)} + {ahead.value.data});")
     text = _vector_place(p, op.base, op.indices, t.lanes, "const ")
     if t.is_half:
         text = f"{p.prelude.function(f'from_{t.code}', 'f32', t.lanes)}({text})"

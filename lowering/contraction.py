@@ -120,8 +120,10 @@ class _Kernel:
 
     def _products(self) -> None:
         plan, w = self.plan, self.writer
-        counts = (plan.chunks, *(d.size for d in plan.grid), plan.row_parts, plan.panel_parts)
-        with self._tasks(counts) as (chunk, *grid, row_part, panel_part):
+        blocks = plan.row_parts // plan.row_shares
+        counts = (plan.chunks, *(d.size for d in plan.grid), blocks, plan.panel_parts, plan.row_shares)
+        with self._tasks(counts) as (chunk, *grid, block, panel_part, share):
+            row_part = share if blocks == 1 else w.binary(arith.AddiOp, w.times(block, plan.row_shares), share)
             self._reserve(max(t.size for t in plan.tiles) * plan.inner_rows)
             place, bounds = self._start(), None
             for dim, index in zip(plan.grid, grid, strict=True):
@@ -171,7 +173,8 @@ class _Kernel:
         plan, scheduled = self.plan, self.scheduled
         columns = scheduled.packed if panel.packed else 1
         scalars = scheduled.packed_rows if scheduled.row_packing else 0
-        shape = Shape(scheduled.tile_rows(tiles.size), panel.vectors, plan.lanes, panel.tail, columns, scalars)
+        ahead = plan.ahead if panel.packed else 0
+        shape = Shape(scheduled.tile_rows(tiles.size), panel.vectors, plan.lanes, panel.tail, columns, scalars, ahead)
         sums = self.tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds)
         if plan.chunks > 1:
             full = replace(shape, tail=plan.lanes)

@@ -17,6 +17,7 @@ from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Pro
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
+FETCHED_TILES = 32  # that read a panel: with more, the first one's wait for it is no matter
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
@@ -33,6 +34,7 @@ def divided(plan: Plan, problem: Problem, target: Target) -> Plan:
     plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels))
     outside, row_parts = _blocks(plan, problem, target)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
+    plan = replace(plan, ahead=_ahead(plan, problem, target))
     return _shared_out(plan, -(-wanted // chunks))
 
 
@@ -114,17 +116,29 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bo
     return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
 
+def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
+    """Elements of a packed panel fetched before they are needed: where it comes from afar, and few tiles read it while it is near.
+    A copy that outlives the call was last read before everything else the program touches.
+    """
+    near = iterations((*plan.beside, *plan.reduction)) * estimate(plan.vector.size) * problem.item_bytes <= target.l2_bytes // 2
+    tiles = iterations(plan.within) * sum(estimate(t.count) for t in plan.tiles) / plan.row_parts
+    return 0 if (near and not problem.ahead[0 if plan.swapped else 1]) or tiles > FETCHED_TILES else target.ahead_bytes // problem.item_bytes
+
+
 # -- tasks and chunks ------------------------------------------------------------------------------
 
 
 def _shared_out(plan: Plan, wanted: int) -> Plan:
-    """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows."""
+    """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
+    a thread that takes several in turn finds the panel near.
+    """
     panels = sum(p.count for p in plan.panels)
     tasks = iterations(plan.grid) * plan.row_parts
     panel_parts = min(panels, -(-wanted // tasks))
     missing = -(-wanted // (tasks * panel_parts))
     units = estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)
-    return replace(plan, panel_parts=panel_parts, row_parts=min(units, plan.row_parts * missing))
+    shares = max(1, min(missing, units // plan.row_parts))
+    return replace(plan, panel_parts=panel_parts, row_parts=plan.row_parts * shares, row_shares=shares)
 
 
 def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:

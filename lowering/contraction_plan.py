@@ -83,6 +83,8 @@ class Plan:
     reduction.
 
     ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
+    ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
+    ``ahead``: elements of a packed panel that are fetched before they are needed.
     """
 
     swapped: bool
@@ -98,8 +100,10 @@ class Plan:
     reduction: tuple[Dim, ...]
     chunks: int = 1
     row_parts: int = 1
+    row_shares: int = 1
     panel_parts: int = 1
     packs_rows: bool = False
+    ahead: int = 0
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
 

@@ -18,7 +18,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 
 from ..dialects.sizes import Size
 from .contraction_match import Access, Contraction, Factor, Stage
-from .contraction_plan import Dim
+from .contraction_plan import LINE_BYTES, Dim
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 
 UNROLLED_EXTENT = 4
@@ -47,6 +47,8 @@ class Shape:
     tail: int
     columns: int = 1
     scalars: int = 0
+    ahead: int = 0
+    """Elements of a packed panel that are fetched before they are needed."""
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -130,7 +132,7 @@ class Tile:
         """One step of the reduction: every row's scalar times every vector of the panel."""
         w, lanes = self.writer, shape.lanes
         memory = self.memory[shape.columns].buffer
-        panel = [w.load_vector(memory, b + j * lanes, lanes) for j in range(shape.vectors)]
+        panel = [w.load_vector(memory, b + j * lanes, lanes, self._ahead(shape, j)) for j in range(shape.vectors)]
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
             scalar = w.load(self.memory[shape.scalars].buffer, a + offset)
@@ -140,6 +142,10 @@ class Tile:
             for j, column in enumerate(panel):
                 out.append(self._multiply_add(spread, column, sums[r * shape.vectors + j]))
         return out
+
+    def _ahead(self, shape: Shape, j: int) -> int:
+        """How far ahead of vector ``j`` a line is asked for: once per line."""
+        return 0 if j * shape.lanes * bytes_of(self.sum_type) % LINE_BYTES else shape.ahead
 
     def _multiply_add(self, a: SSAValue, b: SSAValue, total: SSAValue) -> SSAValue:
         w = self.writer

@@ -181,10 +181,11 @@ class LoopWriter:
         """Writes one element of a flat memref."""
         self.add(memref.StoreOp.create(operands=(value, buffer, self.at(at))))
 
-    def load_vector(self, buffer: SSAValue, at: Address, lanes: int) -> SSAValue:
-        """``lanes`` neighbouring elements of a flat memref."""
+    def load_vector(self, buffer: SSAValue, at: Address, lanes: int, ahead: int = 0) -> SSAValue:
+        """``lanes`` neighbouring elements of a flat memref. ahead: the line so many elements further on is on its way from then on."""
         kind = self.vector_type(buffer.type.element_type, lanes)  # type: ignore[union-attr]  # flat() gives memrefs
-        return self.value(vector.LoadOp.create(operands=(buffer, self.at(at)), result_types=(kind,)))
+        hint: dict[str, Attribute] = {"lamina.ahead": IntegerAttr(ahead, i64)} if ahead else {}
+        return self.value(vector.LoadOp.create(operands=(buffer, self.at(at)), result_types=(kind,), attributes=hint))
 
     def store_vector(self, value: SSAValue, buffer: SSAValue, at: Address) -> None:
         """Writes neighbouring elements of a flat memref."""

@@ -202,6 +202,22 @@ def test_rows_of_pixels_pass_by_one_panel_after_the_other() -> None:
     assert pixels.row_parts > 4
 
 
+def test_panels_from_afar_are_fetched_ahead_where_few_tiles_read_them() -> None:
+    weights = convolution(1, 256, 512, 9)
+    assert planned(weights, AVX512).ahead * 4 == AVX512.ahead_bytes
+    made = lowered(weights, AVX512)
+    assert made is not None
+    assert "lamina.ahead" in str(made[0])
+    assert planned(matrix(64, 256, 256), AVX512).ahead == 0, "packed just before, they are still near"
+    assert planned(convolution(1, 8, 64, 114), AVX512).ahead == 0, "one wait among many tiles"
+
+
+def test_tasks_that_share_a_panel_follow_each_other() -> None:
+    plan = planned(convolution(1, 64, 64, 16), AVX512)
+    assert plan.row_parts == plan.row_shares > 1
+    assert plan.row_parts * plan.panel_parts >= AVX512.tasks
+
+
 @pytest.mark.parametrize("l2_bytes", [4 << 10, 16 << 10, 512 << 10])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolutions_in_blocks_of_rows(l2_bytes: int, stride: int) -> None:
