@@ -8,6 +8,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
+from .nn.data_parallel import DataParallel, data_parallel
 from .origin import origin, source_line
 
 
@@ -76,7 +77,8 @@ MODULES: dict[str, LaterModule] = {
             is_nccl_available=_false, is_mpi_available=_false, is_gloo_available=_false, is_torchelastic_launched=_false,
         ),
         LaterModule(
-            "torch.nn.parallel", "run the program in one process", DistributedDataParallel=DistributedDataParallel
+            "torch.nn.parallel", "run the program in one process", DistributedDataParallel=DistributedDataParallel,
+            DataParallel=DataParallel, data_parallel=data_parallel,
         ),
         LaterModule("torch.quantization", "train and run in float32, bfloat16 or float16"),
         LaterModule("torch.ao", "train and run in float32, bfloat16 or float16"),

@@ -158,3 +158,8 @@ def test_what_is_still_missing() -> None:
 
 
 MISSING = {"Container", "LinearCrossEntropyLoss"}
+
+
+def test_data_parallel_as_a_function_calls_the_module() -> None:
+    module, x = lamina.nn.Linear(6, 2), lamina.ones(3, 6)
+    assert lamina.equal(lamina.pyfront.nn.data_parallel.data_parallel(module, x, range(2)), module(x))
