@@ -124,7 +124,7 @@ class _Kernel:
         counts = (plan.chunks, *(d.size for d in plan.grid), blocks, plan.panel_parts, plan.row_shares)
         with self._tasks(counts) as (chunk, *grid, block, panel_part, share):
             row_part = share if blocks == 1 else w.binary(arith.AddiOp, w.times(block, plan.row_shares), share)
-            self._reserve(max(t.size for t in plan.tiles) * plan.inner_rows)
+            self._reserve([self._shape(self.scheduled.tile_rows(t.size), p) for t in plan.tiles for p in plan.panels])
             place, bounds = self._start(), None
             for dim, index in zip(plan.grid, grid, strict=True):
                 place = self._moved(place, dim, index)
@@ -171,10 +171,7 @@ class _Kernel:
 
     def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:
         plan, scheduled = self.plan, self.scheduled
-        columns = scheduled.packed if panel.packed else 1
-        scalars = scheduled.packed_rows if scheduled.row_packing else 0
-        ahead = plan.ahead if panel.packed else 0
-        shape = Shape(scheduled.tile_rows(tiles.size), panel.vectors, plan.lanes, panel.tail, columns, scalars, ahead)
+        shape = self._shape(scheduled.tile_rows(tiles.size), panel)
         sums = self.tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds)
         if plan.chunks > 1:
             full = replace(shape, tail=plan.lanes)
@@ -192,7 +189,7 @@ class _Kernel:
         plan = self.plan
         loops = plan.results
         with self._tasks(tuple(d.size for d in loops)) as indices:
-            self._reserve(1)
+            self._reserve([Shape((), p.vectors, plan.lanes, p.tail) for p in plan.panels])
             place = self._start()
             for dim, index in zip(loops, indices, strict=True):
                 place = self._moved(place, dim, index)
@@ -269,8 +266,19 @@ class _Kernel:
                     left = w.divided(left, counts[i])
             yield indices[::-1]
 
-    def _reserve(self, rows: int) -> None:
-        """Staging buffers for what does not move as whole vectors."""
+    def _shape(self, rows: tuple[Dim, ...], panel: Panel) -> Shape:
+        columns = self.scheduled.packed if panel.packed else 1
+        scalars = self.scheduled.packed_rows if self.scheduled.row_packing else 0
+        ahead = self.plan.ahead if panel.packed else 0
+        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead)
+
+    def _held(self, shapes: list[Shape]) -> int:
+        """Accumulators of the largest tile whose epilogue is a loop."""
+        accesses = self.scheduled.accesses
+        return max(prod(d.size for d in s.rows) * self.tile.looped(s, accesses) for s in shapes)
+
+    def _reserve(self, shapes: list[Shape]) -> None:
+        """Buffers on the stack for these tiles: for what does not move as whole vectors, for what a loop's epilogue reads."""
         plan = self.plan
         whole = plan.vector.size % plan.lanes == 0
         kinds = [
@@ -281,4 +289,5 @@ class _Kernel:
             or plan.vector.strides[i] < 0
             or (plan.vector.strides[i] == 1 and not whole))
         ]
-        self.tile.reserve(kinds, rows * plan.lanes)
+        rows = max(prod(d.size for d in s.rows) for s in shapes)
+        self.tile.reserve(kinds, rows * plan.lanes, self._held(shapes) * plan.lanes)

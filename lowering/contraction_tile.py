@@ -3,6 +3,9 @@
 A tile is ``rows x vectors`` accumulators. Row ``r`` of every access lies at a constant distance from the
 tile's place; vector ``j`` at ``j * lanes`` steps along the vector dim. What cannot be moved as whole vectors
 (a partly filled last vector, a vector dim that is not contiguous) goes through a small buffer on the stack.
+
+A long epilogue is a loop over the accumulators, put on the stack for it: spelled out for each of them it would be most of
+what a C compiler has to read, and a store and a load are little beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float64Type, IntegerType, VectorType
@@ -23,6 +27,7 @@ from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 
 UNROLLED_EXTENT = 4
 UNROLLED_OPS = 96
+UNROLLED_EPILOGUE = 120  # ops of an epilogue over all its accumulators that are still spelled out
 HALVES = (BFloat16Type, Float16Type)
 
 
@@ -182,17 +187,80 @@ class Tile:
 
     def finish(self, sums: list[SSAValue], place: Place, shape: Shape, accesses: Sequence[Access]) -> None:
         """Applies the epilogue to the sums and writes its outputs; ``accesses`` gives each its number."""
+        numbers = {a.key(): i for i, a in enumerate(accesses)}
+        looped = self.looped(shape, accesses)
+        if looped:
+            self._finish_in_loops(sums, place, shape, numbers, looped)
+        reader = _Reader(self, place, shape, numbers)
+        for j in range(looped, shape.vectors):
+            self._finish_vectors(sums[j :: shape.vectors], reader, j)
+
+    def looped(self, shape: Shape, accesses: Sequence[Access]) -> int:
+        """How many of a panel's vectors, the first ones, the epilogue treats in a loop: those that are whole in memory."""
+        length = sum(not isinstance(op, arith.ConstantOp) for s in self.contraction.stages for op in s.body.ops)
+        whole = shape.vectors - (shape.tail != shape.lanes)
+        if prod(d.size for d in shape.rows) * whole * length <= UNROLLED_EPILOGUE:
+            return 0
+        numbers = {a.key(): i for i, a in enumerate(accesses)}
+        used = (*self._read(), *self.contraction.outputs)
+        return whole if all(self.memory[numbers[a.key()]].vector_stride in (0, 1) for a in used) else 0
+
+    def _read(self) -> list[Access]:
+        """What the epilogue reads beside the sum."""
+        made = {self.result_key, *(a.key() for s in self.contraction.stages for a in s.outputs)}
+        return [a for s in self.contraction.stages for a in s.inputs if not isinstance(a, int) and a.key() not in made]
+
+    def _finish_vectors(self, sums: list[SSAValue], reader: _Reader, j: int) -> None:
+        """The epilogue on vector ``j`` of every row, spelled out."""
         stages, outputs = self.contraction.stages, self.contraction.outputs
-        reader = _Reader(self, place, shape, {a.key(): i for i, a in enumerate(accesses)})
-        for j in range(shape.vectors):
-            written: dict[tuple[object, ...], list[SSAValue]] = {a.key(): [] for a in outputs}
-            for r in range(len(shape.offsets(0))):
-                total = self._narrowed(sums[r * shape.vectors + j], shape.lanes)
-                for key, value in self._evaluated(total, stages, reader, r, j).items():
-                    if key in written:
-                        written[key].append(value)
-            for key, values in written.items():
-                self._write(reader.numbers[key], values, place, shape, j)
+        written: dict[tuple[object, ...], list[SSAValue]] = {a.key(): [] for a in outputs}
+        for r, total in enumerate(sums):
+            narrowed = self._narrowed(total, reader.shape.lanes)
+            for key, value in self._evaluated(narrowed, stages, reader, r, j).items():
+                if key in written:
+                    written[key].append(value)
+        for key, values in written.items():
+            self._write(reader.numbers[key], values, reader.place, reader.shape, j)
+
+    def _finish_in_loops(
+        self, sums: list[SSAValue], place: Place, shape: Shape, numbers: dict[tuple[object, ...], int], whole: int
+    ) -> None:
+        """The epilogue on the first ``whole`` vectors of every row: loops over the vectors, then over the rows."""
+        w, lanes = self.writer, shape.lanes
+        rows = len(sums) // shape.vectors
+        for r in range(rows):
+            for j in range(whole):
+                w.store_vector(sums[r * shape.vectors + j], self.held, Address(None, (r * whole + j) * lanes))
+        one = Shape((), 1, lanes, lanes, shape.columns, shape.scalars)
+        steady = [a for a in self._read() if not any(shape.offsets(numbers[a.key()]))]
+
+        def moved(places: Place, index: SSAValue, strides: Sequence[int]) -> Place:
+            return [w.advance(a, index, s) for a, s in zip(places, strides, strict=True)]
+
+        def over_rows(dims: Sequence[Dim], held: Address, there: Place, before: _Reader) -> None:
+            if not dims:
+                total = w.load_vector(self.held, held, lanes)
+                self._finish_vectors([total], before.moved(there, steady), 0)
+                return
+            inside = prod(d.size for d in dims[1:]) * whole * lanes
+            if dims[0].size == 1:
+                over_rows(dims[1:], held, there, before)
+                return
+            with w.loop(0, dims[0].size) as loop:
+                over_rows(dims[1:], w.advance(held, loop.counter, inside), moved(there, loop.counter, dims[0].strides), before)
+
+        def over_vectors(held: Address, there: Place) -> None:
+            reader = _Reader(self, there, one, numbers)
+            for access in steady:  # what all rows share
+                reader.read(access, 0, 0)
+            over_rows(shape.rows, held, there, reader)
+
+        if whole == 1:
+            over_vectors(Address(), place)
+            return
+        with w.loop(0, whole) as loop:
+            strides = [lanes * m.vector_stride for m in self.memory]
+            over_vectors(w.advance(Address(), loop.counter, lanes), moved(place, loop.counter, strides))
 
     def _evaluated(
         self, total: SSAValue, stages: Sequence[Stage], reader: _Reader, r: int, j: int
@@ -292,8 +360,10 @@ class Tile:
 
         nest(loops, Address(), at)
 
-    def reserve(self, elements: Sequence[Attribute], count: int) -> None:
-        """Allocates the staging buffers at the start of a task."""
+    def reserve(self, elements: Sequence[Attribute], count: int, held: int) -> None:
+        """Allocates the staging buffers at the start of a task, and room for the accumulators that a loop reads."""
+        if held:
+            self.held = self.writer.buffer(self.sum_type, held)
         self.staging = {element: self.writer.buffer(element, count) for element in dict.fromkeys(elements)}
 
     def _staging(self, element: Attribute) -> SSAValue:
@@ -332,6 +402,13 @@ class _Reader:
             else:
                 self._seen[key] = w.broadcast(w.load(memory.buffer, at), lanes)
         return self._seen[key]
+
+    def moved(self, place: Place, kept: Sequence[Access]) -> _Reader:
+        """A reader elsewhere; ``kept`` accesses, read already, are the same there."""
+        there = _Reader(self.tile, place, self.shape, self.numbers)
+        numbers = {self.numbers[a.key()] for a in kept}
+        there._seen = {key: value for key, value in self._seen.items() if key[0] in numbers}
+        return there
 
     def position(self, access: Access, element: Attribute, r: int, j: int) -> SSAValue:
         """Vector ``j`` of row ``r`` of a position, as integers of a type."""

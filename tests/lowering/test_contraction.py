@@ -129,6 +129,25 @@ def test_epilogue_with_residual_mask_and_row_scale() -> None:
         assert_close(program, lambda t, scale, rest, mask: np.where(mask, t * scale, rest) + rest)
 
 
+@pytest.mark.parametrize("target", [AVX512, AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize("n", [96, 77])
+def test_a_long_epilogue_is_written_once_in_loops_over_the_sums(n: int, target) -> None:  # noqa: ANN001
+    """Whole vectors of a panel; the last vector of an uneven panel is spelled out."""
+    lines = [f"%s{i} = arith.{op} %{f's{i - 1}' if i else 0}, %{i % 3 + 1} : f32" for i, op in enumerate(["mulf", "addf", "subf"] * 4)]
+    body = "\n".join([*lines, "%y = arith.maximumf %s11, %4 : f32"])
+    others = (O(("n",)), O(("m",)), O(("m", "n")), O(("n",)))
+    program = Program({"m": 29, "n": n, "k": 31}, O(("m", "k")), O(("k", "n")), O(("m", "n")), others, body)
+    module, _ = lowered(program, target)
+    assert str(module).count("arith.maximumf") <= (2 if n == 96 else 30), "once for each shape of tile, and for uneven vectors"
+
+    def apply(total, a, b, c, d):  # noqa: ANN001, ANN202
+        for _ in range(4):
+            total = total * a + b - c
+        return np.maximum(total, d)
+
+    assert_close(program, apply, target)
+
+
 @pytest.mark.parametrize("target", [AVX2, PORTABLE], ids=lambda t: t.name)
 def test_narrower_targets(target) -> None:  # noqa: ANN001
     assert_close(linear(37, 45, 60), bias_relu, target)
