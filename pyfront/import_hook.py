@@ -7,7 +7,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
@@ -216,10 +216,13 @@ class TorchModule(ModuleType):
         full = f"{self.__name__}.{name}"
         if name == "__version__" and self.__name__ == "torch":
             return VERSION
-        if full in MODULES or object_of(full) is not None:
-            return importlib.import_module(full)
         source = self.__dict__.get("_source")
-        found = getattr(source, name, _MISSING) if source is not None else _MISSING
+        if full in MODULES and type(vars(source or self).get(name)) is FunctionType:  # a file and what it is for share the name
+            found = vars(source)[name]
+        elif full in MODULES or object_of(full) is not None:
+            return importlib.import_module(full)
+        else:
+            found = getattr(source, name, _MISSING) if source is not None else _MISSING
         if found is _MISSING and self.__name__.startswith("torch.nn.modules."):  # our files are cut otherwise
             found = getattr(source_of("torch.nn"), name, _MISSING)
         if found is _MISSING:
@@ -281,6 +284,8 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exported = getattr(source, "__all__", None)
         if exported is not None:
             module.__dict__["__all__"] = exported
+            # programs go through `models.__dict__` for what there is
+            module.__dict__.update({n: vars(source)[n] for n in exported if type(vars(source).get(n)) in (FunctionType, type)})
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -137,3 +137,16 @@ torch.onnx.export(torch.nn.ReLU())
     assert result.returncode == 1
     assert f"LaterError: torch.onnx.export {later.format('onnx')}" in result.stderr
     assert "torch.onnx.export(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
+
+
+def test_a_function_wins_over_the_file_it_lives_in(tmp_path: Path) -> None:
+    program = tmp_path / "names.py"
+    program.write_text("""
+from torch.nn.utils import weight_norm
+import torch, torchvision.models as models
+print(weight_norm.__name__, torch.nn.utils.spectral_norm.__name__, torch.autograd.gradcheck.__name__)
+names = sorted(n for n in models.__dict__ if n.islower() and not n.startswith("__") and callable(models.__dict__[n]))
+print("resnet18" in names, "alexnet" in names, all(type(models.__dict__[n]).__name__ == "function" for n in names))
+""")
+    run = subprocess.run([sys.executable, "-m", "lamina", "run", str(program)], capture_output=True, text=True)
+    assert run.stdout == "weight_norm spectral_norm gradcheck\nTrue True True\n", run.stderr
