@@ -10,39 +10,23 @@ from ..nn.functional import binary_cross_entropy_with_logits
 from ..random import bernoulli
 from ..selection import where
 from ..sequences import arange
-from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .chance import OfChance
 from .exponential_family import ExponentialFamily
-from .parameters import Chances, broadcast_all, one_of
+from .parameters import broadcast_all
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(OfChance, ExponentialFamily):
     """Bernoulli(probs) or Bernoulli(logits=...)."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.boolean
     has_enumerate_support = True
-    probs = Chances(is_binary=True, name="probs")
-    logits = Chances(is_binary=True, name="logits")
-    _copied = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
-        one_of(probs, logits)
-        if probs is not None:
-            (self.probs,) = broadcast_all(probs)
-        else:
-            (self.logits,) = broadcast_all(logits)
+        self._take(probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> Tensor:
-        return vars(self)["probs"] if "probs" in vars(self) else self.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the parameter."""
-        return self._param.shape
 
     @property
     def mean(self) -> Tensor:

@@ -8,41 +8,24 @@ from typing import Any
 from ..grad_mode import no_grad
 from ..random import binomial
 from ..sequences import arange
-from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .chance import OfChance
 from .distribution import Distribution
-from .parameters import Chances, broadcast_all, one_of
 
 
-class Binomial(Distribution):
+class Binomial(OfChance, Distribution):
     """Binomial(total_count, probs) or Binomial(total_count, logits=...)."""
 
     arg_constraints = {
         "total_count": constraints.nonnegative_integer, "probs": constraints.unit_interval, "logits": constraints.real,
     }  # fmt: skip
     has_enumerate_support = True
-    probs = Chances(is_binary=True, name="probs")
-    logits = Chances(is_binary=True, name="logits")
-    _copied = ("total_count", "probs", "logits")
+    _copied = ("total_count", *OfChance._copied)
 
     def __init__(self, total_count: Any = 1, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
-        one_of(probs, logits)
-        if probs is not None:
-            count, self.probs = broadcast_all(total_count, probs)
-        else:
-            count, self.logits = broadcast_all(total_count, logits)
-        self.total_count = count.type_as(self._param)
+        (self.total_count,) = self._take(probs, logits, total_count)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> Tensor:
-        return vars(self)["probs"] if "probs" in vars(self) else self.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the parameter."""
-        return self._param.shape
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:

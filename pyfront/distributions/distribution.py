@@ -44,7 +44,7 @@ class Distribution:
         for name, region in self._regions().items():
             if constraints.is_dependent(region):
                 continue
-            if name not in vars(self) and isinstance(vars(type(self)).get(name), (Chances, cached_property)):
+            if name not in vars(self) and isinstance(getattr(type(self), name, None), (Chances, cached_property)):
                 continue  # not given: made from another one when it is asked for
             value = getattr(self, name)
             if not region.check(value).all():

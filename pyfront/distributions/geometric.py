@@ -10,28 +10,21 @@ from ..grad_mode import no_grad
 from ..limits import finfo
 from ..nn.functional import binary_cross_entropy_with_logits
 from ..selection import where
-from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .chance import OfChance
 from .distribution import Distribution, shown
-from .parameters import Chances, broadcast_all, one_of
+from .parameters import broadcast_all
 
 
-class Geometric(Distribution):
+class Geometric(OfChance, Distribution):
     """Geometric(probs) or Geometric(logits=...): chance of a success."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.nonnegative_integer
-    probs = Chances(is_binary=True, name="probs")
-    logits = Chances(is_binary=True, name="logits")
-    _copied = ("probs", "logits")
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
-        one_of(probs, logits)
-        if probs is not None:
-            (self.probs,) = broadcast_all(probs)
-        else:
-            (self.logits,) = broadcast_all(logits)
+        self._take(probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
         if self._validate_args and probs is not None and not (self.probs > 0).all():
             wrong = self.probs.detach()
@@ -39,15 +32,6 @@ class Geometric(Distribution):
                 f"Expected parameter probs ({type(self.probs).__name__} of shape {tuple(self.probs.shape)}) of distribution "
                 f"{self!r} to be positive but found invalid values:\n{shown(wrong[~(wrong > 0)])}"
             )
-
-    @property
-    def _param(self) -> Tensor:
-        return vars(self)["probs"] if "probs" in vars(self) else self.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the parameter."""
-        return self._param.shape
 
     @property
     def mean(self) -> Tensor:

@@ -8,15 +8,14 @@ from typing import Any
 from ..grad_mode import no_grad
 from ..nn.functional import logsigmoid
 from ..random import poisson
-from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .chance import OfChance
 from .distribution import Distribution
 from .gamma import Gamma
-from .parameters import Chances, broadcast_all, one_of
 
 
-class NegativeBinomial(Distribution):
+class NegativeBinomial(OfChance, Distribution):
     """NegativeBinomial(total_count, probs) or NegativeBinomial(total_count, logits=...)."""
 
     arg_constraints = {
@@ -24,27 +23,11 @@ class NegativeBinomial(Distribution):
         "logits": constraints.real,
     }  # fmt: skip
     support = constraints.nonnegative_integer
-    probs = Chances(is_binary=True, name="probs")
-    logits = Chances(is_binary=True, name="logits")
-    _copied = ("total_count", "probs", "logits")
+    _copied = ("total_count", *OfChance._copied)
 
     def __init__(self, total_count: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
-        one_of(probs, logits)
-        if probs is not None:
-            count, self.probs = broadcast_all(total_count, probs)
-        else:
-            count, self.logits = broadcast_all(total_count, logits)
-        self.total_count = count.type_as(self._param)
+        (self.total_count,) = self._take(probs, logits, total_count)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> Tensor:
-        return vars(self)["probs"] if "probs" in vars(self) else self.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the parameter."""
-        return self._param.shape
 
     @property
     def mean(self) -> Tensor:

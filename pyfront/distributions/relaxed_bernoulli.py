@@ -6,42 +6,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..random import rand
-from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .chance import OfChance
 from .distribution import Distribution
-from .parameters import Chances, broadcast_all, clamp_probs, one_of
+from .parameters import broadcast_all, clamp_probs
 from .transformed_distribution import TransformedDistribution
 from .transforms import SigmoidTransform
 
 
-class LogitRelaxedBernoulli(Distribution):
+class LogitRelaxedBernoulli(OfChance, Distribution):
     """Logits of relaxed 0 and 1."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.real
     has_rsample = True
-    probs = Chances(is_binary=True, name="probs")
-    logits = Chances(is_binary=True, name="logits")
-    _copied = ("probs", "logits")
 
     def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
-        one_of(probs, logits)
         self.temperature = temperature
-        if probs is not None:
-            (self.probs,) = broadcast_all(probs)
-        else:
-            (self.logits,) = broadcast_all(logits)
+        self._take(probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @property
-    def _param(self) -> Tensor:
-        return vars(self)["probs"] if "probs" in vars(self) else self.logits
-
-    @property
-    def param_shape(self) -> Size:
-        """Shape of the parameter."""
-        return self._param.shape
 
     def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> Any:
         """The same for a larger batch."""
