@@ -213,36 +213,20 @@ def _ldmatrix(p: CudaFunctionPrinter, op: nv.LdmatrixOp) -> None:
         p.alias(result, f"{name}[{k}]")
 
 
-def _mma(p: CudaFunctionPrinter, op: nv.MmaSyncOp) -> None:
-    a, b, c = (", ".join(p.name(v) for v in op.operands[i:j]) for i, j in ((0, 4), (4, 6), (6, 10)))
-    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
-    p.line(f"const uint32_t {x}[4] = {{{_unsigned(a)}}}, {y}[2] = {{{_unsigned(b)}}};")
-    p.line(f"const float {z}[4] = {{{c}}};")
-    p.line(f"float {d}[4];")
-    kind = "bf16" if op.kind.name == "bf16" else "f16"
-    p.line(f"{p.cuda.use(f'mma_{kind}')}({d}, {x}, {y}, {z});")
-    for k, result in enumerate(op.results):
-        p.alias(result, f"{d}[{k}]")
+def _mma(factors: str, sums: str, function: Callable[[Operation], str]) -> Callable[[CudaFunctionPrinter, Operation], None]:
+    """A product of a warp: how registers of factors and of sums are declared, and the helper that an op asks for."""
 
+    def write(p: CudaFunctionPrinter, op: Operation) -> None:
+        *given, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
+        for name, kind, i, j in zip(given, (factors, factors, sums), (0, 4, 6), (4, 6, 10), strict=True):
+            texts = ", ".join(p.name(v) for v in op.operands[i:j])
+            p.line(f"const {kind} {name}[{j - i}] = {{{_unsigned(texts) if kind == 'uint32_t' else texts}}};")
+        p.line(f"{sums} {d}[4];")
+        p.line(f"{p.cuda.use(function(op))}({d}, {', '.join(given)});")
+        for k, result in enumerate(op.results):
+            p.alias(result, f"{d}[{k}]")
 
-def _mma_tf32(p: CudaFunctionPrinter, op: nv.MmaTf32Op) -> None:
-    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
-    for name, i, j in ((x, 0, 4), (y, 4, 6), (z, 6, 10)):
-        p.line(f"const float {name}[{j - i}] = {{{', '.join(p.name(v) for v in op.operands[i:j])}}};")
-    p.line(f"float {d}[4];")
-    p.line(f"{p.cuda.use('mma_tf32')}({d}, {x}, {y}, {z});")
-    for k, result in enumerate(op.results):
-        p.alias(result, f"{d}[{k}]")
-
-
-def _mma_bytes(p: CudaFunctionPrinter, op: nv.MmaBytesOp) -> None:
-    x, y, z, d = (p.fresh(None, name) for name in ("ma", "mb", "mc", "md"))
-    for name, i, j in ((x, 0, 4), (y, 4, 6), (z, 6, 10)):
-        p.line(f"const int32_t {name}[{j - i}] = {{{', '.join(p.name(v) for v in op.operands[i:j])}}};")
-    p.line(f"int32_t {d}[4];")
-    p.line(f"{p.cuda.use(f'mma_{op.left.data}_{op.right.data}')}({d}, {x}, {y}, {z});")
-    for k, result in enumerate(op.results):
-        p.alias(result, f"{d}[{k}]")
+    return write
 
 
 def _cp_async(p: CudaFunctionPrinter, op: nv.CpAsyncOp) -> None:
@@ -288,7 +272,10 @@ def _line(text: str) -> Callable[[Any, Any], None]:
 
 CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.AllocaOp: _alloca, nv.SharedOp: _shared, scf.ForOp: _for, nv.LoadOp: _wide_load, nv.StoreOp: _wide_store,
-    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma, nv.MmaTf32Op: _mma_tf32, nv.MmaBytesOp: _mma_bytes, gpu.BarrierOp: _line("__syncthreads();"),
+    nv.LdmatrixOp: _ldmatrix, nv.MmaSyncOp: _mma("uint32_t", "float", lambda op: f"mma_{op.kind.name}"),
+    nv.MmaTf32Op: _mma("float", "float", lambda op: "mma_tf32"),
+    nv.MmaBytesOp: _mma("int32_t", "int32_t", lambda op: f"mma_{op.left.data}_{op.right.data}"),
+    gpu.BarrierOp: _line("__syncthreads();"),
     nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
     nv_parts.PartOp: _part, nv_parts.PartNumberOp: _part_number, nv_parts.PartMemoryOp: _part_memory,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),

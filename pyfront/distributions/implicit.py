@@ -90,15 +90,7 @@ def _product(curve: Curve, a: np.ndarray, shared: np.ndarray) -> np.ndarray:
 
 
 def _digamma(a: np.ndarray) -> np.ndarray:
-    """Upwards by recurrence to 10, from there by Bernoulli's numbers."""
-    total, a = np.zeros(a.shape), np.array(a, np.float64)
-    for _ in range(10):
-        low = a < 10
-        total -= np.where(low, 1 / a, 0.0)
-        a = np.where(low, a + 1, a)
-    z = 1 / (a * a)
-    rest = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z * (1 / 132 - z * (691 / 32760 - z / 12))))))
-    return total + np.log(a) - 0.5 / a - rest
+    return of_array(a).digamma()._value()
 
 
 def _beta_fraction(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:

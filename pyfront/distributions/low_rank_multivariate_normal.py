@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -13,20 +12,18 @@ from ..shaping import broadcast_tensors
 from ..size import Size
 from ..tensor import Tensor
 from . import constraints
-from .distribution import Distribution
 from .multivariate_normal import squared_distance
 from .normal import standard_normal
+from .normal_vectors import NormalVectors
 
 
-class LowRankMultivariateNormal(Distribution):
+class LowRankMultivariateNormal(NormalVectors):
     """LowRankMultivariateNormal(loc, cov_factor, cov_diag): covariance cov_factor @ cov_factor.mT + diag(cov_diag)."""
 
     arg_constraints = {
         "loc": constraints.real_vector, "cov_factor": constraints.independent(constraints.real, 2),
         "cov_diag": constraints.independent(constraints.positive, 1),
     }  # fmt: skip
-    support = constraints.real_vector
-    has_rsample = True
 
     def __init__(self, loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, validate_args: bool | None = None) -> None:
         if loc.dim() < 1:
@@ -56,25 +53,11 @@ class LowRankMultivariateNormal(Distribution):
         other._batch_shape, other._event_shape, other._validate_args = shape, self._event_shape, self._validate_args
         return other
 
-    @property
-    def _whole(self) -> tuple[int, ...]:
-        return (*self._batch_shape, *self._event_shape, *self._event_shape)
-
     @cached_property
     def _capacitance(self) -> Tensor:
         """Cholesky factor of 1 + W^T D^-1 W: as small as the rank."""
         inner = (self._w.mT / self._d.unsqueeze(-2)) @ self._w
         return linalg.cholesky(inner + eye(inner.shape[-1], dtype=inner.dtype, device=inner.device))
-
-    @property
-    def mean(self) -> Tensor:
-        """loc."""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """loc."""
-        return self.loc
 
     @cached_property
     def variance(self) -> Tensor:  # type: ignore[override]  # kept
@@ -107,19 +90,9 @@ class LowRankMultivariateNormal(Distribution):
         own = standard_normal(shape, self.loc)
         return self.loc + (self._w @ along.unsqueeze(-1)).squeeze(-1) + self._d.sqrt() * own
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density."""
-        if self._validate_args:
-            self._validate_sample(value)
-        difference = value - self.loc
+    def _distance(self, difference: Tensor) -> Tensor:
         along = ((self._w.mT / self._d.unsqueeze(-2)) @ difference.unsqueeze(-1)).squeeze(-1)
-        distance = (difference.pow(2) / self._d).sum(-1) - squared_distance(self._capacitance, along)
-        return -0.5 * (self._event_shape[0] * math.log(2 * math.pi) + self._log_det() + distance)
+        return (difference.pow(2) / self._d).sum(-1) - squared_distance(self._capacitance, along)
 
-    def _log_det(self) -> Tensor:
-        return 2 * self._capacitance.diagonal(dim1=-2, dim2=-1).log().sum(-1) + self._d.log().sum(-1)
-
-    def entropy(self) -> Tensor:
-        """Closed form."""
-        entropy = 0.5 * (self._event_shape[0] * (1.0 + math.log(2 * math.pi)) + self._log_det())
-        return entropy.expand(self._batch_shape) if self._batch_shape else entropy
+    def _half_log_det(self) -> Tensor:
+        return self._capacitance.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * self._d.log().sum(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -13,19 +12,17 @@ from ..promote import broadcast_shape
 from ..size import Size
 from ..tensor import Tensor
 from . import constraints
-from .distribution import Distribution
 from .normal import standard_normal
+from .normal_vectors import NormalVectors
 
 
-class MultivariateNormal(Distribution):
+class MultivariateNormal(NormalVectors):
     """MultivariateNormal(loc, covariance_matrix), or with precision_matrix or scale_tril in its place."""
 
     arg_constraints = {
         "loc": constraints.real_vector, "covariance_matrix": constraints.positive_definite,
         "precision_matrix": constraints.positive_definite, "scale_tril": constraints.lower_cholesky,
     }  # fmt: skip
-    support = constraints.real_vector
-    has_rsample = True
 
     def __init__(
         self, loc: Tensor, covariance_matrix: Tensor | None = None, precision_matrix: Tensor | None = None,
@@ -59,10 +56,6 @@ class MultivariateNormal(Distribution):
         other._batch_shape, other._event_shape, other._validate_args = shape, self._event_shape, self._validate_args
         return other
 
-    @property
-    def _whole(self) -> tuple[int, ...]:
-        return (*self._batch_shape, *self._event_shape, *self._event_shape)
-
     @cached_property
     def scale_tril(self) -> Tensor:
         """The covariance's Cholesky factor."""
@@ -79,16 +72,6 @@ class MultivariateNormal(Distribution):
         return linalg.cholesky_inverse(self._factor).expand(self._whole)
 
     @property
-    def mean(self) -> Tensor:
-        """loc."""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """loc."""
-        return self.loc
-
-    @property
     def variance(self) -> Tensor:
         """The covariance's diagonal."""
         return self._factor.pow(2).sum(-1).expand((*self._batch_shape, *self._event_shape))
@@ -98,20 +81,11 @@ class MultivariateNormal(Distribution):
         noise = standard_normal(self._extended_shape(sample_shape), self.loc)
         return self.loc + (self._factor @ noise.unsqueeze(-1)).squeeze(-1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density."""
-        if self._validate_args:
-            self._validate_sample(value)
-        distance = squared_distance(self._factor, value - self.loc)
-        return -0.5 * (self._event_shape[0] * math.log(2 * math.pi) + distance) - self._half_log_det()
+    def _distance(self, difference: Tensor) -> Tensor:
+        return squared_distance(self._factor, difference)
 
     def _half_log_det(self) -> Tensor:
         return self._factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def entropy(self) -> Tensor:
-        """Closed form."""
-        entropy = 0.5 * self._event_shape[0] * (1.0 + math.log(2 * math.pi)) + self._half_log_det()
-        return entropy.expand(self._batch_shape) if self._batch_shape else entropy
 
 
 def squared_distance(factor: Tensor, difference: Tensor) -> Tensor:

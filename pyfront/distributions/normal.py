@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from ..grad_mode import no_grad
 from ..random import normal
 from ..tensor import Tensor
-from . import constraints
 from .exponential_family import ExponentialFamily
-from .parameters import broadcast_all
+from .location_scale import LocationScale
 
 
 def standard_normal(shape: Iterable[int], like: Tensor) -> Tensor:
@@ -20,27 +18,8 @@ def standard_normal(shape: Iterable[int], like: Tensor) -> Tensor:
     return normal(like.new_zeros(shape), like.new_ones(shape))
 
 
-class Normal(ExponentialFamily):
+class Normal(LocationScale, ExponentialFamily):
     """Normal(loc, scale): mean and standard deviation."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    _copied = ("loc", "scale")
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def mean(self) -> Tensor:
-        """loc."""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """loc."""
-        return self.loc
 
     @property
     def stddev(self) -> Tensor:

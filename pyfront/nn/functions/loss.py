@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from .activation import log_softmax
 from .applying import apply, filled, reduced
 
 _largest = np.maximum.reduce
-_looked_at: tuple[weakref.ref[np.ndarray] | None, int] = (None, 0)  # the targets looked at last, which never change, and their largest
 
 
 def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
@@ -207,15 +205,10 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
-    global _looked_at
     values = recorder.known(target._read())
     if values is None or not values.size:
         return False
-    array, largest = _looked_at
-    if array is None or array() is not values:
-        largest = int(_largest(values.view(np.uint64), None))  # a negative one is huge
-        _looked_at = weakref.ref(values), largest
-    return largest < classes
+    return int(_largest(values.view(np.uint64), None)) < classes  # a negative one is huge
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
