@@ -1,7 +1,8 @@
-"""Where a warm training step of the digits CNN spends its time: the C program, and each part of the Python around it.
+"""Where a warm step spends its time: the C program, and each part of the Python around it.
 
-    python benchmarks/python_share.py [--batch 64] [--threads 1] [--rounds 15] [--cpu] [--profile]
+    python benchmarks/python_share.py [--row "MLP train"] [--batch 64] [--threads 1] [--rounds 15] [--cpu] [--profile]
 
+The step is that of the digits CNN, or of a row of peers.py.
 Issue 2 asks for less than 15% outside C at batch 64 on one thread. A round is ten steps; the table shows medians.
 --cpu counts processor time of the one thread instead of wall time: for a machine others are busy on.
 """
@@ -24,6 +25,8 @@ from digits_step import stepper
 from lamina.backends import driver
 from lamina.pyfront import recorder
 from lamina.pyfront.optim import Optimizer
+from peer_rows import ROWS
+from peer_run import prepare
 
 STEPS = 10
 
@@ -114,7 +117,8 @@ def profile(step: Callable[[], float]) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--row", choices=[row.name for row in ROWS], help="a row of peers.py instead of the digits CNN")
+    options.add_argument("--batch", type=int, default=64, help="of the digits CNN")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--cpu", action="store_true", help="processor time instead of wall time")
@@ -122,9 +126,13 @@ def main() -> None:
     arguments = options.parse_args()
 
     driver.set_num_threads(arguments.threads)
-    generator = np.random.default_rng(0)
-    images = generator.standard_normal((arguments.batch, 1, 28, 28), dtype=np.float32)
-    step = stepper(lamina, images, generator.integers(0, 10, arguments.batch))
+    if arguments.row is not None:
+        row = next(row for row in ROWS if row.name == arguments.row)
+        step, _ = prepare(row, "lamina", arguments.threads, None)
+    else:
+        generator = np.random.default_rng(0)
+        images = generator.standard_normal((arguments.batch, 1, 28, 28), dtype=np.float32)
+        step = stepper(lamina, images, generator.integers(0, 10, arguments.batch))
     for _ in range(5):
         step()
     if arguments.profile:

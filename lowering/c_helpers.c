@@ -235,7 +235,7 @@ void fence_VEC(void) {
 
 //: scaled vector f32
 // r * 2^j, rounded once, for t = j + 1.5 * 2^23 with a whole j: the form in which ranges are reduced here. 0 where x < least,
-// and not by rounding: a processor takes a hundred times as long for a result that is too small, and masks give many of them.
+// and not by rounding: a processor takes some twenty times as long for a result that is too small, and masks give many of them.
 VEC scaled_VEC(VEC r, VEC t, VEC x, VEC least) {
 #ifdef X86_SCALE_VEC
     return X86_SCALE_VEC(r, t - 12582912.0f, x, least);

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
@@ -20,7 +21,7 @@ from lamina.backends.executable import aligned_array  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.errors import BackendError, FileError  # noqa: E402
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+pytestmark = needs_compiler
 
 
 def aligned(data: bytes) -> np.ndarray:

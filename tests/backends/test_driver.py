@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
@@ -19,7 +20,6 @@ from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects import flags  # noqa: E402
 from lamina.lowering.capture import capture  # noqa: E402
 
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 @pytest.fixture(autouse=True)

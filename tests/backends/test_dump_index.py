@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
+from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
 
 from lamina.backends import driver  # noqa: E402
 from lamina.backends.dump_index import lines_of  # noqa: E402
-from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects import flags  # noqa: E402
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+@needs_compiler
 def test_small_programs_are_dumped_and_listed(tmp_path):
     driver._programs.clear()
     driver._seen.clear()

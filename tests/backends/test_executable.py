@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler, needs_fork
 
 from lamina.backends import cache, toolchain
 from lamina.backends.executable import Executable, aligned_array, set_num_threads
@@ -18,7 +19,6 @@ from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
 from lamina.dialects.types import bool_, float32, int64
 
-needs_compiler = pytest.mark.skipif(toolchain.find_compiler() is None, reason="no C compiler")
 ADD = """
 #include <stdint.h>
 int lamina_main(void **t) { const float *x = t[0], *y = t[1]; float *z = t[2]; for (int i = 0; i < 6; i++) z[i] = x[i] + y[i]; return 0; }
@@ -108,7 +108,7 @@ def test_pool_runs_every_part_once(tmp_path, threads):
 
 
 @needs_compiler
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@needs_fork
 def test_a_forked_child_makes_its_own_threads(tmp_path):
     program = build(tmp_path, PARALLEL, [((1000,), int64)], [((1000,), int64)])
     zeros = np.zeros(1000, np.int64)

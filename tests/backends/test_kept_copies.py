@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 from lamina.backends import driver, kept_copies
 from lamina.backends.executable import aligned_array
 from lamina.backends.executor import execute
 from lamina.backends.kept_copies import KeptCopies
-from lamina.backends.toolchain import find_compiler
 from lamina.dialects.graph import Graph
 from lamina.dialects.kept import Kept
 from lamina.dialects.types import float32
@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from backend_graphs import Recorder, arrays_for  # noqa: E402
 
 FORM = Kept(0, ((8,), float32), "as it is")
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 def linear(m: int, k: int, n: int) -> Graph:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import lamina as torch
 import numpy as np
 import pytest
+from needs import needs_compiler
 from lamina import nn
-from lamina.backends import driver, symbolic, toolchain
+from lamina.backends import driver, symbolic
 from lamina.backends.families import take_apart, template_of
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph, Step
@@ -14,7 +15,7 @@ from lamina.dialects.sizes import NeedsNumber
 from lamina.dialects.types import float32
 from lamina.nn import functional as F
 
-pytestmark = pytest.mark.skipif(toolchain.find_compiler() is None, reason="no C compiler")
+pytestmark = needs_compiler
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import lamina
+import pytest
 from lamina.dialects.book import OPS
 from lamina.dialects.book.parser import fields_of
 from lamina.dialects.book.reader import parse_all
@@ -47,6 +48,7 @@ def test_the_book_is_what_its_text_says_when_it_was_kept():
     assert repr(kept[source.text]) == repr(fields_of(source)) and len(kept) == len(OPS)
 
 
+@pytest.mark.slow
 def test_a_kept_book_and_kept_rules_need_no_parser(tmp_path):
     script = "import sys\nfrom lamina.dialects.book import OPS\nOPS.read_all()\nfrom lamina.passes.rules import algebra\n" \
         "assert len(algebra()) > 50\nprint('lark' in sys.modules)"  # fmt: skip

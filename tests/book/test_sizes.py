@@ -7,6 +7,7 @@ import operator
 import subprocess
 
 import pytest
+from needs import needs_compiler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lamina.backends.toolchain import find_compiler
@@ -122,7 +123,7 @@ def test_each_scope_has_its_own_symbols():
     assert isinstance(one, Size) and str(one) == str(other) and one != other
 
 
-@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+@needs_compiler
 def test_numbers_made_of_sizes_are_pythons(tmp_path):
     """A mean's divisor, a derivative's factor: the expression of C gives the very float Python computes."""
     n, _ = scope().symbols()

@@ -6,17 +6,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_nvrtc
 
 from graphs import Recorder
 
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.program import build, cuda_source
 from lamina.backends.emulation import emulate
 from lamina.dialects.graph import Graph
 from lamina.dialects.types import DType, int8, int32, uint8
 
-emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 
 
 def product(m: int, n: int, k: int, left: DType = int8, right: DType = int8, left_turned: bool = False, right_turned: bool = False) -> Graph:
@@ -54,7 +52,7 @@ def check(graph: Graph, turned: tuple[bool, bool] = (False, False), arch: str = 
 WAYS = [(int8, int8, False, False), (int8, int8, False, True), (uint8, int8, True, False), (int8, uint8, True, True), (uint8, uint8, False, True)]
 
 
-@emulates
+@needs_emulation
 @pytest.mark.parametrize("way", [*WAYS[:2], *(pytest.param(w, marks=pytest.mark.slow) for w in WAYS[2:])], ids=str)
 def test_products_are_exact(way) -> None:
     graph = product(72, 80, 160, *way)
@@ -64,7 +62,7 @@ def test_products_are_exact(way) -> None:
     check(graph, way[2:])
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(17, 33, 65), (129, 66, 35), (16, 16, 16), (24, 40, 5000)], ids=str)
 def test_uneven_sizes_and_cut_sums(sizes) -> None:
@@ -72,7 +70,7 @@ def test_uneven_sizes_and_cut_sums(sizes) -> None:
         check(product(*sizes, int8, int8, False, right_turned), (False, right_turned))
 
 
-@emulates
+@needs_emulation
 def test_what_is_widened_for_others_too_is_kept() -> None:
     r = Recorder()
     x, y = r.input((32, 64), int8), r.input((64, 48), int8)
@@ -104,7 +102,7 @@ def test_ptx(arch: str) -> None:
         assert (usage.stack, usage.spill_loads, usage.spill_stores) == (0, 0, 0)
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("old, new", [("lm_mma_s8_u8", "lm_mma_s8_s8"), ("lm_cp_async_wait<1>", "lm_cp_async_wait<2>"), ("__syncthreads();", "")])
 def test_planted_bug_is_seen(old: str, new: str) -> None:

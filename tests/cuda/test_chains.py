@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_nvrtc
 
 from graphs import Recorder
 
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for, attention
 from lamina.backends.cuda.program import build, cuda_source, gpu_module
@@ -26,8 +26,6 @@ from lamina.dialects.types import bfloat16, bool_, float16, float32, int64
 from lamina.lowering.capture import capture
 from lamina.passes.base import Pipeline
 
-needs_emulation = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 
 
 def check(graph: Graph, launches: int, arch: str = "sm_90a", arrays: list[np.ndarray] | None = None) -> list[np.ndarray]:

@@ -8,22 +8,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from needs import needs_emulation, needs_nvrtc
 
 from fake_driver import FakeDriver, install
 
 import lamina
-from lamina.backends.cuda import check, check_kernels, check_speed, check_tools, nvrtc
+from lamina.backends.cuda import check, check_kernels, check_speed, check_tools
 from lamina.backends.cuda.check_programs import PROGRAMS
 from lamina.backends.cuda.check_report import Report, Section, write_whole
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.runtime import Runtime
-from lamina.backends.emulation import emulate
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
 from lamina.pyfront import recorder
 
-emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def section() -> Section:
 # Measuring, on the driver that notes every call (its clock counts calls)
 
 
-@emulates
+@needs_emulation
 def test_nests_are_held_against_the_copy_rate(gpus, monkeypatch) -> None:
     monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[:2])
     made = section()
@@ -49,7 +47,7 @@ def test_nests_are_held_against_the_copy_rate(gpus, monkeypatch) -> None:
     assert all(row[3] > 0 and row[5] > 0 and "0.90" in row[6] for row in table.rows) and not made.failures
 
 
-@emulates
+@needs_emulation
 def test_adam_of_many_arrays_is_measured_as_one_launch(gpus, monkeypatch) -> None:
     monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[3:])
     made = section()
@@ -57,14 +55,14 @@ def test_adam_of_many_arrays_is_measured_as_one_launch(gpus, monkeypatch) -> Non
     assert made.tables[0].rows[0][2] <= 5  # the update of 24 arrays, and the numbers they share
 
 
-@emulates
+@needs_emulation
 def test_replay_counts_the_launches(gpus) -> None:
     made = section()
     check_speed.replay(made, gpus, "small")
     assert made.tables[0].rows[0][1] == 100 and made.tables[0].rows[0][2] > 0
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("measure, count", [(check_speed.products, 5), (check_speed.attention_rows, 4)])
 def test_rates(gpus, measure, count: int) -> None:
@@ -74,14 +72,14 @@ def test_rates(gpus, measure, count: int) -> None:
     assert all(isinstance(cell, float) and cell > 0 for row in made.tables[0].rows for cell in row[3:5])
 
 
-@emulates
+@needs_emulation
 def test_programs_are_launched_captured_and_replayed(gpus) -> None:
     made = section()
     check_kernels.launched(made, PROGRAMS[:1], gpus)
     assert made.tables[0].rows[0][:3] == ["elementwise", "sm_90a", 37] and not made.failures
 
 
-@emulates
+@needs_emulation
 def test_a_program_that_fails_on_the_device_is_a_row(monkeypatch) -> None:
     install(monkeypatch, FakeDriver(fails_at="k0"))
     made = section()
@@ -199,7 +197,7 @@ def test_the_sanitizers_verdicts(monkeypatch) -> None:
 # The benchmark's training steps, small, on the emulated GPU
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits_cnn", "gpt2"])
 def test_training_steps_of_the_benchmark_run(name: str, monkeypatch) -> None:

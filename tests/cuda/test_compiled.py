@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_gcc, needs_nvrtc
 
 from graphs import Recorder, cnn_step, inputs_for
 
@@ -27,7 +27,6 @@ from lamina.dialects.target import GPU_TARGETS
 from lamina.dialects.types import bfloat16
 from lamina.lowering.capture import capture
 
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 BY_NAME = {program.name: program for program in PROGRAMS}
 
 
@@ -149,7 +148,8 @@ ptxas info    : Used 255 registers, used 1 barriers, 1024 bytes smem"""
 
 
 @needs_nvrtc
-@pytest.mark.skipif(not (emulate.available() and shutil.which("gcc")), reason="needs gcc and g++")
+@needs_gcc
+@needs_emulation
 def test_written_files_run_on_the_stand_in_driver(tmp_path) -> None:
     graph = BY_NAME["softmax"].make(6)
     arrays = arrays_for(graph)
@@ -208,6 +208,7 @@ def test_without_the_extra_there_is_one_clear_error(monkeypatch) -> None:
     assert cuda_source(softmax(), "sm_90a").kernels  # the source needs nothing
 
 
+@pytest.mark.slow
 @needs_nvrtc
 def test_the_check_writes_a_report(tmp_path, capsys) -> None:
     report = tmp_path / "report.md"

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 from graphs import Recorder, cnn_step, inputs_for
 
@@ -21,7 +22,7 @@ from lamina.dialects.types import bfloat16, float16, float32, uint8
 from lamina.lowering.capture import capture
 from lamina.lowering.cuda_source import CudaSource
 
-pytestmark = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+pytestmark = needs_emulation
 
 
 def check(graph: Graph, arrays: list[np.ndarray], arch: str = "sm_90a") -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_gcc, needs_nvrtc
 
 from digits_program import training_step
 from fake_driver import FakeDriver, install, same
 from graphs import Recorder, inputs_for
 
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.files import write_cuda
@@ -30,8 +29,6 @@ from lamina.lowering.capture import capture
 from lamina.lowering.gpu_launches import LaunchTable
 from lamina.lowering.storage import Storage
 
-emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 SHAPES = ((1,), (3,), (4,), (5,), (1023,), (2, 512), (5, 5, 41), (2051,), (64, 48))
 
 
@@ -75,6 +72,7 @@ def test_adam_of_the_digits_example_is_one_launch(digits: Graph) -> None:
 
 
 @needs_nvrtc
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100a"])
 def test_it_compiles_without_local_memory(digits: Graph, arch: str) -> None:
     program = build(digits, arch)
@@ -85,7 +83,7 @@ def test_it_compiles_without_local_memory(digits: Graph, arch: str) -> None:
     assert "ld.global.v4.f32" in entry and "st.global.v4.f32" in entry and "ld.local" not in entry
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 def test_its_results_are_the_oracles(digits: Graph) -> None:
     arrays = [np.abs(a) * 0.1 if a.dtype.kind == "f" else a for a in inputs_for(digits)]
@@ -95,7 +93,7 @@ def test_its_results_are_the_oracles(digits: Graph) -> None:
 # Lengths, element types
 
 
-@emulates
+@needs_emulation
 @pytest.mark.parametrize("dtype", [float32, pytest.param(bfloat16, marks=pytest.mark.slow), pytest.param(float64, marks=pytest.mark.slow)], ids=str)
 def test_parts_of_unequal_lengths(dtype: DType) -> None:
     graph = updates(dtype=dtype)
@@ -104,7 +102,7 @@ def test_parts_of_unequal_lengths(dtype: DType) -> None:
     check(graph, inputs_for(graph))
 
 
-@emulates
+@needs_emulation
 def test_single_elements_are_parts() -> None:
     r = Recorder()
     one = [r.input((), int64) for _ in range(3)]
@@ -128,7 +126,7 @@ def test_other_work_and_other_types_stay_apart() -> None:
     assert len(cuda_source(graph, "sm_90a").table.launches) == 3
 
 
-@emulates
+@needs_emulation
 def test_what_others_read_is_made_in_time() -> None:
     r = Recorder()
     x, w, y = r.input((6, 6)), r.input((6, 6)), r.input((40,))
@@ -151,7 +149,7 @@ def test_memory_is_kept_longer_up_to_the_programs_peak() -> None:
 # Every way to launch
 
 
-@emulates
+@needs_emulation
 def test_the_runtime_launches_and_replays(monkeypatch) -> None:
     driver = FakeDriver()
     install(monkeypatch, driver)
@@ -164,9 +162,9 @@ def test_the_runtime_launches_and_replays(monkeypatch) -> None:
     assert all(same(r, results[0]) for r in results) and driver.times("cuLaunchKernel") == 3
 
 
-@emulates
+@needs_emulation
 @needs_nvrtc
-@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@needs_gcc
 def test_the_written_host_program(tmp_path) -> None:
     graph = updates(SHAPES[:6])
     arrays = inputs_for(graph)
@@ -200,7 +198,7 @@ PLANTED = {
 }
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_seen(bug: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 from fake_driver import FakeDriver, install, same
 from graphs import Recorder, inputs_for
@@ -11,14 +12,13 @@ from graphs import Recorder, inputs_for
 from lamina.backends.cuda.device import STAGING_BYTES, Device, native_arch
 from lamina.backends.cuda.memory import Pool
 from lamina.backends.cuda.runtime import Runtime
-from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError, OutOfMemoryError
 from lamina.dialects.graph import Graph
 from lamina.lowering.capture import capture
 
-pytestmark = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+pytestmark = needs_emulation
 
 
 def chain() -> Graph:

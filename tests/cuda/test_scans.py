@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 import lamina as torch
 from lamina.backends import driver
@@ -61,7 +62,7 @@ def test_slices_that_are_not_aligned_are_known() -> None:
         assert all(place.offset % wide == 0 for place in call.places)
 
 
-@pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [("LSTM", 5, 3, 4), ("GRU", 4, 5, 3), ("RNN", 6, 3, 5), ("LSTM", 40, 8, 16)], ids=str)
 def test_steps_on_emulated_threads(case) -> None:

@@ -7,12 +7,12 @@ import re
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_nvrtc
 
 import lamina as torch
 from fake_driver import FakeDriver, install
 from graphs import Recorder, cnn_step, inputs_for
 
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.program import build, cuda_source
 from lamina.backends.cuda.runtime import Runtime
@@ -25,8 +25,6 @@ from lamina.dialects.graph import Graph
 from lamina.lowering.capture import capture
 from lamina.pyfront import recorder, settings
 
-emulates = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 EXACT = 3e-6
 """Of 3xTF32, relative to the largest result."""
 
@@ -67,7 +65,7 @@ def turned(a: np.ndarray, is_turned: bool) -> np.ndarray:
 CASES = [(40, 72, 100, a, b) for a in (False, True) for b in (False, True)] + [(129, 66, 35, False, True), (17, 130, 16, True, False)]
 
 
-@emulates
+@needs_emulation
 @pytest.mark.parametrize("case", [CASES[0], *(pytest.param(c, marks=pytest.mark.slow) for c in CASES[1:])], ids=str)
 def test_products_round_their_factors(case) -> None:
     graph = product(*case)
@@ -82,7 +80,7 @@ def test_products_round_their_factors(case) -> None:
     assert error(got, a.astype(np.float64) @ b.astype(np.float64)) < EXACT
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(24, 40, 5000, False, False), (20, 33, 40, False, True, (3,))], ids=["cut sum", "batch"])
 def test_long_sums_and_batches(shape) -> None:
@@ -92,7 +90,7 @@ def test_long_sums_and_batches(shape) -> None:
     assert error(got, x.astype(np.float64) @ turned(y, shape[4]).astype(np.float64)) < EXACT
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 def test_a_training_step_on_two_numbers_per_factor() -> None:
     graph = cnn_step(batch=4, channels=(1, 8, 16), hidden=24, side=12)
@@ -139,7 +137,7 @@ PLANTED = {
 }
 
 
-@emulates
+@needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_seen(bug: str) -> None:
@@ -192,7 +190,7 @@ def test_switches_are_one(as_before) -> None:
         assert flags.f32.value == "ieee"
 
 
-@emulates
+@needs_emulation
 def test_what_was_recorded_before_the_switch_is_computed_as_it_was_asked_for(as_before) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(32, 32), torch.randn(32, 32)
@@ -211,7 +209,7 @@ def test_what_was_recorded_before_the_switch_is_computed_as_it_was_asked_for(as_
     assert error(found[0], a.numpy().astype(np.float64) @ b.numpy()) < 1e-6
 
 
-@emulates
+@needs_emulation
 def test_the_runtime_keeps_a_program_per_way(monkeypatch) -> None:
     install(monkeypatch, FakeDriver())
     runtime = Runtime(Device())

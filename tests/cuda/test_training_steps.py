@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_nvrtc
 
 import lamina as torch
 from lamina.backends import driver
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.program import build
-from lamina.backends.emulation import emulate
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph
 from lamina.pyfront import recorder
@@ -128,7 +127,7 @@ def losses(name: str, device: str, steps: int = 3) -> list[float]:
     return found
 
 
-@pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+@needs_emulation
 @pytest.mark.parametrize("name", STEPS)
 def test_losses_are_the_cpus(name: str) -> None:
     want = losses(name, "cpu")
@@ -158,7 +157,7 @@ def graphs_of(found: list[Graph]) -> Iterator[None]:
         recorder.state.run = before
 
 
-@pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
+@needs_nvrtc
 @pytest.mark.parametrize("name", STEPS)
 def test_compiles_for_sm_90a_without_spills(name: str) -> None:
     found: list[Graph] = []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import re
-import shutil
 import subprocess
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from needs import needs_emulation, needs_gcc, needs_nvrtc
 
 from fake_driver import FakeDriver, install
 from graphs import Recorder
 
-from lamina.backends.cuda import nvrtc
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for
 from lamina.backends.cuda.device import Device, native_arch
@@ -32,8 +31,6 @@ from lamina.lowering.capture import capture
 from lamina.lowering.gpu_launches import LaunchTable
 
 TARGET = "sm_90a_wgmma"
-needs_emulation = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
-needs_nvrtc = pytest.mark.skipif(not nvrtc.available(), reason="cuda-python or NVRTC is missing: pip install lamina[cuda]")
 
 
 def product(m, n, k, left_turned=False, right_turned=False, dtype=bfloat16, z=0) -> Graph:
@@ -138,7 +135,7 @@ def test_launch_tables_keep_their_maps() -> None:
 @needs_nvrtc
 @needs_emulation
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@needs_gcc
 def test_the_host_program_makes_the_maps(tmp_path) -> None:
     graph = product(**CASES[0])
     arrays = arrays_for(graph)

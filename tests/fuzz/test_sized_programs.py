@@ -7,15 +7,16 @@ from functools import cache
 import lamina as torch
 import numpy as np
 import pytest
+from needs import needs_compiler
 from fuzz import batches
 from fuzz.sized_programs import PROGRAMS, operands
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lamina.backends import driver, families, symbolic, toolchain
+from lamina.backends import driver, families, symbolic
 from lamina.dialects import flags
 from lamina.dialects.sizes import admits
 
-pytestmark = pytest.mark.skipif(toolchain.find_compiler() is None, reason="no C compiler")
+pytestmark = needs_compiler
 FIRST, SECOND = 12, 7
 NAMES = tuple(PROGRAMS)
 PARTS = [NAMES[k::3] for k in range(3)]  # each part is one compiled program

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from xdsl.dialects import func
 from xdsl.parser import Parser
 
@@ -29,7 +30,6 @@ from contraction_programs import (  # noqa: E402
     matrix,
 )
 
-from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
@@ -37,7 +37,7 @@ from lamina.lowering.contraction_schedule import schedule  # noqa: E402
 
 O = Operand  # noqa: E741
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+pytestmark = needs_compiler
 
 
 def bias_relu(total, bias):  # noqa: ANN001, ANN201

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from contraction_programs import BIAS_RELU, Compiled, Operand, Program, lowered  # noqa: E402
 
-from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.target import AVX2, PORTABLE, native_target  # noqa: E402
 
 
@@ -40,7 +40,7 @@ def programs(draw: st.DrawFn) -> Program:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
+@needs_compiler
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(programs(), st.sampled_from(("native", "avx2", "portable")))
 def test_random_contractions(program: Program, name: str) -> None:

@@ -8,6 +8,7 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 from lamina.backends.executable import Executable
 from lamina.backends.executor import execute
@@ -23,7 +24,6 @@ NUMPY = {
     "i32": np.int32, "i16": np.int16, "i8": np.int8, "i1": np.bool_,
 }  # fmt: skip
 
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 def lane(text: str, t: str, vectors: bool) -> str:
@@ -209,7 +209,7 @@ def ulps(got: np.ndarray, want: np.ndarray) -> float:
 @pytest.mark.parametrize(
     "name,low,high,bound",
     [
-        ("exp", -104, 88.7, 1.0), ("exp2", -150, 127.9, 1.5), ("expm1", -20, 88.7, 1.5), ("log", -87, 88, 1.0),
+        ("exp", -130, 88.7, 1.0), ("exp2", -180, 127.9, 1.5), ("expm1", -20, 88.7, 1.5), ("log", -87, 88, 1.0),
         ("log2", -87, 88, 2.0), ("log1p", -0.999, 10, 2.0), ("log1p", 0, 1e6, 2.0), ("sin", -10, 10, 1.6), ("cos", -10, 10, 1.6),
         ("sin", -70000, 70000, 1.6), ("cos", -70000, 70000, 1.6), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.5),
     ],

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 from lamina.backends.driver import compile_graph
-from lamina.backends.toolchain import find_compiler
 from lamina.dialects.book import OPS
 from lamina.dialects.graph import Graph, Step
 from lamina.dialects.types import dtype_of
 
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 
 def graph(x: np.ndarray, axis: int, descending: bool) -> Graph:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from needs import needs_compiler, needs_shell
 from command_line import assert_plain, lamina
 
-from lamina.backends.toolchain import find_compiler
 
-needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler")
 
 PROGRAM = """import torch
 torch.manual_seed(0)
@@ -55,7 +53,7 @@ PRETENDERS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the compiler")
+@needs_shell
 @pytest.mark.slow
 @pytest.mark.parametrize("case", PRETENDERS)
 def test_a_compiler_that_fails(case: str, script: Path, tmp_path: Path) -> None:
@@ -70,7 +68,7 @@ def test_a_compiler_that_fails(case: str, script: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in for the compiler")
+@needs_shell
 def test_compile_with_a_compiler_that_fails_writes_nothing(script: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("import torch\nNet = lambda: torch.nn.Linear(3, 2)\n", encoding="utf-8")
     wanted = ("compile", "net.py:Net", "--example", "float32[1,3]", "-o", "out", "--main")

@@ -11,14 +11,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from command_line import ROOT, lamina
 from digits_program import torch_from_lamina
 
-from lamina.backends.toolchain import find_compiler
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
-pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.skipif(find_compiler() is None, reason="no C compiler")]
+pytestmark = [pytest.mark.slow, pytest.mark.torch, needs_compiler]
 
 # program -> arguments that keep it short, how far final scores may lie apart (a point of accuracy, a percent of an error)
 PROGRAMS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from digits_program import trained_model, training_step
 from graphs import Recorder, inputs_for
 
@@ -20,7 +21,7 @@ from lamina.dialects.graph import Graph
 from lamina.dialects.types import float32, int64
 from lamina.lowering.capture import capture
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_compiler() is None, reason="no C compiler")]
+pytestmark = [pytest.mark.slow, needs_compiler]
 
 STRICT = ("-Wall", "-Wextra", "-Werror")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from command_line import DIGITS, ROOT, lamina
 
-from lamina.backends.toolchain import find_compiler
 
 sklearn = pytest.importorskip("sklearn")
 pytest.importorskip("tqdm")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_compiler() is None, reason="no C compiler")]
+pytestmark = [pytest.mark.slow, needs_compiler]
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 import lamina
-from lamina.backends.emulation import emulate
 from lamina.dialects import flags
 from lamina.pyfront import recorder
 
@@ -165,7 +165,7 @@ def test_custom_functions() -> None:
     assert x.grad.dtype is lamina.float32
 
 
-@pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+@needs_emulation
 @pytest.mark.slow
 def test_scaled_training_on_the_emulated_gpu() -> None:
     with flags.cuda("emulated"):

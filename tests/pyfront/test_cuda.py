@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 import lamina as torch
-from lamina.backends.emulation import emulate
 from lamina.dialects import flags
 from lamina.pyfront import recorder
 
-needs_emulation = pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ DERIVED: dict[str, tuple[str, list[Any], str]] = {
     "low rank": ("D.LowRankMultivariateNormal(p[0], p[1], p[2])", [[0.5, -1.0, 0.2], [[1.5], [0.3], [0.8]], [0.5, 1.0, 0.7]], "[0.2, -0.7, 0.1]"),
 }  # fmt: skip
 IMPLICIT = ("gamma", "chi-square", "inverse gamma", "student", "fisher", "beta", "dirichlet")
+FACTORED = ("multivariate", "multivariate by precision")
 ASKED: dict[str, str] = {
     "repr": "repr(d)",
     "shapes": "tuple(d.batch_shape), tuple(d.event_shape), d.has_rsample",
@@ -118,7 +119,9 @@ def test_as_pytorch_answers(case: str, question: str) -> None:
             assert a.dtype == b.dtype
             # PyTorch approximates the slopes of gamma and Beta draws: within 5e-4, it says
             rtol = 5e-4 if "rsample" in ASKED[question] and case in IMPLICIT else 2e-5
-            np.testing.assert_allclose(a, b, rtol, 2e-6 + 2e-7 * np.abs(b, where=np.isfinite(b), out=np.zeros_like(b)).max())
+            # the gradient by a covariance sums terms of its inverse's size: what should be 0 is their rounding
+            cancelled = 2e-7 * np.abs(b).max() if question == "entropy" and case in FACTORED else 0.0
+            np.testing.assert_allclose(a, b, rtol, 2e-6 + cancelled)
         else:
             assert a == b
 

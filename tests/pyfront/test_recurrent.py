@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needs import needs_emulation
 
 import lamina
-from lamina.backends.emulation import emulate
 from lamina.pyfront import recorder
 from lamina.pyfront.schedule import Schedule
 
@@ -177,7 +177,7 @@ def test_sequences_of_unequal_length() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not emulate.available(), reason="the emulation needs g++, which is not installed")
+@needs_emulation
 def test_on_a_gpu() -> None:
     """Scans are unrolled for launches; the emulated device gives the CPU's numbers, packed sequences included."""
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from needs import needs_fork
 
 import lamina
 from lamina.pyfront import data as ours
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+pytestmark = needs_fork
 
 
 class Numbers(ours.Dataset):
