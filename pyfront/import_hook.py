@@ -19,6 +19,12 @@ from .torch_backends import BACKENDS, Room
 ROOT = __name__.rpartition(".pyfront")[0]
 PACKAGES = ("torch", "torchvision")
 
+_DISTRIBUTIONS = (
+    "bernoulli beta binomial categorical cauchy chi2 constraint_registry constraints dirichlet distribution exponential "
+    "gamma geometric gumbel half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace log_normal "
+    "logistic_normal mixture_same_family multinomial multivariate_normal negative_binomial normal one_hot_categorical "
+    "pareto poisson relaxed_bernoulli relaxed_categorical transformed_distribution transforms uniform weibull"
+)  # one a file, under PyTorch's names
 # torch module -> lamina module, below the package; "" is the package itself
 MODULES: dict[str, str] = {
     "torch": "",
@@ -35,47 +41,11 @@ MODULES: dict[str, str] = {
     "torch.autograd.graph": "pyfront.autograd.graph",
     "torch.autograd.variable": "pyfront.autograd",
     "torch.distributions": "pyfront.distributions",
-    "torch.distributions.bernoulli": "pyfront.distributions.bernoulli",
-    "torch.distributions.beta": "pyfront.distributions.beta",
-    "torch.distributions.binomial": "pyfront.distributions.binomial",
-    "torch.distributions.categorical": "pyfront.distributions.categorical",
-    "torch.distributions.cauchy": "pyfront.distributions.cauchy",
-    "torch.distributions.chi2": "pyfront.distributions.chi2",
-    "torch.distributions.constraint_registry": "pyfront.distributions.constraint_registry",
-    "torch.distributions.constraints": "pyfront.distributions.constraints",
-    "torch.distributions.dirichlet": "pyfront.distributions.dirichlet",
-    "torch.distributions.distribution": "pyfront.distributions.distribution",
+    **{f"torch.distributions.{name}": f"pyfront.distributions.{name}" for name in _DISTRIBUTIONS.split()},
     "torch.distributions.exp_family": "pyfront.distributions.exponential_family",
-    "torch.distributions.exponential": "pyfront.distributions.exponential",
     "torch.distributions.fishersnedecor": "pyfront.distributions.fisher_snedecor",
-    "torch.distributions.gamma": "pyfront.distributions.gamma",
-    "torch.distributions.geometric": "pyfront.distributions.geometric",
-    "torch.distributions.gumbel": "pyfront.distributions.gumbel",
-    "torch.distributions.half_cauchy": "pyfront.distributions.half_cauchy",
-    "torch.distributions.half_normal": "pyfront.distributions.half_normal",
-    "torch.distributions.independent": "pyfront.distributions.independent",
-    "torch.distributions.inverse_gamma": "pyfront.distributions.inverse_gamma",
-    "torch.distributions.kl": "pyfront.distributions.kl",
-    "torch.distributions.kumaraswamy": "pyfront.distributions.kumaraswamy",
-    "torch.distributions.laplace": "pyfront.distributions.laplace",
-    "torch.distributions.log_normal": "pyfront.distributions.log_normal",
-    "torch.distributions.logistic_normal": "pyfront.distributions.logistic_normal",
     "torch.distributions.lowrank_multivariate_normal": "pyfront.distributions.low_rank_multivariate_normal",
-    "torch.distributions.mixture_same_family": "pyfront.distributions.mixture_same_family",
-    "torch.distributions.multinomial": "pyfront.distributions.multinomial",
-    "torch.distributions.multivariate_normal": "pyfront.distributions.multivariate_normal",
-    "torch.distributions.negative_binomial": "pyfront.distributions.negative_binomial",
-    "torch.distributions.normal": "pyfront.distributions.normal",
-    "torch.distributions.one_hot_categorical": "pyfront.distributions.one_hot_categorical",
-    "torch.distributions.pareto": "pyfront.distributions.pareto",
-    "torch.distributions.poisson": "pyfront.distributions.poisson",
-    "torch.distributions.relaxed_bernoulli": "pyfront.distributions.relaxed_bernoulli",
-    "torch.distributions.relaxed_categorical": "pyfront.distributions.relaxed_categorical",
     "torch.distributions.studentT": "pyfront.distributions.student_t",
-    "torch.distributions.transformed_distribution": "pyfront.distributions.transformed_distribution",
-    "torch.distributions.transforms": "pyfront.distributions.transforms",
-    "torch.distributions.uniform": "pyfront.distributions.uniform",
-    "torch.distributions.weibull": "pyfront.distributions.weibull",
     "torch.func": "pyfront.func",
     "torch.nn": "pyfront.nn",
     "torch.nn.functional": "pyfront.nn.functional",
