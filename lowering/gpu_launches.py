@@ -64,12 +64,13 @@ class Buffer:
 class LaunchTable:
     """Everything a host needs to run a program: its arrays (inputs, outputs, arena) and its launches in order.
 
-    donated: pairs (output, input) that are passed one pointer.
+    donated: pairs (output, input) that are passed one pointer. reusable: pairs that may be, call by call, each input for one output.
     """
 
     buffers: tuple[Buffer, ...]
     launches: tuple[Launch, ...]
     donated: tuple[tuple[int, int], ...] = ()
+    reusable: tuple[tuple[int, int], ...] = ()
 
     @property
     def arena_bytes(self) -> int:
@@ -103,7 +104,8 @@ class LaunchTable:
             for given in data["launches"]
         ]
         buffers = [Buffer(**{**given, "sizes": tuple(given["sizes"])}) for given in data["buffers"]]
-        return LaunchTable(tuple(buffers), tuple(launches), tuple(map(tuple, data["donated"])))
+        donated, reusable = (tuple(map(tuple, data[pairs])) for pairs in ("donated", "reusable"))
+        return LaunchTable(tuple(buffers), tuple(launches), donated, reusable)
 
 
 def launch_table(
@@ -135,9 +137,13 @@ def launch_table(
         places = tuple(call.places[i] for i in parameters[name])
         views = tuple(_tensor_map(view, call) for view in (maps or {}).get(name, ()))
         launches.append(Launch(name, shape, places, origin.data if isinstance(origin, StringAttr) else "", views, name in packed))
-    given = module.attributes.get("lamina.donated")
+    return LaunchTable(buffers, tuple(launches), _pairs(module, "lamina.donated"), _pairs(module, "lamina.reusable"))
+
+
+def _pairs(module: ModuleOp, name: str) -> tuple[tuple[int, int], ...]:
+    given = module.attributes.get(name)
     flat = list(given.get_values()) if isinstance(given, DenseArrayBase) else []
-    return LaunchTable(buffers, tuple(launches), tuple(zip(flat[::2], flat[1::2], strict=True)))
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _output_count(main: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> int:

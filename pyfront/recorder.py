@@ -303,8 +303,7 @@ def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
         run = state.run or driver()
         groups.append((lambda graph, arrays, spare: run(graph, [_on_host(a) for a in arrays]), host))
     if gpu:
-        device = _accelerator().run
-        groups.append((lambda graph, arrays, spare: device(graph, arrays), gpu))
+        groups.append((_accelerator().run, gpu))
     return groups
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 256
 NAME = "cuda:0"
+
+
+def _asking() -> int:
+    """What getrefcount's own argument adds to the count of a local variable; interpreters differ."""
+    mine = object()
+    return getrefcount(mine) - 1
+
+
+_ASKING = _asking()
 
 
 class Runtime:
@@ -73,14 +83,20 @@ class Runtime:
             self._arena = self.pool.take(size, f"the working memory of the program of {origin}")
         return self._arena
 
-    def run(self, graph: Graph, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
-        """The graph's outputs. Arrays of the host are sent along."""
+    def run(
+        self, graph: Graph, arrays: Sequence[DeviceArray | np.ndarray], spare: Mapping[int, int] | None = None
+    ) -> list[DeviceArray]:
+        """The graph's outputs. Arrays of the host are sent along.
+
+        spare: inputs nobody reads afterwards, each with the references the caller itself holds to its array beside the list: outputs
+        may be made in their place, so that what a program updates stays where it is and its CUDA graph fits again.
+        """
         with self._lock:
             key = flags.f32.value, graph
             program = self._programs.get(key)
             if program is None:
                 program = self._programs[key] = self._load(graph)
-            return program(arrays)
+            return program(arrays, spare)
 
     def launches(self, graph: Graph) -> int:
         """Kernel launches of a program that ran."""
@@ -119,19 +135,38 @@ class _Loaded:
         self.sent: Block | None = None  # where inputs of the host go: the same place each time, so that graphs can be kept
         types = [graph.types[i] for i in graph.outputs]
         self.outputs = [(shape, dtype.numpy, rounded(size_of(shape) * dtype.itemsize)) for shape, dtype in types]
+        self.given = sorted({i for _, i in table.reusable})
 
-    def __call__(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
+    def __call__(self, arrays: Sequence[DeviceArray | np.ndarray], spare: Mapping[int, int] | None = None) -> list[DeviceArray]:
         runtime = self.runtime
         if len(arrays) != self.inputs:
             raise BackendError(f"the program takes {self.inputs} arrays, got {len(arrays)}")
+        places = self._in_place(arrays, spare) if spare and self.given else {}
         addresses = self._placed(arrays)
         take = runtime.pool.take_rounded
-        blocks = [take(size) for _, _, size in self.outputs]
-        arena = runtime.arena(self.table.arena_bytes, self.table)
-        self.program.run([*addresses, *[block.address for block in blocks], arena.address])
-        return [
-            DeviceArray(shape, dtype, block, NAME) for (shape, dtype, _), block in zip(self.outputs, blocks, strict=True)
+        made = [
+            arrays[places[k]] if k in places else DeviceArray(shape, dtype, take(size), NAME)
+            for k, (shape, dtype, size) in enumerate(self.outputs)
         ]
+        arena = runtime.arena(self.table.arena_bytes, self.table)
+        self.program.run([*addresses, *[array.block.address for array in made], arena.address])
+        return made
+
+    def _in_place(self, arrays: Sequence[DeviceArray | np.ndarray], spare: Mapping[int, int]) -> dict[int, int]:
+        """Output -> the input whose array it is made in: one the caller gives away, and nobody else refers to it or its memory."""
+        free = set()
+        for i in self.given:
+            array = arrays[i]
+            if i in spare and type(array) is DeviceArray and getrefcount(array) == spare[i] + 2 + _ASKING:
+                block = array.block
+                if getrefcount(block) == 2 + _ASKING:
+                    free.add(i)
+        places: dict[int, int] = {}
+        for k, i in self.table.reusable:
+            if i in free and k not in places:
+                free.discard(i)
+                places[k] = i
+        return places
 
     def _placed(self, arrays: Sequence[DeviceArray | np.ndarray]) -> list[int]:
         """The addresses of the inputs; those on the host are sent together."""
