@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
 
-from .node import Node
+from ..dialects.types import Type
+from .node import ALIAS, EXAMPLE, GRAD, RESULT, SAVED, Node
 from .origin import origin
 from .recorder import state
 from .walk import by_order
 
 _MOST = 4096
+_NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are tracked, their operands do not tell
 
 
 class Phrase:
-    """The steps between some operands and one result."""
+    """The steps between some operands and some results."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_steps", "_results")
 
-    def __init__(self, operands: Sequence[Node], steps: Sequence[Node]) -> None:
-        """steps: as they were recorded the first time; the last one is the result."""
+    def __init__(self, operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> None:
+        """steps: as they were recorded the first time."""
         place = {id(node): i for i, node in enumerate((*operands, *steps))}
+        self._results = [place[id(node)] for node in results]
         self._steps = []
         for node in steps:
             read = [place[id(n)] for n in node.inputs]
-            pick = itemgetter(*read) if len(read) > 1 else itemgetter(slice(read[0], read[0] + 1)) if read else _nothing
-            self._steps.append((node.op, node.attrs, pick, node.type, node.type[1].kind == "f"))
+            pick = itemgetter(*read) if len(read) > 1 else None
+            self._steps.append((node.op, node.attrs, pick, read[0] if read else -1, node.type, _may_be_tracked(node.type)))
 
     def again(self, operands: Sequence[Node]) -> Node:
-        """The result for other operands of the same types."""
-        nodes, where = tuple(operands), origin()
-        grad, placement = state.grad, state.placement
-        for op, attrs, pick, type, is_float in self._steps:
-            inputs = pick(nodes)
-            if placement is not None:
+        """The one result for other operands of the same types."""
+        return self._record(operands)[self._results[0]]
+
+    def all_again(self, operands: Sequence[Node]) -> list[Node]:
+        """The results for other operands of the same types."""
+        nodes = self._record(operands)
+        return [nodes[i] for i in self._results]
+
+    def _record(self, operands: Sequence[Node]) -> list[Node]:
+        nodes, where = list(operands), origin()
+        grad, placement, order = state.grad, state.placement, state.order
+        for op, attrs, pick, only, type, is_float in self._steps:
+            inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else ()
+            if placement is not None and op is not RESULT:
                 placement.check(op, inputs)
             tracked = False
             if is_float and grad:
@@ -41,14 +52,15 @@ class Phrase:
                     if n.requires_grad:
                         tracked = True
                         break
-            state.order = order = state.order + 1
-            node = Node(op, attrs, inputs, type, where, tracked, order)
-            nodes += (node,)
-        return node
+            order += 1
+            nodes.append(Node(op, attrs, inputs, type, where, tracked, order))
+        state.order = order
+        return nodes
 
 
-def _nothing(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    return ()
+def _may_be_tracked(of: Type | tuple[Type, ...]) -> bool:
+    """Whether a step of this type is tracked when an operand is; one with several results is as a whole."""
+    return type(of[-1]) is tuple or of[1].kind == "f"
 
 
 class Phrases(dict[Hashable, Phrase]):
@@ -56,24 +68,37 @@ class Phrases(dict[Hashable, Phrase]):
 
     def keep(self, key: Hashable, operands: Sequence[Node], result: Node) -> Node:
         """Note what was just recorded; gives ``result``."""
-        steps = _between(operands, result)
+        self._keep(key, operands, (result,))
+        return result
+
+    def recorded(self, key: Hashable, operands: Sequence[Node], function: Callable[..., Sequence[Node]]) -> Sequence[Node]:
+        """``function(*operands)``: Nodes that are recorded from these alone, depending on ``key`` and the operands' types only."""
+        key = key, tuple([n.type for n in operands])
+        phrase = self.get(key)
+        if phrase is not None:
+            return phrase.all_again(operands)
+        results = function(*operands)
+        self._keep(key, operands, results)
+        return results
+
+    def _keep(self, key: Hashable, operands: Sequence[Node], results: Sequence[Node]) -> None:
+        steps = _between(operands, results)
         if steps is not None:
             if len(self) >= _MOST:
                 self.clear()
-            self[key] = Phrase(operands, steps)
-        return result
+            self[key] = Phrase(operands, steps, results)
 
 
-def _between(operands: Sequence[Node], result: Node) -> list[Node] | None:
-    """The steps from the operands to a result, in the order they were recorded. None where they are no phrase: operands that are the
-    same Node (what is read cannot be told apart), values from elsewhere, steps with several results."""
-    met, found, stack = {id(node) for node in operands}, [], [result]
+def _between(operands: Sequence[Node], results: Sequence[Node]) -> list[Node] | None:
+    """The steps from the operands to the results, in the order they were recorded. None where they are no phrase: operands that are
+    the same Node (what is read cannot be told apart), values from elsewhere, identities of autograd."""
+    met, found, stack = {id(node) for node in operands}, [], list(results)
     if len(met) < len(operands):
         return None
     while stack:
         node = stack.pop()
         if id(node) not in met:
-            if node.value is not None or node.op is None or type(node.type[-1]) is tuple:
+            if node.value is not None or node.op in _NO_STEPS:
                 return None
             met.add(id(node))
             found.append(node)

@@ -215,6 +215,29 @@ def test_clip_grad() -> None:
     np.testing.assert_allclose(np.concatenate([np.ravel(v) for v in made[0]]), np.concatenate([np.ravel(v) for v in made[1]]), 1e-6)
 
 
+@pytest.mark.parametrize("norm", [2, 1.0, float("inf"), "inf"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradients_are_clipped_again_and_again(norm: float | str, dtype: str) -> None:
+    """Steps alike, one gradient in two parameters, and a norm of a scalar among others."""
+    made = []
+    for lib in (lamina, torch):
+        p = [lib.nn.Parameter(lib.full(shape, 0.5, dtype=getattr(lib, dtype))) for shape in ((3,), (2, 2), ())]
+        found = []
+        for step in range(3):
+            for k, q in enumerate(p):
+                q.grad = lib.full(q.shape, 1.5 * k + step, dtype=q.dtype)
+            if step == 2:
+                p[0].grad = p[1].grad[0, :1].expand(3).clone()
+                twin = lib.nn.Parameter(lib.zeros(2, 2, dtype=p[1].dtype))
+                twin.grad = p[1].grad
+            given = [*p, twin] if step == 2 else p
+            total = lib.nn.utils.clip_grad_norm_(given, 2.0 + step, norm)
+            found.append(total.float().item())
+            found += [v for q in given for v in q.grad.float().reshape(-1).tolist()]
+        made.append(found)
+    np.testing.assert_allclose(*made, rtol=1e-6 if dtype == "float32" else 1e-2)
+
+
 def test_class_targets_are_checked() -> None:
     with pytest.raises(IndexError, match="Target 5 is out of bounds"):
         lamina.nn.functional.cross_entropy(lamina.zeros(2, 4), lamina.tensor([0, 5]))

@@ -6,6 +6,7 @@ import lamina as torch
 import pytest
 from lamina.pyfront import recorder
 from lamina.pyfront.phrases import Phrases
+from lamina.pyfront.tensor import wrap
 
 F = torch.nn.functional
 
@@ -93,3 +94,35 @@ def test_a_class_target_is_looked_at_again_after_it_changed():
     target[1] = 7
     with pytest.raises(IndexError):
         F.cross_entropy(logits, target).item()
+
+
+def test_several_results_and_steps_with_several():
+    phrases = Phrases()
+
+    def function(x, y):
+        largest, where = recorder.record_many("sort", (x,), (0, False))
+        return [recorder.record("add", (largest, y)), where]
+
+    made = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        x, y = torch.randn(5, requires_grad=seed == 1), torch.randn(5)
+        made.append(phrases.recorded("sorted", (x._read(), y._read()), function))
+        total, where = [wrap(node) for node in made[-1]]
+        assert total.requires_grad == (seed == 1) and not where.requires_grad
+        expected = x.detach().sort(0)
+        assert torch.equal(total.detach(), expected.values + y) and torch.equal(where, expected.indices)
+    assert len(phrases) == 1
+
+
+def _detached(node):
+    return wrap(node).detach()._read()
+
+
+def test_identities_of_autograd_are_no_phrase():
+    phrases = Phrases()
+    x = torch.randn(3, requires_grad=True)
+    for _ in range(2):
+        (y,) = phrases.recorded("detached", (x._read(),), lambda node: [recorder.record("tanh", (_detached(recorder.record("exp", (node,))),))])
+        assert not y.requires_grad
+    assert not phrases

@@ -12,7 +12,9 @@ from ....dialects.types import Type, dtype_of
 from ...autocasting import autocasts
 from ... import recorder
 from ...joining import cat, stack
+from ...node import Node
 from ...origin import origin
+from ...phrases import Phrases
 from ...scanning import scan, trace
 from ...selection import where
 from ...tensor import Tensor, wrap
@@ -71,6 +73,31 @@ def layers(
     state: float[layers * directions, batch, hidden] each, or None for zeros; widths: its last sizes. weights: one entry per
     layer and direction. p: dropout between layers. Gives float[sum(sizes), directions * hidden] and the final state.
     """
+    drops = bool(p) and len(weights) > directions
+    if drops or sizes[0] != sizes[-1]:  # masks and places are values that come along
+        return _layers(mode, x, sizes, state, weights, widths, directions, p)
+    given = [*(state or ()), *[w for parts in weights for w in parts if w is not None]]
+    there = tuple([tuple([w is not None for w in parts]) for parts in weights])
+
+    def again(*nodes: Node) -> list[Node]:
+        x, *rest = map(wrap, nodes)
+        parts = None if state is None else tuple(rest[: len(state)])
+        left = iter(rest[len(parts or ()) :])
+        y, final = _layers(mode, x, sizes, parts, [[next(left) if t else None for t in ts] for ts in there], widths, directions, p)
+        return [t._read() for t in (y, *final)]
+
+    key = mode, len(sizes), state is None, there, tuple(widths), directions, origin()
+    y, *final = map(wrap, _phrases.recorded(key, [t._read() for t in (x, *given)], again))
+    return y, tuple(final)
+
+
+_phrases = Phrases()
+
+
+def _layers(
+    mode: str, x: Tensor, sizes: Sequence[int], state: State | None, weights: Sequence[Weights], widths: Sequence[int],
+    directions: int, p: float,
+) -> tuple[Tensor, State]:  # fmt: skip
     ragged = None if sizes[0] == sizes[-1] else _Ragged(sizes)
     finals: list[State] = []
     for first in range(0, len(weights), directions):

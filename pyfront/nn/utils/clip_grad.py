@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ... import recorder
+from ...assignment import check_in_place, store
 from ...autograd import no_grad
 from ...creation import tensor
 from ...joining import stack
-from ...tensor import Tensor
+from ...node import Node
+from ...phrases import Phrases
+from ...promote import cast
+from ...tensor import Tensor, wrap
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     chosen = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     return [p.grad for p in chosen if p.grad is not None]
+
+
+_phrases = Phrases()
+
+
+def _total(nodes: Sequence[Node], norm_type: float) -> Node:
+    """The norm of all values together."""
+    norms = stack([wrap(node).norm(norm_type) for node in nodes])
+    return (norms.max() if norm_type == math.inf else norms.norm(norm_type))._read()
 
 
 @no_grad
@@ -25,8 +39,8 @@ def get_total_norm(
     given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if not given:
         return tensor(0.0)
-    norms = stack([t.norm(float(norm_type)) for t in given])
-    total = norms.max() if norm_type == math.inf else norms.norm(float(norm_type))
+    nodes = [t._read() for t in given]
+    total = wrap(_phrases.recorded(("norm", norm_type), nodes, lambda *nodes: (_total(nodes, float(norm_type)),))[0])
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(
             f"The total norm of order {float(norm_type)} for gradients from `parameters` is non-finite, so it cannot be "
@@ -48,14 +62,27 @@ def clip_grad_norm_(
     return total
 
 
+def _factor(total: Tensor, max_norm: float) -> Node:
+    return (max_norm / (total + 1e-6)).clamp_max(1.0)._read()
+
+
+def _scaled(gradient: Node, factor: Node) -> tuple[Node]:
+    return ((wrap(gradient) * wrap(cast(factor, gradient.type[1])))._read(),)
+
+
 @no_grad
 def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients by max_norm / total_norm where that is less than 1."""
-    factor = (max_norm / (total_norm + 1e-6)).clamp_max(1.0)
+    max_norm = float(max_norm)
+    (factor,) = _phrases.recorded(("factor", max_norm), (total_norm._read(),), lambda node: (_factor(wrap(node), max_norm),))
     for gradient in _gradients(parameters):
-        gradient.mul_(factor.to(gradient.dtype))
+        check_in_place(gradient)
+        start = recorder.state.order
+        (scaled,) = _phrases.recorded("scaled", (gradient._read(), factor), _scaled)
+        store(gradient, scaled, start)
+        gradient._forget()
 
 
 clip_grad_norm = clip_grad_norm_
