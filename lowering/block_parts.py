@@ -22,7 +22,7 @@ from xdsl.rewriter import Rewriter
 from .block_analysis import Cut, asked, pure_dims
 from .contraction_body import product_of
 from .contraction_match import loop_sizes
-from .kernel_functions import PARALLEL, make_function
+from .kernel_functions import PARALLEL, make_function, unplanned
 from .memref_layout import memref_type, strides_in_order, strides_of
 from .storage import Call, Home
 
@@ -125,7 +125,7 @@ def split(m: Member, name: str) -> tuple[Member, func.FuncOp, MemRefType] | None
         return None
     held = total.type
     assert isinstance(held, MemRefType)
-    after = m.call.function.clone()
+    after = unplanned(m.call.function)
     _keep_after(after, held, name)
     steps = [cut.written.get(total, 0) for cut in m.cuts]
     block, reads = m.function.body.block, m.reads

@@ -26,7 +26,7 @@ from .block_analysis import Cut, cut_function, is_plain
 from .block_parts import Given, Member, Rows, arguments_of, fill_function, has_scratch, part_of, split, type_within
 from .contraction_match import match_contraction
 from .contraction_plan import split as split_evenly
-from .kernel_functions import make_function
+from .kernel_functions import make_function, unplanned
 from .loop_writer import Address, LoopWriter
 from .memory_plan import ALIGNMENT, aligned
 from .memref_layout import bytes_of, memref_type, strides_of
@@ -463,7 +463,7 @@ def _member(call: Call) -> Member | None:
     """The call with an argument of its own for every operand slot of a stage that reads an input."""
     if "lamina.packed" in call.function.attributes or not is_plain(call.function):
         return None
-    function = call.function.clone()
+    function = unplanned(call.function)
     block = function.body.block
     homes = [*call.operands, *call.results]
     if len(block.args) > len(homes):

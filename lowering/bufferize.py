@@ -7,6 +7,7 @@ kernels of loops at once (irregular.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -34,13 +35,15 @@ from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls
 from .chained_calls import ChainedCalls
+from .contraction_decision import Decision
 from .gathered_calls import GatheredCalls
 from .gpu_chain import match_chain
 from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
 from .kept_copies import KeptCopies
-from .linalg_to_loops import scratch_bytes
+from .known_plans import read_plans
+from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
 from .recomputed_calls import recompute
@@ -64,6 +67,7 @@ class Bufferize(Pass):
 
     keep: contractions get packed copies of program inputs that outlive a call. @main has an argument for each
     (`lamina.kept`: of which input; `lamina.forms`: how it is packed), then one that says which it has to fill again.
+    plans: a file of known plans (`known_plans.py`). Every contraction gets its plan written on its function, `lamina.plan`.
     """
 
     name: ClassVar[str] = "bufferize"
@@ -72,6 +76,7 @@ class Bufferize(Pass):
 
     target: str = "native"
     keep: bool = False
+    plans: str = ""
 
     def run(self, module: ModuleOp) -> int:
         """Rewrites the module; returns the number of kernel calls.
@@ -88,7 +93,7 @@ class Bufferize(Pass):
         )
         if main is None:
             raise PassError("bufferize needs a function @main")
-        return _Program(module, main, target_named(self.target), self.keep).run()
+        return _Program(module, main, target_named(self.target), self.keep, read_plans(self.plans)).run()
 
 
 @dataclass
@@ -97,6 +102,7 @@ class _Program:
     main: func.FuncOp
     target: Target
     keep: bool
+    known: Mapping[str, Decision]
     functions: dict[object, func.FuncOp] = field(default_factory=dict)
     scratch: dict[func.FuncOp, int] = field(default_factory=dict)
     calls: list[Call | Loop] = field(default_factory=list)
@@ -111,7 +117,7 @@ class _Program:
     invariant: dict[SSAValue, ScanBuffers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.kept = KeptCopies(self.target, self.functions)
+        self.kept = KeptCopies(self.target, self.functions, self.known)
 
     def run(self) -> int:
         source = self.main.body.block
@@ -304,6 +310,7 @@ class _Program:
             from .linalg_to_gpu import gpu_scratch_bytes  # programs for CPUs do not wait for it
 
             return gpu_scratch_bytes(function, self.target)
+        plan_kernel(function, self.target, self.known)
         return scratch_bytes(function, self.target)
 
     def _irregular(self, step: int, op: Operation) -> None:

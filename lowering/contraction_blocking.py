@@ -13,6 +13,7 @@ from math import gcd, prod
 
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
+from .contraction_decision import FREE, Decision
 from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem, iterations
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
@@ -21,32 +22,34 @@ FETCHED_TILES = 32  # that read a panel: with more, the first one's wait for it 
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
-def divided(plan: Plan, problem: Problem, target: Target) -> Plan:
-    """The plan with its row loops outside and inside the panels, and its parts for threads."""
-    wanted = target.tasks if problem.work >= target.parallel_work else 1
+def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FREE) -> Plan:
+    """The plan with its row loops outside and inside the panels, and its parts for threads. wanted: as far as that was decided."""
+    tasks = target.tasks if problem.work >= target.parallel_work else 1
     batch = iterations(plan.batch)
     panels = sum(p.count for p in plan.panels)
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
-    chunks = _chunk_count(plan, problem, target, min(wanted, batch * panels * rows), wanted)
+    chunks = wanted.chunks or _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks)
     if chunks > 1:
         plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
         chunks = min(chunks, estimate(plan.reduction[0].size))
-    plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels))
-    outside, row_parts = _blocks(plan, problem, target)
+    plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels, wanted.packs("rows")))
+    outside, row_parts = _blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
-    plan = replace(plan, ahead=_ahead(plan, problem, target))
-    return _shared_out(plan, -(-wanted // chunks))
+    plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
+    return _shared_out(plan, -(-tasks // chunks))
 
 
 # -- blocks of rows --------------------------------------------------------------------------------
 
 
-def _blocks(plan: Plan, problem: Problem, target: Target) -> tuple[int, int]:
+def _blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> tuple[int, int]:
     """Row loops outside the panels, and parts of the next one.
 
     Every block reads all panels once, every panel all rows of its block. What is read again costs more the farther away it
     has to be kept.
     """
+    if wanted.block is not None and _can_cut(plan, *wanted.block):
+        return wanted.block
     item, steps = problem.item_bytes, _chunk_steps(plan)
     columns = estimate(plan.vector.size) * iterations((*plan.beside, *steps)) * item
     panel = plan.panels[0].vectors * plan.lanes * item
@@ -65,11 +68,21 @@ def _blocks(plan: Plan, problem: Problem, target: Target) -> tuple[int, int]:
     return outside, parts
 
 
+def _can_cut(plan: Plan, outside: int, shares: int) -> bool:
+    """Whether the rows have such blocks."""
+    return outside <= len(plan.outer) and shares <= _units(plan, outside)
+
+
+def _units(plan: Plan, outside: int) -> int:
+    """What blocks are cut from: iterations of the next row loop, or tiles."""
+    return estimate(plan.outer[outside].size) if outside < len(plan.outer) else sum(estimate(t.count) for t in plan.tiles)
+
+
 def _candidates(plan: Plan) -> Iterator[tuple[int, int, int]]:
     """Ways to cut the rows: (loops outside the panels, iterations of the largest share of the next one, shares)."""
     for outside in range(len(plan.outer) + 1):
         inside = plan.outer[outside:]
-        units = estimate(inside[0].size) if inside else sum(estimate(t.count) for t in plan.tiles)
+        units = _units(plan, outside)
         unit = 1 if inside else max(t.size for t in plan.tiles)
         share = units
         while share:
@@ -99,13 +112,17 @@ def _footprint(loops: Sequence[Dim]) -> int:
     return span * copies
 
 
-def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int) -> bool:
+def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wanted: bool | None) -> bool:
     """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
     cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
     """
     if any_symbolic((plan.tiled.size, plan.steps, *(d.size for d in plan.outer))):
         return False
-    if plan.inner or plan.tiled.size == 1 or panels * prod(d.size for d in plan.beside) < ROW_REUSE:
+    if plan.inner or plan.tiled.size == 1:
+        return False
+    if wanted is not None:
+        return wanted
+    if panels * prod(d.size for d in plan.beside) < ROW_REUSE:
         return False
     last = plan.reduction[-1]
     step = abs(last.strides[0]) * problem.item_bytes

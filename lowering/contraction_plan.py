@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
+from .contraction_decision import FREE, PACKS, SIDES, Decision
 
 DIRECT_ROW_BYTES = (
     1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
@@ -76,6 +77,18 @@ class Problem:
         """Multiply-adds; estimated where sizes are known at the call only."""
         return iterations((*self.parallel, *self.reduction))
 
+    @property
+    def is_static(self) -> bool:
+        """Whether all sizes and strides are known."""
+        return not any_symbolic(n for d in (*self.parallel, *self.reduction) for n in (d.size, *d.strides))
+
+    def __str__(self) -> str:
+        """All a plan is made from, on one line: loops with their strides in every access."""
+        loops = [" ".join(f"{d.size}[{','.join(map(str, d.strides))}]" for d in part) for part in (self.parallel, self.reduction)]
+        sides = [" ".join(name for name, is_so in zip(SIDES[::-1], both, strict=True) if is_so) for both in (self.converts, self.ahead)]
+        more = [f", {what} {names}" for what, names in zip(("converts", "packed ahead"), sides, strict=True) if names]
+        return f"{self.item_bytes} bytes, {loops[0]} over {loops[1]}, writes {','.join(map(str, self.outputs))}{''.join(more)}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -84,7 +97,7 @@ class Plan:
 
     ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
-    ``ahead``: elements of a packed panel that are fetched before they are needed.
+    ``ahead``: elements of a packed panel that are fetched before they are needed. ``loop``: the vector's number among its side's.
     """
 
     swapped: bool
@@ -106,6 +119,18 @@ class Plan:
     ahead: int = 0
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
+    loop: int = 0
+
+    @property
+    def decision(self) -> Decision:
+        """All that was decided, once the plan is divided."""
+        pack = PACKS[self.panels[0].packed + 2 * self.packs_rows]
+        block = len(self.outer), self.row_parts // self.row_shares
+        ahead = self.ahead if any(p.packed for p in self.panels) else 0
+        return Decision(
+            SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
+            block, ahead,
+        )  # fmt: skip
 
     @property
     def inner_rows(self) -> int:
@@ -133,18 +158,36 @@ def iterations(dims: Iterable[Dim]) -> int:
     return prod(estimate(d.size) for d in dims)
 
 
-def make_plan(problem: Problem, target: Target) -> Plan | None:
-    """The cheapest schedule, as one task, or None when plain loops are at least as good."""
-    if problem.work < SMALL_WORK or not problem.reduction:
+class Tiling(NamedTuple):
+    """Register tiles and panels for one order of loops, with their cost."""
+
+    cost: float
+    shape: Plan
+    tiles: tuple[Tiles, ...]
+    panels: tuple[Panel, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """The schedule as one task."""
+        return replace(self.shape, cost=self.cost, tiles=self.tiles, panels=self.panels)
+
+
+def make_plan(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan | None:
+    """The cheapest schedule, as one task, or None when plain loops are at least as good (or wanted).
+
+    wanted: what was decided by others; None where nothing is like that.
+    """
+    if wanted.plain or not problem.reduction or (problem.work < SMALL_WORK and not wanted):
         return None
-    best: Plan | None = None
+    best = min(tilings(problem, target, wanted), key=lambda tiling: tiling.cost, default=None)
+    return None if best is None or (not wanted and best.cost >= plain_cost(problem, target)) else best.plan
+
+
+def tilings(problem: Problem, target: Target, wanted: Decision = FREE) -> Iterator[Tiling]:
+    """All schedules that are looked at, with what follows from each about packing the columns."""
     for swapped in (False, True):
-        for plan in _candidates(_swapped(problem) if swapped else problem, swapped, target):
-            if best is None or plan.cost < best.cost:
-                best = plan
-    if best is None or best.cost >= _plain_cost(problem, target):
-        return None
-    return best
+        if wanted.allows("side", SIDES[swapped]):
+            yield from _tilings_of_side(_swapped(problem) if swapped else problem, swapped, target, wanted)
 
 
 def _swapped(problem: Problem) -> Problem:
@@ -160,7 +203,7 @@ def _swapped(problem: Problem) -> Problem:
     )
 
 
-def _plain_cost(problem: Problem, target: Target) -> float:
+def plain_cost(problem: Problem, target: Target) -> float:
     """What untiled loops cost: one vector load per multiply-add and side,
     or scalars when nothing is contiguous.
     """
@@ -170,7 +213,7 @@ def _plain_cost(problem: Problem, target: Target) -> float:
     return problem.work / lanes * 2.5 + results * 12 if contiguous else problem.work * 1.0
 
 
-def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Plan]:
+def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: Decision) -> Iterator[Tiling]:
     batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
     rows = merged(
         sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
@@ -180,19 +223,20 @@ def _candidates(problem: Problem, swapped: bool, target: Target) -> Iterator[Pla
     )
     reduction = merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
     most_lanes = target.lanes(problem.item_bytes)
-    for vector in columns:
-        if isinstance(vector.size, Size):  # its last vector may be filled in part, and how far is not known
+    for number, vector in enumerate(columns):
+        # A vector of a loop whose size is known at the call only may be filled in part, and how far is not known.
+        if isinstance(vector.size, Size) or not wanted.allows("loop", number):
             continue
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
         for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
             base = Plan(
                 swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
-                (), tuple(reduction),
+                (), tuple(reduction), loop=number,
             )  # fmt: skip
-            for shape in _row_shapes(base, rows, target.vector_registers - 2):
-                if (plan := _best_tiling(shape, problem, target, direct)) is not None:
-                    yield plan
+            for shape in _row_shapes(base, rows, target.vector_registers - 2) if wanted.allows("lanes", lanes) else ():
+                if wanted.allows("inner", len(shape.inner)):
+                    yield from _tilings_of_shape(shape, problem, target, direct, wanted)
 
 
 def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
@@ -241,25 +285,23 @@ def _row_shapes(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
         yield replace(base, outer=tuple(rows[:q]), tiled=rows[q], inner=tuple(inside))
 
 
-def _best_tiling(shape: Plan, problem: Problem, target: Target, direct: bool) -> Plan | None:
-    """The cheapest way to cover rows and columns with register tiles; None when not even one row fits."""
+def _tilings_of_shape(shape: Plan, problem: Problem, target: Target, direct: bool, wanted: Decision) -> Iterator[Tiling]:
+    """Ways to cover rows and columns with register tiles; none when not even one row fits."""
     registers = target.vector_registers
-    cost_of = _TilingCost(shape, problem, target, direct)
-    best: tuple[float, tuple[Tiles, ...], tuple[Panel, ...]] | None = None
+    cost_of = _TilingCost(shape, problem, target, direct, wanted.packs("columns"))
     widths: set[tuple[Panel, ...]] = set()
     for most_vectors in range(1, MOST_VECTORS + 1):
         panels = _panels(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
         # One register more than the tile needs: a C compiler without one reads the panel from memory anew for every row.
         most_rows = min((registers - 2 - width) // width // shape.inner_rows, estimate(shape.tiled.size))
-        if panels in widths:
+        if panels in widths or not wanted.allows("vectors", width):
             continue
         widths.add(panels)
         for tiles in dict.fromkeys(split(shape.tiled.size, rows) for rows in range(1, most_rows + 1)):
-            cost, packed = cost_of(tiles, panels)
-            if best is None or cost < best[0]:
-                best = cost, tiles, packed
-    return None if best is None else replace(shape, cost=best[0], tiles=best[1], panels=best[2])
+            if wanted.allows("rows", tiles[0].size):
+                cost, packed = cost_of(tiles, panels)
+                yield Tiling(cost, shape, tiles, packed)
 
 
 @lru_cache(maxsize=4096)
@@ -304,11 +346,12 @@ def _panels(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
 class _TilingCost:
     """Cost of a tiling of one shape; what does not depend on the tiling is found once."""
 
-    def __init__(self, shape: Plan, problem: Problem, target: Target, direct: bool) -> None:
+    def __init__(self, shape: Plan, problem: Problem, target: Target, direct: bool, packs: bool | None) -> None:
         self.shape = shape
         self.target = target
         self.problem = problem
         self.copied = not direct or problem.converts[1]
+        self.packs = packs
         self.passes = iterations((*shape.batch, *shape.outer, *shape.beside))
         self.rows = shape.inner_rows
         self.steps = estimate(shape.steps)
@@ -331,8 +374,8 @@ class _TilingCost:
                 step = _step_cost(t.size * self.rows, p.vectors, self.target) + crowded
                 cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
-        packs = self.copied or self.problem.ahead[1]
-        packs |= self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
+        pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
+        packs = self.copied or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels

@@ -6,18 +6,20 @@ packed copy, the partial sums and the packed rows, all in scratch memory. Every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import DenseArrayBase
+from xdsl.dialects.builtin import DenseArrayBase, StringAttr
 from xdsl.ir import BlockArgument
 
+from ..dialects.errors import PassError
 from ..dialects.sizes import largest
 from ..dialects.target import Target
 from .contraction_blocking import divided
+from .contraction_decision import FREE, PLAIN, PLAN, Decision, read_decision
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
 from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
 from .contraction_tile import accumulator_type
@@ -136,17 +138,36 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
     """The schedule of a kernel's contraction; None when it has none or plain loops serve as well.
 
     ahead: operands whose packed copy would cost nothing. A kernel that has an argument for one says so itself:
-    `lamina.packed = array<i64: operand, argument>`.
+    `lamina.packed = array<i64: operand, argument>`. A plan that is written on the kernel (`lamina.plan`) is taken;
+    PassError where there is none like it.
     """
+    found = posed(kernel, ahead)
+    if found is None:
+        return None
+    contraction, accesses, problem = found
+    plan = _planned(kernel, problem, target)
+    if plan is None:
+        return None
+    if plan.swapped:
+        contraction = replace(contraction, left=contraction.right, right=contraction.left)
+        accesses = (accesses[1], accesses[0], *accesses[2:])
+    made = _made_ahead(kernel)
+    return Schedule(
+        contraction, plan, accesses, _packing(contraction, plan), _row_packing(contraction, plan),
+        problem.work >= target.parallel_work,
+        kernel.body.block.args[made[1]] if made else None,
+    )  # fmt: skip
+
+
+def posed(kernel: func.FuncOp, ahead: Sequence[int] = ()) -> tuple[Contraction, tuple[Access, ...], Problem] | None:
+    """A kernel's contraction, its accesses, and the problem a plan is made for; arguments as in `schedule`."""
     contraction = match_contraction(kernel)
     if contraction is None:
         return None
     accesses, outputs = _accesses(contraction)
     dims = [Dim(n, tuple(a.strides[d] for a in accesses)) for d, n in enumerate(contraction.sizes)]
     total = accumulator_type(contraction)
-    given = kernel.attributes.get("lamina.packed")
-    made = given.get_values() if isinstance(given, DenseArrayBase) else None
-    free = [kernel.body.block.args[k] for k in (made[:1] if made else ahead)]
+    free = [kernel.body.block.args[k] for k in (_made_ahead(kernel)[:1] or ahead)]
     problem = Problem(
         tuple(dims[d] for d in contraction.parallel),
         tuple(dims[d] for d in contraction.reduction),
@@ -155,18 +176,54 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
         tuple(a.element != total for a in accesses[:2]),
         tuple(a.buffer in free for a in accesses[:2]),
     )
-    plan = make_plan(problem, target)
-    if plan is None:
-        return None
-    plan = divided(plan, problem, target)
-    if plan.swapped:
-        contraction = replace(contraction, left=contraction.right, right=contraction.left)
-        accesses = (accesses[1], accesses[0], *accesses[2:])
-    return Schedule(
-        contraction, plan, accesses, _packing(contraction, plan), _row_packing(contraction, plan),
-        problem.work >= target.parallel_work,
-        kernel.body.block.args[made[1]] if made else None,
-    )  # fmt: skip
+    return contraction, accesses, problem
+
+
+def settle(kernel: func.FuncOp, target: Target, known: Mapping[str, Decision], ahead: Sequence[int] = ()) -> None:
+    """Writes the plan of a kernel's contraction on the kernel: the known one of its problem, else the cost model's.
+
+    Nothing for a kernel without a contraction, or one whose sizes are known at the call only.
+    """
+    found = posed(kernel, ahead)
+    if found is None or not found[2].is_static:
+        return
+    decision = known.get(problem_key(found[2], target))
+    if decision is None:
+        plan = _planned(kernel, found[2], target)
+        decision = PLAIN if plan is None else plan.decision
+    kernel.attributes[PLAN] = StringAttr(str(decision))
+
+
+def problem_key(problem: Problem, target: Target) -> str:
+    """A problem and where it is solved, on one line."""
+    return f"{target.name}{'' if target.tasks > 1 else ' in one task'}: {problem}"
+
+
+def _planned(kernel: func.FuncOp, problem: Problem, target: Target) -> Plan | None:
+    """The plan that is written on the kernel, else the cost model's."""
+    text = kernel.attributes.get(PLAN)
+    wanted = read_decision(text.data) if isinstance(text, StringAttr) else FREE
+    tiled = make_plan(problem, target, wanted)
+    plan = None if tiled is None else divided(tiled, problem, target, wanted)
+    if not wanted or wanted.plain or (plan is not None and not wanted.missed(plan.decision)):
+        return plan
+    raise _refusal(kernel, wanted, tiled or make_plan(problem, target), problem, target)
+
+
+def _refusal(kernel: func.FuncOp, wanted: Decision, nearest: Plan | None, problem: Problem, target: Target) -> PassError:
+    """What to say of a plan that is none. nearest: one that is, as far as there is one."""
+    facts, help = [("plan", str(wanted), "")], "plain loops are the only plan: write plain"
+    if nearest is not None:
+        decision = divided(nearest, problem, target, wanted).decision
+        facts.append(("misses", " ".join(wanted.missed(decision)), ""))
+        help = f"the nearest one is {decision}"
+    return PassError(f"no plan of @{kernel.sym_name.data} is like the one it asks for", facts, help=help)
+
+
+def _made_ahead(kernel: func.FuncOp) -> tuple[int, ...]:
+    """The operand that has a packed copy, and the argument that is the copy; () without one."""
+    given = kernel.attributes.get("lamina.packed")
+    return tuple(given.get_values()) if isinstance(given, DenseArrayBase) else ()
 
 
 def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, ...]]:

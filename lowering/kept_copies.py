@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref, scf
@@ -13,6 +13,7 @@ from ..dialects.attributes import dtype_of_element
 from ..dialects.kept import Kept
 from ..dialects.target import Target
 from ..passes.program import main_block
+from .contraction_decision import Decision
 from .prepacking import packed_ahead
 
 INDEX = IndexType()
@@ -30,17 +31,18 @@ class _Copy:
 
 
 class KeptCopies:
-    """The copies of one program under construction. functions: the program's, by key."""
+    """The copies of one program under construction. functions: the program's, by key. known: plans by problem."""
 
-    def __init__(self, target: Target, functions: dict[object, func.FuncOp]) -> None:
+    def __init__(self, target: Target, functions: dict[object, func.FuncOp], known: Mapping[str, Decision]) -> None:
         self.target = target
+        self.known = known
         self.functions = functions
         self._wanted: dict[func.FuncOp, tuple[int, str, func.FuncOp]] = {}
         self._copies: dict[tuple[SSAValue, func.FuncOp], _Copy] = {}
 
     def offer(self, kernel: func.FuncOp, operands: Sequence[int], times: int = 1) -> None:
         """Lets a kernel read a packed copy of one of these operands: program inputs, or the same in every step of a loop."""
-        packing = packed_ahead(kernel, operands, self.target, times)
+        packing = packed_ahead(kernel, operands, self.target, times, self.known)
         if packing is None:
             return
         key = kernel.body.block.args[packing.operand].type, packing.form

@@ -28,6 +28,7 @@ from xdsl.rewriter import Rewriter
 from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp, YieldOp
+from .contraction_decision import PLAN
 from .memref_layout import box_of, memory_element, memref_type
 
 PARALLEL = IteratorTypeAttr.parallel()
@@ -71,6 +72,13 @@ def make_function(
     function.attributes["lamina.inputs"] = IntegerAttr(len(inputs), i64)
     function.attributes["lamina.outputs"] = IntegerAttr(len(outputs), i64)
     return function
+
+
+def unplanned(function: func.FuncOp) -> func.FuncOp:
+    """A copy of a kernel function that somebody is going to change: its plan is not that of what it becomes."""
+    copy = function.clone()
+    copy.attributes.pop(PLAN, None)
+    return copy
 
 
 def copy_stage(source: SSAValue, target: SSAValue) -> GenericOp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from xdsl.dialects.linalg.ops import FillOp, GenericOp
 from ..dialects.target import Target, target_named
 from ..passes.base import Pass
 from . import contraction, contraction_schedule
+from .contraction_decision import PLAN, Decision
 from .nest import lower_nest, nest_scratch_bytes
 
 
@@ -46,6 +48,12 @@ def lower_kernel(function: func.FuncOp, target: Target) -> None:
     contraction.lower_contraction(function, target)
     if has_stages(function):
         lower_nest(function, target, taken)
+
+
+def plan_kernel(function: func.FuncOp, target: Target, known: Mapping[str, Decision]) -> None:
+    """Writes the plan of a kernel's contraction on its function (`lamina.plan`), unless it is there. known: plans by problem."""
+    if PLAN not in function.attributes and has_stages(function):
+        contraction_schedule.settle(function, _target_for(function, target), known)
 
 
 def scratch_bytes(function: func.FuncOp, target: Target) -> int:

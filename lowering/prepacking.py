@@ -6,9 +6,10 @@ copy; `lamina.packed = array<i64: operand, argument>` says whose. The schedule i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from types import MappingProxyType
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, i64
@@ -16,7 +17,8 @@ from xdsl.ir import Block, Region, SSAValue
 
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import GpuTarget, Target
-from .contraction_schedule import Schedule, schedule
+from .contraction_decision import Decision
+from .contraction_schedule import Schedule, schedule, settle
 from .contraction_tile import Tile
 from .kernel_functions import make_function
 from .loop_writer import LoopWriter
@@ -54,20 +56,26 @@ class Prepacking:
         return make_function(name, [source], [self.copy], Region(block))
 
 
-def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target, times: int = 1) -> Prepacking | None:
+def packed_ahead(
+    kernel: func.FuncOp, operands: Sequence[int], target: Target, times: int = 1, known: Mapping[str, Decision] = MappingProxyType({})
+) -> Prepacking | None:
     """Gives a buffered kernel an operand for the packed copy of one of these operands; None where none is worth it.
 
-    times: how often the kernel runs with one copy, as far as the program says (the steps of a loop).
+    times: how often the kernel runs with one copy, as far as the program says (the steps of a loop). known: plans by problem, for
+    kernels that get such an operand.
     """
     if not operands or isinstance(target, GpuTarget):  # a GPU's blocks stage their tiles themselves
         return None
     scheduled = schedule(kernel, target, operands)
     if scheduled is None or scheduled.packing is None or any_symbolic(n for d in _dims(scheduled.packing) for n in d):
         return None
-    source = scheduled.packing.source
-    operand = next((k for k in operands if kernel.body.block.args[k] is source), None)
+    operand = _packed_operand(kernel, scheduled, operands)
     if operand is None or estimate(times) * _reuse(scheduled) < LEAST_REUSE:
         return None
+    settle(kernel, target, known, [operand])
+    scheduled = schedule(kernel, target, [operand])
+    if scheduled is None or scheduled.packing is None or _packed_operand(kernel, scheduled, [operand]) is None:
+        return None  # the known plan does without
     copy = MemRefType(scheduled.packing.element, [scheduled.packing.elements])
     count = kernel.attributes["lamina.inputs"]
     assert isinstance(count, IntegerAttr)
@@ -77,6 +85,13 @@ def packed_ahead(kernel: func.FuncOp, operands: Sequence[int], target: Target, t
     kernel.attributes["lamina.inputs"] = IntegerAttr(count.value.data + 1, i64)
     kernel.attributes["lamina.packed"] = DenseArrayBase.from_list(i64, [operand, count.value.data])
     return Prepacking(operand, copy, _form(scheduled), scheduled)
+
+
+def _packed_operand(kernel: func.FuncOp, scheduled: Schedule, operands: Sequence[int]) -> int | None:
+    """Which of these operands the schedule packs."""
+    assert scheduled.packing is not None
+    source = scheduled.packing.source
+    return next((k for k in operands if kernel.body.block.args[k] is source), None)
 
 
 def _reuse(scheduled: Schedule) -> float:

@@ -304,22 +304,28 @@ def context() -> Context:
     return ctx
 
 
+def kernel_of(program: Program, scratch: int = 0, plan: str = "") -> tuple[builtin.ModuleOp, func.FuncOp]:
+    """The program as a module, and its kernel, with this plan written on it."""
+    module = Parser(context(), program.text(scratch)).parse_module()
+    kernel = next(op for op in module.ops if isinstance(op, func.FuncOp))
+    if plan:
+        kernel.attributes["lamina.plan"] = builtin.StringAttr(plan)
+    return module, kernel
+
+
 def lowered(
-    program: Program, target: Target | None = None, plain: bool = False
+    program: Program, target: Target | None = None, plain: bool = False, plan: str = ""
 ) -> tuple[builtin.ModuleOp, int] | None:
     """The module with the kernel lowered, and its scratch bytes; None where the scheduler declines.
 
-    plain: a kernel that is declined goes to the nest scheduler.
+    plain: a kernel that is declined goes to the nest scheduler. plan: one it has to get.
     """
     target = target or native_target()
-    ctx = context()
-    module = Parser(ctx, program.text()).parse_module()
+    module, kernel = kernel_of(program, plan=plan)
     module.verify()
-    kernel = next(op for op in module.ops if isinstance(op, func.FuncOp))
     scratch = linalg_to_loops.scratch_bytes(kernel, target) if plain else scratch_bytes(kernel, target)
     if scratch:
-        module = Parser(ctx, program.text(scratch)).parse_module()
-        kernel = next(op for op in module.ops if isinstance(op, func.FuncOp))
+        module, kernel = kernel_of(program, scratch, plan)
     if plain:
         linalg_to_loops.lower_kernel(kernel, target)
     elif not lower_contraction(kernel, target):
@@ -330,8 +336,8 @@ def lowered(
 class Compiled:
     """A program as a function of arrays."""
 
-    def __init__(self, program: Program, target: Target | None = None, plain: bool = False) -> None:
-        made = lowered(program, target, plain)
+    def __init__(self, program: Program, target: Target | None = None, plain: bool = False, plan: str = "") -> None:
+        made = lowered(program, target, plain, plan)
         assert made is not None, "the scheduler declined"
         self.program = program
         self.module, scratch = made

@@ -1,0 +1,69 @@
+"""The best few plans of a contraction: what measuring tries beside the cost model's choice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..dialects.target import Target
+from .contraction_blocking import divided
+from .contraction_decision import FREE, PACKS, PLAIN, Decision
+from .contraction_plan import Plan, Problem, make_plan, plain_cost, tilings
+
+ALIKE = 2  # register tiles of one width and order of loops among the candidates
+WORTH = 2.0  # times the least estimated cost: beyond that nothing is tried
+LEAST_CHUNK = 64
+
+
+def candidates(problem: Problem, target: Target, count: int, wanted: Decision = FREE) -> list[Decision]:
+    """At most so many plans with the least estimated cost, each whole: the cost model's own first, then other register tiles.
+
+    wanted: words that all of them have. Empty where there is none.
+    """
+    chosen = make_plan(problem, target, wanted)
+    ranked = sorted(tilings(problem, target, wanted), key=lambda tiling: tiling.cost)
+    plain = plain_cost(problem, target)
+    if not ranked:
+        return []
+    least = min(plain, ranked[0].cost)
+    found = [PLAIN if chosen is None else divided(chosen, problem, target, wanted).decision]
+    alike: Counter[tuple[object, ...]] = Counter()
+    for tiling in ranked:
+        shape = tiling.shape
+        kind = shape.swapped, shape.loop, shape.lanes, len(shape.inner), tiling.panels[0].vectors
+        if len(found) == count or tiling.cost > WORTH * least:
+            break
+        if alike[kind] < ALIKE:
+            alike[kind] += 1
+            found.append(divided(tiling.plan, problem, target, wanted).decision)
+    if plain <= WORTH * least and not wanted and len(found) < count:
+        found.append(PLAIN)
+    return list(dict.fromkeys(found))
+
+
+def neighbours(problem: Problem, target: Target, decision: Decision) -> list[Decision]:
+    """The plans that decide one word about memory otherwise: what is packed, chunks, blocks of rows, what is fetched ahead."""
+    plan = like(problem, target, decision)
+    if plan is None:
+        return []
+    changed = (replace(decision, **{word: value}) for word, value in _turns(plan, target, problem.item_bytes))
+    return [d for d in dict.fromkeys(changed) if d != decision and like(problem, target, d) is not None]
+
+
+def like(problem: Problem, target: Target, decision: Decision) -> Plan | None:
+    """The plan a decision describes; None where there is none like it, or it is plain."""
+    plan = make_plan(problem, target, decision)
+    plan = None if plan is None else divided(plan, problem, target, decision)
+    return None if plan is None or decision.missed(plan.decision) else plan
+
+
+def _turns(plan: Plan, target: Target, item_bytes: int) -> Iterator[tuple[str, object]]:
+    decision, outside = plan.decision, len(plan.outer)
+    yield from (("pack", pack) for pack in PACKS)
+    yield from (("chunks", n) for n in (1, 2 * plan.chunks, plan.chunks // 2) if 0 < n <= max(1, plan.steps // LEAST_CHUNK))
+    shares = decision.block[1] if decision.block else 1
+    yield from (("block", (outside, n)) for n in (1, 2 * shares, shares // 2, 4 * shares) if n)
+    yield from (("block", (n, 1)) for n in (outside + 1, outside - 1) if n >= 0)
+    ahead = target.ahead_bytes // item_bytes
+    yield from (("ahead", n) for n in (0, ahead, ahead // 2) if any(p.packed for p in plan.panels))
