@@ -202,6 +202,16 @@ def work_of(graph: Graph) -> int:
     return work
 
 
+def draws_library() -> Any:
+    """Random numbers in C, see `native_draws`; None where programs are not compiled, or this one cannot be."""
+    from .native_draws import draws_library as built
+
+    try:
+        return built() if flags.device.value != "numpy" else None
+    except BackendError:
+        return None
+
+
 def accelerator() -> Runtime:
     """The GPU tensors are moved to. BackendError says why there is none."""
     from .cuda.runtime import runtime

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from . import native_draws
 from .gaussian import box_muller_blocks
 from .mersenne import Engine
 
@@ -25,6 +26,9 @@ def doubles(engine: Engine, n: int) -> np.ndarray:
 
 def singles(engine: Engine, n: int) -> np.ndarray:
     """float32[n] in [0, 1): 24 low bits of a word."""
+    made = native_draws.singles(engine, n)
+    if made is not None:
+        return made
     words = engine.words(n).astype(np.int32)  # wraps; numpy converts 32-bit integers to float32 several at a time
     words &= 0xFFFFFF
     drawn = words.astype(np.float32)
@@ -159,6 +163,13 @@ def bernoulli(engine: Engine, n: int, p: float) -> np.ndarray:
     if np.count_nonzero(ties):
         drawn |= ties & (low < np.uint64(bound & 0xFFFFFFFF))
     return drawn
+
+
+def mask(engine: Engine, n: int, dtype: np.dtype, p: float, kept: float = 1.0) -> np.ndarray:
+    """dtype[n]: ``kept`` with probability p, else 0."""
+    value = np.asarray(kept, dtype)
+    made = native_draws.mask(engine, n, math.ceil(p * 2.0**53), value) if dtype == np.float32 else None
+    return bernoulli(engine, n, p).astype(dtype) * value if made is None else made
 
 
 def bernoulli_each(engine: Engine, p: np.ndarray) -> np.ndarray:

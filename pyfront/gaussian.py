@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import native_draws
+
 _LOG = (-1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1)
 _LOG = (*_LOG, -2.4999993993e-1, 3.3333331174e-1)
 _PI_OVER_4 = (-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8)  # minus pi/4 in three parts
@@ -21,6 +23,9 @@ def box_muller_blocks(uniforms: np.ndarray, mean: float, std: float) -> np.ndarr
     blocks = uniforms.reshape(-1, 16)
     if uniforms.dtype == np.float64:
         return _doubles(blocks, mean, std).ravel()
+    made = native_draws.box_muller(uniforms, mean, std)
+    if made is not None:
+        return made
     drawn = np.empty_like(blocks)
     for start in range(0, len(blocks), _CHUNK // 16):
         part = blocks[start : start + _CHUNK // 16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -51,6 +51,13 @@ class Engine:
             self._fresh = False
             Engine.draws += 1
         return self._bits.random_raw(n)
+
+    def draw_with(self, function: Callable[[int], None]) -> None:
+        """Let ``function(address)`` draw from numpy's state itself: 624 words of 32 bits, and the place of the next one."""
+        self._fresh = False
+        Engine.draws += 1
+        with self._bits.lock:
+            function(self._bits.ctypes.state_address)
 
     def double_words(self, n: int) -> np.ndarray:
         """The next `n` 64-bit words (high half drawn first), uint64[n]."""

@@ -127,7 +127,7 @@ UNIFORM = Draw(draws.uniform, philox.uniform)
 NORMAL = Draw(draws.normal, philox.normal)
 SCATTERED_NORMAL = Draw(lambda *given: draws.normal(*given, is_contiguous=False), philox.normal)
 BERNOULLI = Draw(
-    lambda engine, n, kind, p: draws.bernoulli(engine, n, p).astype(kind),
+    draws.mask,
     lambda sequence, shape, dtype, p: cast(philox.bernoulli(sequence, shape, p), dtype),
 )
 INTEGERS = Draw(

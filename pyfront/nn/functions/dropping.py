@@ -22,11 +22,11 @@ def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
     """1 / (1 - p) with probability 1 - p, else 0, in x's dtype."""
     dtype = x.dtype.numpy
 
+    kept = np.asarray(1, dtype) / np.asarray(1 - p, dtype)
+
     def draw(n: int) -> np.ndarray:
-        keep = draws.bernoulli(default_generator.engine, n, 1 - p)
-        if n == x.numel():
-            keep = _as_in_memory(x, keep, shape)
-        return np.asarray(keep.astype(dtype) / np.asarray(1 - p, dtype), order="C")
+        made = draws.mask(default_generator.engine, n, dtype, 1 - p, kept)
+        return np.asarray(_as_in_memory(x, made, shape), order="C") if n == x.numel() else made
 
     def there(whole: tuple[int, ...]) -> Node:
         keep = philox.bernoulli(default_generator.sequence, whole, 1 - p)

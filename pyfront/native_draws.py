@@ -1,0 +1,80 @@
+"""Native draws: masks, uniforms and normals made in C, bit for bit those that draws.py makes, once a program draws many.
+
+Each function gives None where numpy is to do it: few numbers, no C compiler, a program that has not drawn much yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .mersenne import Engine
+
+_FEWEST = 1024
+_WORTH_BUILDING = 1 << 20  # numbers numpy draws before the library is loaded: some milliseconds; building it takes hundreds
+
+
+class _Library:
+    """loaded: the functions, once they were asked for; None where there are none. wanted: numbers drawn so far."""
+
+    loaded: Any = None
+    asked = False
+    wanted = 0
+
+
+def _library(n: int) -> Any:
+    if n < _FEWEST:
+        return None
+    if not _Library.asked:
+        _Library.wanted += n
+        if _Library.wanted < _WORTH_BUILDING:
+            return None
+        from ..backends import driver
+
+        _Library.asked, _Library.loaded = True, driver.draws_library()
+        if not _agrees():
+            _Library.loaded = None
+    return _Library.loaded
+
+
+def _agrees() -> bool:
+    """Whether the library sees numpy's state as numpy does."""
+    one, other = Engine(1), Engine(1)
+    drawn = singles(one, _FEWEST)
+    expected = (other.words(_FEWEST) & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
+    return drawn is not None and drawn.tobytes() == expected.tobytes()
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def mask(engine: Engine, n: int, bound: int, kept: np.float32) -> np.ndarray | None:
+    """float32[n]: ``kept`` where a 53-bit uniform is below bound / 2**53, else 0."""
+    library = _library(n)
+    if library is None:
+        return None
+    drawn = np.empty(n, np.float32)
+    engine.draw_with(lambda state: library.lamina_draw_mask(state, _address(drawn), n, bound, kept))
+    return drawn
+
+
+def singles(engine: Engine, n: int) -> np.ndarray | None:
+    """float32[n] in [0, 1): 24 low bits of a word."""
+    library = _library(n)
+    if library is None:
+        return None
+    drawn = np.empty(n, np.float32)
+    engine.draw_with(lambda state: library.lamina_draw_singles(state, _address(drawn), n))
+    return drawn
+
+
+def box_muller(uniforms: np.ndarray, mean: float, std: float) -> np.ndarray | None:
+    """float32 [16 * k]: each block of 16 uniforms becomes 8 cosine and 8 sine samples."""
+    library = _library(uniforms.size)
+    if library is None:
+        return None
+    drawn = np.array(uniforms, order="C")
+    library.lamina_box_muller(_address(drawn), drawn.size // 16, mean, std)
+    return drawn
