@@ -212,6 +212,13 @@ def draws_library() -> Any:
         return None
 
 
+def tuning_report() -> str:
+    """What measuring found in this process, problem by problem."""
+    from .tuner import tuner
+
+    return tuner().report()
+
+
 def accelerator() -> Runtime:
     """The GPU tensors are moved to. BackendError says why there is none."""
     from .cuda.runtime import runtime
@@ -263,6 +270,11 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
             found = store(key, lambda folder: _build(graph, folder, dump, check), replace=bool(dump or check))
         stats.compiles += 1
         _show("cache", f"compiled {key} into {found[0]}")
+    if flags.tune.value and not (dump or check or profiler):
+        from .tuner import finds_better
+
+        if finds_better(graph, key):
+            found = store(key, lambda folder: _build(graph, folder, None, 0), replace=True)
     with stats.timed("load"):
         try:
             program = _load(*found, graph)
@@ -290,7 +302,10 @@ def _load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int
 
 def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call."""
-    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None, symbols=symbols)
+    from .tuned_plans import plans_path
+
+    plans = "" if symbols else plans_path()
+    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None, symbols=symbols, plans=plans)
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
@@ -331,12 +346,12 @@ class Emission:
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
-    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0,
+    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "",
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
-    symbols: sizes known at the call only, the last entries of the table.
+    symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans.
     """
     from ..lowering.kernel_cost import timed
     from ..lowering.loops_to_c import emit_c
@@ -344,7 +359,7 @@ def emit(
 
     dumper = Dump(dump) if dump else None
     costs: list[Cost] | None = [] if clocked else None
-    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs)
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans)
     with stats.timed("source"):
         source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols)
     if dumper is not None:
@@ -398,9 +413,9 @@ def gpu_arch(target: str) -> str:
 
 def loops_of(
     graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
-    costs: list[Cost] | None = None,
+    costs: list[Cost] | None = None, plans: str = "", until: str = "loops",
 ) -> ModuleOp:  # fmt: skip
-    """The loops-level module of a graph, through the standard pipeline. costs: gets the cost of every kernel call."""
+    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans: as in `emit`."""
     from ..lowering.capture import capture
     from ..lowering.kernel_cost import costs_of
     from .pipelines import standard_pipeline
@@ -408,7 +423,7 @@ def loops_of(
     with without_collector():
         with stats.timed("capture"):
             module = capture(graph)
-            pipeline = standard_pipeline(target, keep)
+            pipeline = standard_pipeline(target, keep, plans).until(until)
         if "graph" in flags.show.value:
             from ..dialects.text import print_module
 

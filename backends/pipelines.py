@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 from ..passes.base import Pipeline
@@ -36,13 +37,14 @@ STANDARD = TENSORS + KERNELS
 
 
 @lru_cache(maxsize=8)
-def standard_pipeline(target: str = "native", keep: bool = False) -> Pipeline:
-    """Captured level to loops level for a target (a name of `dialects/target.py` or "native"). keep: see `bufferize`."""
+def standard_pipeline(target: str = "native", keep: bool = False, plans: str = "") -> Pipeline:
+    """Captured level to loops level for a target (a name of `dialects/target.py` or "native"). keep, plans: see `bufferize`."""
     steps = [step for step in STANDARD]
     for name in ("bufferize", "linalg-to-loops"):
         steps[steps.index(name)] = f"{name}{{target={target}}}"
-    if keep:
-        steps[-2] = f"bufferize{{target={target} keep=true}}"
+    if keep or plans:
+        options = f"target={target}{' keep=true' if keep else ''}{f' plans={json.dumps(plans)}' if plans else ''}"
+        steps[-2] = f"bufferize{{{options}}}"
     return Pipeline.parse(",".join(steps), known_passes(), "captured")
 
 

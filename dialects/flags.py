@@ -5,13 +5,14 @@
 | device | LAMINA_DEVICE | c (default), numpy: where programs on CPU tensors run |
 | cuda | LAMINA_CUDA | auto (the driver's first GPU), wgmma (the same, products by wgmma and TMA on sm_90: not confirmed on a GPU \
 yet), emulated (kernels on emulated threads: slow, for tests), off |
-| show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, traceback |
+| show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, tune, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
 | fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
 | f32 | LAMINA_F32 | ieee (default), tf32, 3xtf32: how GPUs multiply float32 (as they are, rounded to 10 bits of mantissa on tensor cores, as sums of two such numbers); `torch.set_float32_matmul_precision` sets it, too |
 | symbolic | LAMINA_SYMBOLIC | 1 (default: programs for many sizes once a second size has come), 0 (every size compiles its own) |
 | cache | LAMINA_CACHE | a folder; empty: the user's cache folder; off: none |
+| tune | LAMINA_TUNE | 0 (default), or seconds: for so long a process measures plans of the products and convolutions it compiles (`docs/tuning.md`) |
 | threads | LAMINA_THREADS | number of threads of compiled programs (default: the processors this process may use) |
 """
 
@@ -49,7 +50,7 @@ class Flag(Generic[T]):
             self.value = old
 
 
-ARTIFACTS = ("nodes", "graph", "rules", "kernels", "code", "time", "cache", "traceback")
+ARTIFACTS = ("nodes", "graph", "rules", "kernels", "code", "time", "cache", "tune", "traceback")
 
 
 def _one_of(*values: str) -> Callable[[str], str]:
@@ -75,6 +76,12 @@ def _number(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= float(text) < math.inf:
+        raise ValueError(text)
+    return float(text)
 
 
 def available_processors(root: str = "/") -> int:
@@ -122,6 +129,7 @@ fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allo
 f32 = Flag("f32", "ieee", _one_of("ieee", "tf32", "3xtf32"), "ieee, tf32 or 3xtf32: how GPUs multiply float32")
 symbolic = Flag("symbolic", True, lambda text: bool(_number(0, 1)(text)), "0 or 1: one program for many sizes, once a second size has come")
 cache = Flag("cache", "", str, "a folder, or off")
+tune = Flag("tune", 0.0, _seconds, "seconds this process may spend on measuring plans of its products and convolutions; 0: none")
 threads = Flag("threads", available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
-ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, f32, symbolic, cache, threads)
+ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, f32, symbolic, cache, tune, threads)

@@ -1,4 +1,4 @@
-"""The command line: `lamina run | profile | compile | opt | explain | check | flags`."""
+"""The command line: `lamina run / profile / tune / compile / opt / explain / check / flags`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ...dialects.errors import LaminaError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status."""
-    from . import check, compile, explain, failure, flags, opt, profile, run
+    from . import check, compile, explain, failure, flags, opt, profile, run, tune
 
     parser = argparse.ArgumentParser(prog="lamina", description="PyTorch programs through a compiler you can read.")
     subcommands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (run, profile, compile, opt, explain, check, flags):
+    for command in (run, profile, tune, compile, opt, explain, check, flags):
         command.add(subcommands)
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)

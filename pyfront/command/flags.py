@@ -40,6 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
     parser.add_argument("--show", metavar="WHAT", type=_value(flags.show), help=f"print {', '.join(flags.ARTIFACTS)} (comma list)")
     parser.add_argument("--threads", type=_value(flags.threads), metavar="N", help="number of threads of compiled programs")
+    parser.add_argument("--tune", type=_value(flags.tune), metavar="SECONDS", help="time to spend on measuring plans of kernels")
     parser.add_argument("--fast", action="store_true", help="allow rules that may change rounding")
 
 
@@ -76,6 +77,8 @@ def applied(given: argparse.Namespace) -> Iterator[None]:
             stack.enter_context(flags.show(given.show))
         if given.threads:
             stack.enter_context(flags.threads(given.threads))
+        if given.tune is not None:
+            stack.enter_context(flags.tune(given.tune))
         if given.fast:
             stack.enter_context(flags.fast(True))
         yield
