@@ -160,6 +160,7 @@ _FEATURES = {
     "avx512": "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     "avx2": "avx2,fma",
 }
+_FEATURES["avx512_amx"] = f"{_FEATURES['avx512']},amx-tile,amx-bf16,amx-int8"
 
 
 def _features_source(target: str) -> str:
@@ -167,9 +168,10 @@ def _features_source(target: str) -> str:
     if features is None:
         return ""
     wide = ",prefer-vector-width=512" if "avx512" in features else ""
+    tiles = "\n#define TILE_REGISTERS" if "amx" in features else ""  # clang's attribute defines no macros
     return f"""
 /* Made for this kind of processor; --target portable makes C for any. */
-#if defined(__x86_64__) && defined(__clang__)
+#if defined(__x86_64__) && defined(__clang__){tiles}
 #pragma clang attribute push(__attribute__((target("{features}"))), apply_to = function)
 #elif defined(__x86_64__) && defined(__GNUC__)
 #pragma GCC target("{features}{wide}")
@@ -219,7 +221,8 @@ enum {{
     {m}_UNALIGNED = 2,     /* weights or arena is not {ALIGNMENT}-byte aligned */
     {m}_NOT_WEIGHTS = 3,   /* not a weights file of this byte order, or its size is wrong */
     {m}_OTHER_VERSION = 4, /* weights written for another ABI version or model */
-    {m}_DAMAGED = 5        /* the checksum does not fit */
+    {m}_DAMAGED = 5,       /* the checksum does not fit */
+    {m}_NO_TILES = {NO_TILES}        /* made for a processor with AMX, and the system refuses its tile registers */
 }};
 
 #ifdef __cplusplus

@@ -14,9 +14,11 @@ from xdsl.dialects import arith, func, linalg, memref, scf, vector
 from xdsl.dialects.builtin import IndexType, MemRefType, ModuleOp, VectorType
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects import kernel
 from ..dialects.errors import ShapeError, UnsupportedError
 from ..lowering.c_expressions import constant_of
 from ..lowering.c_types import offset_of, span_of, strides_of
+from .executor_tiles import TILE_STATEMENTS
 from .oracle_linalg import Generic
 from .oracle_scalars import constant_value, evaluate_scalar, numpy_type
 
@@ -175,11 +177,11 @@ class _FunctionWriter:
         if isinstance(op, arith.RemSIOp) and isinstance(result, IndexType):
             return f"{names[0]} - _divide({names[0]}, {names[1]}) * {names[1]}"
         if isinstance(op, arith.IndexCastOp):
-            return f"int({names[0]})" if isinstance(result, IndexType) else f"{self._dtype(result)}({names[0]})"
+            return f"int({names[0]})" if isinstance(result, IndexType) else f"{self.dtype(result)}({names[0]})"
         if isinstance(op, vector.FMAOp):
             return f"_fma({', '.join(names)})"
         if isinstance(op, vector.BroadcastOp):
-            return f"np.full({result.get_shape()[0]}, {names[0]}, {self._dtype(result)})"
+            return f"np.full({result.get_shape()[0]}, {names[0]}, {self.dtype(result)})"
         return self._by_oracle(op, names)
 
     def _by_oracle(self, op: Operation, names: list[str]) -> str:
@@ -192,7 +194,8 @@ class _FunctionWriter:
 
         return f"{self.keep(apply)}({', '.join(names)})"
 
-    def _dtype(self, t: Any) -> str:
+    def dtype(self, t: Any) -> str:
+        """A name for the numpy type of an element, or of a vector's."""
         element = t.element_type if isinstance(t, VectorType) else t
         return self.keep(numpy_type(element).type)
 
@@ -206,7 +209,8 @@ class _FunctionWriter:
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
-    def _at(self, base: SSAValue, indices: Sequence[SSAValue]) -> str:
+    def at(self, base: SSAValue, indices: Sequence[SSAValue]) -> str:
+        """The index of an element in the flat array a memref lies in."""
         terms = [t for t in [self._offsets.get(base, "")] if t]
         for value, stride in zip(indices, strides_of(base.type), strict=True):
             if stride and self.name(value) != "0":
@@ -214,24 +218,24 @@ class _FunctionWriter:
         return " + ".join(terms) or "0"
 
     def _load(self, op: memref.LoadOp) -> None:
-        self.line(f"{self.new(op.res)} = {self.name(op.memref)}[{self._at(op.memref, op.indices)}]")
+        self.line(f"{self.new(op.res)} = {self.name(op.memref)}[{self.at(op.memref, op.indices)}]")
 
     def _store(self, op: memref.StoreOp) -> None:
-        self.line(f"{self.name(op.memref)}[{self._at(op.memref, op.indices)}] = {self.name(op.value)}")
+        self.line(f"{self.name(op.memref)}[{self.at(op.memref, op.indices)}] = {self.name(op.value)}")
 
     def _vector_load(self, op: vector.LoadOp) -> None:
         lanes = op.result.type.get_shape()[0]
-        at = self._at(op.base, op.indices)
+        at = self.at(op.base, op.indices)
         self.line(f"{self.new(op.result)} = {self.name(op.base)}[{at} : {at} + {lanes}].copy()")
 
     def _vector_store(self, op: vector.StoreOp) -> None:
         lanes = op.vector.type.get_shape()[0]
-        at = self._at(op.base, op.indices)
+        at = self.at(op.base, op.indices)
         self.line(f"{self.name(op.base)}[{at} : {at} + {lanes}] = {self.name(op.vector)}")
 
     def _alloca(self, op: memref.AllocaOp) -> None:
         t = op.memref.type
-        self.line(f"{self.new(op.memref)} = np.empty({span_of(t)}, {self._dtype(t.element_type)})")
+        self.line(f"{self.new(op.memref)} = np.empty({span_of(t)}, {self.dtype(t.element_type)})")
 
     def _view(self, op: memref.ViewOp) -> None:
         t, start = op.result.type, self.name(op.byte_shift)
@@ -260,6 +264,10 @@ class _FunctionWriter:
 
     def _same(self, op: Operation) -> None:
         self._move(op.results[0], op.operands[0], "0")
+
+    def _bits(self, op: kernel.BitsOp) -> None:
+        self._move(op.result, op.source, "0")
+        self.line(f"{self.new(op.result)} = {self.name(op.source)}.view({self.dtype(op.result.type.element_type)})")
 
     def _strided(self, value: SSAValue) -> str:
         return f"_strided({self._flat_from(value)}, {self.keep(value.type)})"
@@ -361,12 +369,12 @@ _STATEMENTS: dict[type[Operation], Callable[[_FunctionWriter, Any], None]] = {
     memref.AllocaOp: _FunctionWriter._alloca, memref.ViewOp: _FunctionWriter._view,
     memref.ReinterpretCastOp: _FunctionWriter._reinterpret, memref.SubviewOp: _FunctionWriter._subview,
     memref.CastOp: _FunctionWriter._same, memref.CollapseShapeOp: _FunctionWriter._same,
-    memref.ExpandShapeOp: _FunctionWriter._same,
+    memref.ExpandShapeOp: _FunctionWriter._same, kernel.BitsOp: _FunctionWriter._bits,
     vector.LoadOp: _FunctionWriter._vector_load, vector.StoreOp: _FunctionWriter._vector_store,
     vector.ExtractOp: _FunctionWriter._extract, vector.InsertOp: _FunctionWriter._insert,
     vector.ShuffleOp: _FunctionWriter._shuffle,
     scf.ForOp: _FunctionWriter._for, scf.IfOp: _FunctionWriter._if, scf.YieldOp: _FunctionWriter._yield,
     scf.ParallelOp: _FunctionWriter._parallel, scf.ReduceOp: _FunctionWriter._nothing,
     func.CallOp: _FunctionWriter._call, func.ReturnOp: _FunctionWriter._nothing,
-    linalg.ops.GenericOp: _FunctionWriter._generic, linalg.ops.FillOp: _FunctionWriter._fill,
+    linalg.ops.GenericOp: _FunctionWriter._generic, linalg.ops.FillOp: _FunctionWriter._fill, **TILE_STATEMENTS,
 }  # fmt: skip

@@ -201,7 +201,7 @@ def evaluate_scalar(op: Operation, operands: list[Array]) -> Array | None:
     if name == "math.fma":
         a, b, c = (x.astype(np.float64) for x in operands)
         return (a * b + c).astype(operands[0].dtype)
-    if name == "arith.bitcast":
+    if name in ("arith.bitcast", "vector.bitcast"):
         return operands[0].view(numpy_type(op.results[0].type))
     if name == "builtin.unrealized_conversion_cast":
         return operands[0].astype(numpy_type(op.results[0].type))

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..dialects.errors import BackendError
-from ..dialects.target import AVX512, native_target
+from ..dialects.target import native_target
 
 # No contraction and no fast math: a fused multiply-add is written where it is meant, NaN and infinity are values.
 # Vectorising plain lane loops needs -ftree-vectorize before gcc 12.
@@ -45,19 +45,20 @@ class Compiler:
     def flags(self) -> tuple[str, ...]:
         """Flags for code that runs on this machine only."""
         native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64", "riscv64") else "-march=native"
-        wide = ("-mprefer-vector-width=512",) if native_target() is AVX512 else ()
+        wide = ("-mprefer-vector-width=512",) if native_target().vector_bytes == 64 else ()
         return (self.level, *BASE_FLAGS, native, *wide)
 
 
 def _identity(command: tuple[str, ...]) -> str | None:
-    """First line of --version with the machine, or None if the command does not run."""
+    """First line of --version with the machine and what programs for it are made for, or None if the command does not run."""
     try:
         done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     if done.returncode != 0:
         return None
-    return f"{done.stdout.splitlines()[0] if done.stdout else command[0]} {platform.machine()} {_processor()}"
+    named = done.stdout.splitlines()[0] if done.stdout else command[0]
+    return f"{named} {platform.machine()} {_processor()} {native_target().name}"
 
 
 @lru_cache(maxsize=1)

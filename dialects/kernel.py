@@ -1,4 +1,4 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions upstream lacks.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions and a cast of memory upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, StringAttr, TensorType, i64
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, IntegerType, MemRefType, StringAttr, TensorType, i64
 from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     AnyAttr,
@@ -184,4 +184,26 @@ class ErfcOp(IRDLOperation):
     assembly_format = "$operand attr-dict `:` type($result)"
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp], [])
+def _width(held: MemRefType) -> int:
+    return getattr(held.element_type, "bitwidth", 0)
+
+
+@irdl_op_definition
+class BitsOp(IRDLOperation):
+    """The same memory, its elements seen as integers of their size: `%b = kernel.bits %x : memref<8xbf16> to memref<8xi16>`."""
+
+    name = "kernel.bits"
+    source = operand_def(MemRefType)
+    result = result_def(MemRefType)
+    traits = traits_def(Pure())
+    assembly_format = "$source attr-dict `:` type($source) `to` type($result)"
+
+    def verify_(self) -> None:
+        a, b = self.source.type, self.result.type
+        if not isinstance(b.element_type, IntegerType) or a.get_shape() != b.get_shape() or _width(a) != b.element_type.bitwidth:
+            raise VerifyException("kernel.bits keeps shape and element size")
+        if a.memory_space != b.memory_space:
+            raise VerifyException("kernel.bits keeps the memory space")
+
+
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp], [])

@@ -325,29 +325,11 @@ class CpAsyncWaitOp(IRDLOperation):
     assembly_format = "$pending attr-dict"
 
 
-@irdl_op_definition
-class BitsOp(IRDLOperation):
-    """The same memory, its 16-bit floats seen as integers: `%b = nv.bits %x : memref<8xbf16> to memref<8xi16>`."""
-
-    name = "nv.bits"
-    source = operand_def(MemRefType)
-    result = result_def(MemRefType)
-    traits = traits_def(Pure())
-    assembly_format = "$source attr-dict `:` type($source) `to` type($result)"
-
-    def verify_(self) -> None:
-        a, b = self.source.type, self.result.type
-        if element_size(a.element_type) != element_size(b.element_type) or a.get_shape() != b.get_shape():
-            raise VerifyException("nv.bits keeps shape and element size")
-        if a.memory_space != b.memory_space:
-            raise VerifyException("nv.bits keeps the memory space")
-
-
 Nv = Dialect(
     "nv",
     [
         SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, MmaBytesOp, RoundTf32Op, PackOp, CpAsyncOp,
-        CpAsyncCommitOp, CpAsyncWaitOp, BitsOp, *HOPPER_OPS, *PART_OPS,
+        CpAsyncCommitOp, CpAsyncWaitOp, *HOPPER_OPS, *PART_OPS,
     ],
     HOPPER_TYPES,
 )  # fmt: skip

@@ -31,6 +31,9 @@ class Target:
     byte_costs: tuple[float, float, float] = (0.02, 0.1, 0.4)
     """Of a byte read from the second cache, the third, and memory, in vector multiply-adds."""
 
+    tiles: frozenset[str] = frozenset()
+    """Elements that tile registers multiply (AMX): bf16 into f32, i8 into i32."""
+
     def read_cost(self, held: float) -> float:
         """Of reading a byte of so many that are gone through again and again: caches are shared with others, so half of each counts."""
         second, third, memory = self.byte_costs
@@ -42,6 +45,7 @@ class Target:
 
 
 AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20)
+AVX512_AMX = replace(AVX512, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
 AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5)
 NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)
 PORTABLE = Target()
@@ -111,7 +115,7 @@ def with_f32(name: str, f32: str) -> str:
     return name if f32 == "ieee" or GPU_TARGETS[name].compute < 80 else f"{name}_{f32}"
 
 
-TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX2, NEON, PORTABLE, *GPU_TARGETS.values())}
+TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX512_AMX, AVX2, NEON, PORTABLE, *GPU_TARGETS.values())}
 
 
 def _linux_flags() -> frozenset[str]:
@@ -126,6 +130,17 @@ def _linux_flags() -> frozenset[str]:
 
 
 _native: Target | None = None
+_PERMISSION = 0x1023, 18  # arch_prctl's ARCH_REQ_XCOMP_PERM, for the data of tiles
+
+
+def _may_use_tiles() -> bool:
+    """Asks Linux for this process's permission to use tile registers; every thread has it then. False where it is refused."""
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None).syscall(ctypes.c_long(158), *map(ctypes.c_ulong, _PERMISSION)) == 0
+    except (OSError, AttributeError, TypeError):
+        return False
 
 
 def native_target() -> Target:
@@ -138,7 +153,8 @@ def native_target() -> Target:
         machine = platform.machine().lower()
         flags = _linux_flags()
         if machine in ("x86_64", "amd64") and {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
-            _native = AVX512
+            has_tiles = {"amx_tile", "amx_bf16", "amx_int8"} <= flags
+            _native = AVX512_AMX if has_tiles and _may_use_tiles() else AVX512
         elif machine in ("x86_64", "amd64") and {"avx2", "fma"} <= flags:
             _native = AVX2
         elif machine in ("arm64", "aarch64"):

@@ -28,6 +28,7 @@ def context() -> Context:
 
     Shared: do not change it.
     """
+    from .amx import Amx
     from .autodiff import Autodiff
     from .kernel import Kernel
     from .nv import Nv
@@ -37,7 +38,7 @@ def context() -> Context:
     upstream = get_all_dialects()
     for name in UPSTREAM:
         made.register_dialect(name, upstream[name])
-    for dialect in (Nn, Prim, Scans, Autodiff, Kernel, Nv):
+    for dialect in (Nn, Prim, Scans, Autodiff, Kernel, Nv, Amx):
         made.load_dialect(dialect)
     return made
 

@@ -14,8 +14,11 @@ from ..dialects.errors import BackendError
 from .c_expressions import EXPRESSIONS, convert, type_name
 from .c_helpers import LIBM, Prelude
 from .c_statements import STATEMENTS
+from .c_tiles import NO_TILES
+from .c_tiles import PRELUDE as TILES
 from .c_types import CType, c_type
 from .liveness import live_values, root_of, written_roots
+from .tile_registers import tile_registers
 
 _RESERVED = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
@@ -66,8 +69,11 @@ class FunctionPrinter:
         self.declaration = ""  # of a printed kernel, as other units see it
         self.clock: str | None = None  # of @main: the array that gets the time before the first call and after each
         self.calls = 0
+        self._tiles = False  # since the innermost function of a range began
         self._live = live_values(function)
         self._written = written_roots(function)
+        for tile, register in tile_registers(function).items():
+            self._names[tile] = str(register)
 
     # -- the scope expressions see ----------------------------------------------------------------------------------
 
@@ -141,6 +147,11 @@ class FunctionPrinter:
         """Print the value as another name or a literal."""
         self._names[value] = text
 
+    def uses_tiles(self) -> None:
+        """What is being printed puts tiles into registers, which it leaves empty: a thread's full ones are saved at every switch."""
+        self._tiles = True
+        self.prelude.piece(TILES)
+
     def block(self, block: Block) -> None:
         """The ops of a block, one step deeper."""
         self._indent += 1
@@ -155,17 +166,19 @@ class FunctionPrinter:
     @contextmanager
     def task(self, name: str, fields: dict[str, str]) -> Iterator[None]:
         """Collect the lines of a ``with`` block as the function ``run_<name>`` of a range. fields: captured name -> type."""
-        outer, indent, self._lines, self._indent = self._lines, self._indent, [], 1
+        outer, indent, tiles, self._lines, self._indent, self._tiles = self._lines, self._indent, self._tiles, [], 1, False
         for field, kind in fields.items():
             self.line(f"{kind}{field} = task->{field};")
         yield
         if self.streams:
             self.line(f"{self.streams}();")
+        if self._tiles:
+            self.line("TILE_RELEASE();")
         struct = "\n".join([f"struct {name} {{", *(f"    {kind}{field};" for field, kind in fields.items()), "};"])
         head = f"static void run_{name}(void *context, int64_t begin, int64_t end) {{"
         lines = [*_symbols(self._lines), *self._lines]
         self._tasks.append("\n".join([struct, "", head, f"    const struct {name} *task = context;", *lines, "}"]))
-        self._lines, self._indent = outer, indent
+        self._lines, self._indent, self._tiles = outer, indent, tiles
 
     # -- functions -------------------------------------------------------------------------------------------------
 
@@ -176,14 +189,16 @@ class FunctionPrinter:
         self.block(self.function.body.block)
         if self.streams:
             self._lines.append(f"    {self.streams}();")
+        if self._tiles:
+            self._lines.append("    TILE_RELEASE();")
         self.declaration = f"void {self.symbol}({parameters})"
         head = f"/* {origin} */\n" if origin else ""
         unused = [self._names[a] for a in arguments if a not in self._live]
         body = [f"    (void){name};" for name in unused] + _symbols(self._lines) + self._lines
         return "\n\n".join([*self._tasks, "\n".join([f"{head}static {self.declaration} {{", *body, "}"])])
 
-    def main(self, entry: str, linkage: str, symbols: int = 0) -> str:
-        """@main: its arguments come from the table, and behind them sizes known at the call only."""
+    def main(self, entry: str, linkage: str, symbols: int = 0, tiles: bool = False) -> str:
+        """@main: its arguments come from the table, and behind them sizes known at the call only. tiles: kernels use tile registers."""
         arguments = list(self.function.body.block.args)
         for i, a in enumerate(arguments):
             if a in self._live:
@@ -191,6 +206,8 @@ class FunctionPrinter:
                 self._lines.append(f"    {self.declare(a, 'p')} = table[{i}];")
         if not self._lines:
             self._lines.append("    (void)table;")
+        if tiles:
+            self._lines.append(f"    if (!tiles_allowed()) return {NO_TILES};")
         self.tick()
         for k in range(symbols):
             self._lines.append(f"    lamina_s{k} = (int64_t)(intptr_t)table[{len(arguments) + k}];")

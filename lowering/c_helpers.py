@@ -99,6 +99,7 @@ class Prelude:
         self._memory: dict[str, None] = {}
         self._vectors: dict[tuple[str, int], None] = {}
         self._helpers: dict[str, str] = {}
+        self._pieces: dict[str, None] = {}
 
     def memory(self, code: str) -> str:
         """Name of a memory element's typedef."""
@@ -126,6 +127,10 @@ class Prelude:
             self._helpers[full] = text
         return full
 
+    def piece(self, text: str) -> None:
+        """Text that stands in front of the kernels as it is, once."""
+        self._pieces[text] = None
+
     def text(self) -> str:
         """The prelude's C text."""
         body = "\n\n".join(self._helpers.values())
@@ -143,7 +148,7 @@ class Prelude:
             parts.append(_SCALE)
         if "X86_STREAM" in body:
             parts.append(_STREAM)
-        return "\n\n".join(part for part in (*parts, body) if part) + "\n"
+        return "\n\n".join(part for part in (*parts, body, *self._pieces) if part) + "\n"
 
 
 # Register tiles need every register: values kept from one iteration to the next would be spilled (up to half the speed).

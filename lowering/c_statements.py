@@ -13,6 +13,8 @@ from xdsl.dialects import arith, func, memref, scf, vector
 from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects import kernel
+from ..dialects.amx import TileType
 from ..dialects.errors import BackendError
 from .c_expressions import constant_of
 from .c_types import CType, c_type, offset_of, span_of, strides_of
@@ -199,6 +201,12 @@ def _moved(p: FunctionPrinter, result: SSAValue, source: SSAValue, offset: str) 
         p.line(f"{p.declare(result, 'b')} = {p.name(source)} + {offset};")
 
 
+def _bits(p: FunctionPrinter, op: kernel.BitsOp) -> None:
+    if p.is_live(op.result):
+        kind = p.type_text(op.result).strip()
+        p.line(f"{p.declare(op.result, 'bits')} = ({kind}){p.name(op.source)};")
+
+
 def _same_pointer(p: FunctionPrinter, op: Operation) -> None:
     _moved(p, op.results[0], op.operands[0], "0")
 
@@ -210,6 +218,8 @@ def _for(p: FunctionPrinter, op: scf.ForOp) -> None:
     """Carried values are variables assigned at the end of the body; after the loop they are its results."""
     index, *carried = op.body.block.args
     for argument, start, result in zip(carried, op.iter_args, op.results, strict=True):
+        if isinstance(argument.type, TileType):  # in a register of its own from the start
+            continue
         p.set_mask_bits(argument, p.mask_bits(start))
         p.set_mask_bits(result, p.mask_bits(start))
         p.line(f"{p.declare(argument, 'acc')} = {p.name(start)};")
@@ -233,6 +243,8 @@ def _yield(p: FunctionPrinter, op: scf.YieldOp) -> None:
     targets = list(parent.results) if isinstance(parent, scf.IfOp) else list(parent.body.block.args[1:])
     moves = []
     for target, value in zip(targets, op.operands, strict=True):
+        if isinstance(value.type, TileType):
+            continue
         t = c_type(value.type)
         text = p.mask(value, p.mask_bits(target)) if t.kind == "b" and t.lanes else p.name(value)
         if text != p.name(target):
@@ -291,6 +303,6 @@ STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.LoadOp: _load, memref.StoreOp: _store, vector.LoadOp: _vector_load, vector.StoreOp: _vector_store,
     vector.InsertOp: _insert, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
     memref.SubviewOp: _subview, memref.CastOp: _same_pointer, memref.CollapseShapeOp: _same_pointer,
-    memref.ExpandShapeOp: _same_pointer, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
+    memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
     scf.ParallelOp: _parallel, scf.ReduceOp: _nothing, func.CallOp: _call, func.ReturnOp: _nothing,
 }  # fmt: skip

@@ -29,7 +29,7 @@ from ..dialects.target import Target
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
 from .contraction_schedule import Schedule, schedule
-from .contraction_tile import Memory, Place, Shape, Tile, accumulator_type
+from .contraction_tile import Memory, Place, Shape
 from .halo import shrink_fills
 from .loop_writer import Address, LoopWriter
 from .packing import Packing, write_packing
@@ -75,7 +75,7 @@ class _Kernel:
         self.plan = scheduled.full_plan
         self.writer = LoopWriter(scheduled.contraction.consumed[-1], scheduled.contraction.origin)
         self.memory = self._memory(scratch)
-        self.tile = Tile(self.writer, self.contraction, self.memory)
+        self.tile = scheduled.tile(self.writer, self.memory)
 
     def _memory(self, scratch: SSAValue | None) -> list[Memory]:
         w, scheduled = self.writer, self.scheduled
@@ -83,14 +83,14 @@ class _Kernel:
             Memory(None if a.buffer is None else w.flat(a.buffer), self.plan.vector.strides[i])
             for i, a in enumerate(scheduled.accesses)
         ]
-        element = accumulator_type(self.contraction)
+        total, columns, scalars = scheduled.total, scheduled.packing, scheduled.row_packing
         packed, rows = scheduled.packed_bytes, scheduled.packed_row_bytes
         parts = (
-            (0, scheduled.packing.elements if scheduled.packing and packed else 0),
-            (packed + rows, self.plan.chunks * scheduled.partial_elements),
-            (packed, scheduled.row_packing.elements if scheduled.row_packing else 0),
+            (0, columns.elements if columns and packed else 0, columns.element if columns else total),
+            (packed + rows, self.plan.chunks * scheduled.partial_elements, total),
+            (packed, scalars.elements if scalars else 0, scalars.element if scalars else total),
         )
-        for start, count in parts:
+        for start, count, element in parts:
             there = (
                 memory[0].buffer if scratch is None or not count else w.window(scratch, start, element, count)
             )
@@ -124,7 +124,9 @@ class _Kernel:
         counts = (plan.chunks, *(d.size for d in plan.grid), blocks, plan.panel_parts, plan.row_shares)
         with self._tasks(counts) as (chunk, *grid, block, panel_part, share):
             row_part = share if blocks == 1 else w.binary(arith.AddiOp, w.times(block, plan.row_shares), share)
-            self._reserve([self._shape(self.scheduled.tile_rows(t.size), p) for t in plan.tiles for p in plan.panels])
+            shapes = [self._shape(self.scheduled.tile_rows(t.size), p) for t in plan.tiles for p in plan.panels]
+            self._reserve([self.tile.finished(shape) for shape in shapes])
+            self.tile.begin(shapes)
             place, bounds = self._start(), None
             for dim, index in zip(plan.grid, grid, strict=True):
                 place = self._moved(place, dim, index)
@@ -166,18 +168,19 @@ class _Kernel:
             part = row_part
             if number and parts > 1:
                 part = self._mirrored(row_part, parts)
+            self.tile.prepare(self._shape(self.scheduled.tile_rows(tiles.size), panel))
             for there in self._each(origin, dim, tiles.count, part, parts):
                 self._product(there, tiles, panel, bounds)
 
     def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:
         plan, scheduled = self.plan, self.scheduled
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
-        sums = self.tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds)
-        if plan.chunks > 1:
-            full = replace(shape, tail=plan.lanes)
-            self.tile.write_sums(sums, self.scheduled.partial, place, full)
-        else:
-            self._finish(sums, place, shape)
+        partial = scheduled.partial if plan.chunks > 1 else None
+        finish = self._finish if partial is None else self._keep_partial
+        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), bounds, finish, partial)
+
+    def _keep_partial(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
+        self.tile.write_sums(sums, self.scheduled.partial, place, replace(shape, tail=self.plan.lanes))
 
     def _finish(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
         self.tile.finish(sums, place, shape, self.scheduled.accesses)
@@ -216,7 +219,7 @@ class _Kernel:
 
     def _start(self) -> Place:
         packing = self.scheduled.packing
-        before = packing.panels[0].start * self.plan.lanes * self.plan.steps if packing else 0
+        before = packing.panels[0].start * self.plan.lanes * packing.steps if packing else 0
         return [
             *(Address(None, a.offset) for a in self.scheduled.accesses),
             Address(None, -before),

@@ -30,19 +30,19 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
     chunks = wanted.chunks or _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks)
     if chunks > 1:
-        plan = replace(plan, reduction=_with_chunked_dim(plan.reduction, chunks))
+        plan = replace(plan, reduction=with_chunked_dim(plan.reduction, chunks))
         chunks = min(chunks, estimate(plan.reduction[0].size))
     plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels, wanted.packs("rows")))
-    outside, row_parts = _blocks(plan, problem, target, wanted)
+    outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
-    return _shared_out(plan, -(-tasks // chunks))
+    return shared_out(plan, -(-tasks // chunks))
 
 
 # -- blocks of rows --------------------------------------------------------------------------------
 
 
-def _blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> tuple[int, int]:
+def row_blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> tuple[int, int]:
     """Row loops outside the panels, and parts of the next one.
 
     Every block reads all panels once, every panel all rows of its block. What is read again costs more the farther away it
@@ -52,8 +52,9 @@ def _blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> t
         return wanted.block
     item, steps = problem.item_bytes, _chunk_steps(plan)
     columns = estimate(plan.vector.size) * iterations((*plan.beside, *steps)) * item
-    panel = plan.panels[0].vectors * plan.lanes * item
-    panel_bytes = panel * iterations(steps)
+    width = plan.panels[0].vectors * plan.lanes
+    panel_bytes = width * item * iterations(steps)
+    results = width * (problem.sum_bytes or item) + LINE_BYTES  # of a row: their lines are shared by panels
     again = columns / panel_bytes - 1
 
     def cost(candidate: tuple[int, int, int]) -> float:
@@ -61,7 +62,7 @@ def _blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> t
         loops = _inside(plan, outside, size)
         blocks = iterations(plan.outer[:outside]) * parts
         block = _footprint((*loops, *steps)) * item
-        held = block + panel_bytes + iterations(loops) * (panel + LINE_BYTES)  # results' lines are shared by panels
+        held = block + panel_bytes + iterations(loops) * results
         return (blocks - 1) * columns * target.read_cost(columns) + again * blocks * block * target.read_cost(held)
 
     outside, _, parts = min(_candidates(plan), key=cost)
@@ -145,7 +146,7 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
 # -- tasks and chunks ------------------------------------------------------------------------------
 
 
-def _shared_out(plan: Plan, wanted: int) -> Plan:
+def shared_out(plan: Plan, wanted: int) -> Plan:
     """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
     a thread that takes several in turn finds the panel near.
     """
@@ -196,7 +197,7 @@ def _walks_per_cache(plan: Plan, problem: Problem, target: Target) -> int:
     return min(parts, max(1, MOST_SUMS * target.l2_bytes // sums))
 
 
-def _with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:
+def with_chunked_dim(reduction: Sequence[Dim], chunks: int) -> tuple[Dim, ...]:
     """The reduction with the dim that is cut into chunks outermost."""
     sizes = [estimate(d.size) for d in reduction]
     first = next((i for i, n in enumerate(sizes) if n >= chunks), None)

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from ..dialects.target import Target
 from .contraction_blocking import divided
+from .contraction_choice import choice, like
 from .contraction_decision import FREE, PACKS, PLAIN, Decision
-from .contraction_plan import Plan, Problem, make_plan, plain_cost, tilings
+from .contraction_plan import Plan, Problem, plain_cost, tilings
 
 ALIKE = 2  # register tiles of one width and order of loops among the candidates
 WORTH = 2.0  # times the least estimated cost: beyond that nothing is tried
@@ -21,13 +22,13 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
 
     wanted: words that all of them have. Empty where there is none.
     """
-    chosen = make_plan(problem, target, wanted)
+    chosen = choice(problem, target, wanted)
     ranked = sorted(tilings(problem, target, wanted), key=lambda tiling: tiling.cost)
     plain = plain_cost(problem, target)
     if not ranked:
         return []
     least = min(plain, ranked[0].cost)
-    found = [PLAIN if chosen is None else divided(chosen, problem, target, wanted).decision]
+    found = [PLAIN if chosen is None else chosen.decision]
     alike: Counter[tuple[object, ...]] = Counter()
     for tiling in ranked:
         shape = tiling.shape
@@ -49,13 +50,6 @@ def neighbours(problem: Problem, target: Target, decision: Decision) -> list[Dec
         return []
     changed = (replace(decision, **{word: value}) for word, value in _turns(plan, target, problem.item_bytes))
     return [d for d in dict.fromkeys(changed) if d != decision and like(problem, target, d) is not None]
-
-
-def like(problem: Problem, target: Target, decision: Decision) -> Plan | None:
-    """The plan a decision describes; None where there is none like it, or it is plain."""
-    plan = make_plan(problem, target, decision)
-    plan = None if plan is None else divided(plan, problem, target, decision)
-    return None if plan is None or decision.missed(plan.decision) else plan
 
 
 def _turns(plan: Plan, target: Target, item_bytes: int) -> Iterator[tuple[str, object]]:

@@ -10,6 +10,8 @@
 | chunks | parts of the sum that are made apart and added in order: the one word that changes how results are rounded |
 | block | rows that meet a panel before the next one is touched: row loops outside the panels, shares of the next loop |
 | ahead | elements of a packed panel that are fetched before they are needed |
+| unit | what multiplies: `vectors`, or `tiles` (registers of AMX), whose plans have side, loop, rows, vectors, chunks, block and the next two |
+| row, depth | the loop that gives rows of tiles, the one that gives their depths |
 
 A word that is left out is decided by the cost model. `plain` alone: no tiles, plain loops.
 """
@@ -24,6 +26,7 @@ from ..dialects.errors import PassError
 PLAN = "lamina.plan"
 SIDES = ("right", "left")
 PACKS = ("none", "columns", "rows", "both")
+UNITS = ("vectors", "tiles")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class Decision:
     chunks: int | None = None
     block: tuple[int, int] | None = None
     ahead: int | None = None
+    unit: str | None = None
+    row: int | None = None
+    depth: int | None = None
     plain: bool = False
 
     def __bool__(self) -> bool:
@@ -59,6 +65,11 @@ class Decision:
     def missed(self, other: Decision) -> list[str]:
         """The words of this decision that another one has otherwise."""
         return [name for name, value in self._words() if value is not None and value != getattr(other, name)]
+
+    @property
+    def allows_tiles(self) -> bool:
+        """Whether nothing is decided that only plans of vectors have."""
+        return not self.plain and self.allows("unit", "tiles") and (self.lanes, self.inner, self.pack, self.ahead) == (None,) * 4
 
     def packs(self, what: str) -> bool | None:
         """Whether the columns or the rows are copied; None: not decided."""
@@ -119,7 +130,8 @@ def _block(text: str) -> tuple[int, int]:
 _READ = {
     "side": _one_of(*SIDES), "loop": _at_least(0), "lanes": _at_least(1), "inner": _at_least(0), "rows": _at_least(1),
     "vectors": _at_least(1), "pack": _one_of(*PACKS), "chunks": _at_least(1), "block": _block, "ahead": _at_least(0),
+    "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0),
 }  # fmt: skip
 
-_SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "block": "LOOPS/SHARES"}
+_SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "block": "LOOPS/SHARES"}
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, PACKS, SIDES, Decision
+from .tile_kind import TileKind
 
 DIRECT_ROW_BYTES = (
     1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
@@ -62,7 +63,8 @@ class Problem:
 
     ``outputs``: the accesses that are written. ``item_bytes``: of the sums. ``converts``: whether a side's
     elements are cast to the type of the sums when they are read. ``ahead``: whether a packed copy of a side may be
-    made before the program runs.
+    made before the program runs. ``sum_bytes``: of a sum where ``item_bytes`` is that of what a step reads. ``tiles``: what
+    tile registers could multiply.
     """
 
     parallel: tuple[Dim, ...]
@@ -71,6 +73,8 @@ class Problem:
     item_bytes: int
     converts: tuple[bool, bool]
     ahead: tuple[bool, bool] = (False, False)
+    sum_bytes: int = 0
+    tiles: TileKind | None = None
 
     @property
     def work(self) -> int:
@@ -87,7 +91,20 @@ class Problem:
         loops = [" ".join(f"{d.size}[{','.join(map(str, d.strides))}]" for d in part) for part in (self.parallel, self.reduction)]
         sides = [" ".join(name for name, is_so in zip(SIDES[::-1], both, strict=True) if is_so) for both in (self.converts, self.ahead)]
         more = [f", {what} {names}" for what, names in zip(("converts", "packed ahead"), sides, strict=True) if names]
+        if self.tiles is not None:
+            more.append(f", tiles of {self.tiles}")
         return f"{self.item_bytes} bytes, {loops[0]} over {loops[1]}, writes {','.join(map(str, self.outputs))}{''.join(more)}"
+
+
+class Blocks(NamedTuple):
+    """How a plan for tile registers, whose reduction counts blocks of ``depths``, the loop ``at`` of them, came about. ``row``,
+    ``depth``: numbers of the loops that give rows and depths."""
+
+    kind: TileKind
+    depths: Dim
+    at: int
+    row: int
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -120,10 +137,16 @@ class Plan:
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
     loop: int = 0
+    blocks: Blocks | None = None
 
     @property
     def decision(self) -> Decision:
         """All that was decided, once the plan is divided."""
+        if self.blocks is not None:
+            return Decision(
+                SIDES[self.swapped], self.loop, rows=self.tiles[0].size, vectors=self.panels[0].vectors, chunks=self.chunks,
+                block=(len(self.outer), self.row_parts // self.row_shares), unit="tiles", row=self.blocks.row, depth=self.blocks.depth,
+            )  # fmt: skip
         pack = PACKS[self.panels[0].packed + 2 * self.packs_rows]
         block = len(self.outer), self.row_parts // self.row_shares
         ahead = self.ahead if any(p.packed for p in self.panels) else 0
@@ -187,10 +210,12 @@ def tilings(problem: Problem, target: Target, wanted: Decision = FREE) -> Iterat
     """All schedules that are looked at, with what follows from each about packing the columns."""
     for swapped in (False, True):
         if wanted.allows("side", SIDES[swapped]):
-            yield from _tilings_of_side(_swapped(problem) if swapped else problem, swapped, target, wanted)
+            yield from _tilings_of_side(swapped_sides(problem) if swapped else problem, swapped, target, wanted)
 
 
-def _swapped(problem: Problem) -> Problem:
+def swapped_sides(problem: Problem) -> Problem:
+    """The same with the other side as the vectors."""
+
     def turn(dims: Sequence[Dim]) -> tuple[Dim, ...]:
         return tuple(Dim(d.size, (d.strides[1], d.strides[0], *d.strides[2:])) for d in dims)
 
@@ -200,6 +225,7 @@ def _swapped(problem: Problem) -> Problem:
         reduction=turn(problem.reduction),
         converts=problem.converts[::-1],
         ahead=problem.ahead[::-1],
+        tiles=None if problem.tiles is None else problem.tiles.turned(),
     )
 
 
@@ -214,14 +240,7 @@ def plain_cost(problem: Problem, target: Target) -> float:
 
 
 def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: Decision) -> Iterator[Tiling]:
-    batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
-    rows = merged(
-        sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
-    )
-    columns = merged(
-        sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem))
-    )
-    reduction = merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
+    batch, rows, columns, reduction = sides_of(problem)
     most_lanes = target.lanes(problem.item_bytes)
     for number, vector in enumerate(columns):
         # A vector of a loop whose size is known at the call only may be filled in part, and how far is not known.
@@ -231,12 +250,25 @@ def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: De
         direct = vector.strides[1] == 1
         for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
             base = Plan(
-                swapped, lanes, tuple(merged(batch)), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
+                swapped, lanes, tuple(batch), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
                 (), tuple(reduction), loop=number,
             )  # fmt: skip
             for shape in _row_shapes(base, rows, target.vector_registers - 2) if wanted.allows("lanes", lanes) else ():
                 if wanted.allows("inner", len(shape.inner)):
                     yield from _tilings_of_shape(shape, problem, target, direct, wanted)
+
+
+def turned(dims: Sequence[Dim]) -> tuple[Dim, ...]:
+    """The dims with the rows' strides where a packing looks for those of its source."""
+    return tuple(Dim(d.size, (d.strides[1], d.strides[0])) for d in dims)
+
+
+def sides_of(problem: Problem) -> tuple[list[Dim], list[Dim], list[Dim], list[Dim]]:
+    """Loops of the batch, of the rows, of the columns, and of the reduction, each from outside in."""
+    batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
+    rows = sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
+    columns = sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem))
+    return merged(batch), merged(rows), merged(columns), merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
 
 
 def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
@@ -291,7 +323,7 @@ def _tilings_of_shape(shape: Plan, problem: Problem, target: Target, direct: boo
     cost_of = _TilingCost(shape, problem, target, direct, wanted.packs("columns"))
     widths: set[tuple[Panel, ...]] = set()
     for most_vectors in range(1, MOST_VECTORS + 1):
-        panels = _panels(shape.vector.size, most_vectors, shape.lanes)
+        panels = panels_of(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
         # One register more than the tile needs: a C compiler without one reads the panel from memory anew for every row.
         most_rows = min((registers - 2 - width) // width // shape.inner_rows, estimate(shape.tiled.size))
@@ -328,7 +360,7 @@ def _split_at_the_call(n: Size, most: int) -> Iterator[Tiles]:
         size = (1 << (size - 1).bit_length()) // 2 if size > 1 else 0
 
 
-def _panels(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
+def panels_of(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
     """Balanced panels; the one with the partly filled vector stands alone."""
     vectors = -(-columns // lanes)
     tail = columns - (vectors - 1) * lanes

@@ -13,18 +13,21 @@ from math import prod
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import DenseArrayBase, StringAttr
-from xdsl.ir import BlockArgument
+from xdsl.ir import Attribute, BlockArgument
 
 from ..dialects.errors import PassError
 from ..dialects.sizes import largest
 from ..dialects.target import Target
-from .contraction_blocking import divided
+from .contraction_choice import choice
 from .contraction_decision import FREE, PLAIN, PLAN, Decision, read_decision
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
-from .contraction_plan import Dim, Panel, Plan, Problem, make_plan
-from .contraction_tile import accumulator_type
-from .loop_writer import bytes_of
+from .contraction_plan import Dim, Panel, Plan, Problem, turned
+from .contraction_tile import Memory, Tile, accumulator_type
+from .loop_writer import LoopWriter, bytes_of
 from .packing import Packing
+from .tile_kind import TileKind, tile_kind
+from .tile_plan import tile_packings
+from .tile_products import RegisterTile
 
 ALIGNMENT = 64
 
@@ -42,6 +45,22 @@ class Schedule:
     row_packing: Packing | None
     threads: bool
     ahead: BlockArgument | None = None  # holds the packed copy when somebody makes it before the kernel runs
+
+    @property
+    def kind(self) -> TileKind | None:
+        """What tile registers multiply; None: vectors do."""
+        return None if self.plan.blocks is None else self.plan.blocks.kind
+
+    @property
+    def total(self) -> Attribute:
+        """The type sums are held in."""
+        return accumulator_type(self.contraction) if self.kind is None else self.kind.total
+
+    def tile(self, writer: LoopWriter, memory: Sequence[Memory]) -> Tile:
+        """What writes the tiles of the contraction."""
+        if self.kind is None:
+            return Tile(writer, self.contraction, memory)
+        return RegisterTile(writer, self.contraction, memory, self.kind)
 
     @property
     def packed(self) -> int:
@@ -78,7 +97,7 @@ class Schedule:
     @property
     def scratch_bytes(self) -> int:
         """The packed copy, the packed rows, then the partial sums of all chunks."""
-        item = bytes_of(accumulator_type(self.contraction))
+        item = bytes_of(self.total)
         return self.packed_bytes + self.packed_row_bytes + _lines(self.plan.chunks * self.partial_elements * item)
 
     @property
@@ -103,7 +122,8 @@ class Schedule:
             )
             for group, slotted, of_rows in zip(groups, in_slots, in_row_slots, strict=True)
         )
-        tiled = (Dim(tiled[0].size, (*tiled[0].strides[:-1], plan.steps)),)
+        row_steps = self.row_packing.steps if self.row_packing else 0
+        tiled = (Dim(tiled[0].size, (*tiled[0].strides[:-1], row_steps)),)
         vector = Dim(plan.vector.size, (*plan.vector.strides, 0, 1, 0))
         return replace(
             plan, batch=batch, outer=outer, beside=beside, within=within, tiled=tiled[0], inner=inner, vector=vector
@@ -114,8 +134,8 @@ class Schedule:
         plan = self.full_plan
         width = panel.vectors * plan.lanes
         strides = [s * width for s in plan.vector.strides]
-        if panel.packed:
-            strides[self.packed] = width * plan.steps
+        if panel.packed and self.packing is not None:
+            strides[self.packed] = width * self.packing.steps
         return Dim(panel.count, tuple(strides))
 
     def tile_rows(self, size: int) -> tuple[Dim, ...]:
@@ -141,7 +161,7 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
     `lamina.packed = array<i64: operand, argument>`. A plan that is written on the kernel (`lamina.plan`) is taken;
     PassError where there is none like it.
     """
-    found = posed(kernel, ahead)
+    found = posed(kernel, target, ahead)
     if found is None:
         return None
     contraction, accesses, problem = found
@@ -152,14 +172,12 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
     made = _made_ahead(kernel)
-    return Schedule(
-        contraction, plan, accesses, _packing(contraction, plan), _row_packing(contraction, plan),
-        problem.work >= target.parallel_work,
-        kernel.body.block.args[made[1]] if made else None,
-    )  # fmt: skip
+    packings = _packings(contraction, plan) if plan.blocks is None else tile_packings(contraction, plan)
+    copied = kernel.body.block.args[made[1]] if made else None
+    return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, copied)
 
 
-def posed(kernel: func.FuncOp, ahead: Sequence[int] = ()) -> tuple[Contraction, tuple[Access, ...], Problem] | None:
+def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tuple[Contraction, tuple[Access, ...], Problem] | None:
     """A kernel's contraction, its accesses, and the problem a plan is made for; arguments as in `schedule`."""
     contraction = match_contraction(kernel)
     if contraction is None:
@@ -175,6 +193,7 @@ def posed(kernel: func.FuncOp, ahead: Sequence[int] = ()) -> tuple[Contraction, 
         bytes_of(total),
         tuple(a.element != total for a in accesses[:2]),
         tuple(a.buffer in free for a in accesses[:2]),
+        tiles=tile_kind(contraction, target),
     )
     return contraction, accesses, problem
 
@@ -184,7 +203,7 @@ def settle(kernel: func.FuncOp, target: Target, known: Mapping[str, Decision], a
 
     Nothing for a kernel without a contraction, or one whose sizes are known at the call only.
     """
-    found = posed(kernel, ahead)
+    found = posed(kernel, target, ahead)
     if found is None or not found[2].is_static:
         return
     decision = known.get(problem_key(found[2], target))
@@ -203,18 +222,17 @@ def _planned(kernel: func.FuncOp, problem: Problem, target: Target) -> Plan | No
     """The plan that is written on the kernel, else the cost model's."""
     text = kernel.attributes.get(PLAN)
     wanted = read_decision(text.data) if isinstance(text, StringAttr) else FREE
-    tiled = make_plan(problem, target, wanted)
-    plan = None if tiled is None else divided(tiled, problem, target, wanted)
+    plan = choice(problem, target, wanted)
     if not wanted or wanted.plain or (plan is not None and not wanted.missed(plan.decision)):
         return plan
-    raise _refusal(kernel, wanted, tiled or make_plan(problem, target), problem, target)
+    raise _refusal(kernel, wanted, plan or choice(problem, target))
 
 
-def _refusal(kernel: func.FuncOp, wanted: Decision, nearest: Plan | None, problem: Problem, target: Target) -> PassError:
+def _refusal(kernel: func.FuncOp, wanted: Decision, nearest: Plan | None) -> PassError:
     """What to say of a plan that is none. nearest: one that is, as far as there is one."""
     facts, help = [("plan", str(wanted), "")], "plain loops are the only plan: write plain"
     if nearest is not None:
-        decision = divided(nearest, problem, target, wanted).decision
+        decision = nearest.decision
         facts.append(("misses", " ".join(wanted.missed(decision)), ""))
         help = f"the nearest one is {decision}"
     return PassError(f"no plan of @{kernel.sym_name.data} is like the one it asks for", facts, help=help)
@@ -240,6 +258,10 @@ def _accesses(contraction: Contraction) -> tuple[tuple[Access, ...], tuple[int, 
     return (contraction.left.access, contraction.right.access, *found.values()), outputs
 
 
+def _packings(contraction: Contraction, plan: Plan) -> tuple[Packing | None, Packing | None]:
+    return _packing(contraction, plan), _row_packing(contraction, plan)
+
+
 def _packing(contraction: Contraction, plan: Plan) -> Packing | None:
     panels = tuple(p for p in plan.panels if p.packed)
     if not panels:
@@ -256,14 +278,9 @@ def _row_packing(contraction: Contraction, plan: Plan) -> Packing | None:
     if not plan.packs_rows:
         return None
     access = contraction.left.access
-    slots, columns, *reduction = (_turned(dims) for dims in ((*plan.batch, *plan.outer, *plan.within), (plan.tiled,), plan.reduction))
+    slots, columns, *reduction = (turned(dims) for dims in ((*plan.batch, *plan.outer, *plan.within), (plan.tiled,), plan.reduction))
     tiles = tuple(Panel(t.size, t.count, t.start, 1, True) for t in plan.tiles)
     return Packing(access.buffer, access.offset, accumulator_type(contraction), 1, slots, columns[0], reduction[0], tiles)
-
-
-def _turned(dims: Sequence[Dim]) -> tuple[Dim, ...]:
-    """The dims with the rows' strides where a packing looks for those of its source."""
-    return tuple(Dim(d.size, (d.strides[1], d.strides[0])) for d in dims)
 
 
 def _lines(count: int) -> int:

@@ -68,6 +68,7 @@ class Shape:
 
 Place = list[Address]
 Copy = Callable[[Address, Address], None]  # (in the staging buffer, in memory)
+Finish = Callable[[list[SSAValue], Place, Shape], None]
 
 
 def accumulator_type(contraction: Contraction) -> Attribute:
@@ -94,6 +95,22 @@ class Tile:
         self.staging: dict[Attribute, SSAValue] = {}
 
     # -- the sum -----------------------------------------------------------------------------------
+
+    def begin(self, shapes: Sequence[Shape]) -> None:
+        """What a task does before tiles of these shapes."""
+
+    def prepare(self, shape: Shape) -> None:
+        """What comes before all tiles of a shape."""
+
+    def finished(self, shape: Shape) -> Shape:
+        """What of a tile gets its epilogue at once."""
+        return shape
+
+    def product(
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, finish: Finish, partial: int | None
+    ) -> None:
+        """A tile's sums and what becomes of them. partial: the access they are written to as they are."""
+        finish(self.sums(place, shape, reduction, bounds), place, shape)
 
     def sums(
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
@@ -162,21 +179,20 @@ class Tile:
         """A factor's element after its casts,
         widened to the accumulator's type where the body multiplies 16-bit floats.
         """
-        w = self.writer
-
-        def like(element: Attribute) -> Attribute:
-            return (
-                w.vector_type(element, value.type.get_shape()[0])
-                if isinstance(value.type, VectorType)
-                else element
-            )
-
-        for cast in factor.casts:
-            value = w.value(_again(cast, (value,), like(cast.results[0].type)))
+        value = self.cast(value, factor.casts)
         element = value.type.element_type if isinstance(value.type, VectorType) else value.type
         if isinstance(element, HALVES):
-            value = w.value(arith.ExtFOp.create(operands=(value,), result_types=(like(self.sum_type),)))
+            value = self.writer.value(arith.ExtFOp.create(operands=(value,), result_types=(self._like(value, self.sum_type),)))
         return value
+
+    def cast(self, value: SSAValue, casts: Sequence[Operation]) -> SSAValue:
+        """A value, or a vector of them, after these casts."""
+        for cast in casts:
+            value = self.writer.value(_again(cast, (value,), self._like(value, cast.results[0].type)))
+        return value
+
+    def _like(self, value: SSAValue, element: Attribute) -> Attribute:
+        return self.writer.vector_type(element, value.type.get_shape()[0]) if isinstance(value.type, VectorType) else element
 
     def add(self, a: SSAValue, b: SSAValue) -> SSAValue:
         """Sum of two accumulators."""

@@ -256,12 +256,6 @@ def _part_memory(p: CudaFunctionPrinter, op: nv_parts.PartMemoryOp) -> None:
     p.line(f"{p.declare(op.result, 'p')} = ({kind})pointers_.at[{places[0]} + {p.name(op.part)}];")
 
 
-def _bits(p: CudaFunctionPrinter, op: nv.BitsOp) -> None:
-    if p.is_live(op.result):
-        kind = p.type_text(op.result).strip()
-        p.line(f"{p.declare(op.result, 'bits')} = ({kind}){p.name(op.source)};")
-
-
 def _unsigned(names: str) -> str:
     return ", ".join(f"(uint32_t){name}" for name in names.split(", "))
 
@@ -276,7 +270,7 @@ CUDA_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.MmaTf32Op: _mma("float", "float", lambda op: "mma_tf32"),
     nv.MmaBytesOp: _mma("int32_t", "int32_t", lambda op: f"mma_{op.left.data}_{op.right.data}"),
     gpu.BarrierOp: _line("__syncthreads();"),
-    nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async, nv.BitsOp: _bits,
+    nv.SyncWarpOp: _line("__syncwarp();"), nv.CpAsyncOp: _cp_async,
     nv_parts.PartOp: _part, nv_parts.PartNumberOp: _part_number, nv_parts.PartMemoryOp: _part_memory,
     nv.CpAsyncCommitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_commit')}();"),
     nv.CpAsyncWaitOp: lambda p, op: p.line(f"{p.cuda.use('cp_async_wait')}<{op.pending.value.data}>();"),

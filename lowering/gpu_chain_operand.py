@@ -8,7 +8,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, f32, i16
 from xdsl.ir import SSAValue
 
-from ..dialects import nv
+from ..dialects import kernel, nv
 from .chain_expressions import Place
 from .gpu_chain_plan import Factor
 from .gpu_chain_tiles import RUN
@@ -79,4 +79,4 @@ class Operand:
     def _bits(self, memory: SSAValue) -> SSAValue:
         held = memory.type
         assert isinstance(held, MemRefType)
-        return self.b.emit(nv.BitsOp, (memory,), MemRefType(i16, held.get_shape(), NoneAttr(), held.memory_space))
+        return self.b.emit(kernel.BitsOp, (memory,), MemRefType(i16, held.get_shape(), NoneAttr(), held.memory_space))

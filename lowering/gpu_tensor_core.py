@@ -11,7 +11,7 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, UnitAttr, i16, i32
 from xdsl.ir import Attribute, SSAValue
 
-from ..dialects import nv
+from ..dialects import kernel, nv
 from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import CORE_DEPTH
@@ -197,7 +197,7 @@ class _Tile:
     def _bits(self, memory: SSAValue) -> SSAValue:
         held = memory.type
         assert isinstance(held, MemRefType)
-        return self.b.emit(nv.BitsOp, (memory,), MemRefType(self.owner.bits, held.get_shape(), NoneAttr(), held.memory_space))
+        return self.b.emit(kernel.BitsOp, (memory,), MemRefType(self.owner.bits, held.get_shape(), NoneAttr(), held.memory_space))
 
     def fragment(
         self, stage: SSAValue, row: SSAValue, k: SSAValue, lane: SSAValue, rows_first: bool

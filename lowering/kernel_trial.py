@@ -14,7 +14,7 @@ from ..dialects.attributes import dtype_of_element
 from ..dialects.target import Target
 from ..dialects.types import DType
 from .block_parts import has_scratch
-from .contraction_candidates import like
+from .contraction_choice import like
 from .contraction_decision import PLAN, Decision, read_decision
 from .contraction_plan import Problem, plain_cost
 from .contraction_schedule import posed, problem_key
@@ -67,7 +67,7 @@ def subjects(module: ModuleOp, target: Target) -> list[Subject]:
     for call, times in _calls(functions["main"].body.block, 1):
         function = functions[call.callee.string_value()]
         text = function.attributes.get(PLAN)
-        problem = posed(function) if isinstance(text, StringAttr) else None
+        problem = posed(function, target) if isinstance(text, StringAttr) else None
         if problem is None or "lamina.serial" in function.attributes:
             continue
         assert isinstance(text, StringAttr)

@@ -30,6 +30,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.attributes import dimensions, integers
+from ..dialects.kernel import BitsOp
 from ..dialects.sizes import same
 
 INDEX = IndexType()
@@ -60,6 +61,7 @@ class LoopWriter:
         self.block: Block = block
         self.anchor: Operation | None = anchor
         self._flat: dict[SSAValue, SSAValue] = {}
+        self._bits: dict[SSAValue, SSAValue] = {}
         self._vectors: dict[tuple[Attribute, int], VectorType] = {}
         zero = arith.ConstantOp.create(result_types=(INDEX,), properties={"value": IntegerAttr(0, INDEX)})
         block.insert_op_before(zero, anchor)
@@ -156,6 +158,16 @@ class LoopWriter:
                 found = self._hoisted(memref.ReinterpretCastOp.create(operands=(buffer,), result_types=(kind,), properties=parts))
             self._flat[buffer] = found
         return found
+
+    def bits(self, buffer: SSAValue) -> SSAValue:
+        """A flat memref of 16-bit floats that was there before the code being written, as integers; one of integers as it is."""
+        assert isinstance(buffer.type, MemRefType)
+        if isinstance(buffer.type.element_type, IntegerType):
+            return buffer
+        if buffer not in self._bits:
+            kind = MemRefType(IntegerType(8 * bytes_of(buffer.type.element_type)), buffer.type.shape)
+            self._bits[buffer] = self._hoisted(BitsOp.create(operands=(buffer,), result_types=(kind,)))
+        return self._bits[buffer]
 
     def window(self, scratch: SSAValue, byte: int, element: Attribute, count: int) -> SSAValue:
         """A typed 1-D window of a scratch buffer of bytes."""

@@ -12,6 +12,7 @@ from xdsl.dialects import func, scf
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from ..dialects import arith_vectors as arith_vectors  # vector comparisons
+from ..dialects.amx import TileConfigOp
 from ..dialects.errors import BackendError
 from ..dialects.kept import Kept
 from .c_function import FunctionPrinter
@@ -80,6 +81,7 @@ def emit_c(
     kernels: list[tuple[str, str]] = []
     main, count = "", 0
     has_parallel = any(isinstance(op, scf.ParallelOp) for f in module.ops for op in f.walk())
+    has_tiles = any(isinstance(op, TileConfigOp) for f in module.ops for op in f.walk())
     origins = _origins(module)
     for function in module.ops:
         if not isinstance(function, func.FuncOp):
@@ -90,7 +92,7 @@ def emit_c(
         if function.sym_name.data == "main":
             count = len(function.body.block.args)
             printer.clock = f"{entry}_clock" if clocked else None
-            main = printer.main(entry, "" if shared else "static ", symbols)
+            main = printer.main(entry, "" if shared else "static ", symbols, has_tiles)
             if clocked:
                 main = joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
         else:

@@ -40,8 +40,13 @@ class Packing:
     panels: tuple[Panel, ...]
 
     @property
+    def form(self) -> str:
+        """How an element's place in a panel is found, in a word."""
+        return "steps"
+
+    @property
     def steps(self) -> int:
-        """Extent of the reduction."""
+        """Elements of the packed copy per column: one for each step of the reduction."""
         return prod(d.size for d in self.reduction)
 
     @property
@@ -68,6 +73,12 @@ class Packing:
             strides[i] = strides[i + 1] * self.slots[i + 1].size
         return strides
 
+    def write_panel(
+        self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address
+    ) -> None:
+        """Writes the code that fills one panel of ``target``."""
+        _PanelWriter(w, self, target, convert, panel).write(source, packed)
+
 
 def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, threads: bool) -> None:
     """Writes the code that fills ``target``, flat memory of ``pack.elements``. Tasks are panels."""
@@ -87,8 +98,8 @@ def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Conve
             source = w.advance(source, left, width * pack.columns.strides[1])
             packed = w.advance(packed, left, width * pack.steps)
             start, before = panel.start * pack.lanes, pack.panels[0].start * pack.lanes
-            _PanelWriter(w, pack, target, convert, panel).write(
-                source + start * pack.columns.strides[1], packed + (start - before) * pack.steps
+            pack.write_panel(
+                w, target, convert, panel, source + start * pack.columns.strides[1], packed + (start - before) * pack.steps
             )
 
 

@@ -19,7 +19,6 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import GpuTarget, Target
 from .contraction_decision import Decision
 from .contraction_schedule import Schedule, schedule, settle
-from .contraction_tile import Tile
 from .kernel_functions import make_function
 from .loop_writer import LoopWriter
 from .packing import Packing, write_packing
@@ -46,7 +45,7 @@ class Prepacking:
         block = Block(arg_types=[source, self.copy])
         block.add_op(end := func.ReturnOp())
         w = LoopWriter(end, self.scheduled.contraction.origin)
-        convert = Tile(w, self.scheduled.contraction, [])
+        convert = self.scheduled.tile(w, [])
 
         def converted(value: SSAValue) -> SSAValue:
             return convert.converted(value, self.scheduled.contraction.right)
@@ -113,4 +112,4 @@ def _form(scheduled: Schedule) -> str:
     dims = _dims(packing)
     panels = [tuple(p) for p in packing.panels]
     casts = [(op.name, str(op.results[0].type)) for op in right.casts]
-    return f"{packing.offset} {packing.element} {packing.lanes} {len(packing.slots)} {dims} {panels} {casts}"
+    return f"{packing.form} {packing.offset} {packing.element} {packing.lanes} {len(packing.slots)} {dims} {panels} {casts}"

@@ -32,6 +32,7 @@ NUMPY = {
     "f64": np.float64,
     "i32": np.int32,
     "i64": np.int64,
+    "i8": np.int8,
     "i1": np.bool_,
 }
 
@@ -93,6 +94,8 @@ class Operand:
             rng.standard_normal(shape).astype(kind)
             if self.element[0] in "fb"
             else rng.integers(-9, 9, shape).astype(kind)
+            if self.element != "i8"
+            else rng.integers(-128, 128, shape).astype(kind)
         )
 
     def stored(self, array: np.ndarray) -> np.ndarray:
@@ -128,6 +131,7 @@ class Program:
     others: tuple[Operand, ...] = ()
     epilogue: str = ""  # lines of a body: %0 is the sum, %1.. the others, ends with a definition of %y
     direct: bool = False  # no epilogue: the contraction writes the result itself
+    casts: tuple[str, str] = ("extf", "extf")  # of factors that are narrower than the result
 
     @property
     def parallel(self) -> str:
@@ -146,8 +150,8 @@ class Program:
         types = [o.type(sizes) for o in operands] + ([f"memref<{scratch}xi8>"] if scratch else [])
         arguments = ", ".join(f"{n}: {t}" for n, t in zip(names, types, strict=True))
         kinds = ", ".join('"parallel"' if k in self.parallel else '"reduction"' for k in self.letters)
-        number = "0.0" if e[0] == "f" else "0"
-        mul, add = ("mulf", "addf") if e[0] == "f" else ("muli", "addi")
+        number = "0.0" if e[0] in "fb" else "0"
+        mul, add = ("mulf", "addf") if e[0] in "fb" else ("muli", "addi")
         temporary = Operand(tuple(self.parallel), element=e)
         target, kind, where = (
             ("%out", self.result.type(sizes), self.result)
@@ -178,7 +182,7 @@ class Program:
             f"linalg.generic {{indexing_maps = [{maps}], iterator_types = [{kinds}]}} "
             f"ins({inputs} : {input_types}) outs({target} : {kind}) {{",
             f"^bb0(%0: {self.left.element}, %1: {self.right.element}{spare}, %2: {e}):",
-            *(f"  %w{i} = arith.extf %{i} : {self.left.element} to {e}" for i in (0, 1) if widened),
+            *(f"  %w{i} = arith.{cast} %{i} : {self.left.element} to {e}" for i, cast in enumerate(self.casts) if widened),
             f"  %3 = arith.{mul} {'%w0, %w1' if widened else '%0, %1'} : {e}",
             f"  %4 = arith.{add} %2, %3 : {e}",
             f"  linalg.yield %4 : {e}",
@@ -217,7 +221,8 @@ class Program:
         """numpy's answer; ``apply(sum, *others)`` is the epilogue, all over the result's loops."""
         a = self.left.over_loops(arrays[0], self.letters, self.sizes)
         b = self.right.over_loops(arrays[1], self.letters, self.sizes)
-        wide = np.float64 if self.result.element[0] == "f" else np.int64
+        wide = np.float64 if self.result.element[0] in "fb" else np.int64
+        a, b = (v.view(np.uint8) if cast == "extui" else v for v, cast in zip((a, b), self.casts, strict=True))
         ids = list(range(len(self.letters)))
         used = [[i for i in ids if v.strides[i]] for v in (a, b)]
         squeezed = [v[tuple(slice(None) if v.strides[i] else 0 for i in ids)].astype(wide) for v in (a, b)]
@@ -333,11 +338,17 @@ def lowered(
     return module, scratch
 
 
+Made = tuple[builtin.ModuleOp, int]  # what `lowered` gives
+
+
 class Compiled:
     """A program as a function of arrays."""
 
-    def __init__(self, program: Program, target: Target | None = None, plain: bool = False, plan: str = "") -> None:
-        made = lowered(program, target, plain, plan)
+    def __init__(
+        self, program: Program, target: Target | None = None, plain: bool = False, plan: str = "", flags: tuple[str, ...] = (),
+        made: Made | None = None,
+    ) -> None:  # fmt: skip
+        made = made or lowered(program, target, plain, plan)
         assert made is not None, "the scheduler declined"
         self.program = program
         self.module, scratch = made
@@ -347,7 +358,7 @@ class Compiled:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         (folder / "k.c").write_text(self.source)
-        build_shared(compiler, folder / "k.c", folder / "k.so")
+        build_shared(compiler, folder / "k.c", folder / "k.so", flags)
         self._entry = ctypes.CDLL(str(folder / "k.so")).lamina_main
         self._scratch = aligned(scratch, np.int8)
 

@@ -17,7 +17,8 @@ from contraction_programs import Compiled, Program, convolution, kernel_gradient
 from lamina.dialects.errors import PassError  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, Target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
-from lamina.lowering.contraction_candidates import candidates, like, neighbours  # noqa: E402
+from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
+from lamina.lowering.contraction_choice import like  # noqa: E402
 from lamina.lowering.contraction_decision import FREE, PLAIN, Decision, read_decision  # noqa: E402
 from lamina.lowering.contraction_plan import Problem, make_plan  # noqa: E402
 from lamina.lowering.contraction_schedule import posed, problem_key, schedule, settle  # noqa: E402
@@ -30,8 +31,8 @@ PROGRAMS = {
 }  # fmt: skip
 
 
-def problem_of(program: Program) -> Problem:
-    found = posed(kernel_of(program)[1])
+def problem_of(program: Program, target: Target = AVX512) -> Problem:
+    found = posed(kernel_of(program)[1], target)
     assert found is not None
     return found[2]
 

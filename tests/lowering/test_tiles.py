@@ -1,0 +1,223 @@
+"""Contractions in tile registers (AMX): what the C computes against numpy, with the instructions and without, and the loop executor."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("hypothesis")
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from lamina.backends.executor import execute  # noqa: E402
+from lamina.dialects.target import AVX512_AMX, native_target  # noqa: E402
+from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
+from lamina.lowering.contraction_choice import choice, like  # noqa: E402
+from lamina.lowering.contraction_decision import read_decision  # noqa: E402
+from lamina.lowering.contraction_schedule import posed  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contraction_programs import NHWC, Compiled, Operand, Program, kernel_of, lowered, matrix  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from needs import needs_compiler  # noqa: E402
+
+pytestmark = needs_compiler
+
+TILES = replace(AVX512_AMX, vector_bytes=4)  # whose vectors are so slow that tiles always pay
+PLAIN_C = ("-mno-amx-tile",) if native_target().tiles else ()
+STRICT = ("-Wall", "-Wextra", "-Werror", "-O0")  # the compiler's time is most of what these tests take
+FLAGS = {"plain": (*STRICT, *PLAIN_C)} | ({"amx": STRICT} if native_target().tiles else {})
+ULP = {"bf16": 2.0**-8, "f32": 2.0**-22}
+
+
+def arrays_of(program: Program, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+
+
+def bits_of(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def assert_right(program: Program, apply=None, target=TILES, arrays=None) -> None:  # noqa: ANN001
+    made = lowered(program, target)
+    assert made is not None and any(op.name == "amx.tile_config" for op in made[0].walk()), "planned for vectors"
+    arrays = arrays or arrays_of(program)
+    found = {name: Compiled(program, target, flags=flags, made=made)(arrays) for name, flags in FLAGS.items()}
+    wanted = program.expected(arrays, apply).reshape(found["plain"].shape)
+    element = program.result.element
+    for name, values in found.items():
+        if element in ULP:
+            depth = np.prod([n for k, n in program.sizes.items() if k not in program.parallel])
+            tolerance = ULP[element] * np.abs(wanted).max() + 2.0**-20 * depth**0.5 * 4
+            np.testing.assert_allclose(values.astype(np.float64), wanted, rtol=0, atol=tolerance, err_msg=name)
+        else:
+            np.testing.assert_array_equal(values, wanted.astype(values.dtype), err_msg=name)
+        np.testing.assert_array_equal(bits_of(values), bits_of(found["plain"]), err_msg=f"{name} and plain C differ")
+
+
+def product(m: int, n: int, k: int, a: str = "mk", b: str = "kn", result: str = "f32", element: str = "bf16", casts=("extf", "extf")) -> Program:  # noqa: ANN001
+    left, right = Operand(tuple(a), element=element), Operand(tuple(b), element=element)
+    return Program({"m": m, "n": n, "k": k}, left, right, Operand(("m", "n"), element=result), direct=True, casts=casts)
+
+
+def name_of(program: Program) -> str:
+    return "-".join([*map(str, program.sizes.values()), *program.left.dims, *program.right.dims, program.left.element, program.result.element])
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        product(64, 48, 96, b="nk"), product(33, 50, 70), product(17, 40, 65, "km"), product(1, 100, 300), product(16, 16, 3000),
+        product(40, 18, 33, "km", "nk", "bf16"),
+        *(
+            pytest.param(program, marks=pytest.mark.slow)
+            for program in (
+                product(20, 48, 37, "mk", "nk"), product(19, 35, 64, "km", "nk"), product(100, 1, 64), product(5, 7, 100),
+                product(33, 20, 2000, "km"), product(70, 40, 31, result="bf16"),
+            )
+        ),
+    ],
+    ids=name_of,
+)  # fmt: skip
+def test_products_of_bf16(program: Program) -> None:
+    assert_right(program)
+
+
+@pytest.mark.parametrize(
+    ("shape", "casts"),
+    [
+        ((33, 50, 70, "mk", "kn"), ("extsi", "extui")), ((20, 17, 131, "km", "nk"), ("extui", "extsi")),
+        pytest.param((64, 32, 128, "mk", "nk"), ("extsi", "extsi"), marks=pytest.mark.slow),
+        pytest.param((33, 50, 70, "mk", "kn"), ("extui", "extui"), marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_products_of_bytes(shape: tuple[int, int, int, str, str], casts: tuple[str, str]) -> None:
+    assert_right(product(*shape, result="i32", element="i8", casts=casts))
+
+
+def test_products_of_bytes_that_wrap_around() -> None:
+    assert_right(product(33, 50, 70, result="i8", element="i8"))
+
+
+def test_infinities_and_what_is_not_a_number_stay_in_their_row_and_column() -> None:
+    program = product(20, 19, 37)  # zeros behind the last depth meet nothing of the next row
+    a, b = arrays_of(program)
+    a[3, 36], a[7, 0], b[5, 18], a[11, :] = np.inf, np.nan, -np.inf, 1e-39
+    found = Compiled(program, TILES)([a, b])
+    wanted = a.astype(np.float32) @ b.astype(np.float32)
+    wanted[11, 18] = np.nan  # numbers below the normal ones count as zero
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(found[~finite & ~np.isnan(wanted)], wanted[~finite & ~np.isnan(wanted)])
+    np.testing.assert_allclose(found[finite], wanted[finite], atol=1e-4)
+
+
+BIAS = "%s = arith.addf %0, %1 : f32\n%z = arith.constant 0.0 : f32\n%y = arith.maximumf %s, %z : f32"
+
+
+@pytest.mark.parametrize("n", [48, 37])
+def test_epilogues(n: int) -> None:
+    sizes = {"m": 29, "n": n, "k": 64}
+    left, right = Operand(("m", "k"), element="bf16"), Operand(("n", "k"), element="bf16")
+    bias = Program(sizes, left, right, Operand(("m", "n")), (Operand(("n",)),), BIAS)
+    assert_right(bias, lambda t, b: np.maximum(t + b, 0))
+    body = "%s = arith.mulf %0, %1 : f32\n%m = arith.select %3, %s, %2 : f32\n%y = arith.addf %m, %2 : f32"
+    others = (Operand(("m",)), Operand(("m", "n"), (1, 0)), Operand(("m", "n"), element="i1"))
+    masked = Program(sizes, left, right, Operand(("m", "n")), others, body)
+    assert_right(masked, lambda t, scale, rest, mask: np.where(mask, t * scale, rest) + rest)
+
+
+def window(n: int, c: int, o: int, h: int, k: int, stride: int = 1, order: tuple[int, ...] | None = NHWC) -> Program:
+    out = (h - k) // stride + 1
+    sizes = {"n": n, "o": o, "i": out, "j": out, "c": c, "u": k, "v": k}
+    i, j = (f"{stride}*i+u", f"{stride}*j+v") if stride > 1 else ("i+u", "j+v")
+    x, w = Operand(("n", "c", i, j), order, "bf16"), Operand(("o", "c", "u", "v"), element="bf16")
+    return Program(sizes, x, w, Operand(("n", "o", "i", "j"), order), direct=True)
+
+
+def gradient(n: int, c: int, o: int, h: int, k: int) -> Program:
+    out = h - k + 1
+    sizes = {"o": o, "c": c, "u": k, "v": k, "n": n, "i": out, "j": out}
+    x, g = Operand(("n", "c", "i+u", "j+v"), NHWC, "bf16"), Operand(("n", "o", "i", "j"), NHWC, "bf16")
+    return Program(sizes, x, g, Operand(("o", "c", "u", "v")), direct=True)
+
+
+@pytest.mark.parametrize(
+    "program", [window(2, 32, 16, 9, 3), window(1, 3, 40, 21, 3, 2), window(2, 5, 7, 9, 3, order=None), gradient(2, 8, 17, 9, 3)], ids=name_of
+)  # fmt: skip
+def test_convolutions(program: Program) -> None:
+    assert_right(program)
+
+
+def test_batches() -> None:
+    sizes = {"z": 3, "m": 17, "n": 33, "k": 40}
+    left, right = Operand(("z", "m", "k"), element="bf16"), Operand(("z", "n", "k"), element="bf16")
+    assert_right(Program(sizes, left, right, Operand(("z", "m", "n")), direct=True))
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Program:
+    """Loops b (batch), m, n (rows), o, p (columns), k, l (reductions); rows may be windows over k."""
+    sizes = {"b": draw(st.integers(1, 3)), "m": draw(st.integers(1, 40)), "n": draw(st.integers(1, 5))}
+    sizes |= {"o": draw(st.integers(1, 70)), "p": draw(st.integers(1, 3)), "k": draw(st.integers(1, 5)), "l": draw(st.integers(2, 80))}
+    element, result = draw(st.sampled_from([("bf16", "f32"), ("bf16", "bf16"), ("i8", "i32"), ("i8", "i8")]))
+    windowed = draw(st.booleans())
+    row = f"{draw(st.integers(1, 2))}*m+k" if windowed else "m"
+
+    def shuffled(dims: list[str], element: str) -> Operand:
+        order = draw(st.permutations(range(len(dims))))
+        return Operand(tuple(dims), None if list(order) == sorted(order) else tuple(order), element)
+
+    left = shuffled(["b", row, "n", *([] if windowed else ["k"]), "l"], element)
+    right = shuffled(["b", "o", "p", "k", "l"], element)
+    casts = ("extf", "extf") if element == "bf16" else (draw(st.sampled_from(["extsi", "extui"])), "extsi")
+    casts = casts if element != result else ("extsi", "extsi")
+    return Program(sizes, left, right, shuffled(["b", "m", "n", "o", "p"], result), direct=True, casts=casts)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_random_products(program: Program) -> None:
+    made = lowered(program, TILES)
+    if made is not None and any(op.name == "amx.tile_config" for op in made[0].walk()):
+        assert_right(program)
+
+
+@pytest.mark.parametrize("program", [product(18, 20, 45), product(18, 20, 70, "km", "nk", "bf16"), product(5, 33, 70, result="i32", element="i8", casts=("extsi", "extui"))], ids=name_of)  # fmt: skip
+def test_the_executor_computes_what_the_c_computes(program: Program) -> None:
+    made = lowered(program, TILES)
+    assert made is not None
+    arrays = arrays_of(program)
+    module, scratch = made
+    memory = [*arrays, np.zeros(program.result.shape(program.sizes), arrays[0].dtype)][: len(arrays)]
+    found = execute(module, memory)[0]
+    np.testing.assert_array_equal(bits_of(found), bits_of(Compiled(program, TILES)(arrays)))
+
+
+def test_small_products_stay_with_vectors() -> None:
+    made = lowered(product(4, 8, 16), AVX512_AMX)
+    assert made is None or not any(op.name.startswith("amx.") for op in made[0].walk())
+    made = lowered(matrix(64, 64, 64), AVX512_AMX)
+    assert made is not None and not any(op.name.startswith("amx.") for op in made[0].walk()), "f32 is not narrow"
+
+
+@pytest.mark.parametrize("program", [product(70, 50, 96, "mk", "nk"), window(2, 32, 40, 9, 3)], ids=name_of)
+def test_plans_are_text_that_can_be_taken_again(program: Program) -> None:
+    found = posed(kernel_of(program)[1], AVX512_AMX)
+    assert found is not None
+    chosen = choice(found[2], AVX512_AMX)
+    assert chosen is not None and chosen.decision.unit == "tiles"
+    assert like(found[2], AVX512_AMX, read_decision(str(chosen.decision))) == chosen
+    other = like(found[2], AVX512_AMX, read_decision("unit=tiles side=left vectors=1"))
+    assert other is not None and other.swapped and other != chosen
+    vectors = choice(found[2], AVX512_AMX, read_decision("unit=vectors"))
+    assert vectors is not None and vectors.blocks is None
+    tried = candidates(found[2], AVX512_AMX, 3)
+    assert tried[0] == chosen.decision and all(d.unit is None for d in tried[1:])
+    assert all(d.unit == "tiles" for d in neighbours(found[2], AVX512_AMX, chosen.decision))
