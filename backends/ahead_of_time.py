@@ -23,6 +23,7 @@ from ..dialects.graph import Graph
 from ..dialects.target import target_named
 from ..dialects.types import Type, show_type, size_of
 from ..lowering.c_function import is_reserved
+from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
 from .driver import source_of
 from .toolchain import BASE_FLAGS, find_compiler, run_compiler
