@@ -28,16 +28,21 @@ from .storage import Call, Home
 
 
 class Rows(NamedTuple):
-    """Equal blocks of the innermost blocked loop: `count` of `size`, the first one at index `start`."""
+    """Equal blocks of the innermost blocked loop: `count` of `size`, the first one at index `start`. limit: columns of their matrices
+    that matter (0: all).
+    """
 
     start: int
     count: int
     size: int
+    limit: int = 0
 
 
 @dataclass(slots=True)
 class Member:
-    """A call of a chain: its function with an argument per operand slot, and the home of each argument."""
+    """A call of a chain: its function with an argument per operand slot, and the home of each argument. unpacked: the operand of which
+    the call outside of a chain reads a packed copy.
+    """
 
     call: Call
     function: func.FuncOp
@@ -45,6 +50,7 @@ class Member:
     cuts: list[Cut]
     steps: list[list[int]]  # per cut, the elements every argument moves per step; 0: it is read whole
     writes: int
+    unpacked: int | None = None
 
     @property
     def reads(self) -> int:
@@ -91,14 +97,16 @@ def type_within(m: Member, number: int, sizes: Sequence[int]) -> MemRefType:
     return memref_type(tuple(shape), held.element_type, tuple(strides_of(held)))
 
 
-def part_of(m: Member, sizes: Sequence[int], small: Sequence[int], name: str) -> func.FuncOp:
-    """The member's function for one block of these sizes, on one thread. small: arguments that hold one block only, and are dense."""
+def part_of(m: Member, sizes: Sequence[int], loops: int, small: Sequence[int], name: str) -> func.FuncOp:
+    """The member's function for one block of these sizes, on one thread. loops: so many cuts move from block to block; one more has a
+    size only. small: arguments that hold one block only, and are dense.
+    """
     m = _copied(m)
-    function, positions = m.function, _positions(m, len(sizes))
+    function, positions = m.function, _positions(m, loops)
     _shrink(m, sizes, small)
     _add_positions(m, positions, sizes)
     _drop_unit_loops(m)
-    if m.sums_over(len(sizes)) is not None:
+    if m.sums_over(loops) is not None:
         _add_up(m)
     function.sym_name = StringAttr(name)
     function.attributes["lamina.serial"] = UnitAttr()

@@ -11,52 +11,35 @@ thread (block_parts.py); a function of loops calls them for every block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import prod
 
-from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, i8, i64
+from xdsl.dialects import func
+from xdsl.dialects.builtin import IntegerAttr, i64
 from xdsl.dialects.linalg.ops import GenericOp
-from xdsl.ir import Block, BlockArgument, Region, SSAValue
+from xdsl.ir import BlockArgument
 
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .block_analysis import Cut, cut_function, is_plain
-from .block_parts import Given, Member, Rows, arguments_of, fill_function, has_scratch, part_of, split, type_within
+from .block_limits import Direction, asks_positions, columns_that_matter
+from .block_parts import Member, Rows, arguments_of, fill_function, has_scratch, part_of, split, type_within
+from .block_writer import LEAST_BLOCKS, BlockWriter, Chain
 from .contraction_match import match_contraction
 from .contraction_plan import split as split_evenly
-from .kernel_functions import make_function, unplanned
-from .loop_writer import Address, LoopWriter
-from .memory_plan import ALIGNMENT, aligned
-from .memref_layout import bytes_of, memref_type, strides_of
-from .storage import Call, Home, Loop, Storage
+from .kernel_functions import unplanned
+from .memref_layout import bytes_of, strides_of
+from .prepacking import without_copy
+from .storage import Call, Loop, Storage
 
 WINDOW = 12
 """Calls a chain may span."""
-LEAST_BLOCKS = 4
 LEAST_ROWS = 16
 """Rows of a block below which the register tiles of a product run empty."""
+MOST_LIMITS, LEAST_LIMITED = 4, 32
+"""How many numbers of columns the blocks of a matrix may have, and rows for each: every number is another set of kernels."""
 
 Register = Callable[[object, func.FuncOp], func.FuncOp]
-
-
-@dataclass(slots=True)
-class _Chain:
-    """places: of its calls. late: places of the calls between that need what it makes. outer: extents of the loops that go on by
-    one. rows: the blocks of the loop inside them (none: they are all). inside: the buffers that only the members touch.
-    """
-
-    places: list[int]
-    late: list[int]
-    members: list[Member]
-    outer: list[int]
-    rows: list[Rows]
-    inside: list[Storage]
-
-    @property
-    def loops(self) -> int:
-        return len(self.outer) + bool(self.rows)
 
 
 class BlockedCalls:
@@ -82,7 +65,7 @@ class BlockedCalls:
 
     # Which calls, which loops
 
-    def _chain_from(self, calls: list[Call | Loop], start: int) -> _Chain | None:
+    def _chain_from(self, calls: list[Call | Loop], start: int) -> Chain | None:
         """The longest chain that begins with this product: as many buffers between its calls as may be cut."""
         first = calls[start]
         if not isinstance(first, Call):
@@ -91,29 +74,36 @@ class BlockedCalls:
             self.products[first.function] = is_product(first.function)
         if not self.products[first.function]:
             return None
-        found: _Chain | None = None
+        found: Chain | None = None
         waiting = [s for s, _ in first.results]
         while waiting:
             inside = [*(found.inside if found else ()), waiting.pop(0)]
             wider = self._fitting(calls, start, inside)
-            if wider is not None:
+            if wider is not None and not (found is not None and self._loses_rows(found, wider)):
                 found = wider
                 members = [call for k in found.places if isinstance(call := calls[k], Call)]
                 homes = [home for call in members for home in call.results] + [home for call in members for home in call.operands]
                 waiting = list(dict.fromkeys(s for s, _ in homes if s not in inside))
-        return found
+        return None if found is None else self._limited(found)
 
-    def _fitting(self, calls: list[Call | Loop], start: int, inside: list[Storage]) -> _Chain | None:
+    @staticmethod
+    def _loses_rows(found: Chain, wider: Chain) -> bool:
+        """Whether a chain that may have masked columns can no longer be cut along its rows: what follows on a sum over all of them
+        (a gradient in another order) is no reason for that.
+        """
+        return len(wider.members[0].cuts) < len(found.members[0].cuts) and any(asks_positions(m) for m in found.members)
+
+    def _fitting(self, calls: list[Call | Loop], start: int, inside: list[Storage]) -> Chain | None:
         """The chain of all calls that touch these buffers, cut where it pays."""
         places: set[int] = set()
         for storage in inside:
-            if type(storage) is not Storage or storage.argument is not None or estimate(storage.size) < self.target.l2_bytes // 2:
+            if type(storage) is not Storage or storage.argument is not None or estimate(storage.size) < least_size(self.target):
                 return None
             touching = self.touching[id(storage)]
             if touching[0] <= start - WINDOW or touching[-1] >= start + WINDOW or not all(isinstance(calls[k], Call) for k in touching):
                 return None
             places.update(touching)
-        members = [_member(calls[k]) for k in sorted(places)]  # type: ignore[arg-type]  # calls
+        members = [member_of(calls[k]) for k in sorted(places)]  # type: ignore[arg-type]  # calls
         chain = [m for m in members if m is not None]
         if len(chain) < len(members) or not any(folds(m.function) for m in chain):
             return None
@@ -124,7 +114,7 @@ class BlockedCalls:
         extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), key=estimate, reverse=True)
         cut = [n for step, n in extents if not any_symbolic((n, step)) and _cut_chain(chain, inside, n, step)]
         blocks = self._blocks(cut, sum(estimate(s.size) for s in inside), len(extents) - len(cut) > 1) if cut else None
-        found = None if blocks is None else _Chain(sorted(places), late, chain, *blocks, inside)
+        found = None if blocks is None else Chain(sorted(places), late, chain, *blocks, inside)
         return found if found is not None and self._pays(found) else None
 
     @staticmethod
@@ -163,9 +153,58 @@ class BlockedCalls:
         rows = [Rows(t.start, t.count, t.size) for t in split_evenly(last, most)] if most < last else []
         return (outer, rows) if prod(outer) * max(1, sum(r.count for r in rows)) >= LEAST_BLOCKS else None
 
-    def _pays(self, chain: _Chain) -> bool:
-        """Every block reads a part of each factor, or a small one: what it reads whole is read again by all."""
+    def _limited(self, chain: Chain) -> Chain:
+        """The chain with blocks of rows that have no more columns than a mask of indices leaves over in them, where there is one."""
+        cut, members = len(chain.outer), chain.members
+        if any(len(m.cuts) != cut + 1 for m in members) or not any(asks_positions(m) for m in members):
+            return chain
+        rows, across = self._directions(chain)
+        found = columns_that_matter(members, rows, across)
+        if found is None or found[0] < 0:  # below 0, the first row has no column at all
+            return chain
+        high, columns = found
+        rows = self._limited_rows(chain, members[0].cuts[cut].extent, columns[0].extent, high)
+        if rows:
+            chain.rows = rows
+            for m, along in zip(members, columns, strict=True):
+                m.cuts.append(along)
+                m.steps.append([0] * len(m.homes))
+        return chain
+
+    @staticmethod
+    def _directions(chain: Chain) -> tuple[list[Direction], list[Direction]]:
+        """The direction of rows in each of the chain's buffers, and what could be columns: what is not cut."""
+        rows: dict[Direction, None] = {}
+        across: dict[Direction, None] = {}
         for m in chain.members:
+            for k, (storage, held) in enumerate(m.homes):
+                if storage in chain.inside and m.steps[-1][k]:
+                    rows[storage, m.steps[-1][k]] = None
+                    steps = zip(held.get_shape(), strides_of(held), strict=True)
+                    across.update(((storage, step), None) for n, step in steps if n > 1 and all(step != s[k] for s in m.steps))
+        return list(rows), list(across)
+
+    def _limited_rows(self, chain: Chain, extent: int, columns: int, high: int) -> list[Rows]:
+        """Blocks of rows with numbers of columns; none where all need all."""
+        numbers = min(MOST_LIMITS, extent // LEAST_LIMITED)
+        if numbers < 2:
+            return []
+        most, lanes = max((r.size for r in chain.rows), default=extent), self.target.lanes(4)
+        found: list[Rows] = []
+        for part in split_evenly(extent, -(-extent // numbers)):
+            for first in range(part.start, part.start + part.count * part.size, part.size):
+                needed = max(1, first + part.size + high)
+                limit = min(columns, -(-needed // lanes) * lanes)
+                found += [Rows(first + t.start, t.count, t.size, limit) for t in split_evenly(part.size, most)]
+        return found if any(r.limit < columns for r in found) else []
+
+    def _pays(self, chain: Chain) -> bool:
+        """Every block reads a part of each factor, or a small one: what it reads whole is read again by all. A factor that would have a
+        packed copy, as it comes from the caller, is cut by each block.
+        """
+        for m in chain.members:
+            if m.unpacked is not None and not any(steps[m.unpacked] for steps in m.steps[: chain.loops]):
+                return False  # the copy is worth more
             product = match_contraction(m.function)
             for factor in (product.left, product.right) if product else ():
                 if not isinstance(factor.access.buffer, BlockArgument):
@@ -179,16 +218,16 @@ class BlockedCalls:
 
     # The functions
 
-    def _replace(self, calls: list[Call | Loop], storages: list[Storage], chain: _Chain) -> None:
+    def _replace(self, calls: list[Call | Loop], storages: list[Storage], chain: Chain) -> None:
         last = calls[chain.places[-1]]
         assert isinstance(last, Call)
         step, after = last.step, [calls[k] for k in chain.late]
         origin = chain.members[0].call.origin
         members = [self._without_epilogue(m, chain, storages, after, step) for m in chain.members]
-        writer = _BlockWriter(self.target, chain, [(m, arguments_of(m, chain.loops)) for m in members], self._fills(members, chain))
+        writer = BlockWriter(self.target, chain, [(m, arguments_of(m, chain.loops)) for m in members], self._fills(members, chain))
         for rows in chain.rows or [None]:
-            sizes = [1] * len(chain.outer) + ([] if rows is None else [rows.size])
-            writer.add([self._part(m, sizes, chain.inside) for m in members])
+            sizes = [1] * len(chain.outer) + ([] if rows is None else [rows.size, *([rows.limit] if rows.limit else [])])
+            writer.add([self._part(m, sizes, chain) for m in members])
         outside = [(m, k) for m in members for k, (s, _) in enumerate(m.homes) if s not in chain.inside]
         reads, writes = ([(m, k) for m, k in outside if (k < m.reads) == early] for early in (True, False))
         key = ("blocked", *writer.wiring(), tuple(chain.outer), tuple(chain.rows))
@@ -208,7 +247,7 @@ class BlockedCalls:
             del calls[k]
 
     def _without_epilogue(
-        self, m: Member, chain: _Chain, storages: list[Storage], after: list[Call | Loop], step: int
+        self, m: Member, chain: Chain, storages: list[Storage], after: list[Call | Loop], step: int
     ) -> Member:
         """A product that sums over blocks gets a buffer for its sum when it goes on with it: that is one more call behind the chain."""
         if m.sums_over(chain.loops) is None:
@@ -228,7 +267,7 @@ class BlockedCalls:
         after.insert(0, Call(function, operands, m.call.results, m.call.origin, scratch, step))
         return rest
 
-    def _fills(self, members: Sequence[Member], chain: _Chain) -> list[func.FuncOp | None]:
+    def _fills(self, members: Sequence[Member], chain: Chain) -> list[func.FuncOp | None]:
         """For every member what fills its sums with zeros, where it has some."""
         found: list[func.FuncOp | None] = []
         for m in members:
@@ -240,182 +279,22 @@ class BlockedCalls:
             found.append(known)
         return found
 
-    def _part(self, m: Member, sizes: Sequence[int], inside: Sequence[Storage]) -> func.FuncOp:
+    def _part(self, m: Member, sizes: Sequence[int], chain: Chain) -> func.FuncOp:
         """The function of a member for one block, on one thread."""
-        small = tuple(k for k, (s, _) in enumerate(m.homes) if s in inside)
-        how = tuple((cut.extent, size, *steps) for cut, size, steps in zip(m.cuts, sizes, m.steps, strict=False))
+        small = tuple(k for k, (s, _) in enumerate(m.homes) if s in chain.inside)
+        stages = [op for op in m.function.body.block.ops if isinstance(op, GenericOp)]
+        how = tuple((size, *steps, *map(cut.loops.get, stages)) for cut, size, steps in zip(m.cuts, sizes, m.steps, strict=False))
         key = ("part", m.call.function.sym_name.data, small, how)
         part = self.functions.get(key)
-        return part or self.register(key, part_of(m, sizes, small, f"k{len(self.functions)}"))
-
-
-class _BlockWriter:
-    """The function of loops that calls the parts."""
-
-    def __init__(
-        self, target: Target, chain: _Chain, members: list[tuple[Member, list[Given]]], fills: list[func.FuncOp | None]
-    ) -> None:
-        self.target = target
-        self.chain = chain
-        self.members = members
-        self.fills = fills
-        self.parts: list[list[func.FuncOp]] = []
-        self.room: dict[Storage, int] = {}
-        self.part_scratch = 0
-        sums = [first for m, _ in members if (first := m.sums_over(chain.loops)) is not None]
-        self.shared = min(sums, default=chain.loops)  # block loops whose iterations tasks share
-
-    def add(self, parts: list[func.FuncOp]) -> None:
-        """The parts of the members for the next of the chain's rows."""
-        self.parts.append(parts)
-        for (m, given), part in zip(self.members, parts, strict=True):
-            for g, argument in zip(given, part.body.block.args, strict=False):
-                if g.what == "home" and (storage := m.homes[g.number][0]) in self.chain.inside:
-                    self.room[storage] = max(self.room.get(storage, 0), aligned(bytes_of(argument.type)))
-            if len(part.body.block.args) > len(given):
-                self.part_scratch = max(self.part_scratch, aligned(bytes_of(part.body.block.args[-1].type)))
-
-    def _layout(self) -> None:
-        """Where everything lies in a task's part of the scratch memory."""
-        asked = dict.fromkeys(g for _, given in self.members for g in given if g.what == "position")
-        places, total = {}, 0
-        for item, size in (*self.room.items(), *((g, ALIGNMENT) for g in asked)):
-            places[item] = total
-            total += size
-        self.places: dict[Storage | Given, int] = places
-        self.positions = list(asked)
-        self.part_place, self.task_bytes = total, total + self.part_scratch
-
-    @property
-    def count(self) -> int:
-        """What tasks share."""
-        outer = prod(self.chain.outer[: self.shared])
-        return outer * sum(r.count for r in self.chain.rows) if self.shared > len(self.chain.outer) else outer
-
-    @property
-    def tasks(self) -> int:
-        most = max(LEAST_BLOCKS, self.target.l3_bytes // max(1, self.task_bytes))
-        return min(self.target.tasks, self.count, most)
-
-    @property
-    def scratch_bytes(self) -> int:
-        return self.tasks * self.task_bytes
-
-    def wiring(self) -> Iterable[object]:
-        """What arguments of the parts are the same buffer inside, and how the others move from block to block."""
-        self._layout()
-        yield from (part.sym_name.data for parts in self.parts for part in parts)
-        for m, given in self.members:
-            for g in given:
-                if g.what == "home":
-                    s, held = m.homes[g.number]
-                    steps = tuple(steps[g.number] for steps in m.steps[: self.chain.loops])
-                    yield self.places[s] if s in self.chain.inside else (held, *steps)
-
-    def function(self, name: str, reads: Sequence[tuple[Member, int]], writes: Sequence[tuple[Member, int]]) -> func.FuncOp:
-        """``name(what is read, what is written, scratch)``."""
-        types = [[m.homes[k][1] for m, k in part] for part in (reads, writes)]
-        block = Block(arg_types=[*types[0], *types[1], MemRefType(i8, [self.scratch_bytes])])
-        block.args[-1].name_hint = "scratch"
-        block.add_op(end := func.ReturnOp())
-        self.given = {(id(m), k): arg for (m, k), arg in zip((*reads, *writes), block.args, strict=False)}
-        self.memory = block.args[-1]
-        self.w = w = LoopWriter(end, self.members[0][0].call.origin)
-        with w.tasks(self.tasks, threads=True) as task:
-            self.scratch = w.times(task, self.task_bytes)
-            low = w.divided(w.times(task, self.count), self.tasks)
-            high = w.divided(w.times(w.plus(task, 1), self.count), self.tasks)
-            with w.loop(low, high) as loop:
-                self._shared(loop.counter)
-        function = make_function(name, *types, Region(block))
-        function.attributes["lamina.scratch"] = IntegerAttr(self.scratch_bytes, i64)
-        return function
-
-    def _shared(self, number: SSAValue) -> None:
-        """One iteration of what tasks share."""
-        w, outer, rows = self.w, self.chain.outer, self.chain.rows
-        block, left = None, number
-        if self.shared > len(outer):
-            blocks = sum(r.count for r in rows)
-            block, left = w.remainder(number, blocks), w.divided(number, blocks)
-        indices: list[SSAValue] = []
-        for extent in reversed(outer[: self.shared]):
-            indices.insert(0, w.remainder(left, extent))
-            left = w.divided(left, extent)
-        for (m, _), fill in zip(self.members, self.fills, strict=True):
-            if fill is not None:
-                out = len(m.homes) - 1
-                w.add(func.CallOp(fill.sym_name.data, [self._outside(m, out, indices, fill.body.block.args[0].type)], []))
-        self._inner(indices, block)
-
-    def _inner(self, indices: list[SSAValue], block: SSAValue | None) -> None:
-        """The loops inside those that tasks share. block: the number of the block of rows, where tasks share these."""
-        w, outer, before = self.w, self.chain.outer, 0
-        if len(indices) < len(outer):
-            with w.loop(0, outer[len(indices)]) as loop:
-                self._inner([*indices, loop.counter], block)
-            return
-        if not self.chain.rows:
-            self._block(indices, self.parts[0])
-        for rows, parts in zip(self.chain.rows, self.parts, strict=False):
-            if block is None:
-                with w.loop(0, rows.count) as loop:
-                    self._block([*indices, w.plus(w.times(loop.counter, rows.size), rows.start)], parts)
-            elif len(self.chain.rows) == 1:
-                self._block([*indices, w.times(block, rows.size)], parts)
-            else:
-                with w.when(block, before, before + rows.count):
-                    inside = w.plus(block, -before)
-                    self._block([*indices, w.plus(w.times(inside, rows.size), rows.start)], parts)
-            before += rows.count
-
-    def _block(self, indices: list[SSAValue], parts: list[func.FuncOp]) -> None:
-        """The calls at the first indices of a block."""
-        w = self.w
-        for given in self.positions:
-            assert given.kind is not None
-            number = w.value(arith.IndexCastOp.create(operands=(indices[given.number],), result_types=(given.kind,)))
-            w.store(number, self._window(self.places[given], memref_type((1,), given.kind)), Address())
-        for (m, given), part in zip(self.members, parts, strict=True):
-            arguments: list[SSAValue] = []
-            for k, argument in enumerate(part.body.block.args):
-                kind = argument.type
-                assert isinstance(kind, MemRefType)
-                inside = None if k == len(given) else given[k] if given[k].what == "position" else m.homes[given[k].number][0]
-                if k == len(given):
-                    arguments.append(self._window(self.part_place, kind))
-                elif inside in self.places:
-                    arguments.append(self._window(self.places[inside], kind))
-                else:
-                    arguments.append(self._outside(m, given[k].number, indices, kind))
-            w.add(func.CallOp(part.sym_name.data, arguments, []))
-
-    def _outside(self, m: Member, number: int, indices: Sequence[SSAValue], kind: object) -> SSAValue:
-        """An argument of a member at these first indices of a block."""
-        w = self.w
-        assert isinstance(kind, MemRefType)
-        at = w.index(0)
-        for steps, index in zip(m.steps, indices, strict=False):
-            if steps[number]:
-                at = w.binary(arith.AddiOp, at, w.times(index, steps[number]))
-        buffer = self.given[id(m), number]
-        return w.value(memref.ReinterpretCastOp.from_dynamic(buffer, [at], kind.get_shape(), strides_of(kind), kind))
-
-    def _window(self, place: int, kind: MemRefType) -> SSAValue:
-        return _window(self.w, self.memory, self.w.plus(self.scratch, place), kind)
-
-
-def _window(w: LoopWriter, memory: SSAValue, at: SSAValue, kind: MemRefType) -> SSAValue:
-    """Typed memory at a byte offset of the scratch argument."""
-    span = bytes_of(kind) // max(1, bytes_of(memref_type((1,), kind.element_type)))
-    flat = memref_type((span,), kind.element_type)
-    window = w.value(memref.ViewOp.create(operands=(memory, at), result_types=(flat,)))
-    if flat == kind:
-        return window
-    return w.value(memref.ReinterpretCastOp.from_dynamic(window, [0], kind.get_shape(), strides_of(kind), kind))
+        return part or self.register(key, part_of(m, sizes, chain.loops, small, f"k{len(self.functions)}"))
 
 
 # Facts about calls and functions
+
+
+def least_size(target: Target) -> int:
+    """Bytes of a buffer that is worth cutting."""
+    return target.l2_bytes // 2
 
 
 def touches(item: Call | Loop, storage: Storage) -> bool:
@@ -459,10 +338,11 @@ def folds(function: func.FuncOp) -> bool:
     return not is_product(function) and any(k.data.value == "reduction" for op in stages for k in op.iterator_types.data)
 
 
-def _member(call: Call) -> Member | None:
-    """The call with an argument of its own for every operand slot of a stage that reads an input."""
-    if "lamina.packed" in call.function.attributes or not is_plain(call.function):
+def member_of(call: Call) -> Member | None:
+    """The call with an argument of its own for every operand slot of a stage that reads an input, and without packed copies of one."""
+    if not is_plain(call.function):
         return None
+    call, unpacked = without_copy(call)
     function = unplanned(call.function)
     block = function.body.block
     homes = [*call.operands, *call.results]
@@ -477,7 +357,7 @@ def _member(call: Call) -> Member | None:
             homes.insert(made, homes[k])
             made += 1
     function.attributes["lamina.inputs"] = IntegerAttr(made, i64)
-    return Member(call, function, homes, [], [], len(call.results))
+    return Member(call, function, homes, [], [], len(call.results), unpacked)
 
 
 def _cut_chain(chain: Sequence[Member], inside: Sequence[Storage], extent: int, step: int) -> bool:

@@ -136,6 +136,7 @@ class _Program:
         if not isinstance(self.target, GpuTarget):
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
+            self.kept.forget_unread(self.calls, self.block)
         else:
             self._merge_chains(self.target)
             GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)

@@ -110,7 +110,7 @@ class FunctionPrinter:
             n = self._counts.get(base, 0)
             self._counts[base] = n + 1
             name = f"{base}{n}" if not hint else base if n == 0 else f"{base}_{n}"
-            if name not in self._taken:
+            if name not in self._taken and name not in _RESERVED:  # a ninth loop would be i8, a type
                 self._taken[name] = None
                 return name
 

@@ -31,31 +31,36 @@ class Bounds:
     high: int | None = None
 
 
+Nothing = Callable[[Callable[[Expression], Expression]], bool]
+
+
 def bounds_of(made: Expressions, maximum: Fold | None, terms: Sequence[Term]) -> Bounds:
     """The bounds of one sweep. maximum: the fold that grows in it; terms: of what it sums."""
     values = [t.inner for t in terms if t.inner is not None] + ([maximum.value] if maximum is not None else [])
+
+    def adds_nothing(there: Callable[[Expression], Expression]) -> bool:
+        if maximum is None:
+            return bool(terms) and all(t.inner is not None and number_in(there(t.inner)) == 0 for t in terms)
+        if number_in(there(maximum.value)) != -inf:
+            return False
+        return all(t.power != 0 or t.inner is not None and number_in(there(t.inner)) == 0 for t in terms)
+
+    return bounds_where(made, values, adds_nothing)
+
+
+def bounds_where(made: Expressions, values: Sequence[Expression], adds_nothing: Nothing) -> Bounds:
+    """What the comparisons in these values leave over. adds_nothing: whether all sums do without some elements, given what an
+    expression is there.
+    """
     distances = {d for v in values for e in parts(v) if (d := _distance(e)) is not None}
 
-    def adds_nothing(low: float, high: float) -> bool:
+    def without(low: float, high: float) -> bool:
         known: dict[Expression, Expression] = {}
+        return adds_nothing(lambda e: rewritten(e, made, lambda part: _simplified(part, made, low, high), known))
 
-        def rule(e: Expression) -> Expression | None:
-            return _simplified(e, made, low, high)
-
-        if maximum is not None:
-            largest = number_in(rewritten(maximum.value, made, rule, known))
-            if largest != -inf or any(t.power == 0 and not _is_zero(t.inner, made, rule, known) for t in terms):
-                return False
-            return True
-        return bool(terms) and all(_is_zero(t.inner, made, rule, known) for t in terms)
-
-    highs = sorted(d for d in distances if adds_nothing(d + 1, inf))
-    lows = sorted(d for d in distances if adds_nothing(-inf, d - 1))
+    highs = sorted(d for d in distances if without(d + 1, inf))
+    lows = sorted(d for d in distances if without(-inf, d - 1))
     return Bounds(lows[-1] if lows else None, highs[0] if highs else None)
-
-
-def _is_zero(e: Expression | None, made: Expressions, rule: Callable[[Expression], Expression | None], known: dict[Expression, Expression]) -> bool:
-    return e is not None and number_in(rewritten(e, made, rule, known)) == 0
 
 
 def _linear(e: Expression) -> tuple[str, int] | None:

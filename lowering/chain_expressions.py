@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from xdsl.dialects.builtin import BoolAttr, FloatAttr, IntegerAttr, i1
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import BoolAttr, FloatAttr, IndexType, IntegerAttr, i1
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 ROW, COLUMN, DEPTH = "row", "column", "depth"
 
@@ -112,6 +113,36 @@ class Expressions:
 
     def truth(self, value: bool) -> Expression:
         return self.number(BoolAttr.from_bool(value), i1)
+
+
+def values_in(
+    made: Expressions, block: Block, inputs: Sequence[Expression | None], role: Callable[[int], str | None], wanted: Sequence[SSAValue]
+) -> list[Expression | None]:
+    """Values of a stage's body, given those of its arguments (None: not known, nor is what comes of it) and the role of each loop (None:
+    a loop of length 1).
+    """
+    env: dict[SSAValue, Expression | None] = dict(zip(block.args, inputs, strict=True))
+
+    def known(value: SSAValue) -> Expression | None:
+        owner = value.owner
+        return env[value] if value in env else made.number(owner.value, value.type) if isinstance(owner, arith.ConstantOp) else None
+
+    for op in block.ops:
+        if op is block.last_op:
+            break
+        if isinstance(op, arith.ConstantOp):
+            continue
+        if op.name == "linalg.index":
+            name = role(op.properties["dim"].value.data)  # type: ignore[attr-defined]  # an integer
+            zero = IntegerAttr(0, IndexType())
+            env[op.results[0]] = made.index(name, IndexType()) if name else made.number(zero, IndexType())
+        elif op.regions or len(op.results) != 1 or not op.name.startswith(("arith.", "math.", "kernel.")):
+            env.update((r, None) for r in op.results)
+        else:
+            operands = [known(o) for o in op.operands]
+            given = [o for o in operands if o is not None]
+            env[op.results[0]] = made.apply(type(op), op.properties, given, op.results[0].type) if len(given) == len(operands) else None
+    return [known(v) for v in wanted]
 
 
 def number_in(e: Expression) -> float | int | None:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, f32
+from xdsl.dialects.builtin import FloatAttr, f32
 from xdsl.dialects.linalg.ops import FillOp, GenericOp
 from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 
-from .chain_expressions import COLUMN, DEPTH, ROW, Expression, Expressions, Fold, Place, Sum
+from .chain_expressions import COLUMN, DEPTH, ROW, Expression, Expressions, Fold, Place, Sum, values_in
 from .contraction_body import Product, product_of
 from .contraction_match import Access, access_of, loop_sizes
 
@@ -248,31 +248,7 @@ class _Reader:
         return self._values(op, inputs, block, last.operands)
 
     def _values(self, op: GenericOp, inputs: Sequence[Expression | None], block: Block, wanted: Sequence[SSAValue]) -> list[Expression]:
-        env: dict[SSAValue, Expression | None] = dict(zip(block.args, inputs, strict=True))
-        for inner in block.ops:
-            if inner is block.last_op:
-                break
-            if isinstance(inner, arith.ConstantOp):
-                env[inner.results[0]] = self.made.number(inner.value, inner.results[0].type)
-            elif inner.name == "linalg.index":
-                role = self.directions.role(op, inner.properties["dim"].value.data)
-                zero = IntegerAttr(0, IndexType())
-                env[inner.results[0]] = self.made.index(role, IndexType()) if role else self.made.number(zero, IndexType())
-            elif inner.regions or len(inner.results) != 1 or not inner.name.startswith(("arith.", "math.", "kernel.")):
-                raise _NoChain
-            else:
-                operands = [env[o] if o in env else self._constant(o) for o in inner.operands]
-                if any(o is None for o in operands):  # the accumulator of a fold
-                    env[inner.results[0]] = None
-                    continue
-                env[inner.results[0]] = self.made.apply(type(inner), inner.properties, operands, inner.results[0].type)
-        return [_given(env[v] if v in env else self._constant(v)) for v in wanted]
-
-    def _constant(self, value: SSAValue) -> Expression:
-        owner = value.owner
-        if not isinstance(owner, arith.ConstantOp):
-            raise _NoChain
-        return self.made.number(owner.value, value.type)
+        return [_given(e) for e in values_in(self.made, block, inputs, lambda d: self.directions.role(op, d), wanted)]
 
 
 def _given(e: Expression | None) -> Expression:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref, scf
@@ -15,6 +15,7 @@ from ..dialects.target import Target
 from ..passes.program import main_block
 from .contraction_decision import Decision
 from .prepacking import packed_ahead
+from .storage import Call, Loop
 
 INDEX = IndexType()
 
@@ -67,6 +68,21 @@ class KeptCopies:
             argument.name_hint = "packed"
             copy = self._copies[source, maker] = _Copy(maker, source, held, form, argument)
         return copy.argument
+
+    def forget_unread(self, calls: Iterable[Call | Loop], main: Block) -> None:
+        """Gives up the copies that no call reads any more."""
+        read: set[int] = set()
+        waiting = list(calls)
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Loop):
+                waiting += item.items
+            else:
+                read.update(id(s.argument) for s, _ in item.operands)
+        for key, copy in list(self._copies.items()):
+            if id(copy.argument) not in read:
+                main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
+                del self._copies[key]
 
     def write(self, main: Block, view: Callable[[BlockArgument, MemRefType], SSAValue]) -> None:
         """Adds the argument that says which copies are stale, and what fills those, at the end of @main as it is now."""

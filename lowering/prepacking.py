@@ -19,9 +19,10 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import GpuTarget, Target
 from .contraction_decision import Decision
 from .contraction_schedule import Schedule, schedule, settle
-from .kernel_functions import make_function
+from .kernel_functions import make_function, unplanned
 from .loop_writer import LoopWriter
 from .packing import Packing, write_packing
+from .storage import Call
 
 LEAST_REUSE = 4
 """Uses of an element (per call, or per loop) below which reading the copy costs as much as reading the operand does."""
@@ -91,6 +92,20 @@ def _packed_operand(kernel: func.FuncOp, scheduled: Schedule, operands: Sequence
     assert scheduled.packing is not None
     source = scheduled.packing.source
     return next((k for k in operands if kernel.body.block.args[k] is source), None)
+
+
+def without_copy(call: Call) -> tuple[Call, int | None]:
+    """The call of the kernel as it was before it got a packed copy, and of which operand that is; the call itself where it has none."""
+    packed = call.function.attributes.get("lamina.packed")
+    if not isinstance(packed, DenseArrayBase):
+        return call, None
+    operand, number = packed.get_values()
+    function = unplanned(call.function)
+    function.body.block.erase_arg(function.body.block.args[number])
+    function.attributes["lamina.inputs"] = IntegerAttr(len(call.operands) - 1, i64)
+    del function.attributes["lamina.packed"]
+    function.properties["function_type"] = FunctionType.from_lists([a.type for a in function.body.block.args], [])
+    return replace(call, function=function, operands=[h for k, h in enumerate(call.operands) if k != number]), operand
 
 
 def _reuse(scheduled: Schedule) -> float:

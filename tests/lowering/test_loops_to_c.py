@@ -306,3 +306,15 @@ def test_names_of_users_and_generated_ones_do_not_meet():
     source = emit_c(parse(text, "n.mlir")).text
     names = re.findall(r"^    (?:f32 \*|float )(\w+) =", source, re.M)
     assert len(names) == len(set(names)) == 6 and "for" not in names
+
+
+def test_loops_have_no_names_of_types():
+    loop = "scf.for %q = %c0 to %c1 step %c1 { memref.store %b, %a[%c0] : memref<2xi8> }\n"
+    text = """builtin.module { func.func @main(%a: memref<2xi8>) {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      %b = memref.load %a[%c1] : memref<2xi8>
+      """
+    source = emit_c(parse(text + loop.replace("%q", "%0") * 10 + "func.return } }", "l.mlir")).text
+    loops = re.findall(r"for \(int64_t (\w+) =", source)
+    assert len(loops) == 10 and "i8" not in loops
