@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sys import _getframe
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from ..dialects.errors import DTypeError
-from ..dialects.types import DType, bool_, float64, int64
+from ..dialects.types import DType, Type, bool_, float64, int64
 from . import recorder
 from .assignment import in_place
 from .complex_numbers import refused
 from .definitions import define
 from .doubts import refuse_zeros
 from .node import Node
-from .origin import is_own, origin, site_of, source_line, text_of
+from .origin import Site, is_own, origin, site_of, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
 from .recorder import record
 from .strides import follow
@@ -27,6 +28,7 @@ from .tensor import Tensor, wrap
 
 Operand = Tensor | Scalar
 _NUMBERS = (bool, int, float)
+_MOST_SITES = 4096
 
 
 def number(value: Any) -> Scalar | None:
@@ -404,11 +406,13 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
             if dtype.kind != "f" or other == 0 or state.placement is not None:
                 return at_length(self, other)
             frame = _getframe(1)
-            if is_own(frame.f_code.co_filename):
-                return at_length(self, other)
-            where = site_of(frame.f_code, frame.f_lasti)
-            y = number_at(where, other, shape, dtype)
-            text = text_of(where)
+            known = _numbers_at.get((id(frame.f_code), frame.f_lasti))
+            if known is not None and known[0] is other and known[1] == own:
+                y, text = known[2], known[3]
+            else:
+                if is_own(frame.f_code.co_filename):
+                    return at_length(self, other)
+                y, text = _number_at(frame.f_code, frame.f_lasti, other, own)
             tracked = x.requires_grad
         elif isinstance(other, Tensor):
             y = other._node if other._seen == other._storage.version else other._read()
@@ -428,6 +432,23 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
         return result
 
     return method
+
+
+# Operators with a constant: the number, the operand's type, its Node, the line, and the code, which is kept so that its id stays its own.
+_numbers_at: dict[Site, tuple[Scalar, Type, Node, str, CodeType]] = {}
+
+
+def _number_at(code: CodeType, offset: int, number: Scalar, own: Type) -> tuple[Node, str]:
+    """The number of an operator as a Node, and the operator's line; remembered while the number is always the same."""
+    where = site_of(code, offset)
+    y, text = number_at(where, number, *own), text_of(where)
+    if y.op == "full":
+        if len(_numbers_at) >= _MOST_SITES:
+            _numbers_at.clear()
+        _numbers_at[where] = number, own, y, text, code
+    else:
+        _numbers_at.pop(where, None)
+    return y, text
 
 
 def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callable[[Tensor, Any], Any]:

@@ -129,23 +129,13 @@ def as_function(definition: Definition) -> Callable:
     def public(*args: Any, **options: Any) -> Any:
         if wanted:
             _check(name, wanted, args)
-        out = None
         if options:
-            out = options.pop("out", None)
-            options = _renamed(options)
+            return with_options(args, options)
         if ruled and regions.on:
-            args, options = cast_arguments(name, args, options)
-        start = recorder.state.order
-        if isinstance(out, Tensor) and follows:
-            for a in args:
-                check_overlap(out, a)
-        result = function(*args, **options)
-        if out is not None:
-            if follows:
-                follow(result, args)
-            if definition.is_exact:
-                _check_out(out, result, args)
-            return _into(out, result, start)
+            args, _ = cast_arguments(name, args, options)
+        return finished(function(*args), args)
+
+    def finished(result: Any, args: tuple) -> Any:
         if type(result) is Tensor:
             if follows:
                 follow(result, args)
@@ -154,6 +144,24 @@ def as_function(definition: Definition) -> Callable:
         elif isinstance(result, tuple):
             mark(result, label)
         return result
+
+    def with_options(args: tuple, options: dict[str, Any]) -> Any:
+        out = options.pop("out", None)
+        options = _renamed(options)
+        if ruled and regions.on:
+            args, options = cast_arguments(name, args, options)
+        start = recorder.state.order
+        if isinstance(out, Tensor) and follows:
+            for a in args:
+                check_overlap(out, a)
+        result = function(*args, **options)
+        if out is None:
+            return finished(result, args)
+        if follows:
+            follow(result, args)
+        if definition.is_exact:
+            _check_out(out, result, args)
+        return _into(out, result, start)
 
     public.__name__ = definition.name
     return public

@@ -100,8 +100,21 @@ class Boundary(Node):
         leaf: bool,
         label: Callable[[], str | None] | None = None,
         behind: tuple[Node, ...] = (),
+        value: np.ndarray | None = None,
     ) -> None:
-        super().__init__(ALIAS, (), source, type, origin, True, order)
+        self.op = ALIAS  # as Node does it, without the call: every parameter has one per step
+        self.attrs = ()
+        self.inputs = source
+        self.type = type
+        self.origin = origin
+        self.requires_grad = True
+        self.order = order
+        self.value = value
+        self.overwritten = 0
+        self.freed = False
+        self.mark = 0
+        self.id = -1
+        self.device = None
         self.deliver = deliver
         self.leaf = leaf
         self.label = label

@@ -30,7 +30,8 @@ def read(storage: Storage, chain: Chain) -> Node:
         views = storage.views = {}
     node = views.get(chain)
     if node is None:
-        node = _follow(storage.node if len(chain) == 1 else read(storage, chain[:-1]), chain[-1])
+        source, link = storage.node if len(chain) == 1 else read(storage, chain[:-1]), chain[-1]
+        node = boundary(source, link) if type(link) is LeafMark else _follow(source, link)
         # What no_grad recorded of something tracked is for now only: the next training step needs the
         # history.
         if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
@@ -84,9 +85,7 @@ def boundary(source: Node, link: LeafMark) -> Boundary:
     recorder.state.order = order = recorder.state.order + 1
     behind = () if source.value is not None and not source.requires_grad else (source,)
     goes_on = () if link.leaf else (source,)
-    node = Boundary(behind, source.type, source.origin, order, link.deliver, link.leaf, link.label, goes_on)
-    node.value = source.value
-    return node
+    return Boundary(behind, source.type, source.origin, order, link.deliver, link.leaf, link.label, goes_on, source.value)
 
 
 def _read_shared(storage: Storage, chain: Chain) -> Node:

@@ -103,6 +103,17 @@ def test_a_number_that_changes_becomes_a_runtime_scalar(graphs: list[Graph]) -> 
     assert len({*graphs}) == 2, "one Graph with the constant, one with the scalar as input"
 
 
+def test_a_number_that_returns_stays_a_runtime_scalar(graphs: list[Graph]) -> None:
+    """Beside one that is always the same, on shapes in turn: each operator remembers its own number."""
+    x, z = torch.ones(3), torch.ones(2, 2)
+    for rate in (0.5, 0.5, 0.25, 0.5, 0.25):
+        assert (x * rate).tolist() == [rate] * 3
+        for w in (x, z, x):
+            assert (w * 3.0 + 1).sum().item() == 4.0 * w.numel()
+    scaled = [g for g in graphs if [s.op for s in g.steps][-1:] == ["mul"]]
+    assert [len(g.inputs) for g in scaled] == [1, 1, 2, 2, 2] and len({*scaled}) == 2
+
+
 def test_slices_of_data_do_not_split_the_cache(graphs: list[Graph]) -> None:
     data = torch.arange(12.0).reshape(6, 2)
     sums = [data[i : i + 2].exp().sum().item() for i in range(0, 6, 2)]
