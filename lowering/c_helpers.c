@@ -249,7 +249,10 @@ VEC scaled_VEC(VEC r, VEC t, VEC x, VEC least) {
 //: exp vector f32
 // 0.9 ulp, denormal results included.
 VEC exp_VEC(VEC x) {
-    VEC c = larger_VEC(splat_VEC(-104.0f), smaller_VEC(splat_VEC(89.0f), x));
+    VEC c = smaller_VEC(splat_VEC(89.0f), x);
+#ifndef X86_SCALE_VEC
+    c = larger_VEC(splat_VEC(-104.0f), c);
+#endif
     VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
     VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
@@ -395,9 +398,51 @@ VEC sin_VEC(VEC x) { return select_VEC(x == 0.0f, x, sine_VEC(x, 0, sinf)); }
 //: cos vector f32
 VEC cos_VEC(VEC x) { return sine_VEC(x, 1, cosf); }
 
+//: lookup vector f32
+// table[k] by lanes, for k + 1.5 * 2^23: one instruction where registers hold all of the table.
+VEC lookup_VEC(const ELT *table, VEC k) {
+#ifdef X86_LOOKUP_VEC
+    return X86_LOOKUP_VEC(table, k);
+#else
+    for (int i = 0; i < LANES; i++) k[i] = table[((SIGNED)k)[i] & 15];
+    return k;
+#endif
+}
+
 //: tanh vector f32
-// 1.8 ulp.
+// 1.2 ulp: polynomials around multiples of 0.6252 that were chosen for tanh being nearly a float32 there; or, in 1.8 ulp, by exp.
 VEC tanh_VEC(VEC x) {
+#ifdef HAS_LOOKUP
+    static const ELT parts[8][16] __attribute__((aligned(64))) = {
+        {0.0f, 5.5476874e-1f, 8.484205e-1f, 9.54111e-1f, 9.866402e-1f, 9.961559e-1f, 9.988977e-1f, 9.996842e-1f,
+         9.999096e-1f, 9.999741e-1f, 9.999926e-1f, 9.9999785e-1f, 9.999994e-1f, 9.999998e-1f, 9.9999994e-1f, 1.0f},
+        {-1.4417234e-8f, 6.9223166e-1f, 2.8018266e-1f, 8.967223e-2f, 2.6541032e-2f, 7.673405e-3f, 2.2034347e-3f, 6.314831e-4f,
+         1.8087537e-4f, 5.1799707e-5f, 1.4833894e-5f, 4.2479296e-6f, 1.21646e-6f, 3.4835162e-7f, 9.97557e-8f, 0.0f},
+        {0.0f, -3.8402888e-1f, -2.377128e-1f, -8.555719e-2f, -2.6186448e-2f, -7.643909e-3f, -2.2010063e-3f, -6.3128385e-4f,
+         -1.8085908e-4f, -5.1798383e-5f, -1.4833789e-5f, -4.247922e-6f, -1.2164596e-6f, -3.4835168e-7f, -9.975573e-8f, 0.0f},
+        {-3.333286e-1f, -1.7697724e-2f, 1.0828629e-1f, 5.174036e-2f, 1.6989592e-2f, 5.056722e-3f, 1.4641014e-3f, 4.2059e-4f,
+         1.20550874e-4f, 3.4530458e-5f, 9.889043e-6f, 2.8319353e-6f, 8.1097187e-7f, 2.3223431e-7f, 6.65038e-8f, 0.0f},
+        {0.0f, 1.3785964e-1f, -1.26262605e-2f, -2.085232e-2f, -8.034136e-3f, -2.489207e-3f, -7.2876824e-4f, -2.1001305e-4f,
+         -6.0248847e-5f, -1.7262058e-5f, -4.9439786e-6f, -1.415842e-6f, -4.0545243e-7f, -1.16107756e-7f, -3.3249222e-8f, 0.0f},
+        {1.3308991e-1f, -5.51113e-2f, -1.9163959e-2f, 4.6379035e-3f, 2.853338e-3f, 9.646881e-4f, 2.8893747e-4f, 8.3795785e-5f,
+         2.408296e-5f, 6.9036396e-6f, 1.9775448e-6f, 5.663474e-7f, 1.6218597e-7f, 4.6444697e-8f, 1.3300159e-8f, 0.0f},
+        {0.0f, -2.4559664e-2f, 1.5010567e-2f, 7.3345937e-4f, -7.121798e-4f, -3.0327882e-4f, -9.563389e-5f, -2.8122273e-5f,
+         -8.113967e-6f, -2.3285447e-6f, -6.672229e-7f, -1.9110281e-7f, -5.47279e-8f, -1.5672377e-8f, -4.488038e-9f, 0.0f},
+        {-4.99159e-2f, 2.8357394e-2f, -4.386553e-3f, -1.214926e-3f, 7.431868e-5f, 7.455592e-5f, 2.624474e-5f, 7.9299625e-6f,
+         2.3051555e-6f, 6.629352e-7f, 1.9007277e-7f, 5.4449153e-8f, 1.5593885e-8f, 4.4656696e-9f, 1.2788216e-9f, 0.0f},
+    };
+    VEC b = smaller_VEC(splat_VEC(9.378662109375f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC k = fma_VEC(b, splat_VEC(1.5993752f), splat_VEC(12582912.0f)), u = fma_VEC(k - 12582912.0f, splat_VEC(-0.625244140625f), b);
+    VEC w = lookup_VEC(parts[7], k);
+    w = fma_VEC(w, u, lookup_VEC(parts[6], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[5], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[4], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[3], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[2], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[1], k));
+    w = fma_VEC(w, u, larger_VEC(lookup_VEC(parts[0], k), u));
+    return (VEC)((SIGNED)w | ((SIGNED)x & INT32_MIN));
+#else
     SIGNED sign = (SIGNED)x & INT32_MIN;
     VEC a = (VEC)((SIGNED)x & 0x7fffffff), s = x * x, c = smaller_VEC(splat_VEC(9.1f), a);
     VEC r = 1.0f - 2.0f / (exp_normal_VEC(c + c) + 1.0f);
@@ -406,11 +451,37 @@ VEC tanh_VEC(VEC x) {
     p = fma_VEC(p, s, splat_VEC(-3.33327681e-1f));
     p = fma_VEC(p * s, a, a);
     return (VEC)((SIGNED)select_VEC(a >= 0.599609375f, r, p) | sign);
+#endif
 }
 
 //: erf vector f32
-// 1.4 ulp: 1 - exp of a polynomial that is log(1 - erf |x|).
+// 1.5 ulp: polynomials around multiples of 0.2554, as in tanh; or 1 - exp of a polynomial that is log(1 - erf |x|).
 VEC erf_VEC(VEC x) {
+#ifdef HAS_LOOKUP
+    static const ELT parts[6][16] __attribute__((aligned(64))) = {
+        {0.0f, 2.8207666e-1f, 5.2999514e-1f, 7.2150517e-1f, 8.515259e-1f, 9.2910945e-1f, 9.6979666e-1f, 9.8854977e-1f,
+         9.9614614e-1f, 9.9885046e-1f, 9.9969655e-1f, 9.999292e-1f, 9.999854e-1f, 9.999974e-1f, 9.999996e-1f, 9.9999994e-1f},
+        {1.2837917e-1f, 1.0571078f, 8.691843e-1f, 6.272388e-1f, 3.972669e-1f, 2.2083111e-1f, 1.07737415e-1f, 4.613189e-2f,
+         1.7336618e-2f, 5.718155e-3f, 1.6552967e-3f, 4.2055637e-4f, 9.3778006e-5f, 1.8352963e-5f, 3.152389e-6f, 4.7522778e-7f},
+        {0.0f, -2.700159e-1f, -4.440311e-1f, -4.806488e-1f, -4.058995e-1f, -2.820386e-1f, -1.651191e-1f, -8.248559e-2f,
+         -3.5426594e-2f, -1.314515e-2f, -4.227946e-3f, -1.1815433e-3f, -2.8739893e-4f, -6.0927254e-5f, -1.1268753e-5f, -1.8198327e-6f},
+        {-3.761224e-1f, -3.063869e-1f, -1.3850081e-1f, 3.6466185e-2f, 1.4405552e-1f, 1.6652696e-1f, 1.327933e-1f, 8.2946636e-2f,
+         4.2483233e-2f, 1.8240526e-2f, 6.648235e-3f, 2.0732137e-3f, 5.5609946e-4f, 1.2878432e-4f, 2.5821288e-5f, 4.491704e-6f},
+        {0.0f, 1.2830158e-1f, 1.8238117e-1f, 1.4574027e-1f, 6.1844245e-2f, -1.18845105e-2f, -4.6349473e-2f, -4.650902e-2f,
+         -3.1606585e-2f, -1.664697e-2f, -7.1339738e-3f, -2.547318e-3f, -7.6827424e-4f, -1.9742394e-4f, -4.348146e-5f, -8.242779e-6f},
+        {1.12182915e-1f, 7.8401625e-2f, 4.2018555e-3f, -5.5387266e-2f, -6.814484e-2f, -4.3610077e-2f, -1.1304283e-2f, 8.369983e-3f,
+         1.3024328e-2f, 9.771851e-3f, 5.253692e-3f, 2.2210125e-3f, 7.6727103e-4f, 2.210345e-4f, 5.375252e-5f, 1.1124227e-5f},
+    };
+    VEC b = smaller_VEC(splat_VEC(3.92f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC k = fma_VEC(b, splat_VEC(3.9149344f), splat_VEC(12582912.0f)), u = fma_VEC(k - 12582912.0f, splat_VEC(-0.25543212890625f), b);
+    VEC w = lookup_VEC(parts[5], k);
+    w = fma_VEC(w, u, lookup_VEC(parts[4], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[3], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[2], k));
+    w = fma_VEC(w, u, lookup_VEC(parts[1], k));
+    w = fma_VEC(w, u, larger_VEC(lookup_VEC(parts[0], k), u));
+    return (VEC)((SIGNED)w | ((SIGNED)x & INT32_MIN));
+#else
     VEC a = smaller_VEC(splat_VEC(4.0f), (VEC)((SIGNED)x & 0x7fffffff));
     VEC q = fma_VEC(a, splat_VEC(-9.411665473635367e-7f), splat_VEC(1.817781048885081e-5f));
     q = fma_VEC(q, a, splat_VEC(-1.5157501911744475e-4f));
@@ -433,6 +504,7 @@ VEC erf_VEC(VEC x) {
     VEC scale = (VEC)(((UNSIGNED)t << 23) + 0xbf800000u);
     r = fma_VEC(r, scale, scale + 1.0f);
     return (VEC)((SIGNED)r | ((SIGNED)x & INT32_MIN));
+#endif
 }
 
 //: rsqrt any

@@ -56,8 +56,7 @@ def _substitute(body: str, code: str, lanes: int) -> str:
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
     suffix = vector_name(code, lanes) if lanes else code
-    words |= {f"X86_{name}_VEC": f"X86_{name}_{suffix}" for name in ("FMA", "MAX", "MIN", "SCALE", "STREAM")}
-    body = re.sub(r"\b([a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
+    body = re.sub(r"\b(X86_[A-Z]+|[a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
     body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
     return re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda m: words.get(m[0], m[0]), body)
 
@@ -146,6 +145,8 @@ class Prelude:
             parts.append(_EXTREMES)
         if "X86_SCALE" in body:
             parts.append(_SCALE)
+        if "HAS_LOOKUP" in body:
+            parts.append(_LOOKUP)
         if "X86_STREAM" in body:
             parts.append(_STREAM)
         return "\n\n".join(part for part in (*parts, body, *self._pieces) if part) + "\n"
@@ -182,6 +183,17 @@ _FMA = """\
 #ifdef __AVX512F__
 #define X86_FMA_f32x16(a, b, c) __builtin_ia32_vfmaddps512_mask(a, b, c, (unsigned short)-1, 4)
 #define X86_FMA_f64x8(a, b, c) __builtin_ia32_vfmaddpd512_mask(a, b, c, (unsigned char)-1, 4)
+#endif"""
+
+# Tables of 16 numbers are held by one register, or by two.
+_LOOKUP = """\
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+#define HAS_LOOKUP
+#define X86_LOOKUP_f32x16(table, k) __builtin_ia32_permvarsf512_mask(*(const f32x16 *)(table), (i32x16)(k), k, (unsigned short)-1)
+#ifdef __AVX512VL__
+#define X86_LOOKUP_f32x8(table, k) \\
+    __builtin_ia32_vpermt2varps256_mask((i32x8)(k), *(const f32x8 *)(table), *(const f32x8 *)((table) + 8), (unsigned char)-1)
+#endif
 #endif"""
 
 # Stores that do not read the line first.

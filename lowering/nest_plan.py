@@ -31,7 +31,8 @@ class Loop:
 class Flat:
     """A position in a buffer: offset + sum of coefficient * loop.
 
-    lane: distance between vector lanes (row buffers). streams: a write whose memory nobody reads while it is in a cache.
+    lane: distance between vector lanes (row buffers). streams: a write whose memory nobody reads while it is in a cache. ahead:
+    elements further on that a vector access asks for already (nest_ahead.py).
     """
 
     buffer: Buffer
@@ -39,6 +40,7 @@ class Flat:
     terms: dict[Loop, int]
     lane: int | None = None
     streams: bool = False
+    ahead: int = 0
 
 
 @dataclass(eq=False, slots=True)

@@ -11,6 +11,7 @@ from ..dialects.sizes import Size, estimate, largest
 from ..dialects.target import Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
+from .nest_ahead import choose_ahead
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
@@ -34,6 +35,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         group.row_base = plan.scratch_bytes
         plan.scratch_bytes += group.row_bytes * group.tasks
     choose_streams(plan, target)
+    choose_ahead(plan, target)
     return plan
 
 

@@ -1,7 +1,7 @@
 """Which writes of a kernel go past the caches: large outputs that nobody reads again while they are still there.
 
-An ordinary store first reads the line it writes. For outputs beyond the second-level cache that is a third of the traffic. What one
-of the next kernels reads (`lamina.read_soon`, set where buffers are planned) stays in the caches all the same.
+An ordinary store first reads the line it writes. For outputs beyond the cache that cores share that is a third of the traffic; a
+smaller one is still there when it is written again, and past the caches it would take three times as long. What one of the next kernels reads (`lamina.read_soon`, set where buffers are planned) stays in the caches all the same.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan
 
 READ_SOON = "lamina.read_soon"
 """Attribute of a kernel function: the outputs the next kernels read."""
-STREAMED_CACHES = 4
-"""Second-level caches an output must fill. Below that the next kernel finds it in a cache shared by all cores."""
-
 
 def choose_streams(plan: KernelPlan, target: Target) -> None:
     """Marks the writes of a scheduled kernel that stream: each the only access to its buffer."""
@@ -45,7 +42,7 @@ def _streams(plan: KernelPlan, group: GroupPlan, leaf: LeafPlan, flat: Flat, tar
     count = prod(estimate(x.size) for x in flat.terms)
     if _output(plan, flat) in _read_soon(plan):
         return False
-    return 4 * count >= STREAMED_CACHES * target.l2_bytes and not _may_be_in_place(plan, flat)
+    return 4 * count >= target.l3_bytes and not _may_be_in_place(plan, flat)
 
 
 def _may_be_in_place(plan: KernelPlan, flat: Flat) -> bool:
