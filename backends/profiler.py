@@ -33,6 +33,11 @@ class Line(NamedTuple):
     seconds: float
     fastest: float
 
+    @property
+    def undisturbed(self) -> float:
+        """Seconds of all calls if each had been as fast as the fastest: what else the machine does counts once or not at all."""
+        return self.calls * self.fastest
+
     def of_roof(self, roof: Roof, threads: int) -> float:
         """The share of the roof it reaches when it is fastest."""
         return roof.seconds(self.operations, self.bytes) / threads / max(self.fastest, 1e-9)
@@ -85,14 +90,14 @@ class Profiler:
         program._main = timed
 
     def lines(self) -> list[Line]:
-        """Every kernel call, the longest first."""
+        """Every kernel call, the one that would take longest undisturbed first."""
         found = [
             Line(n, kernel, origin, what, int(bytes), int(operations), p.steps, 1e-9 * float(p.total[k]), 1e-9 * float(p.fastest[k]))
             for n, p in enumerate(self.programs)
             if p.steps
             for k, (kernel, origin, bytes, operations, what) in enumerate(p.costs)
         ]
-        return sorted(found, key=lambda line: -line.seconds)
+        return sorted(found, key=lambda line: -line.undisturbed)
 
     def report(self, most: int = 40) -> str:
         """The table against this machine's roof."""
@@ -102,26 +107,29 @@ class Profiler:
         return self.table(roof(), most, compiling)
 
     def table(self, roof: Roof | None, most: int = 40, compiling: float = 0.0) -> str:
-        """The kernels by time. compiling: seconds the driver spent on making programs."""
+        """The kernels by the time of their fastest call, which %, GFLOP/s, GB/s and the roof are of, too. ms: of all calls together.
+
+        compiling: seconds the driver spent on making programs.
+        """
         whole = time.perf_counter() - self.started
         lines, threads = self.lines(), flags.threads.value
-        kernels = sum(line.seconds for line in lines)
+        kernels, undisturbed = (sum(getattr(line, name) for line in lines) for name in ("seconds", "undisturbed"))
         text = [f"{whole:.3f} s: {kernels:.3f} s in kernels, {compiling:.3f} s compiling, {whole - kernels - compiling:.3f} s elsewhere"]
         if roof is not None:
             speeds = ", ".join(f"{speed / 1e9:.0f} GB/s to {size >> 10} KiB" for size, speed in roof.bandwidths)
             text.append(f"roof of one thread: {roof.operations / 1e9:.0f} GFLOP/s; {speeds}; {threads} threads")
-        text.append(f"{'ms':>10} {'%':>6} {'calls':>7} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}  {'line':24} kernel")
+        text.append(f"{'ms':>10} {'fastest, us':>11} {'%':>6} {'calls':>7} {'GFLOP/s':>8} {'GB/s':>7} {'roof':>5}  {'line':24} kernel")
         for line in lines[:most]:
             share = f"{100 * line.of_roof(roof, threads):4.0f}%" if roof is not None and line.fastest else "    -"
-            per = max(line.seconds, 1e-12) / line.calls
+            per = max(line.fastest, 1e-9)
             text.append(
-                f"{1e3 * line.seconds:10.3f} {100 * line.seconds / max(kernels, 1e-12):6.2f} {line.calls:7} "
+                f"{1e3 * line.seconds:10.3f} {1e6 * line.fastest:11.1f} {100 * line.undisturbed / max(undisturbed, 1e-12):6.2f} {line.calls:7} "
                 f"{line.operations / per / 1e9:8.1f} {line.bytes / per / 1e9:7.1f} {share}  {line.origin:24} "
                 f"{line.program}.{line.kernel} {line.what}"
             )
         if len(lines) > most:
-            rest = sum(line.seconds for line in lines[most:])
-            text.append(f"{1e3 * rest:10.3f} {100 * rest / max(kernels, 1e-12):6.2f}  {len(lines) - most} more")
+            rest, left = (sum(getattr(line, name) for line in lines[most:]) for name in ("seconds", "undisturbed"))
+            text.append(f"{1e3 * rest:10.3f} {'':11} {100 * left / max(undisturbed, 1e-12):6.2f}  {len(lines) - most} more")
         return "\n".join(text)
 
     def write_trace(self, path: str | Path) -> int:

@@ -22,7 +22,7 @@ from xdsl.dialects.builtin import (
     i8,
     i64,
 )
-from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
@@ -47,12 +47,8 @@ from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
 from .recomputed_calls import recompute
-from .nest_streams import READ_SOON
-from .storage import ALWAYS, Call, Home, Loop, Storage
+from .storage import Call, Home, Loop, Storage
 from .widened_operands import WidenedOperands
-
-SOON = 2
-"""Steps after which a result that was read is taken to have left the caches."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,6 @@ class _Program:
     storages: list[Storage] = field(default_factory=list)
     home: dict[SSAValue, Home] = field(default_factory=dict)
     uses: dict[SSAValue, int] = field(default_factory=dict)
-    read_first: dict[SSAValue, int] = field(default_factory=dict)
     root: dict[SSAValue, SSAValue] = field(default_factory=dict)
     begins: dict[Operation, int] = field(default_factory=dict)
     ends: dict[Operation, int] = field(default_factory=dict)
@@ -195,8 +190,6 @@ class _Program:
             for operand in op.operands:
                 value = root.get(operand, operand)
                 self.uses[value] = self.ends[op]
-                if not isinstance(op, func.ReturnOp):
-                    self.read_first.setdefault(value, self.begins[op])
             if isinstance(op, ScanOp):
                 self._last_uses(op.body)
 
@@ -256,22 +249,13 @@ class _Program:
         scans = [self._scan_of(v) for v in op.operands]
         given = [k for k, scan in enumerate(scans) if self._is_kept(operands[k][0]) or scan is not None]
         times = max((scan.counts.steps for scan in scans if scan is not None), default=1)
-        soon = self._read_soon(step, op, types)
-        key = (structural_key(op, inputs, types), times, *given, "soon", *soon)
+        key = (structural_key(op, inputs, types), times, *given)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
-            if soon:
-                function.attributes[READ_SOON] = DenseArrayBase.from_list(i64, soon)
             self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)
-
-    def _read_soon(self, step: int, op: Operation, types: list[MemRefType]) -> list[int]:
-        """Results beyond the second-level cache that one of the next kernels reads from the last one."""
-        read = [self.read_first.get(r, ALWAYS) - step <= SOON for r in op.results]
-        sizes = [bytes_of(held) for held in types]
-        return [k for k, size in enumerate(sizes) if read[k] and self.target.l2_bytes < size <= self.target.l3_bytes // 2]
 
     def _is_kept(self, storage: Storage) -> bool:
         """Whether a packed copy of this memory may outlive the call."""

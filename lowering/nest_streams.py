@@ -1,7 +1,7 @@
 """Which writes of a kernel go past the caches: large outputs that nobody reads again while they are still there.
 
 An ordinary store first reads the line it writes. For outputs beyond the cache that cores share that is a third of the traffic; a
-smaller one is still there when it is written again, and past the caches it would take three times as long. What one of the next kernels reads (`lamina.read_soon`, set where buffers are planned) stays in the caches all the same.
+smaller one is still there when it is written again, and past the caches that would take three times as long.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from math import prod
 
-from xdsl.dialects.builtin import DenseArrayBase, Float32Type
+from xdsl.dialects.builtin import Float32Type
 
 from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .in_place import may_overwrite
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan
 
-READ_SOON = "lamina.read_soon"
-"""Attribute of a kernel function: the outputs the next kernels read."""
 
 def choose_streams(plan: KernelPlan, target: Target) -> None:
     """Marks the writes of a scheduled kernel that stream: each the only access to its buffer."""
@@ -40,8 +38,6 @@ def _streams(plan: KernelPlan, group: GroupPlan, leaf: LeafPlan, flat: Flat, tar
     if not whole_lines or not all(same(c % width, 0) for c in (flat.offset, *others)):
         return False
     count = prod(estimate(x.size) for x in flat.terms)
-    if _output(plan, flat) in _read_soon(plan):
-        return False
     return 4 * count >= target.l3_bytes and not _may_be_in_place(plan, flat)
 
 
@@ -59,8 +55,3 @@ def _may_be_in_place(plan: KernelPlan, flat: Flat) -> bool:
 def _output(plan: KernelPlan, flat: Flat) -> int:
     """The number of the output a write goes to."""
     return flat.buffer.index - plan.kernel.function.attributes["lamina.inputs"].value.data  # type: ignore[union-attr]  # every one has it
-
-
-def _read_soon(plan: KernelPlan) -> tuple[int, ...]:
-    given = plan.kernel.function.attributes.get(READ_SOON)
-    return given.get_values() if isinstance(given, DenseArrayBase) else ()

@@ -34,6 +34,7 @@ def test_kernels_are_timed_and_their_work_is_counted(tmp_path: Path) -> None:
     assert max(line.bytes for line in lines) >= 4 * (33 * 20 + 20 * 16 + 33 * 16)
     assert [line.calls for line in lines] == [RUNS] * len(lines)
     assert all(0 <= line.fastest <= line.seconds for line in lines), lines
+    assert [line.fastest for line in lines] == sorted((line.fastest for line in lines), reverse=True)  # equal numbers of calls
     assert any("contract" in line.what and "over 20" in line.what for line in lines)
     table = profiler.table(Roof(1e11, ((1 << 14, 1e11), (1 << 26, 1e10))))
     assert "GFLOP/s" in table and "%" in table
