@@ -26,6 +26,7 @@ from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
+from .rolled_program import RolledProgram
 from .symbolic import Relatives
 from .toolchain import build_shared, find_compiler
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..lowering.kernel_cost import Cost
     from ..lowering.loops_to_c import Source
+    from ..passes.roll_writer import Rolled
     from .cuda.runtime import Runtime
     from .dump import Dump
     from .dump_index import DumpIndex
@@ -57,7 +59,11 @@ kernels are found again by other programs."""
 
 MOST_UNITS = 8
 
+FEW_STEPS = 96
+"""Steps from which on a graph is searched for loops."""
+
 _SEEN_LIMIT = 4096
+_ROLLS_LIMIT = 16
 
 
 @dataclass
@@ -91,7 +97,8 @@ class Stats:
 
 stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
-_programs: dict[Graph, Executable] = {}
+_programs: dict[Graph, Executable | RolledProgram] = {}
+_rolls: OrderedDict[Graph, Rolled] = OrderedDict()  # of graphs that came lately
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
@@ -139,14 +146,43 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         compiles = flags.device.value != "numpy" and find_compiler() is not None
         if not compiles:
             return _run_oracle(graph, arrays)
-        relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
-        program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
+        program = _programs.get(graph)
         if program is None:
-            if not asked and _is_small(graph, before) and (relatives is None or relatives.few):
+            rolled = _rolled(graph)
+            own = graph if rolled is None else rolled.graph
+            program = _program_of(own, before, asked)
+            if program is None and rolled is None:
                 return _run_oracle(graph, arrays)
-            program = (relatives.compiled() if relatives is not None else None) or _compile_as_asked(graph)
-        _programs[graph] = program
+            if program is None:
+                return RolledProgram(lambda given, _: _run_oracle(own, given), rolled)(arrays)
+            _programs[own] = program
+            _programs[graph] = program = program if rolled is None else RolledProgram(program, rolled)
     return program(arrays, spare)
+
+
+def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
+    """A program for a graph, made or found; None where the oracle is to run it. before: how often it came."""
+    relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
+    program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
+    if program is None and not asked and _is_small(graph, before) and (relatives is None or relatives.few):
+        return None
+    return program or (relatives.compiled() if relatives is not None else None) or _compile_as_asked(graph)
+
+
+def _rolled(graph: Graph) -> Rolled | None:
+    """The graph with its loops as scans; None where it has none."""
+    if len(graph.steps) < FEW_STEPS:
+        return None
+    from ..passes.roll_graph import rolled
+
+    found = _rolls.pop(graph, None)
+    if found is None:
+        with stats.timed("roll"):
+            found = rolled(graph)
+    _rolls[graph] = found
+    if len(_rolls) > _ROLLS_LIMIT:
+        _rolls.popitem(last=False)
+    return None if found.graph is graph else found
 
 
 def _compile_as_asked(graph: Graph) -> Program:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.dialects.builtin import StringAttr
-from xdsl.ir import Dialect, Operation, SSAValue
+from xdsl.ir import Dialect, SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from .attributes import ir_type, type_of
-from .ops import TensorOp
+from .ops import STEP_BUILDERS, TensorOp
 
 
 class GradOp(TensorOp):
@@ -100,10 +100,8 @@ def saved(value: SSAValue, contents: SSAValue, origin: str | None = None) -> Sav
     )
 
 
-STEP_OPS: dict[str, type[Operation]] = {
-    "autodiff.grad": GradOp,
-    "autodiff.saved": SavedOp,
-}  # step names of a Graph
+STEP_BUILDERS["autodiff.grad"] = lambda operands, origin: grad(operands[0], operands[1], operands[2:], origin)
+STEP_BUILDERS["autodiff.saved"] = lambda operands, origin: saved(*operands, origin)
 Autodiff = Dialect("autodiff", [GradOp, SavedOp])
 
-__all__ = ["STEP_OPS", "Autodiff", "GradOp", "SavedOp", "grad", "saved"]
+__all__ = ["Autodiff", "GradOp", "SavedOp", "grad", "saved"]

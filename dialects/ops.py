@@ -158,11 +158,7 @@ class ScanOp(BookOp):
     def region_of(cls, body: Graph) -> Region:
         """The region of a body."""
         block = Block(arg_types=[ir_type(t) for t in body.inputs])
-        values: list[SSAValue] = list(block.args)
-        for (name, attrs, operands), origin in zip(body.steps, body.origins, strict=True):
-            op = build_op(name, [values[i] for i in operands], attrs, origin)
-            block.add_op(op)
-            values.extend(op.results)
+        values = append_graph(block, body)
         block.add_op(ScanYieldOp.create(operands=[values[i] for i in body.outputs]))
         return Region(block)
 
@@ -208,8 +204,24 @@ class ScanOp(BookOp):
         return made  # type: ignore[return-value]  # made by cls.create
 
 
+STEP_BUILDERS: dict[str, Callable[[Sequence[SSAValue], str], TensorOp]] = {}
+"""How steps of a graph that are not in the book become ops: the dialect they belong to says."""
+
+
+def append_graph(block: Block, graph: Graph) -> list[SSAValue]:
+    """Append the steps of a graph to a block whose arguments are its inputs; one value per value id."""
+    values: list[SSAValue] = list(block.args)
+    for (name, attrs, operands), origin in zip(graph.steps, graph.origins, strict=True):
+        read = [values[i] for i in operands]
+        make = STEP_BUILDERS.get(name)
+        op = build_op(name, read, attrs, origin) if make is None else make(read, origin)
+        block.add_op(op)
+        values.extend(op.results)
+    return values
+
+
 def graph_of(block: Block) -> Graph:
-    """A block of book ops as a graph. LaminaError when it holds others."""
+    """A block of book ops and other steps as a graph. LaminaError when it holds others."""
     number: dict[SSAValue, int] = {arg: i for i, arg in enumerate(block.args)}
     types = [type_of(arg) for arg in block.args]
     steps, origins = [], []
@@ -218,9 +230,12 @@ def graph_of(block: Block) -> Graph:
     for op in block.ops:
         if op is last:
             break
-        if not isinstance(op, BookOp):
+        if isinstance(op, BookOp):
+            steps.append(Step(op.op_name, attrs_of(op), tuple(number[v] for v in op._operands)))
+        elif isinstance(op, TensorOp) and op.name in STEP_BUILDERS:
+            steps.append(Step(op.name, (), tuple(number[v] for v in op._operands)))
+        else:
             raise LaminaError(f"{op.name} is not in the book: this body is past the primitive level")
-        steps.append(Step(op.op_name, attrs_of(op), tuple(number[v] for v in op._operands)))
         origins.append(op.origin or "")
         for result in op.results:
             number[result] = len(number)
@@ -349,6 +364,7 @@ __all__ = [
     "Scans",
     "TensorOp",
     "XdslBuilder",
+    "append_graph",
     "attrs_of",
     "build_op",
     "graph_of",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xdsl.dialects.builtin import ArrayAttr, FunctionType, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
+from xdsl.ir import Block, Region, SSAValue
 
-from ..dialects import autodiff
-from ..dialects.graph import Graph, Step
-from ..dialects.ops import build_op, ir_type
+from ..dialects import autodiff  # noqa: F401  # its ops are steps of graphs
+from ..dialects.graph import Graph
+from ..dialects.ops import append_graph, ir_type
 
 
 def capture(graph: Graph) -> ModuleOp:
@@ -20,27 +20,13 @@ def capture(graph: Graph) -> ModuleOp:
     block = Block(arg_types=[ir_type(t) for t in graph.inputs])
     for arg, name in zip(block.args, graph.names, strict=True):
         arg.name_hint = _hint(name)
-    values: list[SSAValue] = list(block.args)
-    for step, origin in zip(graph.steps, graph.origins, strict=True):
-        operands = [values[i] for i in step.operands]
-        op = _op(step, operands, origin)
-        block.add_op(op)
-        values.extend(op.results)
+    values = append_graph(block, graph)
     results = [values[i] for i in graph.outputs]
     block.add_op(ReturnOp(*results))
     kind = FunctionType.from_lists([a.type for a in block.args], [v.type for v in results])
     main = FuncOp("main", kind, Region(block))
     names = ArrayAttr([StringAttr(name or "") for name in graph.names])
     return ModuleOp([main], {"lamina.names": names})
-
-
-def _op(step: Step, operands: list[SSAValue], origin: str) -> Operation:
-    if step.op == "autodiff.grad":
-        loss, seed, *wrt = operands
-        return autodiff.grad(loss, seed, wrt, origin)
-    if step.op == "autodiff.saved":
-        return autodiff.saved(*operands, origin)
-    return build_op(step.op, operands, step.attrs, origin)
 
 
 def _hint(name: str | None) -> str | None:

@@ -13,7 +13,7 @@ from ..dialects.book import OPS, Batched, Batching
 from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from .base import Pass
-from .program import before_all, main_block, origin_of, origin_text
+from .program import before_all, main_block, origin_of, origin_text, program_blocks
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,16 @@ class Differentiate(Pass):
         grads = [op for op in block.ops if isinstance(op, GradOp)]
         for grad in grads:
             _Reverse(block, grad, saved).expand()
-        count = len(grads)
-        for op in [op for op in block.ops if isinstance(op, SavedOp)]:
-            op.results[0].replace_all_uses_with(op.operands[1])
-            block.erase_op(op)
-            count += 1
-        return count
+        return len(grads) + sum(map(_replace_saved, program_blocks(module)))
+
+
+def _replace_saved(block: Block) -> int:
+    """Nothing is differentiated any more: contents are contents."""
+    saved = [op for op in block.ops if isinstance(op, SavedOp)]
+    for op in saved:
+        op.results[0].replace_all_uses_with(op.operands[1])
+        block.erase_op(op)
+    return len(saved)
 
 
 def _prepare_saved(block: Block) -> dict[SSAValue, SSAValue]:

@@ -25,6 +25,13 @@ from .schedule import Schedule
 from .walk import Walk
 
 PENDING_LIMIT = 5000
+"""Nodes recorded since the last flush at which something is done about it."""
+
+LONGEST = 1 << 17
+"""What repeats itself is recorded this far: a loop becomes one scan of the compiler, as long as it is not cut to pieces."""
+
+REPEATS = 8
+"""How often every op of a line must be there, on average, for a recording to repeat itself."""
 
 
 class Cell(Protocol):
@@ -56,13 +63,15 @@ class _State:
     """
 
     __slots__ = (
-        "order", "flushed", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
+        "order", "flushed", "bound", "cut", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
         "inference", "watch", "placement", "doubts", "traces",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.order = 0
         self.flushed = 0
+        self.bound = PENDING_LIMIT
+        self.cut: tuple[str | None, str] | None = None
         self.grad = True
         self.pending: list[weakref.ref] = []
         self.levels: list[Any] = []
@@ -190,20 +199,50 @@ def constant(array: np.ndarray, type: Type, where: str | None = None) -> Node:
 def wait_for(cell: Cell) -> None:
     """Remember that ``cell`` has no value yet; computes everything when too much is pending."""
     state.pending.append(_weakly(cell))
-    if state.order - state.flushed > PENDING_LIMIT:
-        flush()
+    if state.order > state.bound:
+        at_bound()
+
+
+def at_bound() -> None:
+    """Compute what is pending, unless it repeats itself: then the bound moves on. The longest recordings end where the last one
+    did, so that all parts of a very long loop but the first are one program.
+    """
+    recorded = state.order - state.flushed
+    if recorded < LONGEST and _repeats(_pending()):
+        state.bound = state.flushed + min(4 * recorded, LONGEST)
+        return
+    if recorded >= LONGEST:
+        node = state.pending[-1]().node
+        place = node.op, node.origin
+        if state.cut not in (None, place) and recorded < 2 * LONGEST:
+            return
+        state.cut = place
+    flush()
+
+
+def _repeats(roots: list[Node]) -> bool:
+    """Whether what the roots need is the same few ops of the same lines, again and again."""
+    nodes = [node for node in Walk(roots).nodes if node.value is None]
+    return len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
+
+
+def _pending() -> list[Node]:
+    """What live Storages lack."""
+    nodes = [cell.node for reference in state.pending if (cell := reference()) is not None]
+    return [node for node in nodes if node is not None and node.value is None]
+
+
+def _start_anew() -> None:
+    state.flushed = state.order
+    state.bound = state.order + PENDING_LIMIT
 
 
 def flush(wanted: Iterable[Node] = ()) -> None:
     """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values."""
     if not state.pending and not wanted:
-        state.flushed = state.order
+        _start_anew()
         return
-    roots: list[Node] = []
-    for reference in state.pending:
-        cell = reference()
-        if cell is not None and cell.node is not None and cell.node.value is None:
-            roots.append(cell.node)
+    roots = _pending()
     for node in wanted:
         if node.value is None:
             roots.append(node)
@@ -211,7 +250,7 @@ def flush(wanted: Iterable[Node] = ()) -> None:
         roots = _without_examples(roots)
     else:
         state.pending.clear()
-    state.flushed = state.order
+    _start_anew()
     doubts = state.doubts
     if doubts:
         state.doubts = []

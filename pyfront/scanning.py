@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,13 +22,13 @@ def trace(function: Callable[..., Sequence[Tensor]], types: Sequence[Type]) -> G
     """
     state = recorder.state
     leaves = [recorder.leaf(np.broadcast_to(np.zeros((), dtype.numpy), shape), (shape, dtype)) for shape, dtype in types]
-    before, state.flushed = state.flushed, state.order
+    before, state.bound = state.bound, sys.maxsize
     state.traces += 1
     try:
         with no_grad():
             outputs = [t._read() for t in function(*map(wrap, leaves))]
     finally:
-        state.flushed = before
+        state.bound = before
         state.traces -= 1
     schedule = Schedule(list(dict.fromkeys(outputs)))
     place = {id(leaf.value): i for i, leaf in enumerate(leaves)}

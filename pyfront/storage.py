@@ -48,8 +48,8 @@ class Storage:
                 _fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
-                if state.order - state.flushed > recorder.PENDING_LIMIT:
-                    recorder.flush()
+                if state.order > state.bound:
+                    recorder.at_bound()
 
     @property
     def type(self) -> Type:
@@ -130,8 +130,8 @@ class Storage:
                 _fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
-                if state.order - state.flushed > recorder.PENDING_LIMIT:
-                    recorder.flush()
+                if state.order > state.bound:
+                    recorder.at_bound()
         if state.placement is not None and old is not None:
             state.placement.settle(old, node)
 

@@ -21,6 +21,10 @@ from .expr import Build
 from .stanza import Stanza
 
 
+SAVED = "autodiff.saved"
+"""The one step of a body that is not in the book: contents an earlier run kept, differentiated as the value they are of."""
+
+
 class Counts(NamedTuple):
     """Attributes of a scan beside its body: how many operands are carried, how many scanned, the steps, the direction."""
 
@@ -103,7 +107,8 @@ class Scan(Stanza):
 
     def _run(self, body: Graph, values: list[np.ndarray]) -> list[np.ndarray]:
         for op, attrs, operands in body.steps:
-            values.extend(self.book[op].evaluate([values[i] for i in operands], attrs))
+            given = [values[i] for i in operands]
+            values.extend(given[1:] if op == SAVED else self.book[op].evaluate(given, attrs))
         return [values[i] for i in body.outputs]
 
     def on_batch(self, batch: Batching, operands: Sequence, attrs: tuple) -> tuple:
@@ -142,23 +147,24 @@ class Scan(Stanza):
         return found
 
 
-def _on_batch(scan: Scan, batch: Batching, operands: Sequence, attrs: tuple) -> tuple:
+def _on_batch(scan: Scan, batch: Batching, outer: Sequence, attrs: tuple) -> tuple:
     """A scan of the body on batches: every carried value becomes one, slices keep the steps in front of the batch."""
     body, counts = attrs[0], Counts(*attrs[1:])
     first, last = counts.carried, counts.carried + counts.scanned
-    flags = [i < first or type(v) is Batched for i, v in enumerate(operands)]
+    flags = [i < first or type(v) is Batched for i, v in enumerate(outer)]
     inputs = [((batch.size, *shape), dtype) if flag else (shape, dtype) for (shape, dtype), flag in zip(body.inputs, flags, strict=True)]
     inner = GraphBuilder(scan.book, inputs)
     step = Batching(inner, scan.book, batch.size)
     values: list = [Batched(v) if flag else v for v, flag in zip(inner.values, flags, strict=True)]
     for (op, given, read), origin in zip(body.steps, body.origins, strict=True):
         inner.origin = origin
-        values.extend(step(op, tuple(values[i] for i in read), given))
+        operands = tuple(values[i] for i in read)
+        values.extend(operands[1:] if op == SAVED else step(op, operands, given))
     made = [values[i] for i in body.outputs]
     outputs = [step.spread(v) if k < first or type(v) is Batched else v for k, v in enumerate(made)]
-    starts = [batch.spread(v) for v in operands[:first]]
-    slices = [_turned(batch, v.value) if type(v) is Batched else v for v in operands[first:last]]
-    whole = [v.value if type(v) is Batched else v for v in operands[last:]]
+    starts = [batch.spread(v) for v in outer[:first]]
+    slices = [_turned(batch, v.value) if type(v) is Batched else v for v in outer[first:last]]
+    whole = [v.value if type(v) is Batched else v for v in outer[last:]]
     results = batch.build("scan", (*starts, *slices, *whole), (inner.graph([v.id for v in outputs]), *counts))
     stacked = [Batched(_turned(batch, r)) if type(v) is Batched else r for r, v in zip(results[first:], made[first:], strict=True)]
     return (*map(Batched, results[:first]), *stacked)
@@ -274,10 +280,20 @@ class _Differentiator:
         build, source = self.build, self.source
         self.place = list(build.values[: len(source.inputs)])
         tape: list[tuple[str, tuple, tuple[Value, ...], tuple[Value, ...]]] = []
+        self.saved: dict[Value, Value] = {}
         for (op, attrs, operands), origin in zip(source.steps, source.origins, strict=True):
             build.origin = origin
-            self.place.extend(self._replay(tape, op, tuple(self.place[i] for i in operands), attrs))
+            given = tuple(self.place[i] for i in operands)
+            self.place.extend(self._contents(tape, *given) if op == SAVED else self._replay(tape, op, given, attrs))
         return tape
+
+    def _contents(self, tape: list, value: Value, contents: Value) -> tuple[Value]:
+        """Contents with the history of a value: under another name where they have one of their own."""
+        if contents.id in (*self.carried, *self.slices, *self.summed) or contents.id >= self.build.count or contents in self.saved.values():
+            (contents,) = self.build("reshape", (contents,), (self.build.type(contents)[0],))
+        tape.append((SAVED, (), (value,), (contents,)))
+        self.saved[value] = contents
+        return (contents,)
 
     def _replay(self, tape: list, op: str, operands: tuple[Value, ...], attrs: tuple) -> tuple[Value, ...]:
         stanza = self.book[op]
@@ -312,7 +328,9 @@ class _Differentiator:
             reached = [cotangents.get(r) for r in results]
             if any(reached) and not active.isdisjoint(operands):
                 want = tuple(v in active for v in operands)
-                for value, g in zip(operands, self.book[op].gradients(build, operands, results, reached, attrs, want), strict=True):
+                known = [self.saved.get(r, r) for r in results]
+                found = reached if op == SAVED else self.book[op].gradients(build, operands, known, reached, attrs, want)
+                for value, g in zip(operands, found, strict=True):
                     add(value, g)
         return self._outputs(cotangents, own[len(self.carried) :])
 

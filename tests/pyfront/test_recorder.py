@@ -129,12 +129,25 @@ def test_history_of_untracked_values_is_dropped(graphs: list[Graph]) -> None:
     assert x.tolist() == [50.0, 50.0]
 
 
-def test_pending_nodes_are_bounded(graphs: list[Graph]) -> None:
+def test_pending_nodes_are_bounded(graphs: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What repeats itself goes on to the greatest length, and is cut where it was cut before: equal parts are one program."""
+    monkeypatch.setattr(recorder, "PENDING_LIMIT", 120)
+    monkeypatch.setattr(recorder, "LONGEST", 480)
+    recorder.flush()
     x = torch.zeros(1)
-    for _ in range(recorder.PENDING_LIMIT + 10):
+    for _ in range(1000):
         x = x + 1
-    assert graphs, "the bound computes what is pending"
-    assert x.item() == recorder.PENDING_LIMIT + 10
+        x = x * 1
+        x = x - 0
+    assert x.item() == 1000
+    assert all(len(graph.steps) > 200 for graph in graphs[:-1])
+    assert len(graphs) > 3 and len(set(graphs[1:-1])) == 1
+    graphs.clear()
+    x = torch.zeros(1)
+    for n in range(130):  # as many types as steps
+        x = torch.cat([torch.sin(x), x[:1]])
+    x.sum().item()
+    assert len(graphs) > 1, "what does not repeat itself is computed at the bound"
 
 
 def test_a_flushed_forward_keeps_what_backward_needs(graphs: list[Graph]) -> None:
