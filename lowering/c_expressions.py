@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from xdsl.dialects import arith, math, vector
+from xdsl.dialects import arith, math, memref, vector
 from xdsl.dialects.builtin import (
     DenseIntOrFPElementsAttr,
     FloatAttr,
@@ -52,9 +52,12 @@ def call(scope: Scope, name: str, t: CType, *arguments: str) -> str:
     return f"{scope.prelude.function(name, t.carrier, t.lanes)}({', '.join(arguments)})"
 
 
-def rounded(scope: Scope, t: CType, text: str) -> str:
-    """The result of an f16 or bf16 operation, rounded to what the type holds."""
-    return call(scope, f"round_{t.code}", t, text) if t.is_half else text
+def rounded(scope: Scope, op: Operation, text: str) -> str:
+    """The result of an operation; where it is of f16 or bf16, rounded to what the type holds, unless it is only stored, which rounds."""
+    result = op.results[0]
+    t = c_type(result.type)
+    stored = all(isinstance(use.operation, (memref.StoreOp, vector.StoreOp)) for use in result.uses)
+    return call(scope, f"round_{t.code}", t, text) if t.is_half and not stored else text
 
 
 def convert(scope: Scope, text: str, source: CType, target: CType) -> str:
@@ -83,7 +86,7 @@ def _same_masks(scope: Scope, op: Operation) -> tuple[int, list[str]]:
 def _float_binary(symbol: str) -> Expression:
     def expression(scope: Scope, op: Operation) -> str:
         a, b = _operands(scope, op)
-        return rounded(scope, c_type(op.results[0].type), f"{a} {symbol} {b}")
+        return rounded(scope, op, f"{a} {symbol} {b}")
 
     return expression
 
@@ -131,7 +134,7 @@ def _helper(name: str, *, as_unsigned: bool = False) -> Expression:
         if as_unsigned and t.kind == "i":
             cast = type_name(scope, unsigned(t))
             return f"({type_name(scope, t)}){call(scope, name, unsigned(t), *(f'({cast}){a}' for a in arguments))}"
-        return rounded(scope, t, call(scope, name, t, *arguments))
+        return rounded(scope, op, call(scope, name, t, *arguments))
 
     return expression
 
@@ -288,7 +291,7 @@ def _int_to_float(signed: bool) -> Expression:
                 text = f"(-{text})"
         elif not signed and source.kind == "i":
             text, source = f"({type_name(scope, unsigned(source))}){text}", unsigned(source)
-        return rounded(scope, target, convert(scope, text, source, target))
+        return rounded(scope, op, convert(scope, text, source, target))
 
     return expression
 
@@ -311,7 +314,7 @@ def _float_to_float(scope: Scope, op: Operation) -> str:
     text = scope.name(op.operands[0])
     if source.carrier != target.carrier:
         text = convert(scope, text, source, target)
-    return rounded(scope, target, text)
+    return rounded(scope, op, text)
 
 
 def _bitcast(scope: Scope, op: Operation) -> str:

@@ -207,8 +207,16 @@ uint16_t to_f16_ELT(ELT x) {
     return (uint16_t)(sign | (small.bits - 0x3f000000));
 }
 
-//: round_bf16 any
-VEC round_bf16_VEC(VEC x) { return from_bf16_VEC(to_bf16_VEC(x)); }
+//: round_bf16 vector
+VEC round_bf16_VEC(VEC x) {
+    UNSIGNED b = (UNSIGNED)x;
+    UNSIGNED rounded = b + 0x7fff + ((b >> 16) & 1);
+    UNSIGNED nan = (UNSIGNED)(x != x);
+    return (VEC)((((b | 0x400000) & nan) | (rounded & ~nan)) & 0xffff0000);
+}
+
+//: round_bf16 scalar
+ELT round_bf16_ELT(ELT x) { return from_bf16_ELT(to_bf16_ELT(x)); }
 
 //: round_f16 any
 VEC round_f16_VEC(VEC x) { return from_f16_VEC(to_f16_VEC(x)); }
