@@ -16,6 +16,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects import kernel
 from ..dialects.errors import ShapeError, UnsupportedError
+from ..dialects.kernel import PrefetchOp
 from ..lowering.c_expressions import constant_of
 from ..lowering.c_types import offset_of, span_of, strides_of
 from .executor_tiles import TILE_STATEMENTS
@@ -372,7 +373,7 @@ _STATEMENTS: dict[type[Operation], Callable[[_FunctionWriter, Any], None]] = {
     memref.ExpandShapeOp: _FunctionWriter._same, kernel.BitsOp: _FunctionWriter._bits,
     vector.LoadOp: _FunctionWriter._vector_load, vector.StoreOp: _FunctionWriter._vector_store,
     vector.ExtractOp: _FunctionWriter._extract, vector.InsertOp: _FunctionWriter._insert,
-    vector.ShuffleOp: _FunctionWriter._shuffle,
+    vector.ShuffleOp: _FunctionWriter._shuffle, PrefetchOp: _FunctionWriter._nothing,
     scf.ForOp: _FunctionWriter._for, scf.IfOp: _FunctionWriter._if, scf.YieldOp: _FunctionWriter._yield,
     scf.ParallelOp: _FunctionWriter._parallel, scf.ReduceOp: _FunctionWriter._nothing,
     func.CallOp: _FunctionWriter._call, func.ReturnOp: _FunctionWriter._nothing,

@@ -1,4 +1,4 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions and a cast of memory upstream lacks.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions, a cast of memory and a prefetch upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, IntegerType, MemRefType, StringAttr, TensorType, i64
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, IndexType, IntegerType, MemRefType, StringAttr, TensorType, UnitAttr, i64
 from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     AnyAttr,
@@ -25,6 +25,7 @@ from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
     opt_attr_def,
+    opt_prop_def,
     region_def,
     result_def,
     traits_def,
@@ -206,4 +207,15 @@ class BitsOp(IRDLOperation):
             raise VerifyException("kernel.bits keeps the memory space")
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp], [])
+@irdl_op_definition
+class PrefetchOp(IRDLOperation):
+    """The line of memory at an index will be wanted soon: to be written, or to be read from the second cache (MLIR's memref.prefetch)."""
+
+    name = "kernel.prefetch"
+    memory = operand_def(MemRefType)
+    index = operand_def(IndexType)
+    written = opt_prop_def(UnitAttr)
+    assembly_format = "(`written` $written^)? $memory `[` $index `]` attr-dict `:` type($memory)"
+
+
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, PrefetchOp], [])

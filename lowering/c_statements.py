@@ -16,6 +16,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from ..dialects import kernel
 from ..dialects.amx import TileType
 from ..dialects.errors import BackendError
+from ..dialects.kernel import PrefetchOp
 from .c_expressions import constant_of
 from .c_types import CType, c_type, offset_of, span_of, strides_of
 from .liveness import captured_values, root_of
@@ -114,6 +115,12 @@ def _vector_store(p: FunctionPrinter, op: vector.StoreOp) -> None:
         return
     _fetch_ahead(p, op, ", 1")
     p.line(f"{_vector_place(p, op.base, op.indices, t.lanes, '')} = {text};")
+
+
+def _prefetch(p: FunctionPrinter, op: PrefetchOp) -> None:
+    """To be written: into the first cache; else into the second, from where it comes in time."""
+    hint = ", 1, 3" if op.written is not None else ", 0, 2"
+    p.line(f"__builtin_prefetch({p.name(op.memory)} + {address(p, op.memory, (op.index,))}{hint});")
 
 
 def _next_insert(op: vector.InsertOp) -> vector.InsertOp | None:
@@ -307,7 +314,7 @@ def _nothing(p: FunctionPrinter, op: Operation) -> None:
 
 STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.LoadOp: _load, memref.StoreOp: _store, vector.LoadOp: _vector_load, vector.StoreOp: _vector_store,
-    vector.InsertOp: _insert, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
+    vector.InsertOp: _insert, PrefetchOp: _prefetch, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
     memref.SubviewOp: _subview, memref.CastOp: _same_pointer, memref.CollapseShapeOp: _same_pointer,
     memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
     scf.ParallelOp: _parallel, scf.ReduceOp: _nothing, func.CallOp: _call, func.ReturnOp: _nothing,

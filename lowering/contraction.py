@@ -28,6 +28,7 @@ from ..dialects.sizes import Size, same
 from ..dialects.target import Target
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
+from .contraction_prefetch import LEAST_STEPS, fetch_results, line_elements, next_panel
 from .contraction_schedule import Schedule, schedule
 from .contraction_tile import Memory, Place, Shape
 from .halo import shrink_fills
@@ -148,19 +149,21 @@ class _Kernel:
         for panel in self.plan.panels:
             dim = self.scheduled.panel_dim(panel)
             origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
-            for there in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
+            for there, _ in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
                 self._rows(there, panel, row_part, bounds)
 
     def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
         """The rows of a block: this task's share of the outermost loop, all of the others."""
         if not self.plan.within:
-            self._tiles(place, panel, row_part, self.plan.row_parts, bounds)
+            self._tiles(place, panel, row_part, self.plan.row_parts, bounds, Address())
             return
         first, *rest = self.plan.within
-        for there in self._each(place, first, first.size, row_part, self.plan.row_parts):
-            self._beside(rest, there, lambda p: self._tiles(p, panel, row_part, 1, bounds))
+        for there, row in self._each(place, first, first.size, row_part, self.plan.row_parts):
+            before = self.writer.advance(Address(), row, sum(t.count for t in self.plan.tiles)) if self.plan.next_panel else Address()
+            self._beside(rest, there, lambda p, before=before: self._tiles(p, panel, row_part, 1, bounds, before))
 
-    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None) -> None:
+    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None, before: Address) -> None:
+        """``before``: tiles of the panel that this task has done."""
         plan = self.plan
         for number, tiles in enumerate(plan.tiles):
             dim = Dim(tiles.count, tuple(s * tiles.size for s in plan.tiled.strides))
@@ -169,15 +172,22 @@ class _Kernel:
             if number and parts > 1:
                 part = self._mirrored(row_part, parts)
             self.tile.prepare(self._shape(self.scheduled.tile_rows(tiles.size), panel))
-            for there in self._each(origin, dim, tiles.count, part, parts):
-                self._product(there, tiles, panel, bounds)
+            for there, tile in self._each(origin, dim, tiles.count, part, parts):
+                self._product(there, tiles, panel, bounds, self.writer.advance(before, tile, 1) if plan.next_panel else before)
+            before = before + tiles.count if plan.next_panel else before
 
-    def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None) -> None:
-        plan, scheduled = self.plan, self.scheduled
+    def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None, number: Address) -> None:
+        """One tile, the ``number``-th of its panel."""
+        plan, scheduled, fetched = self.plan, self.scheduled, None
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
+        if plan.next_panel:
+            line = line_elements(scheduled.total)
+            fetched = next_panel(self.writer, plan, panel, place[scheduled.packed], number, line, bounds)
+        if plan.chunks == 1 and not isinstance(plan.steps, Size) and plan.steps >= LEAST_STEPS:
+            fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
         finish = self._finish if partial is None else self._keep_partial
-        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), bounds, finish, partial)
+        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), bounds, finish, partial, fetched)
 
     def _keep_partial(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
         self.tile.write_sums(sums, self.scheduled.partial, place, replace(shape, tail=self.plan.lanes))
@@ -201,7 +211,7 @@ class _Kernel:
                 origin = self._moved(
                     place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start
                 )
-                for there in self._each(origin, dim, panel.count, self.writer.index(0), 1):
+                for there, _ in self._each(origin, dim, panel.count, self.writer.index(0), 1):
                     shape = Shape((), panel.vectors, plan.lanes, panel.tail)
                     self._finish(self._total(there, panel), there, shape)
 
@@ -230,14 +240,16 @@ class _Kernel:
     def _moved(self, place: Place, dim: Dim, index: SSAValue | int) -> Place:
         return [self.writer.advance(a, index, s) for a, s in zip(place, dim.strides, strict=True)]
 
-    def _each(self, place: Place, dim: Dim, count: int, part: SSAValue, parts: int) -> Iterator[Place]:
-        """Yields once inside a loop over this part's share of ``count``, with the place there."""
+    def _each(self, place: Place, dim: Dim, count: int, part: SSAValue, parts: int) -> Iterator[tuple[Place, SSAValue | int]]:
+        """Yields once inside a loop over this part's share of ``count``: the place there, and how many came before."""
         if same(count, 1) and parts == 1:
-            yield place
+            yield place, 0
             return
         low, high = (0, count) if parts == 1 else self._part(count, part, parts)
         with self.writer.loop(low, high) as loop:
-            yield self._moved(place, dim, loop.counter)
+            counted = self.plan.next_panel and parts > 1
+            before = self.writer.binary(arith.SubiOp, loop.counter, low) if counted else loop.counter
+            yield self._moved(place, dim, loop.counter), before
 
     def _part(self, count: int, part: SSAValue, parts: int) -> Bounds:
         """Bounds of one of ``parts`` nearly equal shares of ``count``."""

@@ -18,6 +18,7 @@ from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Pro
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
+FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 FETCHED_TILES = 32  # that read a panel: with more, the first one's wait for it is no matter
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
@@ -36,6 +37,7 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
+    plan = replace(plan, next_panel=_next_panel(plan, problem, target))
     return shared_out(plan, -(-tasks // chunks))
 
 
@@ -143,6 +145,17 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
     return 0 if (near and not problem.ahead[0 if plan.swapped else 1]) or tiles > FETCHED_TILES else target.ahead_bytes // problem.item_bytes
 
 
+def _next_panel(plan: Plan, problem: Problem, target: Target) -> bool:
+    """Whether tiles fetch the panel after theirs: where the first cache does not hold one, and so few tiles read it that the wait of
+    the first one matters.
+    """
+    if plan.blocks or any_symbolic((plan.tiled.size, plan.steps, *(d.size for d in plan.within))) or not all(p.packed for p in plan.panels):
+        return False
+    panel = iterations(_chunk_steps(plan)) * plan.panels[0].vectors * plan.lanes * problem.item_bytes
+    tiles = iterations(plan.within) * sum(t.count for t in plan.tiles) / plan.row_parts
+    return panel > target.l1_bytes // 2 and tiles <= FETCHING_TILES and sum(p.count for p in plan.panels) > 1
+
+
 # -- tasks and chunks ------------------------------------------------------------------------------
 
 
@@ -173,6 +186,9 @@ def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wante
     if wanted_chunks <= 1:
         return 1
     sizes = [estimate(d.size) for d in plan.reduction]
+    least = max(-(-panel_bytes // (target.l2_bytes // 2)), by_tasks)
+    if least <= sizes[0] <= wanted_chunks:  # the loops keep their order: neighbours stay neighbours
+        return sizes[0]
     chunked = next((n for n in sizes if n >= wanted_chunks), max(sizes))
     even = [n for n in range(wanted_chunks, min(2 * wanted_chunks, chunked) + 1) if chunked % n == 0]
     return even[0] if even else min(wanted_chunks, chunked)

@@ -114,7 +114,8 @@ class Plan:
 
     ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
-    ``ahead``: elements of a packed panel that are fetched before they are needed. ``loop``: the vector's number among its side's.
+    ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: tiles fetch the one after theirs.
+    ``loop``: the vector's number among its side's.
     """
 
     swapped: bool
@@ -134,6 +135,7 @@ class Plan:
     panel_parts: int = 1
     packs_rows: bool = False
     ahead: int = 0
+    next_panel: bool = False
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
     loop: int = 0
@@ -403,7 +405,7 @@ class _TilingCost:
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             for p in panels:
-                step = _step_cost(t.size * self.rows, p.vectors, self.target) + crowded
+                step = _step_cost(t.size * self.rows, p.vectors, self.target) + self._streamed(t.size * self.rows, p.vectors) + crowded
                 cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
@@ -412,11 +414,17 @@ class _TilingCost:
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
 
+    def _streamed(self, rows: int, vectors: int) -> float:
+        """What a step reads from the second cache: the rows, which others read in between, and a panel the first one does not hold."""
+        columns = vectors * self.shape.lanes
+        far = self.steps * columns * self.problem.item_bytes > self.target.l1_bytes
+        return (rows + (columns if far else 0)) * self.problem.item_bytes * self.target.streamed_cost
+
 
 def _step_cost(rows: int, vectors: int, target: Target) -> float:
     """Multiply-adds against loads of both sides; few accumulators wait for each other."""
     loads = rows + vectors
-    return max(rows * vectors * 1.0, loads * target.load_cost, target.least_step) + 0.02 * loads + 0.25
+    return max(rows * vectors * 1.0, loads * target.load_cost, target.least_step) + 0.05 * loads + 0.25
 
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:

@@ -107,28 +107,34 @@ class Tile:
         return shape
 
     def product(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, finish: Finish, partial: int | None
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, finish: Finish, partial: int | None,
+        fetched: Address | None,
     ) -> None:
-        """A tile's sums and what becomes of them. partial: the access they are written to as they are."""
-        finish(self.sums(place, shape, reduction, bounds), place, shape)
+        """A tile's sums and what becomes of them. partial: the access they are written to as they are. fetched: where a line a step
+        is fetched from, by tiles of vectors.
+        """
+        finish(self.sums(place, shape, reduction, bounds, fetched), place, shape)
 
     def sums(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim."""
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a line a step is fetched from."""
         rows = shape.offsets(shape.scalars)
         zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
         sums = [zero] * (len(rows) * shape.vectors)
-        return self._reduce(place[shape.scalars], place[shape.columns], shape, rows, list(reduction), bounds, sums)
+        return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), bounds, sums)
 
     def _reduce(
-        self, a: Address, b: Address, shape: Shape, rows: list[int], dims: list[Dim],
+        self, a: Address, b: Address, fetched: Address | None, shape: Shape, rows: list[int], dims: list[Dim],
         bounds: tuple[SSAValue, SSAValue] | None, sums: list[SSAValue],
     ) -> list[SSAValue]:  # fmt: skip
         if not dims:
+            if fetched is not None:
+                self.writer.prefetch(self.memory[shape.columns].buffer, fetched)
             return self._step(a, b, shape, rows, sums)
         dim, rest = dims[0], dims[1:]
         known = not isinstance(dim.size, Size)
+        line = LINE_BYTES // bytes_of(self.sum_type) * dim.strides[1] // (shape.vectors * shape.lanes)
         ops = len(rows) * (shape.vectors + 2) * dim.size
         if (
             known
@@ -139,13 +145,15 @@ class Tile:
             and not _overlaps(rows, dim)
         ):
             for k in range(dim.size):
-                sums = self._step(a + k * dim.strides[0], b + k * dim.strides[1], shape, rows, sums)
+                there = None if fetched is None else fetched + k * line
+                sums = self._reduce(a + k * dim.strides[0], b + k * dim.strides[1], there, shape, rows, [], None, sums)
             return sums
         low, high = bounds or (0, dim.size)
         with self.writer.loop(low, high, sums) as loop:
             inner_a = self.writer.advance(a, loop.counter, dim.strides[0])
             inner_b = self.writer.advance(b, loop.counter, dim.strides[1])
-            loop.next = self._reduce(inner_a, inner_b, shape, rows, rest, None, loop.inside)
+            there = None if fetched is None else self.writer.advance(fetched, loop.counter, line)
+            loop.next = self._reduce(inner_a, inner_b, there, shape, rows, rest, None, loop.inside)
         return loop.results
 
     def _step(

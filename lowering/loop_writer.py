@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     NoneAttr,
+    UnitAttr,
     VectorType,
     i1,
     i32,
@@ -30,7 +31,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.attributes import dimensions, integers
-from ..dialects.kernel import BitsOp
+from ..dialects.kernel import BitsOp, PrefetchOp
 from ..dialects.sizes import same
 
 INDEX = IndexType()
@@ -202,6 +203,10 @@ class LoopWriter:
     def store_vector(self, value: SSAValue, buffer: SSAValue, at: Address) -> None:
         """Writes neighbouring elements of a flat memref."""
         self.add(vector.StoreOp.create(operands=(value, buffer, self.at(at))))
+
+    def prefetch(self, buffer: SSAValue, at: Address, written: bool = False) -> None:
+        """The line at an address will be wanted soon: to be written, or read from the second cache."""
+        self.add(PrefetchOp.create(operands=(buffer, self.at(at)), properties={"written": UnitAttr()} if written else {}))
 
     def broadcast(self, value: SSAValue, lanes: int) -> SSAValue:
         """A vector with the scalar in every lane."""

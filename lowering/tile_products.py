@@ -81,7 +81,8 @@ class RegisterTile(Tile):
     # -- products ----------------------------------------------------------------------------------
 
     def product(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Bounds | None, finish: Finish, partial: int | None
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Bounds | None, finish: Finish, partial: int | None,
+        fetched: Address | None,
     ) -> None:
         w, heights = self.writer, self._heights(_rows(shape))
         zeros = [w.value(TileZeroOp.create(result_types=(self._sum(h),))) for h in heights for _ in range(shape.vectors)]

@@ -30,6 +30,8 @@ from contraction_programs import (  # noqa: E402
     matrix,
 )
 
+from lamina.backends import executor  # noqa: E402
+from lamina.dialects.kernel import PrefetchOp  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
@@ -138,7 +140,7 @@ def test_a_long_epilogue_is_written_once_in_loops_over_the_sums(n: int, target) 
     others = (O(("n",)), O(("m",)), O(("m", "n")), O(("n",)))
     program = Program({"m": 29, "n": n, "k": 31}, O(("m", "k")), O(("k", "n")), O(("m", "n")), others, body)
     module, _ = lowered(program, target)
-    assert str(module).count("arith.maximumf") <= (2 if n == 96 else 30), "once for each shape of tile, and for uneven vectors"
+    assert str(module).count("arith.maximumf") <= (2 if n == 96 else 32), "once for each shape of tile, and for uneven vectors"
 
     def apply(total, a, b, c, d):  # noqa: ANN001, ANN202
         for _ in range(4):
@@ -174,7 +176,7 @@ def test_a_register_tile_leaves_a_register_to_the_compiler(target, sizes) -> Non
 def test_the_tile_follows_what_loads_cost() -> None:
     square = matrix(256, 256, 256)
     shape = [(plan.tiles[0].size, plan.panels[0].vectors) for plan in (planned(square, AVX2), planned(square, AVX512))]
-    assert shape == [(6, 2), (6, 4)]
+    assert shape == [(6, 2), (14, 2)]
 
 
 FAR = 270  # steps, each in another line: more lines than half a first-level cache holds
@@ -231,6 +233,54 @@ def test_panels_from_afar_are_fetched_ahead_where_few_tiles_read_them() -> None:
     assert planned(convolution(1, 8, 64, 114), AVX512).ahead == 0, "one wait among many tiles"
 
 
+@pytest.mark.parametrize("target", [replace(AVX512, l1_bytes=4 << 10), replace(AVX2, l1_bytes=2 << 10, l2_bytes=16 << 10)], ids=["avx512", "avx2"])
+@pytest.mark.parametrize("program", [matrix(49, 256, 96, b="nk"), convolution(1, 24, 128, 9), convolution(1, 64, 96, 7)], ids=["product", "3x3", "chunks"])
+def test_the_first_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(program: Program, target, monkeypatch) -> None:  # noqa: ANN001
+    """Every line of every panel but the first is fetched, while the panel before it is read; the last panel's tiles fetch what is behind all."""
+    seen: list[int] = []
+
+    def recorded(writer, op) -> None:  # noqa: ANN001
+        if op.written is None:
+            writer.line(f"{writer.keep(seen)}.append({writer.at(op.memory, (op.index,))})")
+
+    monkeypatch.setitem(executor._STATEMENTS, PrefetchOp, recorded)
+    target = replace(target, parallel_work=1 << 60)
+    plan, (module, _) = planned(program, target), lowered(program, target)
+    assert plan.next_panel
+    rng = np.random.default_rng(0)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+    found = executor.execute(module, arrays)[0]
+    np.testing.assert_allclose(found, program.expected(arrays, bias_relu if program.others else None).reshape(found.shape), rtol=2e-4, atol=2e-4)
+    first = plan.panels[0].vectors * plan.lanes * plan.steps
+    end = sum(p.vectors * p.count for p in plan.panels) * plan.lanes * plan.steps
+    lines = {(at - first) // 16 for at in seen if at < end}
+    assert lines == set(range((end - first) // 16))
+    assert max(seen) < end + first
+
+
+def test_what_an_epilogue_touches_is_asked_for_in_front_of_a_long_reduction() -> None:
+    def written(k: int) -> int:
+        made = lowered(matrix(64, 128, k), AVX512)
+        assert made is not None
+        return str(made[0]).count("kernel.prefetch written")
+
+    assert written(8) == 0
+    assert written(64) > 0
+
+
+def test_a_reduction_in_chunks_keeps_the_order_of_its_loops() -> None:
+    plan = planned(convolution(1, 512, 256, 18), AVX512)
+    assert [d.size for d in plan.reduction] == [3, 3, 512]
+    assert plan.chunks == 3
+
+
+def test_large_panels_are_narrow_and_many_rows_read_them() -> None:
+    """A step of a tile reads its panel's columns from the second cache: fewer of them for more rows."""
+    near, far = planned(matrix(280, 512, 64), AVX512), planned(matrix(280, 512, 1000), AVX512)
+    assert far.panels[0].vectors < near.panels[0].vectors
+    assert far.tiles[0].size > near.tiles[0].size
+
+
 def test_tasks_that_share_a_panel_follow_each_other() -> None:
     plan = planned(convolution(1, 64, 64, 16), AVX512)
     assert plan.row_parts == plan.row_shares > 1
@@ -282,14 +332,12 @@ def test_sixteen_bit_factors_are_summed_in_f32(element: str, layout: str) -> Non
 
 
 def test_the_loop_executor_gives_the_same_numbers() -> None:
-    from lamina.backends.executor import execute
-
     rng = np.random.default_rng(1)
     for program in (linear(9, 21, 33), convolution(1, 4, 20, 6), kernel_gradient(2, 4, 16, 9)):
         made = lowered(program, AVX2)
         assert made is not None
         operands = (program.left, program.right, *program.others)
         arrays = [o.array(program.sizes, rng) for o in operands]
-        found = execute(made[0], arrays)[0]
+        found = executor.execute(made[0], arrays)[0]
         wanted = program.expected(arrays, bias_relu if program.others else None)
         np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-4)
