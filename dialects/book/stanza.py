@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..graph import Graph
 from ..sizes import Real, Size, is_symbolic
-from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, show_type
+from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, float32, show_type
 from . import numerics, readings
-from .expr import Binding, Build, Evaluator, Expr, Name
+from .expr import Binding, Build, Call, Evaluator, Expr, Name
 from .readings import Contraction, Fold, Place
 
 CLASSES = {  # word in a signature: kinds it admits, words for errors
@@ -291,7 +292,30 @@ class Stanza:
         return value
 
     def open(self, build: Build, operands: Sequence, attrs: tuple = ()) -> tuple:
-        """The results of an `is` op, spelled out with the ops of its meaning."""
+        """The results of an `is` op, spelled out with the ops of its meaning.
+
+        Half precision is computed in float32 and rounded once, but for products: their factors stay narrow.
+        """
+        types = tuple(build.type(x) for x in operands)
+        if any(t in (float16, bfloat16) for _, t in types) and not self.multiplies:
+            wide = tuple(build("cast", (x,), (float32,))[0] if t in (float16, bfloat16) else x for x, (_, t) in zip(operands, types))
+            found = zip(self._opened(build, wide, attrs), self.infer(types, attrs))
+            return tuple(value if build.type(value)[1] == t else build("cast", (value,), (t,))[0] for value, (_, t) in found)
+        return self._opened(build, operands, attrs)
+
+    @cached_property
+    def multiplies(self) -> bool:
+        """Whether there is a contraction among the ops a composite is made of."""
+        trees: list[Any] = [*self.meaning, *(expr for _, expr in self.meaning_bindings)]
+        while trees:
+            if isinstance(tree := trees.pop(), Call):
+                named = self.book.get(tree.fn)
+                if named is not None and (named.family == "contract" or named.meaning and named.multiplies):
+                    return True
+                trees += tree.args
+        return False
+
+    def _opened(self, build: Build, operands: Sequence, attrs: tuple) -> tuple:
         named = tuple(((p.name,), expr) for p, expr in zip(self.results, self.meaning))
         evaluator = Evaluator(
             build, self._tensor_env(build, operands, attrs), self.meaning_bindings + named, self.book
