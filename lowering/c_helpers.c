@@ -35,7 +35,7 @@ ELT fma_ELT(ELT a, ELT b, ELT c) {
 #endif
 }
 
-//: larger vector f32
+//: larger vector
 // a > b ? a : b
 VEC larger_VEC(VEC a, VEC b) {
 #ifdef X86_MAX_VEC
@@ -45,7 +45,7 @@ VEC larger_VEC(VEC a, VEC b) {
 #endif
 }
 
-//: smaller vector f32
+//: smaller vector
 // a < b ? a : b
 VEC smaller_VEC(VEC a, VEC b) {
 #ifdef X86_MIN_VEC
@@ -270,6 +270,52 @@ VEC exp_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(1.0f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
     return scaled_VEC(r, t, x, splat_VEC(-104.0f));
+}
+
+//: exp vector f64
+// 0.8 ulp, 1.1 where results are denormal; 0 below their range, not by rounding.
+VEC exp_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-746.0), smaller_VEC(splat_VEC(710.0), x));
+    VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
+    VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
+    VEC q = fma_VEC(f, splat_VEC(2.0914728984148772e-09), splat_VEC(2.5105275841936966e-08));
+    q = fma_VEC(q, f, splat_VEC(2.7557273542102106e-07));
+    q = fma_VEC(q, f, splat_VEC(2.755725525875986e-06));
+    q = fma_VEC(q, f, splat_VEC(2.4801587325627418e-05));
+    q = fma_VEC(q, f, splat_VEC(1.9841269874932202e-04));
+    q = fma_VEC(q, f, splat_VEC(1.3888888888883726e-03));
+    q = fma_VEC(q, f, splat_VEC(8.333333333326103e-03));
+    q = fma_VEC(q, f, splat_VEC(4.166666666666667e-02));
+    q = fma_VEC(q, f, splat_VEC(1.666666666666667e-01));
+    q = fma_VEC(q, f, splat_VEC(0.5));
+    SIGNED n = (SIGNED)t - 0x4338000000000000, half = n >> 1;
+    VEC r = f + fma_VEC(q, f * f, left) + 1.0;
+    r = (VEC)((SIGNED)r & ~(SIGNED)(x < -746.0));
+    return r * (VEC)((half + 1023) << 52) * (VEC)((n - half + 1023) << 52);
+}
+
+//: tanh vector f64
+// 2.2 ulp: e / (e + 2) with e = exp(2 |x|) - 1.
+VEC tanh_VEC(VEC x) {
+    VEC c = smaller_VEC(splat_VEC(20.0), (VEC)((SIGNED)x & INT64_MAX));
+    c = c + c;
+    VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
+    VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
+    VEC q = fma_VEC(f, splat_VEC(2.0914728984148772e-09), splat_VEC(2.5105275841936966e-08));
+    q = fma_VEC(q, f, splat_VEC(2.7557273542102106e-07));
+    q = fma_VEC(q, f, splat_VEC(2.755725525875986e-06));
+    q = fma_VEC(q, f, splat_VEC(2.4801587325627418e-05));
+    q = fma_VEC(q, f, splat_VEC(1.9841269874932202e-04));
+    q = fma_VEC(q, f, splat_VEC(1.3888888888883726e-03));
+    q = fma_VEC(q, f, splat_VEC(8.333333333326103e-03));
+    q = fma_VEC(q, f, splat_VEC(4.166666666666667e-02));
+    q = fma_VEC(q, f, splat_VEC(1.666666666666667e-01));
+    q = fma_VEC(q, f, splat_VEC(0.5));
+    VEC power = (VEC)(((SIGNED)t - 0x4338000000000000 + 1023) << 52);
+    VEC e = fma_VEC(power, f + fma_VEC(q, f * f, left), power - 1.0);
+    return (VEC)((SIGNED)(e / (e + 2.0)) | ((SIGNED)x & INT64_MIN));
 }
 
 //: exp_normal vector f32
