@@ -9,40 +9,64 @@ from __future__ import annotations
 from ..dialects.sizes import estimate
 from ..dialects.target import Target
 from .memref_layout import element_bytes
-from .nest_plan import Flat, GroupPlan, KernelPlan, Loop
+from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop
 from .nest_stages import Buffer
 
 LONG_RUNS = 8
 """Times the distance that a run of neighbouring elements must be long."""
+ROW_BYTES = 1 << 10, 16 << 10
+"""Bytes of rows that are fetched as a whole: their time is longer than the way from memory, and the first cache holds two of them."""
 
 
 def choose_ahead(plan: KernelPlan, target: Target) -> None:
-    """Marks accesses of a scheduled kernel: of each group, the first that reads a buffer, and those that write one."""
-    for group in plan.groups:
-        read: set[Buffer] = set()
-        for leaf in group.leaves:
-            loop = leaf.vector or group.vector
-            if loop is None or group.tile is not None:
-                continue
-            before = frozenset(read)
-            for stage in leaf.stages:
-                reads = [f for f, skip in zip(stage.reads, stage.forwarded, strict=True) if f is not None and not skip]
-                writes = [f for f in stage.writes if f is not None and not f.streams and not stage.stage.reduces]
-                for flat in (*(f for f in reads if f.buffer not in before), *writes):
-                    flat.ahead = _ahead(flat, loop, group, target)
-                read.update(f.buffer for f in reads)
+    """Marks accesses of a scheduled kernel: of each group, the last that reads a buffer, and those that write one.
 
-
-def _ahead(flat: Flat, loop: Loop, group: GroupPlan, target: Target) -> int:
-    if flat.terms.get(loop) != 1 or any(row.buffer is flat.buffer for row in group.rows):
-        return 0
-    run, reach = 1, 1
-    for inner in sorted(flat.terms, key=lambda x: abs(estimate(flat.terms[x]))):
-        if estimate(flat.terms[inner]) == run:
-            run *= estimate(inner.size)
-        reach *= estimate(inner.size)
-    item = element_bytes(flat.buffer.element)
+    What several leaves read is fetched a row ahead, while the last of them goes through this one: the first ones have it then.
+    """
     distance = target.ahead_bytes // 2
-    if run * item < LONG_RUNS * distance or reach * item <= target.l2_bytes:
-        return 0
-    return distance // item
+    for group in plan.groups:
+        if group.tile is not None:
+            continue
+        readers: dict[Buffer, set[int]] = {}
+        for k, leaf in enumerate(group.leaves):
+            for flat in _reads(leaf):
+                readers.setdefault(flat.buffer, set()).add(k)
+        for k, leaf in enumerate(group.leaves):
+            loop = leaf.vector or group.vector
+            if loop is None:
+                continue
+            for flat in _reads(leaf):
+                if k == max(readers[flat.buffer]) and _is_far(flat, loop, group, target):
+                    flat.ahead = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
+                    flat.ahead = flat.ahead or distance // element_bytes(flat.buffer.element)
+            for flat in _writes(leaf):
+                if _is_far(flat, loop, group, target):
+                    flat.ahead = distance // element_bytes(flat.buffer.element)
+
+
+def _reads(leaf: LeafPlan) -> list[Flat]:
+    return [f for stage in leaf.stages for f, skip in zip(stage.reads, stage.forwarded, strict=True) if f is not None and not skip]
+
+
+def _writes(leaf: LeafPlan) -> list[Flat]:
+    return [f for stage in leaf.stages if not stage.stage.reduces for f in stage.writes if f is not None and not f.streams]
+
+
+def _is_far(flat: Flat, loop: Loop, group: GroupPlan, target: Target) -> bool:
+    """Whether the access goes through a long run of memory that the second-level cache cannot hold, element by element."""
+    if flat.terms.get(loop) != 1 or any(row.buffer is flat.buffer for row in group.rows):
+        return False
+    item = element_bytes(flat.buffer.element)
+    run, reach = item, item
+    for inner in sorted(flat.terms, key=lambda x: abs(estimate(flat.terms[x]))):
+        size = estimate(inner.size)
+        run *= size if estimate(flat.terms[inner]) * item == run else 1
+        reach *= size
+    return run >= LONG_RUNS * target.ahead_bytes // 2 and reach > target.l2_bytes
+
+
+def _row(flat: Flat, group: GroupPlan) -> int:
+    """Elements from one iteration of the group's loops to the next, where they are a few KiB; else 0."""
+    inner = [x for x in group.shared if x is not group.vector]
+    step = estimate(flat.terms.get(inner[-1], 0)) if inner else 0
+    return step if ROW_BYTES[0] <= step * element_bytes(flat.buffer.element) <= ROW_BYTES[1] else 0
