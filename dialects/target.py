@@ -36,6 +36,11 @@ class Target:
     tiles: frozenset[str] = frozenset()
     """Elements that tile registers multiply (AMX): bf16 into f32, i8 into i32."""
 
+    @property
+    def multiplies_bytes(self) -> bool:
+        """Whether it multiplies bytes faster than what they are widened to."""
+        return "i8" in self.tiles
+
     def read_cost(self, held: float) -> float:
         """Of reading a byte of so many that are gone through again and again: caches are shared with others, so half of each counts."""
         second, third, memory = self.byte_costs

@@ -129,6 +129,7 @@ class _Program:
             self.op(op)
         self._late_outputs(steps)
         if not isinstance(self.target, GpuTarget):
+            self._read_bytes()
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             self.kept.forget_unread(self.calls, self.block)
@@ -141,15 +142,23 @@ class _Program:
 
     def _merge_chains(self, target: GpuTarget) -> None:
         """Products with row folds between them become one kernel (chained_calls.py); others read what was widened for them."""
-        given = {self.block.args[n] for *_, n in self.reusable} | {self.home[v][0].argument for v in self.donated.values()}
         machines = [target, replace(target, access_bytes=1)]  # where arguments will lie is not known yet
 
         def fits(function: func.FuncOp) -> bool:
             return all(match_chain(function, machine) is not None for machine in machines)
 
-        ChainedCalls(self.functions, self._register, fits, frozenset(given)).rewrite(self.calls, self.storages)
-        if target.multiplies_bytes:
-            WidenedOperands(self.functions, self._register, frozenset(given)).rewrite(self.calls, self.storages)
+        ChainedCalls(self.functions, self._register, fits, self._given()).rewrite(self.calls, self.storages)
+        self._read_bytes()
+
+    def _read_bytes(self) -> None:
+        """Products of bytes read them, not what they were widened to for the product (widened_operands.py)."""
+        if self.target.multiplies_bytes:
+            WidenedOperands(self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
+
+    def _given(self) -> frozenset[SSAValue]:
+        """Arguments whose memory may be another array's once they were read for the last time."""
+        donated = (self.home[v][0].argument for v in self.donated.values())
+        return frozenset((*(self.block.args[n] for *_, n in self.reusable), *(a for a in donated if a is not None)))
 
     def _may_share(self) -> list[tuple[SSAValue, SSAValue]]:
         """Outputs and the inputs whose memory they may be given."""

@@ -1,4 +1,4 @@
-"""A product of a GPU reads bytes that were only widened to integers of 32 bits for it: tensor cores multiply bytes, exactly.
+"""A product reads bytes that were only widened to integers of 32 bits for it: tensor cores and tile registers multiply bytes, exactly.
 
     y = i32(a) @ i32(b)      reads a and b, the widening stands in the product's body
 """
@@ -86,7 +86,7 @@ class WidenedOperands:
 
 def _product(function: func.FuncOp) -> GenericOp | None:
     """The only sum of products of a kernel, of integers of 32 bits."""
-    if not is_plain(function):
+    if not is_plain(function) or "lamina.packed" in function.attributes:
         return None
     stages = [op for op in function.body.block.ops if isinstance(op, GenericOp)]
     products = [op for op in stages if (found := contraction_of(op)) is not None and found.sum_type == i32]

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
-from ..dialects.types import Shape, bool_, int32, int64, promote_types, show_type
+from ..dialects.types import Shape, bool_, int8, int32, int64, promote_types, show_type
 from .autocasting import autocasts
 from .definitions import define
 from .node import Node
@@ -96,6 +96,15 @@ def _ranked(name: str, ranks: tuple[int, int]) -> Any:
 
 for _name, _ranks in (("mm", (2, 2)), ("bmm", (3, 3)), ("mv", (2, 1)), ("dot", (1, 1)), ("vdot", (1, 1))):
     define(_name)(_ranked(_name, _ranks))
+
+
+@define("_int_mm", method=False)
+def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of matrices of bytes, summed in int32."""
+    for name, x in (("self", input), ("mat2", mat2)):
+        if x.dim() != 2 or x.dtype is not int8:
+            raise RuntimeError(f"expected {name} to be a matrix of int8, got {show_type(x._read().type)}")
+    return matmul(input.to(int32), mat2.to(int32))
 
 
 @autocasts("__matmul__")

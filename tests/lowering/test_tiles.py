@@ -13,7 +13,10 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
+from lamina.backends.pipelines import standard_pipeline  # noqa: E402
 from lamina.dialects.target import AVX512_AMX, native_target  # noqa: E402
+from lamina.dialects.types import int8, int32, uint8  # noqa: E402
+from lamina.lowering.capture import capture  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
 from lamina.lowering.contraction_decision import read_decision  # noqa: E402
@@ -23,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contraction_programs import NHWC, Compiled, Operand, Program, kernel_of, lowered, matrix  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from graphs import Recorder  # noqa: E402
 from needs import needs_compiler  # noqa: E402
+from xdsl.dialects import func  # noqa: E402
 
 pytestmark = needs_compiler
 
@@ -221,3 +226,16 @@ def test_plans_are_text_that_can_be_taken_again(program: Program) -> None:
     tried = candidates(found[2], AVX512_AMX, 3)
     assert tried[0] == chosen.decision and all(d.unit is None for d in tried[1:])
     assert all(d.unit == "tiles" for d in neighbours(found[2], AVX512_AMX, chosen.decision))
+
+
+def test_products_read_the_bytes_that_were_widened_for_them() -> None:
+    r = Recorder()
+    x, y = r.input((70, 96), int8), r.input((96, 50), uint8)
+    module = capture(r.graph(r("matmul", r("cast", x, attrs=(int32,)), r("cast", y, attrs=(int32,)))))
+    standard_pipeline("avx512_amx").until("loops").run(module)
+    calls = [op for op in module.walk() if isinstance(op, func.CallOp)]
+    assert len(calls) == 1, "the widened matrices are made"
+    assert any(op.name == "amx.tile_muli" and op.is_zext_rhs is not None for op in module.walk())
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-128, 128, (70, 96)).astype(np.int8), rng.integers(0, 256, (96, 50)).astype(np.uint8)
+    np.testing.assert_array_equal(execute(module, [a, b])[0], a.astype(np.int32) @ b.astype(np.int32))

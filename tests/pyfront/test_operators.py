@@ -35,7 +35,7 @@ F.interpolate(img, scale_factor=2, mode="nearest-exact") | F.upsample(img, scale
 F.grid_sample(img, grid, align_corners=False) | F.grid_sample(img, grid, mode="nearest", padding_mode="border", align_corners=True)
 F.grid_sample(img, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 F.affine_grid(x[:, :2].reshape(1, 2, 4)[:, :, :3], (1, 2, 3, 4), align_corners=False)
-F.pixel_shuffle(img, 2) | F.pixel_unshuffle(img[:, :, :, :4], 2) | F.channel_shuffle(img, 2)
+torch._int_mm(n.char(), n.char().t()) | F.pixel_shuffle(img, 2) | F.pixel_unshuffle(img[:, :, :, :4], 2) | F.channel_shuffle(img, 2)
 F.unfold(img, (2, 3), padding=1, stride=2) | F.fold(F.unfold(img, 2, stride=2), (6, 5), 2, stride=2) | F.fold(F.unfold(img, 3), (6, 5), 3)
 F.max_pool2d(img, 2, return_indices=True) | F.max_pool2d(img, 3, 2, 1, ceil_mode=True, return_indices=True) | F.max_pool1d(seq, 3, 2, 1, return_indices=True)
 F.adaptive_max_pool2d(img, (4, 3), return_indices=True) | F.adaptive_max_pool1d(seq, 3) | F.max_pool2d(n[None], 2)
