@@ -109,7 +109,7 @@ def _copied(array: np.ndarray) -> np.ndarray:
 
 
 def fastest(trials: Sequence[Trial], rounds: int, least: float, clock: Callable[[], float], more: Callable[[], bool]) -> list[float]:
-    """Seconds of the fastest call of each, all taken in turn, a round repeats a call for at least so many seconds. more: asked before
+    """Seconds of the fastest call of each, all taken in turn, a round repeats calls for about so many seconds. more: asked before
     each round whether there is time for it; [] when there was none for a single one."""
     return [min(times) for times in zip(*rounds_of(trials, rounds, least, clock, more), strict=True)]
 
@@ -117,18 +117,19 @@ def fastest(trials: Sequence[Trial], rounds: int, least: float, clock: Callable[
 def rounds_of(
     trials: Sequence[Trial], rounds: int, least: float, clock: Callable[[], float], more: Callable[[], bool]
 ) -> Iterable[tuple[float, ...]]:
-    """Seconds per call of all trials, round by round."""
-    repeats: list[int] = []
+    """Seconds per call of all trials, round by round. All repeat equally often: who comes after others finds their memory in the caches."""
+    once = []
     for trial in trials:
         trial.run(1)
         start = clock()
         trial.run(1)
-        repeats.append(max(1, int(least / max(clock() - start, 1e-7))))
+        once.append(clock() - start)
+    count = max(1, int(least / max(min(once, default=0.0), 1e-7)))
     for _ in range(rounds):
         if not more():
             return
         seconds = []
-        for trial, count in zip(trials, repeats, strict=True):
+        for trial in trials:
             start = clock()
             trial.run(count)
             seconds.append((clock() - start) / count)
