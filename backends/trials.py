@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +52,14 @@ def build(sources: Sequence[str]) -> list[ctypes.CDLL]:
 
 
 class Memory:
-    """The memory of one kernel's trials: all of them read the same operands. around: bytes between two uses of what is cold."""
+    """The memory of one kernel's trials: all of them read the same operands. around: bytes between two uses of what is cold.
+
+    turn: calls so far, of any of them. Each goes on to the next copy: none finds in the caches what the one before it has read.
+    """
 
     def __init__(self, around: int) -> None:
         self.around = around
+        self.turn = 0
         self._held: dict[tuple[str, int, int], list[np.ndarray]] = {}
 
     def copies(self, argument: Argument, cold: bool) -> list[np.ndarray]:
@@ -75,13 +79,11 @@ class Memory:
         addresses = [ctypes.addressof(t) for t in tables]
         main = library.lamina_main
         main.argtypes = [ctypes.c_void_p]
-        turn = 0
 
         def run(count: int) -> None:
-            nonlocal turn
             for _ in range(count):
-                main(addresses[turn])
-                turn = (turn + 1) % rounds
+                main(addresses[self.turn % rounds])
+                self.turn += 1
 
         run.held = (library, places, tables)  # type: ignore[attr-defined]  # their memory is what the tables point at
         return Trial(plan, run)
@@ -108,24 +110,28 @@ def _copied(array: np.ndarray) -> np.ndarray:
     return made
 
 
-def fastest(trials: Sequence[Trial], rounds: int, least: float, clock: Callable[[], float], more: Callable[[], bool]) -> list[float]:
-    """Seconds of the fastest call of each, all taken in turn, a round repeats calls for about so many seconds. more: asked before
-    each round whether there is time for it; [] when there was none for a single one."""
-    return [min(times) for times in zip(*rounds_of(trials, rounds, least, clock, more), strict=True)]
+SHORT = 0.0005
+"""Seconds of one measurement: others disturb a short one less often than a long one, and the fastest of many counts."""
+
+MOST = 2.0
+"""Seconds all measurements of some trials may take together; of slow ones there are fewer."""
 
 
 def rounds_of(
-    trials: Sequence[Trial], rounds: int, least: float, clock: Callable[[], float], more: Callable[[], bool]
-) -> Iterable[tuple[float, ...]]:
-    """Seconds per call of all trials, round by round. All repeat equally often: who comes after others finds their memory in the caches."""
+    trials: Sequence[Trial], rounds: int, clock: Callable[[], float], more: Callable[[], bool]
+) -> Iterator[tuple[float, ...]]:
+    """Seconds per call of all trials, taken in turn, round by round. more: asked before each round whether there is time for it.
+
+    All repeat equally often: who comes after others finds their memory in the caches.
+    """
     once = []
     for trial in trials:
         trial.run(1)
         start = clock()
         trial.run(1)
         once.append(clock() - start)
-    count = max(1, int(least / max(min(once, default=0.0), 1e-7)))
-    for _ in range(rounds):
+    count = max(1, int(SHORT / max(min(once, default=0.0), 1e-7)))
+    for _ in range(max(3, min(rounds, int(MOST / max(count * sum(once), 1e-7))))):
         if not more():
             return
         seconds = []

@@ -18,7 +18,7 @@ from ..lowering.contraction_candidates import candidates, neighbours
 from ..lowering.contraction_decision import FREE, Decision
 from ..lowering.known_plans import read_plans
 from .cache import key_of, note, noted
-from .trials import Memory, Trial, build, fastest, rounds_of
+from .trials import Memory, Trial, build, rounds_of
 from .tuned_plans import keep_plan, plans_path
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ PAIRS = 0.75
 """Of the pairs of a duel that have to go to the winner."""
 LEAST_SHARE = 0.005
 """Of the estimated cost of all contractions of a program, below which one is not tried."""
-LEAST_SECONDS = 0.002
-"""Of a round of one trial."""
+ROUNDS = (8, 16, 32)
+"""Of all plans, of the three best of them, of the duel."""
 
 
 class Result(NamedTuple):
@@ -153,17 +153,17 @@ class Tuner:
         if not self.budget.is_left():
             return None
         (_, base), *rest = self.start(subject, [champion, *others], memory)
-        times = self.fastest([base, *(trial for _, trial in rest)], 3)
+        times = self.fastest([base, *(trial for _, trial in rest)], ROUNDS[0])
         if not times:
             return None
         first = sorted(range(len(rest)), key=lambda k: times[1 + k])[:3]
         if not first or times[1 + first[0]] > (1 - GAIN) * times[0]:
             return champion, (times[0], times[0])
-        again = self.fastest([rest[k][1] for k in first], 4)
+        again = self.fastest([rest[k][1] for k in first], ROUNDS[1])
         if not again:
             return None
         decision, trial = rest[first[again.index(min(again))]]
-        pairs = list(rounds_of([base, trial], 8, LEAST_SECONDS, self.timer, self.budget.is_left))
+        pairs = list(rounds_of([base, trial], ROUNDS[2], self.timer, self.budget.is_left))
         if not pairs:
             return None
         old, new = (min(times) for times in zip(*pairs, strict=True))
@@ -171,8 +171,8 @@ class Tuner:
         return (decision, (old, new)) if won else (champion, (old, old))
 
     def fastest(self, trials: Sequence[Trial], rounds: int) -> list[float]:
-        """Seconds of the fastest call of each."""
-        return fastest(trials, rounds, LEAST_SECONDS, self.timer, self.budget.is_left)
+        """Seconds of the fastest measurement of each; [] where there was no time for any."""
+        return [min(times) for times in zip(*rounds_of(trials, rounds, self.timer, self.budget.is_left), strict=True)]
 
 
     def report(self) -> str:

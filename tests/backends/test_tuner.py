@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lamina.backends import driver, tuner
+from lamina.backends import driver, trials, tuner
 from lamina.backends.toolchain import find_compiler
 from lamina.backends.trials import Memory, Trial
 from lamina.backends.tuned_plans import keep_plan, plans_file, plans_path
@@ -98,7 +100,7 @@ def test_luck_in_one_round_is_not_enough(cache: Path) -> None:
 
     def seconds(d: Decision) -> float:
         calls[d] = calls.get(d, 0) + 1
-        return 1e-3 if d == chosen.decision or calls[d] > 11 else 0.5e-3
+        return 1e-3 if d == chosen.decision or calls[d] > 2 + 8 + 2 + 16 else 0.5e-3
 
     found = made(Clock(seconds)).search(chosen, Memory(0))
     assert found is not None
@@ -164,7 +166,7 @@ def test_trials_run_what_they_say(graph: Graph, cache: Path, monkeypatch: pytest
     """Real trials of a few plans, under a clock that stands still but for the budget's."""
     monkeypatch.setattr(tuner, "MOST_CANDIDATES", 3)
     monkeypatch.setattr(tuner, "neighbours", lambda problem, target, decision: [])
-    monkeypatch.setattr(tuner, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(trials, "SHORT", 0.0)
     ticks = iter(range(10**6))
     tuning = Tuner(Budget(1e9), lambda: next(ticks) * 1e-6)
     assert tuning.improve(driver.loops_of(graph, keep=True, until="buffered")) == (False, True)
@@ -178,6 +180,27 @@ def test_memory_goes_round_where_it_is_cold() -> None:
     weight, result = Argument(300, float32, "operand", 0), Argument(300, float32, "operand", 1)
     assert (len(memory.copies(weight, True)), len(memory.copies(result, False))) == (4, 1)
     assert np.isfinite(memory.copies(weight, True)[3][:300].view(np.float32)).all()
+
+
+def test_trials_take_turns_with_the_copies() -> None:
+    """Two trials in turn never read the copy the other has just read."""
+    from lamina.lowering.kernel_trial import Argument
+
+    called: list[tuple[str, int]] = []
+
+    def library(name: str) -> object:
+        def main(table: int) -> None:
+            called.append((name, ctypes.cast(table, ctypes.POINTER(ctypes.c_int64))[0]))
+
+        return type("Library", (), {"lamina_main": staticmethod(main)})
+
+    memory = Memory(900)
+    both = [memory.trial(name, library(name), [Argument(300, float32, "packed", 1)], lambda a: True) for name in "ab"]  # type: ignore[arg-type]
+    for trial in both * 3:
+        trial.run(1)
+    assert [name for name, _ in called] == list("ababab")
+    assert all(a != b for (_, a), (_, b) in itertools.pairwise(called))
+    assert len({at for _, at in called}) == 3
 
 
 def test_without_a_cache_folder_plans_are_the_process_own() -> None:
