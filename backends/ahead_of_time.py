@@ -165,7 +165,8 @@ _FEATURES["avx512_amx"] = f"{_FEATURES['avx512']},amx-tile,amx-bf16,amx-int8"
 
 
 def _features_source(target: str) -> str:
-    features = _FEATURES.get(target_named(target).name)
+    name = target_named(target).name
+    features = _FEATURES.get(name) or _FEATURES.get(name.rpartition("_")[0])
     if features is None:
         return ""
     wide = ",prefer-vector-width=512" if "avx512" in features else ""

@@ -98,6 +98,7 @@ class Stats:
 stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 _programs: dict[Graph, Executable | RolledProgram] = {}
+_f32 = "ieee"  # how those multiply float32
 _rolls: OrderedDict[Graph, Rolled] = OrderedDict()  # of graphs that came lately
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
@@ -110,11 +111,32 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | N
     spare: inputs nobody reads afterwards, each with the references the caller itself holds to its array: outputs may be made in
     their memory, see `Executable`.
     """
+    if flags.f32.value != _f32:
+        _multiply_as_asked()
     program = _programs.get(graph)
     if program is not None and flags.device.value != "numpy":
         stats.hits += 1
         return program(arrays, spare)
     return _run_cold(graph, arrays, spare)
+
+
+def _multiply_as_asked() -> None:
+    """Forgets the programs that multiply float32 otherwise than the flag says now."""
+    global _f32
+    from .symbolic import forget
+
+    with _lock:
+        before, _f32 = cpu_target(_f32), flags.f32.value
+        if cpu_target(_f32) != before:
+            _programs.clear()
+            forget()
+
+
+def cpu_target(f32: str) -> str:
+    """The name of the target programs on CPU tensors are made for."""
+    from ..dialects.target import native_target, with_f32
+
+    return with_f32(native_target().name, f32)
 
 
 @contextmanager
@@ -280,7 +302,7 @@ class Program(Executable):
         from .pipelines import standard_pipeline
 
         module = capture(self.graph)
-        standard_pipeline(keep=keeps(self.graph)).until(level).run(module)
+        standard_pipeline(cpu_target(flags.f32.value), keep=keeps(self.graph)).until(level).run(module)
         return module
 
 
@@ -294,7 +316,7 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
     if compiler is None:
         raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
     key = key_of(
-        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value,
+        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, cpu_target(flags.f32.value),
         graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
     )  # fmt: skip
     found = None if dump or check else lookup(key)
@@ -341,7 +363,10 @@ def _build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symb
     from .tuned_plans import plans_path
 
     plans = "" if symbols else plans_path()
-    made = emit(graph, dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None, symbols=symbols, plans=plans)
+    made = emit(
+        graph, target=cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
+        symbols=symbols, plans=plans,
+    )  # fmt: skip
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()

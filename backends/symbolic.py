@@ -112,6 +112,11 @@ class Relatives:
         return template
 
 
+def forget() -> None:
+    """What is known of families: their programs are made in another way from now on."""
+    _families.clear()
+
+
 @dataclass(eq=False)
 class Compiled:
     """A compiled template. first: its program for the sizes it was called with first; those for other sizes share its memory. sizes:
@@ -142,7 +147,8 @@ def _compile(template: Template, estimates: Sequence[int]) -> Compiled | None:
     assert compiler is not None  # the driver asked
     high = [1 << (ROOM * n - 1).bit_length() for n in estimates]
     key = key_of(
-        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, template.text, estimates, high,
+        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, driver.cpu_target(flags.f32.value),
+        template.text, estimates, high,
     )  # fmt: skip
     scope = Scope(list(estimates), high)
     found = lookup(key)

@@ -9,7 +9,7 @@ yet), emulated (kernels on emulated threads: slow, for tests), off |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
 | fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
-| f32 | LAMINA_F32 | ieee (default), tf32, 3xtf32: how GPUs multiply float32 (as they are, rounded to 10 bits of mantissa on tensor cores, as sums of two such numbers); `torch.set_float32_matmul_precision` sets it, too |
+| f32 | LAMINA_F32 | ieee (default), bf16, tf32, 3xtf32: how float32 is multiplied: as it is; by GPUs on tensor cores, rounded to 10 bits of mantissa (bf16 and tf32) or as sums of two such numbers; by CPUs with AMX in tile registers, rounded to bf16 or (tf32) as sums of two such numbers; `torch.set_float32_matmul_precision` sets it, too |
 | symbolic | LAMINA_SYMBOLIC | 1 (default: programs for many sizes once a second size has come), 0 (every size compiles its own) |
 | cache | LAMINA_CACHE | a folder; empty: the user's cache folder; off: none |
 | tune | LAMINA_TUNE | 0 (default), or seconds: for so long a process measures plans of the products and convolutions it compiles (`docs/tuning.md`) |
@@ -126,7 +126,7 @@ show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)
 dump = Flag("dump", "", str, "a folder for numbered IR files")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
 fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allow rules that may change rounding")
-f32 = Flag("f32", "ieee", _one_of("ieee", "tf32", "3xtf32"), "ieee, tf32 or 3xtf32: how GPUs multiply float32")
+f32 = Flag("f32", "ieee", _one_of("ieee", "bf16", "tf32", "3xtf32"), "ieee, bf16, tf32 or 3xtf32: how GPUs, and CPUs with AMX, multiply float32")
 symbolic = Flag("symbolic", True, lambda text: bool(_number(0, 1)(text)), "0 or 1: one program for many sizes, once a second size has come")
 cache = Flag("cache", "", str, "a folder, or off")
 tune = Flag("tune", 0.0, _seconds, "seconds this process may spend on measuring plans of its products and convolutions; 0: none")

@@ -35,6 +35,8 @@ class Target:
 
     tiles: frozenset[str] = frozenset()
     """Elements that tile registers multiply (AMX): bf16 into f32, i8 into i32."""
+    f32: str = "ieee"
+    """How products of f32 are made: of GPUs one of F32_PRODUCTS, of CPUs with tiles one of F32_TILES."""
 
     @property
     def multiplies_bytes(self) -> bool:
@@ -74,8 +76,6 @@ class GpuTarget(Target):
     """What one thread moves at once, at an address that is a multiple of it."""
     wgmma: bool = False
     """Products on warpgroups, their operands brought by the copy engine (sm_90a)."""
-    f32: str = "ieee"
-    """How products of f32 are made: one of F32_PRODUCTS."""
 
     @property
     def multiplies_bytes(self) -> bool:
@@ -107,6 +107,13 @@ F32_PRODUCTS = ("ieee", "tf32", "3xtf32")
 """Multiply-adds of f32; tensor cores on factors rounded to TF32; the same on two such numbers per factor (sm_80 and later)."""
 
 
+F32_TILES = ("ieee", "bf16", "3xbf16")
+"""Multiply-adds of f32; tile registers on factors rounded to bf16; the same on two such numbers per factor, three products of them."""
+
+_TILES_FOR = {"bf16": "bf16", "tf32": "3xbf16"}
+_GPU_FOR = {"bf16": "tf32"}
+
+
 def gpu_target_named(name: str) -> GpuTarget:
     """A GPU target, ``sm_90a``, or one that multiplies f32 in another way, ``sm_90a_tf32``. KeyError for an unknown name."""
     if name in GPU_TARGETS:
@@ -118,8 +125,13 @@ def gpu_target_named(name: str) -> GpuTarget:
 
 
 def with_f32(name: str, f32: str) -> str:
-    """The name of a target that multiplies f32 so; the target itself where it cannot."""
-    return name if f32 == "ieee" or GPU_TARGETS[name].compute < 80 else f"{name}_{f32}"
+    """The name of a target that multiplies f32 so, or as nearly so as it can without losing more; the target itself where it cannot.
+
+    f32: a value of the flag. On a CPU with tiles "tf32" is two numbers of bf16 per factor, and what asks for more is IEEE.
+    """
+    if name in GPU_TARGETS:
+        return name if f32 == "ieee" or GPU_TARGETS[name].compute < 80 else f"{name}_{_GPU_FOR.get(f32, f32)}"
+    return f"{name}_{_TILES_FOR[f32]}" if f32 in _TILES_FOR and "bf16" in target_named(name).tiles else name
 
 
 TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX512_AMX, AVX2, NEON, PORTABLE, *GPU_TARGETS.values())}
@@ -178,6 +190,9 @@ def target_named(name: str) -> Target:
     if name.startswith("sm_"):
         with suppress(KeyError):
             return gpu_target_named(name)
+    base, _, f32 = name.rpartition("_")
+    if base in TARGETS and TARGETS[base].tiles and f32 in F32_TILES[1:]:
+        return replace(TARGETS[base], name=name, f32=f32)
     if name not in TARGETS:
         raise ValueError(f"no target is called {name!r}; known: native, {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -1,4 +1,6 @@
-"""What tile registers can multiply of a contraction without losing anything: bf16 into f32, bytes into integers of 32 bits."""
+"""What tile registers can multiply of a contraction: bf16 into f32 and bytes into integers of 32 bits, without losing anything; f32, as one
+or two numbers of bf16, where the target was asked to.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from .contraction_match import Contraction, Factor
 from .loop_writer import bytes_of
 
 BLOCK_BYTES = 64
+F32_PARTS = {"bf16": 1, "3xbf16": 2}
 
 
 class TileKind(NamedTuple):
@@ -45,6 +48,8 @@ def tile_kind(contraction: Contraction, target: Target) -> TileKind | None:
     raw = [side.access.element for side in sides]
     if "bf16" in target.tiles and isinstance(contraction.sum_type, (BFloat16Type, Float32Type)) and all(map(_is_bf16, sides)):
         return TileKind(BFloat16Type(), Float32Type(), (raw[0] == BFloat16Type(), raw[1] == BFloat16Type()))
+    if target.f32 != "ieee" and isinstance(contraction.sum_type, Float32Type) and all(map(_is_f32, sides)):
+        return TileKind(BFloat16Type(), Float32Type(), (False, False), parts=F32_PARTS[target.f32])
     if "i8" in target.tiles and all(element == i8 for element in raw):
         if contraction.sum_type == i8 and not any(side.casts for side in sides):
             return TileKind(i8, i32, (True, True))
@@ -62,3 +67,9 @@ def _is_bf16(side: Factor) -> bool:
             return True
         held = side.casts[k].results[0].type if k < len(side.casts) else held
     return False
+
+
+def _is_f32(side: Factor) -> bool:
+    """Whether a factor's values are numbers of f32 as far as their type goes."""
+    held = side.casts[-1].results[0].type if side.casts else side.access.element
+    return isinstance(held, Float32Type)

@@ -25,6 +25,9 @@ from .tile_packing import UNITS
 from .tile_kind import TileKind
 
 Bounds = tuple[SSAValue, SSAValue]
+TERMS = {1: ((0, 0),), 2: ((0, 1), (0, 0), (1, 0))}
+"""By the number of parts: which of the rows' and of the columns' are multiplied."""
+
 FIRST_RESULT = 2  # number of the access: both factors come before
 
 
@@ -129,30 +132,31 @@ class RegisterTile(Tile):
         return loop.results
 
     def _step(self, a: Address, b: Address, shape: Shape, heights: list[int], sums: list[SSAValue]) -> list[SSAValue]:
-        """One block of depths: products of parts that are not both rests, the smallest first."""
-        depth, parts, width = self.kind.depth, self.kind.parts, shape.vectors * UNITS
-        sums = list(sums)
-        rows = prod(d.size for d in shape.rows)
-        for left, right in [(i, j) for i in range(parts) for j in range(parts) if i + j < parts][::-1]:
-            sums = self._products(a + left * rows * depth, b + right * width * depth, shape, heights, sums)
-        return sums
+        """One block of depths: all products of tiles, of parts that are not both rests.
 
-    def _products(self, a: Address, b: Address, shape: Shape, heights: list[int], sums: list[SSAValue]) -> list[SSAValue]:
-        """All products of a block's tiles: those of the side of fewer tiles stay in registers, the others follow each other."""
-        depth, sums = self.kind.depth, list(sums)
+        Tiles of the side of fewer stay in registers, the others follow each other; where all have room, the next product of parts
+        finds those it shares with the one before.
+        """
+        depth, width, sums = self.kind.depth, shape.vectors * UNITS, list(sums)
         step = depth if shape.scalars else shape.rows[0].strides[0]
-        lefts: dict[int, SSAValue] = {}
-        rights: dict[int, SSAValue] = {}
+        lefts: dict[tuple[int, int], SSAValue] = {}
+        rights: dict[tuple[int, int], SSAValue] = {}
         order = [(i, j) for i in range(len(heights)) for j in range(shape.vectors)]
         if len(heights) <= shape.vectors:
             order.sort(key=lambda pair: pair[1])
-        for i, j in order:
-            if i not in lefts:
-                lefts[i] = self._loaded(shape.scalars, a + sum(heights[:i]) * step, step, self._left(heights[i]))
-            if j not in rights:
-                rights[j] = self._loaded(shape.columns, b + j * UNITS * depth, depth, self._right())
-            k = i * shape.vectors + j
-            sums[k] = self._dot(lefts[i], rights[j], sums[k])
+        stay = len(heights) * shape.vectors + len(heights) + shape.vectors <= REGISTERS
+        for left, right in TERMS[self.kind.parts]:
+            for i, j in order:
+                if (left, i) not in lefts:
+                    at = a + (left * _rows(shape) * depth + sum(heights[:i]) * step)
+                    lefts[left, i] = self._loaded(shape.scalars, at, step, self._left(heights[i]))
+                if (right, j) not in rights:
+                    rights[right, j] = self._loaded(shape.columns, b + (right * width + j * UNITS) * depth, depth, self._right())
+                k = i * shape.vectors + j
+                sums[k] = self._dot(lefts[left, i], rights[right, j], sums[k])
+            if not stay:
+                lefts.clear()
+                rights.clear()
         return sums
 
     def _loaded(self, access: int, at: Address, step: int, kind: TileType) -> SSAValue:

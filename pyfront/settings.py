@@ -50,9 +50,10 @@ def get_deterministic_debug_mode() -> int:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """How GPUs multiply float32: as it is (highest), or rounded to TF32, 10 bits of mantissa, on tensor cores (high, medium).
+    """How float32 is multiplied: as it is (highest), or with fewer bits of mantissa where the machine has something faster for that.
 
-    CPUs always compute in float32. RuntimeError for an unknown word.
+    GPUs: TF32, 10 bits, on tensor cores (high, medium). CPUs with AMX: as the sum of two bf16 numbers, 16 bits (high), or as
+    one, 8 bits (medium). Other CPUs always compute in float32. RuntimeError for an unknown word.
     """
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"{precision} is not one of highest, high, medium")
@@ -78,11 +79,10 @@ def convolutions_may_use_tf32() -> bool:
 
 def _apply_precision() -> None:
     """What is pending is computed as it was asked for."""
-    wanted = "tf32" if _State.matmul_precision != "highest" and _State.convolution_tf32 else "ieee"
+    wanted = {"highest": "ieee", "high": "tf32", "medium": "bf16"}[_State.matmul_precision] if _State.convolution_tf32 else "ieee"
     if wanted == flags.f32.value or wanted == "tf32" and flags.f32.value == "3xtf32":
         return
-    if recorder.state.placement is not None:
-        recorder.flush()
+    recorder.flush()
     flags.f32.value = wanted
 
 

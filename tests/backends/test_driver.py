@@ -12,12 +12,14 @@ from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
+from graphs import Recorder  # noqa: E402
 
 from lamina.backends import cache, driver, toolchain  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.oracle import evaluate  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects import flags  # noqa: E402
+from lamina.dialects.target import native_target  # noqa: E402
 from lamina.lowering.capture import capture  # noqa: E402
 
 
@@ -85,6 +87,24 @@ def test_large_graphs_compile_at_once_and_equal_graphs_share():
     driver.run(graphs.linear_relu(256, 256, 256), arrays)
     driver.run(graphs.linear_relu(256, 256, 256), arrays)
     assert (driver.stats.oracle_runs, driver.stats.compiles, driver.stats.hits) == (0, 1, 1)
+
+
+@needs_compiler
+def test_programs_multiply_f32_as_the_flag_says():
+    r = Recorder()
+    x, y = r.input((96, 128)), r.input((128, 64))
+    graph = r.graph(r("matmul", x, y))
+    a, b = (np.random.default_rng(k).standard_normal(shape).astype(np.float32) for k, shape in enumerate([(96, 128), (128, 64)]))
+    results = {}
+    for how in ("ieee", "bf16", "tf32", "3xtf32", "ieee"):
+        with flags.f32(how):
+            for _ in range(2):
+                (got,) = driver.run(graph, [a, b])
+            error = np.abs(got - a.astype(np.float64) @ b).max()
+            np.testing.assert_array_equal(results.setdefault(how, got.copy()), got)
+        assert error < {"bf16": 0.4, "tf32": 2e-3}.get(how, 2e-5)
+    fewer = [how for how in results if not np.array_equal(results[how], results["ieee"])]
+    assert fewer == (["bf16", "tf32"] if native_target().tiles else [])
 
 
 def test_numpy_device_never_compiles():

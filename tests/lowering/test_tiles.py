@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.pipelines import standard_pipeline  # noqa: E402
-from lamina.dialects.target import AVX512_AMX, native_target  # noqa: E402
+from lamina.dialects.target import AVX512_AMX, native_target, target_named, with_f32  # noqa: E402
 from lamina.dialects.types import int8, int32, uint8  # noqa: E402
 from lamina.lowering.capture import capture  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
@@ -23,7 +23,7 @@ from lamina.lowering.contraction_decision import read_decision  # noqa: E402
 from lamina.lowering.contraction_schedule import posed  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contraction_programs import NHWC, Compiled, Operand, Program, kernel_of, lowered, matrix  # noqa: E402
+from contraction_programs import NHWC, Compiled, Operand, Program, kernel_of, linear, lowered, matrix  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import Recorder  # noqa: E402
@@ -226,6 +226,31 @@ def test_plans_are_text_that_can_be_taken_again(program: Program) -> None:
     tried = candidates(found[2], AVX512_AMX, 3)
     assert tried[0] == chosen.decision and all(d.unit is None for d in tried[1:])
     assert all(d.unit == "tiles" for d in neighbours(found[2], AVX512_AMX, chosen.decision))
+
+
+@pytest.mark.parametrize(("how", "bits"), [("bf16", 8), ("3xbf16", 16)])
+@pytest.mark.parametrize("program", [matrix(40, 37, 70), matrix(33, 20, 64, "km", "nk"), linear(19, 40, 33)], ids=name_of)
+def test_f32_as_numbers_of_bf16(program: Program, how: str, bits: int) -> None:
+    target = replace(target_named(f"avx512_amx_{how}"), vector_bytes=4)
+    made = lowered(program, target)
+    assert made is not None and sum(op.name == "amx.tile_mulf" for op in made[0].walk()) % (1 if bits == 8 else 3) == 0
+    arrays = arrays_of(program)
+    found = {name: Compiled(program, target, flags=flags, made=made)(arrays) for name, flags in FLAGS.items()}
+    wanted = program.expected(arrays, (lambda t, b: np.maximum(t + b, 0)) if program.others else None).reshape(found["plain"].shape)
+    error = np.abs(found["plain"] - wanted).max() / np.abs(wanted).max()
+    assert 2.0 ** (-bits - 6) < error < 2.0 ** (2 - bits)
+    for values in found.values():
+        np.testing.assert_array_equal(bits_of(values), bits_of(found["plain"]))
+
+
+def test_targets_that_multiply_f32_otherwise() -> None:
+    assert with_f32("avx512_amx", "tf32") == "avx512_amx_3xbf16" and with_f32("avx512_amx", "bf16") == "avx512_amx_bf16"
+    assert with_f32("avx512_amx", "3xtf32") == with_f32("avx512_amx", "ieee") == "avx512_amx", "two numbers of bf16 are not enough for that"
+    assert with_f32("avx512", "tf32") == "avx512" and with_f32("sm_80", "bf16") == "sm_80_tf32"
+    assert target_named("avx512_amx_bf16").f32 == "bf16" and target_named("avx512_amx").f32 == "ieee"
+    for name in ("avx512_bf16", "avx512_amx_ieee", "avx512_amx_tf32"):
+        with pytest.raises(ValueError, match="no target is called"):
+            target_named(name)
 
 
 def test_products_read_the_bytes_that_were_widened_for_them() -> None:
