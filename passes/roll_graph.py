@@ -9,6 +9,7 @@ from .roll_loop import LEAST_SAVED, LEAST_TURNS, Loop, loop_in
 from .roll_periods import periods, stretches
 from .roll_spine import GRAD, Spine
 from .roll_writer import Rolled, Source, write
+from .roll_writes import joined_writes
 
 MOST_ROUNDS = 32
 """How often a graph is searched: loops around loops, and loops of other lengths, are found one after the other."""
@@ -20,16 +21,24 @@ def rolled(graph: Graph, rows: bool = True) -> Rolled:
     rows: inputs that differ from turn to turn may be stacked, outputs of single turns may be rows of an output; else inputs and
     outputs are those of the graph.
     """
-    found = Rolled(graph, tuple(range(len(graph.inputs))), tuple((k,) for k in range(len(graph.outputs))))
+    if len(graph.steps) < LEAST_SAVED:
+        return _unchanged(graph)
+    found = _unchanged(joined_writes(graph))
+    loops: list[Loop] = []
     for _ in range(MOST_ROUNDS):
         if len(found.graph.steps) < LEAST_SAVED:
             break
         spine = Spine(found.graph)
-        loops = _best(spine, _free(found, rows))
-        if not loops:
+        more = _best(spine, _free(found, rows))
+        if not more:
             break
-        found = _after(found, write(spine, loops, lambda body: rolled(body, rows=False).graph, rows))
-    return found
+        loops += more
+        found = _after(found, write(spine, more, lambda body: rolled(body, rows=False).graph, rows))
+    return found if loops else _unchanged(graph)
+
+
+def _unchanged(graph: Graph) -> Rolled:
+    return Rolled(graph, tuple(range(len(graph.inputs))), tuple((k,) for k in range(len(graph.outputs))))
 
 
 def _free(found: Rolled, rows: bool) -> np.ndarray:

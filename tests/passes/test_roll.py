@@ -14,6 +14,7 @@ from lamina.dialects.types import float32
 from lamina.lowering.capture import capture
 from lamina.passes import roll_loop
 from lamina.passes.roll_graph import rolled
+from lamina.passes.roll_writes import joined_writes
 
 B, H = 2, 3
 UNARY, BINARY = ("tanh", "neg", "sin"), ("add", "mul", "sub", "maximum")
@@ -177,6 +178,39 @@ def test_overlapping_windows_stay() -> None:
         h = r("tanh", r("add", r("matmul", h, w), r("slice", x, attrs=((0, t), (B, H), (1, 1)))))
     graph = r.graph(h)
     assert rolled(graph).graph is graph
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_buffer_filled_part_by_part(grad: bool, back: bool) -> None:
+    """out[:, t] = h: the buffer is no value that turns hand on, what is written is a stack."""
+    r = Recorder()
+    turns = 7
+    out, w, h = r.input((B, turns + 2, H)), r.input((H, H)), r.input((B, H))
+    given = out
+    for t in reversed(range(turns)) if back else range(turns):
+        h = r("tanh", r("sin", r("matmul", h, w)))
+        out = r("update", out, r("reshape", h, attrs=((B, 1, H),)), attrs=((0, t + 1, 0), (1, 1, 1)))
+    outputs = [out, h]
+    if grad:
+        loss = r("reshape", r("sum", r("mul", out, out), attrs=((0, 1, 2),)), attrs=((),))
+        first = r("autodiff.grad", loss, r.full((), 1.0), w, given)
+        outputs = [loss, first, first + 1]
+    graph = agree(r.graph(*outputs))
+    assert scans(graph) == [turns]
+    assert [s.op for s in graph.steps].count("update") == 1
+    (body,) = [s.attrs[0] for s in graph.steps if s.op == "scan"]
+    assert "update" not in [s.op for s in body.steps]
+
+
+def test_a_buffer_that_is_read_between_writes_is_written_part_by_part() -> None:
+    r = Recorder()
+    out, w = r.input((8, H)), r.input((H, H))
+    for t in range(8):
+        row = r("slice", out, attrs=((0, 0), (1, H), (1, 1)))
+        out = r("update", out, r("tanh", r("matmul", row, w)), attrs=((t, 0), (1, 1)))
+    graph = r.graph(out)
+    assert joined_writes(graph) is graph
 
 
 def test_what_is_no_loop_stays() -> None:
