@@ -20,7 +20,7 @@ from ..dialects.book import OPS
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
 from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
-from .residuals import differentiable_again
+from .residuals import differentiable_again, needs_values
 from .walk import Walk, by_order
 
 _by_position = attrgetter("id")  # of a walk
@@ -363,4 +363,5 @@ def is_freed(node: Node) -> bool:
 
 def _worth_keeping(node: Node) -> bool:
     op = node.inputs[0].op if node.op is RESULT else node.op
-    return op in OPS and OPS[op].family in _WORTH_KEEPING
+    family = OPS[op].family if op in OPS else ""
+    return family in _WORTH_KEEPING and (family != "irregular" or needs_values(node))  # no copies: what is put together, written into

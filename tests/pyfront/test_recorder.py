@@ -150,6 +150,21 @@ def test_pending_nodes_are_bounded(graphs: list[Graph], monkeypatch: pytest.Monk
     assert len(graphs) > 1, "what does not repeat itself is computed at the bound"
 
 
+def test_a_flushed_forward_keeps_no_copies(graphs: list[Graph]) -> None:
+    """A buffer as it was before each write is made again where the derivative asks for it."""
+    w, out = torch.ones(3, 3, requires_grad=True), torch.zeros(5, 3)
+    h = torch.ones(3)
+    for t in range(5):
+        h = torch.tanh(w @ h)
+        out[t] = h
+    loss = (torch.cat([out, out]) ** 2).sum()
+    assert loss.item() > 0
+    types = [graphs[-1].types[i][0] for i in graphs[-1].outputs]
+    assert (10, 3) not in types and types.count((5, 3)) == 1
+    loss.backward()
+    assert w.grad.abs().sum().item() > 0
+
+
 def test_a_flushed_forward_keeps_what_backward_needs(graphs: list[Graph]) -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     loss = (x @ x).tanh().sum()
