@@ -19,7 +19,7 @@ from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Pro
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
 FETCHING_TILES = 64  # that share the fetching of the next panel, at most
-FETCHED_TILES = 32  # that read a panel: with more, the first one's wait for it is no matter
+ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
@@ -137,12 +137,17 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
 
 
 def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
-    """Elements of a packed panel fetched before they are needed: where it comes from afar, and few tiles read it while it is near.
-    A copy that outlives the call was last read before everything else the program touches.
+    """Elements of a packed panel fetched before they are needed: where it comes from afar, and the rows of a block are so few that
+    waiting for it costs each of them more than asking. A copy that outlives the call was last read before everything else the
+    program touches.
     """
-    near = iterations((*plan.beside, *plan.reduction)) * estimate(plan.vector.size) * problem.item_bytes <= target.l2_bytes // 2
-    tiles = iterations(plan.within) * sum(estimate(t.count) for t in plan.tiles) / plan.row_parts
-    return 0 if (near and not problem.ahead[0 if plan.swapped else 1]) or tiles > FETCHED_TILES else target.ahead_bytes // problem.item_bytes
+    kept = problem.ahead[0 if plan.swapped else 1]
+    columns = iterations((*plan.beside, *plan.reduction)) * estimate(plan.vector.size) * problem.item_bytes
+    if columns <= target.l2_bytes // 2 and not kept:
+        return 0
+    rows = iterations(plan.within) * sum(estimate(t.count) * t.size for t in plan.tiles) * plan.inner_rows / plan.row_parts
+    wait = plan.lanes * problem.item_bytes * (target.byte_costs[2] if kept else target.read_cost(columns)) / rows
+    return target.ahead_bytes // problem.item_bytes if wait > ASKING else 0
 
 
 def _next_panel(plan: Plan, problem: Problem, target: Target) -> bool:

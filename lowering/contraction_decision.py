@@ -7,7 +7,7 @@
 | side, loop, lanes | whose columns are the vector (the right factor's or the left one's), which of its loops, elements of a vector |
 | inner, rows, vectors | the register tile: innermost row loops it takes whole, rows it takes of the next one, vectors beside each other |
 | pack | what is copied first: `none` (only what must be), `columns`, `rows`, `both` |
-| chunks | parts of the sum that are made apart and added in order: the one word that changes how results are rounded |
+| chunks | parts of the sum that are made apart and added in order (other chunks, side, unit, depth, or plain loops round otherwise) |
 | block | rows that meet a panel before the next one is touched: row loops outside the panels, shares of the next loop |
 | ahead | elements of a packed panel that are fetched before they are needed |
 | unit | what multiplies: `vectors`, or `tiles` (registers of AMX), whose plans have side, loop, rows, vectors, chunks, block and the next two |

@@ -18,7 +18,7 @@ from lamina.dialects.errors import PassError  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, PORTABLE, Target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
-from lamina.lowering.contraction_choice import like  # noqa: E402
+from lamina.lowering.contraction_choice import choice, like  # noqa: E402
 from lamina.lowering.contraction_decision import FREE, PLAIN, Decision, read_decision  # noqa: E402
 from lamina.lowering.contraction_plan import Problem, make_plan  # noqa: E402
 from lamina.lowering.contraction_schedule import posed, problem_key, schedule, settle  # noqa: E402
@@ -142,3 +142,12 @@ def test_a_file_of_plans_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     file.write_text("\na problem => rows=x\n")
     with pytest.raises(PassError, match="plans:2: 'rows=x' is not a word of a plan"):
         read_plans(str(file))
+
+
+@pytest.mark.parametrize(("rows", "kept", "fetched"), [(100, True, True), (600, True, True), (2000, True, False), (100, False, False)])
+def test_what_comes_from_afar_is_fetched_for_few_rows(rows: int, kept: bool, fetched: bool) -> None:
+    """A weight's packed copy that outlives the call comes from memory: its first reading is shared by the rows of a block."""
+    problem = replace(problem_of(matrix(rows, 128, 64)), ahead=(False, kept))
+    plan = choice(problem, AVX512, read_decision("side=right pack=columns block=0/1"))
+    assert plan is not None
+    assert bool(plan.ahead) is fetched
