@@ -223,7 +223,7 @@ class _KernelWriter:
             sizes, index = loop_dims(box.size)
             stage = Stage(self.block, sizes, self.values)
             source = tuple(i + s for i, s in zip(index, box.source, strict=True))
-            scalar = stage.read(root.op.operands[box.operand], source)
+            scalar = stage.read(box.value, source)
             stage.write(whole, index, scalar, box)
             (whole,) = stage.finish(root.op.attributes.get("origin"))
         self.values[root.value] = whole

@@ -14,8 +14,10 @@ from .linear_index import Index, Linear, NotAffine, loop_dims
 
 EACH, VIEW, SOURCE, READ = "each", "view", "source", "read"  # computed where they are read
 FOLD, CONTRACT, PLACE = "fold", "contract", "place"  # always a stage of a kernel
+PLACED = "placed"  # a placement whose one reader places it again: its parts are written where that one's result lies
 ALIAS, OPAQUE = "alias", "opaque"  # stay outside kernels
-INLINE = frozenset((EACH, VIEW, SOURCE, READ))
+MOST_PLACED = 8  # updates of updates that are one kernel
+INLINE = frozenset((EACH, VIEW, SOURCE, READ, PLACED))
 
 _IRREGULAR = {
     "full": SOURCE, "iota": SOURCE, "gather": READ, "take": READ,
@@ -30,11 +32,57 @@ def role_of(op: Operation) -> str:
     stanza = stanza_of(op)
     if stanza.family == "view":
         if stanza.is_placement:
-            return PLACE
+            return PLACED if _is_placed(op, stanza.name) else PLACE
         return VIEW if _is_affine(op) else ALIAS
     if stanza.family in (EACH, FOLD, CONTRACT):
         return stanza.family
-    return _IRREGULAR.get(stanza.name, OPAQUE)
+    role = _IRREGULAR.get(stanza.name, OPAQUE)
+    return PLACED if role == PLACE and _is_placed(op, stanza.name) else role
+
+
+def _is_placed(op: Operation, name: str) -> bool:
+    """Whether the only reader is an update that writes over this, or pads all of what this puts side by side."""
+    value = op.results[0]
+    if not value.has_one_use():
+        return False
+    use = next(iter(value.uses))
+    reader = use.operation
+    if use.index or not isinstance(reader, BookOp) or reader.parent is not op.parent or name == "unwindow":
+        return False
+    if reader.op_name == "update":
+        return not _is_deep(op)
+    return name == "concat" and stanza_of(reader).is_placement and reader.op_name == "pad" and not _crops(reader)
+
+
+def _is_deep(op: Operation) -> bool:
+    """Whether it writes over so many others already that one kernel for all would be too long."""
+    for _ in range(MOST_PLACED):
+        below = op.operands[0].owner
+        if not isinstance(below, BookOp) or below.op_name != "update":
+            return False
+        op = below
+    return True
+
+
+def _crops(pad: BookOp) -> bool:
+    low, high, _, _ = attrs_of(pad)
+    return any(n < 0 for n in (*low, *high))
+
+
+def placed_values(op: Operation) -> Iterator[SSAValue]:
+    """What a placement writes, the first first: its operands, or what these place; nothing for a constant that is written over."""
+    for k, value in enumerate(op.operands):
+        role = role_of(value.owner) if isinstance(value.owner, Operation) and not k else None
+        if role == PLACED:
+            yield from placed_values(value.owner)
+        elif not is_background(op, k):
+            yield value
+
+
+def is_background(op: Operation, operand: int) -> bool:
+    """Whether an operand of a placement is one value everywhere, and written over."""
+    value = op.operands[operand]
+    return not operand and len(op.operands) > 1 and stanza_of(op).name == "update" and isinstance(value.owner, BookOp) and value.owner.op_name == "full"
 
 
 _AFFINE: dict[tuple, bool] = {}
@@ -142,7 +190,7 @@ def stage_domains(op: Operation, role: str) -> list[Domain]:
         sizes, index = loop_dims(shape_of(op.operands[0]))
         return [Domain(sizes, tuple((operand, index) for operand in op.operands))]
     domains = []
-    for operand in op.operands:
+    for operand in placed_values(op):
         sizes, index = loop_dims(shape_of(operand))
         domains.append(Domain(sizes, ((operand, index),)))
     return domains

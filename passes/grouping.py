@@ -221,9 +221,8 @@ class Grouping:
 
 
 def _is_even(op: Operation, domains: list[Domain]) -> bool:
-    """Whether a placement writes each of its operands whole, in parts of one size: a loop over one part can write them all."""
-    found = boxes(op)
-    if found is None or stanza_of(op).name != "concat":
+    """Whether a placement writes whole values of one size side by side: a loop over one of them can write them all."""
+    if boxes(op) is None or stanza_of(op).name == "update":
         return False
     return all(d.sizes == domains[0].sizes for d in domains)
 

@@ -105,7 +105,7 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
     leaves = set(block.args) | {op.results[0] for op in roots}
     for op in roots:
         role = role_of(op)
-        domain = stage_domains(op, role)[0]
+        domain = max(stage_domains(op, role), key=lambda d: max((estimate(size_of_value(v)) for v, _ in d.reads), default=0))
         if role == CONTRACT:
             reads = [(v, i) for v, i in leaf_reads(domain, leaves.__contains__, None) if i is not None]
             loops: Order | None = _contraction_loops(op, domain, {_innermost_loop(i, orders.get(v)) for v, i in reads})
@@ -114,7 +114,7 @@ def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
             reads = leaf_reads(domain, leaves.__contains__, root)
             loops = _followed_loops(domain, [(v, i) for v, i in reads if i is not None], orders)
         if loops is not None:
-            order = _order_of_dims(_target_index(op, role), loops)
+            order = _order_of_dims(_target_index(op, role, domain), loops)
             if order != tuple(range(len(order))):
                 orders[op.results[0]] = order
 
@@ -201,11 +201,11 @@ def _with_missing(loops: list[int], count: int) -> Order:
     return tuple(loops)
 
 
-def _target_index(op: Operation, role: str) -> tuple[Index, ...]:
+def _target_index(op: Operation, role: str, domain: Domain) -> tuple[Index, ...]:
     """Where a stage writes its result, over its loops."""
     if role == CONTRACT or role in INLINE:
         return loop_dims(shape_of(op.results[0]))[1]
-    index = loop_dims(shape_of(op.operands[0]))[1]
+    index = loop_dims(shape_of(domain.reads[0][0]))[1]
     if role == FOLD:
         kept = shape_of(op.results[0])
         return tuple(0 if n == 1 else i for i, n in zip(index, kept, strict=True))

@@ -2,46 +2,63 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, combinations
+from math import gcd, prod
 from typing import NamedTuple
 
-from xdsl.ir import Operation
+from xdsl.ir import Operation, SSAValue
 
 from ..dialects.ops import attrs_of, stanza_of
+from ..dialects.sizes import any_symbolic
 from ..dialects.types import Shape
-from .access import shape_of
+from .access import PLACED, is_background, role_of, shape_of
 from .linear_index import Index, loop_dims
 
 
 class Box(NamedTuple):
-    """A part of an operand and the strided box of the result it goes to (per dim, in elements)."""
+    """A part of a value and the strided box of the result it goes to (per dim, in elements)."""
 
-    operand: int
-    source: Shape  # first element of the operand that is used
+    value: SSAValue
+    source: Shape  # its first element that is used
     size: Shape
     offset: Shape
     stride: Shape
 
 
 def boxes(op: Operation) -> list[Box] | None:
-    """The boxes a placement writes, in order (later ones win); None for unwindow, which has an index map."""
+    """The boxes a placement writes, in order (later ones win); None for unwindow, which has an index map.
+
+    Where its operand is a placement that nobody else reads, these are the boxes of that one's parts.
+    """
     stanza, attrs = stanza_of(op), attrs_of(op)
+    first = op.operands[0]
+    placed = boxes(first.owner) if isinstance(first.owner, Operation) and role_of(first.owner) == PLACED else None
     if stanza.is_placement:
-        return [_padded(op)]
+        whole = _padded(op)
+        return [whole] if placed is None else [_within(box, whole) for box in placed]
     shapes = [shape_of(v) for v in op.operands]
     rank = len(shapes[0])
     zero, one = (0,) * rank, (1,) * rank
     if stanza.name == "update":
         start, step = attrs
-        return [Box(0, zero, shapes[0], zero, one), Box(1, zero, shapes[1], tuple(start), tuple(step))]
+        if placed is None:
+            placed = [] if is_background(op, 0) else [Box(first, zero, shapes[0], zero, one)]
+        return [*placed, Box(op.operands[1], zero, shapes[1], tuple(start), tuple(step))]
     if stanza.name == "concat":
         (axis,) = attrs
         starts = accumulate((s[axis] for s in shapes), initial=0)
         return [
-            Box(k, zero, s, tuple(start if d == axis else 0 for d in range(rank)), one)
-            for k, (s, start) in enumerate(zip(shapes, starts, strict=False))
+            Box(v, zero, s, tuple(start if d == axis else 0 for d in range(rank)), one)
+            for v, s, start in zip(op.operands, shapes, starts, strict=False)
         ]
     return None
+
+
+def _within(box: Box, outer: Box) -> Box:
+    """A box of a value that is placed in one itself."""
+    inside = zip(outer.offset, outer.stride, box.offset, strict=True)
+    stride = tuple(a * b for a, b in zip(outer.stride, box.stride, strict=True))
+    return box._replace(offset=tuple(a + s * b for a, s, b in inside), stride=stride)
 
 
 def _padded(op: Operation) -> Box:
@@ -60,7 +77,7 @@ def _padded(op: Operation) -> Box:
         size.append(count)
         offset.append(a * first + b if count else 0)
         stride.append(a)
-    return Box(0, tuple(source), tuple(size), tuple(offset), tuple(stride))
+    return Box(op.operands[0], tuple(source), tuple(size), tuple(offset), tuple(stride))
 
 
 def covers(box: Box, shape: Shape) -> bool:
@@ -75,7 +92,7 @@ def is_whole(op: Operation) -> bool:
     found = boxes(op)
     if found is None:
         return not overlaps(op)
-    return len(found) == 1 and found[0].size == shape_of(op.operands[found[0].operand])
+    return len(found) == 1 and found[0].size == shape_of(found[0].value)
 
 
 def _windows(op: Operation) -> tuple[int, list[tuple[int, int, int, int]]]:
@@ -118,12 +135,43 @@ def window_target(op: Operation) -> tuple[Index, ...]:
     return tuple(target)
 
 
+def _leave_nothing(found: list[Box], whole: Shape) -> bool:
+    """Whether the boxes leave nothing out."""
+    if any(covers(box, whole) for box in found):
+        return True
+    if any_symbolic((*whole, *(n for box in found for n in box.size))):
+        return False
+    apart = all(_are_apart(a, b) for a, b in combinations(found, 2))
+    return apart and sum(prod(box.size) for box in found) == prod(whole)
+
+
+def _are_apart(a: Box, b: Box) -> bool:
+    """Whether two boxes share no element: along some dim one ends before the other, or they take turns."""
+    for n, m, p, q, s, t in zip(a.size, b.size, a.offset, b.offset, a.stride, b.stride, strict=True):
+        if p + (n - 1) * s < q or q + (m - 1) * t < p or (p - q) % gcd(s, t):
+            return True
+    return False
+
+
+def _background(op: Operation) -> float | None:
+    """What an update, or those it writes over, leave from a constant; None: all of that is written."""
+    below = op.operands[0].owner
+    if isinstance(below, Operation) and stanza_of(op).name == "update":
+        if is_background(op, 0):
+            return attrs_of(below)[1]
+        if role_of(below) == PLACED:
+            return fill_value(below)
+    return None
+
+
 def fill_value(op: Operation) -> float | None:
     """What a placement has where nothing is placed; None if everything is placed."""
     found = boxes(op)
     if found is None:
         return 0
-    if len(found) > 1 or covers(found[0], shape_of(op.results[0])):
+    if _leave_nothing(found, shape_of(op.results[0])):
         return None
+    if not stanza_of(op).is_placement:
+        return _background(op)
     shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
     return stanza_of(op).index_map(shape, out, attrs_of(op), (0,) * len(out))[1]
