@@ -10,6 +10,7 @@ and strides:
         for k: sums += broadcast(row[k]) * panel[k]
         out = epilogue(sums)
 
+Where the first cache does not hold a panel, all tiles go over it stretch by stretch, and the sums lie where the results will.
 A long reduction with few results is cut into a fixed number of chunks whose sums are added in order
 afterwards: threads have work, and results do not depend on their number.
 """
@@ -36,6 +37,7 @@ from .loop_writer import Address, LoopWriter
 from .packing import Packing, write_packing
 
 Bounds = tuple[SSAValue, SSAValue]
+Body = Callable[[Place, Tiles, Panel, Bounds | None, Address], None]
 
 
 def lower_contraction(kernel: func.FuncOp, target: Target) -> bool:
@@ -150,19 +152,33 @@ class _Kernel:
             dim = self.scheduled.panel_dim(panel)
             origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
             for there, _ in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
-                self._rows(there, panel, row_part, bounds)
+                self._stretches(there, panel, row_part, bounds)
 
-    def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
+    def _stretches(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
+        """All rows of a block over the whole reduction, or over one stretch of it after the other."""
+        plan, w = self.plan, self.writer
+        if plan.stretches == 1:
+            self._rows(place, panel, row_part, bounds, self._product)
+            return
+        self._rows(place, panel, row_part, None, self._clear)
+        with w.loop(0, plan.stretches) as loop:
+            self._rows(place, panel, row_part, self._part(plan.reduction[0].size, loop.counter, plan.stretches), self._go_on)
+        if self.contraction.stages:
+            self._rows(place, panel, row_part, None, self._complete)
+
+    def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None, body: Body) -> None:
         """The rows of a block: this task's share of the outermost loop, all of the others."""
         if not self.plan.within:
-            self._tiles(place, panel, row_part, self.plan.row_parts, bounds, Address())
+            self._tiles(place, panel, row_part, self.plan.row_parts, bounds, Address(), body)
             return
         first, *rest = self.plan.within
         for there, row in self._each(place, first, first.size, row_part, self.plan.row_parts):
             before = self.writer.advance(Address(), row, sum(t.count for t in self.plan.tiles)) if self.plan.next_panel else Address()
-            self._beside(rest, there, lambda p, before=before: self._tiles(p, panel, row_part, 1, bounds, before))
+            self._beside(rest, there, lambda p, before=before: self._tiles(p, panel, row_part, 1, bounds, before, body))
 
-    def _tiles(self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None, before: Address) -> None:
+    def _tiles(
+        self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None, before: Address, body: Body
+    ) -> None:
         """``before``: tiles of the panel that this task has done."""
         plan = self.plan
         for number, tiles in enumerate(plan.tiles):
@@ -173,7 +189,7 @@ class _Kernel:
                 part = self._mirrored(row_part, parts)
             self.tile.prepare(self._shape(self.scheduled.tile_rows(tiles.size), panel))
             for there, tile in self._each(origin, dim, tiles.count, part, parts):
-                self._product(there, tiles, panel, bounds, self.writer.advance(before, tile, 1) if plan.next_panel else before)
+                body(there, tiles, panel, bounds, self.writer.advance(before, tile, 1) if plan.next_panel else before)
             before = before + tiles.count if plan.next_panel else before
 
     def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None, number: Address) -> None:
@@ -188,6 +204,22 @@ class _Kernel:
         partial = scheduled.partial if plan.chunks > 1 else None
         finish = self._finish if partial is None else self._keep_partial
         self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), bounds, finish, partial, fetched)
+
+    def _clear(self, place: Place, tiles: Tiles, panel: Panel, _: Bounds | None, __: Address) -> None:
+        shape = self._shape(self.scheduled.tile_rows(tiles.size), panel)
+        self.tile.write_sums(self.tile.zeros(shape), self.scheduled.holds, place, shape)
+
+    def _go_on(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None, _: Address) -> None:
+        """A stretch of a tile's sums."""
+        scheduled, tile = self.scheduled, self.tile
+        shape = self._shape(scheduled.tile_rows(tiles.size), panel)
+        before = tile.read_sums(scheduled.holds, place, shape)
+        sums = tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds, None, before)
+        tile.write_sums(sums, scheduled.holds, place, shape)
+
+    def _complete(self, place: Place, tiles: Tiles, panel: Panel, _: Bounds | None, __: Address) -> None:
+        shape = self._shape(self.scheduled.tile_rows(tiles.size), panel)
+        self._finish(self.tile.read_sums(self.scheduled.holds, place, shape), place, shape)
 
     def _keep_partial(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
         self.tile.write_sums(sums, self.scheduled.partial, place, replace(shape, tail=self.plan.lanes))

@@ -14,6 +14,7 @@ from math import gcd, prod
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
+from .contraction_stretches import stretched
 from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem, iterations
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
@@ -29,15 +30,17 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     batch = iterations(plan.batch)
     panels = sum(p.count for p in plan.panels)
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
+    plan = stretched(plan, problem, target, wanted)
     chunks = wanted.chunks or _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks)
     if chunks > 1:
         plan = replace(plan, reduction=with_chunked_dim(plan.reduction, chunks))
         chunks = min(chunks, estimate(plan.reduction[0].size))
+        plan = replace(plan, stretches=1)
     plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels, wanted.packs("rows")))
     outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
-    plan = replace(plan, next_panel=_next_panel(plan, problem, target))
+    plan = replace(plan, next_panel=plan.stretches == 1 and _next_panel(plan, problem, target))
     return shared_out(plan, -(-tasks // chunks))
 
 
@@ -132,6 +135,8 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
     sets = max(1, CACHE_SETS // gcd(CACHE_SETS, max(1, step // LINE_BYTES)))  # that the steps' lines fall into
     gone = step >= LINE_BYTES and (last.size > sets * CACHE_WAYS // 2 or plan.steps > CACHE_SETS * CACHE_WAYS // 2)
     rows = (*plan.outer, plan.tiled)
+    if plan.stretches > 1 and prod(d.size for d in (*plan.outer, plan.tiled)) * plan.steps * problem.item_bytes <= target.l2_bytes:
+        return False  # the second cache has them, and a stretch of them is short
     copied, held = prod(d.size for d in rows) * plan.steps, _footprint((*rows, *plan.reduction))
     return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
@@ -184,7 +189,7 @@ def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wante
     steps = estimate(plan.steps)
     panel_bytes = steps * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     by_cache = -(-panel_bytes // (target.l2_bytes // 4)) if panel_bytes > target.l2_bytes // 2 else 1
-    by_cache = max(by_cache, _walks_per_cache(plan, problem, target))
+    by_cache = max(by_cache, _walks_per_cache(plan, problem, target)) if plan.stretches == 1 else 1
     by_tasks = -(-wanted // tasks) if tasks < wanted // 2 else 1
     most = steps // CHUNK_STEPS
     wanted_chunks = min(max(by_cache, by_tasks), most)

@@ -1,6 +1,6 @@
 """What a contraction's plan decides, as text on its kernel: printed, edited by hand, and taken again.
 
-    lamina.plan = "side=right loop=0 lanes=16 inner=0 rows=6 vectors=4 pack=columns chunks=1 block=0/3 ahead=1024"
+    lamina.plan = "side=right loop=0 lanes=16 inner=0 rows=6 vectors=4 pack=columns chunks=1 block=0/3 ahead=1024 stretches=1"
 
 | word | decides |
 |---|---|
@@ -10,6 +10,7 @@
 | chunks | parts of the sum that are made apart and added in order (other chunks, side, unit, depth, or plain loops round otherwise) |
 | block | rows that meet a panel before the next one is touched: row loops outside the panels, shares of the next loop |
 | ahead | elements of a packed panel that are fetched before they are needed |
+| stretches | parts of the sum that every panel goes over one after the other, the sums in memory between them |
 | unit | what multiplies: `vectors`, or `tiles` (registers of AMX), whose plans have side, loop, rows, vectors, chunks, block and the next two |
 | row, depth | the loop that gives rows of tiles, the one that gives their depths |
 
@@ -43,6 +44,7 @@ class Decision:
     chunks: int | None = None
     block: tuple[int, int] | None = None
     ahead: int | None = None
+    stretches: int | None = None
     unit: str | None = None
     row: int | None = None
     depth: int | None = None
@@ -69,7 +71,7 @@ class Decision:
     @property
     def allows_tiles(self) -> bool:
         """Whether nothing is decided that only plans of vectors have."""
-        return not self.plain and self.allows("unit", "tiles") and (self.lanes, self.inner, self.pack, self.ahead) == (None,) * 4
+        return not self.plain and self.allows("unit", "tiles") and (self.lanes, self.inner, self.pack, self.ahead, self.stretches) == (None,) * 5
 
     def packs(self, what: str) -> bool | None:
         """Whether the columns or the rows are copied; None: not decided."""
@@ -130,7 +132,7 @@ def _block(text: str) -> tuple[int, int]:
 _READ = {
     "side": _one_of(*SIDES), "loop": _at_least(0), "lanes": _at_least(1), "inner": _at_least(0), "rows": _at_least(1),
     "vectors": _at_least(1), "pack": _one_of(*PACKS), "chunks": _at_least(1), "block": _block, "ahead": _at_least(0),
-    "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0),
+    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0),
 }  # fmt: skip
 
 _SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "block": "LOOPS/SHARES"}

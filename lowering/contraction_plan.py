@@ -21,8 +21,9 @@ from .tile_kind import TileKind
 DIRECT_ROW_BYTES = (
     1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
 )
+FAR_ROW_BYTES = 2048  # between rows of the vector side: even a part of a panel lies on too many pages, and in few sets of the first cache
 PACK_REUSE, NEAR_PACK_REUSE = 3, 6  # times such rows are read before a copy pays; near: all of them stay in the second cache
-MOST_VECTORS = 8  # of a panel
+MOST_VECTORS, NARROW_VECTORS = 8, 2  # of a panel; of one that still feeds its multiply-adds
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
@@ -64,7 +65,7 @@ class Problem:
     ``outputs``: the accesses that are written. ``item_bytes``: of the sums. ``converts``: whether a side's
     elements are cast to the type of the sums when they are read. ``ahead``: whether a packed copy of a side may be
     made before the program runs. ``sum_bytes``: of a sum where ``item_bytes`` is that of what a step reads. ``tiles``: what
-    tile registers could multiply.
+    tile registers could multiply. ``holds``: an access that is written and where sums may lie until they are whole (0: none).
     """
 
     parallel: tuple[Dim, ...]
@@ -75,6 +76,7 @@ class Problem:
     ahead: tuple[bool, bool] = (False, False)
     sum_bytes: int = 0
     tiles: TileKind | None = None
+    holds: int = 0
 
     @property
     def work(self) -> int:
@@ -93,6 +95,8 @@ class Problem:
         more = [f", {what} {names}" for what, names in zip(("converts", "packed ahead"), sides, strict=True) if names]
         if self.tiles is not None:
             more.append(f", tiles of {self.tiles}")
+        if self.holds:
+            more.append(f", holds sums in {self.holds}")
         return f"{self.item_bytes} bytes, {loops[0]} over {loops[1]}, writes {','.join(map(str, self.outputs))}{''.join(more)}"
 
 
@@ -114,6 +118,7 @@ class Plan:
 
     ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
+    ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them.
     ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: tiles fetch the one after theirs.
     ``loop``: the vector's number among its side's.
     """
@@ -130,6 +135,7 @@ class Plan:
     panels: tuple[Panel, ...]
     reduction: tuple[Dim, ...]
     chunks: int = 1
+    stretches: int = 1
     row_parts: int = 1
     row_shares: int = 1
     panel_parts: int = 1
@@ -154,7 +160,7 @@ class Plan:
         ahead = self.ahead if any(p.packed for p in self.panels) else 0
         return Decision(
             SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
-            block, ahead,
+            block, ahead, self.stretches,
         )  # fmt: skip
 
     @property
@@ -385,6 +391,7 @@ class _TilingCost:
         self.target = target
         self.problem = problem
         self.copied = not direct or problem.converts[1]
+        self.stretches = not self.copied and not problem.ahead[1] and may_stretch(shape, problem, target)
         self.packs = packs
         self.passes = iterations((*shape.batch, *shape.outer, *shape.beside))
         self.rows = shape.inner_rows
@@ -417,8 +424,21 @@ class _TilingCost:
     def _streamed(self, rows: int, vectors: int) -> float:
         """What a step reads from the second cache: the rows, which others read in between, and a panel the first one does not hold."""
         columns = vectors * self.shape.lanes
-        far = self.steps * columns * self.problem.item_bytes > self.target.l1_bytes
+        far = self.steps * columns * self.problem.item_bytes > self.target.l1_bytes and not self.stretches
         return (rows + (columns if far else 0)) * self.problem.item_bytes * self.target.streamed_cost
+
+
+def may_stretch(plan: Plan, problem: Problem, target: Target) -> bool:
+    """Whether sums may wait in memory, as whole vectors, while a task goes over a panel part by part where it lies. Not where the first
+    cache holds a narrow panel.
+    """
+    if not problem.holds or estimate(plan.steps) * NARROW_VECTORS * plan.lanes * problem.item_bytes <= target.l1_bytes:
+        return False
+    vector, apart = plan.vector, plan.reduction[-1].strides[1]
+    if any_symbolic((*(d.size for d in plan.reduction), vector.size, plan.tiled.size, vector.strides[problem.holds], apart)):
+        return False
+    near = vector.strides[1] == 1 and abs(apart) * problem.item_bytes < FAR_ROW_BYTES
+    return near and vector.strides[problem.holds] == 1 and vector.size % plan.lanes == 0
 
 
 def _step_cost(rows: int, vectors: int, target: Target) -> float:

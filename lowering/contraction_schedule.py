@@ -35,7 +35,7 @@ ALIGNMENT = 64
 @dataclass(frozen=True)
 class Schedule:
     """What the loops are written from. ``plan`` has strides for the accesses of the kernel only,
-    ``full_plan`` for all.
+    ``full_plan`` for all. ``holds``: the access where sums lie between stretches.
     """
 
     contraction: Contraction
@@ -44,6 +44,7 @@ class Schedule:
     packing: Packing | None
     row_packing: Packing | None
     threads: bool
+    holds: int = 0
     ahead: BlockArgument | None = None  # holds the packed copy when somebody makes it before the kernel runs
 
     @property
@@ -174,7 +175,7 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
     made = _made_ahead(kernel)
     packings = _packings(contraction, plan) if plan.blocks is None else tile_packings(contraction, plan)
     copied = kernel.body.block.args[made[1]] if made else None
-    return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, copied)
+    return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, problem.holds, copied)
 
 
 def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tuple[Contraction, tuple[Access, ...], Problem] | None:
@@ -194,8 +195,22 @@ def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tup
         tuple(a.element != total for a in accesses[:2]),
         tuple(a.buffer in free for a in accesses[:2]),
         tiles=tile_kind(contraction, target),
+        holds=_holds(contraction, accesses, outputs),
     )
     return contraction, accesses, problem
+
+
+def _holds(contraction: Contraction, accesses: Sequence[Access], outputs: Sequence[int]) -> int:
+    """An output that may hold sums until they are whole: of their type, and the memory of nothing the epilogue still reads.
+
+    What is read at every element of an output may be the same memory (a dying operand's); what some loop leaves where it is cannot.
+    """
+    total = accumulator_type(contraction)
+    made = {a.key() for s in contraction.stages for a in s.outputs}
+    read = [a for s in contraction.stages for a in s.inputs if isinstance(a, Access) and a.key() not in {contraction.result.key(), *made}]
+    if contraction.result.element != total or any(all(a.strides[d] for d in contraction.parallel) for a in read):
+        return 0
+    return next((n for n in outputs if accesses[n].element == total), 0)
 
 
 def settle(kernel: func.FuncOp, target: Target, known: Mapping[str, Decision], ahead: Sequence[int] = ()) -> None:

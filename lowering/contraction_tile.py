@@ -116,13 +116,18 @@ class Tile:
         finish(self.sums(place, shape, reduction, bounds, fetched), place, shape)
 
     def sums(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None, before: Sequence[SSAValue] = ()
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a line a step is fetched from."""
-        rows = shape.offsets(shape.scalars)
-        zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
-        sums = [zero] * (len(rows) * shape.vectors)
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a line a step is fetched from.
+        before: the sums this goes on with.
+        """
+        rows, sums = shape.offsets(shape.scalars), list(before) or self.zeros(shape)
         return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), bounds, sums)
+
+    def zeros(self, shape: Shape) -> list[SSAValue]:
+        """The accumulators of nothing."""
+        zero = self.writer.splat(number_attr(0, self.sum_type), shape.lanes)
+        return [zero] * (prod(d.size for d in shape.rows) * shape.vectors)
 
     def _reduce(
         self, a: Address, b: Address, fetched: Address | None, shape: Shape, rows: list[int], dims: list[Dim],
@@ -325,6 +330,12 @@ class Tile:
         """Stores the accumulators as they are."""
         for j in range(shape.vectors):
             self._write(number, sums[j :: shape.vectors], place, shape, j)
+
+    def read_sums(self, number: int, place: Place, shape: Shape) -> list[SSAValue]:
+        """Accumulators that were stored as they are, whole vectors."""
+        w, buffer = self.writer, self.memory[number].buffer
+        places = [place[number] + offset for offset in shape.offsets(number)]
+        return [w.load_vector(buffer, at + j * shape.lanes, shape.lanes) for at in places for j in range(shape.vectors)]
 
     def _narrowed(self, total: SSAValue, lanes: int) -> SSAValue:
         """An accumulator in the type of the contraction's result."""

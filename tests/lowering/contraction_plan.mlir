@@ -1,7 +1,7 @@
 // RUN: lamina opt %s -p 'fuse,layout,kernel-to-linalg,bufferize{target=avx512}' | filecheck %s
 
 // Every contraction says what was decided for it; a sum that is no product says nothing.
-// CHECK: func.func private @k0({{.*}} lamina.plan = "side=right loop=0 lanes=16 inner=0 rows=9 vectors=3 pack=none chunks=1 block=0/1 ahead=0"
+// CHECK: func.func private @k0({{.*}} lamina.plan = "side=right loop=0 lanes=16 inner=0 rows=9 vectors=3 pack=none chunks=1 block=0/1 ahead=0 stretches=1"
 // CHECK: func.func private @k1(
 // CHECK-NOT: lamina.plan
 // CHECK: func.func @main

@@ -1,0 +1,67 @@
+"""Stretches: a long panel read where it lies, part by part, with the sums where the results will be."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from needs import needs_compiler
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from contraction_programs import BIAS_RELU, Compiled, Operand, Program, kernel_of, matrix  # noqa: E402
+
+from lamina.dialects.target import AVX2, AVX512, Target  # noqa: E402
+from lamina.lowering.contraction_schedule import schedule  # noqa: E402
+
+SMALL = replace(AVX2, l1_bytes=1 << 10, parallel_work=1 << 10, tasks=3)
+
+
+def stretches(program: Program, target: Target = SMALL, plan: str = "") -> int:
+    scheduled = schedule(kernel_of(program, plan=plan)[1], target)
+    assert scheduled is not None
+    packed = any(p.packed for p in scheduled.plan.panels)
+    assert scheduled.plan.stretches == 1 or (not packed and scheduled.plan.chunks == 1)
+    return scheduled.plan.stretches
+
+
+def gradient(m: int, n: int, k: int, body: str = "", *others: Operand, element: str = "f32") -> Program:
+    """Both sides lie step by step, as in a weight's gradient."""
+    sides = (Operand((d, e), element=element) for d, e in (("k", "m"), ("k", "n"), ("m", "n")))
+    return Program({"m": m, "n": n, "k": k}, *sides, others, body, direct=not body)
+
+
+@pytest.mark.parametrize("target", [SMALL, replace(SMALL, vector_bytes=64, vector_registers=32), replace(SMALL, tasks=1)])
+@pytest.mark.parametrize("sizes", [(130, 32, 300), (50, 64, 257), (71, 48, 1000)])
+@needs_compiler
+def test_numbers_are_those_of_the_whole_reduction(sizes: tuple[int, int, int], target: Target) -> None:
+    for program, apply in (
+        (gradient(*sizes), lambda t: t),
+        (gradient(*sizes, BIAS_RELU, Operand(("n",))), lambda t, b: np.maximum(t + b, 0)),
+    ):
+        assert stretches(program, target) > 1
+        rng = np.random.default_rng(0)
+        arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+        wanted = apply(arrays[0].T.astype(np.float64) @ arrays[1], *arrays[2:])
+        found = Compiled(program, target)(arrays)
+        np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_only_where_panels_are_long_and_sums_may_wait_in_the_result() -> None:
+    residual = Operand(("m", "n"))
+    add = "%y = arith.addf %0, %1 : f32"
+    assert stretches(gradient(96, 32, 300, add, Operand(("n",)))) > 1
+    assert stretches(gradient(96, 32, 300, add, residual)) == 1, "the residual may be the result's own memory"
+    assert stretches(gradient(96, 33, 300)) == 1, "the last vector is filled in part"
+    assert stretches(gradient(96, 32, 12)) == 1, "the first cache holds the panel"
+    assert stretches(gradient(96, 1024, 300)) == 1, "rows of a panel lie on many pages"
+    assert stretches(matrix(96, 32, 300, "mk", "nk")) == 1, "the panel is copied in any case"
+    assert stretches(gradient(512, 128, 1024), AVX512) > 1, "a weight's gradient over 1024 tokens"
+
+
+def test_a_plan_says_so() -> None:
+    assert stretches(gradient(96, 32, 300), plan="stretches=1") == 1
+    assert stretches(gradient(96, 32, 300), plan="stretches=7") == 7
