@@ -228,7 +228,7 @@ class FunctionPrinter:
         if printer is not None:
             self._comment(op)
             printer(self, op)
-            if isinstance(op, (func.CallOp, scf.IfOp)) and op.parent is self.function.body.block:
+            if isinstance(op, (func.CallOp, scf.IfOp, scf.ForOp)) and op.parent is self.function.body.block:
                 self.tick()
             return
         if not any(result in self._live for result in op.results):

@@ -19,7 +19,7 @@ _FLOATING = (
 
 
 class Cost(NamedTuple):
-    """One kernel call. bytes: all memory it is given, but for scratch. operations: on floats, a function of math counts as one.
+    """One kernel call, or a loop around some. bytes: all memory it is given, but for scratch. operations: on floats, a function of math counts as one.
     what: its widest stage in words."""
 
     kernel: str
@@ -30,20 +30,35 @@ class Cost(NamedTuple):
 
 
 def costs_of(module: ModuleOp) -> list[Cost]:
-    """The calls of a buffered module's @main, in order."""
+    """The calls of a buffered module's @main, in order; a loop around calls is one entry."""
     functions = {f.sym_name.data: f for f in module.ops if isinstance(f, func.FuncOp)}
     work = {name: _work(function) for name, function in functions.items() if name != "main"}
+
+    def cost(call: func.CallOp) -> Cost:
+        name = call.callee.string_value()
+        given = functions[name].attributes
+        count = sum(int(given[f"lamina.{side}"].value.data) for side in ("inputs", "outputs"))  # type: ignore[union-attr]  # integers
+        held = sum(bytes_of(v.type) for v in list(call.arguments)[:count] if isinstance(v.type, MemRefType))
+        origin = call.attributes.get("origin")
+        operations, what = work[name]
+        return Cost(name, origin.data if isinstance(origin, StringAttr) else "", held, operations, what)
+
     found = []
-    for call in functions["main"].body.block.ops:
-        if isinstance(call, func.CallOp):
-            name = call.callee.string_value()
-            given = functions[name].attributes
-            count = sum(int(given[f"lamina.{side}"].value.data) for side in ("inputs", "outputs"))  # type: ignore[union-attr]  # integers
-            held = sum(bytes_of(v.type) for v in list(call.arguments)[:count] if isinstance(v.type, MemRefType))
-            origin = call.attributes.get("origin")
-            operations, what = work[name]
-            found.append(Cost(name, origin.data if isinstance(origin, StringAttr) else "", held, operations, what))
+    for op in functions["main"].body.block.ops:
+        if isinstance(op, func.CallOp):
+            found.append(cost(op))
+        elif isinstance(op, scf.ForOp):
+            found.append(_repeated(op, [cost(inner) for inner in op.walk() if isinstance(inner, func.CallOp)]))
     return found
+
+
+def _repeated(loop: scf.ForOp, calls: list[Cost]) -> Cost:
+    """The calls of a loop, as often as it runs."""
+    first, end, step = (bound.owner.value.value.data for bound in (loop.lb, loop.ub, loop.step))  # type: ignore[union-attr]  # constants
+    steps = len(range(first, end, step))
+    origin = next((call.origin for call in calls if call.origin), "")
+    what = f"{steps} steps of " + ", ".join(call.what for call in calls)
+    return Cost("+".join(call.kernel for call in calls), origin, steps * sum(c.bytes for c in calls), steps * sum(c.operations for c in calls), what)
 
 
 def timed(costs: list[Cost], loops: ModuleOp) -> list[Cost]:
@@ -51,7 +66,7 @@ def timed(costs: list[Cost], loops: ModuleOp) -> list[Cost]:
     main = next(f for f in loops.ops if isinstance(f, func.FuncOp) and f.sym_name.data == "main")
     calls, found = iter(costs), []
     for op in main.body.block.ops:
-        if isinstance(op, func.CallOp):
+        if isinstance(op, (func.CallOp, scf.ForOp)):
             found.append(next(calls))
         elif isinstance(op, scf.IfOp):
             inner = [c for c in op.walk() if isinstance(c, func.CallOp)]

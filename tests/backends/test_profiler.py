@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lamina
 from lamina.backends import driver
 from lamina.backends.roof import Roof
 from lamina.backends.toolchain import find_compiler
@@ -42,6 +43,16 @@ def test_kernels_are_timed_and_their_work_is_counted(tmp_path: Path) -> None:
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert count == RUNS * len(lines) and len(events) == count + RUNS
     assert all(event["ph"] == "X" and event["dur"] >= 0 for event in events)
+
+
+def test_a_loop_is_one_line() -> None:
+    with driver.profiled() as profiler:
+        layer = lamina.nn.RNN(4, 6)
+        y, _ = layer(lamina.ones(5, 3, 4))
+        y.sum().item()
+    (loop,) = [line for line in profiler.lines() if line.what.startswith("5 steps of ")]
+    assert loop.operations >= 5 * 2 * 3 * 6 * 6 and "contract 3x6 over 6" in loop.what and loop.origin.startswith("test_profiler.py:")
+    assert loop.seconds > 0
 
 
 def test_the_least_time_is_the_longer_of_computing_and_moving() -> None:
