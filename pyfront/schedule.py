@@ -97,13 +97,18 @@ class Schedule:
         # by when they were made: a buffer written in the last step and one that never changes trade places in
         # age, not in use.
         nodes = self.nodes
+        # A Boundary is no use: it may be older than the step that reads it.
         for at, node in enumerate(nodes):
-            if node.value is None:
+            if node.value is None and type(node) is not Boundary:
                 for operand in node.inputs:
-                    if operand.id < 0 and operand.value is not None:
+                    if operand.id >= 0:
+                        continue
+                    if operand.value is not None:
                         self._input(operand)
                         if self.differentiates and type(operand) is not Boundary:
                             self._first_read.setdefault(operand.id, at)
+                    elif type(operand) is Boundary:
+                        self._behind(operand)
         for node in nodes:
             if node.id < 0 and node.value is not None:
                 self._input(node)
@@ -116,6 +121,12 @@ class Schedule:
         for node in nodes:
             if node.value is None:
                 self._emit_plain(node)
+
+    def _behind(self, node: Boundary) -> None:
+        """The contents of a Boundary that was made before them, if they are an input."""
+        source = node.inputs[0] if node.inputs else None
+        if source is not None and source.id < 0 and source.value is not None:
+            self._input(source)
 
     def _input(self, node: Node) -> None:
         key = id(node.value)

@@ -48,6 +48,8 @@ class Optimizer:
             raise ValueError("optimizer got an empty parameter list")
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
+        if recorder.state.watch is None:  # data and weights made so far are no part of the first step: it is the second one's program
+            recorder.flush()
 
     def _prepare(self) -> None:
         """What a copy or a pickle does not carry along."""

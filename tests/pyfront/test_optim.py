@@ -231,3 +231,21 @@ def test_bad_options(options: dict) -> None:
             lib.optim.Adam([lib.nn.Parameter(lib.ones(1))], **options)
         texts.append(str(caught.value))
     assert texts[0] == texts[1]
+
+
+def test_data_prepared_before_the_loop_is_no_part_of_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    run = lamina.pyfront.recorder.driver()
+    monkeypatch.setattr(lamina.pyfront.recorder.state, "run", lambda graph, *rest: (seen.append(graph), run(graph, *rest))[1])
+    x = lamina.linspace(-1, 1, 40).reshape(20, 2) * 3
+    y = lamina.sin(x).sum(1, keepdim=True)
+    model = lamina.nn.Linear(2, 1)
+    with lamina.no_grad():
+        model.weight.mul_(0.5)
+    optimizer = lamina.optim.SGD(model.parameters(), lr=0.1)
+    seen.clear()
+    for _ in range(3):
+        optimizer.zero_grad()
+        ((model(x) - y) ** 2).mean().backward()
+        optimizer.step()
+    assert len(seen) == 3 and len({*seen}) == 1
