@@ -65,9 +65,9 @@ def _average(running: Tensor, now: Node, momentum: float, many: int | None = Non
     """running = momentum * now + (1 - momentum) * running. many: values a variance is of; it is made unbiased."""
     old = running._read()
     if now.type[1] is not old.type[1]:
-        now = recorder.record("cast", (now,), (old.type[1],))
+        now = recorder.record("cast", (now,), (old.type[1],), now.origin)
     op, attrs = ("blend", ()) if many is None else ("blend_variance", (many,))
-    assign(running, recorder.record(op, (now, old), (momentum, 1 - momentum, *attrs)))
+    assign(running, recorder.record(op, (now, old), (momentum, 1 - momentum, *attrs), now.origin))
 
 
 @autocasts("layer_norm")
