@@ -39,7 +39,7 @@ ROUNDS = (8, 16, 32)
 
 
 class Result(NamedTuple):
-    """What became of one problem. seconds: of a call, with the plan before and with the one kept."""
+    """What became of one problem. seconds: of a call, with the plan before and with the one kept; 0 where there is one plan only."""
 
     origin: str
     problem: str
@@ -125,6 +125,8 @@ class Tuner:
             result = self.search(subject, Memory(around))
             if result is None:
                 return found, False
+            if not result.seconds[0]:
+                continue
             keep_plan(subject.key, result.after)
             self.results.append(result)
             found |= result.after != result.before
@@ -149,9 +151,13 @@ class Tuner:
     def contest(
         self, subject: Subject, champion: Decision, others: Sequence[Decision], memory: Memory
     ) -> tuple[Decision, tuple[float, float]] | None:
-        """The champion, or who beats it clearly; seconds of the champion and of the winner. None when time was up before."""
+        """The champion, or who beats it clearly; seconds of the champion and of the winner, 0 where nothing had to be measured. None
+        when time was up before.
+        """
         if not self.budget.is_left():
             return None
+        if not others:
+            return champion, (0.0, 0.0)
         (_, base), *rest = self.start(subject, [champion, *others], memory)
         times = self.fastest([base, *(trial for _, trial in rest)], ROUNDS[0])
         if not times:

@@ -20,14 +20,14 @@ HERE = Path(__file__).resolve().parent
 ROWS = ("matmul 256", "matmul 512", "matmul 1024", "matmul 2048", "ResNet-50", "MobileNetV2", "MLP train", "GPT train")
 
 
-def fastest(row: str, cache: Path, rounds: int, tune: float = 0.0) -> float:
-    """Seconds of the fastest round of a process."""
-    environment = os.environ | {"LAMINA_CACHE": str(cache), "LAMINA_TUNE": str(tune)}
+def run(row: str, cache: Path, rounds: int, tune: float = 0.0) -> tuple[float, str]:
+    """Seconds of the fastest round of a process, and what it says about tuning."""
+    environment = os.environ | {"LAMINA_CACHE": str(cache), "LAMINA_TUNE": str(tune), "LAMINA_SHOW": "tune"}
     command = [sys.executable, str(HERE / "peer_run.py"), row, "--peers", "lamina", "--rounds", str(rounds), "--least", "0.15", "--cpu"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"{row}: {done.stderr[-1000:]}")
-    return min(json.loads(done.stdout.splitlines()[-1])["seconds"]["lamina"])
+    return min(json.loads(done.stdout.splitlines()[-1])["seconds"]["lamina"]), done.stderr
 
 
 def main() -> None:
@@ -38,16 +38,18 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--folder", help="keep the caches here")
     arguments = options.parse_args()
-    print(f"{'':20} {'untuned ms':>11} {'tuned ms':>10} {'ratio':>6}")
+    print(f"{'':20} {'untuned ms':>11} {'tuned ms':>10} {'ratio':>6}  other plans")
     with tempfile.TemporaryDirectory(prefix="lamina-tuning-") as temporary:
         folder = Path(arguments.folder or temporary)
         for row in arguments.rows:
             sides = [folder / row.replace(" ", "-") / side for side in ("untuned", "tuned")]
             for side in sides:
                 side.mkdir(parents=True, exist_ok=True)
-            fastest(row, sides[1], 1, arguments.tune)
-            best = [min(times) for times in zip(*([fastest(row, s, arguments.rounds) for s in sides] for _ in range(arguments.processes)), strict=True)]
-            print(f"{row:20} {1e3 * best[0]:11.3f} {1e3 * best[1]:10.3f} {best[1] / best[0]:6.3f}", flush=True)
+            _, said = run(row, sides[1], 1, arguments.tune)
+            other, same = said.count(" -> "), said.count("as planned")
+            turns = [[run(row, side, arguments.rounds)[0] for side in sides] for _ in range(arguments.processes)]
+            old, new = (min(times) for times in zip(*turns, strict=True))
+            print(f"{row:20} {1e3 * old:11.3f} {1e3 * new:10.3f} {new / old:6.3f} {other:4} of {other + same}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from .contraction_blocking import divided
 from .contraction_choice import choice, like
 from .contraction_decision import FREE, PACKS, PLAIN, Decision
 from .contraction_plan import Plan, Problem, plain_cost, tilings
+from .tile_plan import SHAPES, tile_plan
 
 ALIKE = 2  # register tiles of one width and order of loops among the candidates
 WORTH = 2.0  # times the least estimated cost: beyond that nothing is tried
@@ -29,11 +30,12 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
         return []
     least = min(plain, ranked[0].cost)
     found = [PLAIN if chosen is None else chosen.decision]
+    found += _of_tile_registers(problem, target, wanted)
     alike: Counter[tuple[object, ...]] = Counter()
     for tiling in ranked:
         shape = tiling.shape
         kind = shape.swapped, shape.loop, shape.lanes, len(shape.inner), tiling.panels[0].vectors
-        if len(found) == count or tiling.cost > WORTH * least:
+        if len(found) >= count or tiling.cost > WORTH * least:
             break
         if alike[kind] < ALIKE:
             alike[kind] += 1
@@ -41,6 +43,16 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
     if plain <= WORTH * least and not wanted and len(found) < count:
         found.append(PLAIN)
     return list(dict.fromkeys(found))
+
+
+def _of_tile_registers(problem: Problem, target: Target, wanted: Decision) -> list[Decision]:
+    """One plan for each width of what tile registers hold, where the target has them."""
+    if not wanted.allows_tiles:
+        return []
+    widths = range(1, 1 + max(width for _, width in SHAPES))
+    asked = (replace(wanted, unit="tiles", vectors=width) for width in widths if wanted.allows("vectors", width))
+    plans = (tile_plan(problem, target, decision) for decision in asked)
+    return [plan.decision for plan in plans if plan is not None]
 
 
 def neighbours(problem: Problem, target: Target, decision: Decision) -> list[Decision]:

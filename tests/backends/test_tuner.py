@@ -136,6 +136,17 @@ def test_a_problem_is_measured_once(cache: Path) -> None:
     assert not again.tried
 
 
+def test_a_problem_with_one_plan_is_not_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(lambda d: 1e-3)
+    monkeypatch.setattr(tuner, "candidates", lambda problem, target, count, wanted: [])
+    monkeypatch.setattr(tuner, "neighbours", lambda problem, target, decision: [])
+    tuning = made(clock)
+    assert tuning.improve(driver.loops_of(product(), target="avx512", keep=True, until="buffered")) == (False, True)
+    assert not clock.tried
+    assert not tuning.results
+    assert not plans_path()
+
+
 def test_kept_plans_are_taken_by_programs_compiled_later(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program itself is compiled anew at once; a second process finds it, and others find the plan."""
     graph = product()

@@ -12,10 +12,10 @@ from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from contraction_programs import Compiled, Program, convolution, kernel_gradient, kernel_of, linear, lowered, matrix  # noqa: E402
+from contraction_programs import Compiled, Operand, Program, convolution, kernel_gradient, kernel_of, linear, lowered, matrix  # noqa: E402
 
 from lamina.dialects.errors import PassError  # noqa: E402
-from lamina.dialects.target import AVX2, AVX512, PORTABLE, Target  # noqa: E402
+from lamina.dialects.target import AVX2, AVX512, AVX512_AMX, PORTABLE, Target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
@@ -151,3 +151,16 @@ def test_what_comes_from_afar_is_fetched_for_few_rows(rows: int, kept: bool, fet
     plan = choice(problem, AVX512, read_decision("side=right pack=columns block=0/1"))
     assert plan is not None
     assert bool(plan.ahead) is fetched
+
+
+def test_tile_registers_have_candidates_of_their_own() -> None:
+    left, right = Operand(("m", "k"), element="bf16"), Operand(("k", "n"), element="bf16")
+    program = Program({"m": 70, "n": 90, "k": 96}, left, right, Operand(("m", "n")), direct=True)
+    problem = problem_of(program, AVX512_AMX)
+    found = [d for d in candidates(problem, AVX512_AMX, 8) if d.unit == "tiles"]
+    assert sorted(d.vectors or 0 for d in found) == [1, 2, 3]
+    for decision in found:
+        plan = like(problem, AVX512_AMX, decision)
+        assert plan is not None
+        assert plan.decision == decision
+    assert not [d for d in candidates(problem_of(program, AVX512), AVX512, 8) if d.unit == "tiles"]
