@@ -20,6 +20,8 @@ from lamina.backends.ahead_of_time import write_c  # noqa: E402
 from lamina.backends.executable import aligned_array  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.errors import BackendError, FileError  # noqa: E402
+from lamina.dialects.target import native_target  # noqa: E402
+from lamina.dialects.types import bfloat16  # noqa: E402
 
 pytestmark = needs_compiler
 
@@ -53,6 +55,29 @@ def test_the_library_gives_the_compiled_programs_numbers(tmp_path, target):
     np.testing.assert_allclose(y, driver.compile_graph(graph)(arrays)[0], rtol=1e-5, atol=1e-5)
     assert library.model_run(None, pointer(y), pointer(weights), pointer(arena)) == 1
     assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena[1:])) == 2
+
+
+def test_tile_registers_are_asked_for_in_the_file(tmp_path):
+    """Plain `cc -O2` makes the instructions, whatever machine it runs on; the program asks the system for the registers itself."""
+    r = graphs.Recorder()
+    x, w = r.input(64, 128, dtype=bfloat16), r.input(128, 96, dtype=bfloat16)
+    graph = r.done(r.op("matmul", x, w))
+    x, w = graphs.arrays_for(graph)
+    write_c(graph, {1: w}, None, tmp_path, shared=False, target="avx512_amx")
+    text = (tmp_path / "model.c").read_text()
+    assert "amx-tile,amx-bf16,amx-int8" in text and "TILE_DOT(bf16ps" in text
+    assert "if (!tiles_allowed()) return 6;" in text and "MODEL_NO_TILES = 6" in (tmp_path / "model.h").read_text()
+    if not native_target().tiles:
+        return
+    built = ["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", "libmodel.so", "model.c", "-lm"]
+    subprocess.run([*find_compiler().command, *built], cwd=tmp_path, check=True)
+    listing = subprocess.run(["objdump", "-d", "libmodel.so"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert not listing or "tdpbf16ps" in listing
+    library = ctypes.CDLL(str(tmp_path / "libmodel.so"))
+    weights, arena = aligned((tmp_path / "model.weights").read_bytes()), aligned(bytes(1 << 20))
+    y = np.zeros((64, 96), x.dtype)
+    assert library.model_run(pointer(x), pointer(y), pointer(weights), pointer(arena)) == 0
+    np.testing.assert_array_equal(y, driver.compile_graph(graph)([x, w])[0])
 
 
 def test_foreign_truncated_and_damaged_weights_are_refused(tmp_path):
