@@ -59,7 +59,7 @@ kernels are found again by other programs."""
 
 MOST_UNITS = 8
 
-FEW_STEPS = 96
+FEW_STEPS = 64
 """Steps from which on a graph is searched for loops."""
 
 _SEEN_LIMIT = 4096

@@ -20,7 +20,7 @@ Link = tuple[int, int, int]  # kind, at, chain: see Spine
 Views = tuple[tuple[str, tuple], ...]
 
 LEAST_TURNS = 4
-LEAST_SAVED = 96
+LEAST_SAVED = 64
 """Steps of the spine a loop must save."""
 
 LONG_BODY = 48
