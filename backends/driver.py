@@ -449,6 +449,9 @@ def write_c(
     target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
     ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
     """
+    from ..passes.roll_graph import rolled
+
+    graph = rolled(graph, rows=False).graph
     target = str(options.get("target", "native"))
     if target.startswith("cuda:"):
         from .cuda.files import write_cuda

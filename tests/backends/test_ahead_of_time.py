@@ -14,6 +14,7 @@ from needs import needs_compiler
 
 sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
+from graphs import Recorder  # noqa: E402
 
 from lamina.backends import driver  # noqa: E402
 from lamina.backends.ahead_of_time import write_c  # noqa: E402
@@ -124,6 +125,18 @@ def test_main_runs_any_number_of_samples(tmp_path, extra):
     assert half.returncode == 1 and "ends inside a sample" in half.stderr
     wrong = subprocess.run(["./main", "x.raw", "x.raw"], cwd=tmp_path, capture_output=True, text=True)
     assert wrong.returncode == 1 and "not the weights of this model" in wrong.stderr
+
+
+def test_a_python_loop_is_a_loop_of_the_c(tmp_path):
+    """Its text does not grow with the turns, whose states are outputs of their own."""
+    sizes = []
+    for turns in (12, 30):
+        r = Recorder()
+        w, h = r.input((4, 4)), r.input((2, 4))
+        states = [h := r("tanh", r("sin", r("matmul", r("exp", r("neg", h)), w))) for _ in range(turns)]
+        driver.write_c(r.graph(*states[-2:]), {}, None, tmp_path, shared=False)
+        sizes.append(len((tmp_path / "model.c").read_text()))
+    assert sizes[1] < 1.05 * sizes[0]
 
 
 def test_c_text_compiles_without_warnings_for_every_graph(tmp_path):

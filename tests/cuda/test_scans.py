@@ -12,6 +12,7 @@ from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.program import cuda_source, gpu_module
 from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
+from lamina.dialects import flags
 from lamina.dialects.graph import Graph
 from lamina.lowering.capture import capture
 from lamina.lowering.gpu_calls import alignments, calls_of
@@ -69,3 +70,24 @@ def test_steps_on_emulated_threads(case) -> None:
     graph, arrays = step_of(*case)
     got = emulate.Emulation(cuda_source(graph, "sm_90a"))(arrays)
     assert largest_error(graph, got, evaluate(capture(graph), arrays)) <= 1
+
+
+@needs_emulation
+def test_a_python_loop_is_one_too() -> None:
+    """Its kernels do not grow with the turns; the values are those of the CPU."""
+    def run(device: str) -> np.ndarray:
+        torch.manual_seed(0)
+        w, h, states = (torch.randn(4, 4) * 0.5).to(device), torch.randn(2, 4).to(device), []
+        for _ in range(24):
+            h = torch.tanh(torch.sin(h @ w) - h.exp())
+            states.append(h)
+        return torch.stack(states).cpu().numpy()
+
+    with flags.cuda("emulated"):
+        before = set(driver.accelerator()._programs)
+        found = run("cuda")
+        tables = [program.table for key, program in driver.accelerator()._programs.items() if key not in before]
+    recorder.flush()
+    recorder.state.placement = None
+    np.testing.assert_allclose(found, run("cpu"), 1e-5, 1e-6)
+    assert max(len(table.launches) for table in tables) >= 24 and max(len(table.kernels()) for table in tables) < 12
