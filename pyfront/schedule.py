@@ -74,7 +74,7 @@ class Schedule:
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
-        self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order))
+        self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order), walk.mark)
         self.roots = sorted(roots, key=by_order)
         for node in self.nodes:
             node.id = -1
@@ -333,28 +333,31 @@ def _is_view(op: str) -> bool:
     return op in OPS and OPS[op].family == "view" and not OPS[op].is_placement
 
 
-def _views_at_first_use(nodes: list[Node]) -> list[Node]:
-    """Nodes in recording order, views right before the first Node that uses them; those nothing uses last, as they were met."""
+def _views_at_first_use(nodes: list[Node], mark: int) -> list[Node]:
+    """Nodes in recording order, views right before the first Node that uses them; those nothing uses last, as they were met.
+
+    A computed Node uses its inputs where a derivative goes through it (marked above ``mark``): what else it was made of no walk tells.
+    """
     views = [node for node in nodes if moves(node)]
     if not views:
         return nodes
     waiting = {id(node) for node in views}
     placed: list[Node] = []
     for node in [n for n in nodes if id(n) not in waiting]:
-        _place(node, waiting, placed)
+        _place(node, waiting, placed, mark)
     for node in sorted(views, key=_by_position):  # what nothing else uses: when it was recorded must not tell
         if id(node) in waiting:
-            _place(node, waiting, placed)
+            _place(node, waiting, placed, mark)
     return placed
 
 
-def _place(node: Node, waiting: set[int], placed: list[Node]) -> None:
+def _place(node: Node, waiting: set[int], placed: list[Node], mark: int) -> None:
     """Append a Node, behind those of its inputs that wait for a place."""
     stack = [node]
     while stack:
         node = stack[-1]
         waiting.discard(id(node))
-        for before in node.inputs:
+        for before in node.inputs if node.value is None or node.mark > mark else ():
             if id(before) in waiting:
                 stack.append(before)
                 break

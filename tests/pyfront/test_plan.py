@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lamina as torch
@@ -183,6 +183,8 @@ def attempt(choices: list[int]) -> object:
 
 
 @given(st.lists(st.integers(0, 4095), max_size=14), st.integers(0, 13), st.integers(0, 4095))
+@example([16, 677, 758, 16], 0, 0)  # computed values, made of views that wait or of others
+@example([0, 0, 104, 49, 215, 1517, 16], 0, 0)
 @settings(max_examples=120, deadline=None)
 def test_random_programs_and_their_neighbours_are_never_confused(choices: list[int], at: int, other: int) -> None:
     before = (recorder.plan_of, recorder.state.run)
