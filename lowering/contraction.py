@@ -31,6 +31,7 @@ from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
 from .contraction_prefetch import LEAST_STEPS, fetch_results, line_elements, next_panel
 from .contraction_schedule import Schedule, schedule
+from .contraction_tail import moves_in_pieces
 from .contraction_tile import Memory, Place, Shape
 from .halo import shrink_fills
 from .loop_writer import Address, LoopWriter
@@ -327,14 +328,14 @@ class _Kernel:
     def _reserve(self, shapes: list[Shape]) -> None:
         """Buffers on the stack for these tiles: for what does not move as whole vectors, for what a loop's epilogue reads."""
         plan = self.plan
-        whole = plan.vector.size % plan.lanes == 0
+        tail = plan.vector.size % plan.lanes
         kinds = [
             a.element
             for i, a in enumerate(self.scheduled.accesses[2:], 2)
             if a.buffer is not None
             and (plan.vector.strides[i] > 1
             or plan.vector.strides[i] < 0
-            or (plan.vector.strides[i] == 1 and not whole))
+            or (plan.vector.strides[i] == 1 and tail and not moves_in_pieces(a.element, tail)))
         ]
         rows = max(prod(d.size for d in s.rows) for s in shapes)
         self.tile.reserve(kinds, rows * plan.lanes, self._held(shapes) * plan.lanes)

@@ -24,6 +24,7 @@ DIRECT_ROW_BYTES = (
 FAR_ROW_BYTES = 2048  # between rows of the vector side: even a part of a panel lies on too many pages, and in few sets of the first cache
 PACK_REUSE, NEAR_PACK_REUSE = 3, 6  # times such rows are read before a copy pays; near: all of them stay in the second cache
 MOST_VECTORS, NARROW_VECTORS = 8, 2  # of a panel; of one that still feeds its multiply-adds
+MOST_PIECES = 2  # that a vector which is filled in part is moved in
 SMALL_WORK = 1 << 11
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
@@ -489,6 +490,12 @@ def contiguous_run(reduction: Sequence[Dim]) -> list[int]:
     return run
 
 
+def tail_pieces(valid: int) -> tuple[int, ...]:
+    """Two or more lanes as lengths of one or two vectors; empty where it takes more."""
+    sizes = tuple(1 << k for k in range(valid.bit_length() - 1, -1, -1) if valid >> k & 1)
+    return sizes if valid % 2 == 0 and len(sizes) <= MOST_PIECES else ()
+
+
 def _store_cost(plan: Plan, problem: Problem) -> float:
     cost = 0.0
     results = iterations(plan.results)
@@ -497,6 +504,8 @@ def _store_cost(plan: Plan, problem: Problem) -> float:
         weight = 1.5 if access in problem.outputs else 1.0
         if stride == 1 and plan.vector.size % plan.lanes == 0:
             cost += weight * results * vectors
+        elif stride == 1 and problem.item_bytes >= 4 and (pieces := tail_pieces(plan.vector.size % plan.lanes)):
+            cost += weight * results * (vectors - 1 + 1.5 * len(pieces))
         elif stride == 0:
             cost += results * 0.5
         else:

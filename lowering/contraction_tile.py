@@ -23,6 +23,7 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from ..dialects.sizes import Size
 from .contraction_match import Access, Contraction, Factor, Stage
 from .contraction_plan import LINE_BYTES, Dim
+from .contraction_tail import load_tail, moves_in_pieces, store_tail
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 
 UNROLLED_EXTENT = 4
@@ -359,6 +360,10 @@ class Tile:
                 w.store_vector(value, memory.buffer, at + offset)
             return
         element = memory.buffer.type.element_type  # type: ignore[union-attr]  # flat memory
+        if memory.vector_stride == 1 and moves_in_pieces(element, shape.valid(j)):
+            for value, offset in zip(values, shape.offsets(number), strict=True):
+                store_tail(w, value, memory.buffer, at + offset, shape.valid(j))
+            return
         staged = self._staging(element)
         for r, value in enumerate(values):
             w.store_vector(value, staged, Address(None, r * shape.lanes))
@@ -424,7 +429,9 @@ class _Reader:
         w, number = self.tile.writer, self.numbers[access.key()]
         memory, lanes = self.tile.memory[number], self.shape.lanes
         offsets = self._offsets.setdefault(number, self.shape.offsets(number))
-        if memory.vector_stride != 0 and (memory.vector_stride != 1 or self.shape.valid(j) != lanes):
+        valid, moved = self.shape.valid(j), memory.vector_stride
+        pieces = moved == 1 and valid != lanes and moves_in_pieces(memory.buffer.type.element_type, valid)  # type: ignore[union-attr]  # flat memory
+        if not pieces and moved and (moved != 1 or valid != lanes):
             if (number, j) not in self._staged:
                 self._staged[number, j] = self._gather(number, offsets, j)
             return self._staged[number, j][r if any(offsets) else 0]
@@ -432,7 +439,9 @@ class _Reader:
         key = (number, distance, 0)
         if key not in self._seen:
             at = self.place[number] + distance
-            if memory.vector_stride == 1:
+            if pieces:
+                self._seen[key] = load_tail(w, memory.buffer, at, valid, lanes)
+            elif memory.vector_stride == 1:
                 self._seen[key] = w.load_vector(memory.buffer, at, lanes)
             else:
                 self._seen[key] = w.broadcast(w.load(memory.buffer, at), lanes)

@@ -274,6 +274,23 @@ def test_a_reduction_in_chunks_keeps_the_order_of_its_loops() -> None:
     assert plan.chunks == 3
 
 
+@pytest.mark.parametrize("columns", [6, 8, 10, 18, 24, 28, 40, 56])
+@pytest.mark.parametrize("target", [AVX512, AVX2, PORTABLE], ids=lambda t: t.name)
+def test_a_vector_that_is_filled_in_part_moves_in_shorter_ones(columns: int, target) -> None:  # noqa: ANN001
+    """With a residual and a row of biases beside it; what lies behind the rows stays as it was."""
+    body = """%s = arith.addf %0, %1 : f32
+              %y = arith.addf %s, %2 : f32"""
+    others = (O(("n",)), O(("m", "n")))
+    program = Program({"m": 37, "n": columns, "k": 48}, O(("m", "k")), O(("n", "k")), O(("m", "n")), others, body)
+    assert_close(program, lambda t, bias, rest: t + bias + rest, target)
+
+
+def test_columns_that_are_no_whole_vectors_are_still_the_vector() -> None:
+    plan = planned(convolution(1, 96, 24, 30, 1), AVX512)
+    assert not plan.swapped
+    assert plan.panels[-1].tail == 8
+
+
 def test_large_panels_are_narrow_and_many_rows_read_them() -> None:
     """A step of a tile reads its panel's columns from the second cache: fewer of them for more rows."""
     near, far = planned(matrix(280, 512, 64), AVX512), planned(matrix(280, 512, 1000), AVX512)
