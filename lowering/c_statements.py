@@ -18,8 +18,8 @@ from ..dialects.amx import TileType
 from ..dialects.errors import BackendError
 from ..dialects.kernel import PrefetchOp
 from .c_expressions import constant_of
-from .c_types import CType, c_type, offset_of, span_of, strides_of
-from .liveness import captured_values, root_of
+from .c_types import c_type, offset_of, span_of, strides_of
+from .liveness import captured_values
 
 if TYPE_CHECKING:
     from .c_function import FunctionPrinter

@@ -18,7 +18,6 @@ from xdsl.dialects.builtin import (
     MemRefType,
     VectorType,
     i32,
-    i64,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 

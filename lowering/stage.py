@@ -13,7 +13,6 @@ from xdsl.dialects.builtin import (
     TensorType,
     f32,
     i32,
-    i64,
 )
 from xdsl.dialects.linalg.attrs import IteratorTypeAttr
 from xdsl.dialects.linalg.ops import GenericOp, YieldOp

@@ -18,7 +18,7 @@ from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, IntegerType, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_plan import Dim, Panel
+from .contraction_plan import Panel
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 from .packing import Convert, Packing, transposed
 

@@ -12,7 +12,7 @@ from .arithmetic import nodes
 from .assignment import title
 from .definitions import define
 from .precision import in_single
-from .promote import Defaults, broadcast, cast, full
+from .promote import Defaults, broadcast, full
 from .recorder import record
 from .tensor import Tensor, dimension, wrap
 

@@ -17,7 +17,6 @@ from .grad_mode import no_grad
 from .hub import FREED, behind_hub, running
 from .leaves import is_tracked
 from .node import Boundary, Node
-from .origin import origin
 from .promote import cast, full
 from .tensor import Tensor, wrap
 

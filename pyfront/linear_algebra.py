@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
-from ..dialects.types import Shape, bool_, int8, int32, int64, promote_types, show_type
+from ..dialects.types import Shape, bool_, int8, int32, promote_types, show_type
 from .autocasting import autocasts
 from .definitions import define
 from .node import Node

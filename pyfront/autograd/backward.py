@@ -8,7 +8,7 @@ returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...dialects.types import Type, show_type, size_of
