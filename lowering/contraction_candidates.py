@@ -56,20 +56,24 @@ def _of_tile_registers(problem: Problem, target: Target, wanted: Decision) -> li
 
 
 def neighbours(problem: Problem, target: Target, decision: Decision) -> list[Decision]:
-    """The plans that decide one word about memory otherwise: what is packed, chunks, blocks of rows, what is fetched ahead."""
+    """The plans that decide one word about memory otherwise: what is packed, chunks, stretches, blocks of rows, what is fetched ahead."""
     plan = like(problem, target, decision)
     if plan is None:
         return []
-    changed = (replace(decision, **{word: value}) for word, value in _turns(plan, target, problem.item_bytes))
-    return [d for d in dict.fromkeys(changed) if d != decision and like(problem, target, d) is not None]
+    found = [like(problem, target, replace(decision, **turn)) for turn in _turns(plan, target, problem.item_bytes)]
+    return list(dict.fromkeys(p.decision for p in found if p is not None and p.decision != decision))
 
 
-def _turns(plan: Plan, target: Target, item_bytes: int) -> Iterator[tuple[str, object]]:
+def _turns(plan: Plan, target: Target, item_bytes: int) -> Iterator[dict[str, object]]:
+    """Words to change. Whether a sum is made in stretches depends on what is packed and on chunks: that is decided anew with them."""
     decision, outside = plan.decision, len(plan.outer)
-    yield from (("pack", pack) for pack in PACKS)
-    yield from (("chunks", n) for n in (1, 2 * plan.chunks, plan.chunks // 2) if 0 < n <= max(1, plan.steps // LEAST_CHUNK))
+    vectors = plan.blocks is None
+    anew: dict[str, object] = {"stretches": None} if vectors else {}
+    yield from ({"pack": pack, **anew} for pack in PACKS if vectors)
+    yield from ({"chunks": n, **anew} for n in (1, 2 * plan.chunks, plan.chunks // 2) if 0 < n <= max(1, plan.steps // LEAST_CHUNK))
+    yield from ({"stretches": n} for n in (1, 2 * plan.stretches, plan.stretches // 2) if n and vectors)
     shares = decision.block[1] if decision.block else 1
-    yield from (("block", (outside, n)) for n in (1, 2 * shares, shares // 2, 4 * shares) if n)
-    yield from (("block", (n, 1)) for n in (outside + 1, outside - 1) if n >= 0)
+    yield from ({"block": (outside, n)} for n in (1, 2 * shares, shares // 2, 4 * shares) if n)
+    yield from ({"block": (n, 1)} for n in (outside + 1, outside - 1) if n >= 0)
     ahead = target.ahead_bytes // item_bytes
-    yield from (("ahead", n) for n in (0, ahead, ahead // 2) if any(p.packed for p in plan.panels))
+    yield from ({"ahead": n} for n in (0, ahead, ahead // 2) if any(p.packed for p in plan.panels))
