@@ -26,6 +26,7 @@ DOT_COST, LOAD_COST, TURN_COST = 2.0, 16.0, 80.0  # of a row of a product of til
 RESULT_COST = 8.0  # of a vector of results
 COPY_COSTS = (0.2, 0.3, 2.5)  # of an element copied in groups: along columns, along depths, one by one
 CONVERT_COST = 0.3
+MOVES = 3  # of a byte that is copied: it is read, and where it goes is read and written
 SPEEDUP = 8  # of a product over multiply-adds: so much more work is worth a thread
 CACHE_BYTES = 2 << 20  # the second cache of every processor that has tile registers
 CHUNK_BLOCKS = 16
@@ -39,11 +40,11 @@ def tile_plan(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan
     if problem.tiles is None or not problem.reduction or any_symbolic(d.size for d in problem.reduction):
         return None
     sides = [(side, swapped_sides(problem) if side else problem) for side in (False, True) if wanted.allows("side", SIDES[side])]
-    found = min((plan for side, turned_ in sides for plan in _candidates(turned_, side, wanted)), key=lambda plan: plan.cost, default=None)
+    found = min((plan for side, turned_ in sides for plan in _candidates(turned_, side, target, wanted)), key=lambda plan: plan.cost, default=None)
     return None if found is None else _divided(found, problem, target, wanted)
 
 
-def _candidates(problem: Problem, swapped: bool, wanted: Decision) -> Iterator[Plan]:
+def _candidates(problem: Problem, swapped: bool, target: Target, wanted: Decision) -> Iterator[Plan]:
     batch, rows, columns, reduction = sides_of(problem)
     kind = problem.tiles
     assert kind is not None
@@ -66,14 +67,16 @@ def _candidates(problem: Problem, swapped: bool, wanted: Decision) -> Iterator[P
                         blocks=Blocks(kind, depths, depth, row, depth),
                     )  # fmt: skip
                     if wanted.allows("rows", plan.tiles[0].size) and wanted.allows("vectors", plan.panels[0].vectors):
-                        yield replace(plan, cost=_cost(plan, kind, depths, problem))
+                        yield replace(plan, cost=_cost(plan, depths, problem, target))
 
 
 def _blocks(d: Dim, depth: int) -> Dim:
     return Dim(-(-d.size // depth), tuple(s * depth for s in d.strides))
 
 
-def _cost(plan: Plan, kind: TileKind, depths: Dim, problem: Problem) -> float:
+def _cost(plan: Plan, depths: Dim, problem: Problem, target: Target) -> float:
+    kind = problem.tiles
+    assert kind is not None
     passes, steps = iterations((*plan.batch, *plan.outer, *plan.beside)), iterations(plan.reduction)
     terms = 1 if kind.parts == 1 else 3
     cost = 0.0
@@ -83,12 +86,15 @@ def _cost(plan: Plan, kind: TileKind, depths: Dim, problem: Problem) -> float:
             step = max(terms * DOT_COST * t.size * p.vectors, kind.parts * LOAD_COST * (heights + p.vectors))
             results = RESULT_COST * t.size * p.vectors * _result_weight(plan, problem)
             cost += passes * estimate(t.count) * p.count * (steps * step + results + TURN_COST)
+    sides = [(plan.tiled, 0, iterations((*plan.batch, *plan.outer, plan.tiled))) if plan.packs_rows else None]
     if not problem.ahead[1]:
-        copied = iterations((*plan.batch, *plan.beside)) * sum(p.count * p.vectors for p in plan.panels) * UNITS * steps * kind.depth
-        cost += copied * _copy_cost(plan.vector.strides[1], depths.strides[1], kind.raw[1], kind.parts)
-    if plan.packs_rows:
-        copied = iterations((*plan.batch, *plan.outer, plan.tiled)) * steps * kind.depth
-        cost += copied * _copy_cost(plan.tiled.strides[0], depths.strides[0], kind.raw[0], kind.parts)
+        columns = sum(p.count * p.vectors for p in plan.panels) * UNITS
+        sides.append((plan.vector, 1, iterations((*plan.batch, *plan.beside)) * columns))
+    for across, side, count in filter(None, sides):
+        lines = count * steps * kind.parts
+        each = _copy_cost(across.strides[side], depths.strides[side], kind.raw[side])
+        moved = MOVES * BLOCK_BYTES * target.read_cost(lines * BLOCK_BYTES)
+        cost += lines * (kind.depth * each + moved)
     return cost
 
 
@@ -97,9 +103,9 @@ def _result_weight(plan: Plan, problem: Problem) -> float:
     return UNITS if any(plan.vector.strides[k] not in (0, 1) for k in problem.outputs) else 1.0
 
 
-def _copy_cost(across: int, along: int, raw: bool, parts: int) -> float:
+def _copy_cost(across: int, along: int, raw: bool) -> float:
     by_columns, by_depths, one_by_one = COPY_COSTS
-    return parts * ((by_depths if along == 1 else by_columns if across == 1 else one_by_one) + (0.0 if raw else CONVERT_COST))
+    return (by_depths if along == 1 else by_columns if across == 1 else one_by_one) + (0.0 if raw else CONVERT_COST)
 
 
 # -- tasks and blocks ------------------------------------------------------------------------------
