@@ -136,7 +136,7 @@ class Tuner:
         """The fastest of the plans of a kernel: register tiles first, then what concerns memory. None when time was up before."""
         problem, target, best = subject.problem, subject.target, subject.decision
         wanted = FREE if subject.packed_operand is None else Decision(side=best.side)
-        before = after = 0.0
+        before, share = 0.0, 1.0
         for decisions in (
             lambda: candidates(problem, target, MOST_CANDIDATES, wanted),
             lambda: neighbours(problem, target, best),
@@ -145,8 +145,9 @@ class Tuner:
             if tried is None:
                 return None
             best, seconds = tried
-            before, after = before or seconds[0], seconds[1] or after
-        return Result(subject.origin, subject.key, subject.decision, best, (before, after or before))
+            before = before or seconds[0]
+            share *= seconds[1] / seconds[0] if seconds[0] else 1.0  # each contest compares its own times
+        return Result(subject.origin, subject.key, subject.decision, best, (before, share * before))
 
     def contest(
         self, subject: Subject, champion: Decision, others: Sequence[Decision], memory: Memory
