@@ -46,6 +46,7 @@ from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
+from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .storage import Call, Home, Loop, Storage
 from .widened_operands import WidenedOperands
@@ -133,6 +134,7 @@ class _Program:
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             self.kept.forget_unread(self.calls, self.block)
+            refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
         else:
             self._merge_chains(self.target)
             GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
