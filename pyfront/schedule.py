@@ -11,6 +11,7 @@ value that an earlier flush computed enters as ``autodiff.saved(step, value)``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from operator import attrgetter
 
@@ -353,16 +354,22 @@ def _views_at_first_use(nodes: list[Node], mark: int) -> list[Node]:
 
 def _place(node: Node, waiting: set[int], placed: list[Node], mark: int) -> None:
     """Append a Node, behind those of its inputs that wait for a place."""
-    stack = [node]
+
+    def inputs(node: Node) -> Iterator[Node]:
+        return iter(node.inputs if node.value is None or node.mark > mark else ())
+
+    waiting.discard(id(node))
+    stack = [(node, inputs(node))]
     while stack:
-        node = stack[-1]
-        waiting.discard(id(node))
-        for before in node.inputs if node.value is None or node.mark > mark else ():
+        node, rest = stack[-1]
+        for before in rest:
             if id(before) in waiting:
-                stack.append(before)
+                waiting.discard(id(before))
+                stack.append((before, inputs(before)))
                 break
         else:
-            placed.append(stack.pop())
+            placed.append(node)
+            stack.pop()
 
 
 def is_done(node: Node) -> bool:
