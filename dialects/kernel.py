@@ -209,13 +209,21 @@ class BitsOp(IRDLOperation):
 
 @irdl_op_definition
 class PrefetchOp(IRDLOperation):
-    """The line of memory at an index will be wanted soon: to be written, or to be read from the second cache (MLIR's memref.prefetch)."""
+    """The line of memory at an index will be wanted soon: to be written, or to be read from the first cache (`near`) or the second
+    (MLIR's memref.prefetch)."""
 
     name = "kernel.prefetch"
     memory = operand_def(MemRefType)
     index = operand_def(IndexType)
     written = opt_prop_def(UnitAttr)
-    assembly_format = "(`written` $written^)? $memory `[` $index `]` attr-dict `:` type($memory)"
+    near = opt_prop_def(UnitAttr)
+    assembly_format = "(`written` $written^)? (`near` $near^)? $memory `[` $index `]` attr-dict `:` type($memory)"
+
+    @classmethod
+    def of(cls, memory: SSAValue, index: SSAValue, written: bool = False, near: bool = False) -> PrefetchOp:
+        """The op, without checks."""
+        asked = {name: UnitAttr() for name, so in (("written", written), ("near", near)) if so}
+        return cls.create(operands=(memory, index), properties=asked)
 
 
 Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, PrefetchOp], [])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdsl.dialects import arith, func, memref, scf, vector
-from xdsl.dialects.builtin import IntegerAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects import kernel
@@ -74,7 +73,6 @@ def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
     if not p.is_live(op.result):
         return
     t = c_type(op.result.type)
-    _fetch_ahead(p, op, "")
     text = _vector_place(p, op.base, op.indices, t.lanes, "const ")
     if t.is_half:
         text = f"{p.prelude.function(f'from_{t.code}', 'f32', t.lanes)}({text})"
@@ -83,13 +81,6 @@ def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
         p.set_mask_bits(op.result, bits)
         text = f"-__builtin_convertvector({text}, {p.prelude.vector(f'i{bits}', t.lanes)})"
     p.line(f"{p.declare(op.result)} = {text};")
-
-
-def _fetch_ahead(p: FunctionPrinter, op: vector.LoadOp | vector.StoreOp, written: str) -> None:
-    """The line further on that an access says will be wanted."""
-    ahead = op.attributes.get("lamina.ahead")
-    if isinstance(ahead, IntegerAttr):
-        p.line(f"__builtin_prefetch({p.name(op.base)} + {address(p, op.base, op.indices)} + {ahead.value.data}{written});")
 
 
 def _wanted_mask_bits(value: SSAValue) -> int:
@@ -113,13 +104,12 @@ def _vector_store(p: FunctionPrinter, op: vector.StoreOp) -> None:
         p.streams = p.prelude.function("fence", "f32", t.lanes)
         p.line(f"{p.prelude.function('stream', 'f32', t.lanes)}({p.name(op.base)} + {where}, {text});")
         return
-    _fetch_ahead(p, op, ", 1")
     p.line(f"{_vector_place(p, op.base, op.indices, t.lanes, '')} = {text};")
 
 
 def _prefetch(p: FunctionPrinter, op: PrefetchOp) -> None:
-    """To be written: into the first cache; else into the second, from where it comes in time."""
-    hint = ", 1, 3" if op.written is not None else ", 0, 2"
+    """To be written, or near: into the first cache; else into the second, from where it comes in time."""
+    hint = ", 1, 3" if op.written is not None else ", 0, 3" if op.near is not None else ", 0, 2"
     p.line(f"__builtin_prefetch({p.name(op.memory)} + {address(p, op.memory, (op.index,))}{hint});")
 
 

@@ -168,7 +168,11 @@ class Tile:
         """One step of the reduction: every row's scalar times every vector of the panel."""
         w, lanes = self.writer, shape.lanes
         memory = self.memory[shape.columns].buffer
-        panel = [w.load_vector(memory, b + j * lanes, lanes, self._ahead(shape, j)) for j in range(shape.vectors)]
+        panel: list[SSAValue] = []
+        for j in range(shape.vectors):
+            if shape.ahead and not j * lanes * bytes_of(self.sum_type) % LINE_BYTES:  # once per line
+                w.prefetch(memory, b + (j * lanes + shape.ahead), near=True)
+            panel.append(w.load_vector(memory, b + j * lanes, lanes))
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
             scalar = w.load(self.memory[shape.scalars].buffer, a + offset)
@@ -178,10 +182,6 @@ class Tile:
             for j, column in enumerate(panel):
                 out.append(self._multiply_add(spread, column, sums[r * shape.vectors + j]))
         return out
-
-    def _ahead(self, shape: Shape, j: int) -> int:
-        """How far ahead of vector ``j`` a line is asked for: once per line."""
-        return 0 if j * shape.lanes * bytes_of(self.sum_type) % LINE_BYTES else shape.ahead
 
     def _multiply_add(self, a: SSAValue, b: SSAValue, total: SSAValue) -> SSAValue:
         w = self.writer

@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.attributes import SizesAttr, integers
+from ..dialects.kernel import PrefetchOp
 from ..dialects.sizes import same
 from .memref_layout import memref_type, span_of
 
@@ -56,6 +57,7 @@ class LoopBuilder:
         self.level: dict[SSAValue, int] = {arg: 0 for arg in entry.args}
         self.known: dict[SSAValue, int] = {}
         self._made: list[dict[object, SSAValue]] = [{}]
+        self._fetched: set[tuple[SSAValue, SSAValue, bool]] = set()
         self._transposed: dict[tuple[SSAValue, ...], list[SSAValue]] = {}
         self._opened: list[tuple[type[Operation], tuple[SSAValue, ...], tuple[SSAValue, ...]]] = []
 
@@ -181,6 +183,13 @@ class LoopBuilder:
             "operandSegmentSizes": _i32s(1, 0, 0, 0),
         }
         return self.emit(memref.ReinterpretCastOp, (buffer,), wanted, properties, level=self.level[buffer])
+
+    def prefetch(self, buffer: SSAValue, index: SSAValue, written: bool = False) -> None:
+        """The line there will be wanted soon: said once, where the index is made."""
+        level = max(self.base, self.level[index], self.level[buffer])
+        if (buffer, index, written) not in self._fetched:
+            self._fetched.add((buffer, index, written))
+            self.blocks[level].add_op(PrefetchOp.of(buffer, index, written, near=not written))
 
     # Loops
 

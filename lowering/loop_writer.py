@@ -22,7 +22,6 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     NoneAttr,
-    UnitAttr,
     VectorType,
     i1,
     i32,
@@ -194,19 +193,18 @@ class LoopWriter:
         """Writes one element of a flat memref."""
         self.add(memref.StoreOp.create(operands=(value, buffer, self.at(at))))
 
-    def load_vector(self, buffer: SSAValue, at: Address, lanes: int, ahead: int = 0) -> SSAValue:
-        """``lanes`` neighbouring elements of a flat memref. ahead: the line so many elements further on is on its way from then on."""
+    def load_vector(self, buffer: SSAValue, at: Address, lanes: int) -> SSAValue:
+        """``lanes`` neighbouring elements of a flat memref."""
         kind = self.vector_type(buffer.type.element_type, lanes)  # type: ignore[union-attr]  # flat() gives memrefs
-        hint: dict[str, Attribute] = {"lamina.ahead": IntegerAttr(ahead, i64)} if ahead else {}
-        return self.value(vector.LoadOp.create(operands=(buffer, self.at(at)), result_types=(kind,), attributes=hint))
+        return self.value(vector.LoadOp.create(operands=(buffer, self.at(at)), result_types=(kind,)))
 
     def store_vector(self, value: SSAValue, buffer: SSAValue, at: Address) -> None:
         """Writes neighbouring elements of a flat memref."""
         self.add(vector.StoreOp.create(operands=(value, buffer, self.at(at))))
 
-    def prefetch(self, buffer: SSAValue, at: Address, written: bool = False) -> None:
-        """The line at an address will be wanted soon: to be written, or read from the second cache."""
-        self.add(PrefetchOp.create(operands=(buffer, self.at(at)), properties={"written": UnitAttr()} if written else {}))
+    def prefetch(self, buffer: SSAValue, at: Address, written: bool = False, near: bool = False) -> None:
+        """The line at an address will be wanted soon: to be written, or read from the first cache (``near``) or the second."""
+        self.add(PrefetchOp.of(buffer, self.at(at), written, near))
 
     def broadcast(self, value: SSAValue, lanes: int) -> SSAValue:
         """A vector with the scalar in every lane."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerAttr, IntegerType, VectorType, i1, i64
+from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerType, VectorType, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from .loop_builder import LoopBuilder, vector_of
@@ -90,9 +90,9 @@ class BodyEmitter:
         if point.width == 1 or stride == 0:
             return self.load_at(flat.buffer, base, at, 1)
         if stride == 1:
-            loaded = self.load_at(flat.buffer, base, at, point.width)
-            loaded.owner.attributes.update(_ahead(flat))
-            return loaded
+            if flat.ahead:
+                self.b.prefetch(base, self.b.plus(at, flat.ahead))
+            return self.load_at(flat.buffer, base, at, point.width)
         if stride == -1:
             first = self.b.plus(at, 1 - point.width)
             loaded = self.load_at(flat.buffer, base, first, point.width)
@@ -139,7 +139,9 @@ class BodyEmitter:
         wide = self.wide(value, point)
         if stride == 1:
             properties = _STREAMS if flat.streams else {}
-            self.b.do(vector.StoreOp.create(operands=[wide, base, at], properties=properties, attributes=_ahead(flat)))
+            if flat.ahead:
+                self.b.prefetch(base, self.b.plus(at, flat.ahead), written=True)
+            self.b.do(vector.StoreOp.create(operands=[wide, base, at], properties=properties))
             return
         for i in range(point.width):
             lane = self.b.extract(wide, i)
@@ -238,7 +240,3 @@ class BodyEmitter:
             assert isinstance(index, SSAValue)
             total = self.b.add(total, self.b.scaled(index, stride))
         return self.b.plus(total, 0)
-
-
-def _ahead(flat: Flat) -> dict[str, Attribute]:
-    return {"lamina.ahead": IntegerAttr(flat.ahead, i64)} if flat.ahead else {}

@@ -16,7 +16,7 @@ from .contraction_blocking import row_blocks, shared_out, with_chunked_dim
 from .contraction_decision import FREE, SIDES, Decision
 from .contraction_match import Contraction
 from .contraction_plan import Blocks, Dim, Panel, Plan, Problem, iterations, panels_of, sides_of, split, swapped_sides, turned
-from .tile_kind import BLOCK_BYTES, TileKind
+from .tile_kind import BLOCK_BYTES
 from .tile_packing import UNITS, TilePacking
 
 SHAPES = ((2, 2), (1, 4), (4, 1))

@@ -2,18 +2,26 @@
 
 // 4 MB that are read twice, row by row: the loop that reads a row for the last time asks for the next one, the store for its own.
 // CHECK: func.func private @k0
-// CHECK: vector.load %{{[0-9]+}}[%{{[0-9]+}}] : memref
+// CHECK-DAG: [[ROW:%[0-9]+]] = arith.constant 1024 : index
+// CHECK-DAG: [[PART:%[0-9]+]] = arith.constant 512 : index
+// CHECK-NOT: kernel.prefetch
 // CHECK: arith.maximumf
 // CHECK: scf.for
-// CHECK: [[X:%[0-9]+]] = vector.load %{{[0-9]+}}[%{{[0-9]+}}] {lamina.ahead = 1024 : i64}
-// CHECK: arith.subf [[X]]
-// CHECK: vector.store {{.*}} {lamina.ahead = 512 : i64}
+// CHECK: [[HERE:%[0-9]+]] = arith.addi
+// CHECK-NEXT: arith.addi [[HERE]], [[ROW]]
+// CHECK-NEXT: kernel.prefetch near
+// CHECK-NEXT: [[X:%[0-9]+]] = vector.load %{{[0-9]+}}{{.}}[[HERE]]
+// CHECK-NEXT: arith.subf [[X]]
+// CHECK-NEXT: arith.addi [[HERE]], [[PART]]
+// CHECK-NEXT: kernel.prefetch written
+// CHECK-NEXT: vector.store
 // Read once: by less than a row.
 // CHECK: func.func private @k1
-// CHECK: vector.load %{{[0-9]+}}[%{{[0-9]+}}] {lamina.ahead = 512 : i64}
+// CHECK: kernel.prefetch near
+// CHECK-NEXT: vector.load
 // What fits a second-level cache, and rows that every row reads again, are near anyway.
 // CHECK: func.func private @k2
-// CHECK-NOT: lamina.ahead
+// CHECK-NOT: kernel.prefetch
 // CHECK: func.func @main
 func.func @main(%x: tensor<1024x1024xf32>, %y: tensor<64x1024xf32>, %z: tensor<1024x1024xf32>) -> (tensor<1024x1024xf32>, tensor<1024x1024xf32>, tensor<64x1024xf32>) {
   %0 = prim.max %x {axes = array<i64: 1>} : (tensor<1024x1024xf32>) -> tensor<1024x1xf32>

@@ -228,7 +228,7 @@ def test_panels_from_afar_are_fetched_ahead_where_few_tiles_read_them() -> None:
     assert planned(weights, AVX512).ahead * 4 == AVX512.ahead_bytes
     made = lowered(weights, AVX512)
     assert made is not None
-    assert "lamina.ahead" in str(made[0])
+    assert "kernel.prefetch near" in str(made[0])
     assert planned(matrix(64, 256, 256), AVX512).ahead == 0, "packed just before, they are still near"
     assert planned(convolution(1, 8, 64, 114), AVX512).ahead == 0, "one wait among many tiles"
 
@@ -240,7 +240,7 @@ def test_the_first_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(pro
     seen: list[int] = []
 
     def recorded(writer, op) -> None:  # noqa: ANN001
-        if op.written is None:
+        if op.written is None and op.near is None:
             writer.line(f"{writer.keep(seen)}.append({writer.at(op.memory, (op.index,))})")
 
     monkeypatch.setitem(executor._STATEMENTS, PrefetchOp, recorded)
