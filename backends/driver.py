@@ -99,7 +99,7 @@ stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 _programs: dict[Graph, Executable | RolledProgram] = {}
 _f32 = "ieee"  # how those multiply float32
-_rolls: OrderedDict[Graph, Rolled] = OrderedDict()  # of graphs that came lately
+_rolls: OrderedDict[Graph, Rolled | None] = OrderedDict()  # of graphs that came lately
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
@@ -197,14 +197,22 @@ def _rolled(graph: Graph) -> Rolled | None:
         return None
     from ..passes.roll_graph import rolled
 
-    found = _rolls.pop(graph, None)
-    if found is None:
+    if graph in _rolls:
+        found = _rolls.pop(graph)
+    else:
         with stats.timed("roll"):
             found = rolled(graph)
+        found = None if found.graph is graph else found
     _rolls[graph] = found
     if len(_rolls) > _ROLLS_LIMIT:
         _rolls.popitem(last=False)
-    return None if found.graph is graph else found
+    return found
+
+
+def rolls(graph: Graph) -> bool:
+    """Whether most of a graph is turns of loops that become scans: more turns of them cost the compiler nothing."""
+    found = _rolled(graph)
+    return found is not None and 2 * len(found.graph.steps) <= len(graph.steps)
 
 
 def _compile_as_asked(graph: Graph) -> Program:

@@ -222,9 +222,9 @@ class Program:
             return False
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
         size = estimate(size_of_value(self.ops[i].results[0]))
-        places = _bits(self._inlined[i])
-        if len(places) > _BODY_LIMIT and self.roles[i] == EACH:
+        if self._inlined[i].bit_count() > _BODY_LIMIT and self.roles[i] == EACH:
             return True
+        places = _bits(self._inlined[i])
         # what is computed on far fewer elements will get a place of its own
         compute = sum(self._cost[p] for p in places if 8 * estimate(size_of_value(self.ops[p].results[0])) > size)
         if not self._leaves[i] and compute <= _POSITIONS_COST:

@@ -208,7 +208,7 @@ def at_bound() -> None:
     did, so that all parts of a very long loop but the first are one program.
     """
     recorded = state.order - state.flushed
-    if recorded < LONGEST and _repeats(_pending()):
+    if recorded < LONGEST and (recorded > 2 * PENDING_LIMIT or _is_loop(_pending())):
         state.bound = state.flushed + min(4 * recorded, LONGEST)
         return
     if recorded >= LONGEST:
@@ -220,10 +220,12 @@ def at_bound() -> None:
     flush()
 
 
-def _repeats(roots: list[Node]) -> bool:
-    """Whether what the roots need is the same few ops of the same lines, again and again."""
-    nodes = [node for node in Walk(roots).nodes if node.value is None]
-    return len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
+def _is_loop(roots: list[Node]) -> bool:
+    """Whether what the roots need is the same few ops of the same lines, again and again, and the compiler makes a loop of them."""
+    walk = Walk(roots)
+    nodes = [node for node in walk.nodes if node.value is None]
+    repeats = len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
+    return repeats and not walk.grads and _compiler().rolls(Schedule(roots, walk).graph)
 
 
 def _pending() -> list[Node]:
@@ -352,17 +354,20 @@ def _on_host(array: Any) -> np.ndarray:
 
 
 def _accelerator() -> Any:
-    from ..backends import driver
-
-    return driver.accelerator()
+    return _compiler().accelerator()
 
 
 def driver() -> Run:
+    """What runs a Graph."""
+    state.run = _compiler().run
+    return state.run
+
+
+def _compiler() -> Any:
     """The one door into the compiler, opened at the first flush so that ``import lamina`` stays light."""
     from ..backends import driver as door
 
-    state.run = door.run
-    return door.run
+    return door
 
 
 def value(node: Node) -> np.ndarray:

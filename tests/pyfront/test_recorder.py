@@ -131,23 +131,31 @@ def test_history_of_untracked_values_is_dropped(graphs: list[Graph]) -> None:
 
 def test_pending_nodes_are_bounded(graphs: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
     """What repeats itself goes on to the greatest length, and is cut where it was cut before: equal parts are one program."""
-    monkeypatch.setattr(recorder, "PENDING_LIMIT", 120)
-    monkeypatch.setattr(recorder, "LONGEST", 480)
+    monkeypatch.setattr(recorder, "PENDING_LIMIT", 240)
+    monkeypatch.setattr(recorder, "LONGEST", 960)
     recorder.flush()
-    x = torch.zeros(1)
+    x, w = torch.zeros(1, 1), torch.full((1, 1), 0.5)
     for _ in range(1000):
+        x = x @ w
         x = x + 1
-        x = x * 1
         x = x - 0
-    assert x.item() == 1000
-    assert all(len(graph.steps) > 200 for graph in graphs[:-1])
+    assert x.item() == 2
+    assert all(len(graph.steps) > 400 for graph in graphs[:-1])
     assert len(graphs) > 3 and len(set(graphs[1:-1])) == 1
     graphs.clear()
     x = torch.zeros(1)
-    for n in range(130):  # as many types as steps
+    for n in range(260):  # as many types as steps
         x = torch.cat([torch.sin(x), x[:1]])
     x.sum().item()
     assert len(graphs) > 1, "what does not repeat itself is computed at the bound"
+    graphs.clear()
+    w = torch.zeros(2, requires_grad=True)
+    for _ in range(60):
+        (g,) = torch.autograd.grad((w * w - w).sum(), w)
+        with torch.no_grad():
+            w.sub_(0.1 * g)
+    assert w.tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert len(graphs) > 2, "gradients in the loop: it would not be rolled"
 
 
 def test_a_flushed_forward_keeps_no_copies(graphs: list[Graph]) -> None:
