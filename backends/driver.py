@@ -457,17 +457,16 @@ def write_c(
     target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
     ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
     """
-    from ..passes.roll_graph import rolled
+    from ..passes.roll_graph import rolled, rolled_if_long
 
-    graph = rolled(graph, rows=False).graph
     target = str(options.get("target", "native"))
     if target.startswith("cuda:"):
         from .cuda.files import write_cuda
 
-        return write_cuda(graph, weights, names, directory, arch=gpu_arch(target), dump=options.get("dump"))
+        return write_cuda(rolled_if_long(graph), weights, names, directory, arch=gpu_arch(target), dump=options.get("dump"))
     from . import ahead_of_time
 
-    return ahead_of_time.write_c(graph, weights, names, directory, **options)
+    return ahead_of_time.write_c(rolled(graph, rows=False).graph, weights, names, directory, **options)
 
 
 def gpu_arch(target: str) -> str:

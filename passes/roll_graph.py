@@ -11,6 +11,8 @@ from .roll_spine import GRAD, Spine
 from .roll_writer import Rolled, Source, write
 from .roll_writes import joined_writes
 
+LONG = 1024
+"""Steps from which a GPU's program is rolled."""
 MOST_ROUNDS = 32
 """How often a graph is searched: loops around loops, and loops of other lengths, are found one after the other."""
 
@@ -35,6 +37,13 @@ def rolled(graph: Graph, rows: bool = True) -> Rolled:
         loops += more
         found = _after(found, write(spine, more, lambda body: rolled(body, rows=False).graph, rows))
     return found if loops else _unchanged(graph)
+
+
+def rolled_if_long(graph: Graph) -> Graph:
+    """For a GPU, inputs and outputs unchanged: the turns of a scan are launched one by one like any kernels, and what they carry is
+    copied besides, so only what would take long to compile is rolled.
+    """
+    return rolled(graph, rows=False).graph if len(graph.steps) >= LONG else graph
 
 
 def _unchanged(graph: Graph) -> Rolled:

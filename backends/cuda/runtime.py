@@ -104,9 +104,9 @@ class Runtime:
 
     def _load(self, graph: Graph) -> _Loaded:
         """A program from the disk cache, or compiled. BackendError when it cannot be."""
-        from ...passes.roll_graph import rolled
+        from ...passes.roll_graph import rolled_if_long
 
-        graph = rolled(graph, rows=False).graph
+        graph = rolled_if_long(graph)
         device = self.device
         arch = with_f32(device.arch, flags.f32.value)
         key = key_of("cuda", source_version(), device.name, arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
