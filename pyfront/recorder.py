@@ -18,7 +18,7 @@ from ..dialects import flags
 from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
-from .node import ALIAS, ANYWHERE, EXAMPLE, RESULT, Node
+from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, Node
 from .origin import origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
@@ -162,6 +162,8 @@ def step(
     state.order = order + len(results)
     where = where or origin()
     whole = (Node(op, attrs, inputs, results, where, tracked, order),)
+    if op == GRAD:  # a loop ends here; what comes has the usual bound, however far the loop had moved it
+        state.bound = min(state.bound, order + PENDING_LIMIT)
     made = []
     for number, type in enumerate(results):
         order += 1
@@ -208,7 +210,7 @@ def at_bound() -> None:
     did, so that all parts of a very long loop but the first are one program.
     """
     recorded = state.order - state.flushed
-    if recorded < LONGEST and (recorded > 2 * PENDING_LIMIT or _is_loop(_pending())):
+    if recorded < LONGEST and _is_loop(_pending(), recorded > 2 * PENDING_LIMIT):
         state.bound = state.flushed + min(4 * recorded, LONGEST)
         return
     if recorded >= LONGEST:
@@ -220,12 +222,15 @@ def at_bound() -> None:
     flush()
 
 
-def _is_loop(roots: list[Node]) -> bool:
-    """Whether what the roots need is the same few ops of the same lines, again and again, and the compiler makes a loop of them."""
+def _is_loop(roots: list[Node], known: bool) -> bool:
+    """Whether what the roots need is the same few ops of the same lines, again and again, and the compiler makes a loop of them.
+
+    known: it was one already.
+    """
     walk = Walk(roots)
     nodes = [node for node in walk.nodes if node.value is None]
     repeats = len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
-    return repeats and not walk.grads and _compiler().rolls(Schedule(roots, walk).graph)
+    return repeats and not walk.grads and (known or _compiler().rolls(Schedule(roots, walk).graph))
 
 
 def _pending() -> list[Node]:
