@@ -150,7 +150,7 @@ class OutputPool:
         """Note how many references an unheld array has now; forget an array no round has any more."""
         rounds = [turn for turn, made in enumerate(self._rounds) if made[k] is array]
         for turn in rounds:
-            self._free[turn][k] = len(rounds) + _LOOKING
+            self._free[turn][k] = len(rounds) + LOOKING
         if not rounds:
             del self.addresses[self.types[k]][id(array)]
 
@@ -166,7 +166,8 @@ def _looking() -> int:
     return list(map(getrefcount, held))[0] - 1
 
 
-_LOOKING = _looking()
+LOOKING = _looking()
+"""References that looking through a list adds to a count."""
 
 
 class Places(NamedTuple):
@@ -348,7 +349,7 @@ class Executable:
         if self._looked[0] is spare and self._looked[1] == others:
             return self._reused
         # Only what a pool made and holds: it is aligned, and kept alive.
-        free = {i for i, count in zip(self._given, others, strict=True) if i in spare and count == spare[i] + 2 + _LOOKING}
+        free = {i for i, count in zip(self._given, others, strict=True) if i in spare and count == spare[i] + 2 + LOOKING}
         pairs: dict[int, int] = {}
         for k, i in self.reusable:
             if i in free and k not in pairs:

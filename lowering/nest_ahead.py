@@ -37,8 +37,8 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
                 continue
             for flat in _reads(leaf):
                 if k == max(readers[flat.buffer]) and _is_far(flat, loop, group, target):
-                    flat.ahead = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
-                    flat.ahead = flat.ahead or distance // element_bytes(flat.buffer.element)
+                    row = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
+                    flat.ahead = row or distance // element_bytes(flat.buffer.element)
             for flat in _writes(leaf):
                 if _is_far(flat, loop, group, target):
                     flat.ahead = distance // element_bytes(flat.buffer.element)

@@ -20,6 +20,7 @@ from ...dialects.target import GPU_TARGETS, with_f32
 from ...dialects.types import size_of
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
+from ..executable import LOOKING
 from .memory import Block, DeviceArray, Pool, rounded
 from .program import cuda_source
 
@@ -29,15 +30,6 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 256
 NAME = "cuda:0"
-
-
-def _asking() -> int:
-    """What getrefcount's own argument adds to the count of a local variable; interpreters differ."""
-    mine = object()
-    return getrefcount(mine) - 1
-
-
-_ASKING = _asking()
 
 
 class Runtime:
@@ -157,13 +149,13 @@ class _Loaded:
 
     def _in_place(self, arrays: Sequence[DeviceArray | np.ndarray], spare: Mapping[int, int]) -> dict[int, int]:
         """Output -> the input whose array it is made in: one the caller gives away, and nobody else refers to it or its memory."""
-        free = set()
-        for i in self.given:
-            array = arrays[i]
-            if i in spare and type(array) is DeviceArray and getrefcount(array) == spare[i] + 2 + _ASKING:
-                block = array.block
-                if getrefcount(block) == 2 + _ASKING:
-                    free.add(i)
+        offered = [i for i in self.given if i in spare and type(arrays[i]) is DeviceArray]
+        given = [arrays[i] for i in offered]
+        held, shared = list(map(getrefcount, given)), list(map(getrefcount, [array.block for array in given]))
+        free = {
+            i for i, count, blocks in zip(offered, held, shared, strict=True)
+            if count == spare[i] + 2 + LOOKING and blocks == 2 + LOOKING  # the lists here, and for a block its array
+        }  # fmt: skip
         places: dict[int, int] = {}
         for k, i in self.table.reusable:
             if i in free and k not in places:

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 import lamina
 from lamina.backends import driver
 from lamina.backends.roof import Roof
-from lamina.backends.toolchain import find_compiler
 from lamina.dialects.types import float32
 from lamina.pyfront.command import main
 from tests.digits_program import torch_from_lamina
 from tests.graphs import Recorder
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+pytestmark = needs_compiler
 RUNS = 3
 
 

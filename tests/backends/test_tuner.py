@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 
 from lamina.backends import driver, trials, tuner
-from lamina.backends.toolchain import find_compiler
 from lamina.backends.trials import Memory, Trial
 from lamina.backends.tuned_plans import keep_plan, plans_file, plans_path
 from lamina.backends.tuner import Budget, Tuner
@@ -25,7 +25,7 @@ from lamina.lowering.known_plans import read_plans
 from tests.command_line import lamina
 from tests.graphs import Recorder
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+pytestmark = needs_compiler
 
 
 class Clock:

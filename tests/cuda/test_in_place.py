@@ -15,13 +15,22 @@ from lamina.backends.cuda import runtime as runtimes
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.runtime import Runtime
 from lamina.dialects import flags
+from lamina.pyfront import recorder
 
 pytestmark = needs_emulation
 
 
-@pytest.fixture
-def emulated(monkeypatch) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def one_device_again(monkeypatch) -> Iterator[None]:
+    """Runtimes of its own for every test, and nothing on a GPU behind it."""
     monkeypatch.setattr(runtimes, "_runtimes", {})
+    yield
+    recorder.flush()
+    recorder.state.placement = None
+
+
+@pytest.fixture
+def emulated() -> Iterator[None]:
     with flags.cuda("emulated"):
         yield
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from needs import needs_compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamina as torch
 from lamina.backends import driver
-from lamina.backends.toolchain import find_compiler
 from lamina.pyfront import recorder
 from lamina.dialects import flags
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
+pytestmark = needs_compiler
 
 
 def training(seed: int = 0):
