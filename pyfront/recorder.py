@@ -63,7 +63,7 @@ class _State:
     """
 
     __slots__ = (
-        "order", "flushed", "bound", "cut", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
+        "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
         "inference", "watch", "placement", "doubts", "traces",
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ class _State:
         self.flushed = 0
         self.bound = PENDING_LIMIT
         self.cut: tuple[str | None, str] | None = None
+        self.loop: list[Any] | None = None  # the signature of what was found to be a loop last
         self.grad = True
         self.pending: list[weakref.ref] = []
         self.levels: list[Any] = []
@@ -230,7 +231,13 @@ def _is_loop(roots: list[Node], known: bool) -> bool:
     walk = Walk(roots)
     nodes = [node for node in walk.nodes if node.value is None]
     repeats = len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
-    return repeats and not walk.grads and (known or _compiler().rolls(Schedule(roots, walk).graph))
+    if not repeats or walk.grads:
+        return False
+    if not known and walk.signature != state.loop:  # a training loop comes again and again: asked once
+        if not _compiler().rolls(Schedule(roots, walk).graph):
+            return False
+        state.loop = walk.signature
+    return True
 
 
 def _pending() -> list[Node]:
