@@ -18,11 +18,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
+import jax_peer
 import numpy as np
 from peer_rows import ROWS, Row, Work
 
 COMPILED = ("compile", "compile-step", "compile-freezing")
-PEERS = ("lamina", "eager", *COMPILED, "onnxruntime")
+PEERS = ("lamina", "eager", *COMPILED, "onnxruntime", "jax")
 
 
 def load(peer: str) -> ModuleType:
@@ -106,7 +107,9 @@ def fits(row: Row, peer: str) -> bool:
         return row.trains
     if peer == "compile-freezing":
         return not row.trains and row.exports
-    return peer != "onnxruntime" or (row.exports and not row.trains)
+    if peer == "onnxruntime":
+        return row.exports and not row.trains
+    return peer != "jax" or row.jax
 
 
 def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | None) -> tuple[Callable[[], object], Work]:
@@ -121,6 +124,8 @@ def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | 
                 value.copy_(torch.from_numpy(weights[name].copy()))
     if peer == "onnxruntime":
         return onnx_caller(torch, work, threads), work
+    if peer == "jax":
+        return jax_peer.stepper(work, threads), work
     if row.replayed and peer == "lamina":
         work = replace(work, function=torch.compile(work.function))
     if peer in COMPILED:
