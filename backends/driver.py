@@ -46,9 +46,14 @@ __all__ = ["Program", "compile_graph", "run", "set_num_threads", "stats", "write
 ORACLE_WORK = 1 << 22
 """Element operations below which a first-seen graph is not worth a compiler run."""
 
+ORACLE_STEPS = 256
+"""A graph of small steps runs on the oracle once more for every so many of them: a compile takes as long as some twenty oracle
+runs however long the graph is, and a long graph is often one of many that never come back (episodes of a game, a loop cut somewhere).
+"""
+
 MANY_STEPS = 1024
 """Steps from which on a graph of small steps is more likely a long loop without synchronisation, cut somewhere, than a step
-of one: compiling it takes seconds, which pay when it has come back often enough."""
+of one."""
 
 STEP_WORK = 4096
 """Element operations per step up to which the steps of such a graph are small."""
@@ -229,19 +234,18 @@ def _compile_as_asked(graph: Graph) -> Program:
 
 def _is_small(graph: Graph, before: int) -> bool:
     """True for a graph that is not worth a compiler run, having come so often before."""
-    many = len(graph.steps) > MANY_STEPS
-    if before > (len(graph.steps) // 256 if many else 0):
+    steps = len(graph.steps)
+    if before > steps // ORACLE_STEPS:
         return False
-    return work_of(graph) < max(ORACLE_WORK, STEP_WORK * len(graph.steps) if many else 0)
+    return work_of(graph) < max(ORACLE_WORK, STEP_WORK * steps if steps > MANY_STEPS else 0)
 
 
 def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    from ..lowering.capture import capture
-    from .oracle import evaluate
+    from .oracle_graph import evaluate_graph
 
     with stats.timed("oracle"):
         stats.oracle_runs += 1
-        return [np.asarray(a, order="C") for a in evaluate(capture(graph), list(arrays))]  # as a compiled program's are
+        return [np.asarray(a, order="C") for a in evaluate_graph(graph, arrays)]  # as a compiled program's are
 
 
 def work_of(graph: Graph) -> int:

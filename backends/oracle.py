@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -16,8 +16,8 @@ from ..dialects.errors import DTypeError, ShapeError, UnsupportedError
 from ..dialects.kernel import FusedOp, YieldOp
 from ..dialects.ops import BookOp, ScanOp, ScanYieldOp, attrs_of, stanza_of, type_of
 from ..dialects.types import show_type
-from ..passes.program import main_block
-from .oracle_gradients import evaluate_grad
+from ..passes.program import main_block, origin_text
+from .oracle_gradients import Done, evaluate_grad
 from .oracle_linalg import Generic, evaluate_tensor_op
 from .oracle_scalars import evaluate_scalar
 
@@ -85,7 +85,7 @@ def evaluate_op(op: Operation, env: Env) -> Sequence[np.ndarray]:
     if isinstance(op, SavedOp):
         return [operands[1]]
     if isinstance(op, GradOp):
-        return evaluate_grad(op, env)
+        return evaluate_grad(op.operands, _before(op), env)
     value = evaluate_tensor_op(op, operands)
     if value is None:
         value = evaluate_scalar(op, operands)
@@ -94,3 +94,12 @@ def evaluate_op(op: Operation, env: Env) -> Sequence[np.ndarray]:
             f"the oracle has no meaning for {op.name}", help="it reads the levels captured to linalg"
         )
     return [value]
+
+
+def _before(grad: GradOp) -> Iterator[Done[SSAValue]]:
+    """The steps in front of a gradient, last first."""
+    op = grad.prev_op
+    while op is not None:
+        name, attrs = (op.op_name, attrs_of(op)) if isinstance(op, BookOp) else (op.name, ())
+        yield Done(name, attrs, op.operands, op.results, origin_text(op))
+        op = op.prev_op

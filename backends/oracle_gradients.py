@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from xdsl.ir import Operation, SSAValue
 
-from ..dialects.autodiff import GradOp, SavedOp
 from ..dialects.book import OPS
 from ..dialects.errors import UnsupportedError
-from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..dialects.types import Type, dtype_of
-from ..passes.program import origin_text
 
 Array = np.ndarray
-Env = dict[SSAValue, Array]
+Id = TypeVar("Id", bound=Hashable)
+
+GRAD, SAVED = "autodiff.grad", "autodiff.saved"
+
+
+class Done(NamedTuple, Generic[Id]):
+    """A step that was evaluated, its values by whatever its program knows them by."""
+
+    name: str
+    attrs: tuple[Any, ...]
+    operands: Sequence[Id]
+    results: Sequence[Id]
+    origin: str | None
 
 
 class Entry:
@@ -66,51 +74,50 @@ class Tape:
         return slot.array.shape, dtype_of(slot.array)
 
 
-def evaluate_grad(grad: GradOp, env: Env) -> list[Array]:
-    """The results of an autodiff.grad: one array per wrt value. env: every value before it."""
-    tape, slots = _record(grad, env)
-    return [slot.array for slot in _of_seeds(tape, *(slots[value] for value in grad.operands))]
+def evaluate_grad(operands: Sequence[Id], before: Iterable[Done[Id]], arrays: Mapping[Id, Array] | Sequence[Array]) -> list[Array]:
+    """The results of an autodiff.grad of a loss, a seed and wrt values: one array per wrt value. before: the steps before it, last
+    first. arrays: every value before it.
+    """
+    tape, slots = _record(operands, _needed(operands, before), arrays)
+    return [slot.array for slot in _of_seeds(tape, *(slots[value] for value in operands))]
 
 
-def _needed(end: GradOp) -> list[Operation]:
-    """The ops before `end` that its loss is computed by, from the first wrt value on: what is before is a constant to it."""
-    needed, ops = set(end.operands), []
-    edges = {value.owner for value in end.wrt}
-    op = end.prev_op
-    while op is not None and edges:
-        edges.discard(op)
-        if not needed.isdisjoint(op.results):
-            ops.append(op)
-            needed.update(op.operands)
-            if isinstance(op, GradOp):  # it is spelled out: all of its own walk, too
-                edges.update(value.owner for value in op.wrt)
-        op = op.prev_op
-    return ops[::-1]
+def _needed(operands: Sequence[Id], before: Iterable[Done[Id]]) -> list[Done[Id]]:
+    """The steps that a loss is computed by, from the first wrt value on: what is before is a constant to it."""
+    needed, steps, edges = set(operands), [], set(operands[2:])
+    for step in before:
+        if not edges:
+            break
+        edges.difference_update(step.results)
+        if not needed.isdisjoint(step.results):
+            steps.append(step)
+            needed.update(step.operands)
+            if step.name == GRAD:  # it is spelled out: all of its own walk, too
+                edges.update(step.operands[2:])
+    return steps[::-1]
 
 
-def _record(end: GradOp, env: Env) -> tuple[Tape, dict[SSAValue, Slot]]:
-    """The ops a gradient walks through as a tape; earlier grads are spelled out on it."""
+def _record(
+    wanted: Sequence[Id], steps: Sequence[Done[Id]], arrays: Mapping[Id, Array] | Sequence[Array]
+) -> tuple[Tape, dict[Id, Slot]]:
+    """The steps a gradient walks through as a tape; earlier grads are spelled out on it."""
     tape = Tape()
-    slots: dict[SSAValue, Slot] = {}
+    slots: dict[Id, Slot] = {}
 
-    def of(value: SSAValue) -> Slot:
+    def of(value: Id) -> Slot:
         if value not in slots:
-            slots[value] = Slot(env[value])
+            slots[value] = Slot(arrays[value])  # type: ignore[index]  # an id of these arrays
         return slots[value]
 
-    for op in _needed(end):
-        operands = tuple(of(value) for value in op.operands)
-        if isinstance(op, GradOp):
+    for step in steps:
+        operands = tuple(map(of, step.operands))
+        if step.name == GRAD:
             results = tuple(_of_seeds(tape, *operands))
-        elif isinstance(op, SavedOp):
-            results = (Slot(env[op.results[0]]),)
-            tape.entries.append(Entry("autodiff.saved", (), operands, results, None))
         else:
-            assert isinstance(op, BookOp)
-            results = tuple(Slot(env[r]) for r in op.results)
-            tape.entries.append(Entry(stanza_of(op).name, attrs_of(op), operands, results, origin_text(op)))
-        slots.update(zip(op.results, results, strict=True))
-    for value in end.operands:
+            results = tuple(Slot(arrays[r]) for r in step.results)  # type: ignore[index]
+            tape.entries.append(Entry(step.name, step.attrs, operands, results, step.origin))
+        slots.update(zip(step.results, results, strict=True))
+    for value in wanted:
         of(value)
     return tape, slots
 
@@ -167,7 +174,7 @@ def _spread(active: set[Slot], entries: Sequence[Entry]) -> None:
             active.update(slot for slot in entry.results if dtype_of(slot.array).is_floating_point)
 
 
-_SAME = ("autodiff.saved", "same")
+_SAME = (SAVED, "same")
 """Entries whose first operand and result are the same value to a derivative."""
 
 

@@ -29,7 +29,7 @@ ATTRIBUTE_KINDS = {
     "int": (int, Size), "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float, Size, Real),
     "dtype": DType, "flag": (bool, int), "text": str, "graph": Graph,
 }  # fmt: skip
-_HALVES = (float16.numpy, bfloat16.numpy)
+_HALVES = (float16, bfloat16)
 _MEMO_LIMIT = 1 << 16
 
 
@@ -236,18 +236,19 @@ class Stanza:
 
         Half precision is computed in float32 and rounded once.
         """
-        arrays = tuple(map(np.asarray, arrays))
-        types = tuple((a.shape, dtype_of(a)) for a in arrays)
+        arrays = [np.asarray(a) for a in arrays]
+        types = tuple([(a.shape, dtype_of(a)) for a in arrays])
         wanted = self.infer(types, attrs)
         if self._numpy is None:
             self._numpy = numerics.compile_line(self)
-        if any(a.dtype in _HALVES for a in arrays):
-            arrays = tuple(a.astype(np.float32) if a.dtype in _HALVES else a for a in arrays)
+        for i, (_, dtype) in enumerate(types):
+            if dtype in _HALVES:
+                arrays[i] = arrays[i].astype(np.float32)
         with np.errstate(all="ignore"):
-            results = self._numpy(*arrays, *(a.numpy if isinstance(a, DType) else a for a in attrs))
+            results = self._numpy(*arrays, *[a.numpy if isinstance(a, DType) else a for a in attrs])
             if len(self.results) == 1:
-                results = (results,)
-            return tuple(np.asarray(r, dtype=t[1].numpy) for r, t in zip(results, wanted))
+                return (np.asarray(results, dtype=wanted[0][1].numpy),)
+            return tuple([np.asarray(r, dtype=t[1].numpy) for r, t in zip(results, wanted)])
 
     # derivatives and spelling out
 

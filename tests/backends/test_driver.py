@@ -81,6 +81,16 @@ def test_first_run_is_the_oracle_then_one_compile_then_hits():
     assert (driver.stats.oracle_runs, driver.stats.compiles, driver.stats.hits) == (1, 1, 2)
 
 
+@pytest.mark.parametrize(("steps", "runs"), [(3, 1), (255, 1), (256, 2), (700, 3), (2000, 8)])
+def test_longer_graphs_of_small_steps_come_oftener_before_they_are_compiled(steps, runs):
+    r = Recorder()
+    x = r.input((4,))
+    for _ in range(steps):
+        x = r("tanh", x)
+    graph = r.graph(x)
+    assert [driver._is_small(graph, before) for before in range(10)] == [before < runs for before in range(10)]
+
+
 @needs_compiler
 def test_large_graphs_compile_at_once_and_equal_graphs_share():
     arrays = graphs.arrays_for(graphs.linear_relu(256, 256, 256))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lamina.backends.check import Checker, compare
 from lamina.backends.oracle import evaluate
+from lamina.backends.oracle_graph import evaluate_graph
 from lamina.backends.pipelines import TENSORS
 from lamina.backends.replay import known_passes
 from lamina.dialects.graph import Graph
@@ -127,3 +128,11 @@ def test_every_tensor_pass_keeps_random_programs(seed: int, steps: int) -> None:
     again = parse(print_module(module))
     for want, have in zip(evaluate(module, arrays), evaluate(again, arrays), strict=True):
         assert compare(want, have).largest == 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_oracle_of_graphs_is_that_of_modules(seed: int) -> None:
+    graph = random_graph(seed, 12)
+    arrays = [np.random.default_rng(seed).standard_normal(shape) for shape, _ in graph.inputs]
+    for want, have in zip(evaluate(capture(graph), arrays), evaluate_graph(graph, arrays), strict=True):
+        assert np.asarray(want).tobytes() == np.asarray(have).tobytes()
