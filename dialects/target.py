@@ -30,6 +30,8 @@ class Target:
     """Vector multiply-adds in the time the next one on the same sum waits for."""
     ahead_bytes: int = 4096
     """How far ahead what comes from the third cache or memory is asked for: its way takes so long."""
+    division_cost: float = 0.0
+    """Of a vector division of f32, in vector multiply-adds, which are done meanwhile; 0 where these cannot stand in for it."""
     byte_costs: tuple[float, float, float] = (0.02, 0.1, 0.4)
     """Of a byte read from the second cache, the third, and memory, in vector multiply-adds."""
 
@@ -53,7 +55,7 @@ class Target:
         return max(1, self.vector_bytes // max(1, element_bytes))
 
 
-AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0)
+AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0)
 AVX512_AMX = replace(AVX512, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
 AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5)
 NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)

@@ -40,6 +40,7 @@ class Scope(Protocol):
 
 Expression = Callable[[Scope, Operation], str]
 EXPRESSIONS: dict[type[Operation], Expression] = {}
+BY_INVERSE = "lamina.by_inverse"  # on a division: the divisor stays the same, its inverse may be made in front of the loop
 
 
 def type_name(scope: Scope, t: CType) -> str:
@@ -89,6 +90,17 @@ def _float_binary(symbol: str) -> Expression:
         return rounded(scope, op, f"{a} {symbol} {b}")
 
     return expression
+
+
+_plain_quotient = _float_binary("/")
+
+
+def _quotient(scope: Scope, op: Operation) -> str:
+    if BY_INVERSE not in op.attributes:
+        return _plain_quotient(scope, op)
+    a, b = _operands(scope, op)
+    t = c_type(op.results[0].type)
+    return call(scope, "quotient", t, a, b, call(scope, "inverse", t, b))
 
 
 def _wrapping(symbol: str) -> Expression:
@@ -378,7 +390,7 @@ def _absi(scope: Scope, op: Operation) -> str:
 EXPRESSIONS |= {
     arith.ConstantOp: constant,
     arith.AddfOp: _float_binary("+"), arith.SubfOp: _float_binary("-"), arith.MulfOp: _float_binary("*"),
-    arith.DivfOp: _float_binary("/"), arith.NegfOp: _negf,
+    arith.DivfOp: _quotient, arith.NegfOp: _negf,
     arith.MaximumfOp: _helper("maximum"), arith.MinimumfOp: _helper("minimum"),
     arith.MaxnumfOp: _helper("maxnum"), arith.MinnumfOp: _helper("minnum"),
     arith.AddiOp: _wrapping("+"), arith.SubiOp: _wrapping("-"), arith.MuliOp: _wrapping("*"),

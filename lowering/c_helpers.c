@@ -35,6 +35,24 @@ ELT fma_ELT(ELT a, ELT b, ELT c) {
 #endif
 }
 
+//: inverse vector f32
+// 1 / b for quotient; not a number where b is not one that it may divide by so.
+VEC inverse_VEC(VEC b) { return select_VEC((b >= 0x1p-20f) & (b <= 0x1p40f), 1.0f / b, splat_VEC(NAN)); }
+
+//: quotient vector f32
+// a / b, bit for bit, for a b that stays the same and its inverse y: a * y is nearly the quotient, and what is left of a, exact for
+// these exponents, corrects it. Zeros come out with their sign; what is too small or not a number then is divided after all.
+VEC quotient_VEC(VEC a, VEC b, VEC y) {
+#ifdef X86_DOUBTFUL_VEC
+    VEC near = a * y, q = fma_VEC(fma_VEC(b, near, -a), -y, near);
+    if (__builtin_expect(X86_DOUBTFUL_VEC(a, q), 0)) q = a / b;
+    return q;
+#else
+    (void)y;
+    return a / b;
+#endif
+}
+
 //: larger vector
 // a > b ? a : b
 VEC larger_VEC(VEC a, VEC b) {

@@ -143,6 +143,8 @@ class Prelude:
             parts.append(_FMA)
         if "X86_MAX" in body or "X86_MIN" in body:
             parts.append(_EXTREMES)
+        if "X86_DOUBTFUL" in body:
+            parts.append(_DOUBTFUL)
         if "X86_SCALE" in body:
             parts.append(_SCALE)
         if "HAS_LOOKUP" in body:
@@ -205,6 +207,13 @@ _STREAM = """\
 #ifdef __AVX512F__
 #define X86_STREAM_f32x16 __builtin_ia32_movntps512
 #endif
+#endif"""
+
+# Lanes where a is not 0 and |q| not at least 2^-80.
+_DOUBTFUL = """\
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+#define X86_DOUBTFUL_f32x16(a, q) __builtin_ia32_cmpps512_mask((f32x16)((i32x16)(q) & INT32_MAX), splat_f32x16(0x1p-80f), 25, \\
+    __builtin_ia32_cmpps512_mask(a, (f32x16){0}, 4, (unsigned short)-1, 4), 4)
 #endif"""
 
 # r * 2^j for a whole j in one instruction, and 0 where x < least.

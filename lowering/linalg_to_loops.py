@@ -14,6 +14,7 @@ from ..dialects.target import Target, target_named
 from ..passes.base import Pass
 from . import contraction, contraction_schedule
 from .contraction_decision import PLAN, Decision
+from .invariant_divisors import mark_divisions
 from .nest import lower_nest, nest_scratch_bytes
 
 
@@ -48,6 +49,7 @@ def lower_kernel(function: func.FuncOp, target: Target) -> None:
     contraction.lower_contraction(function, target)
     if has_stages(function):
         lower_nest(function, target, taken)
+    mark_divisions(function, target)
 
 
 def plan_kernel(function: func.FuncOp, target: Target, known: Mapping[str, Decision]) -> None:
