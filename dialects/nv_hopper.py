@@ -16,8 +16,13 @@ from xdsl.dialects.builtin import (
     IndexType,
     IntegerAttr,
     MemRefType,
+    StringAttr,
     UnitAttr,
+    bf16,
+    f16,
     f32,
+    i8,
+    i32,
     i64,
 )
 from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
@@ -37,7 +42,12 @@ from xdsl.utils.exceptions import VerifyException
 
 SWIZZLE_BYTES = 128
 LARGEST_BOX = 256
-WGMMA_ROWS, WGMMA_DEPTH = 64, 16
+WGMMA_ROWS = 64
+WGMMA_BYTES = 32
+"""Of a row of an operand that one nv.wgmma multiplies: 16 elements of 16 bits, 8 of 32, 32 bytes."""
+TILE_BYTES: dict[Attribute, int] = {bf16: 2, f16: 2, f32: 4, i8: 1}
+"""Elements the copy engine brings and wgmma multiplies, and their size."""
+_BYTE_KINDS = {"s8", "u8"}
 
 
 def _is_shared(held: Attribute) -> bool:
@@ -58,7 +68,7 @@ class TensorMapOp(IRDLOperation):
 
     sizes: elements per dimension, innermost first. strides: elements between neighbours of every dimension but the innermost
     one. box: how many of each dimension one copy moves; the innermost 128 bytes. offset: elements before the first.
-    What lies outside the sizes is read as zero.
+    What lies outside the sizes is read as zero. tf32: f32 are rounded to 10 bits of mantissa on the way.
     """
 
     name = "nv.tensor_map"
@@ -67,24 +77,29 @@ class TensorMapOp(IRDLOperation):
     strides = prop_def(DenseArrayBase[I64])
     box = prop_def(DenseArrayBase[I64])
     offset = prop_def(IntegerAttr[I64])
+    tf32 = opt_prop_def(UnitAttr)
     result = result_def(TensorMapType)
     traits = traits_def(Pure())
     assembly_format = (
-        "$source `offset` $offset `sizes` $sizes `strides` $strides `box` $box attr-dict `:` type($source) `to` type($result)"
+        "$source `offset` $offset `sizes` $sizes `strides` $strides `box` $box (`tf32` $tf32^)? attr-dict"
+        " `:` type($source) `to` type($result)"
     )
 
     def verify_(self) -> None:
         held = self.source.type
         sizes, strides, box = (tuple(a.get_values()) for a in (self.sizes, self.strides, self.box))
-        if _is_shared(held) or not isinstance(held.element_type, BFloat16Type | Float16Type):
-            raise VerifyException("nv.tensor_map describes 16-bit floats in global memory")
+        size = TILE_BYTES.get(held.element_type)
+        if _is_shared(held) or size is None:
+            raise VerifyException("nv.tensor_map describes bf16, f16, f32 or i8 in global memory")
+        if self.tf32 is not None and held.element_type != f32:
+            raise VerifyException("nv.tensor_map rounds f32 to tf32, nothing else")
         if not 2 <= len(sizes) <= 5 or len(box) != len(sizes) or len(strides) != len(sizes) - 1:
             raise VerifyException(
                 f"nv.tensor_map has two to five sizes, as many of box, one stride less, got {len(sizes)}, {len(box)}, {len(strides)}"
             )
-        if any(s * 2 % 16 for s in strides) or self.offset.value.data * 2 % 16:
+        if any(s * size % 16 for s in strides) or self.offset.value.data * size % 16:
             raise VerifyException("nv.tensor_map: strides and offset are multiples of 16 bytes")
-        if box[0] * 2 != SWIZZLE_BYTES or not all(0 < b <= LARGEST_BOX for b in box):
+        if box[0] * size != SWIZZLE_BYTES or not all(0 < b <= LARGEST_BOX for b in box):
             raise VerifyException(f"nv.tensor_map: a box is 128 bytes wide and at most 256 elements in the others, got {box}")
 
 
@@ -192,30 +207,31 @@ class MatrixDescriptorOp(IRDLOperation):
     assembly_format = "$memory `[` $index `]` `leading` $leading attr-dict `:` type($memory)"
 
     def verify_(self) -> None:
-        if not _is_shared(self.memory.type) or not isinstance(self.memory.type.element_type, BFloat16Type | Float16Type):
-            raise VerifyException("nv.matrix_descriptor is of 16-bit floats in shared memory")
+        if not _is_shared(self.memory.type) or self.memory.type.element_type not in TILE_BYTES:
+            raise VerifyException("nv.matrix_descriptor is of bf16, f16, f32 or i8 in shared memory")
         if self.leading.value.data % 16:
             raise VerifyException("nv.matrix_descriptor: bytes are a multiple of 16")
 
 
 @irdl_op_definition
 class WgmmaOp(IRDLOperation):
-    """sums += a * b of a warpgroup, m64nNk16, under way until it is waited for.
+    """sums += a * b of a warpgroup, 64 rows, N columns and 32 bytes deep, under way until it is waited for.
 
-    a is 64 x 16, b is N x 16, both read through descriptors; `a_turned`/`b_turned`: the matrix lies with its rows side by side.
-    sums: f32[N / 2] in registers; thread 32w + l holds rows 16w + l/4 and that + 8, columns 8j + 2*(l%4) and the next, of every j:
-    element 4j + 2*lower + right.
+    a is 64 x depth, b is N x depth, both read through descriptors; `left`, `right`: "bf16", "f16" or "tf32" for both, or "s8" and "u8" as
+    they come. 16-bit elements may lie `turned`, the matrix with its rows side by side. sums: [N / 2] of f32 (i32 of bytes) in registers;
+    thread 32w + l holds rows 16w + l/4 and that + 8, columns 8j + 2*(l%4) and the next, of every j: element 4j + 2*lower + right.
     """
 
     name = "nv.wgmma"
     sums = operand_def(MemRefType)
     a = operand_def(i64)
     b = operand_def(i64)
-    kind = prop_def(BFloat16Type | Float16Type)
+    left = prop_def(StringAttr)
+    right = prop_def(StringAttr)
     a_turned = opt_prop_def(UnitAttr)
     b_turned = opt_prop_def(UnitAttr)
     assembly_format = (
-        "$sums `,` $a (`turned` $a_turned^)? `,` $b (`turned` $b_turned^)? $kind attr-dict `:` type($sums)"
+        "$sums `,` $a (`turned` $a_turned^)? `,` $b (`turned` $b_turned^)? $left $right attr-dict `:` type($sums)"
     )
 
     @property
@@ -224,11 +240,22 @@ class WgmmaOp(IRDLOperation):
         return 2 * self.sums.type.get_shape()[0]
 
     def verify_(self) -> None:
-        held = self.sums.type
-        if held.element_type != f32 or getattr(held.memory_space, "data", None) != "registers" or len(held.get_shape()) != 1:
-            raise VerifyException("nv.wgmma sums f32 in registers")
-        if self.columns % 8 or not 8 <= self.columns <= 256:
-            raise VerifyException(f"nv.wgmma has 8 to 256 columns, a multiple of 8, got {self.columns}")
+        kinds, turned = {self.left.data, self.right.data}, self.a_turned is not None or self.b_turned is not None
+        if not (kinds <= _BYTE_KINDS or len(kinds) == 1 and kinds <= {"bf16", "f16", "tf32"}):
+            raise VerifyException('nv.wgmma multiplies two of "bf16", of "f16", of "tf32", or "s8" and "u8"')
+        if turned and not kinds <= {"bf16", "f16"}:
+            raise VerifyException("nv.wgmma: only elements of 16 bits may lie turned")
+        _check_sums(self.name, self.sums.type, i32 if kinds <= _BYTE_KINDS else f32)
+
+
+def _check_sums(name: str, held: MemRefType, element: Attribute) -> None:
+    shape = held.get_shape()
+    if held.element_type != element or getattr(held.memory_space, "data", None) != "registers" or len(shape) != 1:
+        raise VerifyException(f"{name} sums {element} in registers")
+    columns = 2 * shape[0]
+    step = 16 if element == i32 and columns > 32 else 8
+    if columns % step or not 8 <= columns <= 256:
+        raise VerifyException(f"{name} has 8 to 256 columns, a multiple of {step}, got {columns}")
 
 
 @irdl_op_definition

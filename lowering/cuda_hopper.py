@@ -1,7 +1,8 @@
-"""The ops of sm_90a as CUDA C++ statements, and wgmma's functions: one per kind, width and way the operands lie."""
+"""The ops of sm_90a as CUDA C++ statements, and wgmma's functions: one per kinds of operands, width and way they lie."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,24 +12,33 @@ from ..dialects import nv_hopper as nv
 from .c_statements import address
 
 
+_WGMMA_DEPTHS = {"bf16": 16, "f16": 16, "tf32": 8, "s8": 32, "u8": 32}
+
+
 def wgmma_text(name: str) -> str:
-    """The function ``wgmma_<kind>_n<columns>_<a turned><b turned>``: a warpgroup's m64nNk16 into the registers of `d`."""
-    _, kind, columns, turned = name.split("_")
+    """The function ``wgmma_<left>_<right>_n<columns>_<how a lies><how b lies>``: a warpgroup's product into the registers of `d`.
+
+    k: along the sum; t: turned.
+    """
+    _, left, right, columns, lies = name.split("_")
     n = int(columns[1:])
     count = n // 2
+    sums, constraint, kind = ("int32_t", "r", "s32") if left in ("s8", "u8") else ("float", "f", "f32")
     registers = ", ".join(f"%{i}" for i in range(count))
-    outputs = ", ".join(f'"+f"(d[{i}])' for i in range(count))
-    shape = f"wgmma.mma_async.sync.aligned.m64n{n}k16.f32.{kind}.{kind}"
+    outputs = ", ".join(f'"+{constraint}"(d[{i}])' for i in range(count))
+    shape = f"wgmma.mma_async.sync.aligned.m64n{n}k{_WGMMA_DEPTHS[left]}.{kind}.{left}.{right}"
+    signs = "" if kind == "s32" else ", 1, 1"  # factors as they are, not their opposites
+    turned = "".join(f", {int(way == 't')}" for way in lies) if left in ("bf16", "f16") else ""
     return (
-        f"__device__ __forceinline__ void lm_{name}(float *d, int64_t a, int64_t b) {{\n"
-        f'    asm volatile("{shape} {{{registers}}}, %{count}, %{count + 1}, 1, 1, 1, {turned[0]}, {turned[1]};"\n'
+        f"__device__ __forceinline__ void lm_{name}({sums} *d, int64_t a, int64_t b) {{\n"
+        f'    asm volatile("{shape} {{{registers}}}, %{count}, %{count + 1}, 1{signs}{turned};"\n'
         f'                 : {outputs} : "l"(a), "l"(b));\n}}'
     )
 
 
 def is_wgmma(name: str) -> bool:
     """Whether a function of the prelude is one of wgmma's."""
-    return name.startswith(("wgmma_bf16_n", "wgmma_f16_n"))
+    return re.match(r"wgmma_\w+_n\d", name) is not None
 
 
 def _place(p: Any, memory: SSAValue, index: SSAValue) -> str:
@@ -64,8 +74,8 @@ def _descriptor(p: Any, op: nv.MatrixDescriptorOp) -> None:
 
 
 def _wgmma(p: Any, op: nv.WgmmaOp) -> None:
-    turned = "".join("0" if t is None else "1" for t in (op.a_turned, op.b_turned))
-    name = f"wgmma_{op.kind.name}_n{op.columns}_{turned}"
+    lies = "".join("k" if t is None else "t" for t in (op.a_turned, op.b_turned))
+    name = f"wgmma_{op.left.data}_{op.right.data}_n{op.columns}_{lies}"
     p.line(f"{p.cuda.use(name)}({p.name(op.sums)}, {p.name(op.a)}, {p.name(op.b)});")
 
 

@@ -28,17 +28,15 @@ TF32_DEPTH = 16
 """And for tensor cores on f32."""
 BYTES_DEPTH = 64
 """And on bytes."""
-WGMMA_DEPTH = 64
-"""And for warpgroups: 128 bytes."""
 WGMMA_TILE = 128
-"""Rows of a block's tile on warpgroups, and the least columns."""
-RUN = 8
-"""Elements of 16 bytes: what the copy engine's strides are multiples of."""
+"""Rows of a block's tile on warpgroups, and the least columns; a tile's rows have as many bytes of the sum."""
+RUN_BYTES = 16
+"""What the copy engine's strides are multiples of."""
 
 
 class Way(Enum):
-    """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups, mma.sync on factors rounded to TF32,
-    on two such numbers per factor, on bytes."""
+    """How products are made: multiply-adds of threads, mma.sync of warps, wgmma of warpgroups (on any of the operands they know),
+    mma.sync on factors rounded to TF32, on two such numbers per factor, on bytes."""
 
     FMA = "fma"
     MMA = "mma.sync"
@@ -109,7 +107,7 @@ class Tiling:
 
 def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     """A tiling for the contraction, from its sizes and strides alone."""
-    aligned = target.access_bytes >= 2 * RUN
+    aligned = target.access_bytes >= RUN_BYTES
     left, right = found.left, found.right
     rows = [d for d in found.parallel if left.access.strides[d] and not right.access.strides[d]]
     columns = [d for d in found.parallel if right.access.strides[d] and not left.access.strides[d]]
@@ -120,21 +118,30 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     sums = _in_order(left.access, list(found.reduction))
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
     k = product([found.sizes[d] for d in sums])
-    way = Way.FMA
-    if min(m, n, k) >= SIDE and target.compute >= 80 and fits_tensor_core(found):
+    way = _core_way(found, target) if min(m, n, k) >= SIDE else Way.FMA
+    if way in _ON_WARPGROUPS and target.wgmma and aligned and min(m, n) >= WGMMA_TILE and k >= group_depth(found):
         boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
-        large = min(m, n) >= WGMMA_TILE and k >= WGMMA_DEPTH
-        way = Way.WGMMA if target.wgmma and aligned and large and all(boxes) else Way.MMA
-    elif min(m, n, k) >= SIDE and target.f32 != "ieee" and target.compute >= 80 and is_plain_f32(found):
-        way = Way(target.f32)
-    elif min(m, n, k) >= SIDE and target.multiplies_bytes and are_widened_bytes(found):
-        way = Way.BYTES
+        way = Way.WGMMA if all(boxes) else way
     tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
-    splits, piece = _split(blocks, k, _DEPTHS[way], target)
+    splits, piece = _split(blocks, k, group_depth(found) if way is Way.WGMMA else _DEPTHS[way], target)
     return Tiling(
         found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way, aligned
     )
+
+
+def _core_way(found: Contraction, target: GpuTarget) -> Way:
+    """What multiplies such operands on a target."""
+    if target.compute >= 80 and fits_tensor_core(found):
+        return Way.MMA
+    if target.f32 != "ieee" and target.compute >= 80 and is_plain_f32(found):
+        return Way(target.f32)
+    return Way.BYTES if target.multiplies_bytes and are_widened_bytes(found) else Way.FMA
+
+
+def group_depth(found: Contraction) -> int:
+    """Elements of the sum in a tile on warpgroups."""
+    return WGMMA_TILE // element_bytes(found.left.access.element)
 
 
 @dataclass(frozen=True)
@@ -152,13 +159,15 @@ class Box:
 def box_of(
     found: Contraction, factor: Factor, dims: Sequence[int], batch: Sequence[int], sums: Sequence[int]
 ) -> Box | None:
-    """The operand as boxes; None when its rows, its sum or its batches are not evenly apart, or not aligned."""
+    """The operand as boxes; None when its rows, its sum or its batches are not evenly apart, not aligned, or as wgmma does not take them."""
+    size = element_bytes(factor.access.element)
+    run = RUN_BYTES // size
     row, total, between = (_even_step(found, factor.access, d) for d in (dims, sums, batch))
-    if None in (row, total, between) or factor.access.offset % RUN or between % RUN:
+    if None in (row, total, between) or factor.access.offset % run or between % run:
         return None
-    if total == 1 and row % RUN == 0:
+    if total == 1 and row % run == 0:
         return Box(False, row, between)
-    if row == 1 and total % RUN == 0:
+    if row == 1 and total % run == 0 and size == 2:  # only elements of 16 bits may lie along the rows
         return Box(True, total, between)
     return None
 
@@ -217,7 +226,8 @@ def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, 
 
 
 _TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile, Way.BYTES: _core_tile}
-_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.WGMMA: WGMMA_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH, Way.BYTES: BYTES_DEPTH}
+_ON_WARPGROUPS = (Way.MMA, Way.TF32, Way.BYTES)
+_DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH, Way.BYTES: BYTES_DEPTH}
 
 
 def _power(n: int) -> int:

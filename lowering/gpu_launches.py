@@ -20,12 +20,16 @@ from .gpu_launch import LaunchShape, launch_shape
 from .liveness import written_roots
 from .memref_layout import bytes_of, element_bytes
 
+MAP_BYTES = {"bf16": 2, "f16": 2, "f32": 4, "tf32": 4, "i8": 1}
+"""What tensor maps are of, and the bytes of an element."""
+
 
 @dataclass(frozen=True)
 class TensorMap:
     """A box-wise view of an array, which the host makes and passes by value (see nv.tensor_map).
 
-    sizes, box: elements, innermost first; strides: elements, of every dimension but the innermost. element: bf16 or f16.
+    sizes, box: elements, innermost first; strides: elements, of every dimension but the innermost. element: a key of MAP_BYTES; tf32
+    is f32, rounded on the way.
     """
 
     place: Place
@@ -33,6 +37,10 @@ class TensorMap:
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     box: tuple[int, ...]
+
+    @property
+    def element_bytes(self) -> int:
+        return MAP_BYTES[self.element]
 
 
 @dataclass(frozen=True)
@@ -166,7 +174,7 @@ def _tensor_map(view: TensorMapOp, call: Called) -> TensorMap:
     element = view.source.type.element_type
     place = Place(given.buffer, given.offset + view.offset.value.data * element_bytes(element))
     sizes, strides, box = (tuple(a.get_values()) for a in (view.sizes, view.strides, view.box))
-    return TensorMap(place, str(element), sizes, strides, box)
+    return TensorMap(place, str(element) if view.tf32 is None else "tf32", sizes, strides, box)
 
 
 def _buffer(held: MemRefType, kind: str) -> Buffer:

@@ -1,30 +1,29 @@
-"""Products of 16-bit floats on warpgroups (sm_90a): one warp has the copy engine bring tiles, two warpgroups multiply them.
+"""Products on warpgroups (sm_90a): one warp has the copy engine bring tiles, two warpgroups multiply them.
 
 A block has three warpgroups. The first brings tiles of both operands into a ring of stages and waits for a stage to be free;
 the others wait for a stage to be full, multiply their 64 rows by all columns of the tile with wgmma, and give the stage before
-it back. Operands may lie along the sum or along their rows: the 128-byte swizzle serves both.
+it back. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
+TF32 by the copy engine; bytes are summed in 32 bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, UnitAttr, i32, i64
-from xdsl.ir import Operation, SSAValue
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, StringAttr, UnitAttr, f32, i8, i32, i64
+from xdsl.ir import Attribute, Operation, SSAValue
 
 from ..dialects import nv_hopper as nv
 from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
-from .gpu_contraction_plan import WGMMA_DEPTH as DEPTH
-from .gpu_contraction_plan import box_of
+from .gpu_contraction_plan import box_of, group_depth
+from .memref_layout import element_bytes
 
 STAGES = 4
 GROUP = 128
 """Threads of a warpgroup."""
-BLOCK = 64
-"""Elements of 128 bytes: how wide a box is."""
 ROWS = nv.WGMMA_ROWS
-STEP = nv.WGMMA_DEPTH
 BARRIER_BYTES = 8
 PRODUCER_REGISTERS, CONSUMER_REGISTERS = 40, 232
 """Of 65,536 for 384 threads, in eights: 128 * (40 + 2 * 232) = 64,512."""
@@ -35,18 +34,20 @@ def _i32(n: int) -> IntegerAttr:
 
 
 class WgmmaLaunch(ProductLaunch):
-    """Tiles of the product by wgmma, summed in f32."""
+    """Tiles of the product by wgmma. depth: elements of the sum in a tile, as many as 128 bytes have; step: in one wgmma."""
 
     threads = 3 * GROUP
 
     def product(self) -> None:
         """All of one tile."""
         t, b = self.t, self.b
+        self.depth = group_depth(self.c)
+        self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
         self.left = _Operand(self, t.left, t.rows, self.first_row, t.m, t.tile_rows)
         self.right = _Operand(self, t.right, t.columns, self.first_column, t.n, t.tile_columns)
         at = self.launch.take_shared(2 * STAGES * BARRIER_BYTES)
         self.barriers = b.shared(b.index(at), 2 * STAGES, i64)  # full, then free
-        self.tiles = -(-t.piece // DEPTH)
+        self.tiles = -(-t.piece // self.depth)
         self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
         group, self.lane = b.divided(self.thread, GROUP)
         self._start_barriers()
@@ -80,7 +81,7 @@ class WgmmaLaunch(ProductLaunch):
             self._on(nv.MbarrierWaitOp, b.plus(stage, STAGES), before)
             size = self.left.stage_bytes + self.right.stage_bytes
             self._on(nv.MbarrierExpectOp, stage, bytes=_i32(size))
-            first = b.add(self.low, b.scaled(tile, DEPTH))
+            first = b.add(self.low, b.scaled(tile, self.depth))
             self.left.bring(first, stage, self.barriers)
             self.right.bring(first, stage, self.barriers)
 
@@ -94,7 +95,7 @@ class WgmmaLaunch(ProductLaunch):
             turn, stage = b.divided(tile, STAGES)
             self._on(nv.MbarrierWaitOp, stage, b.divided(turn, 2)[1])
             b.do(nv.WgmmaFenceOp.create())
-            for depth in range(0, DEPTH, STEP):
+            for depth in range(0, self.depth, self.step):
                 self._step(stage, own, depth)
             b.do(nv.WgmmaCommitOp.create())
             b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(1)}))
@@ -104,7 +105,7 @@ class WgmmaLaunch(ProductLaunch):
         self._results(own)
 
     def _step(self, stage: SSAValue, own: SSAValue, depth: int) -> None:
-        properties = {"kind": self.t.left.access.element}
+        properties: dict[str, Attribute] = {"left": _kind(self.t.left), "right": _kind(self.t.right)}
         if self.left.turned:
             properties["a_turned"] = UnitAttr()
         if self.right.turned:
@@ -127,10 +128,18 @@ class WgmmaLaunch(ProductLaunch):
             self.result(b.add(b.scaled(j, 4), e), m, n)
 
 
+def _kind(factor: Factor) -> StringAttr:
+    """What wgmma calls an operand's elements."""
+    element = factor.access.element
+    if element == i8:
+        return StringAttr("s8" if isinstance(factor.casts[0], arith.ExtSIOp) else "u8")
+    return StringAttr("tf32" if element == f32 else element.name)
+
+
 class _Operand:
     """One operand's stages in shared memory. turned: it lies along its rows, 64 of them to a block of boxes.
 
-    Not turned, a box is 64 elements of the sum for every row of the tile; turned, it is 64 rows for every element of the sum.
+    Not turned, a box is 128 bytes of the sum for every row of the tile; turned, it is 64 rows for every element of the sum.
     """
 
     def __init__(
@@ -142,49 +151,50 @@ class _Operand:
         assert box is not None  # the plan asked
         self.turned = box.turned
         kind = factor.access.element
-        self.stage_length = extent * DEPTH
-        self.stage_bytes = 2 * self.stage_length
+        self.depth = owner.depth
+        self.stage_length = extent * self.depth
+        self.stage_bytes = element_bytes(kind) * self.stage_length
         at = owner.launch.take_shared(STAGES * self.stage_bytes, 1024)
         self.shared = b.shared(b.index(at), STAGES * self.stage_length, kind)
         inner, outer = (limit, t.k) if self.turned else (t.k, limit)
-        sizes, strides, extents = [inner, outer], [box.step], [BLOCK, DEPTH if self.turned else extent]
+        sizes, strides, extents = [inner, outer], [box.step], [self.depth, self.depth if self.turned else extent]
         self.batched = box.batch_step > 0
         if self.batched:
             sizes, strides, extents = [*sizes, t.z], [*strides, box.batch_step], [*extents, 1]
         argument = owner.launch.args[owner.old.index(factor.access.buffer)]
         assert isinstance(argument.type, MemRefType)
-        op = nv.TensorMapOp.create(
-            operands=[argument], result_types=[nv.TensorMapType()],
-            properties={
-                "sizes": DenseArrayBase.from_list(i64, sizes), "strides": DenseArrayBase.from_list(i64, strides),
-                "box": DenseArrayBase.from_list(i64, extents), "offset": IntegerAttr(factor.access.offset, i64),
-            },
-        )  # fmt: skip
+        properties: dict[str, Attribute] = {
+            "sizes": DenseArrayBase.from_list(i64, sizes), "strides": DenseArrayBase.from_list(i64, strides),
+            "box": DenseArrayBase.from_list(i64, extents), "offset": IntegerAttr(factor.access.offset, i64),
+        }  # fmt: skip
+        if kind == f32:
+            properties["tf32"] = UnitAttr()
+        op = nv.TensorMapOp.create(operands=[argument], result_types=[nv.TensorMapType()], properties=properties)
         self.map = b.at(op, 0)
 
     def bring(self, depth: SSAValue, stage: SSAValue, barriers: SSAValue) -> None:
         """The copies of one tile."""
         b = self.b
         base = b.scaled(stage, self.stage_length)
-        for block in range(0, self.extent, BLOCK) if self.turned else (0,):
+        for block in range(0, self.extent, self.depth) if self.turned else (0,):
             row = b.plus(self.first, block)
             places = [row, depth] if self.turned else [depth, row]
             if self.batched:
                 places.append(self.owner.z if self.owner.z is not None else b.index(0))
-            target = b.plus(base, block * DEPTH)
+            target = b.plus(base, block * self.depth)
             op = nv.TmaLoadOp.create(operands=[self.map, *places, self.shared, target, barriers, stage])
             b.do(op)
 
     def descriptor(self, stage: SSAValue, rows: SSAValue | None, depth: int) -> SSAValue:
-        """The matrix 16 deep from `depth` on, from some of the tile's rows on (None: from the first)."""
+        """The matrix of one wgmma from `depth` on, from some of the tile's rows on (None: from the first)."""
         b = self.b
         place = b.scaled(stage, self.stage_length)
         if rows is not None:
-            place = b.add(place, b.scaled(rows, DEPTH))  # 64 rows are one block either way
-        place = b.plus(place, depth * BLOCK if self.turned else depth)
+            place = b.add(place, b.scaled(rows, self.depth))  # of 16 bits, 64 rows are one block either way
+        place = b.plus(place, depth * self.depth if self.turned else depth)
         op = nv.MatrixDescriptorOp.create(
             operands=[self.shared, place], result_types=[i64],
-            properties={"leading": _i32(2 * BLOCK * DEPTH if self.turned else 16)},
+            properties={"leading": _i32(nv.SWIZZLE_BYTES * self.depth if self.turned else 16)},
         )  # fmt: skip
         b.do(op)
         return op.results[0]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...dialects.errors import LaminaError
-from . import check_kernels, check_speed, check_tools
+from . import check_kernels, check_layouts, check_speed, check_tools
 from .check_programs import PROGRAMS, CheckProgram
 from .check_report import Report, Section
 from .device import Device, native_arch
@@ -55,6 +55,7 @@ class Chosen:
 
 PARTS: dict[str, Part] = {
     "machine": Part("The machine", lambda s, c: check_tools.machine(s), 60, True),
+    "layouts": Part("What the hardware does", lambda s, c: check_layouts.layouts(s, c.gpus()), 180, True),
     "launched": Part("Launched, against numpy", lambda s, c: check_kernels.launched(s, c.programs, c.gpus()), 300, True),
     "products": Part("Products", lambda s, c: check_speed.products(s, c.gpus()), 120),
     "nests": Part("Fused nests against the copy rate", lambda s, c: check_speed.nests(s, c.gpus()), 120),

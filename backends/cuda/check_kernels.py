@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...dialects import flags
 from ...dialects.errors import LaminaError
 from ...dialects.graph import Graph
 from ...dialects.target import gpu_target_named, with_f32
 from ...lowering.capture import capture
 from ..emulation import emulate
 from ..oracle import evaluate
+from . import disassembly
 from .check_programs import CheckProgram, arrays_for, bytes_moved
 from .check_report import Section
 from .check_speed import SpeedRow
@@ -26,8 +28,10 @@ SEEDS = (0, 1, 7)
 
 
 def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], architectures: Sequence[str]) -> None:
-    """PTX and cubin at the large sizes: registers, spills, ptxas's warnings, tensor-core instructions."""
-    section.table("program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "seconds")
+    """PTX and cubin at the large sizes: registers, spills, ptxas's warnings, tensor-core instructions in PTX and machine code."""
+    section.table("program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "tensor-core SASS", "seconds")
+    if disassembly.tool() is None:
+        section.notes.append("machine instructions were not looked at: no nvdisasm (pip install nvidia-cuda-nvdisasm)")
     for program in programs:
         for arch in architectures:
             _compile(section, program, arch)
@@ -36,11 +40,10 @@ def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], arch
 def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> None:
     start = time.perf_counter()
     try:
-        target = with_f32(arch, program.f32) if isinstance(program, SpeedRow) else arch
-        made = build(program.make(program.large), target).compiled
+        made = build(program.make(program.large), with_f32(arch, program.f32)).compiled
     except LaminaError as error:
         section.fail(program.name, f"{arch}: {error}")
-        section.row(program.name, arch, "failed", "", "", "", "")
+        section.row(program.name, arch, "failed", "", "", "", "", "")
         return
     spills = sum(u.spill_stores + u.spill_loads for u in made.usage)
     if spills:
@@ -49,7 +52,13 @@ def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> N
         section.fail(program.name, f"{arch}: ptxas says {warnings[0]}")
     registers = max((u.registers for u in made.usage), default=0)
     tensor = len(re.findall(r"w?gmma\.mma_async|mma\.sync", made.ptx))
-    section.row(program.name, arch, len(made.usage), registers, spills, tensor, f"{time.perf_counter() - start:.2f}")
+    machine = ""
+    if disassembly.tool() is not None:
+        found = disassembly.opcodes(made.cubin)
+        machine = " ".join(f"{found[opcode]} {opcode}" for opcode in sorted(set(disassembly.BECOMES.values())) if found[opcode])
+        if absent := disassembly.missing(made.ptx, found):
+            section.fail(program.name, f"{arch}: the PTX asks for {', '.join(absent)}, which the machine code has not")
+    section.row(program.name, arch, len(made.usage), registers, spills, tensor, machine, f"{time.perf_counter() - start:.2f}")
 
 
 def emulated(section: Section, programs: Sequence[CheckProgram], architectures: Sequence[str]) -> None:
@@ -63,8 +72,8 @@ def emulated(section: Section, programs: Sequence[CheckProgram], architectures: 
         graph = program.make(program.small)
         arrays = arrays_for(graph)
         try:
-            emulation = emulate.Emulation(cuda_source(graph, arch))
-            want = evaluate(capture(graph), arrays)
+            emulation = emulate.Emulation(cuda_source(graph, with_f32(arch, program.f32)))
+            want = expected(program, graph, arrays)
             worst = max(largest_error(graph, emulation(arrays, seed), want) for seed in SEEDS)
         except LaminaError as error:
             section.fail(program.name, str(error))
@@ -82,9 +91,10 @@ def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[
             try:
                 graph = program.make(program.small)
                 arrays = arrays_for(graph)
-                want = evaluate(capture(graph), arrays)
+                want = expected(program, graph, arrays)
                 placed = [gpu.upload(a) for a in arrays]
-                made = [[gpu.download(a) for a in gpu.run(graph, placed)] for _ in range(3)]
+                with flags.f32(program.f32):
+                    made = [[gpu.download(a) for a in gpu.run(graph, placed)] for _ in range(3)]
                 worst = max(largest_error(graph, got, want) for got in made)
             except LaminaError as error:
                 section.fail(program.name, f"{gpu.device.arch}: {error}")
@@ -94,6 +104,18 @@ def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[
             section.row(program.name, gpu.device.arch, program.small, f"{worst:.2g}")
 
 
+def expected(program: CheckProgram, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The results by numpy; where float32 is multiplied as TF32, of inputs that are rounded so."""
+    if program.f32 == "tf32":
+        arrays = [rounded_tf32(a) if a.dtype == np.float32 else a for a in arrays]
+    return evaluate(capture(graph), arrays)
+
+
+def rounded_tf32(x: np.ndarray) -> np.ndarray:
+    """To 10 bits of mantissa, ties away from zero."""
+    return ((x.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
 def timed(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:
     """The programs at the large sizes, measured with events."""
     section.table("program", "target", "size", "ms", "GB/s", "TFLOP/s")
@@ -101,7 +123,8 @@ def timed(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Run
         for program in programs:
             try:
                 graph = program.make(program.large)
-                ms = Timed(gpu, graph).median()
+                with flags.f32(program.f32):
+                    ms = Timed(gpu, graph).median()
             except LaminaError as error:
                 section.fail(program.name, f"{gpu.device.arch}: {error}")
                 continue

@@ -16,7 +16,7 @@ from ...dialects.types import DType, Type, bfloat16, float16, float32, float64, 
 class CheckProgram:
     """name; make(size) records it; small: emulated and compared with numpy; large: timed on a GPU.
 
-    flops(size): multiply-adds count two; 0: the program is bound by memory.
+    flops(size): multiply-adds count two; 0: the program is bound by memory. f32: how float32 is multiplied.
     """
 
     name: str
@@ -24,9 +24,10 @@ class CheckProgram:
     small: int
     large: int
     flops: Callable[[int], int] = lambda size: 0
+    f32: str = "ieee"
 
 
-class _Recorder:
+class Recorder:
     """Inputs first, then ops; values are numbers."""
 
     def __init__(self) -> None:
@@ -67,23 +68,23 @@ def arrays_for(graph: Graph, seed: int = 0) -> list[np.ndarray]:
 
 
 def _elementwise(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, y = r.input(n, 64), r.input(n, 64)
     return r.graph(r("tanh", r("add", r("mul", x, y), x)))
 
 
 def _transposed(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     return r.graph(r("add", r("permute", r.input(n, 96), attrs=((1, 0),)), r.input(96, n)))
 
 
 def _softmax(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     return r.graph(r("softmax", r.input(n, 1000), attrs=((1,),)))
 
 
 def _layer_norm(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, w, b, seed = r.input(n, 768), r.input(768), r.input(768), r.input(n, 768)
     y = r("layer_norm", x, w, b, attrs=(1, 1e-5))
     loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1),)), attrs=((),))
@@ -92,14 +93,14 @@ def _layer_norm(n: int) -> Graph:
 
 
 def _sums(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x = r.input(n, 512)
     return r.graph(*(r("sum", x, attrs=(axes,)) for axes in ((0,), (1,), (0, 1))), r("max", x, attrs=((0,),)))
 
 
 def _matmul(dtype: DType, rows_last: bool) -> Callable[[int], Graph]:
     def make(n: int) -> Graph:
-        r = _Recorder()
+        r = Recorder()
         x, w = r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)
         w = r("permute", w, attrs=((1, 0),)) if rows_last else w
         return r.graph(r("relu", r("matmul", x, w)))
@@ -109,19 +110,19 @@ def _matmul(dtype: DType, rows_last: bool) -> Callable[[int], Graph]:
 
 def _bytes(n: int) -> Graph:
     """Bytes multiplied as integers of 32 bits."""
-    r = _Recorder()
+    r = Recorder()
     given = [r.input(n, n, dtype=kind) for kind in (int8, uint8)]
     x, w = (r("cast", i, attrs=(int32,)) for i in given)
     return r.graph(r("matmul", x, r("permute", w, attrs=((1, 0),))))
 
 
 def _batched(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     return r.graph(r("matmul", r.input(n, 40, 72), r.input(n, 72, 56)))
 
 
 def _convolution(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, k, seed = r.input(n, 1, 20, 18, 18), r.input(1, 24, 20, 3, 3), r.input(n, 1, 24, 16, 16)
     y = r("conv", x, k, attrs=((1, 1), (1, 1)))
     loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1, 2, 3, 4),)), attrs=((),))
@@ -130,7 +131,7 @@ def _convolution(n: int) -> Graph:
 
 
 def _pooling(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, seed = r.input(n, 8, 13, 13), r.input(n, 8, 6, 6)
     y = r("max_pool", x, attrs=((3, 3), (2, 2), (1, 1)))
     loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1, 2, 3),)), attrs=((),))
@@ -138,7 +139,7 @@ def _pooling(n: int) -> Graph:
 
 
 def _places(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, index, y = r.input(n, 33), r.input(n, dtype=int64), r.input(n, 33)
     low, high, inside = (1, 2), (0, 3), (0, 0)
     padded = r("pad", x, attrs=(low, high, inside, 0.5))
@@ -146,14 +147,14 @@ def _places(n: int) -> Graph:
 
 
 def _along_an_axis(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x = r.input(n, 50)
     values = r("sort", x, attrs=(1, True))
     return r.graph(r("cumsum", x, attrs=(1,)), r("argmax", x, attrs=(1,)), values, values + 1)
 
 
 def _mlp_step(n: int) -> Graph:
-    r = _Recorder()
+    r = Recorder()
     x, target, seed = r.input(n, 784), r.input(n, dtype=int64), r.input()
     shapes = ((256, 784), (256,), (10, 256), (10,))
     w1, b1, w2, b2 = (r.input(*shape) for shape in shapes)
@@ -172,7 +173,7 @@ def _mlp_step(n: int) -> Graph:
 
 def attention(batch: int, heads: int, rows: int, columns: int, depth: int, dtype: DType, causal: bool, backward: bool) -> Graph:
     """softmax(q k^T / sqrt(depth)) v, with its gradients by q, k and v where backward; in float32, rounded once."""
-    r = _Recorder()
+    r = Recorder()
     q, k, v, seed = (r.input(batch, heads, n, depth, dtype=dtype) for n in (rows, columns, columns, rows))
     wide = [i if dtype is float32 else r("cast", i, attrs=(float32,)) for i in (q, k, v, seed)]
     scale = r("full", attrs=((batch, heads, rows, depth), depth**-0.5, float32))
@@ -206,7 +207,7 @@ def product(dtype: DType) -> Callable[[int], Graph]:
     """A square product and nothing else."""
 
     def make(n: int) -> Graph:
-        r = _Recorder()
+        r = Recorder()
         return r.graph(r("matmul", r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)))
 
     return make
@@ -214,26 +215,26 @@ def product(dtype: DType) -> Callable[[int], Graph]:
 
 def bias_gelu(n: int) -> Graph:
     """gelu(x + b) on rows of 4096."""
-    r = _Recorder()
+    r = Recorder()
     x, b = r.input(n, 4096), r.input(1, 4096)
     return r.graph(r("gelu", r("add", x, r("expand", b, attrs=((n, 4096),)))))
 
 
 def softmax(n: int) -> Graph:
     """Softmax of rows of 4096."""
-    r = _Recorder()
+    r = Recorder()
     return r.graph(r("softmax", r.input(n, 4096), attrs=((1,),)))
 
 
 def layer_norm(n: int) -> Graph:
     """Layer norm of rows of 4096."""
-    r = _Recorder()
+    r = Recorder()
     return r.graph(r("layer_norm", r.input(n, 4096), r.input(4096), r.input(4096), attrs=(1, 1e-5)))
 
 
 def adam_program(n: int) -> Graph:
     """Adam of 12 layers with a weight [n, n] and a bias each."""
-    r = _Recorder()
+    r = Recorder()
     numbers = [r.input(dtype=float64) for _ in range(3)]
     given = [[r.input(*shape) for _ in range(4)] for _ in range(12) for shape in ((n, n), (n,))]
     steps = [r("adam", *one, *numbers, attrs=(0.999, 1e-8, 0.0, False)) for one in given]
@@ -242,7 +243,7 @@ def adam_program(n: int) -> Graph:
 
 def chained_products(count: int) -> Graph:
     """Small products, each of the one before: nothing can be fused."""
-    r = _Recorder()
+    r = Recorder()
     x, w = r.input(32, 32), r.input(32, 32)
     for _ in range(count):
         x = r("matmul", x, w)
@@ -266,7 +267,9 @@ PROGRAMS = (
     CheckProgram("matmul f16, second operand transposed", _matmul(float16, True), 64, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles", _matmul(bfloat16, True), 136, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles, second operand turned", _matmul(bfloat16, False), 136, 8192, _cube),
+    CheckProgram("matmul TF32, whole tiles", _matmul(float32, True), 136, 4096, _cube, "tf32"),
     CheckProgram("matmul of bytes", _bytes, 80, 8192, _cube),
+    CheckProgram("matmul of bytes, whole tiles", _bytes, 144, 8192, _cube),
     CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),
     CheckProgram("convolution and gradients", _convolution, 3, 1024, lambda n: 6 * n * 256 * 24 * 180),
     CheckProgram("pooling and gradient", _pooling, 3, 4096),

@@ -28,7 +28,7 @@ class Device:
     """The first CUDA device. BackendError when there is no driver, no device, or cuda-python is not installed."""
 
     def __init__(self, wgmma: bool = False) -> None:
-        """wgmma: products of 16-bit floats by wgmma and the copy engine where the GPU has them."""
+        """wgmma: products by wgmma and the copy engine where the GPU has them."""
         self.wgmma = wgmma
         try:
             from cuda.bindings import driver
@@ -135,11 +135,10 @@ class Device:
         """Write the tensor map of an array at an address to 128 bytes of the host (64-byte aligned)."""
         d = self.driver
         rank = len(view.sizes)
-        kinds = d.CUtensorMapDataType
-        kind = kinds.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 if view.element == "bf16" else kinds.CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+        kind = getattr(d.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{_MAP_TYPES[view.element]}")
         status = self._encode_tiled(
             ctypes.c_void_p(at), int(kind), rank, ctypes.c_void_p(address), (ctypes.c_uint64 * rank)(*view.sizes),
-            (ctypes.c_uint64 * rank)(*[2 * s for s in view.strides]), (ctypes.c_uint32 * rank)(*view.box),
+            (ctypes.c_uint64 * rank)(*[view.element_bytes * s for s in view.strides]), (ctypes.c_uint32 * rank)(*view.box),
             (ctypes.c_uint32 * rank)(*[1] * rank), int(d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
             int(d.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B), int(d.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B),
             int(d.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
@@ -219,6 +218,10 @@ class _Pinned:
         ctypes.memmove(self.memory, array.ctypes.data, array.nbytes)
         device.call("cuMemcpyHtoDAsync", address, self.memory, array.nbytes, device.stream)
         device.record(self.sent)
+
+
+_MAP_TYPES = {"i8": "UINT8", "f16": "FLOAT16", "f32": "FLOAT32", "bf16": "BFLOAT16", "tf32": "TFLOAT32"}
+"""CUtensorMapDataType's names."""
 
 
 def native_arch(compute: int, wgmma: bool = False) -> str:

@@ -224,7 +224,7 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
         "static const struct { const char *name; int shared_bytes; } kernels[KERNELS] = {\n"
         + ("\n".join(f'    {{"{k}", {shared[k]}}},' for k in kernels) or nothing) + "\n};",
         "struct place { int buffer; size_t offset; };\nstatic const struct place places[] = {\n" + ("\n".join(places) or "    {0, 0},") + "\n};",
-        "/* boxes of 16-bit floats: type (CUtensorMapDataType), elements and bytes, innermost first */\n"
+        "/* boxes: type (CUtensorMapDataType), elements and bytes, innermost first */\n"
         "struct tensor_map {\n    int buffer;\n    size_t offset;\n    int type;\n    unsigned rank;\n"
         "    unsigned long long sizes[5], strides[5];\n    unsigned box[5];\n};\n"
         "static const struct tensor_map maps[] = {\n" + ("\n".join(maps) or "    {0, 0, 0, 0, {0}, {0}, {0}},") + "\n};",
@@ -236,13 +236,13 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
     return "\n\n".join(lines) + "\n"
 
 
-_MAP_TYPES = {"f16": 6, "bf16": 9}
-"""CU_TENSOR_MAP_DATA_TYPE_FLOAT16 and _BFLOAT16."""
+_MAP_TYPES = {"i8": 0, "f16": 6, "f32": 7, "bf16": 9, "tf32": 11}
+"""CU_TENSOR_MAP_DATA_TYPE_UINT8, _FLOAT16, _FLOAT32, _BFLOAT16 and _TFLOAT32."""
 
 
 def _map_row(view: TensorMap) -> str:
     sizes, box = (", ".join(f"{n}u" for n in numbers) for numbers in (view.sizes, view.box))
-    strides = ", ".join(f"{2 * n}u" for n in view.strides)
+    strides = ", ".join(f"{view.element_bytes * n}u" for n in view.strides)
     place = f"{view.place.buffer}, {view.place.offset}u, {_MAP_TYPES[view.element]}, {len(view.sizes)}u"
     return f"    {{{place}, {{{sizes}}}, {{{strides}}}, {{{box}}}}},"
 

@@ -381,7 +381,7 @@ static void lm_mbarrier_wait(int64_t *at, int parity) {
 static void lm_fence_barrier_init() {}
 
 // What the host fills in for cuTensorMapEncodeTiled: bytes, innermost dimension first.
-struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], strides[LM_DIMENSIONS]; int box[LM_DIMENSIONS]; short rank, size; };
+struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], strides[LM_DIMENSIONS]; int box[LM_DIMENSIONS]; short rank, size, tf32; };
 static_assert(sizeof(lm_tensor_map) <= 128, "a host has 128 bytes for a map");
 
 // Boxes under way. They come as late as possible, in any order.
@@ -407,6 +407,12 @@ static void lm_bring_box(const lm_box &box) {
         unsigned char *to = lm_swizzled((size_t)(box.to - lm_block.shared) + (size_t)(i * map.size));
         if (inside) memcpy(to, map.base + from, (size_t)map.size);
         else memset(to, 0, (size_t)map.size);
+        if (map.tf32) {
+            float x;
+            memcpy(&x, to, 4);
+            x = lm_round_tf32(x);
+            memcpy(to, &x, 4);
+        }
     }
     lm_mbarrier &b = lm_barrier_at(box.barrier);
     b.bytes -= count * map.size;
@@ -429,40 +435,57 @@ static int64_t lm_matrix_descriptor(const void *start, int leading) {
 
 // Products under way. They are made when they are waited for: until then the sums are the old ones, and a stage that was given
 // back too early holds something else.
-struct lm_product { float *sums; int64_t a, b; int columns; bool bf16, a_turned, b_turned; };
-enum { LM_PRODUCTS = 32, LM_PRODUCT_GROUPS = 8 };
+enum lm_kind { LM_BF16, LM_F16, LM_TF32, LM_S8, LM_U8 };
+struct lm_product { void *sums; int64_t a, b; int columns; lm_kind left, right; bool a_turned, b_turned; };
+enum { LM_PRODUCTS = 32, LM_PRODUCT_GROUPS = 8, LM_DEEPEST = 32 };
 static struct { lm_product all[LM_PRODUCT_GROUPS][LM_PRODUCTS]; int counts[LM_PRODUCT_GROUPS]; unsigned first, open; } lm_products[LM_MOST_THREADS];
 
 static void lm_start_products(int t) { lm_products[t].first = lm_products[t].open = 0, lm_products[t].counts[0] = 0; }
 
-static float lm_matrix_element(int64_t descriptor, int row, int depth, bool turned, bool bf16) {
+static int lm_size_of(lm_kind kind) { return kind == LM_TF32 ? 4 : kind <= LM_F16 ? 2 : 1; }
+
+// Of bytes and of what else there is, a float is exact.
+static float lm_matrix_element(int64_t descriptor, int row, int depth, bool turned, lm_kind kind) {
     size_t start = (size_t)(descriptor & 0x3fff) << 4, leading = (size_t)(descriptor >> 16 & 0x3fff) << 4;
     size_t pattern = (size_t)(descriptor >> 32 & 0x3fff) << 4;
-    int across = turned ? row : depth, along = turned ? depth : row;
-    size_t place = start + (size_t)(across / 64) * leading + (size_t)(along / 8) * pattern + (size_t)(along % 8) * 128;
+    int size = lm_size_of(kind), block = 128 / size, across = turned ? row : depth, along = turned ? depth : row;
+    size_t place = start + (size_t)(across / block) * leading + (size_t)(along / 8) * pattern + (size_t)(along % 8) * 128;
+    const unsigned char *at = lm_swizzled(place + (size_t)(across % block) * (size_t)size);
+    if (size == 1) return kind == LM_S8 ? (float)*(const int8_t *)at : (float)*at;
     uint16_t bits;
-    memcpy(&bits, lm_swizzled(place + (size_t)(across % 64) * 2), 2);
-    return lm_half_bits(bits, bf16);
+    float number;
+    memcpy(size == 2 ? (void *)&bits : (void *)&number, at, (size_t)size);
+    return size == 2 ? lm_half_bits(bits, kind == LM_BF16) : lm_upper_bits(number);
+}
+
+static void lm_add(float &sum, float x, float y) { sum += x * y; }
+static void lm_add(uint32_t &sum, float x, float y) { sum += (uint32_t)((int)x * (int)y); } // wraps around
+
+// A thread's share of a product.
+template <class T> static void lm_add_products(const lm_product &q, int t, int depth, float left[64][LM_DEEPEST], float right[256][LM_DEEPEST]) {
+    for (int e = 0; e < q.columns / 2; e++) {
+        int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, column = e / 4 * 8 + t % 4 * 2 + (e & 1);
+        T sum = ((T *)q.sums)[e];
+        for (int k = 0; k < depth; k++) lm_add(sum, left[row][k], right[column][k]);
+        ((T *)q.sums)[e] = sum;
+    }
 }
 
 static void lm_make_products(int group_of_products, int first_thread) {
-    static float left[64][16], right[256][16];
+    static float left[64][LM_DEEPEST], right[256][LM_DEEPEST];
     auto &leader = lm_products[first_thread];
     for (int i = 0; i < leader.counts[group_of_products]; i++) {
         const lm_product p = leader.all[group_of_products][i];
+        const int depth = 32 / lm_size_of(p.left);
         for (int r = 0; r < 64; r++)
-            for (int k = 0; k < 16; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.bf16);
+            for (int k = 0; k < depth; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.left);
         for (int r = 0; r < p.columns; r++)
-            for (int k = 0; k < 16; k++) right[r][k] = lm_matrix_element(p.b, r, k, p.b_turned, p.bf16);
+            for (int k = 0; k < depth; k++) right[r][k] = lm_matrix_element(p.b, r, k, p.b_turned, p.right);
         for (int t = 0; t < LM_GROUP_THREADS; t++) {
             const lm_product &q = lm_products[first_thread + t].all[group_of_products][i];
             if (q.a != p.a || q.b != p.b) lm_fail(LM_UNEQUAL);
-            for (int e = 0; e < p.columns / 2; e++) {
-                int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, column = e / 4 * 8 + t % 4 * 2 + (e & 1);
-                float sum = q.sums[e];
-                for (int k = 0; k < 16; k++) sum += left[row][k] * right[column][k];
-                q.sums[e] = sum;
-            }
+            if (lm_size_of(p.left) == 1) lm_add_products<uint32_t>(q, t, depth, left, right);
+            else lm_add_products<float>(q, t, depth, left, right);
         }
     }
 }

@@ -22,7 +22,7 @@ FLAGS = (
     "-shared", "-w",
 )  # fmt: skip
 _WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma")
-_WGMMA = re.compile(r"lm_wgmma_(bf16|f16)_n(\d+)_([01])([01])\(")
+_WGMMA = re.compile(r"lm_wgmma_(bf16|f16|tf32|s8|u8)_(bf16|f16|tf32|s8|u8)_n(\d+)_([kt])([kt])\(")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
     2: "a thread wrote outside the shared memory of its block",
@@ -31,8 +31,6 @@ _ERRORS = {
     5: "a barrier was used before it was made, or arrived at too often",
     6: "the threads of a warpgroup multiply different matrices",
 }
-ELEMENT_BYTES = 2
-"""Tensor maps are of 16-bit floats."""
 _ALIGNMENT, _GUARD, _POISON, _GUARDED = 256, 4096, 0xFF, 0xA5
 
 
@@ -55,14 +53,15 @@ class _TensorMap(ctypes.Structure):
     _fields_ = (
         ("base", ctypes.c_void_p), ("sizes", ctypes.c_int64 * 5), ("strides", ctypes.c_int64 * 5),
         ("box", ctypes.c_int * 5), ("rank", ctypes.c_short), ("size", ctypes.c_short),
+        ("tf32", ctypes.c_short),
     )  # fmt: skip
 
 
 def tensor_map(view: TensorMap, address: int) -> _TensorMap:
     """What the emulation has in the place of cuTensorMapEncodeTiled's."""
-    size = ELEMENT_BYTES
+    size = view.element_bytes
     strides = [size, *(s * size for s in view.strides)]
-    return _TensorMap(address, view.sizes, tuple(strides), view.box, len(view.sizes), size)
+    return _TensorMap(address, view.sizes, tuple(strides), view.box, len(view.sizes), size, view.element == "tf32")
 
 
 class Kernels:
@@ -166,12 +165,13 @@ def emulated_text(source: CudaSource) -> str:
 
 
 def _wgmma_functions(kernels: str) -> str:
-    """The functions of the kernels' wgmma, one per kind, width and way the operands lie."""
+    """The functions of the kernels' wgmma, one per kinds of operands, width and way they lie."""
     lines = []
-    for kind, columns, left, right in dict.fromkeys(_WGMMA.findall(kernels)):
-        facts = f"{columns}, {'true' if kind == 'bf16' else 'false'}, {left} != 0, {right} != 0"
-        name = f"lm_wgmma_{kind}_n{columns}_{left}{right}"
-        lines.append(f"static void {name}(float *d, int64_t a, int64_t b) {{ lm_wgmma({{d, a, b, {facts}}}); }}")
+    for left, right, columns, *lies in dict.fromkeys(_WGMMA.findall(kernels)):
+        facts = f"{columns}, LM_{left.upper()}, LM_{right.upper()}, {', '.join(str(way == 't').lower() for way in lies)}"
+        name = f"lm_wgmma_{left}_{right}_n{columns}_{''.join(lies)}"
+        kind = "int32_t" if left in ("s8", "u8") else "float"
+        lines.append(f"static void {name}({kind} *d, int64_t a, int64_t b) {{ lm_wgmma({{d, a, b, {facts}}}); }}")
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ builtin.module {
 // CHECK:      nv.wgmma_fence
 // CHECK:      nv.matrix_descriptor {{.*}} leading 16 :
 // CHECK:      nv.matrix_descriptor {{.*}} leading 8192 :
-// CHECK:      nv.wgmma %sums, {{.*}} turned bf16 : memref<64xf32, "registers">
+// CHECK:      nv.wgmma %sums, {{.*}} turned "bf16" "bf16" : memref<64xf32, "registers">
 // CHECK:      nv.wgmma_commit
 // CHECK-NEXT: nv.wgmma_wait 1
 // CHECK:      nv.mbarrier_arrive

@@ -1,4 +1,4 @@
-"""Products on warpgroups: against numpy on emulated threads, planted bugs, PTX, what hosts pass, what the verifier refuses."""
+"""Products on warpgroups: against numpy on emulated threads, planted bugs, PTX and machine code, what hosts pass, what the verifier refuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import dataclasses
 import re
 import subprocess
-from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from needs import needs_emulation, needs_gcc, needs_nvrtc
 from fake_driver import FakeDriver, install
 from graphs import Recorder
 
+from lamina.backends.cuda import check_layouts, disassembly
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for
+from lamina.backends.cuda.check_report import Section
 from lamina.backends.cuda.device import Device, native_arch
 from lamina.backends.cuda.files import write_cuda
 from lamina.backends.cuda.program import build, cuda_source
@@ -26,9 +28,9 @@ from lamina.backends.oracle import evaluate
 from lamina.backends.replay import replay
 from lamina.dialects.errors import LaminaError
 from lamina.dialects.graph import Graph
-from lamina.dialects.types import bfloat16, float16
+from lamina.dialects.types import bfloat16, float16, float32, int8, uint8
 from lamina.lowering.capture import capture
-from lamina.lowering.gpu_launches import LaunchTable
+from lamina.lowering.gpu_launches import MAP_BYTES, LaunchTable, TensorMap
 
 TARGET = "sm_90a_wgmma"
 
@@ -41,6 +43,21 @@ def product(m, n, k, left_turned=False, right_turned=False, dtype=bfloat16, z=0)
     x = r("permute", x, attrs=order) if left_turned else x
     y = r("permute", y, attrs=order) if right_turned else y
     return r.graph(r("relu", r("matmul", x, y)))
+
+
+LAYOUTS = {layout.name: layout for layout in check_layouts.LAYOUTS}
+
+
+def layout_source(name: str):
+    return cuda_source(LAYOUTS[name].graph(), f"{TARGET}_tf32")
+
+
+def wrong(name: str, source, seed: int = 0) -> int:
+    """How many elements of a layout's product are not numpy's."""
+    layout = LAYOUTS[name]
+    arrays = layout.arrays()
+    (got,) = emulate.Emulation(source)(arrays, seed)
+    return int((got != layout.want(arrays)).sum())
 
 
 def some(cases, quick):
@@ -68,6 +85,43 @@ def test_products(case) -> None:
     first = emulation(arrays, 0)
     assert largest_error(graph, first, evaluate(capture(graph), arrays)) <= 1
     assert emulation(arrays, 3)[0].tobytes() == first[0].tobytes()
+
+
+WAYS = {
+    "TF32": "lm_wgmma_tf32_tf32_n128_kk(", "bytes, int8 and uint8": "lm_wgmma_s8_u8_n128_kk(", "bytes, uint8 and int8": "lm_wgmma_u8_s8_n128_kk(",
+    "bytes, int8 and int8": "lm_wgmma_s8_s8_n128_kk(", "bf16, turned and along the sum": "lm_wgmma_bf16_bf16_n128_tk(",
+    # 32 or 8 bits cannot lie along the rows
+    "TF32, turned": "lm_mma_tf32(", "bytes, turned": "lm_mma_s8_s8(",
+}  # fmt: skip
+
+
+@needs_emulation
+@pytest.mark.parametrize("name", some(list(WAYS), 2))
+def test_layouts_are_exact(name: str) -> None:
+    source = layout_source(name)
+    assert WAYS[name] in source.kernels
+    assert wrong(name, source, 3) == 0
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_f32_is_rounded_by_the_copy_engine() -> None:
+    graph = check_layouts.Layout("", float32, float32, sizes=(128, 128, 128)).graph()
+    rng = np.random.default_rng(0)
+    x = (1 + rng.integers(0, 1 << 23, (128, 128)) / (1 << 23)).astype(np.float32)
+    source = cuda_source(graph, f"{TARGET}_tf32")
+    arrays = [x, np.eye(128, dtype=np.float32)]
+    (got,) = emulate.Emulation(source)(arrays)
+    assert check_layouts.rounding_of(x, got) == "to nearest, ties away from zero"
+    plain = [dataclasses.replace(m, element="f32") for m in source.table.launches[0].maps]
+    table = dataclasses.replace(source.table, launches=(dataclasses.replace(source.table.launches[0], maps=tuple(plain)),))
+    (got,) = emulate.Emulation(dataclasses.replace(source, table=table))(arrays)
+    assert check_layouts.rounding_of(x, got) == "towards zero"  # wgmma does not look at the lowest bits
+
+
+def test_wrong_elements_are_described() -> None:
+    text = check_layouts.described(np.argwhere(np.arange(130)[:, None] % 8 + np.zeros(64) == 5))
+    assert text.startswith("first (5, 0); rows 5 to 125, modulo 8 [5], in blocks of 64 [0, 1]; columns 0 to 63")
 
 
 UNFIT = [
@@ -110,6 +164,44 @@ def test_planted_bug_is_seen(bug: str) -> None:
     except LaminaError:
         return
     assert any(largest_error(graph, g, want) > 1 for g in got)
+
+
+PLANTED_LAYOUTS = {
+    "the wrong sign": ("bytes, int8 and uint8", "lm_wgmma_s8_u8_", "lm_wgmma_u8_s8_"),
+    "bytes half as deep": ("bytes, int8 and int8", " + 64;", " + 32;"),
+    "TF32 read twice": ("TF32", " + 24;", " + 16;"),
+    "rows of the second warpgroup where 16-bit ones were": ("TF32", "v19 * 32;", "v19 * 64;"),
+}
+
+
+@needs_emulation
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", PLANTED_LAYOUTS)
+def test_planted_bug_in_a_layout_is_seen(bug: str) -> None:
+    name, old, new = PLANTED_LAYOUTS[bug]
+    source = layout_source(name)
+    assert old in source.kernels, "the pattern is not in the source any more"
+    assert wrong(name, dataclasses.replace(source, kernels=source.kernels.replace(old, new)))
+
+
+@needs_nvrtc
+@pytest.mark.slow
+@pytest.mark.parametrize("name, instruction, opcode", [
+    ("TF32", "m64n256k8.f32.tf32.tf32", "HGMMA"), ("bytes, int8 and uint8", "m64n256k32.s32.s8.u8", "IGMMA"),
+])  # fmt: skip
+def test_ptx_of_layouts(name: str, instruction: str, opcode: str) -> None:
+    layout = dataclasses.replace(LAYOUTS[name], sizes=(4096, 4096, 1024))
+    compiled = build(layout.graph(), f"{TARGET}_tf32").compiled
+    assert f"wgmma.mma_async.sync.aligned.{instruction}" in compiled.ptx
+    assert not [u for u in compiled.usage if u.spill_loads or u.spill_stores or u.stack] and not re.search(r"C75\d\d", compiled.log)
+    if disassembly.tool() is not None:
+        found = disassembly.opcodes(compiled.cubin)
+        assert found[opcode] and found["UTMALDG"] and disassembly.missing(compiled.ptx, found) == []
+
+
+def test_machine_code_that_lacks_an_instruction() -> None:
+    ptx = "wgmma.mma_async.sync.aligned.m64n256k8.f32.tf32.tf32 ...; ldmatrix.sync.aligned.m8n8.x4.shared.b16 ..."
+    assert disassembly.missing(ptx, disassembly.Counter(LDSM=4)) == ["HGMMA"]
 
 
 @needs_nvrtc
@@ -157,7 +249,7 @@ def test_the_runtime_makes_the_maps(monkeypatch) -> None:
     driver = FakeDriver()
     install(monkeypatch, driver)
     for kind in ("CUtensorMapDataType", "CUtensorMapInterleave", "CUtensorMapSwizzle", "CUtensorMapL2promotion", "CUtensorMapFloatOOBfill"):
-        monkeypatch.setattr(driver, kind, _Zeros(), raising=False)
+        monkeypatch.setattr(driver, kind, _Names(), raising=False)
     monkeypatch.setattr(Device, "_encode_tiled", staticmethod(_encode_tiled))
     runtime = Runtime(Device(wgmma=True))
     assert runtime.device.arch == TARGET
@@ -168,17 +260,30 @@ def test_the_runtime_makes_the_maps(monkeypatch) -> None:
     for _ in range(3):
         got = [runtime.download(a) for a in runtime.run(graph, placed)]
         assert largest_error(graph, got, want) <= 1
+    chosen = [LAYOUTS[name] for name in ("TF32", "bytes, int8 and uint8")]
+    monkeypatch.setattr(check_layouts, "LAYOUTS", chosen)
+    section = Section("layouts", "Layouts")
+    check_layouts.layouts(section, [runtime])
+    assert not section.failures and [row[2] for row in section.tables[0].rows] == [0, 0]
+    assert section.notes == [f"{TARGET} rounds f32 to TF32 to nearest, ties away from zero"]
 
 
-class _Zeros:
-    """Enumerations whose values do not matter here."""
+class _Names(dict):
+    """Enumerations: what their values are does not matter here, only that different ones differ."""
+
+    numbers: ClassVar[list[str]] = []
 
     def __getattr__(self, name: str) -> int:
-        return 0
+        if name not in self.numbers:
+            self.numbers.append(name)
+        return self.numbers.index(name)
 
 
 def _encode_tiled(at, kind, rank, address, sizes, strides, box, steps, *rest) -> int:
-    view = SimpleNamespace(sizes=tuple(sizes), strides=tuple(s // 2 for s in strides)[: rank - 1], box=tuple(box))
+    element = _Names.numbers[kind].removeprefix("CU_TENSOR_MAP_DATA_TYPE_")
+    name = {"BFLOAT16": "bf16", "TFLOAT32": "tf32", "UINT8": "i8"}[element]
+    size = MAP_BYTES[name]
+    view = TensorMap(None, name, tuple(sizes), tuple(s // size for s in strides)[: rank - 1], tuple(box))
     made = emulate.tensor_map(view, address.value)
     ctypes.memmove(at.value, ctypes.addressof(made), ctypes.sizeof(made))
     return 0
@@ -191,10 +296,15 @@ def test_targets() -> None:
 REFUSED = {
     "multiples of 16 bytes": "%m = nv.tensor_map %x offset 0 sizes [64, 128] strides [63] box [64, 64] : memref<8192xbf16> to !nv.tensor_map",
     "128 bytes wide": "%m = nv.tensor_map %x offset 0 sizes [64, 128] strides [64] box [32, 64] : memref<8192xbf16> to !nv.tensor_map",
-    "16-bit floats in global memory": "%m = nv.tensor_map %f offset 0 sizes [64, 128] strides [64] box [64, 64] : memref<8192xf32> to !nv.tensor_map",
+    "bf16, f16, f32 or i8 in global memory": "%m = nv.tensor_map %l offset 0 sizes [64, 128] strides [64] box [64, 64] : memref<8192xi64> to !nv.tensor_map",
+    "rounds f32 to tf32": "%m = nv.tensor_map %x offset 0 sizes [64, 128] strides [64] box [64, 64] tf32 : memref<8192xbf16> to !nv.tensor_map",
     "two to five sizes": "%m = nv.tensor_map %x offset 0 sizes [64] strides [] box [64] : memref<8192xbf16> to !nv.tensor_map",
     "i64 in shared memory": "nv.mbarrier_arrive %x[%c] : memref<8192xbf16>",
-    "f32 in registers": "nv.wgmma %x, %d, %d bf16 : memref<8192xbf16>",
+    "f32 in registers": 'nv.wgmma %x, %d, %d "bf16" "bf16" : memref<8192xbf16>',
+    "sums i32 in registers": 'nv.wgmma %r, %d, %d "s8" "u8" : memref<64xf32, "registers">',
+    "only elements of 16 bits may lie turned": 'nv.wgmma %r, %d, %d turned "tf32" "tf32" : memref<64xf32, "registers">',
+    'nv.wgmma multiplies two of "bf16"': 'nv.wgmma %r, %d, %d "tf32" "bf16" : memref<64xf32, "registers">',
+    "a multiple of 16, got 40": 'nv.wgmma %i, %d, %d "s8" "s8" : memref<20xi32, "registers">',
     "a multiple of 8": "nv.set_registers 42",
     "in shared memory": "%e = nv.matrix_descriptor %x[%c] leading 16 : memref<8192xbf16>",
 }
@@ -203,7 +313,8 @@ REFUSED = {
 @pytest.mark.parametrize("words", REFUSED)
 def test_the_verifier_refuses(words: str) -> None:
     text = (
-        "builtin.module { func.func private @k(%x: memref<8192xbf16>, %f: memref<8192xf32>, %d: i64) {\n"
+        "builtin.module { func.func private @k(%x: memref<8192xbf16>, %l: memref<8192xi64>, %d: i64) {\n"
+        '%r = memref.alloca() : memref<64xf32, "registers">\n%i = memref.alloca() : memref<20xi32, "registers">\n'
         f"%c = arith.constant 0 : index\n{REFUSED[words]}\nfunc.return }} }}"
     )
     with pytest.raises(LaminaError, match=re.escape(words)):
