@@ -42,7 +42,11 @@ def read(storage: Storage, chain: Chain) -> Node:
 
 
 def _has_history(storage: Storage, chain: Chain) -> bool:
-    return storage.node.requires_grad or any(isinstance(link, LeafMark) for link in chain)
+    """Whether autograd asks for more than the contents. What no_grad took a view of has none: that view is read again in the
+    next call, and a program keeps what it made of an array for as long as it is given the same."""
+    own = after_detaching(chain)
+    before = storage.node.requires_grad if len(own) == len(chain) else chain[-len(own) - 1].node is not None
+    return before or any([isinstance(link, LeafMark) for link in own])
 
 
 def _follow(source: Node, link: Link) -> Node:

@@ -124,3 +124,32 @@ def test_cycled_momentum_is_one_program(graphs: list[Graph], make) -> None:
         optimizer.step()
         schedule.step()
     assert len(graphs) >= 8 and len(set(graphs)) == 1
+
+
+def test_a_layer_without_gradients_gives_its_program_the_same_arrays_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program made of an array (packed weights) is kept as long as it gets the same one: views of parameters, too."""
+    given: list[list[np.ndarray]] = []
+
+    def run(graph: Graph, arrays: list[np.ndarray], *spare: object) -> list[np.ndarray]:
+        given.append(list(arrays))
+        with flags.device("numpy"):
+            return driver.run(graph, arrays, *spare)
+
+    recorder.flush()
+    layer, x = nn.ConvTranspose2d(3, 2, 2, stride=2), torch.ones(1, 3, 4, 4)
+    recorder.flush()
+    monkeypatch.setattr(recorder.state, "run", run)
+
+    def call() -> tuple[list[float], list[np.ndarray]]:
+        with torch.no_grad():
+            y = layer(x).tolist()
+        return y, given[-1]
+
+    (first, arrays), (again, same) = call(), call()
+    assert first == again and [id(a) for a in arrays] == [id(a) for a in same]
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None and float(layer.weight.grad.sum()) == 16 * 3 * 8, "what no_grad viewed has its history elsewhere"
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    changed, others = call()
+    assert changed != first and others[1] is not arrays[1]
