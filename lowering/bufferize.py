@@ -45,7 +45,7 @@ from .kept_copies import KeptCopies
 from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
-from .memref_layout import bytes_of, memory_element, memref_type, row_major_type, strides_in_order
+from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .storage import Call, Home, Loop, Storage
@@ -380,9 +380,9 @@ class _Program:
         return storage
 
     def _dies_here(self, step: int, op: Operation, i: int, held: MemRefType) -> bool:
-        """Whether operand i is an arena buffer of this very type that nobody needs after this call."""
+        """Whether operand i is an arena buffer with elements in the very same places that nobody needs after this call."""
         storage, type_here = self.home[op.operands[i]]
-        if storage.argument is not None or storage.last > step or type_here != held:
+        if storage.argument is not None or storage.last > step or places_of(type_here) != places_of(held):
             return False
         return sum(self.home[v][0] is storage for v in op.operands) == 1
 

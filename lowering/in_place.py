@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from xdsl.dialects import func
+from xdsl.dialects.builtin import MemRefType
 from xdsl.dialects.linalg.attrs import IteratorType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Operation, SSAValue
+from xdsl.ir.affine import AffineExpr, AffineMap
 
 
 def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
     """Whether element i of the operand is read only while element i of the output is made, and never after.
 
-    True when a single stage uses both, through one index map, and neither accumulates nor reads what it
-    overwrites. The two buffers must have the same type (the caller checks).
+    True when a single stage uses both, at one place of its loops, and neither accumulates nor reads what it
+    overwrites. The elements of both buffers must lie in the same places (`places_of`: the caller checks).
     """
     args = function.body.block.args
     source, target = args[operand], args[function.attributes["lamina.inputs"].value.data + output]
@@ -25,7 +27,7 @@ def may_overwrite(function: func.FuncOp, operand: int, output: int) -> bool:
         return False
     maps = stage.indexing_maps.data
     out = len(stage.inputs) + writes[0]
-    if maps[reads[0]] != maps[out] or stage.body.block.args[out].first_use is not None:
+    if _moving(source, maps[reads[0]].data) != _moving(target, maps[out].data) or stage.body.block.args[out].first_use is not None:
         return False
     return all(kind.data is IteratorType.PARALLEL for kind in stage.iterator_types.data)
 
@@ -46,6 +48,12 @@ def is_made_from(function: func.FuncOp, operand: int, output: int) -> bool:
             seen.add(value)
             stack += value.owner.operands
     return False
+
+
+def _moving(value: SSAValue, map: AffineMap) -> tuple[AffineExpr, ...]:
+    """Where an index map leads, along the dims that are more than one element long."""
+    assert isinstance(value.type, MemRefType)
+    return tuple(expr for expr, n in zip(map.results, value.type.get_shape(), strict=True) if n != 1)
 
 
 def _only_user(value: SSAValue) -> GenericOp | None:

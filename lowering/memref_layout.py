@@ -107,6 +107,13 @@ def span_of(memref: MemRefType) -> int:
     return 1 + sum((n - 1) * s for n, s in zip(sizes, strides_of(memref), strict=True))
 
 
+@cache
+def places_of(memref: MemRefType) -> tuple[object, ...]:
+    """Equal for buffers whose elements lie in the same places in the same order: sizes of 1 do not count."""
+    moving = [(n, s) for n, s in zip(memref.get_shape(), strides_of(memref), strict=True) if n != 1]
+    return memref.element_type, *moving
+
+
 def reinterpreted(source: SSAValue, offset: int | SSAValue, wanted: MemRefType, strides: Sequence[int]) -> ReinterpretCastOp:
     """The memory of a buffer as another memref, from an offset on."""
     moves = isinstance(offset, SSAValue)

@@ -14,6 +14,7 @@ from xdsl.dialects.builtin import Float32Type
 from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .in_place import may_overwrite
+from .memref_layout import places_of
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan
 
 
@@ -49,7 +50,7 @@ def _may_be_in_place(plan: KernelPlan, flat: Flat) -> bool:
     args = function.body.block.args
     output = _output(plan, flat)
     inputs = flat.buffer.index - output
-    return any(args[i].type == args[flat.buffer.index].type and may_overwrite(function, i, output) for i in range(inputs))
+    return any(places_of(args[i].type) == places_of(args[flat.buffer.index].type) and may_overwrite(function, i, output) for i in range(inputs))
 
 
 def _output(plan: KernelPlan, flat: Flat) -> int:

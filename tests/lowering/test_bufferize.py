@@ -114,6 +114,20 @@ def test_elementwise_kernel_takes_the_memory_of_a_dying_operand() -> None:
     agree(module, graph)
 
 
+def test_an_operand_with_other_dimensions_of_size_one_is_overwritten_too() -> None:
+    r = Recorder()
+    x = r.input((1, 1, 4, 9, 9), float32)
+    first, second, last = (r.input((1, 4, 4, 1, 1), float32) for _ in range(3))
+    one = ((1, 1), (1, 1))
+    skipped = r("reshape", r("conv", x, first, attrs=one), attrs=((1, 4, 9, 9),))
+    added = r("relu", r("add", skipped, r("reshape", r("conv", x, second, attrs=one), attrs=((1, 4, 9, 9),))))
+    graph = r.graph(r("conv", r("reshape", added, attrs=((1, 1, 4, 9, 9),)), last, attrs=one))
+    module = buffered(graph)
+    places = [line for line in print_module(module).splitlines() if "memref.view" in line]
+    assert len(places) == 1, "the sum of two convolutions is made where the first one lies"
+    agree(module, graph)
+
+
 def sgd_step() -> Graph:
     r = Recorder()
     p, g = r.input((30,), float32), r.input((30,), float32)
