@@ -220,6 +220,7 @@ class WgmmaOp(IRDLOperation):
     a is 64 x depth, b is N x depth, both read through descriptors; `left`, `right`: "bf16", "f16" or "tf32" for both, or "s8" and "u8" as
     they come. 16-bit elements may lie `turned`, the matrix with its rows side by side. sums: [N / 2] of f32 (i32 of bytes) in registers;
     thread 32w + l holds rows 16w + l/4 and that + 8, columns 8j + 2*(l%4) and the next, of every j: element 4j + 2*lower + right.
+    `fresh`: sums = a * b.
     """
 
     name = "nv.wgmma"
@@ -230,8 +231,9 @@ class WgmmaOp(IRDLOperation):
     right = prop_def(StringAttr)
     a_turned = opt_prop_def(UnitAttr)
     b_turned = opt_prop_def(UnitAttr)
+    fresh = opt_prop_def(UnitAttr)
     assembly_format = (
-        "$sums `,` $a (`turned` $a_turned^)? `,` $b (`turned` $b_turned^)? $left $right attr-dict `:` type($sums)"
+        "$sums `,` $a (`turned` $a_turned^)? `,` $b (`turned` $b_turned^)? $left $right (`fresh` $fresh^)? attr-dict `:` type($sums)"
     )
 
     @property
@@ -246,6 +248,39 @@ class WgmmaOp(IRDLOperation):
         if turned and not kinds <= {"bf16", "f16"}:
             raise VerifyException("nv.wgmma: only elements of 16 bits may lie turned")
         _check_sums(self.name, self.sums.type, i32 if kinds <= _BYTE_KINDS else f32)
+
+
+@irdl_op_definition
+class WgmmaRegistersOp(IRDLOperation):
+    """sums += a * b like nv.wgmma, a of 16-bit floats from registers: four i32 from an index on, two elements in each.
+
+    A thread has a[16w + l/4][2*(l%4)] and the next, the same of row 8 further, and both of depth 8 further, as nv.mma_sync wants them. They
+    stay as they are until the product is waited for.
+    """
+
+    name = "nv.wgmma_registers"
+    sums = operand_def(MemRefType)
+    a = operand_def(MemRefType)
+    a_index = operand_def(IndexType())
+    b = operand_def(i64)
+    kind = prop_def(StringAttr)
+    b_turned = opt_prop_def(UnitAttr)
+    assembly_format = (
+        "$sums `,` $a `[` $a_index `]` `,` $b (`turned` $b_turned^)? $kind attr-dict `:` type($sums) `,` type($a)"
+    )
+
+    @property
+    def columns(self) -> int:
+        """N."""
+        return 2 * self.sums.type.get_shape()[0]
+
+    def verify_(self) -> None:
+        held = self.a.type
+        if self.kind.data not in ("bf16", "f16"):
+            raise VerifyException('nv.wgmma_registers multiplies "bf16" or "f16"')
+        if held.element_type != i32 or getattr(held.memory_space, "data", None) != "registers":
+            raise VerifyException("nv.wgmma_registers takes i32 in registers, two elements in each")
+        _check_sums(self.name, self.sums.type, f32)
 
 
 def _check_sums(name: str, held: MemRefType, element: Attribute) -> None:
@@ -299,8 +334,8 @@ class SetRegistersOp(IRDLOperation):
 
 HOPPER_OPS = [
     TensorMapOp, TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, FenceBarrierInitOp,
-    MatrixDescriptorOp, WgmmaOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, SetRegistersOp,
+    MatrixDescriptorOp, WgmmaOp, WgmmaRegistersOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, SetRegistersOp,
 ]  # fmt: skip
 HOPPER_TYPES = [TensorMapType]
-HOPPER_EFFECTS = (TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, WgmmaOp)
+HOPPER_EFFECTS = (TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, WgmmaOp, WgmmaRegistersOp)
 """Ops whose operands are needed though they give no value."""

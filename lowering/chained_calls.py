@@ -6,7 +6,7 @@ Calls that touch the matrices between them belong together. Where some of them w
 first (the gradient of O), they are cut into levels, one kernel each, and what a later level reads of an earlier one's
 matrices it makes again. Kernels that only cast, scale or compare are made again, too, so that a product reads what they read.
 What is merged is still a plain kernel of stages on whole temporaries: chain_reader.py says whether it is a chain, and
-gpu_chain.py keeps the temporaries in registers, tile by tile.
+gpu_chain_sweep.py keeps the temporaries in registers, tile by tile.
 """
 
 from __future__ import annotations

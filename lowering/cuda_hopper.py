@@ -16,11 +16,11 @@ _WGMMA_DEPTHS = {"bf16": 16, "f16": 16, "tf32": 8, "s8": 32, "u8": 32}
 
 
 def wgmma_text(name: str) -> str:
-    """The function ``wgmma_<left>_<right>_n<columns>_<how a lies><how b lies>``: a warpgroup's product into the registers of `d`.
+    """The function ``wgmma_<left>_<right>_n<columns>_<where a is><where b is>``: a warpgroup's product added to the registers of `d`.
 
-    k: along the sum; t: turned.
+    k: in shared memory, along the sum; t: there, turned; r: in registers. ``_fresh`` behind: `d` is the product.
     """
-    _, left, right, columns, lies = name.split("_")
+    _, left, right, columns, places, *fresh = name.split("_")
     n = int(columns[1:])
     count = n // 2
     sums, constraint, kind = ("int32_t", "r", "s32") if left in ("s8", "u8") else ("float", "f", "f32")
@@ -28,11 +28,15 @@ def wgmma_text(name: str) -> str:
     outputs = ", ".join(f'"+{constraint}"(d[{i}])' for i in range(count))
     shape = f"wgmma.mma_async.sync.aligned.m64n{n}k{_WGMMA_DEPTHS[left]}.{kind}.{left}.{right}"
     signs = "" if kind == "s32" else ", 1, 1"  # factors as they are, not their opposites
-    turned = "".join(f", {int(way == 't')}" for way in lies) if left in ("bf16", "f16") else ""
+    turned = "".join(f", {int(place == 't')}" for place in places if place != "r") if left in ("bf16", "f16") else ""
+    parts = 4 if places[0] == "r" else 1
+    given = [f"%{count + i}" for i in range(parts)]
+    first = f"{{{', '.join(given)}}}" if parts > 1 else given[0]
+    inputs = [f'"r"(a[{i}])' for i in range(parts)] if parts > 1 else ['"l"(a)']
     return (
-        f"__device__ __forceinline__ void lm_{name}({sums} *d, int64_t a, int64_t b) {{\n"
-        f'    asm volatile("{shape} {{{registers}}}, %{count}, %{count + 1}, 1{signs}{turned};"\n'
-        f'                 : {outputs} : "l"(a), "l"(b));\n}}'
+        f"__device__ __forceinline__ void lm_{name}({sums} *d, {'const int32_t *' if parts > 1 else 'int64_t '}a, int64_t b) {{\n"
+        f'    asm volatile("{shape} {{{registers}}}, {first}, %{count + parts}, {int(not fresh)}{signs}{turned};"\n'
+        f'                 : {outputs} : {", ".join(inputs)}, "l"(b));\n}}'
     )
 
 
@@ -74,9 +78,14 @@ def _descriptor(p: Any, op: nv.MatrixDescriptorOp) -> None:
 
 
 def _wgmma(p: Any, op: nv.WgmmaOp) -> None:
-    lies = "".join("k" if t is None else "t" for t in (op.a_turned, op.b_turned))
-    name = f"wgmma_{op.left.data}_{op.right.data}_n{op.columns}_{lies}"
+    places = "".join("k" if t is None else "t" for t in (op.a_turned, op.b_turned))
+    name = f"wgmma_{op.left.data}_{op.right.data}_n{op.columns}_{places}{'' if op.fresh is None else '_fresh'}"
     p.line(f"{p.cuda.use(name)}({p.name(op.sums)}, {p.name(op.a)}, {p.name(op.b)});")
+
+
+def _wgmma_registers(p: Any, op: nv.WgmmaRegistersOp) -> None:
+    name = f"wgmma_{op.kind.data}_{op.kind.data}_n{op.columns}_r{'k' if op.b_turned is None else 't'}"
+    p.line(f"{p.cuda.use(name)}({p.name(op.sums)}, {_place(p, op.a, op.a_index)}, {p.name(op.b)});")
 
 
 def _registers(p: Any, op: nv.SetRegistersOp) -> None:
@@ -92,7 +101,7 @@ HOPPER_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.TensorMapOp: _map, nv.TmaLoadOp: _load, nv.MbarrierInitOp: _on_barrier("mbarrier_init", "count"),
     nv.MbarrierExpectOp: _on_barrier("mbarrier_expect", "bytes"), nv.MbarrierArriveOp: _on_barrier("mbarrier_arrive"),
     nv.MbarrierWaitOp: _on_barrier("mbarrier_wait"), nv.FenceBarrierInitOp: _plain("fence_barrier_init"),
-    nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaFenceOp: _plain("wgmma_fence"),
+    nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaRegistersOp: _wgmma_registers, nv.WgmmaFenceOp: _plain("wgmma_fence"),
     nv.WgmmaCommitOp: _plain("wgmma_commit"), nv.SetRegistersOp: _registers,
     nv.WgmmaWaitOp: lambda p, op: p.line(f"{p.cuda.use('wgmma_wait')}<{op.pending.value.data}>();"),
 }  # fmt: skip

@@ -145,6 +145,22 @@ __device__ __forceinline__ void lm_tma_load_3d(void *to, const lm_tensor_map *ma
                  : "memory");
 }
 
+//: tma_load_4d
+__device__ __forceinline__ void lm_tma_load_4d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y, int z, int w) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "r"(x), "r"(y), "r"(z), "r"(w)
+                 : "memory");
+}
+
+//: tma_load_5d
+__device__ __forceinline__ void lm_tma_load_5d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y, int z, int w, int v) {
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "r"(x), "r"(y), "r"(z), "r"(w), "r"(v)
+                 : "memory");
+}
+
 //: mbarrier_init
 __device__ __forceinline__ void lm_mbarrier_init(int64_t *barrier, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(count) : "memory");

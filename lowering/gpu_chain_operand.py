@@ -11,11 +11,11 @@ from xdsl.ir import SSAValue
 from ..dialects import kernel, nv
 from .chain_expressions import Place
 from .gpu_chain_plan import Factor
-from .gpu_chain_tiles import RUN
+from .gpu_chain_shape import RUN
 from .memref_layout import element_bytes
 
 if TYPE_CHECKING:
-    from .gpu_chain import SweepLaunch
+    from .gpu_chain_sweep import SweepLaunch
 
 
 class Operand:

@@ -8,66 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from xdsl.dialects import math
 from xdsl.dialects.builtin import FloatAttr, UnitAttr, f32, i32
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv
-from ..dialects.target import GpuTarget
 from .gpu_builder import GpuBuilder
-from .gpu_chain_plan import CORE, MOST_SUMS, ChainPlan, Factor, Sweep
+from .gpu_chain_plan import CORE
+from .gpu_chain_shape import RUN, SIDE, STAGES, Shape
 from .gpu_contraction_launch import PLAIN
 from .gpu_teams import WARP
 
-RUN = 8
-"""Elements of one asynchronous copy."""
-SIDE = 16
-WARPS = 4
-STAGES = 2
-
-
-@dataclass(frozen=True)
-class Shape:
-    """own, other: rows and columns of a block's tile; down: blocks of 16 (SIDE) rows per warp (thread)."""
-
-    own: int
-    other: int
-    down: int
-    threads: int
-    shared_bytes: int
-
-
-def factors_of(plan: ChainPlan, sweep: Sweep) -> tuple[list[Factor], list[Factor]]:
-    """The factors a block keeps, and those that pass by."""
-    used = [plan.factors[e] for t in sweep.tiles for e in (t.left, t.right)] + [s.right for s in sweep.sums if s.right is not None]
-    every = list(dict.fromkeys(used))
-    return [f for f in every if f.role == sweep.own], [f for f in every if f.role != sweep.own]
-
-
-def choose_shape(plan: ChainPlan, sweep: Sweep, target: GpuTarget) -> Shape | None:
-    """The largest tile whose sums fit a thread's registers and whose operands fit shared memory; None when none does."""
-    sizes = plan.chain.sizes
-    kept, passing = factors_of(plan, sweep)
-    depths = sum(plan.depths[s.right.depth] for s in sweep.sums if s.right is not None)
-    for down, other in ((2, 64), (1, 64), (2, 32), (1, 32), (1, 16)) if plan.kind is not None else ((4, 64), (4, 32), (2, 32), (2, 16), (1, 16)):
-        if plan.kind is not None:
-            own = WARPS * CORE * down
-            registers = down * (len(sweep.tiles) * other // 2 + depths // 2)
-            rows = STAGES * other
-            shared = sum(2 * n * (plan.depths[f.depth] + RUN) for fs, n in ((kept, own), (passing, rows)) for f in fs)
-            if down == 2 and -(-sizes[sweep.own] // own) * plan.problems < target.processors:
-                continue
-        else:
-            own = SIDE * down
-            registers = down * (len(sweep.tiles) * other + depths) // SIDE
-            shared = sum(4 * n * (plan.depths[f.depth] + 1) for fs, n in ((kept, own), (passing, other)) for f in fs)
-            shared += 4 * own * (other + 1)
-        if registers <= MOST_SUMS and shared + 1024 <= target.shared_bytes:
-            return Shape(own, other, down, WARPS * WARP if plan.kind is not None else SIDE * SIDE, shared)
-    return None
-
+if TYPE_CHECKING:
+    from .gpu_chain_operand import Operand
 
 class CoreTiles:
     """Tiles by mma.sync: a warp has 16 * down rows, lane l of it rows l/4 and l/4 + 8 of each 16, two columns of each 8."""
@@ -134,33 +89,42 @@ class CoreTiles:
         with b.loop(0, across, unroll=True) as j, b.loop(0, 2, unroll=True) as w:
             yield b.add(b.scaled(b.add(b.scaled(i, across), j), 4), b.add(b.scaled(h, 2), w))
 
-    def multiply(self, left: SSAValue, right: SSAValue, right_base: SSAValue, depth: int, sums: SSAValue) -> None:
-        """sums = left[row, depth] * right[column, depth]; both lie in shared memory, right from an element on."""
-        b, across, down = self.b, self.shape.other // 8, self.shape.down
+    def settle(self) -> None:
+        """Products are made when they are asked for."""
+
+    def multiply(self, left: Operand, right: Operand, stage: SSAValue, sums: SSAValue) -> None:
+        """sums = left[row, depth] * right[column, depth]; right's tile is that of a stage."""
+        b, across, down, depth, right_base = self.b, self.shape.other // 8, self.shape.down, left.depth, right.base(stage)
         self._clear(sums, self.count(self.shape.other))
         a, c = b.registers(down * 4, i32, "a"), b.registers(4, i32, "b")
         with b.loop(0, depth, CORE, unroll=True) as k:
             with b.loop(0, down, unroll=True) as i:
                 row = b.add(self.first_row, b.scaled(i, CORE))
-                self._keep(self._fragment(left, b.index(0), row, k, depth, rows_first=True), a, b.scaled(i, 4))
+                self._keep(self._fragment(left.shared, b.index(0), row, k, depth, rows_first=True), a, b.scaled(i, 4))
             with b.loop(0, across // 2, unroll=True) as j:
-                self._keep(self._fragment(right, right_base, b.scaled(j, CORE), k, depth, rows_first=False), c, b.index(0))
+                self._keep(self._fragment(right.shared, right_base, b.scaled(j, CORE), k, depth, rows_first=False), c, b.index(0))
                 self._cores(a, c, sums, j, across)
 
-    def add_product(self, left: SSAValue, right: SSAValue, right_base: SSAValue, depth: int, sums: SSAValue) -> None:
+    def add_product(self, left: SSAValue, right: Operand, stage: SSAValue, sums: SSAValue) -> None:
         """sums[row, depth] += left[row, column] * right[column, depth]; left is a tile in registers."""
-        b, down, across = self.b, self.shape.down, self.shape.other // 8
-        a, c = b.registers(down * 4, i32, "p"), b.registers(4, i32, "b")
-        with b.loop(0, across // 2, unroll=True) as k:
-            with b.loop(0, down, unroll=True) as i, b.loop(0, 4, unroll=True) as q:
-                side, half = b.divided(q, 2)
-                at = b.add(b.scaled(b.add(b.scaled(i, across), b.add(b.scaled(k, 2), side)), 4), b.scaled(half, 2))
-                pair = nv.PackOp.create(operands=[b.read(left, at), b.read(left, b.plus(at, 1))], result_types=[i32], properties={"kind": self.kind})
-                b.do(pair)
-                b.write(pair.results[0], a, b.add(b.scaled(i, 4), q))
+        b, depth = self.b, right.depth
+        a, c, right_base = b.registers(self.shape.down * 4, i32, "p"), b.registers(4, i32, "b"), right.base(stage)
+        with b.loop(0, self.shape.other // CORE, unroll=True) as k:
+            with b.loop(0, self.shape.down, unroll=True) as i:
+                self._pack(left, i, k, a, b.scaled(i, 4))
             with b.loop(0, depth // CORE, unroll=True) as j:
-                self._keep(self._turned(right, right_base, b.scaled(j, CORE), b.scaled(k, CORE), depth), c, b.index(0))
+                self._keep(self._turned(right.shared, right_base, b.scaled(j, CORE), b.scaled(k, CORE), depth), c, b.index(0))
                 self._cores(a, c, sums, j, depth // 8)
+
+    def _pack(self, left: SSAValue, i: SSAValue, k: SSAValue, registers: SSAValue, first: SSAValue) -> None:
+        """The k-th 16 columns of the i-th 16 rows of a tile, as the left operand of a product."""
+        b, across = self.b, self.shape.other // 8
+        with b.loop(0, 4, unroll=True) as q:
+            side, half = b.divided(q, 2)
+            at = b.add(b.scaled(b.add(b.scaled(i, across), b.add(b.scaled(k, 2), side)), 4), b.scaled(half, 2))
+            pair = nv.PackOp.create(operands=[b.read(left, at), b.read(left, b.plus(at, 1))], result_types=[i32], properties={"kind": self.kind})
+            b.do(pair)
+            b.write(pair.results[0], registers, b.add(first, q))
 
     def _cores(self, a: SSAValue, c: SSAValue, sums: SSAValue, j: SSAValue, across: int) -> None:
         """Every block of rows times 16 columns, the j-th ones."""
@@ -251,24 +215,28 @@ class ThreadTiles:
         with b.loop(0, columns // SIDE, unroll=True) as j:
             yield b.add(b.scaled(row, columns // SIDE), j)
 
-    def multiply(self, left: SSAValue, right: SSAValue, right_base: SSAValue, depth: int, sums: SSAValue) -> None:
-        """sums = left[row, depth] * right[column, depth]; both lie in shared memory, right from an element on."""
-        b, down, across = self.b, self.shape.down, self.shape.other // SIDE
+    def settle(self) -> None:
+        """Products are made when they are asked for."""
+
+    def multiply(self, left: Operand, right: Operand, stage: SSAValue, sums: SSAValue) -> None:
+        """sums = left[row, depth] * right[column, depth]; right's tile is that of a stage."""
+        b, down, across, depth, right_base = self.b, self.shape.down, self.shape.other // SIDE, left.depth, right.base(stage)
         clear(b, sums, down * across)
         pitch = self.pitch(depth)
         with b.loop(0, depth) as k:
             xs = b.registers(across, f32, "x")
             with b.loop(0, across, unroll=True) as j:
                 column = b.add(self.x, b.scaled(j, SIDE))
-                b.write(b.read(right, b.add(right_base, b.add(b.scaled(column, pitch), k))), xs, j)
+                b.write(b.read(right.shared, b.add(right_base, b.add(b.scaled(column, pitch), k))), xs, j)
             with self.rows() as (i, row):
-                y = b.read(left, b.add(b.scaled(row, pitch), k))
+                y = b.read(left.shared, b.add(b.scaled(row, pitch), k))
                 with b.loop(0, across, unroll=True) as j:
                     self._add(y, b.read(xs, j), sums, b.add(b.scaled(i, across), j))
 
-    def add_product(self, left: SSAValue, right: SSAValue, right_base: SSAValue, depth: int, sums: SSAValue) -> None:
+    def add_product(self, left: SSAValue, right: Operand, stage: SSAValue, sums: SSAValue) -> None:
         """sums[row, depth] += left[row, column] * right[column, depth]; left is a tile in registers."""
-        b, across, pitch = self.b, depth // SIDE, self.shape.other + 1
+        b, depth, right_base = self.b, right.depth, right.base(stage)
+        across, pitch = depth // SIDE, self.shape.other + 1
         b.sync_warp()
         with self.elements(self.shape.other) as (number, _, row, column):
             b.write(b.read(left, number), self.weights, b.add(b.scaled(row, pitch), column))
@@ -277,7 +245,7 @@ class ThreadTiles:
             xs = b.registers(across, f32, "x")
             with b.loop(0, across, unroll=True) as j:
                 place = b.add(b.scaled(k, self.pitch(depth)), b.add(self.x, b.scaled(j, SIDE)))
-                b.write(b.read(right, b.add(right_base, place)), xs, j)
+                b.write(b.read(right.shared, b.add(right_base, place)), xs, j)
             with self.rows() as (i, row):
                 y = b.read(self.weights, b.add(b.scaled(row, pitch), k))
                 with b.loop(0, across, unroll=True) as j:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, StringAttr, UnitAttr, f32, i8, i32, i64
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv_hopper as nv
 from .contraction_match import Factor
+from .gpu_barriers import Barriers
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import box_of, group_depth
 from .memref_layout import element_bytes
@@ -24,7 +25,6 @@ STAGES = 4
 GROUP = 128
 """Threads of a warpgroup."""
 ROWS = nv.WGMMA_ROWS
-BARRIER_BYTES = 8
 PRODUCER_REGISTERS, CONSUMER_REGISTERS = 40, 232
 """Of 65,536 for 384 threads, in eights: 128 * (40 + 2 * 232) = 64,512."""
 
@@ -45,12 +45,11 @@ class WgmmaLaunch(ProductLaunch):
         self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
         self.left = _Operand(self, t.left, t.rows, self.first_row, t.m, t.tile_rows)
         self.right = _Operand(self, t.right, t.columns, self.first_column, t.n, t.tile_columns)
-        at = self.launch.take_shared(2 * STAGES * BARRIER_BYTES)
-        self.barriers = b.shared(b.index(at), 2 * STAGES, i64)  # full, then free
+        self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES)  # full, then free
         self.tiles = -(-t.piece // self.depth)
         self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
         group, self.lane = b.divided(self.thread, GROUP)
-        self._start_barriers()
+        self.barriers.start(self.thread)
         with b.when(b.equal(group, b.index(0))):
             b.do(nv.SetRegistersOp.create(properties={"count": _i32(PRODUCER_REGISTERS)}))
             with b.when(b.equal(self.thread, b.index(0))):
@@ -60,30 +59,17 @@ class WgmmaLaunch(ProductLaunch):
             b.do(nv.SetRegistersOp.create(properties=more))
             self._multiply(b.plus(group, -1))
 
-    def _on(self, op: type[Operation], number: SSAValue, *operands: SSAValue, **properties: IntegerAttr) -> None:
-        self.b.do(op.create(operands=[self.barriers, number, *operands], properties=properties))
-
-    def _start_barriers(self) -> None:
-        b = self.b
-        with b.when(b.equal(self.thread, b.index(0))):
-            with b.loop(0, STAGES) as stage:
-                self._on(nv.MbarrierInitOp, stage, count=_i32(1))
-                self._on(nv.MbarrierInitOp, b.plus(stage, STAGES), count=_i32(2))
-            b.do(nv.FenceBarrierInitOp.create())
-        b.barrier()
-
     def _bring(self) -> None:
         """One thread: every tile of the sum, as soon as its stage is free. The first round waits for nothing."""
         b = self.b
         with b.loop(0, self.tiles) as tile:
             turn, stage = b.divided(tile, STAGES)
             before = b.divided(b.plus(turn, 1), 2)[1]
-            self._on(nv.MbarrierWaitOp, b.plus(stage, STAGES), before)
-            size = self.left.stage_bytes + self.right.stage_bytes
-            self._on(nv.MbarrierExpectOp, stage, bytes=_i32(size))
+            self.barriers.wait(b.plus(stage, STAGES), before)
+            self.barriers.expect(stage, self.left.stage_bytes + self.right.stage_bytes)
             first = b.add(self.low, b.scaled(tile, self.depth))
-            self.left.bring(first, stage, self.barriers)
-            self.right.bring(first, stage, self.barriers)
+            self.left.bring(first, stage, self.barriers.memory)
+            self.right.bring(first, stage, self.barriers.memory)
 
     def _multiply(self, group: SSAValue) -> None:
         """A warpgroup: its 64 rows of every tile. A stage is given back when the products after it are under way."""
@@ -93,14 +79,14 @@ class WgmmaLaunch(ProductLaunch):
         leader = b.equal(self.lane, b.index(0))
         with b.loop(0, self.tiles) as tile:
             turn, stage = b.divided(tile, STAGES)
-            self._on(nv.MbarrierWaitOp, stage, b.divided(turn, 2)[1])
+            self.barriers.wait(stage, b.divided(turn, 2)[1])
             b.do(nv.WgmmaFenceOp.create())
             for depth in range(0, self.depth, self.step):
                 self._step(stage, own, depth)
             b.do(nv.WgmmaCommitOp.create())
             b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(1)}))
             with b.when(leader), b.when(b.less(b.index(0), tile)):
-                self._on(nv.MbarrierArriveOp, b.plus(b.divided(b.plus(tile, -1), STAGES)[1], STAGES))
+                self.barriers.arrive(b.plus(b.divided(b.plus(tile, -1), STAGES)[1], STAGES))
         b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(0)}))
         self._results(own)
 

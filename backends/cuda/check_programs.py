@@ -198,6 +198,11 @@ def _attention(depth: int, dtype: DType, backward: bool) -> Callable[[int], Grap
     return lambda n: attention(*((2, 12) if n >= 1024 else (1, 2)), n, n, depth, dtype, True, backward)
 
 
+def _many_heads(n: int) -> Graph:
+    """Causal, with blocks enough for two warpgroups each even where it is small."""
+    return attention(1, 66, n, n, 64, bfloat16, True, False)
+
+
 def _attention_flops(depth: int, backward: bool) -> Callable[[int], int]:
     """Half the matrix is computed; 2 products forward, 5 backward."""
     return lambda n: (7 if backward else 2) * 24 * n * n * depth
@@ -278,7 +283,8 @@ PROGRAMS = (
     CheckProgram("attention bf16, depth 64", _attention(64, bfloat16, False), 80, 4096, _attention_flops(64, False)),
     CheckProgram("attention bf16, depth 128", _attention(128, bfloat16, False), 72, 4096, _attention_flops(128, False)),
     CheckProgram("attention bf16 and gradients, depth 64", _attention(64, bfloat16, True), 72, 4096, _attention_flops(64, True)),
-    CheckProgram("attention f16 and gradients, depth 128", _attention(128, float16, True), 40, 4096, _attention_flops(128, True)),
+    CheckProgram("attention f16 and gradients, depth 128", _attention(128, float16, True), 72, 4096, _attention_flops(128, True)),
+    CheckProgram("attention bf16 of many heads", _many_heads, 136, 2048, lambda n: 2 * 66 * n * n * 64),
     CheckProgram("attention f32 and gradients, depth 64", _attention(64, float32, True), 70, 2048, _attention_flops(64, True)),
     CheckProgram("MLP training step", _mlp_step, 12, 4096, lambda n: 6 * n * 784 * 256),
 )

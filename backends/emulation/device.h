@@ -419,14 +419,18 @@ static void lm_bring_box(const lm_box &box) {
     lm_check_phase(b);
 }
 
-static void lm_tma_load(void *to, const lm_tensor_map *map, int64_t *barrier, int64_t x, int64_t y, int64_t z) {
+template <class... Place> static void lm_tma_load(void *to, const lm_tensor_map *map, int64_t *barrier, Place... at) {
     if ((size_t)((unsigned char *)to - lm_block.shared) % 1024) lm_fail(LM_UNALIGNED);
     if (lm_boxes.count == LM_BOXES) lm_fail(LM_NEVER_WAITED);
-    lm_boxes.all[lm_boxes.count++] = {(unsigned char *)to, map, barrier, {x, y, z, 0, 0}};
+    lm_boxes.all[lm_boxes.count++] = {(unsigned char *)to, map, barrier, {(int64_t)at...}};
 }
 
-static void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y) { lm_tma_load(to, map, barrier, x, y, 0); }
-static void lm_tma_load_3d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y, int z) { lm_tma_load(to, map, barrier, x, y, z); }
+static void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y) { lm_tma_load(to, map, b, x, y); }
+static void lm_tma_load_3d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y, int z) { lm_tma_load(to, map, b, x, y, z); }
+static void lm_tma_load_4d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y, int z, int w) { lm_tma_load(to, map, b, x, y, z, w); }
+static void lm_tma_load_5d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y, int z, int w, int v) {
+    lm_tma_load(to, map, b, x, y, z, w, v);
+}
 
 static int64_t lm_matrix_descriptor(const void *start, int leading) {
     uint64_t at = (uint64_t)((const unsigned char *)start - lm_block.shared);
@@ -436,7 +440,7 @@ static int64_t lm_matrix_descriptor(const void *start, int leading) {
 // Products under way. They are made when they are waited for: until then the sums are the old ones, and a stage that was given
 // back too early holds something else.
 enum lm_kind { LM_BF16, LM_F16, LM_TF32, LM_S8, LM_U8 };
-struct lm_product { void *sums; int64_t a, b; int columns; lm_kind left, right; bool a_turned, b_turned; };
+struct lm_product { void *sums; int64_t a, b; const int32_t *registers; int columns; lm_kind left, right; bool a_turned, b_turned, fresh; };
 enum { LM_PRODUCTS = 32, LM_PRODUCT_GROUPS = 8, LM_DEEPEST = 32 };
 static struct { lm_product all[LM_PRODUCT_GROUPS][LM_PRODUCTS]; int counts[LM_PRODUCT_GROUPS]; unsigned first, open; } lm_products[LM_MOST_THREADS];
 
@@ -465,7 +469,7 @@ static void lm_add(uint32_t &sum, float x, float y) { sum += (uint32_t)((int)x *
 template <class T> static void lm_add_products(const lm_product &q, int t, int depth, float left[64][LM_DEEPEST], float right[256][LM_DEEPEST]) {
     for (int e = 0; e < q.columns / 2; e++) {
         int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, column = e / 4 * 8 + t % 4 * 2 + (e & 1);
-        T sum = ((T *)q.sums)[e];
+        T sum = q.fresh ? 0 : ((T *)q.sums)[e];
         for (int k = 0; k < depth; k++) lm_add(sum, left[row][k], right[column][k]);
         ((T *)q.sums)[e] = sum;
     }
@@ -478,7 +482,13 @@ static void lm_make_products(int group_of_products, int first_thread) {
         const lm_product p = leader.all[group_of_products][i];
         const int depth = 32 / lm_size_of(p.left);
         for (int r = 0; r < 64; r++)
-            for (int k = 0; k < depth; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.left);
+            for (int k = 0; k < depth && !p.registers; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.left);
+        for (int t = 0; t < LM_GROUP_THREADS && p.registers; t++)
+            for (int e = 0; e < 8; e++) { // two elements in each of four registers
+                uint32_t pair = (uint32_t)lm_products[first_thread + t].all[group_of_products][i].registers[e / 2];
+                int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, k = t % 4 * 2 + (e & 1) + (e >> 2) * 8;
+                left[row][k] = lm_half_bits((uint16_t)(pair >> 16 * (e & 1)), p.left == LM_BF16);
+            }
         for (int r = 0; r < p.columns; r++)
             for (int k = 0; k < depth; k++) right[r][k] = lm_matrix_element(p.b, r, k, p.b_turned, p.right);
         for (int t = 0; t < LM_GROUP_THREADS; t++) {

@@ -22,7 +22,7 @@ FLAGS = (
     "-shared", "-w",
 )  # fmt: skip
 _WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma")
-_WGMMA = re.compile(r"lm_wgmma_(bf16|f16|tf32|s8|u8)_(bf16|f16|tf32|s8|u8)_n(\d+)_([kt])([kt])\(")
+_WGMMA = re.compile(r"lm_wgmma_(bf16|f16|tf32|s8|u8)_(bf16|f16|tf32|s8|u8)_n(\d+)_([ktr])([kt])(_fresh)?\(")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
     2: "a thread wrote outside the shared memory of its block",
@@ -167,11 +167,13 @@ def emulated_text(source: CudaSource) -> str:
 def _wgmma_functions(kernels: str) -> str:
     """The functions of the kernels' wgmma, one per kinds of operands, width and way they lie."""
     lines = []
-    for left, right, columns, *lies in dict.fromkeys(_WGMMA.findall(kernels)):
-        facts = f"{columns}, LM_{left.upper()}, LM_{right.upper()}, {', '.join(str(way == 't').lower() for way in lies)}"
-        name = f"lm_wgmma_{left}_{right}_n{columns}_{''.join(lies)}"
-        kind = "int32_t" if left in ("s8", "u8") else "float"
-        lines.append(f"static void {name}({kind} *d, int64_t a, int64_t b) {{ lm_wgmma({{d, a, b, {facts}}}); }}")
+    for left, right, columns, a, b, fresh in dict.fromkeys(_WGMMA.findall(kernels)):
+        flags = (a == "t", b == "t", bool(fresh))
+        facts = f"{columns}, LM_{left.upper()}, LM_{right.upper()}, {', '.join(str(flag).lower() for flag in flags)}"
+        sums = "int32_t" if left in ("s8", "u8") else "float"
+        first, places = ("const int32_t *a", "0, b, a") if a == "r" else ("int64_t a", "a, b, nullptr")
+        name = f"lm_wgmma_{left}_{right}_n{columns}_{a}{b}{fresh}"
+        lines.append(f"static void {name}({sums} *d, {first}, int64_t b) {{ lm_wgmma({{d, {places}, {facts}}}); }}")
     return "\n".join(lines)
 
 

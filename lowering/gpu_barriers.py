@@ -1,0 +1,45 @@
+"""Barriers of sm_90a in shared memory: who copies and who multiplies wait for each other there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import IntegerAttr, i32, i64
+from xdsl.ir import Operation, SSAValue
+
+from ..dialects import nv_hopper as nv
+from .gpu_launch import LaunchBuilder
+
+BARRIER_BYTES = 8
+
+
+class Barriers:
+    """Some barriers. arrivals: how many end a phase, one number per barrier; copies that are announced have to come, too."""
+
+    def __init__(self, launch: LaunchBuilder, arrivals: Sequence[int]) -> None:
+        self.b, self.arrivals = launch.b, arrivals
+        at = launch.take_shared(len(arrivals) * BARRIER_BYTES)
+        self.memory = self.b.shared(self.b.index(at), len(arrivals), i64)
+
+    def start(self, thread: SSAValue) -> None:
+        """Makes them, for all threads of the block."""
+        b = self.b
+        with b.when(b.equal(thread, b.index(0))):
+            for number, count in enumerate(self.arrivals):
+                self._on(nv.MbarrierInitOp, b.index(number), count=IntegerAttr(count, i32))
+            b.do(nv.FenceBarrierInitOp.create())
+        b.barrier()
+
+    def expect(self, number: SSAValue, size: int) -> None:
+        """An arrival that announces bytes."""
+        self._on(nv.MbarrierExpectOp, number, bytes=IntegerAttr(size, i32))
+
+    def arrive(self, number: SSAValue) -> None:
+        self._on(nv.MbarrierArriveOp, number)
+
+    def wait(self, number: SSAValue, parity: SSAValue) -> None:
+        """For the end of a phase: 0 for the first, 1, 0, …; 1 of a fresh barrier has ended."""
+        self._on(nv.MbarrierWaitOp, number, parity)
+
+    def _on(self, op: type[Operation], number: SSAValue, *operands: SSAValue, **properties: IntegerAttr) -> None:
+        self.b.do(op.create(operands=[self.memory, number, *operands], properties=properties))
