@@ -103,16 +103,20 @@ class ProductLaunch(ContractionLaunch):
         """The launch's function."""
         t, b = self.t, self.b
         self.thread = b.thread()
-        across, down = -(-t.n // t.tile_columns), -(-t.m // t.tile_rows)
-        z, row, column = b.digits(b.block(), [t.z * t.splits, down, across])
+        z, row, column = b.digits(b.block(), [t.z * t.splits, t.tiles_down, t.tiles_across])
+        self.take_tile(z, row, column)
+        self.product()
+        return self.launch.finish([t.tiles], self.threads)
+
+    def take_tile(self, z: SSAValue, row: SSAValue, column: SSAValue) -> None:
+        """What is computed from here on. z: the piece of the sum and the batch, as one number."""
+        t, b = self.t, self.b
         self.first_row = b.scaled(row, t.tile_rows)
         self.first_column = b.scaled(column, t.tile_columns)
         self.piece: SSAValue | None = None
         self.z: SSAValue | None = z if t.z > 1 else None
         if t.splits > 1:
             self.piece, self.z = (z, None) if t.z == 1 else b.divided(z, t.z)
-        self.product()
-        return self.launch.finish([across * down * t.z * t.splits], self.threads)
 
     def product(self) -> None:
         """All of one tile: its sums, then `result` for each."""

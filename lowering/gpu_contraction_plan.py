@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from math import sqrt
 
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32, i8, i32
 
@@ -52,7 +53,8 @@ class Tiling:
 
     rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
-    a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes.
+    a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes. resident:
+    blocks that run at once.
     """
 
     contraction: Contraction
@@ -68,6 +70,7 @@ class Tiling:
     piece: int
     way: Way = Way.FMA
     is_aligned: bool = True
+    resident: int = 1
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -98,6 +101,25 @@ class Tiling:
         return SIDE * self.thread_columns
 
     @property
+    def tiles_across(self) -> int:
+        return -(-self.n // self.tile_columns)
+
+    @property
+    def tiles_down(self) -> int:
+        return -(-self.m // self.tile_rows)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all batches and pieces."""
+        return self.tiles_across * self.tiles_down * self.z * self.splits
+
+    @property
+    def band(self) -> int:
+        """How many tiles a column of tiles has, where they are gone through column by column: those at work at once lie in a square."""
+        at_once = min(self.tiles, self.resident)
+        return min(self.tiles_down, max(1, round(sqrt(at_once * self.tile_columns / self.tile_rows))))
+
+    @property
     def partial_bytes(self) -> int:
         """Scratch for the pieces' results."""
         if self.splits == 1:
@@ -126,8 +148,9 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
     splits, piece = _split(blocks, k, group_depth(found) if way is Way.WGMMA else _DEPTHS[way], target)
     return Tiling(
-        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way, aligned
-    )
+        found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way, aligned,
+        target.processors,
+    )  # fmt: skip
 
 
 def _core_way(found: Contraction, target: GpuTarget) -> Way:

@@ -1,16 +1,18 @@
 """Products on warpgroups (sm_90a): one warp has the copy engine bring tiles, two warpgroups multiply them.
 
-A block has three warpgroups. The first brings tiles of both operands into a ring of stages and waits for a stage to be free;
+There are as many blocks as run at once; they take tiles in turn, in an order that has neighbours share what they read. A block has
+three warpgroups. The first brings tiles of both operands into a ring of stages and waits for a stage to be free;
 the others wait for a stage to be full, multiply their 64 rows by all columns of the tile with wgmma, and give the stage before
-it back. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
+it back. While they store results, the first brings the next tile's operands. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
 TF32 by the copy engine; bytes are summed in 32 bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from xdsl.dialects import arith
+from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, StringAttr, UnitAttr, f32, i8, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
@@ -19,6 +21,7 @@ from .contraction_match import Factor
 from .gpu_barriers import Barriers
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import box_of, group_depth
+from .loop_builder import INDEX
 from .memref_layout import element_bytes
 
 STAGES = 4
@@ -38,57 +41,100 @@ class WgmmaLaunch(ProductLaunch):
 
     threads = 3 * GROUP
 
-    def product(self) -> None:
-        """All of one tile."""
+    def write(self) -> func.FuncOp:
+        """The launch's function."""
         t, b = self.t, self.b
+        self.thread = b.thread()
         self.depth = group_depth(self.c)
         self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
-        self.left = _Operand(self, t.left, t.rows, self.first_row, t.m, t.tile_rows)
-        self.right = _Operand(self, t.right, t.columns, self.first_column, t.n, t.tile_columns)
+        self.left = _Operand(self, t.left, t.rows, t.m, t.tile_rows)
+        self.right = _Operand(self, t.right, t.columns, t.n, t.tile_columns)
         self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES)  # full, then free
-        self.tiles = -(-t.piece // self.depth)
-        self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
+        self.steps = -(-t.piece // self.depth)
+        self.blocks = min(t.tiles, t.resident)
         group, self.lane = b.divided(self.thread, GROUP)
         self.barriers.start(self.thread)
         with b.when(b.equal(group, b.index(0))):
             b.do(nv.SetRegistersOp.create(properties={"count": _i32(PRODUCER_REGISTERS)}))
-            with b.when(b.equal(self.thread, b.index(0))):
-                self._bring()
+            with b.when(b.equal(self.thread, b.index(0))), self._tiles() as turn:
+                self._bring(turn)
         with b.otherwise():
             more = {"count": _i32(CONSUMER_REGISTERS), "more": UnitAttr()}
             b.do(nv.SetRegistersOp.create(properties=more))
-            self._multiply(b.plus(group, -1))
+            with self._tiles() as turn:
+                self._multiply(turn, b.plus(group, -1))
+        return self.launch.finish([self.blocks], self.threads)
 
-    def _bring(self) -> None:
-        """One thread: every tile of the sum, as soon as its stage is free. The first round waits for nothing."""
+    @contextmanager
+    def _tiles(self) -> Iterator[SSAValue]:
+        """Over the block's tiles: how many it had before."""
+        b, t = self.b, self.t
+        if t.tiles == self.blocks:
+            self._take(b.block())
+            yield b.index(0)
+            return
+        with b.loop(b.block(), t.tiles, self.blocks) as tile:
+            self._take(tile)
+            yield b.divided(tile, self.blocks)[0]
+
+    def _take(self, tile: SSAValue) -> None:
+        """A tile by its number: columns of `band` tiles, side by side, so that those at work at once read few rows and few columns."""
+        b, t = self.b, self.t
+        across, down, band = t.tiles_across, t.tiles_down, t.band
+        z, tile = b.digits(tile, [t.z * t.splits, across * down])
+        number, within = b.divided(tile, band * across)
+        column, row = b.divided(within, band)
+        row = b.add(row, b.scaled(number, band))
+        if rest := down % band:  # the last band is lower
+            first = (down - rest) * across
+            last_column, last_row = b.divided(b.maximum(b.plus(tile, -first), b.index(0)), rest)
+            is_last = b.less(b.index(first - 1), tile)
+            row = b.emit(arith.SelectOp, (is_last, b.plus(last_row, down - rest), row), INDEX)
+            column = b.emit(arith.SelectOp, (is_last, last_column, column), INDEX)
+        self.take_tile(z, row, column)
+        self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
+
+    def _stage(self, number: SSAValue) -> tuple[SSAValue, SSAValue]:
+        """Where the n-th step of the block lies in the ring, and which turn of it that is."""
+        turn, stage = self.b.divided(number, STAGES)
+        return stage, turn
+
+    def _bring(self, turn: SSAValue) -> None:
+        """One thread: every step of the sum, as soon as its stage is free. The first round waits for nothing."""
         b = self.b
-        with b.loop(0, self.tiles) as tile:
-            turn, stage = b.divided(tile, STAGES)
-            before = b.divided(b.plus(turn, 1), 2)[1]
-            self.barriers.wait(b.plus(stage, STAGES), before)
+        with b.loop(0, self.steps) as step:
+            stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
+            self.barriers.wait(b.plus(stage, STAGES), b.divided(b.plus(turn_of_ring, 1), 2)[1])
             self.barriers.expect(stage, self.left.stage_bytes + self.right.stage_bytes)
-            first = b.add(self.low, b.scaled(tile, self.depth))
-            self.left.bring(first, stage, self.barriers.memory)
-            self.right.bring(first, stage, self.barriers.memory)
+            first = b.add(self.low, b.scaled(step, self.depth))
+            self.left.bring(self.first_row, first, stage, self.barriers.memory)
+            self.right.bring(self.first_column, first, stage, self.barriers.memory)
 
-    def _multiply(self, group: SSAValue) -> None:
-        """A warpgroup: its 64 rows of every tile. A stage is given back when the products after it are under way."""
+    def _multiply(self, turn: SSAValue, group: SSAValue) -> None:
+        """A warpgroup: its 64 rows of a tile. A stage is given back when the products after it are under way."""
         b, t = self.b, self.t
         self.start_sums(t.tile_columns // 2)
         own = b.scaled(group, ROWS)
         leader = b.equal(self.lane, b.index(0))
-        with b.loop(0, self.tiles) as tile:
-            turn, stage = b.divided(tile, STAGES)
-            self.barriers.wait(stage, b.divided(turn, 2)[1])
+        with b.loop(0, self.steps) as step:
+            number = b.add(b.scaled(turn, self.steps), step)
+            stage, turn_of_ring = self._stage(number)
+            self.barriers.wait(stage, b.divided(turn_of_ring, 2)[1])
             b.do(nv.WgmmaFenceOp.create())
             for depth in range(0, self.depth, self.step):
                 self._step(stage, own, depth)
             b.do(nv.WgmmaCommitOp.create())
             b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(1)}))
-            with b.when(leader), b.when(b.less(b.index(0), tile)):
-                self.barriers.arrive(b.plus(b.divided(b.plus(tile, -1), STAGES)[1], STAGES))
+            with b.when(leader), b.when(b.less(b.index(0), step)):
+                self._give_back(b.plus(number, -1))
         b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(0)}))
+        if t.tiles > self.blocks:
+            with b.when(leader):
+                self._give_back(b.plus(b.scaled(turn, self.steps), self.steps - 1))
         self._results(own)
+
+    def _give_back(self, number: SSAValue) -> None:
+        self.barriers.arrive(self.b.plus(self._stage(number)[0], STAGES))
 
     def _step(self, stage: SSAValue, own: SSAValue, depth: int) -> None:
         properties: dict[str, Attribute] = {"left": _kind(self.t.left), "right": _kind(self.t.right)}
@@ -129,9 +175,9 @@ class _Operand:
     """
 
     def __init__(
-        self, owner: WgmmaLaunch, factor: Factor, dims: Sequence[int], first: SSAValue, limit: int, extent: int
+        self, owner: WgmmaLaunch, factor: Factor, dims: Sequence[int], limit: int, extent: int
     ) -> None:
-        self.owner, self.b, self.first, self.extent = owner, owner.b, first, extent
+        self.owner, self.b, self.extent = owner, owner.b, extent
         b, t = owner.b, owner.t
         box = box_of(owner.c, factor, dims, t.batch, t.sums)
         assert box is not None  # the plan asked
@@ -158,12 +204,12 @@ class _Operand:
         op = nv.TensorMapOp.create(operands=[argument], result_types=[nv.TensorMapType()], properties=properties)
         self.map = b.at(op, 0)
 
-    def bring(self, depth: SSAValue, stage: SSAValue, barriers: SSAValue) -> None:
-        """The copies of one tile."""
+    def bring(self, first: SSAValue, depth: SSAValue, stage: SSAValue, barriers: SSAValue) -> None:
+        """The copies of one step: rows from `first` on, the sum from `depth` on."""
         b = self.b
         base = b.scaled(stage, self.stage_length)
         for block in range(0, self.extent, self.depth) if self.turned else (0,):
-            row = b.plus(self.first, block)
+            row = b.plus(first, block)
             places = [row, depth] if self.turned else [depth, row]
             if self.batched:
                 places.append(self.owner.z if self.owner.z is not None else b.index(0))
