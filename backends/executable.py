@@ -23,6 +23,7 @@ from ..dialects import flags
 from ..dialects.errors import BackendError
 from ..dialects.kept import Kept
 from ..dialects.types import DTYPES, Type, dtype_of, show_type, size_of
+from . import huge_pages
 from .cache import discard, key_of, lookup, store
 from .kept_copies import KeptCopies
 from .toolchain import build_shared, find_compiler
@@ -38,9 +39,14 @@ def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
     Every view of it refers to this very object: its reference count tells whether anybody can still see the memory.
     """
-    raw = np.empty(size_of(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
-    memory = (ctypes.c_char * raw.nbytes).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
-    return np.ndarray(shape, dtype, buffer=memory, offset=-raw.ctypes.data % ALIGNMENT)
+    count = size_of(shape) * dtype.itemsize
+    if count >= huge_pages.LARGE and huge_pages.are_allowed():
+        raw, start = huge_pages.large_memory(count)
+    else:
+        raw = np.empty(count + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+    memory = (ctypes.c_char * len(raw)).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
+    return np.ndarray(shape, dtype, buffer=memory, offset=start)
 
 
 def address_of(array: np.ndarray) -> int:
@@ -223,10 +229,12 @@ class Executable:
         self._table_at = ctypes.addressof(ctypes.c_char.from_buffer(self._table))
         self._held: list[np.ndarray | None] = [None] * len(self.inputs)  # of the last call, what no pool made, and where it is
         self._held_at: list[int | None] = [None] * len(self.inputs)
+        self._first_seen: set[int] = set()  # inputs that the last call got for the first time
         self._pool = OutputPool(self.outputs, self.inputs, None if beside is None else beside._pool)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
         copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
+        self._copied = copied
         self.reusable = tuple(pair for pair in reusable if pair[1] not in copied)
         self._given = sorted({i for _, i in self.reusable})
         self._fresh = self._reused = Places((), (), self._pool, tuple(range(len(self.outputs))))
@@ -256,6 +264,8 @@ class Executable:
             self._prepare()
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
+        if self._first_seen:
+            self._settle(arrays)
         places = [
             known.get(id(array)) or (at if array is held else None)
             for known, array, held, at in zip(self._known, arrays, self._held, self._held_at, strict=True)
@@ -285,6 +295,7 @@ class Executable:
         """This program as a function of the inputs that are None here; the others stay what they are, and are looked at now only."""
         copies: list[np.ndarray] = []
         places = [0 if a is None else self._known[i].get(id(a)) or self._place(i, a, copies) for i, a in enumerate(arrays)]
+        self._settle(arrays)
         changing = [(i, self._known[i], k) for k, i in enumerate([i for i, a in enumerate(arrays) if a is None])]
         sizes = self.sizes
         take, pack, table, table_at, main = self._pool.take, self._pack, self._table, self._table_at, self._main
@@ -314,6 +325,14 @@ class Executable:
 
         call.kept = [*arrays, *copies]  # type: ignore[attr-defined]  # their memory is what the table points at
         return call
+
+    def _settle(self, arrays: Sequence[np.ndarray | None]) -> None:
+        """Large inputs that come again are read again and again: into huge pages with them. A batch of data comes once."""
+        for i in self._first_seen:
+            array = self._held[i]
+            if array is not None and array is arrays[i]:
+                huge_pages.move_into(array)
+        self._first_seen.clear()
 
     def forget(self) -> None:
         """Let go of all output arrays."""
@@ -383,6 +402,8 @@ class Executable:
         if array.flags.num & _PLAIN == _PLAIN:
             address = address_of(array)
             self._held[i], self._held_at[i] = array, address
+            if array.nbytes >= huge_pages.LARGE and i not in self._copied:
+                self._first_seen.add(i)
             return address
         self._held[i] = self._held_at[i] = None
         copies.append(np.array(array, order="C"))
