@@ -24,8 +24,10 @@ from ..dialects.errors import BackendError
 from ..dialects.graph import Graph
 from ..dialects.kept import Kept
 from ..dialects.types import size_of
+from . import background
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
+from .graph_text import graph_to_json
 from .rolled_program import RolledProgram
 from .symbolic import Relatives
 from .toolchain import build_shared, find_compiler
@@ -193,7 +195,11 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
     program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
     if program is None and not asked and _is_small(graph, before) and (relatives is None or relatives.few):
         return None
-    return program or (relatives.compiled() if relatives is not None else None) or _compile_as_asked(graph)
+    elsewhere = program is None and not asked and flags.background.value and background.pays(work_of(graph), len(graph.steps))
+    try:
+        return program or (relatives.compiled(elsewhere) if relatives is not None else None) or _compile_as_asked(graph, elsewhere)
+    except background.Making:
+        return None
 
 
 def _rolled(graph: Graph) -> Rolled | None:
@@ -220,10 +226,10 @@ def rolls(graph: Graph) -> bool:
     return found is not None and 2 * len(found.graph.steps) <= len(graph.steps)
 
 
-def _compile_as_asked(graph: Graph) -> Program:
-    """Compile with the dump and the checks the flags ask for."""
+def _compile_as_asked(graph: Graph, elsewhere: bool) -> Program:
+    """Compile with the dump and the checks the flags ask for. elsewhere: see `compile_graph`."""
     if not flags.dump.value:
-        return compile_graph(graph, check=flags.check.value)
+        return compile_graph(graph, check=flags.check.value, elsewhere=elsewhere)
     from .dump_index import DumpIndex
 
     index = _dumps.setdefault(flags.dump.value, DumpIndex(flags.dump.value))
@@ -318,11 +324,12 @@ class Program(Executable):
         return module
 
 
-def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 0) -> Program:
+def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 0, elsewhere: bool = False) -> Program:
     """A callable program for a graph, from the disk cache if it is there.
 
     dump: a folder for one IR file per stage. check: 1 verifies, 2 compares with the oracle, after every pass; both
-    compile anew. BackendError without a C compiler or when it fails, PassError from a check.
+    compile anew. elsewhere: another process may compile it, Making says that it does. BackendError without a C compiler or when it
+    fails, PassError from a check.
     """
     compiler = find_compiler()
     if compiler is None:
@@ -331,6 +338,8 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, cpu_target(flags.f32.value),
         graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
     )  # fmt: skip
+    if elsewhere:
+        background.leave(key, lambda: {"graph": graph_to_json(graph)})
     found = None if dump or check else lookup(key)
     if found is not None:
         stats.disk_hits += 1

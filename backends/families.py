@@ -87,7 +87,8 @@ class Hole:
 @dataclass(eq=False)
 class Template:
     """A graph with symbols among its sizes. numbers: of one member, in order; holes: the places that differ between members.
-    sources: of each symbol, the hole that is just it. programs: those compiled for it. refused: none can be.
+    sources: of each symbol, the hole that is just it. programs: those compiled for it. asked: the sizes of one that another process is
+    making. refused: none can be.
     """
 
     graph: Graph
@@ -95,6 +96,7 @@ class Template:
     holes: dict[int, Hole]
     sources: tuple[int, ...]
     programs: list[Any] = field(default_factory=list)
+    asked: list[int] | None = None
     refused: bool = False
 
     def values(self, numbers: Sequence[int]) -> tuple[int, ...] | None:

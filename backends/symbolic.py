@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ..dialects import flags
 from ..dialects.graph import Graph
 from ..dialects.sizes import Scope, admits
-from . import driver
+from . import background, driver
 from .cache import key_of, lookup, source_version, store
 from .families import Family, Template, take_apart, template_of
+from .graph_text import template_to_json
 from .toolchain import find_compiler
 
 if TYPE_CHECKING:
@@ -77,22 +78,28 @@ class Relatives:
         self.family.seen(self.numbers)
         return None
 
-    def compiled(self) -> Program | None:
-        """A new program for this graph and its relatives; None where there are none, or the compiler needs the numbers."""
+    def compiled(self, elsewhere: bool = False) -> Program | None:
+        """A new program for this graph and its relatives; None where there are none, or the compiler needs the numbers.
+
+        elsewhere: it may be made by another process, Making says that it is.
+        """
         template = self._template()
         if template is None or template.refused or len(template.programs) >= MOST_PROGRAMS:
             return None
         values = template.values(self.numbers)
         assert values is not None
         others = [v for m in self.family.members if (v := template.values(m)) is not None]
-        estimates = [max(each) for each in zip(*others, strict=True)]
-        found = _compile(template, estimates)
+        estimates = template.asked = template.asked or [max(each) for each in zip(*others, strict=True)]
+        found = _compile(template, estimates, elsewhere)
+        template.asked = None
         if found is None:
             template.refused = True
             return None
         template.programs.append(found)
         if admits(found.facts["sizes"], values):
             return found.at(self.graph, values)
+        if any(v > n for v, n in zip(values, estimates, strict=True)):
+            return None  # it was made for smaller ones while this one came
         template.refused = True  # conditions that are not met by what it was made for: others would not be either
         return None
 
@@ -141,16 +148,22 @@ class Compiled:
         return made
 
 
-def _compile(template: Template, estimates: Sequence[int]) -> Compiled | None:
-    """A program for a template; None where the compiler refuses."""
+def scope_of(estimates: Sequence[int]) -> Scope:
+    """The symbols of a program that is planned for these sizes."""
+    return Scope(list(estimates), [1 << (ROOM * n - 1).bit_length() for n in estimates])
+
+
+def _compile(template: Template, estimates: list[int], elsewhere: bool) -> Compiled | None:
+    """A program for a template; None where the compiler refuses. Making while another process makes it."""
     compiler = find_compiler()
     assert compiler is not None  # the driver asked
-    high = [1 << (ROOM * n - 1).bit_length() for n in estimates]
+    scope = scope_of(estimates)
     key = key_of(
         "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, driver.cpu_target(flags.f32.value),
-        template.text, estimates, high,
+        template.text, estimates, scope.high,
     )  # fmt: skip
-    scope = Scope(list(estimates), high)
+    if elsewhere:
+        background.leave(key, lambda: {"template": template_to_json(template), "estimates": estimates})
     found = lookup(key)
     if found is not None:
         driver.stats.disk_hits += 1
