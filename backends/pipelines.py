@@ -20,6 +20,7 @@ TENSORS = (
     "narrow",
     'simplify{because="slices that moved meet pads, what left a loop meets what was outside"}',
     "split-phases",
+    "sink-unwindow",
     'cse{because="simplified ops became equal"}',
     "dce",
 )

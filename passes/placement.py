@@ -111,6 +111,15 @@ def overlaps(op: Operation) -> bool:
     )
 
 
+def only_moves(op: Operation) -> bool:
+    """True if every element of an unwindow's result is one of its operand: windows side by side that cover all of it."""
+    to = attrs_of(op)[0]
+    windows = _windows(op)[1]
+    if any_symbolic((*to, *(p for p, _, _, _ in windows))):
+        return False
+    return all(s == u and (d == 1 or u == 1) and p * u == n for n, (p, u, s, d) in zip(to, windows, strict=True))
+
+
 def window_dims(op: Operation) -> frozenset[int]:
     """Loop dims of an unwindow that write to places others write to as well."""
     outer, windows = _windows(op)
@@ -168,7 +177,7 @@ def fill_value(op: Operation) -> float | None:
     """What a placement has where nothing is placed; None if everything is placed."""
     found = boxes(op)
     if found is None:
-        return 0
+        return None if only_moves(op) else 0
     if _leave_nothing(found, shape_of(op.results[0])):
         return None
     if not stanza_of(op).is_placement:

@@ -63,6 +63,17 @@ def test_phases_of_a_constant_are_one_kernel_and_the_constant_is_written_nowhere
     assert len(kernels(graph)) == 2, "the phases, and what reads them"
 
 
+@pytest.mark.parametrize(("to", "fills"), [((4, 6), 0), ((5, 6), 1), ((4, 7), 1)])
+def test_windows_that_cover_everything_leave_nothing_to_fill(to: tuple[int, int], fills: int) -> None:
+    r = Recorder()
+    graph = r.graph(r("unwindow", r.input((3, 2, 2, 2, 3)), attrs=(to, (2, 3), (2, 3), (1, 1))))
+    module = capture(graph)
+    Fuse().run(module)
+    KernelToLinalg().run(module)
+    assert str(module).count("linalg.fill") == fills
+    kernels(graph)
+
+
 def test_a_constant_with_gaps_stays_where_nothing_is_written() -> None:
     r = Recorder()
     part = r.input((3, 8, 16))

@@ -19,9 +19,10 @@ from lamina.passes.narrow import Narrow
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block
 from lamina.passes.rules import Simplify
+from lamina.passes.sink_unwindow import SinkUnwindow
 from xdsl.dialects.builtin import ModuleOp
 
-PASSES = (Differentiate, Simplify, FoldConstants, ComputeOnce, RemoveDead, OpenComposites, Narrow)
+PASSES = (Differentiate, Simplify, FoldConstants, ComputeOnce, RemoveDead, OpenComposites, Narrow, SinkUnwindow)
 LINE = re.compile(r"^%(?P<result>\w+) = (?P<op>[\w.]+) ?(?P<operands>[%\w, ]*?) ?(?:\{(?P<attrs>.*)\})?$")
 
 Line = tuple[str, tuple[str, ...], tuple[object, ...]]
