@@ -319,6 +319,8 @@ class _Nest:
         given, sums_after = iter(sums), []
         values: dict[Buffer, Value] = {}
         stores = []
+        for flat in leaf.asked:
+            self.body.ask(flat, point)
         for plan in leaf.stages:
             stage = plan.stage
             args: list[Value | None] = [

@@ -1,16 +1,20 @@
 """Which accesses of a nest ask for memory ahead of their turn: long runs of neighbouring elements, read or written.
 
 The prefetchers of a processor stop at every page, and a store to a line that is in no near cache waits for it like a load. Small
-operands, and rows that are read again and again, are near anyway.
+operands, and rows that are read again and again, are near anyway. Memory and arithmetic take place at the same time only where
+both are: a row's leaf that computes for long asks for what the others read and write.
 """
 
 from __future__ import annotations
 
-from ..dialects.sizes import estimate
+from collections.abc import Iterable
+
+from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .memref_layout import element_bytes
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop
 from .nest_stages import Buffer
+from .nest_work import HEAVY, leaf_operations
 
 LONG_RUNS = 8
 """Times the distance that a run of neighbouring elements must be long."""
@@ -21,7 +25,8 @@ ROW_BYTES = 1 << 10, 16 << 10
 def choose_ahead(plan: KernelPlan, target: Target) -> None:
     """Marks accesses of a scheduled kernel: of each group, the last that reads a buffer, and those that write one.
 
-    What several leaves read is fetched a row ahead, while the last of them goes through this one: the first ones have it then.
+    What several leaves read is fetched a row ahead, while the last of them goes through this one, or one that computes for longer
+    than the way from memory: the first ones have it then. Such a leaf asks for what later ones write in its row, too.
     """
     distance = target.ahead_bytes // 2
     for group in plan.groups:
@@ -36,12 +41,29 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
             if loop is None:
                 continue
             for flat in _reads(leaf):
-                if k == max(readers[flat.buffer]) and _is_far(flat, loop, group, target):
-                    row = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
+                row = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
+                if k == _asking(readers[flat.buffer], group, row) and _is_far(flat, loop, group, target):
                     flat.ahead = row or distance // element_bytes(flat.buffer.element)
             for flat in _writes(leaf):
                 if _is_far(flat, loop, group, target):
-                    flat.ahead = distance // element_bytes(flat.buffer.element)
+                    busy = group.leaves[_asking(range(k + 1), group, _row(flat, group))]
+                    if busy is not leaf and busy.vector is not None and _alike(busy, leaf):
+                        busy.asked.append(Flat(flat.buffer, flat.offset, {busy.vector if x is loop else x: c for x, c in flat.terms.items()}))
+                    else:
+                        flat.ahead = distance // element_bytes(flat.buffer.element)
+
+
+def _asking(leaves: Iterable[int], group: GroupPlan, row: int) -> int:
+    """Which of these leaves asks for memory: of a row the one that computes longest, if any does for long; else the last."""
+    last = max(leaves)
+    work = {k: leaf_operations(group.leaves[k]) for k in leaves}
+    busiest = max(work, key=lambda k: (work[k], k))
+    return busiest if row and group.vector is None and work[busiest] > HEAVY else last
+
+
+def _alike(busy: LeafPlan, leaf: LeafPlan) -> bool:
+    """Whether both go through a row in the same steps."""
+    return len(busy.own) == len(leaf.own) == 1 and same(busy.own[0].size, leaf.own[0].size) and busy.width == leaf.width
 
 
 def _reads(leaf: LeafPlan) -> list[Flat]:

@@ -147,6 +147,10 @@ class BodyEmitter:
             lane = self.b.extract(wide, i)
             self.b.do(memref.StoreOp.create(operands=[lane, base, self.b.plus(at, i * stride)]))
 
+    def ask(self, flat: Flat, point: Point) -> None:
+        """Has the memory of a later write brought near."""
+        self.b.prefetch(self.memory(flat.buffer), self.address(flat, point), written=True)
+
     # Bodies
 
     def wide(self, value: Value, point: Point) -> SSAValue:

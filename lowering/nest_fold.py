@@ -14,8 +14,9 @@ from ..dialects.sizes import Size, estimate, same
 from .loop_builder import vector_of
 from .nest_body import Point
 from .nest_plan import Flat, LeafPlan, Loop, StagePlan
-from .nest_schedule import body_operations, is_window
+from .nest_schedule import is_window
 from .nest_stages import COMBINERS, Buffer
+from .nest_work import leaf_operations
 
 if TYPE_CHECKING:
     from .nest import _Nest
@@ -80,8 +81,7 @@ class Fold:
             return 1
         if self.vector is not None:
             return self.leaf.copies
-        operations = sum(body_operations(p.stage) for p in self.leaf.stages)
-        chains = max(1, CHAINS // len(self.points)) if operations <= 24 else 1
+        chains = max(1, CHAINS // len(self.points)) if leaf_operations(self.leaf) <= 24 else 1
         while chains > 1 and estimate(self.loops[-1].size) < 2 * chains:
             chains //= 2
         return chains

@@ -61,7 +61,7 @@ class StagePlan:
 class LeafPlan:
     """Stages in one nest under the group's loops; own: the leaf's loops.
 
-    vector: the loop that becomes vectors.
+    vector: the loop that becomes vectors. asked: memory that a later leaf of the same iteration writes, asked for here (nest_ahead.py).
     """
 
     stages: list[StagePlan]
@@ -69,6 +69,7 @@ class LeafPlan:
     vector: Loop | None = None
     width: int = 1
     copies: int = 1
+    asked: list[Flat] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)

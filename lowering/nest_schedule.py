@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from xdsl.dialects.builtin import IndexType, IntegerType, i1
-from xdsl.ir import Attribute, Block
+from xdsl.ir import Attribute
 
 from ..dialects.sizes import Size, estimate, largest
 from ..dialects.target import Target
@@ -15,9 +15,8 @@ from .nest_ahead import choose_ahead
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
+from .nest_work import body_operations, leaf_operations
 
-HEAVY = 12
-"""Scalar operations one math.* call is worth."""
 UNROLLED_WINDOW = 16
 """Folds over at most this many elements are unrolled."""
 
@@ -119,7 +118,7 @@ def _work(leaf: LeafPlan, group: GroupPlan) -> int:
 def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> float:
     """Estimated cycles of a leaf when this loop is vectorised (None: scalar code)."""
     flats = list(flats_of(leaf))
-    ops = sum(body_operations(p.stage) for p in leaf.stages)
+    ops = leaf_operations(leaf)
     work = _work(leaf, group)
     scalar = len(flats) + ops / 2
     if loop is None:
@@ -161,27 +160,6 @@ def _best_tile(group: GroupPlan) -> Loop | None:
     return best
 
 
-def body_operations(stage: Stage) -> int:
-    """Operations of the body, heavy ones counted several times."""
-    if stage.block is None:
-        return 1
-    if stage.operations < 0:
-        stage.operations = _count_operations(stage.block)
-    return stage.operations
-
-
-def _count_operations(block: Block) -> int:
-    count = 0
-    for op in block.ops:
-        if op.name.startswith("math."):
-            count += HEAVY
-        elif op.name in ("arith.divf", "arith.remf", "memref.load"):
-            count += 4
-        elif not op.name.startswith(("linalg.", "arith.constant")):
-            count += 1
-    return count
-
-
 # Loop order, register copies
 
 
@@ -205,7 +183,7 @@ def _stride(loop: Loop, group: GroupPlan) -> int:
 
 def is_window(leaf: LeafPlan) -> bool:
     """Whether the leaf's folds are so small that they are unrolled (the vector loop is never a fold then)."""
-    n, ops = 1, sum(body_operations(p.stage) for p in leaf.stages)
+    n, ops = 1, leaf_operations(leaf)
     for loop in leaf.own:
         if loop.kind == "r":
             n *= loop.size
@@ -238,7 +216,7 @@ def _copies(blocks: int) -> int:
 
 def _choose_tasks(group: GroupPlan, target: Target) -> None:
     work = sum(
-        _work(leaf, group) * (1 + sum(body_operations(p.stage) for p in leaf.stages) // 4)
+        _work(leaf, group) * (1 + leaf_operations(leaf) // 4)
         for leaf in group.leaves
     )
     if work < target.parallel_work:
