@@ -13,7 +13,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.target import Target
 from .c_expressions import BY_INVERSE, constant_of
-from .nest_schedule import HEAVY
+from .nest_work import HEAVY
 
 QUOTIENT_COST = 7.0
 """Multiply-adds that a marked division and the check of its result take the time of."""
