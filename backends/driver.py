@@ -21,11 +21,12 @@ import numpy as np
 
 from ..dialects import flags
 from ..dialects.errors import BackendError
-from ..dialects.graph import Graph
+from ..dialects.graph import Graph, is_complex
 from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from . import background
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
+from .complex_program import ComplexProgram
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
 from .graph_text import graph_to_json
 from .rolled_program import RolledProgram
@@ -104,7 +105,7 @@ class Stats:
 
 stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
-_programs: dict[Graph, Executable | RolledProgram] = {}
+_programs: dict[Graph, Executable | RolledProgram | ComplexProgram] = {}
 _f32 = "ieee"  # how those multiply float32
 _rolls: OrderedDict[Graph, Rolled | None] = OrderedDict()  # of graphs that came lately
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
@@ -174,8 +175,10 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         asked = bool(flags.dump.value or flags.check.value or profiler)  # to see, check or time the stages: there must be some
         compiles = flags.device.value != "numpy" and find_compiler() is not None
         if not compiles:
-            return _run_oracle(graph, arrays)
+            return _run_complex(graph, arrays) if is_complex(graph) else _run_oracle(graph, arrays)
         program = _programs.get(graph)
+        if program is None and is_complex(graph):
+            return _run_complex(graph, arrays)
         if program is None:
             rolled = _rolled(graph)
             own = graph if rolled is None else rolled.graph
@@ -187,6 +190,17 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
             _programs[own] = program
             _programs[graph] = program = program if rolled is None else RolledProgram(program, rolled)
     return program(arrays, spare)
+
+
+def _run_complex(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """A graph of complex numbers: as the one on their parts, whose program it gets as soon as there is one."""
+    from ..passes.split_complex import split_complex
+
+    own = split_complex(graph)
+    found = ComplexProgram(lambda given, spare: run(own, given, spare), graph)(arrays)
+    if own in _programs:
+        _programs[graph] = ComplexProgram(_programs[own], graph)
+    return found
 
 
 def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:

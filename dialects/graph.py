@@ -56,3 +56,8 @@ class Graph:
             and self.steps == other.steps
             and self.outputs == other.outputs
         )
+
+
+def is_complex(graph: Graph) -> bool:
+    """Whether some value of a graph is complex."""
+    return any([dtype.kind == "c" for _, dtype in graph.types])

@@ -21,14 +21,19 @@ class DType:
         self.code = code
         self.numpy = np.dtype(numpy_type)
         self.itemsize = self.numpy.itemsize
-        self.kind = {"f": "f", "b": "f", "i": "i", "u": "u"}[code[0]] if code != "i1" else "b"
+        self.kind = {"f": "f", "b": "f", "i": "i", "u": "u", "c": "c"}[code[0]] if code != "i1" else "b"
         self.is_floating_point = self.kind == "f"
-        self.is_signed = self.kind in "fi"
+        self.is_signed = self.kind in "fic"
 
     @property
     def is_complex(self) -> bool:
-        """Complex numbers are out of scope; always False."""
-        return False
+        """True for complex64 and complex128."""
+        return self.kind == "c"
+
+    @property
+    def has_gradient(self) -> bool:
+        """True for floating-point and complex numbers: what can be differentiated by."""
+        return self.kind in "fc"
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -50,10 +55,23 @@ int16 = DType("int16", "i16", np.int16)
 int8 = DType("int8", "i8", np.int8)
 uint8 = DType("uint8", "ui8", np.uint8)
 bool_ = DType("bool_", "i1", np.bool_)
+complex128 = DType("complex128", "c128", np.complex128)
+complex64 = DType("complex64", "c64", np.complex64)
 
-ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
+ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_, complex128, complex64)
 DTYPES: dict[str, DType] = {t.name: t for t in ALL} | {t.code: t for t in ALL}
 _BY_NUMPY = {t.numpy: t for t in ALL}
+_PARTS = {complex64: float32, complex128: float64}
+
+
+def part_of(t: DType) -> DType:
+    """The dtype of the real and imaginary parts of a complex dtype; another dtype is its own."""
+    return _PARTS.get(t, t)
+
+
+def complex_of(t: DType) -> DType:
+    """The complex dtype whose parts are floats of a dtype: complex128 of float64, else complex64."""
+    return t if t in _PARTS else complex128 if t is float64 else complex64
 
 
 def dtype_of(what: object) -> DType:
@@ -72,15 +90,16 @@ def dtype_of(what: object) -> DType:
     return found
 
 
-_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2}
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 
 
 def promote_types(a: DType, b: DType) -> DType:
-    """The type both fit in, as ``torch.promote_types``: category first, then width; uint8 with a signed type goes one up."""
+    """The type both fit in, as ``torch.promote_types``: category first (bool, integer, float, complex), then width; uint8 with a signed type goes one up."""
     if a is b:
         return a
     if _CATEGORY[a.kind] != _CATEGORY[b.kind]:
-        return a if _CATEGORY[a.kind] > _CATEGORY[b.kind] else b
+        high, low = (a, b) if _CATEGORY[a.kind] > _CATEGORY[b.kind] else (b, a)
+        return complex128 if high is complex64 and low is float64 else high
     if a.kind == "f":
         if a.itemsize == b.itemsize:
             return float32  # float16 with bfloat16

@@ -16,7 +16,6 @@ from ..dialects.errors import DTypeError
 from ..dialects.types import DType, Type, bool_, float64, int64
 from . import recorder
 from .assignment import in_place
-from .complex_numbers import refused
 from .definitions import define
 from .doubts import refuse_zeros
 from .node import Node
@@ -27,7 +26,7 @@ from .strides import follow
 from .tensor import Tensor, wrap
 
 Operand = Tensor | Scalar
-_NUMBERS = (bool, int, float)
+_NUMBERS = (bool, int, float, complex)
 _MOST_SITES = 4096
 
 
@@ -35,8 +34,6 @@ def number(value: Any) -> Scalar | None:
     """A Python number out of Python's or numpy's scalars, or None."""
     if isinstance(value, _NUMBERS):
         return value
-    if isinstance(value, (complex, np.complexfloating)):
-        raise refused("an operation with a complex number")
     return value.item() if isinstance(value, (np.number, np.bool_)) else None
 
 
@@ -63,7 +60,7 @@ def nodes(a: Operand, b: Operand, kind: str) -> tuple[Node, Node]:
     if value is None:
         raise TypeError(f"unsupported operand type(s): 'Tensor' and '{type(b).__name__}'")
     shape, own = x.type
-    if own.kind == "f" and kind != "bool":  # a number never raises a floating dtype
+    if kind != "bool" and (own.kind == "f" and not isinstance(value, complex) or own.kind == "c"):  # no number raises the dtype
         return x, operand(value, shape, own)
     dtype = result_dtype(result_type([x.type], [value]), kind)
     return cast(x, dtype), operand(value, shape, dtype)
@@ -81,7 +78,7 @@ def result_dtype(dtype: DType, kind: str) -> DType:
     """What ``kind`` makes of a promoted dtype."""
     if kind == "bool":
         return bool_
-    return Defaults.dtype if kind == "float" and dtype.kind != "f" else dtype
+    return Defaults.dtype if kind == "float" and dtype.kind not in "fc" else dtype
 
 
 def binary(op: str, kind: str = "any", numbers: str = "both") -> Callable[[Operand, Operand], Tensor]:
@@ -112,7 +109,7 @@ def unary(op: str, floats: bool = True) -> Callable[[Tensor], Tensor]:
 
     def apply(input: Tensor) -> Tensor:
         x = input._read()
-        if floats and x.type[1].kind != "f":
+        if floats and x.type[1].kind not in "fc":
             x = cast(x, Defaults.dtype)
         return wrap(record(op, (x,)))
 
@@ -264,8 +261,10 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     """``input ** exponent``. RuntimeError for integers to negative integer powers."""
     if not isinstance(exponent, Tensor) and isinstance(input, Tensor):
         value = number(exponent)
-        if isinstance(value, int) and input.dtype.kind != "f" and value < 0:
+        if isinstance(value, int) and not input.dtype.has_gradient and value < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if input.dtype.is_complex and value == 2:
+            return mul(input, input)
         if input.dtype is bool_ and isinstance(value, int):
             return wrap(record("pow", nodes(wrap(cast(input._read(), int64)), value, "any")))
     return wrap(record("pow", nodes(input, exponent, "any")))
@@ -376,7 +375,7 @@ def bitwise_not(input: Tensor) -> Tensor:
 def _test(op: str, of_int: bool) -> Callable[[Tensor], Tensor]:
     def apply(input: Tensor) -> Tensor:
         x = input._read()
-        return wrap(record(op, (x,)) if x.type[1].kind == "f" else full(of_int, x.type[0], bool_))
+        return wrap(record(op, (x,)) if x.type[1].kind in "fc" else full(of_int, x.type[0], bool_))
 
     apply.__doc__ = f"``{op}``, element by element."
     return apply

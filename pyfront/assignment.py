@@ -23,6 +23,8 @@ _TITLES = {
     "int8": "Char",
     "uint8": "Byte",
     "bool": "Bool",
+    "complex64": "ComplexFloat",
+    "complex128": "ComplexDouble",
 }
 
 
@@ -92,7 +94,7 @@ def store(tensor: Tensor, node: Node, start: int, strict: bool = True) -> None:
     if node.type[1] is not dtype:
         if (
             strict
-            and "buif".index(node.type[1].kind) // 1 > "buif".index(dtype.kind)
+            and "buifc".index(node.type[1].kind) // 1 > "buifc".index(dtype.kind)
             and not _both_int(node.type[1], dtype)
         ):
             raise RuntimeError(

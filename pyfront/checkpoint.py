@@ -102,7 +102,7 @@ class _Segment:
         return tuple(results) if isinstance(found, tuple) else results[0]
 
     def _is_tracked(self, result: Tensor) -> bool:
-        return result.dtype.kind == "f" and (self.reentrant or result.requires_grad)
+        return result.dtype.has_gradient and (self.reentrant or result.requires_grad)
 
     def again(self, tracked: list[int]) -> Callable[[list[Node | None]], list[tuple[Node, Node]]]:
         """What backward does: call the function once more and go on at its results."""

@@ -178,7 +178,9 @@ def isneginf(input: Tensor) -> Tensor:
 
 @define("isreal")
 def isreal(input: Tensor) -> Tensor:
-    """True everywhere."""
+    """True where there is no imaginary part: everywhere in a real tensor."""
+    if input.dtype.is_complex:
+        return input.imag == 0
     return wrap(full(True, tuple(input.shape), bool_))
 
 

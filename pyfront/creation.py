@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, dtype_of
+from ..dialects.types import DType, complex_of, dtype_of
 from . import recorder
-from .complex_numbers import refused
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
 from .shaping import sizes
@@ -57,8 +56,6 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
         array = _array_of_sequence(data, dtype is not None)
     if array.dtype == object or array.dtype.kind in "USVMm":
         _refuse(data, array)
-    if array.dtype.kind == "c":
-        raise refused("torch.tensor of complex data")
     if dtype is not None:
         return array.astype(dtype.numpy, copy=False)
     return array.astype(np.int32) if array.dtype == np.uint16 else array
@@ -79,6 +76,8 @@ def _array_of_sequence(data: Any, is_exact: bool) -> np.ndarray:
         return array
     if array.dtype == np.float64:
         return array.astype(Defaults.dtype.numpy)
+    if array.dtype == np.complex128:
+        return array.astype(complex_of(Defaults.dtype).numpy)
     return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
@@ -142,12 +141,10 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor on the same memory as ``array``: each sees what the other writes."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    if array.dtype.kind == "c":
-        raise refused("torch.from_numpy of a complex array")
     try:
         dtype_of(array)
     except TypeError:
-        supported = "float64, float32, float16, int64, int32, int16, int8, uint8, and bool"
+        supported = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool"
         raise TypeError(
             f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {supported}."
         ) from None

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .complex_numbers import without
 from .joining import roll
 from .sequences import arange
 from .tensor import Tensor
-
-_TRANSFORMS = (
-    "fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fft2", "ifft2", "rfft2", "irfft2", "hfft2", "ihfft2", "fftn", "ifftn",
-    "rfftn", "irfftn", "hfftn", "ihfftn",
-)  # fmt: skip
-globals().update({name: without(f"fft.{name}") for name in _TRANSFORMS})
-
 
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
     """The frequencies of a transform of ``n`` samples ``d`` apart: 0, 1, …, -1, by ``n * d``."""

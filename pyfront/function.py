@@ -128,7 +128,7 @@ def _behind_boundaries(
     types = [r._node.type if isinstance(r, Tensor) else None for r in results]
     differ = [
         k for k, r in enumerate(results)
-        if isinstance(r, Tensor) and r.dtype.kind == "f" and not any(r is c for c in ctx._constant)
+        if isinstance(r, Tensor) and r.dtype.has_gradient and not any(r is c for c in ctx._constant)
     ]  # fmt: skip
 
     def go_on(gradients: list[Node | None]) -> list[tuple[Node, Node]]:
@@ -148,7 +148,7 @@ def _behind_boundaries(
         if k in nodes:
             outer.append(_tracked(cls, ctx, result, nodes[k], begin))
         else:
-            outer.append(result.detach() if isinstance(result, Tensor) and result.dtype.kind == "f" else result)
+            outer.append(result.detach() if isinstance(result, Tensor) and result.dtype.has_gradient else result)
     return outer
 
 
@@ -166,7 +166,7 @@ def _tracked(cls: type[Function], ctx: Function, result: Tensor, node: Node, beg
 def _given(gradient: Node | None, type: Any, materializes: bool) -> Tensor | None:
     if gradient is not None:
         return wrap(gradient)
-    return wrap(full(0.0, *type)) if materializes and type is not None and type[1].kind == "f" else None
+    return wrap(full(0.0, *type)) if materializes and type is not None and type[1].has_gradient else None
 
 
 def _gradients_of_inputs(

@@ -346,7 +346,9 @@ def fitted(value: Any, target: Tensor) -> Node:
         from .promote import operand
 
         return operand(value.item() if isinstance(value, (np.number, np.bool_)) else value, shape, dtype)
-    if isinstance(value, complex):
+    if isinstance(value, (complex, np.complexfloating)):
+        if dtype.is_complex:
+            return full(complex(value), shape, dtype)
         raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
     if not isinstance(value, Tensor):
         from .creation import tensor

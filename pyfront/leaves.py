@@ -37,8 +37,8 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
             return self
         if self._storage.inference and not recorder.state.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
-        if self.dtype.kind != "f":
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if not self.dtype.has_gradient:
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         me = weakref.ref(self)
         self._mark = LeafMark(Accumulation(me), True, lambda: _name_of(me()))
         _rechain(self, (*self._chain, self._mark))
@@ -167,7 +167,7 @@ def data(self: Tensor) -> Tensor:
 def set_data(self: Tensor, new: Tensor) -> None:
     """Let this tensor hold the memory of ``new``; what it is for autograd stays."""
     tracked = self._mark is not None and self._mark.leaf
-    if new.dtype.kind != "f" and self.requires_grad:
+    if not new.dtype.has_gradient and self.requires_grad:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
     chain = new._chain if not new.requires_grad else (*new._chain, Detached())
     if tracked:

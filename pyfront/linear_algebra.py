@@ -151,7 +151,7 @@ def _combined(beta: Any, input: Tensor, alpha: Any, result: Tensor) -> Tensor:
     if input.dtype is bool_:
         result = result.logical_and(wrap(full(bool(alpha), tuple(result.shape), bool_)))
         return result.logical_or(input) if beta else result
-    if input.dtype.kind != "f":
+    if not input.dtype.has_gradient:
         alpha, beta = int(alpha), int(beta)
     if alpha != 1:
         result = result * alpha
@@ -184,7 +184,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
 @define("addr", in_place=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
-    if input.dtype.kind != "f":
+    if not input.dtype.has_gradient:
         return _combined(beta, input, alpha, outer(vec1, vec2))
     vec1 = vec1 if alpha == 1 else vec1 * alpha
     return _combined(beta, input, 1, matmul(vec1.unsqueeze(1), vec2.unsqueeze(0)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import Shape
+from ..dialects.types import DType, Shape
 from .node import Node
 from .storage import Storage
 
@@ -51,6 +51,7 @@ class Detached(Mark):
 
 
 RENAMED = Mark()  # from here on the values are another tensor to autograd, with the same history
+RETYPED = ("as_parts", "from_parts")  # links that see complex numbers as pairs of real ones, or pairs as complex numbers; attrs: the dtype
 NO_GRAD = Detached()  # in front of every view made under no_grad
 Link = Mark | tuple[str, tuple]
 Chain = tuple[Link, ...]
@@ -181,6 +182,10 @@ def _through(
             tuple([0 if n == 1 and m != 1 else s for n, m, s in zip(shape, to, strides, strict=True)]),
             offset,
         )
+    if op == "as_parts":
+        return (*shape, 2), (*[2 * s for s in strides], 1), 2 * offset
+    if op == "from_parts":
+        return shape[:-1], tuple([s // 2 for s in strides[:-1]]), offset // 2
     if op == "window":
         return _through_window(attrs, shape, strides, offset)
     if op == "diagonal":
@@ -202,6 +207,11 @@ def _through_window(attrs: tuple, shape: Shape, strides: Strides, offset: int) -
     outer = tuple([a * s for a, s in zip(strides[-n:], stride, strict=True)])
     inner = tuple([a * k for a, k in zip(strides[-n:], dilation, strict=True)])
     return (*shape[:-n], *positions, *size), (*strides[:-n], *outer, *inner), offset
+
+
+def dtype_through(dtype: DType, chain: Chain) -> DType:
+    """The dtype at the end of a chain that begins in memory of a dtype: that of the last link that changes it."""
+    return next((link[1][0] for link in reversed(chain) if type(link) is tuple and link[0] in RETYPED), dtype)
 
 
 def is_dense(shape: Shape, strides: Strides) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import bool_, int64
+from ..dialects.types import bool_, complex_of, int64
 from . import recorder
 from .promote import Defaults
 from .tensor import Tensor
@@ -63,6 +63,18 @@ def printoptions(**options: Any) -> Any:
         yield
     finally:
         set_printoptions(**before)
+
+
+class _ComplexFormatter:
+    """How to write a complex element: each part as the real numbers it is among are written."""
+
+    def __init__(self, shown: np.ndarray) -> None:
+        self.parts = _Formatter(shown.real), _Formatter(shown.imag)
+        self.width = self.parts[0].width + self.parts[1].width + 1
+
+    def __call__(self, value: complex) -> str:
+        re, im = self.parts[0](value.real), self.parts[1](value.imag).lstrip() + "j"
+        return re + im if im[0] in "+-" else f"{re}+{im}"
 
 
 class _Formatter:
@@ -166,9 +178,10 @@ def contents(tensor: Tensor, indent: int) -> str:
     """The numbers of a tensor."""
     array = tensor._value()
     summarize = array.size > _Options.threshold
-    if array.dtype.kind not in "iubf":  # bfloat16
+    if array.dtype.kind not in "iubfc":  # bfloat16
         array = array.astype(np.float32)
-    return _nested(array, indent, summarize, _Formatter(_edges(array) if summarize else array))
+    formatter = _ComplexFormatter if array.dtype.kind == "c" else _Formatter
+    return _nested(array, indent, summarize, formatter(_edges(array) if summarize else array))
 
 
 def show(tensor: Tensor) -> str:
@@ -177,7 +190,7 @@ def show(tensor: Tensor) -> str:
         return batch
     prefix = "tensor("
     suffixes: list[str] = [f"device='{tensor.device}'"] if tensor.is_cuda else []
-    implied = tensor.dtype in (Defaults.dtype, int64, bool_)
+    implied = tensor.dtype in (Defaults.dtype, complex_of(Defaults.dtype), int64, bool_)
     if tensor.numel() == 0:
         if tensor.dim() != 1:
             suffixes.append(f"size={tuple(tensor.shape)}")

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from ..dialects.errors import ShapeError
-from ..dialects.types import DType, Shape, Type, bool_, float32, int64, promote_types, show_type
+from ..dialects.types import DType, Shape, Type, bool_, complex_of, float32, int64, part_of, promote_types, show_type
 from . import recorder
 from .node import Node
 from .origin import Site, operator_site, origin, source_line
 
-Scalar = bool | int | float
+Scalar = bool | int | float | complex
 
 
 class Defaults:
@@ -22,25 +22,29 @@ class Defaults:
 
 
 def scalar_dtype(number: Scalar) -> DType:
-    """The dtype of a Python number: bool, int64 or the default floating dtype."""
+    """The dtype of a Python number: bool, int64, the default floating dtype or the complex one of its parts."""
     if isinstance(number, bool):
         return bool_
+    if isinstance(number, complex):
+        return complex_of(Defaults.dtype)
     return int64 if isinstance(number, int) else Defaults.dtype
 
 
 def _combine(higher: DType | None, lower: DType | None) -> DType | None:
     if higher is None or lower is None:
         return higher or lower
-    if higher.kind == "f":
+    if lower.kind == "c" and higher.kind == "f":
+        return complex_of(higher)
+    if higher.kind in "fc":
         return higher
-    return promote_types(higher, lower) if higher is bool_ or lower.kind == "f" else higher
+    return promote_types(higher, lower) if higher is bool_ or lower.kind in "fc" else higher
 
 
 def result_type(types: list[Type], scalars: list[Scalar] = ()) -> DType:
     """The dtype of an operation on tensors of these types and these Python numbers.
 
     Tensors with dimensions decide; rank-0 tensors, then Python numbers, only raise the category (bool < int <
-    float).
+    float < complex).
     """
     sized: DType | None = None
     rank0: DType | None = None
@@ -137,14 +141,23 @@ def highest(dtype: DType) -> Scalar:
 def full(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """A constant: its number is part of the program."""
     value = _as(number, dtype)
+    if dtype.kind == "c":
+        return _full_complex(value, shape, dtype)
     if value == 0 and dtype.kind == "f" and math.copysign(1.0, value) < 0:  # equal to 0.0 as a cache key
         return recorder.record("neg", (recorder.record("full", (), (shape, 0.0, dtype)),))
     return recorder.record("full", (), (shape, value, dtype))
 
 
+def _full_complex(value: complex, shape: Shape, dtype: DType) -> Node:
+    if value.imag == 0:
+        return recorder.record("full", (), (shape, value.real, dtype))
+    parts = [full(part, shape, part_of(dtype)) for part in (value.real, value.imag)]
+    return recorder.record("to_complex", tuple(parts), (dtype,))
+
+
 def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """``full`` for the shape of a tensor that exists: the book need not be asked."""
-    if number == 0:
+    if number == 0 or dtype.kind == "c":
         return full(number, shape, dtype)
     recorder.state.order = order = recorder.state.order + 1
     return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), origin(), False, order)
@@ -171,6 +184,8 @@ def _as(number: Scalar, dtype: DType) -> Scalar:
         raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     if dtype.kind == "f":
         return math.nan if number != number else float(number)  # one NaN object: a cache key equal to itself
+    if dtype.kind == "c":
+        return complex(number)
     return bool(number) if dtype.kind == "b" else wrapped(int(number), dtype)
 
 

@@ -129,7 +129,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 def can_cast(from_: types.DType, to: types.DType) -> bool:
     """Whether promotion rules let one dtype become another."""
-    order = {"b": 0, "u": 1, "i": 1, "f": 2}
+    order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
     return order[from_.kind] <= order[to.kind]
 
 
@@ -167,7 +167,6 @@ def names() -> dict[str, Any]:
     found.update(sequences.PUBLIC)
     found.update(DTYPES)
     found.update(complex_numbers.DTYPES)
-    found.update(complex_numbers.PUBLIC)
     found.update({name: traits.typed(name, t) for name, t in LEGACY.items()})
     found.update(settings.PUBLIC)
     found.update({f.__name__: f for f in windows.ROOT})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dialects.types import DTYPES, DType, dtype_of, size_of
+from ..dialects.types import DTYPES, DType, dtype_of, part_of, size_of
 from . import draws, philox, recorder
 from .assignment import check_in_place, store, title
 from .definitions import define
@@ -195,6 +195,9 @@ def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     return shape
 
 
+_HALF_DEVIATION = 0.5**0.5  # of each part of a complex number of variance 1
+
+
 def _float(dtype: DType | None, what: str) -> DType:
     dtype = Defaults.dtype if dtype is None else dtype
     if not dtype.is_floating_point:
@@ -202,14 +205,21 @@ def _float(dtype: DType | None, what: str) -> DType:
     return dtype
 
 
+def _independent(kind: Any, shape: tuple[int, ...], dtype: DType | None, what: str, generator: Any, where: Any) -> Tensor:
+    """A new tensor of draws; of complex numbers, real and imaginary part one after the other."""
+    if dtype is None or not dtype.is_complex:
+        return wrap(sample(kind, shape, _float(dtype, what), generator=generator, where=where))
+    parts = wrap(sample(kind, (*shape, 2), part_of(dtype), generator=generator, where=where))
+    return wrap(cast((parts * _HALF_DEVIATION if kind is NORMAL else parts)._through(("from_parts", (dtype,)))._read(), dtype))
+
+
 @define("rand", method=False)
 def rand(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Uniform in [0, 1)."""
-    shape, dtype = _shape(sizes, size), _float(dtype, "check_uniform_bounds")
-    return _tracked(wrap(sample(UNIFORM, shape, dtype, generator=generator, where=device)), requires_grad)
+    """Uniform in [0, 1); so are both parts of complex numbers."""
+    return _tracked(_independent(UNIFORM, _shape(sizes, size), dtype, "check_uniform_bounds", generator, device), requires_grad)
 
 
 @define("randn", method=False)
@@ -217,9 +227,8 @@ def randn(
     *sizes: Any, size: Any = None, generator: Generator | None = None, dtype: DType | None = None, layout: Any = None,
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Standard normal."""
-    shape, dtype = _shape(sizes, size), _float(dtype, "normal_kernel_cpu")
-    return _tracked(wrap(sample(NORMAL, shape, dtype, generator=generator, where=device)), requires_grad)
+    """Standard normal; both parts of complex numbers have half the variance."""
+    return _tracked(_independent(NORMAL, _shape(sizes, size), dtype, "normal_kernel_cpu", generator, device), requires_grad)
 
 
 @define("randint", method=False)
@@ -454,6 +463,9 @@ def uniform_(input: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Genera
     low, high = float(ends.get("from", a)), float(ends.get("to", b))
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
+    if input.dtype.is_complex:
+        uniform_(input._through(("as_parts", (part_of(input.dtype),))), low, high, generator=generator)
+        return input
     _float(input.dtype, "check_uniform_bounds")
     return _sampled(input, UNIFORM, generator, low, high)
 
@@ -463,6 +475,9 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
     """Fill with normal numbers."""
     if std < 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    if input.dtype.is_complex:
+        normal_(input._through(("as_parts", (part_of(input.dtype),))), 0.0, std * _HALF_DEVIATION, generator=generator)
+        return input.add_(mean) if mean else input
     _float(input.dtype, "normal_kernel_cpu")
     whole = not input._chain or input.is_contiguous()
     return _sampled(input, NORMAL if whole else SCATTERED_NORMAL, generator, mean, std)

@@ -130,7 +130,7 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
     if state.placement is not None:
         state.placement.check(op, inputs)
     tracked = False
-    if state.grad and result[1].kind == "f":
+    if state.grad and result[1].kind in "fc":
         for n in inputs:
             if n.requires_grad:
                 tracked = True
@@ -168,7 +168,7 @@ def step(
     made = []
     for number, type in enumerate(results):
         order += 1
-        made.append(Node(RESULT, (number,), whole, type, where, tracked and type[1].kind == "f", order))
+        made.append(Node(RESULT, (number,), whole, type, where, tracked and type[1].kind in "fc", order))
     return made
 
 

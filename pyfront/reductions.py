@@ -9,6 +9,7 @@ from typing import Any
 from ..dialects.types import DType, bool_, int64, uint8
 from . import recorder
 from .definitions import define
+from .joining import cat
 from .node import Node
 from .precision import in_single
 from .promote import Defaults, cast, full
@@ -45,7 +46,7 @@ def _axes(dim: Dims, rank: int) -> tuple[int, ...]:
 def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over all or some dimensions; integers and bools are summed as int64."""
     x = input._read()
-    x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
+    x = cast(x, dtype or (x.type[1] if x.type[1].kind in "fc" else int64))
     return wrap(folded(x, "sum", _axes(dim, len(x.type[0])), keepdim))
 
 
@@ -61,7 +62,7 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DTy
 def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean over all or some dimensions. RuntimeError for integers."""
     x = input._read() if dtype is None else cast(input._read(), dtype)
-    if x.type[1].kind != "f":
+    if not x.type[1].has_gradient:
         raise RuntimeError(
             f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {_named(x)}"
         )
@@ -86,11 +87,27 @@ def prod_(
 ) -> Tensor:
     """The product over all or one dimension; integers and bools are multiplied as int64."""
     x = input._read()
-    x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
-    return wrap(folded(x, "prod", _axes(dim, len(x.type[0])), keepdim))
+    x = cast(x, dtype or (x.type[1] if x.type[1].kind in "fc" else int64))
+    axes = _axes(dim, len(x.type[0]))
+    return _complex_product(wrap(x), axes, keepdim) if x.type[1].is_complex else wrap(folded(x, "prod", axes, keepdim))
+
+
+def _complex_product(x: Tensor, axes: Sequence[int], keepdim: bool) -> Tensor:
+    """The product over some dimensions: of halves with each other, until one is left."""
+    for axis in axes:
+        while x.shape[axis] > 1:
+            half = x.shape[axis] // 2
+            left, right, rest = x.split((half, half, x.shape[axis] - 2 * half), axis)
+            x = left * right if not rest.shape[axis] else cat((left * right, rest), axis)
+        if not x.shape[axis]:
+            x = wrap(full(1.0, tuple([1 if d == axis else n for d, n in enumerate(x.shape)]), x.dtype))
+    return x if keepdim else x.reshape([n for d, n in enumerate(x.shape) if d not in axes])
 
 
 def _spread(input: Tensor, dim: Any, keepdim: bool, correction: int | float, root: bool) -> Node:
+    if input.dtype.is_complex:  # of the real parts and of the imaginary parts
+        re, im = [wrap(_spread(part, dim, keepdim, correction, False)) for part in (input.real, input.imag)]
+        return (re + im).sqrt()._read() if root else (re + im)._read()
     x = input._read()
     if x.type[1].kind != "f":
         raise RuntimeError("std and var only support floating point and complex dtypes")
@@ -280,6 +297,7 @@ def vector_norm(
 ) -> Tensor:
     """``(sum |x| ** ord) ** (1 / ord)``, with the limits at 0, inf and -inf. RuntimeError for integers."""
     x = x.to(dtype) if dtype is not None else x
+    x = x.abs() if x.dtype.is_complex else x
     if x.dtype.kind != "f":
         raise RuntimeError(
             "linalg.vector_norm: Expected a floating point or complex tensor as input. "
@@ -353,7 +371,7 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 def _scan(op: str) -> Callable:
     def apply(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
         x = input._read()
-        x = cast(x, dtype or (x.type[1] if x.type[1].kind == "f" else int64))
+        x = cast(x, dtype or (x.type[1] if x.type[1].kind in "fc" else int64))
         at = dimension(dim, len(x.type[0]))
         return wrap(record(op, (x,), (at,)) if x.type[0] else recorder.alias(x))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..dialects.book import OPS
-from ..dialects.types import Type
+from ..dialects.types import DType, Type, part_of
 from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 
 
@@ -49,6 +49,9 @@ def reads(op: str, types: tuple[Type, ...], attrs: tuple, wanted: tuple[bool, ..
     stanza = OPS[op]
     if not stanza.has_derivative:  # opened and differentiated inside, from its operands on
         return frozenset(range(len(types)))
+    if stanza.takes_complex and not any(p.dtype == "complex" for p in stanza.tensors):  # each part's derivative reads what that of a real number does
+        types = tuple([(shape, part_of(dtype)) for shape, dtype in types])
+        attrs = tuple([part_of(a) if isinstance(a, DType) else a for a in attrs])
     tracer = _Tracer()
     operands = [_Placeholder(t, i) for i, t in enumerate(types)]
     results = [_Placeholder(t, len(types) + i) for i, t in enumerate(stanza.infer(types, attrs))]

@@ -196,8 +196,12 @@ def t(input: Tensor) -> Tensor:
 
 @define("adjoint", label="transpose")
 def adjoint(input: Tensor) -> Tensor:
-    """The last two dimensions exchanged."""
-    return _exchanged(input, -2, -1)
+    """The last two dimensions exchanged, and complex numbers conjugated."""
+    return _conjugated(_exchanged(input, -2, -1))
+
+
+def _conjugated(input: Tensor) -> Tensor:
+    return wrap(record("conj", (input._read(),))) if input.dtype.is_complex else input
 
 
 @define("movedim", "moveaxis", label="permute")
@@ -480,7 +484,8 @@ def _matrices(name: str, ranks: range | tuple[int, ...], what: str) -> property:
         rank = self.dim()
         if rank and rank not in ranks:
             raise RuntimeError(f"tensor.{name} is only supported on {what}. Got {rank}-D tensor.")
-        return _exchanged(self, -2, -1) if rank else self
+        exchanged = _exchanged(self, -2, -1) if rank else self
+        return exchanged if name == "mT" else _conjugated(exchanged)
 
     return property(transposed)
 

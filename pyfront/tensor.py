@@ -167,6 +167,10 @@ class Tensor:
         """True for float64, float32, float16, bfloat16."""
         return self.dtype.is_floating_point
 
+    def is_complex(self) -> bool:
+        """True for complex64 and complex128."""
+        return self.dtype.is_complex
+
     def __len__(self) -> int:
         shape = self._node.type[0]
         if not shape:
@@ -257,7 +261,7 @@ class Tensor:
         storage = self._storage
         return views.host_view(storage.share(), self._chain)
 
-    def item(self) -> bool | int | float:
+    def item(self) -> bool | int | float | complex:
         """The only element as a Python number. RuntimeError when there are several."""
         node = self._node
         if size_of(node.type[0]) != 1:
@@ -292,7 +296,7 @@ class Tensor:
         return int(self._number())
 
     def __index__(self) -> int:
-        if self.dtype.kind == "f" or self.numel() != 1:
+        if self.dtype.has_gradient or self.numel() != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.item())
 
@@ -357,7 +361,7 @@ def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:
         tensor._seen = storage.version
     else:  # numpy sees the memory too: every read takes a snapshot, and this Node only tells the type
         whole = storage.type
-        type = whole if not chain else (views.layout(storage, chain)[0], whole[1])
+        type = whole if not chain else (views.layout(storage, chain)[0], views.dtype_through(whole[1], chain))
         tensor._node = Node(None, (), (), type, "", views.is_tracked(storage, chain), 0)
         tensor._seen = -1
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dialects.errors import UnsupportedError
 from ..dialects.types import bool_, int64, size_of
 from . import recorder
 from .links import (
-    NO_GRAD, RENAMED, Chain, Detached, LeafMark, Link, Mark, after_detaching, contiguous_strides, diagonal_box, extended,
-    extent, is_dense, is_row_major, is_tracked, layout, leaf_mark, places, reshaped_strides,
+    NO_GRAD, RENAMED, RETYPED, Chain, Detached, LeafMark, Link, Mark, after_detaching, contiguous_strides, diagonal_box,
+    dtype_through, extended, extent, is_dense, is_row_major, is_tracked, layout, leaf_mark, places, reshaped_strides,
 )  # fmt: skip  # some only for who reads chains through this module
 from .node import Boundary, Node
+from .origin import origin, source_line
 from .storage import Storage
 
 _MOST_READ = 256  # views of one version that are remembered
@@ -57,7 +59,7 @@ def _follow(source: Node, link: Link) -> Node:
             if (
                 array.flags.c_contiguous
             ):  # the same memory under another shape: no step, and no index in a cache key
-                return recorder.leaf(array, (tuple(array.shape), source.type[1]))
+                return recorder.leaf(array, (tuple(array.shape), dtype_through(source.type[1], (link,))))
         return _record(source, *link)
     if type(link) is Detached:
         contents = recorder.alias(source, requires_grad=False)
@@ -102,7 +104,7 @@ def _read_shared(storage: Storage, chain: Chain) -> Node:
     gains = [isinstance(link, LeafMark) or type(link) is Detached and link.node is not None for link in chain]
     count = gains.index(True) if True in gains else len(chain)
     array = host_view(storage.host, chain[:count])
-    dtype = storage.type[1]
+    dtype = dtype_through(storage.type[1], chain[:count])
     node = recorder.leaf(np.array(array, order="C"), (tuple(array.shape), dtype))
     for link in chain[count:]:
         node = _follow(node, link)
@@ -144,6 +146,10 @@ def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
         row = np.lib.stride_tricks.as_strided(array, (offset + 1,), (array.itemsize,), writeable=array.flags.writeable)
         strides = tuple([s * array.itemsize for s in stride])
         return np.lib.stride_tricks.as_strided(row[offset:], size, strides, writeable=array.flags.writeable)
+    if op == "as_parts":
+        return array[..., None].view(attrs[0].numpy)
+    if op == "from_parts":
+        return array.view(attrs[0].numpy)[..., 0]
     size, stride, dilation = attrs
     rank, n = array.ndim, len(size)
     reach = tuple([(u - 1) * k + 1 for u, k in zip(size, dilation, strict=True)])
@@ -276,6 +282,8 @@ def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
             "update", (recorder.record("reshape", (source,), (flat,)), node), (start, step)
         )
         return recorder.record("reshape", (whole,), (source.type[0],))
+    if op in RETYPED:
+        return recorder.record("from_parts" if op == "as_parts" else "as_parts", (node,), (source.type[1],))
     start, _, step = attrs
     return recorder.record("update", (source, node), (start, step))
 
@@ -283,6 +291,8 @@ def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
 def _scattered(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage with the elements of a view (found by its strides) taken from ``node``; of equal places the
     last wins."""
+    if dtype_through(storage.type[1], chain) is not storage.type[1]:
+        raise UnsupportedError("a write through a view that repeats elements of a complex tensor's parts", at=source_line(origin()))
     shape, strides, offset = layout(storage, chain)
     place = places(shape, strides, offset)
     whole, dtype = storage.type

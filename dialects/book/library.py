@@ -21,6 +21,7 @@ FILES = {  # file: dialect of its ops
     "optim.ops": "nn",
     "special.ops": "nn",
     "random.ops": "nn",
+    "complex.ops": "nn",
 }
 
 

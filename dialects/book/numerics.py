@@ -43,6 +43,23 @@ def convert(x: Array, t: np.dtype) -> Array:
     return x.astype(t)
 
 
+def to_complex(re: Array, im: Array, t: np.dtype) -> Array:
+    """Complex numbers out of real and imaginary parts; neither part meets an arithmetic operation."""
+    z = np.empty(np.shape(re), t)
+    z.real, z.imag = re, im
+    return z
+
+
+def as_parts(z: Array) -> Array:
+    """Real and imaginary parts side by side in a last dimension of 2."""
+    return np.stack((z.real, z.imag), axis=-1)
+
+
+def from_parts(x: Array, t: np.dtype) -> Array:
+    """Complex numbers whose parts are side by side in the last dimension."""
+    return to_complex(x[..., 0], x[..., 1], t)
+
+
 def pad(x: Array, low: Ints, high: Ints, interior: Ints, fill: float) -> Array:
     """`interior` elements between neighbours, then `low` before and `high` behind; negative amounts crop."""
     if not x.ndim:
@@ -208,7 +225,8 @@ _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
-    "iota": iota, "scatter": scatter, "put": put, "running": running,
+    "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts,
+    "from_parts": from_parts,
 }  # fmt: skip
 
 

@@ -121,6 +121,7 @@ class _Trees(Transformer):
             "params": (),
             "needs": (),
             "commutes": False,
+            "partwise": False,
             "numpy_line": "",
         }
         for part in parts:
@@ -130,8 +131,8 @@ class _Trees(Transformer):
                 out["params"] += (part,)
             elif isinstance(part, Need):
                 out["needs"] += (part,)
-            elif part.type == "COMMUTES":
-                out["commutes"] = True
+            elif part.type in ("COMMUTES", "PARTWISE"):
+                out[part.type.lower()] = True
             else:
                 out["numpy_line"] = re.sub(r"\s+", " ", part[len("numpy") :].strip())
         return out

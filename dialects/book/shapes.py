@@ -219,4 +219,5 @@ FUNCTIONS: dict[str, Callable] = {
     "windows_fit": windows_fit,
     "factorial": factorial,
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
+    "is_complex": lambda t: isinstance(t, DType) and t.is_complex,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import DTypeError, LaminaError, ShapeError
 from ..graph import Graph
 from ..sizes import Real, Size, is_symbolic
-from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, float32, show_type
+from ..types import DTYPES, DType, Shape, Type, bfloat16, bool_, dtype_of, float16, float32, part_of, show_type
 from . import numerics, readings
-from .expr import Binding, Build, Call, Evaluator, Expr, Name
+from .expr import Binding, Build, Call, Evaluator, Expr, Name, walk
 from .readings import Contraction, Fold, Place
 
 CLASSES = {  # word in a signature: kinds it admits, words for errors
@@ -23,6 +23,7 @@ CLASSES = {  # word in a signature: kinds it admits, words for errors
     "int": ("iu", "an integer"),
     "real": ("fiu", "a numeric"),
     "bits": ("iub", "an integer or bool"),
+    "complex": ("c", "a complex"),
     "any": ("fiub", "a"),
 }
 ATTRIBUTE_KINDS = {
@@ -88,6 +89,7 @@ class Stanza:
     params: tuple[Param, ...]
     results: tuple[Param, ...]
     commutes: bool
+    partwise: bool
     origin: str
     text: str
     needs: tuple[Need, ...]
@@ -183,7 +185,7 @@ class Stanza:
                 )
             return
         kinds, words = CLASSES.get(word, CLASSES["any"])
-        if dtype.kind not in kinds:
+        if dtype.kind not in kinds and not (dtype.kind == "c" and self.takes_complex):
             raise self.complain(
                 DTypeError, f"{self.name} needs {words} {param.name}, got {dtype.name}", types
             )
@@ -214,7 +216,27 @@ class Stanza:
 
     def _result_dtype(self, param: Param, env: dict) -> DType:
         fixed = fixed_dtype(param.dtype)
-        return fixed if fixed is not None else env.get(f"dtype {param.dtype}") or env[param.dtype]
+        if fixed is not None:
+            return fixed
+        dtype = env.get(f"dtype {param.dtype}") or env[param.dtype]
+        return part_of(dtype) if dtype.kind == "c" and self.is_real_of_complex else dtype
+
+    @property
+    def on_parts(self) -> Stanza | None:
+        """The stanza that says what the op does to the parts of complex operands."""
+        return self.book.get(f"complex_{self.name}")
+
+    @cached_property
+    def takes_complex(self) -> bool:
+        """Whether it is known what the op does to complex numbers, see `complex_parts.py`."""
+        if self.partwise or self.family in ("view", "contract") or self.on_parts is not None:
+            return True
+        return self.family == "is" and all(self.book[name].takes_complex for name in self._called() if name in self.book)
+
+    @cached_property
+    def is_real_of_complex(self) -> bool:
+        """Whether the result is real although operands are complex: their parts give one number."""
+        return self.on_parts is not None and len(self.on_parts.results) == 1
 
     def complain(self, error: type[LaminaError], sentence: str, types: Sequence[Type]) -> LaminaError:
         """An error that lists the operands."""
@@ -307,14 +329,13 @@ class Stanza:
     @cached_property
     def multiplies(self) -> bool:
         """Whether there is a contraction among the ops a composite is made of."""
-        trees: list[Any] = [*self.meaning, *(expr for _, expr in self.meaning_bindings)]
-        while trees:
-            if isinstance(tree := trees.pop(), Call):
-                named = self.book.get(tree.fn)
-                if named is not None and (named.family == "contract" or named.meaning and named.multiplies):
-                    return True
-                trees += tree.args
-        return False
+        called = [self.book[name] for name in self._called() if name in self.book]
+        return any(named.family == "contract" or named.meaning and named.multiplies for named in called)
+
+    def _called(self) -> Iterator[str]:
+        """What the meaning of a composite calls: ops, and functions on attributes."""
+        for tree in (*self.meaning, *(expr for _, expr in self.meaning_bindings)):
+            yield from (node.fn for node in walk(tree) if isinstance(node, Call))
 
     def _opened(self, build: Build, operands: Sequence, attrs: tuple) -> tuple:
         named = tuple(((p.name,), expr) for p, expr in zip(self.results, self.meaning))

@@ -217,6 +217,8 @@ def _seed(root: Tensor | GradientEdge, gradient: Tensor | None) -> Node:
     if gradient is None:
         if size_of(shape) != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        if dtype.is_complex:
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {dtype}")
         return recorder.record("full", (), (shape, 1.0, dtype))
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")

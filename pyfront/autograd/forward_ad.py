@@ -63,7 +63,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to enter_dual_level() first."
         )
     for what, t in (("primal", tensor), ("tangent", tangent)):
-        if t.dtype.kind != "f":
+        if not t.dtype.has_gradient:
             raise ValueError(f"Expected {what} to be floating point or complex, but got: {t.dtype}")
     if tangent.shape != tensor.shape:
         raise RuntimeError(

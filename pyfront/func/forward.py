@@ -35,7 +35,7 @@ class Tangents:
     def __init__(self, level: Differentiation, fresh: Sequence[Tensor], results: Sequence[Tensor]) -> None:
         self.level = level
         self.results = results
-        self._seeds = [level.argument(wrap(full(0.0, *r._type))) if r.dtype.kind == "f" else None for r in results]
+        self._seeds = [level.argument(wrap(full(0.0, *r._type))) if r.dtype.has_gradient else None for r in results]
         pairs = [(r, s) for r, s in zip(results, self._seeds, strict=True) if s is not None]
         self._pulled = pulled_back([r for r, _ in pairs], [s for _, s in pairs], fresh)
 

@@ -54,8 +54,8 @@ class Differentiation:
         """The argument as a value of its own. Its gradient goes on to the tensor where that is tracked."""
         if not isinstance(tensor, Tensor):
             raise ValueError(f"Thing passed to transform API must be Tensor, got {type(tensor)}")
-        if tensor.dtype.kind != "f":
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if not tensor.dtype.has_gradient:
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         source = tensor._read()
         passes_on = source.requires_grad and self._outer
         mark = LeafMark((lambda gradient: [(source, gradient)]) if passes_on else nowhere, leaf=not passes_on)

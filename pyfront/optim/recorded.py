@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import recorder
 from ..assignment import assign
+from ..complex_numbers import view_as_real
 from ..creation import get_default_dtype
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, scalar, zeros_of
@@ -37,7 +38,17 @@ class Recorded(Optimizer):
             old = p.detach()
             if group.get("weight_decay", 0) != 0 and not self._decays_apart(group):
                 gradient = gradient + old * group["weight_decay"]
-            assign(p, self._move(old, gradient, state, group, step)._read())
+            if p.dtype.is_complex:
+                self._move_parts(p, gradient, state, group, step)
+            else:
+                assign(p, self._move(old, gradient, state, group, step)._read())
+
+    def _move_parts(self, p: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
+        """A complex parameter: its parts move as real numbers do."""
+        views = {k: view_as_real(v) if isinstance(v, Tensor) and v.dtype.is_complex else v for k, v in state.items()}
+        parts = view_as_real(p.detach())
+        assign(parts, self._move(parts, view_as_real(gradient), views, group, step)._read())
+        state.update((k, v) for k, v in views.items() if not (isinstance(state.get(k), Tensor) and state[k].dtype.is_complex))
 
     def _decays_apart(self, group: dict[str, Any]) -> bool:
         """Whether weight decay is the step's own business instead of the gradient's."""

@@ -106,10 +106,10 @@ def _joint_mask(
     """Both masks as numbers to be added, for every head: [batch * heads or 1, l, s + grown]."""
     total = None
     if attn_mask is not None:
-        mask = _additive(attn_mask, like)
+        mask = _partwise(attn_mask, like)
         total = mask.unsqueeze(0) if mask.dim() == 2 else mask
     if padding is not None:
-        row = _additive(padding, like).reshape(batch, 1, 1, -1).expand(batch, heads, 1, padding.shape[1])
+        row = _partwise(padding, like).reshape(batch, 1, 1, -1).expand(batch, heads, 1, padding.shape[1])
         row = row.reshape(batch * heads, 1, padding.shape[1])
         total = row if total is None else total + row
     if total is None or not grown:
@@ -117,7 +117,7 @@ def _joint_mask(
     return cat([total, filled((*total.shape[:2], grown), 0.0, like.dtype)], 2)
 
 
-def _additive(mask: Tensor, like: Tensor) -> Tensor:
+def _partwise(mask: Tensor, like: Tensor) -> Tensor:
     """A bool mask (true: do not look) as minus infinity or 0."""
     if not _is_bool(mask):
         return mask.to(like.dtype)
