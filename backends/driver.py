@@ -26,7 +26,7 @@ from ..dialects.kept import Kept
 from ..dialects.types import size_of
 from . import background
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
-from .complex_program import ComplexProgram
+from .complex_program import ComplexProgram, as_parts
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
 from .graph_text import graph_to_json
 from .rolled_program import RolledProgram
@@ -481,11 +481,14 @@ def write_c(
 ) -> list[Path]:
     """The graph as files ahead of time; see ``ahead_of_time.write_c`` for the options.
 
-    target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
+    Complex inputs and outputs are real ones with a last dimension of 2. target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
     ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
     """
     from ..passes.roll_graph import rolled, rolled_if_long
+    from ..passes.split_complex import split_complex
 
+    weights = {i: as_parts(array, graph.inputs[i]) for i, array in weights.items()}
+    graph = split_complex(graph)
     target = str(options.get("target", "native"))
     if target.startswith("cuda:"):
         from .cuda.files import write_cuda

@@ -329,7 +329,7 @@ def alias_or(op: str, x: Node, unchanged: bool) -> Node:
 
 def _rounding(op: str) -> Callable[[Tensor], Tensor]:
     def apply(input: Tensor) -> Tensor:
-        return wrap(alias_or(op, input._read(), input.dtype.kind != "f"))
+        return wrap(alias_or(op, input._read(), input.dtype.kind not in "fc"))
 
     apply.__doc__ = f"``{op}``, element by element; integers stay as they are."
     return apply

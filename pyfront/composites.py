@@ -10,6 +10,7 @@ import numpy as np
 from ..dialects.types import bool_, promote_types
 from .arithmetic import nodes
 from .assignment import title
+from .complex_numbers import complex_
 from .definitions import define
 from .precision import in_single
 from .promote import Defaults, broadcast, full
@@ -83,7 +84,7 @@ def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
 @define("logit", in_place=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """``log(x / (1 - x))``, with x kept ``eps`` away from 0 and 1."""
-    input = input if input.dtype.kind == "f" else input.to(Defaults.dtype)
+    input = input if input.dtype.has_gradient else input.to(Defaults.dtype)
     x = input if eps is None else input.clamp(eps, 1 - eps)
     return (x / (1 - x)).log()
 
@@ -106,6 +107,8 @@ def nan_to_num(
     input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """NaN and infinities replaced by numbers (0 and the largest ones)."""
+    if input.dtype.is_complex:
+        return complex_(*[nan_to_num(part, nan, posinf, neginf) for part in (input.real, input.imag)])
     if input.dtype.kind != "f":
         return input.clone()
     x = input._read()

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects.errors import UnsupportedError
 from . import recorder
 from .creation import of_array
 from .function import Function
+from .origin import origin, source_line
 from .promote import broadcast_shape
 from .tensor import Tensor
 
@@ -36,6 +38,11 @@ def check_matrix(name: str, a: Tensor) -> None:
         raise RuntimeError(
             f"{name}: The input tensor A must have at least 2 dimensions, but got {a.dim()} dimensions instead"
         )
+    if a.dtype.is_complex:
+        raise UnsupportedError(
+            f"{name} of complex matrices is not supported", at=source_line(origin()),
+            help="A + iB acts on real vectors as the block matrix [[A, -B], [B, A]]",
+        )  # fmt: skip
     if a.dtype.name not in ("float32", "float64"):
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {a.dtype}")
 

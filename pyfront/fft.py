@@ -1,13 +1,276 @@
-"""``torch.fft``: what is real of it (frequencies, shifts); transforms are complex and say that they are missing."""
+"""``torch.fft``: discrete Fourier transforms, as products with matrices of roots of unity.
+
+A transform of n = a * b points is a transform of a points, a multiplication by roots of unity and a transform of b points (Cooley and
+Tukey, "An Algorithm for the Machine Calculation of Complex Fourier Series", 1965); short ones are one product, long ones of prime
+length a convolution (Bluestein, "A Linear Filtering Approach to the Computation of the Discrete Fourier Transform", 1970). Roots are
+computed in float64 and rounded once. Conventions: https://docs.pytorch.org/docs/stable/fft.html.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
-from .joining import roll
+import numpy as np
+
+from ..dialects.types import DType, complex_of, dtype_of
+from . import recorder
+from .complex_numbers import conj
+from .conversion import converted
+from .joining import cat, flip, roll
+from .promote import Defaults
+from .recorder import record
 from .sequences import arange
-from .tensor import Tensor
+from .tensor import Tensor, dimension, wrap
+
+_SHORT = 32
+"""Points up to which a transform is one product with a matrix."""
+_LONG = 256
+"""Points of prime length from which on the matrix is larger than two transforms of twice the length."""
+
+
+@lru_cache(maxsize=256)
+def _roots(rows: int, columns: int, of: int, dtype: DType, sign: int) -> np.ndarray:
+    """exp(sign * 2 pi i * p * q / of) for p below rows and q below columns."""
+    turns = np.outer(np.arange(rows), np.arange(columns)) % of
+    return np.exp(sign * 2j * np.pi * turns / of).astype(dtype.numpy)
+
+
+@lru_cache(maxsize=64)
+def _chirps(n: int, dtype: DType, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bluestein's chirp exp(sign * pi i * k ** 2 / n), and the transform of its conjugate, wrapped around a length with small factors."""
+    squares = np.arange(n, dtype=np.int64) ** 2 % (2 * n)
+    chirp = np.exp(sign * 1j * np.pi * squares / n)
+    length = 1 << (2 * n - 2).bit_length()
+    wrapped = np.zeros(length, np.complex128)
+    wrapped[:n] = chirp.conj()
+    wrapped[length - n + 1 :] = chirp[1:][::-1].conj()
+    return chirp.astype(dtype.numpy), (np.fft.fft(wrapped) / length).astype(dtype.numpy)
+
+
+def _constant(array: np.ndarray) -> Tensor:
+    return wrap(recorder.constant(array, (tuple(array.shape), dtype_of(array))))
+
+
+def _factor(n: int) -> int:
+    """The largest divisor of n whose transform is one product; 1 where there is none."""
+    return next((a for a in range(min(_SHORT, n - 1), 1, -1) if n % a == 0), 1)
+
+
+def _transformed(x: Tensor, sign: int) -> Tensor:
+    """The sums of x[j] * exp(sign * 2 pi i * j * k / n) over the last dimension, which holds n complex numbers."""
+    n, dtype = x.shape[-1], x.dtype
+    a = _factor(n) if n > _SHORT else 1
+    if n <= _SHORT or a == 1 and n < _LONG:
+        return x.matmul(_constant(_roots(n, n, n, dtype, sign)))
+    if a == 1:
+        return _convolved(x, sign)
+    parts = x.reshape(*x.shape[:-1], a, n // a)
+    parts = _constant(_roots(a, a, a, dtype, sign)).matmul(parts) * _constant(_roots(a, n // a, n, dtype, sign))
+    return _transformed(parts, sign).transpose(-1, -2).reshape(x.shape)
+
+
+def _convolved(x: Tensor, sign: int) -> Tensor:
+    """A transform of prime length n by transforms of a length of small factors: j * k is (j ** 2 + k ** 2 - (k - j) ** 2) / 2."""
+    n = x.shape[-1]
+    chirp, kernel = (_constant(c) for c in _chirps(n, x.dtype, sign))
+    spread = _transformed(_fitted(x * chirp, -1, kernel.shape[0]), -1) * kernel
+    return _transformed(spread, 1).narrow(-1, 0, n) * chirp
+
+
+def _fitted(x: Tensor, dim: int, n: int) -> Tensor:
+    """Cut off, or filled up with zeros, to n points."""
+    have = x.shape[dim]
+    if have >= n:
+        return x if have == n else x.narrow(dim, 0, n)
+    at = dimension(dim, x.dim())
+    behind = tuple([n - have if d == at else 0 for d in range(x.dim())])
+    none = (0,) * x.dim()
+    return wrap(record("pad", (x._read(),), (none, behind, none, 0.0)))
+
+
+def _checked(x: Tensor, n: int | None, dim: int) -> int:
+    if not x.dim():
+        dimension(dim, 0)
+    n = x.shape[dimension(dim, x.dim())] if n is None else n
+    if n < 1:
+        raise RuntimeError(f"Invalid number of data points ({n}) specified")
+    return n
+
+
+def _scaled(x: Tensor, n: int, norm: str | None, forward: bool) -> Tensor:
+    """Divided by what ``norm`` says for n points. RuntimeError for a norm there is none of."""
+    if norm not in (None, "backward", "ortho", "forward"):
+        raise RuntimeError(f'Invalid normalization mode: "{norm}"')
+    if norm == "ortho":
+        return x * n**-0.5
+    return x if (norm == "forward") is not forward else x * (1 / n)
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.dtype.has_gradient else x.to(Defaults.dtype)
+
+
+def _one(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tensor:
+    """One transform to n complex numbers along a dimension."""
+    x = _fitted(_floating(x), dim, n)
+    x = converted(x, complex_of(x.dtype)).transpose(dim, -1)
+    return _scaled(_transformed(x, -1 if forward else 1), n, norm, forward).transpose(dim, -1)
+
+
+def fft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The transform along ``dim``, cut or filled up to ``n`` points. Complex result."""
+    return _given(_one(input, _checked(input, n, dim), dim, norm, True), out)
+
+
+def ifft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``fft``."""
+    return _given(_one(input, _checked(input, n, dim), dim, norm, False), out)
+
+
+def rfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The first n // 2 + 1 results of ``fft`` of real numbers; the others are their conjugates. RuntimeError for complex input."""
+    return _given(_half(input, _checked(input, n, dim), dim, norm, True, "rfft"), out)
+
+
+def irfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``rfft``: ``n`` real numbers, an even number unless given."""
+    return _given(_whole(input, _length(input, n, dim), dim, norm, False), out)
+
+
+def hfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The ``n`` real numbers that are the transform of a signal of which ``input`` is one half, the other its conjugate."""
+    return _given(_whole(conj(_floating(input)), _length(input, n, dim), dim, norm, True), out)
+
+
+def ihfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``hfft``."""
+    return _given(conj(_half(input, _checked(input, n, dim), dim, norm, False, "ihfft")), out)
+
+
+def _length(x: Tensor, n: int | None, dim: int) -> int:
+    return _checked(x, 2 * (x.shape[dimension(dim, x.dim())] - 1) if n is None else n, dim)
+
+
+def _half(x: Tensor, n: int, dim: int, norm: str | None, forward: bool, name: str) -> Tensor:
+    """The first half of the transform of real numbers by exp(-...), normalised as a forward or inverse one."""
+    if x.dtype.is_complex:
+        raise RuntimeError(f"{name} expects a real input tensor, but got {_title(x.dtype)}")
+    made = _one(x, n, dim, "backward", True).narrow(dim, 0, n // 2 + 1)
+    return _scaled(made, n, norm, forward)
+
+
+def _title(dtype: DType) -> str:
+    from .assignment import title
+
+    return title(dtype)
+
+
+def _whole(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tensor:
+    """The n real numbers whose transform begins with x, normalised as a forward or inverse one."""
+    x = _fitted(_floating(x), dim, n // 2 + 1)
+    x = converted(x, complex_of(x.dtype))
+    rest = flip(x.narrow(dim, 1, (n - 1) // 2), [dim])
+    x = cat((x, conj(rest)), dim).transpose(dim, -1)
+    return _scaled(_transformed(x, 1).real, n, norm, forward).transpose(dim, -1)
+
+
+def _given(result: Tensor, out: Tensor | None) -> Tensor:
+    if out is None:
+        return result
+    from .assignment import write_out
+
+    return write_out(out, result, recorder.state.order)
+
+
+# -- several dimensions
+
+
+def _sizes(x: Tensor, s: Any, dim: Any) -> list[tuple[int, int | None]]:
+    """(dimension, points or None) of each transform. RuntimeError as PyTorch words it."""
+    s = None if s is None else [s] if isinstance(s, int) else list(s)
+    if dim is None:
+        dims = list(range(x.dim()) if s is None else range(x.dim() - len(s), x.dim()))
+        if s is not None and len(s) > x.dim():
+            raise RuntimeError(f"Got shape with {len(s)} values but input tensor only has {x.dim()} dimensions.")
+    else:
+        dims = [dimension(d, x.dim()) for d in ([dim] if isinstance(dim, int) else dim)]
+        if len(set(dims)) != len(dims):
+            raise RuntimeError("FFT dims must be unique")
+        if s is not None and len(s) != len(dims):
+            raise RuntimeError("When given, dim and shape arguments must have the same length")
+    return list(zip(dims, s or [None] * len(dims), strict=True))
+
+
+def fftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """``fft`` along several dimensions (all of them), each cut or filled up to ``s``."""
+    return _given(_all(input, _sizes(input, s, dim), norm, fft), out)
+
+
+def ifftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``fftn``."""
+    return _given(_all(input, _sizes(input, s, dim), norm, ifft), out)
+
+
+def _all(x: Tensor, wanted: Sequence[tuple[int, int | None]], norm: str | None, transform: Callable[..., Tensor]) -> Tensor:
+    if not wanted:
+        return converted(_floating(x), complex_of(_floating(x).dtype))
+    for d, n in reversed(wanted):
+        x = transform(x, None if n == -1 else n, d, norm)
+    return x
+
+
+def _split(name: str, x: Tensor, s: Any, dim: Any) -> tuple[list[tuple[int, int | None]], tuple[int, int | None]]:
+    wanted = _sizes(x, s, dim)
+    if not wanted:
+        raise RuntimeError(f"{name} must transform at least one axis")
+    return wanted[:-1], wanted[-1]
+
+
+def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """``fftn`` of real numbers; of the last dimension the first half."""
+    others, (last, n) = _split("rfftn", input, s, dim)
+    made = rfft(input, None if n == -1 else n, last, norm)
+    return _given(_all(made, others, norm, fft) if others else made, out)
+
+
+def irfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``rfftn``."""
+    others, (last, n) = _split("irfftn", input, s, dim)
+    made = _all(input, others, norm, ifft) if others else input
+    return _given(irfft(made, None if n == -1 else n, last, norm), out)
+
+
+def hfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """``hfft`` along the last of several dimensions, ``fft`` along the others."""
+    others, (last, n) = _split("hfftn", input, s, dim)
+    made = _all(input, others, norm, fft) if others else input
+    return _given(hfft(made, None if n == -1 else n, last, norm), out)
+
+
+def ihfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
+    """The inverse of ``hfftn``."""
+    others, (last, n) = _split("ihfftn", input, s, dim)
+    made = ihfft(input, None if n == -1 else n, last, norm)
+    return _given(_all(made, others, norm, ifft) if others else made, out)
+
+
+def _in_two(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(
+        input: Tensor, s: Any = None, dim: Any = (-2, -1), norm: str | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
+        return transform(input, s, dim, norm, out=out)
+
+    apply.__doc__ = f"``{transform.__name__}`` along the last two dimensions."
+    return apply
+
+
+fft2, ifft2, rfft2, irfft2, hfft2, ihfft2 = map(_in_two, (fftn, ifftn, rfftn, irfftn, hfftn, ihfftn))
+
+
+# -- frequencies
+
 
 def fftfreq(n: int, d: float = 1.0, **options: Any) -> Tensor:
     """The frequencies of a transform of ``n`` samples ``d`` apart: 0, 1, …, -1, by ``n * d``."""

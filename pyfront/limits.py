@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..dialects.types import DType
+from ..dialects.types import DType, part_of
 from .promote import Defaults
 
 
@@ -18,7 +18,7 @@ class finfo:
     def __init__(self, dtype: DType | None = None) -> None:
         import ml_dtypes
 
-        kind = Defaults.dtype if dtype is None else dtype
+        kind = Defaults.dtype if dtype is None else part_of(dtype)
         if not kind.is_floating_point:
             raise TypeError(
                 "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"

@@ -81,6 +81,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def _ranked(name: str, ranks: tuple[int, int]) -> Any:
     def apply(input: Tensor, mat2: Tensor) -> Tensor:
         x, y = input._read(), mat2._read()
+        if name == "vdot" and x.type[1].is_complex:
+            x = record("conj", (x,))
         if (len(x.type[0]), len(y.type[0])) != ranks:
             raise _refuse(
                 f"{name} needs tensors of {ranks[0]} and {ranks[1]} dimensions",

@@ -39,6 +39,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     shaping,
     sharing,
     special_functions,
+    spectrograms,
     statistics,
     strided,
     traits,

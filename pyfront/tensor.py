@@ -284,16 +284,24 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
 
-    def _number(self) -> bool | int | float:
+    def _number(self) -> bool | int | float | complex:
         if size_of(self._node.type[0]) != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
         return self._value().item()
 
     def __float__(self) -> float:
-        return float(self._number())
+        return float(self._real_number("double"))
 
     def __int__(self) -> int:
-        return int(self._number())
+        return int(self._real_number("int64_t"))
+
+    def _real_number(self, to: str) -> bool | int | float:
+        value = self._number()
+        if isinstance(value, complex):
+            if value.imag:
+                raise RuntimeError(f"value cannot be converted to type {to} without overflow")
+            return value.real
+        return value
 
     def __index__(self) -> int:
         if self.dtype.has_gradient or self.numel() != 1:

@@ -97,8 +97,9 @@ class Runtime:
     def _load(self, graph: Graph) -> _Loaded:
         """A program from the disk cache, or compiled. BackendError when it cannot be."""
         from ...passes.roll_graph import rolled_if_long
+        from ...passes.split_complex import split_complex
 
-        graph = rolled_if_long(graph)
+        asked, graph = graph, rolled_if_long(split_complex(graph))
         device = self.device
         arch = with_f32(device.arch, flags.f32.value)
         key = key_of("cuda", source_version(), device.name, arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
@@ -115,7 +116,7 @@ class Runtime:
             self.compiles += 1
         table = LaunchTable.from_json(json.loads((found[0] / "launches.json").read_text(encoding="utf-8")))
         try:
-            return _Loaded(self, graph, table, device.load(found[0], table))
+            return _Loaded(self, asked, table, device.load(found[0], table))
         except LaminaError:
             discard(key)
             raise

@@ -55,7 +55,7 @@ class OnParts:
             return self.build(op, operands, attrs)
         stanza = self.book[op]
         if stanza.partwise or stanza.family == "view":
-            return (self._by_parts(stanza, operands, attrs),)
+            return self._by_parts(stanza, operands, attrs)
         if stanza.family == "contract":
             return (self._product(op, *operands, attrs),)
         if stanza.on_parts is not None:
@@ -75,13 +75,14 @@ class OnParts:
             value.im = self.apply("full", attrs=(shape, 0.0, dtype))
         return value.im
 
-    def _by_parts(self, stanza: Stanza, operands: tuple, attrs: tuple) -> Parts:
-        re = self.build(stanza.name, tuple([v.re if type(v) is Parts else v for v in operands]), attrs)[0]
-        if all([v.im is None for v in operands if type(v) is Parts]):
-            return Parts(re)
+    def _by_parts(self, stanza: Stanza, operands: tuple, attrs: tuple) -> tuple:
+        re = self.build(stanza.name, tuple([v.re if type(v) is Parts else v for v in operands]), attrs)
+        if len(re) == 1 and all([v.im is None for v in operands if type(v) is Parts]):
+            return (Parts(re[0]),)
         if stanza.is_placement:  # what is around it is a real number
             attrs = tuple([0 if p.name == str(stanza.fill) else value for p, value in zip(stanza.attributes, attrs, strict=True)])
-        return Parts(re, self.build(stanza.name, tuple([self.imaginary(v) if type(v) is Parts else v for v in operands]), attrs)[0])
+        im = self.build(stanza.name, tuple([self.imaginary(v) if type(v) is Parts else v for v in operands]), attrs)
+        return tuple([Parts(*pair) for pair in zip(re, im, strict=True)])
 
     def _product(self, op: str, a: Parts, b: Parts, attrs: tuple) -> Parts:
         def times(x: Any, y: Any) -> Any:

@@ -24,7 +24,7 @@ CLASSES = {  # word in a signature: kinds it admits, words for errors
     "real": ("fiu", "a numeric"),
     "bits": ("iub", "an integer or bool"),
     "complex": ("c", "a complex"),
-    "any": ("fiub", "a"),
+    "any": ("fiub", "a real"),
 }
 ATTRIBUTE_KINDS = {
     "int": (int, Size), "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float, Size, Real),

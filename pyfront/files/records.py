@@ -20,6 +20,8 @@ STORAGE_CLASSES: dict[str, DType] = {
     "CharStorage": DTYPES["int8"],
     "ByteStorage": DTYPES["uint8"],
     "BoolStorage": DTYPES["bool"],
+    "ComplexFloatStorage": DTYPES["complex64"],
+    "ComplexDoubleStorage": DTYPES["complex128"],
 }
 CLASS_OF_DTYPE = {dtype: name for name, dtype in STORAGE_CLASSES.items()}
 

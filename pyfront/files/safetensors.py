@@ -16,7 +16,7 @@ _LARGEST_HEADER = 100_000_000  # the format's own limit
 _CODES: dict[str, DType] = {
     "F64": DTYPES["float64"], "F32": DTYPES["float32"], "F16": DTYPES["float16"], "BF16": DTYPES["bfloat16"],
     "I64": DTYPES["int64"], "I32": DTYPES["int32"], "I16": DTYPES["int16"], "I8": DTYPES["int8"],
-    "U8": DTYPES["uint8"], "BOOL": DTYPES["bool"],
+    "U8": DTYPES["uint8"], "BOOL": DTYPES["bool"], "C64": DTYPES["complex64"],
 }  # fmt: skip
 _CODE_OF = {dtype: code for code, dtype in _CODES.items()}
 
