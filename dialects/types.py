@@ -58,9 +58,10 @@ bool_ = DType("bool_", "i1", np.bool_)
 complex128 = DType("complex128", "c128", np.complex128)
 complex64 = DType("complex64", "c64", np.complex64)
 
-ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_, complex128, complex64)
-DTYPES: dict[str, DType] = {t.name: t for t in ALL} | {t.code: t for t in ALL}
-_BY_NUMPY = {t.numpy: t for t in ALL}
+ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
+COMPLEX = (complex128, complex64)  # of recorded graphs; IR holds their parts
+DTYPES: dict[str, DType] = {t.name: t for t in (*ALL, *COMPLEX)} | {t.code: t for t in (*ALL, *COMPLEX)}
+_BY_NUMPY = {t.numpy: t for t in (*ALL, *COMPLEX)}
 _PARTS = {complex64: float32, complex128: float64}
 
 
@@ -86,7 +87,7 @@ def dtype_of(what: object) -> DType:
         return DTYPES[what]
     found = _BY_NUMPY.get(np.dtype(getattr(what, "dtype", what)))
     if found is None:
-        raise TypeError(f"no element type for {what!r}; supported: {', '.join(t.name for t in ALL)}")
+        raise TypeError(f"no element type for {what!r}; supported: {', '.join(t.name for t in (*ALL, *COMPLEX))}")
     return found
 
 

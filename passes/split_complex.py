@@ -84,7 +84,9 @@ class _Split:
             return [Parts(*[self._append(op, pair, attrs, (self.types[pair[1]],))[0] for pair in pairs])]
         loss, seed, *wrt = operands
         flat = [part for v in wrt for part in ((v.re, v.im) if type(v) is Parts else (v,))]
-        types = tuple([self.types[i] for i in flat])
+        whole = self.on.type(loss)[0]
+        several = self.on.type(seed)[0][: len(self.on.type(seed)[0]) - len(whole)]  # one derivative for each of many seeds
+        types = tuple([((*several, *shape), dtype) for shape, dtype in (self.types[i] for i in flat)])
         pairs = [(loss.re, seed.re), (loss.im, seed.im)] if type(loss) is Parts else [(loss, seed)]
         found = [self._append(op, (a, b, *flat), attrs, types) for a, b in pairs if a is not None and b is not None]
         total = found[0]

@@ -361,9 +361,9 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803  # PyTorch's n
 
 
 def eig(A: Tensor) -> Any:
-    """UnsupportedError: eigenvalues of a general matrix are complex."""
+    """UnsupportedError: there is no decomposition of a general matrix."""
     raise UnsupportedError(
-        "linalg.eig: eigenvalues of a general matrix are complex numbers, which are not supported",
+        "linalg.eig: eigenvalues of a general matrix are not supported",
         at=source_line(origin()), help="linalg.eigh is for symmetric matrices",
     )  # fmt: skip
 

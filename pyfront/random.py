@@ -476,8 +476,8 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
     if std < 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     if input.dtype.is_complex:
-        normal_(input._through(("as_parts", (part_of(input.dtype),))), 0.0, std * _HALF_DEVIATION, generator=generator)
-        return input.add_(mean) if mean else input
+        normal_(input._through(("as_parts", (part_of(input.dtype),))), mean, std * _HALF_DEVIATION, generator=generator)
+        return input
     _float(input.dtype, "normal_kernel_cpu")
     whole = not input._chain or input.is_contiguous()
     return _sampled(input, NORMAL if whole else SCATTERED_NORMAL, generator, mean, std)

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import UnsupportedError
 from ..types import DType, Type, bool_, complex_of, part_of
 from .expr import Build
-from .stanza import Stanza
+from .stanza import Stanza, fixed_dtype
 
 
 class Parts:
@@ -54,6 +54,8 @@ class OnParts:
         if not any([type(v) is Parts for v in operands]):
             return self.build(op, operands, attrs)
         stanza = self.book[op]
+        if not all([type(v) is Parts for v in operands]):
+            operands = tuple([self._lifted(stanza, i, v) for i, v in enumerate(operands)])
         if stanza.partwise or stanza.family == "view":
             return self._by_parts(stanza, operands, attrs)
         if stanza.family == "contract":
@@ -74,6 +76,12 @@ class OnParts:
             shape, dtype = self.build.type(value.re)
             value.im = self.apply("full", attrs=(shape, 0.0, dtype))
         return value.im
+
+    def _lifted(self, stanza: Stanza, i: int, value: Any) -> Any:
+        """A real operand next to complex ones, inside of a composite, as a complex number; conditions, indices and rates stay."""
+        param = stanza.tensors[min(i, len(stanza.tensors) - 1)]
+        real = type(value) is not Parts and fixed_dtype(param.dtype) is None and self.build.type(value)[1].is_floating_point
+        return Parts(value) if real else value
 
     def _by_parts(self, stanza: Stanza, operands: tuple, attrs: tuple) -> tuple:
         re = self.build(stanza.name, tuple([v.re if type(v) is Parts else v for v in operands]), attrs)

@@ -21,7 +21,8 @@ FILES = {  # file: dialect of its ops
     "optim.ops": "nn",
     "special.ops": "nn",
     "random.ops": "nn",
-    "complex.ops": "nn",
+    "complex_parts.ops": "nn",
+    "complex.ops": "complex",
 }
 
 
@@ -75,7 +76,7 @@ class Book(Mapping[str, Stanza]):
         return len(self._find())
 
     def dialects(self) -> dict[str, str]:
-        """Dialect of every op ("prim" or "nn"), without reading a stanza."""
+        """Dialect of every op ("prim", "nn" or "complex"), without reading a stanza."""
         return {name: source.dialect for name, source in self._find().items()}
 
     def read_all(self) -> None:

@@ -176,4 +176,7 @@ def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) 
     return np.asarray(values * signs + rng.uniform(-0.004, 0.004, shape))
 
 
-__all__ = ["OPS", "Sample", "samples"]
+IN_IR = [name for name, dialect in OPS.dialects().items() if dialect != "complex"]
+"""The ops of IR: those between real and complex numbers are in recorded graphs only (test_complex.py)."""
+
+__all__ = ["IN_IR", "OPS", "Sample", "samples"]

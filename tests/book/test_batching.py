@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from lamina.dialects.book import OPS, Batched, Batching, NumpyBuild
 
-from .samples import samples
+from .samples import IN_IR, samples
 
 SIZE = 3
 
 
-@pytest.mark.parametrize("name", [n for n in OPS if OPS[n].tensors])
+@pytest.mark.parametrize("name", [n for n in IN_IR if OPS[n].tensors])
 def test_batch(name):
     s = OPS[name]
     several = [samples(s, seed) for seed in range(SIZE)]

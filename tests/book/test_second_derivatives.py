@@ -11,7 +11,7 @@ from lamina.dialects.types import dtype_of, float64
 from lamina.lowering.capture import capture
 from lamina.passes.autodiff import Differentiate
 
-from .samples import samples
+from .samples import IN_IR, samples
 
 STEP = 1e-5
 KINKED = ("max", "min", "prod")  # differences of second order cross ties
@@ -40,7 +40,7 @@ def program(s, arrays, attrs, seed, twice=None):
     return evaluate(module, inputs), wrt
 
 
-DIFFERENTIABLE = [n for n in OPS if OPS[n].has_derivative and OPS[n].tensors and n not in KINKED]
+DIFFERENTIABLE = [n for n in IN_IR if OPS[n].has_derivative and OPS[n].tensors and n not in KINKED]
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
