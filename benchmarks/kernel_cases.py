@@ -57,6 +57,15 @@ def _trained(name: str, shapes: list[tuple[int, ...]], function: Callable) -> Ca
     return Case(f"{name} fwd+bwd {'x'.join(map(str, shapes[0]))}", make)
 
 
+def _complex(torch: ModuleType, x):
+    """The two halves of a tensor as real and imaginary parts."""
+    return torch.complex(x[0], x[1])
+
+
+def _parts(torch: ModuleType, z):
+    return torch.view_as_real(z)
+
+
 def _cross_entropy(rows: int, classes: int) -> Case:
     def make(torch: ModuleType, rng: np.random.Generator) -> Body:
         logits = _tensor(torch, rng, rows, classes, grad=True)
@@ -111,6 +120,12 @@ def _f(torch: ModuleType):
 
 
 CASES: list[Case] = [
+    _forward("complex matmul", (2, 256, 256), lambda t, x: _parts(t, _complex(t, x) @ _complex(t, x))),
+    _forward("complex product and magnitude", (2, 512, 512), lambda t, x: (_complex(t, x) * _complex(t, x)).abs()),
+    _forward("fft.rfft", (64, 1024), lambda t, x: _parts(t, t.fft.rfft(x))),
+    _forward("fft.fft", (2, 64, 1024), lambda t, x: _parts(t, t.fft.fft(_complex(t, x)))),
+    _forward("fft.rfft2", (8, 64, 64), lambda t, x: _parts(t, t.fft.rfft2(x))),
+    _forward("stft", (4, 16000), lambda t, x: _parts(t, t.stft(x, 400, 160, window=t.hann_window(400), return_complex=True))),
     _forward("softmax", (256, 1000), lambda t, x: t.softmax(x, -1)),
     _forward("softmax", (4096, 128), lambda t, x: t.softmax(x, -1)),
     _forward("log_softmax", (256, 1000), lambda t, x: t.log_softmax(x, -1)),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import DTypeError
-from ..dialects.types import DType, Type, bool_, float64, int64
+from ..dialects.types import DType, Type, bool_, complex128, float64, int64
 from . import recorder
 from .assignment import in_place
 from .definitions import define
@@ -272,8 +272,9 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
 
 @define("float_power", in_place=True, label="pow")
 def float_power(input: Operand, exponent: Operand) -> Tensor:
-    """``pow`` in float64."""
-    a, b = [wrap(cast(v._read(), float64)) if isinstance(v, Tensor) else float(v) for v in (input, exponent)]
+    """``pow`` in float64, of complex numbers in complex128."""
+    wide = [complex128 if (v.dtype.is_complex if isinstance(v, Tensor) else isinstance(v, complex)) else float64 for v in (input, exponent)]
+    a, b = [wrap(cast(v._read(), t)) if isinstance(v, Tensor) else v + 0.0 for v, t in zip((input, exponent), wide, strict=True)]
     return pow(a, b)
 
 

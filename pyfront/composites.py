@@ -198,7 +198,7 @@ def isclose(
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{title(input.dtype)} did not match {title(other.dtype)}")
     close = input == other
-    if input.dtype.kind == "f":
+    if input.dtype.has_gradient:
         within = (input - other).abs() <= atol + rtol * other.abs()
         close = close.logical_or(within.logical_and((input - other).isfinite()))
         if equal_nan:

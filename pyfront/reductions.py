@@ -333,6 +333,10 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
 @define("logsumexp")
 def logsumexp(input: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """``log(sum(exp(input)))`` without overflow."""
+    if input.dtype.is_complex:
+        top = input.real.detach().amax(dim, keepdim=True)
+        total = (input - top).exp().sum(dim, keepdim=True).log() + top
+        return total if keepdim else total.squeeze(dim)
     x = cast(input._read(), input.dtype if input.dtype.kind == "f" else Defaults.dtype)
     return wrap(folded(x, "logsumexp", _axes(dim, input.dim()), keepdim))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, float32, float64, int64
+from ..dialects.types import DType, complex_of, float32, float64, int64
 from .creation import finish, of_array
 from .definitions import define
 from .promote import Defaults
@@ -89,8 +89,8 @@ def linspace(
     start, end = _number(start), _number(end)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    kind = dtype or Defaults.dtype
-    work = kind.numpy.type if kind in (float32, float64) else np.float64
+    kind = dtype or (complex_of(Defaults.dtype) if isinstance(start, complex) or isinstance(end, complex) else Defaults.dtype)
+    work = kind.numpy.type if kind in (float32, float64) or kind.is_complex else np.float64
     i = np.arange(steps)
     if steps == 1:
         return finish(of_array(np.array([start]).astype(kind.numpy)), out, requires_grad)
@@ -98,7 +98,7 @@ def linspace(
     array = np.where(
         i < steps // 2, work(start) + gap * i.astype(work), work(end) - gap * (steps - 1 - i).astype(work)
     )
-    if kind.kind != "f":
+    if not kind.has_gradient:
         array = np.trunc(array)
     return finish(of_array(array.astype(kind.numpy)), out, requires_grad)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import int64
+from .complex_numbers import complex_, conj, real
 from .creation import of_array
 from .definitions import define
 from .joining import stack
@@ -185,7 +186,7 @@ def cov(
         raise RuntimeError(
             f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
         )
-    x = input if input.dtype.kind == "f" else input.to(Defaults.dtype)
+    x = input if input.dtype.has_gradient else input.to(Defaults.dtype)
     x = x if input.dim() == 2 else x.reshape(1, -1)
     weights = _weights(fweights, aweights, x)
     if weights is None:
@@ -198,10 +199,10 @@ def cov(
         total = weights.sum()
         mean = (x * weights).sum(1, keepdim=True) / total
         lost = (weights * aweights).sum() / total if aweights is not None and correction else 1
-        norm = (total - correction * lost).clamp(min=0)
+        norm = real(total - correction * lost).clamp(min=0)
         centred = x - mean
         weighed = centred * weights
-    result = weighed @ centred.t() / norm
+    result = weighed @ conj(centred.t()) / norm
     return result.squeeze()
 
 
@@ -238,8 +239,9 @@ def corrcoef(input: Tensor) -> Tensor:
     c = cov(input)
     if input.dim() < 2:
         return c / c
-    d = c.diagonal().sqrt()
-    return (c / d.unsqueeze(0) / d.unsqueeze(1)).clamp(-1, 1)
+    d = real(c.diagonal()).sqrt()
+    scaled = c / d.unsqueeze(0) / d.unsqueeze(1)
+    return complex_(scaled.real.clamp(-1, 1), scaled.imag.clamp(-1, 1)) if scaled.dtype.is_complex else scaled.clamp(-1, 1)
 
 
 # -- counting ------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Differentiation:
         if not isinstance(tensor, Tensor):
             raise ValueError(f"Thing passed to transform API must be Tensor, got {type(tensor)}")
         if not tensor.dtype.has_gradient:
-            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
         source = tensor._read()
         passes_on = source.requires_grad and self._outer
         mark = LeafMark((lambda gradient: [(source, gradient)]) if passes_on else nowhere, leaf=not passes_on)

@@ -7,6 +7,7 @@ from typing import Any
 from ....dialects.errors import ShapeError, UnsupportedError
 from ....dialects.types import Shape, show_type
 from ...autocasting import autocasts
+from ...complex_numbers import complex_
 from ...node import Node
 from ...origin import origin, source_line
 from ...phrases import Phrases
@@ -215,6 +216,9 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
     if len(sizes) % 2 or len(sizes) // 2 > input.dim():
         raise RuntimeError(f"Padding length must be divisible by 2 and at most twice the rank, got {len(sizes)}")
     low, high = sizes[0::2][::-1], sizes[1::2][::-1]
+    if mode == "constant" and isinstance(value, complex):
+        parts = zip((input.real, input.imag), (value.real, value.imag), strict=True)
+        return complex_(*[padded(part, low, high, fill) for part, fill in parts])
     if mode == "constant":
         return padded(input, low, high, 0.0 if value is None else value)
     if mode not in ("reflect", "replicate", "circular"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ....dialects.errors import ShapeError
-from ....dialects.types import show_type
+from ....dialects.types import part_of, show_type
 from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import assign
@@ -112,7 +112,7 @@ def rms_norm(
 
 
 def _machine_epsilon(x: Tensor) -> float:
-    return {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[x.dtype.name]
+    return {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}[part_of(x.dtype).name]
 
 
 @autocasts("group_norm")
