@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .nn import hooks
-from .nn.changes import CHANGES
+from .nn.changes import CHANGES, Calls
 from .nn.module import Module
 from .origin import is_own
 from .tensor import Tensor
@@ -117,6 +117,8 @@ def _below(found: Any) -> Iterator[tuple[Any, Any, Any]]:
             yield found, key, value
     elif isinstance(found, Module):
         for name, value in vars(found).items():
+            if type(value) is Calls:
+                continue
             if isinstance(value, dict):
                 yield from ((value, key, entry) for key, entry in value.items())
             else:
@@ -164,6 +166,8 @@ def _contents(module: Module) -> tuple:
     """What a module is made of: plain attributes by value, others by identity."""
     parts: list[Any] = []
     for name, value in module.__dict__.items():
+        if type(value) is Calls:
+            continue
         if isinstance(value, dict):
             parts.append((name, tuple(value), tuple(map(id, value.values()))))
         elif isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value)):

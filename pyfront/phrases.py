@@ -82,17 +82,20 @@ class Phrases(dict[Hashable, Phrase]):
         return results
 
     def _keep(self, key: Hashable, operands: Sequence[Node], results: Sequence[Node]) -> None:
-        steps = _between(operands, results)
-        if steps is not None:
+        found = steps_between(operands, results)
+        if found is not None:
             if len(self) >= _MOST:
                 self.clear()
-            self[key] = Phrase(operands, steps, results)
+            self[key] = Phrase(operands, found[0], results)
 
 
-def _between(operands: Sequence[Node], results: Sequence[Node]) -> list[Node] | None:
-    """The steps from the operands to the results, in the order they were recorded. None where they are no phrase: operands that are
-    the same Node (what is read cannot be told apart), values from elsewhere, identities of autograd."""
-    met, found, stack = {id(node) for node in operands}, [], list(results)
+def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int = -1) -> tuple[list[Node], list[Node]] | None:
+    """The steps from the operands to the results, in the order they were recorded, and what is shared among programs: constants
+    that were recorded before position ``since``.
+
+    None where they are no phrase: operands that are the same Node (what is read cannot be told apart), values from elsewhere,
+    identities of autograd."""
+    met, found, constants, stack = {id(node) for node in operands}, [], [], list(results)
     if len(met) < len(operands):
         return None
     while stack:
@@ -101,6 +104,11 @@ def _between(operands: Sequence[Node], results: Sequence[Node]) -> list[Node] | 
             if node.value is not None or node.op in _NO_STEPS:
                 return None
             met.add(id(node))
-            found.append(node)
+            if node.order > since:
+                found.append(node)
+            elif node.op == "full":
+                constants.append(node)
+            else:
+                return None
             stack += node.inputs
-    return sorted(found, key=by_order) or None
+    return (sorted(found, key=by_order), constants) if found else None

@@ -10,6 +10,7 @@ from ...dialects.types import DTYPES
 from ..creation import full
 from ..tensor import Tensor
 from . import functional as F
+from .calls import remembered
 from .module import Module
 from .parameter import Parameter
 
@@ -39,6 +40,7 @@ class _Activation(Module):
                 raise TypeError(f"{name}() is missing its argument {key!r}")
             setattr(self, key, value)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
         return type(self)._function(input, **{name: getattr(self, name) for name in self._defaults})

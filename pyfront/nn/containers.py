@@ -9,6 +9,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from .changes import changed
+from .calls import remembered
 from .module import Module
 from .parameter import Parameter
 
@@ -76,6 +77,7 @@ class Sequential(_Indexed):
             for i, module in enumerate(args):
                 self.add_module(str(i), module)
 
+    @remembered
     def forward(self, input: Any) -> Any:
         """The last module's output."""
         for module in self._modules.values():
@@ -184,7 +186,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
-        changed()
+        changed(self)
         del self._modules[key]
 
     def __len__(self) -> int:

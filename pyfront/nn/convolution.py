@@ -10,6 +10,7 @@ from ..tensor import Tensor
 from . import functional as F
 from . import init
 from .functions.applying import each
+from .calls import remembered
 from .module import Entry, Module
 from .parameter import Parameter
 
@@ -104,6 +105,7 @@ class _Straight(_Convolution):
                 widths += [0, 0] if self.padding == "valid" else [self.padding[i]] * 2
         return tuple(widths)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[n, in_channels, ...] -> float[n, out_channels, ...]."""
         convolve = (F.conv1d, F.conv2d, F.conv3d)[self._rank - 1]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..tensor import Tensor
 from . import functional as F
+from .calls import remembered
 from .module import Module
 
 
@@ -18,6 +19,7 @@ class _Dropout(Module):
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p, self.inplace = p, inplace
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out; the input itself in evaluation."""
         return type(self)._function(input, self.p, self.training, self.inplace)

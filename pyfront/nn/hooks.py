@@ -81,6 +81,7 @@ class HookMethods:
 
     def _hooks_changed(self) -> None:
         object.__setattr__(self, "_plain_call", not any(self.__dict__[table] for table in _TABLES))
+        changes.changed(self)
 
     def register_forward_pre_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False

@@ -9,6 +9,7 @@ from ..creation import empty
 from ..tensor import Tensor
 from . import functional as F
 from . import init
+from .calls import remembered
 from .module import Entry, Module
 from .parameter import Parameter
 
@@ -19,6 +20,7 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
+    @remembered
     def forward(self, input: Any) -> Any:
         """The input."""
         return input
@@ -49,6 +51,7 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0
             init.uniform_(self.bias, -bound, bound)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[..., in_features] -> float[..., out_features]."""
         return F.linear(input, self.weight, self.bias)
@@ -104,6 +107,7 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The flattened input."""
         return input.flatten(self.start_dim, self.end_dim)

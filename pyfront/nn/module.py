@@ -99,7 +99,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        changed()
+        changed(self)
         if isinstance(value, Parameter):
             self._enter("parameters", name)
             self.register_parameter(name, value)
@@ -137,7 +137,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        changed()
+        changed(self)
         for table in _TABLES:
             if name in self.__dict__[table]:
                 del self.__dict__[table][name]
@@ -164,7 +164,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
                 " To express '{0}' as a function of another Tensor, compute the value in the forward() method.".replace("{0}", name)
             )
         self._parameters[name] = param = hooks.registered("parameter", self, name, param)
-        changed()
+        changed(self)
         name_below(name, [param])
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -175,7 +175,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
         self._buffers[name] = hooks.registered("buffer", self, name, tensor)
-        changed()
+        changed(self)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -184,7 +184,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name(name, "module", self._modules)
         self._modules[name] = module = hooks.registered("module", self, name, module)
-        changed()
+        changed(self)
         name_below(name, module.parameters() if module is not None else ())
 
     register_module = add_module

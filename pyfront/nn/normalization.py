@@ -13,6 +13,7 @@ from ..recorder import record
 from ..tensor import Tensor
 from . import functional as F
 from . import init
+from .calls import remembered
 from .module import Entry, Module
 from .parameter import Parameter
 
@@ -86,6 +87,7 @@ class _Statistics(Module):
 
 
 class _BatchNorm(_Statistics):
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Normalised per channel; in training the running averages move."""
         self._check_input_dim(input)
@@ -185,6 +187,7 @@ class LayerNorm(Module):
         """Weight 1, bias 0."""
         _reset_affine(self)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[..., *normalized_shape], same shape out."""
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)

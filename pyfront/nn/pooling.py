@@ -7,6 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
+from .calls import remembered
 from .module import Module
 
 
@@ -21,6 +22,7 @@ class _MaxPool(Module):
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.return_indices, self.ceil_mode = padding, dilation, return_indices, ceil_mode
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The largest element of each window."""
         return type(self)._function(
@@ -64,6 +66,7 @@ class AvgPool1d(Module):
         self.kernel_size, self.stride, self.padding = (kernel_size,), (kernel_size if stride is None else stride,), (padding,)
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The mean of each window."""
         return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
@@ -84,6 +87,7 @@ class _AvgPool(Module):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.ceil_mode, self.count_include_pad, self.divisor_override = ceil_mode, count_include_pad, divisor_override
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The mean of each window."""
         return type(self)._function(
@@ -114,6 +118,7 @@ class _Adaptive(Module):
         super().__init__()
         self.output_size = output_size
 
+    @remembered
     def forward(self, input: Tensor) -> Any:
         """Pooled to output_size."""
         return type(self)._function(input, self.output_size)
@@ -146,6 +151,7 @@ class _AdaptiveMax(_Adaptive):
         super().__init__(output_size)
         self.return_indices = return_indices
 
+    @remembered
     def forward(self, input: Tensor) -> Any:
         """Pooled to output_size (and where the maxima are)."""
         return type(self)._function(input, self.output_size, self.return_indices)

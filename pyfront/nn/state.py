@@ -191,10 +191,10 @@ class StateMethods:
         elif not assign:
             ours.copy_(theirs)
         elif isinstance(ours, Parameter):
-            changed()
+            changed(self)
             self._parameters[name] = theirs if isinstance(theirs, Parameter) else Parameter(theirs, ours.requires_grad)
         else:
-            changed()
+            changed(self)
             self._buffers[name] = theirs
 
     def _note_unexpected(self, state_dict: dict, prefix: str, unexpected: list[str]) -> None:
