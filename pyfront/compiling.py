@@ -18,7 +18,7 @@ from .captured_state import CapturedState, TooMuch
 from .mersenne import Engine
 from .nn.module import Module
 from .links import Detached
-from .node import GRAD, SAVED, Boundary, Node
+from .node import GRAD, PHRASE, SAVED, Boundary, Node
 from .promote import Defaults
 from .replaying import Replay
 from .tensor import Tensor
@@ -281,6 +281,8 @@ class _Recording:
             elif node.requires_grad:
                 raise Refusal("its result requires a gradient")
             else:
+                if node.op == PHRASE:  # recorded before the call
+                    node.attrs[0].write_out(node)
                 waiting = [n for n in node.inputs if id(n) not in self.places]
                 if waiting:
                     stack += waiting

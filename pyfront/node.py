@@ -19,6 +19,7 @@ ALIAS = "alias"
 RESULT = "result"
 GRAD = "autodiff.grad"
 SAVED = "autodiff.saved"
+PHRASE = "phrase"  # several steps as one Node, which a Schedule writes out (see phrases.py)
 ANYWHERE = "anywhere"
 EXAMPLE = "vmap.example"  # a value of one example of a vmap that is running; it has no contents
 

@@ -1,4 +1,7 @@
-"""Phrases: steps that always come together, recorded again without asking the book about each."""
+"""Phrases: steps that always come together, recorded again without asking the book about each.
+
+Where no derivative can go through them they are one Node, which only a Schedule looks into: a warm step never writes them out.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
 
 from ..dialects.types import Type
-from .node import ALIAS, EXAMPLE, GRAD, RESULT, SAVED, Node
+from .node import ALIAS, EXAMPLE, GRAD, PHRASE, RESULT, SAVED, Node
 from .origin import origin
 from .recorder import state
 from .walk import by_order
@@ -30,31 +33,50 @@ class Phrase:
             pick = itemgetter(*read) if len(read) > 1 else None
             self._steps.append((node.op, node.attrs, pick, read[0] if read else -1, node.type, _may_be_tracked(node.type)))
 
-    def again(self, operands: Sequence[Node]) -> Node:
-        """The one result for other operands of the same types."""
-        return self._record(operands)[self._results[0]]
+    def again(self, operands: Sequence[Node], up: int = 2) -> Node:
+        """The one result for other operands of the same types. up: see `origin`, as the caller would give it."""
+        steps = self._steps
+        if len(steps) == 1 or state.placement is not None or state.watch is not None or state.levels or state.duals or state.traces:
+            return self._record(operands, up + 1)[self._results[0]]
+        if state.grad:
+            for n in operands:
+                if n.requires_grad:
+                    return self._record(operands, up + 1)[self._results[0]]
+        state.order += len(steps)
+        return Node(PHRASE, (self,), tuple(operands), steps[-1][4], origin(up), False, state.order)
+
+    def write_out(self, node: Node) -> list[Node]:
+        """Make a Node that stands for the whole phrase its last step, as if each had been recorded; gives the others."""
+        *inner, last = self._append(list(node.inputs), node.origin, node.order - len(self._steps), False)[len(node.inputs) :]
+        node.op, node.attrs, node.inputs = last.op, last.attrs, last.inputs
+        return inner
 
     def all_again(self, operands: Sequence[Node]) -> list[Node]:
         """The results for other operands of the same types."""
-        nodes = self._record(operands)
+        nodes = self._record(operands, 3)
         return [nodes[i] for i in self._results]
 
-    def _record(self, operands: Sequence[Node]) -> list[Node]:
-        nodes, where = list(operands), origin()
-        grad, placement, order = state.grad, state.placement, state.order
+    def _record(self, operands: Sequence[Node], up: int) -> list[Node]:
+        may_be = state.grad and any([n.requires_grad for n in operands])
+        nodes = self._append(list(operands), origin(up), state.order, may_be)
+        state.order += len(self._steps)
+        return nodes
+
+    def _append(self, nodes: list[Node], where: str, order: int, may_be: bool) -> list[Node]:
+        """The operands and the steps behind them. may_be: some may be tracked."""
+        placement = state.placement
         for op, attrs, pick, only, type, is_float in self._steps:
             inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else ()
             if placement is not None and op is not RESULT:
                 placement.check(op, inputs)
             tracked = False
-            if is_float and grad:
+            if may_be and is_float:
                 for n in inputs:
                     if n.requires_grad:
                         tracked = True
                         break
             order += 1
             nodes.append(Node(op, attrs, inputs, type, where, tracked, order))
-        state.order = order
         return nodes
 
 
@@ -110,5 +132,7 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
                 constants.append(node)
             else:
                 return None
+            if node.op == PHRASE:
+                node.attrs[0].write_out(node)
             stack += node.inputs
     return (sorted(found, key=by_order), constants) if found else None

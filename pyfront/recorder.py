@@ -136,7 +136,7 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
                 tracked = True
                 break
     state.order = order = state.order + 1
-    return Node(op, attrs, inputs, result, where or origin(), tracked, order)
+    return Node(op, attrs, inputs, result, where or origin(2), tracked, order)
 
 
 def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:
@@ -161,7 +161,7 @@ def step(
     """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
     order = state.order + 1
     state.order = order + len(results)
-    where = where or origin()
+    where = where or origin(2)
     whole = (Node(op, attrs, inputs, results, where, tracked, order),)
     if op == GRAD:  # a loop ends here; what comes has the usual bound, however far the loop had moved it
         state.bound = min(state.bound, order + PENDING_LIMIT)

@@ -20,7 +20,7 @@ import numpy as np
 from ..dialects.book import OPS
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
-from .node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
+from .node import ALIAS, GRAD, PHRASE, RESULT, SAVED, Boundary, Node
 from .residuals import differentiable_again, needs_values
 from .walk import Walk, by_order
 
@@ -75,7 +75,9 @@ class Schedule:
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
-        self.nodes = _views_at_first_use(sorted(walk.nodes, key=by_order), walk.mark)
+        phrases = [(n, n.op, n.attrs, n.inputs) for n in walk.nodes if n.op == PHRASE and n.value is None]
+        inner = [step for node, _, (phrase,), _ in phrases for step in phrase.write_out(node)]
+        self.nodes = _views_at_first_use(sorted([*walk.nodes, *inner], key=by_order), walk.mark)
         self.roots = sorted(roots, key=by_order)
         for node in self.nodes:
             node.id = -1
@@ -89,6 +91,8 @@ class Schedule:
             tuple(self.names),
             tuple(self.types),
         )
+        for node, op, attrs, inputs in phrases:  # one Node again: what was written out is no part of the walk
+            node.op, node.attrs, node.inputs = op, attrs, inputs
 
     # -- emitting
     # -----------------------------------------------------------------------------------------------

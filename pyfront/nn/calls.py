@@ -95,7 +95,7 @@ class Call:
         if self.writes and state.grad and any([n.requires_grad for n in nodes]):
             return None
         nodes += self.constants
-        node = self.phrase.again(nodes)
+        node = self.phrase.again(nodes, 4)
         result = wrap(node)
         if self.version:
             result._storage.version = result._seen = self.version

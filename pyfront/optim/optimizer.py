@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dialects.types import DTYPES
+from ...dialects.types import DTYPES, Type
 from .. import recorder, views
 from ..autograd import RemovableHandle, enable_grad, no_grad
 from ..node import Node
@@ -281,6 +281,10 @@ def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
     return value.detach().clone()
 
 
+_steps: dict[tuple[str, Type, tuple], tuple[list[Type], tuple[Type, ...]]] = {}  # types of operands and results, by the first of them
+_MOST_STEPS = 1 << 10
+
+
 # -- what subclasses record with --------------------------------------------------------------------------------
 
 
@@ -329,10 +333,24 @@ def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], att
 
     where: the user's line, found once for all parameters.
     """
-    start = recorder.state.order
-    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where)):  # noqa: B905  # the first results
-        views.write(target._storage, target._chain, node, start)
-        target._forget()
+    state = recorder.state
+    start, types, key = state.order, [n.type for n in operands], (op, operands[0].type, attrs)
+    known = _steps.get(key)
+    if known is not None and known[0] == types and not state.grad and state.placement is None:
+        made = recorder.step(op, operands, attrs, known[1], False, where)
+    else:
+        made = recorder.record_many(op, operands, attrs, where)
+        _steps[key] = types, tuple([n.type for n in made])
+        if len(_steps) > _MOST_STEPS:
+            _steps.clear()
+    for target, node in zip(targets, made):  # noqa: B905  # the first results
+        storage = target._storage
+        if target._chain or storage.host is not None or state.watchers:
+            views.write(storage, target._chain, node, start)
+            target._forget()
+        else:  # the same for memory that nobody sees another part of
+            storage.replace(node, start)
+            target._node, target._seen = node, storage.version
 
 
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from lamina.pyfront import recorder
 from lamina.pyfront.nn.hooks import register_module_forward_hook
+from lamina.pyfront.node import PHRASE
+from lamina.pyfront.schedule import Schedule
 
 nn = torch.nn
 
@@ -32,16 +34,23 @@ def is_kept(module):
 
 
 def recorded(module, x):
-    """The steps of a call, as (op, attributes, type, tracked, line)."""
-    start, found, stack = recorder.state.order, [], [module(x)._read()]
+    """The Graph of a call with its lines, and its steps as (place, op, attributes, type, tracked)."""
+    for read in (*module.parameters(), *module.buffers()):
+        read._read()
+    start = recorder.state.order
+    root = module(x)._read()
+    graph = Schedule([root]).graph
+    found, stack = [], [root]
     seen = set()
     while stack:
         node = stack.pop()
         if id(node) not in seen and node.order > start:
             seen.add(id(node))
-            found.append((node.order - start, node.op, node.attrs, node.type, node.requires_grad, node.origin))
+            if node.op == PHRASE:
+                node.attrs[0].write_out(node)
+            found.append((node.order - start, node.op, node.attrs, node.type, node.requires_grad))
             stack += node.inputs
-    return sorted(found)
+    return graph, graph.origins, sorted(found)
 
 
 MADE = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import lamina as torch
 import pytest
 from lamina.pyfront import recorder
+from lamina.pyfront.node import PHRASE
 from lamina.pyfront.phrases import Phrases
+from lamina.pyfront.schedule import Schedule
 from lamina.pyfront.tensor import wrap
 
 F = torch.nn.functional
@@ -46,6 +48,28 @@ def test_one_tensor_as_both_operands():
     other = torch.randn(3, 3, 3, 3)
     assert torch.equal(F.conv2d(same, other), F.conv2d(same.clone(), other))
     assert torch.equal(alone, F.conv2d(same.clone(), same))
+
+
+def test_a_phrase_without_gradients_is_one_node_of_the_same_program():
+    w, one, graphs, ops = torch.randn(4, 2, 3, 3), torch.ones(3, 4, 1, 1), [], []
+    for _ in range(3):
+        x = torch.randn(1, 2, 6, 6) * 1.0
+        y = F.conv2d(F.conv2d(x, w, padding=1), one)
+        graphs.append(Schedule([y._read(), (y * 2.0)._read()]).graph)
+        ops.append(y._read().op)
+        assert torch.equal(y, F.conv2d(F.conv2d(x.requires_grad_(), w, padding=1), one).detach())
+    assert ops == ["reshape", PHRASE, PHRASE] and graphs[0] == graphs[1] == graphs[2]
+
+
+def test_what_a_compiled_function_reads_may_be_a_phrase():
+    w, x = torch.randn(4, 2, 3, 3), torch.randn(1, 2, 6, 6) * 1.0
+    F.conv2d(x, w)
+    held = [F.conv2d(x, w)]
+    assert held[0]._read().op == PHRASE
+    function = torch.compile(lambda y: y + held[0])
+    wanted = F.conv2d(x, w)
+    for _ in range(3):
+        assert torch.equal(function(torch.ones(1, 4, 4, 4) * 1.0), wanted + 1.0)
 
 
 def test_what_is_no_phrase_is_not_kept():

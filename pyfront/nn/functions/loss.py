@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from ....dialects.errors import DTypeError, ShapeError
-from ....dialects.types import DTYPES, DType, promote_types, show_type
+from ....dialects.types import DTYPES, DType, int64, promote_types, show_type
 from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import title
@@ -21,6 +21,7 @@ from .activation import log_softmax
 from .applying import apply, filled, reduced
 
 _largest = np.maximum.reduce
+_FEW = 256  # numbers that are looked through sooner than numpy's reductions, which no step uses before, are in the caches
 
 
 def reduction_of(reduction: str, size_average: bool | None, reduce: bool | None) -> str:
@@ -208,6 +209,9 @@ def _all_are_classes(target: Tensor, classes: int) -> bool:
     values = recorder.known(target._read())
     if values is None or not values.size:
         return False
+    if values.size <= _FEW:
+        numbers = values.ravel().tolist()
+        return min(numbers) >= 0 and max(numbers) < classes
     return int(_largest(values.view(np.uint64), None)) < classes  # a negative one is huge
 
 
@@ -229,13 +233,14 @@ def cross_entropy(
 ) -> Tensor:  # fmt: skip
     """nll_loss of log_softmax(input); targets are class indices or probabilities of the classes."""
     reduction = reduction_of(reduction, size_average, reduce)
-    classes = 1 if input.dim() > 1 else 0
-    if not target.dtype.is_floating_point:
-        _check_classes(input, target)
-    plain = weight is None and label_smoothing == 0.0 and reduction == "mean" and target.dtype is DTYPES["int64"]
-    nothing_ignored = input.dim() == 2 and not 0 <= ignore_index < input.shape[1]
-    if plain and nothing_ignored and _all_are_classes(target, input.shape[1]):
+    (sizes, _), (given, dtype) = input._node.type, target._node.type
+    plain = weight is None and label_smoothing == 0.0 and reduction == "mean" and dtype is int64
+    nothing_ignored = len(sizes) == 2 and given == sizes[:1] and not 0 <= ignore_index < sizes[1]
+    if plain and nothing_ignored and _all_are_classes(target, sizes[1]):
         return apply("cross_entropy", (input, target), (), "nll_loss")
+    classes = 1 if len(sizes) > 1 else 0
+    if not dtype.is_floating_point:
+        _check_classes(input, target)
     log_p = log_softmax(input, classes)
     if target.dtype.is_floating_point:
         return _soft_targets(log_p, target, weight, reduction, label_smoothing, classes)
