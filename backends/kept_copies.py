@@ -39,6 +39,7 @@ class KeptCopies:
     def __init__(self, kept: Sequence[Kept], allocate: Callable[[tuple[int, ...], np.dtype], np.ndarray]) -> None:
         self.kept = tuple(kept)
         self.stale = np.zeros(max(1, len(self.kept)), np.uint8)
+        self._stale_at = self.stale.ctypes.data
         self.places = [0] * len(self.kept)
         self._allocate = allocate
         self._held: list[_Copy | None] = [None] * len(self.kept)
@@ -49,7 +50,7 @@ class KeptCopies:
     @property
     def addresses(self) -> tuple[int, ...]:
         """What the program's table gets: every copy, then which are stale; nothing without copies."""
-        return (*self.places, self.stale.ctypes.data) if self.kept else ()
+        return (*self.places, self._stale_at) if self.kept else ()
 
     def follow(self, arrays: Sequence[np.ndarray]) -> bool:
         """Gets copies of these inputs, shared or to be filled by the next call; whether anything changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -289,8 +290,42 @@ _MOST_STEPS = 1 << 10
 
 
 def scalar(value: float, where: str | None = None) -> Node:
-    """A number that changes from step to step: an input of the program, not a constant in it. where: the user's line, if known."""
-    return recorder.constant(np.array(value, np.float64), _SCALAR, where)
+    """A number that changes from step to step: an input of the program, not a constant in it. where: the user's line, if known.
+
+    The numbers of a step go where those of the last one were, if nobody refers to these any more: a program knows the place.
+    """
+    state = recorder.state
+    if state.placement is not None or state.watch is not None:
+        return recorder.constant(np.array(value, np.float64), _SCALAR, where)
+    if _numbers.since != state.flushed:
+        _numbers.since, _numbers.count = state.flushed, 0
+    i = _numbers.count
+    _numbers.count = i + 1
+    if i == len(_numbers.used):
+        _numbers.used.append((np.array(value, np.float64), _gone))
+    array, user = _numbers.used[i]
+    if user() is not None:
+        array = np.array(value, np.float64)
+    else:
+        array[()] = value
+    made = recorder.constant(array, _SCALAR, where)
+    _numbers.used[i] = array, weakref.ref(made)
+    return made
+
+
+def _gone() -> None:
+    """What refers to nothing any more."""
+
+
+class _Numbers:
+    """Where the numbers of the last steps were, by their place in the step, and the Nodes that have them there."""
+
+    def __init__(self) -> None:
+        self.used: list[tuple[np.ndarray, Callable[[], Node | None]]] = []
+        self.since = self.count = 0
+
+
+_numbers = _Numbers()
 
 
 def zeros_of(p: Tensor, value: float = 0.0) -> Tensor:
