@@ -292,12 +292,13 @@ def work_of(graph: Graph) -> int:
     return work
 
 
-def draws_library() -> Any:
-    """Random numbers in C, see `native_draws`; None where programs are not compiled, or this one cannot be."""
-    from .native_draws import draws_library as built
+def draws_library(build: bool = True) -> Any:
+    """Random numbers in C, see `native_draws`; None where programs are not compiled, this one cannot be, or is not built yet and
+    not to be. Before a program was compiled the disk is not looked at, either: that takes the compiler's name."""
+    from .native_draws import draws_library as made, is_built
 
     try:
-        return built() if flags.device.value != "numpy" else None
+        return made() if flags.device.value != "numpy" and (build or _programs and is_built()) else None
     except BackendError:
         return None
 

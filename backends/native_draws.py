@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from .cache import discard, key_of, lookup, store
-from .toolchain import build_shared, find_compiler
+from .toolchain import Compiler, build_shared, find_compiler
 
 _POINTER, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _ARGUMENTS = {
@@ -15,6 +15,17 @@ _ARGUMENTS = {
     "lamina_draw_singles": (_POINTER, _POINTER, _COUNT),
     "lamina_box_muller": (_POINTER, _COUNT, _FLOAT, _FLOAT),
 }
+_SOURCE = Path(__file__).parent / "draws.c"
+
+
+def _key(compiler: Compiler) -> str:
+    return key_of("draws", _SOURCE.read_text(encoding="utf-8"), compiler.identity, compiler.flags)
+
+
+def is_built() -> bool:
+    """Whether the library is on disk: all that is left to do is to load it."""
+    compiler = find_compiler()
+    return compiler is not None and lookup(_key(compiler)) is not None
 
 
 @lru_cache(maxsize=1)
@@ -23,11 +34,10 @@ def draws_library() -> ctypes.PyDLL | None:
     compiler = find_compiler()
     if compiler is None:
         return None
-    source = Path(__file__).parent / "draws.c"
-    key = key_of("draws", source.read_text(encoding="utf-8"), compiler.identity, compiler.flags)
+    key = _key(compiler)
 
     def make(folder: Path) -> dict[str, object]:
-        build_shared(compiler, source, folder / "draws.so", ("-O3",))  # plain loops: the compiler vectorises them
+        build_shared(compiler, _SOURCE, folder / "draws.so", ("-O3",))  # plain loops: the compiler vectorises them
         return {"library": "draws.so"}
 
     folder, _ = lookup(key) or store(key, make)

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from .mersenne import Engine
+from .recorder import state
 
 _FEWEST = 1024
-_WORTH_BUILDING = 1 << 20  # numbers numpy draws before the library is loaded: some milliseconds; building it takes hundreds
+_WORTH_LOADING = 1 << 15  # numbers numpy draws before the library is looked for on disk: half a millisecond
+_WORTH_BUILDING = 1 << 20  # and before it is built: some milliseconds; building takes hundreds
 
 
 class _Library:
-    """loaded: the functions, once they were asked for; None where there are none. wanted: numbers drawn so far."""
+    """loaded: the functions, once they were asked for; None where there are none. wanted: numbers drawn so far. looked: how many there
+    were when the disk was looked at last."""
 
     loaded: Any = None
     asked = False
+    looked = 0
     wanted = 0
 
 
@@ -28,12 +32,14 @@ def _library(n: int) -> Any:
         return None
     if not _Library.asked:
         _Library.wanted += n
-        if _Library.wanted < _WORTH_BUILDING:
+        build = _Library.wanted >= _WORTH_BUILDING
+        if not build and (state.run is None or _Library.wanted - _Library.looked < _WORTH_LOADING):
             return None
         from ..backends import driver
 
-        _Library.asked, _Library.loaded = True, driver.draws_library()
-        if not _agrees():
+        _Library.looked, _Library.loaded = _Library.wanted, driver.draws_library(build)
+        _Library.asked = build or _Library.loaded is not None
+        if _Library.loaded is not None and not _agrees():
             _Library.loaded = None
     return _Library.loaded
 

@@ -30,7 +30,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if find_compiler() is None:
         pytest.skip("needs a C compiler")
     monkeypatch.setattr(native_draws, "_WORTH_BUILDING", 0)
-    for name, value in (("loaded", None), ("asked", False), ("wanted", 0)):
+    for name, value in (("loaded", None), ("asked", False), ("wanted", 0), ("looked", 0)):
         monkeypatch.setattr(native_draws._Library, name, value)
     assert native_draws.singles(Engine(0), 5000) is not None
     yield
@@ -48,6 +48,30 @@ def test_the_same_bits(native: None, monkeypatch: pytest.MonkeyPatch, name: str,
         expected = DRAWS[name](other, n)
         assert mine.dtype == expected.dtype and np.array_equal(mine, expected)
     assert np.array_equal(one.state(), other.state())
+
+
+def test_what_is_on_disk_is_loaded_soon(native: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a program was compiled; the disk is not asked at every draw."""
+    asked: list[bool] = []
+
+    def library(build: bool) -> None:
+        asked.append(build)
+
+    for name, value in (("loaded", None), ("asked", False), ("wanted", 0), ("looked", 0)):
+        monkeypatch.setattr(native_draws._Library, name, value)
+    monkeypatch.setattr(native_draws, "_WORTH_BUILDING", 1 << 20)
+    monkeypatch.setattr("lamina.backends.driver.draws_library", library)
+    monkeypatch.setattr(native_draws.state, "run", None)
+    for _ in range(20):
+        assert native_draws.singles(Engine(0), 1 << 13) is None
+    assert asked == []
+    monkeypatch.setattr(native_draws.state, "run", object())
+    for _ in range(9):
+        native_draws.singles(Engine(0), 1 << 13)
+    assert asked == [False] * 3
+    for _ in range(200):
+        native_draws.singles(Engine(0), 1 << 13)
+    assert asked[-1] and asked.count(True) == 1
 
 
 def test_against_torch(native: None) -> None:
@@ -80,6 +104,6 @@ def test_a_library_that_disagrees_is_not_used(native: None, monkeypatch: pytest.
             return lambda *arguments: None
 
     monkeypatch.setattr(native_draws._Library, "asked", False)
-    monkeypatch.setattr(driver, "draws_library", Wrong)
+    monkeypatch.setattr(driver, "draws_library", lambda build: Wrong())
     assert np.array_equal(draws.singles(Engine(1), 5000), (Engine(1).words(5000) & np.uint64(0xFFFFFF)) * np.float32(2.0**-24))
     assert native_draws._Library.asked and native_draws._Library.loaded is None
