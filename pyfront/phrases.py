@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
+from typing import Any
 
 from ..dialects.types import Type
 from .node import ALIAS, EXAMPLE, GRAD, PHRASE, RESULT, SAVED, Node
@@ -23,15 +24,20 @@ class Phrase:
 
     __slots__ = ("_steps", "_results")
 
-    def __init__(self, operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> None:
-        """steps: as they were recorded the first time."""
-        place = {id(node): i for i, node in enumerate((*operands, *steps))}
-        self._results = [place[id(node)] for node in results]
+    def __init__(self, steps: Sequence[tuple[str, tuple, Sequence[int], Any]], results: Sequence[int]) -> None:
+        """steps: (op, attributes, places of what it reads, type) of each; places count the operands first, then the steps."""
+        self._results = results
         self._steps = []
-        for node in steps:
-            read = [place[id(n)] for n in node.inputs]
+        for op, attrs, read, type in steps:
             pick = itemgetter(*read) if len(read) > 1 else None
-            self._steps.append((node.op, node.attrs, pick, read[0] if read else -1, node.type, _may_be_tracked(node.type)))
+            self._steps.append((op, attrs, pick, read[0] if read else -1, type, _may_be_tracked(type)))
+
+    @staticmethod
+    def of(operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> Phrase:
+        """What was just recorded: the steps in their order."""
+        place = {id(node): i for i, node in enumerate((*operands, *steps))}
+        spelled = [(node.op, node.attrs, [place[id(n)] for n in node.inputs], node.type) for node in steps]
+        return Phrase(spelled, [place[id(node)] for node in results])
 
     def again(self, operands: Sequence[Node], up: int = 2) -> Node:
         """The one result for other operands of the same types. up: see `origin`, as the caller would give it."""
@@ -53,8 +59,29 @@ class Phrase:
 
     def all_again(self, operands: Sequence[Node]) -> list[Node]:
         """The results for other operands of the same types."""
+        if len(self._results) == 1:
+            return [self.again(operands, 3)]
         nodes = self._record(operands, 3)
         return [nodes[i] for i in self._results]
+
+    def as_one(self, operands: Sequence[Node], where: str) -> list[Node]:
+        """The results, which other steps gave, for other operands of the same types, none of them tracked: one Node has them all."""
+        before, count, steps = state.order, len(operands), self._steps
+        whole = (Node(PHRASE, (self,), tuple(operands), tuple([steps[i - count][4] for i in self._results]), where, False, before + 1),)
+        state.order += len(steps)
+        return [
+            Node(RESULT, (k,), whole, steps[i - count][4], where, False, before + 1 + i - count) for k, i in enumerate(self._results)
+        ]
+
+    def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[Node]:
+        """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none."""
+        nodes = self._append(list(whole.inputs), whole.origin, whole.order - 1, False)
+        replaced = set()
+        for node in results:
+            place = self._results[node.attrs[0]]
+            replaced.add(place)
+            node.attrs, node.inputs = nodes[place].attrs, nodes[place].inputs
+        return [node for i, node in enumerate(nodes[len(whole.inputs) :], len(whole.inputs)) if i not in replaced]
 
     def _record(self, operands: Sequence[Node], up: int) -> list[Node]:
         may_be = state.grad and any([n.requires_grad for n in operands])
@@ -89,26 +116,29 @@ class Phrases(dict[Hashable, Phrase]):
     """Phrases by what they depend on: the operands' types, options, or whatever else the caller tells them apart by."""
 
     def keep(self, key: Hashable, operands: Sequence[Node], result: Node) -> Node:
-        """Note what was just recorded; gives ``result``."""
+        """Note what was just recorded; gives ``result``, as it will be recorded from now on."""
         self._keep(key, operands, (result,))
-        return result
+        phrase = self.get(key)
+        return result if phrase is None or result.requires_grad else phrase.again(operands)
 
     def recorded(self, key: Hashable, operands: Sequence[Node], function: Callable[..., Sequence[Node]]) -> Sequence[Node]:
         """``function(*operands)``: Nodes that are recorded from these alone, depending on ``key`` and the operands' types only."""
         key = key, tuple([n.type for n in operands])
         phrase = self.get(key)
-        if phrase is not None:
-            return phrase.all_again(operands)
-        results = function(*operands)
-        self._keep(key, operands, results)
-        return results
+        if phrase is None:
+            results = function(*operands)
+            self._keep(key, operands, results)
+            phrase = self.get(key)
+            if phrase is None or len(results) > 1 or results[0].requires_grad:
+                return results
+        return phrase.all_again(operands)
 
     def _keep(self, key: Hashable, operands: Sequence[Node], results: Sequence[Node]) -> None:
         found = steps_between(operands, results)
         if found is not None:
             if len(self) >= _MOST:
                 self.clear()
-            self[key] = Phrase(operands, found[0], results)
+            self[key] = Phrase.of(operands, found[0], results)
 
 
 def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int = -1) -> tuple[list[Node], list[Node]] | None:

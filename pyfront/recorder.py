@@ -111,6 +111,12 @@ def _infer_once(key: tuple[str, tuple[Type, ...], tuple], inputs: Sequence[Node]
     return results
 
 
+def infer(op: str, inputs: Sequence[Node], attrs: tuple) -> tuple[Type, ...]:
+    """The result types of a step. ShapeError/DTypeError at the user's line when the operands do not fit."""
+    key = op, tuple([n.type for n in inputs]), attrs
+    return _results.get(key) or _infer_once(key, inputs)
+
+
 def _explained(error: LaminaError, op: str, inputs: Sequence[Node]) -> LaminaError:
     """The book's error with what only the recorder knows: operand types, where they came from, the user's
     line."""

@@ -75,9 +75,8 @@ class Schedule:
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
-        phrases = [(n, n.op, n.attrs, n.inputs) for n in walk.nodes if n.op == PHRASE and n.value is None]
-        inner = [step for node, _, (phrase,), _ in phrases for step in phrase.write_out(node)]
-        self.nodes = _views_at_first_use(sorted([*walk.nodes, *inner], key=by_order), walk.mark)
+        written, nodes = _written_out(walk.nodes)
+        self.nodes = _views_at_first_use(sorted(nodes, key=by_order), walk.mark)
         self.roots = sorted(roots, key=by_order)
         for node in self.nodes:
             node.id = -1
@@ -91,7 +90,7 @@ class Schedule:
             tuple(self.names),
             tuple(self.types),
         )
-        for node, op, attrs, inputs in phrases:  # one Node again: what was written out is no part of the walk
+        for node, op, attrs, inputs in written:  # one Node again: what was written out is no part of the walk
             node.op, node.attrs, node.inputs = op, attrs, inputs
 
     # -- emitting
@@ -323,6 +322,27 @@ class Schedule:
             )
         lines.append("return " + ", ".join(f"%{i}" for i in graph.outputs))
         return "\n".join(lines) + "\n"
+
+
+def _written_out(nodes: list[Node]) -> tuple[list[tuple], list[Node]]:
+    """Nodes with the steps of each phrase in its place, and what the Nodes that stood for them were."""
+    results: dict[int, list[Node]] = {id(n): [] for n in nodes if n.op == PHRASE and n.value is None}
+    if not results:
+        return [], nodes
+    for node in nodes:
+        if node.op is RESULT and node.value is None and id(node.inputs[0]) in results:
+            results[id(node.inputs[0])].append(node)
+    before, there = [], []
+    for node in nodes:
+        if id(node) not in results:
+            there.append(node)
+        elif type(node.type[-1]) is tuple:
+            before += [(n, n.op, n.attrs, n.inputs) for n in results[id(node)]]
+            there += node.attrs[0].write_out_all(node, results[id(node)])
+        else:
+            before.append((node, node.op, node.attrs, node.inputs))
+            there += [node, *node.attrs[0].write_out(node)]
+    return before, there
 
 
 def moves(node: Node) -> bool:

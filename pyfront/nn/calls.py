@@ -123,7 +123,9 @@ def _first(module: Module, input: Tensor, forward: Callable, calls: Calls, key: 
     start = state.order
     result = forward(module, input)
     if _surroundings(storages) == before:
-        calls[key] = _kept(modules, places, operands, result, start) if _is_fresh(result, storages) else None
+        kept = calls[key] = _kept(modules, places, operands, result, start) if _is_fresh(result, storages) else None
+        if kept is not None and not result._node.requires_grad:
+            return kept.again(input)  # so that the first program is the one of all calls
     return result
 
 
@@ -177,6 +179,6 @@ def _kept(modules: list[Module], places: list[tuple[dict, str]], operands: list[
     read = {id(node) for step in steps for node in step.inputs}
     used = [i for i, node in enumerate(operands) if not i or id(node) in read]
     call = Call(modules, [places[i - 1] for i in used[1:]], [operands[i] for i in used], constants)
-    call.phrase = Phrase([*[operands[i] for i in used], *constants], steps, (root,))
+    call.phrase = Phrase.of([*[operands[i] for i in used], *constants], steps, (root,))
     call.writes, call.version, call.label = writes, result._storage.version, result._label
     return call

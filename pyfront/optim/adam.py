@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..node import Node
 from ..origin import origin
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range, scalar, update, zeros_of
+from .optimizer import Optimizer, Row, check_range, scalar, update_all, zeros_of
 
 
 class Adam(Optimizer):
@@ -39,7 +38,7 @@ class Adam(Optimizer):
         numbers = (beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
         op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
-        scalars: dict[int, tuple[Node, ...]] = {}
+        rows: dict[int, list[Row]] = {}  # by step
         where = origin()
         for p in parameters:
             state = self.state[p]
@@ -48,12 +47,14 @@ class Adam(Optimizer):
                 state.update((name, zeros_of(p)) for name in names)
             targets = (p, *[state[name] for name in names])
             step = self._counter.next(state)
-            if step not in scalars:
-                size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
-                changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
-                scalars[step] = tuple([scalar(number, where) for number in changing])
+            if step not in rows:
+                rows[step] = []
             value, *moments = [t._node if t._seen == t._storage.version else t._read() for t in targets]
-            update(targets, op, (value, p._grad._read(), *moments, *scalars[step]), numbers, where)
+            rows[step].append((targets, (value, p._grad._read(), *moments)))
+        for part, step in enumerate(rows):
+            size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+            changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
+            update_all((id(group), part), op, rows[step], tuple([scalar(number, where) for number in changing]), numbers, where)
 
 
 class AdamW(Adam):

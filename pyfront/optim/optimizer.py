@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 from ...dialects.types import DTYPES, Type
 from .. import recorder, views
 from ..autograd import RemovableHandle, enable_grad, no_grad
-from ..node import Node
+from ..node import RESULT, Node
+from ..phrases import Phrase
 from ..tensor import Tensor, wrap
 
 required = object()
@@ -282,10 +283,6 @@ def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
     return value.detach().clone()
 
 
-_steps: dict[tuple[str, Type, tuple], tuple[list[Type], tuple[Type, ...]]] = {}  # types of operands and results, by the first of them
-_MOST_STEPS = 1 << 10
-
-
 # -- what subclasses record with --------------------------------------------------------------------------------
 
 
@@ -363,29 +360,67 @@ class Counter:
         self._before = (now, now._storage.version) if is_tensor else (None, 0)
 
 
+Row = tuple[tuple[Tensor, ...], tuple[Node, ...]]
+_phrases: dict[Any, tuple[str, tuple, list[Type], Phrase]] = {}
+_MOST_PHRASES = 1 << 8
+
+
 def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], attrs: tuple, where: str | None = None) -> None:
     """Record one step of one parameter: the first results of `op` become the contents of `targets`.
 
-    where: the user's line, found once for all parameters.
+    where: the user's line, if known.
+    """
+    start = recorder.state.order
+    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where)):  # noqa: B905  # the first results
+        _write(target, node, start)
+
+
+def update_all(key: Any, op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tuple, where: str) -> None:
+    """`update` of several parameters, each given as targets and operands; the last operands are the same for all.
+
+    They are one Node. key: where what it stands for is kept.
     """
     state = recorder.state
-    start, types, key = state.order, [n.type for n in operands], (op, operands[0].type, attrs)
-    known = _steps.get(key)
-    if known is not None and known[0] == types and not state.grad and state.placement is None:
-        made = recorder.step(op, operands, attrs, known[1], False, where)
-    else:
-        made = recorder.record_many(op, operands, attrs, where)
-        _steps[key] = types, tuple([n.type for n in made])
-        if len(_steps) > _MOST_STEPS:
-            _steps.clear()
-    for target, node in zip(targets, made):  # noqa: B905  # the first results
-        storage = target._storage
-        if target._chain or storage.host is not None or state.watchers:
-            views.write(storage, target._chain, node, start)
-            target._forget()
-        else:  # the same for memory that nobody sees another part of
-            storage.replace(node, start)
-            target._node, target._seen = node, storage.version
+    if state.grad or state.watch is not None or state.placement is not None or state.levels or state.duals or state.traces:
+        for targets, own in rows:
+            update(targets, op, (*own, *changing), attrs, where)
+        return
+    operands = [n for _, own in rows for n in own]
+    operands += changing
+    types, start, known = [n.type for n in operands], state.order, _phrases.get(key)
+    if known is None or known[0] != op or known[1] != attrs or known[2] != types:
+        if len(_phrases) >= _MOST_PHRASES:
+            _phrases.clear()
+        known = _phrases[key] = op, attrs, types, _all_at_once(op, rows, changing, attrs)
+    written = iter(known[3].as_one(operands, where))
+    for targets, _ in rows:
+        for target in targets:
+            _write(target, next(written), start)
+
+
+def _all_at_once(op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tuple) -> Phrase:
+    """The steps of several parameters, from all their operands to all their results."""
+    at, shared = 0, sum(len(own) for _, own in rows)
+    place = shared + len(changing)
+    steps: list[tuple[str, tuple, Sequence[int], Any]] = []
+    results: list[int] = []
+    for targets, own in rows:
+        types = recorder.infer(op, (*own, *changing), attrs)
+        steps.append((op, attrs, [*range(at, at + len(own)), *range(shared, shared + len(changing))], types))
+        steps += [(RESULT, (k,), [place], type) for k, type in enumerate(types)]
+        results += range(place + 1, place + 1 + len(targets))
+        place, at = place + 1 + len(types), at + len(own)
+    return Phrase(steps, results)
+
+
+def _write(target: Tensor, node: Node, start: int) -> None:
+    storage = target._storage
+    if target._chain or storage.host is not None or recorder.state.watchers:
+        views.write(storage, target._chain, node, start)
+        target._forget()
+    else:  # the same for memory that nobody sees another part of
+        storage.replace(node, start)
+        target._node, target._seen = node, storage.version
 
 
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..origin import origin
 from ..tensor import Tensor
-from .optimizer import Optimizer, check_range, scalar, update, zeros_of
+from .optimizer import Optimizer, Row, check_range, scalar, update, update_all, zeros_of
 
 
 class SGD(Optimizer):
@@ -33,12 +33,13 @@ class SGD(Optimizer):
         rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))
         remembers, where = group["momentum"] != 0, origin()
         numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
+        rows: list[Row] = []
         for p in parameters:
             value = p._read()
             operands = (value, p.grad._read())
             if not remembers:
                 # nothing is remembered: the gradient stands in for the buffer, which is handed through
-                update((p,), "sgd", (*operands, operands[1], rate, momentum), (*numbers, False), where)
+                rows.append(((p,), (*operands, operands[1])))
                 continue
             state = self.state[p]
             buffer = state.get("momentum_buffer")
@@ -46,4 +47,8 @@ class SGD(Optimizer):
             first = buffer is None and group["dampening"] != 0
             if buffer is None:
                 buffer = state["momentum_buffer"] = zeros_of(p)
-            update((p, buffer), "sgd", (*operands, buffer._read(), rate, momentum), (*numbers, first), where)
+            if first:
+                update((p, buffer), "sgd", (*operands, buffer._read(), rate, momentum), (*numbers, first), where)
+            else:
+                rows.append(((p, buffer), (*operands, buffer._read())))
+        update_all(id(group), "sgd", rows, (rate, momentum), (*numbers, False), where)

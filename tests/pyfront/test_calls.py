@@ -48,9 +48,10 @@ def recorded(module, x):
             seen.add(id(node))
             if node.op == PHRASE:
                 node.attrs[0].write_out(node)
-            found.append((node.order - start, node.op, node.attrs, node.type, node.requires_grad))
+            found.append((node.order, node.op, node.attrs, node.type, node.requires_grad))
             stack += node.inputs
-    return graph, graph.origins, sorted(found)
+    first = min(step[0] for step in found)
+    return graph, graph.origins, sorted([(order - first, *step) for order, *step in found])
 
 
 MADE = {

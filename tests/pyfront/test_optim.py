@@ -249,3 +249,25 @@ def test_data_prepared_before_the_loop_is_no_part_of_its_first_step(monkeypatch:
         ((model(x) - y) ** 2).mean().backward()
         optimizer.step()
     assert len(seen) == 3 and len({*seen}) == 1
+
+
+@pytest.mark.parametrize("name, options", [("Adam", {}), ("AdamW", {"amsgrad": True}), ("SGD", {"momentum": 0.9, "dampening": 0.5}), ("SGD", {})])
+def test_all_parameters_at_once_are_each_on_its_own(name, options):
+    """Parameters of one group and of a group each: the same numbers; also where some are behind by a step or have no gradient."""
+
+    def trained(apart):
+        lamina.manual_seed(4)
+        parameters = [lamina.nn.Parameter(lamina.randn(shape)) for shape in ((3, 2), (4,), (3, 2), ())]
+        groups = [{"params": [p]} for p in parameters] if apart else parameters
+        optimizer = getattr(lamina.optim, name)(groups, lr=0.1, **options)
+        for step in range(5):
+            optimizer.zero_grad()
+            loss = sum([(p * (i + 1.0)).square().sum() for i, p in enumerate(parameters) if step != 1 or i != 2])
+            loss.backward()
+            optimizer.step()
+        return parameters, optimizer.state_dict()["state"]
+
+    (one, first), (other, second) = trained(False), trained(True)
+    for p, q in zip(one, other, strict=True):
+        assert lamina.equal(p, q)
+    assert all(lamina.equal(first[i][key], second[i][key]) for i in first for key in first[i] if first[i][key] is not None)

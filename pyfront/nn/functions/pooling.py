@@ -79,7 +79,8 @@ def _max_pool(
     fill = -math.inf if whole else int(np.iinfo(input.dtype.numpy).min)
     x = padded(input, low, tuple(max(h, 0) for h in high), fill)
     y = apply("max_pool", (x,), (size, steps, dilation), f"max_pool{rank}d_with_indices")
-    _phrases.keep(key, (input._read(),), y._read())
+    y = wrap(_phrases.keep(key, (input._read(),), y._read()))
+    y._label = f"max_pool{rank}d_with_indices"
     return y
 
 
