@@ -45,6 +45,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from .nv_hopper import HOPPER_OPS, HOPPER_TYPES
 from .nv_parts import PART_OPS
+from .nv_store import STORE_OPS
 
 SHARED = StringAttr("shared")
 REGISTERS = StringAttr("registers")
@@ -329,7 +330,7 @@ Nv = Dialect(
     "nv",
     [
         SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, MmaBytesOp, RoundTf32Op, PackOp, CpAsyncOp,
-        CpAsyncCommitOp, CpAsyncWaitOp, *HOPPER_OPS, *PART_OPS,
+        CpAsyncCommitOp, CpAsyncWaitOp, *HOPPER_OPS, *PART_OPS, *STORE_OPS,
     ],
     HOPPER_TYPES,
 )  # fmt: skip

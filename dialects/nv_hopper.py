@@ -46,11 +46,13 @@ WGMMA_ROWS = 64
 WGMMA_BYTES = 32
 """Of a row of an operand that one nv.wgmma multiplies: 16 elements of 16 bits, 8 of 32, 32 bytes."""
 TILE_BYTES: dict[Attribute, int] = {bf16: 2, f16: 2, f32: 4, i8: 1}
-"""Elements the copy engine brings and wgmma multiplies, and their size."""
+"""Elements wgmma multiplies, and their size."""
+_MAP_BYTES = {**TILE_BYTES, i32: 4}
 _BYTE_KINDS = {"s8", "u8"}
 
 
-def _is_shared(held: Attribute) -> bool:
+def is_shared(held: Attribute) -> bool:
+    """Whether a memref lies in shared memory."""
     space = getattr(held, "memory_space", None)
     return getattr(space, "data", None) == "shared"
 
@@ -88,9 +90,9 @@ class TensorMapOp(IRDLOperation):
     def verify_(self) -> None:
         held = self.source.type
         sizes, strides, box = (tuple(a.get_values()) for a in (self.sizes, self.strides, self.box))
-        size = TILE_BYTES.get(held.element_type)
-        if _is_shared(held) or size is None:
-            raise VerifyException("nv.tensor_map describes bf16, f16, f32 or i8 in global memory")
+        size = _MAP_BYTES.get(held.element_type)
+        if is_shared(held) or size is None:
+            raise VerifyException("nv.tensor_map describes bf16, f16, f32, i32 or i8 in global memory")
         if self.tf32 is not None and held.element_type != f32:
             raise VerifyException("nv.tensor_map rounds f32 to tf32, nothing else")
         if not 2 <= len(sizes) <= 5 or len(box) != len(sizes) or len(strides) != len(sizes) - 1:
@@ -123,13 +125,13 @@ class TmaLoadOp(IRDLOperation):
     )
 
     def verify_(self) -> None:
-        if not (_is_shared(self.target.type) and _is_shared(self.barriers.type)):
+        if not (is_shared(self.target.type) and is_shared(self.barriers.type)):
             raise VerifyException("nv.tma_load copies to shared memory and signals a barrier there")
         _check_barriers(self.name, self.barriers.type)
 
 
 def _check_barriers(name: str, held: Attribute) -> None:
-    if not isinstance(held, MemRefType) or held.element_type != i64 or not _is_shared(held):
+    if not isinstance(held, MemRefType) or held.element_type != i64 or not is_shared(held):
         raise VerifyException(f"{name}: barriers are i64 in shared memory")
 
 
@@ -207,7 +209,7 @@ class MatrixDescriptorOp(IRDLOperation):
     assembly_format = "$memory `[` $index `]` `leading` $leading attr-dict `:` type($memory)"
 
     def verify_(self) -> None:
-        if not _is_shared(self.memory.type) or self.memory.type.element_type not in TILE_BYTES:
+        if not is_shared(self.memory.type) or self.memory.type.element_type not in TILE_BYTES:
             raise VerifyException("nv.matrix_descriptor is of bf16, f16, f32 or i8 in shared memory")
         if self.leading.value.data % 16:
             raise VerifyException("nv.matrix_descriptor: bytes are a multiple of 16")
@@ -337,5 +339,3 @@ HOPPER_OPS = [
     MatrixDescriptorOp, WgmmaOp, WgmmaRegistersOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, SetRegistersOp,
 ]  # fmt: skip
 HOPPER_TYPES = [TensorMapType]
-HOPPER_EFFECTS = (TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, WgmmaOp, WgmmaRegistersOp)
-"""Ops whose operands are needed though they give no value."""

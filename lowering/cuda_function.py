@@ -76,7 +76,7 @@ class CudaFunctionPrinter(FunctionPrinter):
         self._map_names = {op: self.fresh(None, "map") for op in self.maps()}
         if self._map_names:
             kind = self.cuda.use("tensor_map")
-            parameters = ", ".join([parameters, *(f"const __grid_constant__ {kind} {n}" for n in self._map_names.values())])
+            parameters = ", ".join([*([parameters] if parameters else []), *(f"const __grid_constant__ {kind} {n}" for n in self._map_names.values())])
         if self.shape.shared_bytes:
             self._lines.append(f"    LM_SHARED({ARENA});")
         self.block(self.function.body.block)

@@ -9,6 +9,7 @@ from typing import Any
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects import nv_hopper as nv
+from ..dialects import nv_store
 from .c_statements import address
 
 
@@ -62,6 +63,18 @@ def _load(p: Any, op: nv.TmaLoadOp) -> None:
     p.line(f"{p.cuda.use(f'tma_load_{rank}d')}({target}, &{p.name(op.map)}, {barrier}, {places});")
 
 
+def _store(p: Any, op: nv_store.TmaStoreOp) -> None:
+    places = ", ".join(p.name(v) for v in op.places)
+    source = _place(p, op.source, op.source_index)
+    p.line(f"{p.cuda.use(f'tma_store_{len(op.places)}d')}(&{p.name(op.map)}, {source}, {places});")
+
+
+def _stmatrix(p: Any, op: nv_store.StmatrixOp) -> None:
+    name = p.fresh(None, "fragment")
+    p.line(f"const uint32_t {name}[4] = {{{', '.join(f'(uint32_t){p.name(v)}' for v in op.operands[:4])}}};")
+    p.line(f"{p.cuda.use('stmatrix')}({name}, {_place(p, op.memory, op.index)});")
+
+
 def _on_barrier(function: str, *extra: str) -> Callable[[Any, Any], None]:
     def statement(p: Any, op: Any) -> None:
         more = [str(op.properties[name].value.data) for name in extra]
@@ -103,5 +116,9 @@ HOPPER_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.MbarrierWaitOp: _on_barrier("mbarrier_wait"), nv.FenceBarrierInitOp: _plain("fence_barrier_init"),
     nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaRegistersOp: _wgmma_registers, nv.WgmmaFenceOp: _plain("wgmma_fence"),
     nv.WgmmaCommitOp: _plain("wgmma_commit"), nv.SetRegistersOp: _registers,
+    nv_store.StmatrixOp: _stmatrix, nv_store.TmaStoreOp: _store, nv_store.TmaStoreCommitOp: _plain("tma_store_commit"),
+    nv_store.FenceAsyncOp: _plain("fence_async"),
+    nv_store.TmaStoreWaitOp: lambda p, op: p.line(f"{p.cuda.use('tma_store_wait')}<{op.pending.value.data}>();"),
+    nv_store.GroupBarrierOp: lambda p, op: p.line(f"{p.cuda.use('group_barrier')}({p.name(op.group)});"),
     nv.WgmmaWaitOp: lambda p, op: p.line(f"{p.cuda.use('wgmma_wait')}<{op.pending.value.data}>();"),
 }  # fmt: skip

@@ -161,6 +161,39 @@ __device__ __forceinline__ void lm_tma_load_5d(void *to, const lm_tensor_map *ma
                  : "memory");
 }
 
+//: tma_store_2d
+__device__ __forceinline__ void lm_tma_store_2d(const lm_tensor_map *map, const void *from, int x, int y) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];"
+                 :: "l"(map), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(x), "r"(y) : "memory");
+}
+
+//: tma_store_3d
+__device__ __forceinline__ void lm_tma_store_3d(const lm_tensor_map *map, const void *from, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];"
+                 :: "l"(map), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(x), "r"(y), "r"(z) : "memory");
+}
+
+//: tma_store_commit
+__device__ __forceinline__ void lm_tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+//: tma_store_wait
+template <int pending> __device__ __forceinline__ void lm_tma_store_wait() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" :: "n"(pending) : "memory");
+}
+
+//: fence_async
+__device__ __forceinline__ void lm_fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+//: group_barrier
+__device__ __forceinline__ void lm_group_barrier(int group) { asm volatile("bar.sync %0, 128;" :: "r"(group + 1) : "memory"); }
+
+//: stmatrix
+__device__ __forceinline__ void lm_stmatrix(const uint32_t *r, void *row) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(row)), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
+
 //: mbarrier_init
 __device__ __forceinline__ void lm_mbarrier_init(int64_t *barrier, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(count) : "memory");

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr, StringAttr
@@ -82,7 +83,11 @@ class ContractionLaunch:
         written = {a.key() for a in self.c.outputs}
         for access, value in stores:
             if access.key() in written:
-                self.b.write(value, self.flat(access), at(access))
+                self.store(value, access, at)
+
+    def store(self, value: SSAValue, access: Access, at: Callable[[Access], SSAValue]) -> None:
+        """Stores an element of an output. at: gives its place."""
+        self.b.write(value, self.flat(access), at(access))
 
     def zero(self) -> SSAValue:
         kind = self.c.sum_type
@@ -131,8 +136,7 @@ class ProductLaunch(ContractionLaunch):
     def result(self, place: SSAValue, m: SSAValue, n: SSAValue) -> None:
         """Hands on the sum at a place of `sums`, if it is one of the product's: to the epilogue, or as a piece's part."""
         b, t = self.b, self.t
-        low, right = b.less(m, b.index(t.m)), b.less(n, b.index(t.n))
-        with b.when(b.emit(arith.AndIOp, (low, right), low.type)):
+        with self._inside(m, n):
             total = b.read(self.sums, place)
             if self.piece is None:
                 self.epilogue(total, m, n, self.z)
@@ -140,6 +144,17 @@ class ProductLaunch(ContractionLaunch):
             parts = self.launch.scratch(b.index(0), t.splits * t.z * t.m * t.n, self.c.sum_type)
             row = b.add(b.scaled(b.add(b.scaled(self.piece, t.z), self.z), t.m), m)
             b.write(total, parts, b.add(b.scaled(row, t.n), n))
+
+    clips = False
+    """Whether what lies outside the result is harmless: read from no memory, and not stored."""
+
+    def _inside(self, m: SSAValue, n: SSAValue) -> AbstractContextManager[None]:
+        """Where a place is one of the result's; everywhere, if tiles are never cut."""
+        b, t = self.b, self.t
+        cut = [b.less(at, b.index(size)) for at, size, tile in ((m, t.m, t.tile_rows), (n, t.n, t.tile_columns)) if size % tile]
+        if self.clips or not cut:
+            return nullcontext()
+        return b.when(cut[0] if len(cut) == 1 else b.emit(arith.AndIOp, cut, cut[0].type))
 
 
 class PieceSumLaunch(ContractionLaunch):

@@ -195,6 +195,17 @@ def box_of(
     return None
 
 
+def stored_box(t: Tiling) -> tuple[Access, Box] | None:
+    """An output the copy engine can write tile by tile, and how it lies; None where there is none, or pieces are stored first."""
+    found = t.contraction
+    for access in found.outputs if t.splits == 1 else ():
+        run = RUN_BYTES // element_bytes(access.element)
+        row, column, between = (_even_step(found, access, d) for d in (t.rows, t.columns, t.batch))
+        if None not in (row, between) and column == 1 and row >= t.n and not any(n % run for n in (row, between, access.offset)):
+            return access, Box(False, row, between)
+    return None
+
+
 def _even_step(found: Contraction, access: Access, dims: Sequence[int]) -> int | None:
     """The elements between neighbours of some loops' joint number; 0 when they do not matter."""
     strides = [access.strides[d] for d in dims]

@@ -20,7 +20,7 @@ from .gpu_launch import LaunchShape, launch_shape
 from .liveness import written_roots
 from .memref_layout import bytes_of, element_bytes
 
-MAP_BYTES = {"bf16": 2, "f16": 2, "f32": 4, "tf32": 4, "i8": 1}
+MAP_BYTES = {"bf16": 2, "f16": 2, "f32": 4, "tf32": 4, "i32": 4, "i8": 1}
 """What tensor maps are of, and the bytes of an element."""
 
 

@@ -9,7 +9,7 @@ TF32 by the copy engine; bytes are summed in 32 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from xdsl.dialects import arith, func
@@ -17,10 +17,11 @@ from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, Strin
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv_hopper as nv
-from .contraction_match import Factor
+from .contraction_match import Access, Factor
 from .gpu_barriers import Barriers
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import box_of, group_depth
+from .gpu_wgmma_store import BoxedOutput, boxed_output
 from .loop_builder import INDEX
 from .memref_layout import element_bytes
 
@@ -50,6 +51,9 @@ class WgmmaLaunch(ProductLaunch):
         self.left = _Operand(self, t.left, t.rows, t.m, t.tile_rows)
         self.right = _Operand(self, t.right, t.columns, t.n, t.tile_columns)
         self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES)  # full, then free
+        boxed = boxed_output(t)
+        self.boxed = BoxedOutput(self, *boxed) if boxed is not None else None
+        self.clips = boxed is not None and len(self.c.outputs) == 1 and all(isinstance(i, int) for s in self.c.stages for i in s.inputs)
         self.steps = -(-t.piece // self.depth)
         self.blocks = min(t.tiles, t.resident)
         group, self.lane = b.divided(self.thread, GROUP)
@@ -61,8 +65,13 @@ class WgmmaLaunch(ProductLaunch):
         with b.otherwise():
             more = {"count": _i32(CONSUMER_REGISTERS), "more": UnitAttr()}
             b.do(nv.SetRegistersOp.create(properties=more))
+            group = b.plus(group, -1)
+            if self.boxed is not None:
+                self.boxed.start(group, self.lane)
             with self._tiles() as turn:
-                self._multiply(turn, b.plus(group, -1))
+                self._multiply(turn, group)
+            if self.boxed is not None:
+                self.boxed.finish()
         return self.launch.finish([self.blocks], self.threads)
 
     @contextmanager
@@ -151,13 +160,26 @@ class WgmmaLaunch(ProductLaunch):
         b, t = self.b, self.t
         warp, lane = b.divided(self.lane, 32)
         quarter, pair = b.divided(lane, 4)
-        row = b.add(b.add(self.first_row, own), b.add(b.scaled(warp, 16), quarter))
-        column = b.add(self.first_column, b.scaled(pair, 2))
-        with b.loop(0, t.tile_columns // 8, unroll=True) as j, b.loop(0, 4, unroll=True) as e:
-            lower, right = b.divided(e, 2)
-            m = b.add(row, b.scaled(lower, 8))
-            n = b.add(b.add(column, b.scaled(j, 8)), right)
-            self.result(b.add(b.scaled(j, 4), e), m, n)
+        first = b.add(self.first_row, own)
+        row = b.add(first, b.add(b.scaled(warp, 16), quarter))
+        width = self.boxed.columns if self.boxed is not None else t.tile_columns
+        for block in range(t.tile_columns // width):
+            left = b.plus(self.first_column, block * width)
+            with b.loop(0, width // 8, unroll=True) as j, b.loop(0, 4, unroll=True) as e:
+                lower, right = b.divided(e, 2)
+                m = b.add(row, b.scaled(lower, 8))
+                n = b.add(b.add(b.add(left, b.scaled(pair, 2)), b.scaled(j, 8)), right)
+                self.number = b.add(b.scaled(j, 4), e)
+                self.result(b.plus(self.number, block * width // 2), m, n)
+            if self.boxed is not None:
+                self.boxed.send(block, first, left)
+
+    def store(self, value: SSAValue, access: Access, at: Callable[[Access], SSAValue]) -> None:
+        """Stores an element, or keeps it until its block of columns is sent."""
+        if self.boxed is not None and access.key() == self.boxed.access.key():
+            self.boxed.keep(value, self.number)
+        else:
+            super().store(value, access, at)
 
 
 def _kind(factor: Factor) -> StringAttr:

@@ -220,7 +220,7 @@ class _Pinned:
         device.record(self.sent)
 
 
-_MAP_TYPES = {"i8": "UINT8", "f16": "FLOAT16", "f32": "FLOAT32", "bf16": "BFLOAT16", "tf32": "TFLOAT32"}
+_MAP_TYPES = {"i8": "UINT8", "i32": "INT32", "f16": "FLOAT16", "f32": "FLOAT32", "bf16": "BFLOAT16", "tf32": "TFLOAT32"}
 """CUtensorMapDataType's names."""
 
 

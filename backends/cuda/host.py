@@ -236,8 +236,8 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
     return "\n\n".join(lines) + "\n"
 
 
-_MAP_TYPES = {"i8": 0, "f16": 6, "f32": 7, "bf16": 9, "tf32": 11}
-"""CU_TENSOR_MAP_DATA_TYPE_UINT8, _FLOAT16, _FLOAT32, _BFLOAT16 and _TFLOAT32."""
+_MAP_TYPES = {"i8": 0, "i32": 3, "f16": 6, "f32": 7, "bf16": 9, "tf32": 11}
+"""CU_TENSOR_MAP_DATA_TYPE_UINT8, _INT32, _FLOAT16, _FLOAT32, _BFLOAT16 and _TFLOAT32."""
 
 
 def _map_row(view: TensorMap) -> str:

@@ -28,7 +28,7 @@ struct lm_dim { unsigned x, y, z; };
 static lm_dim threadIdx, blockIdx, blockDim, gridDim;
 
 enum { LM_WARP = 32, LM_GROUP_THREADS = 128, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10 };
-enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4, LM_WRONG_BARRIER = 5, LM_UNEQUAL = 6 };
+enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4, LM_WRONG_BARRIER = 5, LM_UNEQUAL = 6, LM_NOT_SHOWN = 7 };
 
 // ---- Fibers
 
@@ -71,7 +71,7 @@ struct lm_fiber { lm_context context; bool done; };
 static struct {
     lm_fiber fiber[LM_MOST_THREADS];
     lm_context scheduler;
-    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP], group[LM_MOST_THREADS / LM_GROUP_THREADS];
+    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP], group[LM_MOST_THREADS / LM_GROUP_THREADS], named[LM_MOST_THREADS / LM_GROUP_THREADS];
     unsigned char *shared, *stacks;
     int threads, current, alive, failed;
     bool progress;
@@ -116,6 +116,7 @@ static void lm_entry() {
 }
 
 static void lm_start_products(int t);
+static void lm_start_stores(int t);
 
 static void lm_start(int t) {
     lm_fiber &f = lm_block.fiber[t];
@@ -123,6 +124,7 @@ static void lm_start(int t) {
     f.done = false;
     lm_queues[t].first = lm_queues[t].open = lm_queues[t].counts[0] = 0;
     lm_start_products(t);
+    lm_start_stores(t);
 #if defined(__x86_64__)
     void **top = (void **)(stack + LM_STACK);
     *--top = nullptr;
@@ -391,21 +393,33 @@ static struct { lm_box all[LM_BOXES]; int count; } lm_boxes;
 // The 128-byte swizzle: bits 4 to 6 of a place in shared memory change with bits 7 to 9.
 static unsigned char *lm_swizzled(size_t place) { return lm_block.shared + (place ^ (place >> 7 & 7) << 4); }
 
-static void lm_bring_box(const lm_box &box) {
-    const lm_tensor_map &map = *box.map;
+static int64_t lm_elements(const lm_tensor_map &map) {
     int64_t count = 1;
     for (int d = 0; d < map.rank; d++) count *= map.box[d];
+    return count;
+}
+
+// The place of the i-th element of a box in global memory; null outside the map's sizes.
+static unsigned char *lm_element(const lm_box &box, int64_t i) {
+    const lm_tensor_map &map = *box.map;
+    int64_t from = 0;
+    bool inside = true;
+    for (int d = 0; d < map.rank; d++) {
+        int64_t x = box.at[d] + i % map.box[d];
+        i /= map.box[d];
+        inside = inside && x >= 0 && x < map.sizes[d];
+        from += x * map.strides[d];
+    }
+    return inside ? map.base + from : nullptr;
+}
+
+static void lm_bring_box(const lm_box &box) {
+    const lm_tensor_map &map = *box.map;
+    const int64_t count = lm_elements(map);
     for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i, from = 0;
-        bool inside = true;
-        for (int d = 0; d < map.rank; d++) {
-            int64_t x = box.at[d] + rest % map.box[d];
-            rest /= map.box[d];
-            inside = inside && x >= 0 && x < map.sizes[d];
-            from += x * map.strides[d];
-        }
+        const unsigned char *from = lm_element(box, i);
         unsigned char *to = lm_swizzled((size_t)(box.to - lm_block.shared) + (size_t)(i * map.size));
-        if (inside) memcpy(to, map.base + from, (size_t)map.size);
+        if (from) memcpy(to, from, (size_t)map.size);
         else memset(to, 0, (size_t)map.size);
         if (map.tf32) {
             float x;
@@ -431,6 +445,64 @@ static void lm_tma_load_4d(void *to, const lm_tensor_map *map, int64_t *b, int x
 static void lm_tma_load_5d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y, int z, int w, int v) {
     lm_tma_load(to, map, b, x, y, z, w, v);
 }
+
+// Boxes a thread has the copy engine write. Shared memory is read as late as a wait allows, so that one that comes too late shows.
+enum { LM_STORES = 8 };
+static struct { lm_box boxes[LM_STORES][LM_STORES]; int counts[LM_STORES]; unsigned first, open; bool unshown; } lm_stores[LM_MOST_THREADS];
+
+static void lm_start_stores(int t) { lm_stores[t].first = lm_stores[t].open = 0, lm_stores[t].counts[0] = 0, lm_stores[t].unshown = false; }
+
+static void lm_stmatrix(const uint32_t *r, void *row) {
+    struct Lane { const uint32_t *r; void *row; } lane = {r, row};
+    if ((uintptr_t)row % 16) lm_fail(LM_UNALIGNED);
+    lm_stores[lm_block.current].unshown = true;
+    lm_in_warp(&lane, [](void **lanes) {
+        for (int l = 0; l < LM_WARP; l++)
+            for (int m = 0; m < 4; m++) memcpy((uint32_t *)((Lane *)lanes[m * 8 + l / 4])->row + l % 4, &((Lane *)lanes[l])->r[m], 4);
+    });
+}
+
+static void lm_fence_async() { lm_stores[lm_block.current].unshown = false; }
+
+static void lm_group_barrier(int group) {
+    int t = lm_block.current;
+    if (group != t / LM_GROUP_THREADS) lm_fail(LM_WRONG_BARRIER);
+    lm_meet(lm_block.named[group], LM_GROUP_THREADS, t % LM_GROUP_THREADS, nullptr, [](void **) {});
+}
+
+template <class... Place> static void lm_tma_store(const lm_tensor_map *map, const void *from, Place... at) {
+    int t = lm_block.current, first = t / LM_GROUP_THREADS * LM_GROUP_THREADS;
+    auto &q = lm_stores[t];
+    int &n = q.counts[q.open % LM_STORES];
+    if ((size_t)((const unsigned char *)from - lm_block.shared) % 1024) lm_fail(LM_UNALIGNED);
+    for (int i = first; i < first + LM_GROUP_THREADS && i < lm_block.threads; i++)
+        if (lm_stores[i].unshown) lm_fail(LM_NOT_SHOWN);
+    if (n == LM_STORES) lm_fail(LM_NEVER_WAITED);
+    q.boxes[q.open % LM_STORES][n++] = {(unsigned char *)const_cast<void *>(from), map, nullptr, {(int64_t)at...}};
+}
+
+static void lm_tma_store_2d(const lm_tensor_map *map, const void *from, int x, int y) { lm_tma_store(map, from, x, y); }
+static void lm_tma_store_3d(const lm_tensor_map *map, const void *from, int x, int y, int z) { lm_tma_store(map, from, x, y, z); }
+
+static void lm_tma_store_commit() {
+    auto &q = lm_stores[lm_block.current];
+    if (++q.open - q.first == LM_STORES) lm_fail(LM_NEVER_WAITED);
+    q.counts[q.open % LM_STORES] = 0;
+}
+
+template <int pending> static void lm_tma_store_wait() {
+    auto &q = lm_stores[lm_block.current];
+    for (; q.open - q.first > pending; q.first++)
+        for (int i = 0; i < q.counts[q.first % LM_STORES]; i++) {
+            const lm_box &box = q.boxes[q.first % LM_STORES][i];
+            const int64_t count = lm_elements(*box.map), size = box.map->size;
+            for (int64_t e = 0; e < count; e++)
+                if (unsigned char *to = lm_element(box, e))
+                    memcpy(to, lm_swizzled((size_t)(box.to - lm_block.shared) + (size_t)(e * size)), (size_t)size);
+        }
+}
+
+static bool lm_stores_are_over(int t) { return lm_stores[t].open == lm_stores[t].first && !lm_stores[t].counts[lm_stores[t].open % LM_STORES]; }
 
 static int64_t lm_matrix_descriptor(const void *start, int leading) {
     uint64_t at = (uint64_t)((const unsigned char *)start - lm_block.shared);
@@ -543,6 +615,7 @@ static int lm_run_block(int threads, uint32_t *seed) {
     lm_block.all.here = 0;
     for (lm_meeting &m : lm_block.warp) m.here = 0;
     for (lm_meeting &m : lm_block.group) m.here = 0;
+    for (lm_meeting &m : lm_block.named) m.here = 0;
     lm_barriers.count = lm_boxes.count = 0;
     for (int t = 0; t < threads; t++) {
         order[t] = t;
@@ -569,6 +642,8 @@ static int lm_run_block(int threads, uint32_t *seed) {
         }
         if (!lm_block.progress && lm_block.alive) return LM_DEADLOCK;
     }
+    for (int t = 0; t < threads; t++)
+        if (!lm_stores_are_over(t)) return LM_NEVER_WAITED;
     return LM_FINE;
 }
 

@@ -21,7 +21,7 @@ FLAGS = (
     "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
     "-shared", "-w",
 )  # fmt: skip
-_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma")
+_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma|lm_group_barrier|lm_stmatrix|lm_tma")
 _WGMMA = re.compile(r"lm_wgmma_(bf16|f16|tf32|s8|u8)_(bf16|f16|tf32|s8|u8)_n(\d+)_([ktr])([kt])(_fresh)?\(")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
@@ -30,6 +30,7 @@ _ERRORS = {
     4: "copies or products were started and never waited for",
     5: "a barrier was used before it was made, or arrived at too often",
     6: "the threads of a warpgroup multiply different matrices",
+    7: "shared memory was given to the copy engine before a fence showed it what was written there",
 }
 _ALIGNMENT, _GUARD, _POISON, _GUARDED = 256, 4096, 0xFF, 0xA5
 

@@ -28,6 +28,7 @@ builtin.module {
 // CHECK:      nv.block = 384 : i64
 // CHECK-DAG:  nv.tensor_map %x offset 0 sizes [512, 256] strides [512] box [64, 128]
 // CHECK-DAG:  nv.tensor_map %w offset 0 sizes [256, 512] strides [256] box [64, 64]
+// CHECK-DAG:  nv.tensor_map %y offset 0 sizes [256, 256] strides [256] box [64, 64]
 // CHECK:      nv.mbarrier_init
 // CHECK:      nv.fence_barrier_init
 // CHECK:      "gpu.barrier"
@@ -46,4 +47,17 @@ builtin.module {
 // CHECK-NEXT: nv.wgmma_wait 1
 // CHECK:      nv.mbarrier_arrive
 // CHECK:      nv.wgmma_wait 0
-// CHECK:      memref.store
+// Results leave in two blocks of 64 columns, through a buffer each.
+// CHECK:      nv.tma_store_wait 1
+// CHECK:      nv.group_barrier
+// CHECK:      nv.pack {{.*}} bf16
+// CHECK:      arith.xori
+// CHECK:      nv.stmatrix
+// CHECK:      nv.fence_async
+// CHECK-NEXT: nv.group_barrier
+// CHECK:      nv.tma_store %{{.*}} to %
+// CHECK-NEXT: nv.tma_store_commit
+// CHECK:      nv.tma_store_wait 1
+// CHECK:      nv.tma_store %
+// CHECK-NOT:  memref.store %{{.*}} memref<65536xbf16>
+// CHECK:      nv.tma_store_wait 0

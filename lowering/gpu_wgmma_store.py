@@ -1,0 +1,136 @@
+"""Results of a warpgroup by the copy engine: 128 bytes of columns at a time through shared memory, while the next ones are made.
+
+Elements of 16 bits get there by stmatrix, those of 32 bits as the pairs a thread has; in the 128-byte swizzle either is without
+bank conflicts. Two buffers take turns. What lies outside the result the copy engine does not write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdsl.dialects import arith
+from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, Float16Type, IntegerAttr, MemRefType, f32, i32, i64
+from xdsl.ir import Attribute, SSAValue
+
+from ..dialects import nv, nv_store
+from ..dialects.nv_hopper import SWIZZLE_BYTES, WGMMA_ROWS, TensorMapOp, TensorMapType
+from .contraction_match import Access
+from .gpu_contraction_plan import Box, Tiling, stored_box
+from .loop_builder import INDEX
+from .memref_layout import element_bytes
+
+if TYPE_CHECKING:
+    from .gpu_wgmma import WgmmaLaunch
+
+BUFFERS = 2
+_STORED = (BFloat16Type, Float16Type)
+
+
+def boxed_output(t: Tiling) -> tuple[Access, Box] | None:
+    """The output that goes through shared memory; None where no output can."""
+    found = stored_box(t)
+    if found is None:
+        return None
+    element = found[0].element
+    return found if isinstance(element, _STORED) or element in (f32, i32) else None
+
+
+class BoxedOutput:
+    """One output of a product on its way: `keep` an element, `send` a block of columns."""
+
+    def __init__(self, owner: WgmmaLaunch, access: Access, box: Box) -> None:
+        self.owner, self.b, self.access = owner, owner.b, access
+        b, t = owner.b, owner.t
+        self.is_half = isinstance(access.element, _STORED)
+        self.columns = SWIZZLE_BYTES // element_bytes(access.element)
+        """Of a block."""
+        self.length = WGMMA_ROWS * self.columns
+        at = owner.launch.take_shared(2 * BUFFERS * WGMMA_ROWS * SWIZZLE_BYTES, 1024)
+        self.shared = b.shared(b.index(at), 2 * BUFFERS * self.length, access.element)
+        sizes, strides, extents = [t.n, t.m], [box.step], [self.columns, WGMMA_ROWS]
+        if t.z > 1:
+            sizes, strides, extents = [*sizes, t.z], [*strides, box.batch_step], [*extents, 1]
+        argument = owner.launch.args[owner.old.index(access.buffer)]
+        assert isinstance(argument.type, MemRefType)
+        properties: dict[str, Attribute] = {
+            "sizes": DenseArrayBase.from_list(i64, sizes), "strides": DenseArrayBase.from_list(i64, strides),
+            "box": DenseArrayBase.from_list(i64, extents), "offset": IntegerAttr(access.offset, i64),
+        }  # fmt: skip
+        self.map = b.at(TensorMapOp.create(operands=[argument], result_types=[TensorMapType()], properties=properties), 0)
+
+    def start(self, group: SSAValue, lane: SSAValue) -> None:
+        """For the threads of a warpgroup that multiplies; lane: of the warpgroup."""
+        b = self.b
+        self.group, self.leader = group, b.equal(lane, b.index(0))
+        self.warp, self.lane = b.divided(lane, 32)
+        self.values = b.registers(self.columns // 2, f32 if self.is_half else self.access.element, "out")
+
+    def keep(self, value: SSAValue, number: SSAValue) -> None:
+        """The number-th of the thread's elements of a block. 16-bit ones are rounded when they are packed."""
+        if self.is_half:
+            owner = value.owner
+            is_rounded = isinstance(owner, arith.TruncFOp) and owner.input.type == f32
+            value = owner.input if is_rounded else self.b.emit(arith.ExtFOp, (value,), f32, {"fastmath": arith.FastMathFlagsAttr("none")})
+        self.b.write(value, self.values, number)
+
+    def send(self, block: int, row: SSAValue, column: SSAValue) -> None:
+        """The block of columns whose values were kept; row, column: its first ones in the result."""
+        b = self.b
+        buffer = b.add(b.scaled(self.group, BUFFERS * self.length), b.index(block % BUFFERS * self.length))
+        with b.when(self.leader):
+            b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(BUFFERS - 1, i32)}))
+        self._meet()
+        if self.is_half:
+            self._put_matrices(buffer)
+        else:
+            self._put_pairs(buffer)
+        b.do(nv_store.FenceAsyncOp.create())
+        self._meet()
+        with b.when(self.leader):
+            places = [column, row, *([self.owner.z] if self.owner.z is not None else [])]
+            b.do(nv_store.TmaStoreOp.create(operands=[self.shared, buffer, self.map, *places]))
+            b.do(nv_store.TmaStoreCommitOp.create())
+
+    def finish(self) -> None:
+        """Before the block ends: shared memory has been read."""
+        with self.b.when(self.leader):
+            self.b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(0, i32)}))
+
+    def _meet(self) -> None:
+        group = self.b.plus(self.group, 1)  # the first of the block copies
+        self.b.do(nv_store.GroupBarrierOp.create(operands=[group]))
+
+    def _place(self, buffer: SSAValue, row: SSAValue, piece: SSAValue) -> SSAValue:
+        """Where the swizzle puts a piece of 16 bytes of a row."""
+        b = self.b
+        swizzled = b.emit(arith.XOrIOp, (piece, b.divided(row, 8)[1]), INDEX)
+        return b.add(buffer, b.add(b.scaled(row, self.columns), b.scaled(swizzled, self.columns // 8)))
+
+    def _put_matrices(self, buffer: SSAValue) -> None:
+        """16 rows of a warp and 16 columns at a time: lane l names row l%8 of a matrix, the second one below, the third beside the first."""
+        b, kind = self.b, self.access.element
+        matrix, within = b.divided(self.lane, 8)
+        beside, below = b.divided(matrix, 2)
+        row = b.add(b.add(b.scaled(self.warp, 16), b.scaled(below, 8)), within)
+        with b.loop(0, self.columns // 16, unroll=True) as j:
+            pairs = []
+            for quarter in range(4):
+                at = b.plus(b.scaled(j, 8), 2 * quarter)
+                values = [b.read(self.values, b.plus(at, k)) for k in range(2)]
+                op = nv.PackOp.create(operands=values, result_types=[i32], properties={"kind": kind})
+                b.do(op)
+                pairs.append(op.results[0])
+            place = self._place(buffer, row, b.add(b.scaled(j, 2), beside))
+            b.do(nv_store.StmatrixOp.create(operands=[*pairs, self.shared, place]))
+
+    def _put_pairs(self, buffer: SSAValue) -> None:
+        """Two neighbours of a row at a time: half a piece."""
+        b = self.b
+        row, pair = b.divided(self.lane, 4)
+        beside, half = b.divided(pair, 2)
+        row = b.add(b.scaled(self.warp, 16), row)
+        with b.loop(0, self.columns // 8, unroll=True) as j, b.loop(0, 2, unroll=True) as lower:
+            at = b.add(b.scaled(j, 4), b.scaled(lower, 2))
+            values = [b.read(self.values, b.plus(at, k)) for k in range(2)]
+            place = self._place(buffer, b.add(row, b.scaled(lower, 8)), b.add(b.scaled(j, 2), beside))
+            b.write_lanes(values, self.shared, b.add(place, b.scaled(half, 2)))
