@@ -298,12 +298,13 @@ def least_size(target: Target) -> int:
 
 
 def touches(item: Call | Loop, storage: Storage) -> bool:
-    """Whether a call reads or writes the storage, or a part of it."""
+    """Whether a call reads or writes the storage, or a part of it, or what it is a part of."""
     if isinstance(item, Loop):
         return any(touches(inner, storage) for inner in item.items)
+    whole = getattr(storage, "base", None)
     for homes in (item.operands, item.results):
         for s, _ in homes:
-            if s is storage or getattr(s, "base", None) is storage:
+            if s is storage or s is whole or getattr(s, "base", None) is storage:
                 return True
     return False
 

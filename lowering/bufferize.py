@@ -46,9 +46,10 @@ from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
+from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
-from .storage import Call, Home, Loop, Storage
+from .storage import Call, Home, Loop, Storage, row
 from .widened_operands import WidenedOperands
 
 
@@ -111,6 +112,8 @@ class _Program:
     ends: dict[Operation, int] = field(default_factory=dict)
     targets: dict[SSAValue, Goal] = field(default_factory=dict)
     invariant: dict[SSAValue, ScanBuffers] = field(default_factory=dict)
+    parts: PlacedParts = field(default_factory=PlacedParts)
+    wholes: dict[Whole, Storage] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kept = KeptCopies(self.target, self.functions, self.known)
@@ -126,6 +129,8 @@ class _Program:
         self.returned = {self.root.get(v, v) for v in self.outputs}
         self.direct = self._direct_outputs()
         self.donated = self._donations(source)
+        if not isinstance(self.target, GpuTarget):
+            self.parts.find(source, self.returned)
         for op in source.ops:
             self.op(op)
         self._late_outputs(steps)
@@ -251,11 +256,14 @@ class _Program:
 
     def _kernel(self, step: int, op: FusedOp) -> None:
         operands = [self.home[v] for v in op.operands]
-        orders = op.result_layouts()
+        orders, places = op.result_layouts(), self.parts.places
         types = [
-            memref_type(r.type.get_shape(), r.type.element_type, strides_in_order(r.type.get_shape(), order))
+            memref_type(r.type.get_shape(), r.type.element_type, strides_in_order(r.type.get_shape(), order)) if r not in places else places[r].held
             for r, order in zip(op.results, orders, strict=True)
         ]
+        if op in self.parts.copied:
+            self._rest(step, op, operands, types)
+            return
         inputs = [t for _, t in operands]
         scans = [self._scan_of(v) for v in op.operands]
         given = [k for k, scan in enumerate(scans) if self._is_kept(operands[k][0]) or scan is not None]
@@ -267,6 +275,34 @@ class _Program:
             self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)
+
+    def _rest(self, step: int, op: FusedOp, operands: list[Home], types: list[MemRefType]) -> None:
+        """A kernel some of whose operands were made where it would copy them to."""
+        copied = self.parts.copied[op]
+        inputs = [t for _, t in operands]
+        key = (structural_key(op, inputs, types), "without copies of", *copied)
+        function = self.functions.get(key)
+        if function is None:
+            function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
+            if without_copies(function, copied):
+                self._register(key, function)
+            else:
+                function = None
+        if function is None:
+            storage = self._place(step, op.results[0])
+            storage.keep(self.uses.get(op.results[0], step))
+            self.home[op.results[0]] = storage, types[0]
+            return
+        self._call(step, op, function, [home for k, home in enumerate(operands) if k not in copied], types)
+
+    def _place(self, step: int, value: SSAValue) -> Storage:
+        """The memory of a value that is made in a buffer with others."""
+        place = self.parts.places[value]
+        whole = self.wholes.get(place.whole)
+        if whole is None:
+            whole = self.wholes[place.whole] = Storage(bytes_of(place.whole.held), step, step)
+            self.storages.append(whole)
+        return row(whole, None, 0, place.shift) if place.held != place.whole.held or place.shift else whole
 
     def _is_kept(self, storage: Storage) -> bool:
         """Whether a packed copy of this memory may outlive the call."""
@@ -361,6 +397,8 @@ class _Program:
     def _result_storage(
         self, step: int, op: Operation, function: func.FuncOp, k: int, held: MemRefType, taken: set[int]
     ) -> Storage:
+        if op.results[k] in self.parts.places:
+            return self._place(step, op.results[k])
         target = self.targets.get(op.results[k])
         if target is not None and target.takes(step, op, function, k, held):
             return target.storage

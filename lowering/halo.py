@@ -25,15 +25,19 @@ def shrink_fills(kernel: func.FuncOp) -> None:
     for fill in [op for op in kernel.body.block.ops if isinstance(op, FillOp)]:
         buffer = fill.outputs[0]
         box = _box_written_next(fill, buffer)
-        slabs = [] if box is None else list(_slabs(buffer.type.get_shape(), box))  # type: ignore[union-attr]  # a memref
-        if box is None or len(slabs) > MOST_SLABS:
-            continue
-        block = kernel.body.block
-        for slab in slabs:
-            view = _view(buffer, slab)
-            block.insert_ops_before([view, FillOp([fill.inputs[0]], [view.result], [])], fill)
-        fill.detach()
-        fill.erase()
+        if box is not None and len(list(_slabs(buffer.type.get_shape(), box))) <= MOST_SLABS:  # type: ignore[union-attr]  # a memref
+            fill_around(fill, box)
+
+
+def fill_around(fill: FillOp, box: Sequence[tuple[int, int]]) -> None:
+    """Fills what lies around a box of a buffer, in place of a fill of all of it."""
+    buffer, block = fill.outputs[0], fill.parent
+    assert block is not None
+    for slab in _slabs(buffer.type.get_shape(), box):  # type: ignore[union-attr]  # a memref
+        view = _view(buffer, slab)
+        block.insert_ops_before([view, FillOp([fill.inputs[0]], [view.result], [])], fill)
+    fill.detach()
+    fill.erase()
 
 
 def _box_written_next(fill: FillOp, buffer: SSAValue) -> list[tuple[int, int]] | None:
