@@ -43,7 +43,7 @@ def program(part: int, room: int = 4):
     assert skeleton == other
     template = families.template_of(second, numbers, others)
     assert template is not None
-    made = symbolic._compile(template, [FIRST] * len(template.sources))
+    made = symbolic._compile(template, [FIRST] * len(template.sources), elsewhere=False)
     assert made is not None, "refused: LAMINA_SHOW=cache says why"
     return template, made
 
