@@ -23,6 +23,7 @@ from ..dialects.graph import Graph
 from ..dialects.target import target_named
 from ..dialects.types import Type, show_type, size_of
 from ..lowering.c_function import is_reserved
+from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
 from .driver import source_of
@@ -161,7 +162,10 @@ _FEATURES = {
     "avx512": "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
     "avx2": "avx2,fma",
 }
-_FEATURES["avx512_amx"] = f"{_FEATURES['avx512']},amx-tile,amx-bf16,amx-int8"
+_FEATURES["avx512_vnni"] = f"{_FEATURES['avx512']},avx512vnni"
+_FEATURES["avx512_bf16"] = f"{_FEATURES['avx512_vnni']},avx512bf16"
+_FEATURES["avx512_amx"] = f"{_FEATURES['avx512_vnni']},amx-tile,amx-bf16,amx-int8"
+_FEATURES["avx2_vnni"] = f"{_FEATURES['avx2']},avxvnni"
 
 
 def _features_source(target: str) -> str:
@@ -170,10 +174,11 @@ def _features_source(target: str) -> str:
     if features is None:
         return ""
     wide = ",prefer-vector-width=512" if "avx512" in features else ""
-    tiles = "\n#define TILE_REGISTERS" if "amx" in features else ""  # clang's attribute defines no macros
+    known = "".join(f"\n#define DOTS_{f}" for f in features.split(",") if f in DOT_FEATURES)  # clang's attribute defines no macros
+    tiles = "\n#define TILE_REGISTERS" if "amx" in features else ""
     return f"""
 /* Made for this kind of processor; --target portable makes C for any. */
-#if defined(__x86_64__) && defined(__clang__){tiles}
+#if defined(__x86_64__) && defined(__clang__){known}{tiles}
 #pragma clang attribute push(__attribute__((target("{features}"))), apply_to = function)
 #elif defined(__x86_64__) && defined(__GNUC__)
 #pragma GCC target("{features}{wide}")

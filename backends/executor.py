@@ -19,7 +19,7 @@ from ..dialects.errors import ShapeError, UnsupportedError
 from ..dialects.kernel import PrefetchOp
 from ..lowering.c_expressions import constant_of
 from ..lowering.c_types import offset_of, span_of, strides_of
-from .executor_tiles import TILE_STATEMENTS
+from .executor_tiles import TILE_STATEMENTS, dotted
 from .oracle_linalg import Generic
 from .oracle_scalars import constant_value, evaluate_scalar, numpy_type
 
@@ -181,6 +181,8 @@ class _FunctionWriter:
             return f"int({names[0]})" if isinstance(result, IndexType) else f"{self.dtype(result)}({names[0]})"
         if isinstance(op, vector.FMAOp):
             return f"_fma({', '.join(names)})"
+        if isinstance(op, kernel.DotOp):
+            return f"{self.keep(dotted)}({op.kind.data!r}, {', '.join(names)})"
         if isinstance(op, vector.BroadcastOp):
             return f"np.full({result.get_shape()[0]}, {names[0]}, {self.dtype(result)})"
         return self._by_oracle(op, names)
@@ -228,6 +230,13 @@ class _FunctionWriter:
         lanes = op.result.type.get_shape()[0]
         at = self.at(op.base, op.indices)
         self.line(f"{self.new(op.result)} = {self.name(op.base)}[{at} : {at} + {lanes}].copy()")
+
+    def _load_words(self, op: kernel.LoadWordsOp) -> None:
+        at = self.at(op.memory, [op.index])
+        count = 32 // op.memory.type.element_type.bitwidth
+        lanes = op.result.type.get_shape()[0] if isinstance(op.result.type, VectorType) else 0
+        words = f"{self.name(op.memory)}[{at} : {at} + {count * max(1, lanes)}].view(np.int32)"
+        self.line(f"{self.new(op.result)} = {words}{'.copy()' if lanes else '[0]'}")
 
     def _vector_store(self, op: vector.StoreOp) -> None:
         lanes = op.vector.type.get_shape()[0]
@@ -371,6 +380,7 @@ _STATEMENTS: dict[type[Operation], Callable[[_FunctionWriter, Any], None]] = {
     memref.ReinterpretCastOp: _FunctionWriter._reinterpret, memref.SubviewOp: _FunctionWriter._subview,
     memref.CastOp: _FunctionWriter._same, memref.CollapseShapeOp: _FunctionWriter._same,
     memref.ExpandShapeOp: _FunctionWriter._same, kernel.BitsOp: _FunctionWriter._bits,
+    kernel.LoadWordsOp: _FunctionWriter._load_words,
     vector.LoadOp: _FunctionWriter._vector_load, vector.StoreOp: _FunctionWriter._vector_store,
     vector.ExtractOp: _FunctionWriter._extract, vector.InsertOp: _FunctionWriter._insert,
     vector.ShuffleOp: _FunctionWriter._shuffle, PrefetchOp: _FunctionWriter._nothing,

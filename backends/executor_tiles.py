@@ -1,4 +1,4 @@
-"""The amx dialect in numpy, as the processor rounds: tiles are 2-D arrays."""
+"""The amx dialect and kernel.dot in numpy, as the processor rounds: tiles are 2-D arrays, words vectors of i32."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def multiplied_bytes(left: np.ndarray, right: np.ndarray, total: np.ndarray, sig
     x, y = (side.view(np.int8 if signed else np.uint8).astype(np.int32) for side, signed in zip((left, right), signs, strict=True))
     y = y.reshape(len(y), -1, 4).transpose(0, 2, 1).reshape(x.shape[1], -1)
     return total + x @ y
+
+
+def dotted(kind: str, left: np.ndarray, right: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """total + the products of the elements of each word, summed as kernel.dot says."""
+    if kind != "bf16":
+        types = {"i16": (np.int16, np.int16), "u8s8": (np.uint8, np.int8)}[kind]
+        x, y = (side.view(held).reshape(len(side), -1).astype(np.int32) for side, held in zip((left, right), types, strict=True))
+        return total + (x * y).sum(1, dtype=np.int32)
+    for high in (True, False):
+        x, y = (_flushed((side & -65536 if high else side << 16).view(np.float32)).astype(np.float64) for side in (left, right))
+        total = _flushed((x * y + _flushed(total)).astype(np.float32))
+    return total
 
 
 def _flushed(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions, a cast of memory and a prefetch upstream lacks.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions, dots of narrow numbers, a cast of memory and a
+prefetch upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -16,16 +17,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, IndexType, IntegerType, MemRefType, StringAttr, TensorType, UnitAttr, i64
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DenseArrayBase,
+    Float32Type,
+    FunctionType,
+    IndexType,
+    IntegerType,
+    MemRefType,
+    StringAttr,
+    TensorType,
+    UnitAttr,
+    VectorType,
+    i32,
+    i64,
+)
 from xdsl.ir import Attribute, Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     AnyAttr,
+    BaseAttr,
     IRDLOperation,
     VarConstraint,
     irdl_op_definition,
     operand_def,
     opt_attr_def,
     opt_prop_def,
+    prop_def,
     region_def,
     result_def,
     traits_def,
@@ -208,6 +225,64 @@ class BitsOp(IRDLOperation):
 
 
 @irdl_op_definition
+class LoadWordsOp(IRDLOperation):
+    """Neighbouring narrow elements from an index on as words of 32 bits, at any address:
+    `%w = kernel.load_words %x[%i] : memref<64xi8> to vector<16xi32>`, or `to i32` for one word.
+    """
+
+    name = "kernel.load_words"
+    memory = operand_def(MemRefType)
+    index = operand_def(IndexType)
+    result = result_def()
+    assembly_format = "$memory `[` $index `]` attr-dict `:` type($memory) `to` type($result)"
+
+    def verify_(self) -> None:
+        held = self.result.type
+        word = held.element_type if isinstance(held, VectorType) else held
+        if word != i32 or _width(self.memory.type) not in (8, 16):
+            raise VerifyException("kernel.load_words makes i32 of elements of 8 or 16 bits")
+
+
+DOTS = {"bf16": Float32Type(), "i16": i32, "u8s8": i32}
+"""Kinds of kernel.dot, and what they sum in."""
+
+
+@irdl_op_definition
+class DotOp(IRDLOperation):
+    """Adds, lane by lane, the products of two words' elements to a sum: `%s = kernel.dot "u8s8" %a, %b, %sum : vector<16xi32>, vector<16xi32>`.
+
+    `u8s8`: four bytes each, those of the first operand without sign; `i16`: two integers; both exact, sums wrap around. `bf16`: two
+    floats; the upper product is added first, each rounded once, and numbers below the smallest normal one count as zero.
+    """
+
+    name = "kernel.dot"
+    W: ClassVar = VarConstraint("W", BaseAttr(VectorType))
+    T: ClassVar = VarConstraint("T", BaseAttr(VectorType))
+    kind = prop_def(StringAttr)
+    lhs = operand_def(W)
+    rhs = operand_def(W)
+    total = operand_def(T)
+    result = result_def(T)
+    traits = traits_def(Pure())
+    assembly_format = "$kind $lhs `,` $rhs `,` $total attr-dict `:` type($lhs) `,` type($total)"
+
+    @classmethod
+    def of(cls, kind: str, lhs: SSAValue, rhs: SSAValue, total: SSAValue) -> DotOp:
+        """The op, without checks."""
+        return cls.create(operands=(lhs, rhs, total), result_types=(total.type,), properties={"kind": StringAttr(kind)})
+
+    def verify_(self) -> None:
+        lhs, total = self.lhs.type, self.total.type
+        if self.kind.data not in DOTS:
+            raise VerifyException(f"kernel.dot is one of {', '.join(DOTS)}, got {self.kind.data}")
+        assert isinstance(lhs, VectorType) and isinstance(total, VectorType)
+        if total.element_type != DOTS[self.kind.data]:
+            raise VerifyException(f"kernel.dot {self.kind.data} sums in {DOTS[self.kind.data]}")
+        if lhs.element_type != i32 or lhs.get_shape() != total.get_shape():
+            raise VerifyException("kernel.dot multiplies vectors of words, one for each sum")
+
+
+@irdl_op_definition
 class PrefetchOp(IRDLOperation):
     """The line of memory at an index will be wanted soon: to be written, or to be read from the first cache (`near`) or the second
     (MLIR's memref.prefetch)."""
@@ -226,4 +301,4 @@ class PrefetchOp(IRDLOperation):
         return cls.create(operands=(memory, index), properties=asked)
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, PrefetchOp], [])
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, LoadWordsOp, DotOp, PrefetchOp], [])

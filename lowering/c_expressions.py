@@ -375,6 +375,10 @@ def _shuffle(scope: Scope, op: vector.ShuffleOp) -> str:
     return f"({type_name(scope, target)}){{{', '.join(picked)}}}"
 
 
+def _dot(scope: Scope, op: kernel.DotOp) -> str:
+    return call(scope, f"dot_{op.kind.data}", c_type(op.result.type), *_operands(scope, op))
+
+
 def _negf(scope: Scope, op: Operation) -> str:
     return f"-({scope.name(op.operands[0])})"
 
@@ -413,7 +417,7 @@ EXPRESSIONS |= {
     vector.ShuffleOp: _shuffle, vector.BitcastOp: _bitcast,
     math.FmaOp: _helper("fma"), math.AbsIOp: _absi, math.AbsFOp: _helper("fabs"), math.RsqrtOp: _helper("rsqrt"),
     math.CopySignOp: _helper("copysign"), math.PowFOp: _helper("pow"), math.Atan2Op: _helper("atan2"),
-    math.RoundEvenOp: _helper("roundeven"), kernel.FmodOp: _helper("fmod"), kernel.ErfcOp: _helper("erfc"),
+    math.RoundEvenOp: _helper("roundeven"), kernel.FmodOp: _helper("fmod"), kernel.ErfcOp: _helper("erfc"), kernel.DotOp: _dot,
 }  # fmt: skip
 
 for _op in (

@@ -581,3 +581,58 @@ VEC erf_VEC(VEC x) {
 
 //: rsqrt any
 VEC rsqrt_VEC(VEC x) { return 1 / sqrt_VEC(x); }
+
+//: dot_u8s8 vector i32
+// s + the products of four bytes, those of a without sign
+VEC dot_u8s8_VEC(VEC a, VEC b, VEC s) {
+#ifdef X86_BYTES_VEC
+    X86_BYTES_VEC(s, a, b);
+#else
+    for (int i = 0; i < LANES; i++) {
+        uint32_t sum = (uint32_t)s[i];
+        for (int k = 0; k < 32; k += 8) sum += (uint32_t)((uint8_t)(a[i] >> k) * (int8_t)(b[i] >> k));
+        s[i] = (int32_t)sum;
+    }
+#endif
+    return s;
+}
+
+//: dot_i16 vector i32
+// s + the products of two integers of 16 bits
+VEC dot_i16_VEC(VEC a, VEC b, VEC s) {
+#ifdef X86_PAIRS_VEC
+    VEC sum;
+    X86_PAIRS_VEC(sum, a, b);
+    return (VEC)((UNSIGNED)s + (UNSIGNED)sum);
+#else
+    for (int i = 0; i < LANES; i++) {
+        uint32_t low = (uint32_t)((int16_t)a[i] * (int16_t)b[i]), high = (uint32_t)((a[i] >> 16) * (b[i] >> 16));
+        s[i] = (int32_t)((uint32_t)s[i] + low + high);
+    }
+    return s;
+#endif
+}
+
+//: dot_bf16 vector f32
+// s + the products of two numbers of bf16, the upper one first, each rounded once; what is smaller than normal counts as zero
+VEC dot_bf16_VEC(SIGNED a, SIGNED b, VEC s) {
+#ifdef X86_HALVES_VEC
+    X86_HALVES_VEC(s, a, b);
+#else
+    for (int i = 0; i < LANES; i++) {
+        union {
+            uint32_t bits[4];
+            float value[4];
+        } u = {{(uint32_t)a[i] & 0xffff0000u, (uint32_t)b[i] & 0xffff0000u, (uint32_t)a[i] << 16, (uint32_t)b[i] << 16}};
+        float sum = s[i];
+        for (int k = 0; k < 4; k++)
+            if (fabsf(u.value[k]) < 0x1p-126f) u.bits[k] &= 0x80000000u;
+        for (int k = 0; k < 4; k += 2) {
+            sum = fmaf(u.value[k], u.value[k + 1], fabsf(sum) < 0x1p-126f ? copysignf(0.0f, sum) : sum);
+            if (fabsf(sum) < 0x1p-126f) sum = copysignf(0.0f, sum);
+        }
+        s[i] = sum;
+    }
+#endif
+    return s;
+}

@@ -149,6 +149,8 @@ class Prelude:
             parts.append(_SCALE)
         if "HAS_LOOKUP" in body:
             parts.append(_LOOKUP)
+        if "X86_BYTES" in body or "X86_PAIRS" in body or "X86_HALVES" in body:
+            parts.append(_DOTS)
         if "X86_STREAM" in body:
             parts.append(_STREAM)
         return "\n\n".join(part for part in (*parts, body, *self._pieces) if part) + "\n"
@@ -196,6 +198,43 @@ _LOOKUP = """\
 #define X86_LOOKUP_f32x8(table, k) \\
     __builtin_ia32_vpermt2varps256_mask((i32x8)(k), *(const f32x8 *)(table), *(const f32x8 *)((table) + 8), (unsigned char)-1)
 #endif
+#endif"""
+
+# Sums of products of narrow numbers. gcc keeps an asm's sums in two places, and clang's builtins change their types from release to release.
+# clang's attribute for a kind of processor defines no macros: who sets it defines DOTS_….
+DOT_FEATURES = ("avx2", "avx512bw", "avx512vnni", "avx512bf16", "avxvnni")
+_DOTS = """\
+#if defined(__GNUC__) && !defined(__clang__)
+#ifdef __AVX512VNNI__
+#define X86_BYTES_i32x16(s, a, b) s = (i32x16)__builtin_ia32_vpdpbusd_v16si(s, a, b)
+#endif
+#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__)
+#define X86_BYTES_i32x8(s, a, b) s = (i32x8)__builtin_ia32_vpdpbusd_v8si(s, a, b)
+#endif
+#ifdef __AVX512BF16__
+#if __GNUC__ < 13
+typedef short halves __attribute__((vector_size(64)));
+#else
+typedef __bf16 halves __attribute__((vector_size(64)));
+#endif
+#define X86_HALVES_f32x16(s, a, b) s = __builtin_ia32_dpbf16ps_v16sf(s, (halves)(a), (halves)(b))
+#endif
+#else
+#if defined(__AVX512VNNI__) || defined(DOTS_avx512vnni)
+#define X86_BYTES_i32x16(s, a, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(a), "v"(b))
+#endif
+#if defined(__AVXVNNI__) || defined(DOTS_avxvnni)
+#define X86_BYTES_i32x8(s, a, b) __asm__("{vex} vpdpbusd %2, %1, %0" : "+x"(s) : "x"(a), "x"(b))
+#endif
+#if defined(__AVX512BF16__) || defined(DOTS_avx512bf16)
+#define X86_HALVES_f32x16(s, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(a), "v"(b))
+#endif
+#endif
+#if defined(__AVX512BW__) || defined(DOTS_avx512bw)
+#define X86_PAIRS_i32x16(s, a, b) __asm__("vpmaddwd %2, %1, %0" : "=v"(s) : "v"(a), "v"(b))
+#endif
+#if defined(__AVX2__) || defined(DOTS_avx2)
+#define X86_PAIRS_i32x8(s, a, b) __asm__("vpmaddwd %2, %1, %0" : "=x"(s) : "x"(a), "x"(b))
 #endif"""
 
 # Stores that do not read the line first.

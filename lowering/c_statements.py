@@ -69,6 +69,18 @@ def _vector_place(p: FunctionPrinter, base: SSAValue, indices: Sequence[SSAValue
     return f"*({const}{stored}u *){pointer}"
 
 
+def _load_words(p: FunctionPrinter, op: kernel.LoadWordsOp) -> None:
+    if not p.is_live(op.result):
+        return
+    lanes, where = c_type(op.result.type).lanes, address(p, op.memory, [op.index])
+    if lanes:
+        p.prelude.vector("i32", lanes)
+    else:
+        p.prelude.piece("typedef int32_t word __attribute__((aligned(1), may_alias));")
+    kind = f"i32x{lanes}u" if lanes else "word"
+    p.line(f"{p.declare(op.result)} = *(const {kind} *)({p.name(op.memory)} + {where});")
+
+
 def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
     if not p.is_live(op.result):
         return
@@ -306,6 +318,6 @@ STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.LoadOp: _load, memref.StoreOp: _store, vector.LoadOp: _vector_load, vector.StoreOp: _vector_store,
     vector.InsertOp: _insert, PrefetchOp: _prefetch, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
     memref.SubviewOp: _subview, memref.CastOp: _same_pointer, memref.CollapseShapeOp: _same_pointer,
-    memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
+    memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, kernel.LoadWordsOp: _load_words, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
     scf.ParallelOp: _parallel, scf.ReduceOp: _nothing, func.CallOp: _call, func.ReturnOp: _nothing,
 }  # fmt: skip

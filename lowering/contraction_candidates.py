@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from ..dialects.target import Target
 from .contraction_blocking import divided
-from .contraction_choice import choice, like
+from .contraction_choice import GROUPED, choice, like
 from .contraction_decision import FREE, PACKS, PLAIN, Decision
 from .contraction_plan import Plan, Problem, plain_cost, tilings
-from .tile_plan import SHAPES, tile_plan
 
 ALIKE = 2  # register tiles of one width and order of loops among the candidates
 WORTH = 2.0  # times the least estimated cost: beyond that nothing is tried
 LEAST_CHUNK = 64
+WIDTHS = range(1, 5)  # of a panel that groups of depths are tried with
 
 
 def candidates(problem: Problem, target: Target, count: int, wanted: Decision = FREE) -> list[Decision]:
@@ -30,7 +30,7 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
         return []
     least = min(plain, ranked[0].cost)
     found = [PLAIN if chosen is None else chosen.decision]
-    found += _of_tile_registers(problem, target, wanted)
+    found += _by_groups(problem, target, wanted)
     alike: Counter[tuple[object, ...]] = Counter()
     for tiling in ranked:
         shape = tiling.shape
@@ -45,13 +45,11 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
     return list(dict.fromkeys(found))
 
 
-def _of_tile_registers(problem: Problem, target: Target, wanted: Decision) -> list[Decision]:
-    """One plan for each width of what tile registers hold, where the target has them."""
-    if not wanted.allows_tiles:
-        return []
-    widths = range(1, 1 + max(width for _, width in SHAPES))
-    asked = (replace(wanted, unit="tiles", vectors=width) for width in widths if wanted.allows("vectors", width))
-    plans = (tile_plan(problem, target, decision) for decision in asked)
+def _by_groups(problem: Problem, target: Target, wanted: Decision) -> list[Decision]:
+    """One plan for each width of a panel and each unit that multiplies groups of depths, where the target has one."""
+    widths = [width for width in WIDTHS if wanted.allows("vectors", width)]
+    units = [unit for unit in GROUPED if wanted.allows_groups(unit)]
+    plans = (GROUPED[unit](problem, target, replace(wanted, unit=unit, vectors=width)) for unit in units for width in widths)
     return [plan.decision for plan in plans if plan is not None]
 
 

@@ -1,4 +1,4 @@
-"""Which plan a contraction gets: register tiles of vectors, tile registers where the target has them, or plain loops."""
+"""Which plan a contraction gets: register tiles of vectors, by multiply-adds or by sums of several products, tile registers, or plain loops."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from ..dialects.target import Target
 from .contraction_blocking import divided
 from .contraction_decision import FREE, Decision
 from .contraction_plan import SMALL_WORK, Plan, Problem, make_plan, plain_cost
+from .dot_plan import dot_plan
 from .tile_plan import tile_plan
+
+GROUPED = {"tiles": tile_plan, "dots": dot_plan}
+"""Plans by groups of depths, by the unit that multiplies."""
 
 
 def choice(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan | None:
     """The cheapest plan, divided for caches and threads; None for plain loops. wanted: as far as it was decided, see `like`."""
     vectors = make_plan(problem, target, wanted) if wanted.allows("unit", "vectors") else None
     large = problem.work >= SMALL_WORK or bool(wanted)
-    tiles = tile_plan(problem, target, wanted) if large and wanted.allows_tiles else None
+    plans = [plan(problem, target, wanted) for unit, plan in GROUPED.items() if large and wanted.allows_groups(unit)]
+    grouped = min((plan for plan in plans if plan is not None), key=lambda plan: plan.cost, default=None)
     other = plain_cost(problem, target) if vectors is None else vectors.cost
-    if tiles is not None and (tiles.cost < other or wanted.unit == "tiles"):
-        return tiles
+    if grouped is not None and (grouped.cost < other or wanted.unit in GROUPED):
+        return grouped
     return None if vectors is None else divided(vectors, problem, target, wanted)
 
 

@@ -11,8 +11,8 @@
 | block | rows that meet a panel before the next one is touched: row loops outside the panels, shares of the next loop |
 | ahead | elements of a packed panel that are fetched before they are needed |
 | stretches | parts of the sum that every panel goes over one after the other, the sums in memory between them |
-| unit | what multiplies: `vectors`, or `tiles` (registers of AMX), whose plans have side, loop, rows, vectors, chunks, block and the next two |
-| row, depth | the loop that gives rows of tiles, the one that gives their depths |
+| unit | what multiplies: `vectors`, or groups of depths at once: `tiles` (registers of AMX) or `dots` (vectors that add two or four products to a sum), whose plans have side, loop, rows, vectors, chunks, block and the next two |
+| row, depth | the loop that gives rows of tiles, the one that is cut into groups |
 
 A word that is left out is decided by the cost model. `plain` alone: no tiles, plain loops.
 """
@@ -27,7 +27,7 @@ from ..dialects.errors import PassError
 PLAN = "lamina.plan"
 SIDES = ("right", "left")
 PACKS = ("none", "columns", "rows", "both")
-UNITS = ("vectors", "tiles")
+UNITS = ("vectors", "tiles", "dots")
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,9 @@ class Decision:
         """The words of this decision that another one has otherwise."""
         return [name for name, value in self._words() if value is not None and value != getattr(other, name)]
 
-    @property
-    def allows_tiles(self) -> bool:
-        """Whether nothing is decided that only plans of vectors have."""
-        return not self.plain and self.allows("unit", "tiles") and (self.lanes, self.inner, self.pack, self.ahead, self.stretches) == (None,) * 5
+    def allows_groups(self, unit: str) -> bool:
+        """Whether nothing is decided that only plans of another unit have."""
+        return not self.plain and self.allows("unit", unit) and (self.lanes, self.inner, self.pack, self.ahead, self.stretches) == (None,) * 5
 
     def packs(self, what: str) -> bool | None:
         """Whether the columns or the rows are copied; None: not decided."""

@@ -13,6 +13,8 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from xdsl.dialects.builtin import i32
+
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, PACKS, SIDES, Decision
@@ -26,6 +28,7 @@ PACK_REUSE, NEAR_PACK_REUSE = 3, 6  # times such rows are read before a copy pay
 MOST_VECTORS, NARROW_VECTORS = 8, 2  # of a panel; of one that still feeds its multiply-adds
 MOST_PIECES = 2  # that a vector which is filled in part is moved in
 SMALL_WORK = 1 << 11
+INTEGER_COST = 3.0
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
 
@@ -65,8 +68,8 @@ class Problem:
 
     ``outputs``: the accesses that are written. ``item_bytes``: of the sums. ``converts``: whether a side's
     elements are cast to the type of the sums when they are read. ``ahead``: whether a packed copy of a side may be
-    made before the program runs. ``sum_bytes``: of a sum where ``item_bytes`` is that of what a step reads. ``tiles``: what
-    tile registers could multiply. ``holds``: an access that is written and where sums may lie until they are whole (0: none).
+    made before the program runs. ``sum_bytes``: of a sum where ``item_bytes`` is that of what a step reads. ``tiles``, ``dots``: what
+    tile registers and vectors could multiply in groups. ``holds``: an access that is written and where sums may lie until they are whole (0: none).
     """
 
     parallel: tuple[Dim, ...]
@@ -77,12 +80,18 @@ class Problem:
     ahead: tuple[bool, bool] = (False, False)
     sum_bytes: int = 0
     tiles: TileKind | None = None
+    dots: TileKind | None = None
     holds: int = 0
 
     @property
     def work(self) -> int:
         """Multiply-adds; estimated where sizes are known at the call only."""
         return iterations((*self.parallel, *self.reduction))
+
+    @property
+    def each(self) -> float:
+        """Cost of a vector multiply-add: instructions multiply integers of 32 bits more slowly than floats, and add them apart."""
+        return INTEGER_COST if self.dots is not None and self.dots.total == i32 else 1.0
 
     @property
     def is_static(self) -> bool:
@@ -96,14 +105,16 @@ class Problem:
         more = [f", {what} {names}" for what, names in zip(("converts", "packed ahead"), sides, strict=True) if names]
         if self.tiles is not None:
             more.append(f", tiles of {self.tiles}")
+        if self.dots is not None:
+            more.append(f", dots of {self.dots}{' with a bias' if self.dots.biased else ''}")
         if self.holds:
             more.append(f", holds sums in {self.holds}")
         return f"{self.item_bytes} bytes, {loops[0]} over {loops[1]}, writes {','.join(map(str, self.outputs))}{''.join(more)}"
 
 
 class Blocks(NamedTuple):
-    """How a plan for tile registers, whose reduction counts blocks of ``depths``, the loop ``at`` of them, came about. ``row``,
-    ``depth``: numbers of the loops that give rows and depths."""
+    """How a plan whose reduction counts steps of several ``depths``, the loop ``at`` of them, came about. ``row``, ``depth``: numbers
+    of the loops that give rows and depths."""
 
     kind: TileKind
     depths: Dim
@@ -154,7 +165,7 @@ class Plan:
         if self.blocks is not None:
             return Decision(
                 SIDES[self.swapped], self.loop, rows=self.tiles[0].size, vectors=self.panels[0].vectors, chunks=self.chunks,
-                block=(len(self.outer), self.row_parts // self.row_shares), unit="tiles", row=self.blocks.row, depth=self.blocks.depth,
+                block=(len(self.outer), self.row_parts // self.row_shares), unit=self.blocks.kind.unit, row=self.blocks.row, depth=self.blocks.depth,
             )  # fmt: skip
         pack = PACKS[self.panels[0].packed + 2 * self.packs_rows]
         block = len(self.outer), self.row_parts // self.row_shares
@@ -235,6 +246,7 @@ def swapped_sides(problem: Problem) -> Problem:
         converts=problem.converts[::-1],
         ahead=problem.ahead[::-1],
         tiles=None if problem.tiles is None else problem.tiles.turned(),
+        dots=None if problem.dots is None else problem.dots.turned(),
     )
 
 
@@ -399,7 +411,7 @@ class _TilingCost:
         self.steps = estimate(shape.steps)
         self.turns = 4 * self.steps / max(1, estimate(shape.reduction[-1].size)) + 12
         self.outer = iterations(shape.outer)
-        self.stores = _store_cost(shape, problem)
+        self.stores = store_cost(shape, problem)
         self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape)
         self.far = abs(estimate(shape.reduction[-1].strides[1])) * problem.item_bytes >= DIRECT_ROW_BYTES
         side_bytes = self.steps * estimate(shape.vector.size) * problem.item_bytes
@@ -413,7 +425,7 @@ class _TilingCost:
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             for p in panels:
-                step = _step_cost(t.size * self.rows, p.vectors, self.target) + self._streamed(t.size * self.rows, p.vectors) + crowded
+                step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
                 cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
@@ -442,10 +454,10 @@ def may_stretch(plan: Plan, problem: Problem, target: Target) -> bool:
     return near and vector.strides[problem.holds] == 1 and vector.size % plan.lanes == 0
 
 
-def _step_cost(rows: int, vectors: int, target: Target) -> float:
-    """Multiply-adds against loads of both sides; few accumulators wait for each other."""
+def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0) -> float:
+    """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of what a vector's step costs."""
     loads = rows + vectors
-    return max(rows * vectors * 1.0, loads * target.load_cost, target.least_step) + 0.05 * loads + 0.25
+    return max(rows * vectors * each, loads * target.load_cost, target.least_step) + 0.05 * loads + 0.25
 
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:
@@ -496,7 +508,8 @@ def tail_pieces(valid: int) -> tuple[int, ...]:
     return sizes if valid % 2 == 0 and len(sizes) <= MOST_PIECES else ()
 
 
-def _store_cost(plan: Plan, problem: Problem) -> float:
+def store_cost(plan: Plan, problem: Problem) -> float:
+    """Of what an epilogue reads and writes."""
     cost = 0.0
     results = iterations(plan.results)
     for access, stride in enumerate(plan.vector.strides[2:], 2):

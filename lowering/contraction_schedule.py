@@ -25,8 +25,9 @@ from .contraction_plan import Dim, Panel, Plan, Problem, turned
 from .contraction_tile import Memory, Tile, accumulator_type
 from .loop_writer import LoopWriter, bytes_of
 from .packing import Packing
-from .tile_kind import TileKind, tile_kind
-from .tile_plan import tile_packings
+from .dot_products import DotTile
+from .grouped_plan import grouped_packings
+from .tile_kind import TileKind, dot_kind, tile_kind
 from .tile_products import RegisterTile
 
 ALIGNMENT = 64
@@ -49,7 +50,7 @@ class Schedule:
 
     @property
     def kind(self) -> TileKind | None:
-        """What tile registers multiply; None: vectors do."""
+        """What is multiplied in groups of depths; None: nothing."""
         return None if self.plan.blocks is None else self.plan.blocks.kind
 
     @property
@@ -61,7 +62,7 @@ class Schedule:
         """What writes the tiles of the contraction."""
         if self.kind is None:
             return Tile(writer, self.contraction, memory)
-        return RegisterTile(writer, self.contraction, memory, self.kind)
+        return (RegisterTile if self.kind.unit == "tiles" else DotTile)(writer, self.contraction, memory, self.kind)
 
     @property
     def packed(self) -> int:
@@ -140,9 +141,10 @@ class Schedule:
         return Dim(panel.count, tuple(strides))
 
     def tile_rows(self, size: int) -> tuple[Dim, ...]:
-        """The rows of a tile of this size, with their distances from its place: one element in the packed rows."""
+        """The rows of a tile of this size, with their distances from its place."""
         tiled = self.full_plan.tiled
-        return (Dim(size, (*tiled.strides[:-1], 1)), *self.full_plan.inner)
+        packed = 1 if self.row_packing is None else self.row_packing.row_stride
+        return (Dim(size, (*tiled.strides[:-1], packed)), *self.full_plan.inner)
 
     def reduction(self, panel: Panel, tile: int) -> list[Dim]:
         """The reduction's loops with the strides of both sides for a tile of so many rows; what is packed is read front to back."""
@@ -173,7 +175,7 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
         contraction = replace(contraction, left=contraction.right, right=contraction.left)
         accesses = (accesses[1], accesses[0], *accesses[2:])
     made = _made_ahead(kernel)
-    packings = _packings(contraction, plan) if plan.blocks is None else tile_packings(contraction, plan)
+    packings = _packings(contraction, plan) if plan.blocks is None else grouped_packings(contraction, plan)
     copied = kernel.body.block.args[made[1]] if made else None
     return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, problem.holds, copied)
 
@@ -195,6 +197,7 @@ def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tup
         tuple(a.element != total for a in accesses[:2]),
         tuple(a.buffer in free for a in accesses[:2]),
         tiles=tile_kind(contraction, target),
+        dots=dot_kind(contraction, target),
         holds=_holds(contraction, accesses, outputs),
     )
     return contraction, accesses, problem

@@ -50,6 +50,11 @@ class Packing:
         return prod(d.size for d in self.reduction)
 
     @property
+    def row_stride(self) -> int:
+        """Elements of the packed copy between the rows of a tile, where it is of the rows' side."""
+        return 1
+
+    @property
     def slot_elements(self) -> int:
         """Elements of the packed copy per slot."""
         return sum(p.count * p.vectors for p in self.panels) * self.lanes * self.steps

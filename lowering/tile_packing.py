@@ -1,11 +1,13 @@
-"""Copies a side of a contraction as tile registers want it: blocks of 64 bytes of depths, groups of them that are multiplied together.
+"""Copies a side of a contraction whose depths are multiplied in groups, words of 32 bits: two numbers of 16 bits, four bytes.
 
-    rows      packed[slot][tile][block][part][row][depth]
-    columns   packed[slot][panel][block][part][vector][depth / group][column][depth % group]
+    for tile registers   rows      packed[slot][tile][block][part][row][depth]
+                         columns   packed[slot][panel][block][part][vector][word][column][depth % group]
+    for vectors          rows      packed[slot][row][depth]
+                         columns   packed[slot][panel][word][column][depth % group]
 
-A block is cut from one loop of the reduction; behind that loop's last depth are zeros. A unit is a group of depths of one row or
-column, 32 bits: two bf16, four bytes. A block of 16 x 16 units is read along whichever direction its elements are neighbours,
-and transposed in registers where that is not the direction wanted. Floats that do not fit 16 bits may be copied as the sum of two that do (`parts`).
+Words are cut from one loop of the reduction; behind that loop's last depth are zeros. A block of 16 x 16 words (as many as a vector has) is
+read along whichever direction its elements are neighbours, and transposed in registers where that is not the direction wanted. Floats
+that do not fit 16 bits may be copied as the sum of two that do (`parts`); bytes may get the other sign (`biased`).
 """
 
 from __future__ import annotations
@@ -23,46 +25,57 @@ from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 from .packing import Convert, Packing, transposed
 
 UNITS = 16
-"""Units of a block, rows of a tile, columns of a vector."""
+"""Words of a block, rows of a tile, columns of a vector."""
 
 
 @dataclass(frozen=True)
 class TilePacking(Packing):
-    """``blocked``: number of the reduction loop that blocks are cut from. ``of_rows``: the form of the rows' side. ``raw``: elements
-    are copied as they are, else converted first.
+    """``blocked``: number of the reduction loop that words are cut from. ``of_rows``: the form of the rows' side. ``raw``: elements
+    are copied as they are, else converted first. ``in_blocks``: the form for tile registers. ``words``: of each side of a block.
     """
 
     blocked: int = 0
     of_rows: bool = False
     raw: bool = True
     parts: int = 1
+    biased: bool = False
+    in_blocks: bool = True
+    words: int = UNITS
 
     @property
     def form(self) -> str:
-        return f"blocks {self.blocked} {self.parts}"
+        return f"{'blocks' if self.in_blocks else 'words'} {self.blocked} {self.parts}"
 
     @property
     def group(self) -> int:
-        """Depths in a unit."""
+        """Depths in a word."""
         return 4 // bytes_of(self.element)
 
     @property
     def depth(self) -> int:
         """Depths in a block."""
-        return UNITS * self.group
+        return self.words * self.group
 
     @property
     def sizes(self) -> list[int]:
-        """Steps of each reduction loop: blocks of the one they are cut from."""
-        return [-(-d.size // self.depth) if i == self.blocked else d.size for i, d in enumerate(self.reduction)]
+        """Steps of each reduction loop in the copy: blocks or words of the one they are cut from, of rows as many words as fill blocks."""
+        along = self.reduction[self.blocked].size
+        steps = -(-along // self.depth) if self.in_blocks or self.of_rows else -(-along // self.group)
+        steps *= self.words if self.of_rows and not self.in_blocks else 1
+        return [steps if i == self.blocked else d.size for i, d in enumerate(self.reduction)]
 
     @property
     def steps(self) -> int:
-        return prod(self.sizes) * self.depth * self.parts
+        return prod(self.sizes) * (self.depth if self.in_blocks else self.group) * self.parts
+
+    @property
+    def row_stride(self) -> int:
+        return 1 if self.in_blocks else self.steps
 
     def step_strides(self, width: int) -> list[int]:
-        sizes = self.sizes
-        return [width * self.depth * self.parts * prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        sizes, step = self.sizes, (self.depth if self.in_blocks else self.group) * self.parts
+        step *= 1 if self.of_rows and not self.in_blocks else width
+        return [step * prod(sizes[i + 1 :]) for i in range(len(sizes))]
 
     def write_panel(
         self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address
@@ -74,7 +87,7 @@ class _BlockWriter:
     """Writes the blocks of one panel."""
 
     def __init__(self, w: LoopWriter, pack: TilePacking, target: SSAValue, convert: Convert, panel: Panel) -> None:
-        self.w, self.pack, self.convert = w, pack, convert
+        self.w, self.pack, self.convert, self.panel = w, pack, convert, panel
         self.target = w.bits(target)
         self.source = w.bits(pack.source) if pack.raw else pack.source
         self.bits = IntegerType(8 * bytes_of(pack.element))
@@ -83,13 +96,22 @@ class _BlockWriter:
         self.along = pack.reduction[pack.blocked]
         self.column, self.step = pack.columns.strides[1], self.along.strides[1]
         self.strides = pack.step_strides(self.width)
+        self.words = pack.words
+        # Elements of the copy from one block to the next along the depths, to the next columns, and from one vector of a block to the next.
+        along = self.strides[pack.blocked]
+        self.next_block = along if pack.in_blocks else self.words * along
+        if pack.in_blocks:
+            self.next_columns, self.next_line = self.words * pack.depth, pack.depth
+        else:
+            self.next_columns = self.words * (pack.steps if pack.of_rows else pack.group)
+            self.next_line = pack.steps if pack.of_rows else along
 
     def write(self, source: Address, packed: Address) -> None:
         others = [i for i in range(len(self.pack.reduction)) if i != self.pack.blocked]
         self._loops(others, source, packed)
 
     def _loops(self, dims: Sequence[int], source: Address, packed: Address) -> None:
-        w, depth, stride = self.w, self.pack.depth, self.strides[self.pack.blocked]
+        w, depth, stride = self.w, self.pack.depth, self.next_block
         if dims:
             dim = self.pack.reduction[dims[0]]
             with w.loop(0, dim.size) as loop:
@@ -104,59 +126,78 @@ class _BlockWriter:
             self._columns(source + full * depth * self.step, packed + full * stride, rest)
 
     def _columns(self, source: Address, packed: Address, depths: int) -> None:
-        """All columns (or rows) of a block, 16 at a time."""
-        w, full = self.w, self.valid // UNITS
-        size = UNITS * self.pack.depth
+        """All columns (or rows) of a block, as many at a time as a vector has words."""
+        w, many, size = self.w, self.words, self.next_columns
+        full, rest = divmod(self.valid, many)
         if full:
             with w.tasks(full, False) as group:
-                self._block(w.advance(source, group, UNITS * self.column), w.advance(packed, group, size), UNITS, depths)
-        if self.valid % UNITS:
-            self._block(source + full * UNITS * self.column, packed + full * size, self.valid % UNITS, depths)
+                self._block(w.advance(source, group, many * self.column), w.advance(packed, group, size), many, depths)
+        if rest:
+            self._block(source + full * many * self.column, packed + full * size, rest, depths)
+
+    def _stored(self, count: int, depths: int) -> int:
+        """Vectors of a block that are stored: of all columns where those are a vector's."""
+        return count if self.pack.of_rows else self.words if self.pack.in_blocks else -(-depths // self.pack.group)
 
     def _block(self, source: Address, packed: Address, count: int, depths: int) -> None:
         """``count`` columns of ``depths`` steps; what they do not fill holds zeros."""
         along_depth = self.step == 1 and (depths == self.pack.depth or self.along.size >= self.pack.depth)
-        along_columns = self.column == 1 and (count == UNITS or self.pack.columns.size >= UNITS)
+        back = self._back(count) if self.column == 1 else None
         if along_depth:
             lines = [self._by_depth(source + c * self.column, depths) for c in range(count)]
-        elif along_columns:
-            lines = [self._by_columns(source, u, count, depths) for u in range(UNITS)]
+        elif back is not None:
+            lines = [self._by_columns(source, u, back, depths) for u in range(self.words)]
         else:
             self._one_by_one(source, packed, count, depths)
             return
-        zero = self.w.splat(number_attr(0, i32), UNITS)
+        zero = self.w.splat(number_attr(0, i32), self.words)
         for part in range(self.pack.parts):
-            rows = [line[part] for line in lines] + [zero] * (UNITS - len(lines))
+            rows = [line[part] for line in lines] + [zero] * (self.words - len(lines))
             rows = rows if along_depth == self.pack.of_rows else transposed(self.w, rows)
-            stored = count if self.pack.of_rows else UNITS
-            for i, row in enumerate(rows[:stored]):
-                at = packed + part * self.width * self.pack.depth + i * self.pack.depth
+            for i, row in enumerate(rows[: self._stored(count, depths)]):
+                row = self._other_sign(row) if self.pack.biased else row
+                at = packed + part * self.width * self.pack.depth + i * self.next_line
                 self.w.store_vector(self._cast(row, self.bits, self.pack.depth), self.target, at)
 
-    # -- whole vectors, as 16 units for each part ----------------------------------------------------
+    def _other_sign(self, value: SSAValue) -> SSAValue:
+        """Bytes with 128 added, as words or one by one."""
+        if isinstance(value.type, IntegerType):
+            return self.w.binary(arith.XOrIOp, value, self.w.scalar(-128, value.type))
+        return self.w.binary(arith.XOrIOp, value, self.w.splat(number_attr(-0x7F7F7F80, i32), self.words))
+
+    def _back(self, count: int) -> int | None:
+        """How many columns before the first of a block that has fewer than a vector its vector begins; None where all of them reach beyond
+        the matrix. What is read behind a block of rows is not stored.
+        """
+        back, first = self.words - count, self.panel.start * self.pack.lanes + self.valid // self.words * self.words
+        last = first + (self.panel.count - 1) * self.width
+        if not back or (self.pack.of_rows and last + self.words <= self.pack.columns.size):
+            return 0
+        return back if first >= back else None
+
+    # -- whole vectors, as words for each part -------------------------------------------------------
 
     def _by_depth(self, source: Address, depths: int) -> list[SSAValue]:
-        """The units of one column."""
+        """The words of one column."""
         depth = self.pack.depth
         back = depth - depths  # the last whole vector, moved to the front
-        pieces = [self._read(source + (first - back)) for first in range(0, depth, UNITS)] if not self.pack.raw else []
+        pieces = [self._read(source + (first - back)) for first in range(0, depth, self.words)] if not self.pack.raw else []
         if self.pack.raw:
             values = [self.w.load_vector(self.source, source + -back, depth)]
         else:
             values = [self._joined([piece[part] for piece in pieces]) for part in range(self.pack.parts)]
-        return [self._cast(self._shifted(v, back), i32, UNITS) for v in values]
+        return [self._cast(self._shifted(v, back), i32, self.words) for v in values]
 
-    def _by_columns(self, source: Address, unit: int, count: int, depths: int) -> list[SSAValue]:
-        """One unit of each of 16 columns."""
-        back = UNITS - count
+    def _by_columns(self, source: Address, unit: int, back: int, depths: int) -> list[SSAValue]:
+        """One word of each of a vector's columns, read from ``back`` columns before."""
         steps = [unit * self.pack.group + g for g in range(self.pack.group)]
-        zero = [self.w.splat(number_attr(0, self.bits), UNITS)] * self.pack.parts
+        zero = [self.w.splat(number_attr(0, self.bits), self.words)] * self.pack.parts
         read = [self._read(source + (k * self.step - back)) if k < depths else zero for k in steps]
         return [self._woven([self._shifted(r[part], back) for r in read]) for part in range(self.pack.parts)]
 
     def _read(self, at: Address) -> list[SSAValue]:
-        """16 neighbouring elements as bits, for each part."""
-        value = self.w.load_vector(self.source, at, UNITS)
+        """As many neighbouring elements as bits, for each part."""
+        value = self.w.load_vector(self.source, at, self.words)
         if self.pack.raw:
             return [value]
         return [self._as_bits(part) for part in self._parts(self.convert(value))]
@@ -165,7 +206,7 @@ class _BlockWriter:
         """A value as the sum of so many 16-bit floats, the largest first: each is what is left of it, rounded."""
         w = self.w
         half = BFloat16Type()
-        if _like(value, half) == value.type:
+        if _like(value, half) == value.type or _like(value, self.bits) == value.type:
             return [value]
         out: list[SSAValue] = []
         for part in range(self.pack.parts):
@@ -176,6 +217,8 @@ class _BlockWriter:
         return out
 
     def _as_bits(self, value: SSAValue) -> SSAValue:
+        if value.type == _like(value, self.bits):
+            return value
         return self.w.value(arith.BitcastOp.create(operands=(value,), result_types=(_like(value, self.bits),)))
 
     def _joined(self, pieces: list[SSAValue]) -> SSAValue:
@@ -186,13 +229,13 @@ class _BlockWriter:
         return pieces[0]
 
     def _woven(self, lanes: list[SSAValue]) -> SSAValue:
-        """The vectors' elements in turn, as units."""
+        """The vectors' elements in turn, as words."""
         while len(lanes) > 1:
             pairs = zip(lanes[::2], lanes[1::2], strict=True)
-            mask = [e for i in range(UNITS) for e in (i, UNITS + i)]
+            mask = [e for i in range(self.words) for e in (i, self.words + i)]
             joined = [self._shuffled(a, b, mask) for a, b in pairs]
             width = 2 * lanes[0].type.element_type.bitwidth  # type: ignore[union-attr]  # a vector
-            lanes = [self._cast(v, IntegerType(width), UNITS) for v in joined]
+            lanes = [self._cast(v, IntegerType(width), self.words) for v in joined]
         return lanes[0]
 
     def _shifted(self, value: SSAValue, back: int) -> SSAValue:
@@ -216,18 +259,18 @@ class _BlockWriter:
     # -- element by element --------------------------------------------------------------------------
 
     def _one_by_one(self, source: Address, packed: Address, count: int, depths: int) -> None:
-        w, depth, group = self.w, self.pack.depth, self.pack.group
+        w, depth, group, line = self.w, self.pack.depth, self.pack.group, self.next_line
         zero = w.splat(number_attr(0, self.bits), depth)
         by_part = self.width * depth
-        if count < UNITS or depths < depth:
+        if count < self.words or depths < depth:
             for part in range(self.pack.parts):
-                with w.loop(0, count if self.pack.of_rows else UNITS) as loop:
-                    w.store_vector(zero, self.target, w.advance(packed + part * by_part, loop.counter, depth))
+                with w.loop(0, self._stored(count, depths)) as loop:
+                    w.store_vector(zero, self.target, w.advance(packed + part * by_part, loop.counter, line))
 
         def copy(from_: Address, to: Address) -> None:
             value = w.load(self.source, from_)
             parts = [value] if self.pack.raw else [self._as_bits(part) for part in self._parts(self.convert(value))]
-            for number, part in enumerate(parts):
+            for number, part in enumerate(map(self._other_sign, parts) if self.pack.biased else parts):
                 w.store(part, self.target, to + number * by_part)
 
         def over(sizes: Sequence[tuple[int, int, int]], from_: Address, to: Address) -> None:
@@ -239,14 +282,14 @@ class _BlockWriter:
                 over(sizes[1:], w.advance(from_, loop.counter, first), w.advance(to, loop.counter, second))
 
         if self.pack.of_rows:
-            over(((count, self.column, depth), (depths, self.step, 1)), source, packed)
+            over(((count, self.column, line), (depths, self.step, 1)), source, packed)
             return
         units, rest = divmod(depths, group)
         column = (count, self.column, group)
         if units:
-            over(((units, group * self.step, depth), column, (group, self.step, 1)), source, packed)
+            over(((units, group * self.step, line), column, (group, self.step, 1)), source, packed)
         if rest:
-            over((column, (rest, self.step, 1)), source + units * group * self.step, packed + units * depth)
+            over((column, (rest, self.step, 1)), source + units * group * self.step, packed + units * line)
 
 
 def _like(value: SSAValue, element: Attribute) -> Attribute:

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from xdsl.dialects import arith
 from xdsl.dialects.builtin import ArrayAttr, BFloat16Type
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import SSAValue
 
 from ..dialects.amx import REGISTERS, ROWS, TileConfigOp, TileLoadOp, TileMulFOp, TileMulIOp, TileStoreOp, TileType, TileZeroOp
 from .contraction_match import Contraction, Factor
@@ -22,7 +21,7 @@ from .contraction_plan import Dim, split
 from .contraction_tile import Finish, Memory, Place, Shape, Tile
 from .loop_writer import Address, LoopWriter
 from .tile_packing import UNITS
-from .tile_kind import TileKind
+from .tile_kind import TileKind, narrowing
 
 Bounds = tuple[SSAValue, SSAValue]
 TERMS = {1: ((0, 0),), 2: ((0, 1), (0, 0), (1, 0))}
@@ -40,7 +39,7 @@ class RegisterTile(Tile):
 
     def converted(self, value: SSAValue, factor: Factor) -> SSAValue:
         """A factor's element after its casts, as far as they narrow it to what tiles hold."""
-        return self.cast(value, [c for k, c in enumerate(factor.casts) if not _is_widened(factor, k, self.kind.element)])
+        return self.cast(value, narrowing(factor, self.kind.element))
 
     # -- shapes of the registers -------------------------------------------------------------------
 
@@ -171,9 +170,3 @@ class RegisterTile(Tile):
 
 def _rows(shape: Shape) -> int:
     return prod(d.size for d in shape.rows)
-
-
-def _is_widened(factor: Factor, k: int, element: Attribute) -> bool:
-    """Whether cast ``k`` and those behind it only widen what tiles hold."""
-    before = factor.casts[k - 1].results[0].type if k else factor.access.element
-    return before == element and all(isinstance(c, (arith.ExtFOp, arith.ExtSIOp, arith.ExtUIOp)) for c in factor.casts[k:])

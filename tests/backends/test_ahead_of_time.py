@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from lamina.backends.executable import aligned_array  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.errors import BackendError, FileError  # noqa: E402
 from lamina.dialects.target import native_target  # noqa: E402
-from lamina.dialects.types import bfloat16  # noqa: E402
+from lamina.dialects.types import bfloat16, int8, int32  # noqa: E402
 
 pytestmark = needs_compiler
 
@@ -79,6 +80,24 @@ def test_tile_registers_are_asked_for_in_the_file(tmp_path):
     y = np.zeros((64, 96), x.dtype)
     assert library.model_run(pointer(x), pointer(y), pointer(weights), pointer(arena)) == 0
     np.testing.assert_array_equal(y, driver.compile_graph(graph)([x, w])[0])
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="makes code for x86-64")
+@pytest.mark.parametrize(("target", "feature", "instruction"), [("avx512_vnni", "avx512vnni", "vpdpbusd"), ("avx2_vnni", "avxvnni", "vpdpbusd"), ("avx2", "avx2", "vpmaddwd"), ("avx512_bf16", "avx512bf16", "vdpbf16ps")])
+def test_products_of_narrow_numbers_have_their_instructions(tmp_path, target, feature, instruction):
+    """Plain `cc -O2` makes them on any machine; without them (another compiler, another machine) the same C is plain."""
+    dtype, total = (bfloat16, bfloat16) if instruction == "vdpbf16ps" else (int8, int32)
+    r = graphs.Recorder()
+    x, w = (r.input(*shape, dtype=dtype) for shape in ((48, 64), (64, 96)))
+    x, w = (r.op("cast", v, attrs=(total,)) if dtype != total else v for v in (x, w))
+    graph = r.done(r.op("matmul", x, w))
+    write_c(graph, {}, None, tmp_path, shared=False, target=target)
+    text = (tmp_path / "model.c").read_text()
+    assert feature in text and "dot_" in text
+    built = ["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-c", "-o", "model.o", "model.c"]
+    subprocess.run([*find_compiler().command, *built], cwd=tmp_path, check=True)
+    listing = subprocess.run(["objdump", "-d", "model.o"], cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert not listing or instruction in listing
 
 
 def test_foreign_truncated_and_damaged_weights_are_refused(tmp_path):

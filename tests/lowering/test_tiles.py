@@ -248,7 +248,7 @@ def test_targets_that_multiply_f32_otherwise() -> None:
     assert with_f32("avx512_amx", "3xtf32") == with_f32("avx512_amx", "ieee") == "avx512_amx", "two numbers of bf16 are not enough for that"
     assert with_f32("avx512", "tf32") == "avx512" and with_f32("sm_80", "bf16") == "sm_80_tf32"
     assert target_named("avx512_amx_bf16").f32 == "bf16" and target_named("avx512_amx").f32 == "ieee"
-    for name in ("avx512_bf16", "avx512_amx_ieee", "avx512_amx_tf32"):
+    for name in ("avx512_vnni_bf16", "avx512_amx_ieee", "avx512_amx_tf32"):
         with pytest.raises(ValueError, match="no target is called"):
             target_named(name)
 
