@@ -7,15 +7,40 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dialects.errors import UnsupportedError
 from ..dialects.types import DType, complex64, complex128, complex_of, float16, float32, float64, part_of
 from .assignment import title
 from .conversion import converted
 from .definitions import define
+from .origin import origin, source_line
 from .promote import Defaults, broadcast, cast, full
 from .recorder import record
 from .tensor import Tensor, wrap
 
-DTYPES = {"complex64": complex64, "cfloat": complex64, "complex128": complex128, "cdouble": complex128}
+class HalfComplex(DType):
+    """``torch.complex32``: to compare with; whatever is asked of it otherwise says that there is none."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.name, self.is_floating_point, self.is_signed = "complex32", False, True
+
+    is_complex = True  # type: ignore[assignment]  # a property in the base, which asks for the kind
+
+    def __getattr__(self, wanted: str) -> Any:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        raise UnsupportedError("torch.complex32: there are no complex numbers of half precision", at=source_line(origin()), help="use torch.complex64")
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+complex32 = HalfComplex()
+DTYPES = {
+    "complex64": complex64, "cfloat": complex64, "complex128": complex128, "cdouble": complex128, "complex32": complex32,
+    "chalf": complex32,
+}  # fmt: skip
 
 
 def _parts(name: str, a: Tensor, b: Tensor, words: tuple[str, str]) -> list[Any]:

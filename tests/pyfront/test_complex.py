@@ -170,6 +170,13 @@ def test_what_is_not_defined_is_refused_where_it_is_written(line: str) -> None:
         eval(line, {"z": lamina.ones(2, dtype=lamina.cfloat)})  # noqa: S307  # our own lines
 
 
+def test_half_precision_is_there_to_compare_with() -> None:
+    assert lamina.zeros(2).dtype not in (lamina.complex32, lamina.chalf) and lamina.complex32.is_complex
+    for line in ("torch.zeros(2, dtype=torch.complex32)", "torch.zeros(2).to(torch.chalf)"):
+        with pytest.raises(LaminaError, match="half precision"):
+            eval(line, {"torch": lamina})  # noqa: S307  # our own lines
+
+
 def test_printing() -> None:
     z = lamina.tensor([1 + 2j, -0.5 - 100j])
     assert str(z) == "tensor([ 1.0000+2.j, -0.5000-100.j])"
