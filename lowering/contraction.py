@@ -10,7 +10,8 @@ and strides:
         for k: sums += broadcast(row[k]) * panel[k]
         out = epilogue(sums)
 
-Where the first cache does not hold a panel, all tiles go over it stretch by stretch, and the sums lie where the results will.
+Where the first cache does not hold a panel, all tiles go over it (or over all panels) stretch by stretch, and the sums lie where the
+results will.
 A long reduction with few results is cut into a fixed number of chunks whose sums are added in order
 afterwards: threads have work, and results do not depend on their number.
 """
@@ -149,23 +150,30 @@ class _Kernel:
             self._beside(dims[1:], self._moved(place, dims[0], loop.counter), body)
 
     def _panels(self, place: Place, row_part: SSAValue, panel_part: SSAValue, bounds: Bounds | None) -> None:
-        for panel in self.plan.panels:
-            dim = self.scheduled.panel_dim(panel)
-            origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
-            for there, _ in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
-                self._stretches(there, panel, row_part, bounds)
+        """All rows of a block with all panels of a share."""
 
-    def _stretches(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None) -> None:
-        """All rows of a block over the whole reduction, or over one stretch of it after the other."""
+        def each_panel(body: Callable[[Place, Panel], None]) -> None:
+            for panel in self.plan.panels:
+                dim = self.scheduled.panel_dim(panel)
+                origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
+                for there, _ in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
+                    body(there, panel)
+
+        if self.plan.stretches == 1:
+            each_panel(lambda there, panel: self._rows(there, panel, row_part, bounds, self._product))
+        elif self.plan.together:
+            self._stretches(lambda bounds, body: each_panel(lambda there, panel: self._rows(there, panel, row_part, bounds, body)))
+        else:
+            each_panel(lambda there, panel: self._stretches(lambda bounds, body: self._rows(there, panel, row_part, bounds, body)))
+
+    def _stretches(self, rows: Callable[[Bounds | None, Body], None]) -> None:
+        """One stretch of the reduction after the other. rows: goes over rows of a block, with one panel or all of them."""
         plan, w = self.plan, self.writer
-        if plan.stretches == 1:
-            self._rows(place, panel, row_part, bounds, self._product)
-            return
-        self._rows(place, panel, row_part, None, self._clear)
+        rows(None, self._clear)
         with w.loop(0, plan.stretches) as loop:
-            self._rows(place, panel, row_part, self._part(plan.reduction[0].size, loop.counter, plan.stretches), self._go_on)
+            rows(self._part(plan.reduction[0].size, loop.counter, plan.stretches), self._go_on)
         if self.contraction.stages:
-            self._rows(place, panel, row_part, None, self._complete)
+            rows(None, self._complete)
 
     def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None, body: Body) -> None:
         """The rows of a block: this task's share of the outermost loop, all of the others."""

@@ -21,6 +21,7 @@ CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that par
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
 FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
+FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
@@ -41,7 +42,7 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
     plan = replace(plan, next_panel=plan.stretches == 1 and _next_panel(plan, problem, target))
-    return shared_out(plan, -(-tasks // chunks))
+    return _shared_stretches(plan, problem, target, tasks) if plan.together else shared_out(plan, -(-tasks // chunks))
 
 
 # -- blocks of rows --------------------------------------------------------------------------------
@@ -67,6 +68,11 @@ def row_blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -
         loops = _inside(plan, outside, size)
         blocks = iterations(plan.outer[:outside]) * parts
         block = _footprint((*loops, *steps)) * item
+        if plan.together:  # a stretch of both sides, and all sums
+            sums = iterations(loops) * columns / iterations(steps)
+            held = (block + columns) / plan.stretches + sums
+            read = again * block + 2 * plan.stretches * sums
+            return (blocks - 1) * columns * target.read_cost(columns) + blocks * read * target.read_cost(held)
         held = block + panel_bytes + iterations(loops) * results
         return (blocks - 1) * columns * target.read_cost(columns) + again * blocks * block * target.read_cost(held)
 
@@ -135,8 +141,8 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
     sets = max(1, CACHE_SETS // gcd(CACHE_SETS, max(1, step // LINE_BYTES)))  # that the steps' lines fall into
     gone = step >= LINE_BYTES and (last.size > sets * CACHE_WAYS // 2 or plan.steps > CACHE_SETS * CACHE_WAYS // 2)
     rows = (*plan.outer, plan.tiled)
-    if plan.stretches > 1 and prod(d.size for d in (*plan.outer, plan.tiled)) * plan.steps * problem.item_bytes <= target.l2_bytes:
-        return False  # the second cache has them, and a stretch of them is short
+    if plan.together:
+        return False  # the second cache has a stretch of them
     copied, held = prod(d.size for d in rows) * plan.steps, _footprint((*rows, *plan.reduction))
     return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
@@ -180,6 +186,22 @@ def shared_out(plan: Plan, wanted: int) -> Plan:
     units = estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)
     shares = max(1, min(missing, units // plan.row_parts))
     return replace(plan, panel_parts=panel_parts, row_parts=plan.row_parts * shares, row_shares=shares)
+
+
+def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int) -> Plan:
+    """Tasks of a plan whose panels go over stretches together: each reads its rows and its panels over the whole reduction, from afar, so
+    there are few of them, more only where all have sums to go on with; shares of the side that others read least.
+    """
+    item = problem.item_bytes
+    rows = iterations((*plan.outer, *plan.within, plan.tiled, *plan.inner))
+    sums = rows * iterations(plan.beside) * estimate(plan.vector.size) * item
+    tasks = iterations(plan.grid) * plan.row_parts
+    missing = max(1, min(wanted, max(FEW_TASKS, sums // (target.l2_bytes // LEAST_SUMS))) // tasks)
+    panels = sum(p.count for p in plan.panels)
+    units = (estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)) // plan.row_parts
+    ways = [(p, min(-(-missing // p), max(1, units))) for p in range(1, min(panels, missing) + 1)]
+    parts, shares = min(ways, key=lambda way: way[0] * rows + way[1] * estimate(plan.vector.size))
+    return replace(plan, panel_parts=parts, row_parts=plan.row_parts * shares, row_shares=shares)
 
 
 def _chunk_count(plan: Plan, problem: Problem, target: Target, tasks: int, wanted: int) -> int:

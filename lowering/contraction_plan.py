@@ -130,7 +130,8 @@ class Plan:
 
     ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
-    ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them.
+    ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them: by each panel, or
+    by all of them ``together``.
     ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: tiles fetch the one after theirs.
     ``loop``: the vector's number among its side's.
     """
@@ -148,6 +149,7 @@ class Plan:
     reduction: tuple[Dim, ...]
     chunks: int = 1
     stretches: int = 1
+    together: bool = False
     row_parts: int = 1
     row_shares: int = 1
     panel_parts: int = 1
@@ -450,8 +452,14 @@ def may_stretch(plan: Plan, problem: Problem, target: Target) -> bool:
     vector, apart = plan.vector, plan.reduction[-1].strides[1]
     if any_symbolic((*(d.size for d in plan.reduction), vector.size, plan.tiled.size, vector.strides[problem.holds], apart)):
         return False
-    near = vector.strides[1] == 1 and abs(apart) * problem.item_bytes < FAR_ROW_BYTES
+    far = FAR_ROW_BYTES * (2 if steps_apart(plan, problem) else 1)
+    near = vector.strides[1] == 1 and abs(apart) * problem.item_bytes < far
     return near and vector.strides[problem.holds] == 1 and vector.size % plan.lanes == 0
+
+
+def steps_apart(plan: Plan, problem: Problem) -> bool:
+    """Whether every step of the reduction goes to other lines of the rows' side, as a weight's gradient does on both sides."""
+    return abs(estimate(plan.reduction[-1].strides[0])) * problem.item_bytes >= LINE_BYTES
 
 
 def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0) -> float:

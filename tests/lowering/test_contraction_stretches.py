@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contraction_programs import BIAS_RELU, Compiled, Operand, Program, kernel_of, matrix  # noqa: E402
 
 from lamina.dialects.target import AVX2, AVX512, Target  # noqa: E402
+from lamina.lowering.contraction_plan import Plan  # noqa: E402
 from lamina.lowering.contraction_schedule import schedule  # noqa: E402
 
 SMALL = replace(AVX2, l1_bytes=1 << 10, parallel_work=1 << 10, tasks=3)
@@ -60,6 +61,46 @@ def test_only_where_panels_are_long_and_sums_may_wait_in_the_result() -> None:
     assert stretches(gradient(96, 1024, 300)) == 1, "rows of a panel lie on many pages"
     assert stretches(matrix(96, 32, 300, "mk", "nk")) == 1, "the panel is copied in any case"
     assert stretches(gradient(512, 128, 1024), AVX512) > 1, "a weight's gradient over 1024 tokens"
+
+
+def together(program: Program, target: Target = SMALL, plan: str = "") -> Plan | None:
+    """The plan, where all panels go over a stretch together."""
+    scheduled = schedule(kernel_of(program, plan=plan)[1], target)
+    return scheduled.plan if scheduled is not None and scheduled.plan.together else None
+
+
+@pytest.mark.parametrize("plan", ["", "block=0/3", "rows=3 vectors=2", "stretches=5 block=0/2"])
+@pytest.mark.parametrize("sizes", [(71, 72, 301), (130, 40, 300), (57, 104, 257)])
+@needs_compiler
+def test_panels_go_over_a_stretch_together(sizes: tuple[int, int, int], plan: str) -> None:
+    program = gradient(*sizes, BIAS_RELU, Operand(("n",)))
+    assert together(program, plan=plan)
+    rng = np.random.default_rng(1)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+    wanted = np.maximum(arrays[0].T.astype(np.float64) @ arrays[1] + arrays[2], 0)
+    found = Compiled(program, SMALL, plan=plan)(arrays)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+@needs_compiler
+def test_the_order_of_loops_changes_no_bit() -> None:
+    program = gradient(96, 64, 300)
+    rng = np.random.default_rng(2)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right)]
+    whole, *others = (Compiled(program, SMALL, plan=plan)(arrays).copy() for plan in ("stretches=1 pack=none chunks=1", "stretches=2", "stretches=9"))
+    assert all(np.array_equal(whole, found) for found in others)
+
+
+def test_together_only_where_both_sides_lie_step_by_step() -> None:
+    rows = Program({"m": 96, "n": 64, "k": 300}, Operand(("m", "k")), Operand(("k", "n")), Operand(("m", "n")), direct=True)
+    assert stretches(rows) > 1 and together(rows) is None
+    assert together(gradient(96, 64, 300)) is not None
+
+
+@pytest.mark.parametrize(("sizes", "tasks"), [((512, 128, 1024), (4, 1)), ((128, 512, 1024), (1, 4)), ((2048, 512, 1024), (15, 1))])
+def test_few_tasks_share_the_side_that_others_read_least(sizes: tuple[int, int, int], tasks: tuple[int, int]) -> None:
+    plan = together(gradient(*sizes), AVX512)
+    assert plan is not None and (plan.row_parts, plan.panel_parts) == tasks
 
 
 def test_a_plan_says_so() -> None:
