@@ -452,7 +452,8 @@ def may_stretch(plan: Plan, problem: Problem, target: Target) -> bool:
     vector, apart = plan.vector, plan.reduction[-1].strides[1]
     if any_symbolic((*(d.size for d in plan.reduction), vector.size, plan.tiled.size, vector.strides[problem.holds], apart)):
         return False
-    far = FAR_ROW_BYTES * (2 if steps_apart(plan, problem) else 1)
+    whole = steps_apart(plan, problem) and iterations(problem.parallel) * problem.item_bytes <= target.l2_bytes  # all sums stay near
+    far = FAR_ROW_BYTES * (2 if whole else 1)
     near = vector.strides[1] == 1 and abs(apart) * problem.item_bytes < far
     return near and vector.strides[problem.holds] == 1 and vector.size % plan.lanes == 0
 
