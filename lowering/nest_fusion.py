@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..dialects.sizes import estimate
+from ..dialects.sizes import estimate, same
 from .nest_stages import Access, Stage
 
 LARGEST_ROW = 1 << 18
@@ -184,11 +184,39 @@ def _join(group: Group, leaf: Leaf, largest_row: int) -> bool:
         dim = _extend(loop, links)
         if dim is not None and kinds[dim] == "p" and leaf.sizes[dim] == group.leaves[0].sizes[loop[0]]:
             shared.append([*loop, dim])
+    if not _hands_over(group, leaf):
+        shared = _without_innermost(leaf, shared)
     if not _worth_it(group, leaf, shared, largest_row):
         return False
     group.leaves.append(leaf)
     group.shared = shared
     return True
+
+
+def _hands_over(group: Group, leaf: Leaf) -> bool:
+    """Whether the leaf reads what the group writes, or the other way round: not where both only write parts of a buffer."""
+    return any(
+        x.buffer is y.buffer
+        for earlier in group.leaves
+        for one, other in ((earlier, leaf), (leaf, earlier))
+        for a in one.stages
+        for b in other.stages
+        for x in a.writes
+        for y in b.reads
+        if y is not None
+    )
+
+
+def _without_innermost(leaf: Leaf, shared: list[list[int]]) -> list[list[int]]:
+    """The shared loops but those along which memory is contiguous, which each leaf then goes through as far as it can at once."""
+    near = {
+        dims[d]
+        for stage, dims in zip(leaf.stages, leaf.dims_of, strict=True)
+        for write in stage.writes
+        for d, step in write.linear()[1]
+        if same(step, 1)
+    }
+    return [loop for loop in shared if loop[-1] not in near] or shared
 
 
 def _extend(loop: Sequence[int], links: Sequence[list[set[tuple[int, int]]]]) -> int | None:
