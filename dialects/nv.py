@@ -273,6 +273,20 @@ class RoundTf32Op(IRDLOperation):
 
 
 @irdl_op_definition
+class Exp2Op(IRDLOperation):
+    """2 to the power of x in one instruction: the last two or three bits may be wrong, below the smallest normal number it is 0.
+
+    For what is rounded to 16 bits anyway: `%y = nv.exp2 %x`.
+    """
+
+    name = "nv.exp2"
+    value = operand_def(f32)
+    result = result_def(f32)
+    traits = traits_def(Pure())
+    assembly_format = "$value attr-dict"
+
+
+@irdl_op_definition
 class PackOp(IRDLOperation):
     """Two f32 rounded to 16-bit floats, the first in the low half: `%p = nv.pack %x, %y bf16`."""
 
@@ -329,7 +343,7 @@ class CpAsyncWaitOp(IRDLOperation):
 Nv = Dialect(
     "nv",
     [
-        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, MmaBytesOp, RoundTf32Op, PackOp, CpAsyncOp,
+        SharedOp, ShuffleXorOp, SyncWarpOp, LoadOp, StoreOp, LdmatrixOp, MmaSyncOp, MmaTf32Op, MmaBytesOp, RoundTf32Op, Exp2Op, PackOp, CpAsyncOp,
         CpAsyncCommitOp, CpAsyncWaitOp, *HOPPER_OPS, *PART_OPS, *STORE_OPS,
     ],
     HOPPER_TYPES,

@@ -336,5 +336,6 @@ CUDA_EXPRESSIONS: dict[type[Operation], Expression] = {
     arith.MaxSIOp: _of_index("imax"), arith.MinSIOp: _of_index("imin"), arith.DivSIOp: _of_index("divide"),
     arith.RemSIOp: _of_index("remainder"), arith.CeilDivSIOp: _of_index("ceildiv"), arith.FloorDivSIOp: _of_index("floordiv"),
     nv.RoundTf32Op: lambda scope, op: f"{scope.cuda.use('round_tf32')}({scope.name(op.value)})",
+    nv.Exp2Op: lambda scope, op: f"{scope.cuda.use('exp2')}({scope.name(op.value)})",
     nv.ShuffleXorOp: _shuffle, nv.PackOp: _pack, arith.BitcastOp: _bitcast,
 }  # fmt: skip

@@ -93,28 +93,6 @@ template <class T> __device__ __forceinline__ T lm_rsqrt(T x) { return T(1) / sq
 //: from_bf16
 __device__ __forceinline__ float lm_from_bf16(uint16_t h) { return lm_bitcast<float>((uint32_t)h << 16); }
 
-//: to_bf16
-__device__ __forceinline__ uint16_t lm_to_bf16(float x) {
-    uint32_t b = lm_bitcast<uint32_t>(x);
-    return (uint16_t)(x != x ? (b >> 16) | 0x40 : (b + 0x7fff + ((b >> 16) & 1)) >> 16);
-}
-
-//: from_f16
-__device__ __forceinline__ float lm_from_f16(uint16_t h) {
-    uint32_t b = ((uint32_t)h & 0x7fff) << 13, sign = ((uint32_t)h & 0x8000) << 16;
-    if ((h & 0x7c00) == 0x7c00) b |= 0x7f800000;
-    else b = lm_bitcast<uint32_t>(lm_bitcast<float>(b) * 5192296858534827628530496329220096.0f);
-    return lm_bitcast<float>(b | sign);
-}
-
-//: to_f16
-__device__ __forceinline__ uint16_t lm_to_f16(float x) {
-    uint32_t b = lm_bitcast<uint32_t>(x), sign = (b >> 16) & 0x8000, a = b & 0x7fffffff;
-    if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00 | (x != x ? 0x0200 : 0));
-    if (a >= 0x38800000) return (uint16_t)(sign | ((a - 0x38000000 + 0xfff + ((a >> 13) & 1)) >> 13));
-    return (uint16_t)(sign | (lm_bitcast<uint32_t>(lm_bitcast<float>(a) + 0.5f) - 0x3f000000));
-}
-
 //: round_bf16
 __device__ __forceinline__ float lm_round_bf16(float x) { return lm_from_bf16(lm_to_bf16(x)); }
 

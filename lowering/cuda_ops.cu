@@ -112,6 +112,61 @@ __device__ __forceinline__ float lm_round_tf32(float x) {
     return __uint_as_float(r);
 }
 
+//: to_bf16
+__device__ __forceinline__ uint16_t lm_to_bf16(float x) {
+#if __CUDA_ARCH__ >= 800
+    uint32_t r; // two at a time is the faster instruction
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(0.0f), "f"(x));
+    return (uint16_t)r;
+#else
+    const uint32_t b = __float_as_uint(x);
+    return (uint16_t)(x != x ? 0x7fff : (b + 0x7fff + ((b >> 16) & 1)) >> 16);
+#endif
+}
+
+//: from_f16
+__device__ __forceinline__ float lm_from_f16(uint16_t h) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(h));
+    return r;
+}
+
+//: to_f16
+__device__ __forceinline__ uint16_t lm_to_f16(float x) {
+    uint16_t r;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x));
+    return r;
+}
+
+//: exp2
+__device__ __forceinline__ float lm_exp2(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+//: max_nan
+__device__ __forceinline__ float lm_max_nan(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+#else
+    return a > b || a != a ? a : b;
+#endif
+}
+
+//: min_nan
+__device__ __forceinline__ float lm_min_nan(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+    float r;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+#else
+    return a < b || a != a ? a : b;
+#endif
+}
+
 //: pack_bf16
 __device__ __forceinline__ uint32_t lm_pack_bf16(float low, float high) {
     uint32_t r;

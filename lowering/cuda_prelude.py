@@ -19,6 +19,9 @@ _MEMORY = {
 }  # fmt: skip
 _PLAIN = ("from_bf16", "to_bf16", "from_f16", "to_f16", "round_bf16", "round_f16")
 
+_OF_F32 = {"maximum": "max_nan", "minimum": "min_nan"}
+"""Helpers that are one instruction on numbers of 32 bits."""
+
 
 @lru_cache(maxsize=None)
 def sections(file: str) -> dict[str, str]:
@@ -61,6 +64,8 @@ class CudaPrelude:
         if name == "rsqrt":
             self.use("rsqrt")
             return f"lm_rsqrt<{scalar_name(code)}>"
+        if code == "f32" and name in _OF_F32:
+            return self.use(_OF_F32[name])
         self.use(name)
         return f"lm_{name}" if name in _PLAIN else f"lm_{name}<{scalar_name(code)}>"
 

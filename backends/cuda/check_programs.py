@@ -108,7 +108,7 @@ def _matmul(dtype: DType, rows_last: bool) -> Callable[[int], Graph]:
     return make
 
 
-def _bytes(n: int) -> Graph:
+def bytes_program(n: int) -> Graph:
     """Bytes multiplied as integers of 32 bits."""
     r = Recorder()
     given = [r.input(n, n, dtype=kind) for kind in (int8, uint8)]
@@ -208,12 +208,13 @@ def _attention_flops(depth: int, backward: bool) -> Callable[[int], int]:
     return lambda n: (7 if backward else 2) * 24 * n * n * depth
 
 
-def product(dtype: DType) -> Callable[[int], Graph]:
-    """A square product and nothing else."""
+def product(dtype: DType, rows_last: bool = False) -> Callable[[int], Graph]:
+    """A square product and nothing else. rows_last: the second operand is transposed."""
 
     def make(n: int) -> Graph:
         r = Recorder()
-        return r.graph(r("matmul", r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)))
+        x, w = r.input(n, n, dtype=dtype), r.input(n, n, dtype=dtype)
+        return r.graph(r("matmul", x, r("permute", w, attrs=((1, 0),)) if rows_last else w))
 
     return make
 
@@ -273,8 +274,8 @@ PROGRAMS = (
     CheckProgram("matmul bf16, whole tiles", _matmul(bfloat16, True), 136, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles, second operand turned", _matmul(bfloat16, False), 136, 8192, _cube),
     CheckProgram("matmul TF32, whole tiles", _matmul(float32, True), 136, 4096, _cube, "tf32"),
-    CheckProgram("matmul of bytes", _bytes, 80, 8192, _cube),
-    CheckProgram("matmul of bytes, whole tiles", _bytes, 144, 8192, _cube),
+    CheckProgram("matmul of bytes", bytes_program, 80, 8192, _cube),
+    CheckProgram("matmul of bytes, whole tiles", bytes_program, 144, 8192, _cube),
     CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),
     CheckProgram("convolution and gradients", _convolution, 3, 1024, lambda n: 6 * n * 256 * 24 * 180),
     CheckProgram("pooling and gradient", _pooling, 3, 4096),

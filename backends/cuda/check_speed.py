@@ -12,7 +12,7 @@ from ...dialects import flags
 from ...dialects.errors import LaminaError
 from ...dialects.graph import Graph
 from ...dialects.types import bfloat16, float32
-from .check_programs import adam_program, attention, bias_gelu, bytes_moved, chained_products, layer_norm, product, softmax
+from .check_programs import adam_program, attention, bias_gelu, bytes_moved, bytes_program, chained_products, layer_norm, product, softmax
 from .check_report import Section
 from .check_timing import Timed, copy_rate, host_us
 from .runtime import Runtime
@@ -66,6 +66,8 @@ PRODUCTS = (
     SpeedRow("matmul bf16 8192", product(bfloat16), 8192, 72, "≥ 0.97 of cuBLAS", _cube),
     SpeedRow("matmul f32 4096", product(float32), 4096, 40, "≥ 0.85 of cuBLAS", _cube),
     SpeedRow("matmul f32 4096, TF32", product(float32), 4096, 40, "≥ 0.85 of cuBLAS", _cube, "tf32"),
+    SpeedRow("matmul f32 4096 x transposed, TF32", product(float32, rows_last=True), 4096, 40, "≥ 0.85 of cuBLAS", _cube, "tf32"),
+    SpeedRow("matmul of bytes 8192 x transposed", bytes_program, 8192, 48, "more than bf16", _cube),
     SpeedRow("matmul f32 4096, 3xTF32", product(float32), 4096, 40, "more than cuBLAS f32", _cube, "3xtf32"),
 )
 NESTS = (

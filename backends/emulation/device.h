@@ -203,6 +203,14 @@ template <int pending> static void lm_cp_async_wait() {
         }
 }
 
+static float lm_exp2(float x) {
+    float y = exp2f(x);
+    return y < 1.17549435e-38f ? 0 : y;
+}
+
+static float lm_max_nan(float a, float b) { return a > b || a != a ? a : b; }
+static float lm_min_nan(float a, float b) { return a < b || a != a ? a : b; }
+
 static float lm_half_bits(uint16_t h, bool bf16) {
     if (bf16) {
         uint32_t b = (uint32_t)h << 16;
@@ -230,6 +238,10 @@ static uint32_t lm_rounded_f16(float x) {
     uint32_t steps = (uint32_t)nearbyintf(ldexpf(size, 10 - exponent));  // a carry goes on into the exponent
     return sign | (steps < 1024 ? steps : (uint32_t)(exponent + 14) * 1024 + steps);
 }
+
+static uint16_t lm_to_bf16(float x) { return (uint16_t)lm_rounded_bf16(x); }
+static uint16_t lm_to_f16(float x) { return (uint16_t)lm_rounded_f16(x); }
+static float lm_from_f16(uint16_t h) { return lm_half_bits(h, false); }
 
 static uint32_t lm_pack_bf16(float low, float high) { return lm_rounded_bf16(low) | lm_rounded_bf16(high) << 16; }
 static uint32_t lm_pack_f16(float low, float high) { return lm_rounded_f16(low) | lm_rounded_f16(high) << 16; }

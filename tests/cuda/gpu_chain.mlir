@@ -75,7 +75,7 @@ builtin.module {
 // CHECK:        arith.maximumf
 // CHECK:        nv.shuffle_xor {{.*}}, 1 : f32
 // CHECK:        nv.shuffle_xor {{.*}}, 2 : f32
-// CHECK:        math.exp
+// CHECK:        nv.exp2
 // CHECK:        nv.pack {{.*}} bf16
 // CHECK:        nv.ldmatrix {{.*}} {transposed}
 // CHECK:        nv.mma_sync

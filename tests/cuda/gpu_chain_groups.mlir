@@ -74,7 +74,7 @@ builtin.module {
 // CHECK:        nv.wgmma_commit
 // CHECK:        nv.wgmma_wait 0
 // CHECK:        nv.shuffle_xor {{.*}}, 1 : f32
-// CHECK:        math.exp
+// CHECK:        nv.exp2
 // CHECK:        nv.mbarrier_wait
 // CHECK:        nv.pack
 // CHECK:        nv.wgmma_fence

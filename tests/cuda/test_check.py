@@ -64,7 +64,7 @@ def test_replay_counts_the_launches(gpus) -> None:
 
 @needs_emulation
 @pytest.mark.slow
-@pytest.mark.parametrize("measure, count", [(check_speed.products, 5), (check_speed.attention_rows, 4)])
+@pytest.mark.parametrize("measure, count", [(check_speed.products, 7), (check_speed.attention_rows, 4)])
 def test_rates(gpus, measure, count: int) -> None:
     made = section()
     measure(made, gpus, "small")

@@ -16,7 +16,7 @@ from graphs import Recorder, cnn_step, inputs_for
 from lamina.backends import driver
 from lamina.backends.cuda import check, device, nvrtc
 from lamina.backends.cuda.check_kernels import largest_error
-from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for
+from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for, attention
 from lamina.backends.cuda.files import write_cuda
 from lamina.backends.cuda.host import host_source
 from lamina.backends.cuda.program import build, cuda_source
@@ -24,7 +24,7 @@ from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
 from lamina.dialects.errors import BackendError, PassError
 from lamina.dialects.target import GPU_TARGETS
-from lamina.dialects.types import bfloat16
+from lamina.dialects.types import bfloat16, float32
 from lamina.lowering.capture import capture
 
 BY_NAME = {program.name: program for program in PROGRAMS}
@@ -104,7 +104,15 @@ def test_ptx_holds_the_expected_instructions() -> None:
                         "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16"):  # fmt: skip
         assert instruction in compiled.ptx
     rows = build(softmax(), "sm_90a").compiled.ptx
-    assert "shfl.sync.bfly.b32" in rows and "ld.global" in rows
+    assert "shfl.sync.bfly.b32" in rows and "ld.global" in rows and "max.NaN.f32" in rows
+    assert "cvt.rn.bf16x2.f32" in compiled.ptx  # results are rounded by the machine
+
+
+@needs_nvrtc
+def test_exponentials_next_to_operands_of_16_bits_are_one_instruction() -> None:
+    half, full = (build(attention(1, 2, 128, 128, 64, dtype, False, False), "sm_90a").compiled.ptx for dtype in (bfloat16, float32))
+    assert "ex2.approx.ftz.f32" in half and "fma.rm.f32" not in half  # of the exact function
+    assert "fma.rm" in full
 
 
 @needs_nvrtc

@@ -94,6 +94,22 @@ def test_long_sum_is_cut_and_added_in_order(dtype) -> None:
     check(graph, arrays_for(graph))
 
 
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0 + 2**-8, 1.0 + 3 * 2**-9, 65504.0, 65519.9, 65520.0, -2e5, 6e-8, 2.9e-8, 6.1e-5, -1e-40, 3.4e38]
+
+
+@pytest.mark.parametrize("dtype", some([float16, bfloat16], [float16]), ids=str)
+def test_floats_of_16_bits_are_rounded_as_numpy_does(dtype) -> None:
+    r = Recorder()
+    x, y = r.input((len(SPECIAL),), float32), r.input((len(SPECIAL),), dtype)
+    halves = r("cast", x, attrs=(dtype,))
+    graph = r.graph(halves, r("cast", halves, attrs=(float32,)), r("maximum", r("cast", y, attrs=(float32,)), x))
+    values = np.array(SPECIAL, np.float32)
+    with np.errstate(over="ignore"):
+        arrays = [values, values[::-1].astype(dtype.numpy)]
+    for got, want in zip(emulate.Emulation(cuda_source(graph, "sm_90a"))(arrays), evaluate(capture(graph), arrays), strict=True):
+        np.testing.assert_array_equal(got.astype(np.float64), want.astype(np.float64))
+
+
 def test_unsigned_bytes_come_back_unsigned() -> None:
     r = Recorder()
     x, y = r.input((40,), uint8), r.input((40,), uint8)
