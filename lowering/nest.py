@@ -15,7 +15,7 @@ from ..dialects.sizes import Size, any_symbolic, same, largest
 from ..dialects.target import Target
 from .loop_builder import LoopBuilder
 from .memref_layout import memref_type
-from .nest_body import BodyEmitter, Point, Value
+from .nest_body import TOGETHER, BodyEmitter, Point, Value
 from .nest_fold import Fold, narrower
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
@@ -189,7 +189,7 @@ class _Nest:
         for loop in group.split:
             total *= loop.size
         rest = [x for x in _outer(group) if x not in group.split]
-        if group.split == [group.vector]:
+        if group.split == [group.vector] or (group.beside > 1 and group.split == group.shared[-1:]):
             self.ranges[group.split[0]] = self._range(group.chunk, total)
             self._shared(group, rest)
             return
@@ -223,11 +223,33 @@ class _Nest:
             self._shared(group, rest[1:])
             self.b.close_for()
             return
+        if group.beside > 1:
+            self._side_by_side(group)
+            return
         if group.vector is None:
             self._leaves(group, [Point()])
             return
         for piece in pieces(group.vector.size, group.width, group.copies):
             self._vector_piece(group, piece)
+
+    def _side_by_side(self, group: GroupPlan) -> None:
+        """Several rows at a time, then those left over one by one."""
+        row = group.shared[-1]
+        whole = row.size - row.size % group.beside
+        for start, stop, step in ((0, whole, group.beside), (whole, row.size, 1)):
+            if any_symbolic((start, stop)) or start < stop:
+                low, high = self._clipped(row, start, stop)
+                self.body.variables[row], _ = self.b.open_for(low, high, step)
+                self._leaves(group, [Point(offsets={row: k}, copy=k) for k in range(step)])
+                self.b.close_for()
+
+    def together(self, points: Sequence[Point]) -> Point:
+        """Rows side by side as the lanes of one point; a single one as it is."""
+        return points[0] if len(points) == 1 else Point(len(points), self.current.shared[-1], {}, TOGETHER)
+
+    def _scalars(self, points: Sequence[Point]) -> Sequence[Point]:
+        """Points of single elements: those of rows side by side as one."""
+        return [self.together(points)] if self.current.beside > 1 else points
 
     def _vector_piece(self, group: GroupPlan, piece: Piece) -> None:
         loop = group.vector
@@ -289,7 +311,9 @@ class _Nest:
             self.b.close_for()
             return
         for start, stop, step, width, copies in pieces(loop.size, leaf.width, leaf.copies):
-            wide = [Point(width, loop, {loop: k * width}) for k in range(copies)]
+            wide = [Point(width, loop, {**p.offsets, loop: k * width}, p.copy) for p in points for k in range(copies)]
+            if width == 1:
+                wide = self._scalars(points)
             if same(stop - start, step):
                 self._at_constant(loop, start, lambda wide=wide: self._parallel(leaf, rest[1:], wide))
                 continue
@@ -302,11 +326,18 @@ class _Nest:
         if any(x.kind == "r" for x in leaf.own):
             Fold(self, leaf, points, shares).emit()
             return
-        for point in points:
+        for point in self._scalars(points) if shares else points:
             values = self.statements(leaf, point, [])[1]
             if shares:
                 for buffer, value in values.items():
-                    self.shared_values.setdefault(buffer, {})[point.copy] = value
+                    self.share(buffer, value, point)
+
+    def share(self, buffer: Buffer, value: Value, point: Point) -> None:
+        """Keep a value that later leaves of the iteration take: of rows side by side as one vector, and each."""
+        held = self.shared_values.setdefault(buffer, {})
+        held[point.copy] = value
+        if point.copy == TOGETHER:
+            held |= enumerate(self.body.lanes(value, point))
 
     def statements(
         self, leaf: LeafPlan, point: Point, sums: Sequence[Value]
@@ -369,7 +400,8 @@ class _Nest:
 
 
 def _outer(group: GroupPlan) -> list[Loop]:
-    return [x for x in group.shared if x is not group.vector and x is not group.tile]
+    inside = group.shared[-1] if group.beside > 1 else None
+    return [x for x in group.shared if x not in (group.vector, group.tile, inside)]
 
 
 def _elements(buffer: Buffer) -> int:

@@ -88,7 +88,7 @@ def _is_far(flat: Flat, loop: Loop, group: GroupPlan, target: Target) -> bool:
 
 
 def _row(flat: Flat, group: GroupPlan) -> int:
-    """Elements from one iteration of the group's loops to the next, where they are a few KiB; else 0."""
+    """Elements from one iteration of the group's loops to the next (several rows, if they run side by side), where they are a few KiB; else 0."""
     inner = [x for x in group.shared if x is not group.vector]
-    step = estimate(flat.terms.get(inner[-1], 0)) if inner else 0
+    step = group.beside * estimate(flat.terms.get(inner[-1], 0)) if inner else 0
     return step if ROW_BYTES[0] <= step * element_bytes(flat.buffer.element) <= ROW_BYTES[1] else 0

@@ -16,6 +16,10 @@ from .nest_stages import Buffer
 _STREAMS = {"nontemporal": BoolAttr.from_bool(True)}
 
 
+TOGETHER = -1
+"""The copy of a point whose lanes are the copies 0, 1, ... of others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """Where a body runs: constant offsets added to loop variables, and how many lanes along which loop."""
@@ -60,7 +64,7 @@ class BodyEmitter:
 
     def address(self, flat: Flat, point: Point) -> SSAValue:
         """The linear index of the access at this point (of lane 0)."""
-        constant = flat.offset
+        constant = flat.offset + flat.beside * max(point.copy, 0)
         parts: list[tuple[int, SSAValue, int]] = []
         for loop, coefficient in flat.terms.items():
             constant += coefficient * point.offsets.get(loop, 0)
@@ -79,6 +83,8 @@ class BodyEmitter:
         """Distance in memory between neighbouring lanes."""
         if point.vector is None:
             return 0
+        if point.copy == TOGETHER and flat.beside:
+            return flat.beside
         return flat.terms.get(point.vector, 0) or (flat.lane or 0)
 
     # Memory

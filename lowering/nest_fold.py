@@ -86,14 +86,16 @@ class Fold:
             chains //= 2
         return chains
 
-    # Slots: accumulators of one output. Along a vector fold: `chains` vectors, then one per narrower tail piece;
-    # otherwise `chains` per point.
+    # Slots: accumulators of one output, `each` per point: `chains`, and along a vector fold one per narrower tail piece.
+    # Single elements of rows side by side go into one, the first row's, a lane each.
+
+    @property
+    def each(self) -> int:
+        return self.chains + len(self.tails)
 
     @property
     def slots(self) -> int:
-        if self.vector is None:
-            return self.chains * len(self.points)
-        return self.chains + len(self.tails)
+        return self.each * len(self.points)
 
     def emit(self) -> None:
         sums = [self._first(output, slot) for output in self.outputs for slot in range(self.slots)]
@@ -104,13 +106,14 @@ class Fold:
 
     def _width(self, slot: int) -> int:
         if self.vector is not None:
-            return self.leaf.width if slot < self.chains else self.tails[slot - self.chains]
-        return self.points[slot // self.chains].width
+            place = slot % self.each - self.chains
+            return self.leaf.width if place < 0 else self.tails[place] if self.tails[place] > 1 else len(self.points)
+        return self.points[slot // self.each].width
 
     def _first(self, output: Output, slot: int) -> SSAValue:
         width = self._width(slot)
         if output.combine is None:
-            return self._spread(self._start(output, self.points[slot // self.chains]), width)
+            return self._spread(self._start(output, self.points[slot // self.each]), width)
         value = identity(output.combine.name, output.element)
         if width == 1:
             return self.b.constant(value, output.element)
@@ -155,22 +158,25 @@ class Fold:
 
     def _pieces(self, loop: Loop) -> list[tuple[int, int, int, list[tuple[Point, int]]]]:
         """The innermost loop: start, stop, step, and which point feeds which slot."""
-        base = self.points[0]
         if self.vector is not None:
             width, found, at = self.leaf.width, [], 0
             for copies in sorted({self.chains, 1}, reverse=True):
                 stop = loop.size - loop.size % (width * copies)
                 if not same(stop, at):
                     points = [
-                        (Point(width, loop, {**base.offsets, loop: k * width}, base.copy), k)
+                        (Point(width, loop, {**base.offsets, loop: k * width}, base.copy), row * self.each + k)
+                        for row, base in enumerate(self.points)
                         for k in range(copies)
                     ]
                     found.append((at, stop, width * copies, points))
                     at = stop
             for slot, narrow in enumerate(self.tails, self.chains):
                 stop = at + narrow if narrow > 1 else loop.size
-                point = Point(narrow, loop, {**base.offsets, loop: 0}, base.copy) if narrow > 1 else base
-                found.append((at, stop, narrow, [(point, slot)]))
+                points = [
+                    (Point(narrow, loop, {**base.offsets, loop: 0}, base.copy), row * self.each + slot)
+                    for row, base in enumerate(self.points)
+                ]
+                found.append((at, stop, narrow, points if narrow > 1 else [(self.nest.together(self.points), slot)]))
                 at = stop
             return found
         n = self.chains
@@ -223,14 +229,16 @@ class Fold:
     # Ends
 
     def _finish(self, output: Output, slots: Sequence[SSAValue]) -> None:
-        if self.vector is not None:
-            total = self._across(output, self._tree(output, slots[: self.chains]))
-            for tail in slots[self.chains :]:
-                total = self._join(output, total, self._across(output, tail))
-            self._deliver(output, self.points[0], total)
+        rows = [slots[k * self.each : (k + 1) * self.each] for k in range(len(self.points))]
+        if self.vector is None:
+            for point, row in zip(self.points, rows, strict=True):
+                self._deliver(output, point, self._tree(output, row))
             return
-        for k, point in enumerate(self.points):
-            self._deliver(output, point, self._tree(output, slots[k * self.chains : (k + 1) * self.chains]))
+        total = self._across(output, [self._tree(output, row[: self.chains]) for row in rows])
+        for tail in range(self.chains, self.each):
+            narrow = [row[tail] for row in rows]
+            total = self._join(output, total, narrow[0] if self.tails[tail - self.chains] == 1 else self._across(output, narrow))
+        self._deliver(output, self.nest.together(self.points), total)
 
     def _deliver(self, output: Output, point: Point, total: SSAValue) -> None:
         if output.combine is not None and not self._starts_neutral(output):
@@ -238,7 +246,7 @@ class Fold:
         if output.flat is not None:
             self.nest.body.store(output.flat, point, total)
         if self.shares:
-            self.nest.shared_values.setdefault(output.buffer, {})[point.copy] = total
+            self.nest.share(output.buffer, total, point)
 
     @staticmethod
     def _lanes(value: SSAValue) -> int:
@@ -264,16 +272,29 @@ class Fold:
             values = [self._join(output, a, b) for a, b in zip(values[:half], values[half:], strict=True)]
         return values[0]
 
-    def _across(self, output: Output, value: SSAValue) -> SSAValue:
-        """All lanes of a vector combined, halving it again and again."""
-        lanes = self._lanes(value)
-        if lanes == 1:
-            return value
-        while lanes > 2:
+    def _across(self, output: Output, values: Sequence[SSAValue]) -> SSAValue:
+        """All lanes of a row's vector combined, halving it again and again; of several rows in one vector, a lane each.
+
+        Every row is halved alike, however many there are: two vectors with half the lanes each are joined as one.
+        """
+        values, lanes, rows = list(values), self._lanes(values[0]), 1
+        while lanes > 1:
+            starts = [row * lanes for row in range(rows if len(values) == 1 else 2 * rows)]
             lanes //= 2
-            low, high = self.b.shuffled(value, range(lanes)), self.b.shuffled(value, range(lanes, 2 * lanes))
-            value = self._join(output, low, high)
-        return self._join(output, self.b.extract(value, 0), self.b.extract(value, 1))
+            low = [start + lane for start in starts for lane in range(lanes)]
+            pairs = [(values[0], None)] if len(values) == 1 else list(zip(values[::2], values[1::2], strict=True))
+            rows = len(starts)
+            if rows == lanes == 1:
+                return self._join(output, self.b.extract(values[0], 0), self.b.extract(values[0], 1))
+            values = [
+                self._join(output, self.b.shuffled(a, low, b), self.b.shuffled(a, [lane + lanes for lane in low], b)) for a, b in pairs
+            ]
+        if rows == 1:
+            return values[0] if len(values) == 1 else self.b.from_lanes(values)
+        while len(values) > 1:
+            rows *= 2
+            values = [self.b.shuffled(a, range(rows), b) for a, b in zip(values[::2], values[1::2], strict=True)]
+        return values[0]
 
 
 def narrower(left: int, width: int) -> Iterator[int]:

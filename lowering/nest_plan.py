@@ -31,7 +31,7 @@ class Loop:
 class Flat:
     """A position in a buffer: offset + sum of coefficient * loop.
 
-    lane: distance between vector lanes (row buffers). streams: a write whose memory nobody reads while it is in a cache. ahead:
+    lane: distance between vector lanes (row buffers). beside: distance between the buffers of rows side by side. streams: a write whose memory nobody reads while it is in a cache. ahead:
     elements further on that a vector access asks for already (nest_ahead.py).
     """
 
@@ -39,6 +39,7 @@ class Flat:
     offset: int
     terms: dict[Loop, int]
     lane: int | None = None
+    beside: int = 0
     streams: bool = False
     ahead: int = 0
 
@@ -91,7 +92,7 @@ class GroupPlan:
     tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
 
     tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
-    registers.
+    registers. beside: how many rows run at a time, neighbours along the innermost shared loop (nest_beside.py).
     """
 
     leaves: list[LeafPlan]
@@ -101,6 +102,7 @@ class GroupPlan:
     width: int = 1
     copies: int = 1
     tile: Loop | None = None
+    beside: int = 1
     tasks: int = 1
     split: list[Loop] = field(default_factory=list)
     chunk: int = 1

@@ -12,6 +12,7 @@ from ..dialects.target import Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_ahead import choose_ahead
+from .nest_beside import choose_beside, widen_rows
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
@@ -28,6 +29,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         _order(group)
         _choose_copies(group)
         group.tile = _best_tile(group)
+        choose_beside(group)
         _choose_tasks(group, target)
         _home_rows(group)
     for group in plan.groups:
@@ -229,7 +231,9 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
             outer *= estimate(loop.size)
     blocks = 0 if group.vector is None else estimate(group.vector.size) // (group.width * group.copies)
     if outer >= min(wanted, 4) or blocks <= outer:
-        _split(group, prefix, prod(loop.size for loop in prefix), wanted, 1)
+        if prefix != group.shared[-1:] and group.shared[-1] in prefix:
+            group.beside = 1  # a task takes iterations of several loops as they come
+        _split(group, prefix, prod(loop.size for loop in prefix), wanted, group.beside)
     else:
         _split(group, [group.vector], group.vector.size, wanted, group.width * group.copies)
 
@@ -254,6 +258,8 @@ def _home_rows(group: GroupPlan) -> None:
     Small rows on the stack, others in scratch, one per task.
     """
     lanes = group.width * group.copies
+    if group.beside > 1:
+        widen_rows(group)
     for row in group.rows:
         if group.vector is not None:
             row.length *= lanes

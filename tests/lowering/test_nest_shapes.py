@@ -58,8 +58,10 @@ def test_softmax_rows_stay_together() -> None:
 
 
 def test_row_sums_use_several_accumulators() -> None:
-    text = loops("row_reduction", "avx2")
+    text = loops("row_reduction", "avx2", (("32x100", "32x1000"),))
     assert re.search(r"iter_args\((%\w+ = %\w+, ){3}%\w+ = %\w+\)", text)
+    text = loops("row_reduction", "avx2")
+    assert re.search(r"iter_args\((%\w+ = %\w+, ){7}%\w+ = %\w+\)", text), "two for each of four rows side by side"
 
 
 def test_folds_with_few_results_are_split_into_fixed_chunks_for_threads() -> None:

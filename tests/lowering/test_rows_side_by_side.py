@@ -1,0 +1,114 @@
+"""Short rows run several at a time: their lanes are combined together, and a row's results do not depend on its neighbours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+from needs import needs_compiler
+from xdsl.dialects.builtin import ModuleOp
+
+from lamina.backends.executable import Executable
+from lamina.backends.executor import execute
+from lamina.backends.oracle import evaluate
+from lamina.backends.toolchain import build_shared, find_compiler
+from lamina.dialects.text import parse, verify
+from lamina.dialects.types import float32
+from lamina.lowering.bufferize import Bufferize
+from lamina.lowering.kernel_to_linalg import KernelToLinalg
+from lamina.lowering.linalg_to_loops import LinalgToLoops
+from lamina.lowering.loops_to_c import emit_c
+from lamina.passes.fuse import Fuse
+from lamina.passes.open_composites import OpenComposites
+
+
+def program(op: str, rows: int, columns: int) -> str:
+    """An op over the last dim: of a type of its own, or that of a row's number."""
+    whole, short = f"tensor<{rows}x{columns}xf32>", f"tensor<{rows}x1xf32>"
+    result = short if op in ("prim.sum", "prim.max") else whole
+    return (
+        f"func.func @main(%x: {whole}) -> {result} {{\n"
+        f"  %0 = {op} %x {{axes = array<i64: 1>}} : ({whole}) -> {result}\n  func.return %0 : {result}\n}}"
+    )
+
+
+def lowered(text: str, target: str) -> ModuleOp:
+    module = parse(text, "test")
+    OpenComposites().run(module)
+    Fuse().run(module)
+    KernelToLinalg().run(module)
+    Bufferize(target=target).run(module)
+    LinalgToLoops(target=target).run(module)
+    verify(module)
+    return module
+
+
+OPS = ("nn.softmax", "nn.log_softmax", "prim.sum", "prim.max")
+
+
+def arena_bytes(module: ModuleOp) -> int:
+    return module.attributes["lamina.arena_bytes"].value.data
+
+
+SPECIAL = (float("nan"), float("inf"), float("-inf"))
+
+
+def numbers(rows: int, columns: int) -> np.ndarray:
+    """Rows of plain numbers; the second half of them has a special value each, the last is -inf throughout."""
+    x = np.random.default_rng(columns).standard_normal((rows, columns)).astype(np.float32)
+    for row in range(rows // 2, rows):
+        x[row, row % columns] = SPECIAL[row % 3]
+    x[-1] = float("-inf")
+    return x
+
+
+def check(op: str, columns: int, run: Callable[[str, np.ndarray], np.ndarray]) -> None:
+    """Of eleven rows eight go by fours, the last three one by one; of the rows moved by one, others do."""
+    rows = 11
+    text, x = program(op, rows, columns), numbers(rows, columns)
+    with np.errstate(all="ignore"):
+        got, moved, alone = run(text, x), run(text, np.roll(x, 1, axis=0)), run(program(op, 1, columns), x[6:7].copy())
+        (want,) = evaluate(parse(text, "test"), [x])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alone, want[6:7], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.roll(moved, -1, axis=0), got)
+
+
+@pytest.mark.parametrize("target", ["avx512", "portable"])
+@pytest.mark.parametrize("columns", [3, 17, 47])
+@pytest.mark.parametrize("op", OPS)
+def test_a_row_does_not_depend_on_its_neighbours(op: str, columns: int, target: str) -> None:
+    check(op, columns, lambda text, x: execute(lowered(text, target), [x])[0])
+
+
+@needs_compiler
+@pytest.mark.parametrize("op", OPS)
+def test_nor_does_it_in_c(op: str, tmp_path: Path) -> None:
+    def run(text: str, x: np.ndarray) -> np.ndarray:
+        module = lowered(text, "native")
+        folder = Path(mkdtemp(dir=tmp_path))
+        (folder / "rows.c").write_text(emit_c(module).text)
+        build_shared(find_compiler(), folder / "rows.c", folder / "rows.so", ("-Wall", "-Wextra", "-Werror"))
+        result = (x.shape[0], 1 if op in ("prim.sum", "prim.max") else x.shape[1])
+        return Executable(folder / "rows.so", [(x.shape, float32)], [(result, float32)], arena_bytes(module))([x])[0].copy()
+
+    check(op, 39, run)
+
+
+def test_rows_are_combined_in_shared_shuffles() -> None:
+    """Sixteen lanes of four rows: two joins of 16, one of 16 and two halvings, then one vector of four results."""
+    kernel = str(next(iter(lowered(program("prim.sum", 64, 32), "avx512").body.block.ops)))
+    assert kernel.count("vector.shuffle") == 10 and kernel.count("vector.store") == 1 and "memref.store" not in kernel
+    assert "vector.shuffle" in str(lowered(program("prim.sum", 64, 1024), "avx512")) and "memref.store" in str(
+        lowered(program("prim.sum", 64, 1024), "avx512")
+    ), "a long row's end is a small part of it"
+
+
+def test_scalars_of_rows_are_one_vector() -> None:
+    kernel = str(next(iter(lowered(program("nn.log_softmax", 64, 33), "avx512").body.block.ops)))
+    assert len(re.findall(r"math.log %\w+ : vector<4xf32>", kernel)) == 1 and "math.log %" in kernel
+    assert not re.search(r"math.(exp|log) %\w+ : f32", kernel), "the last column, too"
