@@ -39,16 +39,16 @@ class GroupOperand(Operand):
         at = owner.launch.take_shared(2 * self.length * stages, 1024)
         self.shared = self.b.shared(self.b.index(at), self.length * stages, kind)
         place = factor.place
-        self.others = [role for role, step in place.steps if step and role not in (factor.depth, factor.role)]
-        roles = [factor.role, *self.others]
+        held = [role for role, step in place.steps if step and role != factor.depth]
+        self.roles = sorted(held, key=place.step)  # dimensions with the smaller stride first, as the copy engine's documents have it
         argument = owner.launch.args[owner.old.index(place.buffer)]
         assert isinstance(argument.type, MemRefType)
         op = nv.TensorMapOp.create(
             operands=[argument], result_types=[nv.TensorMapType()],
             properties={
-                "sizes": DenseArrayBase.from_list(i64, [self.depth, *(owner.sizes[r] for r in roles)]),
-                "strides": DenseArrayBase.from_list(i64, [place.step(r) for r in roles]),
-                "box": DenseArrayBase.from_list(i64, [BLOCK, rows, *[1] * len(self.others)]),
+                "sizes": DenseArrayBase.from_list(i64, [self.depth, *(owner.sizes[r] for r in self.roles)]),
+                "strides": DenseArrayBase.from_list(i64, [place.step(r) for r in self.roles]),
+                "box": DenseArrayBase.from_list(i64, [BLOCK, *(rows if r == factor.role else 1 for r in self.roles)]),
                 "offset": IntegerAttr(place.offset, i64),
             },
         )  # fmt: skip
@@ -60,7 +60,7 @@ class GroupOperand(Operand):
         barriers.expect(barrier, 2 * self.length)
         for block in range(0, self.depth, BLOCK):
             target = b.plus(self.base(stage), block * self.rows)
-            places = [b.index(block), first, *(self.owner.batch[role] for role in self.others)]
+            places = [b.index(block), *(first if r == self.factor.role else self.owner.batch[r] for r in self.roles)]
             b.do(nv.TmaLoadOp.create(operands=[self.map, *places, self.shared, target, barriers.memory, barrier]))
 
     def along(self, stage: SSAValue, depth: int, row: SSAValue | None = None) -> SSAValue:

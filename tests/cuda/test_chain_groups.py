@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from needs import needs_emulation, needs_nvrtc
 
+from graphs import Recorder
+
 from lamina.backends.cuda import disassembly
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for, attention
@@ -61,6 +63,21 @@ def test_one_group_multiplies(case) -> None:
 @pytest.mark.parametrize("case", TWO, ids=str)
 def test_two_groups_multiply(two_groups, case) -> None:
     check(case)
+
+
+@needs_emulation
+def test_heads_may_lie_inside_rows() -> None:
+    """As a projection of all heads leaves them: [batch, row, head, depth]."""
+    r, shape = Recorder(), (2, 72, 3, 64)
+    q, k, v = (r.input(shape, bfloat16) for _ in range(3))
+    q, k, v = (r("permute", r("cast", i, attrs=(float32,)), attrs=((0, 2, 1, 3),)) for i in (q, k, v))
+    scores = r("matmul", q, r("permute", k, attrs=((0, 1, 3, 2),)))
+    graph = r.graph(r("cast", r("matmul", r("softmax", scores, attrs=((3,),)), v), attrs=(bfloat16,)))
+    source, arrays = cuda_source(graph, TARGET), arrays_for(graph)
+    (launch,) = source.table.launches
+    assert {m.strides for m in launch.maps} == {(64, 3 * 64, 72 * 3 * 64)} and {m.box[:2] for m in launch.maps} == {(64, 1)}
+    arrays[0] *= np.asarray(0.1, arrays[0].dtype)
+    assert largest_error(graph, emulate.Emulation(source)(arrays, 3), evaluate(capture(graph), arrays)) <= 1
 
 
 UNFIT = [dict(depth=32), dict(rows=40), dict(columns=48), dict(dtype=float32)]
