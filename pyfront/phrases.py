@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..dialects.types import Type
 from .node import ALIAS, EXAMPLE, GRAD, PHRASE, RESULT, SAVED, Node
 from .origin import origin
 from .recorder import state
@@ -24,19 +23,20 @@ class Phrase:
 
     __slots__ = ("_steps", "_results")
 
-    def __init__(self, steps: Sequence[tuple[str, tuple, Sequence[int], Any]], results: Sequence[int]) -> None:
-        """steps: (op, attributes, places of what it reads, type) of each; places count the operands first, then the steps."""
+    def __init__(self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int]) -> None:
+        """steps: (op, attributes, places of what it reads, type, whether it is tracked when that is) of each; places count the
+        operands first, then the steps."""
         self._results = results
         self._steps = []
-        for op, attrs, read, type in steps:
+        for op, attrs, read, type, may_be in steps:
             pick = itemgetter(*read) if len(read) > 1 else None
-            self._steps.append((op, attrs, pick, read[0] if read else -1, type, _may_be_tracked(type)))
+            self._steps.append((op, attrs, pick, read[0] if read else -1, type, may_be))
 
     @staticmethod
     def of(operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> Phrase:
         """What was just recorded: the steps in their order."""
         place = {id(node): i for i, node in enumerate((*operands, *steps))}
-        spelled = [(node.op, node.attrs, [place[id(n)] for n in node.inputs], node.type) for node in steps]
+        spelled = [(node.op, node.attrs, [place[id(n)] for n in node.inputs], node.type, _may_be_tracked(node)) for node in steps]
         return Phrase(spelled, [place[id(node)] for node in results])
 
     def again(self, operands: Sequence[Node], up: int = 2) -> Node:
@@ -57,11 +57,11 @@ class Phrase:
         node.op, node.attrs, node.inputs = last.op, last.attrs, last.inputs
         return inner
 
-    def all_again(self, operands: Sequence[Node]) -> list[Node]:
-        """The results for other operands of the same types."""
+    def all_again(self, operands: Sequence[Node], up: int = 2) -> list[Node]:
+        """The results for other operands of the same types. up: see `origin`, as the caller would give it."""
         if len(self._results) == 1:
-            return [self.again(operands, 3)]
-        nodes = self._record(operands, 3)
+            return [self.again(operands, up + 1)]
+        nodes = self._record(operands, up + 1)
         return [nodes[i] for i in self._results]
 
     def as_one(self, operands: Sequence[Node], where: str) -> list[Node]:
@@ -107,9 +107,11 @@ class Phrase:
         return nodes
 
 
-def _may_be_tracked(of: Type | tuple[Type, ...]) -> bool:
-    """Whether a step of this type is tracked when an operand is; one with several results is as a whole."""
-    return type(of[-1]) is tuple or of[1].kind == "f"
+def _may_be_tracked(node: Node) -> bool:
+    """Whether a step is tracked when an operand is: not if that was switched off where it was recorded."""
+    if state.grad and not node.requires_grad and any([n.requires_grad for n in node.inputs]):
+        return False
+    return type(node.type[-1]) is tuple or node.type[1].kind == "f"  # several results are tracked as a whole
 
 
 class Phrases(dict[Hashable, Phrase]):

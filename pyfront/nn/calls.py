@@ -2,7 +2,7 @@
 
 What a layer of ours records follows from its options, from the types of what it reads and from nothing else. That is not taken for
 granted: the first call is looked at, and is only kept if all it did was to record steps from its argument, parameters and buffers
-to a fresh result. A Sequential of such layers is such a layer.
+to a fresh result, and to new contents of buffers. A Sequential of such layers is such a layer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from .. import views
 from ..autocasting import regions
 from ..node import Node
 from ..origin import is_own
@@ -57,10 +58,13 @@ class Call:
     count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed,
     table of its children, the children). classes: theirs, with what is run when they are called. reads: (table, name) of the
     parameters and buffers. types: of the argument and of these. constants: further operands. writes: something tracked would be
-    overwritten on the way. version, label: of the result.
+    overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. version, label:
+    of the result.
     """
 
-    __slots__ = ("count", "below", "classes", "reads", "types", "constants", "phrase", "writes", "version", "label")
+    __slots__ = (
+        "count", "below", "classes", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
+    )  # fmt: skip
 
     def __init__(self, modules: list[Module], reads: list[tuple[dict, str]], operands: list[Node], constants: list[Node]) -> None:
         self.count = CHANGES[0]
@@ -95,13 +99,29 @@ class Call:
         if self.writes and state.grad and any([n.requires_grad for n in nodes]):
             return None
         nodes += self.constants
-        node = self.phrase.again(nodes, 4)
-        result = wrap(node)
+        result = wrap(self.phrase.again(nodes, 4)) if not self.written else self._again_with_writes(nodes)
+        if result is None:
+            return None
         if self.version:
             result._storage.version = result._seen = self.version
-        if node.requires_grad:
+        if result._node.requires_grad:
             result._label = self.label
         return result
+
+    def _again_with_writes(self, nodes: list[Node]) -> Tensor | None:
+        """The result, and the buffers with their new contents: in the order it was the first time, so that it is the same program."""
+        tracked = state.grad and any([n.requires_grad for n in nodes])
+        targets = [table[name] for table, name in self.written]  # all of them were read just now
+        if tracked is not self.tracked or any([t._chain or t._storage.host is not None for t in targets]):
+            return None
+        node, *contents = self.phrase.all_again(nodes, 5)
+        result = None
+        for target, now in zip(targets, contents, strict=True):
+            if result is None and node.order < now.order:
+                result = wrap(node)
+            views.write(target._storage, (), now, now.order - 1)
+            target._forget()
+        return wrap(node) if result is None else result
 
 
 def _first(module: Module, input: Tensor, forward: Callable, calls: Calls, key: tuple) -> Any:
@@ -119,12 +139,14 @@ def _first(module: Module, input: Tensor, forward: Callable, calls: Calls, key: 
     given = [input, *[table[name] for table, name in places]]
     operands = [t._read() for t in given]
     storages = [t._storage for t in given]
-    before = _surroundings(storages)
+    before, versions = _surroundings(), [s.version for s in storages]
     start = state.order
     result = forward(module, input)
-    if _surroundings(storages) == before:
-        kept = calls[key] = _kept(modules, places, operands, result, start) if _is_fresh(result, storages) else None
-        if kept is not None and not result._node.requires_grad:
+    if _surroundings() == before:
+        written = [i for i, s in enumerate(storages) if s.version != versions[i]]
+        good = _is_fresh(result, storages) and all([_is_rewritten(given[i], versions[i]) and i for i in written])
+        kept = calls[key] = _kept(modules, places, operands, result, start, written) if good else None
+        if kept is not None and not written and not result._node.requires_grad:
             return kept.again(input)  # so that the first program is the one of all calls
     return result
 
@@ -150,9 +172,15 @@ def _is_layer(module: Module) -> bool:
     )
 
 
-def _surroundings(storages: list[Any]) -> tuple:
+def _surroundings() -> tuple:
     """What a call that only records leaves alone."""
-    return CHANGES[0], state.flushed, len(state.doubts), [s.version for s in storages]
+    return CHANGES[0], state.flushed, len(state.doubts)
+
+
+def _is_rewritten(tensor: Tensor, version: int) -> bool:
+    """A buffer whose whole memory was written once."""
+    storage = tensor._storage
+    return not tensor._chain and storage.host is None and storage.version == version + 1
 
 
 def _is_fresh(result: Any, storages: list[Any]) -> bool:
@@ -166,19 +194,24 @@ def _is_fresh(result: Any, storages: list[Any]) -> bool:
     )
 
 
-def _kept(modules: list[Module], places: list[tuple[dict, str]], operands: list[Node], result: Tensor, start: int) -> Call | None:
-    """The call, if what it recorded leads from the operands to the result."""
+def _kept(
+    modules: list[Module], places: list[tuple[dict, str]], operands: list[Node], result: Tensor, start: int, written: list[int]
+) -> Call | None:
+    """The call, if what it recorded leads from the operands to the result and to the contents of what was written."""
     root = result._read()
-    found = steps_between(operands, (root,), start)
+    targets = sorted([places[i - 1] for i in written], key=lambda place: place[0][place[1]]._storage.node.order)
+    roots = [root, *[table[name]._storage.node for table, name in targets]]
+    found = steps_between(operands, roots, start)
     if found is None:
         return None
     steps, constants = found
     writes = any([node.overwritten for node in steps])
-    if writes and root.requires_grad:
-        return None
     read = {id(node) for step in steps for node in step.inputs}
+    if writes and root.requires_grad or not read.issuperset([id(operands[i]) for i in written]):
+        return None
     used = [i for i, node in enumerate(operands) if not i or id(node) in read]
     call = Call(modules, [places[i - 1] for i in used[1:]], [operands[i] for i in used], constants)
-    call.phrase = Phrase.of([*[operands[i] for i in used], *constants], steps, (root,))
+    call.phrase = Phrase.of([*[operands[i] for i in used], *constants], steps, roots)
     call.writes, call.version, call.label = writes, result._storage.version, result._label
+    call.written, call.tracked = targets, state.grad and any([n.requires_grad for n in operands])
     return call

@@ -402,12 +402,12 @@ def _all_at_once(op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tu
     """The steps of several parameters, from all their operands to all their results."""
     at, shared = 0, sum(len(own) for _, own in rows)
     place = shared + len(changing)
-    steps: list[tuple[str, tuple, Sequence[int], Any]] = []
+    steps: list[tuple[str, tuple, Sequence[int], Any, bool]] = []
     results: list[int] = []
     for targets, own in rows:
         types = recorder.infer(op, (*own, *changing), attrs)
-        steps.append((op, attrs, [*range(at, at + len(own)), *range(shared, shared + len(changing))], types))
-        steps += [(RESULT, (k,), [place], type) for k, type in enumerate(types)]
+        steps.append((op, attrs, [*range(at, at + len(own)), *range(shared, shared + len(changing))], types, False))
+        steps += [(RESULT, (k,), [place], type, False) for k, type in enumerate(types)]
         results += range(place + 1, place + 1 + len(targets))
         place, at = place + 1 + len(types), at + len(own)
     return Phrase(steps, results)

@@ -223,11 +223,11 @@ def test_copies_keep_nothing_of_the_original():
 
 def test_what_draws_writes_or_gives_its_argument_back_is_not_kept():
     x = torch.ones(4, 8) * 1.0
-    drops, norm, same = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), nn.BatchNorm1d(8), nn.Sequential(nn.Identity())
+    drops, average, same = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)), nn.BatchNorm1d(8, momentum=None), nn.Sequential(nn.Identity())
     assert not torch.equal(drops(x), drops(x))
     for i in range(3):
-        norm(x)
-        assert norm.num_batches_tracked == i + 1
+        average(x)
+        assert average.num_batches_tracked == i + 1
     assert same(x) is x and same(x) is x
     flat = nn.Flatten(0)
     flat(x), flat(x)[0].fill_(5.0)
@@ -236,7 +236,44 @@ def test_what_draws_writes_or_gives_its_argument_back_is_not_kept():
     for _ in range(3):
         y = torch.randn(9) * 1.0
         assert relu(y) is y and y.min() >= 0
-    assert not any(map(is_kept, (drops, norm, same, flat, relu)))
+    assert not any(map(is_kept, (drops, average, same, flat, relu)))
+
+
+@pytest.mark.parametrize("make", [lambda: nn.BatchNorm2d(2), lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.GELU())])
+@pytest.mark.parametrize("grad", [True, False])
+def test_running_statistics_move_in_every_call(make, grad):
+    module = make()
+    plain = copy.deepcopy(module)
+    for m in plain.modules():
+        m.register_forward_hook(lambda *_: None)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (module, plain)]
+    for step in range(8):
+        if step == 3:
+            for m in (module, plain):
+                m.requires_grad_(False)
+        if step == 5:
+            for m in (module, plain):
+                m.requires_grad_(True)
+                m.modules().__next__().train(False)
+        if step == 6:
+            for m in (module, plain):
+                m.train()
+                next(b for n, b in m.named_buffers() if n.endswith("mean")).fill_(2.0)
+        x = torch.randn(3, 2, 5, 5) * 2.0
+        results = []
+        for m, optimizer in zip((module, plain), optimizers, strict=True):
+            with torch.set_grad_enabled(grad):
+                y = m(x)
+            results.append(y)
+            if y.requires_grad:
+                optimizer.zero_grad()
+                y.square().mean().backward()
+                optimizer.step()
+        assert torch.equal(*results) and results[0].requires_grad is results[1].requires_grad
+        for one, other in zip(module.state_dict().values(), plain.state_dict().values(), strict=True):
+            assert torch.equal(one, other) and not one.requires_grad
+    assert is_kept(module) and not is_kept(plain)
+    assert not any(b.requires_grad for b in module.buffers())
 
 
 def test_tied_weights_and_frozen_ones():
