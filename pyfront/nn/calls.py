@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..origin import is_own
 from ..phrases import Phrase, steps_between
 from ..recorder import state
 from ..tensor import Tensor, wrap
-from . import hooks
+from . import functional, hooks
 from .changes import CHANGES, Calls
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _MOST = 16  # calls one module keeps or tries to keep: other sizes again and aga
 _NEW = object()
 _forwards: set[Callable] = set()
 _are_global = hooks._are_global
+_functions = vars(functional)
 
 
 def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor], Any]:
@@ -56,26 +58,32 @@ class Call:
     """One call of a module, by where its parameters are found and what was recorded of them.
 
     count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed,
-    table of its children, the children). classes: theirs, with what is run when they are called. reads: (table, name) of the
+    table of its children, the children). classes: theirs, with what is run when they are called. functional: what their forwards look up
+    in torch.nn.functional, where programs may put their own. reads: (table, name) of the
     parameters and buffers. types: of the argument and of these. constants: further operands. writes: something tracked would be
     overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. version, label:
     of the result.
     """
 
     __slots__ = (
-        "count", "below", "classes", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
+        "count", "below", "classes", "look_up", "functional", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
     )  # fmt: skip
 
     def __init__(self, modules: list[Module], reads: list[tuple[dict, str]], operands: list[Node], constants: list[Node]) -> None:
         self.count = CHANGES[0]
         self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made, m._modules, tuple(m._modules.values())) for m in modules]
         self.classes = [(kind, kind.forward, kind.__call__) for kind in dict.fromkeys(map(type, modules[1:]))]
+        names = sorted({name for m in modules for name in _looked_up(type(m))})
+        self.look_up = itemgetter(*names) if names else None
+        self.functional = self.look_up(_functions) if names else None
         self.reads = reads
         self.types = [node.type for node in operands]
         self.constants = constants
 
     def again(self, input: Tensor) -> Tensor | None:
         """What the call gives now; None where it must be made in full."""
+        if self.look_up is not None and self.look_up(_functions) != self.functional:
+            return None
         if self.classes:
             for kind, forward, called in self.classes:
                 if kind.forward is not forward or kind.__call__ is not called:
@@ -164,12 +172,20 @@ def _is_layer(module: Module) -> bool:
     return (
         kind.__module__.startswith(_PACKAGE)
         and kind.forward in _forwards
-        and isinstance(kind.__call__, FunctionType)
-        and is_own(kind.__call__.__code__.co_filename)
+        and all(map(_is_ours, (kind.__call__, *[_functions[name] for name in _looked_up(kind)])))
         and module._plain_call
         and not any([type(value) is list for value in module.__dict__.values()])
         and None not in module._modules.values()
     )
+
+
+def _looked_up(kind: type[Module]) -> list[str]:
+    """What a layer's forward finds in torch.nn.functional."""
+    return [name for name in kind.forward.__wrapped__.__code__.co_names if name in _functions]
+
+
+def _is_ours(function: Any) -> bool:
+    return isinstance(function, FunctionType) and is_own(function.__code__.co_filename)
 
 
 def _surroundings() -> tuple:

@@ -195,6 +195,19 @@ def test_patched_classes_are_noticed(where, monkeypatch):
     assert seen.count("ReLU") == 2
 
 
+def test_functions_that_programs_replaced_are_called(monkeypatch):
+    module, x, seen = nn.Sequential(nn.Linear(3, 3), nn.Tanh()), torch.randn(2, 3) * 1.0, []
+    module(x), module(x)
+    original = nn.functional.linear
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.functional, "linear", lambda *args: seen.append(args) or original(*args))
+        assert torch.equal(module(x), torch.tanh(original(x, module[0].weight, module[0].bias)))
+        module(x)
+        assert len(seen) == 2
+    module(x), module(x)
+    assert len(seen) == 2
+
+
 def test_hooks_of_all_modules_and_autocast():
     module, x, seen = layers(), torch.randn(2, 3) * 1.0, []
     module(x), module(x)
