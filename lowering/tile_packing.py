@@ -2,7 +2,7 @@
 
     for tile registers   rows      packed[slot][tile][block][part][row][depth]
                          columns   packed[slot][panel][block][part][vector][word][column][depth % group]
-    for vectors          rows      packed[slot][row][depth]
+    for vectors          rows      packed[slot][row][other loops][depth]
                          columns   packed[slot][panel][word][column][depth % group]
 
 Words are cut from one loop of the reduction; behind that loop's last depth are zeros. A block of 16 x 16 words (as many as a vector has) is
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from xdsl.dialects import arith, vector
-from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, IntegerType, i32, i64
+from xdsl.dialects import arith, math, vector
+from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, IntegerAttr, IntegerType, f32, i1, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from .contraction_plan import Panel
@@ -26,6 +26,12 @@ from .packing import Convert, Packing, transposed
 
 UNITS = 16
 """Words of a block, rows of a tile, columns of a vector."""
+
+HALF_BOUND = (2.0 - 2.0**-8) * 2.0**127
+"""The least number that rounds to infinity as bf16."""
+
+FAST_NONE = {"fastmath": arith.FastMathFlagsAttr("none")}
+LESS = {"predicate": IntegerAttr(4, i64), **FAST_NONE}
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,11 @@ class TilePacking(Packing):
 
     def step_strides(self, width: int) -> list[int]:
         sizes, step = self.sizes, (self.depth if self.in_blocks else self.group) * self.parts
-        step *= 1 if self.of_rows and not self.in_blocks else width
-        return [step * prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        if self.in_blocks or not self.of_rows:
+            return [width * step * prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        inner = sizes.pop(self.blocked)  # a row's words are neighbours, whatever loop they are cut from
+        others = [step * inner * prod(sizes[i + 1 :]) for i in range(len(sizes))]
+        return [*others[: self.blocked], step, *others[self.blocked :]]
 
     def write_panel(
         self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address
@@ -203,18 +212,36 @@ class _BlockWriter:
         return [self._as_bits(part) for part in self._parts(self.convert(value))]
 
     def _parts(self, value: SSAValue) -> list[SSAValue]:
-        """A value as the sum of so many 16-bit floats, the largest first: each is what is left of it, rounded."""
+        """A value as the sum of so many 16-bit floats, the largest first: each is what is left of it, rounded.
+
+        What no such float is near enough to (infinities, what is not a number) is its last part, with its sign alone as the first: of the
+        products that are added none is infinity times zero then, or one infinity less another, unless the product is.
+        """
         w = self.w
         half = BFloat16Type()
         if _like(value, half) == value.type or _like(value, self.bits) == value.type:
             return [value]
         out: list[SSAValue] = []
         for part in range(self.pack.parts):
-            out.append(w.value(arith.TruncFOp.create(operands=(value,), result_types=(_like(value, half),))))
+            held = self._bounded(value) if part + 1 < self.pack.parts else value
+            out.append(w.value(arith.TruncFOp.create(operands=(held,), result_types=(_like(value, half),))))
             if part + 1 < self.pack.parts:
                 wide = w.value(arith.ExtFOp.create(operands=(out[-1],), result_types=(value.type,)))
                 value = w.binary(arith.SubfOp, value, wide)
         return out
+
+    def _bounded(self, value: SSAValue) -> SSAValue:
+        """The value where a 16-bit float is near it, else 1 with its sign."""
+        w = self.w
+        lanes = getattr(value.type, "get_shape", lambda: (0,))()[0]
+
+        def number(x: float) -> SSAValue:
+            return w.splat(number_attr(x, f32), lanes) if lanes else w.scalar(x, f32)
+
+        size = w.value(math.AbsFOp.create(operands=(value,), result_types=(value.type,), properties=FAST_NONE))
+        near = w.value(arith.CmpfOp.create(operands=(size, number(HALF_BOUND)), result_types=(_like(value, i1),), properties=LESS))
+        sign = w.value(math.CopySignOp.create(operands=(number(1.0), value), result_types=(value.type,), properties=FAST_NONE))
+        return w.value(arith.SelectOp.create(operands=(near, value, sign), result_types=(value.type,)))
 
     def _as_bits(self, value: SSAValue) -> SSAValue:
         if value.type == _like(value, self.bits):

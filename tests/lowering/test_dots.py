@@ -226,7 +226,7 @@ def window(n: int, c: int, o: int, h: int, k: int, stride: int = 1, order: tuple
 
 @pytest.mark.parametrize(
     ("program", "target"),
-    [(window(2, 32, 16, 9, 3), AVX512_VNNI), (window(1, 3, 40, 15, 3, 2), AVX2_VNNI), (window(2, 5, 7, 9, 3, order=None), AVX512), (window(1, 8, 20, 9, 3, element="bf16"), AVX512_BF16)],
+    [(window(2, 32, 16, 9, 3), AVX512_VNNI), (window(1, 12, 20, 7, 3, order=None), AVX2_VNNI), (window(1, 10, 9, 6, 2, order=(1, 0, 2, 3)), AVX2_VNNI), (window(1, 3, 40, 15, 3, 2), AVX2_VNNI), (window(2, 5, 7, 9, 3, order=None), AVX512), (window(1, 8, 20, 9, 3, element="bf16"), AVX512_BF16)],
     ids=name_of,
 )  # fmt: skip
 def test_convolutions(program: Program, target: Target) -> None:

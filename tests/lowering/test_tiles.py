@@ -243,6 +243,26 @@ def test_f32_as_numbers_of_bf16(program: Program, how: str, bits: int) -> None:
         np.testing.assert_array_equal(bits_of(values), bits_of(found["plain"]))
 
 
+@pytest.mark.parametrize("how", ["bf16", "3xbf16"])
+@pytest.mark.parametrize("letters", ["kn", "nk"])
+def test_f32_as_numbers_of_bf16_keeps_infinities(how: str, letters: str) -> None:
+    """Infinity times what one number of bf16 holds, times what takes two, times infinity, times zero; the largest float is none."""
+    program, target = matrix(20, 19, 37, "mk", letters), replace(target_named(f"avx512_amx_{how}"), vector_bytes=4)
+    a, b = arrays_of(program)
+    columns = b if letters == "kn" else b.T
+    a[3, 36], a[7, 0], columns[5, 18], columns[36, :4], a[9, 5], a[11, 2] = np.inf, np.nan, -np.inf, (1, 0.1, -np.inf, 0), -np.inf, np.finfo(np.float32).max
+    made = lowered(program, target)
+    assert made is not None and any(op.name == "amx.tile_mulf" for op in made[0].walk())
+    found = Compiled(program, target, flags=FLAGS["plain"], made=made)([a, b])
+    a[11, 2] = np.inf  # what it is as bf16
+    with np.errstate(invalid="ignore"):
+        wanted = a @ columns
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    infinite = np.isinf(wanted)
+    np.testing.assert_array_equal(found[infinite], wanted[infinite])
+    assert np.isfinite(found[~infinite & ~np.isnan(wanted)]).all()
+
+
 def test_targets_that_multiply_f32_otherwise() -> None:
     assert with_f32("avx512_amx", "tf32") == "avx512_amx_3xbf16" and with_f32("avx512_amx", "bf16") == "avx512_amx_bf16"
     assert with_f32("avx512_amx", "3xtf32") == with_f32("avx512_amx", "ieee") == "avx512_amx", "two numbers of bf16 are not enough for that"
