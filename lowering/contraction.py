@@ -30,7 +30,7 @@ from ..dialects.sizes import Size, same
 from ..dialects.target import Target
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
-from .contraction_prefetch import LEAST_STEPS, fetch_results, line_elements, next_panel
+from .contraction_prefetch import LEAST_STEPS, fetch_results, next_panel
 from .contraction_schedule import Schedule, schedule
 from .contraction_tail import moves_in_pieces
 from .contraction_tile import Memory, Place, Shape
@@ -206,8 +206,7 @@ class _Kernel:
         plan, scheduled, fetched = self.plan, self.scheduled, None
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
         if plan.next_panel:
-            line = line_elements(scheduled.total)
-            fetched = next_panel(self.writer, plan, panel, place[scheduled.packed], number, line, bounds)
+            fetched = next_panel(self.writer, plan, panel, place[scheduled.packed], number, bounds)
         if plan.chunks == 1 and not isinstance(plan.steps, Size) and plan.steps >= LEAST_STEPS:
             fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
@@ -326,7 +325,7 @@ class _Kernel:
         columns = self.scheduled.packed if panel.packed else 1
         scalars = self.scheduled.packed_rows if self.scheduled.row_packing else 0
         ahead = self.plan.ahead if panel.packed else 0
-        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead)
+        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, self.plan.next_panel)
 
     def _held(self, shapes: list[Shape]) -> int:
         """Accumulators of the largest tile whose epilogue is a loop."""

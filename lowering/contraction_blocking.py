@@ -41,8 +41,9 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
-    plan = replace(plan, next_panel=plan.stretches == 1 and _next_panel(plan, problem, target))
-    return _shared_stretches(plan, problem, target, tasks) if plan.together else shared_out(plan, -(-tasks // chunks))
+    fetches = plan.stretches == 1 and _fetches_next(plan, problem, target)
+    plan = _shared_stretches(plan, problem, target, tasks) if plan.together else shared_out(plan, -(-tasks // chunks))
+    return replace(plan, next_panel=_pace(plan, problem) if fetches else 0)
 
 
 # -- blocks of rows --------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
     return target.ahead_bytes // problem.item_bytes if wait > ASKING else 0
 
 
-def _next_panel(plan: Plan, problem: Problem, target: Target) -> bool:
+def _fetches_next(plan: Plan, problem: Problem, target: Target) -> bool:
     """Whether tiles fetch the panel after theirs: where the first cache does not hold one, and so few tiles read it that the wait of
     the first one matters.
     """
@@ -170,6 +171,18 @@ def _next_panel(plan: Plan, problem: Problem, target: Target) -> bool:
     panel = iterations(_chunk_steps(plan)) * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     tiles = iterations(plan.within) * sum(t.count for t in plan.tiles) / plan.row_parts
     return panel > target.l1_bytes // 2 and tiles <= FETCHING_TILES and sum(p.count for p in plan.panels) > 1
+
+
+def _pace(plan: Plan, problem: Problem) -> int:
+    """Elements of the next panel that a step fetches, a power of two: so few that all tiles of a task together fetch it, since memory
+    hardly gives a line a step; a line at most.
+    """
+    tiles = sum(t.count // (1 if plan.within else plan.row_parts) for t in plan.tiles)
+    if plan.within:
+        tiles *= iterations(plan.within[1:]) * (plan.within[0].size // plan.row_parts)
+    width, line = plan.panels[0].vectors * plan.lanes, max(1, LINE_BYTES // problem.item_bytes)
+    wanted = -(-width // max(1, tiles))
+    return min(line, 1 << (wanted - 1).bit_length())
 
 
 # -- tasks and chunks ------------------------------------------------------------------------------

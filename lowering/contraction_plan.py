@@ -132,7 +132,8 @@ class Plan:
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
     ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them: by each panel, or
     by all of them ``together``.
-    ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: tiles fetch the one after theirs.
+    ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: elements of the
+    panel after theirs that tiles fetch in each step.
     ``loop``: the vector's number among its side's.
     """
 
@@ -155,7 +156,7 @@ class Plan:
     panel_parts: int = 1
     packs_rows: bool = False
     ahead: int = 0
-    next_panel: bool = False
+    next_panel: int = 0
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
     loop: int = 0

@@ -1,4 +1,4 @@
-"""What a register tile fetches before it is wanted: the panel after its own, a line a step, and the lines its epilogue touches.
+"""What a register tile fetches before it is wanted: the panel after its own, a little a step, and the lines its epilogue touches.
 
 A processor's own prefetchers follow a panel only once it is read, and never the results, whose lines a tile touches once:
 without a hint the first tiles of every panel wait for the third cache, and every epilogue for all its lines in turn.
@@ -26,20 +26,21 @@ def line_elements(panel_element: object) -> int:
 
 
 def next_panel(
-    w: LoopWriter, plan: Plan, panel: Panel, packed: Address, tile: Address, line: int, bounds: tuple[SSAValue, SSAValue] | None
+    w: LoopWriter, plan: Plan, panel: Panel, packed: Address, tile: Address, bounds: tuple[SSAValue, SSAValue] | None
 ) -> Address:
-    """Where the tile with this number among those of its panel starts to fetch the panel behind: each takes one line a step,
-    so the first few take all of it. ``packed``: the panel's place. With ``bounds`` of the outermost reduction loop, the same part.
+    """Where the tile with this number among those of its panel starts to fetch the panel behind: each takes a part of it, so many
+    elements a step as the plan says. ``packed``: the panel's place. With ``bounds`` of the outermost reduction loop, the same part.
     """
+    pace = plan.next_panel
     width = panel.vectors * plan.lanes
     inner = prod(d.size for d in plan.reduction[1:])
-    part = -(-plan.reduction[0].size // plan.chunks) * inner * line
-    last = max(0, -(-width // line) - 1) * part
+    part = -(-plan.reduction[0].size // plan.chunks) * inner * pace
+    last = max(0, -(-width // pace) - 1) * part
     share = w.binary(arith.MinSIOp, w.at(w.advance(Address(None, tile.offset * part), tile.base, part)), w.index(last)) if tile.base else None
     there = packed + width * plan.steps + (0 if share else min(tile.offset * part, last))
     if share is not None:
         there = w.advance(there, share, 1)
-    return w.advance(there, bounds[0], inner * (width - line)) if bounds else there
+    return w.advance(there, bounds[0], inner * (width - pace)) if bounds else there
 
 
 def fetch_results(

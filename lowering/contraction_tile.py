@@ -55,6 +55,8 @@ class Shape:
     scalars: int = 0
     ahead: int = 0
     """Elements of a packed panel that are fetched before they are needed."""
+    pace: int = 0
+    """Elements of the panel behind that every step fetches."""
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -111,15 +113,15 @@ class Tile:
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, finish: Finish, partial: int | None,
         fetched: Address | None,
     ) -> None:
-        """A tile's sums and what becomes of them. partial: the access they are written to as they are. fetched: where a line a step
-        is fetched from, by tiles of vectors.
+        """A tile's sums and what becomes of them. partial: the access they are written to as they are. fetched: where a step's share
+        of the panel behind is fetched from, by tiles of vectors.
         """
         finish(self.sums(place, shape, reduction, bounds, fetched), place, shape)
 
     def sums(
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None, before: Sequence[SSAValue] = ()
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a line a step is fetched from.
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a step's share of the panel behind is fetched from.
         before: the sums this goes on with.
         """
         rows, sums = shape.offsets(shape.scalars), list(before) or self.zeros(shape)
@@ -140,7 +142,7 @@ class Tile:
             return self._step(a, b, shape, rows, sums)
         dim, rest = dims[0], dims[1:]
         known = not isinstance(dim.size, Size)
-        line = LINE_BYTES // bytes_of(self.sum_type) * dim.strides[1] // (shape.vectors * shape.lanes)
+        pace = shape.pace * dim.strides[1] // (shape.vectors * shape.lanes)
         ops = len(rows) * (shape.vectors + 2) * dim.size
         if (
             known
@@ -151,14 +153,14 @@ class Tile:
             and not _overlaps(rows, dim)
         ):
             for k in range(dim.size):
-                there = None if fetched is None else fetched + k * line
+                there = None if fetched is None else fetched + k * pace
                 sums = self._reduce(a + k * dim.strides[0], b + k * dim.strides[1], there, shape, rows, [], None, sums)
             return sums
         low, high = bounds or (0, dim.size)
         with self.writer.loop(low, high, sums) as loop:
             inner_a = self.writer.advance(a, loop.counter, dim.strides[0])
             inner_b = self.writer.advance(b, loop.counter, dim.strides[1])
-            there = None if fetched is None else self.writer.advance(fetched, loop.counter, line)
+            there = None if fetched is None else self.writer.advance(fetched, loop.counter, pace)
             loop.next = self._reduce(inner_a, inner_b, there, shape, rows, rest, None, loop.inside)
         return loop.results
 

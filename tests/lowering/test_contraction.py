@@ -235,7 +235,7 @@ def test_panels_from_afar_are_fetched_ahead_where_few_tiles_read_them() -> None:
 
 @pytest.mark.parametrize("target", [replace(AVX512, l1_bytes=4 << 10), replace(AVX2, l1_bytes=2 << 10, l2_bytes=16 << 10)], ids=["avx512", "avx2"])
 @pytest.mark.parametrize("program", [matrix(49, 256, 96, b="nk"), convolution(1, 24, 128, 9), convolution(1, 64, 96, 7)], ids=["product", "3x3", "chunks"])
-def test_the_first_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(program: Program, target, monkeypatch) -> None:  # noqa: ANN001
+def test_the_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(program: Program, target, monkeypatch) -> None:  # noqa: ANN001
     """Every line of every panel but the first is fetched, while the panel before it is read; the last panel's tiles fetch what is behind all."""
     seen: list[int] = []
 
@@ -256,6 +256,14 @@ def test_the_first_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(pro
     lines = {(at - first) // 16 for at in seen if at < end}
     assert lines == set(range((end - first) // 16))
     assert max(seen) < end + first
+
+
+@pytest.mark.parametrize(("rows", "tasks"), [(20, 1), (49, 1), (128, 1), (128, 3), (200, 7)])
+def test_all_tiles_of_a_task_share_the_fetching_of_a_panel(rows: int, tasks: int) -> None:
+    plan = planned(matrix(rows, 256, 768, b="nk"), replace(AVX512, l1_bytes=4 << 10, tasks=tasks))
+    width, tiles = plan.panels[0].vectors * plan.lanes, sum(t.count // plan.row_parts for t in plan.tiles)
+    assert width <= tiles * plan.next_panel < 2 * width
+    assert (plan.next_panel == 16) == (rows == 20), "two tiles fetch a line a step"
 
 
 def test_what_an_epilogue_touches_is_asked_for_in_front_of_a_long_reduction() -> None:
