@@ -12,6 +12,7 @@ thread (block_parts.py); a function of loops calls them for every block.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 from xdsl.dialects import func
@@ -50,6 +51,9 @@ class BlockedCalls:
         self.functions = functions
         self.register = register
         self.products: dict[func.FuncOp, bool] = {}  # many calls share a function
+        self.members: dict[int, tuple[Call, Member | None]] = {}  # by the call's id
+        self.folding: dict[func.FuncOp, bool] = {}  # of members
+        self.cuts: dict[tuple[func.FuncOp, int, int, int], Cut | None] = {}  # of members, as `cut_function` is asked
         self.touching: dict[int, list[int]] = {}
 
     def rewrite(self, calls: list[Call | Loop], storages: list[Storage]) -> None:
@@ -103,19 +107,68 @@ class BlockedCalls:
             if touching[0] <= start - WINDOW or touching[-1] >= start + WINDOW or not all(isinstance(calls[k], Call) for k in touching):
                 return None
             places.update(touching)
-        members = [member_of(calls[k]) for k in sorted(places)]  # type: ignore[arg-type]  # calls
+        members = [self._member(calls[k]) for k in sorted(places)]  # type: ignore[arg-type]  # calls
         chain = [m for m in members if m is not None]
-        if len(chain) < len(members) or not any(folds(m.function) for m in chain):
+        if len(chain) < len(members) or not any(map(self._folds, chain)):
             return None
         late = self._late(calls, sorted(places))
         if late is None:
             return None
         held = next(t for m in chain for s, t in m.homes if s is inside[0])
         extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), key=estimate, reverse=True)
-        cut = [n for step, n in extents if not any_symbolic((n, step)) and _cut_chain(chain, inside, n, step)]
+        cut = [n for step, n in extents if not any_symbolic((n, step)) and self._cut_chain(chain, inside, n, step)]
         blocks = self._blocks(cut, sum(estimate(s.size) for s in inside), len(extents) - len(cut) > 1) if cut else None
         found = None if blocks is None else Chain(sorted(places), late, chain, *blocks, inside)
         return found if found is not None and self._pays(found) else None
+
+    def _member(self, call: Call) -> Member | None:
+        """The call as a member that is not cut yet: the chains that are tried share the copy of its function."""
+        if id(call) not in self.members:
+            self.members[id(call)] = call, member_of(call)  # the call is kept, its id is nobody else's
+        made = self.members[id(call)][1]
+        return None if made is None else replace(made, homes=[*made.homes], cuts=[], steps=[])
+
+    def _folds(self, member: Member) -> bool:
+        if member.function not in self.folding:
+            self.folding[member.function] = folds(member.function)
+        return self.folding[member.function]
+
+    def _cut_chain(self, chain: Sequence[Member], inside: Sequence[Storage], extent: int, step: int) -> bool:
+        """Cuts every member along a loop of the first of these buffers; adds the cut to each, or to none."""
+        known = {inside[0]: step}
+        written = {s for m in chain for s, _ in m.homes[m.reads :]}
+        cuts: dict[int, Cut] = {}
+        while True:
+            todo = [m for m in chain if id(m) not in cuts and any(s in known for s, _ in m.homes)]
+            if not todo:
+                break
+            m = todo[0]
+            number = next(k for k, (s, _) in enumerate(m.homes) if s in known)
+            cut = self._cut(m.function, number, extent, known[m.homes[number][0]])
+            if cut is None:
+                return False
+            cuts[id(m)] = cut
+            for k, (s, _) in enumerate(m.homes):
+                found = _step_of(m.function, cut, k)
+                if cut.sums is not None and k >= m.reads:
+                    if any(s is other for n in chain for other, _ in (n.homes if n is not m else n.homes[: n.reads])):
+                        return False
+                elif s in written and (not found or known.setdefault(s, found) != found):
+                    return False
+        if len(cuts) != len(chain):
+            return False
+        for m in chain:
+            cut = cuts[id(m)]
+            m.cuts.append(cut)
+            m.steps.append([_step_of(m.function, cut, k) for k in range(len(m.homes))])
+        return True
+
+    def _cut(self, function: func.FuncOp, number: int, extent: int, step: int) -> Cut | None:
+        """The cut of a member's function through this argument: chains that are tried one after the other ask again and again."""
+        asked = (function, number, extent, step)
+        if asked not in self.cuts:
+            self.cuts[asked] = cut_function(function, function.body.block.args[number], extent, step)
+        return self.cuts[asked]
 
     @staticmethod
     def _late(calls: list[Call | Loop], members: Sequence[int]) -> list[int] | None:
@@ -359,38 +412,6 @@ def member_of(call: Call) -> Member | None:
             made += 1
     function.attributes["lamina.inputs"] = IntegerAttr(made, i64)
     return Member(call, function, homes, [], [], len(call.results), unpacked)
-
-
-def _cut_chain(chain: Sequence[Member], inside: Sequence[Storage], extent: int, step: int) -> bool:
-    """Cuts every member along a loop of the first of these buffers; adds the cut to each, or to none."""
-    known = {inside[0]: step}
-    written = {s for m in chain for s, _ in m.homes[m.reads :]}
-    cuts: dict[int, Cut] = {}
-    while True:
-        todo = [m for m in chain if id(m) not in cuts and any(s in known for s, _ in m.homes)]
-        if not todo:
-            break
-        m = todo[0]
-        number = next(k for k, (s, _) in enumerate(m.homes) if s in known)
-        argument = m.function.body.block.args[number]
-        cut = cut_function(m.function, argument, extent, known[m.homes[number][0]])
-        if cut is None:
-            return False
-        cuts[id(m)] = cut
-        for k, (s, _) in enumerate(m.homes):
-            found = _step_of(m.function, cut, k)
-            if cut.sums is not None and k >= m.reads:
-                if any(s is other for n in chain for other, _ in (n.homes if n is not m else n.homes[: n.reads])):
-                    return False
-            elif s in written and (not found or known.setdefault(s, found) != found):
-                return False
-    if len(cuts) != len(chain):
-        return False
-    for m in chain:
-        cut = cuts[id(m)]
-        m.cuts.append(cut)
-        m.steps.append([_step_of(m.function, cut, k) for k in range(len(m.homes))])
-    return True
 
 
 def _step_of(function: func.FuncOp, cut: Cut, number: int) -> int:
