@@ -207,6 +207,8 @@ class _Kernel:
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
         if plan.next_panel:
             fetched = next_panel(self.writer, plan, panel, place[scheduled.packed], number, bounds)
+        elif plan.next_rows:
+            fetched = place[0] + tiles.size * plan.tiled.strides[0]
         if plan.chunks == 1 and not isinstance(plan.steps, Size) and plan.steps >= LEAST_STEPS:
             fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
@@ -325,7 +327,8 @@ class _Kernel:
         columns = self.scheduled.packed if panel.packed else 1
         scalars = self.scheduled.packed_rows if self.scheduled.row_packing else 0
         ahead = self.plan.ahead if panel.packed else 0
-        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, self.plan.next_panel)
+        fetched, pace = (0, prod(d.size for d in rows)) if self.plan.next_rows else (columns, self.plan.next_panel)
+        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, fetched, pace)
 
     def _held(self, shapes: list[Shape]) -> int:
         """Accumulators of the largest tile whose epilogue is a loop."""

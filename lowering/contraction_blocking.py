@@ -22,6 +22,7 @@ MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
 FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
+LEAST_ROW_BYTES, PAGE_BYTES = 256, 4096  # of rows that are fetched: shorter ones are read nearly in order, longer ones a processor follows by itself
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 
 
@@ -43,7 +44,7 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
     fetches = plan.stretches == 1 and _fetches_next(plan, problem, target)
     plan = _shared_stretches(plan, problem, target, tasks) if plan.together else shared_out(plan, -(-tasks // chunks))
-    return replace(plan, next_panel=_pace(plan, problem) if fetches else 0)
+    return replace(plan, next_panel=_pace(plan, problem) if fetches else 0, next_rows=not fetches and _next_rows(plan, problem, target))
 
 
 # -- blocks of rows --------------------------------------------------------------------------------
@@ -160,6 +161,20 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
     rows = iterations(plan.within) * sum(estimate(t.count) * t.size for t in plan.tiles) * plan.inner_rows / plan.row_parts
     wait = plan.lanes * problem.item_bytes * (target.byte_costs[2] if kept else target.read_cost(columns)) / rows
     return target.ahead_bytes // problem.item_bytes if wait > ASKING else 0
+
+
+def _next_rows(plan: Plan, problem: Problem, target: Target) -> bool:
+    """Whether tiles fetch the rows of the tile after theirs, which lie side by side and come from afar: several of them share a page,
+    and a processor follows few places of one.
+    """
+    row, one = plan.steps, plan.chunks == plan.stretches == plan.inner_rows == 1
+    if not one or plan.blocks or plan.packs_rows or problem.converts[0] or not all(p.packed for p in plan.panels):
+        return False
+    if any_symbolic((plan.tiled.size, row, *(d.size for d in plan.outer))) or plan.tiled.strides[0] != row:
+        return False
+    dense = all(d.strides[0] == prod(e.size for e in plan.reduction[k + 1 :]) for k, d in enumerate(plan.reduction))
+    near = iterations((*plan.outer, *plan.within, plan.tiled)) * row * problem.item_bytes <= target.l2_bytes // 2
+    return dense and not near and LEAST_ROW_BYTES <= row * problem.item_bytes < PAGE_BYTES and plan.tiles[0].size * problem.item_bytes <= LINE_BYTES
 
 
 def _fetches_next(plan: Plan, problem: Problem, target: Target) -> bool:

@@ -133,7 +133,7 @@ class Plan:
     ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them: by each panel, or
     by all of them ``together``.
     ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: elements of the
-    panel after theirs that tiles fetch in each step.
+    panel after theirs that tiles fetch in each step. ``next_rows``: they fetch the rows of the tile after theirs.
     ``loop``: the vector's number among its side's.
     """
 
@@ -157,6 +157,7 @@ class Plan:
     packs_rows: bool = False
     ahead: int = 0
     next_panel: int = 0
+    next_rows: bool = False
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
     loop: int = 0

@@ -55,8 +55,9 @@ class Shape:
     scalars: int = 0
     ahead: int = 0
     """Elements of a packed panel that are fetched before they are needed."""
+    fetched: int = 1
     pace: int = 0
-    """Elements of the panel behind that every step fetches."""
+    """The access that every step fetches something of that is wanted later, and so many elements: the panel behind, or the next rows."""
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -114,14 +115,14 @@ class Tile:
         fetched: Address | None,
     ) -> None:
         """A tile's sums and what becomes of them. partial: the access they are written to as they are. fetched: where a step's share
-        of the panel behind is fetched from, by tiles of vectors.
+        of what is wanted later is fetched from, by tiles of vectors.
         """
         finish(self.sums(place, shape, reduction, bounds, fetched), place, shape)
 
     def sums(
         self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None, before: Sequence[SSAValue] = ()
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a step's share of the panel behind is fetched from.
+        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a step's share of what is wanted later is fetched from.
         before: the sums this goes on with.
         """
         rows, sums = shape.offsets(shape.scalars), list(before) or self.zeros(shape)
@@ -138,7 +139,7 @@ class Tile:
     ) -> list[SSAValue]:  # fmt: skip
         if not dims:
             if fetched is not None:
-                self.writer.prefetch(self.memory[shape.columns].buffer, fetched)
+                self.writer.prefetch(self.memory[shape.fetched].buffer, fetched)
             return self._step(a, b, shape, rows, sums)
         dim, rest = dims[0], dims[1:]
         known = not isinstance(dim.size, Size)

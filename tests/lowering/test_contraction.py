@@ -266,6 +266,30 @@ def test_all_tiles_of_a_task_share_the_fetching_of_a_panel(rows: int, tasks: int
     assert (plan.next_panel == 16) == (rows == 20), "two tiles fetch a line a step"
 
 
+def test_tiles_fetch_the_rows_of_the_next_one_where_these_come_from_afar(monkeypatch) -> None:  # noqa: ANN001
+    """Every line of all rows but the first tile's is fetched while the tile before is computed."""
+    seen: list[int] = []
+
+    def recorded(writer, op) -> None:  # noqa: ANN001
+        if op.written is None and op.near is None:
+            writer.line(f"{writer.keep(seen)}.append({writer.at(op.memory, (op.index,))})")
+
+    monkeypatch.setitem(executor._STATEMENTS, PrefetchOp, recorded)
+    program, far = matrix(100, 64, 96, b="nk"), replace(AVX512, parallel_work=1 << 60, l2_bytes=32 << 10)
+    assert not planned(program, replace(far, l2_bytes=1 << 20)).next_rows, "all rows are near"
+    assert not planned(matrix(100, 64, 1024, b="nk"), far).next_rows, "a row is a page: a processor sees how it is read"
+    assert not planned(matrix(100, 64, 96, a="km", b="nk"), far).next_rows, "rows are not read front to back"
+    assert not planned(matrix(1000, 64, 32, b="nk"), far).next_rows, "short rows follow each other"
+    plan, (module, _) = planned(program, far), lowered(program, far)
+    assert plan.next_rows
+    rng = np.random.default_rng(0)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+    found = executor.execute(module, arrays)[0]
+    np.testing.assert_allclose(found, program.expected(arrays, bias_relu if program.others else None).reshape(found.shape), rtol=2e-4, atol=2e-4)
+    assert set(range(plan.tiles[0].size * 6, 100 * 6)) <= {at // 16 for at in seen}
+    assert max(seen) < (100 + plan.tiles[0].size) * 96
+
+
 def test_what_an_epilogue_touches_is_asked_for_in_front_of_a_long_reduction() -> None:
     def written(k: int) -> int:
         made = lowered(matrix(64, 128, k), AVX512)
