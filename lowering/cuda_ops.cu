@@ -133,9 +133,15 @@ __device__ __forceinline__ float lm_from_f16(uint16_t h) {
 
 //: to_f16
 __device__ __forceinline__ uint16_t lm_to_f16(float x) {
+#if __CUDA_ARCH__ >= 800
+    uint32_t r; // as for bf16
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(0.0f), "f"(x));
+    return (uint16_t)r;
+#else
     uint16_t r;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x));
     return r;
+#endif
 }
 
 //: exp2

@@ -165,6 +165,8 @@ class WgmmaLaunch(ProductLaunch):
         width = self.boxed.columns if self.boxed is not None else t.tile_columns
         for block in range(t.tile_columns // width):
             left = b.plus(self.first_column, block * width)
+            if self.boxed is not None:
+                self.boxed.open()
             with b.loop(0, width // 8, unroll=True) as j, b.loop(0, 4, unroll=True) as e:
                 lower, right = b.divided(e, 2)
                 m = b.add(row, b.scaled(lower, 8))

@@ -36,7 +36,7 @@ def boxed_output(t: Tiling) -> tuple[Access, Box] | None:
 
 
 class BoxedOutput:
-    """One output of a product on its way: `keep` an element, `send` a block of columns."""
+    """One output of a product on its way: `open` a block of columns, `keep` its elements, `send` it."""
 
     def __init__(self, owner: WgmmaLaunch, access: Access, box: Box) -> None:
         self.owner, self.b, self.access = owner, owner.b, access
@@ -73,13 +73,19 @@ class BoxedOutput:
             value = owner.input if is_rounded else self.b.emit(arith.ExtFOp, (value,), f32, {"fastmath": arith.FastMathFlagsAttr("none")})
         self.b.write(value, self.values, number)
 
+    def open(self) -> None:
+        """Before values of a block are kept: the buffer they will go to has been read.
+
+        Here, not before they are written there: ptxas takes sums that are read right behind a wait for read too early.
+        """
+        with self.b.when(self.leader):
+            self.b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(BUFFERS - 1, i32)}))
+        self._meet()
+
     def send(self, block: int, row: SSAValue, column: SSAValue) -> None:
         """The block of columns whose values were kept; row, column: its first ones in the result."""
         b = self.b
         buffer = b.add(b.scaled(self.group, BUFFERS * self.length), b.index(block % BUFFERS * self.length))
-        with b.when(self.leader):
-            b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(BUFFERS - 1, i32)}))
-        self._meet()
         if self.is_half:
             self._put_matrices(buffer)
         else:

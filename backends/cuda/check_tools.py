@@ -23,7 +23,7 @@ from .device import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 SANITIZER_PLACES = ("/usr/local/cuda/bin/compute-sanitizer", "/usr/local/cuda/compute-sanitizer/compute-sanitizer")
-SANITIZED = ("elementwise", "softmax", "sums", "matmul f32", "matmul bf16", "MLP training step")
+SANITIZED = ("elementwise", "softmax", "sums", "matmul f32", "matmul bf16", "attention bf16, depth 64", "MLP training step")
 """Programs under compute-sanitizer: one for each way threads share memory."""
 PEER_SECONDS = 180
 

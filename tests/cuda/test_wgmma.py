@@ -262,7 +262,7 @@ def test_machine_code_that_lacks_an_instruction() -> None:
 
 
 @needs_nvrtc
-@pytest.mark.parametrize("case", some([dict(m=4096, n=4096, k=1024, right_turned=True), dict(m=256, n=512, k=512)], 1), ids=str)
+@pytest.mark.parametrize("case", some([dict(m=4096, n=4096, k=1024, right_turned=True), dict(m=256, n=512, k=512), dict(m=8192, n=8192, k=8192, right_turned=True, dtype=float16)], 1), ids=str)
 def test_ptx(case) -> None:
     program = build(product(**case), TARGET)
     for instruction in (
