@@ -23,7 +23,7 @@ FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
 LEAST_ROW_BYTES, PAGE_BYTES = 256, 4096  # of rows that are fetched: shorter ones are read nearly in order, longer ones a processor follows by itself
-ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
+ROW_REUSE, CONVERTED_REUSE = 4, 2  # panels that read a row's elements before a copy of them pays; of one that converts them
 
 
 def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FREE) -> Plan:
@@ -128,7 +128,8 @@ def _footprint(loops: Sequence[Dim]) -> int:
 
 def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wanted: bool | None) -> bool:
     """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
-    cache when its neighbour needs the rest of them. A copy much larger than its source (windows overlap) has to stay in the last cache.
+    cache when its neighbour needs the rest of them, and where every panel would convert its elements anew, one by one. A copy much larger than its
+    source (windows overlap) has to stay in the last cache.
     """
     if any_symbolic((plan.tiled.size, plan.steps, *(d.size for d in plan.outer))):
         return False
@@ -136,7 +137,8 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
         return False
     if wanted is not None:
         return wanted
-    if panels * prod(d.size for d in plan.beside) < ROW_REUSE:
+    converts = problem.converts[1 if plan.swapped else 0]
+    if panels * prod(d.size for d in plan.beside) < (CONVERTED_REUSE if converts else ROW_REUSE):
         return False
     last = plan.reduction[-1]
     step = abs(last.strides[0]) * problem.item_bytes
@@ -146,7 +148,7 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
     if plan.together:
         return False  # the second cache has a stretch of them
     copied, held = prod(d.size for d in rows) * plan.steps, _footprint((*rows, *plan.reduction))
-    return gone and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
+    return (gone or converts) and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
 
 def _ahead(plan: Plan, problem: Problem, target: Target) -> int:

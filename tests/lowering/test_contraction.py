@@ -28,7 +28,8 @@ from contraction_programs import (  # noqa: E402
     linear,
     lowered,
     matrix,
-)
+
+    kernel_of,)
 
 from lamina.backends import executor  # noqa: E402
 from lamina.dialects.kernel import PrefetchOp  # noqa: E402
@@ -390,3 +391,14 @@ def test_the_loop_executor_gives_the_same_numbers() -> None:
         found = executor.execute(made[0], arrays)[0]
         wanted = program.expected(arrays, bias_relu if program.others else None)
         np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("element", "n", "copied"), [("f16", 256, True), ("bf16", 256, True), ("f32", 256, False), ("bf16", 16, False)])
+def test_rows_are_converted_once_where_several_panels_read_them(element: str, n: int, copied: bool) -> None:
+    program = matrix(60, n, 64, element=element)
+    scheduled = schedule(kernel_of(program)[1], AVX512)
+    assert scheduled is not None and scheduled.plan.packs_rows == copied
+    rng = np.random.default_rng(0)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right)]
+    values = Compiled(program, AVX512)(arrays).reshape(60, n).astype(np.float64)
+    np.testing.assert_allclose(values, program.expected(arrays), rtol=0, atol={"f32": 1e-4, "f16": 2e-2, "bf16": 0.2}[element])
