@@ -260,7 +260,9 @@ def programs(draw: st.DrawFn) -> Program:
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(programs(), st.sampled_from([AVX512_BF16, replace(AVX2_VNNI, dots=frozenset(("i8", "bf16"))), AVX512]))
 def test_random_products(program: Program, target: Target) -> None:
-    assert_right(program, target)
+    found = posed(kernel_of(program)[1], target)
+    if found is not None and like(found[2], target, read_decision("unit=dots")) is not None:
+        assert_right(program, target)
