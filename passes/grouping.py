@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
@@ -96,11 +97,26 @@ class Grouping:
         group.inputs.update(v for v, _ in reads)
         places = [self.program.place_of(v) for v, _ in reads]
         self.producers[i] = dict.fromkeys(p for p in places if p is not None)
+        if role == PLACE:  # what is overwritten everywhere is read by nothing, and yet an operand of the kernel
+            self.producers[i].update(dict.fromkeys(self._operands(i)))
         group.mask = 1 << i
         for p in self.producers[i]:
             self.readers.setdefault(p, []).append(i)
             group.above |= self.group[p].above | 1 << p
         self.group[i] = group
+
+    def _operands(self, i: int) -> Iterator[int]:
+        """The places of what a stage's expression is made of in memory."""
+        seen, todo = {i}, [i]
+        while todo:
+            for value in self.program.ops[todo.pop()].operands:
+                place = self.program.place_of(value)
+                if place is not None and place not in seen:
+                    seen.add(place)
+                    if self.program.material[place]:
+                        yield place
+                    else:
+                        todo.append(place)
 
     def _new_group(self, i: int, role: str, domains: list[Domain]) -> Group:
         op = self.program.ops[i]
