@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 from xdsl.dialects.builtin import ModuleOp
@@ -13,6 +13,7 @@ from xdsl.ir import Block, SSAValue
 
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
 from .base import Pass
+from .carried_phases import carried, followers
 from .program import origin_of, program_blocks
 
 LEADING = 3
@@ -139,9 +140,24 @@ def _empty(build: XdslBuilder, like: SSAValue) -> SSAValue:
     return build("full", (), (shape, 0.0 if dtype.is_floating_point else 0, dtype))[0]
 
 
+class _Part(NamedTuple):
+    """A part of a result, and where its first element is along the spatial dims."""
+
+    value: SSAValue
+    first: Sequence[int]
+
+
+def _together(build: XdslBuilder, like: SSAValue, parts: Sequence[_Part], step: Sequence[int]) -> SSAValue:
+    """Parts, `step` apart, as one value; zero where there is none."""
+    whole = _empty(build, like)
+    for part in parts:
+        whole = _put(build, whole, part.value, part.first, step)
+    return whole
+
+
 def _put(build: XdslBuilder, whole: SSAValue, part: SSAValue, start: Sequence[int], step: Sequence[int]) -> SSAValue:
-    attrs = ((0,) * LEADING + tuple(start), (1,) * LEADING + tuple(step))
-    return build("update", (whole, part), attrs)[0]
+    leading = len(type_of(whole)[0]) - len(step)
+    return build("update", (whole, part), ((0,) * leading + tuple(start), (1,) * leading + tuple(step)))[0]
 
 
 def _by_phase(op: BookOp) -> SSAValue | None:
@@ -157,7 +173,7 @@ def _by_phase(op: BookOp) -> SSAValue | None:
     phases = [_phases(*along) for along in zip(results, sizes, dilation, spread.stride, spread.low, strict=True)]
     build = XdslBuilder(op, origin_of(op))
     source, front = _around(build, spread, phases)
-    whole = _empty(build, op.results[0])
+    parts: list[_Part] = []
     for combination in product(*phases):
         if not all(p.taps for p in combination):
             continue
@@ -169,7 +185,22 @@ def _by_phase(op: BookOp) -> SSAValue | None:
         read = _part(build, source, start, size, [1] * len(size))
         spacing = tuple(p.dilation for p in combination)
         made = build(op.op_name, (read, piece), (spacing,) if turned else ((1,) * len(size), spacing))[0]
-        whole = _put(build, whole, made, [p.first for p in combination], spread.stride)
+        parts.append(_Part(made, [p.first for p in combination]))
+    behind = followers(op.results[0], len(sizes)) if len(parts) == prod(map(len, phases)) else []
+    return _carried_on(op.results[0], behind, parts, spread.stride) if behind else _together(build, op.results[0], parts, spread.stride)
+
+
+def _carried_on(value: SSAValue, behind: Sequence[BookOp], parts: list[_Part], step: Sequence[int]) -> SSAValue:
+    """Does what follows on each part, and then puts them together: nobody reads the convolution itself any more."""
+    for op in behind:
+        parts = [_Part(carried(op, value, part.value, len(step)), part.first) for part in parts]
+        value = op.results[0]
+    last, block = behind[-1], behind[-1].parent
+    assert block is not None
+    whole = _together(XdslBuilder(last, origin_of(last)), value, parts, step)
+    value.replace_all_uses_with(whole)
+    for op in reversed(behind):
+        block.erase_op(op)
     return whole
 
 

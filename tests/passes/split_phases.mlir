@@ -8,10 +8,10 @@ builtin.module {
   }
 }
 // CHECK-NOT:  prim.pad
-// CHECK:      %[[ZERO:.*]] = prim.full
 // CHECK:      %[[MIDDLE:.*]] = prim.slice %k {start = array<i64: 0, 0, 0, 1>, size = array<i64: 1, 3, 2, 1>, step = array<i64: 1, 1, 1, 2>}
 // CHECK:      %[[EVEN:.*]] = prim.conv %x, %[[MIDDLE]] {{.*}} -> tensor<1x1x3x5xf32>
-// CHECK:      %[[HALF:.*]] = prim.update %[[ZERO]], %[[EVEN]] {start = array<i64: 0, 0, 0, 0>, step = array<i64: 1, 1, 1, 2>}
 // CHECK:      %[[ENDS:.*]] = prim.slice %k {start = array<i64: 0, 0, 0, 0>, size = array<i64: 1, 3, 2, 2>, step = array<i64: 1, 1, 1, 2>}
 // CHECK:      %[[ODD:.*]] = prim.conv %x, %[[ENDS]] {{.*}} -> tensor<1x1x3x4xf32>
+// CHECK:      %[[ZERO:.*]] = prim.full
+// CHECK:      %[[HALF:.*]] = prim.update %[[ZERO]], %[[EVEN]] {start = array<i64: 0, 0, 0, 0>, step = array<i64: 1, 1, 1, 2>}
 // CHECK:      prim.update %[[HALF]], %[[ODD]] {start = array<i64: 0, 0, 0, 1>, step = array<i64: 1, 1, 1, 2>}

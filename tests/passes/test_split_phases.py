@@ -47,3 +47,32 @@ def results(lib: Any, case: tuple) -> list[np.ndarray]:
 def test_against_pytorch(case: tuple) -> None:
     for want, got in zip(results(torch, case), results(lamina, case), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(want).max())))
+
+
+@pytest.mark.parametrize("behind", ["bias", "norm and activation", "two readers", "an image", "a row"])
+def test_what_follows_is_done_on_every_phase(behind: str) -> None:
+    """Bias, norm and activation behind a transposed convolution, as far as they mean the same on every phase."""
+
+    def run(lib: Any) -> list[np.ndarray]:
+        lib.manual_seed(0)
+        x, w, b, scale = lib.randn(2, 4, 3, 5), lib.randn(4, 6, 3, 3), lib.randn(6), lib.randn(6, 1, 1)
+        image, column = lib.randn(7, 11), lib.randn(7, 1)
+        for t in (x, w, b):
+            t.requires_grad_()
+        y = lib.nn.functional.conv_transpose2d(x, w, b, stride=2)
+        if behind == "norm and activation":
+            y = lib.tanh(lib.relu((y - 0.5) * scale))
+        elif behind == "two readers":
+            y = lib.tanh(y) * y
+        elif behind == "an image":
+            y = lib.relu(y * scale + image)
+        elif behind == "a row":
+            y = lib.relu(y * column) + scale
+        y = lib.nn.functional.pad(lib.cat([y, y * 2], 1), (1, 1, 1, 1))
+        with lib.no_grad():
+            alone = lib.nn.functional.conv_transpose2d(x, w, b, stride=2).relu()
+        grads = lib.autograd.grad((y * y).sum(), [x, w, b])
+        return [t.detach().numpy() for t in (y, alone, *grads)]
+
+    for want, got in zip(run(torch), run(lamina), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5 * max(1.0, float(np.abs(want).max())))
