@@ -31,7 +31,7 @@ class Archive:
             self._size = file.seek(0, io.SEEK_END)
             self._zip = zipfile.ZipFile(file)
             entries = self._zip.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, OverflowError, ValueError, struct.error, NotImplementedError) as error:
             raise self._broken(str(error)) from None
         self.entries = {}
         self.folder = ""
@@ -55,7 +55,7 @@ class Archive:
             raise self._broken(f"{at} claims {info.file_size} bytes")
         try:
             return self._zip.read(info)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, RuntimeError, zlib.error) as error:
+        except (zipfile.BadZipFile, EOFError, OSError, OverflowError, ValueError, struct.error, RuntimeError, zlib.error) as error:
             raise self._broken(f"{at}: {error}") from None
 
     def map(self, entry: str) -> memoryview:

@@ -100,7 +100,8 @@ def is_plain_class(kind: type) -> bool:
 def _module_state(module: Module) -> dict[str, Any]:
     """A module's attributes under the names PyTorch's Module keeps them."""
     own = dict(module.__getstate__())
-    own.pop("_plain_call", None)
+    for name in ("_plain_call", "_calls"):  # found again when it is called
+        own.pop(name, None)
     state = {key: own.pop(key) for key in ("training", "_parameters", "_buffers", "_non_persistent_buffers_set")}
     modules = own.pop("_modules")
     state |= {table: own.pop(table, OrderedDict()) for table in _TABLES}

@@ -334,3 +334,13 @@ def test_many_sizes_are_not_kept_for_ever():
     for n in range(1, 40):
         assert module(torch.ones(n, 3) * 1.0).shape == (n, 2)
     assert sum(call is not None for call in module._calls.values()) <= 16
+
+
+def test_a_model_that_was_called_is_saved_whole(tmp_path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    x = torch.ones(2, 3)
+    want = [model(x) for _ in range(3)][-1]
+    path = tmp_path / "model.pth"
+    torch.save(model, path)
+    again = torch.load(path, weights_only=False)
+    assert "_calls" not in vars(again) and torch.equal(again(x), want) and torch.equal(again(x), want)

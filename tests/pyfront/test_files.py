@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lamina
@@ -330,6 +330,7 @@ def test_damaged_old_files_are_errors() -> None:
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.sampled_from("scid")), min_size=1, max_size=6))
+@example(False, [(0.9774987223543357, 129, "s")])  # an entry's place is beyond what a file can have
 def test_mutated_files_are_errors_or_data(legacy: bool, edits: list) -> None:
     torch = pytest.importorskip("torch")
     file = io.BytesIO()
