@@ -5,6 +5,7 @@ Programs are recorded on complex values; `passes/split_complex.py` makes real on
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
@@ -12,10 +13,18 @@ from ..dialects.types import DType, complex64, complex128, complex_of, float16, 
 from .assignment import title
 from .conversion import converted
 from .definitions import define
+from .node import Node
 from .origin import origin, source_line
-from .promote import Defaults, broadcast, cast, full
+from .promote import Defaults, broadcast, cast, full, untouched
 from .recorder import record
 from .tensor import Tensor, wrap
+
+
+def _no_halves() -> UnsupportedError:
+    return UnsupportedError(
+        "torch.complex32: there are no complex numbers of half precision", at=source_line(origin()), help="use torch.complex64",
+    )  # fmt: skip
+
 
 class HalfComplex(DType):
     """``torch.complex32``: to compare with; whatever is asked of it otherwise says that there is none."""
@@ -30,7 +39,7 @@ class HalfComplex(DType):
     def __getattr__(self, wanted: str) -> Any:
         if wanted.startswith("__"):
             raise AttributeError(wanted)
-        raise UnsupportedError("torch.complex32: there are no complex numbers of half precision", at=source_line(origin()), help="use torch.complex64")
+        raise _no_halves()
 
     def __reduce__(self) -> str:
         return self.name
@@ -43,7 +52,7 @@ DTYPES = {
 }  # fmt: skip
 
 
-def _parts(name: str, a: Tensor, b: Tensor, words: tuple[str, str]) -> list[Any]:
+def _parts(a: Tensor, b: Tensor) -> list[Node]:
     """Both tensors as Nodes of one shape. RuntimeError, as PyTorch words it, for dtypes no complex number has parts of."""
     if not all(t.dtype in (float16, float32, float64) for t in (a, b)):
         raise RuntimeError(
@@ -53,20 +62,22 @@ def _parts(name: str, a: Tensor, b: Tensor, words: tuple[str, str]) -> list[Any]
         raise RuntimeError(
             f"Expected object of scalar type {title(a.dtype)} but got scalar type {title(b.dtype)} for second argument"
         )
+    if a.dtype is float16:
+        raise _no_halves()
     return broadcast([a._read(), b._read()])
 
 
 @define("complex", method=False, exact_out=True)
 def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """``real + i imag``: complex64 out of float32, complex128 out of float64."""
-    re, im = _parts("complex", real, imag, ("real", "imag"))
+    re, im = _parts(real, imag)
     return wrap(record("to_complex", (re, im), (complex_of(real.dtype),)))
 
 
 @define("polar", method=False, exact_out=True)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex numbers with these magnitudes and angles (radians): ``abs * (cos(angle) + i sin(angle))``."""
-    _parts("polar", abs, angle, ("abs", "angle"))
+    _parts(abs, angle)
     return complex_(abs * angle.cos(), abs * angle.sin())
 
 
@@ -85,6 +96,8 @@ def view_as_complex(input: Tensor) -> Tensor:
         raise RuntimeError(
             f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {title(input.dtype)}"
         )
+    if input.dtype is float16:
+        raise _no_halves()
     if not input.dim():
         raise RuntimeError("Input tensor must have one or more dimensions")
     if input.shape[-1] != 2:
@@ -132,14 +145,10 @@ def angle(input: Tensor) -> Tensor:
     """The angle in the complex plane, radians: 0 or pi for real numbers, NaN for NaN."""
     if input.dtype.is_complex:
         return imag(input).atan2(real(input))
-    from math import pi
-
-    from .promote import untouched
-
     x = input._read()
     if x.type[1].kind != "f":
         x = cast(x, Defaults.dtype)
-    zero, half_turn = full(0.0, *x.type), full(pi, *x.type)
+    zero, half_turn = full(0.0, *x.type), full(math.pi, *x.type)
     turned = record("select", (record("less", (x, zero)), half_turn, zero))
     return wrap(untouched(record("select", (record("is_nan", (x,)), x, turned)), x))
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..dialects.types import DType, complex_of, dtype_of
 from . import recorder
+from .assignment import title, write_out
 from .complex_numbers import conj
 from .conversion import converted
 from .joining import cat, flip, roll
@@ -91,8 +92,6 @@ def _fitted(x: Tensor, dim: int, n: int) -> Tensor:
 
 
 def _checked(x: Tensor, n: int | None, dim: int) -> int:
-    if not x.dim():
-        dimension(dim, 0)
     n = x.shape[dimension(dim, x.dim())] if n is None else n
     if n < 1:
         raise RuntimeError(f"Invalid number of data points ({n}) specified")
@@ -109,6 +108,9 @@ def _scaled(x: Tensor, n: int, norm: str | None, forward: bool) -> Tensor:
 
 
 def _floating(x: Tensor) -> Tensor:
+    """Whole numbers become the default float. RuntimeError for half precision."""
+    if x.dtype.is_floating_point and x.dtype.itemsize < 4:
+        raise RuntimeError(f"Unsupported dtype {title(x.dtype)}")
     return x if x.dtype.has_gradient else x.to(Defaults.dtype)
 
 
@@ -156,15 +158,9 @@ def _length(x: Tensor, n: int | None, dim: int) -> int:
 def _half(x: Tensor, n: int, dim: int, norm: str | None, forward: bool, name: str) -> Tensor:
     """The first half of the transform of real numbers by exp(-...), normalised as a forward or inverse one."""
     if x.dtype.is_complex:
-        raise RuntimeError(f"{name} expects a real input tensor, but got {_title(x.dtype)}")
+        raise RuntimeError(f"{name} expects a real input tensor, but got {title(x.dtype)}")
     made = _one(x, n, dim, "backward", True).narrow(dim, 0, n // 2 + 1)
     return _scaled(made, n, norm, forward)
-
-
-def _title(dtype: DType) -> str:
-    from .assignment import title
-
-    return title(dtype)
 
 
 def _whole(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tensor:
@@ -179,8 +175,6 @@ def _whole(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tens
 def _given(result: Tensor, out: Tensor | None) -> Tensor:
     if out is None:
         return result
-    from .assignment import write_out
-
     return write_out(out, result, recorder.state.order)
 
 

@@ -157,7 +157,7 @@ def test_compiled_functions_are_replayed() -> None:
         "torch.complex(torch.ones(1), torch.ones(1, dtype=torch.float64))", "torch.view_as_real(torch.ones(2))", "float(torch.tensor(1 + 2j))",
         "torch.view_as_complex(torch.ones(2, 3).T)", "torch.tensor([1.0])[0].add_(1j)", "torch.fft.rfft(torch.ones(2, dtype=torch.cfloat))",
         "torch.fft.fft(torch.ones(2), norm='other')", "torch.fft.fft(torch.ones(2), n=0)", "torch.fft.fft2(torch.ones(2, 2), dim=(0, 0))",
-        "torch.stft(torch.ones(16), 4)",
+        "torch.stft(torch.ones(16), 4)", "torch.fft.fft(torch.ones(4).half())",
     ],
 )  # fmt: skip
 def test_errors_are_those_of_pytorch(line: str) -> None:
@@ -172,7 +172,7 @@ def test_what_is_not_defined_is_refused_where_it_is_written(line: str) -> None:
 
 def test_half_precision_is_there_to_compare_with() -> None:
     assert lamina.zeros(2).dtype not in (lamina.complex32, lamina.chalf) and lamina.complex32.is_complex
-    for line in ("torch.zeros(2, dtype=torch.complex32)", "torch.zeros(2).to(torch.chalf)"):
+    for line in ("torch.zeros(2, dtype=torch.complex32)", "torch.zeros(2).to(torch.chalf)", "torch.complex(torch.ones(1).half(), torch.ones(1).half())"):
         with pytest.raises(LaminaError, match="half precision"):
             eval(line, {"torch": lamina})  # noqa: S307  # our own lines
 
