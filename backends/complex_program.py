@@ -9,29 +9,19 @@ import numpy as np
 
 from ..dialects.graph import Graph
 from ..dialects.types import Type, part_of
+from .wrapped_program import WrappedProgram
 
 if TYPE_CHECKING:
     from .executable import Executable
-    from .rolled_program import RolledProgram
 
 
-class ComplexProgram:
+class ComplexProgram(WrappedProgram):
     """A program of a graph that was split into parts behind the inputs and outputs of the graph before."""
 
-    def __init__(self, program: Executable | RolledProgram | Callable[..., list[np.ndarray]], graph: Graph) -> None:
-        self.program = program
+    def __init__(self, program: Executable | WrappedProgram | Callable[..., list[np.ndarray]], graph: Graph) -> None:
+        super().__init__(program)
         self._inputs = graph.inputs
         self._outputs = [graph.types[i] for i in graph.outputs]
-
-    @property
-    def source(self) -> str:
-        """The C text."""
-        return self.program.source
-
-    @property
-    def arena_bytes(self) -> int:
-        """Working memory."""
-        return self.program.arena_bytes
 
     def __call__(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None = None) -> list[np.ndarray]:
         """Run on complex arrays. spare is of no use here: a view of an array refers to it."""
@@ -42,10 +32,6 @@ class ComplexProgram:
         types = [t for t, a in zip(self._inputs, arrays, strict=True) if a is None]
         bound = self.program.bind([None if a is None else as_parts(a, t) for a, t in zip(arrays, self._inputs, strict=True)])
         return lambda values: self._joined(bound([as_parts(a, t) for a, t in zip(values, types, strict=True)]))
-
-    def forget(self) -> None:
-        """Let go of all output arrays."""
-        self.program.forget()
 
     def _joined(self, made: list[np.ndarray]) -> list[np.ndarray]:
         return [a.view(t[1].numpy).reshape(t[0]) if t[1].is_complex else a for a, t in zip(made, self._outputs, strict=True)]

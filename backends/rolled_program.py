@@ -12,30 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .wrapped_program import WrappedProgram
+
 if TYPE_CHECKING:
     from ..passes.roll_writer import Rolled
     from .executable import Executable
 
 
-class RolledProgram:
+class RolledProgram(WrappedProgram):
     """A program of a rolled graph behind the inputs and outputs of the graph it was rolled from."""
 
     def __init__(self, program: Executable | Callable[..., list[np.ndarray]], rolled: Rolled) -> None:
-        self.program = program
+        super().__init__(program)
         self.inputs = rolled.inputs
         self._targets = [(k, (*rows, ...) if rows else None) for k, *rows in rolled.outputs]
         self._own = {source: k for k, source in enumerate(rolled.inputs) if isinstance(source, int)}
         self._spare: tuple[Mapping[int, int] | None, Mapping[int, int] | None] = (None, None)
-
-    @property
-    def source(self) -> str:
-        """The C text."""
-        return self.program.source
-
-    @property
-    def arena_bytes(self) -> int:
-        """Working memory."""
-        return self.program.arena_bytes
 
     def __call__(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None = None) -> list[np.ndarray]:
         """Run on the recorded graph's inputs; see `Executable`."""
@@ -66,10 +58,6 @@ class RolledProgram:
             return self._spread(bound(given))
 
         return call
-
-    def forget(self) -> None:
-        """Let go of all output arrays."""
-        self.program.forget()
 
     def _gathered(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [arrays[s] if isinstance(s, int) else stacked([arrays[i] for i in s]) for s in self.inputs]
