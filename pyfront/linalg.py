@@ -10,6 +10,7 @@ import numpy as np
 
 from ..dialects.errors import UnsupportedError
 from ..dialects.types import DType, int32, int64
+from .complex_numbers import conj
 from .creation import of_array
 from .definitions import define
 from .decompositions import (
@@ -98,8 +99,8 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """The dot product along a dimension."""
-    return (x * y).sum(dim)
+    """The dot product along a dimension, of the conjugates of ``x``."""
+    return (conj(x) * y).sum(dim)
 
 
 def multi_dot(tensors: Sequence[Tensor]) -> Tensor:

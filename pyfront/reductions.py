@@ -52,7 +52,9 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType 
 
 @define("nansum")
 def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
-    """``sum`` with NaN counted as 0."""
+    """``sum`` with NaN counted as 0. RuntimeError for complex numbers."""
+    if input.dtype.is_complex:
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     return sum(
         input.nan_to_num(0.0, inf, -inf) if input.dtype.kind == "f" else input, dim, keepdim, dtype=dtype
     )

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects.errors import DTypeError
 from ..dialects.types import int64
 from .complex_numbers import complex_, conj, real
 from .creation import of_array
 from .definitions import define
 from .joining import stack
+from .origin import origin, source_line
 from .promote import Defaults
 from .reductions import sort
 from .returns import histogram_result, kthvalue_result, median_result, mode_result, nanmedian_result
@@ -262,7 +264,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 @define("histc")
 def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """Counts in equal bins."""
+    """Counts in equal bins. DTypeError for complex numbers."""
+    if input.dtype.is_complex:
+        raise DTypeError(f"histc needs real numbers, got {input.dtype.name}", at=source_line(origin()))
     if bins <= 0:
         raise RuntimeError(f"torch.histc(): bins must be > 0, but got {bins} for dimension 0")
     if max < min:

@@ -6,7 +6,8 @@ its stanza implies:
 - views, and what is ``partwise`` (sums, gathers, optimizers): once for each part;
 - contractions: the four products (fewer where a part is known to be 0);
 - an op f for which there is a stanza ``complex_f``: that one, on the parts of the operands;
-- composites: opened, step by step.
+- composites of contractions: opened, step by step. Others are refused: what a norm or a loss of complex numbers is does not follow
+  from what it is of real ones.
 
 Nothing else takes complex operands: ``Stanza.takes_complex`` says so when a program is recorded.
 """

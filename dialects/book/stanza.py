@@ -231,7 +231,7 @@ class Stanza:
         """Whether it is known what the op does to complex numbers, see `complex_parts.py`."""
         if self.partwise or self.family in ("view", "contract") or self.on_parts is not None:
             return True
-        return self.family == "is" and all(self.book[name].takes_complex for name in self._called() if name in self.book)
+        return self.family == "is" and self.multiplies and all(self.book[name].takes_complex for name in self._called() if name in self.book)
 
     @cached_property
     def is_real_of_complex(self) -> bool:

@@ -12,7 +12,7 @@ ON_PARTS = [name.removeprefix("complex_") for name in OPS if name.startswith("co
 NUMPY = {
     "div": np.divide, "mul": np.multiply, "abs": np.abs, "conj": np.conj, "equal": np.equal, "not_equal": np.not_equal,
     "is_nan": np.isnan, "is_inf": np.isinf, "is_finite": np.isfinite, "pow": np.power, "sign": lambda z: z / np.abs(z),
-    "rsqrt": lambda z: 1 / np.sqrt(z), "sigmoid": lambda z: 1 / (1 + np.exp(-z)), "asin": np.arcsin, "acos": np.arccos,
+    "rsqrt": lambda z: 1 / np.sqrt(z), "sigmoid": lambda z: 1 / (1 + np.exp(-z)), "silu": lambda z: z / (1 + np.exp(-z)), "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
 }  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_types():
     assert OPS["abs"].infer((z,), ()) == (x,)
     assert OPS["is_nan"].infer((z,), ())[0][1].name == "bool"
     assert promote_types(complex64, float64) is complex128 and promote_types(int64, complex64) is complex64
-    for name in ("maximum", "less", "floor", "softmax", "sort", "relu"):
+    for name in ("maximum", "less", "floor", "softmax", "sort", "relu", "mse_loss"):
         s = OPS[name]
         with pytest.raises(DTypeError, match="complex64"):
             s.infer((z,) * len(s.tensors), ((0,),) if name == "softmax" else (0, False) if name == "sort" else ())

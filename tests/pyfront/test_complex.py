@@ -48,7 +48,7 @@ PROGRAMS = {
     "choosing": lambda torch, a, b: [torch.where(a.real > 0, a, 0), a.masked_fill(a.imag > 0, 1 - 1j), a.gather(1, torch.tensor([[0], [1], [2]]))],
     "adding": lambda torch, a, b: [torch.zeros(3, 4, dtype=a.dtype).index_add(0, torch.tensor([0, 0, 2]), a), a.sum(1), a.mean(0), a.cumsum(1)],
     "reducing": lambda torch, a, b: [a.prod(1), a.norm(), a.var(), a.std(0), torch.vdot(a[0], b[:, 0]), torch.dot(a[0], b[:, 0])],
-    "products": lambda torch, a, b: [torch.einsum("ij,jk->k", a, b), torch.outer(a[0], b[:, 0]), torch.nn.functional.linear(a, b.mT), torch.kron(a, b)],
+    "products": lambda torch, a, b: [torch.einsum("ij,jk->k", a, b), torch.outer(a[0], b[:, 0]), torch.nn.functional.linear(a, b.mT), torch.kron(a, b), torch.linalg.vecdot(a, a * 1j)],
     "converting": lambda torch, a, b: [a.to(torch.complex64).to(a.dtype), a.real.to(a.dtype), a.abs().softmax(-1), torch.polar(a.abs(), a.angle())],
     "promoting": lambda torch, a, b: [torch.ones(2) * 1j, torch.ones(2, dtype=torch.double) * 1j, torch.tensor([1, 2]) * 1j, torch.tensor(2.5) * a, a.to(torch.complex64) + a.real],
     "creating": lambda torch, a, b: [torch.full((2,), 1 - 1j), torch.eye(2, dtype=torch.cfloat), torch.zeros(2, dtype=torch.cdouble), torch.tensor([1, 2j]), torch.arange(3) + 0j],
@@ -157,17 +157,18 @@ def test_compiled_functions_are_replayed() -> None:
         "torch.complex(torch.ones(1), torch.ones(1, dtype=torch.float64))", "torch.view_as_real(torch.ones(2))", "float(torch.tensor(1 + 2j))",
         "torch.view_as_complex(torch.ones(2, 3).T)", "torch.tensor([1.0])[0].add_(1j)", "torch.fft.rfft(torch.ones(2, dtype=torch.cfloat))",
         "torch.fft.fft(torch.ones(2), norm='other')", "torch.fft.fft(torch.ones(2), n=0)", "torch.fft.fft2(torch.ones(2, 2), dim=(0, 0))",
-        "torch.stft(torch.ones(16), 4)", "torch.fft.fft(torch.ones(4).half())",
+        "torch.stft(torch.ones(16), 4)", "torch.fft.fft(torch.ones(4).half())", "torch.ones(2, dtype=torch.cfloat).nansum()",
+        "torch.nn.functional.cosine_similarity(torch.ones(1, 2) * 1j, torch.ones(1, 2))",
     ],
 )  # fmt: skip
 def test_errors_are_those_of_pytorch(line: str) -> None:
     agree(lambda torch: eval(line, {"torch": torch}), sentence=20)  # noqa: S307  # our own lines
 
 
-@pytest.mark.parametrize("line", ["z.relu()", "z < 1", "z.max()", "z.softmax(0)", "z.floor()", "z.sort()", "z.clamp(0, 1)", "z // 2", "z.atan2(z)"])
+@pytest.mark.parametrize("line", ["z.relu()", "z < 1", "z.max()", "z.softmax(0)", "z.floor()", "z.sort()", "z.clamp(0, 1)", "z // 2", "z.atan2(z)", "z.histc()", "F.mse_loss(z, z)", "F.layer_norm(z, (2,))"])
 def test_what_is_not_defined_is_refused_where_it_is_written(line: str) -> None:
     with pytest.raises(LaminaError, match="complex64"):
-        eval(line, {"z": lamina.ones(2, dtype=lamina.cfloat)})  # noqa: S307  # our own lines
+        eval(line, {"z": lamina.ones(2, dtype=lamina.cfloat), "F": lamina.nn.functional})  # noqa: S307  # our own lines
 
 
 def test_half_precision_is_there_to_compare_with() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ....dialects.types import promote_types
+from ...assignment import title
 from ...autocasting import autocasts
 from ...sequences import triu_indices
 from ...tensor import Tensor
@@ -13,7 +15,9 @@ from .loss import reduction_of
 
 @autocasts("cosine_similarity")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x1 . x2 / (|x1| |x2|) along `dim`, each length at least eps."""
+    """x1 . x2 / (|x1| |x2|) along `dim`, each length at least eps. RuntimeError for complex numbers."""
+    if x1.dtype.is_complex or x2.dtype.is_complex:
+        raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {title(promote_types(x1.dtype, x2.dtype))}")
     n1, n2 = [x.norm(2, dim, keepdim=True).clamp_min(eps) for x in (x1, x2)]
     return ((x1 / n1) * (x2 / n2)).sum(dim)
 

@@ -49,7 +49,9 @@ def mse_loss(
     input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
     weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """(input - target) ** 2."""
+    """(input - target) ** 2. DTypeError for complex numbers."""
+    if input.dtype.is_complex or target.dtype.is_complex:
+        raise DTypeError(f"mse_loss needs real numbers, got {input.dtype.name} and {target.dtype.name}", at=source_line(origin()))
     reduction = reduction_of(reduction, size_average, reduce)
     _warn_of_broadcast(input, target)
     if reduction == "mean" and weight is None and input._type == target._type and input.is_floating_point():
