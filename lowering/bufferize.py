@@ -7,7 +7,7 @@ kernels of loops at once (irregular.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -46,6 +46,7 @@ from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
+from .padded_rows import strides_with_gaps
 from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
@@ -257,10 +258,7 @@ class _Program:
     def _kernel(self, step: int, op: FusedOp) -> None:
         operands = [self.home[v] for v in op.operands]
         orders, places = op.result_layouts(), self.parts.places
-        types = [
-            memref_type(r.type.get_shape(), r.type.element_type, strides_in_order(r.type.get_shape(), order)) if r not in places else places[r].held
-            for r, order in zip(op.results, orders, strict=True)
-        ]
+        types = [self._held(r, order) if r not in places else places[r].held for r, order in zip(op.results, orders, strict=True)]
         if op in self.parts.copied:
             self._rest(step, op, operands, types)
             return
@@ -275,6 +273,12 @@ class _Program:
             self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)
+
+    def _held(self, result: SSAValue, order: Sequence[int]) -> MemRefType:
+        """A kernel's result in memory."""
+        on_gpu = isinstance(self.target, GpuTarget) and result not in self.returned and result not in self.targets
+        strides = strides_with_gaps(result, order, self.target) if on_gpu else strides_in_order(result.type.get_shape(), order)  # type: ignore[arg-type]  # a GPU's
+        return memref_type(result.type.get_shape(), result.type.element_type, strides)
 
     def _rest(self, step: int, op: FusedOp, operands: list[Home], types: list[MemRefType]) -> None:
         """A kernel some of whose operands were made where it would copy them to."""

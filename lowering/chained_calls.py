@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from types import UnionType
 
 from xdsl.dialects import arith, func, memref
 from xdsl.dialects.builtin import AnyFloat, DenseArrayBase, MemRefType, i32
 from xdsl.dialects.linalg.ops import GenericOp
-from xdsl.ir import Block, Region, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 
 from .block_analysis import is_plain
 from .blocked_calls import Register
 from .call_values import CallValues, Item, Node, Value, in_order, operands_of, results_of, scratches_of, whole_of
 from .chain_reader import contraction_of
 from .kernel_functions import make_function
+from .separate_outputs import separated
 from .storage import Call, Home, Storage
 
 LIGHT_OPS = 12
@@ -175,17 +177,28 @@ def _is_heavy(calls: Sequence[Item], value: Value) -> bool:
 
 
 def is_light(item: Item, rounds: bool = False) -> bool:
-    """Whether the call only widens (rounds: or rounds) or scales one operand, or says of indices and truth values what is so."""
-    if not isinstance(item, Call) or not is_plain(item.function) or len(item.results) != 1:
+    """Whether the call only widens (rounds: or rounds) or scales an operand per result, or says of indices and truth values what is so."""
+    if not isinstance(item, Call) or not is_plain(item.function):
         return False
     stages = [op for op in item.function.body.block.ops if isinstance(op, GenericOp)]
     if any(kind.data.value != "parallel" for op in stages for kind in op.iterator_types) or len(stages) != 1:
         return False
     body = list(stages[0].body.block.ops)
-    if isinstance(item.results[0][1].element_type, AnyFloat):
+    if all(isinstance(held.element_type, AnyFloat) for _, held in item.results):
         casts = arith.ExtFOp | arith.TruncFOp if rounds else arith.ExtFOp
-        return len(item.operands) == 1 and all(isinstance(op, casts | arith.MulfOp | arith.ConstantOp) for op in body[:-1])
-    return len(body) <= LIGHT_OPS and all(op.name.startswith("arith.") or op.name == "linalg.index" for op in body[:-1])
+        read = stages[0].body.block.args[: len(stages[0].inputs)]
+        return all(_scaled_from(v, casts) in read for v in body[-1].operands)
+    return len(item.results) == 1 and len(body) <= LIGHT_OPS and all(op.name.startswith("arith.") or op.name == "linalg.index" for op in body[:-1])
+
+
+def _scaled_from(value: SSAValue, casts: type[Operation] | UnionType) -> SSAValue | None:
+    """What a value is a cast of, times constants; None when it is something else."""
+    while isinstance(op := value.owner, Operation):
+        others = [v for v in op.operands if not isinstance(v.owner, arith.ConstantOp)]
+        if not isinstance(op, casts | arith.MulfOp) or len(others) != 1:
+            return None
+        value = others[0]
+    return value
 
 
 class _Cluster:
@@ -265,6 +278,10 @@ class _Cluster:
             for op in call.function.body.block.ops:
                 if not isinstance(op, func.ReturnOp):
                     block.add_op(op.clone(mapped))
+            last = block.last_op
+            if k in self.again and isinstance(last, GenericOp) and len(last.outputs) > 1:
+                block.add_ops(list(separated(last)))
+                block.erase_op(last)
         block.add_op(func.ReturnOp())
         return make_function(name, *types, Region(block))
 

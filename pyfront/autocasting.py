@@ -7,7 +7,8 @@ the tensors on the device the region is for. Without a region nothing but one te
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..dialects.types import DType, bfloat16, float16, float32
@@ -101,12 +102,19 @@ def _target(name: str, args: tuple, options: dict[str, Any]) -> tuple[str, DType
     return None
 
 
-def cast_arguments(name: str, args: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """The arguments of a call inside a region, as the function's rule wants them."""
+@contextmanager
+def as_ruled(name: str, args: Any, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The arguments of a call inside a region, as the function's rule wants them; what a function with a rule calls follows none."""
     found = _target(name, args, options)
     if found is None:
-        return args, options
-    return tuple([_changed(a, *found) for a in args]), {k: _changed(v, *found) for k, v in options.items()}
+        yield args, options
+        return
+    device = found[0]
+    before = regions.on.pop(device)
+    try:
+        yield tuple([_changed(a, *found) for a in args]), {k: _changed(v, *found) for k, v in options.items()}
+    finally:
+        regions.on[device] = before
 
 
 def autocasts(name: str) -> Callable[[Callable], Callable]:
@@ -115,9 +123,10 @@ def autocasts(name: str) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def inside(*args: Any, **options: Any) -> Any:
-            if regions.on:
-                args, options = cast_arguments(name, args, options)
-            return function(*args, **options)
+            if not regions.on:
+                return function(*args, **options)
+            with as_ruled(name, args, options) as (given, named):
+                return function(*given, **named)
 
         return inside
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import recorder
 from .assignment import check_overlap, in_place, write_out
-from .autocasting import RULED, cast_arguments, regions
+from .autocasting import RULED, as_ruled, regions
 from .strides import follow
 from .tensor import Tensor
 
@@ -105,8 +105,10 @@ def as_method(definition: Definition) -> Callable:
         if options:
             options = _renamed(options)
         if ruled and regions.on:
-            (self, *args), options = cast_arguments(called, (self, *args), options)
-        result = function(self, *args, **options)
+            with as_ruled(called, (self, *args), options) as ((self, *args), options):
+                result = function(self, *args, **options)
+        else:
+            result = function(self, *args, **options)
         if type(result) is Tensor:
             if follows:
                 follow(result, (self, *args))
@@ -132,7 +134,8 @@ def as_function(definition: Definition) -> Callable:
         if options:
             return with_options(args, options)
         if ruled and regions.on:
-            args, _ = cast_arguments(name, args, options)
+            with as_ruled(name, args, options) as (args, _):
+                return finished(function(*args), args)
         return finished(function(*args), args)
 
     def finished(result: Any, args: tuple) -> Any:
@@ -149,7 +152,11 @@ def as_function(definition: Definition) -> Callable:
         out = options.pop("out", None)
         options = _renamed(options)
         if ruled and regions.on:
-            args, options = cast_arguments(name, args, options)
+            with as_ruled(name, args, options) as (args, options):
+                return computed(args, options, out)
+        return computed(args, options, out)
+
+    def computed(args: tuple, options: dict[str, Any], out: Any) -> Any:
         start = recorder.state.order
         if isinstance(out, Tensor) and follows:
             for a in args:

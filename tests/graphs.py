@@ -1,11 +1,18 @@
-"""Graphs for tests: a small recorder over the book, and a training step of the digits CNN."""
+"""Graphs for tests: a small recorder over the book, a training step of the digits CNN, what the frontend has computed."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from lamina.backends import driver
+from lamina.dialects import flags
 from lamina.dialects.book import OPS
 from lamina.dialects.graph import Graph, Step
 from lamina.dialects.types import DType, Type, float32, float64, int64
+from lamina.pyfront import recorder
 
 
 class Recorder:
@@ -125,3 +132,20 @@ def _block(r: Recorder, x: int, p: dict[str, int], i: int, c: int, o: int, batch
     y = r("add", y, bias)
     y = r("batch_norm", y, p[f"bn{i}.weight"], p[f"bn{i}.bias"], attrs=(1e-5,))
     return r("max_pool", r("relu", y), attrs=((2, 2), (2, 2), (1, 1)))
+
+
+@contextlib.contextmanager
+def graphs_of(found: list[Graph]) -> Iterator[None]:
+    """Notes what is computed, on the oracle."""
+    before = recorder.state.run
+
+    def run(graph: Graph, arrays: list[Any], *rest: Any, **options: Any) -> list[Any]:
+        found.append(graph)
+        return driver.run(graph, arrays, *rest, **options)
+
+    recorder.state.run = run
+    try:
+        with flags.device("numpy"):
+            yield
+    finally:
+        recorder.state.run = before

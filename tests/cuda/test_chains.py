@@ -75,6 +75,27 @@ def test_a_mask_in_memory_is_read_where_it_is_needed() -> None:
 
 
 @needs_emulation
+@pytest.mark.parametrize("arch", ["sm_90a", "sm_90a_wgmma"])
+def test_queries_keys_and_values_of_one_array_are_read_there(arch: str) -> None:
+    """They are widened by one kernel of three results: each is made again for the product that reads it."""
+    n, heads, depth = 80, 2, 64
+    r = Recorder()
+    x, w, bias = r.input((n, 96), bfloat16), r.input((3 * heads * depth, 96), bfloat16), r.input((3 * heads * depth,), bfloat16)
+    made = r("linear", x, w, bias)
+    parts = [r("slice", made, attrs=((0, i * heads * depth), (n, heads * depth), (1, 1))) for i in range(3)]
+    parts = [r("permute", r("reshape", p, attrs=((n, heads, depth),)), attrs=((1, 0, 2),)) for p in parts]
+    q, k, v = (r("cast", p, attrs=(float32,)) for p in parts)
+    scores = r("matmul", r("mul", q, r.full((heads, n, depth), 0.125)), r("permute", k, attrs=((0, 2, 1),)))
+    graph = r.graph(r("cast", r("matmul", r("softmax", scores, attrs=((2,),)), v), attrs=(bfloat16,)))
+    arrays = arrays_for(graph)
+    arrays[1] = (arrays[1].astype(np.float32) / 10).astype(arrays[1].dtype)
+    check(graph, 2, arch, arrays)
+    functions = [str(op) for op in gpu_module(graph, arch).body.block.ops]
+    (sweep,) = [text for text in functions if "nv.exp2" in text]
+    assert ("nv.wgmma" if arch.endswith("wgmma") else "nv.mma_sync") in sweep
+
+
+@needs_emulation
 def test_rows_that_see_nothing_are_not_numbers() -> None:
     r, mask, v, scores = scores_and_rows("bool")
     wide = r("expand", r("reshape", mask, attrs=((1, 40, 70),)), attrs=((2, 40, 70),))

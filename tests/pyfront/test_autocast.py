@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from needs import needs_emulation
 
+from graphs import graphs_of
+
 import lamina
+from lamina.backends.cuda.program import cuda_source
 from lamina.dialects import flags
 from lamina.pyfront import recorder
 
@@ -120,6 +123,25 @@ def test_nesting_and_switches() -> None:
         assert all(found), (lib.__name__, found)
     with pytest.raises(RuntimeError, match="unsupported autocast device_type 'mars'"):
         lamina.autocast("mars")
+
+
+def test_what_a_function_with_a_rule_calls_follows_none() -> None:
+    F, half = lamina.nn.functional, lamina.bfloat16
+    q, k, v = (lamina.randn(1, 2, 24, 16) for _ in range(3))
+    want = [F.scaled_dot_product_attention(q.to(half), k.to(half), v.to(half)), lamina.cdist(q, k), F.cosine_similarity(q, k)]
+    with lamina.autocast("cpu"):
+        got = [F.scaled_dot_product_attention(q, k, v), lamina.cdist(q, k), F.cosine_similarity(q, k)]
+        assert (q @ k.mT).dtype is half
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype is b.dtype and bool((a == b).all())
+
+
+def test_attention_under_autocast_is_one_kernel_on_a_gpu() -> None:
+    q, k, v = (lamina.randn(1, 2, 32, 16, dtype=lamina.bfloat16) for _ in range(3))
+    with graphs_of(found := []), lamina.autocast("cpu"):
+        lamina.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).float().sum().item()
+    table = cuda_source(max(found, key=lambda g: len(g.steps)), "sm_90a").table
+    assert len(table.launches) == 2  # the chain, the sum
 
 
 def losses(lib: Any) -> tuple[list[float], set]:
