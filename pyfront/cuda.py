@@ -194,9 +194,9 @@ def empty_cache() -> None:
 
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
-    """Bytes this program could still take, and all bytes of the GPU."""
-    pool = _runtime().pool
-    return pool.total - pool.reserved, pool.total
+    """Bytes of the GPU that nobody has taken, other programs included, and all of them."""
+    gpu = _runtime().device
+    return gpu.free_bytes(), gpu.total_bytes
 
 
 # -- streams and events
@@ -206,7 +206,12 @@ class Stream:
     """A queue of launches. Work of several streams runs in the order it was given: memory is used again at once."""
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
-        self.handle = _runtime().device.new_stream()
+        self._gpu = _runtime().device
+        self.handle = self._gpu.new_stream()
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", 0):
+            self._gpu.drop_stream(self.handle)
 
     def synchronize(self) -> None:
         """Until everything on it is done."""
@@ -274,8 +279,13 @@ class Event:
     """A point in the order of launches, to wait for or to take the time at."""
 
     def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
-        self.handle = _runtime().device.new_event()
+        self._gpu = _runtime().device
+        self.handle = self._gpu.new_event()
         self._timed, self._recorded = enable_timing, False
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            self._gpu.drop_event(self.handle)
 
     def record(self, stream: Stream | None = None) -> None:
         """Behind everything given so far."""

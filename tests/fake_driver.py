@@ -70,6 +70,9 @@ class FakeDriver:
     def cuInit(self, flags):
         return (FINE,)
 
+    def cuDriverGetVersion(self):
+        return FINE, 13000
+
     def cuDeviceGetCount(self):
         return FINE, self.count
 
@@ -96,6 +99,9 @@ class FakeDriver:
 
     def cuGetErrorString(self, status):
         return FINE, {LAUNCH_FAILED: b"unspecified launch failure"}.get(status, b"out of memory")
+
+    def cuMemGetInfo(self):
+        return FINE, self.total - self.used, self.total
 
     # -- memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections import deque
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,15 @@ from ...dialects.target import GPU_TARGETS
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable, TensorMap
 from .launching import DriverProgram
-from .nvrtc import compile_cuda
+from .nvrtc import available, compile_cuda, version
 
 STAGING_SLOTS, STAGING_BYTES = 4, 32 << 20
 """Pinned buffers that uploads pass through, and the largest of them: larger arrays are copied while the host waits."""
 
 REMEMBERED = 8
 INSTALL = "pip install lamina[cuda]"
+LEAST_DRIVER = 12010
+"""Of CUDA 12.1: from it on a kernel takes more than 4 KiB of arguments (an optimizer's table of arrays)."""
 
 
 class Device:
@@ -37,10 +40,18 @@ class Device:
         self.driver = driver
         self.recent: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)  # kernels launched since the last wait
         self.stream: Any = 0
+        self.context: Any = None
+        self._thread = threading.local()
         try:
             self.call("cuInit", 0)
+        except BackendError as error:
+            raise BackendError(f"no GPU can be used: {error}", help="look at nvidia-smi and CUDA_VISIBLE_DEVICES") from None
         except RuntimeError as error:  # the bindings' way to say that libcuda is not there
             raise BackendError(f"no GPU can be used: {error}", help="install NVIDIA's driver") from None
+        self.version = self.call("cuDriverGetVersion")
+        if self.version < LEAST_DRIVER:
+            known = f"the driver knows CUDA {_spelled(self.version)}, lamina needs {_spelled(LEAST_DRIVER)}"
+            raise BackendError(f"no GPU can be used: {known}", help="install a newer NVIDIA driver")
         if not self.call("cuDeviceGetCount"):
             raise BackendError("no GPU can be used: the driver sees none", help="look at CUDA_VISIBLE_DEVICES")
         handle = self.call("cuDeviceGet", 0)
@@ -52,7 +63,7 @@ class Device:
         self.processors = self.call("cuDeviceGetAttribute", kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle)
         self.total_bytes = self.call("cuDeviceTotalMem", handle)
         self.context = self.call("cuDevicePrimaryCtxRetain", handle)
-        self.call("cuCtxSetCurrent", self.context)
+        self.enter()
         self._staging = [_Pinned(self) for _ in range(STAGING_SLOTS)]
         self._turn = 0
 
@@ -61,8 +72,15 @@ class Device:
         """The target programs are compiled for. BackendError when this GPU is older than all of them."""
         return native_arch(self.compute, self.wgmma)
 
+    def enter(self) -> None:
+        """Before a thread's first call: the driver keeps the current context per thread."""
+        if self.context is not None and not getattr(self._thread, "entered", False):
+            self._thread.entered = True
+            self.call("cuCtxSetCurrent", self.context)
+
     def call(self, name: str, *arguments: Any) -> Any:
         """A function of the driver API; its result without the status. BackendError with the driver's words."""
+        self.enter()
         status, *values = getattr(self.driver, name)(*arguments)
         if status != self.driver.CUresult.CUDA_SUCCESS:
             raise self.failure(name, status)
@@ -80,12 +98,18 @@ class Device:
 
     def allocate(self, size: int) -> int:
         """The address of some bytes; 0 when there is no memory left."""
+        self.enter()
         status, address = self.driver.cuMemAlloc(size)
         if status == self.driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             return 0
         if status != self.driver.CUresult.CUDA_SUCCESS:
             raise self.failure("cuMemAlloc", status)
         return int(address)
+
+    def free_bytes(self) -> int:
+        """What nobody has of the device's memory, other programs included."""
+        free, _ = self.call("cuMemGetInfo")
+        return int(free)
 
     def release(self, address: int) -> None:
         """Give allocated bytes back; the driver waits for what uses them."""
@@ -128,8 +152,12 @@ class Device:
         (folder / "program.cubin").write_bytes(compiled.cubin)
 
     def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
-        """A built program, ready to run."""
-        return DriverProgram(self, (folder / "program.cubin").read_bytes(), table)
+        """A built program, ready to run. BackendError when the driver does not take it."""
+        try:
+            return DriverProgram(self, (folder / "program.cubin").read_bytes(), table)
+        except BackendError as error:
+            facts = [("driver", f"CUDA {_spelled(self.version)}", ""), ("compiled by", f"NVRTC {version()}" if available() else "NVRTC", "")]
+            raise BackendError(f"the driver does not load a program: {error}", facts, help="install a driver as new as NVRTC") from None
 
     def encode_map(self, at: int, view: TensorMap, address: int) -> None:
         """Write the tensor map of an array at an address to 128 bytes of the host (64-byte aligned)."""
@@ -175,6 +203,14 @@ class Device:
         """An event that can be recorded and timed."""
         return self.call("cuEventCreate", 0)
 
+    def drop_event(self, event: Any) -> None:
+        """Give an event back. At a program's end the driver may be gone: nothing is raised."""
+        self.driver.cuEventDestroy(event)
+
+    def drop_stream(self, stream: Any) -> None:
+        """Give a stream back once its work is done; nothing is raised."""
+        self.driver.cuStreamDestroy(stream)
+
     def record(self, event: Any) -> None:
         """The event happens when everything launched so far is done."""
         self.call("cuEventRecord", event, self.stream)
@@ -185,6 +221,7 @@ class Device:
 
     def has_happened(self, event: Any) -> bool:
         """Whether an event has happened."""
+        self.enter()
         (status,) = self.driver.cuEventQuery(event)
         if status == self.driver.CUresult.CUDA_ERROR_NOT_READY:
             return False
@@ -218,6 +255,11 @@ class _Pinned:
         ctypes.memmove(self.memory, array.ctypes.data, array.nbytes)
         device.call("cuMemcpyHtoDAsync", address, self.memory, array.nbytes, device.stream)
         device.record(self.sent)
+
+
+def _spelled(version: int) -> str:
+    """12.4 for 12040."""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 _MAP_TYPES = {"i8": "UINT8", "i32": "INT32", "f16": "FLOAT16", "f32": "FLOAT32", "bf16": "BFLOAT16", "tf32": "TFLOAT32"}

@@ -58,6 +58,7 @@ class DriverProgram:
 
     def run(self, addresses: Sequence[int]) -> None:
         """addresses: of every buffer of the launch table. BackendError names the kernel a launch fails at."""
+        self.device.enter()
         key = tuple(addresses)
         graph = self._graphs.get(key)
         if graph is not None:

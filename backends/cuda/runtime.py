@@ -47,20 +47,23 @@ class Runtime:
     def upload(self, array: np.ndarray) -> DeviceArray:
         """A copy of an array in the device's memory."""
         data = np.ascontiguousarray(array).reshape(array.shape)
-        made = self._new(data.shape, data.dtype)
-        self.device.upload(made.address, data)
+        with self._lock:
+            made = self._new(data.shape, data.dtype)
+            self.device.upload(made.address, data)
         return made
 
     def download(self, array: DeviceArray) -> np.ndarray:
         """A copy of an array in the host's memory, once everything before it is done."""
         made = np.empty(array.shape, array.dtype)
-        self.device.download(made, array.address)
+        with self._lock:
+            self.device.download(made, array.address)
         return made
 
     def copied(self, array: DeviceArray) -> DeviceArray:
         """A copy of an array on the device."""
-        made = self._new(array.shape, array.dtype)
-        self.device.copy(made.address, array.address, array.nbytes)
+        with self._lock:
+            made = self._new(array.shape, array.dtype)
+            self.device.copy(made.address, array.address, array.nbytes)
         return made
 
     def _new(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:

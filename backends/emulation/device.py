@@ -40,6 +40,10 @@ class EmulatedDevice:
         self._used += size
         return address
 
+    def free_bytes(self) -> int:
+        """What is left of the memory."""
+        return self.total_bytes - self._used
+
     def release(self, address: int) -> None:
         """Give allocated bytes back."""
         self._used -= len(self._memory.pop(address)) - 256
@@ -83,6 +87,12 @@ class EmulatedDevice:
     def new_event(self) -> Any:
         """An event that can be recorded and timed."""
         return [0.0]
+
+    def drop_event(self, event: Any) -> None:
+        """Nothing to give back."""
+
+    def drop_stream(self, stream: Any) -> None:
+        """Nothing to give back."""
 
     def record(self, event: Any) -> None:
         """The event happens now."""
