@@ -26,7 +26,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from ..dialects.errors import PassError, UnsupportedError
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
-from . import radix_sort
+from . import fourier, radix_sort
 from .kernel_functions import make_function
 from .loop_builder import INDEX, NO_OVERFLOW, LoopBuilder, vector_of
 from .memory_plan import aligned
@@ -210,6 +210,12 @@ class _Kernel:
                 with self.loop(low, high, step) as i:
                     self.store(self.load(self.x[0], i, step), self.y[0], i, step)
 
+    def claim(self, scratch_bytes: int) -> None:
+        """Adds the scratch argument."""
+        self.scratch_bytes = scratch_bytes
+        self.block.insert_arg(memref_type((scratch_bytes,), IntegerType(8)), len(self.block.args))
+        self.b.level[self.block.args[-1]] = 0
+
     def view(self, element: Attribute, offset: SSAValue, length: int) -> SSAValue:
         """A piece of the scratch argument, `offset` bytes from its start."""
         return self.do(memref.ViewOp(self.block.args[-1], offset, [], memref_type((length,), element)))
@@ -375,9 +381,7 @@ def _sort(kernel: _Kernel) -> None:
     value_bytes = aligned(2 * length * element_bytes(element))
     by_digits = radix_sort.sorts_by_digits(element, length)
     row_bytes = radix_sort.scratch_bytes(length) if by_digits else value_bytes + aligned(2 * length * 8)
-    kernel.scratch_bytes = row_bytes * tasks
-    kernel.block.insert_arg(memref_type((kernel.scratch_bytes,), IntegerType(8)), len(kernel.block.args))
-    b.level[kernel.block.args[-1]] = 0
+    kernel.claim(row_bytes * tasks)
     with kernel.rows(outer * inner, 16 * length) as row:
         base = b.index(0) if kernel.task is None else b.scaled(kernel.task, row_bytes)
         o, i = b.divided(row, inner) if inner > 1 else (row, None)
@@ -451,4 +455,5 @@ _WRITERS: dict[str, Callable[[_Kernel], None]] = {
     "prim.cumsum": lambda k: _running(k, product=False),
     "prim.cumprod": lambda k: _running(k, product=True),
     "prim.sort": _sort,
+    "prim.dft_parts": fourier.transform,
 }

@@ -61,12 +61,15 @@ class _Split:
         values: list[Any] = []
         for i, (_, dtype) in enumerate(old.inputs):
             values.append(self.on("from_parts", (i,), (dtype,))[0] if dtype.is_complex else i)
+            if i in wrt and dtype.is_complex:
+                values[i].pair = None  # a derivative is taken by each part: nothing may read both at once
         for step, self.origin in zip(old.steps, old.origins, strict=True):
             operands = tuple([values[i] for i in step.operands])
             made = self._own(step.op, operands, step.attrs) if step.op in (_GRAD, _SAVED) else self.on(step.op, operands, step.attrs)
             for value in made:
                 if len(values) in wrt and type(value) is Parts:
                     self.on.imaginary(value)  # a derivative is taken by it, too
+                    value.pair = None
                 values.append(value)
         outputs = []
         for i in old.outputs:

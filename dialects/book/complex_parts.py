@@ -24,13 +24,17 @@ from .stanza import Stanza, fixed_dtype
 
 
 class Parts:
-    """A complex value: its real part, and its imaginary part, or None where that is 0 everywhere."""
+    """A complex value: its real part, and its imaginary part, or None where that is 0 everywhere.
 
-    __slots__ = ("re", "im")
+    pair: both side by side, the last dimension of one value, where there is such a value.
+    """
 
-    def __init__(self, re: Any, im: Any = None) -> None:
+    __slots__ = ("re", "im", "pair")
+
+    def __init__(self, re: Any, im: Any = None, pair: Any = None) -> None:
         self.re = re
         self.im = im
+        self.pair = pair
 
 
 class OnParts:
@@ -162,10 +166,12 @@ def _from_parts(on: OnParts, x: Any, t: DType) -> Parts:
         taken = on.apply("slice", x, attrs=((0,) * rank + (k,), (*shape, 1), (1,) * (rank + 1)))
         return on.apply("reshape", taken, attrs=(tuple(shape),))
 
-    return Parts(part(0), part(1))
+    return Parts(part(0), part(1), x)
 
 
 def _as_parts(on: OnParts, z: Parts, _: DType) -> Any:
+    if z.pair is not None:
+        return z.pair
     shape = on.type(z)[0]
     sides = [on.apply("reshape", part, attrs=((*shape, 1),)) for part in (z.re, on.imaginary(z))]
     return on.apply("concat", *sides, attrs=(len(shape),))
@@ -175,8 +181,13 @@ def _conj(on: OnParts, z: Parts) -> Parts:
     return z if z.im is None else Parts(z.re, on.apply("neg", z.im))
 
 
+def _dft(on: OnParts, z: Parts, roots: Any, *attrs: Any) -> Parts:
+    pair = _as_parts(on, z, on.build.type(z.re)[1])
+    return _from_parts(on, on.apply("dft_parts", pair, roots, attrs=attrs), on.type(z)[1])
+
+
 _WAYS = {
-    "full": _full, "cast": _cast, "from_parts": _from_parts, "as_parts": _as_parts, "conj": _conj,
+    "full": _full, "cast": _cast, "from_parts": _from_parts, "as_parts": _as_parts, "conj": _conj, "dft": _dft,
     "to_complex": lambda on, re, im, _: Parts(re, im), "real_part": lambda on, z, _: z.re,
     "imaginary_part": lambda on, z, _: on.imaginary(z),
 }  # fmt: skip

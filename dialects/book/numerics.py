@@ -221,12 +221,24 @@ def first(pick: Callable, x: Array, axis: int) -> Array:
     return np.expand_dims(pick(x, axis=axis), axis)
 
 
+def dft(z: Array, axis: int, sign: int, scale: float) -> Array:
+    """The discrete Fourier transform along an axis, by exp(sign * 2 pi i ...), times a scale."""
+    made = np.fft.fft(z, axis=axis) if sign < 0 else np.fft.ifft(z, axis=axis, norm="forward")
+    return (made * scale).astype(z.dtype)
+
+
+def dft_parts(x: Array, axis: int, sign: int, scale: float) -> Array:
+    """The same of complex numbers whose parts are the last dimension."""
+    made = dft(x[..., 0] + 1j * x[..., 1], axis, sign, scale)
+    return np.stack((made.real, made.imag), -1).astype(x.dtype)
+
+
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
     "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts,
-    "from_parts": from_parts,
+    "from_parts": from_parts, "dft": dft, "dft_parts": dft_parts,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from math import factorial
 from typing import Any
 
 from ..types import DType, size_of
+from .fourier import radices
 
 Shape = tuple[int, ...]
 
@@ -220,4 +221,5 @@ FUNCTIONS: dict[str, Callable] = {
     "factorial": factorial,
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
     "is_complex": lambda t: isinstance(t, DType) and t.is_complex,
+    "has_stages": lambda n: n == 1 or bool(radices(n)),
 }
