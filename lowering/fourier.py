@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdsl.dialects import arith
 from xdsl.dialects.builtin import VectorType
 from xdsl.ir import SSAValue
 
-from ..dialects.book.fourier import places
+from ..dialects.book.fourier import places, table_length
 from .butterflies import Butterflies, Number
+from .loop_builder import INDEX, NO_OVERFLOW
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 
@@ -31,12 +33,31 @@ if TYPE_CHECKING:
 def transform(kernel: _Kernel) -> None:
     """The kernel of `dft_parts`."""
     shape = kernel.inputs[0].get_shape()[:-1]
-    outer, inner = 1, 1
-    for size in shape[: kernel.axis]:
-        outer *= size
-    for size in shape[kernel.axis + 1 :]:
-        inner *= size
-    _Transform(kernel, outer, shape[kernel.axis], inner).write()
+    axis = kernel.axis
+    _Transform(kernel, _product(shape[:axis]), shape[axis], _product(shape[axis + 1 :]), _number(kernel, "sign") > 0).write()
+
+
+def of_real(kernel: _Kernel) -> None:
+    """The kernel of `real_dft`: a transform of neighbours as complex numbers, then what makes of it that of real ones."""
+    *outer, n = kernel.inputs[0].get_shape()
+    _OfReal(kernel, _product(outer), n // 2, 1, False).write()
+
+
+def to_real(kernel: _Kernel) -> None:
+    """The kernel of `dft_to_real`: the same backwards."""
+    *outer, m, _ = kernel.inputs[0].get_shape()
+    _ToReal(kernel, _product(outer), m - 1, 1, True).write()
+
+
+def _product(sizes: Sequence[int]) -> int:
+    n = 1
+    for size in sizes:
+        n *= size
+    return n
+
+
+def _number(kernel: _Kernel, name: str) -> float:
+    return kernel.op.attributes.get(name, kernel.op.properties.get(name)).value.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +68,6 @@ class _Stage:
     m: int
     s: int
     roots: int
-    first: bool
-    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +77,19 @@ class _Scratch:
 
 
 class _Transform:
-    def __init__(self, kernel: _Kernel, outer: int, n: int, inner: int) -> None:
+    """Transforms of n complex numbers. before, after: whether a pass of its own reads x, writes y."""
+
+    before = after = False
+
+    def __init__(self, kernel: _Kernel, outer: int, n: int, inner: int, exchanged: bool) -> None:
         self.kernel, self.b, self.f = kernel, kernel.b, Butterflies(kernel.b)
-        self.outer, self.n, self.inner = outer, n, inner
+        self.outer, self.n, self.inner, self.exchanged = outer, n, inner, exchanged
         self.element = kernel.element(0)
         self.lanes = kernel.target.lanes(element_bytes(self.element))
         self.columns = self.fitting(inner) if inner > 1 else 1
-        self.start: SSAValue | None = None
-        sign, scale = (kernel.op.attributes.get(k, kernel.op.properties.get(k)).value.data for k in ("sign", "scale"))
-        self.exchanged, self.scale = sign > 0, float(scale)
+        self.start: SSAValue | None = None  # of the row in x, and in y
+        self.to: SSAValue | None = None
+        self.scale = float(_number(kernel, "scale"))
 
     def fitting(self, count: int) -> int:
         """Lanes used along so many neighbours: all, or the largest power of two that fits."""
@@ -79,12 +102,11 @@ class _Transform:
         """All transforms: one iteration does one row, or one vector of columns."""
         kernel, b = self.kernel, self.b
         stages, s = [], self.columns
-        found = places(self.n)
-        for i, (r, m, roots) in enumerate(found):
-            stages.append(_Stage(r, m, s, roots, i == 0, i == len(found) - 1))
+        for r, m, roots in places(self.n):
+            stages.append(_Stage(r, m, s, roots))
             s *= r
         held = aligned(self.n * self.columns * element_bytes(self.element))
-        arrays = 2 * min(2, len(stages) - 1)
+        arrays = 2 * min(2, len(stages) - 1 + self.before + self.after)
         if arrays:
             kernel.claim(arrays * held * kernel.target.tasks)
         blocks = -(-self.inner // self.columns)
@@ -94,11 +116,30 @@ class _Transform:
             scratch = [_Scratch(*parts[k : k + 2]) for k in range(0, arrays, 2)]
             o, block = b.divided(row, blocks) if blocks > 1 else (row, b.index(0))
             column = b.minimum(b.scaled(block, self.columns), b.index(self.inner - self.columns)) if blocks > 1 else block
-            self.start = b.scaled(b.add(b.scaled(o, self.n * self.inner), column), 2)
+            self._start(o, column)
+            turn = 0
+            if self.before:
+                self.prepare(scratch[0])
             for i, stage in enumerate(stages):
-                source = scratch[(i - 1) % len(scratch)] if scratch else None
-                target = scratch[i % len(scratch)] if scratch else None
+                source = None if i == 0 and not self.before else scratch[turn % 2]
+                turn += source is not None
+                target = None if i == len(stages) - 1 and not self.after else scratch[turn % 2]
                 (self._along_rows if stage.s == 1 else self._stage)(stage, source, target)
+            if self.after:
+                self.complete(scratch[turn % 2])
+
+    def _start(self, o: SSAValue, column: SSAValue) -> None:
+        rows = [t.get_shape() for t in (self.kernel.inputs[0], self.kernel.outputs[0])]
+        lengths = [_product(shape) // self.outer for shape in rows]
+        self.start, self.to = (self.b.add(self.b.scaled(o, length), self.b.scaled(column, 2)) for length in lengths)
+
+    def prepare(self, target: _Scratch) -> None:
+        """Reads x."""
+        raise NotImplementedError
+
+    def complete(self, source: _Scratch) -> None:
+        """Writes y."""
+        raise NotImplementedError
 
     @contextmanager
     def along(self, count: int, width: int) -> Iterator[SSAValue]:
@@ -111,23 +152,20 @@ class _Transform:
 
     # Stages
 
-    def _along_rows(self, stage: _Stage, _: _Scratch | None, target: _Scratch | None) -> None:
+    def _along_rows(self, stage: _Stage, source: _Scratch | None, target: _Scratch | None) -> None:
         """The first stage of a row: lanes along p."""
         r, m = stage.r, stage.m
         width = self.fitting(m)
         with self.along(m, width) as p:
-            points = [
-                lambda k=k: self.read(self.kernel.x[0], self.b.add(self.start, self.b.scaled(self.b.plus(p, k * m), 2 * self.inner)), width)
-                for k in range(r)
-            ]
+            points = [lambda k=k: self._point(stage, source, k, p, self.b.index(0), width) for k in range(r)]
             results: dict[int, Number] = {}
             self.f.transform(points, results.__setitem__)
             found = [results[j] for j in range(r)]
-            if stage.last:
+            if target is None:
                 for j, y in enumerate(found):
-                    self.finish(y, self.b.plus(self.start, 2 * j * self.inner), width)
+                    self.finish(y, self.b.plus(self.to, 2 * j * self.inner), width)
                 return
-            for j in range(1, r):
+            for j in range(1, r) if m > 1 else ():
                 at = self.b.plus(p, stage.roots + (j - 1) * m)
                 w = self.load(self.kernel.x[1], at, width), self.load(self.kernel.x[1], self.b.plus(at, (r - 1) * m), width)
                 found[j] = self.f.product(found[j], w)
@@ -146,7 +184,7 @@ class _Transform:
                 def done(j: int, y: Number) -> None:
                     if j and roots:
                         y = self.f.product(y, self._wide(roots[j - 1], width))
-                    if stage.last:
+                    if target is None:
                         self.finish(y, self._place(j * s, q), width)
                         return
                     to = self.b.add(self.b.scaled(self.b.plus(self.b.scaled(p, r), j), s), q)
@@ -170,17 +208,17 @@ class _Transform:
 
     def _point(self, stage: _Stage, source: _Scratch | None, k: int, p: SSAValue, q: SSAValue, width: int) -> Number:
         position = self.b.plus(p, k * stage.m)
-        if stage.first:
+        if source is None:
             return self.read(self.kernel.x[0], self.b.add(self.start, self.b.scaled(position, 2 * self.inner)), width)
         at = self.b.add(self.b.scaled(position, stage.s), q)
         return self.load(source.re, at, width), self.load(source.im, at, width)
 
     def _place(self, position: int, q: SSAValue) -> SSAValue:
-        """Where result position + q is in the memory of x and y; of columns, q counts them, too."""
+        """Where result position + q is in the memory of y; of columns, q counts them, too."""
         if self.columns == 1:
-            return self.b.add(self.start, self.b.scaled(self.b.plus(q, position), 2 * self.inner))
+            return self.b.add(self.to, self.b.scaled(self.b.plus(q, position), 2 * self.inner))
         row = self.b.divided(q, self.columns)[0]
-        return self.b.add(self.start, self.b.scaled(self.b.plus(row, position // self.columns), 2 * self.inner))
+        return self.b.add(self.to, self.b.scaled(self.b.plus(row, position // self.columns), 2 * self.inner))
 
     # Memory
 
@@ -226,3 +264,78 @@ class _Transform:
             pairs = zip(values[:half], values[half:], strict=True)
             values = [self.b.shuffled(x, mask, y) for x, y in pairs for mask in (low, high)]
         return values
+
+
+class _Real(_Transform):
+    """n complex numbers z that are 2 n real ones: neighbours are real and imaginary part."""
+
+    def roots(self, k: SSAValue, width: int) -> Number:
+        """-i * exp(-pi i k / n) for `width` neighbouring k."""
+        at = self.b.plus(k, table_length(self.n))
+        return self.load(self.kernel.x[1], at, width), self.load(self.kernel.x[1], self.b.plus(at, self.n), width)
+
+    def reversed(self, value: Number) -> Number:
+        if not isinstance(value[0].type, VectorType):
+            return value
+        mask = range(value[0].type.get_shape()[0] - 1, -1, -1)
+        return self.b.shuffled(value[0], mask), self.b.shuffled(value[1], mask)
+
+    def mirrored(self, k: SSAValue, width: int) -> SSAValue:
+        """Where the numbers n - k, for `width` neighbouring k, begin."""
+        last = self.b.index(self.n - width + 1)
+        return self.b.emit(arith.SubiOp, (last, k), INDEX, NO_OVERFLOW)
+
+    def inside(self) -> Iterator[tuple[SSAValue, int]]:
+        """k from 1 to n - 1, and lanes."""
+        if self.n > 1:
+            width = self.fitting(self.n - 1)
+            with self.along(self.n - 1, width) as at:
+                yield self.b.plus(at, 1), width
+
+    def joined(self, a: Number, b: Number, w: Number) -> Number:
+        """(a + conj(b)) + (a - conj(b)) * w."""
+        f = self.f
+        total, (x, y) = (f.add(a[0], b[0]), f.sub(a[1], b[1])), (f.sub(a[0], b[0]), f.add(a[1], b[1]))
+        return f.fma(y, f.neg(w[1]), f.fma(x, w[0], total[0])), f.fma(y, w[0], f.fma(x, w[1], total[1]))
+
+
+class _OfReal(_Real):
+    """y[k] = ((z[k] + conj(z[n - k])) + (z[k] - conj(z[n - k])) * root(k)) / 2 of the transform z."""
+
+    after = True
+
+    def complete(self, source: _Scratch) -> None:
+        """Writes y."""
+        b, f = self.b, self.f
+        x, y = self.load(source.re, b.index(0), 1), self.load(source.im, b.index(0), 1)
+        zero = f.number(0.0, x)
+        self.finish((f.add(x, y), zero), self.to, 1)
+        self.finish((f.sub(x, y), zero), b.plus(self.to, 2 * self.n), 1)
+        for k, width in self.inside():
+            back = self.mirrored(k, width)
+            here = self.load(source.re, k, width), self.load(source.im, k, width)
+            there = self.reversed((self.load(source.re, back, width), self.load(source.im, back, width)))
+            y = self.joined(here, there, self.roots(k, width))
+            half = f.number(0.5, y[0])
+            self.finish((f.mul(y[0], half), f.mul(y[1], half)), b.add(self.to, b.scaled(k, 2)), width)
+
+
+class _ToReal(_Real):
+    """The transform, by the other sign, of z[k] = (x[k] + conj(x[n - k])) + (x[k] - conj(x[n - k])) * conj(root(k))."""
+
+    before = True
+
+    def prepare(self, target: _Scratch) -> None:
+        """Reads x, but for the imaginary parts of its first and last number; keeps z with its parts exchanged."""
+        b, f = self.b, self.f
+        first, last = self.load(self.kernel.x[0], self.start, 1), self.load(self.kernel.x[0], b.plus(self.start, 2 * self.n), 1)
+        self.store(f.add(first, last), target.im, b.index(0), 1)
+        self.store(f.sub(first, last), target.re, b.index(0), 1)
+        for k, width in self.inside():
+            (y, x), (v, u) = (
+                self.read(self.kernel.x[0], b.add(self.start, b.scaled(at, 2)), width) for at in (k, self.mirrored(k, width))
+            )
+            w = self.roots(k, width)
+            z = self.joined((x, y), self.reversed((u, v)), (w[0], f.neg(w[1])))
+            self.store(z[1], target.re, k, width)
+            self.store(z[0], target.im, k, width)

@@ -456,4 +456,6 @@ _WRITERS: dict[str, Callable[[_Kernel], None]] = {
     "prim.cumprod": lambda k: _running(k, product=True),
     "prim.sort": _sort,
     "prim.dft_parts": fourier.transform,
+    "prim.real_dft": fourier.of_real,
+    "prim.dft_to_real": fourier.to_real,
 }

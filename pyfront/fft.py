@@ -1,9 +1,11 @@
-"""``torch.fft``: discrete Fourier transforms, as products with matrices of roots of unity.
+"""``torch.fft``: discrete Fourier transforms.
 
-A transform of n = a * b points is a transform of a points, a multiplication by roots of unity and a transform of b points (Cooley and
+On CPUs a transform of n points is the op `dft` where n has small prime factors only. Others, and those on GPUs, are products with matrices
+of roots of unity: a transform of n = a * b points is one of a points, a multiplication by roots and one of b points (Cooley and
 Tukey, "An Algorithm for the Machine Calculation of Complex Fourier Series", 1965); short ones are one product, long ones of prime
-length a convolution (Bluestein, "A Linear Filtering Approach to the Computation of the Discrete Fourier Transform", 1970). Roots are
-computed in float64 and rounded once. Conventions: https://docs.pytorch.org/docs/stable/fft.html.
+length a convolution (Bluestein, "A Linear Filtering Approach to the Computation of the Discrete Fourier Transform", 1970). An even
+number of real numbers is seen as half as many complex ones. Roots are computed in float64 and rounded once.
+Conventions: https://docs.pytorch.org/docs/stable/fft.html.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, complex_of, dtype_of
+from ..dialects.book.fourier import radices, real_table, table
+from ..dialects.types import DType, complex_of, dtype_of, part_of
 from . import recorder
 from .assignment import title, write_out
-from .complex_numbers import conj
+from .complex_numbers import conj, view_as_complex, view_as_real
 from .conversion import converted
 from .joining import cat, flip, roll
 from .promote import Defaults
@@ -59,8 +62,22 @@ def _factor(n: int) -> int:
     return next((a for a in range(min(_SHORT, n - 1), 1, -1) if n % a == 0), 1)
 
 
-def _transformed(x: Tensor, sign: int) -> Tensor:
-    """The sums of x[j] * exp(sign * 2 pi i * j * k / n) over the last dimension, which holds n complex numbers."""
+@lru_cache(maxsize=256)
+def _table(n: int, dtype: DType) -> np.ndarray:
+    return table(n).astype(part_of(dtype).numpy)
+
+
+def _transformed(x: Tensor, dim: int, sign: int, scale: float = 1.0) -> Tensor:
+    """The sums of x[j] * exp(sign * 2 pi i * j * k / n) over a dimension of n complex numbers, times a scale."""
+    dim, n = dimension(dim, x.dim()), x.shape[dim]
+    if n > 1 and radices(n) and x.device.type == "cpu":
+        return wrap(record("dft", (x._read(), _constant(_table(n, x.dtype))._read()), (dim, sign, float(scale))))
+    made = _products(x.transpose(dim, -1), sign).transpose(dim, -1)
+    return made if scale == 1.0 else made * scale
+
+
+def _products(x: Tensor, sign: int) -> Tensor:
+    """The transform along the last dimension by matrices."""
     n, dtype = x.shape[-1], x.dtype
     a = _factor(n) if n > _SHORT else 1
     if n <= _SHORT or a == 1 and n < _LONG:
@@ -69,15 +86,25 @@ def _transformed(x: Tensor, sign: int) -> Tensor:
         return _convolved(x, sign)
     parts = x.reshape(*x.shape[:-1], a, n // a)
     parts = _constant(_roots(a, a, a, dtype, sign)).matmul(parts) * _constant(_roots(a, n // a, n, dtype, sign))
-    return _transformed(parts, sign).transpose(-1, -2).reshape(x.shape)
+    return _transformed(parts, -1, sign).transpose(-1, -2).reshape(x.shape)
 
 
 def _convolved(x: Tensor, sign: int) -> Tensor:
     """A transform of prime length n by transforms of a length of small factors: j * k is (j ** 2 + k ** 2 - (k - j) ** 2) / 2."""
     n = x.shape[-1]
     chirp, kernel = (_constant(c) for c in _chirps(n, x.dtype, sign))
-    spread = _transformed(_fitted(x * chirp, -1, kernel.shape[0]), -1) * kernel
-    return _transformed(spread, 1).narrow(-1, 0, n) * chirp
+    spread = _transformed(_fitted(x * chirp, -1, kernel.shape[0]), -1, -1) * kernel
+    return _transformed(spread, -1, 1).narrow(-1, 0, n) * chirp
+
+
+def _halves(x: Tensor, n: int, dim: int) -> bool:
+    """Whether n real numbers along a dimension are transformed as n / 2 complex ones: neighbours in memory are one number."""
+    return n % 2 == 0 and bool(radices(n // 2)) and dimension(dim, x.dim()) == x.dim() - 1 and x.device.type == "cpu"
+
+
+@lru_cache(maxsize=256)
+def _real_table(n: int, dtype: DType) -> np.ndarray:
+    return real_table(n).astype(dtype.numpy)
 
 
 def _fitted(x: Tensor, dim: int, n: int) -> Tensor:
@@ -98,13 +125,13 @@ def _checked(x: Tensor, n: int | None, dim: int) -> int:
     return n
 
 
-def _scaled(x: Tensor, n: int, norm: str | None, forward: bool) -> Tensor:
-    """Divided by what ``norm`` says for n points. RuntimeError for a norm there is none of."""
+def _scale(n: int, norm: str | None, forward: bool) -> float:
+    """What ``norm`` multiplies n points by. RuntimeError for a norm there is none of."""
     if norm not in (None, "backward", "ortho", "forward"):
         raise RuntimeError(f'Invalid normalization mode: "{norm}"')
     if norm == "ortho":
-        return x * n**-0.5
-    return x if (norm == "forward") is not forward else x * (1 / n)
+        return n**-0.5
+    return 1.0 if (norm == "forward") is not forward else 1 / n
 
 
 def _floating(x: Tensor) -> Tensor:
@@ -117,8 +144,7 @@ def _floating(x: Tensor) -> Tensor:
 def _one(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tensor:
     """One transform to n complex numbers along a dimension."""
     x = _fitted(_floating(x), dim, n)
-    x = converted(x, complex_of(x.dtype)).transpose(dim, -1)
-    return _scaled(_transformed(x, -1 if forward else 1), n, norm, forward).transpose(dim, -1)
+    return _transformed(converted(x, complex_of(x.dtype)), dim, -1 if forward else 1, _scale(n, norm, forward))
 
 
 def fft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None, *, out: Tensor | None = None) -> Tensor:
@@ -159,17 +185,22 @@ def _half(x: Tensor, n: int, dim: int, norm: str | None, forward: bool, name: st
     """The first half of the transform of real numbers by exp(-...), normalised as a forward or inverse one."""
     if x.dtype.is_complex:
         raise RuntimeError(f"{name} expects a real input tensor, but got {title(x.dtype)}")
-    made = _one(x, n, dim, "backward", True).narrow(dim, 0, n // 2 + 1)
-    return _scaled(made, n, norm, forward)
+    scale, x = _scale(n, norm, forward), _fitted(_floating(x), dim, n)
+    if _halves(x, n, dim):
+        return view_as_complex(wrap(record("real_dft", (x._read(), _constant(_real_table(n, x.dtype))._read()), (float(scale),))))
+    return _transformed(converted(x, complex_of(x.dtype)), dim, -1, scale).narrow(dim, 0, n // 2 + 1)
 
 
 def _whole(x: Tensor, n: int, dim: int, norm: str | None, forward: bool) -> Tensor:
     """The n real numbers whose transform begins with x, normalised as a forward or inverse one."""
     x = _fitted(_floating(x), dim, n // 2 + 1)
     x = converted(x, complex_of(x.dtype))
+    scale = _scale(n, norm, forward)
+    if _halves(x, n, dim):
+        x = view_as_real(x)
+        return wrap(record("dft_to_real", (x._read(), _constant(_real_table(n, x.dtype))._read()), (float(scale),)))
     rest = flip(x.narrow(dim, 1, (n - 1) // 2), [dim])
-    x = cat((x, conj(rest)), dim).transpose(dim, -1)
-    return _scaled(_transformed(x, 1).real, n, norm, forward).transpose(dim, -1)
+    return _transformed(cat((x, conj(rest)), dim), dim, 1, scale).real
 
 
 def _given(result: Tensor, out: Tensor | None) -> Tensor:

@@ -75,6 +75,11 @@ def places(n: int) -> list[tuple[int, int, int]]:
     return result
 
 
+def table_length(n: int) -> int:
+    """Numbers of the table for n points."""
+    return max(1, sum(2 * (r - 1) * m for r, m, _ in places(n) if m > 1))
+
+
 def table(n: int) -> np.ndarray:
     """Roots of all stages in float64: exp(-2 pi i j k / (r m)) for j from 1 to r - 1 and k below m, real parts, then imaginary ones."""
     parts = [np.zeros(1)]
@@ -83,3 +88,9 @@ def table(n: int) -> np.ndarray:
             roots = np.exp(-2j * np.pi * (np.outer(np.arange(1, r), np.arange(m)) / (r * m)))
             parts += [roots.real.ravel(), roots.imag.ravel()]
     return np.concatenate(parts[1:] or parts)
+
+
+def real_table(n: int) -> np.ndarray:
+    """The table for n real numbers, seen as n / 2 complex ones, then -i * exp(-2 pi i k / n) for k below n / 2: real parts, imaginary parts."""
+    roots = -1j * np.exp(-2j * np.pi * np.arange(n // 2) / n)
+    return np.concatenate([table(n // 2), roots.real, roots.imag])

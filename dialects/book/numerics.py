@@ -233,12 +233,25 @@ def dft_parts(x: Array, axis: int, sign: int, scale: float) -> Array:
     return np.stack((made.real, made.imag), -1).astype(x.dtype)
 
 
+def real_dft(x: Array, scale: float) -> Array:
+    """The first half of the transform of real numbers along the last dimension, in parts, times a scale."""
+    made = np.fft.rfft(x) * scale
+    return np.stack((made.real, made.imag), -1).astype(x.dtype)
+
+
+def dft_to_real(x: Array, scale: float) -> Array:
+    """The real numbers whose transform begins with these, not divided by their number, times a scale."""
+    made = np.fft.irfft(x[..., 0] + 1j * x[..., 1], norm="forward")
+    return (made * scale).astype(x.dtype)
+
+
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
     "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts,
-    "from_parts": from_parts, "dft": dft, "dft_parts": dft_parts,
+    "from_parts": from_parts, "dft": dft, "dft_parts": dft_parts, "real_dft": real_dft,
+    "dft_to_real": dft_to_real,
 }  # fmt: skip
 
 

@@ -124,6 +124,25 @@ def sort(x, axis, descending):
     return y
 
 
+def dft_parts(x, roots, axis, sign, scale):
+    z, n = np.moveaxis(x[..., 0] + 1j * x[..., 1], axis, 0), x.shape[axis]
+    y = np.stack([sum(z[j] * np.exp(sign * 2j * np.pi * j * k / n) for j in range(n)) for k in range(n)]) * scale
+    y = np.moveaxis(y, 0, axis)
+    return np.stack((y.real, y.imag), -1)
+
+
+def real_dft(x, roots, scale):
+    whole = dft_parts(np.stack((x, 0 * x), -1), roots, x.ndim - 1, -1, scale)
+    return whole[..., : x.shape[-1] // 2 + 1, :]
+
+
+def dft_to_real(x, roots, scale):
+    ends = x * np.array([1, 0])
+    half = np.concatenate((ends[..., :1, :], x[..., 1:-1, :], ends[..., -1:, :]), -2)
+    back = (half * np.array([1, -1]))[..., -2:0:-1, :]
+    return dft_parts(np.concatenate((half, back), -2), roots, x.ndim - 2, 1, scale)[..., 0]
+
+
 def _running(combine):
     def run(x, axis):
         y = x.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from lamina.dialects.book import OPS, Stanza
+from lamina.dialects.book.fourier import real_table, table
 from lamina.dialects.book.scan import GraphBuilder
 from lamina.dialects.graph import Graph
 from lamina.dialects.types import DTYPES, float64, int64
@@ -80,6 +81,12 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "concat": [([S, (2, 1, 4), (2, 2, 4)], (1,))],
     "scan": [([(2, 3), (4, 2, 3), (3, 3)], (BODY, 1, 1, 4, reverse)) for reverse in (False, True)],
     "sort": [([S], (1, False)), ([S], (2, True))],
+    "dft_parts": [
+        ([(2, 6, 2), (len(table(6)),)], (1, -1, 0.5)), ([(2, 12, 3, 2), (len(table(12)),)], (1, 1, 1.0)),
+        ([(2, 40, 2), (len(table(40)),)], (1, 1, 1.0)),
+    ],
+    "real_dft": [([(3, 8), (len(real_table(8)),)], (0.5,)), ([(20,), (len(real_table(20)),)], (1.0,))],
+    "dft_to_real": [([(3, 5, 2), (len(real_table(8)),)], (0.5,)), ([(11, 2), (len(real_table(20)),)], (1.0,))],
     "cumsum": [([S], (1,))],
     "cumprod": [([S], (1,))],
     "vector_norm": [([S], ((0, 2), p)) for p in (2, 1, 0, 3, 1.5, 0.5, float("inf"), -float("inf"), -1)],
@@ -164,6 +171,8 @@ def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) 
         return rng.integers(0, BOUND.get(s.name, 4), shape)
     if word in ("int", "bits"):
         return rng.integers(1, 6, shape)
+    if s.tensors[min(i, len(s.tensors) - 1)].name == "roots":
+        return next((t for t in (make(n) for make in (table, real_table) for n in (6, 8, 12, 20, 40)) if t.shape == shape), np.ones(shape))
     if s.name == "acosh":
         return rng.uniform(1.2, 3, shape)
     if s.name in UNIT:

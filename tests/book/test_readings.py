@@ -108,7 +108,7 @@ def test_irregular(name):
         types = s.infer(tuple((a.shape, dtype_of(a)) for a in arrays), attrs)
         assert [(a.shape, dtype_of(a)) for a in got] == list(types)
         np.testing.assert_allclose(
-            got[0], getattr(irregular_loops, name)(*arrays, *attrs), err_msg=name, rtol=1e-12
+            got[0], getattr(irregular_loops, name)(*arrays, *attrs), err_msg=name, rtol=1e-12, atol=1e-14
         )
 
 
