@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import VectorType
+from xdsl.dialects.builtin import VectorType, f32
 from xdsl.ir import SSAValue
 
 from ..dialects.book.fourier import places, table_length
 from .butterflies import Butterflies, Number
-from .loop_builder import INDEX, NO_OVERFLOW
+from .loop_builder import INDEX, NO_OVERFLOW, vector_of
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 
@@ -84,7 +84,7 @@ class _Transform:
     def __init__(self, kernel: _Kernel, outer: int, n: int, inner: int, exchanged: bool) -> None:
         self.kernel, self.b, self.f = kernel, kernel.b, Butterflies(kernel.b)
         self.outer, self.n, self.inner, self.exchanged = outer, n, inner, exchanged
-        self.element = kernel.element(0)
+        self.element = f32 if element_bytes(kernel.element(0)) < 4 else kernel.element(0)
         self.lanes = kernel.target.lanes(element_bytes(self.element))
         self.columns = self.fitting(inner) if inner > 1 else 1
         self.start: SSAValue | None = None  # of the row in x, and in y
@@ -223,9 +223,17 @@ class _Transform:
     # Memory
 
     def load(self, memory: SSAValue, at: SSAValue, width: int) -> SSAValue:
-        return self.kernel.load(memory, at, width)
+        """One number or several; narrow ones are computed with as float32."""
+        value = self.kernel.load(memory, at, width)
+        if memory.type.element_type == self.element:
+            return value
+        return self.b.emit(arith.ExtFOp, (value,), self.element if width == 1 else vector_of(self.element, width))
 
     def store(self, value: SSAValue, memory: SSAValue, at: SSAValue, width: int) -> None:
+        """The inverse of load."""
+        held = memory.type.element_type
+        if held != self.element:
+            value = self.b.emit(arith.TruncFOp, (value,), held if width == 1 else vector_of(held, width))
         self.kernel.store(value, memory, at, width)
 
     def read(self, memory: SSAValue, at: SSAValue, width: int) -> Number:

@@ -94,3 +94,60 @@ def real_table(n: int) -> np.ndarray:
     """The table for n real numbers, seen as n / 2 complex ones, then -i * exp(-2 pi i k / n) for k below n / 2: real parts, imaginary parts."""
     roots = -1j * np.exp(-2j * np.pi * np.arange(n // 2) / n)
     return np.concatenate([table(n // 2), roots.real, roots.imag])
+
+
+# -- the same in numpy, with whatever roots are given
+
+
+def dft(z: np.ndarray, roots: np.ndarray, axis: int, sign: int, scale: float) -> np.ndarray:
+    """Stage by stage along an axis, times a scale; the other sign is the same between conjugates."""
+    if sign > 0:
+        return dft(z.conj(), roots, axis, -1, scale).conj()
+    n, x = z.shape[axis], np.moveaxis(z, axis, -1)
+    lead = x.shape[:-1]
+    s = 1
+    for r, m, at in places(n):
+        y = np.einsum("...kpq,jk->...pjq", x.reshape(*lead, r, m, s), np.exp(-2j * np.pi * np.outer(np.arange(r), np.arange(r)) / r))
+        if m > 1:
+            real, imaginary = roots.ravel()[at : at + 2 * (r - 1) * m].reshape(2, r - 1, m)
+            y[..., 1:, :] *= (real + 1j * imaginary).T[..., None]
+        x, s = y, s * r
+    return np.moveaxis(x.reshape(*lead, n) * scale, -1, axis).astype(z.dtype)
+
+
+def _complex(x: np.ndarray) -> np.ndarray:
+    return x[..., 0].astype(np.float64) + 1j * x[..., 1]
+
+
+def _parts(z: np.ndarray, t: np.dtype) -> np.ndarray:
+    return np.stack((z.real, z.imag), -1).astype(t)
+
+
+def dft_parts(x: np.ndarray, roots: np.ndarray, axis: int, sign: int, scale: float) -> np.ndarray:
+    """Of complex numbers whose parts are the last dimension."""
+    return _parts(dft(_complex(x), roots, axis, sign, scale), x.dtype)
+
+
+def _turns(roots: np.ndarray, n: int) -> np.ndarray:
+    """What `real_table` has behind the stages' roots, for k from 1."""
+    real, imaginary = roots.ravel()[table_length(n) : table_length(n) + 2 * n].reshape(2, n)[:, 1:]
+    return real + 1j * imaginary
+
+
+def real_dft(x: np.ndarray, roots: np.ndarray, scale: float) -> np.ndarray:
+    """The first half of the transform of real numbers along the last dimension, in parts, times a scale."""
+    n = x.shape[-1] // 2
+    z = dft(_complex(x.reshape(*x.shape[:-1], n, 2)), roots, x.ndim - 1, -1, scale)
+    first, inner, back = z[..., :1], z[..., 1:], z[..., :0:-1].conj()
+    inner = ((inner + back) + (inner - back) * _turns(roots, n)) / 2
+    return _parts(np.concatenate((first.real + first.imag, inner, first.real - first.imag), -1), x.dtype)
+
+
+def dft_to_real(x: np.ndarray, roots: np.ndarray, scale: float) -> np.ndarray:
+    """The real numbers whose transform begins with these, not divided by their number, times a scale."""
+    z, n = _complex(x), x.shape[-2] - 1
+    ends, inner, back = z.real, z[..., 1:-1], z[..., -2:0:-1].conj()
+    first = (ends[..., :1] + ends[..., -1:]) + 1j * (ends[..., :1] - ends[..., -1:])
+    inner = (inner + back) + (inner - back) * _turns(roots, n).conj()
+    made = dft(np.concatenate((first, inner), -1), roots, z.ndim - 1, 1, scale)
+    return _parts(made, x.dtype).reshape(*x.shape[:-2], 2 * n)

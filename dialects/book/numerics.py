@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import BookError
 from ..types import DTYPES, Type, dtype_of
+from .fourier import dft, dft_parts, dft_to_real, real_dft
 
 if TYPE_CHECKING:
     from .stanza import Stanza
@@ -219,30 +220,6 @@ def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
 def first(pick: Callable, x: Array, axis: int) -> Array:
     """argmax or argmin with the dimension kept; bool counts as 0 and 1."""
     return np.expand_dims(pick(x, axis=axis), axis)
-
-
-def dft(z: Array, axis: int, sign: int, scale: float) -> Array:
-    """The discrete Fourier transform along an axis, by exp(sign * 2 pi i ...), times a scale."""
-    made = np.fft.fft(z, axis=axis) if sign < 0 else np.fft.ifft(z, axis=axis, norm="forward")
-    return (made * scale).astype(z.dtype)
-
-
-def dft_parts(x: Array, axis: int, sign: int, scale: float) -> Array:
-    """The same of complex numbers whose parts are the last dimension."""
-    made = dft(x[..., 0] + 1j * x[..., 1], axis, sign, scale)
-    return np.stack((made.real, made.imag), -1).astype(x.dtype)
-
-
-def real_dft(x: Array, scale: float) -> Array:
-    """The first half of the transform of real numbers along the last dimension, in parts, times a scale."""
-    made = np.fft.rfft(x) * scale
-    return np.stack((made.real, made.imag), -1).astype(x.dtype)
-
-
-def dft_to_real(x: Array, scale: float) -> Array:
-    """The real numbers whose transform begins with these, not divided by their number, times a scale."""
-    made = np.fft.irfft(x[..., 0] + 1j * x[..., 1], norm="forward")
-    return (made * scale).astype(x.dtype)
 
 
 _NAMES = {
