@@ -19,6 +19,11 @@ from ..dialects.sizes import SMALLEST, Scope
 from ..dialects.types import Type
 
 MOST_SYMBOLS = 3
+UNITS = (1, 2, 4, 8, 16, 32)
+"""What a symbol may count: dimensions that layers halve several times are read as so many blocks of this size."""
+
+MARGIN = 16
+"""The most that padding or a window adds to or takes from a number of blocks."""
 
 _SIZED = frozenset(("int", "ints", "shape"))
 """Kinds of attributes that may hold sizes. Axes and orders of dimensions are structure."""
@@ -87,7 +92,7 @@ class Hole:
 @dataclass(eq=False)
 class Template:
     """A graph with symbols among its sizes. numbers: of one member, in order; holes: the places that differ between members.
-    sources: of each symbol, the hole that is just it. programs: those compiled for it. asked: the sizes of one that another process is
+    sources: of each symbol, the hole that is just it, or it times its unit. programs: those compiled for it. asked: the sizes of one that another process is
     making. refused: none can be.
     """
 
@@ -95,13 +100,14 @@ class Template:
     numbers: tuple[int, ...]
     holes: dict[int, Hole]
     sources: tuple[int, ...]
+    units: tuple[int, ...]
     programs: list[Any] = field(default_factory=list)
     asked: list[int] | None = None
     refused: bool = False
 
     def values(self, numbers: Sequence[int]) -> tuple[int, ...] | None:
         """The symbols' values for a member with these numbers; None for a graph that is no instance."""
-        values = tuple(numbers[k] for k in self.sources)
+        values = tuple(numbers[k] // unit for k, unit in zip(self.sources, self.units, strict=True))
         for k, (mine, theirs) in enumerate(zip(self.numbers, numbers, strict=True)):
             hole = self.holes.get(k)
             if theirs != (mine if hole is None else hole.at(values)):
@@ -126,7 +132,7 @@ class Template:
     @property
     def text(self) -> str:
         """What the template is, for the key of the cache."""
-        return f"{self.graph!r} {sorted(self.holes.items())}"
+        return f"{self.graph!r} {sorted(self.holes.items())} {self.units}"
 
 
 def _typed(graph: Graph) -> Graph:
@@ -148,44 +154,63 @@ def _typed(graph: Graph) -> Graph:
 
 def template_of(graph: Graph, first: Sequence[int], second: Sequence[int]) -> Template | None:
     """The template of a graph, whose numbers are `second`, and a relative with the numbers `first`; None where numbers differ in
-    a way that follows from no input's dimensions, or in too many ways.
+    a way that follows from no input's dimensions, or in too many ways. Symbols are dimensions themselves if that will do, else
+    the least power of two of them that does.
     """
+    for unit in UNITS:
+        template = _template_by(unit, graph, first, second)
+        if template is not None:
+            return template
+    return None
+
+
+def _template_by(unit: int, graph: Graph, first: Sequence[int], second: Sequence[int]) -> Template | None:
+    """The template whose symbols count units, where both dimensions are made of two of them at least; None if it tells nothing new."""
     inputs = sum(1 for shape, _ in graph.inputs for d in shape if d >= SMALLEST)
     differing = [k for k, (a, b) in enumerate(zip(first, second, strict=True)) if a != b]
     sources: list[int] = []
+    units: list[int] = []
     holes: dict[int, Hole] = {}
     dimensions = [k for k in differing if k < inputs]
     for k in [*sorted(dimensions, key=lambda k: (abs(first[k] - second[k]), k)), *differing]:
         if k in holes:
             continue
-        hole = _hole(sources, first, second, (first[k], second[k]), k < inputs)
+        values = [[numbers[s] // n for s, n in zip(sources, units, strict=True)] for numbers in (first, second)]
+        hole = _hole(values, (first[k], second[k]), k < inputs, MARGIN if unit > 1 else 0)
         if hole is None:
             if k >= inputs or len(sources) == MOST_SYMBOLS:
                 return None
-            hole = Hole((len(sources),), 1, 0)
+            blocks = unit if not (first[k] % unit or second[k] % unit) and min(first[k], second[k]) >= SMALLEST * unit else 1
+            hole = Hole((len(sources),), blocks, 0)
             sources.append(k)
+            units.append(blocks)
         holes[k] = hole
-    return Template(graph, tuple(second), holes, tuple(sources))
+    return Template(graph, tuple(second), holes, tuple(sources), tuple(units)) if unit == 1 or unit in units else None
 
 
-def _hole(
-    sources: Sequence[int], first: Sequence[int], second: Sequence[int], wanted: tuple[int, int], is_dimension: bool
-) -> Hole | None:
+def _hole(values: Sequence[Sequence[int]], wanted: tuple[int, int], is_dimension: bool, margin: int) -> Hole | None:
     """How a number that is `wanted[0]` in one member and `wanted[1]` in the other may follow from the symbols so far: a multiple of a
-    symbol or of two, or of a symbol and a few more (``(n - 1) * 64``), or what is left of something (``8 - n``). A dimension of
-    an input is a multiple or a few more only: two that change independently are no function of each other.
+    symbol or of two, or of a symbol and a few more (``(n - 1) * 64``, or up to the margin: ``n * 64 + 2``), or what is left of something
+    (``8 - n``). A dimension of
+    an input is a multiple or a few more only: two that change independently are no function of each other. Of several the one that
+    adds least.
     """
-    for symbols in (*combinations(range(len(sources)), 1), *combinations(range(len(sources)), 2)):
-        have = [prod(numbers[sources[s]] for s in symbols) for numbers in (first, second)]
+    count = len(values[0])
+    found: list[tuple[int, int, Hole]] = []
+    for symbols in (*combinations(range(count), 1), *combinations(range(count), 2)):
+        have = [prod(symbol[s] for s in symbols) for symbol in values]
         run, rise = have[0] - have[1], wanted[0] - wanted[1]
         if not run or rise % run:
             continue
         factor = rise // run
         constant = wanted[0] - factor * have[0]
-        plain = factor > 0 and (constant == 0 if len(symbols) == 2 else constant % factor == 0)
-        if plain and not (is_dimension and factor > 1 and constant) or (factor == -1 and not is_dimension and len(symbols) == 1):
-            return Hole(symbols, factor, constant)
-    return None
+        if factor > 0 and not (is_dimension and factor > 1 and constant):
+            more, rest = divmod(abs(constant), factor)
+            if constant == 0 or len(symbols) == 1 and (rest == 0 or abs(constant) <= margin):
+                found.append((more if rest == 0 else abs(constant), len(symbols), Hole(symbols, factor, constant)))
+        elif factor == -1 and not is_dimension and len(symbols) == 1:
+            found.append((abs(constant), 3, Hole(symbols, factor, constant)))
+    return min(found, key=lambda entry: entry[:2])[2] if found else None
 
 
 @dataclass(eq=False)

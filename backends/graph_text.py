@@ -31,13 +31,13 @@ def template_to_json(template: Template) -> dict[str, Any]:
     """A template as plain data, without the programs made for it."""
     holes = [[k, list(hole.symbols), hole.factor, hole.constant] for k, hole in template.holes.items()]
     numbers, sources = list(template.numbers), list(template.sources)
-    return {"graph": graph_to_json(template.graph), "numbers": numbers, "holes": holes, "sources": sources}
+    return {"graph": graph_to_json(template.graph), "numbers": numbers, "holes": holes, "sources": sources, "units": list(template.units)}
 
 
 def template_from_json(data: dict[str, Any]) -> Template:
     """What `template_to_json` made into plain data."""
     holes = {k: Hole(tuple(symbols), factor, constant) for k, symbols, factor, constant in data["holes"]}
-    return Template(graph_from_json(data["graph"]), tuple(data["numbers"]), holes, tuple(data["sources"]))
+    return Template(graph_from_json(data["graph"]), tuple(data["numbers"]), holes, tuple(data["sources"]), tuple(data["units"]))
 
 
 def _plain(value: Any) -> Any:

@@ -69,6 +69,56 @@ def test_numbers_that_follow_no_line_make_no_template():
     assert template.sources == (1, 0) and template.values((9, 4, 36)) == (4, 9)
 
 
+def test_symbols_count_blocks_where_sizes_are_halved():
+    def halved(n: int) -> tuple[int, ...]:
+        return n, n // 2, n // 2 + 2, n // 4, 3 * n // 4 - 1
+
+    def graph(n: int) -> Graph:
+        """A graph with these numbers in it: an input [n, 3] and a slice of each length."""
+        steps = tuple(Step("slice", ((0, 0), (k, 3), (1, 1)), (0,)) for k in halved(n)[1:])
+        types = tuple(((k, 3), float32) for k in halved(n))
+        return Graph(types[:1], steps, (1, 2, 3, 4), ("a.py:1",) * 4, (None,), types)
+
+    (_, first), (_, second) = take_apart(graph(16)), take_apart(graph(40))
+    template = template_of(graph(40), first, second)
+    assert template.units == (4,), "2 is too few, 8 leaves out sizes that it need not"
+    assert template.values(take_apart(graph(28))[1]) == (7,) and template.values(take_apart(graph(30))[1]) is None
+
+
+def test_of_several_explanations_the_plainest():
+    first, second = ((2, 10, 10), (4, 30, 30))  # 30 is 10 * (4 - 1), but the other dimension itself
+    types = (((4, 30), float32), ((4, 30), float32))
+    graph = Graph(types[:1], (Step("slice", ((0, 0), (3, 30), (1, 1)), (0,)),), (1,), ("a.py:1",), (None,), types)
+    template = template_of(graph, (*first[:2], 3, 10), (*second[:2], 3, 30))
+    assert template.holes[3].symbols == (template.sources.index(1),)
+
+
+def test_images_of_other_sizes_are_the_same_program():
+    """Layers that halve and double, with sums of both: one program for all images of whole blocks."""
+    torch.manual_seed(0)
+    down, up, out = nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 4, 2, 2), nn.Conv2d(6, 1, 1)
+    parameters = [*down.parameters(), *up.parameters(), *out.parameters()]
+
+    def losses(sizes: list[tuple[int, int]], lone: bool) -> list[float]:
+        found = []
+        for h, w in sizes:
+            x = torch.from_numpy(np.random.default_rng(h * w).standard_normal((2, 2, h, w)).astype(np.float32))
+            y = out(torch.cat([x, up(torch.relu(down(F.max_pool2d(x, 2)))).repeat_interleave(2, 2).repeat_interleave(2, 3)], 1))
+            loss = (y * y).mean()
+            found.append([loss.item(), *(g.sum().item() for g in torch.autograd.grad(loss, parameters))])
+            if lone:
+                symbolic._families.clear()
+        return found
+
+    sizes = [(16, 24), (32, 16), (24, 40), (48, 8), (8, 64), (40, 40)]
+    made = losses(sizes, lone=False)
+    assert driver.stats.symbolic >= 1 and driver.stats.refused == 0
+    compiles = driver.stats.compiles
+    losses([(32, 48), (56, 16)], lone=False)
+    assert driver.stats.compiles == compiles
+    np.testing.assert_allclose(made, losses(sizes, lone=True), rtol=2e-4, atol=1e-4)
+
+
 def test_two_sizes_that_change():
     for n, m in ((8, 6), (5, 7), (9, 4), (6, 6), (31, 16), (7, 30)):
         run_at(n, m)
