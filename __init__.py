@@ -27,6 +27,7 @@ _MODULES = {
     "random": "pyfront.random",
     "fft": "pyfront.fft",
     "linalg": "pyfront.linalg",
+    "onnx": "pyfront.onnx",
     "signal": "pyfront.signal",
     "serialization": "pyfront.files",
     "special": "pyfront.special",

@@ -500,6 +500,33 @@ def write_c(
     return ahead_of_time.write_c(rolled(graph, rows=False).graph, weights, names, directory, **options)
 
 
+def make_onnx(graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], outputs: Sequence[str], **options: Any) -> Any:
+    """The graph as an ``onnx.ModelProto``; see ``onnx.model.onnx_model`` for the options. Complex inputs and outputs are real ones with
+    a last dimension of 2. BackendError where the onnx package is missing."""
+    from ..passes.split_complex import split_complex
+
+    def parts(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[Graph, Mapping[int, np.ndarray]]:
+        return split_complex(graph), {i: as_parts(array, graph.inputs[i]) for i, array in weights.items()}
+
+    options["others"] = [parts(*other) for other in options.get("others", ())]
+    return _onnx_room().onnx_model(*parts(graph, weights), names, outputs, **options)
+
+
+def save_onnx(model: Any, path: str | Path) -> list[Path]:
+    """Write an ``onnx.ModelProto``; the files it became."""
+    return _onnx_room().write_model(model, path)
+
+
+def _onnx_room() -> Any:
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise BackendError("the onnx package is not installed", help="pip install lamina[onnx]") from None
+    from .onnx import model
+
+    return model
+
+
 def gpu_arch(target: str) -> str:
     """The architecture of ``cuda:sm_90a``. BackendError for one that is not known."""
     from ..dialects.target import GPU_TARGETS, gpu_target_named

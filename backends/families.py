@@ -175,8 +175,11 @@ def _template_by(unit: int, graph: Graph, first: Sequence[int], second: Sequence
     for k in [*sorted(dimensions, key=lambda k: (abs(first[k] - second[k]), k)), *differing]:
         if k in holes:
             continue
-        values = [[numbers[s] // n for s, n in zip(sources, units, strict=True)] for numbers in (first, second)]
+        counted = [1] * len(units) if k < inputs else units  # dimensions are functions of dimensions
+        values = [[numbers[s] // n for s, n in zip(sources, counted, strict=True)] for numbers in (first, second)]
         hole = _hole(values, (first[k], second[k]), k < inputs, MARGIN if unit > 1 else 0)
+        if hole is not None and k < inputs:
+            hole = Hole(hole.symbols, hole.factor * prod(units[s] for s in hole.symbols), hole.constant)
         if hole is None:
             if k >= inputs or len(sources) == MOST_SYMBOLS:
                 return None

@@ -260,17 +260,19 @@ class _Hidden:
 
 
 class Real:
-    """A number of 64 bits made of sizes (``2 / size(s)`` of a derivative): an expression of C, which is evaluated as Python does."""
+    """A number of 64 bits made of sizes (``2 / size(s)`` of a derivative): an expression of C, which is evaluated as Python does.
+    parts: its sign and the two numbers it combines."""
 
-    __slots__ = ("text",)
+    __slots__ = ("text", "parts")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, parts: tuple[str, Any, Any]) -> None:
         self.text = text
+        self.parts = parts
 
     @classmethod
     def of(cls, sign: str, a: Any, b: Any) -> Real:
         """Two numbers combined."""
-        return cls(f"({_double(a)} {sign} {_double(b)})")
+        return cls(f"({_double(a)} {sign} {_double(b)})", (sign, a, b))
 
     def __add__(self, other: Any) -> Real:
         return Real.of("+", self, other)

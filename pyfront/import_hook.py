@@ -87,6 +87,7 @@ MODULES: dict[str, str] = {
     "torch.nn.utils.spectral_norm": "pyfront.nn.utils.weight_norm",
     "torch.nn.utils.weight_norm": "pyfront.nn.utils.weight_norm",
     "torch.fft": "pyfront.fft",
+    "torch.onnx": "pyfront.onnx",
     "torch.linalg": "pyfront.linalg",
     "torch.optim": "pyfront.optim",
     "torch.optim.adadelta": "pyfront.optim.adaptive",

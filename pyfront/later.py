@@ -8,6 +8,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
+from .dynamic_shapes import Dim, dims
 from .nn.data_parallel import DataParallel, data_parallel
 from .origin import origin, source_line
 
@@ -71,7 +72,6 @@ MODULES: dict[str, LaterModule] = {
             "torch.jit", _COMPILED, is_scripting=_false, is_tracing=_false, ignore=_same, unused=_same, export=_same,
             Final=Any, annotate=lambda _, value: value,
         ),
-        LaterModule("torch.onnx", _EXPORT, is_in_onnx_export=_false),
         LaterModule(
             "torch.distributed", "run the program in one process", is_available=_false, is_initialized=_false,
             is_nccl_available=_false, is_mpi_available=_false, is_gloo_available=_false, is_torchelastic_launched=_false,
@@ -82,7 +82,7 @@ MODULES: dict[str, LaterModule] = {
         ),
         LaterModule("torch.quantization", "train and run in float32, bfloat16 or float16"),
         LaterModule("torch.ao", "train and run in float32, bfloat16 or float16"),
-        LaterModule("torch.export", _EXPORT),
+        LaterModule("torch.export", _EXPORT, Dim=Dim, dims=dims),
         LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage"),
         LaterModule("torch.sparse", "use dense tensors"),
     )

@@ -6,7 +6,9 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 from inspect import signature
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,13 +24,14 @@ def add(subcommands: argparse._SubParsersAction) -> None:
     parser.add_argument("model", metavar="SCRIPT:CLASS", help="where the model is defined; CLASS() must make it")
     parser.add_argument("--weights", metavar="FILE", help="its state_dict (torch.save or safetensors)")
     parser.add_argument(
-        "--example", metavar="TYPE", action="append", required=True, help="an input's type: 'float32[64,1,28,28]'"
-    )
+        "--example", metavar="TYPE", action="append", required=True,
+        help="an input's type: 'float32[64,1,28,28]'; for ONNX sizes known only when it runs have names: 'float32[batch=64,1,28,28]'",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", metavar="DIR", required=True)
     parser.add_argument("--main", action="store_true", help="also write a main.c that runs the model on a file of samples")
     parser.add_argument("--no-shared", action="store_true", help="build no shared library")
     parser.add_argument(
-        "--target", metavar="NAME", default="native", type=_target, help="native, portable, or a GPU: cuda:sm_90a writes CUDA, PTX and a cubin"
+        "--target", metavar="NAME", default="native", type=_target, help="native, portable, a GPU (cuda:sm_90a writes CUDA, PTX and a cubin), or onnx"
     )
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
@@ -36,8 +39,8 @@ def add(subcommands: argparse._SubParsersAction) -> None:
 
 
 def _target(text: str) -> str:
-    if text not in ("native", "portable") and not text.startswith("cuda:"):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of native, portable, cuda:ARCHITECTURE")
+    if text not in ("native", "portable", "onnx") and not text.startswith("cuda:"):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of native, portable, onnx, cuda:ARCHITECTURE")
     return text
 
 
@@ -48,18 +51,36 @@ def act(options: argparse.Namespace) -> int:
     if options.weights:
         _load_weights(model, options.weights)
     model.eval()
-    examples = [_example(read_type(text)) for text in options.example]
-    from ...backends.driver import write_c
-    from ..export import export
-
-    exported = export(model, examples)
-    written = write_c(
-        exported.graph, exported.weights, exported.names, options.output, main=options.main, shared=not options.no_shared,
-        target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
-    )  # fmt: skip
+    read = [read_example(text) for text in options.example]
+    examples = [_example(t) for t, _ in read]
+    written = (_write_onnx if options.target == "onnx" else _write_programs)(options, model, examples, [names for _, names in read])
     for path in written:
         print(f"{os.path.getsize(path):>10,}  {path}")
     return 0
+
+
+def _write_programs(options: argparse.Namespace, model: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
+    from ...backends.driver import write_c
+    from ..export import export
+
+    if any(names):
+        raise LaminaError("sizes with names are for --target onnx: programs are compiled for the sizes of their examples")
+    exported = export(model, examples)
+    return write_c(
+        exported.graph, exported.weights, exported.names, options.output, main=options.main, shared=not options.no_shared,
+        target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
+    )  # fmt: skip
+
+
+def _write_onnx(options: argparse.Namespace, model: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
+    from ..onnx import export
+
+    if options.main or options.dump or options.check_each_pass:
+        raise LaminaError("--main, --dump and --check-each-pass say nothing of an ONNX model", help="leave them out")
+    program = export(model, tuple(examples), dynamic_shapes=names if any(names) else None)
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    return program.save(folder / "model.onnx")
 
 
 def load_model(where: str) -> Any:
@@ -113,6 +134,19 @@ def _load_weights(model: Any, path: str) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise FileError(f"{path} does not fit the model: {error}", help="give the weights this class was trained with") from None
+
+
+def read_example(text: str) -> tuple[Type, dict[int, str]]:
+    """``float32[batch=64,1,28,28]`` as a type and the names of its sizes by dimension; a name alone stands for a size of 2."""
+    names: dict[int, str] = {}
+    head, bracket, rest = text.partition("[")
+    sizes = rest.split(",")
+    for i, size in enumerate(sizes):
+        match = re.fullmatch(r"\s*([A-Za-z_]\w*)\s*(?:=\s*(\d+)\s*)?(\]?)\s*", size)
+        if match:
+            names[i] = match[1]
+            sizes[i] = (match[2] or "2") + match[3]
+    return read_type(head + bracket + ",".join(sizes)), names
 
 
 def read_type(text: str) -> Type:

@@ -119,7 +119,7 @@ attempt("import torch.distributed.fsdp")
 attempt("torch.nn.Foo")
 attempt("from torch import foo")
 attempt("import torch.foo")
-torch.onnx.export(torch.nn.ReLU())
+torch.jit.trace(torch.nn.ReLU())
 ''')
     result = subprocess.run([sys.executable, "-m", "lamina", "run", str(script)], capture_output=True, text=True, check=False)
     later = "is not there yet: torch.{} arrives in a later lamina"
@@ -135,8 +135,8 @@ torch.onnx.export(torch.nn.ReLU())
         "MissingModuleError ['ImportError'] No module named 'torch.foo' in lamina",
     ]
     assert result.returncode == 1
-    assert f"LaterError: torch.onnx.export {later.format('onnx')}" in result.stderr
-    assert "torch.onnx.export(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
+    assert f"LaterError: torch.jit.trace {later.format('jit')}" in result.stderr
+    assert "torch.jit.trace(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
 
 
 def test_a_function_wins_over_the_file_it_lives_in(tmp_path: Path) -> None:

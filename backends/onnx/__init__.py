@@ -1,0 +1,1 @@
+"""ONNX: a recorded graph as a model that other runtimes load. https://onnx.ai/onnx/operators"""
