@@ -19,6 +19,7 @@ from xdsl.ir import Attribute, Block, BlockArgument, Operation, Region, SSAValue
 from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineMap
 from xdsl.rewriter import Rewriter
 
+from ..dialects.attributes import dimensions
 from .block_analysis import Cut, asked, pure_dims
 from .contraction_body import product_of
 from .contraction_match import loop_sizes
@@ -314,7 +315,7 @@ def _add_up(m: Member) -> None:
     out = product.outputs[0]
     held = out.type
     assert isinstance(held, MemRefType)
-    fresh = memref.AllocaOp.get(held.element_type, shape=held.get_shape())
+    fresh = memref.AllocaOp.get(held.element_type, shape=dimensions(held.get_shape()))
     first = block.first_op
     assert first is not None
     block.insert_op_before(fresh, first)

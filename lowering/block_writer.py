@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from math import prod
 
 from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, i8, i64
+from xdsl.dialects.builtin import IntAttr, IntegerAttr, MemRefType, i8, i64
 from xdsl.ir import Block, Region, SSAValue
 
+from ..dialects.attributes import dimensions
+from ..dialects.sizes import estimate
 from ..dialects.target import Target
 from .block_parts import Given, Member, Rows
 from .kernel_functions import make_function
 from .loop_writer import Address, LoopWriter
 from .memory_plan import ALIGNMENT, aligned
-from .memref_layout import bytes_of, memref_type, strides_of
+from .memref_layout import bytes_of, memref_type, reinterpreted, strides_of
 from .storage import Storage
 
 LEAST_BLOCKS = 4
@@ -84,7 +86,7 @@ class BlockWriter:
 
     @property
     def tasks(self) -> int:
-        most = max(LEAST_BLOCKS, self.target.l3_bytes // max(1, self.task_bytes))
+        most = max(LEAST_BLOCKS, self.target.l3_bytes // max(1, estimate(self.task_bytes)))
         return min(self.target.tasks, self.count, most)
 
     @property
@@ -105,7 +107,7 @@ class BlockWriter:
     def function(self, name: str, reads: Sequence[tuple[Member, int]], writes: Sequence[tuple[Member, int]]) -> func.FuncOp:
         """``name(what is read, what is written, scratch)``."""
         types = [[m.homes[k][1] for m, k in part] for part in (reads, writes)]
-        block = Block(arg_types=[*types[0], *types[1], MemRefType(i8, [self.scratch_bytes])])
+        block = Block(arg_types=[*types[0], *types[1], MemRefType(i8, dimensions([self.scratch_bytes]))])
         block.args[-1].name_hint = "scratch"
         block.add_op(end := func.ReturnOp())
         self.given = {(id(m), k): arg for (m, k), arg in zip((*reads, *writes), block.args, strict=False)}
@@ -118,7 +120,7 @@ class BlockWriter:
             with w.loop(low, high) as loop:
                 self._shared(loop.counter)
         function = make_function(name, *types, Region(block))
-        function.attributes["lamina.scratch"] = IntegerAttr(self.scratch_bytes, i64)
+        function.attributes["lamina.scratch"] = IntegerAttr(IntAttr(self.scratch_bytes), i64)
         return function
 
     def _shared(self, number: SSAValue) -> None:
@@ -189,7 +191,7 @@ class BlockWriter:
             if steps[number]:
                 at = w.binary(arith.AddiOp, at, w.times(index, steps[number]))
         buffer = self.given[id(m), number]
-        return w.value(memref.ReinterpretCastOp.from_dynamic(buffer, [at], kind.get_shape(), strides_of(kind), kind))
+        return w.value(reinterpreted(buffer, at, kind, strides_of(kind)))
 
     def _window(self, place: int, kind: MemRefType) -> SSAValue:
         return _window(self.w, self.memory, self.w.plus(self.scratch, place), kind)
@@ -202,4 +204,4 @@ def _window(w: LoopWriter, memory: SSAValue, at: SSAValue, kind: MemRefType) -> 
     window = w.value(memref.ViewOp.create(operands=(memory, at), result_types=(flat,)))
     if flat == kind:
         return window
-    return w.value(memref.ReinterpretCastOp.from_dynamic(window, [0], kind.get_shape(), strides_of(kind), kind))
+    return w.value(reinterpreted(window, 0, kind, strides_of(kind)))

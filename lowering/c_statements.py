@@ -16,8 +16,9 @@ from ..dialects import kernel
 from ..dialects.amx import TileType
 from ..dialects.errors import BackendError
 from ..dialects.kernel import PrefetchOp
+from ..dialects.sizes import Size
 from .c_expressions import constant_of
-from .c_types import c_type, offset_of, span_of, strides_of
+from .c_types import c_type, index_text, offset_of, span_of, strides_of
 from .liveness import captured_values
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def address(p: FunctionPrinter, base: SSAValue, indices: Sequence[SSAValue]) -> 
     for value, stride in zip(indices, strides_of(base.type), strict=True):
         number = constant_of(value)
         if number is not None:
-            fixed += int(number) * stride
+            fixed += (number if isinstance(number, Size) else int(number)) * stride
         elif stride:
-            terms.append(p.name(value) if stride == 1 else f"{p.name(value)} * {stride}")
-    if fixed or not terms:
-        terms.append(str(fixed))
+            terms.append(p.name(value) if stride == 1 else f"{p.name(value)} * {index_text(stride)}")
+    if isinstance(fixed, Size) or fixed or not terms:
+        terms.append(index_text(fixed))
     return " + ".join(terms)
 
 
@@ -194,15 +195,15 @@ def _view(p: FunctionPrinter, op: memref.ViewOp) -> None:
 
 def _reinterpret(p: FunctionPrinter, op: memref.ReinterpretCastOp) -> None:
     static = op.static_offsets.get_values()[0]
-    _moved(p, op.result, op.source, p.name(op.offsets[0]) if op.offsets else str(static - offset_of(op.source.type)))
+    _moved(p, op.result, op.source, p.name(op.offsets[0]) if op.offsets else index_text(static - offset_of(op.source.type)))
 
 
 def _subview(p: FunctionPrinter, op: memref.SubviewOp) -> None:
     dynamic, terms = iter(op.offsets), []
     for stride, fixed in zip(strides_of(op.source.type), op.static_offsets.get_values(), strict=True):
-        start = p.name(next(dynamic)) if fixed < _DYNAMIC else str(fixed)
+        start = p.name(next(dynamic)) if fixed < _DYNAMIC else index_text(fixed)
         if start != "0":
-            terms.append(start if stride == 1 else f"{start} * {stride}")
+            terms.append(start if stride == 1 else f"{start} * {index_text(stride)}")
     _moved(p, op.result, op.source, " + ".join(terms) or "0")
 
 

@@ -174,6 +174,11 @@ def float_literal(value: float, code: str) -> str:
     return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
 
 
+def index_text(value: int | Size) -> str:
+    """A number of elements in C."""
+    return value.c_text() if isinstance(value, Size) else str(value)
+
+
 def int_literal(value: int, code: str) -> str:
     """A C literal of an integer type; i1 is ``true`` or ``false``. A size known only at the call is an expression."""
     if isinstance(value, Size):

@@ -11,6 +11,7 @@ from xdsl.dialects import arith, func, math, scf, vector
 from xdsl.dialects.builtin import Float32Type, UnitAttr, VectorType
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects.sizes import is_symbolic
 from ..dialects.target import Target
 from .c_expressions import BY_INVERSE, constant_of
 from .nest_work import HEAVY
@@ -70,7 +71,7 @@ def _stays(op: arith.DivfOp) -> bool:
         return False
     source = divisor.owner.operands[0] if isinstance(divisor.owner, vector.BroadcastOp) else divisor
     number = constant_of(source)
-    return number is None or SAFE[0] <= float(number) <= SAFE[1]
+    return number is None or is_symbolic(number) or SAFE[0] <= float(number) <= SAFE[1]
 
 
 def _block_of(value: SSAValue) -> Block | None:
