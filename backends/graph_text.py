@@ -7,7 +7,7 @@ from typing import Any
 from ..dialects.graph import Graph, Step
 from ..dialects.types import DTYPES, DType
 from .executable import types_from_json, types_to_json
-from .families import Hole, Template
+from .families import Template
 
 
 def graph_to_json(graph: Graph) -> dict[str, Any]:
@@ -29,15 +29,14 @@ def graph_from_json(data: dict[str, Any]) -> Graph:
 
 def template_to_json(template: Template) -> dict[str, Any]:
     """A template as plain data, without the programs made for it."""
-    holes = [[k, list(hole.symbols), hole.factor, hole.constant] for k, hole in template.holes.items()]
-    numbers, sources = list(template.numbers), list(template.sources)
-    return {"graph": graph_to_json(template.graph), "numbers": numbers, "holes": holes, "sources": sources, "units": list(template.units)}
+    holes, numbers = list(template.holes.items()), list(template.numbers)
+    return {"graph": graph_to_json(template.graph), "numbers": numbers, "holes": holes, "sources": template.sources}
 
 
 def template_from_json(data: dict[str, Any]) -> Template:
     """What `template_to_json` made into plain data."""
-    holes = {k: Hole(tuple(symbols), factor, constant) for k, symbols, factor, constant in data["holes"]}
-    return Template(graph_from_json(data["graph"]), tuple(data["numbers"]), holes, tuple(data["sources"]), tuple(data["units"]))
+    holes, sources = dict(data["holes"]), tuple(map(tuple, data["sources"]))
+    return Template(graph_from_json(data["graph"]), tuple(data["numbers"]), holes, sources)
 
 
 def _plain(value: Any) -> Any:

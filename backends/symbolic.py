@@ -18,8 +18,9 @@ from ..dialects.graph import Graph
 from ..dialects.sizes import Scope, admits
 from . import background, driver
 from .cache import key_of, lookup, source_version, store
-from .families import Family, Template, take_apart, template_of
+from .families import Family, Template, take_apart
 from .graph_text import template_to_json
+from .template_search import template_of
 from .toolchain import find_compiler
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ OFTEN = 8
 """Small graphs of one family that run on the oracle, whatever their sizes, before a program is made for them."""
 
 MOST_FAMILIES = 1024
-MOST_TEMPLATES = 4
+MOST_TEMPLATES = 6
+MOST_SEARCHES = 8
+"""Searches for a template of one family that find none, before its graphs are taken to have nothing in common."""
+
 MOST_PROGRAMS = 6
 """Programs of one template; what fits none of them is compiled size by size."""
 
@@ -59,6 +63,7 @@ class Relatives:
         if len(_families) > MOST_FAMILIES:
             _families.popitem(last=False)
         family.came += 1
+        family.seen(numbers)
         return cls(graph, family, numbers)
 
     @property
@@ -75,7 +80,6 @@ class Relatives:
             for compiled in template.programs:
                 if admits(compiled.facts["sizes"], values):
                     return compiled.at(self.graph, values)
-        self.family.seen(self.numbers)
         return None
 
     def compiled(self, elsewhere: bool = False) -> Program | None:
@@ -108,15 +112,19 @@ class Relatives:
         for template in self.family.templates:
             if template.values(self.numbers) is not None:
                 return template
-        if len(self.family.templates) >= MOST_TEMPLATES:
+        family = self.family
+        others = [m for m in family.members if m != self.numbers]
+        if len(family.templates) >= MOST_TEMPLATES or family.searched >= MOST_SEARCHES or not others:
             return None
-        others = [m for m in reversed(self.family.members) if m != self.numbers]
-        found = [t for other in others if (t := template_of(self.graph, other, self.numbers)) is not None]
-        if not found:
-            return None
-        template = max(found, key=lambda t: len(t.sources))  # the first of those that leave most open
-        self.family.templates.append(template)
-        return template
+        family.searched += 1
+        found = template_of(self.graph, [*others, self.numbers])
+        if found is None and len(others) > 1:  # one of them may be no relative after all
+            pairs = [t for other in reversed(others) if (t := template_of(self.graph, [other, self.numbers])) is not None]
+            found = max(pairs, key=lambda t: len(t.sources), default=None)  # the first of those that leave most open
+        if found is not None:
+            family.searched = 0
+            family.templates.append(found)
+        return found
 
 
 def forget() -> None:

@@ -46,30 +46,34 @@ class Scope:
 
     def facts(self) -> dict[str, Any]:
         """Bounds and conditions, as JSON knows them."""
-        return {"low": self.low, "high": self.high, "conditions": [[_plain(size), to] for size, to in self.conditions]}
+        return {"low": self.low, "high": self.high, "conditions": [[plain(size), to] for size, to in self.conditions]}
 
 
 def admits(facts: Mapping[str, Any], values: Sequence[int]) -> bool:
     """Whether a program with these facts is right for these values of its symbols."""
     if not all(a <= v <= b for a, v, b in zip(facts["low"], values, facts["high"], strict=True)):
         return False
-    return all(_QUESTIONS[to](_value(terms, values), 0) for terms, to in facts["conditions"])
+    return all(_QUESTIONS[to](value_of(terms, values), 0) for terms, to in facts["conditions"])
 
 
 _QUESTIONS = {"<": operator.lt, ">=": operator.ge, "!=": operator.ne}
 
 
-def _plain(size: Size) -> list[Any]:
+def plain(size: Size) -> list[Any]:
     """A size as lists and numbers: per term the factor, then symbols (numbers) and parts (kind, terms, divisor)."""
-    return [[c, *([a[1] if a[0] == "s" else [a[0], _plain(a[3].size), a[2]] for a in m])] for m, c in sorted(size.terms.items())]
+    return [[c, *([a[1] if a[0] == "s" else [a[0], plain(a[3].size), a[2]] for a in m])] for m, c in sorted(size.terms.items())]
 
 
-def _value(terms: Sequence[Any], values: Sequence[int]) -> int:
-    """The number a size given by `_plain` is."""
+def value_of(terms: Sequence[Any], values: Sequence[Any]) -> Any:
+    """What a size given by `plain` is for these values of the symbols, which may be sizes themselves."""
     total = 0
     for c, *atoms in terms:
         for atom in atoms:
-            c *= values[atom] if isinstance(atom, int) else divmod(_value(atom[1], values), atom[2])[atom[0] == "r"]
+            if isinstance(atom, int):
+                c *= values[atom]
+            else:
+                inner = value_of(atom[1], values)
+                c *= inner // atom[2] if atom[0] == "q" else inner % atom[2]
         total += c
     return total
 

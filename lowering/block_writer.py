@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import IntAttr, IntegerAttr, MemRefType, i8, i64
 from xdsl.ir import Block, Region, SSAValue
 
 from ..dialects.attributes import dimensions
-from ..dialects.sizes import estimate
+from ..dialects.sizes import estimate, largest
 from ..dialects.target import Target
 from .block_parts import Given, Member, Rows
 from .kernel_functions import make_function
@@ -87,7 +87,7 @@ class BlockWriter:
     @property
     def tasks(self) -> int:
         most = max(LEAST_BLOCKS, self.target.l3_bytes // max(1, estimate(self.task_bytes)))
-        return min(self.target.tasks, self.count, most)
+        return min(self.target.tasks, largest(self.count), most)
 
     @property
     def scratch_bytes(self) -> int:

@@ -116,7 +116,11 @@ class BlockedCalls:
             return None
         held = next(t for m in chain for s, t in m.homes if s is inside[0])
         extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), key=estimate, reverse=True)
-        cut = [n for step, n in extents if not any_symbolic((n, step)) and self._cut_chain(chain, inside, n, step)]
+        cut = [
+            n
+            for k, (step, n) in enumerate(extents)
+            if (k + 2 < len(extents) or not any_symbolic((n, step))) and self._cut_chain(chain, inside, n, step)
+        ]  # rows of a number that is not known are not divided
         blocks = self._blocks(cut, sum(estimate(s.size) for s in inside), len(extents) - len(cut) > 1) if cut else None
         found = None if blocks is None else Chain(sorted(places), late, chain, *blocks, inside)
         return found if found is not None and self._pays(found) else None
@@ -198,13 +202,14 @@ class BlockedCalls:
         """Outer loops one by one, the last one in blocks of rows that fit the second-level cache. matrices: what lies inside
         all of them is a matrix still, so that the last one is no row of one.
         """
+        about = [estimate(n) for n in extents]
         if matrices:
-            return (list(extents), []) if prod(extents) >= LEAST_BLOCKS else None
-        *outer, last = extents
-        fitting = self.target.l2_bytes * prod(extents) // size
+            return (list(extents), []) if prod(about) >= LEAST_BLOCKS else None
+        *outer, last = about
+        fitting = self.target.l2_bytes * prod(about) // size
         most = max(min(LEAST_ROWS, last), min(fitting, last * prod(outer) // LEAST_BLOCKS, last))
         rows = [Rows(t.start, t.count, t.size) for t in split_evenly(last, most)] if most < last else []
-        return (outer, rows) if prod(outer) * max(1, sum(r.count for r in rows)) >= LEAST_BLOCKS else None
+        return (list(extents[:-1]), rows) if prod(outer) * max(1, sum(r.count for r in rows)) >= LEAST_BLOCKS else None
 
     def _limited(self, chain: Chain) -> Chain:
         """The chain with blocks of rows that have no more columns than a mask of indices leaves over in them, where there is one."""

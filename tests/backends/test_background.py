@@ -16,7 +16,8 @@ from graphs import Recorder, cnn_step
 from needs import needs_compiler
 
 from lamina.backends import background, driver, symbolic
-from lamina.backends.families import take_apart, template_of
+from lamina.backends.families import take_apart
+from lamina.backends.template_search import template_of
 from lamina.backends.graph_text import graph_from_json, graph_to_json, template_from_json, template_to_json
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
@@ -243,6 +244,6 @@ def test_graphs_as_text(make):
 
 def test_templates_as_text():
     (_, first), (_, second) = take_apart(product(200)), take_apart(product(264))
-    template = template_of(product(264), first, second)
+    template = template_of(product(264), [first, second])
     again = template_from_json(json.loads(json.dumps(template_to_json(template))))
     assert again.text == template.text and again.values(first) == template.values(first) == (200,)
