@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..dialects.book import OPS
+from ..dialects.errors import ShapeError
 from ..dialects.graph import Graph, Step
 from ..dialects.sizes import SMALLEST, Scope, value_of
 from ..dialects.types import Type
@@ -127,10 +128,16 @@ def typed(graph: Graph) -> Graph:
 
 
 def result_types(step: Step, types: Sequence[Any]) -> Sequence[Any]:
-    """The types of a step's results. types: of the values before it."""
+    """The types of a step's results. types: of the values before it. ShapeError where they do not fit together."""
+    given = [types[i] for i in step.operands]
     if step.op in OPS:
-        return OPS[step.op].infer(tuple(types[i] for i in step.operands), step.attrs)
-    return [types[i] for i in step.operands[2:]] if step.op == "autodiff.grad" else [types[step.operands[-1]]]
+        return OPS[step.op].infer(tuple(given), step.attrs)
+    first, second, *others = given  # a value and its saved contents, or a loss and its seed
+    (shape, dtype), (wanted, _) = first, second
+    more = len(wanted) - len(shape) if step.op == "autodiff.grad" else 0
+    if wanted[more:] != shape:
+        raise ShapeError(f"{step.op} needs equal shapes, got {shape} and {wanted}")
+    return [((*wanted[:more], *s), t) for s, t in others] if step.op == "autodiff.grad" else [(shape, dtype)]
 
 
 @dataclass(eq=False)
