@@ -19,6 +19,7 @@ ALIAS = "alias"
 RESULT = "result"
 GRAD = "autodiff.grad"
 SAVED = "autodiff.saved"
+HELD = "held"  # several arrays as one Node: what a phrase made of those its last operand holds
 PHRASE = "phrase"  # several steps as one Node, which a Schedule writes out (see phrases.py)
 ANYWHERE = "anywhere"
 EXAMPLE = "vmap.example"  # a value of one example of a vmap that is running; it has no contents
@@ -29,7 +30,7 @@ class Node:
 
     op, attrs, inputs: the step (book op, its attributes, operand Nodes). type: ``(shape, dtype)``.
     origin: "file.py:12" of the user's code. order: position in the recording.
-    value: the array once computed (numpy's, or one in a device's memory). device: where it is, once placement
+    value: the array once computed (numpy's, or one in a device's memory; of a ``held`` Node a list of them). device: where it is, once placement
     has asked; ANYWHERE: it goes where it is used. overwritten: the order at which an in-place write replaced it, or 0.
     freed: backward went through it and nobody asked to keep it.
     """

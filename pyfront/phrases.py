@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from .node import ALIAS, EXAMPLE, GRAD, PHRASE, RESULT, SAVED, Node
+from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Node
 from .origin import origin
 from .recorder import state
 from .walk import by_order
@@ -21,12 +21,17 @@ _NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are t
 class Phrase:
     """The steps between some operands and some results."""
 
-    __slots__ = ("_steps", "_results")
+    __slots__ = ("_steps", "_results", "held", "_as_one")
 
-    def __init__(self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int]) -> None:
+    def __init__(
+        self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = ()
+    ) -> None:
         """steps: (op, attributes, places of what it reads, type, whether it is tracked when that is) of each; places count the
-        operands first, then the steps."""
+        operands first, then the steps. held: numbers of results that take the places of the arrays of the last operand, one Node
+        that holds them all; each array counts as an operand."""
         self._results = results
+        self.held = tuple(held)
+        self._as_one: tuple[tuple, list[tuple[tuple[int], Any, int]]] | None = None  # types of all results; those that are Nodes
         self._steps = []
         for op, attrs, read, type, may_be in steps:
             pick = itemgetter(*read) if len(read) > 1 else None
@@ -66,12 +71,35 @@ class Phrase:
 
     def as_one(self, operands: Sequence[Node], where: str) -> list[Node]:
         """The results, which other steps gave, for other operands of the same types, none of them tracked: one Node has them all."""
-        before, count, steps = state.order, len(operands), self._steps
-        whole = (Node(PHRASE, (self,), tuple(operands), tuple([steps[i - count][4] for i in self._results]), where, False, before + 1),)
-        state.order += len(steps)
-        return [
-            Node(RESULT, (k,), whole, steps[i - count][4], where, False, before + 1 + i - count) for k, i in enumerate(self._results)
+        if self._as_one is None:
+            made = self._made(len(operands) - bool(self.held) + len(self.held))
+            self._as_one = tuple([type for _, type, _ in made]), [m for k, m in enumerate(made) if k not in self.held]
+        types, results = self._as_one
+        order = state.order + 1
+        state.order += len(self._steps)
+        whole = (Node(PHRASE, (self,), tuple(operands), types, where, False, order),)
+        return [Node(RESULT, number, whole, type, where, False, order + behind) for number, type, behind in results]
+
+    def _made(self, count: int) -> list[tuple[tuple[int], Any, int]]:
+        """Number, type and how far behind the Node that stands for the phrase, of each result. count: of operands."""
+        return [((k,), self._steps[i - count][4], i - count) for k, i in enumerate(self._results)]
+
+    def with_held(self, operands: Sequence[Node], where: str) -> list[Node]:
+        """`as_one`; the last is the Node that holds what the arrays of the last operand become."""
+        results = self.as_one(operands, where)
+        whole = results[0].inputs
+        return [*results, Node(HELD, (), whole, operands[-1].type, where, False, whole[0].order)]
+
+    def spread(self, whole: Node) -> tuple[list[Node], list[Node]]:
+        """A leaf for every array the last operand holds, and a Node for what it becomes."""
+        source = whole.inputs[-1]
+        leaves = [
+            Node(None, (), (), type, source.origin, False, source.order, array)
+            for type, array in zip(source.type, source.value, strict=True)
         ]
+        made = self._made(len(whole.inputs) - 1 + len(leaves))
+        results = [Node(RESULT, *made[k][:1], (whole,), made[k][1], whole.origin, False, whole.order + made[k][2]) for k in self.held]
+        return leaves, results
 
     def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[Node]:
         """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none."""

@@ -20,7 +20,7 @@ import numpy as np
 from ..dialects.book import OPS
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
-from .node import ALIAS, GRAD, PHRASE, RESULT, SAVED, Boundary, Node
+from .node import ALIAS, GRAD, HELD, PHRASE, RESULT, SAVED, Boundary, Node
 from .residuals import differentiable_again, needs_values
 from .walk import Walk, by_order
 
@@ -57,6 +57,7 @@ class Schedule:
         "_first_read",
         "_histories",
         "kept",
+        "spread",
     )
 
     def __init__(self, roots: list[Node], walk: Walk | None = None) -> None:
@@ -75,9 +76,12 @@ class Schedule:
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
-        written, nodes = _written_out(walk.nodes)
+        self.spread = [(node, *node.attrs[0].spread(node)) for node in walk.nodes if node.op == PHRASE and node.value is None and node.attrs[0].held]
+        written, nodes = _written_out(walk.nodes, self.spread)
         self.nodes = _views_at_first_use(sorted(nodes, key=by_order), walk.mark)
-        self.roots = sorted(roots, key=by_order)
+        several = {id(whole): made for whole, _, made in self.spread}
+        each = [[node] if node.op != HELD else several[id(node.inputs[0])] for node in roots]
+        self.roots = sorted([node for nodes in each for node in nodes], key=by_order)
         for node in self.nodes:
             node.id = -1
         self._emit()
@@ -324,15 +328,23 @@ class Schedule:
         return "\n".join(lines) + "\n"
 
 
-def _written_out(nodes: list[Node]) -> tuple[list[tuple], list[Node]]:
-    """Nodes with the steps of each phrase in its place, and what the Nodes that stood for them were."""
+def _written_out(nodes: list[Node], spread: list[tuple[Node, list[Node], list[Node]]]) -> tuple[list[tuple], list[Node]]:
+    """Nodes with the steps of each phrase in its place, and what the Nodes that stood for them were. spread: the phrases one of
+    whose operands holds several arrays, each with the leaves and the results that are Nodes of their own here."""
     results: dict[int, list[Node]] = {id(n): [] for n in nodes if n.op == PHRASE and n.value is None}
     if not results:
         return [], nodes
+    before, there = [], []
+    if spread:
+        sources = {id(node.inputs[-1]) for node, _, _ in spread}
+        nodes = [n for n in nodes if id(n) not in sources and n.op != HELD]
+        for node, leaves, made in spread:
+            before.append((node, node.op, node.attrs, node.inputs))
+            node.inputs = (*node.inputs[:-1], *leaves)
+            nodes += leaves + made
     for node in nodes:
         if node.op is RESULT and node.value is None and id(node.inputs[0]) in results:
             results[id(node.inputs[0])].append(node)
-    before, there = [], []
     for node in nodes:
         if id(node) not in results:
             there.append(node)

@@ -10,8 +10,8 @@ import ml_dtypes
 
 from ..assignment import assign
 from ..tensor import Tensor
-from .optimizer import zeros_of
 from .recorded import Recorded, number
+from .updates import zeros_of
 
 
 class Adafactor(Recorded):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..node import Node
 from ..origin import origin
 from ..tensor import Tensor
-from .optimizer import Optimizer, Row, check_range, scalar, update_all, zeros_of
+from .optimizer import Optimizer, check_range
+from .updates import Row, scalar, update_all, zeros_of
 
 
 class Adam(Optimizer):
@@ -40,8 +42,12 @@ class Adam(Optimizer):
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         rows: dict[int, list[Row]] = {}  # by step
         where = origin()
+        gathered = self._gathered_of(group, parameters, names)
+        if gathered is not None:
+            gathered.update(op, _changing(gathered.step + 1, lr, decay, beta1, beta2, decoupled, where), numbers, where)
+            return
         for p in parameters:
-            state = self.state[p]
+            state = self._table[p]
             if "exp_avg" not in state:
                 state["step"] = None  # PyTorch's order of the entries
                 state.update((name, zeros_of(p)) for name in names)
@@ -52,9 +58,15 @@ class Adam(Optimizer):
             value, *moments = [t._node if t._seen == t._storage.version else t._read() for t in targets]
             rows[step].append((targets, (value, p._grad._read(), *moments)))
         for part, step in enumerate(rows):
-            size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
-            changing = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
-            update_all((id(group), part), op, rows[step], tuple([scalar(number, where) for number in changing]), numbers, where)
+            changing = _changing(step, lr, decay, beta1, beta2, decoupled, where)
+            update_all((id(group), part), op, rows[step], changing, numbers, where)
+
+
+def _changing(step: int, lr: float, decay: float, beta1: float, beta2: float, decoupled: bool, where: str) -> tuple[Node, ...]:
+    """What differs from step to step, as the op takes it."""
+    size, root = lr / (1 - beta1**step), (1 - beta2**step) ** 0.5
+    numbers = (size, root, 1 - lr * decay, 1 - beta1) if decoupled else (size, root, 1 - beta1)
+    return tuple([scalar(number, where) for number in numbers])
 
 
 class AdamW(Adam):

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..assignment import assign
 from ..tensor import Tensor, wrap
-from .optimizer import Optimizer, check_range, scalar, update, zeros_of
+from .optimizer import Optimizer, check_range
 from .recorded import Recorded, number, rounded
+from .updates import scalar, update, zeros_of
 
 
 class RMSprop(Optimizer):
@@ -37,7 +38,7 @@ class RMSprop(Optimizer):
         rate = scalar(float(group["lr"]))
         numbers = tuple(group[k] for k in ("alpha", "eps", "weight_decay", "momentum", "centered", "maximize"))
         for p in parameters:
-            state = self.state[p]
+            state = self._table[p]
             if not state:
                 state["step"], state["square_avg"] = None, zeros_of(p)
                 if group["momentum"] > 0:
@@ -74,12 +75,12 @@ class Adagrad(Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for p in group["params"]:
-                self.state[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
+                self._table[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         numbers = (group["eps"], group["weight_decay"], group["maximize"])
         for p in parameters:
-            state = self.state[p]
+            state = self._table[p]
             step = self._counter.next(state)
             rate = scalar(float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]))
             operands = (p._read(), p.grad._read(), state["sum"]._read(), rate)

@@ -11,8 +11,9 @@ from ..autograd import enable_grad, no_grad
 from ..joining import cat
 from ..tensor import Tensor, wrap
 from .line_search import Point, strong_wolfe
-from .optimizer import Optimizer, check_range, zeros_of
+from .optimizer import Optimizer, check_range
 from .recorded import number
+from .updates import zeros_of
 
 
 class LBFGS(Optimizer):
@@ -45,7 +46,7 @@ class LBFGS(Optimizer):
     @no_grad
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # the closure is not optional
         """Up to max_iter iterations; the loss at the start is returned."""
-        group, state = self.param_groups[0], self.state[self._params[0]]
+        group, state = self.param_groups[0], self._table[self._params[0]]
         if group["line_search_fn"] not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
         state.setdefault("func_evals", 0)

@@ -8,8 +8,9 @@ from typing import Any
 
 from ..assignment import assign
 from ..tensor import Tensor
-from .optimizer import Optimizer, zeros_of
+from .optimizer import Optimizer
 from .recorded import number
+from .updates import zeros_of
 
 _RATES = ("original", "match_rms_adamw")
 
@@ -46,7 +47,7 @@ class Muon(Optimizer):
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         lr, momentum = float(group["lr"]), group["momentum"]
         for p in parameters:
-            state, old, g = self.state[p], p.detach(), p.grad
+            state, old, g = self._table[p], p.detach(), p.grad
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = zeros_of(p)
             moved = state["momentum_buffer"] + (g - state["momentum_buffer"]) * (1 - momentum)

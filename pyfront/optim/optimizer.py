@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
-
-from ...dialects.types import DTYPES, Type
-from .. import recorder, views
+from .. import recorder
 from ..autograd import RemovableHandle, enable_grad, no_grad
-from ..node import RESULT, Node
-from ..phrases import Phrase
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
+from .gathered import Gathered, gathered
+from .updates import Counter, is_plain
 
 required = object()
-_FLOAT32, _FLOAT64 = DTYPES["float32"], DTYPES["float64"]
-_SCALAR = (), _FLOAT64
 _GLOBAL_PRE_HOOKS: OrderedDict[int, Callable] = OrderedDict()
 _GLOBAL_POST_HOOKS: OrderedDict[int, Callable] = OrderedDict()
 _HOOKS = (
     "step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post",
 )  # fmt: skip
+
+
+_UNSEEN = 3  # updates after which nobody is expected to look at the state soon
+_PAUSE = 100  # updates until what somebody held is looked at again
+_TRIES = 8  # how often state is gathered again that was looked at
 
 
 class Optimizer:
@@ -42,9 +41,9 @@ class Optimizer:
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got torch.Tensor"
             )
         self.defaults = defaults
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self._prepare()
+        self.state = defaultdict(dict)
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -60,13 +59,60 @@ class Optimizer:
         self._stepped = 0
         self._inside = False
         self._counter = Counter()
+        self._gathered: dict[int, Gathered] = {}  # by id of the group
+        self._unseen = 0  # updates since somebody looked at the state
+        self._tries = _TRIES
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
         self._prepare()
+        table = state.get("state", {})
+        self.__dict__.update((name, value) for name, value in state.items() if name != "state")
+        self.state = table
+
+    # -- state ------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> defaultdict[Tensor, dict[str, Any]]:
+        """What is remembered of each parameter. Whoever asks may read and write it as long as it is referred to."""
+        if self._gathered:
+            self._release()
+        self._unseen = 0
+        return self._table
+
+    @state.setter
+    def state(self, table: defaultdict[Tensor, dict[str, Any]]) -> None:
+        self._gathered.clear()
+        self._unseen = 0
+        self._table = table
+
+    def _release(self) -> None:
+        """Give all parameters their own entries."""
+        while self._gathered:
+            self._gathered.popitem()[1].release(self._table)
+
+    def _gathered_of(
+        self, group: dict[str, Any], parameters: list[Tensor], names: tuple[str, ...], counted: bool = True
+    ) -> Gathered | None:
+        """The state of these parameters in one piece, if it is, or can be from now on; None: each has its entries. counted: "step" is
+        one, beside those with these names."""
+        found = self._gathered.get(id(group))
+        if is_plain() and not recorder.state.watchers:
+            if found is not None and found.fits(group, parameters, names):
+                return found
+            self._unseen += 1
+            if found is None and self._unseen > _UNSEEN and self._tries > 0:
+                found = gathered(self.__dict__, "_table", group, parameters, names, counted)
+                if found is not None:
+                    self._tries -= 1
+                    self._gathered[id(group)] = found
+                    return found
+                self._unseen = -_PAUSE
+        if self._gathered:
+            self._release()
+        return None
 
     # -- groups -----------------------------------------------------------------------------------------------
 
@@ -209,7 +255,7 @@ class Optimizer:
         self.state = defaultdict(dict)
         for number, entries in state_dict["state"].items():
             p = by_number.get(number)
-            self.state[number if p is None else p] = entries if p is None else _taken_over(entries, p)
+            self._table[number if p is None else p] = entries if p is None else _taken_over(entries, p)
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
@@ -281,146 +327,6 @@ def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
     if key != "step" and p.is_floating_point() and value.is_floating_point():
         return value.detach().to(p.dtype).clone()
     return value.detach().clone()
-
-
-# -- what subclasses record with --------------------------------------------------------------------------------
-
-
-def scalar(value: float, where: str | None = None) -> Node:
-    """A number that changes from step to step: an input of the program, not a constant in it. where: the user's line, if known.
-
-    The numbers of a step go where those of the last one were, if nobody refers to these any more: a program knows the place.
-    """
-    state = recorder.state
-    if state.placement is not None or state.watch is not None:
-        return recorder.constant(np.array(value, np.float64), _SCALAR, where)
-    if _numbers.since != state.flushed:
-        _numbers.since, _numbers.count = state.flushed, 0
-    i = _numbers.count
-    _numbers.count = i + 1
-    if i == len(_numbers.used):
-        _numbers.used.append((np.array(value, np.float64), _gone))
-    array, user = _numbers.used[i]
-    if user() is not None:
-        array = np.array(value, np.float64)
-    else:
-        array[()] = value
-    made = recorder.constant(array, _SCALAR, where)
-    _numbers.used[i] = array, weakref.ref(made)
-    return made
-
-
-def _gone() -> None:
-    """What refers to nothing any more."""
-
-
-class _Numbers:
-    """Where the numbers of the last steps were, by their place in the step, and the Nodes that have them there."""
-
-    def __init__(self) -> None:
-        self.used: list[tuple[np.ndarray, Callable[[], Node | None]]] = []
-        self.since = self.count = 0
-
-
-_numbers = _Numbers()
-
-
-def zeros_of(p: Tensor, value: float = 0.0) -> Tensor:
-    """Fresh state of a parameter's type. It is data, so that the first step is the same program as all others."""
-    return wrap(recorder.constant(np.full(p.shape, value, p.dtype.numpy), p._type))
-
-
-class Counter:
-    """Counts steps; parameters at the same step share one tensor."""
-
-    def __init__(self) -> None:
-        self._before: tuple[Any, int] = (None, 0)  # the tensor the last parameter had, and its version
-        self._number = 0  # the step after that one, and its tensor
-        self._tensor: Tensor | None = None
-
-    def next(self, state: dict[str, Any]) -> int:
-        """The step that begins now, 1 the first time."""
-        now = state.get("step")
-        before, version = self._before
-        if now is None or now is not before or now._storage.version != version:
-            self._look_up(now)
-        state["step"] = self._tensor
-        return self._number
-
-    def _look_up(self, now: Any) -> None:
-        """Read a count that is not the one of the last parameter."""
-        is_tensor = isinstance(now, Tensor)
-        if is_tensor and now is self._tensor and now._storage.version == 0 and now._storage.host is None:
-            number = self._number + 1  # as this counter made it
-        else:
-            number = 1 + (int(now.item()) if is_tensor else int(now or 0))
-        if number != self._number or self._tensor is None:
-            self._number = number
-            self._tensor = wrap(recorder.constant(np.array(number, np.float32), ((), _FLOAT32)))
-        self._before = (now, now._storage.version) if is_tensor else (None, 0)
-
-
-Row = tuple[tuple[Tensor, ...], tuple[Node, ...]]
-_phrases: dict[Any, tuple[str, tuple, list[Type], Phrase]] = {}
-_MOST_PHRASES = 1 << 8
-
-
-def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], attrs: tuple, where: str | None = None) -> None:
-    """Record one step of one parameter: the first results of `op` become the contents of `targets`.
-
-    where: the user's line, if known.
-    """
-    start = recorder.state.order
-    for target, node in zip(targets, recorder.record_many(op, operands, attrs, where)):  # noqa: B905  # the first results
-        _write(target, node, start)
-
-
-def update_all(key: Any, op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tuple, where: str) -> None:
-    """`update` of several parameters, each given as targets and operands; the last operands are the same for all.
-
-    They are one Node. key: where what it stands for is kept.
-    """
-    state = recorder.state
-    if state.grad or state.watch is not None or state.placement is not None or state.levels or state.duals or state.traces:
-        for targets, own in rows:
-            update(targets, op, (*own, *changing), attrs, where)
-        return
-    operands = [n for _, own in rows for n in own]
-    operands += changing
-    types, start, known = [n.type for n in operands], state.order, _phrases.get(key)
-    if known is None or known[0] != op or known[1] != attrs or known[2] != types:
-        if len(_phrases) >= _MOST_PHRASES:
-            _phrases.clear()
-        known = _phrases[key] = op, attrs, types, _all_at_once(op, rows, changing, attrs)
-    written = iter(known[3].as_one(operands, where))
-    for targets, _ in rows:
-        for target in targets:
-            _write(target, next(written), start)
-
-
-def _all_at_once(op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tuple) -> Phrase:
-    """The steps of several parameters, from all their operands to all their results."""
-    at, shared = 0, sum(len(own) for _, own in rows)
-    place = shared + len(changing)
-    steps: list[tuple[str, tuple, Sequence[int], Any, bool]] = []
-    results: list[int] = []
-    for targets, own in rows:
-        types = recorder.infer(op, (*own, *changing), attrs)
-        steps.append((op, attrs, [*range(at, at + len(own)), *range(shared, shared + len(changing))], types, False))
-        steps += [(RESULT, (k,), [place], type, False) for k, type in enumerate(types)]
-        results += range(place + 1, place + 1 + len(targets))
-        place, at = place + 1 + len(types), at + len(own)
-    return Phrase(steps, results)
-
-
-def _write(target: Tensor, node: Node, start: int) -> None:
-    storage = target._storage
-    if target._chain or storage.host is not None or recorder.state.watchers:
-        views.write(storage, target._chain, node, start)
-        target._forget()
-    else:  # the same for memory that nobody sees another part of
-        storage.replace(node, start)
-        target._node, target._seen = node, storage.version
 
 
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:

@@ -11,7 +11,8 @@ from ..assignment import assign
 from ..complex_numbers import view_as_real
 from ..creation import get_default_dtype
 from ..tensor import Tensor, wrap
-from .optimizer import Optimizer, scalar, zeros_of
+from .optimizer import Optimizer
+from .updates import scalar, zeros_of
 
 
 class Recorded(Optimizer):
@@ -29,7 +30,7 @@ class Recorded(Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
-            state = self.state[p]
+            state = self._table[p]
             if not state:
                 state["step"] = None
                 state.update((name, self._begin(p, name, group)) for name in self._state)

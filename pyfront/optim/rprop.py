@@ -7,8 +7,9 @@ from typing import Any
 
 from ..assignment import assign
 from ..tensor import Tensor
-from .optimizer import check_range, zeros_of
+from .optimizer import check_range
 from .recorded import Recorded
+from .updates import zeros_of
 
 
 class Rprop(Recorded):

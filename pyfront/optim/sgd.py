@@ -7,7 +7,8 @@ from typing import Any
 
 from ..origin import origin
 from ..tensor import Tensor
-from .optimizer import Optimizer, Row, check_range, scalar, update, update_all, zeros_of
+from .optimizer import Optimizer, check_range
+from .updates import Row, scalar, update, update_all, zeros_of
 
 
 class SGD(Optimizer):
@@ -33,6 +34,10 @@ class SGD(Optimizer):
         rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))
         remembers, where = group["momentum"] != 0, origin()
         numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
+        gathered = self._gathered_of(group, parameters, ("momentum_buffer",), counted=False) if remembers else None
+        if gathered is not None:
+            gathered.update("sgd", (rate, momentum), (*numbers, False), where)
+            return
         rows: list[Row] = []
         for p in parameters:
             value = p._read()
@@ -41,7 +46,7 @@ class SGD(Optimizer):
                 # nothing is remembered: the gradient stands in for the buffer, which is handed through
                 rows.append(((p,), (*operands, operands[1])))
                 continue
-            state = self.state[p]
+            state = self._table[p]
             buffer = state.get("momentum_buffer")
             # Without dampening a zero buffer gives what a missing one gives: all steps are the same program.
             first = buffer is None and group["dampening"] != 0

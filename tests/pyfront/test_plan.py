@@ -33,7 +33,7 @@ class Checked:
         self.made += id(found) not in known
         fresh = Schedule(walk.roots)
         assert found.graph == fresh.graph
-        assert all(walk.nodes[i].value is array for i, array in zip(found.inputs, fresh.arrays, strict=True))
+        assert all(a is b for a, b in zip(found.arrays(walk.nodes), fresh.arrays, strict=True))
         results = {fresh.outputs[k]: walk.nodes[i] for i, k in found.results}
         assert all(node.id == number for number, node in results.items())
         return found
@@ -70,10 +70,10 @@ def train(steps: int, width: int = 3) -> list[float]:
 
 
 def test_a_training_loop_is_planned_once(checked: Checked) -> None:
-    losses = train(6)
-    assert checked.made <= 2 and checked.reused >= 5
+    losses = train(8)
+    assert checked.made <= 3 and checked.reused >= 6  # the third when the optimizer's state is gathered
     plan._plans.clear()
-    assert train(6) == losses
+    assert train(8) == losses
 
 
 def test_two_programs_take_turns(checked: Checked) -> None:
