@@ -11,8 +11,8 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
-from operator import sub
+from itertools import compress, repeat
+from operator import ne, sub
 from pathlib import Path
 from sys import getrefcount
 from typing import NamedTuple
@@ -93,7 +93,8 @@ class OutputPool:
 
     outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses`` (type -> id of an array
     made here -> where its memory starts; an array is in there as long as this pool refers to it). held: id of an array
-    made here -> references pools have to it. Pools of one program share both: those of ``beside`` are used.
+    made here -> references pools have to it. changes: how often these two changed. Pools of one program share all three: those
+    of ``beside`` are used.
     """
 
     def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None) -> None:
@@ -102,6 +103,7 @@ class OutputPool:
         for held in (*outputs, *inputs):
             self.addresses.setdefault(held, {})
         self.held: dict[int, int] = beside.held if beside else {}
+        self.changes: list[int] = beside.changes if beside else [0]
         self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
@@ -109,6 +111,7 @@ class OutputPool:
 
     def release(self, kept: set[int]) -> None:
         """Forget all arrays but those with these ids."""
+        self.changes[0] += 1
         for row, places, free in zip(self._rounds, self._places, self._free, strict=True):
             for k, array in enumerate(row):
                 if array is not None and id(array) not in kept:
@@ -129,6 +132,7 @@ class OutputPool:
 
     def _replace(self, turn: int, k: int) -> None:
         """Another array for output k in this round: an unheld one of another round, or a new one."""
+        self.changes[0] += 1
         old = self._rounds[turn][k]
         for other, free in zip(self._rounds, self._free, strict=True):
             if _references(other, k) == free[k]:
@@ -230,6 +234,9 @@ class Executable:
         self._held: list[np.ndarray | None] = [None] * len(self.inputs)  # of the last call, what no pool made, and where it is
         self._held_at: list[int | None] = [None] * len(self.inputs)
         self._first_seen: set[int] = set()  # inputs that the last call got for the first time
+        self._ids = self._nowhere = [0] * len(self.inputs)  # of the last call: its inputs, where they are, changes of the pools until then
+        self._at = [0] * len(self.inputs)
+        self._changes = -1
         self._pool = OutputPool(self.outputs, self.inputs, None if beside is None else beside._pool)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
@@ -240,6 +247,7 @@ class Executable:
         self._fresh = self._reused = Places((), (), self._pool, tuple(range(len(self.outputs))))
         self._all_places = {(): self._fresh}
         self._looked: tuple[Mapping[int, int] | None, list[int]] = (None, [])
+        self._counts: list[int] | None = None  # of the inputs that may be reused, as the last call saw them
         self._arena: np.ndarray | None = None
         self._arena_at = 0
         self._beside = beside
@@ -266,15 +274,9 @@ class Executable:
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
         if self._first_seen:
             self._settle(arrays)
-        places = [
-            known.get(id(array)) or (at if array is held else None)
-            for known, array, held, at in zip(self._known, arrays, self._held, self._held_at, strict=True)
-        ]
-        copies: list[np.ndarray] = []
-        i = -1
-        for _ in range(places.count(None)):
-            i = places.index(None, i + 1)
-            places[i] = self._place(i, arrays[i], copies)
+        places, ids, copies = self._at, list(map(id, arrays)), None
+        if ids != self._ids or self._changes != self._pool.changes[0]:
+            copies = self._find(arrays, ids)
         reused = self._places(arrays, spare) if spare else self._fresh
         outputs, made_at = reused.pool.take()
         if reused.pairs:
@@ -282,14 +284,35 @@ class Executable:
             made_at = [*made_at, *map(places.__getitem__, reused.inputs)]
             outputs = list(map(outputs.__getitem__, reused.order))
             made_at = map(made_at.__getitem__, reused.order)
-        changed = self._copies.follow(arrays)
-        self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at, *self.sizes)
+        if self._copied:
+            changed = self._copies.follow(arrays)
+            self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at, *self.sizes)
+        else:
+            changed = False
+            self._pack(self._table, 0, *places, *made_at, self._arena_at, *self.sizes)
         status = self._main(self._table_at)
         if status:
             self._fail(status)
         if changed:
             self._copies.filled()
+        del copies  # until now what they are copies of was to be read there
         return outputs
+
+    def _find(self, arrays: Sequence[np.ndarray], ids: list[int]) -> list[np.ndarray]:
+        """Note where the inputs of a call are; gives the copies that had to be made.
+
+        An array that was at its place in the last call is still where it was: it is the same one, as what the pools did not make is
+        held, and what they let go of counts as a change.
+        """
+        before, self._ids, self._counts = self._ids, self._nowhere, None  # should one of them be refused
+        changes, copies = self._pool.changes[0], []
+        every = range(len(ids))
+        for i in compress(every, map(ne, ids, before)) if changes == self._changes else every:
+            self._at[i] = self._known[i].get(ids[i]) or self._place(i, arrays[i], copies)
+        self._changes = changes
+        if not copies:
+            self._ids = ids
+        return copies
 
     def bind(self, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
         """This program as a function of the inputs that are None here; the others stay what they are, and are looked at now only."""
@@ -363,7 +386,10 @@ class Executable:
         Which arrays hold the inputs may rotate from call to call; who refers to them, beside the pools, mostly does not.
         """
         given = [arrays[i] for i in self._given]
-        counts = map(getrefcount, given)
+        counts = list(map(getrefcount, given))
+        if counts == self._counts and self._looked[0] is spare:
+            return self._reused
+        self._counts = counts
         others = list(map(sub, counts, map(self._pool.held.get, map(id, given), repeat(_FOREIGN))))
         if self._looked[0] is spare and self._looked[1] == others:
             return self._reused
@@ -399,6 +425,7 @@ class Executable:
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
             got = show_type((np.shape(array), dtype_of(array))) if isinstance(array, np.ndarray) else type(array).__name__
             raise BackendError(f"input {i} of the program is {show_type(self.inputs[i])}, got {got}")
+        self._ids[i] = 0  # who was there is held no longer
         if array.flags.num & _PLAIN == _PLAIN:
             address = address_of(array)
             self._held[i], self._held_at[i] = array, address

@@ -166,7 +166,7 @@ class _Recording:
         except TooMuch:
             self.state = None
         self.sources = self._sources()
-        self.gradients = [t._grad for t in self._reachable()]
+        self.gradients = [t.grad for t in self._reachable()]
         self.start, self.draws = recorder.state.order, Engine.draws
         before, recorder.state.watch = recorder.state.watch, self.watch
         try:
@@ -234,7 +234,7 @@ class _Recording:
             raise Refusal("it draws random numbers")
         if not self.state.holds():
             raise Refusal("it changes what it captured")
-        if any(t._grad is not g for t, g in zip(self._reachable(), self.gradients, strict=True)):
+        if any(t.grad is not g for t, g in zip(self._reachable(), self.gradients, strict=True)):
             raise Refusal("it computes gradients")
 
     def _shape(self, result: Any) -> Any:

@@ -51,7 +51,7 @@ class Watched(Node):
         return [(self, seen_by(_hooks.get(id(self), {}), gradient))]
 
 
-_retaining: dict[int, weakref.ref[Tensor]] = {}  # tensors that keep their gradient, by id
+retaining: dict[int, weakref.ref[Tensor]] = {}  # tensors that keep their gradient, by id
 
 
 def watch(node: Node) -> dict[int, Hook]:
@@ -122,18 +122,18 @@ def retain_grad(self: Tensor) -> None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     if not self.is_leaf:
         key = id(self)
-        _retaining[key] = weakref.ref(self, lambda _: _retaining.pop(key, None))
+        retaining[key] = weakref.ref(self, lambda _: retaining.pop(key, None))
         watch_retaining()
 
 
 def retains_grad(self: Tensor) -> bool:
     """True for a computed tensor whose gradient is kept."""
-    return id(self) in _retaining
+    return id(self) in retaining
 
 
 def watch_retaining() -> None:
     """Watch the Nodes that retaining tensors have now: called before each backward, as writes give them new ones."""
-    for reference in list(_retaining.values()):
+    for reference in list(retaining.values()):
         tensor = reference()
         if tensor is not None and tensor.requires_grad and not tensor.is_leaf:
             hooks = _hooks_of_computed(tensor)
@@ -146,7 +146,7 @@ def _keeper(owner: weakref.ref, hooks: dict[int, Hook]) -> Hook:
     def keep(gradient: Tensor) -> None:
         tensor = owner()
         if tensor is not None and _hooks.get(id(tensor._read())) is hooks:
-            tensor._grad = gradient if tensor._grad is None else tensor._grad + gradient
+            tensor._grad = gradient if tensor.grad is None else tensor.grad + gradient
 
     return keep
 

@@ -62,7 +62,27 @@ class Accumulation:
         self.owner = owner
 
     def __call__(self, gradient: Node) -> list:
-        return accumulate(self.owner(), gradient)
+        leaf, state = self.owner(), recorder.state
+        if leaf is None:
+            return []
+        plain = leaf._grad is None and not leaf._hooks and not leaf._post_hooks and _is_row_by_row(leaf)
+        if not plain or gradient.requires_grad or gradient.value is not None or gradient.op == "full":
+            return accumulate(leaf, gradient)
+        if state.levels or state.escaped or state.watch is not None or state.placement is not None:
+            return accumulate(leaf, gradient)
+        leaf._grad = gradient
+        state.arrived.append(self.owner)
+        return []
+
+
+def _is_row_by_row(leaf: Tensor) -> bool:
+    return len(leaf._chain) == 1 and leaf._chain[0] is leaf._mark and leaf._storage.host is None
+
+
+def gradient_of(leaf: Tensor) -> Node:
+    """The gradient of a leaf that has one."""
+    gradient = leaf._grad
+    return gradient if type(gradient) is Node else gradient._read()
 
 
 def _rechain(tensor: Tensor, chain: views.Chain) -> None:
@@ -81,20 +101,21 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
     if leaf is None:
         return []
     arrived = wrap(gradient)
-    if len(leaf._chain) != 1 or leaf._chain[0] is not leaf._mark or leaf._storage.host is not None:
+    if not _is_row_by_row(leaf):
         follow(arrived, (leaf,))
     if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
             changed = hook(arrived)
             arrived = arrived if changed is None else changed
-    if leaf._grad is None:
+    before = grad_of(leaf)
+    if before is None:
         leaf._grad = arrived
     elif recorder.state.grad:
-        leaf._grad = leaf._grad + arrived
+        leaf._grad = before + arrived
     else:
         start = recorder.state.order
-        total = recorder.record("add", (leaf._grad._read(), arrived._read()))
-        views.write(leaf._grad._storage, leaf._grad._chain, total, start)
+        total = recorder.record("add", (before._read(), arrived._read()))
+        views.write(before._storage, before._chain, total, start)
     if leaf._post_hooks:
         for hook in list(leaf._post_hooks.values()):
             hook(leaf)
@@ -107,8 +128,12 @@ def is_leaf(self: Tensor) -> bool:
 
 
 def grad_of(self: Tensor) -> Tensor | None:
-    """The accumulated gradient."""
-    return self._grad
+    """The accumulated gradient: a Tensor of its own from the first time on that somebody asks."""
+    gradient = self._grad
+    if type(gradient) is Node:
+        gradient = self._grad = wrap(gradient)
+        gradient._storage.born = gradient._node.order
+    return gradient
 
 
 def set_grad(self: Tensor, gradient: Tensor | None) -> None:

@@ -52,7 +52,7 @@ class Phrase:
         if state.grad:
             for n in operands:
                 if n.requires_grad:
-                    return self._record(operands, up + 1)[self._results[0]]
+                    return self._record(operands, up + 1, True)[self._results[0]]
         state.order += len(steps)
         return Node(PHRASE, (self,), tuple(operands), steps[-1][4], origin(up), False, state.order)
 
@@ -111,8 +111,8 @@ class Phrase:
             node.attrs, node.inputs = nodes[place].attrs, nodes[place].inputs
         return [node for i, node in enumerate(nodes[len(whole.inputs) :], len(whole.inputs)) if i not in replaced]
 
-    def _record(self, operands: Sequence[Node], up: int) -> list[Node]:
-        may_be = state.grad and any([n.requires_grad for n in operands])
+    def _record(self, operands: Sequence[Node], up: int, may_be: bool = False) -> list[Node]:
+        may_be = may_be or state.grad and any([n.requires_grad for n in operands])
         nodes = self._append(list(operands), origin(up), state.order, may_be)
         state.order += len(self._steps)
         return nodes

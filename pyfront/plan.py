@@ -86,7 +86,7 @@ class Plan:
         """Compute the roots of a walk this plan fits. run: the driver's."""
         nodes = walk.nodes
         arrays = self.arrays(nodes)
-        freed = [i for i in self.maybe_done if is_freed(nodes[i])]
+        freed = [i for i in self.maybe_done if is_freed(nodes[i])] if self.maybe_done else self.maybe_done
         if self.graph.outputs:
             spare = self.dying.of(nodes) if len(freed) == len(self.maybe_done) else None
             results = run(self.graph, arrays, spare)

@@ -57,6 +57,7 @@ class _State:
     """The recording: its length, the autograd mode, and weak references to the Storages without a value.
 
     levels: the vmaps that are running, outermost first. escaped: Storages that hold an example of one that ended.
+    arrived: leaves whose gradient may be a Node that nobody has asked for as a Tensor (see leaves.py).
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
     differentiated through (autograd.graph). inference: inference mode is on.
@@ -64,7 +65,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces",
+        "inference", "watch", "placement", "doubts", "traces", "arrived",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -75,6 +76,7 @@ class _State:
         self.loop: list[Any] | None = None  # the signature of what was found to be a loop last
         self.grad = True
         self.pending: list[weakref.ref] = []
+        self.arrived: list[weakref.ref] = []
         self.levels: list[Any] = []
         self.watchers: list[Any] = []
         self.duals: list[Any] = []
@@ -247,9 +249,17 @@ def _is_loop(roots: list[Node], known: bool) -> bool:
 
 
 def _pending() -> list[Node]:
-    """What live Storages lack."""
-    nodes = [cell.node for reference in state.pending if (cell := reference()) is not None]
-    return [node for node in nodes if node is not None and node.value is None]
+    """What live Storages and leaves lack."""
+    nodes = []
+    for reference in state.pending:
+        cell = reference()
+        if cell is not None and (node := cell.node) is not None and node.value is None:
+            nodes.append(node)
+    for reference in state.arrived:
+        leaf = reference()
+        if leaf is not None and type(node := leaf._grad) is Node and node.value is None:
+            nodes.append(node)
+    return nodes
 
 
 def _start_anew() -> None:
@@ -259,10 +269,11 @@ def _start_anew() -> None:
 
 def flush(wanted: Iterable[Node] = ()) -> None:
     """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values."""
-    if not state.pending and not wanted:
+    if not state.pending and not state.arrived and not wanted:
         _start_anew()
         return
     roots = _pending()
+    state.arrived.clear()
     for node in wanted:
         if node.value is None:
             roots.append(node)

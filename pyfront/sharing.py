@@ -152,8 +152,8 @@ def __deepcopy__(self: Tensor, memo: dict) -> Tensor:
         storage = memo[id(self._storage)] = from_storage(self._storage, ()).detach().clone()._storage
     copy = _of_class(type(self), storage, _links(self), self.requires_grad, _attributes(self))
     memo[id(self)] = copy
-    if self._grad is not None:
-        copy._grad = self._grad.__deepcopy__(memo)
+    if self.grad is not None:
+        copy._grad = self.grad.__deepcopy__(memo)
     return copy
 
 

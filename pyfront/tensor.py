@@ -28,7 +28,7 @@ class Tensor:
     __slots__ = ("_storage", "_chain", "_node", "_seen", "__dict__", "__weakref__")
 
     # What few tensors have lives in the instance dictionary.
-    _grad: Tensor | None = None
+    _grad: Tensor | Node | None = None  # a Node: see leaves.py
     _label: str | None = None  # the public function that made it, for grad_fn
     _hooks: dict[int, Callable] | None = None
     _post_hooks: dict[int, Callable] | None = None  # called after a gradient was accumulated
@@ -60,9 +60,16 @@ class Tensor:
         storage = self._storage
         if self._seen == storage.version:
             return self._node
-        if not self._chain and storage.host is None:
-            self._node, self._seen = storage.node, storage.version
-            return storage.node
+        if storage.host is None:
+            chain = self._chain
+            if not chain:
+                self._node, self._seen = storage.node, storage.version
+                return storage.node
+            if storage.views is None and len(chain) == 1 and type(chain[0]) is LeafMark:  # a parameter after an optimizer's step
+                node = self._node = views.boundary(storage.node, chain[0])
+                storage.views = {chain: node}
+                self._seen = storage.version
+                return node
         node = views.read(storage, self._chain)
         # A view read under no_grad is untracked for now only: the next read outside must find its history.
         if storage.host is None and (recorder.state.grad or node.requires_grad or not self._chain):

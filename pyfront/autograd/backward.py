@@ -8,7 +8,7 @@ returned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from ...dialects.types import Type, show_type, size_of
@@ -16,8 +16,9 @@ from .. import recorder
 from ..assignment import title
 from ..grad_fn import GradientEdge
 from ..hub import FREED, Running, running
-from ..hooks import Watched, seen_by, watch_retaining
+from ..hooks import Watched, retaining, seen_by, watch_retaining
 from ..leaves import Accumulation, accumulate
+from ..origin import origin
 from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
 from ..residuals import differentiable_again, overwritten, reads, saves, was_overwritten
@@ -25,6 +26,10 @@ from ..size import Size
 from ..tensor import Tensor, wrap
 from ..walk import by_order, fresh_mark
 from .anomaly_mode import examine, is_on
+
+_ones: dict[Type, Node] = {}
+_MOST_ONES = 64
+
 
 def _check(node: Node) -> None:
     """PyTorch's errors for a step whose saved values are gone."""
@@ -41,7 +46,7 @@ def _check(node: Node) -> None:
         )
 
 
-def _tape(root: Node, stop: set[int]) -> tuple[list[Node], list[Boundary | Node]]:
+def _tape(root: Node, stop: Set[int]) -> tuple[list[Node], list[Boundary | Node]]:
     """Tracked steps behind ``root``, and where differentiation ends: Boundaries, and Nodes whose id is in
     ``stop``. RuntimeError when values a derivative needs are gone.
 
@@ -219,7 +224,7 @@ def _seed(root: Tensor | GradientEdge, gradient: Tensor | None) -> Node:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if dtype.is_complex:
             raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {dtype}")
-        return recorder.record("full", (), (shape, 1.0, dtype))
+        return _one(node.type)
     if not isinstance(gradient, Tensor):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if tuple(gradient.shape) != shape:
@@ -227,6 +232,16 @@ def _seed(root: Tensor | GradientEdge, gradient: Tensor | None) -> Node:
             f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {Size(shape)}."
         )
     return cast(gradient._read(), dtype)
+
+
+def _one(type: Type) -> Node:
+    """The gradient of a value by itself. A constant may be older than the program that reads it: it is recorded once."""
+    state, known = recorder.state, _ones.get(type)
+    if known is None or known.value is not None or state.placement is not None or state.watch is not None or state.levels:
+        known = recorder.record("full", (), (type[0], 1.0, type[1]))
+        if len(_ones) < _MOST_ONES:
+            _ones[type] = known
+    return known
 
 
 def _seeds(roots: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Node]:
@@ -347,7 +362,45 @@ def backward_method(
     inputs: Any = None,
 ) -> None:
     """Accumulate gradients of this tensor into the leaves it was computed from."""
-    backward(self, gradient, retain_graph, create_graph, inputs)
+    if gradient is not None or inputs is not None or create_graph or not _plainly(self, bool(retain_graph)):
+        backward(self, gradient, retain_graph, create_graph, inputs)
+
+
+def _plainly(root: Tensor, retain_graph: bool) -> bool:
+    """Backward of a number that leads to leaves only, with nothing to be called on the way: what `run_backward` comes to then.
+
+    False, and nothing done, where there is more to it.
+    """
+    state = recorder.state
+    node = root._node if root._seen == root._storage.version else root._read()
+    if type(node) is not Node or not node.requires_grad or node.type[0] or node.type[1].is_complex:
+        return False
+    if state.watchers or state.levels or is_on() or retaining:
+        return False
+    steps, ends = _tape(node, _NOWHERE)
+    met = set()
+    for end in ends:
+        deliver = end.deliver
+        owner = deliver.owner() if type(deliver) is Accumulation else None
+        if owner is None or owner._hooks or owner._post_hooks:
+            return False
+        met.add(deliver)
+    if not ends or len(met) < len(ends):
+        return False
+    before, state.grad = state.grad, False
+    try:
+        types = tuple([end.type for end in ends])
+        for end, gradient in zip(ends, recorder.step(GRAD, (node, _one(node.type), *ends), (), types, False, origin(2)), strict=True):
+            end.deliver(gradient)
+    finally:
+        state.grad = before
+        if not retain_graph:
+            for node in steps:
+                node.freed = True
+    return True
+
+
+_NOWHERE: frozenset[int] = frozenset()
 
 
 Tensor.backward = backward_method

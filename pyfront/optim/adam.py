@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..leaves import gradient_of
 from ..node import Node
 from ..origin import origin
 from ..tensor import Tensor
@@ -56,7 +57,7 @@ class Adam(Optimizer):
             if step not in rows:
                 rows[step] = []
             value, *moments = [t._node if t._seen == t._storage.version else t._read() for t in targets]
-            rows[step].append((targets, (value, p._grad._read(), *moments)))
+            rows[step].append((targets, (value, gradient_of(p), *moments)))
         for part, step in enumerate(rows):
             changing = _changing(step, lr, decay, beta1, beta2, decoupled, where)
             update_all((id(group), part), op, rows[step], changing, numbers, where)

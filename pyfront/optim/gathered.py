@@ -20,6 +20,7 @@ from ..node import HELD, RESULT, Node
 from ..phrases import Phrase
 from ..recorder import _weakly
 from ..tensor import Tensor, wrap
+from ..views import LeafMark
 from .updates import write
 
 _COUNT = (), DTYPES["float32"]
@@ -63,8 +64,7 @@ class Gathered:
         start = state.order
         for p in self.params:
             operands.append(p._node if p._seen == p._storage.version else p._read())
-            gradient = p._grad
-            operands.append(gradient._node if gradient._seen == gradient._storage.version else gradient._read())
+            operands.append(g if type(g := p._grad) is Node else g._read())
         operands += changing
         types, known = [n.type for n in operands], self._known
         if known is None or known[0] != op or known[1] != attrs or known[2] != types:
@@ -72,7 +72,12 @@ class Gathered:
         operands.append(self.node)
         *values, self.node = known[3].with_held(operands, where)
         for p, node in zip(self.params, values):  # noqa: B905  # one for each
-            write(p, node, start)
+            storage, chain = p._storage, p._chain
+            if storage.host is None and len(chain) == 1 and type(chain[0]) is LeafMark and not storage.node.requires_grad:
+                storage.replace(node, start)  # what `write` does for most parameters
+                p._forget()
+            else:
+                write(p, node, start)
         if self.step is not None:
             self.step += 1
         state.pending.append(_weakly(self))

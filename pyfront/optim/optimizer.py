@@ -267,7 +267,8 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         if self._inside:  # a subclass calling super().step()
             return step(self, *args, **kwargs)
-        args, kwargs = _after_pre_hooks(self, args, kwargs)
+        if _GLOBAL_PRE_HOOKS or self._optimizer_step_pre_hooks:
+            args, kwargs = _after_pre_hooks(self, args, kwargs)
         self._inside = True
         try:
             result = step(self, *args, **kwargs)
