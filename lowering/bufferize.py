@@ -50,6 +50,7 @@ from .padded_rows import strides_with_gaps
 from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
+from .reordered_operands import ReorderedOperands
 from .storage import Call, Home, Loop, Storage, row
 from .widened_operands import WidenedOperands
 
@@ -143,6 +144,7 @@ class _Program:
             refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
         else:
             self._merge_chains(self.target)
+            ReorderedOperands(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
         self._plan_arena()
         self._write_main()

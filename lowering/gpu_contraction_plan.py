@@ -140,6 +140,7 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     sums = _in_order(left.access, list(found.reduction))
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
     k = product([found.sizes[d] for d in sums])
+    rows, columns = _by_runs(left.access, rows, sums), _by_runs(right.access, columns, sums)
     way = _core_way(found, target) if min(m, n, k) >= SIDE else Way.FMA
     if way in _ON_WARPGROUPS and target.wgmma and aligned and min(m, n) >= WGMMA_TILE and k >= group_depth(found):
         boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
@@ -195,6 +196,16 @@ def box_of(
     return None
 
 
+def in_runs(found: Contraction, factor: Factor, dims: Sequence[int], sums: Sequence[int]) -> bool:
+    """Whether an operand's elements lie in aligned runs of 16 bytes along the sum or, where it does not lie along that, along its rows."""
+    access = factor.access
+    run = RUN_BYTES // element_bytes(access.element)
+    inner = (sums if access.strides[sums[-1]] == 1 else dims)[-1:]
+    if not inner or access.strides[inner[0]] != 1 or found.sizes[inner[0]] % run or access.offset % run:
+        return False
+    return all(s % run == 0 for d, s in enumerate(access.strides) if d != inner[0])
+
+
 def stored_box(t: Tiling) -> tuple[Access, Box] | None:
     """An output the copy engine can write tile by tile, and how it lies; None where there is none, or pieces are stored first."""
     found = t.contraction
@@ -204,6 +215,12 @@ def stored_box(t: Tiling) -> tuple[Access, Box] | None:
         if None not in (row, between) and column == 1 and row >= t.n and not any(n % run for n in (row, between, access.offset)):
             return access, Box(False, row, between)
     return None
+
+
+def _by_runs(access: Access, dims: list[int], sums: Sequence[int]) -> list[int]:
+    """An operand's rows in the order of the result, or, where one of them alone lies side by side in memory, in that of the operand."""
+    along_sum = bool(sums) and access.strides[sums[-1]] == 1
+    return dims if along_sum or not any(access.strides[d] == 1 for d in dims) else _in_order(access, dims)
 
 
 def _even_step(found: Contraction, access: Access, dims: Sequence[int]) -> int | None:

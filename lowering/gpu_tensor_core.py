@@ -14,7 +14,7 @@ from xdsl.ir import Attribute, SSAValue
 from ..dialects import kernel, nv
 from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
-from .gpu_contraction_plan import CORE_DEPTH
+from .gpu_contraction_plan import CORE_DEPTH, in_runs
 from .gpu_teams import THREADS, WARP
 from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
@@ -148,15 +148,7 @@ class _Tile:
         self.base = self.b.plus(None, self.access.offset)
         if owner.z is not None and (part := owner.place(self.access, t.batch, owner.z)) is not None:
             self.base = self.b.plus(part, self.access.offset)
-        self.in_runs = self._comes_in_runs()
-
-    def _comes_in_runs(self) -> bool:
-        """Whether elements lie in aligned runs of 16 bytes along the tile's inner direction."""
-        inner = (self.owner.t.sums if self.along_sum else self.dims)[-1:]
-        strides = self.access.strides
-        if not self.owner.t.is_aligned or not inner or strides[inner[0]] != 1 or self.owner.c.sizes[inner[0]] % self.run or self.access.offset % self.run:
-            return False
-        return all(s % self.run == 0 for d, s in enumerate(strides) if d != inner[0])
+        self.in_runs = t.is_aligned and in_runs(owner.c, factor, dims, t.sums)
 
     def fetch(self, first: SSAValue, stage: SSAValue) -> None:
         """Starts copying the tile that begins at depth `first` into a stage."""
