@@ -134,9 +134,10 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     rows = [d for d in found.parallel if left.access.strides[d] and not right.access.strides[d]]
     columns = [d for d in found.parallel if right.access.strides[d] and not left.access.strides[d]]
     batch = [d for d in found.parallel if d not in rows and d not in columns]
-    if _innermost(found.result, rows) < _innermost(found.result, columns):
+    stored = found.outputs[0] if found.outputs else found.result  # the sums themselves may lie in no memory
+    if _innermost(stored, rows) < _innermost(stored, columns):
         left, right, rows, columns = right, left, columns, rows
-    rows, columns, batch = (_in_order(found.result, dims) for dims in (rows, columns, batch))
+    rows, columns, batch = (_in_order(stored, dims) for dims in (rows, columns, batch))
     sums = _in_order(left.access, list(found.reduction))
     m, n, z = (product([found.sizes[d] for d in dims]) for dims in (rows, columns, batch))
     k = product([found.sizes[d] for d in sums])

@@ -34,13 +34,9 @@ class JoinPads(Pass):
 
 def _join(block: Block) -> int:
     count = 0
-    op = block.last_op
-    while op is not None:
-        before = op.prev_op
-        if isinstance(op, BookOp) and op.op_name == "add":
+    for op in reversed(list(block.ops)):
+        if op.parent is block and isinstance(op, BookOp) and op.op_name == "add":  # else it was joined with another one
             count += _join_sum(block, op)
-            before = op.prev_op if op.parent is block else before
-        op = before
     return count
 
 
