@@ -35,11 +35,12 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Training:
-    """make(torch) prepares a step on the GPU: a function that takes one, without waiting for it."""
+    """make(torch) prepares a step on the GPU: a function that takes one, without waiting for it. f32: how float32 is multiplied."""
 
     name: str
     make: Callable[[ModuleType], Call]
     goal: str = "≥ 1.5 × eager, ≥ 1.0 × compile"
+    f32: str = "ieee"
 
 
 # Training steps, written once for either framework
@@ -88,6 +89,7 @@ TRAINING = (
     Training("train: digits CNN, batch 64, f32", digits_cnn),
     Training("train: GPT-2 124M, 8 x 1024 tokens, bf16", gpt2),
     Training("train: ResNet-50, batch 64, f32", resnet50),
+    Training("train: ResNet-50, batch 64, TF32", resnet50, f32="tf32"),
 )
 
 
@@ -185,9 +187,11 @@ def by_the_clock(row: Training) -> dict:
     """A training step: the host's clock over some steps, until the GPU is done."""
     clocks: dict[str, Callable[[int], float]] = {}
     failed: dict[str, str] = {}
+    flags.f32.value = row.f32
     _try(failed, "lamina", lambda: clocks.setdefault("lamina", _steps(lamina, row.make(lamina))))
     torch = torch_with_cuda()
     if torch is not None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = row.f32 == "tf32"  # its convolutions use it if not told
         _try(failed, "eager", lambda: clocks.setdefault("eager", _steps(torch, row.make(torch))))
         _try(failed, "compile", lambda: clocks.setdefault("compile", _steps(torch, torch.compile(row.make(torch)))))
     ms = _interleaved(clocks, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))))

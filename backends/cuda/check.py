@@ -64,6 +64,7 @@ PARTS: dict[str, Part] = {
     "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 900),
     "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus), 600),
     "timed": Part("The programs at large sizes", lambda s, c: check_kernels.timed(s, c.programs, c.gpus()), 300),
+    "steps": Part("Training steps, compiled", lambda s, c: check_tools.steps(s), 1200),
     "compiled": Part("Compiled at the large size", lambda s, c: check_kernels.compiled(s, [*c.programs, *c.measured], c.architectures), 900, True),
     "emulated": Part("Emulated, against numpy", lambda s, c: check_kernels.emulated(s, c.programs, c.architectures), 600, True),
     "tests": Part("The test suite of the GPU backend", lambda s, c: check_tools.tests(s), 1500),

@@ -26,6 +26,7 @@ SANITIZER_PLACES = ("/usr/local/cuda/bin/compute-sanitizer", "/usr/local/cuda/co
 SANITIZED = ("elementwise", "softmax", "sums", "matmul f32", "matmul bf16", "attention bf16, depth 64", "MLP training step")
 """Programs under compute-sanitizer: one for each way threads share memory."""
 PEER_SECONDS = 180
+STEP_TARGETS = ("sm_80", "sm_90a", "sm_90a_wgmma")
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,29 @@ def peers(section: Section, gpus: Callable[[], Any]) -> None:
         section.row(name, *(x if x is not None else "" for x in (ours, eager, compiled)), *shares, found["goal"])
     if listed.code:
         section.fail("benchmarks/gpu_peers.py", (listed.output.strip().splitlines() or ["no output"])[-1])
+
+
+def steps(section: Section) -> None:
+    """benchmarks/gpu_steps.py: the training steps without a GPU, for several architectures."""
+    script = ROOT / "benchmarks" / "gpu_steps.py"
+    if not script.exists():
+        section.skip("the benchmarks are in the repository only")
+        return
+    listed = run([sys.executable, str(script), "--list"], 60)
+    section.table("step", "target", "launches", "kernels", "GFLOP", "wgmma, %", "mma.sync, %", "fma, %", "16-byte accesses, % of other bytes", "spills", "seconds")
+    for name in listed.output.splitlines() if not listed.code else []:
+        for arch in STEP_TARGETS:
+            done = run([sys.executable, str(script), name, "--arch", arch], PEER_SECONDS)
+            lines = [line for line in done.output.splitlines() if line.startswith("{")]
+            if not lines:
+                section.fail(f"{name}, {arch}", "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1][:300])
+                continue
+            found = json.loads(lines[-1])
+            shares = [f"{100 * found['shares'][way]:.1f}" for way in ("wgmma", "mma.sync", "fma")]
+            wide = f"{100 * found['wide']:.1f}" if "wide" in found else ""
+            told = [found.get(key, "") for key in ("spills", "seconds")]
+            section.row(name, arch, found.get("launches", ""), found.get("kernels", ""), found["gflop"], *shares, wide, *told)
+            if found.get("spills"):
+                section.fail(f"{name}, {arch}", f"{found['spills']} bytes of spills")
+    if listed.code:
+        section.fail("benchmarks/gpu_steps.py", (listed.output.strip().splitlines() or ["no output"])[-1])

@@ -14,6 +14,9 @@ from ...dialects.errors import BackendError
 
 _PLACES = ("/usr/local/cuda/bin/nvdisasm",)
 _OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*)")
+_SECTION = re.compile(r"\.text\.(\w+):")
+_ACCESS = re.compile(r"\*/\s+(?:@!?\w+\s+)?(LDG|STG)([\w.]*)")
+_WIDTHS = ("8", "U8", "S8", "U16", "S16", "64", "128")
 BECOMES = {
     r"wgmma\.mma_async\S+\.f32\.": "HGMMA", r"wgmma\.mma_async\S+\.s32\.": "IGMMA",
     r"cp\.async\.bulk\.tensor\.\dd\.shared": "UTMALDG", r"cp\.async\.bulk\.tensor\.\dd\.global": "UTMASTG",
@@ -32,6 +35,25 @@ def tool() -> str | None:
 
 def opcodes(cubin: bytes) -> Counter[str]:
     """How often each machine instruction stands in a cubin. BackendError without nvdisasm, or when it fails."""
+    return Counter(_OPCODE.findall(text(cubin)))
+
+
+def accesses(cubin: bytes) -> dict[str, Counter[str]]:
+    """Per kernel the widths of its loads from and stores to global memory ("LDG.128")."""
+    found: dict[str, Counter[str]] = {}
+    kernel = ""
+    for line in text(cubin).splitlines():
+        if match := _SECTION.match(line.strip()):
+            kernel = match[1]
+            found[kernel] = Counter()
+        if match := _ACCESS.search(line):
+            width = next((part for part in match[2].split(".") if part in _WIDTHS), "32")
+            found[kernel][f"{match[1]}.{width}"] += 1
+    return found
+
+
+def text(cubin: bytes) -> str:
+    """The machine code of all kernels. BackendError without nvdisasm, or when it fails."""
     command = tool()
     if command is None:
         raise BackendError("there is no nvdisasm", help="pip install nvidia-cuda-nvdisasm")
@@ -41,7 +63,7 @@ def opcodes(cubin: bytes) -> Counter[str]:
         done = subprocess.run([command, "-c", file.name], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BackendError("nvdisasm refuses a cubin", [("log", "\n" + done.stderr[:2000], "")])
-    return Counter(_OPCODE.findall(done.stdout))
+    return done.stdout
 
 
 def missing(ptx: str, found: Counter[str]) -> list[str]:

@@ -13,10 +13,12 @@ from needs import needs_emulation, needs_nvrtc
 from fake_driver import FakeDriver, install
 
 import lamina
-from lamina.backends.cuda import check, check_kernels, check_speed, check_tools
+from lamina.backends.cuda import check, check_kernels, check_speed, check_tools, disassembly
 from lamina.backends.cuda.check_programs import PROGRAMS
 from lamina.backends.cuda.check_report import Report, Section, write_whole
+from lamina.backends.cuda.check_shares import shares, wide_share
 from lamina.backends.cuda.device import Device
+from lamina.backends.cuda.program import build
 from lamina.backends.cuda.runtime import Runtime
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
@@ -214,3 +216,30 @@ def test_training_steps_of_the_benchmark_run(name: str, monkeypatch) -> None:
     finally:
         recorder.flush()
         recorder.state.placement = None
+
+
+SHARES = {
+    ("matmul bf16", "sm_90a"): "mma.sync", ("matmul bf16", "sm_90a_wgmma"): "wgmma", ("matmul f32", "sm_90a"): "fma",
+    ("attention bf16, depth 64", "sm_90a_wgmma"): "wgmma", ("attention f32 and gradients, depth 64", "sm_90a"): "fma",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, arch", SHARES, ids=str)
+def test_shares_of_products(name: str, arch: str) -> None:
+    (program,) = [p for p in PROGRAMS if p.name == name]
+    n = 1024
+    found = shares(program.make(n), arch)
+    assert found.of(SHARES[name, arch]) == 1.0
+    assert sum(found.flops.values()) >= (program.flops(n) or 1)
+
+
+@needs_nvrtc
+@pytest.mark.skipif(disassembly.tool() is None, reason="needs nvdisasm")
+def test_widths_of_accesses() -> None:
+    (program,) = [p for p in PROGRAMS if p.name == "elementwise"]
+    graph = program.make(1 << 10)
+    accesses = disassembly.accesses(build(graph, "sm_90a").compiled.cubin)
+    (widths,) = accesses.values()
+    assert set(widths) == {"LDG.128", "STG.128"}
+    moved = shares(graph, "sm_90a").moved
+    assert wide_share(moved, accesses) == 1.0 and wide_share(moved, {}) == 0.0 and sum(moved.values()) == 3 * 4 * 64 << 10
