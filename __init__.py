@@ -28,6 +28,8 @@ _MODULES = {
     "fft": "pyfront.fft",
     "linalg": "pyfront.linalg",
     "onnx": "pyfront.onnx",
+    "jit": "pyfront.torch_jit",
+    "export": "pyfront.torch_export",
     "signal": "pyfront.signal",
     "serialization": "pyfront.files",
     "special": "pyfront.special",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..passes.roll_writer import Rolled
     from .cuda.runtime import Runtime
     from .dump import Dump
+    from .recorded_program import RecordedProgram
     from .dump_index import DumpIndex
     from .profiler import Profiler
 
@@ -500,16 +501,35 @@ def write_c(
     return ahead_of_time.write_c(rolled(graph, rows=False).graph, weights, names, directory, **options)
 
 
-def make_onnx(graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], outputs: Sequence[str], **options: Any) -> Any:
-    """The graph as an ``onnx.ModelProto``; see ``onnx.model.onnx_model`` for the options. Complex inputs and outputs are real ones with
-    a last dimension of 2. BackendError where the onnx package is missing."""
+def recorded_program(recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]]) -> tuple[RecordedProgram, Mapping[int, np.ndarray]]:
+    """A program recorded at one or several sizes, and the weights of the first recording by its inputs. BackendError for constants
+    that depend on sizes in a way that is not seen from the recordings."""
+    from .recorded_program import RecordedProgram
+    from .sized_constants import constants_as_steps
+
+    recordings = constants_as_steps(recordings)
+    return RecordedProgram([graph for graph, _ in recordings]), recordings[0][1]
+
+
+def recorded_program_of_text(text: str, where: str) -> RecordedProgram:
+    """The program a text holds. FileError where it holds none; where: what the error calls it."""
+    from .recorded_program import RecordedProgram
+
+    return RecordedProgram.from_text(text, where)
+
+
+def make_onnx(recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]], outputs: Sequence[str], **options: Any) -> Any:
+    """A program, recorded at several sizes with its weights, as an ``onnx.ModelProto``; see ``onnx.model.onnx_model`` for the options.
+
+    Complex inputs and outputs are real ones with a last dimension of 2. BackendError where the onnx package is missing.
+    """
     from ..passes.split_complex import split_complex
+    from .sized_constants import constants_as_steps
 
-    def parts(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[Graph, Mapping[int, np.ndarray]]:
-        return split_complex(graph), {i: as_parts(array, graph.inputs[i]) for i, array in weights.items()}
-
-    options["others"] = [parts(*other) for other in options.get("others", ())]
-    return _onnx_room().onnx_model(*parts(graph, weights), names, outputs, **options)
+    recordings = constants_as_steps(recordings)
+    graph, weights = recordings[0]
+    weights = {i: as_parts(array, graph.inputs[i]) for i, array in weights.items()}
+    return _onnx_room().onnx_model([split_complex(g) for g, _ in recordings], weights, outputs, **options)
 
 
 def save_onnx(model: Any, path: str | Path) -> list[Path]:

@@ -95,9 +95,20 @@ class Template:
                 return None
         return values
 
+    def instance(self, inputs: Sequence[Type]) -> Graph | None:
+        """The member whose inputs are these; None where there is none, or inputs alone do not say which."""
+        pairs = [pair for (shape, _), (own, _) in zip(inputs, self.graph.inputs, strict=True) for pair in zip(shape, own, strict=False)]
+        sizes = [given for given, own in pairs if own >= SMALLEST]
+        if any(place >= len(sizes) for place, _ in self.sources):
+            return None
+        found = self._with([sizes[place] // divisor for place, divisor in self.sources])
+        return found if found.inputs == tuple(inputs) else None
+
     def in_scope(self, scope: Scope) -> Graph:
         """The graph with a scope's symbols in it, and the types of its values as far as its steps need them."""
-        symbols = scope.symbols()
+        return self._with(scope.symbols())
+
+    def _with(self, symbols: Sequence[Any]) -> Graph:
         place = -1
 
         def replace(n: int) -> Any:

@@ -19,7 +19,7 @@ from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.graph import Graph, Step
 from ..dialects.sizes import SMALLEST, Scope, Size, plain, substituted
-from .families import SIZED, Template, result_types
+from .families import SIZED, Template, result_types, take_apart
 
 MOST_SYMBOLS = 3
 MOST_COLUMNS = 6
@@ -50,6 +50,14 @@ def template_of(graph: Graph, members: Sequence[Sequence[int]]) -> Template | No
             holes = {k: plain(size) for k, size in search.holes.items()}
             return Template(graph, tuple(members[-1]), holes, tuple(search.sources))
     return None
+
+
+def common_template(graphs: Sequence[Graph]) -> Template | None:
+    """The template of the first graph that all of them are instances of; None where they have none in common."""
+    (skeleton, numbers), *others = [take_apart(graph) for graph in graphs]
+    if not others or any(theirs != skeleton for theirs, _ in others):
+        return None
+    return template_of(graphs[0], [*(theirs for _, theirs in others), numbers])
 
 
 Sizes = dict[Column, Any]

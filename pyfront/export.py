@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dialects.errors import LaminaError
-from ..dialects.graph import Graph
+from ..dialects.graph import Graph, Step
 from . import recorder
 from .autograd import no_grad
 from .nn.module import Module
+from .node import ALIAS
 from .origin import origin, source_line
 from .pytree import tree_flatten, tree_unflatten
 from .schedule import Schedule
@@ -22,11 +23,10 @@ from .tensor import Tensor, wrap
 
 
 class Exported(NamedTuple):
-    """graph: the call. weights: input index -> contents. names: one per input."""
+    """graph: the call, its inputs named. weights: input index -> contents."""
 
     graph: Graph
     weights: dict[int, np.ndarray]
-    names: tuple[str | None, ...]
 
 
 class Example(NamedTuple):
@@ -83,7 +83,7 @@ def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | Non
 
 
 def export_call(
-    model: Module, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str]
+    model: Module | None, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str]
 ) -> Exported:  # fmt: skip
     """Record a call of a model with tensors of these arrays in the place of its examples; see `export`."""
     recorder.flush()
@@ -91,9 +91,10 @@ def export_call(
     with no_grad(), _nothing_computed(arrays, labels):
         results = [result._read() for result in _tensors(call(fresh))]
         schedule = Schedule(results)
+        returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
     known = {id(array): label for array, label in zip(arrays, labels, strict=True)}
     weights = {i: array for i, array in enumerate(schedule.arrays) if id(array) not in known}
-    owned = _names_of_state(model)
+    owned = _names_of_state(model) if model is not None else {}
     named = [
         known.get(id(array)) or owned.get(_place(array)) or schedule.graph.names[i] for i, array in enumerate(schedule.arrays)
     ]
@@ -104,8 +105,19 @@ def export_call(
             help="values that are read with .item() or .numpy() on the way become constants; compute with tensors instead",
         )
     of = schedule.graph
-    returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
-    return Exported(Graph(of.inputs, of.steps, returned, of.origins, of.names, of.types), weights, tuple(named))
+    graph = Graph(of.inputs, of.steps, returned, of.origins, tuple(named), of.types)
+    return _in_order(graph, weights, [named.index(label) for label in labels])
+
+
+def _in_order(graph: Graph, weights: dict[int, np.ndarray], first: list[int]) -> Exported:
+    """The graph with these inputs in front, as they were given, instead of by their first use."""
+    order = [*first, *(i for i in range(len(graph.inputs)) if i not in first)]
+    place = {old: new for new, old in enumerate(order)}
+    steps = tuple(Step(op, attrs, tuple(place.get(i, i) for i in operands)) for op, attrs, operands in graph.steps)
+    inputs, names = tuple(graph.inputs[i] for i in order), tuple(graph.names[i] for i in order)
+    types = (*inputs, *graph.types[len(inputs) :])
+    outputs = tuple(place.get(i, i) for i in graph.outputs)
+    return Exported(Graph(inputs, steps, outputs, graph.origins, names, types), {place[i]: array for i, array in weights.items()})
 
 
 @contextmanager
@@ -159,6 +171,8 @@ def _names_of_state(model: Module) -> dict[tuple[int, int], str]:
     found: dict[tuple[int, int], str] = {}
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         node = tensor._read()
+        while node.value is None and node.op == ALIAS:
+            node = node.inputs[0]
         array = node.value if node.value is not None else tensor._value()
         if array.size:
             found.setdefault(_place(array), name)

@@ -88,6 +88,8 @@ MODULES: dict[str, str] = {
     "torch.nn.utils.weight_norm": "pyfront.nn.utils.weight_norm",
     "torch.fft": "pyfront.fft",
     "torch.onnx": "pyfront.onnx",
+    "torch.jit": "pyfront.torch_jit",
+    "torch.export": "pyfront.torch_export",
     "torch.linalg": "pyfront.linalg",
     "torch.optim": "pyfront.optim",
     "torch.optim.adadelta": "pyfront.optim.adaptive",

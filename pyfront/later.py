@@ -8,7 +8,6 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
-from .dynamic_shapes import Dim, dims
 from .nn.data_parallel import DataParallel, data_parallel
 from .origin import origin, source_line
 
@@ -58,20 +57,9 @@ def _false(*_: Any, **__: Any) -> bool:
     return False
 
 
-def _same(function: Any = None, *_: Any, **__: Any) -> Any:
-    """A decorator that changes nothing, with or without arguments."""
-    return (lambda f: f) if function is None or isinstance(function, bool) else function
-
-
-_COMPILED = "every program is compiled anyway; `lamina compile script.py:Class` writes a model that runs without Python"
-_EXPORT = "`lamina compile script.py:Class` writes a model that runs without Python; torch.save keeps its weights"
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        LaterModule(
-            "torch.jit", _COMPILED, is_scripting=_false, is_tracing=_false, ignore=_same, unused=_same, export=_same,
-            Final=Any, annotate=lambda _, value: value,
-        ),
         LaterModule(
             "torch.distributed", "run the program in one process", is_available=_false, is_initialized=_false,
             is_nccl_available=_false, is_mpi_available=_false, is_gloo_available=_false, is_torchelastic_launched=_false,
@@ -82,7 +70,6 @@ MODULES: dict[str, LaterModule] = {
         ),
         LaterModule("torch.quantization", "train and run in float32, bfloat16 or float16"),
         LaterModule("torch.ao", "train and run in float32, bfloat16 or float16"),
-        LaterModule("torch.export", _EXPORT, Dim=Dim, dims=dims),
         LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage"),
         LaterModule("torch.sparse", "use dense tensors"),
     )

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import LaminaError
-from .dynamic_shapes import Labels, examples, labels_of_axes, labels_of_shapes, normalised
-from .export import Example, Exported, export_call
+from .dynamic_shapes import labels_of_axes, labels_of_shapes, normalised
+from .export import Example
 from .nn.module import Module
 from .origin import origin, source_line
+from .recordings import SizeError, record_at_sizes
 from .tensor import Tensor
 
 __all__ = ["ONNXProgram", "OnnxExporterError", "OperatorExportTypes", "TrainingMode", "export", "is_in_onnx_export"]
@@ -99,15 +100,18 @@ def export(
     labels |= labels_of_axes(dynamic_axes or {}, names, output_names or ("output",))
     labels = normalised(labels, arrays, names)
     with _mode(model, training):
-        (first, *others), labels = _recorded(model, example, arrays, names, labels)
+        try:
+            recorded = record_at_sizes(model, model, example, arrays, names, labels)
+        except SizeError as error:
+            raise OnnxExporterError(error.sentence, help="sizes without a name stay the example's") from error
     from ..backends.driver import make_onnx
 
     if labels and not export_params:
         raise OnnxExporterError("weights can be inputs of a model with fixed sizes only", help="leave export_params, or dynamic axes, out")
-    weights = first.weights if export_params else {}
+    recordings = [(each.graph, each.weights if export_params else {}) for each in recorded]
     proto = make_onnx(
-        first.graph, weights, first.names, output_names or (), opset=opset_version, others=[(other.graph, other.weights) for other in others], labels=labels,
-        initializers_are_inputs=keep_initializers_as_inputs,
+        recordings, output_names or (), opset=opset_version, initializers_are_inputs=keep_initializers_as_inputs,
+        labels={(names[i], dim): label for (i, dim), label in labels.items()},
     )  # fmt: skip
     program = ONNXProgram(proto)
     if hasattr(f, "write"):
@@ -117,30 +121,6 @@ def export(
     if verbose:
         print(program)
     return program
-
-
-def _recorded(
-    model: Module, example: Example, arrays: list[np.ndarray], names: list[str], labels: Labels
-) -> tuple[list[Exported], Labels]:  # fmt: skip
-    """The call at the examples' sizes and, where sizes have names, at others; labels by inputs of the graph."""
-
-    def record(arrays: Sequence[np.ndarray]) -> Exported:
-        return export_call(model, lambda tensors: example.call(model, tensors), arrays, example.tensors, names)
-
-    if not labels:
-        return [record(arrays)], {}
-    try:
-        found = [record(each) for each in examples(arrays, labels)]
-    except Exception as error:
-        try:
-            found = [record(each) for each in examples(arrays, labels, shrink=True)]
-        except Exception:
-            raise OnnxExporterError(
-                f"the model does not run with other sizes of {', '.join(dict.fromkeys(labels.values()))}: {error}",
-                help="sizes without a name stay the example's",
-            ) from error
-    places = {name: i for i, name in enumerate(found[0].names) if i not in found[0].weights}
-    return found, {(places[names[i]], dim): label for (i, dim), label in labels.items() if names[i] in places}
 
 
 @contextmanager

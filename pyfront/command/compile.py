@@ -67,7 +67,7 @@ def _write_programs(options: argparse.Namespace, model: Any, examples: list[Any]
         raise LaminaError("sizes with names are for --target onnx: programs are compiled for the sizes of their examples")
     exported = export(model, examples)
     return write_c(
-        exported.graph, exported.weights, exported.names, options.output, main=options.main, shared=not options.no_shared,
+        exported.graph, exported.weights, exported.graph.names, options.output, main=options.main, shared=not options.no_shared,
         target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
     )  # fmt: skip
 

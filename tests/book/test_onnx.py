@@ -19,7 +19,8 @@ from .test_compiled import admits, converted, fits
 TOLERANCE = {float64: 1e-6, float32: 2e-5, float16: 4e-3}
 FLOATS_ONLY = ("conv", "conv_input", "conv_kernel")
 # erfc is 1 - erf, which ONNX's reference computes in float32; erfcx multiplies what is left of it by a large number.
-LOOSE = {"erfcx": 1e-3}
+# ONNX Runtime sums transforms of numbers that are no power of two one by one.
+LOOSE = {"erfcx": 1e-3, "dft_parts": 1e-3, "real_dft": 1e-3, "dft_to_real": 1e-3}
 CASES = [(float32, 17), (float32, 20), *((t, 18) for t in (float64, float16, int64, int32, int8, uint8, bool_)), (int64, 17)]
 
 
@@ -27,7 +28,8 @@ def of_one_op(name: str, arrays: list[np.ndarray], attrs: tuple) -> Graph:
     types = tuple((a.shape, dtype_of(a)) for a in arrays)
     results = tuple(OPS[name].infer(types, attrs))
     n = len(types)
-    return Graph(types, (Step(name, attrs, tuple(range(n))),), tuple(range(n, n + len(results))), (f"{name}:1",), (None,) * n, types + results)
+    names = tuple(f"a{i}" for i in range(n))
+    return Graph(types, (Step(name, attrs, tuple(range(n))),), tuple(range(n, n + len(results))), (f"{name}:1",), names, types + results)
 
 
 def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -49,17 +51,16 @@ def test_values(dtype, opset):
             if not fits(attrs, dtype) or dtype is float64 and s.name == "conv_input":  # ONNX's reference knows ConvTranspose in two dimensions only
                 continue
             arrays = converted(s, given, dtype) if given else given
-            names = [f"a{i}" for i in range(len(arrays))]
             graph = of_one_op(s.name, arrays, attrs)
             needs_18 = opset == 17 and s.name.startswith(("bitwise_", "philox")) and dtype is not bool_
             if dtype.kind != "f" and s.name in FLOATS_ONLY or needs_18:
                 with pytest.raises(UnsupportedError, match=f"at {s.name}:1" if needs_18 else "convolutions"):
-                    onnx_model(graph, {}, names, opset=opset)
+                    onnx_model([graph], {}, opset=opset)
                 continue
-            model = onnx_model(graph, {}, names, opset=opset)
+            model = onnx_model([graph], {}, opset=opset)
             onnx.checker.check_model(model, full_check=True)
-            tolerance = LOOSE.get(s.name, TOLERANCE.get(dtype, 0))
-            for got, want in zip(run(model, dict(zip(names, arrays, strict=True))), s.evaluate(arrays, attrs), strict=True):
+            tolerance = max(LOOSE.get(s.name, 0), TOLERANCE.get(dtype, 0))
+            for got, want in zip(run(model, dict(zip(graph.names, arrays, strict=True))), s.evaluate(arrays, attrs), strict=True):
                 assert got.shape == want.shape and got.dtype == want.dtype, s.name
                 np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=tolerance, atol=tolerance, err_msg=f"{s.name} {attrs}")
             checked += 1
@@ -68,5 +69,5 @@ def test_values(dtype, opset):
 
 def test_constants_are_computed_when_the_model_is_written():
     graph = of_one_op("matmul", [np.eye(3, dtype=np.float32), np.ones((3, 2), np.float32)], ())
-    model = onnx_model(graph, {0: np.eye(3, dtype=np.float32), 1: np.ones((3, 2), np.float32)}, ["a", "b"])
+    model = onnx_model([graph], {0: np.eye(3, dtype=np.float32), 1: np.ones((3, 2), np.float32)})
     assert [node.op_type for node in model.graph.node] == ["Identity"]

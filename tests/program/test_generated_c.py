@@ -83,7 +83,7 @@ def test_no_warnings(tmp_path: Path) -> None:
     build(tmp_path, *compiler.flags, *STRICT, "-fPIC", "-c", "step.c", "-o", "step.o")
     made = trained_model()
     for target in ("native", "portable"):
-        write_c(made.graph, made.weights, made.names, tmp_path / target, main=True, shared=False, target=target)
+        write_c(made.graph, made.weights, made.graph.names, tmp_path / target, main=True, shared=False, target=target)
         native = compiler.flags if target == "native" else ()
         for name in ("model.c", "main.c"):
             build(tmp_path / target, *native, "-std=c11", "-O2", "-pedantic", *STRICT, "-c", name, "-o", f"{name}.o")
@@ -164,7 +164,7 @@ def test_the_model_program_under_sanitizers(tmp_path: Path) -> None:
     if not can_sanitize(tmp_path):
         pytest.skip("the C compiler has no sanitizers")
     made = trained_model(3)
-    write_c(made.graph, made.weights, made.names, tmp_path, main=True, shared=False, target="portable")
+    write_c(made.graph, made.weights, made.graph.names, tmp_path, main=True, shared=False, target="portable")
     build(tmp_path, "-std=c11", "-O1", "-g1", *SANITIZE, "main.c", "model.c", "-lm", "-o", "model")
     images = np.random.default_rng(0).standard_normal((7, 1, 28, 28), dtype=np.float32)
     (tmp_path / "x").write_bytes(images.tobytes())

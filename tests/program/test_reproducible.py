@@ -28,7 +28,7 @@ graph, _ = training_step()
 (folder / "step.c").write_text(source_of(graph, dump=folder / "ir")[0])
 (folder / "portable.c").write_text(source_of(graph, target="portable")[0])
 made = trained_model()
-write_c(made.graph, made.weights, made.names, folder / "model", main=True, shared=False)
+write_c(made.graph, made.weights, made.graph.names, folder / "model", main=True, shared=False)
 """
 
 

@@ -26,7 +26,7 @@ def test_views_and_joins_of_an_input_are_steps() -> None:
     torch.manual_seed(0)
     model, x = Net(), torch.randn(2, 3, 4)
     exported = export(model, [x])
-    assert exported.names.count("x") == 1
+    assert exported.graph.names.count("x") == 1
     other = torch.randn(2, 3, 4)
     arrays = [exported.weights.get(i, other.numpy()) for i in range(len(exported.graph.inputs))]
     got = driver.run(exported.graph, arrays)[0]
@@ -45,7 +45,7 @@ def test_results_come_as_they_are_returned(tmp_path) -> None:
     exported = export(model, [x])
     for got, want in zip(driver.run(exported.graph, [x.numpy()]), model(x), strict=True):
         np.testing.assert_array_equal(got, want.numpy())
-    driver.write_c(exported.graph, exported.weights, exported.names, tmp_path, shared=False)
+    driver.write_c(exported.graph, exported.weights, exported.graph.names, tmp_path, shared=False)
     header = (tmp_path / "model.h").read_text()
     shapes = [header.partition(f"MODEL_OUTPUT_{i}_SHAPE ")[2].partition("\n")[0] for i in range(5)]
     assert shapes == ["{2}", "{2, 3}", "{2, 3}", "{2}", "{3, 2}"]

@@ -99,7 +99,7 @@ with cudnn.flags(benchmark=False):
     assert not torch.backends.cudnn.benchmark
 assert cudnn.benchmark and not dist.is_available() and not torch.distributed.is_initialized()
 assert torch.version.cuda is None and not torch.jit.is_scripting() and not torch.backends.mps.is_available()
-assert not hasattr(torch, "foo") and not hasattr(torch.jit, "script") and torch.accelerator.current_accelerator() is None
+assert not hasattr(torch, "foo") and not hasattr(torch.fx, "symbolic_trace") and torch.accelerator.current_accelerator() is None
 torch.testing.assert_close(torch.ones(2), torch.ones(2) + 1e-7)
 
 
@@ -111,7 +111,7 @@ def attempt(text):
 
 
 attempt("dist.init_process_group('nccl')")
-attempt("torch.jit.script(1)")
+attempt("torch.fx.symbolic_trace(1)")
 attempt("DDP(torch.nn.ReLU())")
 attempt("torch.ao.quantization.quantize")
 attempt("from torch.quantization import quantize_dynamic")
@@ -119,13 +119,13 @@ attempt("import torch.distributed.fsdp")
 attempt("torch.nn.Foo")
 attempt("from torch import foo")
 attempt("import torch.foo")
-torch.jit.trace(torch.nn.ReLU())
+torch.fx.symbolic_trace(torch.nn.ReLU())
 ''')
     result = subprocess.run([sys.executable, "-m", "lamina", "run", str(script)], capture_output=True, text=True, check=False)
     later = "is not there yet: torch.{} arrives in a later lamina"
     assert result.stdout.splitlines() == [
         f"LaterError ['AttributeError'] torch.distributed.init_process_group {later.format('distributed')}",
-        f"LaterError ['AttributeError'] torch.jit.script {later.format('jit')}",
+        f"LaterError ['AttributeError'] torch.fx.symbolic_trace {later.format('fx')}",
         f"LaterError ['AttributeError'] torch.nn.parallel.DistributedDataParallel {later.format('nn.parallel')}",
         f"LaterError ['AttributeError'] torch.ao.quantization {later.format('ao')}",
         f"LaterImportError ['ImportError'] torch.quantization.quantize_dynamic {later.format('quantization')}",
@@ -135,8 +135,8 @@ torch.jit.trace(torch.nn.ReLU())
         "MissingModuleError ['ImportError'] No module named 'torch.foo' in lamina",
     ]
     assert result.returncode == 1
-    assert f"LaterError: torch.jit.trace {later.format('jit')}" in result.stderr
-    assert "torch.jit.trace(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
+    assert f"LaterError: torch.fx.symbolic_trace {later.format('fx')}" in result.stderr
+    assert "torch.fx.symbolic_trace(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
 
 
 def test_a_function_wins_over_the_file_it_lives_in(tmp_path: Path) -> None:

@@ -1,0 +1,226 @@
+"""Exported programs: a recorded call with its weights, without the Python that made it: called, trained, saved, compiled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..dialects.errors import DTypeError, FileError, LaminaError
+from ..dialects.graph import Graph
+from . import recorder
+from .dynamic_shapes import Labels
+from .export import Example
+from .files import load as load_file
+from .files import save as save_file
+from .grad_mode import is_grad_enabled
+from .nn.module import Module
+from .nn.parameter import Parameter
+from .origin import origin, source_line
+from .pytree import TreeSpec, tree_flatten, tree_unflatten
+from .recordings import record_at_sizes
+from .tensor import Tensor, wrap
+
+_FORMAT = "lamina program"
+_VERSION = 1
+
+
+class ExportedProgram:
+    """What ``torch.export.export`` gives. Its weights are those of the model it was recorded from.
+
+    state_dict: parameters and buffers by name; constants: other tensors the program reads.
+    """
+
+    def __init__(
+        self, recorded: Any, state: Mapping[str, Tensor], weights: Mapping[int, Tensor], given: Sequence[int | None], args: TreeSpec, results: TreeSpec
+    ) -> None:  # fmt: skip
+        """recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
+        state or a constant; given: per leaf of the arguments the graph input, None for what is no tensor; results: the structure of
+        what the call gives."""
+        self._recorded, self._weights, self._given, self._args, self._results = recorded, dict(weights), tuple(given), args, results
+        self.state_dict = dict(state)
+        known = {id(t) for t in state.values()}
+        self.constants = {f"constant_{i}": t for i, t in self._weights.items() if id(t) not in known}
+
+    @property
+    def graph(self) -> Graph:
+        """The program at the sizes of its example."""
+        return self._recorded.graphs[0]
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters."""
+        return [t for t in self.state_dict.values() if isinstance(t, Parameter)]
+
+    def module(self) -> Module:
+        """The program as a Module: same call, same parameter names."""
+        return ReplayedModule(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program. ShapeError for sizes it was not recorded for, LaminaError for arguments of another structure."""
+        leaves, spec = tree_flatten((args, kwargs))
+        if spec != self._args or any((place is None) == isinstance(leaf, Tensor) for leaf, place in zip(leaves, self._given, strict=True)):
+            raise LaminaError(
+                f"the program was recorded for the arguments {self._args.shown()}, got {spec.shown()}", at=source_line(origin()),
+                help="give tensors where the example had tensors, in the same containers",
+            )  # fmt: skip
+        tensors = dict(self._weights)
+        tensors.update({place: leaf for leaf, place in zip(leaves, self._given, strict=True) if place is not None})
+        given = [tensors[i] for i in range(len(self.graph.inputs))]
+        for i, tensor in enumerate(given):
+            if tensor.dtype is not self.graph.inputs[i][1]:
+                raise DTypeError(f"the program was recorded with {self.graph.inputs[i][1].name} for {self.graph.names[i]}, got {tensor.dtype.name}", at=source_line(origin()))
+        graph = self._recorded.at(tuple((tuple(t.shape), t.dtype) for t in given))
+        found = _again(graph, given) if is_grad_enabled() and any(t.requires_grad for t in given) else _at_once(graph, given)
+        return tree_unflatten(found, self._results)
+
+    def save(self, f: Any) -> None:
+        """Write the program and its weights to a path or a binary file, in PyTorch's checkpoint format."""
+        save_file(self._data(), f)
+
+    def _data(self) -> dict[str, Any]:
+        tensors = self.state_dict | self.constants
+        names = {id(t): name for name, t in tensors.items()}
+        return {
+            "format": _FORMAT, "version": _VERSION, "program": self._recorded.text(), "given": list(self._given),
+            "args": _spec_data(self._args), "results": _spec_data(self._results),
+            "tensors": {name: t.detach() for name, t in tensors.items()}, "constants": list(self.constants),
+            "parameters": {name: t.requires_grad for name, t in tensors.items() if isinstance(t, Parameter)},
+            "weights": {i: names[id(t)] for i, t in self._weights.items()},
+        }  # fmt: skip
+
+    def to_c(self, directory: str | os.PathLike, **options: Any) -> list[Path]:
+        """C files of the program at its example's sizes; see ``lamina compile`` for the options (main, shared, target)."""
+        from ..backends.driver import write_c
+
+        weights = {i: np.asarray(t._value()) for i, t in self._weights.items()}
+        return write_c(self.graph, weights, None, directory, **options)
+
+    def __repr__(self) -> str:
+        return f"ExportedProgram({self._args.shown()} -> {self._results.shown()}, {len(self.graph.steps)} steps)"
+
+
+def _again(graph: Graph, given: Sequence[Tensor]) -> list[Tensor]:
+    """The program's steps, recorded once more: derivatives go through them."""
+    values = [t._read() for t in given]
+    where = origin(2)
+    for op, attrs, operands in graph.steps:
+        values += recorder.record_many(op, tuple([values[i] for i in operands]), attrs, where)
+    return [given[i] if i < len(given) else wrap(values[i]) for i in graph.outputs]
+
+
+def _at_once(graph: Graph, given: Sequence[Tensor]) -> list[Tensor]:
+    """The program run as it is."""
+    arrays = [np.asarray(t._value()) for t in given]
+    made = (recorder.state.run or recorder.driver())(graph, arrays)
+    types = [graph.types[i] for i in graph.outputs]
+    return [given[i] if i < len(given) else wrap(recorder.leaf(a, t)) for i, a, t in zip(graph.outputs, made, types, strict=True)]
+
+
+def exported(model: Module | None, function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], labels: Callable[[Example], Labels]) -> ExportedProgram:
+    """The program of ``function(*args, **kwargs)``. model: whose parameters it reads; labels: sizes that stay open, of the example."""
+    from ..backends.driver import recorded_program
+
+    example = Example.of(function, args, kwargs)
+    arrays = [np.array(tensor._value()) for tensor in example.tensors]
+    shape: list[TreeSpec] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        shape[:] = [tree_flatten(result)[1]]
+        return result
+
+    recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, labels(example))]
+    recorded, weights = recorded_program(recordings)
+    state = model.state_dict(keep_vars=True) if model is not None else {}
+    owned = dict((*model.named_parameters(), *model.named_buffers())) if model is not None else {}
+    names = recorded.graphs[0].names
+    tensors = {}
+    for i, array in weights.items():
+        known = owned.get(names[i] or "")
+        same = known is not None and tuple(known.shape) == array.shape
+        tensors[i] = known if same else wrap(recorder.leaf(array, recorded.graphs[0].inputs[i]))
+    leaves, spec = tree_flatten((tuple(args), dict(kwargs)))
+    free = iter(example.names)
+    given = [names.index(next(free)) if isinstance(leaf, Tensor) else None for leaf in leaves]
+    return ExportedProgram(recorded, state, tensors, given, spec, shape[0])
+
+
+def load(f: Any) -> ExportedProgram:
+    """A saved program. FileError for anything else; nothing of the file is executed."""
+    from ..backends.driver import recorded_program_of_text
+
+    where = str(getattr(f, "name", f))
+    data = load_file(f, weights_only=True)
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise FileError(f"{where} is no exported program", help="torch.export.save and torch.jit.save write them; torch.load reads weights")
+    if data.get("version") != _VERSION:
+        raise FileError(f"{where} is of version {data.get('version')}, this lamina reads {_VERSION}", help="export it again")
+    recorded = recorded_program_of_text(str(data.get("program")), where)
+    graph = recorded.graphs[0]
+    try:
+        trains = data["parameters"]
+        tensors = {name: Parameter(t, requires_grad=bool(trains[name])) if name in trains else t for name, t in data["tensors"].items()}
+        weights = {i: tensors[name] for i, name in data["weights"].items()}
+        if any((tuple(t.shape), t.dtype) != graph.inputs[i] for i, t in weights.items()):
+            raise ValueError("weights have other types than the program")
+        state = {name: t for name, t in tensors.items() if name not in data["constants"]}
+        given, args, results = data["given"], _spec_of(data["args"]), _spec_of(data["results"])
+        places = [i for i in given if i is not None]
+        if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs):
+            raise ValueError("inputs or results are missing")
+        if [args.kind, *(child.kind for child in args.children)] != [tuple, tuple, dict]:
+            raise ValueError("its arguments are no arguments")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise FileError(f"{where} holds a damaged program: {error}", help="export it again") from None
+    return ExportedProgram(recorded, state, weights, given, args, results)
+
+
+_KINDS = {"tuple": tuple, "list": list, "dict": dict}
+
+
+def _spec_data(spec: TreeSpec) -> Any:
+    if spec.kind is None:
+        return None
+    kind = next((name for name, kind in _KINDS.items() if issubclass(spec.kind, kind)), "tuple")
+    return [kind, spec.context if kind == "dict" else None, [_spec_data(child) for child in spec.children]]
+
+
+def _spec_of(data: Any) -> TreeSpec:
+    if data is None:
+        return TreeSpec(None, None, ())
+    kind, context, children = data
+    return TreeSpec(_KINDS[kind], context, [_spec_of(child) for child in children])
+
+
+class ReplayedModule(Module):
+    """An exported program as a Module: parameters and buffers under the names they had, ``forward`` the recorded call."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        super().__init__()
+        self.__dict__["program"] = program
+        for name, tensor in (program.state_dict | program.constants).items():
+            *path, last = name.split(".")
+            owner: Module = self
+            for part in path:
+                if part not in owner._modules:
+                    owner.add_module(part, Module())
+                owner = owner._modules[part]
+            if isinstance(tensor, Parameter):
+                owner.register_parameter(last, tensor)
+            else:
+                owner.register_buffer(last, tensor, persistent=name in program.state_dict)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The recorded call."""
+        return self.program(*args, **kwargs)
+
+    def save(self, f: Any) -> None:
+        """Write program and weights; ``torch.jit.load`` and ``torch.export.load`` read them."""
+        self.program.save(f)
+
+    def extra_repr(self) -> str:
+        """The program."""
+        return repr(self.program)

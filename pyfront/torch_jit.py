@@ -1,0 +1,130 @@
+"""``torch.jit``: traced calls as programs of their own. Functions and modules that are scripted stay what they are: every program is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..dialects.errors import LaminaError
+from .dynamic_shapes import Labels
+from .export import Example
+from .exported_program import ExportedProgram, ReplayedModule, exported
+from .exported_program import load as load_program
+from .nn.module import Module
+from .origin import origin, source_line
+from .recordings import SizeError
+from .tensor import Tensor
+
+__all__ = [
+    "Final", "ScriptFunction", "ScriptModule", "annotate", "export", "freeze", "ignore", "is_scripting", "is_tracing", "load",
+    "optimize_for_inference", "save", "script", "trace", "unused",
+]  # fmt: skip
+
+Final = Any
+ScriptModule = ReplayedModule
+
+
+class ScriptFunction:
+    """A traced function: the recorded call."""
+
+    def __init__(self, program: ExportedProgram, function: Callable[..., Any]) -> None:
+        self.program = program
+        self.__name__ = getattr(function, "__name__", "traced")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.program(*args, **kwargs)
+
+    def save(self, f: Any) -> None:
+        """Write the program; `load` reads it as a Module."""
+        self.program.save(f)
+
+
+def trace(func: Any, example_inputs: Any = None, *, example_kwarg_inputs: dict[str, Any] | None = None, **_: Any) -> Any:
+    """The call ``func(*example_inputs)`` as a program: a Module for a Module (it shares its parameters), else a ScriptFunction.
+
+    It may be called with another size in the first dimension of all tensors where the function computes the same steps then.
+    What checks and strictness options PyTorch takes changes nothing. LaminaError where a value of an argument is looked at on the way.
+    """
+    args = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs or ())
+    model = func if isinstance(func, Module) else None
+    program = _traced(model, func, args, example_kwarg_inputs or {})
+    return ReplayedModule(program) if model is not None else ScriptFunction(program, func)
+
+
+def _traced(model: Module | None, function: Any, args: tuple, kwargs: dict[str, Any]) -> ExportedProgram:
+    try:
+        program = exported(model, function, args, kwargs, _batch)
+        if program._recorded.template is not None:
+            return program
+    except SizeError:
+        pass
+    except LaminaError as error:
+        if "depend on sizes" not in error.sentence:
+            raise
+    return exported(model, function, args, kwargs, lambda _: {})
+
+
+def _batch(example: Example) -> Labels:
+    """The first dimension of every tensor, if it is one for all of them."""
+    sizes = {tuple(t.shape)[:1] for t in example.tensors}
+    return {(i, 0): "batch" for i in range(len(example.tensors))} if len(sizes) == 1 and sizes != {()} else {}
+
+
+def script(obj: Any, *_: Any, **__: Any) -> Any:
+    """The function, class or Module itself: it runs as it is, and what it computes is compiled."""
+    return obj
+
+
+def load(f: Any, map_location: Any = None, **_: Any) -> ReplayedModule:
+    """What `save` wrote, as a Module. FileError for archives of PyTorch's own: they hold code, which is not executed."""
+    return load_program(f).module()
+
+
+def save(m: Any, f: Any, **_: Any) -> None:
+    """Write a traced program. LaminaError for a Module that was not traced: it has no program yet."""
+    if not hasattr(m, "program"):
+        raise LaminaError(
+            f"a {type(m).__name__} that was not traced has no program to save", at=source_line(origin()),
+            help="torch.jit.trace(model, example) makes one; torch.save(model.state_dict(), f) keeps the weights",
+        )  # fmt: skip
+    m.save(f)
+
+
+def freeze(mod: Any, *_: Any, **__: Any) -> Any:
+    """The module itself."""
+    return mod
+
+
+optimize_for_inference = freeze
+
+
+def ignore(drop: Any = None, **_: Any) -> Any:
+    """A decorator that changes nothing."""
+    return drop if callable(drop) else lambda function: function
+
+
+def unused(fn: Any) -> Any:
+    """A decorator that changes nothing."""
+    return fn
+
+
+def export(fn: Any) -> Any:
+    """A decorator that changes nothing."""
+    return fn
+
+
+def is_scripting() -> bool:
+    """False: no code is read."""
+    return False
+
+
+def is_tracing() -> bool:
+    """Whether a call is being recorded to be a program of its own."""
+    from . import recorder
+
+    return recorder.state.traces > 0
+
+
+def annotate(the_type: Any, the_value: Any) -> Any:
+    """The value."""
+    return the_value
