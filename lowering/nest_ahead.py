@@ -43,7 +43,7 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
             for flat in _reads(leaf):
                 row = _row(flat, group) if len(readers[flat.buffer]) > 1 else 0
                 if k == _asking(readers[flat.buffer], group, row) and _is_far(flat, loop, group, target):
-                    flat.ahead = row or distance // element_bytes(flat.buffer.element)
+                    flat.ahead = row or _ahead(flat, loop, leaf, group, distance // element_bytes(flat.buffer.element))
             for flat in _writes(leaf):
                 if _is_far(flat, loop, group, target):
                     busy = group.leaves[_asking(range(k + 1), group, _row(flat, group))]
@@ -51,6 +51,16 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
                         busy.asked.append(Flat(flat.buffer, flat.offset, {busy.vector if x is loop else x: c for x, c in flat.terms.items()}))
                     else:
                         flat.ahead = distance // element_bytes(flat.buffer.element)
+
+
+def _ahead(flat: Flat, loop: Loop, leaf: LeafPlan, group: GroupPlan, elements: int) -> int:
+    """How far ahead so many elements are: further along the vectors, or some steps of a fold that runs inside of them (sums of columns)."""
+    fold = leaf.own[-1] if leaf.own else loop
+    step = estimate(flat.terms.get(fold, 0))
+    if fold is loop or not step:
+        return elements
+    lanes = leaf.width * leaf.copies if leaf.vector is loop else group.width * group.copies
+    return max(1, elements // lanes) * step
 
 
 def _asking(leaves: Iterable[int], group: GroupPlan, row: int) -> int:

@@ -22,12 +22,22 @@
 // What fits a second-level cache, and rows that every row reads again, are near anyway.
 // CHECK: func.func private @k2
 // CHECK-NOT: kernel.prefetch
+// A sum of columns goes down its rows: by eight of them, of which a step reads 64 numbers each.
+// CHECK: func.func private @k3
+// CHECK-DAG: [[ROWS:%[0-9]+]] = arith.constant 8192 : index
+// CHECK: iter_args
+// CHECK-NEXT: arith.muli
+// CHECK-NEXT: [[AT:%[0-9]+]] = arith.addi
+// CHECK-NEXT: arith.addi [[AT]], [[ROWS]]
+// CHECK-NEXT: kernel.prefetch near
+// CHECK-NEXT: vector.load %{{[0-9]+}}{{.}}[[AT]]
 // CHECK: func.func @main
-func.func @main(%x: tensor<1024x1024xf32>, %y: tensor<64x1024xf32>, %z: tensor<1024x1024xf32>) -> (tensor<1024x1024xf32>, tensor<1024x1024xf32>, tensor<64x1024xf32>) {
+func.func @main(%x: tensor<1024x1024xf32>, %y: tensor<64x1024xf32>, %z: tensor<1024x1024xf32>, %w: tensor<1024x1024xf32>) -> (tensor<1024x1024xf32>, tensor<1024x1024xf32>, tensor<64x1024xf32>, tensor<1x1024xf32>) {
   %0 = prim.max %x {axes = array<i64: 1>} : (tensor<1024x1024xf32>) -> tensor<1024x1xf32>
   %1 = prim.expand %0 {to = array<i64: 1024, 1024>} : (tensor<1024x1xf32>) -> tensor<1024x1024xf32>
   %2 = prim.sub %x, %1 : (tensor<1024x1024xf32>, tensor<1024x1024xf32>) -> tensor<1024x1024xf32>
   %4 = prim.exp %z : (tensor<1024x1024xf32>) -> tensor<1024x1024xf32>
   %3 = prim.mul %y, %y : (tensor<64x1024xf32>, tensor<64x1024xf32>) -> tensor<64x1024xf32>
-  func.return %2, %4, %3 : tensor<1024x1024xf32>, tensor<1024x1024xf32>, tensor<64x1024xf32>
+  %5 = prim.sum %w {axes = array<i64: 0>} : (tensor<1024x1024xf32>) -> tensor<1x1024xf32>
+  func.return %2, %4, %3, %5 : tensor<1024x1024xf32>, tensor<1024x1024xf32>, tensor<64x1024xf32>, tensor<1x1024xf32>
 }
