@@ -26,7 +26,8 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from ..dialects.errors import PassError, UnsupportedError
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
-from . import fourier, radix_sort
+from . import fourier, radix_sort, selection
+from .extremes import first_extreme
 from .kernel_functions import make_function
 from .loop_builder import INDEX, NO_OVERFLOW, LoopBuilder, vector_of
 from .memory_plan import aligned
@@ -239,6 +240,8 @@ def _first_extreme(kernel: _Kernel, largest: bool) -> None:
     """argmax and argmin: the index of the first largest (smallest) element; a NaN wins over everything."""
     outer, length, inner = _split(kernel.inputs[0].get_shape(), kernel.axis)
     b, unsigned = kernel.b, kernel.is_unsigned(0)
+    if not unsigned and first_extreme(kernel, outer, length, inner, largest):
+        return
     with kernel.rows(outer * inner, length) as row:
         o, i = b.divided(row, inner) if inner > 1 else (row, None)
         start = kernel.at((o, length * inner), *([(i, 1)] if i is not None else []))
@@ -455,6 +458,7 @@ _WRITERS: dict[str, Callable[[_Kernel], None]] = {
     "prim.cumsum": lambda k: _running(k, product=False),
     "prim.cumprod": lambda k: _running(k, product=True),
     "prim.sort": _sort,
+    "prim.topk": selection.top,
     "prim.dft_parts": fourier.transform,
     "prim.real_dft": fourier.of_real,
     "prim.dft_to_real": fourier.to_real,

@@ -41,6 +41,7 @@ _NAMES = {
     "dropout": "MulBackward0",
     "masked_fill": "MaskedFillBackward0",
     "scatter_add": "ScatterAddBackward0",
+    "topk": "TopkBackward0",
     "dft": "FftC2CBackward0",
     "real_dft": "FftR2CBackward0",
     "dft_to_real": "FftC2RBackward0",

@@ -423,12 +423,19 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 define("msort")(lambda input: sort(input, 0).values)
 
 
+LONGEST_LIST = 512
+"""Elements of rows from which on more than an eighth of so many are found by sorting: every element that enters goes down the list of the best."""
+
+
 @define("topk")
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (or smallest), best first, and where they are."""
     at = dimension(dim, input.dim())
     if input.dim() and not 0 <= k <= input.shape[at]:
         raise RuntimeError("selected index k out of range")
+    if at == input.dim() - 1 and 0 < 8 * k <= min(input.shape[at], LONGEST_LIST) and input.device.type == "cpu":
+        values, index = record_many("topk", (input._read(),), (k, largest))
+        return topk_result(wrap(values), wrap(index))
     values, index = sort(input, dim, largest)
     return (
         topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous())

@@ -217,6 +217,12 @@ def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
     return np.take_along_axis(x, index, axis), index
 
 
+def topk(x: Array, k: int, largest: bool) -> tuple[Array, Array]:
+    """The first k of a sort along the last dimension."""
+    values, index = sort(x, x.ndim - 1, largest)
+    return values[..., :k], index[..., :k]
+
+
 def first(pick: Callable, x: Array, axis: int) -> Array:
     """argmax or argmin with the dimension kept; bool counts as 0 and 1."""
     return np.expand_dims(pick(x, axis=axis), axis)
@@ -225,7 +231,7 @@ def first(pick: Callable, x: Array, axis: int) -> Array:
 _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
-    "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "first": first,
+    "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "topk": topk, "first": first,
     "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts,
     "from_parts": from_parts, "dft": dft, "dft_parts": dft_parts, "real_dft": real_dft,
     "dft_to_real": dft_to_real,

@@ -124,6 +124,10 @@ def sort(x, axis, descending):
     return y
 
 
+def topk(x, k, largest):
+    return np.array(sort(x, x.ndim - 1, largest)[..., :k])
+
+
 def dft_parts(x, roots, axis, sign, scale):
     z, n = np.moveaxis(x[..., 0] + 1j * x[..., 1], axis, 0), x.shape[axis]
     y = np.stack([sum(z[j] * np.exp(sign * 2j * np.pi * j * k / n) for j in range(n)) for k in range(n)]) * scale

@@ -81,6 +81,7 @@ SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
     "concat": [([S, (2, 1, 4), (2, 2, 4)], (1,))],
     "scan": [([(2, 3), (4, 2, 3), (3, 3)], (BODY, 1, 1, 4, reverse)) for reverse in (False, True)],
     "sort": [([S], (1, False)), ([S], (2, True))],
+    "topk": [([S], (2, True)), ([(3, 20)], (5, False)), ([(2, 7)], (7, True))],
     "dft_parts": [
         ([(2, 6, 2), (len(table(6)),)], (1, -1, 0.5)), ([(2, 12, 3, 2), (len(table(12)),)], (1, 1, 1.0)),
         ([(2, 40, 2), (len(table(40)),)], (1, 1, 1.0)),
