@@ -96,7 +96,7 @@ def embedding_bag(
             f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
     bags, count = _bags(input, offsets, include_last_offset)
-    flat, bag = input.reshape(-1), _known(bags)
+    flat = input.reshape(-1)
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
     if padding_idx is not None:
         padding_idx %= weight.shape[0]
@@ -112,11 +112,20 @@ def embedding_bag(
         return _largest(rows, bags, kept, count)
     if kept is not None:
         rows = apply("select", (kept.expand(rows.shape), rows, filled(rows.shape, 0.0, rows.dtype)))
-    total = index_add(filled((count, weight.shape[1]), 0.0, weight.dtype), 0, bag, rows)
+    if input.dim() == 2:  # bags of one size
+
+        def added(parts: Tensor) -> Tensor:
+            return parts.reshape(count, input.shape[1], parts.shape[1]).sum(1)
+    else:
+
+        def added(parts: Tensor) -> Tensor:
+            return index_add(filled((count, parts.shape[1]), 0.0, weight.dtype), 0, _known(bags), parts)
+
+    total = added(rows)
     if mode == "sum":
         return total
     ones = filled((flat.shape[0], 1), 1.0, weight.dtype) if kept is None else kept.to(weight.dtype)
-    return total / index_add(filled((count, 1), 0.0, weight.dtype), 0, bag, ones).clamp_min(1.0)
+    return total / added(ones).clamp_min(1.0)
 
 
 def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> tuple[np.ndarray, int]:

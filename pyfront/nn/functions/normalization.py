@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 
 from ....dialects.errors import ShapeError
 from ....dialects.types import part_of, show_type
@@ -123,15 +122,14 @@ def group_norm(
     """Normalise [n, c, ...] per sample and group of channels."""
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
-    n, channels = input.shape[:2]
+    channels = input.shape[1]
     if channels % num_groups:
         raise RuntimeError(
             f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
-    rows = input.reshape(n, num_groups, math.prod(input.shape[1:]) // num_groups)
-    y = layer_norm(rows, rows.shape[2:], None, None, eps).reshape(input.shape)
-    return _per_channel(y, weight, bias, "native_group_norm")
+    w, b = _affine(input, weight, bias, (channels,))
+    return apply("group_norm", (input, w, b), (num_groups, eps), "native_group_norm")
 
 
 @in_single_like_input
