@@ -366,6 +366,10 @@ def _running(kernel: _Kernel, product: bool) -> None:
     wide = f32 if str(element) in NARROW_FLOATS else element
     one = 1 if product else 0
     neutral = IntegerAttr(one, wide) if isinstance(wide, IntegerType) else FloatAttr(float(one), wide)
+    lanes = kernel.target.lanes(element_bytes(element))
+    if lanes > 1 and wide == element and element != i1 and inner >= lanes:
+        _running_columns(kernel, (outer, length, inner), lanes, b.splat(neutral, vector_of(element, lanes)), product)
+        return
     with kernel.rows(outer * inner, length) as row:
         o, i = b.divided(row, inner) if inner > 1 else (row, None)
         start = kernel.at((o, length * inner), *([(i, 1)] if i is not None else []))
@@ -374,6 +378,23 @@ def _running(kernel: _Kernel, product: bool) -> None:
         total = kernel.combine(sum_, kernel.widened(kernel.load(kernel.x[0], here)), product)
         kernel.store(kernel.narrowed(total, element), kernel.y[0], here)
         b.close_for([total])
+
+
+def _running_columns(kernel: _Kernel, sizes: tuple[int, int, int], lanes: int, start: SSAValue, product: bool) -> None:
+    """The same of columns that lie side by side: a few vectors of them at a time, the last ones moved back so that they fit."""
+    (outer, length, inner), b = sizes, kernel.b
+    vectors = min(4, inner // lanes)
+    blocks = -(-inner // (vectors * lanes))
+    with kernel.rows(outer * blocks, length * vectors * lanes) as task:
+        o, block = b.divided(task, blocks)
+        column = b.minimum(b.scaled(block, vectors * lanes), b.index(inner - vectors * lanes))
+        k, sums = b.open_for(b.index(0), b.index(length), 1, [start] * vectors)
+        here = kernel.at((o, length * inner), (k, inner), (column, 1))
+        places = [b.plus(here, v * lanes) for v in range(vectors)]
+        totals = [kernel.combine(s, kernel.load(kernel.x[0], at, lanes), product) for s, at in zip(sums, places, strict=True)]
+        for total, at in zip(totals, places, strict=True):
+            kernel.store(total, kernel.y[0], at, lanes)
+        b.close_for(totals)
 
 
 def _sort(kernel: _Kernel) -> None:
