@@ -35,13 +35,14 @@ class ExportedProgram:
     """
 
     def __init__(
-        self, recorded: Any, state: Mapping[str, Tensor], weights: Mapping[int, Tensor], given: Sequence[int | None], args: TreeSpec, results: TreeSpec
+        self, recorded: Any, state: Mapping[str, Tensor], weights: Mapping[int, Tensor], given: Sequence[int | None], args: TreeSpec,
+        results: TreeSpec, open_sizes: Mapping[tuple[str, int], str],
     ) -> None:  # fmt: skip
         """recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
         state or a constant; given: per leaf of the arguments the graph input, None for what is no tensor; results: the structure of
-        what the call gives."""
+        what the call gives; open_sizes: names of sizes it may be called with others of, by input and dimension."""
         self._recorded, self._weights, self._given, self._args, self._results = recorded, dict(weights), tuple(given), args, results
-        self.state_dict = dict(state)
+        self.state_dict, self.open_sizes = dict(state), dict(open_sizes)
         known = {id(t) for t in state.values()}
         self.constants = {f"constant_{i}": t for i, t in self._weights.items() if id(t) not in known}
 
@@ -88,7 +89,7 @@ class ExportedProgram:
             "args": _spec_data(self._args), "results": _spec_data(self._results),
             "tensors": {name: t.detach() for name, t in tensors.items()}, "constants": list(self.constants),
             "parameters": {name: t.requires_grad for name, t in tensors.items() if isinstance(t, Parameter)},
-            "weights": {i: names[id(t)] for i, t in self._weights.items()},
+            "weights": {i: names[id(t)] for i, t in self._weights.items()}, "open_sizes": [[*at, label] for at, label in self.open_sizes.items()],
         }  # fmt: skip
 
     def to_c(self, directory: str | os.PathLike, **options: Any) -> list[Path]:
@@ -97,6 +98,20 @@ class ExportedProgram:
 
         weights = {i: np.asarray(t._value()) for i, t in self._weights.items()}
         return write_c(self.graph, weights, None, directory, **options)
+
+    def to_onnx(self, f: str | os.PathLike, opset_version: int | None = None) -> list[Path]:
+        """The program as an ONNX file, its open sizes left open; see ``torch.onnx.export``."""
+        from ..backends.driver import save_onnx
+
+        return save_onnx(self.onnx_model((), opset_version), os.fspath(f))
+
+    def onnx_model(self, output_names: Sequence[str], opset_version: int | None, **options: Any) -> Any:
+        """The program as an ``onnx.ModelProto``."""
+        from ..backends.driver import make_onnx
+
+        weights = {i: np.asarray(t._value()) for i, t in self._weights.items()}
+        recordings = [(graph, weights) for graph in self._recorded.graphs]
+        return make_onnx(recordings, output_names, opset=opset_version, labels=self.open_sizes, **options)
 
     def __repr__(self) -> str:
         return f"ExportedProgram({self._args.shown()} -> {self._results.shown()}, {len(self.graph.steps)} steps)"
@@ -132,7 +147,8 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
         shape[:] = [tree_flatten(result)[1]]
         return result
 
-    recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, labels(example))]
+    open_sizes = labels(example)
+    recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, open_sizes)]
     recorded, weights = recorded_program(recordings)
     state = model.state_dict(keep_vars=True) if model is not None else {}
     owned = dict((*model.named_parameters(), *model.named_buffers())) if model is not None else {}
@@ -145,7 +161,8 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
     leaves, spec = tree_flatten((tuple(args), dict(kwargs)))
     free = iter(example.names)
     given = [names.index(next(free)) if isinstance(leaf, Tensor) else None for leaf in leaves]
-    return ExportedProgram(recorded, state, tensors, given, spec, shape[0])
+    named = {(example.names[i], dim): label for (i, dim), label in open_sizes.items()}
+    return ExportedProgram(recorded, state, tensors, given, spec, shape[0], named if recorded.template else {})
 
 
 def load(f: Any) -> ExportedProgram:
@@ -167,6 +184,7 @@ def load(f: Any) -> ExportedProgram:
         if any((tuple(t.shape), t.dtype) != graph.inputs[i] for i, t in weights.items()):
             raise ValueError("weights have other types than the program")
         state = {name: t for name, t in tensors.items() if name not in data["constants"]}
+        open_sizes = {(str(name), int(dim)): str(label) for name, dim, label in data["open_sizes"]}
         given, args, results = data["given"], _spec_of(data["args"]), _spec_of(data["results"])
         places = [i for i in given if i is not None]
         if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs):
@@ -175,7 +193,7 @@ def load(f: Any) -> ExportedProgram:
             raise ValueError("its arguments are no arguments")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise FileError(f"{where} holds a damaged program: {error}", help="export it again") from None
-    return ExportedProgram(recorded, state, weights, given, args, results)
+    return ExportedProgram(recorded, state, weights, given, args, results, open_sizes)
 
 
 _KINDS = {"tuple": tuple, "list": list, "dict": dict}

@@ -14,6 +14,7 @@ import numpy as np
 from ..dialects.errors import LaminaError
 from .dynamic_shapes import labels_of_axes, labels_of_shapes, normalised
 from .export import Example
+from .exported_program import ExportedProgram
 from .nn.module import Module
 from .origin import origin, source_line
 from .recordings import SizeError, record_at_sizes
@@ -71,12 +72,13 @@ def is_in_onnx_export() -> bool:
 
 
 def export(
-    model: Module, args: Any = (), f: Any = None, *, kwargs: Mapping[str, Any] | None = None, verbose: bool | None = None,
+    model: Module | ExportedProgram, args: Any = (), f: Any = None, *, kwargs: Mapping[str, Any] | None = None, verbose: bool | None = None,
     input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None, opset_version: int | None = None,
     dynamo: bool = True, dynamic_shapes: Any = None, dynamic_axes: Mapping[str, Any] | None = None, export_params: bool = True,
     keep_initializers_as_inputs: bool = False, training: TrainingMode = TrainingMode.EVAL, **options: Any,
 ) -> ONNXProgram:  # fmt: skip
-    """Record ``model(*args, **kwargs)`` and write it as an ONNX model to f (a path or a binary file; None: only return it).
+    """Record ``model(*args, **kwargs)`` and write it as an ONNX model to f (a path or a binary file; None: only return it). An
+    ExportedProgram is written as it is.
 
     args: one tensor or a tuple; every tensor in it becomes an input of the model, everything else is part of it. input_names,
     output_names: of the first of each (else the names of forward's parameters, and "output", "output_1", …). opset_version: 17 to 22,
@@ -88,6 +90,8 @@ def export(
     OnnxExporterError when the model cannot be recorded at other named sizes, UnsupportedError with the line of what ONNX cannot
     say, LaminaError when the result depends on values read on the way.
     """
+    if isinstance(model, ExportedProgram):
+        return _written(ONNXProgram(model.onnx_model(output_names or (), opset_version)), f, verbose)
     if not isinstance(model, Module):
         raise OnnxExporterError(f"torch.onnx.export needs a torch.nn.Module, got a {type(model).__name__}", at=source_line(origin()))
     args = (args,) if isinstance(args, Tensor) else tuple(args)
@@ -113,9 +117,13 @@ def export(
         recordings, output_names or (), opset=opset_version, initializers_are_inputs=keep_initializers_as_inputs,
         labels={(names[i], dim): label for (i, dim), label in labels.items()},
     )  # fmt: skip
-    program = ONNXProgram(proto)
+    return _written(ONNXProgram(proto), f, verbose)
+
+
+def _written(program: ONNXProgram, f: Any, verbose: bool | None) -> ONNXProgram:
+    """The program, on its way to a file if there is one."""
     if hasattr(f, "write"):
-        f.write(proto.SerializeToString())
+        f.write(program.model_proto.SerializeToString())
     elif f is not None:
         program.save(f)
     if verbose:

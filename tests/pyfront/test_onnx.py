@@ -281,6 +281,20 @@ def test_models_know_that_they_are_exported() -> None:
     assert not torch.onnx.is_in_onnx_export() and Asks()(x).tolist() == [3, 3]
 
 
+def test_exported_programs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, ids = Language().eval(), torch.randint(0, 20, (2, 10))
+    program = torch.export.export(model, (ids,), dynamic_shapes={"ids": {0: torch.export.Dim("batch"), 1: "time"}})
+    torch.export.save(program, tmp_path / "model.pt2")
+    torch.export.load(tmp_path / "model.pt2").to_onnx(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert session.get_inputs()[0].shape == ["batch", "time"]
+    other = torch.randint(0, 20, (3, 14))
+    with torch.no_grad():
+        np.testing.assert_allclose(session.run(None, {"ids": other.numpy()})[0], model(other).numpy(), rtol=2e-4, atol=2e-5)
+    assert torch.onnx.export(program, output_names=["logits"]).model_proto.graph.output[0].name == "logits"
+
+
 def test_the_command(tmp_path: Path) -> None:
     script = tmp_path / "net.py"
     script.write_text("""
