@@ -11,7 +11,7 @@ from typing import Any
 
 from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Node
 from .origin import origin
-from .recorder import state
+from .recorder import constants as shared, state
 from .walk import by_order
 
 _MOST = 4096
@@ -173,7 +173,7 @@ class Phrases(dict[Hashable, Phrase]):
 
 def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int = -1) -> tuple[list[Node], list[Node]] | None:
     """The steps from the operands to the results, in the order they were recorded, and what is shared among programs: constants
-    that were recorded before position ``since``.
+    that were recorded before position ``since``, or will be the same Nodes for whoever asks next.
 
     None where they are no phrase: operands that are the same Node (what is read cannot be told apart), values from elsewhere,
     identities of autograd."""
@@ -186,7 +186,7 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
             if node.value is not None or node.op in _NO_STEPS:
                 return None
             met.add(id(node))
-            if node.order > since:
+            if node.order > since and not (since >= 0 and _is_shared(node)):
                 found.append(node)
             elif node.op == "full":
                 constants.append(node)
@@ -196,3 +196,10 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
                 node.attrs[0].write_out(node)
             stack += node.inputs
     return (sorted(found, key=by_order), constants) if found else None
+
+
+def _is_shared(node: Node) -> bool:
+    if node.op != "full":
+        return False
+    shape, number, dtype = node.attrs
+    return shared.get((number, shape, dtype)) is node

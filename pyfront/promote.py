@@ -163,7 +163,6 @@ def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), origin(), False, order)
 
 
-_constants: dict[tuple[Scalar, Shape, DType], Node] = {}
 _MOST_CONSTANTS = 1024
 
 
@@ -171,11 +170,11 @@ def shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     """The one Node of a constant that is only computed with, never kept in memory. Where it stands in a program does not depend on
     when it was made (`schedule.moves`)."""
     key = (_as(number, dtype), shape, dtype)
-    node = _constants.get(key)
+    node = recorder.constants.get(key)
     if node is None:
-        if len(_constants) >= _MOST_CONSTANTS:
-            _constants.clear()
-        node = _constants[key] = _constant(number, shape, dtype)
+        if len(recorder.constants) >= _MOST_CONSTANTS:
+            recorder.constants.clear()
+        node = recorder.constants[key] = _constant(number, shape, dtype)
     return node
 
 

@@ -92,6 +92,7 @@ class _State:
 
 state = _State()
 _weakly = weakref.ref
+constants: dict[tuple[Any, ...], Node] = {}  # those shared among programs, by number, shape and dtype (promote.py)
 _results: dict[tuple[str, tuple[Type, ...], tuple], tuple[Type, ...]] = {}  # of steps, by what they depend on
 _MEMO_LIMIT = 1 << 16
 _infer: dict[str, Callable[[tuple[Type, ...], tuple], tuple[Type, ...]]] = {}

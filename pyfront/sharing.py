@@ -149,12 +149,22 @@ def __deepcopy__(self: Tensor, memo: dict) -> Tensor:
         return memo[id(self)]
     storage = memo.get(id(self._storage))
     if storage is None:
-        storage = memo[id(self._storage)] = from_storage(self._storage, ()).detach().clone()._storage
+        storage = memo[id(self._storage)] = _copied(from_storage(self._storage, ()).detach())
     copy = _of_class(type(self), storage, _links(self), self.requires_grad, _attributes(self))
     memo[id(self)] = copy
     if self.grad is not None:
         copy._grad = self.grad.__deepcopy__(memo)
     return copy
+
+
+def _copied(whole: Tensor) -> Storage:
+    """The same contents in another array where they are known on the host: layers that are copies of each other are parameters apart
+    from the first program on, not one until they are updated.
+    """
+    node = whole._read()
+    if type(node.value) is not np.ndarray:
+        return whole.clone()._storage
+    return wrap(recorder.leaf(np.array(node.value, order="C"), node.type))._storage
 
 
 def __reduce_ex__(self: Tensor, protocol: int) -> tuple:

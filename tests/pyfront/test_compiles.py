@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -153,3 +155,27 @@ def test_a_layer_without_gradients_gives_its_program_the_same_arrays_in_every_ca
         layer.weight.add_(1.0)
     changed, others = call()
     assert changed != first and others[1] is not arrays[1]
+
+
+def two_norms() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 4))
+
+
+def copied_layers() -> nn.Module:
+    layer = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
+    nn.init.ones_(layer[0].weight).sum().item()
+    return nn.Sequential(nn.Flatten(), *[copy.deepcopy(layer) for _ in range(3)], nn.Linear(64, 4))
+
+
+@pytest.mark.parametrize("make", [two_norms, copied_layers])
+def test_the_first_step_is_the_program_of_all_steps(graphs: list[Graph], make) -> None:
+    """Constants that layers share are no part of a layer's call; copies of a layer are parameters of their own from the start."""
+    model, x, y = make(), torch.randn(5, 1, 8, 8), torch.randint(0, 4, (5,))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder.flush()
+    graphs.clear()
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert len(graphs) == 3 and len(set(graphs)) == 1
