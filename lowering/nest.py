@@ -229,8 +229,29 @@ class _Nest:
         if group.vector is None:
             self._leaves(group, [Point()])
             return
+        if group.slid is None:
+            self._vectors(group, 1)
+            return
+        for start, stop, step in self._runs(group.slid.size, group.windows):
+            low, high = self.b.index(start), self.b.index(stop)
+            self.body.variables[group.slid], _ = self.b.open_for(low, high, step)
+            self._vectors(group, step)
+            self.b.close_for()
+
+    @staticmethod
+    def _runs(size: int, windows: int) -> Iterator[tuple[int, int, int]]:
+        """Covers 0..size by so many windows at a time, and what is left by fewer."""
+        left = size % windows
+        whole = size - left
+        yield 0, whole, windows
+        if isinstance(size, Size):
+            yield whole, size, 1
+        elif left:
+            yield whole, size, left
+
+    def _vectors(self, group: GroupPlan, windows: int) -> None:
         for piece in pieces(group.vector.size, group.width, group.copies):
-            self._vector_piece(group, piece)
+            self._vector_piece(group, piece, windows)
 
     def _side_by_side(self, group: GroupPlan) -> None:
         """Several rows at a time, then those left over one by one."""
@@ -251,10 +272,12 @@ class _Nest:
         """Points of single elements: those of rows side by side as one."""
         return [self.together(points)] if self.current.beside > 1 else points
 
-    def _vector_piece(self, group: GroupPlan, piece: Piece) -> None:
+    def _vector_piece(self, group: GroupPlan, piece: Piece, windows: int) -> None:
         loop = group.vector
         start, stop, step, width, copies = piece
         points = [Point(width, loop, {loop: k * width}, k) for k in range(copies)]
+        if windows > 1:
+            points = [Point(width, loop, {group.slid: k}, k) for k in range(windows)]
         if loop not in self.ranges and same(stop - start, step):
             self._at_constant(loop, start, lambda: self._tiled(group, points))
             return
@@ -401,7 +424,7 @@ class _Nest:
 
 def _outer(group: GroupPlan) -> list[Loop]:
     inside = group.shared[-1] if group.beside > 1 else None
-    return [x for x in group.shared if x not in (group.vector, group.tile, inside)]
+    return [x for x in group.shared if x not in (group.vector, group.tile, group.slid, inside)]
 
 
 def _elements(buffer: Buffer) -> int:

@@ -89,12 +89,13 @@ def _is_far(flat: Flat, loop: Loop, group: GroupPlan, target: Target) -> bool:
     if flat.terms.get(loop) != 1 or any(row.buffer is flat.buffer for row in group.rows):
         return False
     item = element_bytes(flat.buffer.element)
-    run, reach = item, item
+    run, count, span = item, item, item
     for inner in sorted(flat.terms, key=lambda x: abs(estimate(flat.terms[x]))):
         size = estimate(inner.size)
         run *= size if estimate(flat.terms[inner]) * item == run else 1
-        reach *= size
-    return run >= LONG_RUNS * target.ahead_bytes // 2 and reach > target.l2_bytes
+        count *= size
+        span += (size - 1) * abs(estimate(flat.terms[inner])) * item
+    return run >= LONG_RUNS * target.ahead_bytes // 2 and min(count, span) > target.l2_bytes  # windows overlap
 
 
 def _row(flat: Flat, group: GroupPlan) -> int:

@@ -93,6 +93,7 @@ class GroupPlan:
 
     tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
     registers. beside: how many rows run at a time, neighbours along the innermost shared loop (nest_beside.py).
+    windows: how many results that are neighbours along the loop `slid` are folded at a time (nest_windows.py).
     """
 
     leaves: list[LeafPlan]
@@ -103,6 +104,8 @@ class GroupPlan:
     copies: int = 1
     tile: Loop | None = None
     beside: int = 1
+    slid: Loop | None = None
+    windows: int = 1
     tasks: int = 1
     split: list[Loop] = field(default_factory=list)
     chunk: int = 1

@@ -16,6 +16,7 @@ from .nest_beside import choose_beside, widen_rows
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
+from .nest_windows import choose_windows
 from .nest_work import body_operations, leaf_operations
 
 UNROLLED_WINDOW = 16
@@ -30,6 +31,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         _choose_copies(group)
         group.tile = _best_tile(group)
         choose_beside(group)
+        choose_windows(group, target, [leaf for leaf in group.leaves if is_window(leaf)])
         _choose_tasks(group, target)
         _home_rows(group)
     for group in plan.groups:
@@ -226,10 +228,13 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
     wanted = min(target.tasks, max(2, work // (target.parallel_work // 2)))
     prefix, outer = [], 1
     for loop in group.shared:
-        if loop is not group.vector and loop is not group.tile and outer < wanted:
+        if loop not in (group.vector, group.tile, group.slid) and outer < wanted:
             prefix.append(loop)
             outer *= estimate(loop.size)
     blocks = 0 if group.vector is None else estimate(group.vector.size) // (group.width * group.copies)
+    if group.slid is not None and outer == 1 and blocks < 2:
+        prefix, outer = [group.slid], estimate(group.slid.size)
+        group.slid, group.windows = None, 1  # threads share it
     if outer >= min(wanted, 4) or blocks <= outer:
         if prefix != group.shared[-1:] and group.shared[-1] in prefix:
             group.beside = 1  # a task takes iterations of several loops as they come

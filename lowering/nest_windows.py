@@ -1,0 +1,54 @@
+"""Windows side by side: results that are neighbours read much of the same memory, and all of them the same weights.
+
+    y[h, w, c] = sum x[h + i, w + j, c] * k[i, j, c]     3 x 3: 18 loads for nine products
+    y[h, w .. w + 6, c] in registers at once              27 loads of x, nine of k: five for nine products
+
+Found from index maps: a loop that a folded operand does not move along, or moves along as it does along a loop of its window.
+"""
+
+from __future__ import annotations
+
+from ..dialects.sizes import Size
+from ..dialects.target import Target
+from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
+
+MOST = 8
+"""Results at a time: with more of them little is read less often."""
+
+
+def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) -> None:
+    """Decides it for a group whose vectors are chosen. windows: its leaves whose folds are unrolled."""
+    folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)]
+    inner = [x for x in group.shared if x is not group.vector]
+    if group.vector is None or group.tile is not None or group.rows or not inner or not folds or len(folds) > len(windows):
+        return
+    if any(x.kind != "r" for leaf in group.leaves for x in leaf.own):
+        return
+    loop = inner[-1]
+    most = _most(folds, target)
+    if most > 1 and any(_shares(flat, leaf, loop) for leaf in folds for flat in _folded(leaf)):
+        group.slid, group.windows = loop, _count(loop.size, most)
+
+
+def _folded(leaf: LeafPlan) -> list[Flat]:
+    """What the leaf's folds read from memory."""
+    return [f for p in leaf.stages if p.stage.reduces for f, skip in zip(p.reads, p.forwarded, strict=True) if f is not None and not skip]
+
+
+def _shares(flat: Flat, leaf: LeafPlan, loop: Loop) -> bool:
+    """Whether the windows of neighbours along the loop have elements of this operand in common."""
+    step = flat.terms.get(loop, 0)
+    inside = [(flat.terms.get(x, 0), x.size) for x in leaf.own]
+    return not step or any(c and not step % c and abs(step // c) < size for c, size in inside)
+
+
+def _most(folds: list[LeafPlan], target: Target) -> int:
+    """As many as registers hold the sums of, with a row of what they read and a weight."""
+    reach = max((x.size for leaf in folds for x in leaf.own), default=1)
+    sums = sum(len(p.stage.writes) for leaf in folds for p in leaf.stages if p.stage.reduces)
+    return min(MOST, (target.vector_registers - reach) // (sums + 1))
+
+
+def _count(size: int, most: int) -> int:
+    """How many at a time: as many as fit, all runs about equally long."""
+    return most if isinstance(size, Size) else -(-size // -(-size // most))
