@@ -231,6 +231,9 @@ class _FunctionWriter:
         at = self.at(op.base, op.indices)
         self.line(f"{self.new(op.result)} = {self.name(op.base)}[{at} : {at} + {lanes}].copy()")
 
+    def _run(self, op: kernel.RunOp) -> None:
+        self.line(f"{self.new(op.result)} = {self.name(op.iteration)}")
+
     def _load_words(self, op: kernel.LoadWordsOp) -> None:
         at = self.at(op.memory, [op.index])
         count = 32 // op.memory.type.element_type.bitwidth
@@ -380,7 +383,7 @@ _STATEMENTS: dict[type[Operation], Callable[[_FunctionWriter, Any], None]] = {
     memref.ReinterpretCastOp: _FunctionWriter._reinterpret, memref.SubviewOp: _FunctionWriter._subview,
     memref.CastOp: _FunctionWriter._same, memref.CollapseShapeOp: _FunctionWriter._same,
     memref.ExpandShapeOp: _FunctionWriter._same, kernel.BitsOp: _FunctionWriter._bits,
-    kernel.LoadWordsOp: _FunctionWriter._load_words,
+    kernel.LoadWordsOp: _FunctionWriter._load_words, kernel.RunOp: _FunctionWriter._run,
     vector.LoadOp: _FunctionWriter._vector_load, vector.StoreOp: _FunctionWriter._vector_store,
     vector.ExtractOp: _FunctionWriter._extract, vector.InsertOp: _FunctionWriter._insert,
     vector.ShuffleOp: _FunctionWriter._shuffle, PrefetchOp: _FunctionWriter._nothing,

@@ -1,5 +1,5 @@
-"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions, dots of narrow numbers, a cast of memory and a
-prefetch upstream lacks.
+"""The kernel dialect: `kernel.fused`, one pass over memory, `kernel.yield`, two scalar functions, dots of narrow numbers, a cast of memory, a
+prefetch and the number of a thread's run upstream lacks.
 
     %y = kernel.fused(%x, %w) {layouts = [array<i64: 0, 2, 3, 1>], origin = "net.py:12"}
         : (tensor<8x4x9x9xf32>, tensor<4xf32>) -> tensor<8x4x9x9xf32> {
@@ -243,6 +243,20 @@ class LoadWordsOp(IRDLOperation):
             raise VerifyException("kernel.load_words makes i32 of elements of 8 or 16 bits")
 
 
+@irdl_op_definition
+class RunOp(IRDLOperation):
+    """The first of the iterations of a `scf.parallel` that a thread does in one go: `%r = kernel.run %i : index`.
+
+    Memory of that number nobody else uses meanwhile, and the next iteration finds it in the cache. That an iteration is a run of its own
+    is a right answer, too.
+    """
+
+    name = "kernel.run"
+    iteration = operand_def(IndexType)
+    result = result_def(IndexType)
+    assembly_format = "$iteration attr-dict `:` type($result)"
+
+
 DOTS = {"bf16": Float32Type(), "i16": i32, "u8s8": i32}
 """Kinds of kernel.dot, and what they sum in."""
 
@@ -301,4 +315,4 @@ class PrefetchOp(IRDLOperation):
         return cls.create(operands=(memory, index), properties=asked)
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, LoadWordsOp, DotOp, PrefetchOp], [])
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, LoadWordsOp, RunOp, DotOp, PrefetchOp], [])

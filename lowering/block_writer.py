@@ -194,10 +194,10 @@ class BlockWriter:
         return w.value(reinterpreted(buffer, at, kind, strides_of(kind)))
 
     def _window(self, place: int, kind: MemRefType) -> SSAValue:
-        return _window(self.w, self.memory, self.w.plus(self.scratch, place), kind)
+        return typed_window(self.w, self.memory, self.w.plus(self.scratch, place), kind)
 
 
-def _window(w: LoopWriter, memory: SSAValue, at: SSAValue, kind: MemRefType) -> SSAValue:
+def typed_window(w: LoopWriter, memory: SSAValue, at: SSAValue, kind: MemRefType) -> SSAValue:
     """Typed memory at a byte offset of the scratch argument."""
     span = bytes_of(kind) // max(1, bytes_of(memref_type((1,), kind.element_type)))
     flat = memref_type((span,), kind.element_type)

@@ -59,12 +59,12 @@ class BlockedCalls:
     def rewrite(self, calls: list[Call | Loop], storages: list[Storage]) -> None:
         """Replaces chains in place: their buffers are dropped from the storages, calls move to the last one's place."""
         position = 0
-        self.touching = _places(calls)
+        self.touching = places_of_calls(calls)
         while position < len(calls):
             chain = self._chain_from(calls, position)
             if chain is not None:
                 self._replace(calls, storages, chain)
-                self.touching = _places(calls)
+                self.touching = places_of_calls(calls)
             position += 1
 
     # Which calls, which loops
@@ -367,7 +367,7 @@ def touches(item: Call | Loop, storage: Storage) -> bool:
     return False
 
 
-def _places(calls: Sequence[Call | Loop]) -> dict[int, list[int]]:
+def places_of_calls(calls: Sequence[Call | Loop]) -> dict[int, list[int]]:
     """Where every storage, by its id, is touched: itself or a part of it."""
     found: dict[int, list[int]] = {}
 

@@ -52,6 +52,7 @@ from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .reordered_operands import ReorderedOperands
 from .storage import Call, Home, Loop, Storage, row
+from .striped_calls import StripedCalls
 from .widened_operands import WidenedOperands
 
 
@@ -140,6 +141,7 @@ class _Program:
             self._read_bytes()
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
+            StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
             self.kept.forget_unread(self.calls, self.block)
             refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
         else:

@@ -151,6 +151,28 @@ def _helper(name: str, *, as_unsigned: bool = False) -> Expression:
     return expression
 
 
+def _extreme(name: str, comparing: str) -> Expression:
+    """The larger or smaller of two floats, NaN if one is; beside a constant what is compared second already is the other one then."""
+    general = _helper(name)
+
+    def expression(scope: Scope, op: Operation) -> str:
+        a, b = op.operands
+        if _is_number(a):
+            a, b = b, a
+        if not _is_number(b):
+            return general(scope, op)
+        return rounded(scope, op, call(scope, comparing, c_type(a.type), scope.name(b), scope.name(a)))
+
+    return expression
+
+
+def _is_number(value: SSAValue) -> bool:
+    """Whether a value is a constant, the same in all lanes, other than NaN."""
+    owner = value.owner
+    number = constant_of(owner.operands[0] if isinstance(owner, vector.BroadcastOp) else value)
+    return isinstance(number, int | float) and number == number
+
+
 def _division(symbol: str, name: str) -> Expression:
     """Plain C where the divisor is a positive constant, a helper that never traps elsewhere."""
     general = _helper(name)
@@ -395,7 +417,7 @@ EXPRESSIONS |= {
     arith.ConstantOp: constant,
     arith.AddfOp: _float_binary("+"), arith.SubfOp: _float_binary("-"), arith.MulfOp: _float_binary("*"),
     arith.DivfOp: _quotient, arith.NegfOp: _negf,
-    arith.MaximumfOp: _helper("maximum"), arith.MinimumfOp: _helper("minimum"),
+    arith.MaximumfOp: _extreme("maximum", "larger"), arith.MinimumfOp: _extreme("minimum", "smaller"),
     arith.MaxnumfOp: _helper("maxnum"), arith.MinnumfOp: _helper("minnum"),
     arith.AddiOp: _wrapping("+"), arith.SubiOp: _wrapping("-"), arith.MuliOp: _wrapping("*"),
     arith.DivSIOp: _division("/", "divide"), arith.RemSIOp: _division("%", "remainder"),

@@ -73,6 +73,12 @@ VEC smaller_VEC(VEC a, VEC b) {
 #endif
 }
 
+//: larger scalar
+ELT larger_ELT(ELT a, ELT b) { return a > b ? a : b; }
+
+//: smaller scalar
+ELT smaller_ELT(ELT a, ELT b) { return a < b ? a : b; }
+
 //: maximum vector f32
 VEC maximum_VEC(VEC a, VEC b) {
 #ifdef X86_MAXIMUM_VEC

@@ -70,6 +70,13 @@ def _vector_place(p: FunctionPrinter, base: SSAValue, indices: Sequence[SSAValue
     return f"*({const}{stored}u *){pointer}"
 
 
+def _run(p: FunctionPrinter, op: kernel.RunOp) -> None:
+    """A range is what a thread does in one go."""
+    loop = op.iteration.owner
+    ranged = isinstance(loop, Block) and isinstance(loop.parent_op(), scf.ParallelOp) and loop.parent_op().parent_op() is p.function
+    p.line(f"{p.declare(op.result)} = {'begin' if ranged else p.name(op.iteration)};")
+
+
 def _load_words(p: FunctionPrinter, op: kernel.LoadWordsOp) -> None:
     if not p.is_live(op.result):
         return
@@ -319,6 +326,6 @@ STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.LoadOp: _load, memref.StoreOp: _store, vector.LoadOp: _vector_load, vector.StoreOp: _vector_store,
     vector.InsertOp: _insert, PrefetchOp: _prefetch, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
     memref.SubviewOp: _subview, memref.CastOp: _same_pointer, memref.CollapseShapeOp: _same_pointer,
-    memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, kernel.LoadWordsOp: _load_words, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
+    memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, kernel.LoadWordsOp: _load_words, kernel.RunOp: _run, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,
     scf.ParallelOp: _parallel, scf.ReduceOp: _nothing, func.CallOp: _call, func.ReturnOp: _nothing,
 }  # fmt: skip

@@ -25,7 +25,7 @@ def shrink_fills(kernel: func.FuncOp) -> None:
     for fill in [op for op in kernel.body.block.ops if isinstance(op, FillOp)]:
         buffer = fill.outputs[0]
         box = _box_written_next(fill, buffer)
-        if box is not None and len(list(_slabs(buffer.type.get_shape(), box))) <= MOST_SLABS:  # type: ignore[union-attr]  # a memref
+        if box is not None and len(list(slabs_around(buffer.type.get_shape(), box))) <= MOST_SLABS:  # type: ignore[union-attr]  # a memref
             fill_around(fill, box)
 
 
@@ -33,7 +33,7 @@ def fill_around(fill: FillOp, box: Sequence[tuple[int, int]]) -> None:
     """Fills what lies around a box of a buffer, in place of a fill of all of it."""
     buffer, block = fill.outputs[0], fill.parent
     assert block is not None
-    for slab in _slabs(buffer.type.get_shape(), box):  # type: ignore[union-attr]  # a memref
+    for slab in slabs_around(buffer.type.get_shape(), box):  # type: ignore[union-attr]  # a memref
         view = _view(buffer, slab)
         block.insert_ops_before([view, FillOp([fill.inputs[0]], [view.result], [])], fill)
     fill.detach()
@@ -72,7 +72,7 @@ def _covers(op: GenericOp, k: int) -> bool:
     return len(loops) == len(long) and all(kind.data.value == "parallel" for kind in op.iterator_types)
 
 
-def _slabs(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+def slabs_around(shape: Sequence[int], box: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     """The boxes of a buffer around a box of it."""
     ranges = [(0, size) for size in shape]
     for d, (low, high) in enumerate(box):

@@ -44,7 +44,7 @@ def has_stages(function: func.FuncOp) -> bool:
 
 def lower_kernel(function: func.FuncOp, target: Target) -> None:
     """One kernel function to loops."""
-    target = _target_for(function, target)
+    target = target_for(function, target)
     taken = contraction.scratch_bytes(function, target)
     contraction.lower_contraction(function, target)
     if has_stages(function):
@@ -55,14 +55,14 @@ def lower_kernel(function: func.FuncOp, target: Target) -> None:
 def plan_kernel(function: func.FuncOp, target: Target, known: Mapping[str, Decision]) -> None:
     """Writes the plan of a kernel's contraction on its function (`lamina.plan`), unless it is there. known: plans by problem."""
     if PLAN not in function.attributes and has_stages(function):
-        contraction_schedule.settle(function, _target_for(function, target), known)
+        contraction_schedule.settle(function, target_for(function, target), known)
 
 
 def scratch_bytes(function: func.FuncOp, target: Target) -> int:
     """Bytes of scratch memory a kernel function needs as its last argument to be lowered (0: none)."""
     if not has_stages(function):
         return 0
-    target = _target_for(function, target)
+    target = target_for(function, target)
     scheduled = contraction_schedule.schedule(function, target)
     if scheduled is None:
         return nest_scratch_bytes(function, target)
@@ -70,6 +70,6 @@ def scratch_bytes(function: func.FuncOp, target: Target) -> int:
     return nest_scratch_bytes(function, target, scheduled.scratch_bytes, taken)
 
 
-def _target_for(function: func.FuncOp, target: Target) -> Target:
+def target_for(function: func.FuncOp, target: Target) -> Target:
     """The target; as if it had one thread for a function that is called for blocks which threads share (`lamina.serial`)."""
     return replace(target, tasks=1, parallel_work=1 << 62) if "lamina.serial" in function.attributes else target

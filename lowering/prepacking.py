@@ -12,13 +12,14 @@ from math import prod
 from types import MappingProxyType
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, i64
+from xdsl.dialects.builtin import DenseArrayBase, FunctionType, IntegerAttr, MemRefType, StringAttr, i64
 from xdsl.ir import Block, Region, SSAValue
 
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import GpuTarget, Target
-from .contraction_decision import Decision
-from .contraction_schedule import Schedule, schedule, settle
+from .contraction_choice import like
+from .contraction_decision import PLAN, Decision, read_decision
+from .contraction_schedule import Schedule, posed, schedule, settle
 from .kernel_functions import make_function, unplanned
 from .loop_writer import LoopWriter
 from .packing import Packing, write_packing
@@ -85,6 +86,17 @@ def packed_ahead(
     kernel.attributes["lamina.inputs"] = IntegerAttr(count.value.data + 1, i64)
     kernel.attributes["lamina.packed"] = DenseArrayBase.from_list(i64, [operand, count.value.data])
     return Prepacking(operand, copy, _form(scheduled), scheduled)
+
+
+def reads_same_copy(kernel: func.FuncOp, part: func.FuncOp, target: Target) -> bool:
+    """Whether a kernel that does a part of another one's work has a plan that reads the packed copy which was made for that one."""
+    if "lamina.packed" not in kernel.attributes:
+        return True
+    found, plan = posed(part, target), part.attributes.get(PLAN)
+    if found is None or not isinstance(plan, StringAttr) or like(found[2], target, read_decision(plan.data)) is None:
+        return False
+    copies = [schedule(k, target) for k in (kernel, part)]
+    return all(s is not None and s.packing is not None for s in copies) and len({_form(s) for s in copies if s is not None}) == 1
 
 
 def _packed_operand(kernel: func.FuncOp, scheduled: Schedule, operands: Sequence[int]) -> int | None:

@@ -1,0 +1,226 @@
+"""The kernels of a striped chain as they run for one stripe: fewer rows of everything that has rows, the rest as it was.
+
+    k(x, w -> P)    P = zeros; P[1 : 1 + h, 1 : 1 + w] = relu(x * w)        the border and the box inside it
+    part            p[rows, w] = relu(x[rows] * w)                          the box alone; the border is somebody else's
+    k(P, v -> y)    y[i, j] = sum P[i + a, j + b] v[a, b]                   rows i .. i + 2 of P for row i
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from xdsl.dialects import arith, func, memref
+from xdsl.dialects.builtin import FunctionType, MemRefType, StringAttr, UnitAttr
+from xdsl.dialects.linalg.ops import FillOp, GenericOp, IndexOp
+from xdsl.ir import Attribute, Block, BlockArgument, Region, SSAValue
+from xdsl.ir.affine import AffineDimExpr
+from xdsl.rewriter import Rewriter
+
+from ..dialects.sizes import any_symbolic
+from .block_parts import has_scratch
+from .contraction_decision import PLAN, read_decision
+from .contraction_match import linear_form, loop_sizes
+from .kernel_functions import make_function
+from .memref_layout import box_of, memref_type, strides_in_order, strides_of
+
+_PLAIN = (GenericOp, FillOp, arith.ConstantOp, memref.AllocaOp, memref.SubviewOp, func.ReturnOp)
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Rows of an operand that row i of the result is made from: step * i + first, and `reach` more of them."""
+
+    dim: int
+    step: int
+    first: int
+    reach: int
+
+    def count(self, rows: int) -> int:
+        """How many of them so many rows need."""
+        return (rows - 1) * self.step + self.reach + 1
+
+
+@dataclass(slots=True)
+class RowCut:
+    """A kernel with one result that is made row by row. dim: of the result. box: per dim of the result's buffer where the rows
+    lie in it, and how many. border: what is around the box. values: dims of everything that has rows. work: multiply-adds.
+    """
+
+    function: func.FuncOp
+    dim: int
+    box: list[tuple[int, int]]
+    border: Attribute | None
+    values: dict[SSAValue, int] = field(default_factory=dict)
+    reads: dict[int, Reads | None] = field(default_factory=dict)
+    work: int = 0
+
+    @property
+    def result(self) -> BlockArgument:
+        """The argument the result is written to."""
+        return _result(self.function)
+
+    @property
+    def extent(self) -> int:
+        """Rows of the result."""
+        return self.box[self.dim][1]
+
+
+def _result(function: func.FuncOp) -> BlockArgument:
+    return function.body.block.args[int(function.attributes["lamina.inputs"].value.data)]  # type: ignore[attr-defined]  # an integer
+
+
+def cut_rows(function: func.FuncOp, dim: int) -> RowCut | None:
+    """The kernel as one that makes its result row by row along a dim of it; None where index maps do not say so."""
+    block = function.body.block
+    if int(function.attributes["lamina.outputs"].value.data) != 1 or not all(isinstance(op, _PLAIN) for op in block.ops):  # type: ignore[attr-defined]
+        return None
+    if any(any_symbolic(a.type.get_shape()) for a in block.args):  # type: ignore[attr-defined]  # memrefs
+        return None
+    cut = _boxed(function, dim)
+    if cut is None:
+        return None
+    waiting = [op for op in block.ops if isinstance(op, GenericOp)]
+    while waiting:
+        stage = next((op for op in waiting if any(v in cut.values for v in op.operands)), None)
+        if stage is None or not _cut_stage(cut, stage):
+            return None
+        waiting.remove(stage)
+    return cut
+
+
+def _boxed(function: func.FuncOp, dim: int) -> RowCut | None:
+    """The cut of a kernel that writes its whole result, or a box of it and a constant around."""
+    out = _result(function)
+    assert isinstance(out.type, MemRefType)
+    users = [use.operation for use in out.uses]
+    views = [op for op in function.body.block.ops if isinstance(op, memref.SubviewOp)]
+    if not views:
+        return RowCut(function, dim, [(0, n) for n in out.type.get_shape()], None, {out: dim})
+    view, fills = views[0], [op for op in users if isinstance(op, FillOp)]
+    if len(views) > 1 or view not in users or len(users) != 2 or not fills or len(view.operands) > 1:
+        return None
+    constant = fills[0].inputs[0].owner
+    if set(view.static_strides.get_values()) != {1} or not isinstance(constant, arith.ConstantOp):
+        return None
+    around = constant.value
+    box = list(zip(view.static_offsets.get_values(), view.static_sizes.get_values(), strict=True))
+    return RowCut(function, dim, box, around, {view.result: dim})
+
+
+def _cut_stage(cut: RowCut, op: GenericOp) -> bool:
+    """Cuts a stage along the loop its known operands go along; what else it goes through becomes known."""
+    sizes = loop_sizes(op)
+    maps = [m.data.results for m in op.indexing_maps.data]
+    known = [maps[k][cut.values[v]] for k, v in enumerate(op.operands) if v in cut.values]
+    loops = {e.position if isinstance(e, AffineDimExpr) else -1 for e in known}
+    if sizes is None or len(loops) != 1 or min(loops) < 0 or sizes[row := loops.pop()] != cut.extent:
+        return False
+    if op.iterator_types.data[row].data.value != "parallel" or any(inner.name == "memref.load" for inner in op.body.block.ops):
+        return False
+    if any(isinstance(inner, IndexOp) and inner.dim.value.data == row for inner in op.body.block.ops):
+        return False
+    cut.work = max(cut.work, _product(sizes))
+    return all(_follow(cut, op, k, value, row, sizes) for k, value in enumerate(op.operands))
+
+
+def _product(sizes: Sequence[int]) -> int:
+    n = 1
+    for size in sizes:
+        n *= size
+    return n
+
+
+def _follow(cut: RowCut, op: GenericOp, k: int, value: SSAValue, row: int, sizes: Sequence[int]) -> bool:
+    """Notes how an operand goes along the rows."""
+    forms = [linear_form(e, len(sizes)) for e in op.indexing_maps.data[k].data.results]
+    if any(f is None for f in forms):
+        return False
+    dims = [p for p, f in enumerate(forms) if f is not None and f[row]]
+    if isinstance(value, BlockArgument) and value.index < cut.result.index:
+        if len(dims) > 1 or any(c < 0 for f in forms for c in f or ()):
+            return False
+        found = None
+        if dims:
+            form = forms[dims[0]]
+            assert form is not None
+            reach = sum(c * (n - 1) for d, (c, n) in enumerate(zip(form, sizes, strict=False)) if d != row)
+            found = Reads(dims[0], form[row], form[-1], reach)
+        return cut.reads.setdefault(value.index, found) == found
+    if len(dims) != 1 or not isinstance(op.indexing_maps.data[k].data.results[dims[0]], AffineDimExpr):
+        return False
+    return cut.values.setdefault(value, dims[0]) == dims[0]
+
+
+# One stripe
+
+
+def part_of(cut: RowCut, rows: int, held: Sequence[MemRefType], name: str) -> func.FuncOp:
+    """The kernel for so many rows, on one thread. held: the types of its arguments then; the result's is that of its box alone."""
+    function, values = _copied(cut)
+    block = function.body.block
+    for value, dim in values.items():
+        kind = value.type
+        assert isinstance(kind, MemRefType)
+        if isinstance(value.owner, memref.AllocaOp):
+            shape, strides = list(kind.get_shape()), strides_of(kind)
+            shape[dim] = rows
+            order = sorted(range(len(shape)), key=lambda d, strides=strides: (-strides[d], d))
+            Rewriter.replace_value_with_new_type(value, memref_type(tuple(shape), kind.element_type, strides_in_order(shape, order)))
+    out = _result(function)
+    if cut.border is not None:
+        views = [use.operation for use in out.uses if isinstance(use.operation, memref.SubviewOp)]
+        fills = [use.operation for use in out.uses if isinstance(use.operation, FillOp)]
+        views[0].results[0].replace_all_uses_with(out)
+        for op in (*views, *fills):
+            op.detach()
+            op.erase()
+    if has_scratch(function):
+        block.erase_arg(block.args[-1])
+    for argument, kind in zip(block.args, held, strict=True):
+        Rewriter.replace_value_with_new_type(argument, kind)
+    function.sym_name = StringAttr(name)
+    function.attributes["lamina.serial"] = UnitAttr()
+    function.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [])
+    return function
+
+
+def _copied(cut: RowCut) -> tuple[func.FuncOp, dict[SSAValue, int]]:
+    """A copy of the function, and what has rows in it. With a packed copy of an operand the tile that reads it stays, too."""
+    function = cut.function.clone()
+    values: dict[SSAValue, SSAValue] = dict(zip(cut.function.body.block.args, function.body.block.args, strict=True))
+    for old, new in zip(cut.function.walk(), function.walk(), strict=True):
+        values.update(zip(old.results, new.results, strict=True))
+    plan = function.attributes.pop(PLAN, None)
+    if isinstance(plan, StringAttr) and "lamina.packed" in function.attributes:
+        function.attributes[PLAN] = StringAttr(str(replace(read_decision(plan.data), block=None)))
+    return function, {values[v]: dim for v, dim in cut.values.items()}
+
+
+def rows_of(kind: MemRefType, dim: int, rows: int) -> MemRefType:
+    """So many rows of a buffer, where they lie."""
+    shape = list(kind.get_shape())
+    shape[dim] = rows
+    return memref_type(tuple(shape), kind.element_type, strides_of(kind))
+
+
+def dense_rows(kind: MemRefType, dim: int, rows: int) -> MemRefType:
+    """A buffer of its own for so many rows, its dims in the same order."""
+    shape, strides = list(kind.get_shape()), strides_of(kind)
+    shape[dim] = rows
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
+    return memref_type(tuple(shape), kind.element_type, strides_in_order(shape, order))
+
+
+def border_function(name: str, kind: MemRefType, slabs: Sequence[Sequence[tuple[int, int]]], number: Attribute) -> func.FuncOp:
+    """``name(buffer)``: a constant in these boxes of it."""
+    block = Block(arg_types=[kind])
+    constant = arith.ConstantOp(number)  # type: ignore[arg-type]  # a number's attribute
+    block.add_op(constant)
+    for slab in slabs:
+        view = box_of(block.args[0], [low for low, _ in slab], [high - low for low, high in slab], [1] * len(slab))
+        block.add_ops([view, FillOp([constant.result], [view.result], [])])
+    block.add_op(func.ReturnOp())
+    function = make_function(name, [], [kind], Region(block))
+    function.attributes["lamina.serial"] = UnitAttr()
+    return function

@@ -1,0 +1,242 @@
+"""Chains of kernels run stripe by stripe: of a large array between two of them a few rows exist at a time, in the second-level cache.
+
+    P = relu6(x * w); y = relu6(depthwise 3 x 3 of P); z = y * v       P and y: millions of numbers, written and read once
+    for rows i .. i + 7 of z:                                          rows 2 i - 1 .. 2 i + 15 of P, the same as of y
+
+Found from index maps: every kernel makes its result row by row, from one row of the array before or from a few neighbours
+(stripe_parts.py). Rows that two stripes read are made twice, and operands without rows read again by each; taken where that costs
+less than the way to the third cache and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xdsl.dialects import func
+from xdsl.dialects.builtin import StringAttr
+
+from ..dialects.sizes import any_symbolic
+from ..dialects.target import Target
+from .block_writer import LEAST_BLOCKS
+from .blocked_calls import WINDOW, places_of_calls, touches
+from .halo import slabs_around
+from .linalg_to_loops import target_for
+from .memref_layout import bytes_of, strides_of
+from .prepacking import reads_same_copy
+from .storage import Call, Loop, Row, Storage
+from .stripe_parts import RowCut, border_function, cut_rows, part_of
+from .stripe_writer import Stripe, StripeWriter, fit, types_within
+
+Register = Callable[[object, func.FuncOp], func.FuncOp]
+
+
+class StripedCalls:
+    """Rewrites the calls of a program. functions, register: the program's, by key; see bufferize. shared: arguments of @main whose memory
+    may be another array's once they were read for the last time.
+    """
+
+    def __init__(self, target: Target, functions: dict[object, func.FuncOp], register: Register, shared: frozenset[object]) -> None:
+        self.target, self.functions, self.register, self.shared = target, functions, register, shared
+        self.cuts: dict[tuple[func.FuncOp, int], RowCut | None] = {}
+        self.touching: dict[int, list[int]] = {}
+
+    def rewrite(self, calls: list[Call | Loop], storages: list[Storage]) -> None:
+        """Replaces chains in place: what is between their kernels is dropped from the storages, one call stands at the last one's place."""
+        self.touching = places_of_calls(calls)
+        position = 0
+        while position < len(calls):
+            found = self._chain_from(calls, position)
+            if found is not None:
+                self._replace(calls, storages, *found)
+                self.touching = places_of_calls(calls)
+            position += 1
+
+    # Which calls
+
+    def _chain_from(self, calls: Sequence[Call | Loop], start: int) -> tuple[list[int], list[Stripe]] | None:
+        """The longest chain that begins here."""
+        places, found = [start], None
+        while (after := self._reader(calls, places[-1])) is not None:
+            places = [*places, after]
+            chain = self._planned(calls, places)
+            if chain is None:
+                break
+            found = places, chain
+        return found
+
+    def _reader(self, calls: Sequence[Call | Loop], place: int) -> int | None:
+        """The place of the only call that touches what this one makes, if that is large."""
+        call = calls[place]
+        if not isinstance(call, Call) or len(call.results) != 1:
+            return None
+        storage, held = call.results[0]
+        if type(storage) is not Storage or storage.argument is not None or any_symbolic(held.get_shape()) or storage.size < self.target.l2_bytes:
+            return None
+        touching = self.touching[id(storage)]
+        if len(touching) != 2 or touching[0] != place or touching[1] > place + WINDOW:
+            return None
+        reader = calls[touching[1]]
+        if not isinstance(reader, Call) or [h for s, h in reader.operands if s is storage] != [held] or len(reader.results) != 1:
+            return None
+        return touching[1]
+
+    def _planned(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> list[Stripe] | None:
+        """These calls as a chain of stripes, where they may be one and it pays."""
+        members = [call for k in places if isinstance(call := calls[k], Call)]
+        if not self._may_move(calls, places):
+            return None
+        shape, strides = members[-1].results[0][1].get_shape(), strides_of(members[-1].results[0][1])
+        for dim in sorted(range(len(shape)), key=lambda d: -strides[d]):
+            chain = self._cut(members, dim) if not any_symbolic(shape) and shape[dim] >= LEAST_BLOCKS else None
+            if chain is not None and self._fits(chain) and self._makes_parts(chain):
+                return chain
+        return None
+
+    def _cut(self, members: Sequence[Call], dim: int) -> list[Stripe] | None:
+        """The members cut along a dim of the last one's result."""
+        chain: list[Stripe] = []
+        for before, call in reversed([*zip([None, *members], members, strict=False)]):
+            key = call.function, dim
+            if key not in self.cuts:
+                self.cuts[key] = cut_rows(call.function, dim)
+            cut = self.cuts[key]
+            given = None if before is None else next(k for k, (s, _) in enumerate(call.operands) if s is before.results[0][0])
+            reads = None if cut is None or given is None else cut.reads.get(given)
+            if cut is None or (before is not None and (reads is None or reads.step < 1)):
+                return None
+            chain.insert(0, Stripe(call, cut, given))
+            dim = reads.dim if reads is not None else dim
+        return chain
+
+    def _may_move(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> bool:
+        """Whether all of them may run where the last one does: nobody in between writes what they read, nor may the caller's memory
+        be written before it was read by all stripes.
+        """
+        for k in range(places[0], places[-1]):
+            item = calls[k]
+            if not isinstance(item, Call):
+                return False
+            before = [calls[p] for p in places if p < k]
+            if k not in places and any(touches(m, s) for m in before for s, _ in item.results):
+                return False
+        members = [call for k in places if isinstance(call := calls[k], Call)]
+        result, _ = members[-1].results[0]
+        read = [s for m in members for s, _ in m.operands]
+        if any(s.argument in self.shared for s in read if s.argument is not None):
+            return False
+        overwritten = any(_same(s, result) for m in members[:-1] for s, _ in m.operands)
+        return not overwritten or (type(result) is Storage and result.argument is None and not self._has_parts(calls, result))
+
+    @staticmethod
+    def _has_parts(calls: Sequence[Call | Loop], storage: Storage) -> bool:
+        """Whether somebody touches a part of a storage, or touches it in a loop."""
+        if any(isinstance(item, Loop) and touches(item, storage) for item in calls):
+            return True
+        homes = [home for item in calls if isinstance(item, Call) for home in (*item.operands, *item.results)]
+        return any(isinstance(s, Row) and s.base is storage for s, _ in homes)
+
+    # How many rows
+
+    def _fits(self, chain: list[Stripe]) -> bool:
+        """Settles the rows of a stripe: as many as the second-level cache holds, and whether they pay."""
+        extent = chain[-1].cut.extent
+        for rows in range(extent // LEAST_BLOCKS, 0, -1):
+            if extent % rows:
+                continue
+            fit(chain, rows)
+            if sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
+                return self._pays(chain)
+        return False
+
+    def _pays(self, chain: Sequence[Stripe]) -> bool:
+        """In vector multiply-adds: what is made twice and read again, against the way to a farther cache and back."""
+        stripes = chain[-1].cut.extent // chain[-1].rows
+        near = self.target.byte_costs[0]
+        saved = cost = 0.0
+        for m in chain[:-1]:
+            whole = bytes_of(m.kind)
+            saved += 2 * whole * (self.target.read_cost(whole) - near)
+            lanes = self.target.lanes(4)
+            cost += m.cut.work / lanes * (stripes * m.rows / m.cut.extent - 1)
+        for m in chain:
+            again = sum(bytes_of(m.call.operands[k][1]) for k in m.others() if m.cut.reads.get(k) is None)
+            cost += (stripes - 1) * again * self.target.read_cost(again)
+        return cost < saved
+
+    # The functions
+
+    def _replace(self, calls: list[Call | Loop], storages: list[Storage], places: Sequence[int], chain: Sequence[Stripe]) -> None:
+        last = chain[-1].call
+        step, (result, kind) = last.step, last.results[0]
+        for before, m in zip([None, *chain], chain, strict=False):
+            key = self._key(m, before)
+            if key not in self.functions:
+                assert m.part is not None
+                m.part.sym_name = StringAttr(f"k{len(self.functions)}")
+                self.register(key, m.part)
+            m.part = self.functions[key]
+        writer = StripeWriter(self.target, chain, [self._border(m) for m in chain])
+        wiring = [(m.call.function, m.rows, m.asked, m.lead, m.held, m.given) for m in chain]
+        key = ("striped", *wiring)
+        function = self.functions.get(key) or self.register(key, writer.function(f"k{len(self.functions)}"))
+        operands = [m.call.operands[k] for m in chain for k in m.others()]
+        if any(_same(s, result) for m in chain[:-1] for s, _ in m.call.operands):
+            fresh = Storage(result.size, step, result.last)
+            storages.append(fresh)
+            _renamed(calls[places[-1] + 1 :], result, fresh)
+            result.last, result = step, fresh
+        scratch = Storage(writer.scratch_bytes, step, step)
+        gone = {id(m.call.scratch) for m in chain} | {id(m.call.results[0][0]) for m in chain[:-1]}
+        storages[:] = [s for s in storages if id(s) not in gone] + [scratch]
+        for storage, _ in operands:
+            storage.keep(step)
+        around = self._border_of_result(chain[-1])
+        calls[places[-1]] = Call(function, operands, [(result, kind)], chain[0].call.origin, scratch, step)
+        if around is not None:
+            calls.insert(places[-1], Call(around, [], [(result, kind)], last.origin, None, step))
+        for k in reversed(places[:-1]):
+            del calls[k]
+
+    @staticmethod
+    def _key(m: Stripe, before: Stripe | None) -> object:
+        return ("stripe", m.call.function, m.cut.dim, m.rows, *types_within(m, before))
+
+    def _makes_parts(self, chain: Sequence[Stripe]) -> bool:
+        """Makes the members' functions for one stripe; whether all can be had."""
+        for before, m in zip([None, *chain], chain, strict=False):
+            known = self.functions.get(self._key(m, before))
+            m.part = known or part_of(m.cut, m.rows, types_within(m, before), "part")
+            if known is None and not reads_same_copy(m.call.function, m.part, target_for(m.part, self.target)):
+                return False
+        return True
+
+    def _border(self, m: Stripe) -> func.FuncOp | None:
+        """What fills the border around a stripe of a member's result."""
+        if not m.border:
+            return None
+        key = ("border", m.small, m.cut.border, *map(tuple, m.border))
+        return self.functions.get(key) or self.register(
+            key, border_function(f"k{len(self.functions)}", m.small, m.border, m.cut.border)
+        )
+
+    def _border_of_result(self, m: Stripe) -> func.FuncOp | None:
+        """What fills the border around the chain's result."""
+        if m.cut.border is None:
+            return None
+        slabs = [*slabs_around(m.kind.get_shape(), [(low, low + count) for low, count in m.cut.box])]
+        key = ("border", m.kind, m.cut.border, *map(tuple, slabs))
+        return self.functions.get(key) or self.register(key, border_function(f"k{len(self.functions)}", m.kind, slabs, m.cut.border))
+
+
+def _same(a: Storage, b: Storage) -> bool:
+    """Whether they may be the same memory."""
+    return a is b or getattr(a, "base", None) is b or getattr(b, "base", None) is a
+
+
+def _renamed(calls: Sequence[Call | Loop], old: Storage, new: Storage) -> None:
+    """What lies in one storage lies in another from here on."""
+    for call in calls:
+        assert isinstance(call, Call) or not touches(call, old)
+        if isinstance(call, Call):
+            call.operands[:] = [(new if s is old else s, held) for s, held in call.operands]
+            call.results[:] = [(new if s is old else s, held) for s, held in call.results]
