@@ -20,7 +20,7 @@ def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) ->
     """Decides it for a group whose vectors are chosen. windows: its leaves whose folds are unrolled."""
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)]
     inner = [x for x in group.shared if x is not group.vector]
-    if group.vector is None or group.tile is not None or group.rows or not inner or not folds or len(folds) > len(windows):
+    if group.vector is None or group.tile is not None or group.rows or not inner or not folds or not all(leaf in windows for leaf in folds):
         return
     if any(x.kind != "r" for leaf in group.leaves for x in leaf.own):
         return

@@ -76,9 +76,9 @@ class StripedCalls:
         if len(touching) != 2 or touching[0] != place or touching[1] > place + WINDOW:
             return None
         reader = calls[touching[1]]
-        if not isinstance(reader, Call) or [h for s, h in reader.operands if s is storage] != [held] or len(reader.results) != 1:
+        if not isinstance(reader, Call) or len(reader.results) != 1:
             return None
-        return touching[1]
+        return touching[1] if [home for home in (*reader.operands, *reader.results) if _same(home[0], storage)] == [(storage, held)] else None
 
     def _planned(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> list[Stripe] | None:
         """These calls as a chain of stripes, where they may be one and it pays."""
