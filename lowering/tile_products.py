@@ -65,7 +65,10 @@ class RegisterTile(Tile):
         factors = [*(self._left(h) for h in heights), *(self._right() for _ in range(self.most))]
         if len(heights) > self.most:  # the side of fewer tiles is kept, the other one's follow each other
             factors = [*factors[len(heights) :], *factors[: len(heights)]]
-        tiles += factors[: REGISTERS - len(tiles)]
+        while len(tiles) + len(factors) > REGISTERS:  # of those that follow each other, every height has one
+            last = next(k for k in reversed(range(len(factors))) if factors[k] in factors[:k])
+            del factors[last]
+        tiles += factors
         self.writer.add(TileConfigOp(properties={"tiles": ArrayAttr(tiles)}))
 
     def _heights(self, rows: int) -> list[int]:

@@ -78,7 +78,7 @@ def name_of(program: Program) -> str:
     "program",
     [
         product(64, 48, 96, b="nk"), product(33, 50, 70), product(17, 40, 65, "km"), product(1, 100, 300), product(16, 16, 3000),
-        product(40, 18, 33, "km", "nk", "bf16"),
+        product(40, 18, 33, "km", "nk", "bf16"), product(63, 7, 64),  # tiles of two heights follow each other
         *(
             pytest.param(program, marks=pytest.mark.slow)
             for program in (
