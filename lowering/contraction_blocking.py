@@ -15,7 +15,7 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
 from .contraction_stretches import stretched
-from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, Dim, Plan, Problem, iterations
+from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, Dim, Plan, Problem, footprint, iterations
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
@@ -23,7 +23,7 @@ FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
 LEAST_ROW_BYTES, PAGE_BYTES = 256, 4096  # of rows that are fetched: shorter ones are read nearly in order, longer ones a processor follows by itself
-ROW_REUSE, CONVERTED_REUSE = 4, 2  # panels that read a row's elements before a copy of them pays; of one that converts them
+CONVERTED_REUSE = 2  # panels that convert a row's elements before a copy of them pays
 
 
 def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FREE) -> Plan:
@@ -69,7 +69,7 @@ def row_blocks(plan: Plan, problem: Problem, target: Target, wanted: Decision) -
         outside, size, parts = candidate
         loops = _inside(plan, outside, size)
         blocks = iterations(plan.outer[:outside]) * parts
-        block = _footprint((*loops, *steps)) * item
+        block = footprint((*loops, *steps), 0) * item
         if plan.together:  # a stretch of both sides, and all sums
             sums = iterations(loops) * columns / iterations(steps)
             held = (block + columns) / plan.stretches + sums
@@ -115,17 +115,6 @@ def _chunk_steps(plan: Plan) -> list[Dim]:
     return [first._replace(size=-(-estimate(first.size) // plan.chunks)), *rest]
 
 
-def _footprint(loops: Sequence[Dim]) -> int:
-    """Elements of the rows' side that these loops read, each once: loops that step within what smaller ones reach overlap."""
-    span, copies = 1, 1
-    for stride, size in sorted((abs(estimate(d.strides[0])), estimate(d.size)) for d in loops):
-        if stride <= span:
-            span += stride * (size - 1)
-        else:
-            copies *= size
-    return span * copies
-
-
 def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wanted: bool | None) -> bool:
     """Whether the rows' side is copied, tile by tile: where steps lie so far apart that the lines one tile fetches are gone from the
     cache when its neighbour needs the rest of them, and where every panel would convert its elements anew, one by one. A copy much larger than its
@@ -147,7 +136,7 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
     rows = (*plan.outer, plan.tiled)
     if plan.together:
         return False  # the second cache has a stretch of them
-    copied, held = prod(d.size for d in rows) * plan.steps, _footprint((*rows, *plan.reduction))
+    copied, held = prod(d.size for d in rows) * plan.steps, footprint((*rows, *plan.reduction), 0)
     return (gone or converts) and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
 
@@ -230,7 +219,7 @@ def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int)
     panels = sum(p.count for p in plan.panels)
     units = (estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)) // plan.row_parts
     ways = [(p, min(-(-missing // p), max(1, units))) for p in range(1, min(panels, missing) + 1)]
-    parts, shares = min(ways, key=lambda way: way[0] * rows + way[1] * estimate(plan.vector.size))
+    parts, shares = min(ways, key=lambda way: (-min(missing, prod(way)), way[0] * rows + way[1] * estimate(plan.vector.size)))
     return replace(plan, panel_parts=parts, row_parts=plan.row_parts * shares, row_shares=shares)
 
 

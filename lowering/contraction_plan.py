@@ -28,6 +28,7 @@ PACK_REUSE, NEAR_PACK_REUSE = 3, 6  # times such rows are read before a copy pay
 MOST_VECTORS, NARROW_VECTORS = 8, 2  # of a panel; of one that still feeds its multiply-adds
 MOST_PIECES = 2  # that a vector which is filled in part is moved in
 SMALL_WORK = 1 << 11
+ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 INTEGER_COST = 3.0
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
@@ -411,12 +412,14 @@ class _TilingCost:
         self.stretches = not self.copied and not problem.ahead[1] and may_stretch(shape, problem, target)
         self.packs = packs
         self.passes = iterations((*shape.batch, *shape.outer, *shape.beside))
+        self.beside = iterations(shape.beside)
         self.rows = shape.inner_rows
         self.steps = estimate(shape.steps)
         self.turns = 4 * self.steps / max(1, estimate(shape.reduction[-1].size)) + 12
         self.outer = iterations(shape.outer)
         self.stores = store_cost(shape, problem)
-        self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape)
+        self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape, problem, target)
+        self.lines = 0.0 if self.stretches else _line_cost(shape, problem, target)
         self.far = abs(estimate(shape.reduction[-1].strides[1])) * problem.item_bytes >= DIRECT_ROW_BYTES
         side_bytes = self.steps * estimate(shape.vector.size) * problem.item_bytes
         self.reuse = NEAR_PACK_REUSE if side_bytes <= target.l2_bytes // 4 else PACK_REUSE
@@ -425,12 +428,12 @@ class _TilingCost:
         self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]
     ) -> tuple[float, tuple[Panel, ...]]:
         """The cost, and the panels with their decision about packing."""
-        cost = 0.0
+        cost, lines = 0.0, self.lines if sum(p.count for p in panels) * self.beside < ROW_REUSE else 0.0  # else rows are copied
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             for p in panels:
                 step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
-                cost += estimate(t.count) * p.count * (self.steps * step + self.turns)
+                cost += estimate(t.count) * p.count * (self.steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
         packs = self.copied or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
@@ -465,6 +468,14 @@ def steps_apart(plan: Plan, problem: Problem) -> bool:
     return abs(estimate(plan.reduction[-1].strides[0])) * problem.item_bytes >= LINE_BYTES
 
 
+def _line_cost(plan: Plan, problem: Problem, target: Target) -> float:
+    """Of the line a step of a tile fetches from afar, where every step goes to another one of the rows' side: nothing follows such steps."""
+    if not steps_apart(plan, problem):
+        return 0.0
+    held = estimate(plan.steps) * iterations((*plan.outer, plan.tiled, *plan.inner)) * problem.item_bytes
+    return LINE_BYTES * target.read_cost(held) if held > target.l2_bytes // 2 else 0.0
+
+
 def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0) -> float:
     """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of what a vector's step costs."""
     loads = rows + vectors
@@ -491,14 +502,31 @@ def _crowded(box: tuple[tuple[int, int], ...]) -> int:
     return sum(n for n in sets.values() if n >= CACHE_WAYS)
 
 
-def _pack_cost(plan: Plan) -> float:
-    """Cost of packing one vector's worth of columns over the whole reduction, in all slots."""
+def _pack_cost(plan: Plan, problem: Problem, target: Target) -> float:
+    """Cost of packing one vector's worth of columns over the whole reduction, in all slots. A copy much larger than its source (windows
+    overlap) is written to the memory it has to be in, and read from there.
+    """
     elements = iterations((*plan.batch, *plan.beside)) * plan.lanes * estimate(plan.steps)
     contiguous_steps = iterations(plan.reduction[i] for i in contiguous_run(plan.reduction)) >= plan.lanes
     per_element = (
         2.5 / plan.lanes if plan.vector.strides[1] == 1 else 8 / plan.lanes if contiguous_steps else 1.5
     )
+    loops = (*plan.batch, *plan.beside, plan.vector, *plan.reduction)
+    copied = elements * -(-estimate(plan.vector.size) // plan.lanes)
+    if copied > 2 * footprint(loops, 1):
+        per_element += 2 * problem.item_bytes * target.read_cost(copied * problem.item_bytes)
     return elements * per_element
+
+
+def footprint(loops: Iterable[Dim], side: int) -> int:
+    """Elements of a side that these loops read, each once: loops that step within what smaller ones reach overlap."""
+    span, copies = 1, 1
+    for stride, size in sorted((abs(estimate(d.strides[side])), estimate(d.size)) for d in loops):
+        if stride <= span:
+            span += stride * (size - 1)
+        else:
+            copies *= size
+    return span * copies
 
 
 def contiguous_run(reduction: Sequence[Dim]) -> list[int]:

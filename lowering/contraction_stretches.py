@@ -9,29 +9,52 @@ Where the rows' side lies step by step, too (a weight's gradient), all panels go
 inside: what a stretch reads of either side is dense, and comes from afar once.
 
     for stretch: for panel: for tile: …
+
+The same order serves few rows beside a large matrix that is read once, where it lies, line by line of it: what a stretch reads is a
+few whole lines, where a panel alone would take a little of every one, each on another page.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..dialects.sizes import estimate
+from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import Decision
-from .contraction_plan import Plan, Problem, iterations, may_stretch, steps_apart
+from .contraction_plan import DIRECT_ROW_BYTES, Plan, Problem, iterations, may_stretch, steps_apart
 
 LEAST_TILES = 8  # of a panel: fewer read it too rarely
+STREAMED_STEPS = 32  # of a stretch that few tiles read: whole lines of a matrix
 
 
 def stretched(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> Plan:
     """The plan with as many stretches as the first cache asks for, its panels not copied."""
-    count = _count(plan, problem, target) if wanted.stretches is None else wanted.stretches
+    streams = _streams(plan, problem, target)
+    many = (_streamed_count(plan) if streams else _count(plan, problem, target)) if wanted.stretches is None else wanted.stretches
     side = 0 if plan.swapped else 1
     copied = problem.converts[side] or problem.ahead[side] or wanted.packs("columns")
-    if count == 1 or copied or not may_stretch(plan, problem, target) or count > estimate(plan.reduction[0].size):
+    if many == 1 or copied or not (streams or may_stretch(plan, problem, target)) or many > estimate(plan.reduction[0].size):
         return plan
     panels = tuple(p._replace(packed=False) for p in plan.panels)
-    return replace(plan, stretches=count, together=steps_apart(plan, problem), panels=panels)
+    return replace(plan, stretches=many, together=streams or steps_apart(plan, problem), panels=panels)
+
+
+def _streams(plan: Plan, problem: Problem, target: Target) -> bool:
+    """Whether few tiles read a matrix from afar, where it lies, of whose lines a panel has a part."""
+    vector, loops = plan.vector, plan.reduction
+    if not problem.holds or len(loops) != 1 or steps_apart(plan, problem):
+        return False
+    if any_symbolic((loops[0].size, vector.size, plan.tiled.size, *loops[0].strides, *vector.strides)):
+        return False
+    whole = vector.strides[1] == vector.strides[problem.holds] == 1 and vector.size % plan.lanes == 0
+    tiles = iterations(plan.outer) * sum(t.count for t in plan.tiles)
+    far = iterations((*plan.beside, *loops)) * vector.size * problem.item_bytes > target.l2_bytes // 2
+    apart = abs(loops[0].strides[1]) * problem.item_bytes >= DIRECT_ROW_BYTES and sum(p.count for p in plan.panels) > 1
+    return whole and far and apart and tiles < LEAST_TILES and not any(p.packed for p in plan.panels)
+
+
+def _streamed_count(plan: Plan) -> int:
+    return -(-estimate(plan.reduction[0].size) // STREAMED_STEPS)
 
 
 def _count(plan: Plan, problem: Problem, target: Target) -> int:

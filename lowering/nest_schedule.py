@@ -27,7 +27,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
     """Fills in vector loops, widths, copies, loop orders, tasks and the homes of row buffers."""
     for group in plan.groups:
         _choose_vectors(group, target)
-        _order(group)
+        _order(group, target)
         _choose_copies(group)
         group.tile = _best_tile(group)
         choose_beside(group)
@@ -167,18 +167,31 @@ def _best_tile(group: GroupPlan) -> Loop | None:
 # Loop order, register copies
 
 
-def _order(group: GroupPlan) -> None:
-    """Largest strides outermost.
+def _order(group: GroupPlan, target: Target) -> None:
+    """Largest strides outermost; inside, however, the loops of folds whose every turn reads a large operand again.
 
     A leaf's folds run inside its parallel loops, its vector loop innermost of its kind.
     """
-    group.shared.sort(key=lambda x: (x is group.vector, -_stride(x, group)))
+    again = {x for x in group.shared if _read_again(group, x) > target.l2_bytes // 2}
+    group.shared.sort(key=lambda x: (x is group.vector, x in again, -_stride(x, group)))
     for leaf in group.leaves:
         if any(x.kind == "a" for x in leaf.own):
             parallel = sorted((x for x in leaf.own if x.kind == "p"), key=lambda x: -_stride(x, group))
             leaf.own = parallel + [x for x in leaf.own if x.kind != "p"]
             continue
         leaf.own.sort(key=lambda x: (x.kind == "r", x is leaf.vector, -_stride(x, group)))
+
+
+def _read_again(group: GroupPlan, loop: Loop) -> int:
+    """Bytes of the largest operand of a fold that does not move with this loop."""
+    return max(
+        (
+            element_bytes(f.buffer.element) * prod(estimate(x.size) for x, step in f.terms.items() if estimate(step))
+            for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)
+            for f in flats_of(leaf) if not estimate(f.terms.get(loop, 0))
+        ),
+        default=0,
+    )  # fmt: skip
 
 
 def _stride(loop: Loop, group: GroupPlan) -> int:

@@ -208,6 +208,19 @@ def test_rows_are_packed_only_where_many_panels_read_them_and_the_copy_stays_sma
     assert not planned(kernel_gradient(64, 64, 128, 66), AVX2).packs_rows, "nine times the input"
 
 
+def test_a_large_matrix_that_lies_step_by_step_is_the_side_of_the_vectors() -> None:
+    assert not planned(matrix(64, 1000, 2048), AVX512).swapped, "as rows, every step of every tile would fetch a line from afar"
+    assert planned(matrix(64, 1000, 2048), replace(AVX512, l2_bytes=1 << 30)).swapped, "all of it is near"
+
+
+def test_no_copy_is_made_of_windows_that_memory_would_have_to_hold() -> None:
+    sizes = {"n": 4, "g": 32, "o": 4, "h": 28, "w": 28, "c": 4, "p": 3, "q": 3}
+    image, kernel, result = O(("n", "4*g+c", "h+p", "w+q")), O(("4*g+o", "c", "p", "q")), O(("n", "g", "o", "h", "w"))
+    grouped = Program(sizes, image, kernel, result, direct=True)
+    near = replace(AVX512, l2_bytes=1 << 30)
+    assert not planned(grouped, AVX512).swapped and planned(grouped, near).swapped, "a copy nine times the image, in memory or near"
+
+
 def test_blocks_of_rows_follow_the_caches() -> None:
     small, middle, large = (planned(matrix(n, n, n), AVX2) for n in (256, 1024, 2048))
     assert small.row_parts < AVX2.tasks <= small.row_parts * small.panel_parts, "all of it stays in the second cache"

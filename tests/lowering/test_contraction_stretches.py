@@ -107,3 +107,33 @@ def test_few_tasks_share_the_side_that_others_read_least(sizes: tuple[int, int, 
 def test_a_plan_says_so() -> None:
     assert stretches(gradient(96, 32, 300), plan="stretches=1") == 1
     assert stretches(gradient(96, 32, 300), plan="stretches=7") == 7
+
+
+@pytest.mark.parametrize(("sizes", "tasks", "others"), [((1, 640, 300), 3, ()), ((3, 512, 97), 1, (Operand(("n",)),))])
+@needs_compiler
+def test_few_rows_go_line_by_line_over_a_matrix_from_afar(sizes: tuple[int, int, int], tasks: int, others: tuple[Operand, ...]) -> None:
+    m, n, k = sizes
+    target = replace(SMALL, l2_bytes=64 << 10, tasks=tasks)
+    left, right, result = (Operand(d) for d in (("m", "k"), ("k", "n"), ("m", "n")))
+    program = Program({"m": m, "n": n, "k": k}, left, right, result, others, BIAS_RELU if others else "", direct=not others)
+    plan = together(program, target)
+    assert plan is not None and plan.stretches == -(-k // 32) and plan.panel_parts == tasks
+    rng = np.random.default_rng(3)
+    arrays = [o.array(program.sizes, rng) for o in (left, right, *others)]
+    wanted = arrays[0].astype(np.float64) @ arrays[1]
+    wanted = np.maximum(wanted + arrays[2], 0) if others else wanted
+    found = Compiled(program, target)(arrays)
+    np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_few_rows_go_line_by_line_only_where_that_brings_something() -> None:
+    target = replace(SMALL, l2_bytes=64 << 10)
+
+    def rows(m: int, n: int, k: int, b: str = "kn") -> Program:
+        return Program({"m": m, "n": n, "k": k}, Operand(("m", "k")), Operand(tuple(b)), Operand(("m", "n")), direct=True)
+
+    assert together(rows(2, 640, 300), target) is not None
+    assert together(rows(2, 640, 300), replace(target, l2_bytes=4 << 20)) is None, "the matrix is near"
+    assert together(rows(2, 641, 300), target) is None, "the last vector is filled in part"
+    assert together(rows(200, 640, 300), target) is None, "many tiles read it"
+    assert together(rows(2, 640, 300, "nk"), target) is None, "its lines are the sums"

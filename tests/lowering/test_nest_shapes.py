@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from lamina.dialects.text import parse
-from lamina.lowering.bufferize import Bufferize
-from lamina.lowering.linalg_to_loops import LinalgToLoops
+sys.path.insert(0, str(Path(__file__).parent))
+from contraction_programs import lowered, matrix  # noqa: E402
+
+from lamina.dialects.target import AVX512  # noqa: E402
+from lamina.dialects.text import parse  # noqa: E402
+from lamina.lowering.bufferize import Bufferize  # noqa: E402
+from lamina.lowering.linalg_to_loops import LinalgToLoops  # noqa: E402
 
 FOLDER = Path(__file__).parent
 
@@ -97,3 +103,17 @@ def test_the_same_text_every_time_and_quickly() -> None:
     start = time.perf_counter()
     assert loops("softmax") == first
     assert time.perf_counter() - start < 1.0
+
+
+def test_a_large_operand_of_a_fold_is_read_once() -> None:
+    """Two rows times a matrix whose lines are summed over: its lines are the outer loop, where the second cache does not hold it."""
+
+    def outer_loop(columns: int) -> str:
+        made = lowered(matrix(2, columns, 1024, "mk", "nk"), replace(AVX512, parallel_work=1 << 60), plain=True)
+        assert made is not None
+        text = str(made[0])
+        bound = re.search(r"scf\.for %\w+ = %\w+ to (%\w+)", text)
+        assert bound is not None
+        return re.search(rf"{bound[1]} = arith\.constant (\d+)", text)[1]
+
+    assert outer_loop(320) == "320" and outer_loop(24) == "2"
