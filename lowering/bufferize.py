@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import (
+    BFloat16Type,
     DenseArrayBase,
     FunctionType,
     IntegerAttr,
@@ -138,7 +139,7 @@ class _Program:
             self.op(op)
         self._late_outputs(steps)
         if not isinstance(self.target, GpuTarget):
-            self._read_bytes()
+            self._read_narrow()
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
@@ -160,12 +161,14 @@ class _Program:
             return all(match_chain(function, machine) is not None for machine in machines)
 
         ChainedCalls(self.functions, self._register, fits, self._given()).rewrite(self.calls, self.storages)
-        self._read_bytes()
+        self._read_narrow()
 
-    def _read_bytes(self) -> None:
-        """Products of bytes read them, not what they were widened to for the product (widened_operands.py)."""
-        if self.target.multiplies_bytes:
-            WidenedOperands(self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
+    def _read_narrow(self) -> None:
+        """Products of narrow numbers read them, not what they were widened to for the product (widened_operands.py)."""
+        narrow = [i8] if self.target.multiplies_bytes else []
+        narrow += [BFloat16Type()] if "bf16" in self.target.tiles | self.target.dots else []
+        if narrow:
+            WidenedOperands(self.functions, self._register, narrow, self._given()).rewrite(self.calls, self.storages)
 
     def _given(self) -> frozenset[SSAValue]:
         """Arguments whose memory may be another array's once they were read for the last time."""

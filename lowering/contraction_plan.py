@@ -408,8 +408,8 @@ class _TilingCost:
         self.shape = shape
         self.target = target
         self.problem = problem
-        self.copied = not direct or problem.converts[1]
-        self.stretches = not self.copied and not problem.ahead[1] and may_stretch(shape, problem, target)
+        self.copied, self.converts = not direct, direct and problem.converts[1]
+        self.stretches = not self.copied and not self.converts and not problem.ahead[1] and may_stretch(shape, problem, target)
         self.packs = packs
         self.passes = iterations((*shape.batch, *shape.outer, *shape.beside))
         self.beside = iterations(shape.beside)
@@ -436,7 +436,8 @@ class _TilingCost:
                 cost += estimate(t.count) * p.count * (self.steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
-        packs = self.copied or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
+        again = self.converts and sum(estimate(t.count) for t in tiles) * self.outer > 1  # converted by every tile
+        packs = self.copied or again or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels

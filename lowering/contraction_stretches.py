@@ -32,7 +32,7 @@ def stretched(plan: Plan, problem: Problem, target: Target, wanted: Decision) ->
     streams = _streams(plan, problem, target)
     many = (_streamed_count(plan) if streams else _count(plan, problem, target)) if wanted.stretches is None else wanted.stretches
     side = 0 if plan.swapped else 1
-    copied = problem.converts[side] or problem.ahead[side] or wanted.packs("columns")
+    copied = (problem.converts[side] and not streams) or problem.ahead[side] or wanted.packs("columns")
     if many == 1 or copied or not (streams or may_stretch(plan, problem, target)) or many > estimate(plan.reduction[0].size):
         return plan
     panels = tuple(p._replace(packed=False) for p in plan.panels)

@@ -175,7 +175,8 @@ class Tile:
         for j in range(shape.vectors):
             if shape.ahead and not j * lanes * bytes_of(self.sum_type) % LINE_BYTES:  # once per line
                 w.prefetch(memory, b + (j * lanes + shape.ahead), near=True)
-            panel.append(w.load_vector(memory, b + j * lanes, lanes))
+            column = w.load_vector(memory, b + j * lanes, lanes)
+            panel.append(self.converted(column, self.contraction.right) if shape.columns == 1 else column)
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
             scalar = w.load(self.memory[shape.scalars].buffer, a + offset)

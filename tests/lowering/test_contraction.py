@@ -415,3 +415,14 @@ def test_rows_are_converted_once_where_several_panels_read_them(element: str, n:
     arrays = [o.array(program.sizes, rng) for o in (program.left, program.right)]
     values = Compiled(program, AVX512)(arrays).reshape(60, n).astype(np.float64)
     np.testing.assert_allclose(values, program.expected(arrays), rtol=0, atol={"f32": 1e-4, "f16": 2e-2, "bf16": 0.2}[element])
+
+
+@pytest.mark.parametrize(("element", "rows", "copied"), [("bf16", 3, False), ("f16", 1, False), ("bf16", 40, True)])
+@pytest.mark.parametrize("columns", [96, 37])
+def test_columns_are_converted_where_they_lie_if_one_tile_reads_them(element: str, rows: int, copied: bool, columns: int) -> None:
+    left, right = O(("m", "k"), element=element), O(("k", "n"), element=element)
+    program = Program({"m": rows, "n": columns, "k": 150}, left, right, O(("m", "n")), direct=True)
+    whole = [p for p in planned(program, AVX2).panels if p.tail == AVX2.lanes(4)]
+    assert all(p.packed == copied for p in whole)
+    assert_close(program, target=AVX2)
+    assert_close(program, target=replace(AVX2, l2_bytes=16 << 10))

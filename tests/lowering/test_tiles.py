@@ -15,7 +15,7 @@ from hypothesis import strategies as st  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.pipelines import standard_pipeline  # noqa: E402
 from lamina.dialects.target import AVX512_AMX, native_target, target_named, with_f32  # noqa: E402
-from lamina.dialects.types import int8, int32, uint8  # noqa: E402
+from lamina.dialects.types import bfloat16, float32, int8, int32, uint8  # noqa: E402
 from lamina.lowering.capture import capture  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
@@ -284,3 +284,17 @@ def test_products_read_the_bytes_that_were_widened_for_them() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(-128, 128, (70, 96)).astype(np.int8), rng.integers(0, 256, (96, 50)).astype(np.uint8)
     np.testing.assert_array_equal(execute(module, [a, b])[0], a.astype(np.int32) @ b.astype(np.int32))
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_products_read_the_bf16_that_was_widened_for_them(both: bool) -> None:
+    r = Recorder()
+    x, y = r.input((40, 64), bfloat16), r.input((64, 96), bfloat16 if both else float32)
+    module = capture(r.graph(r("matmul", r("cast", x, attrs=(float32,)), r("cast", y, attrs=(float32,)) if both else y)))
+    standard_pipeline("avx512_amx").until("loops").run(module)
+    assert any(op.name == "amx.tile_mulf" for op in module.walk()) == both, "what is multiplied with f32 stays f32"
+    assert len([op for op in module.walk() if isinstance(op, func.CallOp)]) == (1 if both else 2)
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape, dtype=np.float32).astype(bfloat16.numpy) for shape in ((40, 64), (64, 96)))
+    found = execute(module, [a, b if both else b.astype(np.float32)])[0]
+    np.testing.assert_allclose(found, a.astype(np.float32) @ b.astype(np.float32), rtol=0, atol=2e-5)
