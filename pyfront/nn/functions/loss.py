@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-import weakref
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -24,8 +21,6 @@ from .activation import log_softmax
 from .applying import apply, filled, reduced
 
 _largest = np.maximum.reduce
-_NO_CLASS = 1 << 63
-_last: tuple[Callable[[], Any], int] = (lambda: None, 0)  # the targets that were looked through last, and the largest
 _FEW = 256  # numbers that are looked through sooner than numpy's reductions, which no step uses before, are in the caches
 
 
@@ -213,19 +208,13 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
-    global _last
-    values = recorder.known(node := target._read())
+    values = recorder.known(target._read())
     if values is None or not values.size:
         return False
-    if _last[0]() is node:  # values do not change
-        return _last[1] < classes
     if values.size <= _FEW:
         numbers = values.ravel().tolist()
-        largest = max(numbers) if min(numbers) >= 0 else _NO_CLASS
-    else:
-        largest = int(_largest(values.view(np.uint64), None))  # a negative one is huge
-    _last = weakref.ref(node), largest
-    return largest < classes
+        return min(numbers) >= 0 and max(numbers) < classes
+    return int(_largest(values.view(np.uint64), None)) < classes  # a negative one is huge
 
 
 def _check_range(target: Tensor, classes: int, ignore_index: int) -> None:
