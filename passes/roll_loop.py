@@ -150,10 +150,10 @@ def _pays(loop: Loop) -> bool:
         return False
     if not loop.inputs:
         return True
-    if not (loop.slots or loop.rows):
-        return False
     types, spine = loop.spine.graph.types, loop.spine
     contents = {use.at for uses, i in zip(loop.uses, range(loop.first, loop.end), strict=False) for use in _contents(spine, i, uses)}
+    if not (loop.slots or loop.rows or contents):  # turns that have nothing in common: updates of parameters of one shape
+        return False
     moved = [_bytes(types[group[0]]) for number, group in enumerate(loop.inputs) if number not in contents]
     return max(moved, default=0) <= LARGE_INPUT and 8 * sum(moved) <= sum(_work(spine, i) for i in range(loop.first, loop.first + loop.period))
 

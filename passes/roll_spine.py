@@ -85,13 +85,15 @@ class Spine:
 
     def _read(self) -> None:
         graph = self.graph
-        hard = {*graph.outputs, *self.wrt, *(s.operands[0] for s in graph.steps if s.op == SAVED)}
+        hard = {*self.wrt, *(s.operands[0] for s in graph.steps if s.op == SAVED)}
+        shown = set(graph.outputs)
         positions: list[tuple[int, ...]] = []
         tokens: list[int] = []
         value = len(graph.inputs)
         for number, step in enumerate(graph.steps):
             count = results_of(step)
-            root = self._folded(step) if value not in hard or (step.op == "full" and value not in self.wrt) else None
+            fixed = value in hard or (value in shown and not self._reshapes(step, value))
+            root = self._folded(step) if not fixed or (step.op == "full" and value not in self.wrt) else None
             if root is not None:
                 self.roots.append(root)
             else:
@@ -103,6 +105,12 @@ class Spine:
             value += count
         self.tokens = np.array(tokens, np.int64)
         self._fill_tables(positions)
+
+    def _reshapes(self, step: Step, value: int) -> bool:
+        """Whether an output is a result of the spine in another shape: the squeezed mean of every turn, say."""
+        if step.op != "reshape" or self.roots[step.operands[0]][0] != STEP:
+            return False
+        return self.graph.types[step.operands[0]] != self.graph.types[value]
 
     def _folded(self, step: Step) -> tuple[int, int, int] | None:
         """The root and chain of a view or a constant; None for a step of the spine."""

@@ -178,10 +178,26 @@ class _Rewrite:
                     self._need(slot.start)
             for root in (*loop.wholes, *loop.rows):
                 self._need((root[0], root[1], spine.chain_id(Chain(-1, "", (root[2],)))))
-        for value in self.source.outputs:
-            self._need(spine.roots[value])
+        for (loop, place, chain), turns in self._shown().items():
+            if self.rows and turns != {loop.turns - 1} and chain != self._root(chain):
+                self.results[loop].stack(place, chain)
+            else:
+                self.results[loop].turns.setdefault((place, self._root(chain)), set()).update(turns)
         for results in self.results.values():
             results.settle()
+
+    def _shown(self) -> dict[tuple[Loop, int, int], set[int]]:
+        """Outputs that are values of loops: the place in the turn, how it is read, and of which turns. Of others, what they need."""
+        found: dict[tuple[Loop, int, int], set[int]] = {}
+        for value in self.source.outputs:
+            kind, at, chain = self.spine.roots[value]
+            loop = self.inside.get(at) if kind == STEP else None
+            if loop is None:
+                self._need((kind, at, chain))
+            else:
+                turn, place = loop.place(at)
+                found.setdefault((loop, place, chain), set()).add(turn)
+        return found
 
     def _need(self, link: tuple[int, int, int]) -> None:
         kind, at, chain = link
@@ -290,9 +306,9 @@ class _Rewrite:
         loop = self.inside.get(at) if kind == STEP else None
         if loop is not None:
             turn, place = loop.place(at)
-            found = self._of_loop(loop, place, self._root(chain))
-            if found < 0:
-                return outputs.setdefault(self._stack(loop, -1 - found), len(outputs)), turn
+            stack = self.results[loop].stacks.get((place, chain))
+            if stack is not None:
+                return outputs.setdefault(self._stack(loop, stack), len(outputs)), turn
         return (outputs.setdefault(self._output(value), len(outputs)),)
 
     def _output(self, value: int) -> int:

@@ -126,6 +126,21 @@ def test_images_of_other_sizes_are_the_same_program():
     np.testing.assert_allclose(made, losses(sizes, lone=True), rtol=2e-4, atol=1e-4)
 
 
+def test_the_last_element_of_any_size():
+    """An index that is an expression of sizes, alone: x[n - 1]."""
+
+    def graph_of(n: int) -> Graph:
+        shapes = ((n,), (1,), (1,))
+        steps = (Step("slice", ((n - 1,), (1,), (1,)), (0,)), Step("relu", (), (1,)))
+        types = tuple((shape, float32) for shape in shapes)
+        return Graph(types[:1], steps, (2,), ("a.py:1", "a.py:2"), (None,), types)
+
+    for n in (8, 5, 20, 3):
+        (last,) = driver.run(graph_of(n), [np.arange(1, n + 1, dtype=np.float32)])
+        np.testing.assert_array_equal(last, [n])
+    assert (driver.stats.compiles, driver.stats.symbolic, driver.stats.refused) == (2, 1, 0)
+
+
 def test_two_sizes_that_change():
     for n, m in ((8, 6), (5, 7), (9, 4), (6, 6), (31, 16), (7, 30)):
         run_at(n, m)

@@ -130,6 +130,28 @@ def test_contents_kept_by_an_earlier_run() -> None:
     assert scans(graph) == [turns]
 
 
+def test_turns_with_nothing_in_common_but_their_weights() -> None:
+    """An episode: the value of every step was computed when it came, the derivative goes through all of them at once. What somebody
+    still holds of a turn in another shape is a row, too.
+    """
+    r = Recorder()
+    turns = 8
+    xs, kept = [r.input((1, H)) for _ in range(turns)], [r.input((1, H)) for _ in range(turns)]
+    w, target = r.input((H, H)), r.input((1, 1))
+    losses, shown = [], []
+    for x, contents in zip(xs, kept, strict=True):
+        value = r("sum", r("sin", r("autodiff.saved", r("matmul", x, w), contents)), attrs=((1,),))
+        losses.append(r("mul", r("sub", value, target), r("sub", value, target)))
+        shown.append(r("reshape", losses[-1], attrs=((),)))
+    stacked = r("concat", *[r("reshape", x, attrs=((1,),)) for x in shown], attrs=(0,))
+    loss = r("reshape", r("sum", stacked, attrs=((0,),)), attrs=((),))
+    first = r("autodiff.grad", loss, r.full((), 1.0), w)
+    for outputs in ((loss, first), (loss, first, *shown), (loss, first, shown[-1])):
+        graph = agree(r.graph(*outputs))
+        assert scans(graph) == [turns] and len(graph.outputs) <= 3
+        assert len(agree(r.graph(*outputs), rows=False).outputs) == len(outputs)
+
+
 def test_loops_around_loops() -> None:
     """Each turn has turns of its own, over slices of its slice."""
     r = Recorder()
@@ -283,6 +305,8 @@ def loops(draw: st.DrawFn) -> Graph:
     total = r("concat", *ends, attrs=(0,))
     loss = r("reshape", r("sum", r("tanh", total), attrs=((0, 1),)), attrs=((),))
     outputs = [loss, total] + (left[:3] if draw(st.booleans()) else []) + (left[-1:] if draw(st.booleans()) else [])
+    if draw(st.booleans()):
+        outputs += [r("reshape", v, attrs=((B * H,),)) for v in left]
     if draw(st.booleans()):
         first = r("autodiff.grad", loss, r.full((), 1.0), *wrt)
         outputs += range(first, first + len(wrt))

@@ -10,8 +10,11 @@ import pytest
 import lamina as torch
 from lamina import nn
 from lamina.backends import driver
+from lamina.backends.families import take_apart
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph
+from lamina.nn import functional as F
+from lamina.passes.roll_graph import rolled
 from lamina.pyfront import recorder
 
 
@@ -179,3 +182,29 @@ def test_the_first_step_is_the_program_of_all_steps(graphs: list[Graph], make) -
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
     assert len(graphs) == 3 and len(set(graphs)) == 1
+
+
+def test_episodes_of_any_length_are_one_program(graphs: list[Graph]) -> None:
+    """An actor and a critic: a value looked at in every step, one derivative through all of them at the end of an episode."""
+    torch.manual_seed(0)
+    trunk, actor, critic = nn.Linear(3, 8), nn.Linear(8, 2), nn.Linear(8, 1)
+    moved = torch.optim.Adam([*trunk.parameters(), *actor.parameters(), *critic.parameters()], lr=0.01)
+    for length in (9, 14, 31, 22):
+        saved, rewards = [], []
+        for _ in range(length):
+            h = torch.relu(trunk(torch.randn(3)))
+            chosen = torch.distributions.Categorical(logits=actor(h))
+            action = chosen.sample()
+            saved.append((chosen.log_prob(action), critic(h)))
+            rewards.append(float(action.item()))
+        policy, value = [], []
+        for (score, guess), reward in zip(saved, torch.tensor(rewards), strict=True):
+            policy.append(-score * (reward - guess.item()))
+            value.append(F.smooth_l1_loss(guess, reward.reshape(1)))
+        moved.zero_grad()
+        (torch.stack(policy).sum() + torch.stack(value).sum()).backward()
+        moved.step()
+    episodes = [rolled(g).graph for g in graphs if any(s.op == "autodiff.grad" for s in g.steps)]
+    assert len(episodes) == 4
+    assert len({take_apart(g)[0] for g in episodes[1:]}) == 1, "the first one's numbers might have been constants"
+    assert max(len(g.steps) for g in episodes[1:]) < 80

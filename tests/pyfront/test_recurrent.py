@@ -10,6 +10,7 @@ import pytest
 from needs import needs_emulation
 
 import lamina
+from lamina.backends.families import take_apart
 from lamina.pyfront import recorder
 from lamina.pyfront.schedule import Schedule
 
@@ -127,6 +128,36 @@ def test_one_program_for_ragged_batches() -> None:
         y, _ = lstm(packed)
         found.append(Schedule([y.data._read()]).graph)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_batches_of_other_lengths_differ_in_sizes_only(batch_first: bool) -> None:
+    """Packing, the layer and padding: no step per step of the sequences, whatever their lengths and order."""
+    rnn, lstm = lamina.nn.utils.rnn, lamina.nn.LSTM(5, 6)
+    found = []
+    for steps, lengths in ((9, [3, 9, 2]), (12, [12, 5, 11])):
+        x = lamina.randn((3, steps, 5) if batch_first else (steps, 3, 5))
+        y, _ = lstm(rnn.pack_padded_sequence(x, lengths, batch_first=batch_first, enforce_sorted=False))
+        padded, _ = rnn.pad_packed_sequence(y, batch_first=batch_first)
+        found.append(Schedule([padded._read()]).graph)
+    assert take_apart(found[0])[0] == take_apart(found[1])[0]
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("order", [True, False])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_packed_and_padded_again(batch_first: bool, order: bool, shape: tuple[int, ...]) -> None:
+    def made(lib: Any) -> list[Any]:
+        rnn, found = lib.nn.utils.rnn, []
+        for lengths in ([4, 3, 1], [2, 2, 2]) if order else ([3, 4, 1], [1, 2, 2]):
+            x = lib.arange(12.0).view((3, 4) if batch_first else (4, 3))[(..., *[None] * len(shape))].expand(-1, -1, *shape).clone().requires_grad_()
+            packed = rnn.pack_padded_sequence(x, lib.tensor(lengths), batch_first=batch_first, enforce_sorted=order)
+            padded, counts = rnn.pad_packed_sequence(packed, batch_first=batch_first, padding_value=-1.5, total_length=6)
+            (padded * padded).sum().backward()
+            found += [t.tolist() for t in (*[p for p in packed if p is not None], padded, counts, x.grad)]
+        return found
+
+    assert made(lamina) == made(torch)
 
 
 def test_twice_differentiated() -> None:

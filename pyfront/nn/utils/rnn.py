@@ -6,9 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...creation import tensor
+import numpy as np
+
+from ....dialects.types import bool_, int64
+from ... import recorder
+from ...creation import full, tensor
 from ...joining import cat
-from ...tensor import Tensor
+from ...selection import where
+from ...tensor import Tensor, wrap
 
 
 class _Packed(NamedTuple):
@@ -69,7 +74,6 @@ def pack_padded_sequence(
             )
     else:
         order = sorted(range(len(counts)), key=lambda i: -counts[i])
-        input = input.index_select(0 if batch_first else 1, tensor(order))
         counts = [counts[i] for i in order]
     x = input.transpose(0, 1) if batch_first else input
     if len(counts) != x.shape[1]:
@@ -80,9 +84,18 @@ def pack_padded_sequence(
         raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
     if counts[0] > x.shape[0]:
         raise RuntimeError(f"Expected lengths of at most {x.shape[0]} steps, got {counts[0]}")
-    sizes = [sum(n > t for n in counts) for t in range(counts[0])]
-    rows = cat([x[t, :n] for t, n in enumerate(sizes)])
-    return PackedSequence(rows, tensor(sizes), None if order is None else tensor(order))
+    steps, batch = x.shape[:2]
+    there = np.arange(counts[0])[:, None] < np.asarray(counts)
+    step, column = np.nonzero(there)
+    chosen = column if order is None else np.asarray(order)[column]
+    places = chosen * steps + step if batch_first else step * batch + chosen
+    rows = input.reshape(steps * batch, *input.shape[2:]).index_select(0, _places(places))
+    return PackedSequence(rows, tensor(there.sum(1).tolist()), None if order is None else tensor(order))
+
+
+def _places(places: np.ndarray) -> Tensor:
+    """Where rows come from, as data: the lengths of a batch's sequences are no part of the program."""
+    return wrap(recorder.constant(places, (places.shape, int64)))
 
 
 def pad_packed_sequence(
@@ -96,20 +109,19 @@ def pad_packed_sequence(
             "Expected total_length to be at least the length of the longest sequence in input, but got "
             f"total_length={total_length} and max sequence length being {len(sizes)}"
         )
-    trailing = tuple(sequence.data.shape[1:])
-    parts = []
-    for rows, n in zip(sequence.data.split(sizes), sizes, strict=True):
-        missing = rows.new_full((sizes[0] - n, *trailing), padding_value)
-        parts.append((rows if n == sizes[0] else cat([rows, missing])).unsqueeze(0))
-    if steps > len(sizes):
-        parts.append(sequence.data.new_full((steps - len(sizes), sizes[0], *trailing), padding_value))
-    padded = cat(parts)
-    lengths = tensor([sum(n > i for n in sizes) for i in range(sizes[0])])
-    padded = padded.transpose(0, 1) if batch_first else padded
-    if sequence.unsorted_indices is None:
-        return padded, lengths
-    back = sequence.unsorted_indices
-    return padded.index_select(0 if batch_first else 1, back), lengths[back]
+    there = np.arange(sizes[0]) < np.array([*sizes, *[0] * (steps - len(sizes))])[:, None]
+    lengths = there.sum(0)
+    rows = np.maximum(np.cumsum(there).reshape(there.shape) - 1, 0)  # where there is none, any row will do
+    if sequence.unsorted_indices is not None:
+        back = sequence.unsorted_indices._value()
+        there, rows, lengths = there[:, back], rows[:, back], lengths[back]
+    if batch_first:
+        there, rows = there.T, rows.T
+    data = sequence.data
+    trailing = tuple(data.shape[1:])
+    padded = data.index_select(0, _places(rows.reshape(-1))).reshape(*rows.shape, *trailing)
+    mask = wrap(recorder.constant(there.copy(), (there.shape, bool_))).reshape(*rows.shape, *[1] * len(trailing))
+    return where(mask, padded, full((), padding_value, dtype=data.dtype)), tensor(lengths.tolist())
 
 
 def pad_sequence(
