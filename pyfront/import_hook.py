@@ -83,6 +83,7 @@ MODULES: dict[str, str] = {
     "torch.nn.utils.init": "pyfront.nn.utils.init",
     "torch.nn.utils.parametrizations": "pyfront.nn.utils.parametrizations",
     "torch.nn.utils.parametrize": "pyfront.nn.utils.parametrize",
+    "torch.nn.utils.prune": "pyfront.nn.utils.prune",
     "torch.nn.utils.rnn": "pyfront.nn.utils.rnn",
     "torch.nn.utils.spectral_norm": "pyfront.nn.utils.weight_norm",
     "torch.nn.utils.weight_norm": "pyfront.nn.utils.weight_norm",

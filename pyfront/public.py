@@ -28,6 +28,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     limits,
     linalg,
     linear_algebra,
+    lowrank,
     lu,
     printing,
     random,

@@ -1,0 +1,43 @@
+"""Low rank: the largest singular values and principal components of a matrix, found in a random subspace."""
+
+from __future__ import annotations
+
+from .definitions import define
+from .linalg import qr, svd
+from .random import randn
+from .tensor import Tensor
+
+Parts = tuple[Tensor, Tensor, Tensor]
+
+
+@define("svd_lowrank", method=False)
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> Parts:
+    """U, S, V of ``A - M``, with U diag(S) V^T close to it: of its rank when that is at most q (Halko et al., 2009, algorithm 5.1)."""
+    matrix = A if M is None else A - M
+    tall = matrix.shape[-2] >= matrix.shape[-1]
+    matrix = matrix if tall else matrix.mH
+    basis = _basis(matrix, 6 if q is None else q, 2 if niter is None else niter)
+    u, s, vh = svd(basis.mH @ matrix, full_matrices=False)
+    u, v = basis @ u, vh.mH
+    return (u, s, v) if tall else (v, s, u)
+
+
+def _basis(matrix: Tensor, columns: int, rounds: int) -> Tensor:
+    """Orthonormal columns that span most of what a tall matrix reaches."""
+    found = qr(matrix @ randn(matrix.shape[-1], columns, dtype=matrix.dtype, device=matrix.device))[0]
+    for _ in range(rounds):
+        found = qr(matrix @ qr(matrix.mH @ found)[0])[0]
+    return found
+
+
+@define("pca_lowrank", method=False)
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Parts:
+    """U, S, V of a matrix of samples, whose mean is taken away: the columns of V are its principal directions."""
+    m, n = A.shape[-2:]
+    if q is None:
+        q = min(6, m, n)
+    elif not 0 <= q <= min(m, n):
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
