@@ -29,6 +29,7 @@ from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .complex_program import ComplexProgram, as_parts
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
 from .graph_text import graph_to_json
+from .moving_windows import WindowedProgram, windows_of
 from .rolled_program import RolledProgram
 from .symbolic import Relatives
 from .toolchain import build_shared, find_compiler
@@ -73,6 +74,7 @@ FEW_STEPS = 64
 
 _SEEN_LIMIT = 4096
 _ROLLS_LIMIT = 16
+_WINDOWED_LIMIT = 64
 
 
 @dataclass
@@ -109,6 +111,7 @@ profiler: Profiler | None = None  # set before the first program: what is loaded
 _programs: dict[Graph, Executable | RolledProgram | ComplexProgram] = {}
 _f32 = "ieee"  # how those multiply float32
 _rolls: OrderedDict[Graph, Rolled | None] = OrderedDict()  # of graphs that came lately
+_windowed: OrderedDict[tuple[Graph, ...], None] = OrderedDict()  # graphs with windows, the one met last at the end
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
@@ -183,14 +186,27 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         if program is None:
             rolled = _rolled(graph)
             own = graph if rolled is None else rolled.graph
-            program = _program_of(own, before, asked)
+            windows = None if asked or not flags.symbolic.value else windows_of(own)
+            program = _program_of(own if windows is None else windows.graph, before, asked)
             if program is None and rolled is None:
                 return _run_oracle(graph, arrays)
             if program is None:
                 return RolledProgram(lambda given, _: _run_oracle(own, given), rolled)(arrays)
+            if windows is not None:
+                _programs[windows.graph] = program
+                program = WindowedProgram(program, windows)
+                _keep_few(own, graph)
             _programs[own] = program
             _programs[graph] = program = program if rolled is None else RolledProgram(program, rolled)
     return program(arrays, spare)
+
+
+def _keep_few(*graphs: Graph) -> None:
+    """Forget the programs of windows met long ago: they are the one program of all of them, called with other places."""
+    _windowed[graphs] = None
+    if len(_windowed) > _WINDOWED_LIMIT:
+        for old in _windowed.popitem(last=False)[0]:
+            _programs.pop(old, None)
 
 
 def _run_complex(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -1,0 +1,104 @@
+"""Moving windows: what random crops compute is what slices compute, and how many programs they need."""
+
+from __future__ import annotations
+
+import lamina as torch
+import numpy as np
+import pytest
+from graphs import Recorder
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from lamina.backends import driver, moving_windows, symbolic
+from lamina.backends.moving_windows import FEW_PLACES, windows_of
+from lamina.backends.oracle import evaluate
+from lamina.dialects import flags
+from lamina.dialects.graph import Graph
+from lamina.lowering.capture import capture
+from needs import needs_compiler
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
+    with flags.cache(str(tmp_path / "cache")):
+        for known in (driver._programs, driver._seen, driver._windowed, symbolic._families, moving_windows._known):
+            known.clear()
+        driver.stats.reset()
+        yield
+        driver._programs.clear()
+
+
+def crop(i: int, j: int, by: int = 1) -> Graph:
+    """The gradient and the sum of the squares of x[:, i : i + 4 : by, j : j + 5] / 2, and its first column."""
+    r = Recorder()
+    x, w = r.input((3, 9, 8)), r.input((3, 4, 5))
+    y = r("mul", r("slice", x, attrs=((0, i, j), (3, 4, 5), (1, by, 1))), w)
+    loss = r("reshape", r("sum", r("mul", y, y), attrs=((0, 1, 2),)), attrs=((),))
+    first = r("autodiff.grad", loss, r.full((), 1.0), w, x)
+    return r.graph(loss, first, first + 1, r("slice", y, attrs=((0, 0, 0), (3, 4, 1), (1, 1, 1))))
+
+
+def arrays_of(graph: Graph) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype(dtype.numpy) for shape, dtype in graph.inputs]
+
+
+def test_the_first_places_are_slices():
+    assert FEW_PLACES == 2
+    found = [windows_of(crop(i, j)) for i, j in ((0, 1), (2, 1), (0, 1), (1, 1), (4, 1), (2, 1), (3, 2), (5, 0))]
+    assert [w is None for w in found] == [True, True, True, False, False, True, False, False]
+    assert [[p.tolist() for p in w.places] for w in found if w is not None] == [
+        [[1, 2, 3, 4]], [[4, 5, 6, 7]], [[3, 4, 5, 6], [2, 3, 4, 5, 6]], [[5, 6, 7, 8], [0, 1, 2, 3, 4]],
+    ]  # fmt: skip
+    assert found[3].graph == found[4].graph and found[6].graph == found[7].graph
+    counts = [[[s.op for s in found[k].graph.steps].count(op) for op in ("take", "slice")] for k in (3, 6)]
+    assert counts == [[1, 2], [2, 1]], "what stays is sliced, and other slices as before"
+
+
+@seed(3)
+@settings(max_examples=20, deadline=None, database=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 2)), min_size=3, max_size=8))
+def test_windows_mean_slices(places):
+    moving_windows.forget()
+    for place in places:
+        graph = crop(*place)
+        found = windows_of(graph)
+        if found is not None:
+            arrays = arrays_of(graph)
+            for got, want in zip(evaluate(capture(found.graph), [*arrays, *found.places]), evaluate(capture(graph), arrays), strict=True):
+                np.testing.assert_allclose(got, want, 1e-6, 1e-6)
+
+
+@needs_compiler
+def test_one_program_for_all_places():
+    for i, j in ((0, 0), (1, 0), (2, 1), (3, 3), (4, 2), (5, 1), (2, 3), (0, 0), (4, 2)):
+        graph = crop(i, j)
+        arrays = arrays_of(graph)
+        for got, want in zip(driver.run(graph, arrays), evaluate(capture(graph), arrays), strict=True):
+            np.testing.assert_allclose(got, want, 1e-5, 1e-5)
+    assert driver.stats.compiles <= FEW_PLACES + 2, "two that only slice, one that moves along one dimension, one along both"
+
+
+@needs_compiler
+def test_what_is_kept_is_bounded(monkeypatch):
+    monkeypatch.setattr(driver, "_WINDOWED_LIMIT", 3)
+    for i in range(6):
+        for j in range(4):
+            driver.run(crop(i, j), arrays_of(crop(i, j)))
+    assert len(driver._programs) <= 3 + FEW_PLACES + 2
+
+
+@needs_compiler
+def test_training_on_random_crops():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    images = torch.rand(4, 1, 10, 10) * 1.0
+    for _ in range(12):
+        i, j = torch.randint(0, 3, (2,)).tolist()
+        x = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")[..., i : i + 8, j : j + 8]
+        loss = model(x * 0.5 + 0.1).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert driver.stats.compiles <= FEW_PLACES + 5 and np.isfinite(loss.item())
