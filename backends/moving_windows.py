@@ -2,15 +2,15 @@
 
     %1 = slice %x, start (0, 3), size (8, 32)        %1 = take %x, %places, axis 1      places: 3, 4, ..., 34
 
-Where a slice starts is part of the recorded graph. Of graphs that differ in nothing else the first few are compiled as they are; when
-yet another start comes, the slices that moved so far become `take`, and one program serves all starts from then on.
+Where a slice starts is part of the recorded graph. Of graphs that differ in nothing else the first is compiled as it is; when another
+start comes, the slices that moved so far become `take`, and one program serves all starts from then on.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +24,6 @@ from .wrapped_program import WrappedProgram
 if TYPE_CHECKING:
     from .executable import Executable
 
-FEW_PLACES = 2
-"""Starts that are compiled for their own: two halves of something are no moving window."""
-
 MOST_KNOWN = 256
 
 Starts = tuple[tuple[int, ...], ...]  # of every slice of a graph
@@ -34,9 +31,9 @@ Starts = tuple[tuple[int, ...], ...]  # of every slice of a graph
 
 @dataclass(eq=False)
 class _Known:
-    """Graphs that differ in where slices start: the starts seen while there are few, and (slice, dimension) of those that moved."""
+    """Graphs that differ in where slices start: the starts of the first, and (slice, dimension) of those that moved."""
 
-    seen: list[Starts] = field(default_factory=list)
+    first: Starts
     moved: frozenset[tuple[int, int]] = frozenset()
 
 
@@ -74,16 +71,14 @@ def windows_of(graph: Graph) -> Windows | None:
         return None
     fixed = tuple(Step(s.op, s.attrs[1:], s.operands) if s.op == "slice" else s for s in graph.steps)
     key = graph.inputs, fixed, graph.outputs
-    known = _known.pop(key, None) or _Known()
+    known = _known.pop(key, None) or _Known(starts)
     _known[key] = known
     if len(_known) > MOST_KNOWN:
         _known.popitem(last=False)
-    if starts not in known.seen:
-        if len(known.seen) >= FEW_PLACES:
-            known.moved |= {place for old in known.seen for place in _differing(old, starts)}
-        else:
-            known.seen.append(starts)
-    return _opened(graph, known.moved) if known.moved and starts not in known.seen else None
+    if starts == known.first:
+        return None
+    known.moved |= frozenset(_differing(known.first, starts))
+    return _opened(graph, known.moved)
 
 
 def _differing(old: Starts, new: Starts) -> Iterator[tuple[int, int]]:
