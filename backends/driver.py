@@ -28,6 +28,7 @@ from . import background
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .complex_program import ComplexProgram, as_parts
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
+from .families import take_apart
 from .graph_text import graph_to_json
 from .moving_windows import WindowedProgram, windows_of
 from .rolled_program import RolledProgram
@@ -56,6 +57,10 @@ ORACLE_STEPS = 256
 runs however long the graph is, and a long graph is often one of many that never come back (episodes of a game, a loop cut somewhere).
 """
 
+FLAT_RELATIVES = 2
+"""Graphs that differ in sizes only, and have no loops, after which such graphs are not searched for any: one token more in each step of a
+decoder is a new graph every time."""
+
 MANY_STEPS = 1024
 """Steps from which on a graph of small steps is more likely a long loop without synchronisation, cut somewhere, than a step
 of one."""
@@ -75,6 +80,7 @@ FEW_STEPS = 64
 _SEEN_LIMIT = 4096
 _ROLLS_LIMIT = 16
 _WINDOWED_LIMIT = 64
+_FLAT_LIMIT = 256
 
 
 @dataclass
@@ -111,6 +117,7 @@ profiler: Profiler | None = None  # set before the first program: what is loaded
 _programs: dict[Graph, Executable | RolledProgram | ComplexProgram] = {}
 _f32 = "ieee"  # how those multiply float32
 _rolls: OrderedDict[Graph, Rolled | None] = OrderedDict()  # of graphs that came lately
+_flat: OrderedDict[object, int] = OrderedDict()  # skeletons of graphs without loops: of how many sizes that is known
 _windowed: OrderedDict[tuple[Graph, ...], None] = OrderedDict()  # graphs with windows, the one met last at the end
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
@@ -242,9 +249,16 @@ def _rolled(graph: Graph) -> Rolled | None:
     if graph in _rolls:
         found = _rolls.pop(graph)
     else:
+        skeleton = take_apart(graph)[0]
+        if _flat.get(skeleton, 0) >= FLAT_RELATIVES:
+            return None
         with stats.timed("roll"):
             found = rolled(graph)
         found = None if found.graph is graph else found
+        if found is None:
+            _flat[skeleton] = _flat.pop(skeleton, 0) + 1
+            if len(_flat) > _FLAT_LIMIT:
+                _flat.popitem(last=False)
     _rolls[graph] = found
     if len(_rolls) > _ROLLS_LIMIT:
         _rolls.popitem(last=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..dialects.book import OPS
@@ -24,6 +25,7 @@ SIZED = frozenset(("int", "ints", "shape"))
 """Kinds of attributes that may hold sizes. Axes and orders of dimensions are structure."""
 
 
+@lru_cache(maxsize=8)
 def take_apart(graph: Graph) -> tuple[object, tuple[int, ...]]:
     """A graph's skeleton (hashable) and its sizes, in order. Sizes below `SMALLEST` are part of the skeleton: a dimension of size
     1 is broadcast, one of size 0 has no elements.

@@ -21,6 +21,7 @@ from lamina.dialects.sizes import NeedsNumber, Size, substituted
 from lamina.dialects.types import float32
 from lamina.lowering.block_writer import BlockWriter
 from lamina.nn import functional as F
+from lamina.passes.roll_writer import Rolled
 from lamina.pyfront import recorder
 
 pytestmark = needs_compiler
@@ -31,11 +32,11 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, nothing known of any program, and every program worth a compile at once."""
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, symbolic._families):
+        for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
             known.clear()
         driver.stats.reset()
         yield
-        for known in (driver._programs, driver._seen, symbolic._families):
+        for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
             known.clear()
 
 
@@ -311,6 +312,21 @@ def test_sizes_met_long_ago_let_go_of_their_arrays():
     assert driver.stats.compiles == 2
 
 
+def test_loops_are_not_looked_for_in_every_size(monkeypatch):
+    """A decoder's step is another graph for every token before it: where two sizes had no loop, others have none."""
+    searched = []
+    monkeypatch.setattr("lamina.passes.roll_graph.rolled", lambda graph: searched.append(graph) or Rolled(graph, (), ()))
+
+    def graph_of(n: int) -> Graph:
+        steps = tuple(Step(("relu", "neg")[k % 3 == 1], (), (k,)) for k in range(driver.FEW_STEPS))
+        types = (((n,), float32),) * (len(steps) + 1)
+        return Graph(types[:1], steps, (len(steps),), ("a.py:1",) * len(steps), (None,), types)
+
+    for n in range(5, 12):
+        driver.run(graph_of(n), [np.ones(n, np.float32)])
+    assert [graph.inputs[0][0] for graph in searched] == [(5,), (6,)]
+
+
 def test_parameters_stay_where_they_are_when_sizes_change():
     torch.manual_seed(0)
     model = nn.Linear(12, 5)
@@ -325,7 +341,7 @@ def test_parameters_stay_where_they_are_when_sizes_change():
 def test_found_in_the_cache_by_the_next_process():
     run_at(64)
     run_at(40)
-    for known in (driver._programs, driver._seen, symbolic._families):
+    for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
         known.clear()
     driver.stats.reset()
     for n in (64, 40, 33):
