@@ -28,8 +28,8 @@ from . import background
 from .cache import cache_folder, discard, key_of, lookup, source_version, store
 from .complex_program import ComplexProgram, as_parts
 from .executable import Executable, set_num_threads, types_from_json, types_to_json
-from .families import take_apart
 from .graph_text import graph_to_json
+from .known_loops import with_scans
 from .moving_windows import WindowedProgram, windows_of
 from .rolled_program import RolledProgram
 from .symbolic import Relatives
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..lowering.kernel_cost import Cost
     from ..lowering.loops_to_c import Source
-    from ..passes.roll_writer import Rolled
     from .cuda.runtime import Runtime
     from .dump import Dump
     from .recorded_program import RecordedProgram
@@ -57,10 +56,6 @@ ORACLE_STEPS = 256
 runs however long the graph is, and a long graph is often one of many that never come back (episodes of a game, a loop cut somewhere).
 """
 
-FLAT_RELATIVES = 2
-"""Graphs that differ in sizes only, and have no loops, after which such graphs are not searched for any: one token more in each step of a
-decoder is a new graph every time."""
-
 MANY_STEPS = 1024
 """Steps from which on a graph of small steps is more likely a long loop without synchronisation, cut somewhere, than a step
 of one."""
@@ -74,13 +69,8 @@ kernels are found again by other programs."""
 
 MOST_UNITS = 8
 
-FEW_STEPS = 64
-"""Steps from which on a graph is searched for loops."""
-
 _SEEN_LIMIT = 4096
-_ROLLS_LIMIT = 16
 _WINDOWED_LIMIT = 64
-_FLAT_LIMIT = 256
 
 
 @dataclass
@@ -116,8 +106,6 @@ stats = Stats()
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 _programs: dict[Graph, Executable | RolledProgram | ComplexProgram] = {}
 _f32 = "ieee"  # how those multiply float32
-_rolls: OrderedDict[Graph, Rolled | None] = OrderedDict()  # of graphs that came lately
-_flat: OrderedDict[object, int] = OrderedDict()  # skeletons of graphs without loops: of how many sizes that is known
 _windowed: OrderedDict[tuple[Graph, ...], None] = OrderedDict()  # graphs with windows, the one met last at the end
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
 _dumps: dict[str, DumpIndex] = {}
@@ -191,7 +179,7 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         if program is None and is_complex(graph):
             return _run_complex(graph, arrays)
         if program is None:
-            rolled = _rolled(graph)
+            rolled = with_scans(graph, stats.timed)
             own = graph if rolled is None else rolled.graph
             windows = None if asked or not flags.symbolic.value else windows_of(own)
             program = _program_of(own if windows is None else windows.graph, before, asked)
@@ -240,34 +228,9 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
         return None
 
 
-def _rolled(graph: Graph) -> Rolled | None:
-    """The graph with its loops as scans; None where it has none."""
-    if len(graph.steps) < FEW_STEPS:
-        return None
-    from ..passes.roll_graph import rolled
-
-    if graph in _rolls:
-        found = _rolls.pop(graph)
-    else:
-        skeleton = take_apart(graph)[0]
-        if _flat.get(skeleton, 0) >= FLAT_RELATIVES:
-            return None
-        with stats.timed("roll"):
-            found = rolled(graph)
-        found = None if found.graph is graph else found
-        if found is None:
-            _flat[skeleton] = _flat.pop(skeleton, 0) + 1
-            if len(_flat) > _FLAT_LIMIT:
-                _flat.popitem(last=False)
-    _rolls[graph] = found
-    if len(_rolls) > _ROLLS_LIMIT:
-        _rolls.popitem(last=False)
-    return found
-
-
 def rolls(graph: Graph) -> bool:
     """Whether most of a graph is turns of loops that become scans: more turns of them cost the compiler nothing."""
-    found = _rolled(graph)
+    found = with_scans(graph, stats.timed)
     return found is not None and 2 * len(found.graph.steps) <= len(graph.steps)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import needs_compiler
 from lamina import nn
-from lamina.backends import driver, symbolic
+from lamina.backends import driver, known_loops, symbolic
 from lamina.backends.families import take_apart
 from lamina.backends.template_search import template_of
 from lamina.dialects import flags, target
@@ -32,11 +32,11 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, nothing known of any program, and every program worth a compile at once."""
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
             known.clear()
         driver.stats.reset()
         yield
-        for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
             known.clear()
 
 
@@ -318,7 +318,7 @@ def test_loops_are_not_looked_for_in_every_size(monkeypatch):
     monkeypatch.setattr("lamina.passes.roll_graph.rolled", lambda graph: searched.append(graph) or Rolled(graph, (), ()))
 
     def graph_of(n: int) -> Graph:
-        steps = tuple(Step(("relu", "neg")[k % 3 == 1], (), (k,)) for k in range(driver.FEW_STEPS))
+        steps = tuple(Step(("relu", "neg")[k % 3 == 1], (), (k,)) for k in range(known_loops.FEW_STEPS))
         types = (((n,), float32),) * (len(steps) + 1)
         return Graph(types[:1], steps, (len(steps),), ("a.py:1",) * len(steps), (None,), types)
 
@@ -341,7 +341,7 @@ def test_parameters_stay_where_they_are_when_sizes_change():
 def test_found_in_the_cache_by_the_next_process():
     run_at(64)
     run_at(40)
-    for known in (driver._programs, driver._seen, driver._flat, symbolic._families):
+    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
         known.clear()
     driver.stats.reset()
     for n in (64, 40, 33):
