@@ -57,8 +57,8 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
 class Call:
     """One call of a module, by where its parameters are found and what was recorded of them.
 
-    count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed,
-    table of its children, the children). classes: theirs, with what is run when they are called. functional: what their forwards look up
+    count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed).
+    parents: tables of children, with the children; childless: tables of those that have none. classes: theirs, with what is run when they are called. functional: what their forwards look up
     in torch.nn.functional, where programs may put their own. reads: (table, name) of the
     parameters and buffers. types: of the argument and of these. constants: further operands. writes: something tracked would be
     overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. version, label:
@@ -66,12 +66,14 @@ class Call:
     """
 
     __slots__ = (
-        "count", "below", "classes", "look_up", "functional", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
+        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
     )  # fmt: skip
 
     def __init__(self, modules: list[Module], reads: list[tuple[dict, str]], operands: list[Node], constants: list[Node]) -> None:
         self.count = CHANGES[0]
-        self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made, m._modules, tuple(m._modules.values())) for m in modules]
+        self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made) for m in modules]
+        self.parents = [(m._modules, tuple(m._modules.values())) for m in modules if m._modules]
+        self.childless = [m._modules for m in modules if not m._modules]
         self.classes = [(kind, kind.forward, kind.__call__) for kind in dict.fromkeys(map(type, modules[1:]))]
         names = sorted({name for m in modules for name in _looked_up(type(m))})
         self.look_up = itemgetter(*names) if names else None
@@ -88,11 +90,13 @@ class Call:
             for kind, forward, called in self.classes:
                 if kind.forward is not forward or kind.__call__ is not called:
                     return None
-            for _, _, children, before in self.below:
+            for children, before in self.parents:
                 if tuple(children.values()) != before:
                     return None
+            if any(self.childless):
+                return None
         if CHANGES[0] != self.count:
-            for calls, made, _, _ in self.below:
+            for calls, made in self.below:
                 if calls.made != made:
                     return None
             self.count = CHANGES[0]
@@ -102,8 +106,10 @@ class Call:
             if t is None:
                 return None
             nodes.append(t._node if t._seen == t._storage.version else t._read())
-        if [n.type for n in nodes] != self.types:
+        types = [n.type for n in nodes]
+        if types != self.types:
             return None
+        self.types = types  # the next ones are likely to be the same objects
         if self.writes and state.grad and any([n.requires_grad for n in nodes]):
             return None
         nodes += self.constants

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...dialects.types import DTYPES, Type
 from .. import recorder, views
-from ..node import RESULT, Node
+from ..node import ANYWHERE, RESULT, Node
+from ..origin import origin
 from ..phrases import Phrase
 from ..tensor import Tensor, wrap
 
@@ -37,7 +38,9 @@ def scalar(value: float, where: str | None = None) -> Node:
         array = np.array(value, np.float64)
     else:
         array[()] = value
-    made = recorder.constant(array, _SCALAR, where)
+    state.order = order = state.order + 1
+    made = Node(None, (), (), _SCALAR, where or origin(), False, order, array)  # `constant`, without the calls
+    made.device = ANYWHERE
     _numbers.used[i] = array, weakref.ref(made)
     return made
 

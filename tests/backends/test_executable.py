@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from needs import needs_compiler, needs_fork
 
 from lamina.backends import cache, toolchain
@@ -95,6 +97,51 @@ def test_outputs_fed_back_as_inputs(add):
     for step in range(10):
         (x,) = add([x, one])
         assert x[0, 0] == step + 1
+
+
+@pytest.fixture(scope="module")
+def lasting_add(tmp_path_factory) -> Executable:
+    t = ((2, 3), float32)
+    return build(tmp_path_factory.mktemp("add"), ADD, [t, t], [t])
+
+
+_KINDS = ("same", "other", "fresh", "strided", "result", "wrong", "bound", "forget")
+
+
+@needs_compiler
+@given(st.lists(st.tuples(st.sampled_from(_KINDS), st.sampled_from(_KINDS), st.booleans()), max_size=25))
+@example([("same", "other", True)] * 8 + [("result", "wrong", True), ("same", "other", True)])
+@example([("result", "same", False), ("forget", "same", False), ("fresh", "fresh", False), ("result", "same", False)])
+@example([("fresh", "same", False), ("bound", "same", False), ("fresh", "same", False), ("same", "fresh", False)])
+@settings(max_examples=60, deadline=None)
+def test_inputs_are_found_where_they_are(lasting_add, calls):
+    """Whatever arrays come, go and come again, and whatever was refused in between."""
+    numbers = iter(range(1, 1000))
+    lasting = {kind: np.full((2, 3), next(numbers), np.float32) for kind in ("same", "other")}
+    result = aligned_array((2, 3), np.dtype(np.float32))
+    result[:] = 0.5
+
+    def made(kind: str) -> np.ndarray:
+        if kind == "result":
+            return result
+        if kind == "strided":
+            return np.full((2, 6), next(numbers), np.float32)[:, ::2]
+        if kind == "wrong":
+            return np.zeros((3, 2), np.float32)
+        return lasting.get(kind, np.full((2, 3), next(numbers), np.float32))
+
+    for first, second, keep in calls:
+        x, y = made(first), made(second)
+        if "wrong" in (first, second):
+            with pytest.raises(BackendError):
+                lasting_add([x, y])
+            continue
+        if "forget" in (first, second):
+            lasting_add.forget()
+        (z,) = lasting_add.bind([None, y])([x]) if "bound" in (first, second) else lasting_add([x, y])
+        np.testing.assert_array_equal(z, np.asarray(x) + np.asarray(y))
+        result = z if keep else z.copy()
+        del x, y, z
 
 
 @needs_compiler

@@ -161,7 +161,7 @@ EVENTS: dict[str, Callable[[Training], Any]] = {
     "rate": set_option("lr", 0.03),
     "decay": set_option("weight_decay", 0.1),
     "betas": set_option("betas", (0.5, 0.9)),
-    "amsgrad": set_option("amsgrad", True),
+    "amsgrad": set_option("amsgrad", False),
     "maximize": set_option("maximize", True),
     "without gradient": without_gradient,
     "new memory": new_memory,
