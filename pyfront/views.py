@@ -46,9 +46,13 @@ def read(storage: Storage, chain: Chain) -> Node:
 def _has_history(storage: Storage, chain: Chain) -> bool:
     """Whether autograd asks for more than the contents. What no_grad took a view of has none: that view is read again in the
     next call, and a program keeps what it made of an array for as long as it is given the same."""
-    own = after_detaching(chain)
-    before = storage.node.requires_grad if len(own) == len(chain) else chain[-len(own) - 1].node is not None
-    return before or any([isinstance(link, LeafMark) for link in own])
+    for link in reversed(chain):
+        if type(link) is not tuple:
+            if type(link) is Detached:
+                return link.node is not None
+            if isinstance(link, LeafMark):
+                return True
+    return storage.node.requires_grad
 
 
 def _follow(source: Node, link: Link) -> Node:

@@ -111,3 +111,23 @@ def test_dropout_drops_what_pytorch_drops():
 
     for ours, theirs in zip(program(lamina), program(torch), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_calls_that_are_remembered_are_told_apart():
+    """Without gradients a call is recorded again as it was before: by its scale, its mask and its types; operands may be one tensor."""
+    g = np.random.default_rng(5)
+    for shape in ((1, 2, 5, 4), (2, 5, 4)):
+        for turn in range(3):
+            q, k, v = (lamina.tensor(g.standard_normal(shape).astype(np.float32)) for _ in range(3))
+            for operands in ((q, k, v), (q, q, q), (q, k, k), (k.transpose(-2, -3).contiguous().transpose(-2, -3), k, v)):
+                for causal in (False, True):
+                    for scale in (None, 0.3, 2.0):
+                        with lamina.no_grad():
+                            found = lamina.nn.functional.scaled_dot_product_attention(*operands, is_causal=causal, scale=scale).numpy()
+                        a, b, c = (x.numpy() for x in operands)
+                        scores = a @ b.swapaxes(-1, -2) * (scale or 0.5)
+                        scores = np.where(np.tril(np.ones((5, 5), bool)), scores, -np.inf) if causal else scores
+                        weights = np.exp(scores - scores.max(-1, keepdims=True))
+                        np.testing.assert_allclose(found, weights / weights.sum(-1, keepdims=True) @ c, rtol=2e-5, atol=2e-6)
+            tracked = lamina.nn.functional.scaled_dot_product_attention(q.requires_grad_(), k, v)
+            assert tracked.requires_grad and tracked.grad_fn is not None

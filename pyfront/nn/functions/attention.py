@@ -9,11 +9,16 @@ from ....dialects.types import DTYPES
 from ...autocasting import autocasts
 from ...joining import cat
 from ...linear_algebra import on_or_below_diagonal
+from ...node import Node
+from ...phrases import Phrases
 from ...precision import in_single
+from ...recorder import state
 from ...tensor import Tensor, wrap
 from .applying import apply, filled
 from .dropping import dropout
 from .linear import linear
+
+_phrases = Phrases()
 
 
 @autocasts("scaled_dot_product_attention")
@@ -29,6 +34,21 @@ def scaled_dot_product_attention(
         groups = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(groups, -3), value.repeat_interleave(groups, -3)
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if attn_mask is None and dropout_p <= 0.0:
+        nodes = [query._read(), key._read(), value._read()]
+        if not (state.grad and any([n.requires_grad for n in nodes])):
+            (made,) = _phrases.recorded((factor, is_causal), nodes, lambda *nodes: (_read_by(*map(wrap, nodes), factor, is_causal),))
+            return wrap(made)
+    return _attended(query, key, value, attn_mask, dropout_p, is_causal, factor)
+
+
+def _read_by(query: Tensor, key: Tensor, value: Tensor, factor: float, is_causal: bool) -> Node:
+    return _attended(query, key, value, None, 0.0, is_causal, factor)._read()
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool, factor: float
+) -> Tensor:
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
         attn_mask = wrap(on_or_below_diagonal(scores.shape[-2:], 0))
