@@ -3,7 +3,7 @@
     python benchmarks/gpu_steps.py --list
     python benchmarks/gpu_steps.py "train: GPT-2 124M, 8 x 1024 tokens, bf16" --arch sm_90a_wgmma
 
-Prints one JSON line. The steps are those of gpu_peers.py; they are recorded, not computed.
+Prints one JSON line. The steps are those of gpu_peers.py; they are recorded, not computed. `--prepare` compiles them into the disk cache.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import gpu_peers
 
 import lamina
 from lamina.backends.cuda import disassembly, nvrtc, runtime
+from lamina.backends.cuda.check_kernels import prepare
 from lamina.backends.cuda.check_shares import shares, wide_share
 from lamina.backends.cuda.memory import DeviceArray
 from lamina.backends.cuda.program import build
@@ -62,20 +63,21 @@ class _Noted(runtime.Runtime):
         return [self._new(shape, dtype.numpy) for shape, dtype in types]
 
 
-def recorded(training: gpu_peers.Training) -> Graph:
-    """The graph of a step that is repeated."""
+def recorded(training: gpu_peers.Training) -> list[Graph]:
+    """All graphs of two steps."""
     noted = runtime._runtimes["emulated"] = _Noted()
     with flags.cuda("emulated"):
         step = training.make(lamina)
         for _ in range(2):
             step()
         lamina.cuda.synchronize()
-    return rolled_if_long(max(reversed(noted.graphs), key=lambda g: len(g.steps)))
+    return noted.graphs
 
 
 def looked_at(training: gpu_peers.Training, arch: str) -> dict[str, Any]:
     """What is known of a step without a GPU."""
-    graph, target = recorded(training), with_f32(arch, training.f32)
+    graph, target = max(reversed(recorded(training)), key=lambda g: len(g.steps)), with_f32(arch, training.f32)
+    graph = rolled_if_long(graph)
     found = shares(graph, target)
     row: dict[str, Any] = {"gflop": sum(found.flops.values()) / 1e9, "shares": {k: found.of(k) for k in ("wgmma", "mma.sync", "fma")}}
     if nvrtc.available():
@@ -93,8 +95,14 @@ def main() -> int:
     names = {training.name: training for training in gpu_peers.TRAINING}
     options.add_argument("row", nargs="?", choices=[*names, []], help="the step")
     options.add_argument("--arch", default="sm_90a", help="a target of `lamina compile --target cuda:…`")
+    options.add_argument("--prepare", action="store_true", help="compile all steps into the disk cache, for a machine with a GPU that is given it")
     options.add_argument("--list", action="store_true", help="names of the steps")
     arguments = options.parse_args()
+    if arguments.prepare:
+        for training in [names[arguments.row]] if arguments.row else names.values():
+            for graph in recorded(training):
+                prepare(graph, with_f32(arguments.arch, training.f32))
+        return 0
     if arguments.list or not arguments.row:
         print("\n".join(names))
         return 0

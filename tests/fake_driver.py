@@ -261,6 +261,7 @@ def install(monkeypatch: Any, driver: FakeDriver) -> None:
         (folder / "program.cubin").write_bytes(cubin_of(source, folder))
 
     monkeypatch.setattr(device.Device, "build", build)
+    monkeypatch.setattr(device.Device, "kind", "fake")  # what it builds is no GPU's
 
 
 def same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...dialects.errors import LaminaError
+from ...dialects.graph import Graph
 from . import check_kernels, check_layouts, check_speed, check_tools
 from .check_programs import PROGRAMS, CheckProgram
 from .check_report import Report, Section
@@ -45,6 +46,13 @@ class Chosen:
         self.programs: Sequence[CheckProgram] = chosen if options.all or options.only else chosen[:5]
         self.measured = check_speed.MEASURED if options.all and options.only is None else ()
         self.architectures: Sequence[str] = options.arch or ARCHITECTURES
+        self.targets: Sequence[str] = options.arch or ("sm_90a", "sm_90a_wgmma")
+
+    def wanted(self) -> list[tuple[Graph, str]]:
+        """What the sections that need a GPU run there: programs, and how they multiply float32."""
+        found = [(p.make(size), p.f32) for p in (*self.programs, *self.measured) for size in (p.small, p.large)]
+        found += [(layout.graph(), "tf32") for layout in check_layouts.LAYOUTS]
+        return [*found, *([(check_speed.chained_products(check_speed.KERNELS), "ieee")] if self.measured else [])]
 
     def gpus(self) -> list[Runtime]:
         """The GPU, and once more with products on warpgroups where it has them. BackendError says why there is none."""
@@ -64,6 +72,7 @@ PARTS: dict[str, Part] = {
     "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 900),
     "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus), 600),
     "timed": Part("The programs at large sizes", lambda s, c: check_kernels.timed(s, c.programs, c.gpus()), 300),
+    "prepared": Part("Cubins for a machine with a GPU", lambda s, c: check_tools.prepared(s, c.wanted(), c.targets), 3600),
     "steps": Part("Training steps, compiled", lambda s, c: check_tools.steps(s), 1200),
     "compiled": Part("Compiled at the large size", lambda s, c: check_kernels.compiled(s, [*c.programs, *c.measured], c.architectures), 900, True),
     "emulated": Part("Emulated, against numpy", lambda s, c: check_kernels.emulated(s, c.programs, c.architectures), 600, True),

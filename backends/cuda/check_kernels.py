@@ -20,8 +20,9 @@ from .check_programs import CheckProgram, arrays_for, bytes_moved
 from .check_report import Section
 from .check_speed import SpeedRow
 from .check_timing import Timed
+from .device import Device, build_cubin
 from .program import build, cuda_source
-from .runtime import Runtime
+from .runtime import Runtime, program_folder
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 SEEDS = (0, 1, 7)
@@ -59,6 +60,12 @@ def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> N
         if absent := disassembly.missing(made.ptx, found):
             section.fail(program.name, f"{arch}: the PTX asks for {', '.join(absent)}, which the machine code has not")
     section.row(program.name, arch, len(made.usage), registers, spills, tensor, machine, f"{time.perf_counter() - start:.2f}")
+
+
+def prepare(graph: Graph, target: str) -> bool:
+    """Compile a program for a target into the disk cache; whether it was not there. BackendError without NVRTC."""
+    _, _, made = program_folder(graph, target, Device.kind, lambda source, folder: build_cubin(source, folder, gpu_target_named(target).arch))
+    return made
 
 
 def emulated(section: Section, programs: Sequence[CheckProgram], architectures: Sequence[str]) -> None:

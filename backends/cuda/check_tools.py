@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,7 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ...dialects.errors import BackendError
+from ...dialects.graph import Graph
+from ...dialects.target import with_f32
+from ..cache import cache_folder
 from . import nvrtc
+from .check_kernels import prepare
 from .check_report import Section
 from .device import Device
 
@@ -164,3 +169,21 @@ def steps(section: Section) -> None:
                 section.fail(f"{name}, {arch}", f"{found['spills']} bytes of spills")
     if listed.code:
         section.fail("benchmarks/gpu_steps.py", (listed.output.strip().splitlines() or ["no output"])[-1])
+
+
+def prepared(section: Section, wanted: Sequence[tuple[Graph, str]], targets: Sequence[str]) -> None:
+    """Cubins of all programs and training steps in the disk cache: a machine with a GPU that is given the cache compiles nothing.
+
+    wanted: programs, each with how it multiplies float32.
+    """
+    section.notes.append(f"the cache: {cache_folder()}")
+    section.table("target", "programs", "compiled now", "seconds")
+    for target in targets:
+        start = time.perf_counter()
+        made = sum(prepare(graph, with_f32(target, f32)) for graph, f32 in wanted)
+        section.row(target, len(wanted), made, time.perf_counter() - start)
+    script = ROOT / "benchmarks" / "gpu_steps.py"
+    for target in targets if script.exists() else ():
+        done = run([sys.executable, str(script), "--prepare", "--arch", target], 6 * PEER_SECONDS)
+        if done.code:
+            section.fail(f"training steps, {target}", (done.output.strip().splitlines() or ["no output"])[-1][:300])

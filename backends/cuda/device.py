@@ -30,6 +30,9 @@ LEAST_DRIVER = 12010
 class Device:
     """The first CUDA device. BackendError when there is no driver, no device, or cuda-python is not installed."""
 
+    kind = "gpu"
+    """What the disk cache calls programs of any GPU of a target: they can be made on another machine."""
+
     def __init__(self, wgmma: bool = False) -> None:
         """wgmma: products by wgmma and the copy engine where the GPU has them."""
         self.wgmma = wgmma
@@ -146,10 +149,7 @@ class Device:
 
     def build(self, source: CudaSource, folder: Path) -> None:
         """Compile a program's kernels into a folder: the source, PTX to read, the cubin."""
-        compiled = compile_cuda(source.text, GPU_TARGETS[self.arch].arch)
-        (folder / "program.cu").write_text(source.text, encoding="utf-8")
-        (folder / "program.ptx").write_text(compiled.ptx, encoding="utf-8")
-        (folder / "program.cubin").write_bytes(compiled.cubin)
+        build_cubin(source, folder, GPU_TARGETS[self.arch].arch)
 
     def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
         """A built program, ready to run. BackendError when the driver does not take it."""
@@ -232,6 +232,14 @@ class Device:
     def milliseconds(self, start: Any, end: Any) -> float:
         """The time between two events."""
         return float(self.call("cuEventElapsedTime", start, end))
+
+
+def build_cubin(source: CudaSource, folder: Path, arch: str) -> None:
+    """A program's kernels in a folder, for an architecture as NVRTC calls it."""
+    compiled = compile_cuda(source.text, arch)
+    (folder / "program.cu").write_text(source.text, encoding="utf-8")
+    (folder / "program.ptx").write_text(compiled.ptx, encoding="utf-8")
+    (folder / "program.cubin").write_bytes(compiled.cubin)
 
 
 class _Pinned:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ...dialects.errors import BackendError, LaminaError
 from ...dialects.graph import Graph
 from ...dialects.target import GPU_TARGETS, with_f32
 from ...dialects.types import size_of
+from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
 from ..executable import LOOKING
@@ -99,30 +101,34 @@ class Runtime:
 
     def _load(self, graph: Graph) -> _Loaded:
         """A program from the disk cache, or compiled. BackendError when it cannot be."""
-        from ...passes.roll_graph import rolled_if_long
-        from ...passes.split_complex import split_complex
-
-        asked, graph = graph, rolled_if_long(split_complex(graph))
         device = self.device
-        arch = with_f32(device.arch, flags.f32.value)
-        key = key_of("cuda", source_version(), device.name, arch, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
-
-        def make(folder: Any) -> dict[str, Any]:
-            source = cuda_source(graph, arch)
-            device.build(source, folder)
-            (folder / "launches.json").write_text(json.dumps(source.table.as_json()), encoding="utf-8")
-            return {}
-
-        found = lookup(key)
-        if found is None:
-            found = store(key, make)
-            self.compiles += 1
-        table = LaunchTable.from_json(json.loads((found[0] / "launches.json").read_text(encoding="utf-8")))
+        folder, key, made = program_folder(graph, with_f32(device.arch, flags.f32.value), device.kind, device.build)
+        self.compiles += made
+        table = LaunchTable.from_json(json.loads((folder / "launches.json").read_text(encoding="utf-8")))
         try:
-            return _Loaded(self, asked, table, device.load(found[0], table))
+            return _Loaded(self, graph, table, device.load(folder, table))
         except LaminaError:
             discard(key)
             raise
+
+
+def program_folder(graph: Graph, target: str, kind: str, build: Callable[[CudaSource, Path], None]) -> tuple[Path, str, bool]:
+    """A program's folder in the disk cache, its key, and whether it was made now. kind: what runs it; build: writes the kernels into a folder."""
+    from ...passes.roll_graph import rolled_if_long
+    from ...passes.split_complex import split_complex
+
+    graph = rolled_if_long(split_complex(graph))
+    key = key_of("cuda", source_version(), kind, target, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
+
+    def make(folder: Path) -> dict[str, Any]:
+        source = cuda_source(graph, target)
+        build(source, folder)
+        (folder / "launches.json").write_text(json.dumps(source.table.as_json()), encoding="utf-8")
+        return {}
+
+    found = lookup(key)
+    folder, _ = found or store(key, make)
+    return folder, key, found is None
 
 
 class _Loaded:

@@ -22,6 +22,7 @@ class EmulatedDevice:
     """The interface of `cuda.device.Device` without a GPU. BackendError without g++."""
 
     name, arch, compute, processors, total_bytes = "emulated sm_90a", "sm_90a", 90, 132, MEMORY_BYTES
+    kind = "emulated"
 
     def __init__(self) -> None:
         if not available():

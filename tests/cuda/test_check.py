@@ -243,3 +243,26 @@ def test_widths_of_accesses() -> None:
     assert set(widths) == {"LDG.128", "STG.128"}
     moved = shares(graph, "sm_90a").moved
     assert wide_share(moved, accesses) == 1.0 and wide_share(moved, {}) == 0.0 and sum(moved.values()) == 3 * 4 * 64 << 10
+
+
+@needs_nvrtc
+def test_what_was_prepared_is_not_compiled_again(monkeypatch, tmp_path) -> None:
+    """The disk cache of a machine without a GPU serves one with a GPU, where there need not be an NVRTC."""
+    (program,) = [p for p in PROGRAMS if p.name == "elementwise"]
+    graph, loaded = program.make(program.small), []
+    with flags.cache(str(tmp_path)):
+        assert check_kernels.prepare(graph, "sm_90a") and not check_kernels.prepare(graph, "sm_90a")
+        install(monkeypatch, FakeDriver())
+        gpu = Runtime(Device())
+        monkeypatch.setattr(Device, "build", None)
+        monkeypatch.setattr(Device, "kind", "gpu")
+        monkeypatch.setattr(Device, "load", lambda self, folder, table: loaded.append((folder / "program.cubin").read_bytes()))
+        gpu._load(graph)
+    assert gpu.compiles == 0 and loaded[0].startswith(b"\x7fELF")
+
+
+def test_what_the_sections_run_is_prepared() -> None:
+    chosen = check.Chosen(check._parser().parse_args(["--only", "matmul TF32, whole tiles"]))
+    (program,) = chosen.programs
+    assert chosen.wanted()[:2] == [(program.make(program.small), "tf32"), (program.make(program.large), "tf32")]
+    assert all(f32 == "tf32" for _, f32 in chosen.wanted()) and chosen.targets == ("sm_90a", "sm_90a_wgmma")
