@@ -47,6 +47,7 @@ from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
+from .narrow_stores import NarrowStores
 from .padded_rows import strides_with_gaps
 from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
@@ -147,6 +148,7 @@ class _Program:
             refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
         else:
             self._merge_chains(self.target)
+            NarrowStores(self.functions, self._register).rewrite(self.calls, self.storages)
             ReorderedOperands(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
         self._plan_arena()
