@@ -240,7 +240,7 @@ class _Transform:
         """Complex numbers that lie side by side."""
         low, high = self.load(memory, at, width), self.load(memory, self.b.plus(at, width), width)
         if width > 1:
-            low, high = (self.b.shuffled(low, range(k, 2 * width, 2), high) for k in (0, 1))
+            low, high = self.b.parted((low, high))
         return (high, low) if self.exchanged else (low, high)
 
     def finish(self, y: Number, at: SSAValue, width: int) -> None:
@@ -259,19 +259,8 @@ class _Transform:
                     lane = value if width == 1 else self.b.extract(value, i)
                     self.store(lane, memory, self.b.plus(at, i * count + j), 1)
             return
-        for j, value in enumerate(self.riffled(values, width)):
+        for j, value in enumerate(self.b.riffled(values)):
             self.store(value, memory, self.b.plus(at, j * width), width)
-
-    def riffled(self, values: Sequence[SSAValue], width: int) -> list[SSAValue]:
-        """The lanes of a power of two of vectors, first ones first, second ones next, ...: halves are riffled again and again."""
-        low = [lane // 2 + width * (lane % 2) for lane in range(width)]
-        high = [lane + width // 2 for lane in low]
-        values, rounds = list(values), len(values).bit_length() - 1
-        for _ in range(rounds):
-            half = len(values) // 2
-            pairs = zip(values[:half], values[half:], strict=True)
-            values = [self.b.shuffled(x, mask, y) for x, y in pairs for mask in (low, high)]
-        return values
 
 
 class _Real(_Transform):

@@ -280,6 +280,25 @@ class LoopBuilder:
         result = vector_of(held.element_type, len(mask))
         return self.emit(vector.ShuffleOp, (value, other or value), result, {"mask": _i64s(*mask)})
 
+    def riffled(self, values: Sequence[SSAValue]) -> list[SSAValue]:
+        """The lanes of a power of two of vectors, first ones first, second ones next, ...: halves are riffled again and again."""
+        values, width = list(values), values[0].type.get_shape()[0]
+        low = [lane // 2 + width * (lane % 2) for lane in range(width)]
+        high = [lane + width // 2 for lane in low]
+        for _ in range(len(values).bit_length() - 1):
+            half = len(values) // 2
+            pairs = zip(values[:half], values[half:], strict=True)
+            values = [self.shuffled(x, mask, y) for x, y in pairs for mask in (low, high)]
+        return values
+
+    def parted(self, values: Sequence[SSAValue]) -> list[SSAValue]:
+        """The inverse of riffled."""
+        values, width = list(values), values[0].type.get_shape()[0]
+        for _ in range(len(values).bit_length() - 1):
+            pairs = list(zip(values[::2], values[1::2], strict=True))
+            values = [self.shuffled(x, range(k, 2 * width, 2), y) for k in (0, 1) for x, y in pairs]
+        return values
+
     def transposed(self, rows: Sequence[SSAValue]) -> list[SSAValue]:
         """n vectors of n lanes, transposed by exchanging ever larger blocks (n a power of two)."""
         key = tuple(rows)

@@ -395,8 +395,7 @@ class _Nest:
                 values[write.buffer] = value
                 if flat is not None:
                     stores.append((flat, value))
-        for flat, value in stores:
-            self.body.store(flat, point, value)
+        self.body.store_all(stores, point)
         return sums_after, values
 
     def _read(self, flat: Flat, forwarded: bool, values: dict[Buffer, Value], point: Point) -> Value:

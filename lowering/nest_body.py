@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerType, VectorType, 
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from .loop_builder import LoopBuilder, vector_of
+from .nest_interleaved import reads_whole, whole_writes
 from .nest_plan import Flat, Loop
 from .nest_stages import Buffer
 
@@ -103,6 +104,11 @@ class BodyEmitter:
             first = self.b.plus(at, 1 - point.width)
             loaded = self.load_at(flat.buffer, base, first, point.width)
             return self.b.shuffled(loaded, range(point.width - 1, -1, -1))
+        if point.copy != TOGETHER and reads_whole(flat, point.vector):
+            place = flat.offset % stride
+            first = self.address(Flat(flat.buffer, flat.offset - place, flat.terms), point)
+            side = [self.load_at(flat.buffer, base, self.b.plus(first, k * point.width), point.width) for k in range(stride)]
+            return self.b.parted(side)[place]
         if point.tile is not None and flat.terms.get(point.tile) == 1 and self._turns(flat.buffer):
             return self._turned(flat, point, stride)
         lanes = [self.load_at(flat.buffer, base, self.b.plus(at, i * stride), 1) for i in range(point.width)]
@@ -152,6 +158,20 @@ class BodyEmitter:
         for i in range(point.width):
             lane = self.b.extract(wide, i)
             self.b.do(memref.StoreOp.create(operands=[lane, base, self.b.plus(at, i * stride)]))
+
+    def store_all(self, stores: Sequence[tuple[Flat, Value]], point: Point) -> None:
+        """Writes what a point made; what fills neighbouring elements together, as whole vectors."""
+        loop = point.vector if point.width > 1 and point.copy != TOGETHER else None
+        groups = [] if loop is None else whole_writes([flat for flat, _ in stores], loop)
+        together = {k for group in groups for k in group}
+        for k, (flat, value) in enumerate(stores):
+            if k not in together:
+                self.store(flat, point, value)
+        for group in groups:
+            flat = stores[group[0]][0]
+            base, at = self.memory(flat.buffer), self.address(flat, point)
+            for k, value in enumerate(self.b.riffled([self.wide(stores[member][1], point) for member in group])):
+                self.b.do(vector.StoreOp.create(operands=[value, base, self.b.plus(at, k * point.width)]))
 
     def ask(self, flat: Flat, point: Point) -> None:
         """Has the memory of a later write brought near."""

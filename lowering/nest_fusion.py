@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
-from ..dialects.sizes import estimate, same
+from ..dialects.sizes import any_symbolic, estimate, same
 from .nest_stages import Access, Stage
 
 LARGEST_ROW = 1 << 18
@@ -101,7 +102,7 @@ def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
                 if earlier.reduces or not _equate(pairs, write, dims, read):
                     return None
     for earlier, dims in zip(leaf.stages, leaf.dims_of, strict=True):
-        for mine, other in _common_reads(stage, earlier):
+        for mine, other in (*_common_reads(stage, earlier), *_common_writes(stage, earlier)):
             linked |= _suggest(pairs, other, dims, mine)
     return pairs if linked else None
 
@@ -109,11 +110,23 @@ def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
 def _conflicts(earlier: Stage, stage: Stage) -> bool:
     """Whether the stage overwrites what the earlier one touches, or reads its results at computed places."""
     mine = {w.buffer for w in stage.writes}
-    if any(w.buffer in mine for w in earlier.writes) or any(
+    if any(w.buffer is x.buffer and not never_meet(w, x) for w in earlier.writes for x in stage.writes) or any(
         r is not None and r.buffer in mine for r in earlier.reads
     ):
         return True
     return any(w.buffer in stage.gathered for w in earlier.writes) or any(b in mine for b in earlier.gathered)
+
+
+def never_meet(x: Access, y: Access) -> bool:
+    """Whether two accesses of a buffer touch different elements wherever their loops are: all steps are multiples of a number that
+    the distance between them is not (real and imaginary parts).
+    """
+    (first, terms), (second, others) = x.linear(), y.linear()
+    steps = [step for _, step in (*terms, *others)]
+    if any_symbolic((first, second, *steps)):
+        return False
+    step = gcd(*steps)
+    return step > 1 and (first - second) % step != 0
 
 
 def _common_reads(a: Stage, b: Stage) -> Iterator[tuple[Access, Access]]:
@@ -121,6 +134,10 @@ def _common_reads(a: Stage, b: Stage) -> Iterator[tuple[Access, Access]]:
         for y in b.reads:
             if x is not None and y is not None and x.buffer is y.buffer:
                 yield x, y
+
+
+def _common_writes(a: Stage, b: Stage) -> list[tuple[Access, Access]]:
+    return [(x, y) for x in a.writes for y in b.writes if x.buffer is y.buffer]
 
 
 def _equate(pairs: dict[int, int], write: Access, dims: Sequence[int], read: Access) -> bool:

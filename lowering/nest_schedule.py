@@ -13,6 +13,7 @@ from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_ahead import choose_ahead
 from .nest_beside import choose_beside, widen_rows
+from .nest_interleaved import cost, reads_whole, whole_writes
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
@@ -127,7 +128,11 @@ def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> fl
     scalar = len(flats) + ops / 2
     if loop is None:
         return work * scalar
-    vector = ops / 2 + sum(_access_cost(f, loop, width, group) for f in flats)
+    writes = [f for plan in leaf.stages for f in plan.writes if f is not None]
+    whole = {id(writes[k]) for members in whole_writes(writes, loop) for k in members}
+    vector = ops / 2 + sum(
+        cost(f.terms[loop]) if id(f) in whole or reads_whole(f, loop) else _access_cost(f, loop, width, group) for f in flats
+    )
     full, rest = divmod(estimate(loop.size), width)
     extra = 8.0 if loop.kind == "r" else 0.0
     return work / estimate(loop.size) * (full * vector + rest * scalar + extra)
