@@ -35,6 +35,7 @@ _MODULES = {
     "special": "pyfront.special",
     "utils": "pyfront.torch_utils",
     "multiprocessing": "pyfront.multiprocessing",
+    "profiler": "pyfront.profiler",
     "testing": "pyfront.testing",
     "types": "pyfront.annotations",
     "vision": "pyfront.vision",

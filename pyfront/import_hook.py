@@ -111,6 +111,8 @@ MODULES: dict[str, str] = {
     "torch.multiprocessing": "pyfront.multiprocessing",
     "torch.random": "pyfront.random",
     "torch.testing": "pyfront.testing",
+    "torch.profiler": "pyfront.profiler",
+    "torch.autograd.profiler": "pyfront.profiler",
     "torch.types": "pyfront.annotations",
     "torch.utils.tensorboard": "pyfront.tensorboard",
     "torch.utils.tensorboard.writer": "pyfront.tensorboard",
