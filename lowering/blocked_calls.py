@@ -32,6 +32,7 @@ from .kernel_functions import unplanned
 from .memref_layout import bytes_of, strides_of
 from .prepacking import without_copy
 from .storage import Call, Loop, Storage
+from .zero_margins import MARGINS
 
 WINDOW = 12
 """Calls a chain may span."""
@@ -403,6 +404,7 @@ def member_of(call: Call) -> Member | None:
         return None
     call, unpacked = without_copy(call)
     function = unplanned(call.function)
+    function.attributes.pop(MARGINS, None)  # of whole operands, not of a block's parts
     block = function.body.block
     homes = [*call.operands, *call.results]
     if len(block.args) > len(homes):

@@ -53,6 +53,7 @@ from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .reordered_operands import ReorderedOperands
+from .zero_margins import Box, multiplies, note, padded_values
 from .storage import Call, Home, Loop, Storage, row
 from .striped_calls import StripedCalls
 from .widened_operands import WidenedOperands
@@ -119,6 +120,7 @@ class _Program:
     invariant: dict[SSAValue, ScanBuffers] = field(default_factory=dict)
     parts: PlacedParts = field(default_factory=PlacedParts)
     wholes: dict[Whole, Storage] = field(default_factory=dict)
+    padded: dict[SSAValue, Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kept = KeptCopies(self.target, self.functions, self.known)
@@ -136,6 +138,7 @@ class _Program:
         self.donated = self._donations(source)
         if not isinstance(self.target, GpuTarget):
             self.parts.find(source, self.returned)
+            self.padded = padded_values(source)
         for op in source.ops:
             self.op(op)
         self._late_outputs(steps)
@@ -275,10 +278,13 @@ class _Program:
         scans = [self._scan_of(v) for v in op.operands]
         given = [k for k, scan in enumerate(scans) if self._is_kept(operands[k][0]) or scan is not None]
         times = max((scan.counts.steps for scan in scans if scan is not None), default=1)
-        key = (structural_key(op, inputs, types), times, *given)
+        boxes = [self.padded.get(v) for v in op.operands] if self.padded and multiplies(op) else []
+        boxes = boxes if any(boxes) else []
+        key = (structural_key(op, inputs, types), times, *given, *boxes)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
+            note(function, boxes)
             self.kept.offer(function, given, times)
             self._register(key, function)
         self._call(step, op, function, operands, types)

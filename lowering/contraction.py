@@ -28,6 +28,8 @@ from xdsl.ir import SSAValue
 
 from ..dialects.sizes import Size, same
 from ..dialects.target import Target
+from .contraction_bounds import Bounds, both, bounds_within, joined
+from .contraction_limits import way_of
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
 from .contraction_prefetch import LEAST_STEPS, fetch_results, next_panel
@@ -38,8 +40,8 @@ from .halo import shrink_fills
 from .loop_writer import Address, LoopWriter
 from .packing import Packing, write_packing
 
-Bounds = tuple[SSAValue, SSAValue]
-Body = Callable[[Place, Tiles, Panel, Bounds | None, Address], None]
+Share = tuple[SSAValue, SSAValue]  # of the outermost loop of a reduction: from, to
+Body = Callable[[Place, Tiles, Panel, Share | None, Address], None]
 
 
 def lower_contraction(kernel: func.FuncOp, target: Target) -> bool:
@@ -149,7 +151,7 @@ class _Kernel:
         with self.writer.loop(0, dims[0].size) as loop:
             self._beside(dims[1:], self._moved(place, dims[0], loop.counter), body)
 
-    def _panels(self, place: Place, row_part: SSAValue, panel_part: SSAValue, bounds: Bounds | None) -> None:
+    def _panels(self, place: Place, row_part: SSAValue, panel_part: SSAValue, bounds: Share | None) -> None:
         """All rows of a block with all panels of a share."""
 
         def each_panel(body: Callable[[Place, Panel], None]) -> None:
@@ -166,7 +168,7 @@ class _Kernel:
         else:
             each_panel(lambda there, panel: self._stretches(lambda bounds, body: self._rows(there, panel, row_part, bounds, body)))
 
-    def _stretches(self, rows: Callable[[Bounds | None, Body], None]) -> None:
+    def _stretches(self, rows: Callable[[Share | None, Body], None]) -> None:
         """One stretch of the reduction after the other. rows: goes over rows of a block, with one panel or all of them."""
         plan, w = self.plan, self.writer
         rows(None, self._clear)
@@ -175,7 +177,7 @@ class _Kernel:
         if self.contraction.stages:
             rows(None, self._complete)
 
-    def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Bounds | None, body: Body) -> None:
+    def _rows(self, place: Place, panel: Panel, row_part: SSAValue, bounds: Share | None, body: Body) -> None:
         """The rows of a block: this task's share of the outermost loop, all of the others."""
         if not self.plan.within:
             self._tiles(place, panel, row_part, self.plan.row_parts, bounds, Address(), body)
@@ -186,7 +188,7 @@ class _Kernel:
             self._beside(rest, there, lambda p, before=before: self._tiles(p, panel, row_part, 1, bounds, before, body))
 
     def _tiles(
-        self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Bounds | None, before: Address, body: Body
+        self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Share | None, before: Address, body: Body
     ) -> None:
         """``before``: tiles of the panel that this task has done."""
         plan = self.plan
@@ -201,7 +203,7 @@ class _Kernel:
                 body(there, tiles, panel, bounds, self.writer.advance(before, tile, 1) if plan.next_panel else before)
             before = before + tiles.count if plan.next_panel else before
 
-    def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None, number: Address) -> None:
+    def _product(self, place: Place, tiles: Tiles, panel: Panel, bounds: Share | None, number: Address) -> None:
         """One tile, the ``number``-th of its panel."""
         plan, scheduled, fetched = self.plan, self.scheduled, None
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
@@ -213,21 +215,32 @@ class _Kernel:
             fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
         finish = self._finish if partial is None else self._keep_partial
-        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), bounds, finish, partial, fetched)
+        self.tile.product(place, shape, *self._steps(place, shape, scheduled.reduction(panel, tiles.size), bounds), finish, partial, fetched)
 
-    def _clear(self, place: Place, tiles: Tiles, panel: Panel, _: Bounds | None, __: Address) -> None:
+    def _steps(self, place: Place, shape: Shape, loops: list[Dim], share: Share | None) -> tuple[list[Dim], list[Bounds | None]]:
+        """A tile's loops over the reduction, and the bounds of each: a share of the outermost one, and what limits leave of them."""
+        plan, w = self.plan, self.writer
+        bounds: list[Bounds | None] = [share, *[None] * (len(loops) - 1)]
+        vector = plan.vector._replace(size=shape.vectors * plan.lanes)
+        for limit in plan.limits:
+            number = next(k for k, d in enumerate(plan.reduction) if d.strides[limit.number])
+            way = way_of(limit, (), (*shape.rows, vector), plan.reduction)
+            bounds[number] = both(w, bounds[number], bounds_within(w, limit, way, place[limit.number]))
+        return joined(w, loops, bounds) if plan.limits else (loops, bounds)
+
+    def _clear(self, place: Place, tiles: Tiles, panel: Panel, _: Share | None, __: Address) -> None:
         shape = self._shape(self.scheduled.tile_rows(tiles.size), panel)
         self.tile.write_sums(self.tile.zeros(shape), self.scheduled.holds, place, shape)
 
-    def _go_on(self, place: Place, tiles: Tiles, panel: Panel, bounds: Bounds | None, _: Address) -> None:
+    def _go_on(self, place: Place, tiles: Tiles, panel: Panel, bounds: Share | None, _: Address) -> None:
         """A stretch of a tile's sums."""
         scheduled, tile = self.scheduled, self.tile
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
         before = tile.read_sums(scheduled.holds, place, shape)
-        sums = tile.sums(place, shape, scheduled.reduction(panel, tiles.size), bounds, None, before)
+        sums = tile.sums(place, shape, *self._steps(place, shape, scheduled.reduction(panel, tiles.size), bounds), None, before)
         tile.write_sums(sums, scheduled.holds, place, shape)
 
-    def _complete(self, place: Place, tiles: Tiles, panel: Panel, _: Bounds | None, __: Address) -> None:
+    def _complete(self, place: Place, tiles: Tiles, panel: Panel, _: Share | None, __: Address) -> None:
         shape = self._shape(self.scheduled.tile_rows(tiles.size), panel)
         self._finish(self.tile.read_sums(self.scheduled.holds, place, shape), place, shape)
 
@@ -293,7 +306,7 @@ class _Kernel:
             before = self.writer.binary(arith.SubiOp, loop.counter, low) if counted else loop.counter
             yield self._moved(place, dim, loop.counter), before
 
-    def _part(self, count: int, part: SSAValue, parts: int) -> Bounds:
+    def _part(self, count: int, part: SSAValue, parts: int) -> Share:
         """Bounds of one of ``parts`` nearly equal shares of ``count``."""
         w = self.writer
         if not isinstance(count, Size) and count % parts == 0:

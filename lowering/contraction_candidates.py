@@ -34,7 +34,7 @@ def candidates(problem: Problem, target: Target, count: int, wanted: Decision = 
     alike: Counter[tuple[object, ...]] = Counter()
     for tiling in ranked:
         shape = tiling.shape
-        kind = shape.swapped, shape.loop, shape.lanes, len(shape.inner), tiling.panels[0].vectors
+        kind = shape.swapped, shape.loop, shape.lanes, len(shape.inner), shape.apart, tiling.panels[0].vectors
         if len(found) >= count or tiling.cost > WORTH * least:
             break
         if alike[kind] < ALIKE:

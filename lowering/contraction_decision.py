@@ -13,6 +13,7 @@
 | stretches | parts of the sum that every panel goes over one after the other, the sums in memory between them |
 | unit | what multiplies: `vectors`, or groups of depths at once: `tiles` (registers of AMX) or `dots` (vectors that add two or four products to a sum), whose plans have side, loop, rows, vectors, chunks, block and the next two |
 | row, depth | the loop that gives rows of tiles, the one that is cut into groups |
+| apart | row loops that lie outside all others because they move the limits of a sum over what was padded with zeros |
 
 A word that is left out is decided by the cost model. `plain` alone: no tiles, plain loops.
 """
@@ -48,6 +49,7 @@ class Decision:
     unit: str | None = None
     row: int | None = None
     depth: int | None = None
+    apart: int | None = None
     plain: bool = False
 
     def __bool__(self) -> bool:
@@ -131,7 +133,7 @@ def _block(text: str) -> tuple[int, int]:
 _READ = {
     "side": _one_of(*SIDES), "loop": _at_least(0), "lanes": _at_least(1), "inner": _at_least(0), "rows": _at_least(1),
     "vectors": _at_least(1), "pack": _one_of(*PACKS), "chunks": _at_least(1), "block": _block, "ahead": _at_least(0),
-    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0),
+    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0), "apart": _at_least(0),
 }  # fmt: skip
 
 _SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "block": "LOOPS/SHARES"}

@@ -9,7 +9,7 @@ What is recognised, from maps, sizes and strides alone:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import func, memref
@@ -27,6 +27,7 @@ from xdsl.ir.affine import (
 
 from ..dialects.sizes import estimate
 from .contraction_body import filled_number, is_elementwise, product_of, read_by, written_by
+from .zero_margins import Box, noted
 
 _INDEX = IndexType()
 
@@ -86,6 +87,8 @@ class Contraction:
     outputs: tuple[Access, ...]
     consumed: tuple[Operation, ...]
     origin: Attribute | None
+    limits: tuple[tuple[Access, int], ...] = ()
+    """Positions, and how far each goes, outside of which a factor is zero: such steps of the reduction add nothing."""
 
 
 def asked_positions(stage: Stage) -> list[Access]:
@@ -99,13 +102,14 @@ def match_contraction(kernel: func.FuncOp) -> Contraction | None:
     """
     body = kernel.body.block
     found = [op for op in body.ops if isinstance(op, GenericOp) and product_of(op) is not None]
-    return _Matcher(body, found[0]).match() if len(found) == 1 else None
+    return _Matcher(body, found[0], noted(kernel)).match() if len(found) == 1 else None
 
 
 class _Matcher:
-    def __init__(self, body: Block, product: GenericOp) -> None:
+    def __init__(self, body: Block, product: GenericOp, margins: Mapping[SSAValue, Box]) -> None:
         self.body = body
         self.product = product
+        self.margins = margins
         self.consumed: list[Operation] = []
 
     def match(self) -> Contraction | None:
@@ -135,8 +139,19 @@ class _Matcher:
             shape, parallel, reduction,
             Factor(left, product.left_casts), Factor(right, product.right_casts),
             result, product.sum_type, tuple(stages), tuple(outputs), tuple(self.consumed),
-            self.product.attributes.get("origin"),
+            self.product.attributes.get("origin"), tuple(self._limits((product.left, product.right), kept, reduction)),
         )  # fmt: skip
+
+    def _limits(self, factors: Sequence[int], kept: Sequence[int], reduction: Sequence[int]) -> Iterator[tuple[Access, int]]:
+        """What the factors' zero margins say about the reduction: positions that one of its loops moves."""
+        for number in factors:
+            value, map = _operands(self.product)[number]
+            box = self.margins.get(value)
+            for expr, size, start, inside in zip(map.results, value.type.get_shape(), *box, strict=True) if box else ():  # type: ignore[attr-defined]  # a memref
+                form = linear_form(expr, map.num_dims)
+                strides = tuple(form[d] for d in kept) if form and inside < size else ()
+                if sum(bool(strides[d]) for d in reduction) == 1 if strides else False:
+                    yield Access(None, _INDEX, form[-1] - start, strides), inside  # type: ignore[index]  # strides come from it
 
     def _starts_from_zero(self, result: Access) -> bool:
         """The last write of the result's buffer before the product fills it with zero."""

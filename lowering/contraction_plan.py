@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from xdsl.dialects.builtin import i32
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, PACKS, SIDES, Decision
+from .contraction_limits import Limit, kept, way_of
 from .tile_kind import TileKind
 
 DIRECT_ROW_BYTES = (
@@ -71,6 +72,7 @@ class Problem:
     elements are cast to the type of the sums when they are read. ``ahead``: whether a packed copy of a side may be
     made before the program runs. ``sum_bytes``: of a sum where ``item_bytes`` is that of what a step reads. ``tiles``, ``dots``: what
     tile registers and vectors could multiply in groups. ``holds``: an access that is written and where sums may lie until they are whole (0: none).
+    ``limits``: which steps of the reduction count; each is one more stride of the loops, the last ones.
     """
 
     parallel: tuple[Dim, ...]
@@ -83,6 +85,7 @@ class Problem:
     tiles: TileKind | None = None
     dots: TileKind | None = None
     holds: int = 0
+    limits: tuple[Limit, ...] = ()
 
     @property
     def work(self) -> int:
@@ -110,6 +113,7 @@ class Problem:
             more.append(f", dots of {self.dots}{' with a bias' if self.dots.biased else ''}")
         if self.holds:
             more.append(f", holds sums in {self.holds}")
+        more += [f", within {limit.extent} from {limit.start}" for limit in self.limits]
         return f"{self.item_bytes} bytes, {loops[0]} over {loops[1]}, writes {','.join(map(str, self.outputs))}{''.join(more)}"
 
 
@@ -135,7 +139,7 @@ class Plan:
     by all of them ``together``.
     ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: elements of the
     panel after theirs that tiles fetch in each step. ``next_rows``: they fetch the rows of the tile after theirs.
-    ``loop``: the vector's number among its side's.
+    ``loop``: the vector's number among its side's. ``apart``: row loops with limits that were taken outside the others.
     """
 
     swapped: bool
@@ -162,6 +166,8 @@ class Plan:
     cost: float = 0.0
     within: tuple[Dim, ...] = ()
     loop: int = 0
+    apart: int = 0
+    limits: tuple[Limit, ...] = ()
     blocks: Blocks | None = None
 
     @property
@@ -177,7 +183,7 @@ class Plan:
         ahead = self.ahead if any(p.packed for p in self.panels) else 0
         return Decision(
             SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
-            block, ahead, self.stretches,
+            block, ahead, self.stretches, apart=self.apart if self.limits else None,
         )  # fmt: skip
 
     @property
@@ -277,10 +283,10 @@ def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: De
         for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
             base = Plan(
                 swapped, lanes, tuple(batch), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
-                (), tuple(reduction), loop=number,
+                (), tuple(reduction), loop=number, limits=problem.limits,
             )  # fmt: skip
-            for shape in _row_shapes(base, rows, target.vector_registers - 2) if wanted.allows("lanes", lanes) else ():
-                if wanted.allows("inner", len(shape.inner)):
+            for shape in _row_orders(base, rows, target.vector_registers - 2) if wanted.allows("lanes", lanes) else ():
+                if wanted.allows("inner", len(shape.inner)) and wanted.allows("apart", shape.apart):
                     yield from _tilings_of_shape(shape, problem, target, direct, wanted)
 
 
@@ -294,7 +300,8 @@ def sides_of(problem: Problem) -> tuple[list[Dim], list[Dim], list[Dim], list[Di
     batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
     rows = sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
     columns = sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem))
-    return merged(batch), merged(rows), merged(columns), merged(sorted(problem.reduction, key=_by_row_stride), sides=2)
+    limits = [limit.number for limit in problem.limits]
+    return merged(batch), merged(rows), merged(columns), merged(sorted(problem.reduction, key=_by_row_stride), [0, 1, *limits])
 
 
 def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
@@ -317,18 +324,27 @@ def _by_output(problem: Problem) -> Callable[[Dim], tuple[int, int]]:
     return lambda d: (-abs(estimate(d.strides[first])), -abs(estimate(d.strides[1])))
 
 
-def merged(dims: Sequence[Dim], sides: int | None = None) -> list[Dim]:
-    """Neighbouring dims as one where every access (or the first ``sides``) steps evenly over both."""
+def merged(dims: Sequence[Dim], accesses: Sequence[int] | None = None) -> list[Dim]:
+    """Neighbouring dims as one where every access (or these) steps evenly over both."""
     out: list[Dim] = []
     for d in dims:
         if out:
             last = out[-1]
-            pairs = list(zip(last.strides, d.strides, strict=True))[:sides]
-            if all(a == b * d.size for a, b in pairs):
+            if all(last.strides[k] == d.strides[k] * d.size for k in (range(len(d.strides)) if accesses is None else accesses)):
                 out[-1] = Dim(last.size * d.size, d.strides)
                 continue
         out.append(d)
     return out
+
+
+def _row_orders(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
+    """Row shapes of the rows as they lie in memory, and of those with loops outside that limit the reduction."""
+    yield from _row_shapes(base, rows, most)
+    moving = [d for d in rows if any(d.strides[limit.number] for limit in base.limits)]
+    for count in range(1, len(moving) + 1):
+        order = [*moving[:count], *(d for d in rows if d not in moving[:count])]
+        if order != rows:
+            yield from _row_shapes(replace(base, apart=count), order, most)
 
 
 def _row_shapes(base: Plan, rows: list[Dim], most: int) -> Iterator[Plan]:
@@ -420,6 +436,7 @@ class _TilingCost:
         self.stores = store_cost(shape, problem)
         self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape, problem, target)
         self.lines = 0.0 if self.stretches else _line_cost(shape, problem, target)
+        self.left = tuple(lru_cache(maxsize=None)(partial(_kept, shape, limit)) for limit in shape.limits)
         self.far = abs(estimate(shape.reduction[-1].strides[1])) * problem.item_bytes >= DIRECT_ROW_BYTES
         side_bytes = self.steps * estimate(shape.vector.size) * problem.item_bytes
         self.reuse = NEAR_PACK_REUSE if side_bytes <= target.l2_bytes // 4 else PACK_REUSE
@@ -431,9 +448,10 @@ class _TilingCost:
         cost, lines = 0.0, self.lines if sum(p.count for p in panels) * self.beside < ROW_REUSE else 0.0  # else rows are copied
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
+            steps = self.steps * prod(left(t.size) for left in self.left)
             for p in panels:
                 step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
-                cost += estimate(t.count) * p.count * (self.steps * (step + lines) + self.turns)
+                cost += estimate(t.count) * p.count * (steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
         again = self.converts and sum(estimate(t.count) for t in tiles) * self.outer > 1  # converted by every tile
@@ -447,6 +465,14 @@ class _TilingCost:
         columns = vectors * self.shape.lanes
         far = self.steps * columns * self.problem.item_bytes > self.target.l1_bytes and not self.stretches
         return (rows + (columns if far else 0)) * self.problem.item_bytes * self.target.streamed_cost
+
+
+def _kept(shape: Plan, limit: Limit, rows: int) -> float:
+    """The share of a limited loop's steps that tiles of so many rows go through."""
+    tiled = shape.tiled
+    starts = Dim(-(-tiled.size // rows), tuple(s * rows for s in tiled.strides))
+    inside = (tiled._replace(size=rows), *shape.inner, shape.vector)
+    return kept(limit, way_of(limit, (*shape.batch, *shape.outer, *shape.beside, starts), inside, shape.reduction))
 
 
 def may_stretch(plan: Plan, problem: Problem, target: Target) -> bool:
@@ -552,7 +578,7 @@ def store_cost(plan: Plan, problem: Problem) -> float:
     """Of what an epilogue reads and writes."""
     cost = 0.0
     results = iterations(plan.results)
-    for access, stride in enumerate(plan.vector.strides[2:], 2):
+    for access, stride in enumerate(plan.vector.strides[2 : len(plan.vector.strides) - len(plan.limits)], 2):
         vectors = -(-plan.vector.size // plan.lanes)
         weight = 1.5 if access in problem.outputs else 1.0
         if stride == 1 and plan.vector.size % plan.lanes == 0:

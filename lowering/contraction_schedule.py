@@ -16,10 +16,11 @@ from xdsl.dialects.builtin import DenseArrayBase, StringAttr
 from xdsl.ir import Attribute, BlockArgument
 
 from ..dialects.errors import PassError
-from ..dialects.sizes import largest
+from ..dialects.sizes import any_symbolic, largest
 from ..dialects.target import Target
 from .contraction_choice import choice
 from .contraction_decision import FREE, PLAIN, PLAN, Decision, read_decision
+from .contraction_limits import MOST_KEPT, Limit, kept, way_of
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
 from .contraction_plan import Dim, Panel, Plan, Problem, turned
 from .contraction_tile import Memory, Tile, accumulator_type
@@ -186,9 +187,13 @@ def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tup
     if contraction is None:
         return None
     accesses, outputs = _accesses(contraction)
+    limits: tuple[Limit, ...] = ()
     dims = [Dim(n, tuple(a.strides[d] for a in accesses)) for d, n in enumerate(contraction.sizes)]
     total = accumulator_type(contraction)
     free = [kernel.body.block.args[k] for k in (_made_ahead(kernel)[:1] or ahead)]
+    tiles, dots = tile_kind(contraction, target), dot_kind(contraction, target)
+    if tiles is None and dots is None:
+        accesses, dims, limits = _limited(contraction, accesses, dims)
     problem = Problem(
         tuple(dims[d] for d in contraction.parallel),
         tuple(dims[d] for d in contraction.reduction),
@@ -196,11 +201,26 @@ def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tup
         bytes_of(total),
         tuple(a.element != total for a in accesses[:2]),
         tuple(a.buffer in free for a in accesses[:2]),
-        tiles=tile_kind(contraction, target),
-        dots=dot_kind(contraction, target),
+        tiles=tiles,
+        dots=dots,
         holds=_holds(contraction, accesses, outputs),
+        limits=limits,
     )
     return contraction, accesses, problem
+
+
+def _limited(contraction: Contraction, accesses: tuple[Access, ...], dims: list[Dim]) -> tuple[tuple[Access, ...], list[Dim], tuple[Limit, ...]]:
+    """Accesses and loops with the positions that limit the reduction, where enough of it is left out."""
+    found = dict(contraction.limits)
+    if not found or any_symbolic(n for d in dims for n in (d.size, *d.strides)):
+        return accesses, dims, ()
+    positions = list(found)
+    numbered = [Dim(d.size, (*d.strides, *(p.strides[k] for p in positions))) for k, d in enumerate(dims)]
+    limits = tuple(Limit(k, p.offset, found[p]) for k, p in enumerate(positions, len(accesses)))
+    parallel, reduction = ([numbered[d] for d in part] for part in (contraction.parallel, contraction.reduction))
+    if prod(kept(limit, way_of(limit, parallel, (), reduction)) for limit in limits) > MOST_KEPT:
+        return accesses, dims, ()
+    return (*accesses, *positions), numbered, limits
 
 
 def _holds(contraction: Contraction, accesses: Sequence[Access], outputs: Sequence[int]) -> int:

@@ -21,6 +21,7 @@ from xdsl.dialects.linalg.ops import IndexOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
 from ..dialects.sizes import Size
+from .contraction_bounds import Bounds
 from .contraction_match import Access, Contraction, Factor, Stage
 from .contraction_plan import LINE_BYTES, Dim
 from .contraction_tail import load_tail, moves_in_pieces, store_tail
@@ -111,7 +112,7 @@ class Tile:
         return shape
 
     def product(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, finish: Finish, partial: int | None,
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Sequence[Bounds | None], finish: Finish, partial: int | None,
         fetched: Address | None,
     ) -> None:
         """A tile's sums and what becomes of them. partial: the access they are written to as they are. fetched: where a step's share
@@ -120,13 +121,13 @@ class Tile:
         finish(self.sums(place, shape, reduction, bounds, fetched), place, shape)
 
     def sums(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None, before: Sequence[SSAValue] = ()
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Sequence[Bounds | None], fetched: Address | None, before: Sequence[SSAValue] = ()
     ) -> list[SSAValue]:
-        """The accumulators, row by row. ``bounds`` limits the outermost reduction dim. fetched: where a step's share of what is wanted later is fetched from.
+        """The accumulators, row by row. ``bounds``: of each loop of the reduction (None: all of it). fetched: where a step's share of what is wanted later is fetched from.
         before: the sums this goes on with.
         """
         rows, sums = shape.offsets(shape.scalars), list(before) or self.zeros(shape)
-        return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), bounds, sums)
+        return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), list(bounds), sums)
 
     def zeros(self, shape: Shape) -> list[SSAValue]:
         """The accumulators of nothing."""
@@ -135,7 +136,7 @@ class Tile:
 
     def _reduce(
         self, a: Address, b: Address, fetched: Address | None, shape: Shape, rows: list[int], dims: list[Dim],
-        bounds: tuple[SSAValue, SSAValue] | None, sums: list[SSAValue],
+        bounds: list[Bounds | None], sums: list[SSAValue],
     ) -> list[SSAValue]:  # fmt: skip
         if not dims:
             if fetched is not None:
@@ -147,7 +148,7 @@ class Tile:
         ops = len(rows) * (shape.vectors + 2) * dim.size
         if (
             known
-            and bounds is None
+            and bounds[0] is None
             and not rest
             and dim.size <= UNROLLED_EXTENT
             and ops <= UNROLLED_OPS * UNROLLED_EXTENT
@@ -155,14 +156,14 @@ class Tile:
         ):
             for k in range(dim.size):
                 there = None if fetched is None else fetched + k * pace
-                sums = self._reduce(a + k * dim.strides[0], b + k * dim.strides[1], there, shape, rows, [], None, sums)
+                sums = self._reduce(a + k * dim.strides[0], b + k * dim.strides[1], there, shape, rows, [], [], sums)
             return sums
-        low, high = bounds or (0, dim.size)
+        low, high = bounds[0] or (0, dim.size)
         with self.writer.loop(low, high, sums) as loop:
             inner_a = self.writer.advance(a, loop.counter, dim.strides[0])
             inner_b = self.writer.advance(b, loop.counter, dim.strides[1])
             there = None if fetched is None else self.writer.advance(fetched, loop.counter, pace)
-            loop.next = self._reduce(inner_a, inner_b, there, shape, rows, rest, None, loop.inside)
+            loop.next = self._reduce(inner_a, inner_b, there, shape, rows, rest, bounds[1:], loop.inside)
         return loop.results
 
     def _step(

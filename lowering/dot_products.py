@@ -17,6 +17,7 @@ from xdsl.ir import SSAValue
 from ..dialects.kernel import DotOp, LoadWordsOp
 from .contraction_match import Contraction, Factor
 from .contraction_plan import Dim
+from .contraction_bounds import Bounds
 from .contraction_tile import Memory, Place, Shape, Tile
 from .loop_writer import Address, LoopWriter, number_attr
 from .tile_kind import TileKind, narrowing
@@ -46,7 +47,7 @@ class DotTile(Tile):
         return zeros + zeros[:1] * (shape.vectors if self.kind.biased else 0)
 
     def sums(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: tuple[SSAValue, SSAValue] | None, fetched: Address | None,
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Sequence[Bounds | None], fetched: Address | None,
         before: Sequence[SSAValue] = (),
     ) -> list[SSAValue]:
         found = super().sums(place, shape, reduction, bounds, fetched, before)

@@ -18,12 +18,12 @@ from xdsl.ir import SSAValue
 from ..dialects.amx import REGISTERS, ROWS, TileConfigOp, TileLoadOp, TileMulFOp, TileMulIOp, TileStoreOp, TileType, TileZeroOp
 from .contraction_match import Contraction, Factor
 from .contraction_plan import Dim, split
+from .contraction_bounds import Bounds
 from .contraction_tile import Finish, Memory, Place, Shape, Tile
 from .loop_writer import Address, LoopWriter
 from .tile_packing import UNITS
 from .tile_kind import TileKind, narrowing
 
-Bounds = tuple[SSAValue, SSAValue]
 TERMS = {1: ((0, 0),), 2: ((0, 1), (0, 0), (1, 0))}
 """By the number of parts: which of the rows' and of the columns' are multiplied."""
 
@@ -86,12 +86,12 @@ class RegisterTile(Tile):
     # -- products ----------------------------------------------------------------------------------
 
     def product(
-        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Bounds | None, finish: Finish, partial: int | None,
+        self, place: Place, shape: Shape, reduction: Sequence[Dim], bounds: Sequence[Bounds | None], finish: Finish, partial: int | None,
         fetched: Address | None,
     ) -> None:
         w, heights = self.writer, self._heights(_rows(shape))
         zeros = [w.value(TileZeroOp.create(result_types=(self._sum(h),))) for h in heights for _ in range(shape.vectors)]
-        sums = self._reduced(place[shape.scalars], place[shape.columns], shape, heights, list(reduction), bounds, zeros)
+        sums = self._reduced(place[shape.scalars], place[shape.columns], shape, heights, list(reduction), list(bounds), zeros)
         whole = self._plain_result(shape) if partial is None else partial
         memory, at, step = self.results, Address(), shape.vectors * UNITS
         if whole is not None:
@@ -120,17 +120,17 @@ class RegisterTile(Tile):
             finish(sums, [w.advance(a, number, s) for a, s in zip(place, shape.rows[0].strides, strict=True)], self.finished(shape))
 
     def _reduced(
-        self, a: Address, b: Address, shape: Shape, heights: list[int], dims: list[Dim], bounds: Bounds | None, sums: list[SSAValue]
+        self, a: Address, b: Address, shape: Shape, heights: list[int], dims: list[Dim], bounds: list[Bounds | None], sums: list[SSAValue]
     ) -> list[SSAValue]:
         if not dims:
             return self._step(a, b, shape, heights, sums)
-        if dims[0].size == 1 and bounds is None:
-            return self._reduced(a, b, shape, heights, dims[1:], None, sums)
-        low, high = bounds or (0, dims[0].size)
+        if dims[0].size == 1 and bounds[0] is None:
+            return self._reduced(a, b, shape, heights, dims[1:], bounds[1:], sums)
+        low, high = bounds[0] or (0, dims[0].size)
         with self.writer.loop(low, high, sums) as loop:
             inner_a = self.writer.advance(a, loop.counter, dims[0].strides[0])
             inner_b = self.writer.advance(b, loop.counter, dims[0].strides[1])
-            loop.next = self._reduced(inner_a, inner_b, shape, heights, dims[1:], None, loop.inside)
+            loop.next = self._reduced(inner_a, inner_b, shape, heights, dims[1:], bounds[1:], loop.inside)
         return loop.results
 
     def _step(self, a: Address, b: Address, shape: Shape, heights: list[int], sums: list[SSAValue]) -> list[SSAValue]:
