@@ -53,6 +53,7 @@ from .placed_parts import PlacedParts, Whole, without_copies
 from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .reordered_operands import ReorderedOperands
+from .sweeps import choose_sweeps
 from .zero_margins import Box, multiplies, note, padded_values
 from .storage import Call, Home, Loop, Storage, row
 from .striped_calls import StripedCalls
@@ -149,6 +150,7 @@ class _Program:
             StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
             self.kept.forget_unread(self.calls, self.block)
             refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
+            choose_sweeps(self.calls, self.target)
         else:
             self._merge_chains(self.target)
             NarrowStores(self.functions, self._register).rewrite(self.calls, self.storages)

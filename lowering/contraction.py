@@ -28,7 +28,7 @@ from xdsl.ir import SSAValue
 
 from ..dialects.sizes import Size, same
 from ..dialects.target import Target
-from .contraction_bounds import Bounds, both, bounds_within, joined
+from .contraction_bounds import Bounds, both, bounds_within
 from .contraction_limits import way_of
 from .contraction_match import Factor
 from .contraction_plan import Dim, Panel, Tiles
@@ -215,18 +215,18 @@ class _Kernel:
             fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
         finish = self._finish if partial is None else self._keep_partial
-        self.tile.product(place, shape, *self._steps(place, shape, scheduled.reduction(panel, tiles.size), bounds), finish, partial, fetched)
+        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), self._bounds(place, shape, bounds), finish, partial, fetched)
 
-    def _steps(self, place: Place, shape: Shape, loops: list[Dim], share: Share | None) -> tuple[list[Dim], list[Bounds | None]]:
-        """A tile's loops over the reduction, and the bounds of each: a share of the outermost one, and what limits leave of them."""
+    def _bounds(self, place: Place, shape: Shape, share: Share | None) -> list[Bounds | None]:
+        """Of a tile's loops over the reduction: a share of the outermost one, and what limits leave of them."""
         plan, w = self.plan, self.writer
-        bounds: list[Bounds | None] = [share, *[None] * (len(loops) - 1)]
+        bounds: list[Bounds | None] = [share, *[None] * (len(plan.reduction) - 1)]
         vector = plan.vector._replace(size=shape.vectors * plan.lanes)
         for limit in plan.limits:
             number = next(k for k, d in enumerate(plan.reduction) if d.strides[limit.number])
             way = way_of(limit, (), (*shape.rows, vector), plan.reduction)
             bounds[number] = both(w, bounds[number], bounds_within(w, limit, way, place[limit.number]))
-        return joined(w, loops, bounds) if plan.limits else (loops, bounds)
+        return bounds
 
     def _clear(self, place: Place, tiles: Tiles, panel: Panel, _: Share | None, __: Address) -> None:
         shape = self._shape(self.scheduled.tile_rows(tiles.size), panel)
@@ -237,7 +237,7 @@ class _Kernel:
         scheduled, tile = self.scheduled, self.tile
         shape = self._shape(scheduled.tile_rows(tiles.size), panel)
         before = tile.read_sums(scheduled.holds, place, shape)
-        sums = tile.sums(place, shape, *self._steps(place, shape, scheduled.reduction(panel, tiles.size), bounds), None, before)
+        sums = tile.sums(place, shape, scheduled.reduction(panel, tiles.size), self._bounds(place, shape, bounds), None, before)
         tile.write_sums(sums, scheduled.holds, place, shape)
 
     def _complete(self, place: Place, tiles: Tiles, panel: Panel, _: Share | None, __: Address) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from xdsl.dialects import arith
 from xdsl.ir import SSAValue
 
 from .contraction_limits import Limit, Way, steps_within
-from .contraction_plan import Dim
 from .loop_writer import Address, LoopWriter
 
 Bounds = tuple[SSAValue | int, SSAValue | int]
 
 
 def bounds_within(w: LoopWriter, limit: Limit, way: Way, place: Address) -> Bounds:
-    """The same as code, for a tile at a place, within the loop."""
+    """Iterations of the reduction's loop that count for a tile at a place."""
+    low, high = _steps(w, limit, way, place)
+    unit = limit.unit
+    return tuple(v * unit if isinstance(v, int) else w.times(v, unit) for v in (low, high))  # type: ignore[return-value]  # two of them
+
+
+def _steps(w: LoopWriter, limit: Limit, way: Way, place: Address) -> Bounds:
     if place.base is None:
         low, high = steps_within(place.offset + way.least, place.offset + way.most, limit.extent, way.step)
         return max(low, 0), min(high, way.size)
@@ -41,20 +44,3 @@ def both(w: LoopWriter, a: Bounds | None, b: Bounds) -> Bounds:
         return b
     (low, high), (first, last) = [tuple(v if isinstance(v, SSAValue) else w.index(v) for v in pair) for pair in (a, b)]
     return w.binary(arith.MaxSIOp, low, first), w.binary(arith.MinSIOp, high, last)
-
-
-def joined(w: LoopWriter, loops: Sequence[Dim], bounds: Sequence[Bounds | None]) -> tuple[list[Dim], list[Bounds | None]]:
-    """Loops of a reduction with their bounds, from outside in; two of which the inner one is whole and that walk on evenly on both sides
-    are one.
-    """
-    found: list[Dim] = []
-    limits: list[Bounds | None] = []
-    for loop, own in zip(loops, bounds, strict=True):
-        before = limits[-1] if limits else None
-        if before is not None and own is None and found[-1].strides == tuple(s * loop.size for s in loop.strides):
-            low, high = (v * loop.size if isinstance(v, int) else w.times(v, loop.size) for v in before)
-            found[-1], limits[-1] = loop._replace(size=loop.size * found[-1].size), (low, high)
-        else:
-            found.append(loop)
-            limits.append(own)
-    return found, limits

@@ -30,11 +30,14 @@ class Loop(Protocol):
 
 
 class Limit(NamedTuple):
-    """A step counts where 0 <= position < extent. number: the access that is the position (no memory), starting at ``start``."""
+    """A step counts where 0 <= position < extent. number: the access that is the position (no memory), starting at ``start``.
+    unit: iterations of the reduction's loop that are one step, as an inner loop is part of it.
+    """
 
     number: int
     start: int
     extent: int
+    unit: int = 1
 
 
 class Way(NamedTuple):
@@ -53,7 +56,7 @@ def way_of(limit: Limit, outside: Sequence[Loop], inside: Sequence[Loop], reduct
     spans = [(d.size - 1) * d.strides[k] for d in inside]
     loop = next(d for d in reduction if d.strides[k])
     moves = tuple((d.size, d.strides[k]) for d in outside if d.strides[k])
-    return Way(moves, sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans), loop.size, loop.strides[k])
+    return Way(moves, sum(min(s, 0) for s in spans), sum(max(s, 0) for s in spans), loop.size // limit.unit, loop.strides[k])
 
 
 def kept(limit: Limit, way: Way) -> float:

@@ -30,6 +30,7 @@ MOST_VECTORS, NARROW_VECTORS = 8, 2  # of a panel; of one that still feeds its m
 MOST_PIECES = 2  # that a vector which is filled in part is moved in
 SMALL_WORK = 1 << 11
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
+PANEL_BYTE = 0.1  # cost of a panel's byte from the second cache where limits favour tiles of few rows: too few multiply-adds to hide it
 INTEGER_COST = 3.0
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
@@ -283,7 +284,7 @@ def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: De
         for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
             base = Plan(
                 swapped, lanes, tuple(batch), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
-                (), tuple(reduction), loop=number, limits=problem.limits,
+                (), tuple(reduction), loop=number, limits=steps_of(problem)[1],
             )  # fmt: skip
             for shape in _row_orders(base, rows, target.vector_registers - 2) if wanted.allows("lanes", lanes) else ():
                 if wanted.allows("inner", len(shape.inner)) and wanted.allows("apart", shape.apart):
@@ -300,8 +301,7 @@ def sides_of(problem: Problem) -> tuple[list[Dim], list[Dim], list[Dim], list[Di
     batch = [d for d in problem.parallel if bool(d.strides[0]) == bool(d.strides[1])]
     rows = sorted((d for d in problem.parallel if d.strides[0] and not d.strides[1]), key=_by_row_stride)
     columns = sorted((d for d in problem.parallel if d.strides[1] and not d.strides[0]), key=_by_output(problem))
-    limits = [limit.number for limit in problem.limits]
-    return merged(batch), merged(rows), merged(columns), merged(sorted(problem.reduction, key=_by_row_stride), [0, 1, *limits])
+    return merged(batch), merged(rows), merged(columns), steps_of(problem)[0]
 
 
 def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
@@ -324,13 +324,30 @@ def _by_output(problem: Problem) -> Callable[[Dim], tuple[int, int]]:
     return lambda d: (-abs(estimate(d.strides[first])), -abs(estimate(d.strides[1])))
 
 
-def merged(dims: Sequence[Dim], accesses: Sequence[int] | None = None) -> list[Dim]:
-    """Neighbouring dims as one where every access (or these) steps evenly over both."""
+def steps_of(problem: Problem) -> tuple[list[Dim], tuple[Limit, ...]]:
+    """Loops of the reduction from outside in, merged where both sides step evenly, and the limits they have then: a loop that moves
+    a position takes those inside it along as a unit.
+    """
+    out: list[Dim] = []
+    units = {limit.number: 1 for limit in problem.limits}
+    for d in sorted(problem.reduction, key=_by_row_stride):
+        even = out and all(out[-1].strides[k] == d.strides[k] * d.size for k in (0, 1))
+        if not even or any(d.strides[k] for k in units):
+            out.append(d)
+            continue
+        last = out.pop()
+        units.update({k: unit * d.size for k, unit in units.items() if last.strides[k]})
+        out.append(Dim(last.size * d.size, tuple(s if k not in units else last.strides[k] for k, s in enumerate(d.strides))))
+    return out, tuple(limit._replace(unit=units[limit.number]) for limit in problem.limits)
+
+
+def merged(dims: Sequence[Dim]) -> list[Dim]:
+    """Neighbouring dims as one where every access steps evenly over both."""
     out: list[Dim] = []
     for d in dims:
         if out:
             last = out[-1]
-            if all(last.strides[k] == d.strides[k] * d.size for k in (range(len(d.strides)) if accesses is None else accesses)):
+            if all(a == b * d.size for a, b in zip(last.strides, d.strides, strict=True)):
                 out[-1] = Dim(last.size * d.size, d.strides)
                 continue
         out.append(d)
@@ -451,6 +468,8 @@ class _TilingCost:
             steps = self.steps * prod(left(t.size) for left in self.left)
             for p in panels:
                 step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
+                if self.left:
+                    step = max(step, p.vectors * self.shape.lanes * self.problem.item_bytes * PANEL_BYTE)
                 cost += estimate(t.count) * p.count * (steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse

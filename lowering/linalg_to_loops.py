@@ -16,6 +16,7 @@ from . import contraction, contraction_schedule
 from .contraction_decision import PLAN, Decision
 from .invariant_divisors import mark_divisions
 from .nest import lower_nest, nest_scratch_bytes
+from .sweeps import turn_tasks
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def lower_kernel(function: func.FuncOp, target: Target) -> None:
     if has_stages(function):
         lower_nest(function, target, taken)
     mark_divisions(function, target)
+    turn_tasks(function)
 
 
 def plan_kernel(function: func.FuncOp, target: Target, known: Mapping[str, Decision]) -> None:
