@@ -94,6 +94,14 @@ class ScalarBody:
         self.block = block
         self._made: dict[tuple, SSAValue] = {}
         self._constants: dict[SSAValue, float] = {}
+        self._passed: list[Operation] = []  # what comparisons looked through
+
+    def drop_unread(self) -> None:
+        """Takes out what comparisons looked through, if nobody else reads it; once the block is complete."""
+        for op in self._passed:
+            if op.parent is not None and not op.results[0].first_use:
+                op.detach()
+                op.erase()
 
     def _emit(
         self, kind: type[Operation], operands: list[SSAValue], result: Attribute, **properties: Attribute
@@ -206,10 +214,20 @@ class ScalarBody:
     def _compare(self, fn: str, args: list[SSAValue]) -> SSAValue:
         t = args[0].type
         if is_float(t):
+            args = self._beyond(fn, args)
             predicate = _PREDICATES[_COMPARE_FLOAT[fn]]
             return self._emit(arith.CmpfOp, args, i1, predicate=predicate, fastmath=_EXACT)
         table = _COMPARE_UNSIGNED if _is_unsigned(t) else _COMPARE_SIGNED
         return self._emit(arith.CmpiOp, args, i1, predicate=_PREDICATES[table[fn]])
+
+    def _beyond(self, fn: str, args: list[SSAValue]) -> list[SSAValue]:
+        """max(x, c) > c asks x > c, and min(x, c) < c asks x < c, whatever they are, NaN included: the mask of a relu made anew."""
+        kind = {"greater": arith.MaximumfOp, "less": arith.MinimumfOp}.get(fn)
+        clamp, bound = args[0].owner, args[1]
+        if kind is None or not isinstance(clamp, kind) or bound not in clamp.operands:
+            return args
+        self._passed.append(clamp)
+        return [clamp.operands[1 if clamp.operands[0] is bound else 0], bound]
 
     def _apply_float(self, fn: str, args: list[SSAValue], t: Attribute) -> SSAValue:
         table = _FLOAT_BINARY if len(args) == 2 else _FLOAT_UNARY

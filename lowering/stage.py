@@ -191,6 +191,7 @@ class Stage:
             element = element_of(self.outputs[k])
             self.entry.insert_arg(element, len(self.entry.args))
         self.entry.add_op(YieldOp.create(operands=self.yields))
+        self.body.drop_unread()
         maps = [map_attribute(len(self.sizes), i) for i in (*self.input_maps, *self.output_maps)]
         iterators = [_REDUCTION if d in self.reductions else _PARALLEL for d in range(len(self.sizes))]
         generic = GenericOp.create(
