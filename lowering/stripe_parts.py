@@ -23,6 +23,7 @@ from .contraction_decision import PLAN, read_decision
 from .contraction_match import linear_form, loop_sizes
 from .kernel_functions import make_function
 from .memref_layout import box_of, memref_type, strides_in_order, strides_of
+from .zero_margins import MARGINS
 
 _PLAIN = (GenericOp, FillOp, arith.ConstantOp, memref.AllocaOp, memref.SubviewOp, func.ReturnOp)
 
@@ -191,9 +192,13 @@ def _copied(cut: RowCut) -> tuple[func.FuncOp, dict[SSAValue, int]]:
     values: dict[SSAValue, SSAValue] = dict(zip(cut.function.body.block.args, function.body.block.args, strict=True))
     for old, new in zip(cut.function.walk(), function.walk(), strict=True):
         values.update(zip(old.results, new.results, strict=True))
+    function.attributes.pop(MARGINS, None)  # of whole operands
     plan = function.attributes.pop(PLAN, None)
     if isinstance(plan, StringAttr) and "lamina.packed" in function.attributes:
-        function.attributes[PLAN] = StringAttr(str(replace(read_decision(plan.data), block=None)))
+        decision = read_decision(plan.data)
+        if decision.apart:  # loops that nothing limits any more come in their own order
+            decision = replace(decision, inner=None, rows=None)
+        function.attributes[PLAN] = StringAttr(str(replace(decision, block=None, apart=None)))
     return function, {values[v]: dim for v, dim in cut.values.items()}
 
 
