@@ -477,6 +477,32 @@ def test_training_with_changing_sizes(step):
         driver.ORACLE_WORK = monkeyed
 
 
+@pytest.mark.slow
+def test_sequences_of_any_lengths_packed_and_masked():
+    """Lengths of their own in every batch: a packed LSTM, and attention that masks what is padded."""
+    torch.manual_seed(0)
+    cells, attend, out = nn.LSTM(6, 8, batch_first=True), nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 1)
+    parameters = [p for m in (cells, attend, out) for p in m.parameters()]
+
+    def losses(batches):
+        for lengths in batches:
+            x = torch.tensor(np.random.default_rng(sum(lengths)).standard_normal((4, max(lengths), 6)).astype(np.float32))
+            h, _ = nn.utils.rnn.pad_packed_sequence(
+                cells(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[0], batch_first=True
+            )
+            hidden = torch.arange(max(lengths))[None, :] >= torch.tensor(lengths)[:, None]
+            loss = out(attend(h, h, h, key_padding_mask=hidden)[0].mean(1)).square().mean()
+            yield [loss.item(), *(g.abs().sum().item() for g in torch.autograd.grad(loss, parameters))]
+
+    batches = [[9, 5, 7, 3], [11, 4, 6, 8], [6, 14, 10, 5], [12, 7, 3, 9], [5, 8, 13, 4], [15, 9, 6, 7]]
+    found = list(losses(batches[:3]))
+    compiles = driver.stats.compiles
+    found += losses(batches[3:])
+    assert driver.stats.refused == 0 and driver.stats.symbolic >= 1 and driver.stats.compiles == compiles
+    with flags.symbolic(False), flags.device("numpy"):
+        np.testing.assert_allclose(found, list(losses(batches)), rtol=2e-4, atol=1e-5)
+
+
 def test_blocks_of_chains_at_any_batch(monkeypatch):
     """Caches so small that attention runs block by block, forward and backward."""
     monkeypatch.setitem(target.TARGETS, "small", replace(target.AVX2, name="small", l2_bytes=16384, l3_bytes=65536))
