@@ -20,7 +20,7 @@ from .nest_streams import choose_streams
 from .nest_windows import choose_windows
 from .nest_work import body_operations, leaf_operations
 
-UNROLLED_WINDOW = 16
+UNROLLED_WINDOW = 25
 """Folds over at most this many elements are unrolled."""
 
 
