@@ -77,7 +77,7 @@ class Fold:
 
     def _chains(self) -> int:
         """Accumulators per output and point, along the innermost fold loop."""
-        if self.ordered or self.unrolled:
+        if self.ordered or self.unrolled or self.leaf.by_rows:
             return 1
         if self.vector is not None:
             return self.leaf.copies
@@ -99,7 +99,7 @@ class Fold:
 
     def emit(self) -> None:
         sums = [self._first(output, slot) for output in self.outputs for slot in range(self.slots)]
-        sums = self._windows(sums) if self.unrolled else self._nest(self.loops, sums)
+        sums = self._windows(self.loops, sums) if self.unrolled else self._nest(self.loops, sums)
         n = self.slots
         for k, output in enumerate(self.outputs):
             self._finish(output, sums[k * n : (k + 1) * n])
@@ -132,9 +132,9 @@ class Fold:
 
     # Loops
 
-    def _windows(self, sums: list[SSAValue]) -> list[SSAValue]:
+    def _windows(self, loops: Sequence[Loop], sums: list[SSAValue]) -> list[SSAValue]:
         offsets: list[dict[Loop, int]] = [{}]
-        for loop in self.loops:
+        for loop in loops:
             offsets = [{**o, loop: i} for o in offsets for i in range(loop.size)]
         for offset in offsets:
             sums = self._statements([(p.moved(offset), k) for k, p in enumerate(self.points)], sums)
@@ -142,6 +142,8 @@ class Fold:
 
     def _nest(self, loops: Sequence[Loop], sums: list[SSAValue]) -> list[SSAValue]:
         loop, inner = loops[0], loops[1:]
+        if self.leaf.by_rows and not inner:
+            return self._windows(loops, sums)
         if inner:
             return self._loop(loop, 0, loop.size, 1, range(self.slots), sums, lambda s: self._nest(inner, s))
         for start, stop, step, pairs in self._pieces(loop):

@@ -62,7 +62,7 @@ class StagePlan:
 class LeafPlan:
     """Stages in one nest under the group's loops; own: the leaf's loops.
 
-    vector: the loop that becomes vectors. asked: memory that a later leaf of the same iteration writes, asked for here (nest_ahead.py).
+    vector: the loop that becomes vectors. by_rows: the innermost of its folds is unrolled (nest_windows.py). asked: memory that a later leaf of the same iteration writes, asked for here (nest_ahead.py).
     """
 
     stages: list[StagePlan]
@@ -70,6 +70,7 @@ class LeafPlan:
     vector: Loop | None = None
     width: int = 1
     copies: int = 1
+    by_rows: bool = False
     asked: list[Flat] = field(default_factory=list)
 
 

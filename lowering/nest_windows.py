@@ -8,19 +8,26 @@ Found from index maps: a loop that a folded operand does not move along, or move
 
 from __future__ import annotations
 
-from ..dialects.sizes import Size
+from ..dialects.sizes import Size, estimate
 from ..dialects.target import Target
 from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
 
+MOST_UNROLLED = 16
+"""Elements of a row that are unrolled."""
+LEAST = 4
+"""Results worth it where vectors side by side would do instead."""
 MOST = 8
 """Results at a time: with more of them little is read less often."""
 
 
 def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) -> None:
-    """Decides it for a group whose vectors are chosen. windows: its leaves whose folds are unrolled."""
+    """Decides it for a group whose vectors are chosen. windows: its leaves whose folds are unrolled; of larger windows a row is."""
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)]
     inner = [x for x in group.shared if x is not group.vector]
-    if group.vector is None or group.tile is not None or group.rows or not inner or not folds or not all(leaf in windows for leaf in folds):
+    if group.vector is None or group.tile is not None or group.rows or not inner or not folds:
+        return
+    large = [leaf for leaf in folds if leaf not in windows]
+    if not all(_has_rows(leaf) for leaf in large) or (large and estimate(inner[-1].size) < LEAST):
         return
     if any(x.kind != "r" for leaf in group.leaves for x in leaf.own):
         return
@@ -28,6 +35,14 @@ def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) ->
     most = _most(folds, target)
     if most > 1 and any(_shares(flat, leaf, loop) for leaf in folds for flat in _folded(leaf)):
         group.slid, group.windows = loop, _count(loop.size, most)
+        for leaf in large:
+            leaf.by_rows, group.copies = True, 1
+
+
+def _has_rows(leaf: LeafPlan) -> bool:
+    """Whether the leaf's folds are two loops or more, the innermost of them short."""
+    folds = [x for x in leaf.own if x.kind == "r"]
+    return len(folds) > 1 and leaf.vector is None and not isinstance(folds[-1].size, Size) and folds[-1].size <= MOST_UNROLLED
 
 
 def _folded(leaf: LeafPlan) -> list[Flat]:

@@ -65,7 +65,7 @@ def numbers(sizes: Sizes) -> list[np.ndarray]:
 
 CASES: list[Sizes] = [
     (16, 3, 7, 3, 3, 1, 1), (21, 2, 9, 3, 3, 1, 1), (35, 5, 11, 3, 3, 2, 1), (8, 2, 17, 3, 3, 1, 2), (17, 1, 13, 2, 5, 1, 1),
-    (16, 4, 1, 3, 3, 1, 1), (5, 2, 23, 1, 3, 3, 1), (16, 2, 10, 4, 4, 2, 1), (72, 2, 7, 6, 5, 1, 1), (17, 2, 7, 5, 5, 2, 1),
+    (16, 4, 1, 3, 3, 1, 1), (5, 2, 23, 1, 3, 3, 1), (16, 2, 10, 4, 4, 2, 1), (72, 2, 7, 6, 5, 1, 1), (17, 2, 7, 5, 5, 2, 1), (72, 2, 9, 7, 7, 1, 1), (40, 3, 3, 7, 7, 1, 1),
 ]  # fmt: skip
 
 
@@ -102,6 +102,12 @@ def test_what_windows_share_is_loaded_once() -> None:
 def test_what_is_left_over_is_done_by_fewer() -> None:
     text = kernel((16, 4, 11, 3, 3, 1, 1))
     assert text.count("arith.mulf") == 9 * (6 + 5)
+
+
+def test_of_a_large_window_a_row_is_unrolled() -> None:
+    """Eight results of 7 x 7: a loop over seven rows of fourteen columns; sixteen rows of weights are turned before."""
+    text = kernel((16, 4, 16, 7, 7, 1, 1))
+    assert text.count("arith.mulf") == 7 * 8 and text.count("vector.load") == 14 + 7 + 16
 
 
 def test_threads_share_rows_and_of_a_single_one_its_windows() -> None:
