@@ -1,6 +1,12 @@
 // Functions of generated CUDA C++ that are plain C++: only those a program calls are printed into it.
 // "//: name" starts a section; lm_name<T> works on every type T its users give it.
 
+//: larger
+template <class T> __device__ __forceinline__ T lm_larger(T a, T b) { return a > b ? a : b; }
+
+//: smaller
+template <class T> __device__ __forceinline__ T lm_smaller(T a, T b) { return a < b ? a : b; }
+
 //: maximum
 template <class T> __device__ __forceinline__ T lm_maximum(T a, T b) { return a > b || a != a ? a : b; }
 

@@ -175,3 +175,14 @@ def test_a_write_outside_an_output_is_seen() -> None:
     source = broken(graph, r"if \(.*\) \{", "if (true) {")
     with pytest.raises(BackendError, match="wrote outside"):
         emulate.Emulation(source)(arrays_for(graph))
+
+
+def test_clamps_by_a_constant_keep_what_is_no_number() -> None:
+    r = Recorder()
+    x = r.input((64,))
+    graph = r.graph(r("relu", x), r("maximum", x, r.full((64,), -0.5)), r("minimum", r.full((64,), 0.5), x))
+    values = np.linspace(-2, 2, 64, dtype=np.float32)
+    values[:4] = np.nan, np.inf, -np.inf, -0.0
+    got = emulate.Emulation(cuda_source(graph, "sm_90a"))([values])
+    for a, b in zip(got, evaluate(capture(graph), [values]), strict=True):
+        np.testing.assert_array_equal(a, b)
