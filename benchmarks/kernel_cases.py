@@ -119,6 +119,27 @@ def _f(torch: ModuleType):
     return torch.nn.functional
 
 
+def _rotated(torch: ModuleType, x, cos, sin):
+    """Neighbouring pairs turned by an angle each, as rotary embeddings turn them."""
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+
+
+def _bags(name: str, rows: int, width: int, bags: tuple[int, int]) -> Case:
+    """Rows of a table, summed by the bag."""
+
+    def make(torch: ModuleType, rng: np.random.Generator) -> Body:
+        table, places = _tensor(torch, rng, rows, width), torch.from_numpy(rng.integers(0, rows, bags))
+
+        def body() -> tuple:
+            with torch.no_grad():
+                return (_f(torch).embedding_bag(places, table, mode="sum"),)
+
+        return body
+
+    return Case(f"{name} {'x'.join(map(str, bags))}", make)
+
+
 CASES: list[Case] = [
     _forward("complex matmul", (2, 256, 256), lambda t, x: _parts(t, _complex(t, x) @ _complex(t, x))),
     _forward("complex product and magnitude", (2, 512, 512), lambda t, x: (_complex(t, x) * _complex(t, x)).abs()),
@@ -149,8 +170,17 @@ CASES: list[Case] = [
     _forward("max rows", (2048, 2048), lambda t, x: x.amax(1)),
     _forward("argmax rows", (256, 1000), lambda t, x: x.argmax(1)),
     _forward("argmax rows", (4096, 10), lambda t, x: x.argmax(1)),
+    _forward("argmax rows", (1024, 1024), lambda t, x: x.argmax(1)),
+    _forward("argmax columns", (1024, 1024), lambda t, x: x.argmax(0)),
+    _forward("topk 10", (256, 1000), lambda t, x: x.topk(10)[0]),
+    _forward("topk 50", (16, 50000), lambda t, x: x.topk(50)[0]),
     _forward("sort rows", (256, 1000), lambda t, x: x.sort(1)[0]),
     _forward("cumsum rows", (1024, 1024), lambda t, x: x.cumsum(1)),
+    _forward("cumsum columns", (1024, 1024), lambda t, x: x.cumsum(0)),
+    _forward("group_norm", (8, 64, 56, 56), lambda t, x, w, b: _f(t).group_norm(x, 8, w, b), (64,), (64,)),
+    _forward("rotated pairs", (8, 128, 64, 64), _rotated, (64, 32), (64, 32)),
+    _forward("complex product with a row", (2, 64, 2048), lambda t, x, r: _parts(t, _complex(t, x) * _complex(t, r)), (2, 2048)),
+    _bags("embedding_bag", 20000, 64, (1024, 20)),
     _forward("transpose copy", (1024, 1024), lambda t, x: x.t().contiguous()),
     _cross_entropy(64, 10),
     _cross_entropy(512, 1000),
@@ -164,6 +194,9 @@ CASES: list[Case] = [
     *(_forward(f"linear to {n}", (m, k), lambda t, x, w, b: _f(t).linear(x, w, b), (n, k), (n,)) for m, n, k in (
         (1, 256, 784), (64, 256, 784), (128, 3072, 768), (128, 768, 3072), (512, 128, 128), (1, 1000, 2048),
     )),
+    _forward("linear to 768", (2, 768), lambda t, x, w, b: _f(t).linear(x, w, b), (768, 768), (768,)),
+    _forward("mm to 3072", (4, 768), lambda t, x, w: x @ w, (768, 3072)),
+    _forward("conv 3x3, 32 groups of 4", (4, 128, 28, 28), lambda t, x, w: _f(t).conv2d(x, w, padding=1, groups=32), (128, 4, 3, 3)),
     _trained("linear to 768", [(128, 768), (768, 768), (768,)], lambda t, x, w, b: _f(t).linear(x, w, b)),
     _conv(1, 3, 64, 224, 7, 2),
     _conv(1, 64, 64, 56), _conv(1, 128, 128, 28), _conv(1, 256, 256, 14), _conv(1, 512, 512, 7),
