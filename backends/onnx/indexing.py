@@ -57,11 +57,21 @@ def _put(w: Writer, use: Use) -> Value:
 @rule("sort")
 def _sort(w: Writer, use: Use) -> tuple[Value, Value]:
     """TopK of all elements: equal ones stay in order."""
+    return _largest(w, use, use["axis"], use["descending"])
+
+
+@rule("topk")
+def _topk(w: Writer, use: Use) -> tuple[Value, Value]:
+    return _largest(w, use, len(use.operands[0].shape) - 1, use["largest"])
+
+
+def _largest(w: Writer, use: Use, axis: int, largest: bool) -> tuple[Value, Value]:
+    """The first elements of an order along an axis, as many as the results have, and their places."""
     (x,) = use.operands
-    axis = use["axis"]
-    t = x.shape, wide(x.dtype)
-    inputs = (w.cast(x, t[1]), w.ints((x.shape[axis],)))
-    y, index = w.emit("TopK", inputs, t, (x.shape, int64), axis=axis, largest=int(use["descending"]), sorted=1)
+    shape = use.types[0][0]
+    t = shape, wide(x.dtype)
+    inputs = (w.cast(x, t[1]), w.ints((shape[axis],)))
+    y, index = w.emit("TopK", inputs, t, (shape, int64), axis=axis, largest=int(largest), sorted=1)
     return w.cast(y, x.dtype), index
 
 

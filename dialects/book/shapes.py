@@ -12,7 +12,7 @@ from math import factorial
 from typing import Any
 
 from ..types import DType, size_of
-from .fourier import radices
+from .fourier import radices, table_length
 
 Shape = tuple[int, ...]
 
@@ -222,4 +222,5 @@ FUNCTIONS: dict[str, Callable] = {
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
     "is_complex": lambda t: isinstance(t, DType) and t.is_complex,
     "has_stages": lambda n: n == 1 or bool(radices(n)),
+    "roots_of": table_length,
 }

@@ -89,9 +89,11 @@ class Optimizer:
         self._table = table
 
     def _release(self) -> None:
-        """Give all parameters their own entries."""
+        """Give all parameters their own entries. What cannot be computed now stays gathered."""
         while self._gathered:
-            self._gathered.popitem()[1].release(self._table)
+            key = next(reversed(self._gathered))
+            self._gathered[key].release(self._table)
+            del self._gathered[key]
 
     def _gathered_of(
         self, group: dict[str, Any], parameters: list[Tensor], names: tuple[str, ...], counted: bool = True

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from lamina.backends.oracle import evaluate
 from lamina.dialects.book import OPS
+from lamina.dialects.book.expr import Name
 from lamina.dialects.graph import Graph, Step
 from lamina.dialects.types import dtype_of, float64
 from lamina.lowering.capture import capture
@@ -55,6 +56,8 @@ def test_second_derivative(name):
         twice = rng.normal(size=first[0].shape)
         second, _ = program(s, arrays, attrs, seed, twice)
         for i, found in zip(wrt, second, strict=True):
+            if i < len(s.tensors) and s.derivatives.get(s.tensors[i].name) == Name("none"):  # a table
+                continue
             direction = rng.normal(size=arrays[i].shape)
             ends = []
             for step in (STEP, -STEP):

@@ -29,7 +29,11 @@ class Angry(Net):
 
 class Tensorless(Net):
     def forward(self, x):
-        return self.fc(x).sum().item()
+        return 3.5
+
+class Reader(Net):
+    def forward(self, x):
+        return x if self.fc(x).sum().item() > 0 else -x
 
 def wrong():
     return 3
@@ -83,12 +87,13 @@ COMPILE = {
     "weights missing": (("net.py:Net", "--weights", "none.pt", *X), ("No such file or directory: 'none.pt'", "help: in that folder")),
     "script missing": (("none.py:Net", *X), ("FileError: cannot read none.py",)),
     "no class": (("net.py", *X), ("'net.py' does not name a model", "help: write SCRIPT:CLASS")),
-    "unknown class": (("net.py:Nut", *X), ("net.py defines no Nut", "help: models it defines: Angry, Needy, Net, Tensorless")),
+    "unknown class": (("net.py:Nut", *X), ("net.py defines no Nut", "help: models it defines: Angry, Needy, Net, Reader, Tensorless")),
     "needs arguments": (("net.py:Needy", *X), ("Needy in net.py cannot be called without arguments: missing a required argument: 'width'",)),
     "a number": (("net.py:SIZE", *X), ("SIZE is not a torch.nn.Module",)),
     "makes a number": (("net.py:wrong", *X), ("wrong is not a torch.nn.Module",)),
     "forward raises": (("net.py:Angry", *X), ('net.py", line 17, in forward', "KeyError: 'missing'")),
     "no tensors": (("net.py:Tensorless", *X), ("forward gives a float, not tensors",)),
+    "reads a value": (("net.py:Reader", *X), ("looks at a value on the way that depends on x", "return x if self.fc(x).sum().item() > 0 else -x")),
     "no type": (("net.py:Net", "--example", "float[1,3", "-o", "out"), ("'float[1,3' is not a type", "float32[64,1,28,28]")),
     "negative size": (("net.py:Net", "--example", "float32[-1,3]", "-o", "out"), ("'float32[-1,3]' is not a type",)),
     "wrong shape": (("net.py:Net", "--example", "float32[1,4]", "-o", "out"), ("ShapeError: mat1 and mat2", "input   float32[1, 4]  x", "at net.py:9")),

@@ -200,6 +200,7 @@ def trained(name: str, events: list[tuple[str, int]], tries: int) -> list[list[n
 
 @given(st.sampled_from(sorted(MADE)), st.lists(st.tuples(st.sampled_from(sorted(EVENTS)), st.integers(0, 3)), max_size=5))
 @example("adam", [("fail", 3), ("read", 1)])
+@example("adam", [("read in hook", 0), ("fail", 1)])
 @example("sgd", [("state as parameter", 3), ("read", 2)])
 @example("adam", [("read in hook", 2), ("write in hook", 1), ("read", 2)])
 @example("two groups", [("without gradient", 3), ("without gradient", 2), ("read", 1)])
