@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dialects.book import OPS
 from ..dialects.errors import FileError, LaminaError, ShapeError
-from ..dialects.graph import Graph
+from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
 from .graph_text import graph_from_json, graph_to_json
 from .template_search import common_template
@@ -67,17 +67,17 @@ class RecordedProgram:
 def _checked(graph: Graph) -> Graph:
     """The graph with types that follow from its steps, and origins that are lines of files: they end in comments of programs."""
     types: list[Any] = list(graph.inputs)
+    steps: list[Step] = []
     if len(graph.names) != len(types) or len(graph.origins) != len(graph.steps):
         raise ValueError("names or origins are missing")
     for step in graph.steps:
         if any(type(i) is not int or not 0 <= i < len(types) for i in step.operands):
             raise ValueError(f"{step.op} reads what is not there")
-        for attribute in step.attrs:
-            if isinstance(attribute, Graph):
-                _checked(attribute)
-        types += OPS[step.op].infer(tuple(types[i] for i in step.operands), step.attrs)
+        attrs = tuple(_checked(a) if isinstance(a, Graph) else a for a in step.attrs)
+        steps.append(Step(step.op, attrs, step.operands))
+        types += OPS[step.op].infer(tuple(types[i] for i in step.operands), attrs)
     if any(type(i) is not int or not 0 <= i < len(types) for i in graph.outputs):
         raise ValueError("a result is not there")
     origins = tuple(o if isinstance(o, str) and _ORIGIN.fullmatch(o) else "?" for o in graph.origins)
     names = tuple(n if isinstance(n, str) else None for n in graph.names)
-    return Graph(graph.inputs, graph.steps, graph.outputs, origins, names, tuple(types))
+    return Graph(graph.inputs, tuple(steps), graph.outputs, origins, names, tuple(types))

@@ -35,12 +35,14 @@ def record_at_sizes(
 
     if not labels:
         return [record(arrays)]
+    base, *larger = examples(arrays, labels)
+    first = record(base)
     try:
-        return [record(each) for each in examples(arrays, labels)]
-    except Exception as error:
+        return [first, *map(record, larger)]
+    except Exception as error:  # the model's own, whatever it is
         try:
-            return [record(each) for each in examples(arrays, labels, shrink=True)]
-        except Exception:
+            return [first, *map(record, examples(arrays, labels, shrink=True)[1:])]
+        except Exception:  # what it says of larger sizes is told
             sizes = ", ".join(dict.fromkeys(labels.values()))
             raise SizeError(f"the model does not run with other sizes of {sizes}: {error}", help="sizes without a name stay the example's") from error
 

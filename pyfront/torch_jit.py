@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..dialects.errors import LaminaError
+from ..dialects.errors import BackendError, LaminaError
 from .dynamic_shapes import Labels
 from .export import Example
 from .exported_program import ExportedProgram, ReplayedModule, exported
@@ -56,11 +56,8 @@ def _traced(model: Module | None, function: Any, args: tuple, kwargs: dict[str, 
         program = exported(model, function, args, kwargs, _batch)
         if program._recorded.template is not None:
             return program
-    except SizeError:
+    except (SizeError, BackendError):  # it does not run with other batches, or has constants made for this one
         pass
-    except LaminaError as error:
-        if "depend on sizes" not in error.sentence:
-            raise
     return exported(model, function, args, kwargs, lambda _: {})
 
 

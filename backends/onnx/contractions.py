@@ -156,7 +156,6 @@ def conv_kernel(w: Writer, use: Use) -> Value:
     """A convolution of the batch: stride and dilation change places, and so do batch and channels."""
     x, e = use.operands
     size = use["size"]
-    (n, z, c, *d), (_, _, o, *p) = x.shape, e.shape
     spatial = range(3, len(x.shape))
     moved = w.op("permute", x, (2, 1, 0, *spatial))  # [c, z, n, ..d]
     given = w.op("permute", e, (1, 2, 0, *spatial))  # [z, o, n, ..p]

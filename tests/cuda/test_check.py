@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from needs import needs_emulation, needs_nvrtc
+from needs import needs_emulation, needs_nvdisasm, needs_nvrtc
 
 from fake_driver import FakeDriver, install
 
@@ -234,7 +234,7 @@ def test_shares_of_products(name: str, arch: str) -> None:
 
 
 @needs_nvrtc
-@pytest.mark.skipif(disassembly.tool() is None, reason="needs nvdisasm")
+@needs_nvdisasm
 def test_widths_of_accesses() -> None:
     (program,) = [p for p in PROGRAMS if p.name == "elementwise"]
     graph = program.make(1 << 10)

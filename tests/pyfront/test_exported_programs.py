@@ -152,6 +152,18 @@ def test_what_is_another_program_at_other_sizes_keeps_its_own() -> None:
         torch.export.export(Branches(), (x,), dynamic_shapes={"x": {0: "rows"}})
 
 
+class Looks(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum().item() > 0 else x
+
+
+def test_a_value_that_is_looked_at_is_told_as_such() -> None:
+    x = torch.ones(3, 2)
+    for record in (lambda: torch.jit.trace(Looks(), x), lambda: torch.export.export(Looks(), (x,), dynamic_shapes={"x": {0: "rows"}})):
+        with pytest.raises(LaminaError, match="looks at a value on the way that depends on x"):
+            record()
+
+
 def test_what_was_not_traced_has_no_program(tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match="not traced"):
         torch.jit.save(torch.jit.script(Net()), tmp_path / "net.pt")
@@ -191,18 +203,30 @@ def test_damage_is_a_file_error(change) -> None:
         loading(data)
 
 
-def test_text_of_a_file_never_becomes_code() -> None:
-    data = saved()
+def hostile(graph: dict) -> None:
+    """Every line a step comes from, those in bodies of loops too, tries to end a comment."""
+    graph["origins"] = ['*/ system("true"); /*:1'] * len(graph["origins"])
+    for step in graph["steps"]:
+        for attribute in step[1]:
+            if isinstance(attribute, dict) and "graph" in attribute:
+                hostile(attribute["graph"])
+
+
+@pytest.mark.parametrize("model, shape", [(Net, (2, 2, 4, 4)), (nn.LSTM, (70, 4))], ids=["layers", "loop"])
+def test_text_of_a_file_never_becomes_code(model, shape) -> None:
+    module = model() if model is Net else model(4, 5)
+    data = torch.jit.trace(module.eval(), torch.randn(shape)).program._data()
     graphs = json.loads(data["program"])
+    assert any(step[0] == "scan" for step in graphs[0]["steps"]) is (model is nn.LSTM)
     for graph in graphs:
-        graph["origins"] = ['*/ system("true"); /*:1'] * len(graph["origins"])
+        hostile(graph)
     data["program"] = json.dumps(graphs)
+    assert "system" in data["program"]
     buffer = io.BytesIO()
     torch.save(data, buffer)
     buffer.seek(0)
-    loaded = torch.jit.load(buffer)
-    source, _ = driver.source_of(loaded.program.graph)
-    assert "system" not in source
+    loaded = torch.jit.load(buffer).program
+    assert "system" not in loaded._recorded.text() and "system" not in driver.source_of(loaded.graph)[0]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
