@@ -35,6 +35,7 @@ def has_gaps(graph: Graph, arch: str) -> bool:
     return any(span_of(kind) > prod(kind.get_shape()) for kind in held)
 
 
+@pytest.mark.slow
 @needs_emulation
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90a_wgmma"])
 @pytest.mark.parametrize("turned", [False, True])

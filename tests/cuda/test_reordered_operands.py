@@ -60,6 +60,7 @@ def ways(graph: Graph, arch: str) -> list[tuple[Way, bool, bool]]:
     return found
 
 
+@pytest.mark.slow
 @needs_emulation
 @pytest.mark.parametrize("dtype, arch", [(float32, "sm_80_tf32"), (bfloat16, "sm_80")], ids=str)
 @pytest.mark.parametrize("stride", [1, 2])

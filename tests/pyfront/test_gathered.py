@@ -91,9 +91,9 @@ def new_memory(t: Training) -> None:
 
 
 def state_as_parameter(t: Training) -> None:
-    entry = first_entry(t)
-    if entry is not None:
-        next(t.model.parameters()).data = entry
+    entry, p = first_entry(t), next(t.model.parameters())
+    if entry is not None and entry.shape == p.shape:  # it may be another one's, where the first was forgotten
+        p.data = entry
 
 
 def reload(t: Training) -> None:
@@ -201,10 +201,11 @@ def trained(name: str, events: list[tuple[str, int]], tries: int) -> list[list[n
 @given(st.sampled_from(sorted(MADE)), st.lists(st.tuples(st.sampled_from(sorted(EVENTS)), st.integers(0, 3)), max_size=5))
 @example("adam", [("fail", 3), ("read", 1)])
 @example("adam", [("read in hook", 0), ("fail", 1)])
+@example("adam", [("forget", 1), ("state as parameter", 0)])
 @example("sgd", [("state as parameter", 3), ("read", 2)])
 @example("adam", [("read in hook", 2), ("write in hook", 1), ("read", 2)])
 @example("two groups", [("without gradient", 3), ("without gradient", 2), ("read", 1)])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_gathered_or_not_all_numbers_are_the_same(name: str, events: list[tuple[str, int]]) -> None:
     with flags.device("numpy"):
         once, never = trained(name, events, 8), trained(name, events, 0)
