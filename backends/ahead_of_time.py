@@ -26,7 +26,7 @@ from ..lowering.c_function import is_reserved
 from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
-from .driver import source_of
+from .emission import source_of
 from .toolchain import BASE_FLAGS, find_compiler, run_compiler
 
 ABI_VERSION = 1

@@ -10,8 +10,10 @@ import tempfile
 from typing import Any
 
 from ..dialects import flags
-from . import driver, symbolic
+from . import symbolic
 from .cache import source_version, store
+from .compiled_program import build
+from .emission import without_collector
 from .graph_text import graph_from_json, template_from_json
 
 
@@ -49,10 +51,10 @@ def _done(job: dict[str, Any]) -> str:
 
 
 def _make(job: dict[str, Any]) -> None:
-    with driver.without_collector():
+    with without_collector():
         if "graph" in job:
             graph = graph_from_json(job["graph"])
-            store(job["key"], lambda folder: driver._build(graph, folder, None, 0))
+            store(job["key"], lambda folder: build(graph, folder, None, 0))
         else:
             template, scope = template_from_json(job["template"]), symbolic.scope_of(job["estimates"])
             store(job["key"], lambda folder: symbolic._build(template, scope, folder))

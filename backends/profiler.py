@@ -101,7 +101,7 @@ class Profiler:
 
     def report(self, most: int = 40) -> str:
         """The table against this machine's roof."""
-        from .driver import stats
+        from .stats import stats
 
         compiling = sum(stats.seconds.get(stage, 0.0) for stage in ("capture", "passes", "source", "build", "load"))
         return self.table(roof(), most, compiling)

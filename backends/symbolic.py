@@ -11,20 +11,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..dialects import flags
 from ..dialects.graph import Graph
 from ..dialects.sizes import Scope, admits
-from . import background, driver
+from . import background, emission
 from .cache import key_of, lookup, source_version, store
+from .compiled_program import Program, build, load, programs
 from .families import Family, Template, take_apart
 from .graph_text import template_to_json
+from .stats import show, stats
 from .template_search import template_of
 from .toolchain import find_compiler
-
-if TYPE_CHECKING:
-    from .driver import Program
 
 OFTEN = 8
 """Small graphs of one family that run on the oracle, whatever their sizes, before a program is made for them."""
@@ -145,13 +144,13 @@ class Compiled:
 
     def at(self, graph: Graph, values: Sequence[int]) -> Program:
         """The program for these values of the symbols, which make the template this graph."""
-        with driver.stats.timed("load"):
-            made = driver._load(self.folder, self.facts, graph, sizes=values, beside=self.first)
+        with stats.timed("load"):
+            made = load(self.folder, self.facts, graph, sizes=values, beside=self.first)
         self.first = self.first or made
         self.sizes[graph] = made
         if len(self.sizes) > MOST_SIZES:  # each holds output arrays
             old, program = self.sizes.popitem(last=False)
-            driver._programs.pop(old, None)
+            programs.pop(old, None)
             program.forget()
         return made
 
@@ -167,24 +166,24 @@ def _compile(template: Template, estimates: list[int], elsewhere: bool) -> Compi
     assert compiler is not None  # the driver asked
     scope = scope_of(estimates)
     key = key_of(
-        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, driver.cpu_target(flags.f32.value),
+        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, emission.cpu_target(flags.f32.value),
         template.text, estimates, scope.high,
     )  # fmt: skip
     if elsewhere:
         background.leave(key, lambda: {"template": template_to_json(template), "estimates": estimates})
     found = lookup(key)
     if found is not None:
-        driver.stats.disk_hits += 1
+        stats.disk_hits += 1
     else:
         found = store(key, lambda folder: _build(template, scope, folder))
-        driver.stats.compiles += 1
+        stats.compiles += 1
     folder, facts = found
     if "refused" in facts:
-        driver.stats.refused += 1
-        driver._show("cache", f"a program for any size is not made: {facts['refused']}")
+        stats.refused += 1
+        show("cache", f"a program for any size is not made: {facts['refused']}")
         return None
-    driver.stats.symbolic += 1
-    driver._show("cache", f"a program for sizes {facts['sizes']} is {folder}")
+    stats.symbolic += 1
+    show("cache", f"a program for sizes {facts['sizes']} is {folder}")
     return Compiled(folder, facts)
 
 
@@ -193,6 +192,6 @@ def _build(template: Template, scope: Scope, folder: Path) -> dict[str, Any]:
     at the call only, and the road for one size says what is wrong with the program itself.
     """
     try:
-        return driver._build(template.in_scope(scope), folder, None, 0, symbols=len(scope.estimates)) | {"sizes": scope.facts()}
+        return build(template.in_scope(scope), folder, None, 0, symbols=len(scope.estimates)) | {"sizes": scope.facts()}
     except Exception as error:  # noqa: BLE001
         return {"refused": f"{type(error).__name__}: {error}"}

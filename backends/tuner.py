@@ -204,16 +204,17 @@ def tuner() -> Tuner:
 def finds_better(graph: Graph, key: str) -> bool:
     """Look for plans for the program with this key; whether it is worth compiling anew. A program that was looked at whole is not
     looked at again."""
-    from . import driver
+    from .emission import keeps, loops_of
+    from .stats import show, stats
 
     done, tuning = key_of("tuned", key), tuner()
     if noted(done) is not None or not tuning.budget.is_left():
         return False
     known = len(tuning.results)
-    with driver.stats.timed("tune"), tuning.budget.running():
-        found, complete = tuning.improve(driver.loops_of(graph, keep=driver.keeps(graph), plans=plans_path(), until="buffered"))
+    with stats.timed("tune"), tuning.budget.running():
+        found, complete = tuning.improve(loops_of(graph, keep=keeps(graph), plans=plans_path(), until="buffered"))
     for result in tuning.results[known:]:
-        driver._show("tune", str(result))
+        show("tune", str(result))
     if complete:
         note(done, "")
     return found

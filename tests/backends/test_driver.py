@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
 from graphs import Recorder  # noqa: E402
 
-from lamina.backends import cache, driver, toolchain  # noqa: E402
+from lamina.backends import cache, compiled_program, driver, emission, toolchain  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.oracle import evaluate  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
@@ -183,7 +183,7 @@ def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, processors):
     from lamina.backends.kernel_objects import build_units
 
     graph = graphs.gradient()
-    made = driver.emit(graph)
+    made = emission.emit(graph)
     compiler = find_compiler()
     strict = toolchain.Compiler((*compiler.command, "-Wall", "-Wextra", "-Werror"), compiler.identity)
     assert build_units(strict, made.source, tmp_path / "program.so", processors, 100) == (len(made.source.kernels), 0)
@@ -208,7 +208,7 @@ def perceptron(*widths):
 
 @pytest.fixture
 def small_units(monkeypatch):
-    monkeypatch.setattr(driver, "UNIT_BYTES", 500)
+    monkeypatch.setattr(compiled_program, "UNIT_BYTES", 500)
     monkeypatch.setattr(flags, "available_processors", lambda: 8)
 
 
@@ -222,7 +222,7 @@ def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
 
     assert run(32, 48, 24, 40, 16) == 0
     assert run(32, 48, 24, 40, 32) > 0  # all but what the last layer needs
-    before = len(driver.emit(perceptron(32, 48, 24, 40), keep=True).source.kernels)
+    before = len(emission.emit(perceptron(32, 48, 24, 40), keep=True).source.kernels)
     assert run(32, 48, 24, 40) == before
 
 
@@ -230,7 +230,7 @@ def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
 def test_a_damaged_object_is_compiled_again(small_units):
     from lamina.backends.kernel_objects import build_units
 
-    made, compiler = driver.emit(perceptron(32, 48, 24)).source, find_compiler()
+    made, compiler = emission.emit(perceptron(32, 48, 24)).source, find_compiler()
     folder = cache.cache_folder()
     assert build_units(compiler, made, folder / "a.so", 8, 500)[1] == 0
     for path in folder.rglob("unit.o"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import needs_compiler
 from lamina import nn
-from lamina.backends import driver, known_loops, symbolic
+from lamina.backends import driver, emission, known_loops, symbolic
 from lamina.backends.families import take_apart
 from lamina.backends.template_search import template_of
 from lamina.dialects import flags, target
@@ -506,7 +506,7 @@ def test_sequences_of_any_lengths_packed_and_masked():
 def test_blocks_of_chains_at_any_batch(monkeypatch):
     """Caches so small that attention runs block by block, forward and backward."""
     monkeypatch.setitem(target.TARGETS, "small", replace(target.AVX2, name="small", l2_bytes=16384, l3_bytes=65536))
-    monkeypatch.setattr(driver, "cpu_target", lambda f32: "small")
+    monkeypatch.setattr(emission, "cpu_target", lambda f32: "small")
     written = []
     function = BlockWriter.function
     monkeypatch.setattr(BlockWriter, "function", lambda self, *args: written.append(self.count) or function(self, *args))

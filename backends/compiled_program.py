@@ -1,0 +1,148 @@
+"""A Graph as a program that can be called: found in the disk cache, or emitted, built and loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..dialects import flags
+from ..dialects.errors import BackendError
+from ..dialects.graph import Graph
+from ..dialects.kept import Kept
+from . import background, emission
+from .cache import cache_folder, discard, key_of, lookup, source_version, store
+from .emission import emit, keeps, without_collector
+from .executable import Executable, types_from_json, types_to_json
+from .graph_text import graph_to_json
+from .stats import show, stats
+from .toolchain import build_shared, find_compiler
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from .profiler import Profiler
+
+UNIT_BYTES = 1 << 16
+"""C text worth a compiler process of its own: programs twice as large and larger are compiled in parts, side by side, and their
+kernels are found again by other programs."""
+
+MOST_UNITS = 8
+
+programs: dict[Graph, Callable[..., Any]] = {}  # those in memory, by what they compute
+profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
+
+
+class Program(Executable):
+    """A compiled graph: call it with its inputs. ``module(level)`` shows what it went through."""
+
+    graph: Graph
+
+    def module(self, level: str) -> ModuleOp:
+        """The module of this program at a level (captured … loops), made anew."""
+        from ..lowering.capture import capture
+        from .pipelines import standard_pipeline
+
+        module = capture(self.graph)
+        standard_pipeline(emission.cpu_target(flags.f32.value), keep=keeps(self.graph)).until(level).run(module)
+        return module
+
+
+def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 0, elsewhere: bool = False) -> Program:
+    """A callable program for a graph, from the disk cache if it is there.
+
+    dump: a folder for one IR file per stage. check: 1 verifies, 2 compares with the oracle, after every pass; both
+    compile anew. elsewhere: another process may compile it, Making says that it does. BackendError without a C compiler or when it
+    fails, PassError from a check.
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
+    key = key_of(
+        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, emission.cpu_target(flags.f32.value),
+        graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
+    )  # fmt: skip
+    if elsewhere:
+        background.leave(key, lambda: {"graph": graph_to_json(graph)})
+    found = None if dump or check else lookup(key)
+    if found is not None:
+        stats.disk_hits += 1
+        show("cache", f"found {key} in {cache_folder()}")
+    else:
+        with without_collector():
+            found = store(key, lambda folder: build(graph, folder, dump, check), replace=bool(dump or check))
+        stats.compiles += 1
+        show("cache", f"compiled {key} into {found[0]}")
+    if flags.tune.value and not (dump or check or profiler):
+        from .tuner import finds_better
+
+        if finds_better(graph, key):
+            found = store(key, lambda folder: build(graph, folder, None, 0), replace=True)
+    with stats.timed("load"):
+        try:
+            program = load(*found, graph)
+        except BackendError:
+            discard(key)  # what cannot be loaded now will not load next time
+            raise
+    if profiler is not None:
+        profiler.watch(program, found[1]["costs"])
+    show("code", program.source)
+    return program
+
+
+def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int] = (), beside: Program | None = None) -> Program:
+    """The program of a cache entry, as that of a graph. sizes, beside: see `Executable`."""
+    outputs = [graph.types[i] for i in graph.outputs]
+    reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
+    kept = [Kept(int(i), types_from_json([held])[0], str(form)) for i, held, form in facts["kept"]]
+    program = Program(
+        folder / facts["library"], graph.inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept, sizes=sizes,
+        beside=beside,
+    )  # fmt: skip
+    program.graph = graph
+    return program
+
+
+def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0) -> dict[str, Any]:
+    """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call."""
+    from .tuned_plans import plans_path
+
+    plans = "" if symbols else plans_path()
+    made = emit(
+        graph, target=emission.cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
+        symbols=symbols, plans=plans,
+    )  # fmt: skip
+    source, text = made.source, made.source.text
+    (folder / "program.c").write_text(text, encoding="utf-8")
+    compiler = find_compiler()
+    assert compiler is not None  # compile_graph asked
+    before = time.perf_counter()
+    with stats.timed("build"):
+        if len(text) < 2 * UNIT_BYTES:
+            build_shared(compiler, folder / "program.c", folder / "program.so")
+        else:
+            from .kernel_objects import build_units
+
+            processors = min(MOST_UNITS, flags.available_processors())
+            kernels, found = build_units(compiler, source, folder / "program.so", processors, UNIT_BYTES)
+            stats.kernels_found += found
+            show("cache", f"{found} of {kernels} kernels were compiled before")
+    show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
+    facts = {"arena_bytes": made.arena_bytes}
+    kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
+    return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
+
+
+@contextmanager
+def profiled(traced: bool = False) -> Iterator[Profiler]:
+    """Time every kernel of the programs made in a block, see `profiler.py`. traced: keep every event, too."""
+    from .profiler import Profiler
+
+    global profiler
+    before, profiler = profiler, Profiler(traced)
+    try:
+        yield profiler
+    finally:
+        profiler = before

@@ -1,0 +1,158 @@
+"""A recorded Graph to C text: through the standard pipeline to the loops level, then the emitter.
+
+Nothing is built or loaded here; dumps and checks look on after each pass.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..dialects import flags
+from ..dialects.graph import Graph
+from .stats import show, stats
+
+if TYPE_CHECKING:
+    from xdsl.dialects.builtin import ModuleOp
+
+    from ..lowering.kernel_cost import Cost
+    from ..lowering.loops_to_c import Source
+    from .dump import Dump
+
+
+@dataclass(frozen=True)
+class Emission:
+    """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array. costs: of its kernel
+    calls, when it is clocked."""
+
+    source: Source
+    arena_bytes: int
+    reusable: list[tuple[int, int]]
+    costs: list[Cost]
+
+
+def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
+    """C text of a graph in one file, and its arena's bytes; options as `emit` has them."""
+    made = emit(graph, **options)
+    return made.source.text, made.arena_bytes
+
+
+def emit(
+    graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
+    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "",
+) -> Emission:  # fmt: skip
+    """C source of a graph for a target. dump: a folder for every stage, the C included.
+
+    keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
+    symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans.
+    """
+    from ..lowering.kernel_cost import timed
+    from ..lowering.loops_to_c import emit_c
+    from .dump import Dump
+
+    dumper = Dump(dump) if dump else None
+    costs: list[Cost] | None = [] if clocked else None
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans)
+    with stats.timed("source"):
+        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols)
+    if dumper is not None:
+        dumper.add("program.c", source.text, "the C emitter")
+        dumper.finish()
+    found = module.attributes.get("lamina.reusable")
+    pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [])
+
+
+def loops_of(
+    graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
+    costs: list[Cost] | None = None, plans: str = "", until: str = "loops",
+) -> ModuleOp:  # fmt: skip
+    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans: as in `emit`."""
+    from ..lowering.capture import capture
+    from ..lowering.kernel_cost import costs_of
+    from .pipelines import standard_pipeline
+
+    with without_collector():
+        with stats.timed("capture"):
+            module = capture(graph)
+            pipeline = standard_pipeline(target, keep, plans).until(until)
+        if "graph" in flags.show.value:
+            from ..dialects.text import print_module
+
+            show("graph", print_module(module))
+        watchers = _watchers(module, dump, check)
+        if costs is not None:
+            watchers.append(lambda ran, m: costs.extend(costs_of(m)) if ran.step.gives == "buffered" else None)
+        with stats.timed("passes"):
+            history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
+    if check:
+        did = "verify" if check == 1 else "agree with the oracle"
+        where = f" from {graph.origins[0]}" if graph.origins else ""
+        print(f"check: {len(history)} stages {did}: {len(graph.steps)} ops{where}", file=sys.stderr)
+    for ran in history:
+        show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
+        for line in getattr(ran.changes, "details", ()):
+            show("rules", line)
+    if "kernels" in flags.show.value:
+        show("kernels", kernel_table(module))
+    return module
+
+
+def cpu_target(f32: str) -> str:
+    """The name of the target programs on CPU tensors are made for."""
+    from ..dialects.target import native_target, with_f32
+
+    return with_f32(native_target().name, f32)
+
+
+def keeps(graph: Graph) -> bool:
+    """Whether the program keeps packed copies of its inputs: not where gradients are taken, weights change at each step."""
+    return all(step.op != "autodiff.grad" for step in graph.steps)
+
+
+def arena_bytes_of(module: ModuleOp) -> int:
+    """Working memory of a buffered or loops module."""
+    return int(module.attributes["lamina.arena_bytes"].value.data)  # type: ignore[union-attr]  # an integer attribute
+
+
+def kernel_table(module: ModuleOp) -> str:
+    """One line per kernel call of a buffered or loops module: the kernel, the user's line, the buffers it gets."""
+    from xdsl.dialects.func import CallOp
+
+    lines = []
+    for op in module.walk():
+        if isinstance(op, CallOp):
+            origin = op.attributes.get("origin")
+            types = ", ".join(str(v.type).removeprefix("memref") for v in op.arguments)
+            lines.append(f"{op.callee.string_value():<6} {getattr(origin, 'data', ''):<20} {types}")
+    return "\n".join(lines)
+
+
+def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[..., object]]:
+    """What looks at the module after each pass: the dump and the checks."""
+    watchers: list[Callable[..., object]] = []
+    if dump is not None:
+        dump.start(module)
+        watchers.append(dump.after)
+    if check:
+        from .check import Checker
+
+        watchers.append(Checker(module, level=check, dump=dump).after)
+    return watchers
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """IR is full of cycles that all die together; collecting while it is there costs a quarter of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
