@@ -26,6 +26,8 @@ _MODULES = {
     "optim": "pyfront.optim",
     "random": "pyfront.random",
     "fft": "pyfront.fft",
+    "ao": "pyfront.quantization",
+    "quantization": "pyfront.quantization.public",
     "linalg": "pyfront.linalg",
     "onnx": "pyfront.onnx",
     "jit": "pyfront.torch_jit",

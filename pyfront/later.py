@@ -68,8 +68,6 @@ MODULES: dict[str, LaterModule] = {
             "torch.nn.parallel", "run the program in one process", DistributedDataParallel=DistributedDataParallel,
             DataParallel=DataParallel, data_parallel=data_parallel,
         ),
-        LaterModule("torch.quantization", "train and run in float32, bfloat16 or float16"),
-        LaterModule("torch.ao", "train and run in float32, bfloat16 or float16"),
         LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage"),
         LaterModule("torch.sparse", "use dense tensors"),
     )

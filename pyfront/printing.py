@@ -208,3 +208,15 @@ def show(tensor: Tensor) -> str:
     elif tensor.requires_grad:
         suffixes.append("requires_grad=True")
     return _suffixed(prefix + text, suffixes, len(prefix), breaks=False)
+
+
+def show_quantized(tensor: Any) -> str:
+    """``tensor([0.5000], size=(1,), dtype=torch.quint8, quantization_scheme=torch.per_tensor_affine, scale=0.1, zero_point=5)``."""
+    prefix, quantizer = "tensor(", tensor._quantizer
+    text = "[]" if tensor.numel() == 0 else contents(tensor.dequantize(), len(prefix))
+    suffixes = [f"device='{tensor.device}'"] if tensor.is_cuda else []
+    suffixes += [f"size={tuple(tensor.shape)}", f"dtype={tensor.dtype}", f"quantization_scheme={quantizer.scheme}"]
+    suffixes += [f"scale={quantizer.scale}", f"zero_point={quantizer.zero_point}"]
+    if quantizer.axis >= 0:
+        suffixes.append(f"axis={quantizer.axis}")
+    return _suffixed(prefix + text, suffixes, len(prefix), breaks=False)

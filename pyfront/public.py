@@ -47,11 +47,14 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     windows,
     writing,
 )
+from .quantization import quantizing  # noqa: F401  # importing enters its definitions
+from .quantization.dtypes import QUANTIZED, SCHEMES, qscheme
+from .quantization.forms import with_quantized_forms
 from .size import CPU, Size, device
 from .tensor import Tensor
 from .torch_backends import BACKENDS
 
-_FUNCTIONS = definitions.install()
+_FUNCTIONS = with_quantized_forms(definitions.install())
 
 DTYPES: dict[str, Any] = {
     "float64": types.float64,
@@ -169,6 +172,7 @@ def names() -> dict[str, Any]:
     found.update(sequences.PUBLIC)
     found.update(DTYPES)
     found.update(complex_numbers.DTYPES)
+    found.update(QUANTIZED | SCHEMES, qscheme=qscheme)
     found.update({name: traits.typed(name, t) for name, t in LEGACY.items()})
     found.update(settings.PUBLIC)
     found.update({f.__name__: f for f in windows.ROOT})

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...dialects.errors import FileError
 from ...dialects.types import DTYPES
+from ..quantization.dtypes import QUANTIZED, SCHEMES, QuantizedDType, per_channel_affine, qscheme
 from .archive import Archive, is_archive, write_archive
 from .legacy import LegacyReader, is_legacy
 from .pickling import Pickler
@@ -63,7 +64,7 @@ def read_checkpoint(
     if is_legacy(head):
         names = {**_names(name, rebuild, parameter), **allowed}
         silent = {**_names(name, lambda record: None, lambda data, requires_grad: None), **allowed}
-        silent |= dict.fromkeys(_TENSORS, lambda *_: None)
+        silent |= dict.fromkeys((*_TENSORS, "torch._utils _rebuild_qtensor"), lambda *_: None)
         reading = LegacyReader(file.read(), name)
         return reading.load(names, silent) if widen is None else reading.load(widen(names), widen(silent))
     if not is_archive(head):
@@ -117,7 +118,7 @@ class _Reader:
             array = array.byteswap()
         elif not array.flags.aligned:  # mapped, by a writer that does not align entries
             array = array.copy()
-        self._storages[key] = StorageRecord(key, str(location), array)
+        self._storages[key] = StorageRecord(key, str(location), array, STORAGE_CLASSES[kind.name])
         return self._storages[key]
 
 
@@ -130,19 +131,32 @@ def _names(
     """The allow-list: what data written by torch.save refers to."""
 
     def tensor(
-        storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, metadata: Any = None
-    ) -> Any:
+        storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, metadata: Any = None,
+        quantizer: Any = None,
+    ) -> Any:  # fmt: skip
         shape, stride = tuple(shape), tuple(stride)
         numbers = (offset, *shape, *stride)
         if not isinstance(storage, StorageRecord) or len(shape) != len(stride) or not all(type(n) is int for n in numbers):
             raise FileError(f"{where}: a tensor is not described by numbers", help="the file is damaged")
-        record = TensorRecord(storage, offset, shape, stride, bool(requires_grad))
+        if (quantizer is not None) is not isinstance(storage.dtype, QuantizedDType):
+            raise FileError(f"{where}: quantized elements come with a quantizer, others without", help="the file is damaged")
+        record = TensorRecord(storage, offset, shape, stride, bool(requires_grad), quantizer=quantizer)
         record.check(where)
         return rebuild(record)
 
+    def quantized(
+        storage: Any, offset: Any, shape: Any, stride: Any, quantizer: Any, requires_grad: Any = False, hooks: Any = None
+    ) -> Any:
+        scheme, *numbers = quantizer if isinstance(quantizer, tuple) and quantizer else (None,)
+        if not isinstance(scheme, qscheme) or len(numbers) != (3 if scheme is per_channel_affine else 2):
+            raise FileError(f"{where}: a quantized tensor is not described by a scheme and its numbers", help="the file is damaged")
+        return tensor(storage, offset, shape, stride, quantizer=quantizer)
+
     names: dict[str, Any] = {f"torch {name}": Named("torch", name) for name in STORAGE_CLASSES}
     names |= {f"torch {dtype.name}": dtype for dtype in DTYPES.values()}
+    names |= {f"torch {name}": kind for name, kind in (*QUANTIZED.items(), *SCHEMES.items())}
     names |= dict.fromkeys(_TENSORS, tensor)
+    names["torch._utils _rebuild_qtensor"] = quantized
     names |= plain_objects.names()
     names |= {
         "collections OrderedDict": OrderedDict,

@@ -72,7 +72,7 @@ class LegacyReader:
         if pid[0] == "module":
             return pid[1]
         _, kind, key, location, count = pid[:5]
-        wanted = STORAGE_CLASSES[kind.name].numpy, count, str(location)
+        wanted = STORAGE_CLASSES[kind.name], count, str(location)
         if self._wanted.setdefault(str(key), wanted)[0] != wanted[0]:
             raise self._bad(f"storage {key!r} has two element types")
         return None
@@ -89,9 +89,9 @@ class LegacyReader:
             at += 8
             if held != count or held * dtype.itemsize > len(self._data) - at:
                 raise self._bad(f"storage {key!r} claims {held} elements, {count} are wanted at offset {at}")
-            array = np.frombuffer(bytearray(self._data[at : at + held * dtype.itemsize]), dtype)
+            array = np.frombuffer(bytearray(self._data[at : at + held * dtype.itemsize]), dtype.numpy)
             at += array.nbytes
-            self._storages[key] = StorageRecord(key, location, array)
+            self._storages[key] = StorageRecord(key, location, array, dtype)
         lacking = sorted(self._wanted.keys() - self._storages.keys())
         if lacking:
             raise self._bad(f"it does not list storage {lacking[0]!r}")
@@ -110,5 +110,5 @@ class LegacyReader:
             raise self._bad(f"a view leaves its storage {pid[2]!r}")
         name = f"{pid[2]}/{key}"
         if name not in self._storages:
-            self._storages[name] = StorageRecord(name, whole.location, whole.data[offset : offset + size])
+            self._storages[name] = StorageRecord(name, whole.location, whole.data[offset : offset + size], whole.dtype)
         return self._storages[name]

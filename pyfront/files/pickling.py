@@ -11,10 +11,11 @@ import numpy as np
 
 from ...dialects.errors import UnsupportedError
 from ...dialects.types import DType
+from ..quantization.dtypes import qscheme
 from . import opcodes as op
 from .objects import Global, NewObject
 from .plain_objects import Reduced
-from .records import CLASS_OF_DTYPE, StorageRecord, TensorRecord
+from .records import StorageRecord, TensorRecord
 
 _BATCH = 1000
 
@@ -120,7 +121,7 @@ class Pickler:
             text = bytes(value).decode("latin-1").encode("utf-8")
             out += struct.pack("<BI", op.BINUNICODE, len(text)) + text
             out += struct.pack("<BI", op.BINUNICODE, 6) + b"latin1" + bytes([op.TUPLE2, op.REDUCE])
-        elif isinstance(value, DType):
+        elif isinstance(value, DType | qscheme):
             self._global("torch", value.name)
         else:
             return False
@@ -192,10 +193,11 @@ class Pickler:
             inner = TensorRecord(record.storage, record.offset, record.shape, record.stride)
             self._call(Call("torch._utils", "_rebuild_parameter", (inner, record.requires_grad, OrderedDict())), "")
             return
-        self._global("torch._utils", "_rebuild_tensor_v2")
+        quantizer = () if record.quantizer is None else (record.quantizer,)
+        self._global("torch._utils", "_rebuild_qtensor" if quantizer else "_rebuild_tensor_v2")
         self._out.append(op.MARK)
         self._storage(record.storage)
-        for part in (record.offset, record.shape, record.stride, record.requires_grad, OrderedDict()):
+        for part in (record.offset, record.shape, record.stride, *quantizer, record.requires_grad, OrderedDict()):
             self._write(part, "tensor")
         self._out += bytes([op.TUPLE, op.REDUCE])
 
@@ -203,8 +205,7 @@ class Pickler:
         self.storages.setdefault(id(storage), storage)
         self._out.append(op.MARK)
         self._write("storage", "")
-        dtype = next(t for t in CLASS_OF_DTYPE if t.numpy == storage.data.dtype)
-        self._global("torch", CLASS_OF_DTYPE[dtype])
+        self._global("torch", storage.kind)
         for part in (storage.key, storage.location, int(storage.data.size)):
             self._write(part, "storage")
         self._out += bytes([op.TUPLE, op.BINPERSID])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...dialects.errors import FileError
 from ...dialects.types import DTYPES, DType, size_of
+from ..quantization.dtypes import qint8, qint32, quint8
 
 STORAGE_CLASSES: dict[str, DType] = {
     "DoubleStorage": DTYPES["float64"],
@@ -22,6 +24,9 @@ STORAGE_CLASSES: dict[str, DType] = {
     "BoolStorage": DTYPES["bool"],
     "ComplexFloatStorage": DTYPES["complex64"],
     "ComplexDoubleStorage": DTYPES["complex128"],
+    "QInt8Storage": qint8,
+    "QUInt8Storage": quint8,
+    "QInt32Storage": qint32,
 }
 CLASS_OF_DTYPE = {dtype: name for name, dtype in STORAGE_CLASSES.items()}
 
@@ -37,16 +42,22 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class StorageRecord:
-    """One flat buffer of a checkpoint; tensors that share memory name the same record."""
+    """One flat buffer of a checkpoint; tensors that share memory name the same record. dtype: where the array's does not tell it."""
 
     key: str
     location: str
     data: np.ndarray  # 1-D
+    dtype: DType | None = None
+
+    @property
+    def kind(self) -> str:
+        """The class PyTorch calls such storages by."""
+        return CLASS_OF_DTYPE[self.dtype or next(t for t in CLASS_OF_DTYPE if t.numpy == self.data.dtype)]
 
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """A strided window onto a storage, in elements."""
+    """A strided window onto a storage, in elements. quantizer: (scheme, scale, zero point[, axis]) where the elements are quantized."""
 
     storage: StorageRecord
     offset: int
@@ -54,6 +65,7 @@ class TensorRecord:
     stride: tuple[int, ...]
     requires_grad: bool = False
     is_parameter: bool = False
+    quantizer: tuple[Any, ...] | None = None
 
     def check(self, where: str) -> None:
         """FileError when the window leaves its storage."""

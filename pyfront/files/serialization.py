@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...dialects.errors import FileError
-from ...dialects.types import dtype_of
+from ...dialects.types import DType, dtype_of
 from .. import cuda, recorder
+from ..quantization.quantized_tensor import QuantizedTensor, Quantizer
 from ..size import Size, device, require
 from ..tensor import Tensor, wrap
 from .archive import replacing
@@ -155,25 +156,29 @@ class _Converter:
     def _tensor(self, tensor: Tensor) -> TensorRecord:
         from ..nn.parameter import Parameter
 
+        if isinstance(tensor, QuantizedTensor):
+            storage, shape, stride, offset = self._memory(tensor._integers, tensor.dtype)
+            quantizer = tuple(tensor._quantizer)[: 2 if tensor._quantizer.axis < 0 else 3]
+            return TensorRecord(storage, offset, shape, stride, quantizer=(tensor._quantizer.scheme, *quantizer))
         is_parameter = isinstance(tensor, Parameter)
         tracked = bool(tensor.requires_grad)
         storage, shape, stride, offset = self._memory(tensor)
         return TensorRecord(storage, offset, shape, stride, tracked, is_parameter)
 
-    def _memory(self, tensor: Tensor) -> tuple[StorageRecord, tuple[int, ...], tuple[int, ...], int]:
+    def _memory(self, tensor: Tensor, dtype: DType | None = None) -> tuple[StorageRecord, tuple[int, ...], tuple[int, ...], int]:
         memory = tensor._storage
         shape = tuple(tensor.shape)
         whole = np.asarray(memory.host if memory.is_shared() else recorder.value(memory.node))
         if not whole.flags.c_contiguous:
             array = np.ascontiguousarray(tensor._value())
-            return self._record(array, array), shape, row_major(shape), 0
-        return self._record(memory, whole), shape, tuple(tensor.stride()), tensor.storage_offset()
+            return self._record(array, array, dtype), shape, row_major(shape), 0
+        return self._record(memory, whole, dtype), shape, tuple(tensor.stride()), tensor.storage_offset()
 
-    def _record(self, memory: Any, array: np.ndarray) -> StorageRecord:
+    def _record(self, memory: Any, array: np.ndarray, dtype: DType | None) -> StorageRecord:
         found = self._storages.get(id(memory))
         if found is None:
             self._keep.append(memory)
-            found = StorageRecord(str(len(self._storages)), "cpu", array.reshape(-1))
+            found = StorageRecord(str(len(self._storages)), "cpu", array.reshape(-1), dtype)
             self._storages[id(memory)] = found
         return found
 
@@ -252,6 +257,8 @@ class _Loader:
         else:
             made = _leaf(np.ascontiguousarray(record.array()))
         made = made if location == "cpu" else made.to(location)
+        if record.quantizer is not None:
+            return QuantizedTensor(made, record.storage.dtype, _quantizer(record))  # type: ignore[arg-type]  # checked when it was read
         return made.requires_grad_() if record.requires_grad else made
 
     def parameter(self, data: Tensor, requires_grad: bool) -> Any:
@@ -280,6 +287,19 @@ class _Loader:
             f"torch.{kind}.is_available() is False. If you are running on a CPU-only machine, please use torch.load with "
             "map_location=torch.device('cpu') to map your storages to the CPU."
         )
+
+
+def _quantizer(record: TensorRecord) -> Quantizer:
+    """FileError where the scheme's numbers are none."""
+    assert record.quantizer is not None
+    _, *numbers = record.quantizer
+    kinds = (Tensor, Tensor, int) if len(numbers) == 3 else ((int, float), int)
+    axis = numbers[2] if len(numbers) == 3 else -1
+    if not all(map(isinstance, numbers, kinds)) or not -1 <= axis < len(record.shape) or axis < 0 < len(numbers) - 2:
+        raise FileError("a quantized tensor's scale and zero point are no numbers", help="the file is damaged or was made by hand")
+    if axis >= 0 and any(t.numel() != record.shape[axis] for t in numbers[:2]):
+        raise FileError("a quantized tensor has not as many scales as channels", help="the file is damaged or was made by hand")
+    return Quantizer(*numbers)
 
 
 class MappedStorage:

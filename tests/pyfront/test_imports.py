@@ -113,8 +113,8 @@ def attempt(text):
 attempt("dist.init_process_group('nccl')")
 attempt("torch.fx.symbolic_trace(1)")
 attempt("DDP(torch.nn.ReLU())")
-attempt("torch.ao.quantization.quantize")
-attempt("from torch.quantization import quantize_dynamic")
+attempt("torch.ao.quantization.quantize_pt2e")
+attempt("from torch.quantization import quantize_fx")
 attempt("import torch.distributed.fsdp")
 attempt("torch.nn.Foo")
 attempt("from torch import foo")
@@ -127,8 +127,8 @@ torch.fx.symbolic_trace(torch.nn.ReLU())
         f"LaterError ['AttributeError'] torch.distributed.init_process_group {later.format('distributed')}",
         f"LaterError ['AttributeError'] torch.fx.symbolic_trace {later.format('fx')}",
         f"LaterError ['AttributeError'] torch.nn.parallel.DistributedDataParallel {later.format('nn.parallel')}",
-        f"LaterError ['AttributeError'] torch.ao.quantization {later.format('ao')}",
-        f"LaterImportError ['ImportError'] torch.quantization.quantize_dynamic {later.format('quantization')}",
+        "MissingNameError ['AttributeError'] module 'torch.ao.quantization' has no attribute 'quantize_pt2e'",
+        "MissingImportError ['ImportError'] module 'torch.quantization' has no attribute 'quantize_fx'",
         f"MissingModuleError ['ImportError'] torch.distributed.fsdp {later.format('distributed')}",
         "MissingNameError ['AttributeError'] module 'torch.nn' has no attribute 'Foo'",
         "MissingImportError ['ImportError'] module 'torch' has no attribute 'foo'",
