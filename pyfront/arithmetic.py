@@ -18,6 +18,7 @@ from . import recorder
 from .assignment import in_place
 from .definitions import define
 from .doubts import refuse_zeros
+from .known_calls import KnownCalls
 from .node import Node
 from .origin import Site, is_own, origin, site_of, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
@@ -391,8 +392,11 @@ define("isfinite")(_test("is_finite", True))
 # ------------------------------------------------------------------------------------------------------
 
 
-def _operator(function: Callable, label: str, flipped: bool = False, op: str | None = None) -> Callable[[Tensor, Any], Any]:
-    """A method for Python's operator. op: what it is on floats of one dtype; that case, the most frequent, takes a short way."""
+def _operator(
+    function: Callable, label: str, flipped: bool = False, op: str | None = None, compares: bool = False
+) -> Callable[[Tensor, Any], Any]:
+    """A method for Python's operator. op: what it is on floats of one dtype; that case, the most frequent, takes a short way.
+    compares: the result is truth values."""
     shown = _FLIPPED.get(label, label) if flipped else label
     if op is None:
         return _operator_at_length(function, shown, flipped)
@@ -403,7 +407,7 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
         shape, dtype = own = x.type
         kind = type(other)
         if kind is float or kind is int:
-            if dtype.kind != "f" or other == 0 or state.placement is not None:
+            if dtype.kind != "f" or other == 0 and kind is float or state.placement is not None:  # -0.0 is equal to 0.0
                 return at_length(self, other)
             frame = _getframe(1)
             known = _numbers_at.get((id(frame.f_code), frame.f_lasti))
@@ -423,7 +427,10 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
         else:
             return at_length(self, other)
         state.order = order = state.order + 1
-        tracked = tracked and state.grad
+        if compares:
+            own, tracked = _truth.get(own) or _truth.setdefault(own, (shape, bool_)), False
+        else:
+            tracked = tracked and state.grad
         result = wrap(Node(op, (), (y, x) if flipped else (x, y), own, text, tracked, order))
         if tracked:
             result._label = shown
@@ -434,6 +441,7 @@ def _operator(function: Callable, label: str, flipped: bool = False, op: str | N
     return method
 
 
+_truth: dict[Type, Type] = {}  # by the type of what is compared
 # Operators with a constant: the number, the operand's type, its Node, the line, and the code, which is kept so that its id stays its own.
 _numbers_at: dict[Site, tuple[Scalar, Type, Node, str, CodeType]] = {}
 
@@ -452,12 +460,17 @@ def _number_at(code: CodeType, offset: int, number: Scalar, own: Type) -> tuple[
 
 
 def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callable[[Tensor, Any], Any]:
+    calls = KnownCalls(function)
+
     def method(self: Tensor, other: Any) -> Any:
-        if not isinstance(other, Tensor) and number(other) is None:
-            return _with_array(function, self, other, flipped)
-        result = function(other, self) if flipped else function(self, other)
+        operands = (other, self) if flipped else (self, other)
+        result = calls.again(operands, _NO_OPTIONS) if calls else None
+        if result is None:
+            if not isinstance(other, Tensor) and number(other) is None:
+                return _with_array(function, self, other, flipped)
+            result = calls.first(operands, _NO_OPTIONS)
         if self._chain or self._storage.host is not None or isinstance(other, Tensor):
-            follow(result, (other, self) if flipped else (self, other))
+            follow(result, operands)
         if result._node.requires_grad:
             result._label = shown
         return result
@@ -465,6 +478,7 @@ def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callab
     return method
 
 
+_NO_OPTIONS: dict[str, Any] = {}
 _FLIPPED = {"sub": "rsub", "div": "mul"}  # PyTorch computes 1 / x as reciprocal and product
 
 
@@ -523,7 +537,7 @@ def install_operators() -> None:
         setattr(Tensor, f"__r{name}__", _operator(function, label, flipped=True, op=_SHORT.get(name)))
         setattr(Tensor, f"__i{name}__", _in_place_operator(function, label))
     for name, op in _COMPARISONS.items():
-        setattr(Tensor, f"__{name}__", _operator(binary(op), op))
+        setattr(Tensor, f"__{name}__", _operator(binary(op), op, op=op, compares=True))
     Tensor.__hash__ = lambda self: id(self)
     Tensor.__neg__ = lambda self: _labelled(neg(self), "neg")
     Tensor.__pos__ = positive

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import DType, complex_of, dtype_of
-from . import recorder
+from . import known_calls, recorder
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
 from .shaping import sizes
@@ -35,6 +35,7 @@ def set_default_dtype(dtype: DType) -> None:
     if dtype.kind != "f":
         raise TypeError(f"only floating-point types are supported as the default type, got {dtype}")
     Defaults.dtype = dtype
+    known_calls.forget()
 
 
 def get_default_dtype() -> DType:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from . import recorder
 from .assignment import check_overlap, in_place, write_out
 from .autocasting import RULED, as_ruled, regions
+from .known_calls import KnownCalls
 from .strides import follow
 from .tensor import Tensor
 
@@ -29,6 +30,7 @@ class Definition(NamedTuple):
     is_function: bool
     is_in_place: bool
     is_exact: bool
+    calls: KnownCalls
 
     @property
     def follows(self) -> bool:
@@ -70,8 +72,9 @@ def define(
 
     def enter(f: Callable) -> Callable:
         made_by = label or names[0]
+        calls = KnownCalls(f)
         for name in names:
-            TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out)
+            TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out, calls)
         return f
 
     return enter
@@ -96,19 +99,13 @@ def as_method(definition: Definition) -> Callable:
     """``Tensor.f``."""
     function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
-    called, ruled = definition.name, definition.name in RULED
+    called, ruled, calls = definition.name, definition.name in RULED, definition.calls
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
-        if wanted:
-            _check(called, wanted, args)
-        if options:
-            options = _renamed(options)
-        if ruled and regions.on:
-            with as_ruled(called, (self, *args), options) as ((self, *args), options):
-                result = function(self, *args, **options)
-        else:
-            result = function(self, *args, **options)
+        result = calls.again((self, *args), options) if calls else None
+        if result is None:
+            result = at_length(self, args, options)
         if type(result) is Tensor:
             if follows:
                 follow(result, (self, *args))
@@ -118,6 +115,16 @@ def as_method(definition: Definition) -> Callable:
             mark(result, label)
         return result
 
+    def at_length(self: Tensor, args: tuple, options: dict[str, Any]) -> Any:
+        if wanted:
+            _check(called, wanted, args)
+        if options:
+            options = _renamed(options)
+        if ruled and regions.on:
+            with as_ruled(called, (self, *args), options) as ((self, *args), options):
+                return function(self, *args, **options)
+        return calls.first((self, *args), options)
+
     method.__name__ = definition.name
     return method
 
@@ -125,10 +132,14 @@ def as_method(definition: Definition) -> Callable:
 def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label, follows = definition.function, definition.label, definition.follows
-    wanted, name, ruled = tensor_parameters(function), definition.name, definition.name in RULED
+    wanted, name, ruled, calls = tensor_parameters(function), definition.name, definition.name in RULED, definition.calls
 
     @functools.wraps(function)
     def public(*args: Any, **options: Any) -> Any:
+        if calls:
+            result = calls.again(args, options)
+            if result is not None:
+                return finished(result, args)
         if wanted:
             _check(name, wanted, args)
         if options:
@@ -136,7 +147,7 @@ def as_function(definition: Definition) -> Callable:
         if ruled and regions.on:
             with as_ruled(name, args, options) as (args, _):
                 return finished(function(*args), args)
-        return finished(function(*args), args)
+        return finished(calls.first(args, options), args)
 
     def finished(result: Any, args: tuple) -> Any:
         if type(result) is Tensor:
@@ -161,7 +172,7 @@ def as_function(definition: Definition) -> Callable:
         if isinstance(out, Tensor) and follows:
             for a in args:
                 check_overlap(out, a)
-        result = function(*args, **options)
+        result = calls.first(args, options) if out is None else function(*args, **options)
         if out is None:
             return finished(result, args)
         if follows:

@@ -21,6 +21,7 @@ _SAME_ELEMENTS = frozenset({"expand", "reshape", "permute"})
 
 def _known(node: Node) -> np.ndarray | None:
     """The elements of a value, perhaps in another shape, where the host has them."""
+    recorder.state.asked += 1
     while node.value is None and node.op in _SAME_ELEMENTS and node.inputs[0].type[1] is node.type[1]:
         node = node.inputs[0]
     if node.op == "full":

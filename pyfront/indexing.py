@@ -196,6 +196,7 @@ def index_node(index: Any, n: int, dim: int) -> Node:
     n-1."""
     if isinstance(index, Tensor):
         node = cast(index._read(), int64)
+        recorder.state.asked += 1
         if node.value is None and node.op in _IN_RANGE:
             return node
         array = recorder.value(node) if not recorder.state.levels else recorder.batches().everything(node)

@@ -11,6 +11,7 @@ from ..dialects.errors import ShapeError
 from ..dialects.types import promote_types, show_type
 from . import recorder
 from .definitions import define
+from .node import Node
 from .origin import origin, source_line
 from .promote import cast, full
 from .recorder import record
@@ -65,7 +66,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for other in listed:
         dtype = promote_types(dtype, other.dtype)
     nodes = tuple([cast(t._read(), dtype) for t in listed])
-    if all([recorder.known(node) is not None and not node.requires_grad for node in nodes]):
+    if _are_data(nodes):
         # Making a batch is data, not computing: recorded, which samples happen to be equal would be part of the program.
         joined = np.concatenate([node.value for node in nodes], axis=at)
         return wrap(recorder.leaf(joined, (joined.shape, dtype)))
@@ -88,12 +89,21 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for other in tensors:
         dtype = promote_types(dtype, other.dtype)
     nodes = [cast(t._read(), dtype) for t in tensors]
-    if all([recorder.known(node) is not None and not node.requires_grad for node in nodes]):  # as in cat
+    if _are_data(nodes):  # as in cat
         joined = np.stack([node.value for node in nodes], axis=at)
         return wrap(recorder.leaf(joined, (joined.shape, dtype)))
     one = (*shape[:at], 1, *shape[at:])
     rows = tuple([record("reshape", (node,), (one,)) for node in nodes])
     return wrap(record("concat", rows, (at,)) if len(rows) > 1 else rows[0])
+
+
+def _are_data(nodes: Sequence[Node]) -> bool:
+    """Whether the host has all of some values, and no derivative goes through them. (What is known of a call that is given a list tells
+    whether it has, see known_calls.py.)"""
+    for node in nodes:
+        if node.requires_grad or not isinstance(node.value, np.ndarray):
+            return False
+    return recorder.state.watch is None
 
 
 def _at_least(tensor: Tensor, rank: int) -> Tensor:

@@ -10,6 +10,7 @@ from ..dialects.errors import DTypeError, ShapeError
 from ..dialects.types import Shape, bool_, int8, int32, promote_types, show_type
 from .autocasting import autocasts
 from .definitions import define
+from .known_calls import KnownCalls
 from .node import Node
 from .origin import origin, source_line
 from .precision import in_single
@@ -109,11 +110,18 @@ def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
     return matmul(input.to(int32), mat2.to(int32))
 
 
+_NO_OPTIONS: dict[str, Any] = {}
+_products = KnownCalls(matmul)
+
+
 @autocasts("__matmul__")
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if not isinstance(other, Tensor):
         return NotImplemented
-    result = wrap(product(self._read(), other._read()))
+    operands = self, other
+    result = _products.again(operands, _NO_OPTIONS)
+    if result is None:
+        result = _products.first(operands, _NO_OPTIONS)
     if result._node.requires_grad:
         result._label = (
             "dot"

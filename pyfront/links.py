@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import DType, Shape
+from . import recorder
 from .node import Node
 from .storage import Storage
 
@@ -150,6 +151,7 @@ def contiguous_strides(shape: Shape) -> Strides:
 
 def layout(storage: Storage, chain: Chain) -> tuple[Shape, Strides, int]:
     """Shape, strides and offset (in elements) of a view in its storage."""
+    recorder.state.asked += 1
     shape = storage.type[0]
     if storage.host is not None:
         size = storage.host.itemsize

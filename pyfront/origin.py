@@ -45,6 +45,7 @@ _DISPATCH = frozenset(
         "tensor.py",
         "recorder.py",
         "assignment.py",
+        "known_calls.py",
     )
 )
 

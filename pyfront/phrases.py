@@ -139,7 +139,7 @@ def _may_be_tracked(node: Node) -> bool:
     """Whether a step is tracked when an operand is: not if that was switched off where it was recorded."""
     if state.grad and not node.requires_grad and any([n.requires_grad for n in node.inputs]):
         return False
-    return type(node.type[-1]) is tuple or node.type[1].kind == "f"  # several results are tracked as a whole
+    return type(node.type[-1]) is tuple or node.type[1].kind in "fc"  # several results are tracked as a whole
 
 
 class Phrases(dict[Hashable, Phrase]):

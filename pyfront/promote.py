@@ -203,7 +203,14 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
     every value.
     """
     where = operator_site()
+    if where is not None:
+        recorder.state.lines += 1
     return _constant(number, shape, dtype) if where is None else _at(where, number, shape, dtype) or _constant(number, shape, dtype)
+
+
+def changes_at(where: Site) -> bool:
+    """Whether the operator there met different numbers."""
+    return _seen.get(where) is _CHANGES
 
 
 def number_at(where: Site, number: float, shape: Shape, dtype: DType) -> Node:

@@ -60,12 +60,13 @@ class _State:
     arrived: leaves whose gradient may be a Node that nobody has asked for as a Tensor (see leaves.py).
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
-    differentiated through (autograd.graph). inference: inference mode is on.
+    differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
+    at values, or at places in memory; lines: at the user's line (see known_calls.py).
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "arrived",
+        "inference", "watch", "placement", "doubts", "traces", "arrived", "asked", "lines",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -81,6 +82,8 @@ class _State:
         self.watchers: list[Any] = []
         self.duals: list[Any] = []
         self.keeps_old = 0
+        self.asked = 0
+        self.lines = 0
         self.inference = False
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
@@ -402,6 +405,7 @@ def _compiler() -> Any:
 
 def value(node: Node) -> np.ndarray:
     """The array of a Node on the host, computed now if need be. Do not write into it."""
+    state.asked += 1
     if node.value is None:
         if state.levels or state.escaped:
             _refuse_example(node)
@@ -411,6 +415,7 @@ def value(node: Node) -> np.ndarray:
 
 def known(node: Node) -> np.ndarray | None:
     """The array of a Node if the host has it already; None while a call is watched, whose record must not depend on values."""
+    state.asked += 1
     return node.value if state.watch is None and isinstance(node.value, np.ndarray) else None
 
 

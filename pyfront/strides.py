@@ -22,12 +22,12 @@ _ORDERED = frozenset({"reshape", "slice"})  # links that leave row-major memory 
 def follow(result: Tensor, operands: Sequence[Any]) -> Tensor:
     """A fresh ``result``, computed element by element from ``operands``, in the memory order PyTorch gives it."""
     for operand in operands:
-        if isinstance(operand, Tensor) and (operand._chain or operand._storage.host is not None) and _is_ordered(operand):
+        if isinstance(operand, Tensor) and (operand._chain or operand._storage.host is not None) and is_ordered(operand):
             return _ordered(result, operands)
     return result
 
 
-def _is_ordered(operand: Tensor) -> bool:
+def is_ordered(operand: Tensor) -> bool:
     """True when the elements may lie in memory otherwise than row by row."""
     for link in operand._chain:
         if type(link) is tuple and link[0] not in _ORDERED:
@@ -38,7 +38,7 @@ def _is_ordered(operand: Tensor) -> bool:
 
 def follow_index(result: Tensor, input: Tensor, dims: Sequence[int], common: Shape, at: int) -> Tensor:
     """What index tensors of the shape ``common`` took from ``dims``, standing at ``at``, in PyTorch's memory order."""
-    if not _is_ordered(input):
+    if not is_ordered(input):
         return result
     shape, strides, _ = views.layout(input._storage, input._chain)
     kept = [s for d, s in enumerate(strides) if d not in dims]

@@ -6,9 +6,11 @@ from typing import Any
 
 from ..creation import empty
 from ..creation import tensor as _tensor
+from ..known_calls import is_plain
 from ..tensor import Tensor
 
 
+@is_plain
 class Parameter(Tensor):
     """A tensor to be trained: a leaf that requires grad."""
 
@@ -24,6 +26,7 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
 
+@is_plain
 class Buffer(Tensor):
     """A tensor that belongs to a module's state but is not trained."""
 

@@ -66,9 +66,9 @@ def test_one_sequence_and_messages() -> None:
 
 def test_the_program_does_not_grow_with_the_length() -> None:
     sizes = []
-    for steps in (6, 6, 60):  # the first one also traces the step
+    for steps in (6, 60, 6, 60):  # the first ones also trace the step, and look at calls
         before = recorder.state.order
         x = lamina.zeros(steps, 1, 5).log_softmax(2)
         lamina.nn.functional.ctc_loss(x, lamina.tensor([[1, 2]]), (steps,), (2,))
         sizes.append(recorder.state.order - before)
-    assert sizes[1] == sizes[2]
+    assert sizes[2] == sizes[3]

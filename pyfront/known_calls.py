@@ -1,0 +1,185 @@
+"""Known calls: what a public function recorded, recorded again for operands of the same types without running its Python.
+
+What a function of tensors records follows, as a rule, from the types of its operands and from its options. That is not taken for
+granted: the first call is looked at, and only kept if all it did was to record steps from its operands to fresh results, and if it
+asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. A function that asked for the user's
+line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..dialects.types import DType
+from . import promote
+from .autocasting import regions
+from .node import Node
+from .origin import operator_site
+from .phrases import Phrase, steps_between
+from .recorder import state
+from .strides import is_ordered
+from .tensor import Tensor, wrap
+
+_MOST_KEPT = 1024  # calls of one function
+_MOST_TRIES = 64  # calls of one function that are looked at in vain
+_PLAIN = frozenset({int, bool, str, type(None), DType})
+_TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
+_BY_LINE = object()
+_everyone: list[KnownCalls] = []
+
+
+def forget() -> None:
+    """What all functions recorded: something they all depend on (the default dtype) is another now."""
+    for calls in _everyone:
+        calls.clear()
+
+
+def is_plain(kind: type) -> type:
+    """Enters a class of tensors that are nothing but tensors to every function."""
+    _TENSORS.add(kind)
+    return kind
+
+
+class KnownCalls(dict):
+    """The calls of one function, by the types of its operands and its options.
+
+    tries: further calls that are looked at and may turn out not to be kept.
+    """
+
+    __slots__ = ("function", "tries")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.tries = _MOST_TRIES
+        _everyone.append(self)
+
+    def again(self, args: tuple, options: dict[str, Any]) -> Any:
+        """What the call gives; None where it must be made in full. To be called by what the user calls."""
+        if state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
+            return None
+        operands: list[Node] = []
+        key = _key(args, operands) if not options else _key_with_options(args, options, operands)
+        if key is None:
+            return None
+        found = self.get(key)
+        if found is None:
+            return None
+        if found is _BY_LINE:
+            found = self._at_line(key)
+            if found is None:
+                return None
+        phrase, constants, together = found
+        if constants:
+            operands += constants
+        if together is None:
+            return wrap(phrase.again(operands, 4))
+        return together(*map(wrap, phrase.all_again(operands, 4)))
+
+    def _at_line(self, key: tuple) -> Any:
+        """The call at the user's line, whose numbers were never others."""
+        line = operator_site()
+        return None if line is None or promote.changes_at(line) else self.get((line, key))
+
+    def first(self, args: tuple, options: dict[str, Any]) -> Any:
+        """The call in full, kept if it can be."""
+        operands: list[Node] = []
+        key = _key_with_options(args, options, operands) if self.tries > 0 else None
+        if key is None or state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
+            return self.function(*args, **options)
+        written = _versions(args) + _versions(options.values())
+        before, lines, start = _surroundings(), state.lines, state.order
+        result = self.function(*args, **options)
+        self.tries -= 1
+        if before != _surroundings() or written != _versions(args) + _versions(options.values()):
+            return result
+        results = result if isinstance(result, tuple) else (result,)
+        if not results or not all([_is_fresh(r) for r in results]):
+            return result
+        roots = [r._node for r in results]
+        found = steps_between(operands, roots, start)
+        if found is None or any([node.overwritten for node in found[0]]):
+            return result
+        steps, constants = found
+        if len(self) >= _MOST_KEPT:
+            self.clear()
+        together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
+        kept = Phrase.of([*operands, *constants], steps, roots), constants, together
+        if state.lines != lines:
+            line = operator_site()
+            if line is None:
+                return result
+            self[key] = _BY_LINE
+            key = line, key
+        self[key] = kept
+        self.tries += 1
+        if len(roots) > 1 or roots[0].requires_grad:
+            return result
+        repeated = self.again(args, options)  # so that the first program is that of all calls
+        return result if repeated is None else repeated
+
+
+def _in_a_tuple(*results: Tensor) -> tuple[Tensor, ...]:
+    return results
+
+
+def _key(values: Any, operands: list[Node]) -> tuple | None:
+    """What a call depends on, of its arguments; their Nodes are appended to ``operands``. None where there is more to them."""
+    parts: list[Any] = []
+    for value in values:
+        kind = type(value)
+        if kind in _TENSORS:
+            storage = value._storage
+            if value._seen == storage.version:
+                node = value._node
+            elif storage.host is None:
+                node = value._read()
+            else:
+                return None
+            if value._chain and is_ordered(value):
+                return None
+            operands.append(node)
+            parts.append(node.type)
+            if node.requires_grad:
+                parts.append(state.grad)
+        elif kind in _PLAIN:
+            parts += (kind, value)
+        elif kind is float:
+            parts += (kind, value or str(value))  # 0.0 and -0.0 are two
+        elif kind is tuple or kind is list:
+            before = len(operands)
+            inner = _key(value, operands)
+            if inner is None:
+                return None
+            are_known = len(operands) > before and all([node.value is not None for node in operands[before:]])
+            parts += (kind, len(inner), *inner, are_known)  # what is joined of data is data
+        else:
+            return None
+    return tuple(parts)
+
+
+def _key_with_options(args: tuple, options: dict[str, Any], operands: list[Node]) -> tuple | None:
+    key = _key(args, operands)
+    more = _key(options.values(), operands) if key is not None and options else ()
+    return None if key is None or more is None else (*key, *options, *more)
+
+
+def _versions(values: Any) -> list[int]:
+    """How often the memory of the tensors among some arguments was written."""
+    return [v._storage.version for v in values if isinstance(v, Tensor)]
+
+
+def _surroundings() -> tuple:
+    """What a call that only records leaves alone."""
+    return state.asked, state.flushed, len(state.doubts)
+
+
+def _is_fresh(result: Any) -> bool:
+    """A tensor with memory of its own, about which there is nothing more to know."""
+    return (
+        type(result) is Tensor
+        and not result._chain
+        and result._storage.host is None
+        and result._storage.version == 0
+        and result.__dict__.keys() <= {"_label"}
+    )

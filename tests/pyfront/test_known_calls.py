@@ -1,0 +1,166 @@
+"""Known calls: functions of tensors that are not run again for operands of the same types, and what must be told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lamina
+import pytest
+from lamina.pyfront import recorder
+from lamina.pyfront.definitions import TABLE
+from lamina.pyfront.known_calls import KnownCalls
+from lamina.pyfront.tensor import wrap
+
+from .witness import agree
+
+NO_OPTIONS: dict[str, Any] = {}
+
+
+class Counted:
+    """A function that counts its calls, as users would call it."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.count = function, 0
+        self.calls = KnownCalls(self._run)
+
+    def _run(self, *args: Any, **options: Any) -> Any:
+        self.count += 1
+        return self.function(*args, **options)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        result = self.calls.again(args, options)
+        return self.calls.first(args, options) if result is None else result
+
+
+def _rows() -> lamina.Tensor:
+    return lamina.arange(6.0).reshape(2, 3).clone()
+
+
+def test_what_only_records_runs_once_for_operands_of_the_same_types() -> None:
+    f = Counted(lambda x, y, scale=2: (x + y) * scale)
+    for k in range(4):
+        assert f(_rows() * k, lamina.ones(3)).tolist() == ((_rows() * k + 1) * 2).tolist()
+    assert f.count == 1
+    assert f(_rows(), lamina.ones(3), scale=3).tolist() == ((_rows() + 1) * 3).tolist()
+    assert f(_rows(), lamina.ones(2, 3)).tolist() == ((_rows() + 1) * 2).tolist()
+    assert f.count == 3
+
+
+def test_several_results_and_lists_of_tensors() -> None:
+    f = Counted(lambda tensors: (tensors[0] + tensors[1], tensors[0] - tensors[1]))
+    for k in range(3):
+        total, rest = f([_rows() * k, _rows()])
+        assert total.tolist() == (_rows() * (k + 1)).tolist() and rest.tolist() == (_rows() * (k - 1)).tolist()
+    assert f.count == 1
+
+
+def test_derivatives_go_through_what_is_recorded_again() -> None:
+    f = Counted(lambda x: (x * x).sum() + x.sum())
+    found = []
+    for k in range(3):
+        x = (_rows() * k).requires_grad_()
+        f(x).backward()
+        found.append(x.grad.tolist())
+        with lamina.no_grad():
+            assert not f(x).requires_grad
+    assert f.count == 2
+    assert found == [(2 * _rows() * k + 1).tolist() for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * float(x.sum()),  # looks at values
+        lambda x: x.mul_(2) + 1,  # writes into its operand
+        lambda x: x,  # gives it back
+        lambda x: x.view(-1),  # gives a view of it
+        lambda x: x + lamina.rand(3),  # draws
+        lambda x: x * (2 if x.is_contiguous() else 3),  # looks at places in memory
+        lambda x: x.new_tensor([1.0]),  # brings a value along
+    ],
+)
+def test_what_does_more_than_recording_runs_each_time(function: Any) -> None:
+    f = Counted(function)
+    for _ in range(3):
+        f(_rows())
+    assert f.count == 3
+
+
+def test_a_function_nothing_is_kept_of_is_looked_at_a_number_of_times() -> None:
+    f = Counted(lambda x: x.view(-1))
+    x = _rows()
+    for _ in range(100):
+        f(x)
+    assert f.calls.tries == 0 and not f.calls
+
+
+def test_types_alone_do_not_tell() -> None:
+    def program(torch: Any) -> Any:
+        x, y = torch.arange(6.0).reshape(2, 3), torch.tensor([[1.0, -2.0, 0.5], [3.0, 4.0, -1.0]])
+        found = []
+        for a, b in ((x, y), (y, x), (x, x), (x.t().contiguous().t(), y), (x, y.t().contiguous().t()), (x[:, :], y)):
+            for result in (a.maximum(b), torch.where(a > b, a, b), a.pow(2), a.lerp(b, 0.5), torch.hypot(a, b)):
+                found += [result, torch.tensor(result.stride())]
+        for number in (0.0, -0.0, 1, True, 1.0, 2):
+            found += [torch.copysign(x, number), x.to(torch.int32).add(number).to(torch.float64)]
+        return found
+
+    agree(lambda torch: program(torch) + program(torch))
+
+
+def test_numbers_that_change_at_a_line_do_not_make_programs() -> None:
+    """From the second number on it is an input: the Graphs are equal."""
+    seen = set()
+    before = recorder.state.run
+
+    def run(graph: Any, arrays: Any, spare: Any) -> Any:
+        seen.add(graph)
+        return recorder._compiler().run(graph, arrays, spare)
+
+    recorder.state.run = run
+    try:
+        x = lamina.rand(7)
+        for k in range(8):
+            assert x.clamp(min=0.1 * k).add(0.25 * k, alpha=1).shape == (7,)
+            x.pow(k + 0.5).tolist()
+    finally:
+        recorder.state.run = before
+    assert len(seen) <= 3
+
+
+def test_the_default_dtype_is_part_of_every_call() -> None:
+    x = lamina.arange(4)
+    try:
+        for dtype in (lamina.float32, lamina.float64, lamina.float32):
+            lamina.set_default_dtype(dtype)
+            assert lamina.exp(x).dtype is dtype and (x / 2).dtype is dtype and x.float().mean().dtype is lamina.float32
+    finally:
+        lamina.set_default_dtype(lamina.float32)
+
+
+def test_lists_of_data_stay_data() -> None:
+    """What is joined of arrays is an array, whatever was joined before."""
+    for data in (False, True, False, True):
+        rows = [lamina.ones(2), lamina.zeros(2)] if data else [lamina.ones(2) + 1, lamina.ones(2) * 3]
+        joined = lamina.stack(rows)
+        assert (joined._read().value is not None) is data
+        assert joined.sum().item() == (2 if data else 10)
+
+
+def test_errors_are_those_of_the_function() -> None:
+    x = _rows()
+    for _ in range(3):
+        assert x.sum(1).shape == (2,)
+        with pytest.raises(IndexError):
+            x.sum(2)
+        with pytest.raises(RuntimeError):
+            x.maximum(lamina.ones(4))
+        with pytest.raises(TypeError):
+            lamina.maximum(x, 3)
+
+
+def test_functions_of_the_table_are_kept() -> None:
+    x = _rows()
+    for _ in range(2):
+        assert wrap((x.logsumexp(1) + x.std(1) + x.norm(dim=1))._read()).shape == (2,)
+    assert all(TABLE[name].calls for name in ("logsumexp", "std", "norm"))
