@@ -265,35 +265,64 @@ void fence_VEC(void) {
 #endif
 }
 
+//: fraction vector f32
+// What a number is added to so that it is rounded to a multiple of a sixteenth, or to a whole one where no register holds a table of 16.
+VEC fraction_VEC(void) {
+#ifdef HAS_LOOKUP
+    return splat_VEC(786432.0f);
+#else
+    return splat_VEC(12582912.0f);
+#endif
+}
+
 //: scaled vector f32
-// r * 2^j, rounded once, for t = j + 1.5 * 2^23 with a whole j: the form in which ranges are reduced here. 0 where x < least,
-// and not by rounding: a processor takes some twenty times as long for a result that is too small, and masks give many of them.
+// r * 2^floor(j), rounded once, for t = j + fraction: the form in which ranges are reduced here. 0 where x < least, and not by
+// rounding: a processor takes some twenty times as long for a result that is too small, and masks give many of them.
 VEC scaled_VEC(VEC r, VEC t, VEC x, VEC least) {
 #ifdef X86_SCALE_VEC
-    return X86_SCALE_VEC(r, t - 12582912.0f, x, least);
+    return X86_SCALE_VEC(r, t - fraction_VEC(), x, least);
+#else
+#ifdef HAS_LOOKUP
+    SIGNED n = ((SIGNED)t - 0x49400000) >> 4, half = n >> 1;
 #else
     SIGNED n = (SIGNED)t - 0x4b400000, half = n >> 1;
+#endif
     r = (VEC)((SIGNED)r & ~(SIGNED)(x < least));
     return r * (VEC)((half + 127) << 23) * (VEC)((n - half + 127) << 23);
 #endif
 }
 
-//: exp vector f32
-// 0.9 ulp, denormal results included.
-VEC exp_VEC(VEC x) {
-    VEC c = smaller_VEC(splat_VEC(89.0f), x);
-#ifndef X86_SCALE_VEC
-    c = larger_VEC(splat_VEC(-104.0f), c);
-#endif
-    VEC t = fma_VEC(c, splat_VEC(1.442695041f), splat_VEC(12582912.0f)), j = t - 12582912.0f;
-    VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
+//: power vector f32
+// 2^(j - floor(j)) * exp(f) for t = j + fraction and an f of at most half its steps: by a table of the first factor, or one polynomial.
+VEC power_VEC(VEC t, VEC f) {
+#ifdef HAS_LOOKUP
+    static const ELT powers[16] __attribute__((aligned(64))) = {
+        1.0f, 1.04427373f, 1.09050775f, 1.13878858f, 1.18920708f, 1.24185777f, 1.29683959f, 1.35425556f,
+        1.41421354f, 1.47682619f, 1.54221082f, 1.61049032f, 1.68179286f, 1.75625217f, 1.8340081f, 1.91520655f,
+    };
+    VEC r = fma_VEC(f, splat_VEC(1.66666672e-1f), splat_VEC(5.00016212e-1f)), p = lookup_VEC(powers, t);
+    r = fma_VEC(r, f, splat_VEC(1.0f));
+    return fma_VEC(r * f, p, p);
+#else
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
     r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
     r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
     r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
     r = fma_VEC(r, f, splat_VEC(1.0f));
-    r = fma_VEC(r, f, splat_VEC(1.0f));
-    return scaled_VEC(r, t, x, splat_VEC(-104.0f));
+    return fma_VEC(r, f, splat_VEC(1.0f));
+#endif
+}
+
+//: exp vector f32
+// 1.1 ulp, denormal results included.
+VEC exp_VEC(VEC x) {
+    VEC c = smaller_VEC(splat_VEC(89.0f), x);
+#ifndef X86_SCALE_VEC
+    c = larger_VEC(splat_VEC(-104.0f), c);
+#endif
+    VEC t = fma_VEC(c, splat_VEC(1.442695041f), fraction_VEC()), j = t - fraction_VEC();
+    VEC f = fma_VEC(j, splat_VEC(-1.42860677e-6f), fma_VEC(j, splat_VEC(-6.93145752e-1f), c));
+    return scaled_VEC(power_VEC(t, f), t, x, splat_VEC(-104.0f));
 }
 
 //: exp vector f64
@@ -360,14 +389,8 @@ VEC exp_normal_VEC(VEC x) {
 // 1.2 ulp, denormal results included; exact for integers.
 VEC exp2_VEC(VEC x) {
     VEC c = larger_VEC(splat_VEC(-151.0f), smaller_VEC(splat_VEC(129.0f), x));
-    VEC t = c + 12582912.0f, f = (c - (t - 12582912.0f)) * 0.693147182f;
-    VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
-    r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
-    r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
-    r = fma_VEC(r, f, splat_VEC(4.99999851e-1f));
-    r = fma_VEC(r, f, splat_VEC(1.0f));
-    r = fma_VEC(r, f, splat_VEC(1.0f));
-    return scaled_VEC(r, t, x, splat_VEC(-150.0f));
+    VEC t = c + fraction_VEC(), f = (c - (t - fraction_VEC())) * 0.693147182f;
+    return scaled_VEC(power_VEC(t, f), t, x, splat_VEC(-150.0f));
 }
 
 //: expm1 vector f32
@@ -477,7 +500,7 @@ VEC sin_VEC(VEC x) { return select_VEC(x == 0.0f, x, sine_VEC(x, 0, sinf)); }
 VEC cos_VEC(VEC x) { return sine_VEC(x, 1, cosf); }
 
 //: lookup vector f32
-// table[k] by lanes, for k + 1.5 * 2^23: one instruction where registers hold all of the table.
+// table[k] by lanes, for the last four bits of a float's mantissa: one instruction where registers hold all of the table.
 VEC lookup_VEC(const ELT *table, VEC k) {
 #ifdef X86_LOOKUP_VEC
     return X86_LOOKUP_VEC(table, k);

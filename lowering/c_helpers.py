@@ -191,13 +191,16 @@ _FMA = """\
 
 # Tables of 16 numbers are held by one register, or by two.
 _LOOKUP = """\
-#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__) && defined(__AVX512VL__)
 #define HAS_LOOKUP
 #define X86_LOOKUP_f32x16(table, k) __builtin_ia32_permvarsf512_mask(*(const f32x16 *)(table), (i32x16)(k), k, (unsigned short)-1)
-#ifdef __AVX512VL__
 #define X86_LOOKUP_f32x8(table, k) \\
     __builtin_ia32_vpermt2varps256_mask((i32x8)(k), *(const f32x8 *)(table), *(const f32x8 *)((table) + 8), (unsigned char)-1)
-#endif
+typedef int lookup_places __attribute__((vector_size(32)));
+typedef float lookup_half __attribute__((vector_size(32), may_alias));
+#define X86_LOOKUP_f32x4(table, k) \\
+    __builtin_shufflevector(__builtin_ia32_vpermt2varps256_mask((lookup_places)__builtin_shufflevector(k, k, 0, 1, 2, 3, 0, 1, 2, 3), \\
+        *(const lookup_half *)(table), *(const lookup_half *)((table) + 8), (unsigned char)-1), (lookup_half){0}, 0, 1, 2, 3)
 #endif"""
 
 # Sums of products of narrow numbers. gcc keeps an asm's sums in two places, and clang's builtins change their types from release to release.
