@@ -74,7 +74,7 @@ class PythonProgram:
     """The functions of a module as Python; ``call(name, flat arrays)`` runs one."""
 
     def __init__(self, module: ModuleOp) -> None:
-        self._environment: dict[str, Any] = {"np": np, "_fma": _fma, "_divide": _divide, "_strided": strided_view}
+        self._environment: dict[str, Any] = {"np": np, "_fma": _fma, "_divide": _divide, "_masked": _masked, "_strided": strided_view}
         functions = [f for f in module.ops if isinstance(f, func.FuncOp) and not f.is_declaration]
         self.source = "\n\n".join(_FunctionWriter(f, self._environment).text() for f in functions) + "\n"
         exec(compile(self.source, "<loop executor>", "exec"), self._environment)  # noqa: S102  # text made above from IR
@@ -94,6 +94,13 @@ def _fma(a: Any, b: Any, c: Any) -> Any:
 def _divide(a: int, b: int) -> int:
     """Index division as C does it, towards zero."""
     return 0 if b == 0 else a // b if (a >= 0) == (b > 0) else -(-a // b)
+
+
+def _masked(memory: np.ndarray, at: int, mask: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """The lanes of a mask from memory, the others those of ``rest``."""
+    lanes = rest.copy()
+    lanes[mask] = memory[at + np.flatnonzero(mask)]
+    return lanes
 
 
 class _BufferedGeneric(Generic):
@@ -246,6 +253,17 @@ class _FunctionWriter:
         at = self.at(op.base, op.indices)
         self.line(f"{self.name(op.base)}[{at} : {at} + {lanes}] = {self.name(op.vector)}")
 
+    def _create_mask(self, op: vector.CreateMaskOp) -> None:
+        self.line(f"{self.new(op.mask_vector)} = np.arange({op.mask_vector.type.get_shape()[0]}) < {self.name(op.mask_dim_sizes[0])}")
+
+    def _masked_load(self, op: vector.MaskedLoadOp) -> None:
+        at = self.at(op.base, op.indices)
+        self.line(f"{self.new(op.result)} = _masked({self.name(op.base)}, {at}, {self.name(op.mask)}, {self.name(op.pass_thru)})")
+
+    def _masked_store(self, op: vector.MaskedStoreOp) -> None:
+        mask = self.name(op.mask)
+        self.line(f"{self.name(op.base)}[{self.at(op.base, op.indices)} + np.flatnonzero({mask})] = {self.name(op.value_to_store)}[{mask}]")
+
     def _alloca(self, op: memref.AllocaOp) -> None:
         t = op.memref.type
         self.line(f"{self.new(op.memref)} = np.empty({span_of(t)}, {self.dtype(t.element_type)})")
@@ -385,6 +403,8 @@ _STATEMENTS: dict[type[Operation], Callable[[_FunctionWriter, Any], None]] = {
     memref.ExpandShapeOp: _FunctionWriter._same, kernel.BitsOp: _FunctionWriter._bits,
     kernel.LoadWordsOp: _FunctionWriter._load_words, kernel.RunOp: _FunctionWriter._run,
     vector.LoadOp: _FunctionWriter._vector_load, vector.StoreOp: _FunctionWriter._vector_store,
+    vector.CreateMaskOp: _FunctionWriter._create_mask, vector.MaskedLoadOp: _FunctionWriter._masked_load,
+    vector.MaskedStoreOp: _FunctionWriter._masked_store,
     vector.ExtractOp: _FunctionWriter._extract, vector.InsertOp: _FunctionWriter._insert,
     vector.ShuffleOp: _FunctionWriter._shuffle, PrefetchOp: _FunctionWriter._nothing,
     scf.ForOp: _FunctionWriter._for, scf.IfOp: _FunctionWriter._if, scf.YieldOp: _FunctionWriter._yield,

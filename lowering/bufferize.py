@@ -50,7 +50,6 @@ from .memref_layout import bytes_of, memory_element, memref_type, places_of, row
 from .narrow_stores import NarrowStores
 from .padded_rows import strides_with_gaps
 from .placed_parts import PlacedParts, Whole, without_copies
-from .plain_products import refuse_plain_products
 from .recomputed_calls import recompute
 from .reordered_operands import ReorderedOperands
 from .sweeps import choose_sweeps
@@ -149,7 +148,6 @@ class _Program:
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
             self.kept.forget_unread(self.calls, self.block)
-            refuse_plain_products([item.function for item in self.calls if isinstance(item, Call)], self.target)
             choose_sweeps(self.calls, self.target)
         else:
             self._merge_chains(self.target)

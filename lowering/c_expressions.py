@@ -57,7 +57,7 @@ def rounded(scope: Scope, op: Operation, text: str) -> str:
     """The result of an operation; where it is of f16 or bf16, rounded to what the type holds, unless only its bits are wanted, which rounds."""
     result = op.results[0]
     t = c_type(result.type)
-    stored = all(isinstance(use.operation, (memref.StoreOp, vector.StoreOp, arith.BitcastOp)) for use in result.uses)
+    stored = all(isinstance(use.operation, (memref.StoreOp, vector.StoreOp, vector.MaskedStoreOp, arith.BitcastOp)) for use in result.uses)
     return call(scope, f"round_{t.code}", t, text) if t.is_half and not stored else text
 
 

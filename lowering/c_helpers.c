@@ -11,6 +11,35 @@ VEC splat_VEC(ELT x) { return x - (VEC){0}; }
 //: select vector
 VEC select_VEC(SIGNED mask, VEC a, VEC b) { return (VEC)(((SIGNED)a & mask) | ((SIGNED)b & ~mask)); }
 
+//: first vector
+// The first n lanes, as a mask.
+VEC first_VEC(ELT n) {
+    VEC k = {0};
+    for (int i = 0; i < LANES; i++) k[i] = i;
+    return k < splat_VEC(n);
+}
+
+//: load_part vector
+// The first n lanes from memory, the others those of rest.
+VEC load_part_VEC(const void *p, VEC rest, int64_t n) {
+#ifdef X86_LOADPART_VEC
+    return (VEC)X86_LOADPART_VEC(p, rest, n);
+#else
+    __builtin_memcpy(&rest, p, (size_t)(n < LANES ? n : LANES) * sizeof(ELT));
+    return rest;
+#endif
+}
+
+//: store_part vector
+// The first n lanes to memory.
+void store_part_VEC(void *p, VEC x, int64_t n) {
+#ifdef X86_STOREPART_VEC
+    X86_STOREPART_VEC(p, x, n);
+#else
+    __builtin_memcpy(p, &x, (size_t)(n < LANES ? n : LANES) * sizeof(ELT));
+#endif
+}
+
 //: fma vector
 VEC fma_VEC(VEC a, VEC b, VEC c) {
 #if defined(HAS_VECTOR_FMA)

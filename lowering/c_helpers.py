@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..dialects.errors import BackendError
+from .c_masks import macros as part_macros
 from .c_types import bytes_of, memory_typedef, scalar_name, vector_name, vector_typedefs
 
 # Functions taken from libm, lane by lane for vectors: name here -> (name in math.h, operands). f32 takes the ...f form.
@@ -151,6 +152,8 @@ class Prelude:
             parts.append(_LOOKUP)
         if "X86_BYTES" in body or "X86_PAIRS" in body or "X86_HALVES" in body:
             parts.append(_DOTS)
+        if "X86_LOADPART" in body or "X86_STOREPART" in body:
+            parts.append(part_macros(body))
         if "X86_STREAM" in body:
             parts.append(_STREAM)
         return "\n\n".join(part for part in (*parts, body, *self._pieces) if part) + "\n"

@@ -18,6 +18,7 @@ from ..dialects.errors import BackendError
 from ..dialects.kernel import PrefetchOp
 from ..dialects.sizes import Size
 from .c_expressions import constant_of
+from .c_masks import count_of, print_mask
 from .c_types import c_type, index_text, offset_of, span_of, strides_of
 from .liveness import captured_values
 
@@ -61,10 +62,15 @@ def _store(p: FunctionPrinter, op: memref.StoreOp) -> None:
     p.line(f"{p.name(op.memref)}[{address(p, op.memref, op.indices)}] = {text};")
 
 
+def _memory_code(kind: Any) -> str:
+    """What elements of a type are as integers in memory, where C has no such type."""
+    code = c_type(kind).code
+    return {"i1": "u8", "f16": "u16", "bf16": "u16"}.get(code, code)
+
+
 def _vector_place(p: FunctionPrinter, base: SSAValue, indices: Sequence[SSAValue], lanes: int, const: str) -> str:
     """The vector at an address, as something to read or assign: ``*(f32x16u *)(x + i)``."""
-    code = c_type(base.type.element_type).code
-    stored = p.prelude.vector({"i1": "u8", "f16": "u16", "bf16": "u16"}.get(code, code), lanes)
+    stored = p.prelude.vector(_memory_code(base.type.element_type), lanes)
     where = address(p, base, indices)
     pointer = p.name(base) if where == "0" else f"({p.name(base)} + {where})"
     return f"*({const}{stored}u *){pointer}"
@@ -90,17 +96,46 @@ def _load_words(p: FunctionPrinter, op: kernel.LoadWordsOp) -> None:
 
 
 def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
-    if not p.is_live(op.result):
-        return
-    t = c_type(op.result.type)
-    text = _vector_place(p, op.base, op.indices, t.lanes, "const ")
+    if p.is_live(op.result):
+        _declare_loaded(p, op.result, _vector_place(p, op.base, op.indices, c_type(op.result.type).lanes, "const "))
+
+
+def _declare_loaded(p: FunctionPrinter, result: SSAValue, text: str) -> None:
+    """A vector as it is in memory, as a value."""
+    t = c_type(result.type)
     if t.is_half:
         text = f"{p.prelude.function(f'from_{t.code}', 'f32', t.lanes)}({text})"
     elif t.kind == "b":
-        bits = _wanted_mask_bits(op.result)
-        p.set_mask_bits(op.result, bits)
+        bits = _wanted_mask_bits(result)
+        p.set_mask_bits(result, bits)
         text = f"-__builtin_convertvector({text}, {p.prelude.vector(f'i{bits}', t.lanes)})"
-    p.line(f"{p.declare(op.result)} = {text};")
+    p.line(f"{p.declare(result)} = {text};")
+
+
+def _masked_load(p: FunctionPrinter, op: vector.MaskedLoadOp) -> None:
+    if not p.is_live(op.result):
+        return
+    t, code = c_type(op.result.type), _memory_code(op.result.type)
+    part = p.prelude.function("load_part", code, t.lanes)
+    where = f"{p.name(op.base)} + {address(p, op.base, op.indices)}"
+    _declare_loaded(p, op.result, f"{part}({where}, {_as_stored(p, op.pass_thru)}, {p.name(count_of(op.mask))})")
+
+
+def _masked_store(p: FunctionPrinter, op: vector.MaskedStoreOp) -> None:
+    t, code = c_type(op.value_to_store.type), _memory_code(op.value_to_store.type)
+    part = p.prelude.function("store_part", code, t.lanes)
+    where = f"{p.name(op.base)} + {address(p, op.base, op.indices)}"
+    p.line(f"{part}({where}, {_as_stored(p, op.value_to_store)}, {p.name(count_of(op.mask))});")
+
+
+def _as_stored(p: FunctionPrinter, value: SSAValue) -> str:
+    """A vector as it is in memory."""
+    t, text = c_type(value.type), p.name(value)
+    if t.is_half:
+        return f"{p.prelude.function(f'to_{t.code}', 'f32', t.lanes)}({text})"
+    if t.kind == "b":
+        return f"__builtin_convertvector(-{text}, {p.prelude.vector('u8', t.lanes)})"
+    return text
 
 
 def _wanted_mask_bits(value: SSAValue) -> int:
@@ -113,12 +148,7 @@ def _wanted_mask_bits(value: SSAValue) -> int:
 
 
 def _vector_store(p: FunctionPrinter, op: vector.StoreOp) -> None:
-    t = c_type(op.vector.type)
-    text = p.name(op.vector)
-    if t.is_half:
-        text = f"{p.prelude.function(f'to_{t.code}', 'f32', t.lanes)}({text})"
-    elif t.kind == "b":
-        text = f"__builtin_convertvector(-{text}, {p.prelude.vector('u8', t.lanes)})"
+    t, text = c_type(op.vector.type), _as_stored(p, op.vector)
     if op.nontemporal is not None and op.nontemporal.value.data and (t.code, t.bits) == ("f32", 32):
         where = address(p, op.base, op.indices)
         p.streams = p.prelude.function("fence", "f32", t.lanes)
@@ -324,6 +354,7 @@ def _nothing(p: FunctionPrinter, op: Operation) -> None:
 
 STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     memref.LoadOp: _load, memref.StoreOp: _store, vector.LoadOp: _vector_load, vector.StoreOp: _vector_store,
+    vector.MaskedLoadOp: _masked_load, vector.MaskedStoreOp: _masked_store, vector.CreateMaskOp: print_mask,
     vector.InsertOp: _insert, PrefetchOp: _prefetch, memref.AllocaOp: _alloca, memref.ViewOp: _view, memref.ReinterpretCastOp: _reinterpret,
     memref.SubviewOp: _subview, memref.CastOp: _same_pointer, memref.CollapseShapeOp: _same_pointer,
     memref.ExpandShapeOp: _same_pointer, kernel.BitsOp: _bits, kernel.LoadWordsOp: _load_words, kernel.RunOp: _run, scf.ForOp: _for, scf.YieldOp: _yield, scf.IfOp: _if,

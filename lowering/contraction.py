@@ -83,6 +83,7 @@ class _Kernel:
         self.writer = LoopWriter(scheduled.contraction.consumed[-1], scheduled.contraction.origin)
         self.memory = self._memory(scratch)
         self.tile = scheduled.tile(self.writer, self.memory)
+        self.filled: SSAValue | None = None  # lanes of the cut panel that is being written
 
     def _memory(self, scratch: SSAValue | None) -> list[Memory]:
         w, scheduled = self.writer, self.scheduled
@@ -155,11 +156,8 @@ class _Kernel:
         """All rows of a block with all panels of a share."""
 
         def each_panel(body: Callable[[Place, Panel], None]) -> None:
-            for panel in self.plan.panels:
-                dim = self.scheduled.panel_dim(panel)
-                origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
-                for there, _ in self._each(origin, dim, panel.count, panel_part, self.plan.panel_parts):
-                    body(there, panel)
+            for there, panel in self._each_panel(place, panel_part, self.plan.panel_parts):
+                body(there, panel)
 
         if self.plan.stretches == 1:
             each_panel(lambda there, panel: self._rows(there, panel, row_part, bounds, self._product))
@@ -167,6 +165,19 @@ class _Kernel:
             self._stretches(lambda bounds, body: each_panel(lambda there, panel: self._rows(there, panel, row_part, bounds, body)))
         else:
             each_panel(lambda there, panel: self._stretches(lambda bounds, body: self._rows(there, panel, row_part, bounds, body)))
+
+    def _each_panel(self, place: Place, part: SSAValue, parts: int) -> Iterator[tuple[Place, Panel]]:
+        """Yields inside the loops over a share of the panels."""
+        w, plan = self.writer, self.plan
+        for panel in plan.panels:
+            dim = self.scheduled.panel_dim(panel)
+            origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
+            for there, number in self._each(origin, dim, panel.count, part, parts):
+                if panel.cut:
+                    before = w.at(w.advance(Address(None, panel.start * plan.lanes), number, plan.lanes))
+                    left = w.binary(arith.SubiOp, w.index(plan.vector.size), before)
+                    self.filled = w.binary(arith.MinSIOp, left, w.index(plan.lanes))
+                yield there, panel
 
     def _stretches(self, rows: Callable[[Share | None, Body], None]) -> None:
         """One stretch of the reduction after the other. rows: goes over rows of a block, with one panel or all of them."""
@@ -245,7 +256,7 @@ class _Kernel:
         self._finish(self.tile.read_sums(self.scheduled.holds, place, shape), place, shape)
 
     def _keep_partial(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
-        self.tile.write_sums(sums, self.scheduled.partial, place, replace(shape, tail=self.plan.lanes))
+        self.tile.write_sums(sums, self.scheduled.partial, place, replace(shape, tail=self.plan.lanes, filled=None))
 
     def _finish(self, sums: list[SSAValue], place: Place, shape: Shape) -> None:
         self.tile.finish(sums, place, shape, self.scheduled.accesses)
@@ -261,14 +272,9 @@ class _Kernel:
             place = self._start()
             for dim, index in zip(loops, indices, strict=True):
                 place = self._moved(place, dim, index)
-            for panel in plan.panels:
-                dim = self.scheduled.panel_dim(panel)
-                origin = self._moved(
-                    place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start
-                )
-                for there, _ in self._each(origin, dim, panel.count, self.writer.index(0), 1):
-                    shape = Shape((), panel.vectors, plan.lanes, panel.tail)
-                    self._finish(self._total(there, panel), there, shape)
+            for there, panel in self._each_panel(place, self.writer.index(0), 1):
+                shape = replace(self._shape((), panel), columns=1, scalars=0, ahead=0, fetched=1, pace=0)
+                self._finish(self._total(there, panel), there, shape)
 
     def _total(self, place: Place, panel: Panel) -> list[SSAValue]:
         w, lanes, size = self.writer, self.plan.lanes, self.scheduled.partial_elements
@@ -341,7 +347,8 @@ class _Kernel:
         scalars = self.scheduled.packed_rows if self.scheduled.row_packing else 0
         ahead = self.plan.ahead if panel.packed else 0
         fetched, pace = (0, prod(d.size for d in rows)) if self.plan.next_rows else (columns, self.plan.next_panel)
-        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, fetched, pace)
+        filled = self.filled if panel.cut else None
+        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, fetched, pace, filled)
 
     def _held(self, shapes: list[Shape]) -> int:
         """Accumulators of the largest tile whose epilogue is a loop."""
@@ -351,14 +358,12 @@ class _Kernel:
     def _reserve(self, shapes: list[Shape]) -> None:
         """Buffers on the stack for these tiles: for what does not move as whole vectors, for what a loop's epilogue reads."""
         plan = self.plan
-        tail = plan.vector.size % plan.lanes
+        tail = 0 if isinstance(plan.vector.size, Size) else plan.vector.size % plan.lanes
         kinds = [
             a.element
             for i, a in enumerate(self.scheduled.accesses[2:], 2)
-            if a.buffer is not None
-            and (plan.vector.strides[i] > 1
-            or plan.vector.strides[i] < 0
-            or (plan.vector.strides[i] == 1 and tail and not moves_in_pieces(a.element, tail)))
+            if a.buffer is not None and not same(plan.vector.strides[i], 0)
+            and (not same(plan.vector.strides[i], 1) or (tail and not moves_in_pieces(a.element, tail)))
         ]
         rows = max(prod(d.size for d in s.rows) for s in shapes)
         self.tile.reserve(kinds, rows * plan.lanes, self._held(shapes) * plan.lanes)

@@ -15,7 +15,7 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
 from .contraction_stretches import stretched
-from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, Dim, Plan, Problem, footprint, iterations
+from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, Dim, Plan, Problem, footprint, iterations, panel_count
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
@@ -30,7 +30,7 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     """The plan with its row loops outside and inside the panels, and its parts for threads. wanted: as far as that was decided."""
     tasks = target.tasks if problem.work >= target.parallel_work else 1
     batch = iterations(plan.batch)
-    panels = sum(p.count for p in plan.panels)
+    panels = panel_count(plan.panels)
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
     plan = stretched(plan, problem, target, wanted)
     chunks = wanted.chunks or _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks)
@@ -172,11 +172,11 @@ def _fetches_next(plan: Plan, problem: Problem, target: Target) -> bool:
     """Whether tiles fetch the panel after theirs: where the first cache does not hold one, and so few tiles read it that the wait of
     the first one matters.
     """
-    if plan.blocks or any_symbolic((plan.tiled.size, plan.steps, *(d.size for d in plan.within))) or not all(p.packed for p in plan.panels):
+    if plan.blocks or any_symbolic((plan.tiled.size, plan.vector.size, plan.steps, *(d.size for d in plan.within))) or not all(p.packed for p in plan.panels):
         return False
     panel = iterations(_chunk_steps(plan)) * plan.panels[0].vectors * plan.lanes * problem.item_bytes
     tiles = iterations(plan.within) * sum(t.count for t in plan.tiles) / plan.row_parts
-    return panel > target.l1_bytes // 2 and tiles <= FETCHING_TILES and sum(p.count for p in plan.panels) > 1
+    return panel > target.l1_bytes // 2 and tiles <= FETCHING_TILES and panel_count(plan.panels) > 1
 
 
 def _pace(plan: Plan, problem: Problem) -> int:
@@ -198,7 +198,7 @@ def shared_out(plan: Plan, wanted: int) -> Plan:
     """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
     a thread that takes several in turn finds the panel near.
     """
-    panels = sum(p.count for p in plan.panels)
+    panels = panel_count(plan.panels)
     tasks = iterations(plan.grid) * plan.row_parts
     panel_parts = min(panels, -(-wanted // tasks))
     missing = -(-wanted // (tasks * panel_parts))
@@ -216,7 +216,7 @@ def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int)
     sums = rows * iterations(plan.beside) * estimate(plan.vector.size) * item
     tasks = iterations(plan.grid) * plan.row_parts
     missing = max(1, min(wanted, max(FEW_TASKS, sums // (target.l2_bytes // LEAST_SUMS))) // tasks)
-    panels = sum(p.count for p in plan.panels)
+    panels = panel_count(plan.panels)
     units = (estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)) // plan.row_parts
     ways = [(p, min(-(-missing // p), max(1, units))) for p in range(1, min(panels, missing) + 1)]
     parts, shares = min(ways, key=lambda way: (-min(missing, prod(way)), way[0] * rows + way[1] * estimate(plan.vector.size)))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from xdsl.dialects.builtin import i32
 
-from ..dialects.sizes import Size, any_symbolic, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate, same
 from ..dialects.target import Target
 from .contraction_decision import FREE, PACKS, SIDES, Decision
 from .contraction_limits import Limit, kept, way_of
@@ -55,7 +55,8 @@ class Tiles(NamedTuple):
 class Panel(NamedTuple):
     """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``.
 
-    ``tail``: valid lanes of the last vector. A packed panel is read from a copy, another one where it lies.
+    ``tail``: valid lanes of the last vector. A packed panel is read from a copy, another one where it lies. ``cut``: how far its one
+    vector is filled is known at the call only.
     """
 
     vectors: int
@@ -63,6 +64,7 @@ class Panel(NamedTuple):
     start: int
     tail: int
     packed: bool
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,11 @@ def iterations(dims: Iterable[Dim]) -> int:
     return prod(estimate(d.size) for d in dims)
 
 
+def panel_count(panels: Iterable[Panel]) -> int:
+    """Panels in all; estimated where columns are known at the call only."""
+    return sum(estimate(p.count) for p in panels)
+
+
 class Tiling(NamedTuple):
     """Register tiles and panels for one order of loops, with their cost."""
 
@@ -276,8 +283,7 @@ def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: De
     batch, rows, columns, reduction = sides_of(problem)
     most_lanes = target.lanes(problem.item_bytes)
     for number, vector in enumerate(columns):
-        # A vector of a loop whose size is known at the call only may be filled in part, and how far is not known.
-        if isinstance(vector.size, Size) or not wanted.allows("loop", number):
+        if not wanted.allows("loop", number):
             continue
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
@@ -304,12 +310,12 @@ def sides_of(problem: Problem) -> tuple[list[Dim], list[Dim], list[Dim], list[Di
     return merged(batch), merged(rows), merged(columns), steps_of(problem)[0]
 
 
-def _lane_counts(size: int, most: int, narrow: bool) -> Iterator[int]:
+def _lane_counts(size: int | Size, most: int, narrow: bool) -> Iterator[int]:
     """Lanes of a vector; where nothing is used twice (narrow) also fewer, if that leaves no partly filled one to pack."""
     least = min(4, most)
-    lanes = min(most, max(least, 1 << (size - 1).bit_length()))
+    lanes = min(most, max(least, 1 << (estimate(size) - 1).bit_length()))
     yield lanes
-    while narrow and size % lanes and lanes > least:
+    while narrow and not isinstance(size, Size) and size % lanes and lanes > least:
         lanes //= 2
         if size % lanes == 0:
             yield lanes
@@ -381,7 +387,7 @@ def _tilings_of_shape(shape: Plan, problem: Problem, target: Target, direct: boo
     registers = target.vector_registers
     cost_of = _TilingCost(shape, problem, target, direct, wanted.packs("columns"))
     widths: set[tuple[Panel, ...]] = set()
-    for most_vectors in range(1, MOST_VECTORS + 1):
+    for most_vectors in range(1, min(MOST_VECTORS, -(-estimate(shape.vector.size) // shape.lanes)) + 1):
         panels = panels_of(shape.vector.size, most_vectors, shape.lanes)
         width = panels[0].vectors
         # One register more than the tile needs: a C compiler without one reads the panel from memory anew for every row.
@@ -419,8 +425,12 @@ def _split_at_the_call(n: Size, most: int) -> Iterator[Tiles]:
         size = (1 << (size - 1).bit_length()) // 2 if size > 1 else 0
 
 
-def panels_of(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
-    """Balanced panels; the one with the partly filled vector stands alone."""
+def panels_of(columns: int | Size, most: int, lanes: int) -> tuple[Panel, ...]:
+    """Balanced panels; the one with the partly filled vector stands alone. Where ``columns`` is known at the call only: panels of
+    ``most`` vectors, then of the powers of two below it, then of what is left of a vector, which may be all of one.
+    """
+    if isinstance(columns, Size):
+        return tuple(_panels_at_the_call(columns, most, lanes))
     vectors = -(-columns // lanes)
     tail = columns - (vectors - 1) * lanes
     out = [Panel(t.size, t.count, t.start, lanes, True) for t in split(vectors, most)]
@@ -432,6 +442,17 @@ def panels_of(columns: int, most: int, lanes: int) -> tuple[Panel, ...]:
         last = last._replace(count=1, start=last.start + last.vectors * (last.count - 1))
     out.append(last._replace(tail=tail))
     return tuple(out)
+
+
+def _panels_at_the_call(columns: Size, most: int, lanes: int) -> Iterator[Panel]:
+    end = 0
+    for tiles in _split_at_the_call(columns // lanes, most):
+        if tiles.size > 1 and not same(tiles.count, 0):
+            yield Panel(tiles.size, tiles.count, tiles.start, lanes, True)
+            end = tiles.start + tiles.count * tiles.size
+    left = -(-columns // lanes) - end
+    if not same(left, 0):
+        yield Panel(1, left, end, lanes, True, cut=True)
 
 
 class _TilingCost:
@@ -462,7 +483,7 @@ class _TilingCost:
         self, tiles: tuple[Tiles, ...], panels: tuple[Panel, ...]
     ) -> tuple[float, tuple[Panel, ...]]:
         """The cost, and the panels with their decision about packing."""
-        cost, lines = 0.0, self.lines if sum(p.count for p in panels) * self.beside < ROW_REUSE else 0.0  # else rows are copied
+        cost, lines = 0.0, self.lines if panel_count(panels) * self.beside < ROW_REUSE else 0.0  # else rows are copied
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             steps = self.steps * prod(left(t.size) for left in self.left)
@@ -470,13 +491,13 @@ class _TilingCost:
                 step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
                 if self.left:
                     step = max(step, p.vectors * self.shape.lanes * self.problem.item_bytes * PANEL_BYTE)
-                cost += estimate(t.count) * p.count * (steps * (step + lines) + self.turns)
+                cost += estimate(t.count) * estimate(p.count) * (steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
         again = self.converts and sum(estimate(t.count) for t in tiles) * self.outer > 1  # converted by every tile
         packs = self.copied or again or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
-        pack = self.pack * sum(p.count * p.vectors for p in panels if p.packed)
+        pack = self.pack * sum(estimate(p.count) * p.vectors for p in panels if p.packed)
         return cost * self.passes + pack + self.stores + 40 * len(tiles) * len(panels), panels
 
     def _streamed(self, rows: int, vectors: int) -> float:
@@ -598,14 +619,18 @@ def store_cost(plan: Plan, problem: Problem) -> float:
     cost = 0.0
     results = iterations(plan.results)
     for access, stride in enumerate(plan.vector.strides[2 : len(plan.vector.strides) - len(plan.limits)], 2):
-        vectors = -(-plan.vector.size // plan.lanes)
+        vectors = -(-estimate(plan.vector.size) // plan.lanes)
         weight = 1.5 if access in problem.outputs else 1.0
-        if stride == 1 and plan.vector.size % plan.lanes == 0:
+        if isinstance(plan.vector.size, Size) and same(stride, 1):
+            cost += weight * results * (vectors + 0.5)
+        elif same(stride, 0):
+            cost += results * 0.5
+        elif isinstance(plan.vector.size, Size) or isinstance(stride, Size):
+            cost += weight * results * estimate(plan.vector.size) * 2.0
+        elif stride == 1 and plan.vector.size % plan.lanes == 0:
             cost += weight * results * vectors
         elif stride == 1 and problem.item_bytes >= 4 and (pieces := tail_pieces(plan.vector.size % plan.lanes)):
             cost += weight * results * (vectors - 1 + 1.5 * len(pieces))
-        elif stride == 0:
-            cost += results * 0.5
         else:
             cost += weight * results * plan.vector.size * (1.0 if stride == 1 else 2.0)
     return cost

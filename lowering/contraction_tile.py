@@ -2,7 +2,8 @@
 
 A tile is ``rows x vectors`` accumulators. Row ``r`` of every access lies at a constant distance from the
 tile's place; vector ``j`` at ``j * lanes`` steps along the vector dim. What cannot be moved as whole vectors
-(a partly filled last vector, a vector dim that is not contiguous) goes through a small buffer on the stack.
+(a partly filled last vector, a vector dim that is not contiguous) goes through a small buffer on the stack. Where it is known at the
+call only how far a vector is filled, its first lanes move under a mask.
 
 A long epilogue is a loop over the accumulators, put on the stack for it: spelled out for each of them it would be most of
 what a C compiler has to read, and a store and a load are little beside it.
@@ -20,7 +21,7 @@ from xdsl.dialects.builtin import BFloat16Type, Float16Type, Float32Type, Float6
 from xdsl.dialects.linalg.ops import IndexOp
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from ..dialects.sizes import Size
+from ..dialects.sizes import Size, estimate, same
 from .contraction_bounds import Bounds
 from .contraction_match import Access, Contraction, Factor, Stage
 from .contraction_plan import LINE_BYTES, Dim
@@ -45,7 +46,8 @@ class Memory:
 class Shape:
     """Rows as a box of loop dims, and the vectors of a panel; ``tail``: valid lanes of the last vector.
 
-    ``columns`` is the access the panel is read from: where it lies, or its packed copy; ``scalars`` that of the rows.
+    ``columns`` is the access the panel is read from: where it lies, or its packed copy; ``scalars`` that of the rows. ``filled``: how many
+    lanes of every vector are valid, where that is known at the call only.
     """
 
     rows: tuple[Dim, ...]
@@ -60,15 +62,23 @@ class Shape:
     pace: int = 0
     """The access that every step fetches something of that is wanted later, and so many elements: the panel behind, or the next rows."""
 
+    filled: SSAValue | None = None
+
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
         ranges = [range(d.size) for d in self.rows]
         steps = [d.strides[access] for d in self.rows]
         return [sum(i * s for i, s in zip(index, steps, strict=True)) for index in product(*ranges)]
 
-    def valid(self, j: int) -> int:
+    def valid(self, j: int) -> int | SSAValue:
         """Valid lanes of vector ``j``."""
+        if self.filled is not None:
+            return self.filled
         return self.tail if j == self.vectors - 1 else self.lanes
+
+    def is_whole(self, j: int) -> bool:
+        """Whether all lanes of vector ``j`` are valid."""
+        return self.filled is None and self.valid(j) == self.lanes
 
 
 Place = list[Address]
@@ -173,10 +183,11 @@ class Tile:
         w, lanes = self.writer, shape.lanes
         memory = self.memory[shape.columns].buffer
         panel: list[SSAValue] = []
+        cut = shape.filled if shape.columns == 1 else None  # a packed panel is whole
         for j in range(shape.vectors):
             if shape.ahead and not j * lanes * bytes_of(self.sum_type) % LINE_BYTES:  # once per line
                 w.prefetch(memory, b + (j * lanes + shape.ahead), near=True)
-            column = w.load_vector(memory, b + j * lanes, lanes)
+            column = w.load_vector(memory, b + j * lanes, lanes) if cut is None else w.load_part(memory, b + j * lanes, lanes, cut, 0)
             panel.append(self.converted(column, self.contraction.right) if shape.columns == 1 else column)
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):
@@ -238,7 +249,8 @@ class Tile:
             return 0
         numbers = {a.key(): i for i, a in enumerate(accesses)}
         used = (*self._read(), *self.contraction.outputs)
-        return whole if all(self.memory[numbers[a.key()]].vector_stride in (0, 1) for a in used) else 0
+        strides = [self.memory[numbers[a.key()]].vector_stride for a in used]
+        return whole if all(same(s, 0) or same(s, 1) for s in strides) else 0
 
     def _read(self) -> list[Access]:
         """What the epilogue reads beside the sum."""
@@ -266,7 +278,7 @@ class Tile:
         for r in range(rows):
             for j in range(whole):
                 w.store_vector(sums[r * shape.vectors + j], self.held, Address(None, (r * whole + j) * lanes))
-        one = Shape((), 1, lanes, lanes, shape.columns, shape.scalars)
+        one = Shape((), 1, lanes, lanes, shape.columns, shape.scalars, filled=shape.filled)
         steady = [a for a in self._read() if not any(shape.offsets(numbers[a.key()]))]
 
         def moved(places: Place, index: SSAValue, strides: Sequence[int]) -> Place:
@@ -360,14 +372,15 @@ class Tile:
         """Stores vector ``j`` of every row."""
         w, memory = self.writer, self.memory[number]
         at = place[number] + j * shape.lanes * memory.vector_stride
-        if memory.vector_stride == 1 and shape.valid(j) == shape.lanes:
+        element, valid = memory.buffer.type.element_type, shape.valid(j)  # type: ignore[union-attr]  # flat memory
+        if self.moves_as_vector(number, shape, j):
             for value, offset in zip(values, shape.offsets(number), strict=True):
-                w.store_vector(value, memory.buffer, at + offset)
-            return
-        element = memory.buffer.type.element_type  # type: ignore[union-attr]  # flat memory
-        if memory.vector_stride == 1 and moves_in_pieces(element, shape.valid(j)):
-            for value, offset in zip(values, shape.offsets(number), strict=True):
-                store_tail(w, value, memory.buffer, at + offset, shape.valid(j))
+                if shape.is_whole(j):
+                    w.store_vector(value, memory.buffer, at + offset)
+                elif isinstance(valid, SSAValue):
+                    w.store_part(value, memory.buffer, at + offset, valid)
+                else:
+                    store_tail(w, value, memory.buffer, at + offset, valid)
             return
         staged = self._staging(element)
         for r, value in enumerate(values):
@@ -376,27 +389,34 @@ class Tile:
         def copy(inside: Address, outside: Address) -> None:
             w.store(w.load(staged, inside), memory.buffer, outside)
 
-        self._each(shape, number, at, shape.valid(j), copy)
+        self._each(shape, number, at, valid, copy)
 
-    def _each(self, shape: Shape, number: int, at: Address, valid: int, copy: Copy) -> None:
+    def moves_as_vector(self, number: int, shape: Shape, j: int) -> bool:
+        """Whether vector ``j`` of an access, or what is valid of it, is loaded and stored without a detour."""
+        memory, valid = self.memory[number], shape.valid(j)
+        if not same(memory.vector_stride, 1):
+            return False
+        return isinstance(valid, SSAValue) or valid == shape.lanes or moves_in_pieces(memory.buffer.type.element_type, valid)  # type: ignore[union-attr]  # flat memory
+
+    def _each(self, shape: Shape, number: int, at: Address, valid: int | SSAValue, copy: Copy) -> None:
         """Calls ``copy(address in the staging buffer,
         address in memory)`` inside loops over rows and valid lanes.
         """
-        loops: list[tuple[int, int, int]] = []
+        loops: list[tuple[int | SSAValue, int, int]] = []
         inside = shape.lanes
         for dim in reversed(shape.rows):
             loops.insert(0, (dim.size, inside, dim.strides[number]))
             inside *= dim.size
         lane = (valid, 1, self.memory[number].vector_stride)
-        nearest = min((abs(s) for n, _, s in loops if n > 1), default=1 << 60)
-        loops = [*loops, lane] if abs(lane[2]) <= nearest else [lane, *loops]
+        nearest = min((abs(estimate(s)) for n, _, s in loops if n > 1), default=1 << 60)
+        loops = [*loops, lane] if abs(estimate(lane[2])) <= nearest else [lane, *loops]
 
-        def nest(rest: list[tuple[int, int, int]], a: Address, b: Address) -> None:
+        def nest(rest: list[tuple[int | SSAValue, int, int]], a: Address, b: Address) -> None:
             if not rest:
                 copy(a, b)
                 return
             size, first, second = rest[0]
-            if size == 1:
+            if not isinstance(size, SSAValue) and size == 1:
                 nest(rest[1:], a, b)
                 return
             with self.writer.loop(0, size) as loop:
@@ -434,9 +454,8 @@ class _Reader:
         w, number = self.tile.writer, self.numbers[access.key()]
         memory, lanes = self.tile.memory[number], self.shape.lanes
         offsets = self._offsets.setdefault(number, self.shape.offsets(number))
-        valid, moved = self.shape.valid(j), memory.vector_stride
-        pieces = moved == 1 and valid != lanes and moves_in_pieces(memory.buffer.type.element_type, valid)  # type: ignore[union-attr]  # flat memory
-        if not pieces and moved and (moved != 1 or valid != lanes):
+        valid, stays = self.shape.valid(j), same(memory.vector_stride, 0)
+        if not stays and not self.tile.moves_as_vector(number, self.shape, j):
             if (number, j) not in self._staged:
                 self._staged[number, j] = self._gather(number, offsets, j)
             return self._staged[number, j][r if any(offsets) else 0]
@@ -444,12 +463,14 @@ class _Reader:
         key = (number, distance, 0)
         if key not in self._seen:
             at = self.place[number] + distance
-            if pieces:
-                self._seen[key] = load_tail(w, memory.buffer, at, valid, lanes)
-            elif memory.vector_stride == 1:
-                self._seen[key] = w.load_vector(memory.buffer, at, lanes)
-            else:
+            if stays:
                 self._seen[key] = w.broadcast(w.load(memory.buffer, at), lanes)
+            elif self.shape.is_whole(j):
+                self._seen[key] = w.load_vector(memory.buffer, at, lanes)
+            elif isinstance(valid, SSAValue):
+                self._seen[key] = w.load_part(memory.buffer, at, lanes, valid, 1)
+            else:
+                self._seen[key] = load_tail(w, memory.buffer, at, valid, lanes)
         return self._seen[key]
 
     def moved(self, place: Place, kept: Sequence[Access]) -> _Reader:
@@ -476,7 +497,7 @@ class _Reader:
         staged = tile.staging[element]
         shape = self.shape if any(offsets) else Shape((), 1, lanes, lanes)
         count = len(offsets) if any(offsets) else 1
-        if self.shape.valid(j) != lanes:
+        if not self.shape.is_whole(j):
             one = w.splat(number_attr(1, element), lanes)
             for r in range(count):
                 w.store_vector(one, staged, Address(None, r * lanes))

@@ -9,7 +9,7 @@ from xdsl.ir import Operation, SSAValue
 _POINTERS = frozenset(
     "memref.view memref.reinterpret_cast memref.subview memref.cast memref.collapse_shape memref.expand_shape kernel.bits nv.tensor_map".split()
 )
-_WRITTEN_OPERAND = {"memref.store": 1, "vector.store": 1, "nv.store": -2, "nv.cp_async": 2, "nv.tma_store": 2, "amx.tile_store": 0}
+_WRITTEN_OPERAND = {"memref.store": 1, "vector.store": 1, "vector.maskedstore": 0, "nv.store": -2, "nv.cp_async": 2, "nv.tma_store": 2, "amx.tile_store": 0}
 
 
 def live_values(function: func.FuncOp) -> dict[SSAValue, None]:

@@ -202,6 +202,20 @@ class LoopWriter:
         """Writes neighbouring elements of a flat memref."""
         self.add(vector.StoreOp.create(operands=(value, buffer, self.at(at))))
 
+    def load_part(self, buffer: SSAValue, at: Address, lanes: int, count: SSAValue, rest: int) -> SSAValue:
+        """The first ``count`` of ``lanes`` neighbouring elements of a flat memref; the other lanes hold ``rest``."""
+        kind = self.vector_type(buffer.type.element_type, lanes)  # type: ignore[union-attr]  # flat() gives memrefs
+        operands = (buffer, self.at(at), self._mask(count, lanes), self.splat(number_attr(rest, kind.element_type), lanes))
+        return self.value(vector.MaskedLoadOp.create(operands=operands, result_types=(kind,)))
+
+    def store_part(self, value: SSAValue, buffer: SSAValue, at: Address, count: SSAValue) -> None:
+        """Writes the first ``count`` lanes to neighbouring elements of a flat memref."""
+        mask = self._mask(count, value.type.get_shape()[0])  # type: ignore[union-attr]  # a vector
+        self.add(vector.MaskedStoreOp.create(operands=(buffer, self.at(at), mask, value)))
+
+    def _mask(self, count: SSAValue, lanes: int) -> SSAValue:
+        return self.value(vector.CreateMaskOp.create(operands=(count,), result_types=(self.vector_type(i1, lanes),)))
+
     def prefetch(self, buffer: SSAValue, at: Address, written: bool = False, near: bool = False) -> None:
         """The line at an address will be wanted soon: to be written, or read from the first cache (``near``) or the second."""
         self.add(PrefetchOp.of(buffer, self.at(at), written, near))

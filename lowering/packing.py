@@ -1,6 +1,6 @@
 """Copies the vector side of a contraction into panels, so that the register tile reads it front to back.
 
-    source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]     lanes behind the last column hold zeros
+    source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]     lanes behind the last column hold what nobody asks for
 
 The rows' side is packed the same way, tile by tile: a row is a vector of one lane.
 
@@ -19,7 +19,7 @@ from xdsl.dialects import arith, vector
 from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import Attribute, SSAValue
 
-from ..dialects.sizes import Size, any_symbolic, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate, same
 from .contraction_plan import Dim, Panel, contiguous_run
 from .loop_writer import Address, LoopWriter, number_attr
 
@@ -79,10 +79,14 @@ class Packing:
         return strides
 
     def write_panel(
-        self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address
+        self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address, number: SSAValue
     ) -> None:
-        """Writes the code that fills one panel of ``target``."""
-        _PanelWriter(w, self, target, convert, panel).write(source, packed)
+        """Writes the code that fills one panel of ``target``, the one with this number of its kind."""
+        filled: int | SSAValue = panel.tail
+        if panel.cut:
+            before = w.at(w.advance(Address(None, panel.start * self.lanes), number, self.lanes))
+            filled = w.binary(arith.MinSIOp, w.binary(arith.SubiOp, w.index(self.columns.size), before), w.index(self.lanes))
+        _PanelWriter(w, self, target, convert, panel, filled).write(source, packed)
 
 
 def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, threads: bool) -> None:
@@ -104,14 +108,15 @@ def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Conve
             packed = w.advance(packed, left, width * pack.steps)
             start, before = panel.start * pack.lanes, pack.panels[0].start * pack.lanes
             pack.write_panel(
-                w, target, convert, panel, source + start * pack.columns.strides[1], packed + (start - before) * pack.steps
+                w, target, convert, panel, source + start * pack.columns.strides[1], packed + (start - before) * pack.steps, left
             )
 
 
 class _PanelWriter:
     def __init__(
-        self, w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, panel: Panel
+        self, w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, panel: Panel, filled: int | SSAValue
     ) -> None:
+        self.filled = filled  # lanes of the last vector
         self.w = w
         self.pack = pack
         self.target = target
@@ -145,22 +150,24 @@ class _PanelWriter:
         """One step of the reduction: all columns of the panel."""
         lanes, last = self.pack.lanes, self.panel.vectors - 1
         for j in range(self.panel.vectors):
-            valid = self.panel.tail if j == last else lanes
+            valid = self.filled if j == last else lanes
             self._vector(source + j * lanes * self.pack.columns.strides[1], packed + j * lanes, valid)
 
-    def _vector(self, source: Address, packed: Address, valid: int) -> None:
-        w, lanes = self.w, self.pack.lanes
+    def _vector(self, source: Address, packed: Address, valid: int | SSAValue) -> None:
+        w, lanes, pack = self.w, self.pack.lanes, self.pack
         if lanes == 1:
-            w.store(self.convert(w.load(self.pack.source, source)), self.target, packed)
+            w.store(self.convert(w.load(pack.source, source)), self.target, packed)
             return
-        if self.pack.columns.strides[1] == 1 and valid == lanes:
-            w.store_vector(self.convert(w.load_vector(self.pack.source, source, lanes)), self.target, packed)
+        near = same(pack.columns.strides[1], 1)
+        if near and (isinstance(valid, SSAValue) or valid == lanes):
+            whole = w.load_part(pack.source, source, lanes, valid, 0) if isinstance(valid, SSAValue) else w.load_vector(pack.source, source, lanes)
+            w.store_vector(self.convert(whole), self.target, packed)
             return
-        if valid < lanes:
-            w.store_vector(w.splat(number_attr(0, self.pack.element), lanes), self.target, packed)
+        if isinstance(valid, SSAValue) or valid < lanes:
+            w.store_vector(w.splat(number_attr(0, pack.element), lanes), self.target, packed)
         with w.loop(0, valid) as loop:
-            at = w.advance(source, loop.counter, self.pack.columns.strides[1])
-            value = self.convert(w.load(self.pack.source, at))
+            at = w.advance(source, loop.counter, pack.columns.strides[1])
+            value = self.convert(w.load(pack.source, at))
             w.store(value, self.target, w.advance(packed, loop.counter, 1))
 
     def _blocks(self, run: Sequence[int], source: Address, packed: Address) -> None:
@@ -168,37 +175,37 @@ class _PanelWriter:
         the rest goes one by one.
         """
         w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
+        full = self.panel.vectors - (isinstance(self.filled, SSAValue) or self.filled < lanes)
+        if full:
+            with w.tasks(full, False) as number:
+                self._blocks_of_vector(run, w.advance(source, number, lanes * column), w.advance(packed, number, lanes), lanes)
+        if full < self.panel.vectors:
+            self._blocks_of_vector(run, source + full * lanes * column, packed + full * lanes, self.filled)
+
+    def _blocks_of_vector(self, run: Sequence[int], source: Address, packed: Address, valid: int | SSAValue) -> None:
+        """The steps of a run, one vector of columns."""
+        w, lanes = self.w, self.pack.lanes
         extent = prod(self.pack.reduction[i].size for i in run)
         covered = extent - extent % lanes
-        full = self.panel.vectors - (self.panel.tail < lanes)
-        if full:
-            with w.tasks(full, False) as vector_number:
-                first = w.advance(source, vector_number, lanes * column)
-                to = w.advance(packed, vector_number, lanes)
-                if isinstance(covered, Size) or covered:
-                    with w.loop(0, covered, step=lanes) as loop:
-                        self._block(run, w.advance(first, loop.counter, 1), to, loop.counter)
-                self._steps_of_run(run, covered, extent, first, to, lanes)
-        if full < self.panel.vectors:
-            first, to = source + full * lanes * column, packed + full * lanes
-            self._steps_of_run(run, 0, extent, first, to, self.panel.tail)
-
-    def _steps_of_run(
-        self, run: Sequence[int], start: int, end: int, source: Address, packed: Address, valid: int
-    ) -> None:
-        """Steps of a run one by one, one vector of columns each."""
-        if not any_symbolic((start, end)) and start == end:
+        if isinstance(covered, Size) or covered:
+            with w.loop(0, covered, step=lanes) as loop:
+                self._block(run, w.advance(source, loop.counter, 1), packed, loop.counter, valid)
+        if not any_symbolic((covered, extent)) and covered == extent:
             return
-        with self.w.loop(start, end) as loop:
-            s = self.w.advance(source, loop.counter, 1)
-            self._vector(s, self._in_run(run, packed, loop.counter), valid)
+        with w.loop(covered, extent) as loop:
+            self._vector(w.advance(source, loop.counter, 1), self._in_run(run, packed, loop.counter), valid)
 
-    def _block(self, run: Sequence[int], source: Address, packed: Address, step: SSAValue) -> None:
-        """``lanes`` steps of ``lanes`` columns. Where their places take divisions, the rows go through a small
-        buffer and one loop: written out, that is thousands of lines of C in a large program.
+    def _block(self, run: Sequence[int], source: Address, packed: Address, step: SSAValue, valid: int | SSAValue) -> None:
+        """``lanes`` steps of the ``valid`` columns of a vector, the last of which stands for those behind it. Where their places take divisions,
+        the rows go through a small buffer and one loop: written out, that is thousands of lines of C in a large program.
         """
         w, lanes, column = self.w, self.pack.lanes, self.pack.columns.strides[1]
-        rows = transposed(w, [w.load_vector(self.pack.source, source + i * column, lanes) for i in range(lanes)])
+        if isinstance(valid, SSAValue):
+            last = w.plus(valid, -1)
+            places = [w.advance(source, w.binary(arith.MinSIOp, w.index(i), last), column) for i in range(lanes)]
+        else:
+            places = [source + min(i, valid - 1) * column for i in range(lanes)]
+        rows = transposed(w, [w.load_vector(self.pack.source, place, lanes) for place in places])
         if len(run) == 1:
             for i, row in enumerate(rows):
                 w.store_vector(self.convert(row), self.target, self._in_run(run, packed, w.plus(step, i)))

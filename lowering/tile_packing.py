@@ -87,7 +87,7 @@ class TilePacking(Packing):
         return [*others[: self.blocked], step, *others[self.blocked :]]
 
     def write_panel(
-        self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address
+        self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address, number: SSAValue
     ) -> None:
         _BlockWriter(w, self, target, convert, panel).write(source, packed)
 

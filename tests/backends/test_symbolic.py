@@ -361,19 +361,6 @@ def test_what_needs_the_number_is_compiled_size_by_size(monkeypatch):
     assert driver._programs[graph_at(33)].sizes == ()
 
 
-def test_products_of_unknown_columns_are_compiled_size_by_size():
-    """All of the work would be plain loops, twenty times as slow as tiles; as a small part of a program it may be."""
-    for n in (170, 180, 200):
-        a = torch.ones(n, n)
-        assert (a @ a)[0, 0].item() == n
-    assert (driver.stats.symbolic, driver.stats.refused) == (0, 1)
-    weight = torch.ones(400, 400)
-    for n in (170, 180, 200):
-        a = torch.ones(n, 400) @ weight
-        assert (a @ a.T)[0, 0].item() == 400.0**3
-    assert (driver.stats.symbolic, driver.stats.refused) == (1, 1)
-
-
 def test_the_flag_turns_it_off():
     with flags.symbolic(False):
         for n in (64, 40, 33):
