@@ -40,6 +40,12 @@ class Program(Executable):
 
     graph: Graph
 
+    def at(self, graph: Graph, sizes: Sequence[int]) -> Program:
+        """This program for other sizes, which make it that of another graph."""
+        made = self.beside(graph.inputs, [graph.types[i] for i in graph.outputs], sizes)
+        made.graph = graph
+        return made
+
     def module(self, level: str) -> ModuleOp:
         """The module of this program at a level (captured … loops), made anew."""
         from ..lowering.capture import capture
@@ -92,15 +98,12 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
     return program
 
 
-def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int] = (), beside: Program | None = None) -> Program:
-    """The program of a cache entry, as that of a graph. sizes, beside: see `Executable`."""
+def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int] = ()) -> Program:
+    """The program of a cache entry, as that of a graph. sizes: see `Executable`."""
     outputs = [graph.types[i] for i in graph.outputs]
     reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
     kept = [Kept(int(i), types_from_json([held])[0], str(form)) for i, held, form in facts["kept"]]
-    program = Program(
-        folder / facts["library"], graph.inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept, sizes=sizes,
-        beside=beside,
-    )  # fmt: skip
+    program = Program(folder / facts["library"], graph.inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept, sizes=sizes)
     program.graph = graph
     return program
 

@@ -28,7 +28,7 @@ from .known_loops import with_scans
 from .moving_windows import WindowedProgram, windows_of
 from .rolled_program import RolledProgram
 from .stats import stats
-from .symbolic import Relatives
+from .symbolic import Relatives, program_of_kin
 from .toolchain import find_compiler
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def bound(graph: Graph, arrays: Sequence[np.ndarray | None]) -> Callable[[Sequen
 def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray]:
     """A graph without a program in memory: oracle, disk cache or compiler."""
     with _lock:
+        if graph.kin is not None and (known := _program_of_kin(graph)) is not None:
+            return known(arrays, spare)
         before = _seen[hash(graph)] = _seen.get(hash(graph), -1) + 1
         if len(_seen) > _SEEN_LIMIT:
             _seen.popitem(last=False)
@@ -128,6 +130,17 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
             _programs[own] = program
             _programs[graph] = program = program if rolled is None else RolledProgram(program, rolled)
     return program(arrays, spare)
+
+
+def _program_of_kin(graph: Graph) -> Program | None:
+    """A program for many sizes that served a graph this one was made of, where no stage of it is to be seen."""
+    if not flags.symbolic.value or flags.dump.value or flags.check.value or compiled_program.profiler or flags.device.value == "numpy":
+        return None
+    program = program_of_kin(graph)
+    if program is not None:
+        stats.hits += 1
+        _programs[graph] = program
+    return program
 
 
 def _keep_few(*graphs: Graph) -> None:

@@ -15,7 +15,7 @@ from itertools import compress, repeat
 from operator import ne, sub
 from pathlib import Path
 from sys import getrefcount
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -196,13 +196,12 @@ class Executable:
     input) pairs that may be one array. A training step so works in place: an output is made in the memory of an input that this
     program once made, when the caller says it will not look again and the reference count says that nobody else can. kept: packed copies
     of inputs that outlive a call; an array that is passed again must hold the same numbers then. sizes: what the program gets to
-    know at the call. beside: the same program for other sizes, with whom this one shares working memory and what is known of arrays.
+    know at the call; `beside` gives it for others.
     """
 
     def __init__(
         self, library: Path, inputs: Sequence[Type], outputs: Sequence[Type], arena_bytes: int, entry: str = "lamina_main",
         *, reusable: Sequence[tuple[int, int]] = (), kept: Sequence[Kept] = (), sizes: Sequence[int] = (),
-        beside: Executable | None = None,
     ) -> None:  # fmt: skip
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
@@ -237,7 +236,7 @@ class Executable:
         self._ids = self._nowhere = [0] * len(self.inputs)  # of the last call: its inputs, where they are, changes of the pools until then
         self._at = [0] * len(self.inputs)
         self._changes = -1
-        self._pool = OutputPool(self.outputs, self.inputs, None if beside is None else beside._pool)
+        self._pool = OutputPool(self.outputs, self.inputs)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
         copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
@@ -250,8 +249,29 @@ class Executable:
         self._counts: list[int] | None = None  # of the inputs that may be reused, as the last call saw them
         self._arena: np.ndarray | None = None
         self._arena_at = 0
-        self._beside = beside
-        self._lock: threading.Lock = threading.Lock() if beside is None else beside._lock
+        self._beside: Executable | None = None
+        self._lock: threading.Lock = threading.Lock()
+
+    def beside(self, inputs: Sequence[Type], outputs: Sequence[Type], sizes: Sequence[int]) -> Self:
+        """The same program for other sizes. It shares working memory, packed copies and what is known of arrays with this one, and is not
+        called while this one is.
+        """
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._beside = self._beside or self
+        made.inputs, made.outputs, made.sizes = tuple(inputs), tuple(outputs), tuple(sizes)
+        made._held, made._held_at, made._first_seen = self._held.copy(), self._held_at.copy(), set()
+        made._at, made._ids, made._nowhere = self._at.copy(), self._nowhere, self._nowhere
+        made._expected, made._known = self._expected.copy(), self._known.copy()
+        made._changes, made._counts, made._looked, made._reused = -1, None, (None, []), None  # type: ignore[assignment]  # set below
+        other = [i for i, (theirs, own) in enumerate(zip(made.inputs, self.inputs, strict=True)) if theirs != own]
+        made._pool = OutputPool(made.outputs, [made.inputs[i] for i in other], self._pool)
+        for i in other:
+            shape, dtype = made.inputs[i]
+            made._expected[i], made._known[i], made._held[i], made._held_at[i] = (shape, dtype.numpy), self._pool.addresses[shape, dtype], None, None
+        made._fresh = made._reused = Places((), (), made._pool, self._fresh.order)
+        made._all_places = {(): made._fresh}
+        return made
 
     @property
     def source(self) -> str:

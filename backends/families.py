@@ -38,11 +38,11 @@ def take_apart(graph: Graph) -> tuple[object, tuple[int, ...]]:
         numbers.append(n)
         return "size"
 
-    skeleton = _mapped(graph, replace)
+    skeleton = mapped(graph, replace)
     return (skeleton.inputs, skeleton.steps, skeleton.outputs), tuple(numbers)
 
 
-def _mapped(graph: Graph, replace: Callable[[int], Any]) -> Graph:
+def mapped(graph: Graph, replace: Callable[[int], Any]) -> Graph:
     """The graph with every size replaced, in a fixed order; the types of values are not filled in."""
     inputs = tuple(_mapped_type(t, replace) for t in graph.inputs)
     steps = tuple(Step(s.op, tuple(_mapped_attributes(s, replace)), s.operands) for s in graph.steps)
@@ -61,7 +61,7 @@ def _mapped_attributes(step: Step, replace: Callable[[int], Any]) -> list[Any]:
     made: list[Any] = []
     for param, value in zip(stanza.attributes, step.attrs, strict=True):
         if isinstance(value, Graph):
-            made.append(_mapped(value, replace))
+            made.append(mapped(value, replace))
         elif param.kind in SIZED:
             made.append(tuple(map(replace, value)) if isinstance(value, tuple) else _mapped_int(value, replace))
         else:
@@ -121,7 +121,7 @@ class Template:
             hole = self.holes.get(place)
             return n if hole is None else value_of(hole, symbols)
 
-        return typed(_mapped(self.graph, replace))
+        return typed(mapped(self.graph, replace))
 
     @property
     def text(self) -> str:

@@ -20,6 +20,7 @@ from . import background, emission
 from .cache import key_of, lookup, source_version, store
 from .compiled_program import Program, build, load, programs
 from .families import Family, Template, take_apart
+from .instances import Instances
 from .graph_text import template_to_json
 from .stats import show, stats
 from .template_search import template_of
@@ -29,6 +30,7 @@ OFTEN = 8
 """Small graphs of one family that run on the oracle, whatever their sizes, before a program is made for them."""
 
 MOST_FAMILIES = 1024
+MOST_KIN = 256
 MOST_TEMPLATES = 6
 MOST_SEARCHES = 8
 """Searches for a template of one family that find none, before its graphs are taken to have nothing in common."""
@@ -43,6 +45,8 @@ ROOM = 4
 """How many times the largest size seen a program is made for, at least."""
 
 _families: OrderedDict[object, Family] = OrderedDict()
+_kin: OrderedDict[object, list[Instances]] = OrderedDict()
+"""By `Graph.kin`: the templates that served such graphs as the frontend recorded them, the last first."""
 
 
 @dataclass(eq=False)
@@ -76,9 +80,10 @@ class Relatives:
             values = template.values(self.numbers)
             if values is None:
                 continue
-            for compiled in template.programs:
-                if admits(compiled.facts["sizes"], values):
-                    return compiled.at(self.graph, values)
+            found = _admitting(template, self.graph, values)
+            if found is not None:
+                _remember(self.graph, template)
+                return found
         return None
 
     def compiled(self, elsewhere: bool = False) -> Program | None:
@@ -100,6 +105,7 @@ class Relatives:
             return None
         template.programs.append(found)
         if admits(found.facts["sizes"], values):
+            _remember(self.graph, template)
             return found.at(self.graph, values)
         if any(v > n for v, n in zip(values, estimates, strict=True)):
             return None  # it was made for smaller ones while this one came
@@ -129,6 +135,36 @@ class Relatives:
 def forget() -> None:
     """What is known of families: their programs are made in another way from now on."""
     _families.clear()
+    _kin.clear()
+
+
+def program_of_kin(graph: Graph) -> Program | None:
+    """A program that was made for what this graph is kin of, and is right for it, too."""
+    for instances in _kin.get(graph.kin, ()):
+        values = instances.values(graph)
+        found = None if values is None else _admitting(instances.template, graph, values)
+        if found is not None:
+            return found
+    return None
+
+
+def _admitting(template: Template, graph: Graph, values: Sequence[int]) -> Program | None:
+    for compiled in template.programs:
+        if admits(compiled.facts["sizes"], values):
+            return compiled.at(graph, values)
+    return None
+
+
+def _remember(graph: Graph, template: Template) -> None:
+    """A template serves a graph that may have kin."""
+    if graph.kin is None:
+        return
+    known = _kin.pop(graph.kin, [])
+    if all(each.template is not template for each in known) and (made := Instances.of(template)) is not None:
+        known = [made, *known[: MOST_TEMPLATES - 1]]
+    _kin[graph.kin] = known
+    if len(_kin) > MOST_KIN:
+        _kin.popitem(last=False)
 
 
 @dataclass(eq=False)
@@ -145,8 +181,10 @@ class Compiled:
     def at(self, graph: Graph, values: Sequence[int]) -> Program:
         """The program for these values of the symbols, which make the template this graph."""
         with stats.timed("load"):
-            made = load(self.folder, self.facts, graph, sizes=values, beside=self.first)
-        self.first = self.first or made
+            if self.first is None:
+                made = self.first = load(self.folder, self.facts, graph, sizes=values)
+            else:
+                made = self.first.at(graph, values)
         self.sizes[graph] = made
         if len(self.sizes) > MOST_SIZES:  # each holds output arrays
             old, program = self.sizes.popitem(last=False)

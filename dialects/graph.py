@@ -19,10 +19,11 @@ class Graph:
     """Inputs, steps, outputs. Value ids: inputs first, then every result of every step in order.
 
     Equality and hash cover inputs, steps and outputs; origins ("file.py:12" per step), names (per input)
-    and types (per value id) come along for readers of the IR and do not split the cache.
+    and types (per value id) come along for readers of the IR and do not split the cache. kin: where it is the same object, ops,
+    operands and outputs are likely the same, too: where to look for a graph that differs in sizes only.
     """
 
-    __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "_hash")
+    __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "kin", "_hash")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Graph:
         origins: tuple[str, ...],
         names: tuple[str | None, ...],
         types: tuple[Type, ...],
+        kin: object = None,
     ) -> None:
         self.inputs = inputs
         self.steps = steps
@@ -39,6 +41,7 @@ class Graph:
         self.origins = origins
         self.names = names
         self.types = types
+        self.kin = kin
         self._hash = hash((inputs, steps, outputs))
 
     def __hash__(self) -> int:

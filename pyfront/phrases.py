@@ -15,13 +15,14 @@ from .recorder import constants as shared, state
 from .walk import by_order
 
 _MOST = 4096
+_forms: dict[tuple, tuple] = {}
 _NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are tracked, their operands do not tell
 
 
 class Phrase:
     """The steps between some operands and some results."""
 
-    __slots__ = ("_steps", "_results", "held", "_as_one")
+    __slots__ = ("_steps", "_results", "held", "form", "_as_one")
 
     def __init__(
         self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = ()
@@ -31,6 +32,9 @@ class Phrase:
         that holds them all; each array counts as an operand."""
         self._results = results
         self.held = tuple(held)
+        spelled = [(op, *read, attrs if op is RESULT else len(type) if _is_several(type) else 1) for op, attrs, read, type, _ in steps]
+        form = (*spelled, tuple(results), self.held)
+        self.form = _forms.setdefault(form, form)  # one object for phrases that differ in attributes and types only
         self._as_one: tuple[tuple, list[tuple[tuple[int], Any, int]]] | None = None  # types of all results; those that are Nodes
         self._steps = []
         for op, attrs, read, type, may_be in steps:
@@ -55,6 +59,10 @@ class Phrase:
                     return self._record(operands, up + 1, True)[self._results[0]]
         state.order += len(steps)
         return Node(PHRASE, (self,), tuple(operands), steps[-1][4], origin(up), False, state.order)
+
+    def step(self, k: int) -> tuple[tuple, Any]:
+        """Attributes and type of a step."""
+        return self._steps[k][1], self._steps[k][4]
 
     def write_out(self, node: Node) -> list[Node]:
         """Make a Node that stands for the whole phrase its last step, as if each had been recorded; gives the others."""
@@ -101,15 +109,17 @@ class Phrase:
         results = [Node(RESULT, *made[k][:1], (whole,), made[k][1], whole.origin, False, whole.order + made[k][2]) for k in self.held]
         return leaves, results
 
-    def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[Node]:
-        """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none."""
+    def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[tuple[int, Node]]:
+        """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none,
+        with their numbers."""
         nodes = self._append(list(whole.inputs), whole.origin, whole.order - 1, False)
         replaced = set()
         for node in results:
             place = self._results[node.attrs[0]]
             replaced.add(place)
             node.attrs, node.inputs = nodes[place].attrs, nodes[place].inputs
-        return [node for i, node in enumerate(nodes[len(whole.inputs) :], len(whole.inputs)) if i not in replaced]
+        first = len(whole.inputs)
+        return [(i - first, node) for i, node in enumerate(nodes[first:], first) if i not in replaced]
 
     def _record(self, operands: Sequence[Node], up: int, may_be: bool = False) -> list[Node]:
         may_be = may_be or state.grad and any([n.requires_grad for n in operands])
@@ -133,6 +143,10 @@ class Phrase:
             order += 1
             nodes.append(Node(op, attrs, inputs, type, where, tracked, order))
         return nodes
+
+
+def _is_several(type: Any) -> bool:
+    return isinstance(type[-1], tuple)
 
 
 def _may_be_tracked(node: Node) -> bool:

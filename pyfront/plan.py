@@ -3,6 +3,9 @@
 A training loop flushes the same program again and again. Its walk has the same signature each time, so the
 Graph, the order of its inputs and the places of its results are those of the last time. Plans hold types,
 attributes and numbers only: no Node, no array.
+
+A text that grows by a word in each turn is the same program at another size: the walk's signature is the same, its contents are not.
+Then the positions hold, and the Graph is the last one with these types and attributes in it: no Schedule is made.
 """
 
 from __future__ import annotations
@@ -12,15 +15,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..dialects.graph import Graph
+from ..dialects.graph import Graph, Step
 from .dying import Dying
-from .node import HELD, Node
+from .node import HELD, PHRASE, RESULT, Node
 from .residuals import needs_values
 from .schedule import Schedule, is_done, is_freed, moves
 from .walk import Walk, by_order
 
 Run = Callable[[Graph, list[np.ndarray], Mapping[int, int] | None], list[np.ndarray]]
 _KEPT = 256
+_GRAPHS = 8  # of one Plan, by contents
+_step = tuple.__new__  # a Step without the detour of its constructor
 _plans: OrderedDict[int, list[Plan]] = OrderedDict()
 
 
@@ -33,16 +38,18 @@ class Plan:
     go through again, which the walk does not tell. recorded: positions in the order
     they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush. held: of each Node
     that holds several arrays its position, that of the Node for what they become (-1: nobody wants it), and the inputs and outputs they are.
+    graphs: those of the walks that came lately, by their contents, newest first. form: how the Graph of other contents is made; None
+    where they may change more than it (derivatives).
     """
 
-    __slots__ = ("signature", "graph", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
+    __slots__ = ("signature", "graphs", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
 
     def __init__(self, schedule: Schedule, walk: Walk) -> None:
         """From a Schedule that was just built and has no values yet."""
         nodes = walk.nodes
         at = {id(node): position for position, node in enumerate(nodes)}
         self.signature = walk.signature
-        self.graph = schedule.graph
+        self.graphs = [(walk.contents, schedule.graph)]
         holder = {id(node.value): i for i, node in enumerate(nodes) if node.value is not None}
         holder |= {id(leaf.value): at[id(node.inputs[-1])] for node, leaves, _ in schedule.spread for leaf in leaves}
         self.inputs = [holder[id(array)] for array in schedule.arrays]
@@ -65,14 +72,23 @@ class Plan:
         self.recorded = [at[id(n)] for n in sorted(emitted, key=by_order)]
         cleared = {*self.done, *self.maybe_done}
         self.dying = Dying(walk, self.inputs, computed, {at[id(n)] for n in behind} - cleared, cleared)
+        self.form = GraphForm.of(schedule, walk, at, self.inputs)
 
-    def fits(self, walk: Walk) -> bool:
-        """True when the walk met the program this plan was made for, recorded in the same order."""
+    def graph(self, walk: Walk) -> Graph | None:
+        """The Graph of a walk, if it met the program this plan was made for, recorded in the same order, at whatever sizes."""
         if self.signature != walk.signature:
-            return False
-        nodes = walk.nodes
+            return None
+        nodes, contents = walk.nodes, walk.contents
         orders = [nodes[i].order for i in self.recorded]
-        return orders == sorted(orders)
+        if orders != sorted(orders):
+            return None
+        for known, graph in self.graphs:
+            if known == contents:
+                return graph
+        made = self.form.graph(walk) if self.form is not None else None
+        if made is not None:
+            self.graphs = [(contents, made), *self.graphs[: _GRAPHS - 1]]
+        return made
 
     def arrays(self, nodes: list[Node]) -> list[np.ndarray]:
         """The Graph's inputs, of a walk this plan fits."""
@@ -82,14 +98,14 @@ class Plan:
                 arrays[i] = array
         return arrays
 
-    def run(self, walk: Walk, run: Run) -> None:
-        """Compute the roots of a walk this plan fits. run: the driver's."""
+    def run(self, walk: Walk, graph: Graph, run: Run) -> None:
+        """Compute the roots of a walk this plan fits. graph: that of the walk. run: the driver's."""
         nodes = walk.nodes
         arrays = self.arrays(nodes)
         freed = [i for i in self.maybe_done if is_freed(nodes[i])] if self.maybe_done else self.maybe_done
-        if self.graph.outputs:
+        if graph.outputs:
             spare = self.dying.of(nodes) if len(freed) == len(self.maybe_done) else None
-            results = run(self.graph, arrays, spare)
+            results = run(graph, arrays, spare)
             for position, k in self.results:
                 nodes[position].value = results[k]
             for _, position, _, outputs in self.held:
@@ -103,8 +119,63 @@ class Plan:
             nodes[position].inputs = ()
 
 
-def plan_of(walk: Walk) -> Plan:
-    """The plan for a walk: one that fits, or a new one."""
+class GraphForm:
+    """A Graph in positions of its walk's contents, to be made again of others.
+
+    first: the Graph it was found in. inputs: positions of their types. steps: operation, position of its attributes, number in the phrase that is there (-1: none),
+    results, operands. exact: positions of contents that are structure. phrases: positions of phrases, with their forms.
+    """
+
+    __slots__ = ("first", "inputs", "steps", "exact", "phrases", "contents")
+
+    @classmethod
+    def of(cls, schedule: Schedule, walk: Walk, at: Mapping[int, int], inputs: list[int]) -> GraphForm | None:
+        """Of a Schedule without derivatives, now or later: which values those keep, and what they read, is no matter of positions."""
+        nodes = walk.nodes
+        if walk.grads or schedule.spread or any([n.freed or n.requires_grad and n.value is None for n in nodes]):
+            return None
+        made = cls()
+        made.first, made.contents, made.inputs, made.steps = schedule.graph, walk.contents, inputs, []
+        for step, maker in zip(schedule.graph.steps, schedule.makers, strict=True):
+            node, k = schedule.parts.get(id(maker), (maker, -1))
+            whole = node.type if k < 0 else node.attrs[0].step(k)[1]
+            made.steps.append((step.op, at[id(node)], k, len(whole) if isinstance(whole[-1], tuple) else 1, step.operands))
+        made.exact = [i for i, n in enumerate(nodes) if n.value is None and n.op is RESULT]
+        made.phrases = [(i, n.attrs[0].form) for i, n in enumerate(nodes) if n.value is None and n.op == PHRASE]
+        again = made._graph_of(walk)
+        if again is None or again != schedule.graph or again.types != schedule.graph.types:
+            return None
+        schedule.graph.kin = made
+        return made
+
+    def graph(self, walk: Walk) -> Graph | None:
+        """The Graph of a walk of the same signature; None where other contents make another one than positions tell."""
+        contents, before = walk.contents, self.contents
+        if any([contents[i] != before[i] for i in self.exact]) or any([contents[i][0].form is not form for i, form in self.phrases]):
+            return None
+        return self._graph_of(walk)
+
+    def _graph_of(self, walk: Walk) -> Graph | None:
+        nodes, contents, own = walk.nodes, walk.contents, self.first
+        inputs = tuple([contents[i] for i in self.inputs])
+        types, steps = list(inputs), []
+        for (op, i, k, count, operands), old in zip(self.steps, own.steps, strict=True):
+            if k < 0:
+                attrs, type = contents[i], nodes[i].type
+            else:
+                attrs, type = contents[i][0].step(k)
+            steps.append(old if attrs == old[1] else _step(Step, (op, attrs, operands)))
+            if count == 1:
+                types.append(type)
+            elif count == len(type):
+                types += type
+            else:
+                return None
+        return Graph(inputs, tuple(steps), own.outputs, own.origins, own.names, tuple(types), self)
+
+
+def plan_of(walk: Walk) -> tuple[Plan, Graph]:
+    """The plan for a walk, one that fits or a new one, and the Graph of the walk."""
     size = len(walk.signature)
     alike = _plans.get(size)
     if alike is None:
@@ -112,10 +183,11 @@ def plan_of(walk: Walk) -> Plan:
         if len(_plans) > _KEPT:
             _plans.popitem(last=False)
     for plan in alike:
-        if plan.fits(walk):
-            return plan
+        graph = plan.graph(walk)
+        if graph is not None:
+            return plan, graph
     plan = Plan(Schedule(walk.roots, walk), walk)
     if len(alike) >= 8:
         alike.pop(0)
     alike.append(plan)
-    return plan
+    return plan, plan.graphs[0][1]

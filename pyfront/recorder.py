@@ -74,7 +74,7 @@ class _State:
         self.flushed = 0
         self.bound = PENDING_LIMIT
         self.cut: tuple[str | None, str] | None = None
-        self.loop: list[Any] | None = None  # the signature of what was found to be a loop last
+        self.loop: list[Any] | None = None  # signature and contents of the walk that was found to be a loop last
         self.grad = True
         self.pending: list[weakref.ref] = []
         self.arrived: list[weakref.ref] = []
@@ -245,10 +245,11 @@ def _is_loop(roots: list[Node], known: bool) -> bool:
     repeats = len({(node.op, node.origin, node.type) for node in nodes}) * REPEATS <= len(nodes)
     if not repeats or walk.grads:
         return False
-    if not known and walk.signature != state.loop:  # a training loop comes again and again: asked once
+    met = [walk.signature, walk.contents]
+    if not known and met != state.loop:  # a training loop comes again and again: asked once
         if not _compiler().rolls(Schedule(roots, walk).graph):
             return False
-        state.loop = walk.signature
+        state.loop = met
     return True
 
 
@@ -358,11 +359,13 @@ def _compute(roots: list[Node]) -> None:
         sys.stderr.write(Schedule(roots).describe())
     if state.placement is None:
         walk = Walk(roots)
-        plan_of(walk).run(walk, state.run or driver())
+        plan, graph = plan_of(walk)
+        plan.run(walk, graph, state.run or driver())
         return
     for run, there in _by_device(roots):
         walk = Walk(there)
-        plan_of(walk).run(walk, run)
+        plan, graph = plan_of(walk)
+        plan.run(walk, graph, run)
 
 
 def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:

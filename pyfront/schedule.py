@@ -58,6 +58,8 @@ class Schedule:
         "_histories",
         "kept",
         "spread",
+        "makers",
+        "parts",
     )
 
     def __init__(self, roots: list[Node], walk: Walk | None = None) -> None:
@@ -77,7 +79,9 @@ class Schedule:
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
         self.spread = [(node, *node.attrs[0].spread(node)) for node in walk.nodes if node.op == PHRASE and node.value is None and node.attrs[0].held]
-        written, nodes = _written_out(walk.nodes, self.spread)
+        self.makers: list[Node | None] = []  # of each step: the Node it was made of, if it is no step of this Schedule's own
+        self.parts: dict[int, tuple[Node, int]] = {}  # by id of such a Node that is a step of a phrase: the phrase's, and its number there
+        written, nodes = _written_out(walk.nodes, self.spread, self.parts)
         self.nodes = _views_at_first_use(sorted(nodes, key=by_order), walk.mark)
         several = {id(whole): made for whole, _, made in self.spread}
         each = [[node] if node.op != HELD else several[id(node.inputs[0])] for node in roots]
@@ -171,6 +175,7 @@ class Schedule:
         types, own = self.types, node.type
         node.id = len(types)
         self.steps.append(_step(Step, (node.op, node.attrs, operands)))
+        self.makers.append(node)
         self.origins.append(node.origin)
         if type(own[-1]) is tuple:
             types.extend(own)
@@ -274,6 +279,7 @@ class Schedule:
         shape, dtype = self.types[source]
         zero = len(self.types)
         self.steps.append(Step("full", (shape, 0.0 if dtype.kind == "f" else 0, dtype), ()))
+        self.makers.append(None)
         self.origins.append(where)
         self.types.append((shape, dtype))
         self.tainted.append(False)
@@ -281,6 +287,7 @@ class Schedule:
 
     def _saved(self, value: int, contents: int, where: str, tainted: bool | None = None) -> int:
         self.steps.append(Step(SAVED, (), (value, contents)))
+        self.makers.append(None)
         self.origins.append(where)
         self.types.append(self.types[value])
         self.tainted.append(self.tainted[value] if tainted is None else tainted)
@@ -328,9 +335,12 @@ class Schedule:
         return "\n".join(lines) + "\n"
 
 
-def _written_out(nodes: list[Node], spread: list[tuple[Node, list[Node], list[Node]]]) -> tuple[list[tuple], list[Node]]:
+def _written_out(
+    nodes: list[Node], spread: list[tuple[Node, list[Node], list[Node]]], parts: dict[int, tuple[Node, int]]
+) -> tuple[list[tuple], list[Node]]:
     """Nodes with the steps of each phrase in its place, and what the Nodes that stood for them were. spread: the phrases one of
-    whose operands holds several arrays, each with the leaves and the results that are Nodes of their own here."""
+    whose operands holds several arrays, each with the leaves and the results that are Nodes of their own here. parts: gets which
+    step of which phrase a Node is."""
     results: dict[int, list[Node]] = {id(n): [] for n in nodes if n.op == PHRASE and n.value is None}
     if not results:
         return [], nodes
@@ -350,10 +360,14 @@ def _written_out(nodes: list[Node], spread: list[tuple[Node, list[Node], list[No
             there.append(node)
         elif type(node.type[-1]) is tuple:
             before += [(n, n.op, n.attrs, n.inputs) for n in results[id(node)]]
-            there += node.attrs[0].write_out_all(node, results[id(node)])
+            for k, part in node.attrs[0].write_out_all(node, results[id(node)]):
+                parts[id(part)] = node, k
+                there.append(part)
         else:
             before.append((node, node.op, node.attrs, node.inputs))
-            there += [node, *node.attrs[0].write_out(node)]
+            inner = node.attrs[0].write_out(node)
+            parts.update({id(part): (node, k) for k, part in enumerate((*inner, node))})
+            there += [node, *inner]
     return before, there
 
 

@@ -26,20 +26,21 @@ class Walk:
     """nodes: in the order they were met, roots last to first. Computed Nodes are leaves, except under a
     derivative.
 
-    signature: two walks with equal signatures met the same program: the same ops and attributes over the same
-    operands, the same leaf types, the same buffers shared, the same tracked, freed and computed Nodes. It is a
-    prefix code of the walk: a Node met before is its position, a new one spells itself out.
+    signature, contents: two walks with both equal met the same program: the same ops over the same operands, the same buffers shared,
+    the same tracked, freed and computed Nodes (signature); the same attributes, and types of leaves (contents, one for each Node that is
+    spelled out). The signature is a prefix code of the walk: a Node met before is its position, a new one spells itself out.
     mark: what the Nodes are marked with; one more where a derivative goes through.
     grads: the ``autodiff.grad`` Nodes still to be computed. goes_deep: some derivative goes through computed Nodes.
     """
 
-    __slots__ = ("roots", "nodes", "signature", "mark", "grads", "goes_deep", "_buffers")
+    __slots__ = ("roots", "nodes", "signature", "contents", "mark", "grads", "goes_deep", "_buffers")
 
     def __init__(self, roots: list[Node]) -> None:
         self.roots = roots
         self.mark = fresh_mark()
         self.nodes: list[Node] = []
         self.signature: list[Any] = [len(roots)]
+        self.contents: list[Any] = []
         self.grads: list[Node] = []
         self.goes_deep = False
         self._buffers: dict[int, int] = {}
@@ -50,7 +51,7 @@ class Walk:
 
     def _meet(self, stack: list[Node]) -> None:
         """Go down from the Nodes on the stack to what is computed."""
-        mark, nodes, signature, buffers = self.mark, self.nodes, self.signature, self._buffers
+        mark, nodes, signature, contents, buffers = self.mark, self.nodes, self.signature, self.contents, self._buffers
         while stack:
             node = stack.pop()
             if node.mark >= mark:
@@ -61,7 +62,8 @@ class Walk:
             nodes.append(node)
             if node.value is None:
                 op, inputs = node.op, node.inputs
-                signature += (op, node.attrs, node.requires_grad, node.freed, len(inputs))
+                signature += (op, node.requires_grad, node.freed, len(inputs))
+                contents.append(node.attrs)
                 stack += inputs
                 if op is ALIAS:
                     signature.append(node.leaf if type(node) is Boundary else None)
@@ -69,7 +71,8 @@ class Walk:
                     self.grads.append(node)
                 continue
             tracked, inner = node.requires_grad, bool(node.inputs)
-            signature += (None, node.type, buffers.setdefault(id(node.value), at), tracked, node.freed, inner)
+            signature += (None, buffers.setdefault(id(node.value), at), tracked, node.freed, inner)
+            contents.append(node.type)
             if tracked:
                 boundary = type(node) is Boundary
                 signature.append(node.leaf if boundary else None)
@@ -92,5 +95,6 @@ class Walk:
                 if type(node) is Boundary:
                     continue
                 if node.value is not None:
-                    signature += (node.op, node.attrs, len(node.inputs))
+                    signature += (node.op, len(node.inputs))
+                    self.contents.append(node.attrs)
                 stack += node.inputs

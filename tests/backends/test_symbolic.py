@@ -14,6 +14,7 @@ from needs import needs_compiler
 from lamina import nn
 from lamina.backends import driver, emission, known_loops, symbolic
 from lamina.backends.families import take_apart
+from lamina.backends.instances import Instances
 from lamina.backends.template_search import template_of
 from lamina.dialects import flags, target
 from lamina.dialects.graph import Graph, Step
@@ -32,11 +33,11 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, nothing known of any program, and every program worth a compile at once."""
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
             known.clear()
         driver.stats.reset()
         yield
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
             known.clear()
 
 
@@ -165,7 +166,16 @@ def template_from(make, *sizes):
 
     graph, _ = numbers(sizes[-1])
     found = template_of(graph, [numbers(n)[1][1] for n in sizes])
-    return found, lambda *n: None if found is None else found.values(numbers(n)[1][1])
+
+    def at(*n):
+        other, (skeleton, there) = numbers(n)
+        values = None if found is None else found.values(there)
+        instances = None if found is None else Instances.of(found)
+        if instances is not None and skeleton == take_apart(graph)[0]:
+            assert instances.values(other) == values, "told at a glance as by its numbers"
+        return values
+
+    return found, at
 
 
 @contextmanager
@@ -270,6 +280,23 @@ def test_any_members(sizes):
         assert [(substituted(shape, values), dtype) for shape, dtype in types] == list(graphs[-1].types)
 
 
+def test_an_instance_is_equal_in_everything():
+    """A graph of the same kin that is no instance, or is one of another template, is not taken for one."""
+    template = template_of(graph_at(5), [take_apart(graph_at(n))[1] for n in (8, 5)])
+    instances = Instances.of(template)
+    assert instances.values(graph_at(20)) == (20,) and instances.values(graph_at(1)) is None and instances.values(graph_at(20, 7)) is None
+    graph = graph_at(20)
+    for steps in (
+        (graph.steps[0], Step("sum", ((1,),), (1,)), graph.steps[2]),
+        (*graph.steps[:2], Step("reshape", ((120,),), (0,))),
+        (*graph.steps[:2], Step("reshape", ((60, 2),), (1,))),
+        (Step("neg", (), (0,)), *graph.steps[1:]),
+        graph.steps[:2],
+    ):
+        assert instances.values(Graph(graph.inputs, steps, graph.outputs, graph.origins, graph.names, graph.types)) is None
+    assert instances.values(Graph(graph.inputs, graph.steps, (2,), graph.origins, graph.names, graph.types)) is None
+
+
 # Compiles
 
 
@@ -341,7 +368,7 @@ def test_parameters_stay_where_they_are_when_sizes_change():
 def test_found_in_the_cache_by_the_next_process():
     run_at(64)
     run_at(40)
-    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
+    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
         known.clear()
     driver.stats.reset()
     for n in (64, 40, 33):

@@ -26,17 +26,17 @@ class Checked:
         self.made = 0
         self.real = plan.plan_of
 
-    def __call__(self, walk: Walk) -> Plan:
+    def __call__(self, walk: Walk) -> tuple[Plan, Graph]:
         known = {id(p) for alike in plan._plans.values() for p in alike}
-        found = self.real(walk)
+        found, graph = self.real(walk)
         self.reused += id(found) in known
         self.made += id(found) not in known
         fresh = Schedule(walk.roots)
-        assert found.graph == fresh.graph
+        assert graph == fresh.graph and graph.types == fresh.graph.types
         assert all(a is b for a, b in zip(found.arrays(walk.nodes), fresh.arrays, strict=True))
         results = {fresh.outputs[k]: walk.nodes[i] for i, k in found.results}
         assert all(node.id == number for number, node in results.items())
-        return found
+        return found, graph
 
 
 def oracle(graph: Graph, arrays: list[np.ndarray], spare: object = None) -> list[np.ndarray]:
@@ -82,6 +82,29 @@ def test_two_programs_take_turns(checked: Checked) -> None:
         y = (x + x).exp() if i % 2 else (x * x).exp()
         assert y.tolist() == pytest.approx(np.exp([2.0, 4.0] if i % 2 else [1.0, 4.0]).tolist())
     assert (checked.made, checked.reused) == (2, 4)
+
+
+def test_what_grows_is_planned_once(checked: Checked) -> None:
+    """A text that is longer in every turn: the Graph of each length is what a Schedule makes, without one. Layers are phrases there."""
+    torch.manual_seed(0)
+    layer, table = torch.nn.LayerNorm(6), torch.nn.Embedding(9, 6)
+    text = torch.zeros(2, 2, dtype=torch.long)
+    with torch.no_grad():
+        for _ in range(6):
+            x = torch.nn.functional.gelu(layer(table(text)))
+            scores = torch.softmax(x @ x.transpose(1, 2), dim=-1) @ x
+            best, at = scores[:, -1].topk(2)
+            text = torch.cat((text, at[:, :1]), 1)
+            assert best.shape == (2, 2) and text[:, -1].tolist()
+    assert (checked.made, checked.reused) == (1, 5)
+
+
+def test_more_parts_are_another_program(checked: Checked) -> None:
+    """Where sizes say how many results a step has, positions say nothing."""
+    for n in (4, 6, 8, 4):
+        x = torch.arange(float(n))
+        parts = [p.exp() for p in x.split(2)]
+        assert sum(p.sum().item() for p in parts) == pytest.approx(float(np.exp(np.arange(n)).sum()), rel=1e-5)
 
 
 def test_shared_buffers_are_part_of_a_program(checked: Checked) -> None:
