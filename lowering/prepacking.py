@@ -71,7 +71,7 @@ def packed_ahead(
     if scheduled is None or scheduled.packing is None or any_symbolic(n for d in _dims(scheduled.packing) for n in d):
         return None
     operand = _packed_operand(kernel, scheduled, operands)
-    if operand is None or estimate(times) * _reuse(scheduled) < LEAST_REUSE:
+    if operand is None or estimate(times) * _reuse(scheduled) < _least_reuse(scheduled):
         return None
     settle(kernel, target, known, [operand])
     scheduled = schedule(kernel, target, [operand])
@@ -118,6 +118,11 @@ def without_copy(call: Call) -> tuple[Call, int | None]:
     del function.attributes["lamina.packed"]
     function.properties["function_type"] = FunctionType.from_lists([a.type for a in function.body.block.args], [])
     return replace(call, function=function, operands=[h for k, h in enumerate(call.operands) if k != number]), operand
+
+
+def _least_reuse(scheduled: Schedule) -> int:
+    """What is multiplied in groups of depths is read from a copy in any case."""
+    return LEAST_REUSE if scheduled.plan.blocks is None else 1
 
 
 def _reuse(scheduled: Schedule) -> float:

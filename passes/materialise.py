@@ -5,9 +5,9 @@ from __future__ import annotations
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects.book.expr import Call, walk
-from ..dialects.ops import stanza_of
+from ..dialects.ops import stanza_of, type_of
 from ..dialects.sizes import estimate
-from ..dialects.types import size_of
+from ..dialects.types import int8, int32, size_of, uint8
 from .access import (
     ALIAS,
     CONTRACT,
@@ -49,6 +49,7 @@ class Program:
         self.place = {op: i for i, op in enumerate(ops)}
         self.roles = [role_of(op) for op in ops]
         self.material = [role not in INLINE for role in self.roles]
+        self._in_products: set[int] = set()  # what is between products and the factors that they read
         self._require(kept)
         self._keep_what_follows_sums(kept)
         self._inlined = [0] * len(ops)
@@ -83,15 +84,17 @@ class Program:
             elif role == READ:
                 needed = (op.operands[0],)
             elif role == CONTRACT:
-                needed = tuple(self._behind_views(v) for v in op.operands)
+                needed = tuple(self._factor(v) for v in op.operands)
             for value in needed:
                 place = self.place_of(value)
                 if place is not None:
                     self.material[place] = True
 
-    def _behind_views(self, value: SSAValue) -> SSAValue:
+    def _factor(self, value: SSAValue) -> SSAValue:
+        """What a product reads: a value behind views, bytes as they are where they are only widened for it."""
         place = self.place_of(value)
-        while place is not None and self.roles[place] == VIEW:
+        while place is not None and (self.roles[place] == VIEW or _widens_bytes(self.ops[place])):
+            self._in_products.add(place)
             value = self.ops[place].operands[0]
             place = self.place_of(value)
         return value
@@ -172,7 +175,7 @@ class Program:
 
     def _is_chosen(self, i: int, readers: int, loops: list[int]) -> bool:
         stages = _bits(readers)
-        return bool(stages) and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
+        return bool(stages) and i not in self._in_products and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
 
     def _loops(self, i: int) -> int:
         op = self.ops[i]
@@ -234,6 +237,13 @@ class Program:
         repeated = sum(n * compute for n in loops)
         reads = sum(n * (load if 2 * size >= n else _SMALL_LOAD) for n in loops)
         return size * (compute + store) + reads < repeated
+
+
+def _widens_bytes(op: Operation) -> bool:
+    """Whether an op makes integers of 32 bits of bytes, which processors multiply as they are."""
+    if role_of(op) != EACH or stanza_of(op).name != "cast":
+        return False
+    return type_of(op.operands[0])[1] in (int8, uint8) and type_of(op.results[0])[1] is int32
 
 
 def _cost(op: Operation, role: str) -> int:

@@ -161,6 +161,41 @@ def test_products_read_the_bytes_that_were_widened_for_them(target: str, scaled:
     np.testing.assert_array_equal(execute(module, [a, b, s][: 2 + scaled])[0], wanted)
 
 
+def made_by_a_kernel(r: Recorder, x: int, w: int) -> int:
+    """Bytes that another kernel makes of numbers."""
+    return r("matmul", r("cast", r("cast", r("round", x), attrs=(uint8,)), attrs=(int32,)), r("permute", r("cast", w, attrs=(int32,)), attrs=((1, 0),)))
+
+
+def turned_first(r: Recorder, x: int, w: int) -> int:
+    """A weight that is turned before it is widened."""
+    q = r("cast", r("cast", x, attrs=(uint8,)), attrs=(int32,))
+    return r("matmul", q, r("cast", r("permute", w, attrs=((1, 0),)), attrs=(int32,)))
+
+
+def read_twice(r: Recorder, x: int, w: int) -> int:
+    """What is widened is summed, too."""
+    wide = r("cast", r("cast", x, attrs=(uint8,)), attrs=(int32,))
+    product = r("matmul", wide, r("cast", r("permute", w, attrs=((1, 0),)), attrs=(int32,)))
+    return r("sub", product, r("expand", r("sum", wide, attrs=((1,),)), attrs=(r.types[product][0],)))
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+@pytest.mark.parametrize("record", [made_by_a_kernel, turned_first, read_twice], ids=lambda f: f.__name__)
+def test_bytes_are_read_wherever_they_come_from(record: object, rows: int) -> None:
+    r = Recorder()
+    result = record(r, r.input((rows, 64), float32), r.input((520, 64), int8))  # type: ignore[operator]
+    module = capture(r.graph(result))
+    standard_pipeline("avx512_vnni").until("loops").run(module)
+    kinds = {op.kind.data for op in module.walk() if op.name == "kernel.dot"}
+    assert kinds == ({"u8s8"} if rows > 1 else set())  # one row is not worth a copy of the weight, unless that is kept between calls
+    assert not any("520x64xi32" in str(a.type) for op in module.walk() if isinstance(op, func.FuncOp) for a in op.body.block.args), "the wide weight is in memory"
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 256, (rows, 64)).astype(np.float32), rng.integers(-128, 128, (520, 64)).astype(np.int8)
+    wanted = x.astype(np.int32) @ w.astype(np.int32).T
+    wanted = wanted - x.astype(np.int32).sum(1, keepdims=True) if record is read_twice else wanted
+    np.testing.assert_array_equal(execute(module, [x, w])[0], wanted)
+
+
 @pytest.mark.parametrize(
     ("program", "target"),
     [(product(18, 20, 45), AVX512_VNNI), (product(5, 33, 70, "km", casts=SIGNS[3]), AVX512), (product(18, 20, 37, "km", "nk", "f32", "bf16", ("extf", "extf")), AVX512_BF16)],
