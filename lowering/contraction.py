@@ -91,7 +91,7 @@ class _Kernel:
             Memory(None if a.buffer is None else w.flat(a.buffer), self.plan.vector.strides[i])
             for i, a in enumerate(scheduled.accesses)
         ]
-        total, columns, scalars = scheduled.total, scheduled.packing, scheduled.row_packing
+        total, columns, scalars = scheduled.total, scheduled.packing, scheduled.row_packing or scheduled.box
         packed, rows = scheduled.packed_bytes, scheduled.packed_row_bytes
         parts = (
             (0, columns.elements if columns and packed else 0, columns.element if columns else total),
@@ -105,6 +105,8 @@ class _Kernel:
             memory.append(Memory(there, 1))
         if scheduled.ahead is not None:
             memory[scheduled.packed] = Memory(w.flat(scheduled.ahead), 1)
+        if scheduled.box is not None:
+            memory[0] = memory[scheduled.packed_rows]
         return memory
 
     def write(self) -> None:
@@ -112,7 +114,7 @@ class _Kernel:
         scheduled = self.scheduled
         if scheduled.ahead is None:
             self._pack(scheduled.packing, scheduled.packed, self.contraction.right)
-        self._pack(scheduled.row_packing, scheduled.packed_rows, self.contraction.left)
+        self._pack(scheduled.row_packing or scheduled.box, scheduled.packed_rows, self.contraction.left)
         self._products()
         if self.plan.chunks > 1:
             self._sum_chunks()
@@ -292,7 +294,7 @@ class _Kernel:
         packing = self.scheduled.packing
         before = packing.panels[0].start * self.plan.lanes * packing.steps if packing else 0
         return [
-            *(Address(None, a.offset) for a in self.scheduled.accesses),
+            *(Address(None, offset) for offset in self.scheduled.offsets),
             Address(None, -before),
             Address(),
             Address(),

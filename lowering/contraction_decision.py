@@ -11,8 +11,9 @@
 | block | rows that meet a panel before the next one is touched: row loops outside the panels, shares of the next loop |
 | ahead | elements of a packed panel that are fetched before they are needed |
 | stretches | parts of the sum that every panel goes over one after the other, the sums in memory between them |
-| unit | what multiplies: `vectors`, or groups of depths at once: `tiles` (registers of AMX) or `dots` (vectors that add two or four products to a sum), whose plans have side, loop, rows, vectors, chunks, block and the next two |
-| row, depth | the loop that gives rows of tiles, the one that is cut into groups |
+| unit | what multiplies: `vectors`, or groups of depths at once: `tiles` (registers of AMX) or `dots` (vectors that add several products to a sum) |
+| copy | of the rows' side in groups: `none` (read where it lies), `tiles` (tile by tile, windows written out), `once` (each element once, windows overlap) |
+| row, depth | of plans in groups, which have side, loop, rows, vectors, chunks and block, too: the loop that gives rows of tiles, the one that is cut into groups |
 | apart | row loops that lie outside all others because they move the limits of a sum over what was padded with zeros |
 
 A word that is left out is decided by the cost model. `plain` alone: no tiles, plain loops.
@@ -29,6 +30,7 @@ PLAN = "lamina.plan"
 SIDES = ("right", "left")
 PACKS = ("none", "columns", "rows", "both")
 UNITS = ("vectors", "tiles", "dots")
+COPIES = ("none", "tiles", "once")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Decision:
     unit: str | None = None
     row: int | None = None
     depth: int | None = None
+    copy: str | None = None
     apart: int | None = None
     plain: bool = False
 
@@ -133,8 +136,8 @@ def _block(text: str) -> tuple[int, int]:
 _READ = {
     "side": _one_of(*SIDES), "loop": _at_least(0), "lanes": _at_least(1), "inner": _at_least(0), "rows": _at_least(1),
     "vectors": _at_least(1), "pack": _one_of(*PACKS), "chunks": _at_least(1), "block": _block, "ahead": _at_least(0),
-    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0), "apart": _at_least(0),
+    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0), "copy": _one_of(*COPIES), "apart": _at_least(0),
 }  # fmt: skip
 
-_SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "block": "LOOPS/SHARES"}
+_SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "copy": "|".join(COPIES), "block": "LOOPS/SHARES"}
 

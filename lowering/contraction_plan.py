@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from xdsl.dialects.builtin import i32
 
 from ..dialects.sizes import Size, any_symbolic, estimate, same
 from ..dialects.target import Target
-from .contraction_decision import FREE, PACKS, SIDES, Decision
+from .contraction_decision import COPIES, FREE, PACKS, SIDES, Decision
 from .contraction_limits import Limit, kept, way_of
 from .tile_kind import TileKind
+
+if TYPE_CHECKING:
+    from .row_box import RowBox
 
 DIRECT_ROW_BYTES = (
     1024  # rows of the vector side this far apart share cache sets; a copy pays when it is read often
@@ -122,13 +125,15 @@ class Problem:
 
 class Blocks(NamedTuple):
     """How a plan whose reduction counts steps of several ``depths``, the loop ``at`` of them, came about. ``row``, ``depth``: numbers
-    of the loops that give rows and depths."""
+    of the loops that give rows and depths. ``box``: the copy of the rows' side that loops' strides are of (a `RowBox`); None: of where it lies.
+    """
 
     kind: TileKind
     depths: Dim
     at: int
     row: int
     depth: int
+    box: RowBox | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ class Plan:
             return Decision(
                 SIDES[self.swapped], self.loop, rows=self.tiles[0].size, vectors=self.panels[0].vectors, chunks=self.chunks,
                 block=(len(self.outer), self.row_parts // self.row_shares), unit=self.blocks.kind.unit, row=self.blocks.row, depth=self.blocks.depth,
+                copy=self.copy,
             )  # fmt: skip
         pack = PACKS[self.panels[0].packed + 2 * self.packs_rows]
         block = len(self.outer), self.row_parts // self.row_shares
@@ -188,6 +194,11 @@ class Plan:
             SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
             block, ahead, self.stretches, apart=self.apart if self.limits else None,
         )  # fmt: skip
+
+    @property
+    def copy(self) -> str | None:
+        """How the rows' side is copied, of a plan in groups."""
+        return None if self.blocks is None else COPIES[2 if self.blocks.box else self.packs_rows]
 
     @property
     def inner_rows(self) -> int:

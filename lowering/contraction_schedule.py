@@ -27,7 +27,7 @@ from .contraction_tile import Memory, Tile, accumulator_type
 from .loop_writer import LoopWriter, bytes_of
 from .packing import Packing
 from .dot_products import DotTile
-from .grouped_plan import grouped_packings
+from .grouped_plan import box_packing, grouped_packings
 from .tile_kind import TileKind, dot_kind, tile_kind
 from .tile_products import RegisterTile
 
@@ -47,6 +47,7 @@ class Schedule:
     row_packing: Packing | None
     threads: bool
     holds: int = 0
+    box: Packing | None = None  # the copy that the rows' strides are of; None: of where they lie
     ahead: BlockArgument | None = None  # holds the packed copy when somebody makes it before the kernel runs
 
     @property
@@ -64,6 +65,12 @@ class Schedule:
         if self.kind is None:
             return Tile(writer, self.contraction, memory)
         return (RegisterTile if self.kind.unit == "tiles" else DotTile)(writer, self.contraction, memory, self.kind)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where the loops begin in each access, of the rows' side in its copy."""
+        box = None if self.plan.blocks is None else self.plan.blocks.box
+        return [box.start if k == 0 and box is not None else a.offset for k, a in enumerate(self.accesses)]
 
     @property
     def packed(self) -> int:
@@ -95,7 +102,8 @@ class Schedule:
     @property
     def packed_row_bytes(self) -> int:
         """Bytes of the packed rows, rounded up to whole lines."""
-        return 0 if self.row_packing is None else _lines(self.row_packing.elements * bytes_of(self.row_packing.element))
+        rows = self.row_packing or self.box
+        return 0 if rows is None else _lines(rows.elements * bytes_of(rows.element))
 
     @property
     def scratch_bytes(self) -> int:
@@ -178,7 +186,8 @@ def schedule(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> 
     made = _made_ahead(kernel)
     packings = _packings(contraction, plan) if plan.blocks is None else grouped_packings(contraction, plan)
     copied = kernel.body.block.args[made[1]] if made else None
-    return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, problem.holds, copied)
+    box = box_packing(contraction, plan)
+    return Schedule(contraction, plan, accesses, *packings, problem.work >= target.parallel_work, problem.holds, box, copied)
 
 
 def posed(kernel: func.FuncOp, target: Target, ahead: Sequence[int] = ()) -> tuple[Contraction, tuple[Access, ...], Problem] | None:

@@ -1,14 +1,15 @@
 """Plans a contraction whose depths are multiplied in groups: which side lies in rows, which loop gives the depths, what is copied.
 
 A step takes every sum a word of 32 bits of depths further (vectors) or 16 of them (tile registers). The rows are read from where they lie
-if their depths are neighbours and fill steps; the columns are always copied. Costs are in the units of `contraction_plan`, so that all
-kinds of plans can be compared.
+if their depths are neighbours and fill steps, else from a copy: tile by tile, or of each element once (`row_box`). The columns are
+always copied. Costs are in the units of `contraction_plan`, so that all kinds of plans can be compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Protocol
 
 from ..dialects.sizes import Size, any_symbolic, estimate
@@ -17,6 +18,8 @@ from .contraction_blocking import row_blocks, shared_out, with_chunked_dim
 from .contraction_decision import FREE, SIDES, Decision
 from .contraction_match import Contraction
 from .contraction_plan import Blocks, Dim, Panel, Plan, Problem, Tiles, iterations, sides_of, swapped_sides, turned
+from .loop_writer import bytes_of
+from .row_box import RowBox, row_box
 from .tile_kind import TILE_WORDS, WORD_BYTES, TileKind
 from .tile_packing import TilePacking
 
@@ -76,13 +79,36 @@ def _candidates(problem: Problem, swapped: bool, target: Target, wanted: Decisio
                 known = direct or not any_symbolic((tiled.size, *(d.size for d in (*outer, *batch))))
                 if not known or not wanted.allows("row", row) or not wanted.allows("depth", depth):
                     continue
-                for tiles, panels in unit.shapes(tiled.size, vector.size):
-                    plan = Plan(
-                        swapped, unit.lanes, tuple(batch), outer, beside, tiled, (), vector, tiles, panels, loops,
-                        packs_rows=not direct, loop=loop, blocks=Blocks(kind, depths, depth, row, depth),
-                    )  # fmt: skip
+                shapes = list(unit.shapes(tiled.size, vector.size))
+                plan = Plan(
+                    swapped, unit.lanes, tuple(batch), outer, beside, tiled, (), vector, (), (), loops, packs_rows=not direct, loop=loop,
+                    blocks=Blocks(kind, depths, depth, row, depth),
+                )  # fmt: skip
+                ways = [plan] if direct else [plan, *_from_box(plan, unit)]
+                for plan, (tiles, panels) in product([w for w in ways if wanted.allows("copy", w.copy)], shapes):
                     if wanted.allows("rows", tiles[0].size) and wanted.allows("vectors", panels[0].vectors):
+                        plan = replace(plan, tiles=tiles, panels=panels)
                         yield replace(plan, cost=unit.cost(plan, problem) + _copies_cost(plan, depths, problem, target))
+
+
+def _from_box(plan: Plan, unit: Unit) -> Iterator[Plan]:
+    """The plan with the rows' side read from a copy that holds every element once."""
+    blocks = plan.blocks
+    assert blocks is not None
+    steps = tuple(blocks.depths if i == blocks.at else d for i, d in enumerate(plan.reduction))
+    box = row_box((*plan.batch, *plan.outer, plan.tiled, *steps), blocks.depths, unit.kind, unit.lanes)
+    if box is None:
+        return
+
+    def moved(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
+        return tuple(map(box.moved, dims))
+
+    order = sorted(range(len(steps)), key=lambda i: -box.moved(steps[i]).strides[0])  # as in the copy, where depths are neighbours
+    reduction = tuple(_steps(box.moved(d), unit.kind.depth) if i == blocks.at else box.moved(d) for i, d in ((i, steps[i]) for i in order))
+    yield replace(
+        plan, batch=moved(plan.batch), outer=moved(plan.outer), tiled=box.moved(plan.tiled), reduction=reduction, packs_rows=False,
+        blocks=blocks._replace(box=box, at=order.index(blocks.at)),
+    )  # fmt: skip
 
 
 def _steps(d: Dim, depth: int) -> Dim:
@@ -103,7 +129,14 @@ def _copies_cost(plan: Plan, depths: Dim, problem: Problem, target: Target) -> f
         step_bytes = WORD_BYTES * kind.words
         moved = MOVES * step_bytes * target.read_cost(copied * step_bytes)
         cost += copied * (kind.depth * each + moved)
-    return cost
+    return cost if blocks.box is None else cost + _box_cost(blocks.box, kind, plan.lanes, target)
+
+
+def _box_cost(box: RowBox, kind: TileKind, words: int, target: Target) -> float:
+    """Of a copy of each element once: in vectors where there are enough neighbours to fill one."""
+    across, along = (axis.apart if axis.size >= least else 0 for axis, least in ((box.rows, words), (box.depths, words * kind.group)))
+    bytes_ = bytes_of(kind.element)
+    return box.elements * (_copy_cost(across, along, kind.raw[0]) + MOVES * bytes_ * target.read_cost(box.elements * bytes_))
 
 
 def _copy_cost(across: int, along: int, raw: bool) -> float:
@@ -152,6 +185,12 @@ def _in_steps(plan: Plan, depth: int) -> Plan:
 
 
 # -- copies ----------------------------------------------------------------------------------------
+
+
+def box_packing(contraction: Contraction, plan: Plan) -> TilePacking | None:
+    """The copy of the rows' side that holds every element once, of a plan that has one; its left side lies in rows."""
+    blocks, left = plan.blocks, contraction.left.access
+    return None if blocks is None or blocks.box is None else blocks.box.packing(left.buffer, left.offset, blocks.kind, plan.lanes)
 
 
 def grouped_packings(contraction: Contraction, plan: Plan) -> tuple[TilePacking, TilePacking | None]:

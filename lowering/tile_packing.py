@@ -37,7 +37,8 @@ LESS = {"predicate": IntegerAttr(4, i64), **FAST_NONE}
 @dataclass(frozen=True)
 class TilePacking(Packing):
     """``blocked``: number of the reduction loop that words are cut from. ``of_rows``: the form of the rows' side. ``raw``: elements
-    are copied as they are, else converted first. ``in_blocks``: the form for tile registers. ``words``: of each side of a block.
+    are copied as they are, else converted first. ``in_blocks``: the form for tile registers. ``words``: of each side of a block. ``least``: words that
+    a row has, and multiples of which it fills, where it is not in blocks.
     """
 
     blocked: int = 0
@@ -47,6 +48,7 @@ class TilePacking(Packing):
     biased: bool = False
     in_blocks: bool = True
     words: int = UNITS
+    least: int = 1
 
     @property
     def form(self) -> str:
@@ -64,10 +66,10 @@ class TilePacking(Packing):
 
     @property
     def sizes(self) -> list[int]:
-        """Steps of each reduction loop in the copy: blocks or words of the one they are cut from, of rows as many words as fill blocks."""
+        """Steps of each reduction loop in the copy: blocks or words of the one they are cut from, of rows as many as vectors are stored."""
         along = self.reduction[self.blocked].size
-        steps = -(-along // self.depth) if self.in_blocks or self.of_rows else -(-along // self.group)
-        steps *= self.words if self.of_rows and not self.in_blocks else 1
+        steps = -(-along // self.depth) if self.in_blocks else -(-along // self.group)
+        steps = row_words(along, self.group, self.words, self.least) if self.of_rows and not self.in_blocks else steps
         return [steps if i == self.blocked else d.size for i, d in enumerate(self.reduction)]
 
     @property
@@ -90,6 +92,13 @@ class TilePacking(Packing):
         self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address, number: SSAValue
     ) -> None:
         _BlockWriter(w, self, target, convert, panel).write(source, packed)
+
+
+def row_words(depths: int, group: int, words: int, least: int = 1) -> int:
+    """Words of a row in the copy: whole vectors of so many ``words``, and behind them one of a power of two (and at least so many) that
+    holds the rest."""
+    full, rest = divmod(-(-depths // group), words)
+    return full * words + (max(least, 1 << (rest - 1).bit_length()) if rest else 0)
 
 
 class _BlockWriter:
@@ -166,7 +175,15 @@ class _BlockWriter:
             for i, row in enumerate(rows[: self._stored(count, depths)]):
                 row = self._other_sign(row) if self.pack.biased else row
                 at = packed + part * self.width * self.pack.depth + i * self.next_line
-                self.w.store_vector(self._cast(row, self.bits, self.pack.depth), self.target, at)
+                self.w.store_vector(self._cut(self._cast(row, self.bits, self.pack.depth), self._line(depths)), self.target, at)
+
+    def _line(self, depths: int) -> int:
+        """Elements of a vector that is stored: all of them, but at the end of a row."""
+        pack = self.pack
+        return row_words(depths, pack.group, pack.words, pack.least) * pack.group if pack.of_rows and not pack.in_blocks else pack.depth
+
+    def _cut(self, value: SSAValue, lanes: int) -> SSAValue:
+        return value if lanes == self.pack.depth else self._shuffled(value, value, list(range(lanes)))
 
     def _other_sign(self, value: SSAValue) -> SSAValue:
         """Bytes with 128 added, as words or one by one."""
@@ -287,7 +304,7 @@ class _BlockWriter:
 
     def _one_by_one(self, source: Address, packed: Address, count: int, depths: int) -> None:
         w, depth, group, line = self.w, self.pack.depth, self.pack.group, self.next_line
-        zero = w.splat(number_attr(0, self.bits), depth)
+        zero = w.splat(number_attr(0, self.bits), self._line(depths))
         by_part = self.width * depth
         if count < self.words or depths < depth:
             for part in range(self.pack.parts):

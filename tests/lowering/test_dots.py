@@ -48,8 +48,8 @@ def dots_of(made: object) -> list[str]:
     return [op.kind.data for op in made[0].walk() if op.name == "kernel.dot"]  # type: ignore[index]  # a module and its scratch memory
 
 
-def assert_right(program: Program, target: Target, plain: bool = False) -> None:
-    made = lowered(program, target, plan="unit=dots")
+def assert_right(program: Program, target: Target, plain: bool = False, plan: str = "unit=dots") -> None:
+    made = lowered(program, target, plan=plan)
     assert dots_of(made), "planned for something else"
     arrays = arrays_of(program)
     wanted = program.expected(arrays)
@@ -114,9 +114,14 @@ def test_products_of_bf16(program: Program) -> None:
 
 def test_infinities_and_what_is_not_a_number_stay_in_their_row_and_column() -> None:
     program = product(20, 19, 37, "mk", "kn", "f32", "bf16", ("extf", "extf"))
+    for copy in ("tiles", "once"):
+        assert_infinities_stay(program, copy)
+
+
+def assert_infinities_stay(program: Program, copy: str) -> None:
     a, b = arrays_of(program)
     a[3, 36], a[7, 0], b[5, 18], a[11, :] = np.inf, np.nan, -np.inf, 1e-39
-    found = Compiled(program, AVX512_BF16)([a, b])
+    found = Compiled(program, AVX512_BF16, plan=f"unit=dots side=right copy={copy}")([a, b])
     wanted = a.astype(np.float32) @ b.astype(np.float32)
     wanted[11, 18] = np.nan  # numbers below the normal ones count as zero
     np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
@@ -268,6 +273,45 @@ def test_convolutions(program: Program, target: Target) -> None:
     assert_right(program, target)
 
 
+def gradients(element: str) -> list[Program]:
+    """Of a convolution's input, whose windows are walked backwards, and of its kernel."""
+    result, casts = ("i32", ("extsi", "extsi")) if element == "i8" else ("f32", ("extf", "extf"))
+    g, w = Operand(("n", "o", "i-u+2", "j-v+2"), element=element), Operand(("o", "c", "u", "v"), element=element)
+    flipped = Program({"n": 2, "c": 9, "i": 6, "j": 7, "o": 18, "u": 3, "v": 3}, g, w, Operand(("n", "c", "i", "j"), element=result), direct=True, casts=casts)
+    x, e = Operand(("n", "c", "2*i+u", "2*j+v"), NHWC, element), Operand(("n", "o", "i", "j"), NHWC, element)
+    summed = Program({"o": 20, "c": 5, "u": 3, "v": 2, "n": 3, "i": 5, "j": 3}, x, e, Operand(("o", "c", "u", "v"), element=result), direct=True, casts=casts)
+    return [flipped, summed]
+
+
+@pytest.mark.parametrize(
+    ("program", "target"),
+    [
+        (window(2, 5, 20, 9, 3, order=None, element="bf16"), AVX512_BF16), (gradients("bf16")[0], AVX512_BF16), (gradients("bf16")[1], AVX512_BF16),
+        (gradients("i8")[0], AVX2_VNNI), (window(1, 35, 20, 9, 3, 2, order=None), AVX2_VNNI),
+        *(pytest.param(p, AVX512, marks=pytest.mark.slow) for p in (*gradients("i8"), window(1, 70, 20, 22, 3, order=None))),
+    ],
+    ids=name_of,
+)  # fmt: skip
+def test_rows_that_are_copied_once(program: Program, target: Target) -> None:
+    """Windows overlap in the copy; behind the last depth of each place are zeros."""
+    assert_right(program, target, plan="unit=dots side=right copy=once")
+
+
+def test_a_copy_of_each_element_once_is_what_windows_get() -> None:
+    found = posed(kernel_of(window(8, 64, 64, 30, 3, order=None, element="bf16"))[1], AVX512_BF16)
+    assert found is not None
+    plan = choice(found[2], AVX512_BF16)
+    assert plan is not None and plan.blocks is not None and plan.blocks.box is not None and plan.decision.copy == "once"
+    assert plan.blocks.box.elements == 8 * 64 * 30 * 30
+    assert like(found[2], AVX512_BF16, read_decision(str(plan.decision))) == plan
+    odd = window(1, 16, 16, 9, 3, order=None, element="bf16")
+    found = posed(kernel_of(replace(odd, sizes=odd.sizes | {"c": 1}))[1], AVX512_BF16)
+    assert found is not None
+    for depth in range(3):  # taps share the axis of columns, where odd numbers of them have no room for zeros
+        plan = like(found[2], AVX512_BF16, read_decision(f"unit=dots side=right depth={depth} copy=once"))
+        assert plan is None or plan.blocks is not None and plan.blocks.box is not None and plan.blocks.depths.strides[0] != 1
+
+
 def test_batches() -> None:
     sizes = {"z": 3, "m": 17, "n": 33, "k": 40}
     left, right = Operand(("z", "m", "k"), element="i8"), Operand(("z", "n", "k"), element="i8")
@@ -299,5 +343,8 @@ def programs(draw: st.DrawFn) -> Program:
 @given(programs(), st.sampled_from([AVX512_BF16, replace(AVX2_VNNI, dots=frozenset(("i8", "bf16"))), AVX512]))
 def test_random_products(program: Program, target: Target) -> None:
     found = posed(kernel_of(program)[1], target)
-    if found is not None and like(found[2], target, read_decision("unit=dots")) is not None:
-        assert_right(program, target)
+    if found is None:
+        return
+    for plan in ("unit=dots", "unit=dots copy=once"):
+        if like(found[2], target, read_decision(plan)) is not None:
+            assert_right(program, target, plan=plan)

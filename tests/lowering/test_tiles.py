@@ -48,8 +48,8 @@ def bits_of(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def assert_right(program: Program, apply=None, target=TILES, arrays=None) -> None:  # noqa: ANN001
-    made = lowered(program, target)
+def assert_right(program: Program, apply=None, target=TILES, arrays=None, plan: str = "") -> None:  # noqa: ANN001
+    made = lowered(program, target, plan=plan)
     assert made is not None and any(op.name == "amx.tile_config" for op in made[0].walk()), "planned for vectors"
     arrays = arrays or arrays_of(program)
     found = {name: Compiled(program, target, flags=flags, made=made)(arrays) for name, flags in FLAGS.items()}
@@ -159,6 +159,11 @@ def test_convolutions(program: Program) -> None:
     assert_right(program)
 
 
+def test_rows_that_are_copied_once() -> None:
+    """Windows overlap in the copy, which has zeros up to whole blocks of depths."""
+    assert_right(window(2, 5, 20, 9, 3, 2, order=None), plan="unit=tiles side=right copy=once")
+
+
 def test_batches() -> None:
     sizes = {"z": 3, "m": 17, "n": 33, "k": 40}
     left, right = Operand(("z", "m", "k"), element="bf16"), Operand(("z", "n", "k"), element="bf16")
@@ -189,9 +194,12 @@ def programs(draw: st.DrawFn) -> Program:
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_random_products(program: Program) -> None:
-    made = lowered(program, TILES)
-    if made is not None and any(op.name == "amx.tile_config" for op in made[0].walk()):
-        assert_right(program)
+    found = posed(kernel_of(program)[1], TILES)
+    if found is None:
+        return
+    for plan in ("unit=tiles", "unit=tiles copy=once"):
+        if like(found[2], TILES, read_decision(plan)) is not None:
+            assert_right(program, plan=plan)
 
 
 @pytest.mark.parametrize("program", [product(18, 20, 45), product(18, 20, 70, "km", "nk", "bf16"), product(5, 33, 70, result="i32", element="i8", casts=("extsi", "extui"))], ids=name_of)  # fmt: skip
