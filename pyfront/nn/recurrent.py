@@ -32,7 +32,126 @@ class _Recurrent(Module):
             init.uniform_(weight, -bound, bound)
 
 
-class RNNBase(_Recurrent):
+class RecurrentLayer(_Recurrent):
+    """A layer of several layers and directions, whatever its weights are: what it is called with, and what it gives.
+
+    Subclasses have the fields of `RNNBase`'s arguments, and give the weights of each layer and direction.
+    """
+
+    mode: str
+    input_size: int
+    num_layers: int
+    batch_first: bool
+    bidirectional: bool
+    dropout: float
+    proj_size = 0
+
+    def _weights(self) -> list[recurrent.Weights]:
+        """Of every layer and direction."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """The arguments that are not the defaults."""
+        text = f"{self.input_size}, {self.hidden_size}"
+        defaults = {
+            "proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False,
+        }  # fmt: skip
+        return text + "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
+
+    # -- forward ----------------------------------------------------------------------------------------------
+
+    @property
+    def _state_sizes(self) -> tuple[int, ...]:
+        """Width of each part of the state: (h,), or (h, c) for LSTM."""
+        h = self.proj_size or self.hidden_size
+        return (h, self.hidden_size) if self.mode == "LSTM" else (h,)
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """float[steps, batch, inputs] (or batch first, or unbatched, or packed) and the first state.
+
+        Gives every step's output and the last state; RuntimeError or ValueError when sizes do not fit.
+        """
+        given = None if hx is None else (hx if isinstance(hx, (tuple, list)) else (hx,))
+        if isinstance(input, PackedSequence):
+            return self._packed(input, given)
+        if input.dim() not in (2, 3):
+            instead = "D instead" if self.mode == "LSTM" else "D tensor instead"
+            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}{instead}")
+        batched, at = input.dim() == 3, 0 if self.batch_first else 1
+        if given is not None:
+            self._check_ranks(given, batched)
+            given = given if batched else tuple(s.unsqueeze(1) for s in given)
+        x = input if batched else input.unsqueeze(at)
+        self._check_input(x)
+        x = x.transpose(0, 1) if self.batch_first else x
+        steps, batch = x.shape[:2]
+        y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch))
+        y = y.reshape(steps, batch, y.shape[-1])
+        y._label = "cat" if self.bidirectional else "stack"
+        y = y.transpose(0, 1) if self.batch_first else y
+        if not batched:
+            return y.squeeze(at), self._as_given(tuple(s.squeeze(1) for s in state))
+        return y, self._as_given(state)
+
+    def _packed(self, input: PackedSequence, given: State | None) -> tuple[PackedSequence, Any]:
+        if input.data.dim() != 2:
+            raise RuntimeError(f"input must have 2 dimensions, got {input.data.dim()}")
+        self._check_width(input.data)
+        sizes = input.batch_sizes.tolist()
+        start = self._start(given, sizes[0])
+        if start is not None and input.sorted_indices is not None:
+            start = tuple(s.index_select(1, input.sorted_indices) for s in start)
+        y, state = self._run(input.data, sizes, start)
+        if input.unsorted_indices is not None:
+            state = tuple(s.index_select(1, input.unsorted_indices) for s in state)
+        packed = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return packed, self._as_given(state)
+
+    def _run(self, x: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
+        y, state = recurrent.layers(
+            self.mode, x, sizes, state, self._weights(), widths=self._state_sizes, directions=2 if self.bidirectional else 1,
+            p=self.dropout if self.training else 0.0,
+        )  # fmt: skip
+        for part in state:
+            part._label = "stack"
+        return y, state
+
+    def _as_given(self, state: State) -> Any:
+        return state if self.mode == "LSTM" else state[0]
+
+    def _start(self, given: State | None, batch: int) -> State | None:
+        """The given state, checked; None for zeros."""
+        if given is None:
+            return None
+        directions = self.num_layers * (2 if self.bidirectional else 1)
+        expected = [(directions, batch, width) for width in self._state_sizes]
+        for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
+            if tuple(part.shape) != shape:
+                which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
+                raise RuntimeError(f"Expected {which} size {shape}, got {list(part.shape)}")
+        return tuple(given)
+
+    def _check_ranks(self, given: State, batched: bool) -> None:
+        rank = 3 if batched else 2
+        if all(s.dim() == rank for s in given):
+            return
+        kind = "batched 3-D" if batched else "unbatched 2-D"
+        ranks = ", ".join(f"{s.dim()}-D" for s in given)
+        if self.mode == "LSTM":
+            raise RuntimeError(f"For {kind} input, hx and cx should also be {rank}-D but got ({ranks}) tensors")
+        raise RuntimeError(f"For {kind} input, hx should also be {rank}-D but got {ranks} tensor")
+
+    def _check_input(self, x: Tensor) -> None:
+        self._check_width(x)
+
+    def _check_width(self, x: Tensor) -> None:
+        if x.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
+            )
+
+
+class RNNBase(RecurrentLayer):
     """Layers and directions of one mode: parameters ``weight_ih_l0``, ``weight_hh_l0``, ... as PyTorch names them."""
 
     def __init__(
@@ -106,97 +225,9 @@ class RNNBase(_Recurrent):
     def flatten_parameters(self) -> None:
         """Nothing to do: parameters need not lie together."""
 
-    def extra_repr(self) -> str:
-        """The arguments that are not the defaults."""
-        text = f"{self.input_size}, {self.hidden_size}"
-        defaults = {
-            "proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0, "bidirectional": False,
-        }  # fmt: skip
-        return text + "".join(f", {k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v)
-
-    # -- forward ----------------------------------------------------------------------------------------------
-
-    @property
-    def _state_sizes(self) -> tuple[int, ...]:
-        """Width of each part of the state: (h,), or (h, c) for LSTM."""
-        h = self.proj_size or self.hidden_size
-        return (h, self.hidden_size) if self.mode == "LSTM" else (h,)
-
-    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        """float[steps, batch, inputs] (or batch first, or unbatched, or packed) and the first state.
-
-        Gives every step's output and the last state; RuntimeError or ValueError when sizes do not fit.
-        """
-        given = None if hx is None else (hx if isinstance(hx, (tuple, list)) else (hx,))
-        if isinstance(input, PackedSequence):
-            return self._packed(input, given)
-        if input.dim() not in (2, 3):
-            instead = "D instead" if self.mode == "LSTM" else "D tensor instead"
-            raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}{instead}")
-        batched, at = input.dim() == 3, 0 if self.batch_first else 1
-        if given is not None:
-            self._check_ranks(given, batched)
-            given = given if batched else tuple(s.unsqueeze(1) for s in given)
-        x = input if batched else input.unsqueeze(at)
-        self._check_input(x)
-        x = x.transpose(0, 1) if self.batch_first else x
-        steps, batch = x.shape[:2]
-        y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch))
-        y = y.reshape(steps, batch, y.shape[-1])
-        y._label = "cat" if self.bidirectional else "stack"
-        y = y.transpose(0, 1) if self.batch_first else y
-        if not batched:
-            return y.squeeze(at), self._as_given(tuple(s.squeeze(1) for s in state))
-        return y, self._as_given(state)
-
-    def _packed(self, input: PackedSequence, given: State | None) -> tuple[PackedSequence, Any]:
-        if input.data.dim() != 2:
-            raise RuntimeError(f"input must have 2 dimensions, got {input.data.dim()}")
-        self._check_width(input.data)
-        sizes = input.batch_sizes.tolist()
-        start = self._start(given, sizes[0])
-        if start is not None and input.sorted_indices is not None:
-            start = tuple(s.index_select(1, input.sorted_indices) for s in start)
-        y, state = self._run(input.data, sizes, start)
-        if input.unsorted_indices is not None:
-            state = tuple(s.index_select(1, input.unsorted_indices) for s in state)
-        packed = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-        return packed, self._as_given(state)
-
-    def _run(self, x: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
+    def _weights(self) -> list[recurrent.Weights]:
         found = [{name.rpartition("_l")[0]: getattr(self, name) for name in names} for names in self._all_weights]
-        weights = [[parts.get(kind) for kind in _KINDS] for parts in found]
-        y, state = recurrent.layers(
-            self.mode, x, sizes, state, weights, widths=self._state_sizes, directions=2 if self.bidirectional else 1,
-            p=self.dropout if self.training else 0.0,
-        )  # fmt: skip
-        for part in state:
-            part._label = "stack"
-        return y, state
-
-    def _as_given(self, state: State) -> Any:
-        return state if self.mode == "LSTM" else state[0]
-
-    def _start(self, given: State | None, batch: int) -> State | None:
-        """The given state, checked; None for zeros."""
-        if given is None:
-            return None
-        expected = [(len(self._all_weights), batch, width) for width in self._state_sizes]
-        for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
-            if tuple(part.shape) != shape:
-                which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
-                raise RuntimeError(f"Expected {which} size {shape}, got {list(part.shape)}")
-        return tuple(given)
-
-    def _check_ranks(self, given: State, batched: bool) -> None:
-        rank = 3 if batched else 2
-        if all(s.dim() == rank for s in given):
-            return
-        kind = "batched 3-D" if batched else "unbatched 2-D"
-        ranks = ", ".join(f"{s.dim()}-D" for s in given)
-        if self.mode == "LSTM":
-            raise RuntimeError(f"For {kind} input, hx and cx should also be {rank}-D but got ({ranks}) tensors")
-        raise RuntimeError(f"For {kind} input, hx should also be {rank}-D but got {ranks} tensor")
+        return [recurrent.Weights.of(*[parts.get(kind) for kind in _KINDS]) for parts in found]
 
     def _check_input(self, x: Tensor) -> None:
         self._check_width(x)
@@ -205,12 +236,6 @@ class RNNBase(_Recurrent):
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
-            )
-
-    def _check_width(self, x: Tensor) -> None:
-        if x.shape[-1] != self.input_size:
-            raise RuntimeError(
-                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
             )
 
 
@@ -244,21 +269,14 @@ class GRU(RNNBase):
         super().__init__("GRU", *args, **kwargs)
 
 
-class RNNCellBase(_Recurrent):
-    """One step: weight_ih[gates, inputs], weight_hh[gates, hidden], bias_ih, bias_hh."""
+class RecurrentCell(_Recurrent):
+    """One step, whatever its weights are."""
 
-    def __init__(
-        self, mode: str, input_size: int, hidden_size: int, bias: bool, device: Any = None, dtype: Any = None
-    ) -> None:
-        super().__init__()
-        self._mode = mode
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        gates, factory = _GATES[mode] * hidden_size, {"device": device, "dtype": dtype}
-        self.weight_ih = Parameter(empty(gates, input_size, **factory))
-        self.weight_hh = Parameter(empty(gates, hidden_size, **factory))
-        for name in ("bias_ih", "bias_hh"):
-            self.register_parameter(name, Parameter(empty(gates, **factory)) if bias else None)
-        self.reset_parameters()
+    _mode: str
+    input_size: int
+
+    def _weights(self) -> recurrent.Weights:
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults."""
@@ -278,9 +296,28 @@ class RNNCellBase(_Recurrent):
             state: State = (zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device),) * (2 if self._mode == "LSTM" else 1)
         else:
             state = tuple(given) if batched else tuple(s.unsqueeze(0) for s in given)
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        after = recurrent.cell(self._mode, x, state, weights)
+        after = recurrent.cell(self._mode, x, state, self._weights())
         return after if batched else tuple(s.squeeze(0) for s in after)
+
+
+class RNNCellBase(RecurrentCell):
+    """One step: weight_ih[gates, inputs], weight_hh[gates, hidden], bias_ih, bias_hh."""
+
+    def __init__(
+        self, mode: str, input_size: int, hidden_size: int, bias: bool, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self._mode = mode
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        gates, factory = _GATES[mode] * hidden_size, {"device": device, "dtype": dtype}
+        self.weight_ih = Parameter(empty(gates, input_size, **factory))
+        self.weight_hh = Parameter(empty(gates, hidden_size, **factory))
+        for name in ("bias_ih", "bias_hh"):
+            self.register_parameter(name, Parameter(empty(gates, **factory)) if bias else None)
+        self.reset_parameters()
+
+    def _weights(self) -> recurrent.Weights:
+        return recurrent.Weights.of(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
 class RNNCell(RNNCellBase):

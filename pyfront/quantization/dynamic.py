@@ -11,8 +11,8 @@ from ..nn.linear import NonDynamicallyQuantizableLinear
 from ..tensor import Tensor
 from . import modules, products
 from .dtypes import qint8
-from .modules import quantized_weight
-from .qconfig import default_dynamic_qconfig
+from .dynamic_weights import dynamic_weight, weight_dtype
+from .recurrent import GRU, LSTM, GRUCell, LSTMCell, RNNCell  # noqa: F401  # public here
 
 
 class Linear(modules.Linear):
@@ -52,24 +52,3 @@ class Linear(modules.Linear):
         made.set_weight_bias(dynamic_weight(mod, mod.weight), mod.bias)
         return made
 
-
-def _weight_observer(mod: Any) -> Any:
-    if not hasattr(mod, "qconfig"):
-        raise AssertionError("Input float module must have qconfig defined")
-    config = mod.qconfig if mod.qconfig is not None and mod.qconfig.weight is not None else default_dynamic_qconfig
-    return config.weight()
-
-
-def weight_dtype(mod: Any, what: str) -> Any:
-    """What a layer's qconfig wants its weights to be. AssertionError for what there is no such layer of."""
-    dtype = _weight_observer(mod).dtype
-    if dtype not in (qint8, float16):
-        raise AssertionError(f"The only supported dtypes for dynamic quantized {what} are qint8 and float16, got: {dtype}")
-    return dtype
-
-
-def dynamic_weight(mod: Any, weight: Tensor) -> Any:
-    """A weight of a float layer, quantized as its qconfig says; itself where that says float16."""
-    observer = _weight_observer(mod)
-    observer(weight)
-    return quantized_weight(weight, observer) if observer.dtype is qint8 else weight.float()

@@ -14,21 +14,13 @@ from ..tensor import Tensor
 from . import products
 from .dtypes import qint8
 from .packed import LinearPackedParams
-from .quantizing import _empty_affine_quantized, quantize_per_channel, quantize_per_tensor
+from .quantizing import _empty_affine_quantized
 
 
 def __getattr__(name: str) -> Any:
     if name != "dynamic":
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return importlib.import_module(".dynamic", __package__)
-
-
-def quantized_weight(weight: Tensor, observer: Any) -> Any:
-    """A float weight as qint8 with what an observer of it found."""
-    scale, zero_point = observer.calculate_qparams()
-    if "channel" in observer.qscheme.name:
-        return quantize_per_channel(weight.float(), scale.double(), zero_point.long(), observer.ch_axis, observer.dtype)
-    return quantize_per_tensor(weight.float(), float(scale), int(zero_point), observer.dtype)
 
 
 class Linear(Module):

@@ -94,7 +94,12 @@ def linear_dynamic(input: Tensor, weights: Weights, reduce_range: bool = True) -
         raise RuntimeError("The dimension of input tensor should be larger than or equal to 2")
     check_product("linear_dynamic", input, weights.weight)
     x = input.detach() if input._node.requires_grad else input
-    levels = 127 if reduce_range else 255
+    product = DYNAMIC[127 if reduce_range else 255]
+    return recorded(product, product, [x, *weights.operands()])
+
+
+def _dynamic(levels: int) -> Callable[..., Tensor]:
+    """The product of numbers that are quantized to 0 ... ``levels`` by their own extremes with what `Weights.operands` gives."""
 
     def product(x: Tensor, integers: Tensor, sums: Tensor, scale: Tensor, bias: Tensor, *zero_point: Tensor) -> Tensor:
         own_scale, point = observed_parameters(x.amin(), x.amax(), levels)
@@ -103,7 +108,11 @@ def linear_dynamic(input: Tensor, weights: Weights, reduce_range: bool = True) -
         total = summed(q, integers, point.to(int32), sums, *zero_point)
         return total.to(float32) * (own_scale * scale) + bias
 
-    return recorded(("linear_dynamic", levels), product, [x, *weights.operands()])
+    product.mixes_rows = True  # type: ignore[attr-defined]  # by the range they are quantized in
+    return product
+
+
+DYNAMIC: dict[int, Callable[..., Tensor]] = {levels: _dynamic(levels) for levels in (127, 255)}
 
 
 def summed(q: Tensor, integers: Tensor, point: Any, sums: Tensor, zero_point: Tensor | None = None) -> Tensor:

@@ -15,9 +15,11 @@ from . import dynamic
 from .dtypes import qint8
 from .qconfig import default_dynamic_qconfig, float16_dynamic_qconfig
 
-DYNAMIC: dict[type, Any] = {Linear: dynamic.Linear, NonDynamicallyQuantizableLinear: dynamic.Linear}
-"""Layers with weights that dynamic quantization exchanges, and for what."""
-_RECURRENT = (LSTM, GRU, LSTMCell, RNNCell, GRUCell)
+DYNAMIC: dict[type, Any] = {
+    Linear: dynamic.Linear, NonDynamicallyQuantizableLinear: dynamic.Linear, LSTM: dynamic.LSTM, GRU: dynamic.GRU, LSTMCell: dynamic.LSTMCell,
+    GRUCell: dynamic.GRUCell, RNNCell: dynamic.RNNCell,
+}  # fmt: skip
+"""Layers that dynamic quantization exchanges, and for what."""
 _DYNAMIC_CONFIGS = {qint8: default_dynamic_qconfig, float16: float16_dynamic_qconfig}
 
 
@@ -33,17 +35,11 @@ def quantize_dynamic(model: Module, qconfig_spec: Any = None, dtype: Any = qint8
                 f"Don't know how to quantize with default settings for {dtype}. Provide full qconfig please",
                 at=source_line(origin()), help="weights of torch.qint8 and torch.float16 are there",
             )  # fmt: skip
-        named = (Linear, *_RECURRENT) if qconfig_spec is None else qconfig_spec
+        named = (Linear, LSTM, GRU, LSTMCell, RNNCell, GRUCell) if qconfig_spec is None else qconfig_spec
         qconfig_spec = dict.fromkeys(named, _DYNAMIC_CONFIGS[dtype])
     model = model if inplace else copy.deepcopy(model)
     model.eval()
     propagate_qconfig_(model, qconfig_spec)
-    for name, module in model.named_modules():
-        if isinstance(module, _RECURRENT) and module.qconfig is not None and mapping is None:
-            raise UnsupportedError(
-                f"dynamic quantization of recurrent layers is not there yet: {name or 'the model'} is a {type(module).__name__}",
-                at=source_line(origin()), help="name the classes to quantize: quantize_dynamic(model, {nn.Linear})",
-            )  # fmt: skip
     return convert(model, DYNAMIC if mapping is None else mapping, inplace=True)
 
 

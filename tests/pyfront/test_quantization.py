@@ -223,3 +223,45 @@ def test_dynamic_layers_copy_share_and_refuse() -> None:
         lamina.quantization.quantize_dynamic(model_of(lamina), dtype=lamina.float32)
     model = model_of(lamina)
     assert lamina.quantization.quantize_dynamic(model, inplace=True) is model
+
+
+RECURRENT = [("LSTM", {"num_layers": 2}), ("LSTM", {"bidirectional": True, "batch_first": True}), ("GRU", {}), ("LSTMCell", {}), ("GRUCell", {}), ("RNNCell", {"nonlinearity": "relu"})]
+
+
+@pytest.mark.parametrize(("kind", "options"), RECURRENT, ids=[f"{k}-{'-'.join(o)}" for k, o in RECURRENT])
+@pytest.mark.parametrize("dtype", ["qint8", "float16"])
+def test_dynamic_recurrent_layers(kind: str, options: dict[str, Any], dtype: str) -> None:
+    found = []
+    for lib in BOTH:
+        model = lib.nn.Sequential(getattr(lib.nn, kind)(12, 16, **options))
+        with lib.no_grad():
+            for k, parameter in enumerate(model.parameters()):
+                parameter.copy_(numbers(lib, *parameter.shape, seed=k, scale=0.3))
+        made = lib.quantization.quantize_dynamic(model, dtype=getattr(lib, dtype))
+        x = numbers(lib, 5, 12) if "Cell" in kind else numbers(lib, 5, 6, 12)
+        given = [x]
+        if "Cell" not in kind:
+            given.append(lib.nn.utils.rnn.pack_padded_sequence(x, lib.tensor([5, 3, 2, 2, 1, 1][: x.shape[0 if "batch_first" in options else 1]]), "batch_first" in options))
+        results = []
+        for each in given:
+            y = made[0](each)
+            y = y[0] if isinstance(y, tuple) else y
+            results.append((y.data if hasattr(y, "batch_sizes") else y).detach().numpy())
+        weights = {k: repr(v) for k, v in (made[0].get_weight() | made[0].get_bias()).items()} if dtype == "qint8" else {}
+        found.append((repr(made), list(made.state_dict()), weights, results))
+    (ours, theirs) = found
+    assert ours[:3] == theirs[:3]
+    for a, b in zip(ours[3], theirs[3], strict=True):
+        np.testing.assert_allclose(a, b, 1e-3, 2e-3)
+
+
+def test_dynamic_recurrent_state() -> None:
+    """The weights of recurrent layers are tuples of tensors in a state_dict (PyTorch's cannot be read again from a file)."""
+    made, fresh = (lamina.quantization.quantize_dynamic(lamina.nn.Sequential(lamina.nn.LSTM(3, 4, 2, bidirectional=True), lamina.nn.Linear(8, 2))) for _ in range(2))
+    file = io.BytesIO()
+    lamina.save(made.state_dict(), file)
+    fresh.load_state_dict(lamina.load(io.BytesIO(file.getvalue())))
+    x = numbers(lamina, 5, 2, 3)
+    assert fresh[1](fresh[0](x)[0]).equal(made[1](made[0](x)[0]))
+    again = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
+    assert torch.is_tensor(again["0._all_weight_values.0.param"][0][0])

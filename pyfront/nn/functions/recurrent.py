@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,29 +24,56 @@ from .dropping import dropout
 from .linear import linear
 
 State = tuple[Tensor, ...]  # (h,) or (h, c); float[batch, hidden]
-Weights = Sequence["Tensor | None"]  # input weight, state weight, their biases (or None), projection (or None)
+
+
+class Product(NamedTuple):
+    """What rows are multiplied by: ``apply(rows, *operands)``. apply: a function that is the same object for the same computation; with an
+    attribute ``mixes_rows`` where a row's result depends on others, too, of which zeros do not count.
+    """
+
+    apply: Callable[..., Tensor]
+    operands: tuple[Tensor, ...]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return self.apply(rows, *self.operands)
+
+
+class Weights(NamedTuple):
+    """What a layer multiplies its input, its state and (LSTM with a projection) its output by."""
+
+    of_input: Product
+    of_state: Product
+    projection: Product | None = None
+
+    @staticmethod
+    def of(of_input: Tensor, of_state: Tensor, input_bias: Tensor | None = None, state_bias: Tensor | None = None, projection: Tensor | None = None) -> Weights:
+        """Those of numbers."""
+        pairs = ((of_input, input_bias), (of_state, state_bias), (projection, None))
+        return Weights(*[Product(linear, (w,) if b is None else (w, b)) if w is not None else None for w, b in pairs])  # type: ignore[arg-type]  # only the last
+
+
 Step = Callable[[Tensor, State, Weights], State]
 
 
 def _elman(activation: Callable[[Tensor], Tensor]) -> Step:
     def step(x: Tensor, state: State, weights: Weights) -> State:
-        return (activation(x + linear(state[0], weights[1], weights[3])),)
+        return (activation(x + weights.of_state(state[0])),)
 
     return step
 
 
 def _lstm(x: Tensor, state: State, weights: Weights) -> State:
     h, c = state
-    enter, forget, candidate, leave = (x + linear(h, weights[1], weights[3])).chunk(4, -1)
+    enter, forget, candidate, leave = (x + weights.of_state(h)).chunk(4, -1)
     c = forget.sigmoid() * c + enter.sigmoid() * candidate.tanh()
     h = leave.sigmoid() * c.tanh()
-    return (h if weights[4] is None else linear(h, weights[4])), c
+    return (h if weights.projection is None else weights.projection(h)), c
 
 
 def _gru(x: Tensor, state: State, weights: Weights) -> State:
     (h,) = state
     x_reset, x_update, x_new = x.chunk(3, -1)
-    h_reset, h_update, h_new = linear(h, weights[1], weights[3]).chunk(3, -1)
+    h_reset, h_update, h_new = weights.of_state(h).chunk(3, -1)
     candidate = (x_new + (x_reset + h_reset).sigmoid() * h_new).tanh()
     return (candidate + (x_update + h_update).sigmoid() * (h - candidate),)
 
@@ -59,7 +88,7 @@ STEPS: dict[str, Step] = {
 
 def cell(mode: str, x: Tensor, state: State, weights: Weights) -> State:
     """One step: float[batch, inputs] and the state before it give the state after it."""
-    return STEPS[mode](linear(x, weights[0], weights[2]), state, (*weights, None)[:5])
+    return STEPS[mode](weights.of_input(x), state, weights)
 
 
 @autocasts("rnn_layer")
@@ -76,14 +105,14 @@ def layers(
     drops = bool(p) and len(weights) > directions
     if drops or sizes[0] != sizes[-1]:  # masks and places are values that come along
         return _layers(mode, x, sizes, state, weights, widths, directions, p)
-    given = [*(state or ()), *[w for parts in weights for w in parts if w is not None]]
-    there = tuple([tuple([w is not None for w in parts]) for parts in weights])
+    given = [*(state or ()), *[t for parts in weights for p in parts if p is not None for t in p.operands]]
+    there = tuple([tuple([p and (p.apply, len(p.operands)) for p in parts]) for parts in weights])
 
     def again(*nodes: Node) -> list[Node]:
         x, *rest = map(wrap, nodes)
         parts = None if state is None else tuple(rest[: len(state)])
         left = iter(rest[len(parts or ()) :])
-        y, final = _layers(mode, x, sizes, parts, [[next(left) if t else None for t in ts] for ts in there], widths, directions, p)
+        y, final = _layers(mode, x, sizes, parts, [Weights(*[_taken(kind, left) for kind in kinds]) for kinds in there], widths, directions, p)
         return [t._read() for t in (y, *final)]
 
     key = mode, len(sizes), state is None, there, tuple(widths), directions, origin()
@@ -92,6 +121,11 @@ def layers(
 
 
 _phrases = Phrases()
+
+
+def _taken(kind: tuple[Callable[..., Tensor], int] | None, operands: Iterator[Tensor]) -> Product | None:
+    """The product of a kind with the next of the operands."""
+    return kind and Product(kind[0], tuple(islice(operands, kind[1])))
 
 
 def _layers(
@@ -145,14 +179,14 @@ def _constant(array: np.ndarray) -> Tensor:
 def _one_direction(
     mode: str, x: Tensor, steps: int, ragged: _Ragged | None, start: Sequence[Tensor | Type], weights: Weights, reverse: bool
 ) -> tuple[Tensor, State]:
-    rows = linear(x, weights[0], weights[2])
+    rows = weights.of_input(x)
     if ragged is None:
         count, width = rows._type[0]
         scanned = [_reshaped(rows, steps, count // steps, width)]
     else:
         scanned = [ragged.boxed(rows), ragged.there]
-    given = tuple(w is not None for w in weights)
-    whole = [w for w in (weights[1], weights[3], weights[4]) if w is not None]
+    given = tuple(p and (p.apply, len(p.operands)) for p in weights[1:])
+    whole = [t for p in weights[1:] if p is not None for t in p.operands]
     types = (*(s._type if isinstance(s, Tensor) else s for s in start), *((t._type[0][1:], t._type[1]) for t in scanned), *(w._type for w in whole))
     body = _body(mode, types, len(start), given, ragged is not None, origin())
     *final, y = scan(body, start, scanned, whole, steps, reverse)
@@ -162,17 +196,19 @@ def _one_direction(
 
 
 @lru_cache(maxsize=512)
-def _body(mode: str, types: tuple[Type, ...], parts: int, given: tuple[bool, ...], ragged: bool, line: str) -> Graph:
+def _body(mode: str, types: tuple[Type, ...], parts: int, given: tuple, ragged: bool, line: str) -> Graph:
     """One step: the state, the step's rows, where there are rows (of a ragged batch), weights; the state after, and h again.
 
-    line: the user's line, which the steps carry.
+    given: the kinds of the products by the state and by the projection. line: the user's line, which the steps carry.
     """
 
     def step(*values: Tensor) -> State:
         state, x, there = values[:parts], values[parts], values[parts + 1]
         rest = iter(values[parts + 1 + ragged :])
-        weights = [None, next(rest), None, next(rest) if given[3] else None, next(rest) if given[4] else None]
-        after = STEPS[mode](x, state, weights)
+        weights = Weights(None, *[_taken(kind, rest) for kind in given])  # type: ignore[arg-type]  # the input is multiplied already
+        mixes = ragged and getattr(weights.of_state.apply, "mixes_rows", False)
+        seen = tuple(where(there, part, 0.0) for part in state) if mixes else state
+        after = STEPS[mode](x, seen, weights)
         if ragged:
             after = tuple(where(there, new, old) for new, old in zip(after, state, strict=True))
         return (*after, after[0])
