@@ -55,12 +55,17 @@ def _step(torch: ModuleType, model, loss: Callable[[], object], optimizer) -> Ca
     return step
 
 
-def _images(torch: ModuleType, model, x: np.ndarray, classes: int, optimizer: Callable) -> Call:
+def _images(torch: ModuleType, model, x: np.ndarray, classes: int, optimizer: Callable, autocast: bool = False) -> Call:
     model = model.to("cuda").train()
     images = torch.from_numpy(x).to("cuda")
     labels = torch.from_numpy(np.arange(len(x)) % classes).to("cuda")
     criterion = torch.nn.CrossEntropyLoss()
-    return _step(torch, model, lambda: criterion(model(images), labels), optimizer(model.parameters()))
+
+    def loss() -> object:
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=autocast):
+            return criterion(model(images), labels)
+
+    return _step(torch, model, loss, optimizer(model.parameters()))
 
 
 def digits_cnn(torch: ModuleType, batch: int = 64) -> Call:
@@ -68,9 +73,9 @@ def digits_cnn(torch: ModuleType, batch: int = 64) -> Call:
     return _images(torch, models.digits_cnn(torch), x, 10, lambda p: torch.optim.Adam(p, lr=1e-3))
 
 
-def resnet50(torch: ModuleType, batch: int = 64) -> Call:
+def resnet50(torch: ModuleType, batch: int = 64, autocast: bool = False) -> Call:
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
-    return _images(torch, models.resnet(torch, 50), x, 1000, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9))
+    return _images(torch, models.resnet(torch, 50), x, 1000, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), autocast)
 
 
 def gpt2(torch: ModuleType, batch: int = 8, time: int = 1024, layers: int = 12, width: int = 768, words: int = 50257) -> Call:
@@ -90,6 +95,7 @@ TRAINING = (
     Training("train: GPT-2 124M, 8 x 1024 tokens, bf16", gpt2),
     Training("train: ResNet-50, batch 64, f32", resnet50),
     Training("train: ResNet-50, batch 64, TF32", resnet50, f32="tf32"),
+    Training("train: ResNet-50, batch 64, bf16", lambda torch: resnet50(torch, autocast=True)),
 )
 
 

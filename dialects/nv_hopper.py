@@ -25,7 +25,7 @@ from xdsl.dialects.builtin import (
     i32,
     i64,
 )
-from xdsl.ir import Attribute, ParametrizedAttribute, TypeAttribute
+from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue, TypeAttribute
 from xdsl.irdl import (
     IRDLOperation,
     irdl_attr_definition,
@@ -42,6 +42,8 @@ from xdsl.utils.exceptions import VerifyException
 
 SWIZZLE_BYTES = 128
 LARGEST_BOX = 256
+LARGEST_EVERY = 8
+"""How far apart the elements of a box may be along a dimension."""
 WGMMA_ROWS = 64
 WGMMA_BYTES = 32
 """Of a row of an operand that one nv.wgmma multiplies: 16 elements of 16 bits, 8 of 32, 32 bytes."""
@@ -69,7 +71,8 @@ class TensorMapOp(IRDLOperation):
     """A box-wise view of an argument of the kernel.
 
     sizes: elements per dimension, innermost first. strides: elements between neighbours of every dimension but the innermost
-    one. box: how many of each dimension one copy moves; the innermost 128 bytes. offset: elements before the first.
+    one. box: how many of each dimension one copy moves; the innermost 128 bytes. every: how far apart those are, in elements of the
+    dimension (a convolution that steps over pixels); next to each other where it is not given. offset: elements before the first.
     What lies outside the sizes is read as zero. tf32: f32 are rounded to 10 bits of mantissa on the way.
     """
 
@@ -79,11 +82,12 @@ class TensorMapOp(IRDLOperation):
     strides = prop_def(DenseArrayBase[I64])
     box = prop_def(DenseArrayBase[I64])
     offset = prop_def(IntegerAttr[I64])
+    every = opt_prop_def(DenseArrayBase[I64])
     tf32 = opt_prop_def(UnitAttr)
     result = result_def(TensorMapType)
     traits = traits_def(Pure())
     assembly_format = (
-        "$source `offset` $offset `sizes` $sizes `strides` $strides `box` $box (`tf32` $tf32^)? attr-dict"
+        "$source `offset` $offset `sizes` $sizes `strides` $strides `box` $box (`every` $every^)? (`tf32` $tf32^)? attr-dict"
         " `:` type($source) `to` type($result)"
     )
 
@@ -101,8 +105,17 @@ class TensorMapOp(IRDLOperation):
             )
         if any(s * size % 16 for s in strides) or self.offset.value.data * size % 16:
             raise VerifyException("nv.tensor_map: strides and offset are multiples of 16 bytes")
+        if any(s <= 0 for s in (*sizes, *strides)) or self.offset.value.data < 0:
+            raise VerifyException("nv.tensor_map: sizes and strides are positive, and the offset is not negative")
+        last = self.offset.value.data + sum((n - 1) * s for n, s in zip(sizes, (1, *strides), strict=True))
+        steps = held.get_strides()
+        if steps is not None and None not in steps and last > sum((n - 1) * s for n, s in zip(held.get_shape(), steps, strict=True)):
+            raise VerifyException(f"nv.tensor_map: what its sizes go over is within the array, got element {last}")
         if box[0] * size != SWIZZLE_BYTES or not all(0 < b <= LARGEST_BOX for b in box):
             raise VerifyException(f"nv.tensor_map: a box is 128 bytes wide and at most 256 elements in the others, got {box}")
+        every = tuple(self.every.get_values()) if self.every is not None else (1,) * len(box)
+        if len(every) != len(box) or every[0] != 1 or not all(0 < e <= LARGEST_EVERY and b * e <= LARGEST_BOX for b, e in zip(box, every, strict=True)):
+            raise VerifyException(f"nv.tensor_map: elements of a box are 1 to 8 apart, the innermost 1, and a box reaches over 256 at most, got {every}")
 
 
 @irdl_op_definition
@@ -128,6 +141,14 @@ class TmaLoadOp(IRDLOperation):
         if not (is_shared(self.target.type) and is_shared(self.barriers.type)):
             raise VerifyException("nv.tma_load copies to shared memory and signals a barrier there")
         _check_barriers(self.name, self.barriers.type)
+        check_places(self.name, self.map, len(self.places))
+
+
+def check_places(name: str, map: SSAValue, count: int) -> None:
+    """A box has a place along every dimension of its map. VerifyException where it has not."""
+    made = map.owner
+    if isinstance(made, TensorMapOp) and len(made.sizes) != count:
+        raise VerifyException(f"{name}: a box has a place along each of its map's {len(made.sizes)} dimensions, got {count}")
 
 
 def _check_barriers(name: str, held: Attribute) -> None:

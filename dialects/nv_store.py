@@ -10,7 +10,7 @@ from xdsl.dialects.builtin import I32, BFloat16Type, Float16Type, IndexType, Int
 from xdsl.irdl import IRDLOperation, irdl_op_definition, operand_def, prop_def, var_operand_def
 from xdsl.utils.exceptions import VerifyException
 
-from .nv_hopper import TensorMapType, is_shared
+from .nv_hopper import TensorMapType, check_places, is_shared
 
 
 @irdl_op_definition
@@ -53,6 +53,7 @@ class TmaStoreOp(IRDLOperation):
     def verify_(self) -> None:
         if not is_shared(self.source.type):
             raise VerifyException("nv.tma_store copies from shared memory")
+        check_places(self.name, self.map, len(self.places))
 
 
 @irdl_op_definition

@@ -234,6 +234,18 @@ __device__ __forceinline__ void lm_tma_store_3d(const lm_tensor_map *map, const 
                  :: "l"(map), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(x), "r"(y), "r"(z) : "memory");
 }
 
+//: tma_store_4d
+__device__ __forceinline__ void lm_tma_store_4d(const lm_tensor_map *map, const void *from, int x, int y, int z, int w) {
+    asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
+                 :: "l"(map), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
+}
+
+//: tma_store_5d
+__device__ __forceinline__ void lm_tma_store_5d(const lm_tensor_map *map, const void *from, int x, int y, int z, int w, int v) {
+    asm volatile("cp.async.bulk.tensor.5d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5, %6}], [%1];"
+                 :: "l"(map), "r"((uint32_t)__cvta_generic_to_shared(from)), "r"(x), "r"(y), "r"(z), "r"(w), "r"(v) : "memory");
+}
+
 //: tma_store_commit
 __device__ __forceinline__ void lm_tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 

@@ -98,7 +98,7 @@ class GpuBuilder(LoopBuilder):
         """A number in mixed radix, the first digit the most significant one (not reduced by its size)."""
         found: list[SSAValue] = []
         for size in reversed(sizes[1:]):
-            number, digit = self.divided(number, size)
+            number, digit = self.divided(number, size) if size > 1 else (number, self.index(0))
             found.append(digit)
         return [number, *reversed(found)] if sizes else []
 

@@ -8,7 +8,7 @@ since accesses are linear in the loops, an address is the sum of a part per list
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import sqrt
 
@@ -16,6 +16,7 @@ from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32, i8, i32
 
 from ..dialects.target import GpuTarget
 from .contraction_match import Access, Contraction, Factor
+from .gpu_boxes import RUN_BYTES, SLOT, Boxes, plan_boxes
 from .gpu_teams import product
 from .memref_layout import element_bytes
 
@@ -29,10 +30,8 @@ TF32_DEPTH = 16
 """And for tensor cores on f32."""
 BYTES_DEPTH = 64
 """And on bytes."""
-WGMMA_TILE = 128
-"""Rows of a block's tile on warpgroups, and the least columns; a tile's rows have as many bytes of the sum."""
-RUN_BYTES = 16
-"""What the copy engine's strides are multiples of."""
+WGMMA_TILE = 2 * SLOT
+"""Rows of a block's tile on warpgroups: 64 of each of two."""
 
 
 class Way(Enum):
@@ -54,7 +53,7 @@ class Tiling:
     rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
     a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes. resident:
-    blocks that run at once.
+    blocks that run at once. boxes: the operands on warpgroups, whose sums are cut between boxes.
     """
 
     contraction: Contraction
@@ -71,6 +70,7 @@ class Tiling:
     way: Way = Way.FMA
     is_aligned: bool = True
     resident: int = 1
+    boxes: Boxes | None = None
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -102,11 +102,11 @@ class Tiling:
 
     @property
     def tiles_across(self) -> int:
-        return -(-self.n // self.tile_columns)
+        return _tiles(self.n if self.boxes is None else SLOT * self.boxes.right.own.count, self.tile_columns)
 
     @property
     def tiles_down(self) -> int:
-        return -(-self.m // self.tile_rows)
+        return _tiles(self.m if self.boxes is None else SLOT * self.boxes.left.own.count, self.tile_rows)
 
     @property
     def tiles(self) -> int:
@@ -143,16 +143,46 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     k = product([found.sizes[d] for d in sums])
     rows, columns = _by_runs(left.access, rows, sums), _by_runs(right.access, columns, sums)
     way = _core_way(found, target) if min(m, n, k) >= SIDE else Way.FMA
-    if way in _ON_WARPGROUPS and target.wgmma and aligned and min(m, n) >= WGMMA_TILE and k >= group_depth(found):
-        boxes = [box_of(found, f, dims, batch, sums) for f, dims in ((left, rows), (right, columns))]
-        way = Way.WGMMA if all(boxes) else way
+    if way in _ON_WARPGROUPS and target.wgmma and aligned and max(m, n) >= WGMMA_TILE and min(m, n) >= SLOT:
+        sides = ((left, tuple(rows)), (right, tuple(columns)))
+        grouped = _on_warpgroups(found, sides if m > SLOT else sides[::-1], tuple(batch), tuple(sums), target)
+        if grouped is not None:
+            return grouped
     tm, tn = _TILES[way](m, n, z, k, target)
     blocks = -(-m // (SIDE * tm)) * -(-n // (SIDE * tn)) * z
-    splits, piece = _split(blocks, k, group_depth(found) if way is Way.WGMMA else _DEPTHS[way], target)
+    splits, piece = _split(blocks, k, _DEPTHS[way], target)
     return Tiling(
         found, left, right, tuple(rows), tuple(columns), tuple(batch), tuple(sums), tm, tn, splits, piece, way, aligned,
         target.processors,
     )  # fmt: skip
+
+
+def _on_warpgroups(
+    found: Contraction, sides: tuple[tuple[Factor, tuple[int, ...]], ...], batch: tuple[int, ...], sums: tuple[int, ...], target: GpuTarget
+) -> Tiling | None:
+    """The tiling where the copy engine brings both operands, (factor, rows or columns). A tile has two boxes of rows, and one of columns or more."""
+    (left, rows), (right, columns) = sides
+    boxes = plan_boxes(found, (left, right), (rows, columns), batch, sums)
+    t = Tiling(found, left, right, rows, columns, batch, sums, 0, 0, 1, 1, Way.WGMMA, resident=target.processors, boxes=boxes)
+    if boxes is None or t.m < WGMMA_TILE or t.k < boxes.depth:
+        return None
+    across = boxes.right.own.count
+    width = min((4, 2) if across > 1 else (1,), key=lambda n: -(-across // n) * n)  # of boxes
+    t = replace(t, thread_rows=WGMMA_TILE // SIDE, thread_columns=width * SLOT // SIDE)
+    if width > 2 and t.tiles < target.processors:
+        t = replace(t, thread_columns=WGMMA_TILE // SIDE)
+    if boxes.is_even:
+        splits, piece = _split(t.tiles, t.k, boxes.depth, target)
+    else:  # pieces of as many boxes each
+        steps = boxes.sums.count
+        wanted = _pieces(t.tiles, steps * boxes.depth, boxes.depth, target)
+        splits = max(n for n in range(1, max(1, wanted) + 1) if steps % n == 0)
+        piece = steps // splits * boxes.depth
+    return replace(t, splits=splits, piece=piece)
+
+
+def _tiles(count: int, size: int) -> int:
+    return -(-count // size)
 
 
 def _core_way(found: Contraction, target: GpuTarget) -> Way:
@@ -162,39 +192,6 @@ def _core_way(found: Contraction, target: GpuTarget) -> Way:
     if target.f32 != "ieee" and target.compute >= 80 and is_plain_f32(found):
         return Way(target.f32)
     return Way.BYTES if target.multiplies_bytes and are_widened_bytes(found) else Way.FMA
-
-
-def group_depth(found: Contraction) -> int:
-    """Elements of the sum in a tile on warpgroups."""
-    return WGMMA_TILE // element_bytes(found.left.access.element)
-
-
-@dataclass(frozen=True)
-class Box:
-    """An operand as the copy engine takes it: one direction lies in a row, the other is `step` elements apart.
-
-    turned: the rows of the product lie in a row, else the sum does. batch_step: between batches, 0 where there is one.
-    """
-
-    turned: bool
-    step: int
-    batch_step: int
-
-
-def box_of(
-    found: Contraction, factor: Factor, dims: Sequence[int], batch: Sequence[int], sums: Sequence[int]
-) -> Box | None:
-    """The operand as boxes; None when its rows, its sum or its batches are not evenly apart, not aligned, or as wgmma does not take them."""
-    size = element_bytes(factor.access.element)
-    run = RUN_BYTES // size
-    row, total, between = (_even_step(found, factor.access, d) for d in (dims, sums, batch))
-    if None in (row, total, between) or factor.access.offset % run or between % run:
-        return None
-    if total == 1 and row % run == 0:
-        return Box(False, row, between)
-    if row == 1 and total % run == 0 and size == 2:  # only elements of 16 bits may lie along the rows
-        return Box(True, total, between)
-    return None
 
 
 def in_runs(found: Contraction, factor: Factor, dims: Sequence[int], sums: Sequence[int]) -> bool:
@@ -207,34 +204,10 @@ def in_runs(found: Contraction, factor: Factor, dims: Sequence[int], sums: Seque
     return all(s % run == 0 for d, s in enumerate(access.strides) if d != inner[0])
 
 
-def stored_box(t: Tiling) -> tuple[Access, Box] | None:
-    """An output the copy engine can write tile by tile, and how it lies; None where there is none, or pieces are stored first."""
-    found = t.contraction
-    for access in found.outputs if t.splits == 1 else ():
-        run = RUN_BYTES // element_bytes(access.element)
-        row, column, between = (_even_step(found, access, d) for d in (t.rows, t.columns, t.batch))
-        if None not in (row, between) and column == 1 and row >= t.n and not any(n % run for n in (row, between, access.offset)):
-            return access, Box(False, row, between)
-    return None
-
-
 def _by_runs(access: Access, dims: list[int], sums: Sequence[int]) -> list[int]:
     """An operand's rows in the order of the result, or, where one of them alone lies side by side in memory, in that of the operand."""
     along_sum = bool(sums) and access.strides[sums[-1]] == 1
     return dims if along_sum or not any(access.strides[d] == 1 for d in dims) else _in_order(access, dims)
-
-
-def _even_step(found: Contraction, access: Access, dims: Sequence[int]) -> int | None:
-    """The elements between neighbours of some loops' joint number; 0 when they do not matter."""
-    strides = [access.strides[d] for d in dims]
-    if not any(strides):
-        return 0
-    step = expected = strides[-1]
-    for d in reversed(dims):
-        if access.strides[d] != expected or step <= 0:
-            return None
-        expected *= found.sizes[d]
-    return step
 
 
 def _innermost(access: Access, dims: Sequence[int]) -> int:
@@ -261,12 +234,6 @@ def _thread_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int
     return tile[0], tile[1]
 
 
-def _group_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, int]:
-    """A block's tile, 128 rows and 128 or 256 columns, in units of SIDE."""
-    wide = -(-m // WGMMA_TILE) * -(-n // (2 * WGMMA_TILE)) * z
-    return WGMMA_TILE // SIDE, (2 if wide >= target.processors else 1) * WGMMA_TILE // SIDE
-
-
 def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, int]:
     """A block's tile, 64 or 128 on each side, in units of SIDE."""
     tile = [8 if size > 64 else 4 for size in (m, n)]
@@ -277,7 +244,7 @@ def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, 
     return tile[0], tile[1]
 
 
-_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.WGMMA: _group_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile, Way.BYTES: _core_tile}
+_TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile, Way.BYTES: _core_tile}
 _ON_WARPGROUPS = (Way.MMA, Way.TF32, Way.BYTES)
 _DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH, Way.BYTES: BYTES_DEPTH}
 
@@ -286,10 +253,15 @@ def _power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
+def _pieces(blocks: int, k: int, depth: int, target: GpuTarget) -> int:
+    """How many pieces a sum is cut into so that there are enough blocks."""
+    return 1 if blocks >= target.processors else min(-(-2 * target.processors // blocks), k // (8 * depth))
+
+
 def _split(blocks: int, k: int, depth: int, target: GpuTarget) -> tuple[int, int]:
-    """How many pieces the sum is cut into so that there are enough blocks, and the length of one."""
-    wanted = min(-(-2 * target.processors // blocks), k // (8 * depth))
-    if wanted <= 1 or blocks >= target.processors:
+    """How many pieces the sum is cut into, and the length of one."""
+    wanted = _pieces(blocks, k, depth, target)
+    if wanted <= 1:
         return 1, k
     piece = -(-(-(-k // wanted)) // depth) * depth
     return -(-k // piece), piece

@@ -28,8 +28,8 @@ MAP_BYTES = {"bf16": 2, "f16": 2, "f32": 4, "tf32": 4, "i32": 4, "i8": 1}
 class TensorMap:
     """A box-wise view of an array, which the host makes and passes by value (see nv.tensor_map).
 
-    sizes, box: elements, innermost first; strides: elements, of every dimension but the innermost. element: a key of MAP_BYTES; tf32
-    is f32, rounded on the way.
+    sizes, box: elements, innermost first; strides: elements, of every dimension but the innermost; every: how far apart a box's elements
+    are along each dimension. element: a key of MAP_BYTES; tf32 is f32, rounded on the way.
     """
 
     place: Place
@@ -37,10 +37,16 @@ class TensorMap:
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     box: tuple[int, ...]
+    every: tuple[int, ...]
 
     @property
     def element_bytes(self) -> int:
         return MAP_BYTES[self.element]
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """Over how many elements a box goes along each dimension: what cuTensorMapEncodeTiled calls its size."""
+        return tuple(b * e for b, e in zip(self.box, self.every, strict=True))
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class LaunchTable:
                 given["origin"],
                 tuple(
                     TensorMap(
-                        Place(**m["place"]), m["element"], tuple(m["sizes"]), tuple(m["strides"]), tuple(m["box"])
+                        Place(**m["place"]), m["element"], tuple(m["sizes"]), tuple(m["strides"]), tuple(m["box"]), tuple(m["every"])
                     )
                     for m in given["maps"]
                 ),
@@ -174,7 +180,8 @@ def _tensor_map(view: TensorMapOp, call: Called) -> TensorMap:
     element = view.source.type.element_type
     place = Place(given.buffer, given.offset + view.offset.value.data * element_bytes(element))
     sizes, strides, box = (tuple(a.get_values()) for a in (view.sizes, view.strides, view.box))
-    return TensorMap(place, str(element) if view.tf32 is None else "tf32", sizes, strides, box)
+    every = tuple(view.every.get_values()) if view.every is not None else (1,) * len(box)
+    return TensorMap(place, str(element) if view.tf32 is None else "tf32", sizes, strides, box, every)
 
 
 def _buffer(held: MemRefType, kind: str) -> Buffer:

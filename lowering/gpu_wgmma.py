@@ -9,21 +9,26 @@ TF32 by the copy engine; bytes are summed in 32 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import prod
 
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, StringAttr, UnitAttr, f32, i8, i32, i64
+from xdsl.dialects.builtin import IntegerAttr, StringAttr, UnitAttr, f32, i8, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv_hopper as nv
 from .contraction_match import Access, Factor
 from .gpu_barriers import Barriers
 from .gpu_contraction_launch import ProductLaunch
-from .gpu_contraction_plan import box_of, group_depth
-from .gpu_wgmma_store import BoxedOutput, boxed_output
-from .loop_builder import INDEX
+from .gpu_boxes import SLOT, Cut, Dimension, Loop, OperandBoxes
+from .gpu_wgmma_store import BoxedOutput, boxed_output, meet, tensor_map
+from .loop_builder import INDEX, NO_OVERFLOW
 from .memref_layout import element_bytes
+
+Places = Mapping[Loop, SSAValue]
+"""Where something is, along some loops."""
+_Within = tuple[Cut, Places, SSAValue]
 
 STAGES = 4
 GROUP = 128
@@ -46,16 +51,17 @@ class WgmmaLaunch(ProductLaunch):
         """The launch's function."""
         t, b = self.t, self.b
         self.thread = b.thread()
-        self.depth = group_depth(self.c)
+        assert t.boxes is not None  # the plan made them
+        self.boxes, self.depth = t.boxes, t.boxes.depth
         self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
-        self.left = _Operand(self, t.left, t.rows, t.m, t.tile_rows)
-        self.right = _Operand(self, t.right, t.columns, t.n, t.tile_columns)
+        self.left = _Operand(self, t.left, t.boxes.left, t.tile_rows)
+        self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns)
         self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES)  # full, then free
         boxed = boxed_output(t)
         self.boxed = BoxedOutput(self, *boxed) if boxed is not None else None
         self.clips = boxed is not None and len(self.c.outputs) == 1 and all(isinstance(i, int) for s in self.c.stages for i in s.inputs)
         self.steps = -(-t.piece // self.depth)
-        self.blocks = min(t.tiles, t.resident)
+        self.resident = min(t.tiles, t.resident)
         group, self.lane = b.divided(self.thread, GROUP)
         self.barriers.start(self.thread)
         with b.when(b.equal(group, b.index(0))):
@@ -72,19 +78,19 @@ class WgmmaLaunch(ProductLaunch):
                 self._multiply(turn, group)
             if self.boxed is not None:
                 self.boxed.finish()
-        return self.launch.finish([self.blocks], self.threads)
+        return self.launch.finish([self.resident], self.threads)
 
     @contextmanager
     def _tiles(self) -> Iterator[SSAValue]:
         """Over the block's tiles: how many it had before."""
         b, t = self.b, self.t
-        if t.tiles == self.blocks:
+        if t.tiles == self.resident:
             self._take(b.block())
             yield b.index(0)
             return
-        with b.loop(b.block(), t.tiles, self.blocks) as tile:
+        with b.loop(b.block(), t.tiles, self.resident) as tile:
             self._take(tile)
-            yield b.divided(tile, self.blocks)[0]
+            yield b.divided(tile, self.resident)[0]
 
     def _take(self, tile: SSAValue) -> None:
         """A tile by its number: columns of `band` tiles, side by side, so that those at work at once read few rows and few columns."""
@@ -101,7 +107,20 @@ class WgmmaLaunch(ProductLaunch):
             row = b.emit(arith.SelectOp, (is_last, b.plus(last_row, down - rest), row), INDEX)
             column = b.emit(arith.SelectOp, (is_last, last_column, column), INDEX)
         self.take_tile(z, row, column)
-        self.low = b.index(0) if self.piece is None else b.scaled(self.piece, t.piece)
+        self.row_box = b.scaled(row, t.tile_rows // SLOT)
+        self.column_box = b.scaled(column, t.tile_columns // SLOT)
+        self.low = b.index(0) if self.piece is None else b.scaled(self.piece, self.steps)
+
+    def starts(self, cut: Cut, number: SSAValue) -> Places:
+        """Where the n-th box of a list begins, along each of its loops."""
+        b = self.b
+        return {loop: b.scaled(digit, n) for loop, digit, n in zip(cut.loops, b.digits(number, cut.counts), cut.box, strict=True)}
+
+    def batch_places(self) -> Places:
+        """Which batch it is, along each of its loops."""
+        loops = self.boxes.batch
+        numbers = self.b.digits(self.z, [loop.size for loop in loops]) if self.z is not None else []
+        return dict(zip(loops, numbers, strict=True))
 
     def _stage(self, number: SSAValue) -> tuple[SSAValue, SSAValue]:
         """Where the n-th step of the block lies in the ring, and which turn of it that is."""
@@ -114,13 +133,16 @@ class WgmmaLaunch(ProductLaunch):
         with b.loop(0, self.steps) as step:
             stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
             self.barriers.wait(b.plus(stage, STAGES), b.divided(b.plus(turn_of_ring, 1), 2)[1])
-            self.barriers.expect(stage, self.left.stage_bytes + self.right.stage_bytes)
-            first = b.add(self.low, b.scaled(step, self.depth))
-            self.left.bring(self.first_row, first, stage, self.barriers.memory)
-            self.right.bring(self.first_column, first, stage, self.barriers.memory)
+            self.barriers.expect(stage, self.left.brought_bytes + self.right.brought_bytes)
+            places = {**self.starts(self.boxes.sums, b.add(self.low, step)), **self.batch_places()}
+            self.left.bring(self.row_box, places, stage, self.barriers.memory)
+            self.right.bring(self.column_box, places, stage, self.barriers.memory)
 
     def _multiply(self, turn: SSAValue, group: SSAValue) -> None:
-        """A warpgroup: its 64 rows of a tile. A stage is given back when the products after it are under way."""
+        """A warpgroup: its 64 rows of a tile. A stage is given back when the products after it are under way, the last one by the next tile.
+
+        Not in front of the results: ptxas takes sums that are read behind such a branch for read too early.
+        """
         b, t = self.b, self.t
         self.start_sums(t.tile_columns // 2)
         own = b.scaled(group, ROWS)
@@ -134,13 +156,10 @@ class WgmmaLaunch(ProductLaunch):
                 self._step(stage, own, depth)
             b.do(nv.WgmmaCommitOp.create())
             b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(1)}))
-            with b.when(leader), b.when(b.less(b.index(0), step)):
+            with b.when(leader), b.when(b.less(b.index(0), number)):
                 self._give_back(b.plus(number, -1))
         b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(0)}))
-        if t.tiles > self.blocks:
-            with b.when(leader):
-                self._give_back(b.plus(b.scaled(turn, self.steps), self.steps - 1))
-        self._results(own)
+        self._results(group)
 
     def _give_back(self, number: SSAValue) -> None:
         self.barriers.arrive(self.b.plus(self._stage(number)[0], STAGES))
@@ -155,26 +174,79 @@ class WgmmaLaunch(ProductLaunch):
         c = self.right.descriptor(stage, None, depth)
         self.b.do(nv.WgmmaOp.create(operands=[self.sums, a, c], properties=properties))
 
-    def _results(self, own: SSAValue) -> None:
+    def _results(self, group: SSAValue) -> None:
         """Thread 32w + l of a warpgroup has rows 16w + l/4 and that + 8, columns 8j + 2*(l%4) and the next."""
         b, t = self.b, self.t
+        rows, columns = self.boxes.left.own, self.boxes.right.own
         warp, lane = b.divided(self.lane, 32)
         quarter, pair = b.divided(lane, 4)
-        first = b.add(self.first_row, own)
-        row = b.add(first, b.add(b.scaled(warp, 16), quarter))
-        width = self.boxed.columns if self.boxed is not None else t.tile_columns
+        row = b.add(b.scaled(warp, 16), quarter)
+        first = self.starts(rows, b.add(self.row_box, group))
+        width = self.boxed.columns if self.boxed is not None else SLOT
         for block in range(t.tile_columns // width):
-            left = b.plus(self.first_column, block * width)
+            box, within = divmod(block * width, SLOT)
+            left = self.starts(columns, b.plus(self.column_box, box))
             if self.boxed is not None:
                 self.boxed.open()
+            else:
+                meet(b, group)
             with b.loop(0, width // 8, unroll=True) as j, b.loop(0, 4, unroll=True) as e:
                 lower, right = b.divided(e, 2)
-                m = b.add(row, b.scaled(lower, 8))
-                n = b.add(b.add(b.add(left, b.scaled(pair, 2)), b.scaled(j, 8)), right)
                 self.number = b.add(b.scaled(j, 4), e)
-                self.result(b.plus(self.number, block * width // 2), m, n)
+                column = b.plus(b.add(b.add(b.scaled(pair, 2), b.scaled(j, 8)), right), within)
+                self._result(b.plus(self.number, block * width // 2), (rows, first, b.add(row, b.scaled(lower, 8))), (columns, left, column))
             if self.boxed is not None:
-                self.boxed.send(block, first, left)
+                self.boxed.send(block, first, b.plus(left[columns.loops[0]], within))
+
+    def _result(self, place: SSAValue, row: _Within, column: _Within) -> None:
+        """Hands on a sum. row, column: of which box, where that begins, and the place in it."""
+        self.limits = [limit for side in (row, column) for limit in self._limits(*side)]
+        self.known = {**self._places(*row), **self._places(*column)}
+        self.result(place, self._number(*row), self._number(*column))
+
+    def place(self, access: Access, dims: Sequence[int], number: SSAValue) -> SSAValue | None:
+        """The part of an address that some loops give, from where the boxes are along those that step evenly."""
+        loops = [loop for loop in self.known if loop.dims[0] in dims and any(access.strides[d] for d in loop.dims)]
+        if not all(loop.is_even(self.c, access) for loop in loops) or not set(dims) <= {d for loop in self.known for d in loop.dims}:
+            return super().place(access, dims, number)
+        total: SSAValue | None = None
+        for loop in loops:
+            total = self.b.add(total, self.b.scaled(self.known[loop], loop.step(access)))
+        return total
+
+    def _places(self, cut: Cut, first: Places, within: SSAValue) -> Places:
+        b = self.b
+        return {loop: b.add(first[loop], digit) for loop, digit in zip(cut.loops, b.digits(within, cut.box), strict=True)}
+
+    def _number(self, cut: Cut, first: Places, within: SSAValue) -> SSAValue:
+        """The joint number of all loops of a list at a place of a box."""
+        total: SSAValue | None = None
+        for loop, place in self._places(cut, first, within).items():
+            total = place if total is None else self.b.add(self.b.scaled(total, loop.size), place)
+        assert total is not None
+        return total
+
+    def _limits(self, cut: Cut, first: Places, within: SSAValue) -> list[tuple[SSAValue, int]]:
+        """What has to be below what for a place of a box to be one of the list's: loops end, and a box may be smaller than its slot."""
+        places = self._places(cut, first, within)
+        slots = -(-cut.count // self.slots(cut)) * self.slots(cut)
+        ends = [(places[loop], loop.size) for loop in cut.loops if loop in cut.cut or loop == cut.loops[0] and slots > cut.count]
+        return [*ends, (within, prod(cut.box))] if len(cut.loops) > 1 and prod(cut.box) < SLOT else ends
+
+    def slots(self, cut: Cut) -> int:
+        """Boxes of a list in a tile."""
+        return (self.t.tile_rows if cut is self.boxes.left.own else self.t.tile_columns) // SLOT
+
+    def _inside(self, m: SSAValue, n: SSAValue) -> AbstractContextManager[None]:
+        """Where a place is one of the result's; everywhere, if boxes are never cut."""
+        b = self.b
+        cut = [b.less(place, b.index(size)) for place, size in self.limits]
+        if self.clips or not cut:
+            return nullcontext()
+        condition = cut[0]
+        for more in cut[1:]:
+            condition = b.emit(arith.AndIOp, (condition, more), condition.type)
+        return b.when(condition)
 
     def store(self, value: SSAValue, access: Access, at: Callable[[Access], SSAValue]) -> None:
         """Stores an element, or keeps it until its block of columns is sent."""
@@ -193,53 +265,47 @@ def _kind(factor: Factor) -> StringAttr:
 
 
 class _Operand:
-    """One operand's stages in shared memory. turned: it lies along its rows, 64 of them to a block of boxes.
+    """One operand's stages in shared memory, a slot of 64 rows after the other.
 
-    Not turned, a box is 128 bytes of the sum for every row of the tile; turned, it is 64 rows for every element of the sum.
+    Not turned, a row of a box is 128 bytes of the sum, and one box may bring all slots; turned, it is 64 rows.
     """
 
-    def __init__(
-        self, owner: WgmmaLaunch, factor: Factor, dims: Sequence[int], limit: int, extent: int
-    ) -> None:
-        self.owner, self.b, self.extent = owner, owner.b, extent
-        b, t = owner.b, owner.t
-        box = box_of(owner.c, factor, dims, t.batch, t.sums)
-        assert box is not None  # the plan asked
-        self.turned = box.turned
+    def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int) -> None:
+        self.owner, self.b, self.boxes, self.turned = owner, owner.b, boxes, boxes.turned
         kind = factor.access.element
         self.depth = owner.depth
         self.stage_length = extent * self.depth
-        self.stage_bytes = element_bytes(kind) * self.stage_length
-        at = owner.launch.take_shared(STAGES * self.stage_bytes, 1024)
-        self.shared = b.shared(b.index(at), STAGES * self.stage_length, kind)
-        inner, outer = (limit, t.k) if self.turned else (t.k, limit)
-        sizes, strides, extents = [inner, outer], [box.step], [self.depth, self.depth if self.turned else extent]
-        self.batched = box.batch_step > 0
-        if self.batched:
-            sizes, strides, extents = [*sizes, t.z], [*strides, box.batch_step], [*extents, 1]
-        argument = owner.launch.args[owner.old.index(factor.access.buffer)]
-        assert isinstance(argument.type, MemRefType)
-        properties: dict[str, Attribute] = {
-            "sizes": DenseArrayBase.from_list(i64, sizes), "strides": DenseArrayBase.from_list(i64, strides),
-            "box": DenseArrayBase.from_list(i64, extents), "offset": IntegerAttr(factor.access.offset, i64),
-        }  # fmt: skip
-        if kind == f32:
-            properties["tf32"] = UnitAttr()
-        op = nv.TensorMapOp.create(operands=[argument], result_types=[nv.TensorMapType()], properties=properties)
-        self.map = b.at(op, 0)
+        at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
+        self.shared = owner.b.shared(owner.b.index(at), STAGES * self.stage_length, kind)
+        self.slots = extent // SLOT
+        lengths = [d.box for d in boxes.dimensions]
+        whole = next((i for i, d in enumerate(boxes.dimensions) if any(loop == boxes.own.loops[0] for loop, _ in d.loops)), 0)
+        self.at_once = self.slots if boxes.is_whole and lengths[whole] * self.slots * boxes.dimensions[whole].every <= nv.LARGEST_BOX else 1
+        lengths[whole] *= self.at_once
+        self.brought_bytes = self.slots // self.at_once * prod(lengths) * element_bytes(kind)
+        self.map = tensor_map(owner, factor.access.buffer, boxes.offset, boxes.dimensions, lengths, is_rounded=kind == f32)
 
-    def bring(self, first: SSAValue, depth: SSAValue, stage: SSAValue, barriers: SSAValue) -> None:
-        """The copies of one step: rows from `first` on, the sum from `depth` on."""
+    def bring(self, first: SSAValue, places: Places, stage: SSAValue, barriers: SSAValue) -> None:
+        """The copies of one step: the tile's boxes of rows, from the first on; places: where the sum is, and the batch."""
         b = self.b
         base = b.scaled(stage, self.stage_length)
-        for block in range(0, self.extent, self.depth) if self.turned else (0,):
-            row = b.plus(first, block)
-            places = [row, depth] if self.turned else [depth, row]
-            if self.batched:
-                places.append(self.owner.z if self.owner.z is not None else b.index(0))
-            target = b.plus(base, block * self.depth)
-            op = nv.TmaLoadOp.create(operands=[self.map, *places, self.shared, target, barriers, stage])
-            b.do(op)
+        for slot in range(0, self.slots, self.at_once):
+            known = {**places, **self.owner.starts(self.boxes.own, b.plus(first, slot))}
+            target = b.plus(base, slot * SLOT * self.depth)
+            at = [self._place(d, known) for d in self.boxes.dimensions]
+            b.do(nv.TmaLoadOp.create(operands=[self.map, *at, self.shared, target, barriers, stage]))
+
+    def _place(self, dimension: Dimension, known: Places) -> SSAValue:
+        """Where a box begins along a dimension: what its loops do together."""
+        b = self.b
+        total: SSAValue | None = None
+        for loop, many in dimension.loops:
+            at = known[loop]
+            if many < 0:  # from its end on
+                at = b.emit(arith.SubiOp, (b.index(loop.size - 1), at), INDEX, NO_OVERFLOW)
+            total = b.add(total, b.scaled(at, abs(many)))
+        assert total is not None
+        return total
 
     def descriptor(self, stage: SSAValue, rows: SSAValue | None, depth: int) -> SSAValue:
         """The matrix of one wgmma from `depth` on, from some of the tile's rows on (None: from the first)."""

@@ -6,57 +6,73 @@ bank conflicts. Two buffers take turns. What lies outside the result the copy en
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, Float16Type, IntegerAttr, MemRefType, f32, i32, i64
+from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, Float16Type, IntegerAttr, UnitAttr, f32, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv, nv_store
 from ..dialects.nv_hopper import SWIZZLE_BYTES, WGMMA_ROWS, TensorMapOp, TensorMapType
 from .contraction_match import Access
-from .gpu_contraction_plan import Box, Tiling, stored_box
+from .gpu_boxes import Dimension, Loop, stored_dimensions
+from .gpu_contraction_plan import Tiling
 from .loop_builder import INDEX
 from .memref_layout import element_bytes
 
 if TYPE_CHECKING:
+    from .gpu_builder import GpuBuilder
     from .gpu_wgmma import WgmmaLaunch
 
 BUFFERS = 2
 _STORED = (BFloat16Type, Float16Type)
 
 
-def boxed_output(t: Tiling) -> tuple[Access, Box] | None:
-    """The output that goes through shared memory; None where no output can."""
-    found = stored_box(t)
-    if found is None:
-        return None
-    element = found[0].element
-    return found if isinstance(element, _STORED) or element in (f32, i32) else None
+def boxed_output(t: Tiling) -> tuple[Access, list[Dimension]] | None:
+    """The output that goes through shared memory, and its map's dimensions behind the columns; None where none can, or pieces are stored first."""
+    assert t.boxes is not None
+    for access in t.contraction.outputs if t.splits == 1 else ():
+        known = isinstance(access.element, _STORED) or access.element in (f32, i32)
+        found = stored_dimensions(t.contraction, access, t.boxes) if known else None
+        if found is not None:
+            return access, found
+    return None
+
+
+def tensor_map(
+    owner: WgmmaLaunch, buffer: SSAValue | None, offset: int, dimensions: Sequence[Dimension], box: Sequence[int], is_rounded: bool = False
+) -> SSAValue:
+    """The map of one of the kernel's arguments. box: how many elements of each dimension; is_rounded: f32 to TF32."""
+    argument = owner.launch.args[next(i for i, old in enumerate(owner.old) if old is buffer)]
+    numbers = {"sizes": [d.size for d in dimensions], "strides": [d.step for d in dimensions[1:]], "box": box}
+    properties: dict[str, Attribute] = {name: DenseArrayBase.from_list(i64, given) for name, given in numbers.items()}
+    properties["offset"] = IntegerAttr(offset, i64)
+    if any(d.every > 1 for d in dimensions):
+        properties["every"] = DenseArrayBase.from_list(i64, [d.every for d in dimensions])
+    if is_rounded:
+        properties["tf32"] = UnitAttr()
+    return owner.b.at(TensorMapOp.create(operands=[argument], result_types=[TensorMapType()], properties=properties), 0)
+
+
+def meet(b: GpuBuilder, group: SSAValue) -> None:
+    """The threads of a warpgroup that multiplies wait for each other."""
+    b.do(nv_store.GroupBarrierOp.create(operands=[b.plus(group, 1)]))  # the first of the block copies
 
 
 class BoxedOutput:
     """One output of a product on its way: `open` a block of columns, `keep` its elements, `send` it."""
 
-    def __init__(self, owner: WgmmaLaunch, access: Access, box: Box) -> None:
-        self.owner, self.b, self.access = owner, owner.b, access
-        b, t = owner.b, owner.t
+    def __init__(self, owner: WgmmaLaunch, access: Access, dimensions: list[Dimension]) -> None:
+        self.owner, self.b, self.access, self.dimensions = owner, owner.b, access, dimensions
+        b = owner.b
         self.is_half = isinstance(access.element, _STORED)
         self.columns = SWIZZLE_BYTES // element_bytes(access.element)
         """Of a block."""
         self.length = WGMMA_ROWS * self.columns
         at = owner.launch.take_shared(2 * BUFFERS * WGMMA_ROWS * SWIZZLE_BYTES, 1024)
         self.shared = b.shared(b.index(at), 2 * BUFFERS * self.length, access.element)
-        sizes, strides, extents = [t.n, t.m], [box.step], [self.columns, WGMMA_ROWS]
-        if t.z > 1:
-            sizes, strides, extents = [*sizes, t.z], [*strides, box.batch_step], [*extents, 1]
-        argument = owner.launch.args[owner.old.index(access.buffer)]
-        assert isinstance(argument.type, MemRefType)
-        properties: dict[str, Attribute] = {
-            "sizes": DenseArrayBase.from_list(i64, sizes), "strides": DenseArrayBase.from_list(i64, strides),
-            "box": DenseArrayBase.from_list(i64, extents), "offset": IntegerAttr(access.offset, i64),
-        }  # fmt: skip
-        self.map = b.at(TensorMapOp.create(operands=[argument], result_types=[TensorMapType()], properties=properties), 0)
+        self.map = tensor_map(owner, access.buffer, access.offset, dimensions, [self.columns, *(d.box for d in dimensions[1:])])
 
     def start(self, group: SSAValue, lane: SSAValue) -> None:
         """For the threads of a warpgroup that multiplies; lane: of the warpgroup."""
@@ -82,8 +98,8 @@ class BoxedOutput:
             self.b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(BUFFERS - 1, i32)}))
         self._meet()
 
-    def send(self, block: int, row: SSAValue, column: SSAValue) -> None:
-        """The block of columns whose values were kept; row, column: its first ones in the result."""
+    def send(self, block: int, rows: Mapping[Loop, SSAValue], column: SSAValue) -> None:
+        """The block of columns whose values were kept; rows, column: its first ones in the result."""
         b = self.b
         buffer = b.add(b.scaled(self.group, BUFFERS * self.length), b.index(block % BUFFERS * self.length))
         if self.is_half:
@@ -93,7 +109,8 @@ class BoxedOutput:
         b.do(nv_store.FenceAsyncOp.create())
         self._meet()
         with b.when(self.leader):
-            places = [column, row, *([self.owner.z] if self.owner.z is not None else [])]
+            known = {**rows, **self.owner.batch_places()}
+            places = [column, *(known[loop] for d in self.dimensions[1:] for loop, _ in d.loops)]
             b.do(nv_store.TmaStoreOp.create(operands=[self.shared, buffer, self.map, *places]))
             b.do(nv_store.TmaStoreCommitOp.create())
 
@@ -103,8 +120,7 @@ class BoxedOutput:
             self.b.do(nv_store.TmaStoreWaitOp.create(properties={"pending": IntegerAttr(0, i32)}))
 
     def _meet(self) -> None:
-        group = self.b.plus(self.group, 1)  # the first of the block copies
-        self.b.do(nv_store.GroupBarrierOp.create(operands=[group]))
+        meet(self.b, self.group)
 
     def _place(self, buffer: SSAValue, row: SSAValue, piece: SSAValue) -> SSAValue:
         """Where the swizzle puts a piece of 16 bytes of a row."""

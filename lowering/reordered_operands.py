@@ -19,7 +19,8 @@ from .block_analysis import is_plain
 from .blocked_calls import Register
 from .call_values import Item
 from .contraction_match import Contraction, Factor, match_contraction
-from .gpu_contraction_plan import Tiling, Way, box_of, in_runs, plan_contraction
+from .gpu_boxes import operand_boxes
+from .gpu_contraction_plan import Tiling, Way, in_runs, plan_contraction
 from .gpu_teams import product
 from .kernel_functions import copy_function, unplanned
 from .memref_layout import bytes_of, memref_type, strides_in_order, strides_of
@@ -69,7 +70,7 @@ class ReorderedOperands:
 
     def _fits(self, t: Tiling, factor: Factor, dims: Sequence[int]) -> bool:
         """Whether the operand is read in runs, and by the copy engine where that would do for the other one, too."""
-        if t.way is not Way.WGMMA and self.target.wgmma and box_of(t.contraction, factor, dims, t.batch, t.sums) is None:
+        if t.way is not Way.WGMMA and self.target.wgmma and operand_boxes(t.contraction, factor, dims, t.batch, t.sums) is None:
             return False
         return t.way is Way.WGMMA or in_runs(t.contraction, factor, dims, t.sums)
 

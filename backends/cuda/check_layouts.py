@@ -7,7 +7,7 @@ by the rows and columns that are wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,7 +59,98 @@ class Layout:
         return product.astype(self.left.numpy if self.left.is_floating_point else np.int32)
 
 
-LAYOUTS = (
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of images [n, h, w, c] with filters [o, v, u, c], which: "y" its result, "sum" with something added, "dx" and "dw" gradients.
+
+    filters: o, v, u. "twice": the same once more, of as many channels. The copy engine brings boxes of pixels, and stores those between two.
+    """
+
+    which: str
+    dtype: DType
+    images: tuple[int, int, int, int]
+    filters: tuple[int, int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def name(self) -> str:
+        given = (f"{name} {value[0]} x {value[1]}" for name, value in (("stride", self.stride), ("dilation", self.dilation)) if value != (1, 1))
+        what = f"{self.dtype.name}, {self.which} of {' x '.join(map(str, self.images))} and {' x '.join(map(str, self.filters))}"
+        return ", ".join((what, *given))
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Of a result."""
+        sides = zip(self.images[1:3], self.filters[1:], self.stride, self.dilation, strict=True)
+        height, width = ((d - (u - 1) * far - 1) // s + 1 for d, u, s, far in sides)
+        return height, width
+
+    def graph(self) -> Graph:
+        """The convolution, or the gradient of the sum of its results times numbers by an operand."""
+        r = Recorder()
+        (n, h, w, c), (o, *window), pixels = self.images, self.filters, self.pixels
+        x, k = r.input(n, h, w, c, dtype=self.dtype), r.input(o, *window, c, dtype=self.dtype)
+        other = r.input(n, *pixels, o, dtype=self.dtype)
+        channels_first = ((0, 3, 1, 2),)
+        images = r("reshape", r("permute", x, attrs=channels_first), attrs=((n, 1, c, h, w),))
+        filters = r("reshape", r("permute", k, attrs=channels_first), attrs=((1, o, c, *window),))
+        y = r("conv", images, filters, attrs=(self.stride, self.dilation))
+        if self.which == "twice":
+            y = r("conv", r("relu", y), filters, attrs=(self.stride, self.dilation))
+            return r.graph(r("relu", y))
+        y = r("reshape", y, attrs=((n, o, *pixels),))
+        y = r("permute", y, attrs=((0, 2, 3, 1),))
+        if self.which in ("y", "sum"):
+            return r.graph(r("relu", r("add", y, other) if self.which == "sum" else y))
+        loss = r("reshape", r("sum", r("mul", y, other), attrs=((0, 1, 2, 3),)), attrs=((),))
+        return r.graph(r("autodiff.grad", loss, r("full", attrs=((), 1.0, self.dtype)), x if self.which == "dx" else k))
+
+    def arrays(self) -> list[np.ndarray]:
+        """Whole numbers from -2 to 2."""
+        rng = np.random.default_rng(0)
+        return [rng.integers(-2, 3, shape).astype(dtype.numpy) for shape, dtype in self.graph().inputs]
+
+    def want(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """By numpy, tap by tap, rounded to the results' type."""
+        if self.which == "twice":
+            once = replace(self, which="y")
+            y = once.want(arrays)
+            y = replace(once, images=y.shape).want([y, arrays[1], np.zeros(1)])
+            return np.transpose(y, (0, 3, 1, 2))[:, None]
+        x, k, other = (a.astype(np.float64) for a in arrays)
+        y, dx, dw = np.zeros((len(x), *self.pixels, len(k))), np.zeros_like(x), np.zeros_like(k)
+        for tap in np.ndindex(*self.filters[1:]):
+            sides = zip(tap, self.dilation, self.pixels, self.stride, strict=True)
+            seen = (slice(None), *(slice(t * far, t * far + (n - 1) * s + 1, s) for t, far, n, s in sides))
+            y += x[seen] @ k[:, *tap].T
+            if self.which == "dx":
+                dx[seen] += other @ k[:, *tap]
+            if self.which == "dw":
+                dw[:, *tap] = np.einsum("nhwo,nhwc->oc", other, x[seen])
+        y = np.maximum(y + other if self.which == "sum" else y, 0)
+        return {"dx": dx, "dw": dw}.get(self.which, y).astype(self.dtype.numpy)
+
+
+CONVOLUTIONS = (
+    Convolution("y", bfloat16, (5, 9, 9, 64), (64, 3, 3)),  # boxes of 7 x 7 pixels: fewer than 64
+    Convolution("dw", bfloat16, (16, 10, 10, 64), (128, 3, 3)),  # the sum is over pixels, and cut into pieces
+    Convolution("sum", float32, (3, 10, 13, 96), (136, 3, 2)),  # its pixels end within boxes
+    Convolution("y", bfloat16, (3, 17, 17, 128), (64, 3, 3), (2, 2)),
+    Convolution("twice", bfloat16, (3, 13, 13, 64), (64, 3, 3)),
+    Convolution("twice", float32, (9, 15, 15, 64), (64, 3, 3), (2, 2)),
+    Convolution("dw", bfloat16, (4, 17, 17, 128), (64, 3, 3), (2, 2)),
+    Convolution("dx", bfloat16, (8, 14, 14, 64), (64, 3, 3)),
+    Convolution("dx", float32, (8, 14, 14, 64), (64, 3, 3)),
+    Convolution("y", bfloat16, (3, 15, 17, 64), (64, 3, 3), dilation=(2, 3)),
+    Convolution("sum", bfloat16, (4, 18, 18, 72), (64, 3, 3)),  # 72 channels are not whole boxes
+    Convolution("y", bfloat16, (4, 15, 15, 64), (128, 1, 1), (2, 2)),
+    Convolution("y", float16, (2, 20, 20, 96), (64, 3, 3)),
+    Convolution("dw", bfloat16, (8, 9, 9, 64), (64, 2, 2)),  # few rows and few columns
+    Convolution("y", float32, (8, 40, 40, 32), (128, 5, 5), (5, 5)),  # windows side by side
+)
+
+LAYOUTS: tuple[Layout | Convolution, ...] = (
     *(Layout(f"bf16, {'turned' if a else 'along the sum'} and {'turned' if b else 'along the sum'}", bfloat16, bfloat16, a, b)
       for a in (False, True) for b in (False, True)),
     Layout("f16", float16, float16),
@@ -69,6 +160,7 @@ LAYOUTS = (
     Layout("TF32, turned", float32, float32, right_turned=True),
     *(Layout(f"bytes, {a.name} and {b.name}", a, b) for a in (int8, uint8) for b in (int8, uint8)),
     Layout("bytes, turned", int8, int8, right_turned=True),
+    *CONVOLUTIONS,
 )  # fmt: skip
 
 

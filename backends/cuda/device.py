@@ -166,8 +166,8 @@ class Device:
         kind = getattr(d.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{_MAP_TYPES[view.element]}")
         status = self._encode_tiled(
             ctypes.c_void_p(at), int(kind), rank, ctypes.c_void_p(address), (ctypes.c_uint64 * rank)(*view.sizes),
-            (ctypes.c_uint64 * rank)(*[view.element_bytes * s for s in view.strides]), (ctypes.c_uint32 * rank)(*view.box),
-            (ctypes.c_uint32 * rank)(*[1] * rank), int(d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
+            (ctypes.c_uint64 * rank)(*[view.element_bytes * s for s in view.strides]), (ctypes.c_uint32 * rank)(*view.reach),
+            (ctypes.c_uint32 * rank)(*view.every), int(d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
             int(d.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B), int(d.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B),
             int(d.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
         )  # fmt: skip

@@ -82,9 +82,8 @@ static int program_run(program *p) {
         }
         for (int k = 0; k < launches[i].map_count; k++) {
             const struct tensor_map *m = &maps[launches[i].first_map + k];
-            static const unsigned steps[5] = {1, 1, 1, 1, 1};
             CUresult error = cuTensorMapEncodeTiled(encoded[k], m->type, m->rank, (void *)(uintptr_t)(p->memory[m->buffer] + m->offset),
-                                                    m->sizes, m->strides, m->box, steps, 0, SWIZZLE_128B, PROMOTION_128B, 0);
+                                                    m->sizes, m->strides, m->reach, m->every, 0, SWIZZLE_128B, PROMOTION_128B, 0);
             if (failed(error, "a tensor map cannot be made")) return 1;
             arguments[launches[i].count + k] = encoded[k];
         }
@@ -226,8 +225,8 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
         "struct place { int buffer; size_t offset; };\nstatic const struct place places[] = {\n" + ("\n".join(places) or "    {0, 0},") + "\n};",
         "/* boxes: type (CUtensorMapDataType), elements and bytes, innermost first */\n"
         "struct tensor_map {\n    int buffer;\n    size_t offset;\n    int type;\n    unsigned rank;\n"
-        "    unsigned long long sizes[5], strides[5];\n    unsigned box[5];\n};\n"
-        "static const struct tensor_map maps[] = {\n" + ("\n".join(maps) or "    {0, 0, 0, 0, {0}, {0}, {0}},") + "\n};",
+        "    unsigned long long sizes[5], strides[5];\n    unsigned reach[5], every[5];\n};\n"
+        "static const struct tensor_map maps[] = {\n" + ("\n".join(maps) or "    {0, 0, 0, 0, {0}, {0}, {0}, {0}},") + "\n};",
         "static const struct {\n    int kernel;\n    unsigned grid[3], threads, shared_bytes;\n    int first, count; /* its places */\n"
         "    int first_map, map_count;\n"
         "    const char *origin;\n} launches[] = {\n" + ("\n".join(launches) or '    {0, {0, 0, 0}, 0, 0, 0, 0, 0, 0, ""},') + "\n};",
@@ -241,10 +240,10 @@ _MAP_TYPES = {"i8": 0, "i32": 3, "f16": 6, "f32": 7, "bf16": 9, "tf32": 11}
 
 
 def _map_row(view: TensorMap) -> str:
-    sizes, box = (", ".join(f"{n}u" for n in numbers) for numbers in (view.sizes, view.box))
+    sizes, reach, every = (", ".join(f"{n}u" for n in numbers) for numbers in (view.sizes, view.reach, view.every))
     strides = ", ".join(f"{view.element_bytes * n}u" for n in view.strides)
     place = f"{view.place.buffer}, {view.place.offset}u, {_MAP_TYPES[view.element]}, {len(view.sizes)}u"
-    return f"    {{{place}, {{{sizes}}}, {{{strides}}}, {{{box}}}}},"
+    return f"    {{{place}, {{{sizes}}}, {{{strides}}}, {{{reach}}}, {{{every}}}}},"
 
 
 def _quoted(text: str) -> str:

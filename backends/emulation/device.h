@@ -395,7 +395,7 @@ static void lm_mbarrier_wait(int64_t *at, int parity) {
 static void lm_fence_barrier_init() {}
 
 // What the host fills in for cuTensorMapEncodeTiled: bytes, innermost dimension first.
-struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], strides[LM_DIMENSIONS]; int box[LM_DIMENSIONS]; short rank, size, tf32; };
+struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], strides[LM_DIMENSIONS]; short box[LM_DIMENSIONS], every[LM_DIMENSIONS], rank, size, tf32; };
 static_assert(sizeof(lm_tensor_map) <= 128, "a host has 128 bytes for a map");
 
 // Boxes under way. They come as late as possible, in any order.
@@ -417,7 +417,7 @@ static unsigned char *lm_element(const lm_box &box, int64_t i) {
     int64_t from = 0;
     bool inside = true;
     for (int d = 0; d < map.rank; d++) {
-        int64_t x = box.at[d] + i % map.box[d];
+        int64_t x = box.at[d] + i % map.box[d] * map.every[d];
         i /= map.box[d];
         inside = inside && x >= 0 && x < map.sizes[d];
         from += x * map.strides[d];
@@ -495,6 +495,10 @@ template <class... Place> static void lm_tma_store(const lm_tensor_map *map, con
 
 static void lm_tma_store_2d(const lm_tensor_map *map, const void *from, int x, int y) { lm_tma_store(map, from, x, y); }
 static void lm_tma_store_3d(const lm_tensor_map *map, const void *from, int x, int y, int z) { lm_tma_store(map, from, x, y, z); }
+static void lm_tma_store_4d(const lm_tensor_map *map, const void *from, int x, int y, int z, int w) { lm_tma_store(map, from, x, y, z, w); }
+static void lm_tma_store_5d(const lm_tensor_map *map, const void *from, int x, int y, int z, int w, int v) {
+    lm_tma_store(map, from, x, y, z, w, v);
+}
 
 static void lm_tma_store_commit() {
     auto &q = lm_stores[lm_block.current];

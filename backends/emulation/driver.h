@@ -39,12 +39,13 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     return lm_run(kernel, arguments, grid, (int)threads, shared, 1) ? LM_LAUNCH_FAILED : 0;
 }
 int cuTensorMapEncodeTiled(void *to, int type, unsigned rank, void *address, const unsigned long long *sizes, const unsigned long long *strides,
-                           const unsigned *box, const unsigned *, int, int, int, int) {
+                           const unsigned *reach, const unsigned *every, int, int, int, int) {
     const short size = type == 0 ? 1 : type == 6 || type == 9 ? 2 : 4; // of CUtensorMapDataType; 11 is TF32
-    lm_tensor_map map = {(unsigned char *)address, {0}, {size}, {0}, (short)rank, size, type == 11};
+    lm_tensor_map map = {(unsigned char *)address, {0}, {size}, {0}, {0}, (short)rank, size, type == 11};
     for (unsigned d = 0; d < rank; d++) {
         map.sizes[d] = (int64_t)sizes[d];
-        map.box[d] = (int)box[d];
+        map.box[d] = (short)((reach[d] + every[d] - 1) / every[d]);
+        map.every[d] = (short)every[d];
         if (d) map.strides[d] = (int64_t)strides[d - 1];
     }
     memcpy(to, &map, sizeof map);

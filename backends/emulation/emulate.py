@@ -53,7 +53,7 @@ class _TensorMap(ctypes.Structure):
 
     _fields_ = (
         ("base", ctypes.c_void_p), ("sizes", ctypes.c_int64 * 5), ("strides", ctypes.c_int64 * 5),
-        ("box", ctypes.c_int * 5), ("rank", ctypes.c_short), ("size", ctypes.c_short),
+        ("box", ctypes.c_short * 5), ("every", ctypes.c_short * 5), ("rank", ctypes.c_short), ("size", ctypes.c_short),
         ("tf32", ctypes.c_short),
     )  # fmt: skip
 
@@ -62,7 +62,7 @@ def tensor_map(view: TensorMap, address: int) -> _TensorMap:
     """What the emulation has in the place of cuTensorMapEncodeTiled's."""
     size = view.element_bytes
     strides = [size, *(s * size for s in view.strides)]
-    return _TensorMap(address, view.sizes, tuple(strides), view.box, len(view.sizes), size, view.element == "tf32")
+    return _TensorMap(address, view.sizes, tuple(strides), view.box, view.every, len(view.sizes), size, view.element == "tf32")
 
 
 class Kernels:

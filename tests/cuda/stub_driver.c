@@ -130,22 +130,22 @@ static int happened(void *e) { return !e ? BAD_HANDLE : ready(); }
 static int elapsed(float *ms, void *a, void *b) { return *ms = 1.5f, *(int *)a && *(int *)b ? ready() : BAD_HANDLE; }
 
 /* As in backends/emulation/device.h. */
-typedef struct { void *base; int64_t sizes[5], strides[5]; int box[5]; short rank, size, tf32; } boxes;
+typedef struct { void *base; int64_t sizes[5], strides[5]; short box[5], every[5], rank, size, tf32; } boxes;
 
 int cuTensorMapEncodeTiled(
     void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strides, const uint32_t *box, const uint32_t *steps,
     int interleave, int swizzle, int promotion, int fill
 ) {
     static const int bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
-    boxes made = {address, {0}, {0}, {0}, (short)rank, (short)bytes[type], type == 11};
+    boxes made = {address, {0}, {0}, {0}, {0}, (short)rank, (short)bytes[type], type == 11};
     unsigned i;
     if (!map || (uintptr_t)map % 64 || (uintptr_t)address % 16 || type < 0 || type > 12 || rank < 1 || rank > 5) return INVALID;
     if (interleave || swizzle != 3 || promotion < 0 || promotion > 3 || fill) return INVALID;
     if (box[0] * bytes[type] > 128 || box[0] * bytes[type] % 16) return INVALID;
     for (i = 0; i < rank; i++) {
-        if (!sizes[i] || sizes[i] > 1ull << 32 || !box[i] || box[i] > 256 || !steps[i] || steps[i] > 8) return INVALID;
+        if (!sizes[i] || sizes[i] > 1ull << 32 || !box[i] || box[i] > 256 || !steps[i] || steps[i] > 8 || (!i && steps[i] > 1)) return INVALID;
         if (i + 1 < rank && (strides[i] % 16 || strides[i] >= 1ull << 40)) return INVALID;
-        made.sizes[i] = sizes[i], made.box[i] = (int)box[i], made.strides[i] = i ? (int64_t)strides[i - 1] : bytes[type];
+        made.sizes[i] = sizes[i], made.every[i] = (short)steps[i], made.box[i] = (short)((box[i] + steps[i] - 1) / steps[i]), made.strides[i] = i ? (int64_t)strides[i - 1] : bytes[type];
     }
     memset(map, 0, 128);
     memcpy(map, &made, sizeof(made));
