@@ -57,7 +57,7 @@ def check_overlap(tensor: Tensor, source: Any, expanded: bool = False, whole: bo
     expanded: the source takes the shape of ``tensor`` first, with new dimensions in front.
     whole: the whole of it is not fine either.
     """
-    if not isinstance(source, Tensor) or source._storage is not tensor._storage or source is tensor and not whole:
+    if not isinstance(source, Tensor) or source._storage is not tensor._storage or not whole and source._chain == tensor._chain:
         return
     (a, s, i), (b, t, j) = [views.layout(x._storage, x._chain) for x in (tensor, source)]
     m, n = size_of(a), size_of(b)

@@ -16,6 +16,7 @@ _BELOW_SINGLE, _TIE = np.int64((1 << 29) - 1), np.int64(1 << 28)  # bits of a do
 _CHUNK = 1 << 15  # numbers made at a time: what is made on the way stays in the cache
 _WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _SQUEEZE = float(np.float32(0.0331))  # of Marsaglia and Tsang; PyTorch has it in single precision
+_FEW = 8  # numbers from which on numpy is faster than Python
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
 
@@ -26,6 +27,8 @@ def doubles(engine: Engine, n: int) -> np.ndarray:
 
 def singles(engine: Engine, n: int) -> np.ndarray:
     """float32[n] in [0, 1): 24 low bits of a word."""
+    if n < _FEW:
+        return np.array([(engine.word() & 0xFFFFFF) * 2.0**-24 for _ in range(n)], np.float32)
     made = native_draws.singles(engine, n)
     if made is not None:
         return made
@@ -38,6 +41,8 @@ def singles(engine: Engine, n: int) -> np.ndarray:
 
 def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """dtype[n] in [low, high), scaled by one fused multiply-add; 16-bit types are drawn in float32 and rounded."""
+    if (low, high) == (0.0, 1.0) and dtype.itemsize >= 4 and n <= _CHUNK:
+        return doubles(engine, n) if dtype == np.float64 else singles(engine, n)
     drawn = np.empty(n, dtype)
     draw, end = doubles if dtype == np.float64 else singles, dtype.type(high)
     for start in range(0, n, _CHUNK):
@@ -108,12 +113,12 @@ def normal(
 
 
 def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> np.ndarray:
-    samples = []
+    samples: list[float] = []
     for _ in range(n):
         if engine.saved_normal is not None:
             sample, engine.saved_normal = engine.saved_normal, None
         else:
-            first, second = doubles(engine, 2).tolist()
+            first, second = engine.double(), engine.double()
             radius, angle = math.sqrt(-2.0 * math.log1p(-second)), 2.0 * math.pi * first
             sample, engine.saved_normal = radius * math.cos(angle), radius * math.sin(angle)
         samples.append(sample * std + mean)

@@ -12,6 +12,7 @@ from ..dialects.errors import ShapeError
 from ..dialects.types import Shape, bool_, int32, int64
 from . import recorder
 from .assignment import check_in_place, check_overlap, store, title
+from .links import Link
 from .node import Node
 from .promote import broadcast_shape, cast, expand, full, untouched
 from .recorder import record
@@ -32,6 +33,7 @@ class _Plan(NamedTuple):
     step: Shape
     shape: Shape  # after the view part
     advanced: dict[int, Any]  # dimension of ``shape`` -> index tensor, in order
+    links: tuple[Link, ...]  # the view part
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -59,20 +61,40 @@ def _labelled(result: Tensor, label: str) -> Tensor:
 
 
 def _view(input: Tensor, plan: _Plan) -> Tensor:
-    links = []
-    shape = input._node.type[0]
-    if plan.size != shape or any(plan.start) or any(s != 1 for s in plan.step):
-        links.append(("slice", (plan.start, plan.size, plan.step)))
-    if plan.shape != plan.size:
-        links.append(("reshape", (plan.shape,)))
-    return input._through(*links)
+    return input._through(*plan.links)
 
 
 # -- parsing
 # --------------------------------------------------------------------------------------------------------
 
 
+_parsed: dict[tuple, _Plan] = {}
+_MOST_PARSED = 1 << 14
+_FIXED = frozenset({type(None), type(Ellipsis)})
+_BOUNDS = frozenset({type(None), int})
+
+
 def _parse(shape: Shape, index: Any) -> _Plan:
+    """What an index of numbers and slices means is looked up by shape from the second time on."""
+    key = [shape]
+    for item in index if type(index) is tuple else (index,):
+        if type(item) is slice:
+            key.append((item.start, item.stop, item.step))
+            if not {type(item.start), type(item.stop), type(item.step)} <= _BOUNDS:
+                return _parse_anew(shape, index)
+        elif type(item) is int or type(item) in _FIXED:
+            key.append(item)
+        else:
+            return _parse_anew(shape, index)
+    plan = _parsed.get(tuple(key))
+    if plan is None:
+        if len(_parsed) >= _MOST_PARSED:
+            _parsed.clear()
+        plan = _parsed[tuple(key)] = _parse_anew(shape, index)
+    return plan
+
+
+def _parse_anew(shape: Shape, index: Any) -> _Plan:
     items = list(index) if isinstance(index, tuple) else [_as_index(index)]
     items = [_as_index(i) for i in items]
     consumed = sum(_consumes(i) for i in items)
@@ -104,7 +126,12 @@ def _parse(shape: Shape, index: Any) -> _Plan:
             dim += 1
         else:
             dim = _advance(item, shape, dim, start, size, step, out, advanced)
-    return _Plan(tuple(start), tuple(size), tuple(step), tuple(out), advanced)
+    links: list[Link] = []
+    if tuple(size) != shape or any(start) or any([s != 1 for s in step]):
+        links.append(("slice", (tuple(start), tuple(size), tuple(step))))
+    if out != size:
+        links.append(("reshape", (tuple(out),)))
+    return _Plan(tuple(start), tuple(size), tuple(step), tuple(out), advanced, tuple(links))
 
 
 def _as_index(item: Any) -> Any:
@@ -303,13 +330,21 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
             check_overlap(target, value, whole=True)
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
     else:
-        check_overlap(target, value, expanded=True)
-        node = fitted(value, target)
-        if plan.size == input._node.type[0] and recorder.state.grad:  # all of it: the old contents have gradient 0
-            node = untouched(node, target._read())
-        store(target, node, start, strict=False)
+        _assign(input, target, value, plan.size == input._node.type[0], start)
     if input._read().requires_grad:
         input._label = "copy_slices"
+
+
+def _assign(input: Tensor, target: Tensor, value: Any, whole: bool, start: int) -> None:
+    """Make ``value`` the contents of a view. whole: it shows all of the memory of ``input``."""
+    if isinstance(value, Tensor) and value._storage is input._storage and value._chain == target._chain:
+        input._storage.touch()  # how x[i] += y ends: it is there
+        return
+    check_overlap(target, value, expanded=True)
+    node = fitted(value, target)
+    if whole and recorder.state.grad:  # the old contents have gradient 0
+        node = untouched(node, target._read())
+    store(target, node, start, strict=False)
 
 
 def _needs_same_dtype(input: Tensor, values: Any) -> None:
@@ -355,7 +390,8 @@ def fitted(value: Any, target: Tensor) -> Node:
         from .creation import tensor
 
         value = tensor(value, dtype=dtype)
-    value = value.to(target.device)
+    if recorder.state.placement is not None:
+        value = value.to(target.device)
     node = cast(value._read(), dtype)
     own = node.type[0]
     while len(own) > len(shape) and own[0] == 1:

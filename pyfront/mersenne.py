@@ -11,6 +11,7 @@ import numpy as np
 STATE_BYTES = 5056  # what torch.get_rng_state() returns on the CPU
 _WORDS = 624
 _LOW_SEED, _HIGH_SEED = -(1 << 63), (1 << 64) - 1
+_LOW_53 = (1 << 53) - 1
 _STATE = np.dtype(
     {
         "names": ["seed", "left", "seeded", "next", "words", "normal", "has_normal"],
@@ -51,6 +52,17 @@ class Engine:
             self._fresh = False
             Engine.draws += 1
         return self._bits.random_raw(n)
+
+    def word(self) -> int:
+        """The next 32-bit word."""
+        self._fresh = False
+        Engine.draws += 1
+        return self._bits.random_raw()
+
+    def double(self) -> float:
+        """A number in [0, 1): the 53 low bits of the next 64-bit word (high half drawn first)."""
+        high, low = self.word(), self.word()
+        return ((high << 32 | low) & _LOW_53) * 2.0**-53
 
     def draw_with(self, function: Callable[[int], None]) -> None:
         """Let ``function(address)`` draw from numpy's state itself: 624 words of 32 bits, and the place of the next one."""

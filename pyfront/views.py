@@ -13,6 +13,7 @@ from .links import (
 )  # fmt: skip  # some only for who reads chains through this module
 from .node import Boundary, Node
 from .origin import origin, source_line
+from .phrases import Phrases
 from .storage import Storage
 
 _MOST_READ = 256  # views of one version that are remembered
@@ -60,10 +61,8 @@ def _follow(source: Node, link: Link) -> Node:
         known = None if source.requires_grad else recorder.known(source)
         if known is not None:
             array = _numpy_view(known, *link)
-            if (
-                array.flags.c_contiguous
-            ):  # the same memory under another shape: no step, and no index in a cache key
-                return recorder.leaf(array, (tuple(array.shape), dtype_through(source.type[1], (link,))))
+            if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key
+                return recorder.leaf(array, (array.shape, link[1][0] if link[0] in RETYPED else source.type[1]), source.origin)
         return _record(source, *link)
     if type(link) is Detached:
         contents = recorder.alias(source, requires_grad=False)
@@ -239,6 +238,8 @@ def _repeats(chain: Chain) -> bool:
 
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
+    if storage.host is None and not (node.requires_grad or storage.node.requires_grad) and _is_plain(chain):
+        return _writes.recorded(chain, (storage.node, node), lambda old, part: (_put_back(old, chain, part),))[0]
     unseen = any([type(link) is Detached for link in chain]) or not recorder.state.grad
     node = _scattered(storage, chain, node) if _repeats(chain) else _up_to(storage, chain, 0, node)
     old = storage.node if storage.node is not None else storage.snapshot()
@@ -252,6 +253,27 @@ def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     return recorder.record(
         "select", (everywhere, node, old)
     )  # all overwritten: still tracked, with gradient 0
+
+
+_writes = Phrases()  # into parts of memory, by the chain: such parts have no history
+_PLAIN = frozenset({"slice", "reshape", "permute"})
+
+
+def _is_plain(chain: Chain) -> bool:
+    for link in chain:
+        if type(link) is not tuple or link[0] not in _PLAIN:
+            return False
+    return True
+
+
+def _put_back(source: Node, chain: Chain, node: Node) -> Node:
+    """``source`` with ``node`` as what a chain of plain views shows of it."""
+    seen = [source]
+    for link in chain[:-1]:
+        seen.append(_record(seen[-1], *link))
+    for link in reversed(chain):
+        node = _inverse(seen.pop(), link, node)
+    return node
 
 
 def _up_to(storage: Storage, chain: Chain, length: int, node: Node) -> Node:
