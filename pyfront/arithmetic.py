@@ -493,8 +493,10 @@ def _with_array(function: Callable, self: Tensor, other: Any, flipped: bool) -> 
 
 
 def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any], Tensor]:
+    made = KnownCalls(function).made
+
     def method(self: Tensor, other: Any) -> Tensor:
-        in_place(self, function, (other,), {})
+        in_place(self, made, (other,), _NO_OPTIONS)
         if self._read().requires_grad:
             self._label = label
         return self

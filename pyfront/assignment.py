@@ -79,7 +79,7 @@ def check_overlap(tensor: Tensor, source: Any, expanded: bool = False, whole: bo
 
 def check_leaf(tensor: Tensor) -> None:
     """RuntimeError for a leaf that requires grad, and for a view of one."""
-    if recorder.state.grad and tensor.requires_grad:
+    if recorder.state.grad and (tensor._seen != tensor._storage.version or tensor._node.requires_grad) and tensor.requires_grad:
         if views.leaf_mark(tensor._chain) is not None:
             view = "a view of a leaf Variable" if tensor._mark is None else "a leaf Variable"
             raise RuntimeError(f"{view} that requires grad is being used in an in-place operation.")

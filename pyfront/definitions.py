@@ -206,10 +206,10 @@ def _into(out: Any, result: Any, start: int) -> Any:
 
 def as_in_place(definition: Definition) -> Callable:
     """``Tensor.f_``."""
-    function, label = definition.function, definition.label
+    made, label = definition.calls.made, definition.label
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
-        result = in_place(self, function, args, _renamed(options))
+        result = in_place(self, made, args, _renamed(options) if options else options)
         if result._read().requires_grad:
             result._label = label
         return result

@@ -322,15 +322,15 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         return
     plan = _parse(input._node.type[0], index)
     check_in_place(input)
-    target = _view(input, plan)
-    if plan.advanced:
+    if not plan.advanced:
+        _assign(input, input._part(plan.links, plan.shape), value, plan.size == input._node.type[0], start)
+    else:
+        target = _view(input, plan)
         _needs_same_dtype(input, value)
         is_filled = isinstance(mask, Tensor) and mask.dtype is bool_ and isinstance(value, Tensor) and value.numel() == 1
         if not is_filled:  # one value behind a mask is read before anything is written
             check_overlap(target, value, whole=True)
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
-    else:
-        _assign(input, target, value, plan.size == input._node.type[0], start)
     if input._read().requires_grad:
         input._label = "copy_slices"
 
@@ -338,7 +338,9 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 def _assign(input: Tensor, target: Tensor, value: Any, whole: bool, start: int) -> None:
     """Make ``value`` the contents of a view. whole: it shows all of the memory of ``input``."""
     if isinstance(value, Tensor) and value._storage is input._storage and value._chain == target._chain:
-        input._storage.touch()  # how x[i] += y ends: it is there
+        contents = input._storage.node  # how x[i] += y ends: it is there, and if it was written just now, nobody read it since
+        if contents is None or contents.order != recorder.state.order:
+            input._storage.touch()
         return
     check_overlap(target, value, expanded=True)
     node = fitted(value, target)

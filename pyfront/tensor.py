@@ -85,11 +85,7 @@ class Tensor:
             return
         node, told = self._node, self._told
         if told is None or told.requires_grad is not node.requires_grad or told.type != node.type:
-            key = node.type, node.requires_grad
-            told = _placeholders.get(key)
-            if told is None:
-                told = _placeholders[key] = Node(None, (), (), key[0], "", key[1], 0)
-            self._told = told
+            told = self._told = _placeholder(node.type, node.requires_grad)
         self._node, self._seen = told, -1
 
     def _value(self) -> np.ndarray:
@@ -106,10 +102,20 @@ class Tensor:
 
     def _through(self, *links: views.Link) -> Tensor:
         """A view of this tensor's memory through more links."""
+        return from_storage(self._storage, self._extended(links))
+
+    def _extended(self, links: Chain) -> Chain:
+        """The chain of a view of this tensor."""
         if not recorder.state.grad and self._node.requires_grad:
             links = (NO_GRAD, *links)  # a view made under no_grad has no history, also when it is read later
-        chain = views.extended(self._chain, links) if self._chain else links
-        return from_storage(self._storage, chain)
+        return views.extended(self._chain, links) if self._chain else links
+
+    def _part(self, links: Chain, shape: tuple[int, ...]) -> Tensor:
+        """A view of this tensor that is to be written, and not read before. shape: the view's."""
+        part = _new(Tensor)
+        part._storage, part._chain, part._seen = self._storage, self._extended(links), -1
+        part._node = _placeholder((shape, self._node.type[1]), self._node.requires_grad)
+        return part
 
     # -- what it is
     # -----------------------------------------------------------------------------------------------
@@ -366,6 +372,14 @@ class Tensor:
 
 
 _placeholders: dict[tuple[Type, bool], Node] = {}  # Nodes that only tell a type
+
+
+def _placeholder(type: Type, requires_grad: bool) -> Node:
+    key = type, requires_grad
+    told = _placeholders.get(key)
+    if told is None:
+        told = _placeholders[key] = Node(None, (), (), type, "", requires_grad, 0)
+    return told
 
 
 def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:

@@ -33,14 +33,27 @@ def read(storage: Storage, chain: Chain) -> Node:
         views = storage.views = {}
     node = views.get(chain)
     if node is None:
-        source, link = storage.node if len(chain) == 1 else read(storage, chain[:-1]), chain[-1]
-        node = boundary(source, link) if type(link) is LeafMark else _follow(source, link)
+        source, link = storage.node, chain[-1]
+        if len(chain) > 1 and source.value is None and not source.requires_grad and _is_plain(chain):
+            node = _reads.recorded(chain, (source,), lambda whole: (_shown(whole, chain),))[0]
+        else:
+            source = source if len(chain) == 1 else read(storage, chain[:-1])
+            node = boundary(source, link) if type(link) is LeafMark else _follow(source, link)
         # What no_grad recorded of something tracked is for now only: the next training step needs the
         # history.
         if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
             if len(views) >= _MOST_READ:
                 del views[next(iter(views))]
             views[chain] = node
+    return node
+
+
+_reads = Phrases()  # of parts of memory that have no history, by the chain
+
+
+def _shown(node: Node, chain: Chain) -> Node:
+    for link in chain:
+        node = _record(node, *link)
     return node
 
 
@@ -233,7 +246,10 @@ def check_writable(storage: Storage, chain: Chain) -> None:
 
 def _repeats(chain: Chain) -> bool:
     """True when some link of a chain may show an element several times."""
-    return any(type(link) is tuple and link[0] in ("expand", "window", "strided") for link in chain)
+    for link in chain:
+        if type(link) is tuple and link[0] in _REPEATING:
+            return True
+    return False
 
 
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
@@ -257,6 +273,7 @@ def _back(storage: Storage, chain: Chain, node: Node) -> Node:
 
 _writes = Phrases()  # into parts of memory, by the chain: such parts have no history
 _PLAIN = frozenset({"slice", "reshape", "permute"})
+_REPEATING = frozenset({"expand", "window", "strided"})
 
 
 def _is_plain(chain: Chain) -> bool:
