@@ -29,6 +29,7 @@ from .kept_copies import KeptCopies
 from .toolchain import build_shared, find_compiler
 
 ALIGNMENT = 64
+_SMALL = 4096  # bytes up to which Python's own memory is made faster than numpy's
 _PLAIN = 0x101  # numpy's flag bits of row-major and aligned
 _FOREIGN = 1 << 32  # more references than there are: an array no pool made
 _ROUNDS = 4  # calls after which a program tries the same output arrays again: what a loop still holds rotates
@@ -39,14 +40,22 @@ def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
     Every view of it refers to this very object: its reference count tells whether anybody can still see the memory.
     """
+    return _aligned_array(shape, dtype)[0]
+
+
+def _aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, int]:
+    """`aligned_array`, and the address of its memory."""
     count = size_of(shape) * dtype.itemsize
+    start = -1
     if count >= huge_pages.LARGE and huge_pages.are_allowed():
         raw, start = huge_pages.large_memory(count)
     else:
-        raw = np.empty(count + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
+        raw = bytearray(count + ALIGNMENT) if count < _SMALL else np.empty(count + ALIGNMENT, np.uint8)
     memory = (ctypes.c_char * len(raw)).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
-    return np.ndarray(shape, dtype, buffer=memory, offset=start)
+    at = ctypes.addressof(memory)
+    if start < 0:
+        start = -at % ALIGNMENT
+    return np.ndarray(shape, dtype, buffer=memory, offset=start), at + start
 
 
 def address_of(array: np.ndarray) -> int:
@@ -139,8 +148,8 @@ class OutputPool:
                 array = other[k]
                 break
         else:
-            array = aligned_array(self.types[k][0], self.types[k][1].numpy)
-            self.addresses[self.types[k]][id(array)] = array.ctypes.data
+            array, place = _aligned_array(self.types[k][0], self.types[k][1].numpy)
+            self.addresses[self.types[k]][id(array)] = place
         self._rounds[turn][k] = array
         self.held[id(array)] = self.held.get(id(array), 0) + 1
         if old is not None:
