@@ -398,9 +398,10 @@ def _operator(
     """A method for Python's operator. op: what it is on floats of one dtype; that case, the most frequent, takes a short way.
     compares: the result is truth values."""
     shown = _FLIPPED.get(label, label) if flipped else label
+    calls = KnownCalls(function)
+    at_length, state = _operator_at_length(calls, shown, flipped), recorder.state
     if op is None:
-        return _operator_at_length(function, shown, flipped)
-    at_length, state = _operator_at_length(function, shown, flipped), recorder.state
+        return at_length
 
     def method(self: Tensor, other: Any) -> Any:
         x = self._node if self._seen == self._storage.version else self._read()
@@ -421,7 +422,9 @@ def _operator(
         elif isinstance(other, Tensor):
             y = other._node if other._seen == other._storage.version else other._read()
             if y.type != own or dtype.kind != "f" or state.placement is not None:
-                return at_length(self, other)
+                plain = not (x.requires_grad or y.requires_grad or self._chain or other._chain) and kind is Tensor is type(self)
+                result = calls.of_two(*((y, x) if flipped else (x, y))) if plain else None
+                return at_length(self, other) if result is None else result
             text = origin()
             tracked = x.requires_grad or y.requires_grad
         else:
@@ -459,15 +462,13 @@ def _number_at(code: CodeType, offset: int, number: Scalar, own: Type) -> tuple[
     return y, text
 
 
-def _operator_at_length(function: Callable, shown: str, flipped: bool) -> Callable[[Tensor, Any], Any]:
-    calls = KnownCalls(function)
-
+def _operator_at_length(calls: KnownCalls, shown: str, flipped: bool) -> Callable[[Tensor, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
         operands = (other, self) if flipped else (self, other)
         result = calls.again(operands, _NO_OPTIONS) if calls else None
         if result is None:
             if not isinstance(other, Tensor) and number(other) is None:
-                return _with_array(function, self, other, flipped)
+                return _with_array(calls.function, self, other, flipped)
             result = calls.first(operands, _NO_OPTIONS)
         if self._chain or self._storage.host is not None or isinstance(other, Tensor):
             follow(result, operands)
@@ -507,7 +508,7 @@ def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any]
 _bit_and, _bit_or, _bit_xor = binary("bitwise_and"), binary("bitwise_or"), binary("bitwise_xor")
 _left, _right = binary("shift_left"), binary("shift_right")
 
-_SHORT = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div"}  # one step on floats
+_SHORT = {"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "pow": "pow"}  # one step on floats
 _OPERATORS: dict[str, tuple[Callable, str]] = {
     "add": (add, "add"),
     "sub": (sub, "sub"),
