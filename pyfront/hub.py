@@ -39,6 +39,13 @@ class Running:
 
 
 running: list[Running] = []  # innermost last
+afterwards: list[Callable[[], None]] = []  # what is called, once, when the outermost backward has delivered everything
+
+
+def call_afterwards() -> None:
+    """The end of the outermost backward."""
+    while afterwards:
+        afterwards.pop(0)()
 
 
 def behind_hub(

@@ -8,7 +8,6 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
-from .nn.data_parallel import DataParallel, data_parallel
 from .origin import origin, source_line
 
 
@@ -44,30 +43,9 @@ def is_import(frame: FrameType) -> bool:
     return frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]
 
 
-class DistributedDataParallel:
-    """May be imported by programs that can do without it; LaterError when one is made."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        raise LaterError(
-            _sentence("torch.nn.parallel.DistributedDataParallel"), at=source_line(origin()), help="run the program in one process"
-        )
-
-
-def _false(*_: Any, **__: Any) -> bool:
-    return False
-
-
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        LaterModule(
-            "torch.distributed", "run the program in one process", is_available=_false, is_initialized=_false,
-            is_nccl_available=_false, is_mpi_available=_false, is_gloo_available=_false, is_torchelastic_launched=_false,
-        ),
-        LaterModule(
-            "torch.nn.parallel", "run the program in one process", DistributedDataParallel=DistributedDataParallel,
-            DataParallel=DataParallel, data_parallel=data_parallel,
-        ),
         LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage"),
         LaterModule("torch.sparse", "use dense tensors"),
     )

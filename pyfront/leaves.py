@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 
 from . import recorder, views
 from .assignment import title
@@ -54,17 +55,20 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
 
 
 class Accumulation:
-    """What a leaf does with its gradient. owner: the leaf, weakly."""
+    """What a leaf does with its gradient. owner: the leaf, weakly. heard: told of each gradient that has arrived."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("owner", "heard")
 
     def __init__(self, owner: weakref.ref) -> None:
         self.owner = owner
+        self.heard: Callable[[Tensor], None] | None = None
 
     def __call__(self, gradient: Node) -> list:
         leaf, state = self.owner(), recorder.state
         if leaf is None:
             return []
+        if self.heard is not None:
+            self.heard(leaf)
         plain = leaf._grad is None and not leaf._hooks and not leaf._post_hooks and _is_row_by_row(leaf)
         if not plain or gradient.requires_grad or gradient.value is not None or gradient.op == "full":
             return accumulate(leaf, gradient)

@@ -15,7 +15,7 @@ from ...dialects.types import Type, show_type, size_of
 from .. import recorder
 from ..assignment import title
 from ..grad_fn import GradientEdge
-from ..hub import FREED, Running, running
+from ..hub import FREED, Running, afterwards, call_afterwards, running
 from ..hooks import Watched, retaining, seen_by, watch_retaining
 from ..leaves import Accumulation, accumulate
 from ..origin import origin
@@ -188,10 +188,14 @@ def run_backward(
             end.deliver(gradient)
         for call in running[-1].at_end:
             call()
+        if len(running) == 1:
+            call_afterwards()
         return {key: _seen_by_leaf(end, gradient) for key, (end, gradient) in collected.items()}
     finally:
         running.pop()
         recorder.state.grad = before
+        if not running:
+            afterwards.clear()
         if not retain_graph:
             for node in freed:
                 node.freed = True
@@ -392,8 +396,12 @@ def _plainly(root: Tensor, retain_graph: bool) -> bool:
         types = tuple([end.type for end in ends])
         for end, gradient in zip(ends, recorder.step(GRAD, (node, _one(node.type), *ends), (), types, False, origin(2)), strict=True):
             end.deliver(gradient)
+        if afterwards and not running:
+            call_afterwards()
     finally:
         state.grad = before
+        if not running:
+            afterwards.clear()
         if not retain_graph:
             for node in steps:
                 node.freed = True

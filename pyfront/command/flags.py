@@ -54,6 +54,17 @@ def _value(flag: flags.Flag) -> Callable[[str], Any]:
     return read
 
 
+def arguments(given: argparse.Namespace, folder: str) -> list[str]:
+    """What `options` read, as arguments for another process; its dump goes into a folder of its own below."""
+    made = []
+    for name, value in (
+        ("--device", given.device), ("--dump", given.dump and os.path.join(given.dump, folder)), ("--show", given.show and ",".join(sorted(given.show))),
+        ("--threads", given.threads), ("--tune", given.tune),
+    ):  # fmt: skip
+        made += [name, str(value)] if value is not None and value != "" else []
+    return made + ["--check-each-pass"] * given.check_each_pass + ["--fast"] * given.fast
+
+
 def _make_folder(path: str) -> None:
     """The dump's folder, before anything runs. FileError when it cannot be made."""
     try:

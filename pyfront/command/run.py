@@ -1,4 +1,4 @@
-"""`lamina run SCRIPT [ARGUMENTS]`: a PyTorch program as it is, with lamina behind `import torch`."""
+"""`lamina run SCRIPT [ARGUMENTS]`: a PyTorch program as it is, with lamina behind `import torch`, in one process or in several."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import builtins
 import os
 import sys
+from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
 from ...dialects.errors import FileError
 from .. import import_hook
-from . import flags
+from . import flags, launch, spawned
 from .failure import show_error, show_warnings_plainly
 
 
@@ -19,6 +20,7 @@ def add(subcommands: argparse._SubParsersAction) -> None:
     """Enter the subcommand."""
     parser = subcommands.add_parser("run", help="run a PyTorch script", usage="lamina run [options] SCRIPT [ARGUMENTS ...]")
     flags.options(parser)
+    launch.add(parser)
     parser.add_argument("script", metavar="SCRIPT")
     parser.add_argument("arguments", metavar="ARGUMENTS", nargs=argparse.REMAINDER)
     parser.set_defaults(act=act)
@@ -26,6 +28,9 @@ def add(subcommands: argparse._SubParsersAction) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the script; its exit status."""
+    processes = launch.options_of(options)
+    if processes is not None:
+        return launch.launch(processes, options, options.script, options.arguments)
     with flags.applied(options):
         return run_script(options.script, options.arguments)
 
@@ -50,8 +55,11 @@ def run_script(path: str, arguments: list[str]) -> int:
     import_hook.install()
     show_warnings_plainly()
     module = ModuleType("__main__")
-    module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None)
+    module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None, __package__="")
+    module.__spec__ = ModuleSpec(spawned.__name__, None, origin=path)  # what a process that multiprocessing starts anew reads in place of the script
     outside = sys.modules.get("__main__"), sys.argv, list(sys.path)
+    main = os.environ.get(spawned.MAIN)
+    os.environ[spawned.MAIN] = os.path.abspath(path)
     sys.modules["__main__"], sys.argv = module, [path, *arguments]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     try:
@@ -67,6 +75,10 @@ def run_script(path: str, arguments: list[str]) -> int:
         return 1
     finally:
         sys.modules["__main__"], sys.argv, sys.path[:] = outside[0] or module, outside[1], outside[2]
+        if main is None:
+            os.environ.pop(spawned.MAIN, None)
+        else:
+            os.environ[spawned.MAIN] = main
 
 
 def _status(code: Any) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from ..distributed.world import get_rank, get_world_size
 from ..random import Generator, randperm
 from .sampler import Sampler
 
@@ -15,16 +16,18 @@ __all__ = ["DistributedSampler"]
 class DistributedSampler(Sampler[int]):
     """Every num_replicas-th index from `rank` on, of all indices in an order that `seed` and ``set_epoch`` decide.
 
-    The indices are filled up (or cut, when drop_last) to a multiple of num_replicas. RuntimeError when num_replicas or rank
-    are left out: they would come from torch.distributed, which is not there yet. ValueError for a rank out of range.
+    The indices are filled up (or cut, when drop_last) to a multiple of num_replicas. What is left out of num_replicas and rank is
+    torch.distributed's: ValueError where that is not initialized, and for a rank out of range.
     """
 
     def __init__(
         self, dataset: Any, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True, seed: int = 0,
         drop_last: bool = False,
     ) -> None:  # fmt: skip
-        if num_replicas is None or rank is None:
-            raise RuntimeError("Requires distributed package to be available")
+        if num_replicas is None:
+            num_replicas = get_world_size()
+        if rank is None:
+            rank = get_rank()
         if rank >= num_replicas or rank < 0:
             raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
         self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank

@@ -47,3 +47,12 @@ from .transformer import (
 )  # fmt: skip
 
 __all__ = sorted(name for name in dir() if not name.startswith("_") and name != "annotations")
+
+
+def __getattr__(name: str) -> object:
+    """``parallel``: read when first used, for it brings what processes need to talk to each other."""
+    if name != "parallel":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from importlib import import_module
+
+    return import_module(f"{__name__}.{name}")

@@ -26,6 +26,7 @@ PROGRAMS = {
     "forecasting": (["--epochs", "3"], 0.005),
     "vae": (["--epochs", "4"], 0.3),
     "char_gpt": (["--steps", "60", "--write", "20"], 0.03),
+    "ddp": (["--epochs", "3"], 0.0),
     "transfer": (["--epochs", "4", "--source", "source.pt"], 0.0112),  # two of 180 held-out pictures; both start from PyTorch's file
 }
 # One thread: PyTorch's sums then have one order. Its own torchvision may be built for another PyTorch: see torchvision_oracle.py.

@@ -14,7 +14,7 @@ from command_line import ROOT, lamina, many
 
 MISSING = """import torch
 import torch.nn as nn, torch.nn.functional as F
-from torch.distributed import init_process_group
+from torch.distributed import init_process_group, init_device_mesh
 import torch.fx
 from torch.nn import Bogus
 from torch.utils.data import Dataset, StreamingThing
@@ -34,7 +34,7 @@ optimizer = torch.optim.Magic([torch.ones(1)])
 dtype = torch.float7
 """
 USES = [
-    "3  torch.distributed.init_process_group", "5  torch.nn.Bogus", "6  torch.utils.data.StreamingThing", "11  torch.nn.Nonsense",
+    "3  torch.distributed.init_device_mesh", "5  torch.nn.Bogus", "6  torch.utils.data.StreamingThing", "11  torch.nn.Nonsense",
     "15  torch.nn.functional.frobnicate", "16  torch.nonexistent", "17  torch.Tensor.sspaddmm   (if this is a tensor)",
     "19  torch.optim.Magic", "20  torch.float7",
 ]  # fmt: skip

@@ -1,0 +1,6 @@
+"""torch.nn.parallel: the same module in several processes, or on several devices."""
+
+from ..distributed.data_parallel import DistributedDataParallel
+from .data_parallel import DataParallel, data_parallel
+
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
