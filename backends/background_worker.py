@@ -10,6 +10,7 @@ import tempfile
 from typing import Any
 
 from ..dialects import flags
+from ..dialects.sizes import Scope
 from . import symbolic
 from .cache import source_version, store
 from .compiled_program import build
@@ -56,5 +57,5 @@ def _make(job: dict[str, Any]) -> None:
             graph = graph_from_json(job["graph"])
             store(job["key"], lambda folder: build(graph, folder, None, 0))
         else:
-            template, scope = template_from_json(job["template"]), symbolic.scope_of(job["estimates"])
+            template, scope = template_from_json(job["template"]), Scope(job["estimates"], job["high"])
             store(job["key"], lambda folder: symbolic._build(template, scope, folder))

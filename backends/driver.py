@@ -56,6 +56,9 @@ of one."""
 STEP_WORK = 4096
 """Element operations per step up to which the steps of such a graph are small."""
 
+PASSING_WORK = 64 * ORACLE_WORK
+"""Element operations below which a graph of other sizes each time runs on the oracle once, where no program for any size serves it."""
+
 _SEEN_LIMIT = 4096
 _WINDOWED_LIMIT = 64
 
@@ -167,6 +170,8 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
     relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
     program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
     if program is None and not asked and _is_small(graph, before) and (relatives is None or relatives.few):
+        return None
+    if program is None and not asked and before == 0 and relatives is not None and relatives.is_passing and work_of(graph) < PASSING_WORK:
         return None
     elsewhere = program is None and not asked and flags.background.value and background.pays(work_of(graph), len(graph.steps))
     try:

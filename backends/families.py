@@ -77,7 +77,7 @@ def _mapped_int(value: Any, replace: Callable[[int], Any]) -> Any:
 class Template:
     """A graph with symbols among its sizes. numbers: of one member, in order; holes: the places that differ between members, with what
     is there, as `sizes.plain` spells it. sources: of each symbol, the place of a number and what divides it. programs: those compiled
-    for it. asked: the sizes of one that another process is making. refused: none can be.
+    for it. asked: the sizes of one that another process is making, and which of them grow. refused: none can be.
     """
 
     graph: Graph
@@ -85,7 +85,7 @@ class Template:
     holes: dict[int, list[Any]]
     sources: tuple[tuple[int, int], ...]
     programs: list[Any] = field(default_factory=list)
-    asked: list[int] | None = None
+    asked: tuple[list[int], list[bool]] | None = None
     refused: bool = False
 
     def values(self, numbers: Sequence[int]) -> tuple[int, ...] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,18 @@ MOST_SIZES = 16
 ROOM = 4
 """How many times the largest size seen a program is made for, at least."""
 
+ROOM_TO_GROW = 16
+"""The same for a size that was larger by as much each time it came: a text that grows by a word in each turn goes on doing so."""
+
+GROWN = 4
+"""Sizes that show it."""
+
+MOST_LINES = 4096
+
 _families: OrderedDict[object, Family] = OrderedDict()
+_lines: OrderedDict[str, None] = OrderedDict()
+"""The lines of graphs whose sizes change."""
+
 _kin: OrderedDict[object, list[Instances]] = OrderedDict()
 """By `Graph.kin`: the templates that served such graphs as the frontend recorded them, the last first."""
 
@@ -74,6 +86,13 @@ class Relatives:
         """Whether the family has not come often yet."""
         return self.family.came <= OFTEN
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether a graph is the first of its family, of lines whose sizes change: a program for its own sizes is hardly used again (a
+        text reaches its longest, and is cut from then on)."""
+        lines = set(self.graph.origins)
+        return len(self.family.members) == 1 and sum(line in _lines for line in lines) > len(lines) // 2
+
     def program(self) -> Program | None:
         """A program made for relatives that is right for this graph, too."""
         for template in self.family.templates:
@@ -97,8 +116,12 @@ class Relatives:
         values = template.values(self.numbers)
         assert values is not None
         others = [v for m in self.family.members if (v := template.values(m)) is not None]
-        estimates = template.asked = template.asked or [max(each) for each in zip(*others, strict=True)]
-        found = _compile(template, estimates, elsewhere)
+        if template.asked is None:
+            lately = [*(v for compiled in template.programs[-1:] for v in compiled.values), values] if template.programs else others
+            grows = [_grows(each) for each in zip(*lately[-GROWN:], strict=True)]
+            template.asked = [max(each) for each in zip(*others, strict=True)], grows
+        estimates, grows = template.asked
+        found = _compile(template, scope_of(estimates, grows), elsewhere)
         template.asked = None
         if found is None:
             template.refused = True
@@ -135,6 +158,7 @@ class Relatives:
 def forget() -> None:
     """What is known of families: their programs are made in another way from now on."""
     _families.clear()
+    _lines.clear()
     _kin.clear()
 
 
@@ -157,6 +181,10 @@ def _admitting(template: Template, graph: Graph, values: Sequence[int]) -> Progr
 
 def _remember(graph: Graph, template: Template) -> None:
     """A template serves a graph that may have kin."""
+    for line in graph.origins:
+        _lines[line] = None
+    while len(_lines) > MOST_LINES:
+        _lines.popitem(last=False)
     if graph.kin is None:
         return
     known = _kin.pop(graph.kin, [])
@@ -178,6 +206,11 @@ class Compiled:
     first: Program | None = None
     sizes: OrderedDict[Graph, Program] = field(default_factory=OrderedDict)
 
+    @property
+    def values(self) -> list[tuple[int, ...]]:
+        """The symbols' values met lately, in their order."""
+        return [program.sizes for program in self.sizes.values()]
+
     def at(self, graph: Graph, values: Sequence[int]) -> Program:
         """The program for these values of the symbols, which make the template this graph."""
         with stats.timed("load"):
@@ -193,22 +226,27 @@ class Compiled:
         return made
 
 
-def scope_of(estimates: Sequence[int]) -> Scope:
-    """The symbols of a program that is planned for these sizes."""
-    return Scope(list(estimates), [1 << (ROOM * n - 1).bit_length() for n in estimates])
+def scope_of(estimates: Sequence[int], grows: Sequence[bool] = ()) -> Scope:
+    """The symbols of a program that is planned for these sizes. grows: which of them go on growing."""
+    rooms = [ROOM_TO_GROW if each else ROOM for each in grows] or [ROOM] * len(estimates)
+    return Scope(list(estimates), [1 << (room * n - 1).bit_length() for room, n in zip(rooms, estimates, strict=True)])
 
 
-def _compile(template: Template, estimates: list[int], elsewhere: bool) -> Compiled | None:
+def _grows(sizes: Sequence[int]) -> bool:
+    steps = {b - a for a, b in pairwise(sizes)}
+    return len(sizes) == GROWN and len(steps) == 1 and min(steps) > 0
+
+
+def _compile(template: Template, scope: Scope, elsewhere: bool) -> Compiled | None:
     """A program for a template; None where the compiler refuses. Making while another process makes it."""
     compiler = find_compiler()
     assert compiler is not None  # the driver asked
-    scope = scope_of(estimates)
     key = key_of(
         "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, emission.cpu_target(flags.f32.value),
-        template.text, estimates, scope.high,
+        template.text, scope.estimates, scope.high,
     )  # fmt: skip
     if elsewhere:
-        background.leave(key, lambda: {"template": template_to_json(template), "estimates": estimates})
+        background.leave(key, lambda: {"template": template_to_json(template), "estimates": scope.estimates, "high": scope.high})
     found = lookup(key)
     if found is not None:
         stats.disk_hits += 1

@@ -33,11 +33,11 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, nothing known of any program, and every program worth a compile at once."""
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
             known.clear()
         driver.stats.reset()
         yield
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
             known.clear()
 
 
@@ -304,7 +304,8 @@ def test_the_second_size_compiles_for_all():
     for n in (64, 40, 33, 57, 12, 100, 2):
         run_at(n)
     assert (driver.stats.compiles, driver.stats.symbolic, driver.stats.refused) == (2, 1, 0)
-    run_at(1)  # another program: sums and relu of one row
+    run_at(1)  # another program, sums and relu of one row: it may come in passing
+    run_at(1)
     assert driver.stats.compiles == 3
 
 
@@ -312,6 +313,22 @@ def test_more_room_when_a_size_needs_it():
     for n in (8, 5, 16, 31, 32, 40, 200, 300, 500, 900):
         run_at(n)
     assert driver.stats.compiles == 1 + driver.stats.symbolic and 2 <= driver.stats.symbolic <= 4
+
+
+def test_what_grows_in_each_turn_gets_more_room():
+    for n in (*range(10, 70), *range(70, 2000, 37)):
+        run_at(n)
+    assert (driver.stats.compiles, driver.stats.symbolic) == (3, 2), "for 10, up to 64, up to 2048"
+
+
+def test_a_size_met_in_passing_gets_no_program(monkeypatch):
+    """A graph of lines whose sizes change that is the first of its family runs on the oracle, until it comes again or has relatives."""
+    monkeypatch.setattr(driver, "PASSING_WORK", 1 << 20)
+    for n in (10, 11, 1):
+        run_at(n)
+    assert (driver.stats.compiles, driver.stats.oracle_runs) == (2, 1)
+    run_at(1)
+    assert (driver.stats.compiles, driver.stats.oracle_runs) == (3, 1)
 
 
 def test_a_size_of_its_own_keeps_its_program():
@@ -368,7 +385,7 @@ def test_parameters_stay_where_they_are_when_sizes_change():
 def test_found_in_the_cache_by_the_next_process():
     run_at(64)
     run_at(40)
-    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin):
+    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
         known.clear()
     driver.stats.reset()
     for n in (64, 40, 33):

@@ -43,7 +43,7 @@ def program(part: int, room: int = 4):
     assert skeleton == other
     template = template_search.template_of(second, [numbers, others])
     assert template is not None
-    made = symbolic._compile(template, list(template.values(numbers)), elsewhere=False)
+    made = symbolic._compile(template, symbolic.scope_of(template.values(numbers)), elsewhere=False)
     assert made is not None, "refused: LAMINA_SHOW=cache says why"
     return template, made, lambda n: tuple(b + (n - SECOND) * (a - b) // (FIRST - SECOND) for a, b in zip(*map(template.values, (numbers, others))))
 

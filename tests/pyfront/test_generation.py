@@ -72,7 +72,7 @@ def cached(t, turns=22):
 @pytest.fixture
 def afresh():
     """Nothing known of any program."""
-    for known in (driver._programs, driver._seen, symbolic._families, symbolic._kin, plan._plans):
+    for known in (driver._programs, driver._seen, symbolic._families, symbolic._kin, symbolic._lines, plan._plans):
         known.clear()
     driver.stats.reset()
 
@@ -85,7 +85,7 @@ def test_the_tokens_pytorch_gives(program, afresh):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("program", "most"), [(sampled, 4), (cached, 2)])
+@pytest.mark.parametrize(("program", "most"), [(sampled, 2), (cached, 1)])
 def test_few_compiles_and_none_again(program, most, afresh, monkeypatch):
     first = program(lamina)
     assert driver.stats.compiles + driver.stats.disk_hits <= most
