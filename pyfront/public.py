@@ -47,7 +47,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     windows,
     writing,
 )
-from .quantization import quantizing  # noqa: F401  # importing enters its definitions
+from .quantization import fake_quantization, quantizing  # noqa: F401  # importing enters their definitions
 from .quantization.dtypes import QUANTIZED, SCHEMES, qscheme
 from .quantization.forms import with_quantized_forms
 from .size import CPU, Size, device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..quantization.forms import NAMES, has_quantized_form
 from .functions.activation import (
     celu, celu_, elu, elu_, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
     leaky_relu_, log_softmax, logsigmoid, mish, prelu, relu, relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softmax,
@@ -40,6 +41,7 @@ from .functions.rearranging import channel_shuffle, fold, pixel_shuffle, pixel_u
 from .functions.resampling import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
 swish = silu
+globals().update({name: has_quantized_form(f, name) for name in NAMES if (f := globals().get(name)) is not None})
 native_channel_shuffle = channel_shuffle
 
-__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions"))
+__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form"))

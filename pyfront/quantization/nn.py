@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
+from . import intrinsic, qat  # noqa: F401  # public here
 from . import modules as quantized  # noqa: F401  # public here
