@@ -163,7 +163,7 @@ _FEATURES = {
     "avx2": "avx2,fma",
 }
 _FEATURES["avx512_vnni"] = f"{_FEATURES['avx512']},avx512vnni"
-_FEATURES["avx512_bf16"] = f"{_FEATURES['avx512_vnni']},avx512bf16"
+_FEATURES["avx512_bf16"] = _FEATURES["avx512_halves"] = f"{_FEATURES['avx512_vnni']},avx512bf16"
 _FEATURES["avx512_amx"] = f"{_FEATURES['avx512_vnni']},amx-tile,amx-bf16,amx-int8"
 _FEATURES["avx2_vnni"] = f"{_FEATURES['avx2']},avxvnni"
 

@@ -27,6 +27,8 @@ class Target:
     """Of a vector load or a broadcast, in vector multiply-adds."""
     streamed_cost: float = 0.005
     """Of a byte that a tile reads from the second cache while it multiplies: most of its way is hidden."""
+    half_cost: float = 1.0
+    """Of an operation on half a vector or less, in those on a whole one: 0.5 where whole ones are worked on in two halves."""
     least_step: float = 4.0
     """Vector multiply-adds in the time the next one on the same sum waits for."""
     ahead_bytes: int = 4096
@@ -54,6 +56,10 @@ class Target:
         second, third, memory = self.byte_costs
         return second if held <= self.l2_bytes // 2 else third if held <= self.l3_bytes // 2 else memory
 
+    def part_cost(self, vector_bytes: int) -> float:
+        """Of an operation on a vector of so many bytes, in those on a whole one."""
+        return self.half_cost if 2 * vector_bytes <= self.vector_bytes else 1.0
+
     def lanes(self, element_bytes: int) -> int:
         """Elements of that size in one vector register (at least 1)."""
         return max(1, self.vector_bytes // max(1, element_bytes))
@@ -62,6 +68,7 @@ class Target:
 AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0, dots=frozenset(("i16",)))
 AVX512_VNNI = replace(AVX512, name="avx512_vnni", dots=frozenset(("i8",)))
 AVX512_BF16 = replace(AVX512, name="avx512_bf16", dots=frozenset(("i8", "bf16")))
+AVX512_HALVES = replace(AVX512_BF16, name="avx512_halves", half_cost=0.5)
 AVX512_AMX = replace(AVX512_VNNI, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
 AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5, dots=frozenset(("i16",)))
 AVX2_VNNI = replace(AVX2, name="avx2_vnni", dots=frozenset(("i8",)))
@@ -143,7 +150,7 @@ def with_f32(name: str, f32: str) -> str:
     return f"{name}_{_TILES_FOR[f32]}" if f32 in _TILES_FOR and "bf16" in target_named(name).tiles else name
 
 
-TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX512_VNNI, AVX512_BF16, AVX512_AMX, AVX2, AVX2_VNNI, NEON, PORTABLE, *GPU_TARGETS.values())}
+TARGETS: dict[str, Target] = {t.name: t for t in (AVX512, AVX512_VNNI, AVX512_BF16, AVX512_HALVES, AVX512_AMX, AVX2, AVX2_VNNI, NEON, PORTABLE, *GPU_TARGETS.values())}
 
 
 def _linux_flags() -> frozenset[str]:
@@ -179,14 +186,16 @@ def described_by(flags: Set[str]) -> Target | None:
     """The target of an x86 processor with these flags of Linux, the word for its maker among them; None: nothing more than `PORTABLE`.
 
     Products of bf16 are worth their instruction on AMD's only: on Intel's (measured where AMX is there, too) it takes the time of four
-    multiply-adds of f32 and does the work of two.
+    multiply-adds of f32 and does the work of two. AMD's work on 512 bits in halves until AVX_VNNI came along (Zen 4).
     """
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
         if "avx512_vnni" not in flags:
             return AVX512
         if {"amx_tile", "amx_bf16", "amx_int8"} <= flags:
             return AVX512_AMX
-        return AVX512_BF16 if {"avx512_bf16", "AuthenticAMD"} <= flags else AVX512_VNNI
+        if {"avx512_bf16", "AuthenticAMD"} <= flags:
+            return AVX512_BF16 if "avx_vnni" in flags else AVX512_HALVES
+        return AVX512_VNNI
     if {"avx2", "fma"} <= flags:
         return AVX2_VNNI if "avx_vnni" in flags else AVX2
     return None

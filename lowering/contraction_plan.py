@@ -298,7 +298,7 @@ def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: De
             continue
         beside = [d for d in columns if d is not vector]
         direct = vector.strides[1] == 1
-        for lanes in _lane_counts(vector.size, most_lanes, direct and not rows):
+        for lanes in _lane_counts(vector.size, most_lanes, direct and not rows, target.half_cost < 1):
             base = Plan(
                 swapped, lanes, tuple(batch), (), tuple(beside), Dim(1, vector.strides), (), vector, (),
                 (), tuple(reduction), loop=number, limits=steps_of(problem)[1],
@@ -321,14 +321,20 @@ def sides_of(problem: Problem) -> tuple[list[Dim], list[Dim], list[Dim], list[Di
     return merged(batch), merged(rows), merged(columns), steps_of(problem)[0]
 
 
-def _lane_counts(size: int | Size, most: int, narrow: bool) -> Iterator[int]:
-    """Lanes of a vector; where nothing is used twice (narrow) also fewer, if that leaves no partly filled one to pack."""
+def _lane_counts(size: int | Size, most: int, narrow: bool, halves: bool) -> Iterator[int]:
+    """Lanes of a vector; where nothing is used twice (narrow) also fewer, if that leaves no partly filled one to pack; where half a
+    vector takes half the time (halves), half of them, if they would leave half a vector empty."""
     least = min(4, most)
     lanes = min(most, max(least, 1 << (estimate(size) - 1).bit_length()))
     yield lanes
-    while narrow and not isinstance(size, Size) and size % lanes and lanes > least:
+    if isinstance(size, Size) or not size % lanes:
+        return
+    half = lanes // 2 if halves and lanes == most > least and -(-size // (lanes // 2)) % 2 else 0
+    if half:
+        yield half
+    while narrow and size % lanes and lanes > least:
         lanes //= 2
-        if size % lanes == 0:
+        if size % lanes == 0 and lanes != half:
             yield lanes
 
 
@@ -482,7 +488,8 @@ class _TilingCost:
         self.steps = estimate(shape.steps)
         self.turns = 4 * self.steps / max(1, estimate(shape.reduction[-1].size)) + 12
         self.outer = iterations(shape.outer)
-        self.stores = store_cost(shape, problem)
+        self.part = target.part_cost(shape.lanes * problem.item_bytes)
+        self.stores = self.part * store_cost(shape, problem)
         self.pack = 0.0 if problem.ahead[1] else _pack_cost(shape, problem, target)
         self.lines = 0.0 if self.stretches else _line_cost(shape, problem, target)
         self.left = tuple(lru_cache(maxsize=None)(partial(_kept, shape, limit)) for limit in shape.limits)
@@ -499,7 +506,7 @@ class _TilingCost:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             steps = self.steps * prod(left(t.size) for left in self.left)
             for p in panels:
-                step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each) + self._streamed(t.size * self.rows, p.vectors) + crowded
+                step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each, self.part) + self._streamed(t.size * self.rows, p.vectors) + crowded
                 if self.left:
                     step = max(step, p.vectors * self.shape.lanes * self.problem.item_bytes * PANEL_BYTE)
                 cost += estimate(t.count) * estimate(p.count) * (steps * (step + lines) + self.turns)
@@ -554,10 +561,12 @@ def _line_cost(plan: Plan, problem: Problem, target: Target) -> float:
     return LINE_BYTES * target.read_cost(held) if held > target.l2_bytes // 2 else 0.0
 
 
-def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0) -> float:
-    """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of what a vector's step costs."""
+def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0, part: float = 1.0) -> float:
+    """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of what a vector's step costs; part: of
+    what these vectors are to whole ones.
+    """
     loads = rows + vectors
-    return max(rows * vectors * each, loads * target.load_cost, target.least_step) + 0.05 * loads + 0.25
+    return max(rows * vectors * each * part, loads * target.load_cost * part, target.least_step) + 0.05 * loads + 0.25
 
 
 def _crowded_rows(plan: Plan, size: int, item_bytes: int) -> int:

@@ -33,7 +33,7 @@ from contraction_programs import (  # noqa: E402
 
 from lamina.backends import executor  # noqa: E402
 from lamina.dialects.kernel import PrefetchOp  # noqa: E402
-from lamina.dialects.target import AVX2, AVX512, PORTABLE, native_target  # noqa: E402
+from lamina.dialects.target import AVX2, AVX512, AVX512_BF16, AVX512_HALVES, PORTABLE, native_target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
 from lamina.lowering.contraction_schedule import schedule  # noqa: E402
@@ -321,7 +321,7 @@ def test_a_reduction_in_chunks_keeps_the_order_of_its_loops() -> None:
 
 
 @pytest.mark.parametrize("columns", [6, 8, 10, 18, 24, 28, 40, 56])
-@pytest.mark.parametrize("target", [AVX512, AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize("target", [AVX512, AVX512_HALVES, AVX2, PORTABLE], ids=lambda t: t.name)
 def test_a_vector_that_is_filled_in_part_moves_in_shorter_ones(columns: int, target) -> None:  # noqa: ANN001
     """With a residual and a row of biases beside it; what lies behind the rows stays as it was."""
     body = """%s = arith.addf %0, %1 : f32
@@ -335,6 +335,14 @@ def test_columns_that_are_no_whole_vectors_are_still_the_vector() -> None:
     plan = planned(convolution(1, 96, 24, 30, 1), AVX512)
     assert not plan.swapped
     assert plan.panels[-1].tail == 8
+
+
+@pytest.mark.parametrize(("columns", "lanes"), [(24, 8), (40, 8), (10, 16), (64, 16), (1000, 16)])
+def test_vectors_are_halves_where_these_take_half_the_time_and_fill_up(columns: int, lanes: int) -> None:
+    program = linear(196, columns, 96)
+    halves, wholes = planned(program, AVX512_HALVES), planned(program, AVX512_BF16)
+    assert (halves.lanes, wholes.lanes) == (lanes, 16)
+    assert replace(halves, cost=0.0) == replace(wholes, cost=0.0) or lanes == 8, "what whole vectors do as well stays with them"
 
 
 def test_large_panels_are_narrow_and_many_rows_read_them() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from lamina.backends.executor import execute  # noqa: E402
 from lamina.backends.pipelines import standard_pipeline  # noqa: E402
-from lamina.dialects.target import AVX2, AVX2_VNNI, AVX512, AVX512_AMX, AVX512_BF16, AVX512_VNNI, PORTABLE, Target, described_by, native_target  # noqa: E402
+from lamina.dialects.target import AVX2, AVX2_VNNI, AVX512, AVX512_AMX, AVX512_BF16, AVX512_HALVES, AVX512_VNNI, PORTABLE, Target, described_by, native_target  # noqa: E402
 from lamina.dialects.types import float32, int8, int32, uint8  # noqa: E402
 from lamina.lowering.capture import capture  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
@@ -247,7 +247,8 @@ VECTORS, VNNI = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}, 
     ("flags", "target"),
     [
         (VECTORS, AVX512), (VECTORS | VNNI, AVX512_VNNI), (VECTORS | VNNI | {"avx512_bf16", "GenuineIntel"}, AVX512_VNNI),
-        (VECTORS | VNNI | {"avx512_bf16", "avx_vnni", "AuthenticAMD"}, AVX512_BF16), (VECTORS | VNNI | {"amx_tile", "amx_bf16", "amx_int8"}, AVX512_AMX),
+        (VECTORS | VNNI | {"avx512_bf16", "avx_vnni", "AuthenticAMD"}, AVX512_BF16),
+        (VECTORS | VNNI | {"avx512_bf16", "AuthenticAMD"}, AVX512_HALVES), (VECTORS | VNNI | {"amx_tile", "amx_bf16", "amx_int8"}, AVX512_AMX),
         ({"avx2", "fma"}, AVX2), ({"avx2", "fma", "avx_vnni"}, AVX2_VNNI), ({"sse2"}, None),
     ],
 )  # fmt: skip
