@@ -327,14 +327,10 @@ def _lane_counts(size: int | Size, most: int, narrow: bool, halves: bool) -> Ite
     least = min(4, most)
     lanes = min(most, max(least, 1 << (estimate(size) - 1).bit_length()))
     yield lanes
-    if isinstance(size, Size) or not size % lanes:
-        return
-    half = lanes // 2 if halves and lanes == most > least and -(-size // (lanes // 2)) % 2 else 0
-    if half:
-        yield half
-    while narrow and size % lanes and lanes > least:
+    whole = lanes
+    while not isinstance(size, Size) and size % lanes and lanes > least:
         lanes //= 2
-        if size % lanes == 0 and lanes != half:
+        if (narrow and size % lanes == 0) or (halves and 2 * lanes == whole == most and -(-size // lanes) % 2):
             yield lanes
 
 
@@ -562,9 +558,7 @@ def _line_cost(plan: Plan, problem: Problem, target: Target) -> float:
 
 
 def step_cost(rows: int, vectors: int, target: Target, each: float = 1.0, part: float = 1.0) -> float:
-    """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of what a vector's step costs; part: of
-    what these vectors are to whole ones.
-    """
+    """Multiply-adds against loads of both sides; few accumulators wait for each other. each: of a vector's step; part: of a vector to a whole one."""
     loads = rows + vectors
     return max(rows * vectors * each * part, loads * target.load_cost * part, target.least_step) + 0.05 * loads + 0.25
 
