@@ -26,7 +26,8 @@ from .block_analysis import Cut, cut_function, is_plain
 from .block_limits import Direction, asks_positions, columns_that_matter
 from .block_parts import Member, Rows, arguments_of, fill_function, has_scratch, part_of, split, type_within
 from .block_writer import LEAST_BLOCKS, BlockWriter, Chain
-from .contraction_match import match_contraction
+from .contraction_body import product_of
+from .contraction_match import Contraction, match_contraction
 from .contraction_plan import split as split_evenly
 from .kernel_functions import unplanned
 from .memref_layout import bytes_of, strides_of
@@ -259,12 +260,14 @@ class BlockedCalls:
 
     def _pays(self, chain: Chain) -> bool:
         """Every block reads a part of each factor, or a small one: what it reads whole is read again by all. A factor that would have a
-        packed copy, as it comes from the caller, is cut by each block.
+        packed copy, as it comes from the caller, is cut by each block. Products stay such as fill register tiles.
         """
         for m in chain.members:
             if m.unpacked is not None and not any(steps[m.unpacked] for steps in m.steps[: chain.loops]):
                 return False  # the copy is worth more
             product = match_contraction(m.function)
+            if product is not None and not _keeps_tiles(m, product, chain):
+                return False
             for factor in (product.left, product.right) if product else ():
                 if not isinstance(factor.access.buffer, BlockArgument):
                     continue
@@ -419,6 +422,20 @@ def member_of(call: Call) -> Member | None:
             made += 1
     function.attributes["lamina.inputs"] = IntegerAttr(made, i64)
     return Member(call, function, homes, [], [], len(call.results), unpacked)
+
+
+def _keeps_tiles(m: Member, product: Contraction, chain: Chain) -> bool:
+    """Whether the outer loops leave a product as many rows and columns as register tiles take, or as the whole has."""
+    stage = next(op for op in m.function.body.block.ops if isinstance(op, GenericOp) and product_of(op) is not None)
+    for number, factor in enumerate(stage.inputs[:2]):
+        mine, other = (product.left, product.right) if product.left.access.buffer is factor else (product.right, product.left)
+        before = after = prod(estimate(product.sizes[d]) for d in product.parallel if mine.access.strides[d] and not other.access.strides[d])
+        for cut in m.cuts[: len(chain.outer)]:
+            if cut.steps[stage, number] and not cut.steps[stage, 1 - number]:
+                after //= estimate(cut.extent)
+        if after < min(before, LEAST_ROWS):
+            return False
+    return True
 
 
 def _step_of(function: func.FuncOp, cut: Cut, number: int) -> int:

@@ -53,6 +53,9 @@ def is_reserved(name: str) -> bool:
 class FunctionPrinter:
     """Prints one function; also the scope its expressions are named in."""
 
+    moves_bits = True
+    """Whether 16-bit floats that only move are held as their bits."""
+
     def __init__(self, prelude: Prelude, function: func.FuncOp) -> None:
         self.prelude = prelude
         self.function = function
@@ -118,6 +121,11 @@ class FunctionPrinter:
         """Name a value and give its declarator, ``f32x16 acc`` or ``const f32 *x``."""
         name = self._names[value] = self.fresh(value.name_hint, fallback)
         return f"{self.type_text(value)}{name}"
+
+    def declare_bits(self, value: SSAValue) -> str:
+        """As `declare`, of a 16-bit float or a vector of them that is held as it is in memory."""
+        name, lanes = self.declare(value).rpartition(" ")[2], c_type(value.type).lanes
+        return f"{self.prelude.vector('u16', lanes) if lanes else 'uint16_t'} {name}"
 
     def type_text(self, value: SSAValue) -> str:
         """The C type of a value, ready to be followed by a name."""

@@ -223,23 +223,34 @@ uint16_t to_bf16_ELT(ELT x) {
 
 //: from_f16 vector
 VEC from_f16_VEC(NARROW h) {
+#ifdef X86_FROMHALF_VEC
+    return X86_FROMHALF_VEC(h);
+#else
     UNSIGNED b = __builtin_convertvector(h, UNSIGNED), a = (b & 0x7fff) << 13;
     UNSIGNED special = (UNSIGNED)((b & 0x7c00) == 0x7c00);
     UNSIGNED finite = (UNSIGNED)((VEC)a * 0x1p112f);
     return (VEC)(((a | 0x7f800000) & special) | (finite & ~special) | ((b & 0x8000) << 16));
+#endif
 }
 
 //: from_f16 scalar
 ELT from_f16_ELT(uint16_t h) {
+#ifdef X86_FROMHALF
+    return X86_FROMHALF(h);
+#else
     union { UNSIGNED bits; ELT value; } u = {((UNSIGNED)h & 0x7fff) << 13};
     if ((h & 0x7c00) == 0x7c00) u.bits |= 0x7f800000;
     else u.value *= 0x1p112f;
     u.bits |= ((UNSIGNED)h & 0x8000) << 16;
     return u.value;
+#endif
 }
 
 //: to_f16 vector
 NARROW to_f16_VEC(VEC x) {
+#ifdef X86_TOHALF_VEC
+    return X86_TOHALF_VEC(x);
+#else
     UNSIGNED b = (UNSIGNED)x, a = b & 0x7fffffff;
     UNSIGNED normal = (a - 0x38000000 + 0xfff + ((a >> 13) & 1)) >> 13;
     UNSIGNED small = (UNSIGNED)((VEC)a + 0.5f) - 0x3f000000;
@@ -247,10 +258,14 @@ NARROW to_f16_VEC(VEC x) {
     UNSIGNED large = 0x7c00 | ((UNSIGNED)(x != x) & 0x0200);
     UNSIGNED y = (small & is_small) | (large & is_large) | (normal & ~is_small & ~is_large);
     return __builtin_convertvector(y | ((b >> 16) & 0x8000), NARROW);
+#endif
 }
 
 //: to_f16 scalar
 uint16_t to_f16_ELT(ELT x) {
+#ifdef X86_TOHALF
+    return X86_TOHALF(x);
+#else
     union { ELT value; UNSIGNED bits; } u = {x}, small;
     UNSIGNED sign = (u.bits >> 16) & 0x8000, a = u.bits & 0x7fffffff;
     if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00 | (x != x ? 0x0200 : 0));
@@ -258,6 +273,7 @@ uint16_t to_f16_ELT(ELT x) {
     small.bits = a;
     small.value += 0.5f;
     return (uint16_t)(sign | (small.bits - 0x3f000000));
+#endif
 }
 
 //: round_bf16 vector

@@ -154,6 +154,8 @@ class Prelude:
             parts.append(_DOTS)
         if "X86_LOADPART" in body or "X86_STOREPART" in body:
             parts.append(part_macros(body))
+        if "X86_FROMHALF" in body or "X86_TOHALF" in body:
+            parts.append(_HALVES)
         if "X86_STREAM" in body:
             parts.append(_STREAM)
         return "\n\n".join(part for part in (*parts, body, *self._pieces) if part) + "\n"
@@ -241,6 +243,24 @@ typedef __bf16 halves __attribute__((vector_size(64)));
 #endif
 #if defined(__AVX2__) || defined(DOTS_avx2)
 #define X86_PAIRS_i32x8(s, a, b) __asm__("vpmaddwd %2, %1, %0" : "=x"(s) : "x"(a), "x"(b))
+#endif"""
+
+# Conversions of 16-bit floats: processors have them since AVX, long before arithmetic of such numbers.
+_HALVES = """\
+#if defined(__GNUC__) && !defined(__clang__) && defined(__F16C__)
+typedef short half8 __attribute__((vector_size(16)));
+typedef float half4 __attribute__((vector_size(16)));
+#define X86_FROMHALF(h) __builtin_ia32_vcvtph2ps((half8){(short)(h)})[0]
+#define X86_TOHALF(x) (uint16_t)__builtin_ia32_vcvtps2ph((half4){x}, 0)[0]
+#define X86_FROMHALF_f32x4(h) __builtin_ia32_vcvtph2ps((half8)__builtin_shufflevector(h, h, 0, 1, 2, 3, 0, 1, 2, 3))
+#define X86_TOHALF_f32x4(x) (u16x4)__builtin_shufflevector(__builtin_ia32_vcvtps2ph(x, 0), (half8){0}, 0, 1, 2, 3)
+#define X86_FROMHALF_f32x8(h) __builtin_ia32_vcvtph2ps256((half8)(h))
+#define X86_TOHALF_f32x8(x) (u16x8)__builtin_ia32_vcvtps2ph256(x, 0)
+#ifdef __AVX512F__
+typedef short half16 __attribute__((vector_size(32)));
+#define X86_FROMHALF_f32x16(h) __builtin_ia32_vcvtph2ps512_mask((half16)(h), (f32x16){0}, (unsigned short)-1, 4)
+#define X86_TOHALF_f32x16(x) (u16x16)__builtin_ia32_vcvtps2ph512_mask(x, 0, (half16){0}, (unsigned short)-1)
+#endif
 #endif"""
 
 # Stores that do not read the line first.

@@ -49,6 +49,9 @@ def _load(p: FunctionPrinter, op: memref.LoadOp) -> None:
         return
     t = c_type(op.memref.type.element_type)
     text = f"{p.name(op.memref)}[{address(p, op.memref, op.indices)}]"
+    if only_moved(p, op.res):
+        p.line(f"{p.declare_bits(op.res)} = {text};")
+        return
     if t.is_half:
         text = f"{p.prelude.function(f'from_{t.code}', 'f32', 0)}({text})"
     p.line(f"{p.declare(op.res)} = {text};")
@@ -57,9 +60,16 @@ def _load(p: FunctionPrinter, op: memref.LoadOp) -> None:
 def _store(p: FunctionPrinter, op: memref.StoreOp) -> None:
     t = c_type(op.memref.type.element_type)
     text = p.name(op.value)
-    if t.is_half:
+    if t.is_half and not only_moved(p, op.value):
         text = f"{p.prelude.function(f'to_{t.code}', 'f32', 0)}({text})"
     p.line(f"{p.name(op.memref)}[{address(p, op.memref, op.indices)}] = {text};")
+
+
+def only_moved(p: FunctionPrinter, value: SSAValue) -> bool:
+    """Whether a 16-bit float, or a vector of them, goes from memory to memory as it is: its bits are moved, nothing is converted."""
+    if not p.moves_bits or not c_type(value.type).is_half or not isinstance(value.owner, (memref.LoadOp, vector.LoadOp)):
+        return False
+    return all(isinstance(use.operation, (memref.StoreOp, vector.StoreOp)) for use in value.uses)
 
 
 def _memory_code(kind: Any) -> str:
@@ -103,6 +113,9 @@ def _vector_load(p: FunctionPrinter, op: vector.LoadOp) -> None:
 def _declare_loaded(p: FunctionPrinter, result: SSAValue, text: str) -> None:
     """A vector as it is in memory, as a value."""
     t = c_type(result.type)
+    if only_moved(p, result):
+        p.line(f"{p.declare_bits(result)} = {text};")
+        return
     if t.is_half:
         text = f"{p.prelude.function(f'from_{t.code}', 'f32', t.lanes)}({text})"
     elif t.kind == "b":
@@ -131,7 +144,7 @@ def _masked_store(p: FunctionPrinter, op: vector.MaskedStoreOp) -> None:
 def _as_stored(p: FunctionPrinter, value: SSAValue) -> str:
     """A vector as it is in memory."""
     t, text = c_type(value.type), p.name(value)
-    if t.is_half:
+    if t.is_half and not only_moved(p, value):
         return f"{p.prelude.function(f'to_{t.code}', 'f32', t.lanes)}({text})"
     if t.kind == "b":
         return f"__builtin_convertvector(-{text}, {p.prelude.vector('u8', t.lanes)})"

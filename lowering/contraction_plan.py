@@ -35,6 +35,8 @@ SMALL_WORK = 1 << 11
 ROW_REUSE = 4  # panels that read a row's elements before a copy of them pays
 PANEL_BYTE = 0.1  # cost of a panel's byte from the second cache where limits favour tiles of few rows: too few multiply-adds to hide it
 INTEGER_COST = 3.0
+CONVERT_COST = 1.0  # of a vector of 16-bit floats that is widened where it is read
+MOST_UNROLLED = 64  # steps of a sum that plain loops spell out
 LINE_BYTES, CACHE_SETS, CACHE_WAYS = 64, 64, 8  # of a first-level cache, the same nearly everywhere
 
 
@@ -281,13 +283,32 @@ def swapped_sides(problem: Problem) -> Problem:
 
 
 def plain_cost(problem: Problem, target: Target) -> float:
-    """What untiled loops cost: one vector load per multiply-add and side,
-    or scalars when nothing is contiguous.
+    """What untiled loops cost: one vector load per multiply-add and side, along the sum, or along the result where few steps are unrolled
+    and no row could use a column again (depthwise convolutions); scalars when nothing is contiguous.
     """
     lanes = target.lanes(problem.item_bytes)
     contiguous = any(d.strides[0] == 1 and d.strides[1] == 1 and estimate(d.size) >= lanes for d in problem.reduction)
     results = iterations(problem.parallel)
-    return problem.work / lanes * 2.5 + results * 12 if contiguous else problem.work * 1.0
+    scalars = problem.work / lanes * 2.5 + results * 12 if contiguous else problem.work * 1.0
+    steps = iterations(problem.reduction)
+    beside = [
+        d for d in problem.parallel
+        if steps <= MOST_UNROLLED and d.strides[problem.outputs[0]] == 1 and {*d.strides[:2]} == {0, 1} and not _used_again(problem, d)
+    ]  # fmt: skip
+    each = 2.5 + CONVERT_COST * any(problem.converts)
+    return min([scalars, *(problem.work / d.size * _pieces(d.size, lanes) * each for d in beside if not isinstance(d.size, Size))])
+
+
+def _used_again(problem: Problem, column: Dim) -> bool:
+    """Whether a loop that only the other side has goes over the columns again."""
+    mine = 0 if column.strides[0] else 1
+    return any(d.strides[1 - mine] and not d.strides[mine] for d in problem.parallel)
+
+
+def _pieces(size: int, lanes: int) -> int:
+    """Vectors of whole and shorter lengths, and single elements, that cover a row."""
+    rest = size % lanes
+    return size // lanes + (rest // 4).bit_count() + rest % 4
 
 
 def _tilings_of_side(problem: Problem, swapped: bool, target: Target, wanted: Decision) -> Iterator[Tiling]:
@@ -498,6 +519,7 @@ class _TilingCost:
     ) -> tuple[float, tuple[Panel, ...]]:
         """The cost, and the panels with their decision about packing."""
         cost, lines = 0.0, self.lines if panel_count(panels) * self.beside < ROW_REUSE else 0.0  # else rows are copied
+        again = self.converts and sum(estimate(t.count) for t in tiles) * self.outer > 1  # converted by every tile
         for t in tiles:
             crowded = 2.0 * _crowded_rows(self.shape, t.size, self.problem.item_bytes)
             steps = self.steps * prod(left(t.size) for left in self.left)
@@ -505,10 +527,10 @@ class _TilingCost:
                 step = step_cost(t.size * self.rows, p.vectors, self.target, self.problem.each, self.part) + self._streamed(t.size * self.rows, p.vectors) + crowded
                 if self.left:
                     step = max(step, p.vectors * self.shape.lanes * self.problem.item_bytes * PANEL_BYTE)
+                step += 0.0 if again or not self.converts else CONVERT_COST * p.vectors
                 cost += estimate(t.count) * estimate(p.count) * (steps * (step + lines) + self.turns)
         # Panels whose rows lie far apart in memory are worth a copy when they are read many times.
         pays = self.far and sum(estimate(t.count) for t in tiles) * self.outer >= self.reuse
-        again = self.converts and sum(estimate(t.count) for t in tiles) * self.outer > 1  # converted by every tile
         packs = self.copied or again or self.problem.ahead[1] or (pays if self.packs is None else self.packs)
         panels = tuple(p._replace(packed=packs or p.tail < self.shape.lanes) for p in panels)
         pack = self.pack * sum(estimate(p.count) * p.vectors for p in panels if p.packed)

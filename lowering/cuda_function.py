@@ -32,6 +32,8 @@ ARENA = "arena_"
 class CudaFunctionPrinter(FunctionPrinter):
     """Prints one kernel. Index values are int where every position fits, else int64_t."""
 
+    moves_bits = False
+
     def __init__(self, prelude: CudaPrelude, function: func.FuncOp) -> None:
         super().__init__(prelude, function)  # type: ignore[arg-type]  # the same methods as the C prelude
         self.cuda = prelude

@@ -76,6 +76,20 @@ def test_attention_backward(monkeypatch, l3):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_blocks_leave_a_product_its_columns(monkeypatch):
+    """A convolution whose weights are made in the program, and a pool: of one channel of one image no register tile is filled."""
+    r = Recorder()
+    x, w = r.input(16, 1, 8, 9, 9), r.input(1, 32, 8, 3, 3)
+    y = r.op("conv", x, r.op("sin", w), attrs=((1, 1), (1, 1)))
+    y = r.op("max", r.op("reshape", y, attrs=((16, 32, 7, 7),)), attrs=((2, 3),))
+    graph = r.done(y)
+    arrays = arrays_for(graph)
+    module = lowered(monkeypatch, graph, l2_bytes=1 << 15, parallel_work=1 << 10)
+    plans = [f.attributes["lamina.plan"].data for f in module.ops if isinstance(f, func.FuncOp) and "lamina.plan" in f.attributes]
+    assert plans and "plain" not in plans
+    np.testing.assert_allclose(execute(module, arrays)[0], evaluate(capture(graph), arrays)[0], rtol=1e-5, atol=1e-5)
+
+
 def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, layers: int = 1, shared: bool = False) -> Graph:
     """Causal attention by positions, forward and backward; shared: queries, keys and values are one tensor."""
     r = Recorder()

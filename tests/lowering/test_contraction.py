@@ -25,6 +25,7 @@ from contraction_programs import (  # noqa: E402
     convolution,
     input_gradient,
     kernel_gradient,
+    kernel_of,
     linear,
     lowered,
     matrix,
@@ -35,8 +36,10 @@ from lamina.backends import executor  # noqa: E402
 from lamina.dialects.kernel import PrefetchOp  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, AVX512_BF16, AVX512_HALVES, PORTABLE, native_target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
+from lamina.lowering.contraction_choice import choice  # noqa: E402
+from lamina.lowering.contraction_decision import read_decision  # noqa: E402
 from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
-from lamina.lowering.contraction_schedule import schedule  # noqa: E402
+from lamina.lowering.contraction_schedule import posed, schedule  # noqa: E402
 
 O = Operand  # noqa: E741
 
@@ -434,3 +437,14 @@ def test_columns_are_converted_where_they_lie_if_one_tile_reads_them(element: st
     assert all(p.packed == copied for p in whole)
     assert_close(program, target=AVX2)
     assert_close(program, target=replace(AVX2, l2_bytes=16 << 10))
+
+
+@pytest.mark.parametrize("element", ["f32", "bf16"])
+def test_rows_of_an_image_under_taps_of_their_own_are_plain_loops(element: str) -> None:
+    """Of 28 columns, tiles have vectors of four; plain loops have one of 16, 8 and 4, and windows side by side share what they read."""
+    sizes = {"n": 2, "c": 8, "i": 28, "j": 28, "u": 3, "v": 3}
+    left, right = Operand(("n", "c", "i+u", "j+v"), element=element), Operand(("c", "u", "v"), element=element)
+    program = Program(sizes, left, right, Operand(("n", "c", "i", "j")), direct=True)
+    found = posed(kernel_of(program)[1], AVX512)
+    assert found is not None and choice(found[2], AVX512) is None
+    assert choice(found[2], AVX512, read_decision("unit=vectors lanes=4 vectors=7")) is not None
