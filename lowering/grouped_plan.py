@@ -15,7 +15,7 @@ from typing import Protocol
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_blocking import row_blocks, shared_out, with_chunked_dim
-from .contraction_decision import FREE, SIDES, Decision
+from .contraction_decision import SIDES, Decision
 from .contraction_match import Contraction
 from .contraction_plan import Blocks, Dim, Panel, Plan, Problem, Tiles, iterations, sides_of, swapped_sides, turned
 from .loop_writer import bytes_of
