@@ -43,6 +43,8 @@ class Target:
     dots: frozenset[str] = frozenset()
     """Elements of whose products vectors add several to each sum at once: two of bf16 into f32 (AVX512_BF16), two of i16 (every x86 processor)
     and four of i8 (VNNI) into i32."""
+    masked_bytes: int = 0
+    """The smallest elements whose vectors are loaded and stored under a mask in one instruction; 0: there is none."""
     f32: str = "ieee"
     """How products of f32 are made: of GPUs one of F32_PRODUCTS, of CPUs with tiles one of F32_TILES."""
 
@@ -65,12 +67,12 @@ class Target:
         return max(1, self.vector_bytes // max(1, element_bytes))
 
 
-AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0, dots=frozenset(("i16",)))
+AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0, dots=frozenset(("i16",)), masked_bytes=1)
 AVX512_VNNI = replace(AVX512, name="avx512_vnni", dots=frozenset(("i8",)))
 AVX512_BF16 = replace(AVX512, name="avx512_bf16", dots=frozenset(("i8", "bf16")))
 AVX512_HALVES = replace(AVX512_BF16, name="avx512_halves", half_cost=0.5)
 AVX512_AMX = replace(AVX512_VNNI, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
-AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5, dots=frozenset(("i16",)))
+AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5, dots=frozenset(("i16",)), masked_bytes=4)
 AVX2_VNNI = replace(AVX2, name="avx2_vnni", dots=frozenset(("i8",)))
 NEON = Target("neon", 16, 32, 64 << 10, 512 << 10, 8 << 20)
 PORTABLE = Target()

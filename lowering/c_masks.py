@@ -62,7 +62,19 @@ def _definition(what: str, code: str, lanes: int) -> list[str]:
         lines.append(f"#define {macro}(p, rest, n) __builtin_ia32_load{name}{whole}_mask((const {element} *)(p), ({held})(rest), {mask})")
     else:
         lines.append(f"#define {macro}(p, x, n) __builtin_ia32_store{name}{whole}_mask(({element} *)(p), ({held})(x), {mask})")
-    return [*lines, "#endif"]
+    return [*lines, *(_by_signs(what, macro, held, bits, lanes) if bits >= 32 and whole <= 256 else ()), "#endif"]
+
+
+def _by_signs(what: str, macro: str, held: str, bits: int, lanes: int) -> list[str]:
+    """The same where a mask is a vector whose signs count."""
+    signs, integer = f"signs{bits}_part{lanes}", {32: "int", 64: "long long"}[bits]
+    access = f"__builtin_ia32_mask{{}}p{'s' if bits == 32 else 'd'}{256 if bits * lanes == 256 else ''}(({held} *)(p), m"
+    mask = f"{signs} m = ({signs}){{{', '.join(map(str, range(lanes)))}}} < ({integer})(n);"
+    lines = ["#elif defined(__AVX__)", f"typedef {integer} {signs} __attribute__((vector_size({bits * lanes // 8})));"]
+    if what == "LOADPART":
+        value = f"(({signs}){access.format('load')}) & m) | (({signs})(rest) & ~m)"
+        return [*lines, f"#define {macro}(p, rest, n) ({{ {mask} ({held})({value}); }})"]
+    return [*lines, f"#define {macro}(p, x, n) do {{ {mask} {access.format('store')}, ({held})(x)); }} while (0)"]
 
 
 def _mask_type(lanes: int) -> str:

@@ -45,7 +45,7 @@ def _balance(block: Block, divisions: list[arith.DivfOp], target: Target) -> Non
             divider += target.division_cost
         elif isinstance(op, math.RsqrtOp):
             divider += 2 * target.division_cost
-        elif op.results and isinstance(op.results[0].type, VectorType) and not isinstance(op, vector.LoadOp):
+        elif op.results and isinstance(op.results[0].type, VectorType) and not isinstance(op, (vector.LoadOp, vector.MaskedLoadOp)):
             others += HEAVY if op.name.startswith("math.") else 1
     for op in divisions:
         less, more = divider - target.division_cost, others + QUOTIENT_COST

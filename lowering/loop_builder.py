@@ -17,6 +17,7 @@ from xdsl.dialects.builtin import (
     IntegerType,
     MemRefType,
     VectorType,
+    i1,
     i32,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
@@ -241,6 +242,15 @@ class LoopBuilder:
 
     def broadcast(self, value: SSAValue, lanes: int) -> SSAValue:
         return self.emit(vector.BroadcastOp, (value,), vector_of(value.type, lanes))
+
+    def mask(self, count: SSAValue, lanes: int) -> SSAValue:
+        """The first lanes, so many."""
+        return self.emit(vector.CreateMaskOp, (count,), vector_of(i1, lanes))
+
+    def ones(self, type_: VectorType) -> SSAValue:
+        """The constant vector of ones."""
+        element = type_.element_type
+        return self.splat(FloatAttr(1.0, element) if isinstance(element, AnyFloat) else IntegerAttr(1, element), type_)
 
     def extract(self, value: SSAValue, lane: int) -> SSAValue:
         held = value.type

@@ -23,8 +23,8 @@ from .nest_schedule import schedule
 from .nest_stages import Buffer, read_kernel
 from .nest_turns import turn_operands
 
-Piece = tuple[int, int, int, int, int]
-"""start, stop, step, vector width, copies side by side."""
+Piece = tuple[int, int, int, int, int, bool]
+"""start, stop, step, vector width, copies side by side, whether the vector is masked."""
 
 
 def nest_scratch_bytes(
@@ -59,29 +59,31 @@ def _planned(
     return schedule(plan_loops(kernel, scratch_from), target)
 
 
-def pieces(size: int, width: int, copies: int) -> Iterator[Piece]:
+def pieces(size: int, width: int, copies: int, cut: bool = False) -> Iterator[Piece]:
     """Covers 0..size: blocks of `copies` vectors, vectors, narrower ones, then scalars. A size known at the call only is covered
-    by all of these but the narrower ones, some of which may cover nothing.
+    by all of these but the narrower ones, some of which may cover nothing; cut: by a masked vector in place of scalars.
     """
     at = 0
     if isinstance(size, Size):
-        for step, lanes, beside in dict.fromkeys(((width * copies, width, copies), (width, width, 1), (1, 1, 1))):
+        for step, lanes, beside in dict.fromkeys(((width * copies, width, copies), (width, width, 1), *(() if cut else ((1, 1, 1),)))):
             stop = size - size % step
             if not same(stop, at):
-                yield at, stop, step, lanes, beside
+                yield at, stop, step, lanes, beside, False
             at = stop
+        if cut and not same(at, size):
+            yield at, size, width, width, 1, True
         return
     if copies > 1 and size >= width * copies:
         stop = size - size % (width * copies)
-        yield at, stop, width * copies, width, copies
+        yield at, stop, width * copies, width, copies, False
         at = stop
     if width > 1 and size - at >= width:
         stop = size - size % width
-        yield at, stop, width, width, 1
+        yield at, stop, width, width, 1, False
         at = stop
     for narrow in narrower(size - at, width):
         stop = at + narrow if narrow > 1 else size
-        yield at, stop, narrow, narrow, 1
+        yield at, stop, narrow, narrow, 1, False
         at = stop
 
 
@@ -250,7 +252,7 @@ class _Nest:
             yield whole, size, left
 
     def _vectors(self, group: GroupPlan, windows: int) -> None:
-        for piece in pieces(group.vector.size, group.width, group.copies):
+        for piece in pieces(group.vector.size, group.width, group.copies, group.cut):
             self._vector_piece(group, piece, windows)
 
     def _side_by_side(self, group: GroupPlan) -> None:
@@ -274,10 +276,11 @@ class _Nest:
 
     def _vector_piece(self, group: GroupPlan, piece: Piece, windows: int) -> None:
         loop = group.vector
-        start, stop, step, width, copies = piece
-        points = [Point(width, loop, {loop: k * width}, k) for k in range(copies)]
+        start, stop, step, width, copies, masked = piece
+        filled = self.b.index(stop - start) if masked else None
+        points = [Point(width, loop, {loop: k * width}, k, filled=filled) for k in range(copies)]
         if windows > 1:
-            points = [Point(width, loop, {group.slid: k}, k) for k in range(windows)]
+            points = [Point(width, loop, {group.slid: k}, k, filled=filled) for k in range(windows)]
         if loop not in self.ranges and same(stop - start, step):
             self._at_constant(loop, start, lambda: self._tiled(group, points))
             return
@@ -333,8 +336,9 @@ class _Nest:
             self._parallel(leaf, rest[1:], points)
             self.b.close_for()
             return
-        for start, stop, step, width, copies in pieces(loop.size, leaf.width, leaf.copies):
-            wide = [Point(width, loop, {**p.offsets, loop: k * width}, p.copy) for p in points for k in range(copies)]
+        for start, stop, step, width, copies, masked in pieces(loop.size, leaf.width, leaf.copies, leaf.cut):
+            filled = self.b.index(stop - start) if masked else None
+            wide = [Point(width, loop, {**p.offsets, loop: k * width}, p.copy, filled=filled) for p in points for k in range(copies)]
             if width == 1:
                 wide = self._scalars(points)
             if same(stop - start, step):

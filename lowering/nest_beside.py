@@ -6,7 +6,7 @@ side by side share both: their lanes are combined in the same shuffles, and the 
 
 from __future__ import annotations
 
-from ..dialects.sizes import Size, estimate
+from ..dialects.sizes import estimate, largest
 from .memref_layout import element_bytes
 from .nest_plan import ALLOCA_BYTES, GroupPlan, LeafPlan
 
@@ -24,7 +24,7 @@ def choose_beside(group: GroupPlan) -> None:
         return
     if not all(_short(leaf) for leaf in group.leaves if leaf.own):
         return
-    if sum(ROWS * _stride(row.length, element_bytes(row.buffer.element)) for row in group.rows) > ALLOCA_BYTES:
+    if sum(ROWS * _stride(largest(row.length), element_bytes(row.buffer.element)) for row in group.rows) > ALLOCA_BYTES:
         return
     group.beside = ROWS
     for leaf in group.leaves:
@@ -45,7 +45,7 @@ def widen_rows(group: GroupPlan) -> None:
 def _short(leaf: LeafPlan) -> bool:
     """Whether the leaf is one loop, in not many vectors."""
     size = leaf.own[0].size
-    return len(leaf.own) == 1 and leaf.vector is leaf.own[0] and not isinstance(size, Size) and size <= SHORT * leaf.width
+    return len(leaf.own) == 1 and leaf.vector is leaf.own[0] and estimate(size) <= SHORT * leaf.width
 
 
 def _stride(length: int, item: int) -> int:

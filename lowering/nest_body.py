@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xdsl.dialects import arith, memref, vector
 from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerType, VectorType, i1
@@ -23,17 +23,19 @@ TOGETHER = -1
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a body runs: constant offsets added to loop variables, and how many lanes along which loop."""
+    """Where a body runs: constant offsets added to loop variables, and how many lanes along which loop. filled: how many of them count, where
+    not all do."""
 
     width: int = 1
     vector: Loop | None = None
     offsets: dict[Loop, int] = field(default_factory=dict)
     copy: int = 0
     tile: Loop | None = None
+    filled: SSAValue | None = None
 
     def moved(self, offsets: dict[Loop, int]) -> Point:
         """The same point further along other loops."""
-        return Point(self.width, self.vector, {**self.offsets, **offsets}, self.copy, self.tile)
+        return replace(self, offsets={**self.offsets, **offsets})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class BodyEmitter:
         if stride == 1:
             if flat.ahead:
                 self.b.prefetch(base, self.b.plus(at, flat.ahead))
-            return self.load_at(flat.buffer, base, at, point.width)
+            return self.load_at(flat.buffer, base, at, point.width, point.filled)
         if stride == -1:
             first = self.b.plus(at, 1 - point.width)
             loaded = self.load_at(flat.buffer, base, first, point.width)
@@ -128,17 +130,20 @@ class BodyEmitter:
         ]
         return self.b.transposed(rows)[point.offsets[point.tile]]
 
-    def load_at(self, buffer: Buffer, base: SSAValue, at: SSAValue, width: int) -> SSAValue:
-        """A load, shared and hoisted as far as writes to the buffer allow."""
+    def load_at(self, buffer: Buffer, base: SSAValue, at: SSAValue, width: int, filled: SSAValue | None = None) -> SSAValue:
+        """A load, shared and hoisted as far as writes to the buffer allow. filled: lanes that are loaded, the others hold one."""
         cls = memref.LoadOp if width == 1 else vector.LoadOp
         result = buffer.element if width == 1 else vector_of(buffer.element, width)
+        operands = (base, at)
+        if filled is not None:
+            cls, operands = vector.MaskedLoadOp, (base, at, self.b.mask(filled, width), self.b.ones(result))
         if buffer in self.written_here:
-            op = cls.create(operands=[base, at], result_types=[result])
+            op = cls.create(operands=operands, result_types=[result])
             self.b.do(op)
             return op.results[0]
         if buffer.written:
-            return self.b.emit(cls, (base, at), result, floor=self.leaf_level, once=self.leaf_number)
-        return self.b.emit(cls, (base, at), result)
+            return self.b.emit(cls, operands, result, floor=self.leaf_level, once=self.leaf_number)
+        return self.b.emit(cls, operands, result)
 
     def store(self, flat: Flat, point: Point, value: Value) -> None:
         """Writes the element, or all lanes, of an access."""
@@ -149,6 +154,9 @@ class BodyEmitter:
             self.b.do(memref.StoreOp.create(operands=[value, base, at]))
             return
         wide = self.wide(value, point)
+        if point.filled is not None:
+            self.b.do(vector.MaskedStoreOp.create(operands=[base, at, self.b.mask(point.filled, point.width), wide]))
+            return
         if stride == 1:
             properties = _STREAMS if flat.streams else {}
             if flat.ahead:

@@ -61,7 +61,11 @@ class Fold:
         self.tails = self._tails(leaf) if self.vector else []
 
     def _tails(self, leaf: LeafPlan) -> list[int]:
-        """Widths of the pieces behind the last whole vector; single elements where their number is known at the call only."""
+        """Widths of the pieces behind the last whole vector with sums of their own; where their number is known at the call only they are
+        single elements, or the lanes of a masked vector, which is folded like the others.
+        """
+        if leaf.cut:
+            return []
         left = self.vector.size % leaf.width
         return [1] if isinstance(left, Size) else list(narrower(left, leaf.width))
 
@@ -180,6 +184,12 @@ class Fold:
                 ]
                 found.append((at, stop, narrow, points if narrow > 1 else [(self.nest.together(self.points), slot)]))
                 at = stop
+            if self.leaf.cut and not same(at, loop.size):
+                filled = self.b.index(loop.size - at)
+                points = [
+                    (Point(width, loop, {**base.offsets, loop: 0}, base.copy, filled=filled), row * self.each) for row, base in enumerate(self.points)
+                ]
+                found.append((at, loop.size, width, points))
             return found
         n = self.chains
         full = loop.size - loop.size % n
@@ -225,7 +235,11 @@ class Fold:
             mine = [sums[k * n + slot] for k in range(len(self.outputs))]
             new, _ = self.nest.statements(self.leaf, point, mine)
             for k, value in enumerate(new):
-                sums[k * n + slot] = self._spread(value, self._width(slot))
+                whole = self._spread(value, self._width(slot))
+                if point.filled is not None and point.vector is self.vector:  # lanes that do not count keep their sums
+                    mask = self.b.mask(point.filled, point.width)
+                    whole = self.b.emit(arith.SelectOp, (mask, whole, mine[k]), whole.type)
+                sums[k * n + slot] = whole
         return sums
 
     # Ends

@@ -62,7 +62,7 @@ class StagePlan:
 class LeafPlan:
     """Stages in one nest under the group's loops; own: the leaf's loops.
 
-    vector: the loop that becomes vectors. by_rows: the innermost of its folds is unrolled (nest_windows.py). asked: memory that a later leaf of the same iteration writes, asked for here (nest_ahead.py).
+    vector: the loop that becomes vectors. cut: its last vector is masked (nest_masks.py). by_rows: the innermost of its folds is unrolled (nest_windows.py). asked: memory that a later leaf of the same iteration writes, asked for here (nest_ahead.py).
     """
 
     stages: list[StagePlan]
@@ -70,6 +70,7 @@ class LeafPlan:
     vector: Loop | None = None
     width: int = 1
     copies: int = 1
+    cut: bool = False
     by_rows: bool = False
     asked: list[Flat] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ class GroupPlan:
 
     tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
 
-    tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
+    cut: the last vector of the group's vector loop is masked. tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
     registers. beside: how many rows run at a time, neighbours along the innermost shared loop (nest_beside.py).
     windows: how many results that are neighbours along the loop `slid` are folded at a time (nest_windows.py).
     """
@@ -103,6 +104,7 @@ class GroupPlan:
     vector: Loop | None = None
     width: int = 1
     copies: int = 1
+    cut: bool = False
     tile: Loop | None = None
     beside: int = 1
     slid: Loop | None = None

@@ -14,6 +14,7 @@ from .memref_layout import element_bytes
 from .nest_ahead import choose_ahead
 from .nest_beside import choose_beside, widen_rows
 from .nest_interleaved import cost, reads_whole, whole_writes
+from .nest_masks import choose_cuts, ends_in_mask
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, flats_of
 from .nest_stages import Stage
 from .nest_streams import choose_streams
@@ -32,6 +33,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         _choose_copies(group)
         group.tile = _best_tile(group)
         choose_beside(group)
+        choose_cuts(group, target)
         choose_windows(group, target, [leaf for leaf in group.leaves if is_window(leaf)])
         _choose_tasks(group, target)
         _home_rows(group)
@@ -54,7 +56,7 @@ def _choose_vectors(group: GroupPlan, target: Target) -> None:
         width = _width(estimate(loop.size), lanes)
         if width == 1 or not all(_vectorisable(leaf, loop) for leaf in group.leaves):
             continue
-        cost = sum(_cost(leaf, group, loop, width) for leaf in group.leaves)
+        cost = sum(_cost(leaf, group, loop, width, target) for leaf in group.leaves)
         if cost <= best_cost:
             best, best_cost = loop, cost
     if best is not None:
@@ -68,12 +70,12 @@ def _choose_vectors(group: GroupPlan, target: Target) -> None:
 def _best_own(leaf: LeafPlan, group: GroupPlan, target: Target) -> tuple[Loop | None, float]:
     lanes = _lanes(leaf, target)
     best: Loop | None = None
-    best_cost = _cost(leaf, group, None, 1)
+    best_cost = _cost(leaf, group, None, 1, target)
     for loop in leaf.own:
         width = _width(estimate(loop.size), lanes)
         if width == 1 or not _vectorisable(leaf, loop):
             continue
-        cost = _cost(leaf, group, loop, width)
+        cost = _cost(leaf, group, loop, width, target)
         if cost < best_cost:
             best, best_cost = loop, cost
     return best, best_cost
@@ -120,7 +122,7 @@ def _work(leaf: LeafPlan, group: GroupPlan) -> int:
     return n
 
 
-def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> float:
+def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int, target: Target) -> float:
     """Estimated cycles of a leaf when this loop is vectorised (None: scalar code)."""
     flats = list(flats_of(leaf))
     ops = leaf_operations(leaf)
@@ -135,7 +137,8 @@ def _cost(leaf: LeafPlan, group: GroupPlan, loop: Loop | None, width: int) -> fl
     )
     full, rest = divmod(estimate(loop.size), width)
     extra = 8.0 if loop.kind == "r" else 0.0
-    return work / estimate(loop.size) * (full * vector + rest * scalar + extra)
+    last = vector if rest and ends_in_mask([leaf], loop, width, target) else rest * scalar
+    return work / estimate(loop.size) * (full * vector + last + extra)
 
 
 def _access_cost(flat: Flat, loop: Loop, width: int, group: GroupPlan) -> float:
