@@ -63,9 +63,9 @@ class BlockWriter:
         for (m, given), part in zip(self.members, parts, strict=True):
             for g, argument in zip(given, part.body.block.args, strict=False):
                 if g.what == "home" and (storage := m.homes[g.number][0]) in self.chain.inside:
-                    self.room[storage] = max(self.room.get(storage, 0), aligned(bytes_of(argument.type)))
+                    self.room[storage] = max(self.room.get(storage, 0), aligned(largest(bytes_of(argument.type))))
             if len(part.body.block.args) > len(given):
-                self.part_scratch = max(self.part_scratch, aligned(bytes_of(part.body.block.args[-1].type)))
+                self.part_scratch = max(self.part_scratch, aligned(largest(bytes_of(part.body.block.args[-1].type))))
 
     def _layout(self) -> None:
         """Where everything lies in a task's part of the scratch memory."""

@@ -20,7 +20,7 @@ from xdsl.dialects.builtin import IntegerAttr, i64
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import BlockArgument
 
-from ..dialects.sizes import any_symbolic, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate, same
 from ..dialects.target import Target
 from .block_analysis import Cut, cut_function, is_plain
 from .block_limits import Direction, asks_positions, columns_that_matter
@@ -72,7 +72,9 @@ class BlockedCalls:
     # Which calls, which loops
 
     def _chain_from(self, calls: list[Call | Loop], start: int) -> Chain | None:
-        """The longest chain that begins with this product: as many buffers between its calls as may be cut."""
+        """The longest chain that begins with this product: as many buffers between its calls as may be cut. Rows of a number that is known at
+        the call only are divided where their blocks have columns that do not matter; the matrices of other such chains stay whole.
+        """
         first = calls[start]
         if not isinstance(first, Call):
             return None
@@ -80,11 +82,20 @@ class BlockedCalls:
             self.products[first.function] = is_product(first.function)
         if not self.products[first.function]:
             return None
+        found = self._longest(calls, start, open_rows=True)
+        if found is None or not any_symbolic(r.count for r in found.rows):
+            return found
+        return found if any(not same(r.limit, 0) for r in found.rows) else self._longest(calls, start, open_rows=False)
+
+    def _longest(self, calls: list[Call | Loop], start: int, open_rows: bool) -> Chain | None:
+        """The longest chain from here. open_rows: whether rows of a number that is known at the call only may be cut."""
+        first = calls[start]
+        assert isinstance(first, Call)
         found: Chain | None = None
         waiting = [s for s, _ in first.results]
         while waiting:
             inside = [*(found.inside if found else ()), waiting.pop(0)]
-            wider = self._fitting(calls, start, inside)
+            wider = self._fitting(calls, start, inside, open_rows)
             if wider is not None and not (found is not None and self._loses_rows(found, wider)):
                 found = wider
                 members = [call for k in found.places if isinstance(call := calls[k], Call)]
@@ -99,7 +110,7 @@ class BlockedCalls:
         """
         return len(wider.members[0].cuts) < len(found.members[0].cuts) and any(asks_positions(m) for m in found.members)
 
-    def _fitting(self, calls: list[Call | Loop], start: int, inside: list[Storage]) -> Chain | None:
+    def _fitting(self, calls: list[Call | Loop], start: int, inside: list[Storage], open_rows: bool) -> Chain | None:
         """The chain of all calls that touch these buffers, cut where it pays."""
         places: set[int] = set()
         for storage in inside:
@@ -121,8 +132,8 @@ class BlockedCalls:
         cut = [
             n
             for k, (step, n) in enumerate(extents)
-            if (k + 2 < len(extents) or not any_symbolic((n, step))) and self._cut_chain(chain, inside, n, step)
-        ]  # rows of a number that is not known are not divided
+            if (k + 2 < len(extents) or not any_symbolic((n, step)) or (open_rows and may_divide(n))) and self._cut_chain(chain, inside, n, step)
+        ]
         blocks = self._blocks(cut, sum(estimate(s.size) for s in inside), len(extents) - len(cut) > 1) if cut else None
         found = None if blocks is None else Chain(sorted(places), late, chain, *blocks, inside)
         return found if found is not None and self._pays(found) else None
@@ -210,8 +221,11 @@ class BlockedCalls:
         *outer, last = about
         fitting = self.target.l2_bytes * prod(about) // size
         most = max(min(LEAST_ROWS, last), min(fitting, last * prod(outer) // LEAST_BLOCKS, last))
-        rows = [Rows(t.start, t.count, t.size) for t in split_evenly(last, most)] if most < last else []
-        return (list(extents[:-1]), rows) if prod(outer) * max(1, sum(r.count for r in rows)) >= LEAST_BLOCKS else None
+        if isinstance(extents[-1], Size):
+            rows = _blocks_at_the_call(extents[-1])
+        else:
+            rows = [Rows(t.start, t.count, t.size) for t in split_evenly(last, most)] if most < last else []
+        return (list(extents[:-1]), rows) if prod(outer) * max(1, sum(estimate(r.count) for r in rows)) >= LEAST_BLOCKS else None
 
     def _limited(self, chain: Chain) -> Chain:
         """The chain with blocks of rows that have no more columns than a mask of indices leaves over in them, where there is one."""
@@ -246,6 +260,8 @@ class BlockedCalls:
 
     def _limited_rows(self, chain: Chain, extent: int, columns: int, high: int) -> list[Rows]:
         """Blocks of rows with numbers of columns; none where all need all."""
+        if isinstance(extent, Size) or isinstance(columns, Size):
+            return _limits_at_the_call(extent, high) if same(extent, columns) and high <= LEAST_ROWS else []
         numbers = min(MOST_LIMITS, extent // LEAST_LIMITED)
         if numbers < 2:
             return []
@@ -288,7 +304,7 @@ class BlockedCalls:
         members = [self._without_epilogue(m, chain, storages, after, step) for m in chain.members]
         writer = BlockWriter(self.target, chain, [(m, arguments_of(m, chain.loops)) for m in members], self._fills(members, chain))
         for rows in chain.rows or [None]:
-            sizes = [1] * len(chain.outer) + ([] if rows is None else [rows.size, *([rows.limit] if rows.limit else [])])
+            sizes = [1] * len(chain.outer) + ([] if rows is None else [rows.size, *(() if same(rows.limit, 0) else (rows.limit,))])
             writer.add([self._part(m, sizes, chain) for m in members])
         outside = [(m, k) for m in members for k, (s, _) in enumerate(m.homes) if s not in chain.inside]
         reads, writes = ([(m, k) for m, k in outside if (k < m.reads) == early] for early in (True, False))
@@ -349,6 +365,29 @@ class BlockedCalls:
         key = ("part", m.call.function.sym_name.data, small, how)
         part = self.functions.get(key)
         return part or self.register(key, part_of(m, sizes, chain.loops, small, f"k{len(self.functions)}"))
+
+
+# Rows of a number that is known at the call only
+
+
+def may_divide(extent: int | Size) -> bool:
+    """Whether so many rows, as far as is known, are worth blocks with limits; their least number is relied on then."""
+    return isinstance(extent, Size) and estimate(extent) >= MOST_LIMITS * LEAST_LIMITED and extent >= MOST_LIMITS * LEAST_ROWS
+
+
+def _blocks_at_the_call(extent: Size) -> list[Rows]:
+    """Blocks of LEAST_ROWS rows, and a last one of as many and those left over: none is ever empty, or one row."""
+    whole = extent // LEAST_ROWS - 1
+    return [Rows(0, whole, LEAST_ROWS), Rows(whole * LEAST_ROWS, 1, extent % LEAST_ROWS + LEAST_ROWS)]
+
+
+def _limits_at_the_call(extent: Size, high: int) -> list[Rows]:
+    """These blocks in MOST_LIMITS runs, each with the columns that its last one needs; the last run with all."""
+    whole, last = _blocks_at_the_call(extent)
+    each = extent // LEAST_ROWS // MOST_LIMITS
+    runs = [Rows(k * each * LEAST_ROWS, each, LEAST_ROWS, (k + 1) * each * LEAST_ROWS + high) for k in range(MOST_LIMITS - 1)]
+    done = (MOST_LIMITS - 1) * each
+    return [*runs, Rows(done * LEAST_ROWS, whole.count - done, LEAST_ROWS, extent), last._replace(limit=extent)]
 
 
 # Facts about calls and functions

@@ -287,7 +287,7 @@ class LoopWriter:
     @contextmanager
     def when(self, number: SSAValue, low: int, high: int) -> Iterator[None]:
         """What follows happens only for low <= number < high; the number is not negative."""
-        inside = self.binary(arith.SubiOp, number, self.index(low)) if low else number
+        inside = number if same(low, 0) else self.binary(arith.SubiOp, number, self.index(low))
         bound = IntegerAttr(6, i64)  # unsigned less than: what is below low is a very large number
         condition = self.value(
             arith.CmpiOp.create(operands=(inside, self.index(high - low)), result_types=(i1,), properties={"predicate": bound})

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..dialects.sizes import any_symbolic, estimate
+from ..dialects.sizes import Size, estimate
 from ..dialects.target import Target
 from .block_limits import asks_positions, columns_that_matter
-from .blocked_calls import WINDOW, folds, is_product, least_size, member_of, touches
+from .blocked_calls import WINDOW, folds, is_product, least_size, may_divide, member_of, touches
 from .memref_layout import strides_of
 from .storage import Call, Loop, Storage
 
@@ -65,9 +65,12 @@ def _is_masked(product: Call, rows: Call, scores: Storage, weights: Storage) -> 
     pair = [member_of(product), member_of(rows)]
     members = [m for m in pair if m is not None]
     held = product.results[0][1]
-    if len(members) < len(pair) or any_symbolic(held.get_shape()) or not asks_positions(members[0]):
+    if len(members) < len(pair) or not asks_positions(members[0]):
         return False
-    steps = [step for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1]
+    extents = sorted(((step, n) for n, step in zip(held.get_shape(), strides_of(held), strict=True) if n > 1), key=estimate)
+    if not all(may_divide(n) for _, n in extents[:2] if isinstance(n, Size)):  # of the matrix: chains leave such ones whole
+        return False
+    steps = [step for step, _ in extents]
     both = [[(s, step) for s in (scores, weights)] for step in steps]
     return any(columns_that_matter(members, row, column) for row in both for column in both if row is not column)
 
