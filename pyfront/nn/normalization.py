@@ -123,9 +123,49 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch normalisation over all processes; here there is one."""
+    """Batch normalisation of [n, c, ...] by the statistics of all processes' batches, in training and where there are several.
+
+    process_group: which processes; None: all. PyTorch has it on GPUs only.
+    """
 
     _ranks = (2, 3, 4, 5)
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
+        process_group: Any = None, device: Any = None, dtype: Any = None, *, bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalised per channel; in training the running averages move."""
+        from ..distributed.world import get_world_size, group_of, is_initialized
+
+        if not self.training or not is_initialized() or get_world_size(self.process_group) == 1:
+            return super().forward(input)
+        from ..distributed.sync_batch_norm import synchronized
+
+        self._check_input_dim(input)
+        mean = var = None
+        momentum = self.momentum
+        if self.track_running_stats:
+            self.num_batches_tracked.add_(1)
+            mean, var = self.running_mean, self.running_var
+            momentum = 1.0 / float(self.num_batches_tracked) if momentum is None else momentum
+        return synchronized(input, mean, var, self.weight, self.bias, momentum or 0.0, self.eps, group_of(self.process_group))
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """The module with a SyncBatchNorm, of the same parameters and buffers, in place of every batch normalisation."""
+        made = module
+        if isinstance(module, _BatchNorm):
+            made = cls(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats, process_group)
+            for table in ("_parameters", "_buffers"):
+                made.__dict__[table].update(module.__dict__[table])
+            made.training = module.training
+        for name, child in module.named_children():
+            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return made
 
 
 class _InstanceNorm(_Statistics):
