@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import timedelta
 
+from .areas import Areas, shared_areas
 from .errors import DistBackendError, DistNetworkError
 from .plain_data import decoded, encoded
 from .stores import PrefixStore, Store
@@ -41,8 +42,8 @@ def host_identity() -> str:
     return " ".join(parts)
 
 
-def connect(store: Store, rank: int, size: int, timeout: timedelta) -> Channels:
-    """The connections of this rank: two channels of one socket per other rank.
+def connect(store: Store, rank: int, size: int, timeout: timedelta) -> tuple[Channels, Areas | None]:
+    """The connections of this rank, two channels of one socket per other rank; and the memory it shares with all of them, on one machine.
 
     DistBackendError, which names them, when some ranks do not come within the timeout.
     """
@@ -64,11 +65,12 @@ def connect(store: Store, rank: int, size: int, timeout: timedelta) -> Channels:
         _accept(listener, channels, rank, hello, deadline)
     finally:
         listener.close()
+    areas = shared_areas(channels[COLLECTIVE], rank) if _is_local(listener) and size > 1 else None
     for row in channels:
         for made in row:
             if made is not None:
                 _prepare(made)
-    return channels
+    return channels, areas
 
 
 def _is_local(listener: socket.socket) -> bool:

@@ -1,7 +1,8 @@
 """Patterns: which process sends what to whom, so that every connection is busy and every result is the same on all ranks.
 
 Large arrays go round a ring (P. Patarasuk and X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009)
-or along a chain, block by block; small ones go straight to where they are wanted. Each element is combined in one order, in one place.
+or along a chain, block by block; small ones go straight to where they are wanted; on one machine large sums are made in memory all ranks see.
+Each element is combined in one order, in one place.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .transfer import Combining, Inflow, Lines, Outflow
+from .areas import SLAB, Areas
+from .transfer import BLOCK, Combining, Inflow, Lines, Outflow
 
 SMALL = 1 << 16
 """Bytes up to which all ranks' values are sent to all ranks."""
@@ -34,10 +36,13 @@ class Combination(NamedTuple):
 
 
 class Patterns:
-    """The patterns of one group, as its rank `rank` of `size` takes part in them. All arrays are flat and contiguous."""
+    """The patterns of one group, as its rank `rank` of `size` takes part in them. All arrays are flat and contiguous.
 
-    def __init__(self, lines: Lines, rank: int, size: int) -> None:
-        self.lines, self.rank, self.size = lines, rank, size
+    areas: memory all ranks see, where they are on one machine.
+    """
+
+    def __init__(self, lines: Lines, rank: int, size: int, areas: Areas | None = None) -> None:
+        self.lines, self.rank, self.size, self.areas = lines, rank, size, areas
 
     def _in(self, peer: int, told: Told, parts: Sequence[np.ndarray], onward: Sequence[Outflow] = ()) -> Inflow:
         return Inflow(peer, told.head, parts, told.differs, onward)
@@ -50,6 +55,11 @@ class Patterns:
         """result: all ranks' sources combined; it may be the source itself."""
         if source.nbytes * self.size <= SMALL or self.size == 1:
             self._all_reduce_small(told, source, result, by)
+            return
+        if self.areas is not None:
+            step = max(1, SLAB // source.itemsize)
+            for at in range(0, source.size, step):
+                self._all_reduce_slab(told, source[at : at + step], result[at : at + step], by, self.areas)
             return
         pieces, into = self._pieces(source), self._pieces(result)
         going, coming = self._ring(self.rank, 2 * self.size - 2), self._ring(self.rank - 1, 2 * self.size - 2)
@@ -80,6 +90,35 @@ class Patterns:
         if by.finish is not None:
             by.finish(whole)
         np.copyto(result, whole)
+
+    def _all_reduce_slab(self, told: Told, source: np.ndarray, result: np.ndarray, by: Combination, areas: Areas) -> None:
+        """Each rank writes what the others need, combines its own piece of all, and copies theirs: all meet twice."""
+        areas.begin()
+        seen = [self._pieces(areas.array(k, source.dtype, source.size)) for k in range(self.size)]
+        pieces, into, mine = self._pieces(source), self._pieces(result), seen[self.rank]
+        for k in self._others():
+            np.copyto(mine[k], pieces[k])
+        self._meet(told)
+        values = [row[self.rank] for row in seen]
+        values[self.rank] = pieces[self.rank]
+        step = max(1, BLOCK // source.itemsize)
+        for at in range(0, pieces[self.rank].size, step):
+            block = slice(at, at + step)
+            whole = mine[self.rank][block]
+            by.combine(values[0][block], values[1][block], out=whole)
+            for value in values[2:]:
+                by.combine(whole, value[block], out=whole)
+            if by.finish is not None:
+                by.finish(whole)
+            np.copyto(into[self.rank][block], whole)
+        self._meet(told)
+        for k in self._others():
+            np.copyto(into[k], seen[k][k])
+
+    def _meet(self, told: Told) -> None:
+        """Return once all ranks have come to the same call."""
+        peers = self._others()
+        self.lines.move([self._in(p, told, []) for p in peers], [Outflow(p, told.head, []) for p in peers])
 
     def _others(self) -> list[int]:
         return [(self.rank + k) % self.size for k in range(1, self.size)]

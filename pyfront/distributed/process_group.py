@@ -54,9 +54,9 @@ class ProcessGroup:
         self.group_name, self.group_desc, self.store = name, desc, store
         self._broken: BaseException | None = None
         self._count = 0
-        self._channels = connect(store, rank, len(self.ranks), timeout)
+        self._channels, areas = connect(store, rank, len(self.ranks), timeout)
         self.lines = Lines(self._channels[COLLECTIVE], timeout.total_seconds(), self.ranks)
-        self.patterns = Patterns(self.lines, rank, len(self.ranks))
+        self.patterns = Patterns(self.lines, rank, len(self.ranks), areas)
         self._line = Line(f"lamina-group-{name}")
         self._mailbox: Mailbox | None = None
         _groups.add(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Thread
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamina.pyfront.distributed import connections, patterns
 from lamina.pyfront.distributed.errors import DistBackendError
 from lamina.pyfront.distributed.patterns import Combination, Patterns, Told
 from lamina.pyfront.distributed.process_group import ProcessGroup
@@ -180,3 +182,56 @@ def test_ranks_that_never_come_are_named() -> None:
     store = HashStore()
     errors = in_threads(2, lambda rank: ProcessGroup(store, range(4), rank, "gloo", timedelta(seconds=0.3), "test"))
     assert all("ranks 2, 3 did not come within the timeout" in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_on_several_machines(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that do not share memory: TCP, and the ring."""
+    names = iter(range(100))
+    monkeypatch.setattr(connections, "host_identity", lambda: f"host {next(names)}")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    members = new_groups(size)
+    assert members[0].patterns.areas is None and members[0].lines.connections[1].getpeername()[0] == "127.0.0.1"
+    given = sources(size, 100003)
+
+    def call(rank: int) -> np.ndarray:
+        return [run(members[rank], given[rank]) for _ in range(3)][-1]
+
+    made = in_threads(size, call)
+    assert all(result.tobytes() == made[0].tobytes() for result in made)
+    np.testing.assert_allclose(made[0], np.sum(given, axis=0), rtol=1e-4, atol=1e-6)
+    for member in members:
+        member.close()
+
+
+def test_more_than_a_slab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SLAB", 1 << 14)
+    members, given = groups(3), sources(3, 70001)
+    made = in_threads(3, lambda rank: run(members[rank], given[rank]))
+    np.testing.assert_allclose(made[1], np.sum(given, axis=0), rtol=1e-4, atol=1e-6)
+    assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
+
+
+def test_strangers_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds the port of a group but does not know its secret disturbs nobody."""
+    seen = []
+    usual = connections._listener
+
+    def listener(store: HashStore, near: bool) -> socket.socket:
+        made = usual(store, near)
+        stranger = socket.socket(made.family, socket.SOCK_STREAM)
+        stranger.connect(made.getsockname())
+        stranger.sendall(b"x" * 37)
+        seen.append(stranger)
+        return made
+
+    monkeypatch.setattr(connections, "_listener", listener)
+    members = new_groups(2)
+    assert run_both(members)
+    for stranger in seen:
+        stranger.close()
+
+
+def run_both(members: list[ProcessGroup]) -> bool:
+    made = in_threads(2, lambda rank: run(members[rank], np.ones(5, np.float32)))
+    return all((result == 2).all() for result in made)
