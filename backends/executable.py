@@ -242,6 +242,7 @@ class Executable:
         self._held: list[np.ndarray | None] = [None] * len(self.inputs)  # of the last call, what no pool made, and where it is
         self._held_at: list[int | None] = [None] * len(self.inputs)
         self._first_seen: set[int] = set()  # inputs that the last call got for the first time
+        self._written_for: list[int] | None = None  # the places a bound function's table was written with, while it is the last one
         self._ids = self._nowhere = [0] * len(self.inputs)  # of the last call: its inputs, where they are, changes of the pools until then
         self._at = [0] * len(self.inputs)
         self._changes = -1
@@ -308,6 +309,7 @@ class Executable:
             copies = self._find(arrays, ids)
         reused = self._places(arrays, spare) if spare else self._fresh
         outputs, made_at = reused.pool.take()
+        self._written_for = None
         if reused.pairs:
             outputs += map(arrays.__getitem__, reused.inputs)
             made_at = [*made_at, *map(places.__getitem__, reused.inputs)]
@@ -353,24 +355,28 @@ class Executable:
         take, pack, table, table_at, main = self._pool.take, self._pack, self._table, self._table_at, self._main
         packed, inputs = self._copies if self._copies.addresses else None, list(arrays)
 
+        written: list[int] = []  # where the outputs were when the table was written for this function
+
         def call(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+            nonlocal written
             with self._lock:
                 if flags.threads.value != self._threads or self._arena is None:
                     self._prepare()
                 copied: list[np.ndarray] = []
                 for i, known, k in changing:
-                    places[i] = known.get(id(values[k])) or self._place(i, values[k], copied)
+                    at = known.get(id(values[k])) or self._place(i, values[k], copied)
+                    if at != places[i]:
+                        places[i], self._written_for = at, None
                     inputs[i] = values[k]
                 outputs, made_at = take()
-                if packed is None:
-                    pack(table, 0, *places, *made_at, self._arena_at, *sizes)
-                    status = main(table_at)
-                else:
-                    changed = packed.follow(inputs)
-                    pack(table, 0, *places, *made_at, *packed.addresses, self._arena_at, *sizes)
-                    status = main(table_at)
-                    if changed and not status:
-                        packed.filled()
+                changed = packed is not None and packed.follow(inputs)
+                if self._written_for is not places or changed or made_at != written:
+                    more = packed.addresses if packed is not None else ()
+                    pack(table, 0, *places, *made_at, *more, self._arena_at, *sizes)
+                    self._written_for, written = places, made_at.copy()
+                status = main(table_at)
+                if changed and not status:
+                    packed.filled()  # type: ignore[union-attr]  # what changed is one of its copies
             if status:
                 self._fail(status)
             return outputs

@@ -20,9 +20,6 @@ class _Mode:
         mode._before = []
         return mode(function) if function is not None else mode
 
-    def __init__(self, function: Callable | None = None) -> None:
-        pass
-
     def __enter__(self) -> None:
         self._before.append(recorder.state.grad)
         recorder.state.grad = self.enabled

@@ -145,6 +145,27 @@ def test_inputs_are_found_where_they_are(lasting_add, calls):
 
 
 @needs_compiler
+def test_a_bound_program_finds_what_moved_and_what_others_ran_in_between(add):
+    ones, twos, others = (np.full((2, 3), v, np.float32) for v in (1, 2, 5))
+    first, second = add.bind([None, ones]), add.bind([None, others])
+    held = []
+    for x in (ones, ones, twos, twos, ones):
+        for bound, y in ((first, ones), (first, ones), (second, others), (first, ones)):
+            (z,) = bound([x])
+            np.testing.assert_array_equal(z, x + y)
+        held.append(z)  # the next result lies elsewhere
+        np.testing.assert_array_equal(add([others, others])[0], others + others)
+        np.testing.assert_array_equal(first([x.T.copy().T])[0], x + ones)  # copied
+    both = add.bind([None, None])
+    np.testing.assert_array_equal(both([ones, ones])[0], ones + ones)
+    with pytest.raises(BackendError):
+        both([twos, np.zeros((3, 2), np.float32)])
+    np.testing.assert_array_equal(both([twos, ones])[0], twos + ones)  # the first one had moved when the second was refused
+    for z, x in zip(held, (ones, ones, twos, twos, ones), strict=True):
+        np.testing.assert_array_equal(z, x + ones)
+
+
+@needs_compiler
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_pool_runs_every_part_once(tmp_path, threads):
     program = build(tmp_path, PARALLEL, [((1000,), int64)], [((1000,), int64)])
