@@ -1,9 +1,10 @@
-"""Moving windows: slices that start somewhere else in every call (a random crop) are read at places that come along as an input.
+"""Moving windows: boxes that start somewhere else in every call (a random crop) are read and written at places that come along as an input.
 
     %1 = slice %x, start (0, 3), size (8, 32)        %1 = take %x, %places, axis 1      places: 3, 4, ..., 34
+    %2 = update %x, %y, start (5, 0)                 %2 = put %x, %places, %y, axis 0   places: 5 (a row of a table, of a ring buffer)
 
-Where a slice starts is part of the recorded graph. Of graphs that differ in nothing else the first is compiled as it is; when another
-start comes, the slices that moved so far become `take`, and one program serves all starts from then on.
+Where a slice or an update starts is part of the recorded graph. Of graphs that differ in nothing else the first is compiled as it is;
+when another start comes, the boxes that moved so far become `take` and `put`, and one program serves all starts from then on.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
 MOST_KNOWN = 256
 
-Starts = tuple[tuple[int, ...], ...]  # of every slice of a graph
+_BOXES = ("slice", "update")  # their first attribute is where they start
+
+Starts = tuple[tuple[int, ...], ...]  # of every box of a graph
 
 
 @dataclass(eq=False)
 class _Known:
-    """Graphs that differ in where slices start: the starts of the first, and (slice, dimension) of those that moved."""
+    """Graphs that differ in where boxes start: the starts of the first, and (box, dimension) of those that moved."""
 
     first: Starts
     moved: frozenset[tuple[int, int]] = frozenset()
@@ -42,7 +45,7 @@ _known: OrderedDict[object, _Known] = OrderedDict()
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """A graph whose moving slices read places that come along, and the places of the graph it was made of: its last inputs."""
+    """A graph whose moving boxes are at places that come along, and the places of the graph it was made of: its last inputs."""
 
     graph: Graph
     places: tuple[np.ndarray, ...]
@@ -65,11 +68,11 @@ class WindowedProgram(WrappedProgram):
 
 
 def windows_of(graph: Graph) -> Windows | None:
-    """The graph with its moving slices opened; None where none is known to move."""
-    starts = tuple(s.attrs[0] for s in graph.steps if s.op == "slice")
+    """The graph with its moving boxes opened; None where none is known to move."""
+    starts = tuple(s.attrs[0] for s in graph.steps if s.op in _BOXES)
     if not starts:
         return None
-    fixed = tuple(Step(s.op, s.attrs[1:], s.operands) if s.op == "slice" else s for s in graph.steps)
+    fixed = tuple(Step(s.op, s.attrs[1:], s.operands) if s.op in _BOXES else s for s in graph.steps)
     key = graph.inputs, fixed, graph.outputs
     known = _known.pop(key, None) or _Known(starts)
     _known[key] = known
@@ -91,14 +94,19 @@ def forget() -> None:
     _known.clear()
 
 
+def _box(graph: Graph, step: Step) -> tuple[tuple[int, ...], ...]:
+    """Start, size and step of what is read or written."""
+    return step.attrs if step.op == "slice" else (step.attrs[0], graph.types[step.operands[1]][0], step.attrs[1])
+
+
 def _opened(graph: Graph, moved: frozenset[tuple[int, int]]) -> Windows:
     places: list[np.ndarray] = []
     dims: dict[int, list[int]] = {}
-    slices = [number for number, step in enumerate(graph.steps) if step.op == "slice"]
+    boxes = [number for number, step in enumerate(graph.steps) if step.op in _BOXES]
     for n, d in sorted(moved):
-        start, size, by = (part[d] for part in graph.steps[slices[n]].attrs)
+        start, size, by = (part[d] for part in _box(graph, graph.steps[boxes[n]]))
         places.append(np.arange(start, start + size * by, by, dtype=np.int64))
-        dims.setdefault(slices[n], []).append(d)
+        dims.setdefault(boxes[n], []).append(d)
     first = len(graph.inputs)
     inputs: tuple[Type, ...] = (*graph.inputs, *(((len(p),), int64) for p in places))
     number_of = list(range(first))  # of a value, in the new graph
@@ -114,13 +122,22 @@ def _opened(graph: Graph, moved: frozenset[tuple[int, int]]) -> Windows:
     for number, (op, attrs, operands) in enumerate(graph.steps):
         count, origin = results_of(graph.steps[number]), graph.origins[number]
         read = tuple(number_of[i] for i in operands)
-        for d in dims.get(number, ()):
-            took = OPS["take"].infer((types[read[0]], inputs[place]), (d,))
-            read = (add(Step("take", (d,), (read[0], place)), took, origin),)
-            attrs = tuple((*part[:d], whole, *part[d + 1 :]) for part, whole in zip(attrs, (0, attrs[1][d], 1), strict=True))
-            place += 1
-        if number in dims and not any(attrs[0]) and attrs[1] == types[read[0]][0]:
-            number_of.append(read[0])
+        if number in dims:
+            start, size, by = _box(graph, graph.steps[number])
+            part, sources = read[0], []
+            for d in dims[number]:
+                sources.append((part, place, d))
+                part = add(Step("take", (d,), (part, place)), OPS["take"].infer((types[part], inputs[place]), (d,)), origin)
+                start, by = (*start[:d], 0, *start[d + 1 :]), (*by[:d], 1, *by[d + 1 :])
+                place += 1
+            is_whole = not any(start) and size == types[part][0]
+            if op == "slice":
+                part = part if is_whole else add(Step(op, (start, size, by), (part,)), graph.types[value : value + 1], origin)
+            else:
+                part = read[1] if is_whole else add(Step(op, (start, by), (part, read[1])), [types[part]], origin)
+                for source, at, d in reversed(sources):
+                    part = add(Step("put", (d,), (source, at, part)), [types[source]], origin)
+            number_of.append(part)
             value += count
             continue
         made = add(Step(op, attrs, read), graph.types[value : value + count], origin)

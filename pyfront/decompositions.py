@@ -269,21 +269,28 @@ def minors(a: Tensor) -> np.ndarray:
     return np.zeros(array.shape[:-2], np.int32)
 
 
+def solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """X with x X = y, matrices of any batches. LinAlgError where x is singular."""
+    batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
+    try:
+        return np.linalg.solve(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])))
+    except np.linalg.LinAlgError:
+        raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.") from None
+
+
+def solved_by_factor(factor: Tensor, b: Tensor, upper: bool) -> Tensor:
+    """X with A X = B, given a Cholesky factor of A, of which one triangle is read."""
+    held, right = _host(factor, b)
+    lower = np.triu(held).swapaxes(-1, -2) if upper else np.tril(held)
+    return _made(solved(lower.swapaxes(-1, -2), solved(lower, right)), factor, b)
+
+
 class Solve(Function):
     """X with A X = B, B of one or more columns."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        x, y = _host(a, b)
-        batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
-        try:
-            found = np.linalg.solve(
-                np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:]))
-            )
-        except np.linalg.LinAlgError:
-            raise LinAlgError(
-                "torch.linalg.solve: The solver failed because the input matrix is singular."
-            ) from None
+        found = solved(*_host(a, b))
         result = _made(found, a, b)
         ctx.save_for_backward(a, result)
         ctx.shapes = tuple(a.shape), tuple(b.shape)

@@ -113,12 +113,14 @@ def normal(
 
 
 def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> np.ndarray:
+    missing = n if engine.saved_normal is None else n - 1
+    uniforms = iter(engine.few_doubles(missing + missing % 2))
     samples: list[float] = []
     for _ in range(n):
         if engine.saved_normal is not None:
             sample, engine.saved_normal = engine.saved_normal, None
         else:
-            first, second = engine.double(), engine.double()
+            first, second = next(uniforms), next(uniforms)
             radius, angle = math.sqrt(-2.0 * math.log1p(-second)), 2.0 * math.pi * first
             sample, engine.saved_normal = radius * math.cos(angle), radius * math.sin(angle)
         samples.append(sample * std + mean)

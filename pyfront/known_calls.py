@@ -23,6 +23,7 @@ from .tensor import Tensor, wrap
 
 _MOST_KEPT = 1024  # calls of one function
 _MOST_TRIES = 64  # calls of one function that are looked at in vain
+_FEW = 8  # operands that are looked through for one that comes twice
 _PLAIN = frozenset({int, bool, str, type(None), DType})
 _TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
 _BY_LINE = object()
@@ -93,8 +94,10 @@ class KnownCalls(dict):
 
     def first(self, args: tuple, options: dict[str, Any]) -> Any:
         """The call in full, kept if it can be."""
+        if self.tries <= 0:
+            return self.function(*args, **options)
         operands: list[Node] = []
-        key = _key_with_options(args, options, operands) if self.tries > 0 else None
+        key = _key_with_options(args, options, operands)
         if key is None or state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
             return self.function(*args, **options)
         written = _versions(args) + _versions(options.values())
@@ -148,6 +151,9 @@ def _key(values: Any, operands: list[Node]) -> tuple | None:
                 return None
             if value._chain and is_ordered(value):
                 return None
+            if len(operands) < _FEW and node in operands:  # Nodes are equal to themselves only
+                parts.append(operands.index(node))
+                continue
             operands.append(node)
             parts.append(node.type)
             if node.requires_grad:

@@ -15,7 +15,7 @@ from .creation import of_array
 from .definitions import define
 from .decompositions import (
     Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
-    minors,
+    minors, solved_by_factor,
 )  # fmt: skip
 from .function import Function
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
@@ -402,8 +402,7 @@ class _CholeskySolve(Function):
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, factor: Tensor, upper: bool) -> Tensor:
-        lower = factor.mT if upper else factor
-        x = solve_triangular(lower.mT, solve_triangular(lower, b, upper=False), upper=True)
+        x = solved_by_factor(factor, b, upper)
         ctx.save_for_backward(factor, x)
         ctx.upper, ctx.shapes = upper, (tuple(b.shape), tuple(factor.shape))
         return x

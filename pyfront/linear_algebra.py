@@ -119,7 +119,10 @@ def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if not isinstance(other, Tensor):
         return NotImplemented
     operands = self, other
-    result = _products.again(operands, _NO_OPTIONS)
+    if type(self) is Tensor is type(other) and not (self._chain or other._chain or (x := self._read()).requires_grad or (y := other._read()).requires_grad):
+        result = _products.of_two(x, y)
+    else:
+        result = _products.again(operands, _NO_OPTIONS)
     if result is None:
         result = _products.first(operands, _NO_OPTIONS)
     if result._node.requires_grad:

@@ -59,10 +59,10 @@ class Engine:
         Engine.draws += 1
         return self._bits.random_raw()
 
-    def double(self) -> float:
-        """A number in [0, 1): the 53 low bits of the next 64-bit word (high half drawn first)."""
-        high, low = self.word(), self.word()
-        return ((high << 32 | low) & _LOW_53) * 2.0**-53
+    def few_doubles(self, n: int) -> list[float]:
+        """Numbers in [0, 1): the 53 low bits of the next 64-bit words (high half drawn first)."""
+        words = self.words(2 * n).tolist()
+        return [((high << 32 | low) & _LOW_53) * 2.0**-53 for high, low in zip(words[::2], words[1::2], strict=True)]
 
     def draw_with(self, function: Callable[[int], None]) -> None:
         """Let ``function(address)`` draw from numpy's state itself: 624 words of 32 bits, and the place of the next one."""

@@ -91,7 +91,7 @@ def _tracked(made: Tensor, requires_grad: bool) -> Tensor:
 
 
 def _leaf(array: np.ndarray) -> Node:
-    return recorder.leaf(array, (array.shape, dtype_of(array.dtype)))
+    return recorder.leaf(array, (array.shape, dtype_of(array)))
 
 
 def drawn(
@@ -108,8 +108,10 @@ def drawn(
     def make(whole: tuple[int, ...]) -> Node:
         if on_gpu:
             return placed_on_gpu(there(whole))
-        array = draw(size_of(whole)).reshape(whole)
-        return recorder.constant(array, (whole, dtype_of(array.dtype))) if anywhere else _leaf(array)
+        array = draw(size_of(whole))
+        if array.shape != whole:
+            array = array.reshape(whole)
+        return recorder.constant(array, (whole, dtype_of(array))) if anywhere else _leaf(array)
 
     if not recorder.state.levels:
         return make(tuple(shape))
@@ -189,8 +191,8 @@ def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[No
 def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     if size is None:
         size = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Tensor)) else sizes
-    shape = tuple(int(n) for n in ((size,) if isinstance(size, int) else size))
-    if any(n < 0 for n in shape):
+    shape = tuple([int(n) for n in ((size,) if isinstance(size, int) else size)])
+    if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     return shape
 

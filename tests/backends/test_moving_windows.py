@@ -68,6 +68,42 @@ def test_windows_mean_slices(places):
                 np.testing.assert_allclose(got, want, 1e-6, 1e-6)
 
 
+def table(i: int, j: int) -> Graph:
+    """The gradients of what is left of a table whose row i gets a value at j, and whose rows i and i + 1 are read before."""
+    r = Recorder()
+    q, y = r.input((6, 4)), r.input((1, 1))
+    best = r("max", r("slice", q, attrs=((i, 0), (2, 4), (1, 1))), attrs=((0, 1),))
+    written = r("update", r("mul", q, q), r("mul", y, best), attrs=((i, j), (1, 1)))
+    rows = r("update", written, r("slice", q, attrs=((0, 0), (2, 4), (1, 1))), attrs=((i % 3, 0), (2, 1)))
+    loss = r("reshape", r("sum", r("mul", rows, rows), attrs=((0, 1),)), attrs=((),))
+    first = r("autodiff.grad", loss, r.full((), 1.0), y, q)
+    return r.graph(rows, first, first + 1)
+
+
+@seed(4)
+@settings(max_examples=20, deadline=None, database=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=2, max_size=8))
+def test_moving_updates_mean_updates(places):
+    moving_windows.forget()
+    for place in places:
+        graph = table(*place)
+        found = windows_of(graph)
+        if found is not None:
+            arrays = arrays_of(graph)
+            for got, want in zip(evaluate(capture(found.graph), [*arrays, *found.places]), evaluate(capture(graph), arrays), strict=True):
+                np.testing.assert_allclose(got, want, 1e-6, 1e-6)
+
+
+@needs_compiler
+def test_one_program_for_all_entries_of_a_table():
+    for i, j in ((0, 0), (1, 1), (2, 2), (0, 3), (3, 1), (4, 0), (2, 1)):
+        graph = table(i, j)
+        arrays = arrays_of(graph)
+        for got, want in zip(driver.run(graph, arrays), evaluate(capture(graph), arrays), strict=True):
+            np.testing.assert_allclose(got, want, 1e-5, 1e-5)
+    assert driver.stats.compiles == 2
+
+
 @needs_compiler
 def test_one_program_for_all_places():
     for i, j in ((0, 0), (1, 0), (2, 1), (3, 3), (4, 2), (5, 1), (2, 3), (0, 0), (4, 2)):

@@ -54,6 +54,15 @@ def test_several_results_and_lists_of_tensors() -> None:
     assert f.count == 1
 
 
+def test_an_operand_that_comes_twice_is_another_call() -> None:
+    f = Counted(lambda x, y: x @ y - x * y.sum())
+    x, y = lamina.arange(3.0), lamina.ones(3)
+    for _ in range(2):
+        for a, b in ((x, x), (x, y), (y, x), (y, y)):
+            assert f(a, b).tolist() == (lamina.dot(a, b) - a * b.sum()).tolist()
+    assert f.count == 2
+
+
 def test_derivatives_go_through_what_is_recorded_again() -> None:
     f = Counted(lambda x: (x * x).sum() + x.sum())
     found = []
