@@ -117,7 +117,8 @@ GPU_TARGETS: dict[str, GpuTarget] = {
     t.name: t
     for t in (
         _gpu("sm_75", 75, 40, 64), _gpu("sm_80", 80, 108, 163), _gpu("sm_89", 89, 128, 99),
-        _gpu("sm_90a", 90, 132, 227), _gpu("sm_90a_wgmma", 90, 132, 227, wgmma=True), _gpu("sm_100a", 100, 148, 227), _gpu("sm_120", 120, 170, 99),
+        _gpu("sm_90a", 90, 132, 227), _gpu("sm_90a_wgmma", 90, 132, 227, wgmma=True), _gpu("sm_100a", 100, 148, 227), _gpu("sm_103a", 103, 160, 227),
+        _gpu("sm_110a", 110, 20, 227), _gpu("sm_120", 120, 170, 99),
     )
 }  # fmt: skip
 

@@ -227,7 +227,7 @@ def test_ptx_of_a_chain() -> None:
 
 @needs_nvrtc
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_89", "sm_90a", "sm_100a", "sm_120"])
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_89", "sm_90a", "sm_100a", "sm_103a", "sm_110a", "sm_120"])
 @pytest.mark.parametrize("dtype", [bfloat16, float32], ids=str)
 @pytest.mark.parametrize("depth", [32, 64, 128])
 def test_chains_fit_registers_and_shared_memory(depth: int, dtype, arch: str) -> None:

@@ -131,7 +131,7 @@ def test_digits_training_step_compiles_without_spills() -> None:
 
 @needs_nvrtc
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100a"])
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90a", "sm_100a", "sm_103a", "sm_110a"])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.name)
 def test_large_programs_compile_without_spills(program, arch: str) -> None:
     compiled = build(program.make(program.large), arch).compiled

@@ -145,3 +145,4 @@ def test_a_device_that_cannot_be_used(monkeypatch, options, words) -> None:
 
 def test_architecture_of_a_device() -> None:
     assert [native_arch(c) for c in (80, 86, 90, 100)] == ["sm_80", "sm_80", "sm_90a", "sm_100a"]
+    assert [native_arch(c) for c in (103, 110, 120, 121)] == ["sm_103a", "sm_110a", "sm_120", "sm_120"]
