@@ -60,65 +60,67 @@ class TeamFold:
         ]  # fmt: skip
         self.across = across and all(o.combine is not None for o in self.outputs)
         self.apart = across or not self.group.team.size > 1
+        self.points = self.group.points() if self.group.team.size == 1 else [Point()]
+        """Each has a fold of its own."""
+        self.pairs = [(point, output) for point in self.points for output in self.outputs]
 
     def emit(self, shares: bool) -> None:
         """The fold and the stores of its results. shares: the results are values of the team's iteration."""
-        sums = self._across_lanes() if self.across else self._alone(self.folds, [self._first(o) for o in self.outputs])
+        first = [self._first(point, output) for point, output in self.pairs]
+        sums = self._across_lanes(first) if self.across else self._alone(self.folds, first)
         totals = []
         waits = False
-        for output, total in zip(self.outputs, sums, strict=True):
+        for (point, output), total in zip(self.pairs, sums, strict=True):
             if self.across:
                 total = self._combined(output, total, in_loop=not shares)
             if output.combine is not None and not output.starts_neutral:
                 waits |= output.start is None
-                total = self._join(output, self._start(output), total)
+                total = self._join(output, self._start(point, output), total)
             totals.append(total)
         if waits and self.apart:
             self.group.sync()
-        for output, total in zip(self.outputs, totals, strict=True):
+        for (point, output), total in zip(self.pairs, totals, strict=True):
             if shares:
-                self.group.shared_values.setdefault(output.buffer, {})[0] = total
+                self.group.shared_values.setdefault(output.buffer, {})[point.copy] = total
         self._store(totals)
 
     def _store(self, totals: Sequence[SSAValue]) -> None:
-        pairs = [(o.flat, total) for o, total in zip(self.outputs, totals, strict=True) if o.flat is not None]
-        if not pairs:
+        stores = [(o.flat, point, total) for (point, o), total in zip(self.pairs, totals, strict=True) if o.flat is not None]
+        count = len(stores) // len(self.points)
+        if not stores:
             return
-
-        def inside() -> None:
-            for flat, total in pairs:
-                self.group.body.store(flat, Point(), total)
-
+        at_points = [stores[i * count : (i + 1) * count] for i in range(len(self.points))]
         if self.apart and self.group.team.size > 1:
             with self.b.when(self.b.equal(self.group.lane, self.b.index(0))):
-                inside()
+                self.group.store_all(at_points)
         else:
-            inside()
+            self.group.store_all(at_points)
 
-    def _first(self, output: Output) -> SSAValue:
+    def _first(self, point: Point, output: Output) -> SSAValue:
         if output.combine is None:
-            return self._start(output)
+            return self._start(point, output)
         return self.b.constant(identity(output.combine.name, output.element), output.element)
 
-    def _start(self, output: Output) -> SSAValue:
+    def _start(self, point: Point, output: Output) -> SSAValue:
         """What the fold starts from: a constant, or what the output held."""
         if output.start is not None:
             return self.group.scalar(output.start)
-        return self.group.body.load(output.flat, Point())
+        return self.group.body.load(output.flat, point)
 
     # Loops
 
-    def _step(self, sums: Sequence[SSAValue]) -> list[SSAValue]:
-        """One iteration, or the neighbouring ones a thread takes, in order."""
-        points = self.group.points()
-        ran = self.group.run(self.leaf, points, [list(sums), *([None] * (len(points) - 1))])
+    def _step(self, points: Sequence[Point], sums: Sequence[Sequence[SSAValue] | None]) -> list[list[SSAValue]]:
+        """One iteration at some points, on the sums of each (None: those of the point before)."""
+        ran = self.group.run(self.leaf, points, sums)
         if any(done.stores for done in ran):
-            self.group.store(ran)
-        return ran[-1].sums
+            self.group.store_all([done.stores for done in ran])
+        return [done.sums for done in ran]
 
     def _alone(self, loops: Sequence[Loop], sums: Sequence[SSAValue]) -> list[SSAValue]:
         if not loops:
-            return self._step(sums)
+            count = len(self.outputs)
+            own = [sums[i * count : (i + 1) * count] for i in range(len(self.points))]
+            return [total for found in self._step(self.points, own) for total in found]
         variable, inner = self.b.open_for(self.b.index(0), self.b.index(loops[0].size), 1, sums)
         self.group.body.variables[loops[0]] = variable
         result = self.b.close_for(self._alone(loops[1:], inner))
@@ -126,13 +128,14 @@ class TeamFold:
             self.b.unroll_last()
         return result
 
-    def _across_lanes(self) -> list[SSAValue]:
-        first = [self._first(o) for o in self.outputs]
+    def _across_lanes(self, first: Sequence[SSAValue]) -> list[SSAValue]:
+        """Every lane folds its share, the neighbouring iterations it takes at once in order."""
         group = self.group
         with group.shared_out(self.leaf, self.folds, several=True) as (count, place):
             number, inner = self.b.open_for(group.lane, self.b.index(count), group.team.size, first)
             place(number)
-            return self.b.close_for(self._step(inner))
+            points = group.points()
+            return self.b.close_for(self._step(points, [inner, *([None] * (len(points) - 1))])[-1])
 
     # Lanes together
 

@@ -166,11 +166,11 @@ class GroupLaunch:
             for buffer, value in done.values.items():
                 self.shared_values.setdefault(buffer, {})[point.copy] = value
         if any(done.stores for done in ran):
-            self._by_first(lambda: self.store(ran))
+            self._by_first(lambda: self.store_all([done.stores for done in ran]))
 
     def _once(self, leaf: LeafPlan) -> None:
         points = self.points()
-        self.store(self.run(leaf, points, [[]] * len(points)))
+        self.store_all([done.stores for done in self.run(leaf, points, [[]] * len(points))])
 
     def points(self) -> list[Point]:
         """Where a thread runs a body: one place, or neighbours along the loop of which it takes several."""
@@ -278,10 +278,10 @@ class GroupLaunch:
             return self.scalar(stage.starts[k])
         return self.body.load(plan.writes[k], point)
 
-    def store(self, ran: Sequence[Ran]) -> None:
-        """All stores of some points, neighbouring elements together where they are aligned."""
+    def store_all(self, at_points: Sequence[Sequence[Store]]) -> None:
+        """The stores of some points, as many of each, neighbouring elements together where they are aligned."""
         vector, width = self.wide
-        for stores in zip(*(done.stores for done in ran), strict=True):
+        for stores in zip(*at_points, strict=True):
             flat = stores[0][0]
             if len(stores) == width > 1 and vector is not None and is_aligned(flat, vector, width, self.target.access_bytes):
                 first = self.body.address(flat, Point(1, None, {}, 0))

@@ -14,6 +14,7 @@ from ..dialects.target import GpuTarget, Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
+from .nest_rewrites import FEWEST_CHUNKS, Cuts, foldable_dims, one_cut
 from .nest_stages import Buffer, Stage
 
 WARP = 32
@@ -22,6 +23,8 @@ LARGEST_ROW = 8192
 """Elements of work per shared iteration beyond which leaves get launches of their own."""
 SHORT_FOLD = 16
 LONG_FOLD = 512
+COLUMNS = 4
+"""Columns whose folds a thread makes at once, at most."""
 FOLD_BYTES = 4096
 """Shared memory kept for folds across warps."""
 SERIAL_ROW_BYTES = 128
@@ -72,8 +75,8 @@ def make_team(group: GroupPlan, target: GpuTarget) -> Team:
     rows, row_bytes = _row_places(group)
     loops = by_stride(group.shared, list(group.flats))
     if length == 1 or _runs_alone(group, units, length, row_bytes):
-        whole = length == 1 and not group.rows and not any(leaf.own for leaf in group.leaves)
-        vector, width = wide(loops, list(group.flats), target.access_bytes) if whole else (None, 1)
+        whole = not group.rows and all(x.kind == "r" for leaf in group.leaves for x in leaf.own)
+        vector, width = wide(loops, list(group.flats), target.access_bytes, _busy(target) if length > 1 else 1) if whole else (None, 1)
         return Team(1, THREADS, loops, units // width, vector, width, rows, row_bytes, False)
     size = _team_size(units, length, target)
     per_block = max(1, THREADS // size)
@@ -83,16 +86,30 @@ def make_team(group: GroupPlan, target: GpuTarget) -> Team:
     return Team(size, per_block, loops, units, None, 1, rows, row_bytes, in_scratch)
 
 
-def starves(stage: Stage, target: Target) -> bool:
-    """Whether a fold is better cut into parts: rows too long for a block each, or columns too few for a thread each."""
+def fold_cuts(stage: Stage, target: Target) -> Cuts:
+    """How a fold is better cut into parts: rows too long for a block each, or columns too few for a thread each that brings 16 bytes at once."""
     assert isinstance(target, GpuTarget)
     results = product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "p"])
     length = product([n for n, kind in zip(stage.sizes, stage.kinds, strict=True) if kind == "r"])
     folds = {d for d, kind in enumerate(stage.kinds) if kind == "r"}
     along = any(abs(c) == 1 and d in folds for read in stage.reads if read is not None for d, c in read.linear()[1])
     if along:
-        return length > LARGEST_ROW and results < 2 * target.processors
-    return length >= LONG_FOLD and results < target.processors * THREADS // 2
+        return one_cut(stage, target) if length > LARGEST_ROW and results < 2 * target.processors else ()
+    if length < LONG_FOLD or results >= _busy(target):
+        return ()
+    wanted, cuts = -(-COLUMNS * _busy(target) // results), []
+    for d in foldable_dims(stage):
+        several = [n for n in range(1, stage.sizes[d] + 1) if stage.sizes[d] % n == 0 and length // n >= SHORT_FOLD]
+        chunks = next((n for n in several if n >= wanted), several[-1] if several else 1)
+        if chunks > 1:
+            cuts.append((d, chunks))
+            wanted, length = -(-wanted // chunks), length // chunks
+    return cuts if product([n for _, n in cuts]) >= FEWEST_CHUNKS else ()
+
+
+def _busy(target: GpuTarget) -> int:
+    """Threads that keep the processors busy with memory."""
+    return target.processors * THREADS // 2
 
 
 def _team_size(units: int, length: int, target: GpuTarget) -> int:

@@ -22,7 +22,7 @@ from .gpu_contraction_plan import Tiling, Way, plan_contraction
 from .gpu_loops import loop_launches
 from .gpu_nest import GroupLaunch, rows_in_scratch
 from .gpu_parts import parts_launch
-from .gpu_teams import LARGEST_ROW, starves
+from .gpu_teams import LARGEST_ROW, fold_cuts
 from .linalg_to_loops import has_stages
 from .memory_plan import aligned
 from .nest_plan import KernelPlan, plan_loops
@@ -157,7 +157,7 @@ def _planned(function: func.FuncOp, target: GpuTarget) -> _Planned:
     tiling = plan_contraction(found, target) if found is not None else None
     taken = found.consumed if found is not None else ()
     kernel = read_kernel(function, taken)
-    rewrite_stages(kernel, target, starves)
+    rewrite_stages(kernel, target, fold_cuts)
     taken_bytes = tiling.partial_bytes if tiling is not None else 0
     plan = plan_loops(kernel, taken_bytes, LARGEST_ROW)
     needs_scratch = plan.scratch_bytes > aligned(taken_bytes)

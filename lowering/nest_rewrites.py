@@ -16,13 +16,17 @@ MOST_SLABS = 8
 FEWEST_CHUNKS = 4
 
 
-def rewrite_stages(kernel: Kernel, target: Target, starves: Callable[[Stage, Target], bool] | None = None) -> None:
+Cuts = Sequence[tuple[int, int]]
+"""Folded dims of a stage, and into how many chunks each is cut."""
+
+
+def rewrite_stages(kernel: Kernel, target: Target, cuts: Callable[[Stage, Target], Cuts] | None = None) -> None:
     """Changes the kernel's list of stages in place; what they compute stays the same.
 
-    starves: whether a fold leaves threads without work as it is (default: a CPU's answer).
+    cuts: of a fold that leaves threads without work as it is (default: a CPU's answer); none where it does not.
     """
     kernel.stages = _hoist_fills(_shrink_fills(kernel.stages))
-    kernel.stages = [part for stage in kernel.stages for part in _split_fold(kernel, stage, target, starves or _starves)]
+    kernel.stages = [part for stage in kernel.stages for part in _split_fold(kernel, stage, target, cuts or _cuts)]
 
 
 # Fills
@@ -119,9 +123,7 @@ def _hoist_fills(stages: Sequence[Stage]) -> list[Stage]:
 # Folds
 
 
-def _split_fold(
-    kernel: Kernel, stage: Stage, target: Target, starves: Callable[[Stage, Target], bool]
-) -> list[Stage]:
+def _split_fold(kernel: Kernel, stage: Stage, target: Target, cuts: Callable[[Stage, Target], Cuts]) -> list[Stage]:
     """A long fold with few results as partial folds, which threads share, and a fold of those in order.
 
     The number of parts comes from the sizes alone, so results do not depend on the number of threads.
@@ -133,16 +135,12 @@ def _split_fold(
         or estimate(stage.work) < 2 * target.parallel_work
     ):
         return [stage]
-    if not starves(stage, target):
-        return [stage]
-    choice = _best_cut(stage, target)
-    if choice is None:
-        return [stage]
-    return list(_cut(kernel, stage, *choice))
+    found = cuts(stage, target)
+    return list(_cut(kernel, stage, found)) if found else [stage]
 
 
-def _starves(stage: Stage, target: Target) -> bool:
-    return _parallel_units(stage, target) < target.tasks
+def _cuts(stage: Stage, target: Target) -> Cuts:
+    return one_cut(stage, target) if _parallel_units(stage, target) < target.tasks else ()
 
 
 def _parallel_units(stage: Stage, target: Target) -> int:
@@ -155,43 +153,52 @@ def _parallel_units(stage: Stage, target: Target) -> int:
     return units
 
 
-def _best_cut(stage: Stage, target: Target) -> tuple[int, int] | None:
+def one_cut(stage: Stage, target: Target) -> Cuts:
     """The fold dim with the largest stride that has a good divisor, and the number of chunks."""
+    for d in foldable_dims(stage):
+        chunks = max((c for c in range(1, target.tasks + 1) if same(stage.sizes[d] % c, 0)), default=1)
+        if chunks >= FEWEST_CHUNKS:
+            return ((d, chunks),)
+    return ()
+
+
+def foldable_dims(stage: Stage) -> list[int]:
+    """Dims that may be folded chunk by chunk, those with the largest stride first."""
     reach: dict[int, int] = {}
     for read in stage.reads:
         if read is not None:
             for d, c in read.linear()[1]:
                 reach[d] = max(reach.get(d, 0), abs(estimate(c)))
     folds = [d for d, kind in enumerate(stage.kinds) if kind == "r"]
-    for d in sorted(folds, key=lambda d: (-estimate(reach.get(d, 0)), d)):
-        chunks = max((c for c in range(1, target.tasks + 1) if same(stage.sizes[d] % c, 0)), default=1)
-        if chunks >= FEWEST_CHUNKS and stage.block is not None and not _asks_index(stage, d):
-            return d, chunks
-    return None
+    return [d for d in sorted(folds, key=lambda d: (-estimate(reach.get(d, 0)), d)) if stage.block is not None and not _asks_index(stage, d)]
 
 
 def _asks_index(stage: Stage, dim: int) -> bool:
     return any(op.name == "linalg.index" and op.properties["dim"].value.data == dim for op in stage.block.ops)
 
 
-def _cut(kernel: Kernel, stage: Stage, dim: int, chunks: int) -> Iterator[Stage]:
-    """First the partial folds into new temporaries [chunk, parallel dims], then their fold."""
-    inner, chunk = stage.sizes[dim] // chunks, len(stage.sizes)
+def _cut(kernel: Kernel, stage: Stage, cuts: Cuts) -> Iterator[Stage]:
+    """First the partial folds into new temporaries [chunks, parallel dims], then their fold."""
+    counts, inner = [n for _, n in cuts], {d: stage.sizes[d] // n for d, n in cuts}
+    chunks = range(len(stage.sizes), len(stage.sizes) + len(cuts))
     parallel = [d for d, kind in enumerate(stage.kinds) if kind == "p"]
-    parts = [_partial(kernel, w.buffer, (chunks, *(stage.sizes[d] for d in parallel))) for w in stage.writes]
-    own: tuple[Linear, ...] = tuple((0, ((d, 1),)) for d in (chunk, *parallel))
-    sizes = tuple(inner if d == dim else n for d, n in enumerate(stage.sizes)) + (chunks,)
+    kept = [stage.sizes[d] for d in parallel]
+    parts = [_partial(kernel, w.buffer, (*counts, *kept)) for w in stage.writes]
+    own: tuple[Linear, ...] = tuple((0, ((d, 1),)) for d in (*chunks, *parallel))
+    reads = list(stage.reads)
+    for (d, _), chunk in zip(cuts, chunks, strict=True):
+        reads = [r and _spread(r, d, chunk, inner[d]) for r in reads]
     n = len(stage.writes)
     yield Stage(
-        sizes, [*stage.kinds, "p"], [r and _spread(r, dim, chunk, inner) for r in stage.reads],
+        (*(inner.get(d, size) for d, size in enumerate(stage.sizes)), *counts), [*stage.kinds, *("p" for _ in cuts)], reads,
         [Access(p, own) for p in parts], stage.block, uses_out=list(stage.uses_out),
         combiners=list(stage.combiners),
         starts=[None] * n, gathered=stage.gathered, origin=stage.origin, segment=stage.segment, neutral=True,
     )  # fmt: skip
-    place = {d: k + 1 for k, d in enumerate(parallel)}
-    whole: tuple[Linear, ...] = tuple((0, ((k, 1),)) for k in range(len(parallel) + 1))
+    place = {d: k + len(cuts) for k, d in enumerate(parallel)}
+    whole: tuple[Linear, ...] = tuple((0, ((k, 1),)) for k in range(len(parallel) + len(cuts)))
     yield Stage(
-        (chunks, *(stage.sizes[d] for d in parallel)), ["r", *("p" for _ in parallel)],
+        (*counts, *kept), [*("r" for _ in cuts), *("p" for _ in parallel)],
         [Access(p, whole) for p in parts],
         [Access(w.buffer, _renamed(w.dims, place)) for w in stage.writes], _combining_block(stage),
         uses_out=[True] * n, combiners=list(stage.combiners), starts=list(stage.starts),
