@@ -197,8 +197,8 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
     while stack:
         node = stack.pop()
         if id(node) not in met:
-            if node.value is not None or node.op in _NO_STEPS:
-                return None
+            if node.value is not None and (node.op != "full" or since >= 0) or node.op in _NO_STEPS:
+                return None  # a constant that was computed somewhere is one still
             met.add(id(node))
             if node.order > since and not (since >= 0 and _is_shared(node)):
                 found.append(node)

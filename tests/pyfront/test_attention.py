@@ -8,6 +8,9 @@ from types import ModuleType
 import lamina
 import numpy as np
 import pytest
+from lamina.backends import driver
+from lamina.dialects import flags
+from lamina.pyfront import recorder
 
 torch = pytest.importorskip("torch")
 
@@ -131,3 +134,32 @@ def test_calls_that_are_remembered_are_told_apart():
                         np.testing.assert_allclose(found, weights / weights.sum(-1, keepdims=True) @ c, rtol=2e-5, atol=2e-6)
             tracked = lamina.nn.functional.scaled_dot_product_attention(q.requires_grad_(), k, v)
             assert tracked.requires_grad and tracked.grad_fn is not None
+
+
+def oracle(graph, arrays, spare=None):
+    with flags.device("numpy"):
+        return driver.run(graph, arrays)
+
+
+@pytest.mark.parametrize("options", [{}, {"kdim": 6, "vdim": 6}, {"add_bias_kv": True, "add_zero_attn": True}, {"batch_first": True, "bias": False}])
+def test_heads_recorded_again_are_what_they_were(options, monkeypatch):
+    """Without gradients the layer's Python runs once per types; whose operand is whose, masks and options are told apart."""
+    monkeypatch.setattr(recorder.state, "run", oracle)
+    lamina.manual_seed(0)
+    layer = lamina.nn.MultiheadAttention(6, 2, dropout=0.5, **options).eval()
+    q, k, v = (lamina.randn(3, 3, 6) for _ in range(3))
+    hidden = lamina.ones(3, 3).triu(1).bool()
+    for mask in (None, hidden, hidden.float() * -2):
+        for weights in (False, True):
+            for operands in ((q, k, v), (q, q, q), (k, v, v), (v, k, v), (q, k, v)):
+                with lamina.no_grad():
+                    got = layer(*operands, need_weights=weights, attn_mask=mask)
+                want = layer(*operands, need_weights=weights, attn_mask=mask)
+                assert want[0].requires_grad and not got[0].requires_grad
+                assert lamina.allclose(got[0], want[0], atol=1e-6)
+                assert (got[1] is None) if not weights else lamina.allclose(got[1], want[1], atol=1e-6)
+    with lamina.no_grad():
+        before = layer(q, k, v)[0]
+        layer.out_proj.weight.mul_(2.0)
+        assert not lamina.allclose(layer(q, k, v)[0], before), "weights are looked at in each call"
+        assert not lamina.equal(layer.train()(q, k, v)[0], layer(q, k, v)[0]), "dropout is drawn anew"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ....dialects.types import DTYPES
-from ...autocasting import autocasts
+from ...autocasting import autocasts, regions
 from ...joining import cat
 from ...linear_algebra import on_or_below_diagonal
 from ...node import Node
@@ -96,7 +97,46 @@ def multi_head_attention_forward(
         raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
     weights_in = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else in_proj_weight.chunk(3)
     biases = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
-    q, k, v = [linear(x, w, b) for x, w, b in zip((query, key, value), weights_in, biases, strict=True)]
+    given = query, key, value, *weights_in, *biases, bias_k, bias_v, out_proj_weight, out_proj_bias, key_padding_mask, attn_mask, static_k, static_v
+    options = num_heads, add_zero_attn, dropout_p if training else 0.0, need_weights, average_attn_weights
+    return _known_heads(given, options) or _heads(given, options)
+
+
+_Given = Sequence[Tensor | None]
+
+
+def _known_heads(given: _Given, options: tuple) -> tuple[Tensor, Tensor | None] | None:
+    """`_heads`, recorded again without running its Python; None where a derivative may go through it or it draws numbers."""
+    if options[2] > 0.0 or state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
+        return None
+    place: dict[int, int] = {}
+    nodes: list[Node] = []
+    which = []  # the operand each argument is: a layer looks at itself
+    for tensor in given:
+        if tensor is None:
+            which.append(-1)
+            continue
+        node = tensor._read()
+        if node.requires_grad and state.grad:
+            return None
+        which.append(place.setdefault(id(node), len(nodes)))
+        if which[-1] == len(nodes):
+            nodes.append(node)
+
+    def made(*nodes: Node) -> list[Node]:
+        again = _heads([None if k < 0 else wrap(nodes[k]) for k in which], options)
+        return [t._read() for t in again if t is not None]
+
+    found = list(map(wrap, _phrases.recorded((*which, *options), nodes, made)))
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _heads(given: _Given, options: tuple) -> tuple[Tensor, Tensor | None]:
+    """Of operands [l, n, e]: projections, heads, and attention between them. Slices of weights are not made here: they are data."""
+    query, key, value, *projections, bias_k, bias_v, out_proj_weight, out_proj_bias, key_padding_mask, attn_mask, static_k, static_v = given
+    num_heads, add_zero_attn, dropout_p, need_weights, average_attn_weights = options
+    length, batch, width = query.shape
+    q, k, v = [linear(x, w, b) for x, w, b in zip((query, key, value), projections[:3], projections[3:], strict=True)]
     if bias_k is not None and bias_v is not None:
         k, v = cat([k, bias_k.expand(1, batch, width)]), cat([v, bias_v.expand(1, batch, width)])
     heads = batch * num_heads
@@ -110,7 +150,7 @@ def multi_head_attention_forward(
     mask = _joint_mask(attn_mask, key_padding_mask, batch, num_heads, grown, q)
     scores = (q * math.sqrt(1.0 / q.shape[-1])) @ k.transpose(1, 2)
     weights: Tensor = apply("softmax", (scores if mask is None else scores + mask,), ((2,),))
-    if training and dropout_p > 0.0:
+    if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     y = (weights @ v).transpose(0, 1).reshape(length * batch, width)
     y = linear(y, out_proj_weight, out_proj_bias).reshape(length, batch, width)
