@@ -28,17 +28,15 @@ class Bucket:
             self.places.append((at, p.numel(), tuple(p.shape)))
             at += -(-p.numel() // step) * step
         self.size = at
-        self._arrays: list[np.ndarray] = []
+        self._memory: list[tuple[np.ndarray, np.ndarray]] = []
 
     def array(self) -> np.ndarray:
-        """Memory that no gradient is in any more."""
-        for number in range(len(self._arrays)):
-            if getrefcount(self._arrays[number]) == _UNSEEN:
-                return self._arrays[number]
-        made = np.zeros(self.size * self.dtype.itemsize + _ALIGNMENT, np.uint8)
-        start = -made.ctypes.data % _ALIGNMENT
-        self._arrays = [*self._arrays[-2:], made[start : start + self.size * self.dtype.itemsize].view(self.dtype.numpy)]
-        return self._arrays[-1]
+        """Memory that no gradient is in any more: what is seen of an array refers to the one that owns the memory."""
+        for number in range(len(self._memory)):
+            if getrefcount(self._memory[number][0]) == _UNSEEN:
+                return self._memory[number][1]
+        self._memory = [*self._memory[-2:], _aligned(self.size, self.dtype.numpy)]
+        return self._memory[-1][1]
 
     def part(self, array: np.ndarray, number: int) -> np.ndarray:
         """Where the gradient of a parameter is."""
@@ -58,11 +56,18 @@ class Bucket:
                 np.multiply(gradient, by, out=part)
 
 
+def _aligned(size: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes, and so many elements at the start of a cache line in them."""
+    owner = np.zeros(size * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -owner.ctypes.data % _ALIGNMENT
+    return owner, owner[start : start + size * dtype.itemsize].view(dtype)
+
+
 def _unseen() -> int:
-    """The reference count, as `Bucket.array` sees it, of an array that only its list refers to."""
-    held = [np.zeros(1)]
+    """The reference count, as `Bucket.array` sees it, of memory that only its own entry refers to."""
+    held = [_aligned(1, np.dtype(np.float32))]
     number = 0
-    return getrefcount(held[number])
+    return getrefcount(held[number][0])
 
 
 _UNSEEN = _unseen()

@@ -70,9 +70,14 @@ class DistributedDataParallel(Module, Joinable):
         self._check_alike(named)
         if init_sync:
             self._synchronize([p for name, p in module.named_parameters() if name not in ignored] + self._buffers_of_module, 0)
+        self._listen()
+
+    def _listen(self) -> None:
+        named = [(name, p) for name, p in self.module.named_parameters() if p.requires_grad and name not in self.parameters_to_ignore]
         self.reducer = Reducer(
-            [p for _, p in named], [name for name, _ in named], self.process_group, self.bucket_bytes_cap, find_unused_parameters, static_graph
-        )
+            [p for _, p in named], [name for name, _ in named], self.process_group, self.bucket_bytes_cap, self.find_unused_parameters,
+            self.static_graph,
+        )  # fmt: skip
 
     def _check_alike(self, named: list[tuple[str, Tensor]]) -> None:
         """DistError, on every rank, where another rank's module has other parameters."""
@@ -204,7 +209,15 @@ class DistributedDataParallel(Module, Joinable):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        raise RuntimeError("a DistributedDataParallel cannot be copied or pickled: copy its .module, and save its state_dict()")
+        if self.process_group is not default_group():
+            raise RuntimeError("DDP Pickling/Unpickling are only supported when using DDP with the default process group.")
+        return {name: value for name, value in self.__dict__.items() if name not in ("process_group", "reducer", "_buffers_of_module")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.process_group = default_group()
+        self._buffers_of_module = [b for name, b in self.module.named_buffers() if name not in self.parameters_to_ignore]
+        self._listen()
 
 
 class _GoesAlong(JoinHook):

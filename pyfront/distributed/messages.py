@@ -12,6 +12,7 @@ from .mailbox import Letter
 from .process_group import ProcessGroup, type_code
 from .tensors import check_tensor, flat, fresh, put
 from .work import Work
+from .world import default_group
 
 __all__ = ["P2POp", "batch_isend_irecv", "irecv", "isend", "recv", "send"]
 
@@ -75,10 +76,12 @@ class _Received(Work):
 
 
 def send(tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0, group_dst: int | None = None) -> None:
-    """Send a tensor to rank `dst`. Returns when it is on its way: the receiver may ask for it later."""
+    """Send a tensor to rank `dst`. Returns when it is on its way: the receiver may ask for it later. DistBackendError when the receiver has
+    ended, or does not take it within the group's timeout.
+    """
     work = isend(tensor, dst, group, tag, group_dst)
     if work is not None:
-        work.wait()
+        work.wait(default_group().timeout if group is None else group.timeout)
 
 
 def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None) -> int:

@@ -70,7 +70,12 @@ class Table:
 
 
 class Store:
-    """Base of all stores: what is asked of one is a `_do` (an operation at once) or a `_await` (until names are there)."""
+    """Base of all stores: what is asked of one is a `_do` (an operation at once) or a `_await` (until names are there).
+
+    rounds: how often this process met others through it.
+    """
+
+    rounds = 0
 
     def __init__(self, timeout: timedelta = DEFAULT_TIMEOUT) -> None:
         self._timeout = timeout

@@ -144,15 +144,15 @@ def init_process_group(
     if store is None:
         place = init_method or "env://"
         store, rank, world_size = rendezvous(place, rank, world_size, patience)
+        again = _rounds[place] = _rounds.get(place, 0) + 1
     else:
-        place = f"store {id(store)}"
         if world_size < 1:
             raise AssertionError("world_size must be positive if using store")
         if rank < 0:
             raise AssertionError("rank must be non-negative if using store")
+        again = store.rounds = store.rounds + 1
     if rank >= world_size:
         raise ValueError(f"rank {rank} is none of {world_size} processes: ranks count from 0 to world_size - 1")
-    again = _rounds[place] = _rounds.get(place, 0) + 1
     _world.store, _world.count = PrefixStore(f"round{again}", store), 0
     _world.default = _joined(range(world_size), rank, name, patience, group_name or "0", "default_pg")
 
