@@ -9,7 +9,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
 from ..dialects.sizes import estimate
-from ..dialects.types import Shape, size_of
+from ..dialects.types import Shape, int8, int32, size_of, uint8
 from .linear_index import Index, Linear, NotAffine, loop_dims
 
 EACH, VIEW, SOURCE, READ = "each", "view", "source", "read"  # computed where they are read
@@ -38,6 +38,13 @@ def role_of(op: Operation) -> str:
         return stanza.family
     role = _IRREGULAR.get(stanza.name, OPAQUE)
     return PLACED if role == PLACE and _is_placed(op, stanza.name) else role
+
+
+def widens_bytes(op: Operation) -> bool:
+    """Whether an op makes integers of 32 bits of bytes, which processors multiply as they are."""
+    if not isinstance(op, BookOp) or stanza_of(op).name != "cast":
+        return False
+    return type_of(op.operands[0])[1] in (int8, uint8) and type_of(op.results[0])[1] is int32
 
 
 def _is_placed(op: Operation, name: str) -> bool:

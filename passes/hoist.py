@@ -14,6 +14,7 @@ from ..dialects.errors import UnsupportedError
 from ..dialects.ops import BookOp, ScanOp, ScanYieldOp, XdslBuilder, attrs_of, stanza_of, type_of
 from ..dialects.sizes import estimate
 from ..dialects.types import Type, size_of
+from .access import widens_bytes
 from .base import Pass
 from .program import origin_of, program_blocks
 from .scan_region import with_operands, with_stacks
@@ -47,8 +48,8 @@ class Hoist(Pass):
 
 
 def _hoist_invariant(op: ScanOp) -> tuple[ScanOp, int]:
-    """Ops on values that every step sees whole go in front of the loop. Views that only the body reads stay: they cost
-    nothing there, and what reads a weight through one can read a copy of the weight that is packed once."""
+    """Ops on values that every step sees whole go in front of the loop. Views that only the body reads stay, and bytes that are widened for
+    products: they cost nothing there, and what reads a weight through one can read a copy of the weight that is packed once."""
     counts, body = op.counts, op.body
     fixed = set(body.args[counts.carried + counts.scanned :])
     moved: set[Operation] = set()
@@ -58,7 +59,7 @@ def _hoist_invariant(op: ScanOp) -> tuple[ScanOp, int]:
             moved.add(inner)
     moved_in_order = [inner for inner in body.ops if inner in moved]
     for inner in reversed(moved_in_order):
-        if _is_view(inner) and not any(use.operation in moved for use in inner.results[0].uses):
+        if (_is_view(inner) or widens_bytes(inner)) and not any(use.operation in moved for use in inner.results[0].uses):
             moved.discard(inner)
     moved_in_order = [inner for inner in moved_in_order if inner in moved]
     if not moved_in_order:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from xdsl.ir import Operation, SSAValue
 
 from ..dialects.book.expr import Call, walk
-from ..dialects.ops import stanza_of, type_of
+from ..dialects.ops import stanza_of
 from ..dialects.sizes import estimate
-from ..dialects.types import int8, int32, size_of, uint8
+from ..dialects.types import size_of
 from .access import (
     ALIAS,
     CONTRACT,
@@ -23,6 +23,7 @@ from .access import (
     shape_of,
     size_of_value,
     view_index,
+    widens_bytes,
     without_ones,
 )
 from .linear_index import loop_dims, reads_at
@@ -93,7 +94,7 @@ class Program:
     def _factor(self, value: SSAValue) -> SSAValue:
         """What a product reads: a value behind views, bytes as they are where they are only widened for it."""
         place = self.place_of(value)
-        while place is not None and (self.roles[place] == VIEW or _widens_bytes(self.ops[place])):
+        while place is not None and (self.roles[place] == VIEW or widens_bytes(self.ops[place])):
             self._in_products.add(place)
             value = self.ops[place].operands[0]
             place = self.place_of(value)
@@ -237,13 +238,6 @@ class Program:
         repeated = sum(n * compute for n in loops)
         reads = sum(n * (load if 2 * size >= n else _SMALL_LOAD) for n in loops)
         return size * (compute + store) + reads < repeated
-
-
-def _widens_bytes(op: Operation) -> bool:
-    """Whether an op makes integers of 32 bits of bytes, which processors multiply as they are."""
-    if role_of(op) != EACH or stanza_of(op).name != "cast":
-        return False
-    return type_of(op.operands[0])[1] in (int8, uint8) and type_of(op.results[0])[1] is int32
 
 
 def _cost(op: Operation, role: str) -> int:

@@ -150,7 +150,8 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
     open_sizes = labels(example)
     recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, open_sizes)]
     recorded, weights = recorded_program(recordings)
-    state = model.state_dict(keep_vars=True) if model is not None else {}
+    held = model.state_dict(keep_vars=True) if model is not None else {}
+    state = {name: t for name, t in held.items() if isinstance(t, Tensor) and not t.is_quantized}  # packed weights are constants of the program
     owned = dict((*model.named_parameters(), *model.named_buffers())) if model is not None else {}
     names = recorded.graphs[0].names
     tensors = {}

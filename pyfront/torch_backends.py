@@ -36,6 +36,23 @@ class Cudnn(Room):
         settings.allow_tf32_in_convolutions(allowed)
 
 
+class Quantized(Room):
+    """Which library quantized products are those of. The numbers are those of fbgemm, which x86 stands for."""
+
+    supported_engines = ("x86", "fbgemm")
+    _engine = "x86"
+
+    @property
+    def engine(self) -> str:
+        return self._engine
+
+    @engine.setter
+    def engine(self, name: str) -> None:
+        if name not in self.supported_engines:
+            raise RuntimeError(f"{name} is not a valid value for quantized engine: there are {', '.join(self.supported_engines)}")
+        self.__dict__["_engine"] = name
+
+
 class Matmul(Room):
     """allow_tf32 and fp32_precision are other words for `torch.set_float32_matmul_precision`."""
 
@@ -162,6 +179,7 @@ def made(behind: str) -> Room:
         "mkl": Room("torch.backends.mkl", "MKL, which is not used.", is_available=_no),
         "openmp": Room("torch.backends.openmp", "OpenMP: compiled programs run on threads.", is_available=_yes),
         "cpu": Room("torch.backends.cpu", "The CPU.", get_cpu_capability=lambda: "DEFAULT"),
+        "quantized": Quantized("torch.backends.quantized", "Quantized products: the numbers of fbgemm."),
         "xnnpack": Room("torch.backends.xnnpack", "Switches of XNNPACK, which is not used.", enabled=False),
         "opt_einsum": Room("torch.backends.opt_einsum", "opt_einsum, which is not used.", is_available=_no, enabled=False,
                            strategy=None),

@@ -265,3 +265,26 @@ def test_dynamic_recurrent_state() -> None:
     assert fresh[1](fresh[0](x)[0]).equal(made[1](made[0](x)[0]))
     again = torch.load(io.BytesIO(file.getvalue()), weights_only=False)
     assert torch.is_tensor(again["0._all_weight_values.0.param"][0][0])
+
+
+def test_engines_and_programs() -> None:
+    """The engine can be chosen; a traced, compiled or mapped model gives what the model gives."""
+    engines = lamina.backends.quantized
+    engines.engine = "fbgemm"
+    assert engines.engine == "fbgemm" and "x86" in engines.supported_engines
+    engines.engine = "x86"
+    with pytest.raises(RuntimeError, match="not a valid value for quantized engine"):
+        engines.engine = "qnnpack"
+    made, x = lamina.quantization.quantize_dynamic(model_of(lamina)), numbers(lamina, 3, 24)
+    expected = made(x)
+    for program in (lamina.jit.trace(made, x), lamina.compile(made)):
+        assert program(x).equal(expected)
+    assert lamina.vmap(made)(x.unsqueeze(0)).squeeze(0).equal(expected)
+
+
+def test_transformer_layers() -> None:
+    layer = lamina.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    made = lamina.quantization.quantize_dynamic(layer, {lamina.nn.Linear})
+    assert isinstance(made.linear1, lamina.ao.nn.quantized.dynamic.Linear) and isinstance(made.self_attn.out_proj, lamina.nn.Linear)
+    x = numbers(lamina, 2, 5, 16)
+    assert (made(x) - layer(x)).abs().max().item() < 0.1
