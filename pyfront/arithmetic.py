@@ -15,7 +15,7 @@ import numpy as np
 from ..dialects.errors import DTypeError
 from ..dialects.types import DType, Type, bool_, complex128, float64, int64
 from . import recorder
-from .assignment import in_place
+from .assignment import in_place, is_tracked_after
 from .definitions import define
 from .doubts import refuse_zeros
 from .known_calls import KnownCalls
@@ -498,7 +498,7 @@ def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any]
 
     def method(self: Tensor, other: Any) -> Tensor:
         in_place(self, made, (other,), _NO_OPTIONS)
-        if self._read().requires_grad:
+        if is_tracked_after(self):
             self._label = label
         return self
 

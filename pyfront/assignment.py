@@ -131,6 +131,14 @@ def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, optio
     return tensor
 
 
+def is_tracked_after(tensor: Tensor) -> bool:
+    """Whether what was just written requires grad; where memory without a history tells, the tensor is not read for that."""
+    storage = tensor._storage
+    if storage.host is None and not storage.node.requires_grad and views.is_plain(tensor._chain):
+        return False
+    return tensor._read().requires_grad
+
+
 def _as_operand(argument: Any, tensor: Tensor, gone: list[Node]) -> Any:
     """An argument of an in-place operation as what may be saved of it: memory the operation itself overwrites is gone
     afterwards, except as the tensor it is a method of."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import recorder
-from .assignment import check_overlap, in_place, write_out
+from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
 from .known_calls import KnownCalls
 from .strides import follow
@@ -210,7 +210,7 @@ def as_in_place(definition: Definition) -> Callable:
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
         result = in_place(self, made, args, _renamed(options) if options else options)
-        if result._read().requires_grad:
+        if is_tracked_after(result):
             result._label = label
         return result
 

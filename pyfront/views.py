@@ -34,7 +34,7 @@ def read(storage: Storage, chain: Chain) -> Node:
     node = views.get(chain)
     if node is None:
         source, link = storage.node, chain[-1]
-        if len(chain) > 1 and source.value is None and not source.requires_grad and _is_plain(chain):
+        if len(chain) > 1 and source.value is None and not source.requires_grad and is_plain(chain):
             node = _reads.recorded(chain, (source,), lambda whole: (_shown(whole, chain),))[0]
         else:
             source = source if len(chain) == 1 else read(storage, chain[:-1])
@@ -254,7 +254,7 @@ def _repeats(chain: Chain) -> bool:
 
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
-    if storage.host is None and not (node.requires_grad or storage.node.requires_grad) and _is_plain(chain):
+    if storage.host is None and not (node.requires_grad or storage.node.requires_grad) and is_plain(chain):
         return _writes.recorded(chain, (storage.node, node), lambda old, part: (_put_back(old, chain, part),))[0]
     unseen = any([type(link) is Detached for link in chain]) or not recorder.state.grad
     node = _scattered(storage, chain, node) if _repeats(chain) else _up_to(storage, chain, 0, node)
@@ -276,7 +276,8 @@ _PLAIN = frozenset({"slice", "reshape", "permute"})
 _REPEATING = frozenset({"expand", "window", "strided"})
 
 
-def _is_plain(chain: Chain) -> bool:
+def is_plain(chain: Chain) -> bool:
+    """Whether a chain only shows a part of the memory, or all of it in another order: nothing that autograd knows."""
     for link in chain:
         if type(link) is not tuple or link[0] not in _PLAIN:
             return False
