@@ -18,12 +18,12 @@ from ..dialects.target import GpuTarget
 from .block_analysis import is_plain
 from .blocked_calls import Register
 from .call_values import Item
-from .contraction_match import Contraction, Factor, match_contraction
+from .contraction_match import Contraction, Factor, linear_form, loop_sizes, match_contraction
 from .gpu_boxes import operand_boxes
 from .gpu_contraction_plan import Tiling, Way, in_runs, plan_contraction
 from .gpu_teams import product
 from .kernel_functions import copy_function, unplanned
-from .memref_layout import bytes_of, memref_type, strides_in_order, strides_of
+from .memref_layout import bytes_of, memref_type, strides_in_order
 from .storage import Call, Home, Storage
 
 SHARE = 4
@@ -127,23 +127,28 @@ def _is_small(found: Contraction, factor: Factor, other: Factor) -> bool:
 
 
 def _in_better_order(found: Contraction, t: Tiling, factor: Factor, other: Factor, dims: Sequence[int]) -> MemRefType | None:
-    """The operand's type with its sums innermost, as they lie in the other operand; None where its dims are no single loops."""
+    """The operand's type with its sums innermost, as they lie in the other operand; None where a loop moves several of its dims.
+
+    Dims that stay where they are (the taps of another phase) are the outermost ones.
+    """
     buffer = factor.access.buffer
-    uses = [use.operation for use in buffer.uses] if isinstance(buffer, SSAValue) else []
-    if buffer is None or len(uses) != 1 or not isinstance(uses[0], GenericOp) or factor.access.offset:
+    uses = list(buffer.uses) if isinstance(buffer, SSAValue) else []
+    if buffer is None or len(uses) != 1 or not isinstance(uses[0].operation, GenericOp):
         return None
-    kind = buffer.type
+    kind, stage = buffer.type, uses[0].operation
     assert isinstance(kind, MemRefType)
-    shape, strides = kind.get_shape(), strides_of(kind)
+    sizes = loop_sizes(stage)
+    kept = [d for d, n in enumerate(sizes or ()) if n != 1]
     by_loop: dict[int, int] = {}
-    for place, (size, step) in enumerate(zip(shape, strides, strict=True)):
-        loops = [d for d, s in enumerate(factor.access.strides) if s == step and found.sizes[d] == size]
-        if size > 1 and len(loops) != 1:
+    for place, expr in enumerate(stage.indexing_maps.data[uses[0].index].data.results):
+        form = linear_form(expr, len(sizes or ()))
+        loops = [k for k, d in enumerate(kept) if form[d]] if form is not None else [-1, -1]
+        if len(loops) > 1 or any(k in by_loop for k in loops):
             return None
-        if size > 1:
-            by_loop[loops[0]] = place
+        by_loop.update(dict.fromkeys(loops, place))
     if set(by_loop) != {d for d, s in enumerate(factor.access.strides) if s}:
         return None
+    shape = kind.get_shape()
     sums = sorted(t.sums, key=lambda d: (-abs(other.access.strides[d]), d))
     inner = [by_loop[d] for d in (*dims, *sums) if d in by_loop]
     outer = [place for place in range(len(shape)) if place not in inner]

@@ -34,6 +34,17 @@ def two_convolutions(dtype: DType, n: int = 4, size: int = 12, middle: int = 32,
     return r.graph(y, first, first + 1)
 
 
+def phases(n=64, size=29, c=128):
+    """The gradient by its images of a convolution that takes every second pixel: a product for each phase, which reads every second tap."""
+    r = Recorder()
+    out = (size - 3) // 2 + 1
+    image, k, seed = r.input((n, size, size, c), bfloat16), r.input((1, c, c, 3, 3), bfloat16), r.input((n, out, out, c), bfloat16)
+    x = r("reshape", r("permute", image, attrs=((0, 3, 1, 2),)), attrs=((n, 1, c, size, size),))
+    y = r("permute", r("reshape", r("conv", x, k, attrs=((2, 2), (1, 1))), attrs=((n, c, out, out),)), attrs=((0, 2, 3, 1),))
+    loss = r("reshape", r("sum", r("mul", y, seed), attrs=((0, 1, 2, 3),)), attrs=((),))
+    return r.graph(r("autodiff.grad", loss, r.full((), 1.0, bfloat16), image))
+
+
 def layer(rows: int, width: int, features: int) -> Graph:
     """The gradient of x w^T by x: the product reads w along its rows."""
     r = Recorder()
@@ -85,6 +96,10 @@ def test_a_turned_weight_is_no_hindrance_to_warpgroups() -> None:
     arrays = whole_numbers(graph)
     (got,) = emulate.Emulation(source)(arrays, 3)
     assert (got == arrays[0] @ arrays[1]).all()
+
+
+def test_every_second_tap_of_a_weight_is_copied_in_order() -> None:
+    assert [way for way, *_ in ways(phases(), "sm_90a_wgmma")] == [Way.WGMMA] * 4
 
 
 @pytest.mark.parametrize("graph, arch", [
