@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -231,7 +231,7 @@ class Stanza:
         """Whether it is known what the op does to complex numbers, see `complex_parts.py`."""
         if self.partwise or self.family in ("view", "contract") or self.on_parts is not None:
             return True
-        return self.family == "is" and self.multiplies and all(self.book[name].takes_complex for name in self._called() if name in self.book)
+        return self.family == "is" and self.multiplies and all(self.book[name].takes_complex for name in _called(self._meant) if name in self.book)
 
     @cached_property
     def is_real_of_complex(self) -> bool:
@@ -292,9 +292,23 @@ class Stanza:
         attrs: tuple,
         wanted: Sequence[bool],
     ) -> list:
-        """One cotangent per operand; None where it is `none`, not wanted, or nothing arrives at result 0."""
+        """One cotangent per operand; None where it is `none`, not wanted, or nothing arrives at result 0.
+
+        Of a composite, half precision is computed in float32 and rounded once, as `open` does, but for products.
+        """
         if cotangents[0] is None:
             return [None] * len(operands)
+        halves = [build.type(x)[1] in (float16, bfloat16) for x in operands]
+        if self.family == "is" and any(halves) and not self.multiplies_back:
+            wide = [[x if x is None else _widened(build, x) for x in values] for values in (operands, results, cotangents)]
+            found = self._gradients(build, *wide, attrs, wanted)
+            types = [build.type(x)[1] for x in operands]
+            return [x if x is None or build.type(x)[1] == t else build("cast", (x,), (t,))[0] for x, t in zip(found, types)]
+        return self._gradients(build, operands, results, cotangents, attrs, wanted)
+
+    def _gradients(
+        self, build: Build, operands: Sequence, results: Sequence, cotangents: Sequence, attrs: tuple, wanted: Sequence[bool]
+    ) -> list:
         env = self._tensor_env(build, operands, attrs)
         env.update((p.name, r) for p, r in zip(self.results, results))
         env["g"], env["none"] = cotangents[0], None
@@ -321,7 +335,7 @@ class Stanza:
         """
         types = tuple(build.type(x) for x in operands)
         if any(t in (float16, bfloat16) for _, t in types) and not self.multiplies:
-            wide = tuple(build("cast", (x,), (float32,))[0] if t in (float16, bfloat16) else x for x, (_, t) in zip(operands, types))
+            wide = tuple(_widened(build, x) for x in operands)
             found = zip(self._opened(build, wide, attrs), self.infer(types, attrs))
             return tuple(value if build.type(value)[1] == t else build("cast", (value,), (t,))[0] for value, (_, t) in found)
         return self._opened(build, operands, attrs)
@@ -329,13 +343,21 @@ class Stanza:
     @cached_property
     def multiplies(self) -> bool:
         """Whether there is a contraction among the ops a composite is made of."""
-        called = [self.book[name] for name in self._called() if name in self.book]
-        return any(named.family == "contract" or named.meaning and named.multiplies for named in called)
+        return self._any_multiplies(self._meant)
 
-    def _called(self) -> Iterator[str]:
-        """What the meaning of a composite calls: ops, and functions on attributes."""
-        for tree in (*self.meaning, *(expr for _, expr in self.meaning_bindings)):
-            yield from (node.fn for node in walk(tree) if isinstance(node, Call))
+    @cached_property
+    def multiplies_back(self) -> bool:
+        """Whether there is one among the ops its derivative is made of."""
+        return self._any_multiplies((*self.derivatives.values(), *(expr for _, expr in self.bindings)))
+
+    @property
+    def _meant(self) -> tuple[Expr, ...]:
+        """The expressions a composite means."""
+        return (*self.meaning, *(expr for _, expr in self.meaning_bindings))
+
+    def _any_multiplies(self, trees: Sequence[Expr]) -> bool:
+        called = [self.book[name] for name in _called(trees) if name in self.book]
+        return any(named.family == "contract" or named.meaning and named.multiplies for named in called)
 
     def _opened(self, build: Build, operands: Sequence, attrs: tuple) -> tuple:
         named = tuple(((p.name,), expr) for p, expr in zip(self.results, self.meaning))
@@ -368,6 +390,16 @@ class Stanza:
     def contraction(self, types: Sequence[Type], attrs: tuple = ()) -> Contraction:
         """Contract: iteration space and one linear index per dimension of each operand and of the result."""
         return readings.contraction(self, tuple(types), attrs)
+
+
+def _called(trees: Sequence[Expr]) -> list[str]:
+    """What expressions call: ops, and functions on attributes."""
+    return [node.fn for tree in trees for node in walk(tree) if isinstance(node, Call)]
+
+
+def _widened(build: Build, x: Any) -> Any:
+    """A value of half precision in float32, others as they are."""
+    return build("cast", (x,), (float32,))[0] if build.type(x)[1] in (float16, bfloat16) else x
 
 
 def fixed_dtype(word: str) -> DType | None:

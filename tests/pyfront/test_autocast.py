@@ -210,3 +210,17 @@ def test_scaled_training_on_the_emulated_gpu() -> None:
         finally:
             recorder.flush()
             recorder.state.placement = None
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "softmax", "softplus", "mish", "hardswish"])
+def test_gradients_of_composites_are_rounded_once(name: str) -> None:
+    """As PyTorch computes them: half precision in float32, to the last bit but of what functions differ by."""
+
+    def gradient(lib: Any) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        x, seed = (lib.from_numpy(rng.standard_normal((16, 24), dtype=np.float32)).to(lib.bfloat16) for _ in range(2))
+        x.requires_grad_()
+        (lib.softmax(x, -1) if name == "softmax" else getattr(lib.nn.functional, name)(x)).backward(seed)
+        return x.grad.float().numpy()
+
+    np.testing.assert_allclose(gradient(lamina), gradient(torch), rtol=2.0**-8, atol=1e-6)
