@@ -50,7 +50,7 @@ def test_masked_attention_over_any_length(trained, tmp_path, monkeypatch):
         return [out.detach().numpy(), *(x.grad.numpy() for x in (q, k, v))]
 
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
             known.clear()
         driver.stats.reset()
         for n in (180, 250, 64, 79, 80, 81, 127, 128, 331, 17):

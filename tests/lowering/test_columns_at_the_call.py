@@ -32,7 +32,7 @@ def fresh(tmp_path, monkeypatch):
     """An empty cache, nothing known of any program, and every program worth a compile at once."""
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families):
+        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
             known.clear()
         driver.stats.reset()
         yield
