@@ -27,7 +27,7 @@ from xdsl.printer import Printer
 
 from .errors import TextError
 from .sizes import Real, Size, any_symbolic, is_symbolic
-from .types import DType, Type, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8
+from .types import DType, Type, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
 i64 = IntegerType(64)
 ELEMENTS: dict[DType, Attribute] = {
@@ -40,6 +40,9 @@ ELEMENTS: dict[DType, Attribute] = {
     int16: IntegerType(16),
     int8: IntegerType(8),
     uint8: IntegerType(8, Signedness.UNSIGNED),
+    uint64: IntegerType(64, Signedness.UNSIGNED),
+    uint32: IntegerType(32, Signedness.UNSIGNED),
+    uint16: IntegerType(16, Signedness.UNSIGNED),
     bool_: IntegerType(1),
 }
 _DTYPES: dict[Attribute, DType] = {attr: dtype for dtype, attr in ELEMENTS.items()}
@@ -92,7 +95,7 @@ def dtype_of_element(attr: Attribute) -> DType:
         return _DTYPES[attr]
     except KeyError:
         raise TextError(
-            f"{attr} is no element type of lamina", help="f64 f32 f16 bf16 i64 i32 i16 i8 ui8 i1"
+            f"{attr} is no element type of lamina", help="f64 f32 f16 bf16 i64 i32 i16 i8 ui8 ui16 ui32 ui64 i1"
         ) from None
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
+from .errors import DTypeError
+
 
 class DType:
     """One element type. Singletons: compare with ``is``."""
@@ -54,14 +56,20 @@ int32 = DType("int32", "i32", np.int32)
 int16 = DType("int16", "i16", np.int16)
 int8 = DType("int8", "i8", np.int8)
 uint8 = DType("uint8", "ui8", np.uint8)
+uint64 = DType("uint64", "ui64", np.uint64)
+uint32 = DType("uint32", "ui32", np.uint32)
+uint16 = DType("uint16", "ui16", np.uint16)
 bool_ = DType("bool_", "i1", np.bool_)
 complex128 = DType("complex128", "c128", np.complex128)
 complex64 = DType("complex64", "c64", np.complex64)
 
 ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
+FLOAT8 = tuple(DType(name, f"f8{name.partition('_')[2]}", getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"))
+UNSIGNED = (uint64, uint32, uint16)  # what images and hashes are stored as: PyTorch promotes them with nothing but floats and themselves
 COMPLEX = (complex128, complex64)  # of recorded graphs; IR holds their parts
-DTYPES: dict[str, DType] = {t.name: t for t in (*ALL, *COMPLEX)} | {t.code: t for t in (*ALL, *COMPLEX)}
-_BY_NUMPY = {t.numpy: t for t in (*ALL, *COMPLEX)}
+_KNOWN = (*ALL, *UNSIGNED, *FLOAT8, *COMPLEX)
+DTYPES: dict[str, DType] = {t.name: t for t in _KNOWN} | {t.code: t for t in _KNOWN}
+_BY_NUMPY = {t.numpy: t for t in _KNOWN}
 _PARTS = {complex64: float32, complex128: float64}
 
 
@@ -87,7 +95,7 @@ def dtype_of(what: object) -> DType:
         return DTYPES[what]
     found = _BY_NUMPY.get(np.dtype(getattr(what, "dtype", what)))
     if found is None:
-        raise TypeError(f"no element type for {what!r}; supported: {', '.join(t.name for t in (*ALL, *COMPLEX))}")
+        raise TypeError(f"no element type for {what!r}; supported: {', '.join(t.name for t in _KNOWN)}")
     return found
 
 
@@ -98,9 +106,14 @@ def promote_types(a: DType, b: DType) -> DType:
     """The type both fit in, as ``torch.promote_types``: category first (bool, integer, float, complex), then width; uint8 with a signed type goes one up."""
     if a is b:
         return a
-    if _CATEGORY[a.kind] != _CATEGORY[b.kind]:
+    if _CATEGORY[a.kind] != _CATEGORY[b.kind] and not (a.kind == "b" and b in UNSIGNED or b.kind == "b" and a in UNSIGNED):
         high, low = (a, b) if _CATEGORY[a.kind] > _CATEGORY[b.kind] else (b, a)
         return complex128 if high is complex64 and low is float64 else high
+    if a in UNSIGNED or b in UNSIGNED:
+        help = "cast one of them with .to(dtype)"
+        raise DTypeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}", help=help)
+    if a in FLOAT8 or b in FLOAT8:
+        raise DTypeError(f"Promotion for Float8 Types is not supported, attempted to promote {a.name} and {b.name}", help="cast one of them with .to(dtype)")
     if a.kind == "f":
         if a.itemsize == b.itemsize:
             return float32  # float16 with bfloat16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401, UP035  # torch.jit.annotations has them
 
 from ..dialects.types import DType
 from .size import Size, device

@@ -83,6 +83,8 @@ def _changed(value: Any, device: str, dtype: DType) -> Any:
         return value.to(dtype) if fits else value
     if type(value) in (list, tuple):
         return type(value)([_changed(v, device, dtype) for v in value])
+    if isinstance(value, tuple) and hasattr(value, "_make"):  # a layer's products with their weights
+        return value._make(_changed(v, device, dtype) for v in value)
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace, TracebackType
 from typing import Any
 
-from ..dialects.errors import OutOfMemoryError  # noqa: F401  # public here
+from ..dialects.errors import OutOfMemoryError, UnsupportedError  # noqa: F401  # the first is public here
 from . import random, recorder
 from . import size as _size
 from .creation import of_array
@@ -273,6 +273,26 @@ def current_stream(device: Any = None) -> Stream:
 def stream(stream: Stream | None) -> Any:
     """``with torch.cuda.stream(s):`` launches go to ``s`` inside."""
     return device(None) if stream is None else stream
+
+
+StreamContext = Stream  # what `stream` gives
+
+
+class CUDAGraph:
+    """UnsupportedError where one is made: programs on a GPU are captured and replayed as graphs by themselves."""
+
+    def __init__(self, keep_graph: bool = False) -> None:
+        raise UnsupportedError("torch.cuda.CUDAGraph is not there", help="leave it out: what comes again is replayed as a CUDA graph")
+
+
+def graph(cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
+    """UnsupportedError, as `CUDAGraph`."""
+    return CUDAGraph()
+
+
+def graph_pool_handle() -> Any:
+    """UnsupportedError, as `CUDAGraph`."""
+    return CUDAGraph()
 
 
 class Event:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dis
 import sys
+from functools import lru_cache
 from types import FrameType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
+from . import placements
 from .origin import origin, source_line
 
 
@@ -43,11 +45,77 @@ def is_import(frame: FrameType) -> bool:
     return frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]
 
 
+def _may_be_named(name: str, instead: str) -> type:
+    """A class that programs test against; nothing is an instance of it. LaterError where one is made."""
+
+    def refuse(self: Any, *_: Any, **__: Any) -> None:
+        raise LaterError(_sentence(name), at=source_line(origin()), help=instead)
+
+    return type(name.rpartition(".")[2], (), {"__init__": refuse, "__doc__": f"{name} arrives later.", "__module__": name.rpartition(".")[0]})
+
+
+def _may_be_imported(name: str, instead: str) -> Any:
+    """A function that programs import and may do without. LaterError where it is called."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise LaterError(_sentence(name), at=source_line(origin()), help=instead)
+
+    refuse.__name__ = refuse.__qualname__ = name.rpartition(".")[2]
+    return refuse
+
+
+_DATA_PARALLEL = "torch.nn.parallel.DistributedDataParallel trains on several processes"
+
+_PARALLEL: dict[str, tuple[str, str]] = {
+    "tensor": ("DTensor DeviceMesh", "distribute_tensor distribute_module init_device_mesh"),
+    "tensor._utils": ("", "compute_local_shape_and_global_offset"),
+    "tensor.parallel": ("ColwiseParallel RowwiseParallel SequenceParallel PrepareModuleInput PrepareModuleOutput", "parallelize_module loss_parallel"),
+    "tensor.experimental": ("", "context_parallel"),
+    "device_mesh": ("DeviceMesh", "init_device_mesh"),
+    "fsdp": (
+        "FullyShardedDataParallel FSDPModule MixedPrecision MixedPrecisionPolicy CPUOffload CPUOffloadPolicy OffloadPolicy ShardingStrategy "
+        "BackwardPrefetch StateDictType FullStateDictConfig FullOptimStateDictConfig ShardedStateDictConfig ShardedOptimStateDictConfig",
+        "fully_shard register_fsdp_forward_method",
+    ),
+    "fsdp.wrap": ("", "_or_policy lambda_auto_wrap_policy transformer_auto_wrap_policy size_based_auto_wrap_policy"),
+    "fsdp.fully_sharded_data_parallel": ("FullyShardedDataParallel FullStateDictConfig FullOptimStateDictConfig ShardedStateDictConfig ShardedOptimStateDictConfig", ""),
+    "_composable": ("", ""),
+    "_composable.fsdp": ("FSDPModule", "fully_shard"),
+    "checkpoint": ("FileSystemReader FileSystemWriter", "save load save_state_dict load_state_dict async_save"),
+    "checkpoint.state_dict": (
+        "StateDictOptions", "get_state_dict get_model_state_dict get_optimizer_state_dict set_state_dict set_model_state_dict set_optimizer_state_dict",
+    ),
+    "checkpoint.default_planner": ("DefaultLoadPlanner DefaultSavePlanner", ""),
+    "checkpoint.hf_storage": ("HuggingFaceStorageReader HuggingFaceStorageWriter", ""),
+    "_functional_collectives": ("", "wait_tensor all_to_all_single_autograd all_gather_tensor all_reduce reduce_scatter_tensor"),
+}
+"""Parts of ``torch.distributed`` that libraries import at their top: their classes, which nothing is an instance of, and functions."""
+
+
+_PLACEMENTS = {each.__name__: each for each in (placements.Placement, placements.Shard, placements.Replicate, placements.Partial)}
+
+
+def _parallel(part: str) -> LaterModule:
+    name = f"torch.distributed.{part}"
+    classes, functions = (names.split() for names in _PARALLEL[part])
+    there = {each: _class_of(f"torch.distributed.{part.partition('.')[0]}.{each}") for each in classes}
+    there |= _PLACEMENTS if part == "tensor" else {}
+    there.update({each: _may_be_imported(f"{name}.{each}", _DATA_PARALLEL) for each in functions})
+    return LaterModule(name, _DATA_PARALLEL, **there)
+
+
+@lru_cache(maxsize=None)
+def _class_of(name: str) -> type:
+    """One class, wherever it is imported from."""
+    return _may_be_named(name, _DATA_PARALLEL)
+
+
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage"),
+        LaterModule("torch.fx", "`lamina run --dump DIR` shows the program at every stage", wrap=lambda function: function),
         LaterModule("torch.sparse", "use dense tensors"),
+        *map(_parallel, _PARALLEL),
     )
 }  # fmt: skip
 

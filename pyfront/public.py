@@ -43,6 +43,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     spectrograms,
     statistics,
     strided,
+    torch_library,
     traits,
     windows,
     writing,
@@ -72,7 +73,11 @@ DTYPES: dict[str, Any] = {
     "short": types.int16,
     "int8": types.int8,
     "uint8": types.uint8,
+    "uint16": types.uint16,
+    "uint32": types.uint32,
+    "uint64": types.uint64,
     "bool": types.bool_,
+    **{t.name: t for t in types.FLOAT8},
 }
 LEGACY = {
     "FloatTensor": types.float32,
@@ -130,6 +135,11 @@ def broadcast_shapes(*shapes: Any) -> Size:
     from .promote import broadcast_shape
 
     return Size(broadcast_shape(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes]))
+
+
+def _assert(condition: Any, message: str) -> None:
+    """AssertionError with this message unless the condition holds (a tensor's truth is looked at)."""
+    assert condition, message
 
 
 def can_cast(from_: types.DType, to: types.DType) -> bool:
@@ -190,11 +200,13 @@ def names() -> dict[str, Any]:
         layout=traits.layout,
         memory_format=traits.memory_format,
         strided=traits.strided,
+        **{word.name: word for word in traits.SPARSE},
         contiguous_format=traits.contiguous_format,
         channels_last=traits.channels_last,
         channels_last_3d=traits.channels_last_3d,
         preserve_format=traits.preserve_format,
         backends=BACKENDS,
+        ops=torch_library.OPS,
         get_default_device=lambda: CPU,
     )
     return found
@@ -211,12 +223,15 @@ _OWN: tuple[Callable, ...] = (
     nuclear_norm,
     norm_except_dim,
     traits.is_storage,
+    traits.UntypedStorage,
+    traits.TypedStorage,
     traits.typename,
     strided.empty_permuted,
     numel,
     is_floating_point,
     broadcast_shapes,
     can_cast,
+    _assert,
     synchronize,
     set_num_threads,
     get_num_threads,

@@ -1,13 +1,14 @@
 """Pytrees: nested tuples, lists, dicts and named tuples as a flat list of leaves and the structure around them.
 
-Everything else is a leaf, None included, as in ``torch.utils._pytree``.
+Other classes are nodes once they are registered (`register_pytree_node`); everything else is a leaf, None included, as in
+``torch.utils._pytree``.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class TreeSpec:
@@ -59,6 +60,61 @@ class TreeSpec:
 
 
 LEAF = TreeSpec(None, None, ())
+PyTree = Any
+Context = Any
+
+
+class MappingKey(NamedTuple):
+    """The step from a dict to its entry."""
+
+    key: Any
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]"
+
+
+class SequenceKey(NamedTuple):
+    """The step from a list or tuple to its entry."""
+
+    idx: int
+
+    def __str__(self) -> str:
+        return f"[{self.idx}]"
+
+
+class GetAttrKey(NamedTuple):
+    """The step from an object to its attribute."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f".{self.name}"
+
+
+class _Registered(NamedTuple):
+    """How a class that programs registered is taken apart and put together; named: the children with the keys of their steps."""
+
+    flatten: Callable[[Any], tuple[Iterable[Any], Any]]
+    unflatten: Callable[[Iterable[Any], Any], Any]
+    named: Callable[[Any], tuple[Iterable[tuple[Any, Any]], Any]] | None
+
+
+_registered: dict[type, _Registered] = {}
+
+
+def register_pytree_node(
+    cls: type, flatten_fn: Callable[[Any], tuple[Iterable[Any], Any]], unflatten_fn: Callable[[Iterable[Any], Any], Any], *,
+    serialized_type_name: str | None = None, to_dumpable_context: Any = None, from_dumpable_context: Any = None,
+    flatten_with_keys_fn: Callable[[Any], tuple[Iterable[tuple[Any, Any]], Any]] | None = None,
+) -> None:  # fmt: skip
+    """Make instances of a class nodes: ``flatten_fn(node)`` gives children and a context, ``unflatten_fn(children, context)`` a node.
+    Of the other arguments only `flatten_with_keys_fn` is read: trees are not written to files by it. ValueError when it is registered already."""
+    if cls in _registered:
+        raise ValueError(f"{cls} is already registered as pytree node.")
+    _registered[cls] = _Registered(flatten_fn, unflatten_fn, flatten_with_keys_fn)
+
+
+_register_pytree_node = register_pytree_node
 
 
 def _is_named(tree: Any) -> bool:
@@ -74,6 +130,10 @@ def _children(tree: Any) -> tuple[type, Any, list[Any]] | None:
         return kind, list(tree), list(tree.values())
     if kind is defaultdict:
         return kind, [tree.default_factory, list(tree)], list(tree.values())
+    found = _registered.get(kind)
+    if found is not None:
+        children, context = found.flatten(tree)
+        return kind, context, list(children)
     return (kind, kind, list(tree)) if _is_named(tree) else None
 
 
@@ -113,19 +173,104 @@ def _unflatten(leaves: Any, spec: TreeSpec) -> Any:
         return defaultdict(spec.context[0], zip(spec.context[1], children, strict=True))
     if spec.kind in (dict, OrderedDict):
         return spec.kind(zip(spec.context, children, strict=True))
-    return spec.kind(*children)
+    found = _registered.get(spec.kind)
+    return spec.kind(*children) if found is None else found.unflatten(children, spec.context)
 
 
-def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+def tree_map(function: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
     """The tree with ``function`` applied to each leaf (and to the leaves at the same place of more trees)."""
-    leaves, spec = tree_flatten(tree)
-    others = [tree_flatten(r)[0] for r in rest]
+    leaves, spec = tree_flatten(tree, is_leaf)
+    others = [tree_flatten(r, is_leaf)[0] for r in rest]
     return tree_unflatten([function(*each) for each in zip(leaves, *others, strict=True)], spec)
 
 
-def tree_leaves(tree: Any) -> list[Any]:
+def tree_map_(function: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """``function`` called for each leaf; the tree itself."""
+    tree_map(function, tree, *rest, is_leaf=is_leaf)
+    return tree
+
+
+def _asks(what: Any) -> Callable[[Any], bool]:
+    """A test of leaves: of a class, of one of several, or the function that is given."""
+    return (lambda leaf: isinstance(leaf, what)) if isinstance(what, (type, tuple)) or not callable(what) else what
+
+
+def tree_map_only(which: Any, function: Callable[[Any], Any], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """`tree_map` where leaves are of a class (or one of several, or pass a test); others stay."""
+    asked = _asks(which)
+    return tree_map(lambda leaf: function(leaf) if asked(leaf) else leaf, tree, is_leaf=is_leaf)
+
+
+def tree_all(test: Callable[[Any], bool], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether all leaves pass a test."""
+    return all(test(leaf) for leaf in tree_iter(tree, is_leaf))
+
+
+def tree_any(test: Callable[[Any], bool], tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether a leaf passes a test."""
+    return any(test(leaf) for leaf in tree_iter(tree, is_leaf))
+
+
+def tree_iter(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Iterable[Any]:
+    """The leaves, one after the other."""
+    return iter(tree_flatten(tree, is_leaf)[0])
+
+
+def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
     """The leaves in order."""
-    return tree_flatten(tree)[0]
+    return tree_flatten(tree, is_leaf)[0]
+
+
+def tree_structure(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> TreeSpec:
+    """The structure alone."""
+    return tree_flatten(tree, is_leaf)[1]
+
+
+def _dict_flatten_with_keys(tree: dict[Any, Any]) -> tuple[list[tuple[MappingKey, Any]], list[Any]]:
+    return [(MappingKey(key), value) for key, value in tree.items()], list(tree)
+
+
+def _steps(tree: Any, count: int) -> list[Any]:
+    """The keys of the steps to the children of a node."""
+    found = _registered.get(type(tree))
+    if found is not None and found.named is not None:
+        return [key for key, _ in found.named(tree)[0]]
+    if isinstance(tree, dict):
+        return [MappingKey(key) for key in tree]
+    return [GetAttrKey(name) for name in tree._fields] if _is_named(tree) else [SequenceKey(i) for i in range(count)]
+
+
+def tree_flatten_with_path(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[tuple[tuple[Any, ...], Any]], TreeSpec]:
+    """(steps to it, leaf) of each leaf, and the structure."""
+    found: list[tuple[tuple[Any, ...], Any]] = []
+
+    def go(part: Any, path: tuple[Any, ...]) -> TreeSpec:
+        node = None if is_leaf is not None and is_leaf(part) else _children(part)
+        if node is None:
+            found.append((path, part))
+            return LEAF
+        kind, context, children = node
+        return TreeSpec(kind, context, [go(child, (*path, step)) for child, step in zip(children, _steps(part, len(children)), strict=True)])
+
+    spec = go(tree, ())
+    return found, spec
+
+
+def tree_leaves_with_path(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[tuple[Any, ...], Any]]:
+    """(steps to it, leaf) of each leaf."""
+    return tree_flatten_with_path(tree, is_leaf)[0]
+
+
+def tree_map_with_path(function: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """`tree_map` with a function that gets the steps to each leaf first."""
+    leaves, spec = tree_flatten_with_path(tree, is_leaf)
+    others = [tree_flatten(r, is_leaf)[0] for r in rest]
+    return tree_unflatten([function(path, leaf, *more) for (path, leaf), *more in zip(leaves, *others, strict=True)], spec)
+
+
+def keystr(path: Iterable[Any]) -> str:
+    """Steps as text: ``['weights'][0]``."""
+    return "".join(map(str, path))
 
 
 def broadcast_to(tree: Any, spec: TreeSpec) -> list[Any] | None:

@@ -7,7 +7,9 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+from ..dialects import flags
 from . import recorder
+from .compiling import OptimizedModule
 from .torch_backends import Room
 
 VERSION = "2.13.0"  # the PyTorch whose behaviour lamina follows
@@ -47,6 +49,12 @@ def _cuda() -> Any:
     return cuda
 
 
+def _cpu() -> Any:
+    from .size import CPU
+
+    return CPU
+
+
 def _current(*_: Any, **__: Any) -> Any:
     from .size import device
 
@@ -57,6 +65,15 @@ ROOMS: tuple[Room, ...] = (
     Room(
         "torch.version", "The version whose behaviour lamina follows.", __version__=VERSION, cuda=None, hip=None, xpu=None,
         debug=False, git_version="", __all__=["__version__", "cuda", "debug", "git_version", "hip", "xpu"],
+    ),
+    Room(
+        "torch.__config__", "How what answers to this name was built.", show=lambda: f"lamina, following PyTorch {VERSION}\n  - C programs, compiled as they are needed\n",
+        parallel_info=lambda: f"threads: {flags.threads.value}\n",
+    ),
+    Room(
+        "torch._C", "What libraries ask PyTorch's own binary: there is none.", _log_api_usage_once=_none, _are_functorch_transforms_active=_no,
+        _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: "cpu", DisableTorchFunctionSubclass=nullcontext,
+        DisableTorchFunction=nullcontext, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
     Room(
         "torch.cpu", "The CPU as a device.", is_available=lambda: True, device_count=lambda: 1, current_device=lambda: "cpu",
@@ -77,8 +94,12 @@ ROOMS: tuple[Room, ...] = (
     ),
     Room(
         "torch._dynamo", "Switches of another compiler: noted.", reset=_none, disable=_same, allow_in_graph=_same,
-        config=SimpleNamespace(), is_compiling=_no, list_backends=lambda *_, **__: ["lamina"],
+        config=SimpleNamespace(), is_compiling=_no, list_backends=lambda *_, **__: ["lamina"], assume_constant_result=_same,
+        mark_dynamic=_none, mark_static=_none, maybe_mark_dynamic=_none, mark_static_address=_none, graph_break=_none,
+        OptimizedModule=OptimizedModule, eval_frame=SimpleNamespace(OptimizedModule=OptimizedModule),
     ),
+    Room("torch._dynamo.eval_frame", "Where programs look for what torch.compile makes of a module.", OptimizedModule=OptimizedModule),
+    Room("torch._dynamo._trace_wrapped_higher_order_op", "Indexing inside vmap works as it is.", TransformGetItemToIndex=nullcontext),
     Room("torch._inductor", "Switches of another compiler: noted.", config=SimpleNamespace()),
     Room("torch._inductor.config", "Switches of another compiler: noted."),
 )  # fmt: skip

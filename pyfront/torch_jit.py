@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from ..dialects.errors import BackendError, LaminaError
 from .dynamic_shapes import Labels
@@ -16,11 +16,10 @@ from .recordings import SizeError
 from .tensor import Tensor
 
 __all__ = [
-    "Final", "ScriptFunction", "ScriptModule", "annotate", "export", "freeze", "ignore", "is_scripting", "is_tracing", "load",
-    "optimize_for_inference", "save", "script", "trace", "unused",
+    "Final", "ScriptFunction", "ScriptModule", "annotate", "export", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "load",
+    "optimize_for_inference", "save", "script", "script_if_tracing", "trace", "unused",
 ]  # fmt: skip
 
-Final = Any
 ScriptModule = ReplayedModule
 
 
@@ -108,6 +107,24 @@ def unused(fn: Any) -> Any:
 def export(fn: Any) -> Any:
     """A decorator that changes nothing."""
     return fn
+
+
+def interface(obj: Any) -> Any:
+    """A decorator that changes nothing."""
+    return obj
+
+
+def script_if_tracing(fn: Any) -> Any:
+    """A decorator that changes nothing: what a traced function calls is recorded with it."""
+    return fn
+
+
+def _overload(func: Any) -> Any:
+    return func
+
+
+_overload_method = _overload
+_drop = unused
 
 
 def is_scripting() -> bool:

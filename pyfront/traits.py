@@ -39,6 +39,7 @@ class memory_format(_Word):
 
 
 strided = layout("strided")
+SPARSE = tuple(layout(name) for name in ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"))  # what no tensor of ours has
 contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
 channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
 Tensor.layout = strided  # type: ignore[assignment]  # a plain attribute of the class
@@ -180,10 +181,10 @@ Tensor.__nonzero__ = Tensor.__bool__
 
 
 class UntypedStorage:
-    """The bytes behind a tensor: how many, and where."""
+    """The bytes behind a tensor: how many, and where. Of a number: so many bytes of their own."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage | int = 0) -> None:
+        self._storage = Storage(None, np.zeros(storage, np.uint8)) if isinstance(storage, int) else storage
 
     @property
     def _whole(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..tensor import Tensor, wrap
 from .transport import LARGE, shared_array
 from .worker import is_process
 
+np_str_obj_array_pattern = re.compile(r"[SaUO]")
 _WORDS = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 
 
@@ -24,7 +26,7 @@ def default_collate(batch: Any) -> Any:
     if isinstance(first, Tensor):
         return _stacked(batch)
     if isinstance(first, (np.ndarray, np.generic)) and not isinstance(first, (np.str_, np.bytes_)):
-        if isinstance(first, np.ndarray) and first.dtype.kind in "SaUO":
+        if isinstance(first, np.ndarray) and np_str_obj_array_pattern.search(first.dtype.kind):
             raise TypeError(_WORDS.format(first.dtype))
         if isinstance(first, np.ndarray):
             return _leaf(_stack(batch))

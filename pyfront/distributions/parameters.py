@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import update_wrapper
 from typing import Any
 
 from ..creation import tensor
 from ..grad_mode import enable_grad
 from ..limits import finfo
 from ..promote import Defaults
+from ..random import randn
+from ..sequences import tril_indices
 from ..shaping import broadcast_tensors
 from ..tensor import Tensor
 
@@ -61,3 +64,43 @@ class Chances:
             made = turn(vars(owner)[other], self.is_binary)
         vars(owner)[self.name] = made
         return made
+
+
+def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
+    """Vectors [..., d (d + 1) / 2] (for ``diag`` 0) as the lower triangles of matrices [..., d, d], row by row."""
+    n = (-(1 + 2 * diag) + ((1 + 2 * diag) ** 2 + 8 * vec.shape[-1] + 4 * abs(diag) * (diag + 1)) ** 0.5) / 2
+    if abs(round(n) - n) > finfo(vec.dtype).eps:
+        raise ValueError(f"The size of last dimension is {vec.shape[-1]} which cannot be expressed as the lower triangular part of a square D x D matrix.")
+    rows, columns = tril_indices(round(n), round(n), diag)
+    matrix = vec.new_zeros((*vec.shape[:-1], round(n), round(n)))
+    matrix[..., rows, columns] = vec
+    return matrix
+
+
+def tril_matrix_to_vec(mat: Tensor, diag: int = 0) -> Tensor:
+    """The lower triangles of matrices [..., d, d] as vectors, row by row. ValueError for a diagonal outside of them."""
+    n = mat.shape[-1]
+    if diag < -n or diag >= n:
+        raise ValueError(f"diag ({diag}) provided is outside [{-n}, {n - 1}].")
+    rows, columns = tril_indices(n, n, diag)
+    return mat[..., rows, columns]
+
+
+def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
+    return randn(tuple(shape), dtype=dtype, device=device)
+
+
+class lazy_property:  # noqa: N801  # PyTorch's name
+    """A method whose result, computed when it is first asked for, takes its place on the instance; of a class, a property."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+        update_wrapper(self, wrapped)
+
+    def __get__(self, instance: Any, kind: Any = None) -> Any:
+        if instance is None:
+            return property(self.wrapped)
+        with enable_grad():
+            found = self.wrapped(instance)
+        setattr(instance, self.wrapped.__name__, found)
+        return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from .objects import Global, Live, described
 from .pickling import Call
 from .records import StorageRecord, TensorRecord, row_major
 from .safetensors import read_safetensors, write_safetensors
+
+DEFAULT_PROTOCOL = 2  # of the pickles in checkpoint files
+FILE_LIKE: TypeAlias = str | os.PathLike[str] | IO[bytes]
+MAP_LOCATION: TypeAlias = Callable[[Any, str], Any] | device | str | dict[str, str] | None
 
 _allowed: dict[str, Any] = {}
 _STANDARD: dict[str, Any] = {"torch Size": lambda sizes: Size(sizes), "torch device": device}

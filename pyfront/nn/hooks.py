@@ -31,7 +31,7 @@ def for_all() -> tuple[int, ...]:
     return tuple(id(hook) for table in _GLOBAL.values() for hook in table.values())
 
 
-class HookHandle:
+class RemovableHandle:
     """What registering a hook returns: ``remove()`` takes it out again; also a context manager."""
 
     def __init__(
@@ -54,7 +54,7 @@ class HookHandle:
         if self._changed is not None:
             self._changed()
 
-    def __enter__(self) -> HookHandle:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -76,8 +76,8 @@ class HookMethods:
         marks: dict[str, Any] = {marks: set() for marks in _MARKS}  # keys of the hooks to be called in another way
         return {**tables, **marks, "_is_full_backward_hook": None, "_plain_call": True}
 
-    def _hook(self, table: str, hook: Callable, prepend: bool = False) -> HookHandle:
-        return HookHandle(self.__dict__[table], hook, prepend, self._hooks_changed)
+    def _hook(self, table: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        return RemovableHandle(self.__dict__[table], hook, prepend, self._hooks_changed)
 
     def _hooks_changed(self) -> None:
         object.__setattr__(self, "_plain_call", not any(self.__dict__[table] for table in _TABLES))
@@ -85,7 +85,7 @@ class HookMethods:
 
     def register_forward_pre_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> HookHandle:
+    ) -> RemovableHandle:
         """``hook(module, args)`` before each forward; what it returns replaces the arguments.
 
         with_kwargs: ``hook(module, args, kwargs)``, which returns None or both.
@@ -96,7 +96,7 @@ class HookMethods:
 
     def register_forward_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> HookHandle:
+    ) -> RemovableHandle:
         """``hook(module, args, output)`` after each forward; what it returns replaces the output.
 
         with_kwargs: ``hook(module, args, kwargs, output)``. always_call: also when forward raises.
@@ -106,16 +106,16 @@ class HookMethods:
         _mark(self._forward_hooks_always_called, handle, always_call)
         return handle
 
-    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known."""
         self._is_of_kind(True)
         return self._hook("_backward_hooks", hook, prepend)
 
-    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_output)`` before the module's backward; what it returns replaces the gradients."""
         return self._hook("_backward_pre_hooks", hook, prepend)
 
-    def register_backward_hook(self, hook: Callable) -> HookHandle:
+    def register_backward_hook(self, hook: Callable) -> RemovableHandle:
         """The old form of ``register_full_backward_hook``; here it sees the gradients the full one sees."""
         self._is_of_kind(False)
         return self._hook("_backward_hooks", hook)
@@ -169,7 +169,7 @@ class HookMethods:
         return result if replaced is None else replaced
 
 
-def _mark(marks: set[int], handle: HookHandle, wanted: bool) -> None:
+def _mark(marks: set[int], handle: RemovableHandle, wanted: bool) -> None:
     if wanted:
         marks.add(handle.id)
 
@@ -308,45 +308,45 @@ def _globals_changed() -> None:
     _are_global[0] = any(_GLOBAL.values())
 
 
-def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
+def register_module_forward_pre_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, args)`` before the forward of every module."""
-    return HookHandle(_GLOBAL["_forward_pre_hooks"], hook, changed=_globals_changed)
+    return RemovableHandle(_GLOBAL["_forward_pre_hooks"], hook, changed=_globals_changed)
 
 
-def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False, always_call: bool = False) -> HookHandle:
+def register_module_forward_hook(hook: Callable, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
     """``hook(module, args, output)`` after the forward of every module."""
-    handle = HookHandle(_GLOBAL["_forward_hooks"], hook, changed=_globals_changed)
+    handle = RemovableHandle(_GLOBAL["_forward_hooks"], hook, changed=_globals_changed)
     _mark(_GLOBAL_MARKS["_forward_hooks_with_kwargs"], handle, with_kwargs)
     _mark(_GLOBAL_MARKS["_forward_hooks_always_called"], handle, always_call)
     return handle
 
 
-def register_module_full_backward_pre_hook(hook: Callable) -> HookHandle:
+def register_module_full_backward_pre_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, grad_output)`` before the backward of every module."""
-    return HookHandle(_GLOBAL["_backward_pre_hooks"], hook, changed=_globals_changed)
+    return RemovableHandle(_GLOBAL["_backward_pre_hooks"], hook, changed=_globals_changed)
 
 
-def register_module_full_backward_hook(hook: Callable) -> HookHandle:
+def register_module_full_backward_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, grad_input, grad_output)`` after the backward of every module."""
-    return HookHandle(_GLOBAL["_backward_hooks"], hook, changed=_globals_changed)
+    return RemovableHandle(_GLOBAL["_backward_hooks"], hook, changed=_globals_changed)
 
 
 register_module_backward_hook = register_module_full_backward_hook
 
 
-def register_module_parameter_registration_hook(hook: Callable) -> HookHandle:
+def register_module_parameter_registration_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, name, parameter)`` when a parameter is registered; what it returns takes its place."""
-    return HookHandle(_REGISTRATION["parameter"], hook)
+    return RemovableHandle(_REGISTRATION["parameter"], hook)
 
 
-def register_module_buffer_registration_hook(hook: Callable) -> HookHandle:
+def register_module_buffer_registration_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, name, buffer)`` when a buffer is registered; what it returns takes its place."""
-    return HookHandle(_REGISTRATION["buffer"], hook)
+    return RemovableHandle(_REGISTRATION["buffer"], hook)
 
 
-def register_module_module_registration_hook(hook: Callable) -> HookHandle:
+def register_module_module_registration_hook(hook: Callable) -> RemovableHandle:
     """``hook(module, name, submodule)`` when a submodule is registered; what it returns takes its place."""
-    return HookHandle(_REGISTRATION["module"], hook)
+    return RemovableHandle(_REGISTRATION["module"], hook)
 
 
 def registered(kind: str, module: Any, name: str, part: Any) -> Any:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from ..autograd import no_grad
 from ..tensor import Tensor
 from .changes import changed
-from .hooks import HookHandle
+from .hooks import RemovableHandle
 from .parameter import Parameter, is_lazy
 
 _EXTRA = "_extra_state"
 
 
-class IncompatibleKeys(NamedTuple):
+class _IncompatibleKeys(NamedTuple):
     """What load_state_dict(strict=False) could not use."""
 
     missing_keys: list[str]
@@ -76,37 +76,37 @@ class StateMethods:
         """The counterpart of ``get_extra_state``."""
         raise RuntimeError("Reached a code path in Module.set_extra_state() that should never be called.")
 
-    def register_state_dict_post_hook(self, hook: Callable) -> HookHandle:
+    def register_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, state_dict, prefix, local_metadata)`` after the state is collected."""
 
         def in_place(*arguments: Any) -> Any:
             return hook(*arguments)
 
         in_place._from_public_api = True  # type: ignore[attr-defined]  # functions carry attributes
-        return HookHandle(self._state_dict_hooks, in_place)
+        return RemovableHandle(self._state_dict_hooks, in_place)
 
-    def _register_state_dict_hook(self, hook: Callable) -> HookHandle:
+    def _register_state_dict_hook(self, hook: Callable) -> RemovableHandle:
         """The same, and what the hook returns replaces the state."""
-        return HookHandle(self._state_dict_hooks, hook)
+        return RemovableHandle(self._state_dict_hooks, hook)
 
-    def register_state_dict_pre_hook(self, hook: Callable) -> HookHandle:
+    def register_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, prefix, keep_vars)`` before the state is collected."""
-        return HookHandle(self._state_dict_pre_hooks, hook)
+        return RemovableHandle(self._state_dict_pre_hooks, hook)
 
-    def register_load_state_dict_pre_hook(self, hook: Callable) -> HookHandle:
+    def register_load_state_dict_pre_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, state_dict, prefix, local_metadata, strict, missing, unexpected, errors)``."""
-        return HookHandle(self._load_state_dict_pre_hooks, lambda *a: hook(self, *a))
+        return RemovableHandle(self._load_state_dict_pre_hooks, lambda *a: hook(self, *a))
 
-    def _register_load_state_dict_pre_hook(self, hook: Callable, with_module: bool = False) -> HookHandle:
-        return HookHandle(self._load_state_dict_pre_hooks, (lambda *a: hook(self, *a)) if with_module else hook)
+    def _register_load_state_dict_pre_hook(self, hook: Callable, with_module: bool = False) -> RemovableHandle:
+        return RemovableHandle(self._load_state_dict_pre_hooks, (lambda *a: hook(self, *a)) if with_module else hook)
 
-    def register_load_state_dict_post_hook(self, hook: Callable) -> HookHandle:
+    def register_load_state_dict_post_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, incompatible_keys)`` after loading."""
-        return HookHandle(self._load_state_dict_post_hooks, hook)
+        return RemovableHandle(self._load_state_dict_post_hooks, hook)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> IncompatibleKeys:
+    ) -> _IncompatibleKeys:
         """Copy (or with `assign` take over) the tensors of a state_dict.
 
         TypeError when it is no mapping; RuntimeError listing missing and unexpected keys and shapes that differ.
@@ -128,7 +128,7 @@ class StateMethods:
         if errors:
             listed = "\n\t".join(errors)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
-        return IncompatibleKeys(missing, unexpected)
+        return _IncompatibleKeys(missing, unexpected)
 
     def _load_tree(
         self, state: dict, prefix: str, metadata: Mapping, strict: bool, assign: bool,
@@ -142,7 +142,7 @@ class StateMethods:
                 part = {k: v for k, v in state.items() if k.startswith(below)}
                 module._load_tree(part, below, metadata, strict, assign, missing, unexpected, errors)
         for hook in self._load_state_dict_post_hooks.values():
-            if hook(self, IncompatibleKeys(missing, unexpected)) is not None:
+            if hook(self, _IncompatibleKeys(missing, unexpected)) is not None:
                 raise AssertionError(
                     "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, if "
                     "incompatible_keys need to be modified, it should be done inplace."
@@ -205,6 +205,16 @@ class StateMethods:
                 known = name in self._modules if below else name in own
                 if not known:
                     unexpected.append(key)
+
+
+def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: str) -> None:
+    """Take a prefix (``module.`` of a wrapped model) off the names that have it, in place; of the metadata's, too."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[key[len(prefix) :]] = state_dict.pop(key)
+    metadata = getattr(state_dict, "_metadata", None)
+    for key in list(metadata or ()):
+        if key and (key.startswith(prefix) or key == prefix.rstrip(".")):
+            metadata[key[len(prefix) :]] = metadata.pop(key)
 
 
 def _quoted(keys: list[str]) -> str:

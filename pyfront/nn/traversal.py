@@ -18,7 +18,7 @@ class TraversalMethods:
 
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
+    _modules: dict[str, Any]  # Module or None, under a name `typing.get_type_hints` of a subclass finds at run time
 
     def named_modules(
         self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True

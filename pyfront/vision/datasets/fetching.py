@@ -53,7 +53,7 @@ def download_url(url: str, root: Any, filename: Any = None, md5: str | None = No
     if check_integrity(path, md5):
         return
     part = f"{path}.part"
-    _fetch(url, part)
+    fetch(url, part)
     if not check_integrity(part, md5):
         found = calculate_md5(part)
         os.remove(part)
@@ -64,8 +64,8 @@ def download_url(url: str, root: Any, filename: Any = None, md5: str | None = No
     os.replace(part, path)
 
 
-def _fetch(url: str, part: str) -> None:
-    """Append to `part` what is missing of it."""
+def fetch(url: str, part: str, progress: bool = True) -> None:
+    """Append to `part` what is missing of it. progress: with a bar."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     headers = {"User-Agent": "lamina"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -76,8 +76,8 @@ def _fetch(url: str, part: str) -> None:
         raise
     with response:
         goes_on = response.status == 206
-        expected = response.length
-        with open(part, "ab" if goes_on else "wb") as file, _progress(expected, have if goes_on else 0) as bar:
+        expected = getattr(response, "length", None)  # file:// says nothing
+        with open(part, "ab" if goes_on else "wb") as file, _progress(expected, have if goes_on else 0, progress) as bar:
             done = 0
             while piece := response.read(_PIECE):
                 file.write(piece)
@@ -98,8 +98,10 @@ class _Silent:
         pass
 
 
-def _progress(total: int | None, initial: int) -> Any:
+def _progress(total: int | None, initial: int, wanted: bool) -> Any:
     """A bar where tqdm is installed."""
+    if not wanted:
+        return _Silent()
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

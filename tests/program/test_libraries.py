@@ -1,0 +1,99 @@
+"""Programs that use libraries of models: `lamina run` prints what PyTorch prints."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from needs import needs_compiler
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch, needs_compiler]
+
+PROGRAMS = {
+    "transformers": """
+import torch
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+def trained(model, ids):
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(3):
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        print(type(model).__name__, loss.item())
+    print(model.eval().generate(ids[:, :5], max_new_tokens=6, do_sample=False, pad_token_id=0).tolist())
+
+torch.manual_seed(0)
+ids = torch.randint(0, 100, (2, 16))
+trained(GPT2LMHeadModel(GPT2Config(
+    n_embd=32, n_layer=2, n_head=2, vocab_size=100, n_positions=64, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=1, eos_token_id=2)), ids)
+trained(LlamaForCausalLM(LlamaConfig(
+    hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, vocab_size=100)), ids)
+bert = BertForSequenceClassification(BertConfig(
+    hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, vocab_size=100, hidden_dropout_prob=0, attention_probs_dropout_prob=0))
+mask = torch.ones(2, 16, dtype=torch.long)
+mask[1, 10:] = 0
+out = bert(ids, attention_mask=mask, labels=torch.tensor([0, 1]))
+out.loss.backward()
+print(out.loss.item(), bert.bert.embeddings.word_embeddings.weight.grad.norm().item())
+""",
+    "timm": """
+import timm
+import torch
+torch.manual_seed(0)
+x = torch.randn(2, 3, 64, 64)
+for name, options in (("vit_tiny_patch16_224", {"img_size": 64}), ("resnet18", {}), ("mobilenetv3_small_050", {})):
+    model = timm.create_model(name, pretrained=False, num_classes=10, **options)
+    with torch.no_grad():
+        print(name, sum(p.numel() for p in model.parameters()), model.eval()(x).square().mean().item())
+""",
+    "torchmetrics": """
+import torch
+import torchmetrics
+torch.manual_seed(0)
+chances, labels = torch.randn(40, 5).softmax(-1), torch.randint(5, (40,))
+for name in ("Accuracy", "F1Score", "AUROC", "ConfusionMatrix", "CohenKappa"):
+    metric = getattr(torchmetrics, name)(task="multiclass", num_classes=5)
+    for part in range(0, 40, 20):
+        metric.update(chances[part:part + 20], labels[part:part + 20])
+    print(name, metric.compute())
+""",
+    "einops": """
+import torch
+from einops import einsum, rearrange, reduce
+from einops.layers.torch import Rearrange
+torch.manual_seed(0)
+x = torch.randn(2, 3, 8, 8, requires_grad=True)
+patches = rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", p=4, q=4)
+model = torch.nn.Sequential(Rearrange("b n d -> b (n d)"), torch.nn.Linear(192, 5))
+(model(patches).sum() + einsum(patches, patches, "b i d, b j d -> b i j").mean() + reduce(x, "b c h w -> b c", "max").sum()).backward()
+print(x.grad.norm().item(), model[1].weight.grad.norm().item())
+""",
+}
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+
+
+def _printed(command, script):
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([*command, str(script)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("library", PROGRAMS)
+def test_programs_print_what_pytorch_prints(library, tmp_path):
+    for needed in (library, "torch"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAMS[library])
+    found, wanted = _printed([sys.executable, "-m", "lamina", "run"], script), _printed([sys.executable], script)
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", wanted)
+    for a, b in zip(NUMBER.findall(found), NUMBER.findall(wanted), strict=True):
+        assert float(a) == pytest.approx(float(b), rel=2e-4, abs=2e-5)

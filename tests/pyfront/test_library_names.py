@@ -1,0 +1,167 @@
+"""What libraries of models import of torch at their top: the names are there, and what they stand for works as PyTorch's."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import typing
+
+import numpy as np
+import pytest
+
+import lamina as torch
+from lamina.pyfront import import_hook, pytree
+from lamina.pyfront.distributions import parameters
+from lamina.pyfront.later import LaterError
+
+NAMES = """
+torch._C _log_api_usage_once
+torch.__config__ show
+torch._dynamo OptimizedModule assume_constant_result mark_dynamic
+torch._dynamo.eval_frame OptimizedModule
+torch.cuda CUDAGraph StreamContext graph
+torch.distributed.device_mesh DeviceMesh init_device_mesh
+torch.distributed.fsdp FullyShardedDataParallel MixedPrecision
+torch.distributed.checkpoint.state_dict StateDictOptions get_model_state_dict
+torch.distributed.tensor DTensor Replicate Shard distribute_tensor
+torch.distributed.tensor.placement_types Shard
+torch.distributions.utils broadcast_all lazy_property
+torch.fx wrap
+torch.hub load_state_dict_from_url get_dir HASH_REGEX
+torch.jit Final interface script_if_tracing
+torch.library custom_op Library register_fake
+torch.nn.attention.flex_attention BlockMask create_block_mask flex_attention
+torch.nn.init _calculate_fan_in_and_fan_out _calculate_correct_fan
+torch.nn.modules.module _IncompatibleKeys
+torch.nn.modules.transformer _get_activation_fn
+torch.nn.modules.utils _pair consume_prefix_in_state_dict_if_present
+torch.serialization DEFAULT_PROTOCOL MAP_LOCATION
+torch.storage TypedStorage UntypedStorage
+torch.utils._pytree register_pytree_node tree_map_only
+torch.utils.data._utils.collate np_str_obj_array_pattern
+torch.utils.dlpack from_dlpack
+torch.utils.hooks RemovableHandle
+torch.utils.model_zoo load_url
+""".strip().splitlines()
+
+SCRIPT = """
+import importlib
+for line in {names!r}:
+    module, *names = line.split()
+    for name in names:
+        if not hasattr(importlib.import_module(module), name):
+            print(module, name)
+"""
+
+
+def test_the_names_are_there():
+    """In a process of its own: the hook replaces torch."""
+    code = f"from lamina.pyfront import import_hook; import_hook.install()\n{SCRIPT.format(names=NAMES)}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_what_arrives_later_may_be_named_and_not_made():
+    tensor = import_hook.object_of("torch.distributed.tensor")
+    assert not isinstance(torch.ones(1), tensor.DTensor) and tensor.Shard(0).is_shard(0) and tensor.DTensor is tensor.DTensor
+    for make in (tensor.DTensor, tensor.distribute_tensor, import_hook.object_of("torch.distributed.fsdp").FullyShardedDataParallel):
+        with pytest.raises(LaterError, match="arrives in a later lamina"):
+            make()
+
+
+def test_annotations_of_modules_can_be_read():
+    assert typing.get_type_hints(torch.nn.Linear)["in_features" if "in_features" in torch.nn.Linear.__annotations__ else "training"]
+
+
+class Pair:
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+
+def test_classes_of_programs_are_nodes_of_trees():
+    try:
+        pytree.register_pytree_node(
+            Pair, lambda p: ([p.a, p.b], None), lambda parts, _: Pair(*parts),
+            flatten_with_keys_fn=lambda p: ([(pytree.GetAttrKey("a"), p.a), (pytree.GetAttrKey("b"), p.b)], None),
+        )  # fmt: skip
+        tree = {"x": Pair(1, [2, "three"]), "y": (4,)}
+        doubled = pytree.tree_map_only(int, lambda n: 2 * n, tree)
+        assert (doubled["x"].a, doubled["x"].b, doubled["y"]) == (2, [4, "three"], (8,))
+        assert [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path(tree)] == [
+            ("['x'].a", 1), ("['x'].b[0]", 2), ("['x'].b[1]", "three"), ("['y'][0]", 4),
+        ]  # fmt: skip
+        assert pytree.tree_any(lambda leaf: leaf == 4, tree) and not pytree.tree_all(lambda leaf: leaf == 4, tree)
+        with pytest.raises(ValueError, match="already registered"):
+            pytree.register_pytree_node(Pair, None, None)
+    finally:
+        pytree._registered.pop(Pair, None)
+
+
+def test_operations_of_programs():
+    library = importlib.import_module("lamina.pyfront.torch_library")
+
+    @library.custom_op("house::cube", mutates_args=())
+    def cube(x: torch.Tensor) -> torch.Tensor:
+        return x.detach() ** 3
+
+    def saved(ctx, inputs, output):
+        ctx.save_for_backward(inputs[0])
+
+    cube.register_autograd(lambda ctx, g: 3 * g * ctx.saved_tensors[0] ** 2, setup_context=saved)
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    torch.ops.house.cube(x).sum().backward()
+    assert x.grad.tolist() == [3.0, 12.0] and torch.ops.house.cube.default is cube
+    own = library.Library("house", "FRAGMENT")
+    own.define("twice(Tensor x) -> Tensor")
+    with pytest.raises(NotImplementedError, match="without an implementation"):
+        torch.ops.house.twice(x)
+    own.impl("twice", lambda x: 2 * x, "CPU")
+    assert torch.ops.house.twice(torch.ones(2)).tolist() == [2.0, 2.0]
+    with pytest.raises(AttributeError):
+        torch.ops.house.missing  # noqa: B018  # asking is the test
+
+
+def test_weights_from_a_url(tmp_path):
+    hub = importlib.import_module("lamina.pyfront.torch_hub")
+    torch.save({"w": torch.arange(3.0)}, tmp_path / "net.pth")
+    import hashlib
+
+    digits = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()[:8]
+    (tmp_path / "net.pth").rename(tmp_path / f"net-{digits}.pth")
+    url = (tmp_path / f"net-{digits}.pth").as_uri()
+    found = hub.load_state_dict_from_url(url, str(tmp_path / "kept"), progress=False, check_hash=True)
+    assert found["w"].tolist() == [0.0, 1.0, 2.0] and (tmp_path / "kept" / f"net-{digits}.pth").exists()
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        hub.load_state_dict_from_url(url, str(tmp_path / "other"), progress=False, check_hash=True, file_name="net-00000000.pth")
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_prefixes_are_taken_off():
+    weights = {"module.a": 1, "b": 2}
+    importlib.import_module("lamina.pyfront.nn.tuples").consume_prefix_in_state_dict_if_present(weights, "module.")
+    assert weights == {"a": 1, "b": 2}
+
+
+def test_unsigned_and_eight_bit_floats():
+    x = torch.tensor([1, 2, 60000], dtype=torch.uint16)
+    assert (x * 2).tolist() == [2, 4, 54464] and x.float().sum().item() == 60003.0 and x.numpy().dtype == np.uint16
+    with pytest.raises(RuntimeError, match="Promotion for uint16, uint32, uint64 types is not supported"):
+        x + torch.tensor([1, 2, 3])
+    assert torch.float8_e4m3fn.itemsize == 1 and torch.float8_e4m3fn.is_floating_point
+
+
+def test_lazy_properties_and_triangles():
+    calls = []
+
+    class Holder:
+        @parameters.lazy_property
+        def value(self):
+            calls.append(1)
+            return torch.ones(1)
+
+    holder = Holder()
+    assert holder.value is holder.value and calls == [1]
+    vector = torch.arange(6.0)
+    matrix = parameters.vec_to_tril_matrix(vector)
+    assert matrix.tolist() == [[0, 0, 0], [1, 2, 0], [3, 4, 5]] and parameters.tril_matrix_to_vec(matrix).tolist() == vector.tolist()
