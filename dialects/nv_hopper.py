@@ -10,9 +10,7 @@ from __future__ import annotations
 from xdsl.dialects.builtin import (
     I32,
     I64,
-    BFloat16Type,
     DenseArrayBase,
-    Float16Type,
     IndexType,
     IntegerAttr,
     MemRefType,

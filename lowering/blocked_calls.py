@@ -28,7 +28,7 @@ from .block_parts import Member, Rows, arguments_of, fill_function, has_scratch,
 from .block_writer import LEAST_BLOCKS, BlockWriter, Chain
 from .contraction_body import product_of
 from .contraction_match import Contraction, match_contraction
-from .contraction_plan import split as split_evenly
+from .contraction_covers import split as split_evenly
 from .kernel_functions import unplanned
 from .memref_layout import bytes_of, strides_of
 from .prepacking import without_copy

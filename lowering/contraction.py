@@ -31,7 +31,8 @@ from ..dialects.target import Target
 from .contraction_bounds import Bounds, both, bounds_within
 from .contraction_limits import way_of
 from .contraction_match import Factor
-from .contraction_plan import Dim, Panel, Tiles
+from .contraction_covers import Panel, Tiles
+from .contraction_problem import Dim
 from .contraction_prefetch import LEAST_STEPS, fetch_results, next_panel
 from .contraction_schedule import Schedule, schedule
 from .contraction_tail import moves_in_pieces

@@ -15,7 +15,8 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
 from .contraction_stretches import stretched
-from .contraction_plan import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, Dim, Plan, Problem, footprint, iterations, panel_count
+from .contraction_cost import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE
+from .contraction_problem import Dim, Plan, Problem, footprint, iterations, panel_count
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill

@@ -10,7 +10,9 @@ from ..dialects.target import Target
 from .contraction_blocking import divided
 from .contraction_choice import GROUPED, choice, like
 from .contraction_decision import FREE, PACKS, PLAIN, Decision
-from .contraction_plan import Plan, Problem, plain_cost, tilings
+from .contraction_cost import plain_cost
+from .contraction_plan import tilings
+from .contraction_problem import Plan, Problem
 
 ALIKE = 2  # register tiles of one width and order of loops among the candidates
 WORTH = 2.0  # times the least estimated cost: beyond that nothing is tried

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ..dialects.target import Target
 from .contraction_blocking import divided
 from .contraction_decision import FREE, Decision
-from .contraction_plan import SMALL_WORK, Plan, Problem, make_plan, plain_cost
+from .contraction_cost import plain_cost
+from .contraction_plan import SMALL_WORK, make_plan
+from .contraction_problem import Plan, Problem
 from .dot_plan import dot_plan
 from .tile_plan import tile_plan
 

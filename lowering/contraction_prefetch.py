@@ -13,7 +13,9 @@ from xdsl.dialects import arith
 from xdsl.ir import SSAValue
 
 from .contraction_match import Access, Contraction
-from .contraction_plan import LINE_BYTES, Dim, Panel, Plan
+from .contraction_cost import LINE_BYTES
+from .contraction_covers import Panel
+from .contraction_problem import Dim, Plan
 from .contraction_tile import Memory, Place, Shape
 from .loop_writer import Address, LoopWriter, bytes_of
 

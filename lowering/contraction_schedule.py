@@ -22,7 +22,8 @@ from .contraction_choice import choice
 from .contraction_decision import FREE, PLAIN, PLAN, Decision, read_decision
 from .contraction_limits import MOST_KEPT, Limit, kept, way_of
 from .contraction_match import Access, Contraction, asked_positions, match_contraction
-from .contraction_plan import Dim, Panel, Plan, Problem, turned
+from .contraction_covers import Panel
+from .contraction_problem import Dim, Plan, Problem, turned
 from .contraction_tile import Memory, Tile, accumulator_type
 from .loop_writer import LoopWriter, bytes_of
 from .packing import Packing

@@ -21,7 +21,8 @@ from dataclasses import replace
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import Decision
-from .contraction_plan import DIRECT_ROW_BYTES, Plan, Problem, iterations, may_stretch, steps_apart
+from .contraction_cost import DIRECT_ROW_BYTES, may_stretch, steps_apart
+from .contraction_problem import Plan, Problem, iterations
 
 LEAST_TILES = 8  # of a panel: fewer read it too rarely
 STREAMED_STEPS = 32  # of a stretch that few tiles read: whole lines of a matrix

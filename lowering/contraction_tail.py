@@ -6,7 +6,7 @@ from xdsl.dialects import vector
 from xdsl.dialects.builtin import DenseArrayBase, Float32Type, Float64Type, IntegerType, i64
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_plan import tail_pieces
+from .contraction_covers import tail_pieces
 from .loop_writer import Address, LoopWriter
 
 

@@ -24,7 +24,8 @@ from xdsl.ir import Attribute, Operation, SSAValue
 from ..dialects.sizes import Size, estimate, same
 from .contraction_bounds import Bounds
 from .contraction_match import Access, Contraction, Factor, Stage
-from .contraction_plan import LINE_BYTES, Dim
+from .contraction_cost import LINE_BYTES
+from .contraction_problem import Dim
 from .contraction_tail import load_tail, moves_in_pieces, store_tail
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from ..dialects.sizes import Size, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
-from .contraction_plan import MOST_VECTORS, Panel, Plan, Problem, Tiles, iterations, panels_of, split, step_cost, store_cost
+from .contraction_cost import MOST_VECTORS, step_cost, store_cost
+from .contraction_covers import Panel, Tiles, panels_of, split
+from .contraction_problem import Plan, Problem, iterations
 from .grouped_plan import grouped_plan
 from .tile_kind import WORD_BYTES, TileKind
 

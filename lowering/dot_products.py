@@ -16,7 +16,7 @@ from xdsl.ir import SSAValue
 
 from ..dialects.kernel import DotOp, LoadWordsOp
 from .contraction_match import Contraction, Factor
-from .contraction_plan import Dim
+from .contraction_problem import Dim
 from .contraction_bounds import Bounds
 from .contraction_tile import Memory, Place, Shape, Tile
 from .loop_writer import Address, LoopWriter, number_attr

@@ -2,7 +2,7 @@
 
 A step takes every sum a word of 32 bits of depths further (vectors) or 16 of them (tile registers). The rows are read from where they lie
 if their depths are neighbours and fill steps, else from a copy: tile by tile, or of each element once (`row_box`). The columns are
-always copied. Costs are in the units of `contraction_plan`, so that all kinds of plans can be compared.
+always copied. Costs are in the units of `contraction_cost`, so that all kinds of plans can be compared.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ..dialects.target import Target
 from .contraction_blocking import row_blocks, shared_out, with_chunked_dim
 from .contraction_decision import SIDES, Decision
 from .contraction_match import Contraction
-from .contraction_plan import Blocks, Dim, Panel, Plan, Problem, Tiles, iterations, sides_of, swapped_sides, turned
+from .contraction_covers import Panel, Tiles
+from .contraction_problem import Blocks, Dim, Plan, Problem, iterations, sides_of, swapped_sides, turned
 from .loop_writer import bytes_of
 from .row_box import RowBox, row_box
 from .tile_kind import TILE_WORDS, WORD_BYTES, TileKind

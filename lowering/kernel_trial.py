@@ -16,7 +16,8 @@ from ..dialects.types import DType
 from .block_parts import has_scratch
 from .contraction_choice import like
 from .contraction_decision import PLAN, Decision, read_decision
-from .contraction_plan import Problem, plain_cost
+from .contraction_cost import plain_cost
+from .contraction_problem import Problem
 from .contraction_schedule import posed, problem_key
 from .kernel_functions import unplanned
 from .linalg_to_loops import lower_kernel, scratch_bytes

@@ -19,7 +19,7 @@ from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, KernelPlan, LeafPlan, Loop
 from .nest_stages import Stage
 from .nest_streams import choose_streams
 from .nest_windows import choose_windows
-from .nest_work import body_operations, leaf_operations
+from .nest_work import leaf_operations
 
 UNROLLED_WINDOW = 25
 """Folds over at most this many elements are unrolled."""

@@ -20,7 +20,8 @@ from xdsl.dialects.builtin import DenseArrayBase, i64
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects.sizes import Size, any_symbolic, estimate, same
-from .contraction_plan import Dim, Panel, contiguous_run
+from .contraction_covers import Panel
+from .contraction_problem import Dim, contiguous_run
 from .loop_writer import Address, LoopWriter, number_attr
 
 Convert = Callable[[SSAValue], SSAValue]

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from xdsl.ir import SSAValue
 
 from ..dialects.sizes import any_symbolic
-from .contraction_plan import Dim, Panel
+from .contraction_covers import Panel
+from .contraction_problem import Dim
 from .tile_kind import TileKind
 from .tile_packing import TilePacking, row_words
 

@@ -20,7 +20,7 @@ from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, IntegerAttr, IntegerType, f32, i1, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
-from .contraction_plan import Panel
+from .contraction_covers import Panel
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 from .packing import Convert, Packing, transposed
 

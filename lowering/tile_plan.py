@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ..dialects.sizes import Size, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
-from .contraction_plan import Panel, Plan, Problem, Tiles, iterations, panels_of, split
+from .contraction_covers import Panel, Tiles, panels_of, split
+from .contraction_problem import Plan, Problem, iterations
 from .grouped_plan import grouped_plan
 from .tile_kind import TileKind
 from .tile_packing import UNITS

@@ -17,7 +17,8 @@ from xdsl.ir import SSAValue
 
 from ..dialects.amx import REGISTERS, ROWS, TileConfigOp, TileLoadOp, TileMulFOp, TileMulIOp, TileStoreOp, TileType, TileZeroOp
 from .contraction_match import Contraction, Factor
-from .contraction_plan import Dim, split
+from .contraction_covers import split
+from .contraction_problem import Dim
 from .contraction_bounds import Bounds
 from .contraction_tile import Finish, Memory, Place, Shape, Tile
 from .loop_writer import Address, LoopWriter

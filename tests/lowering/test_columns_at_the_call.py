@@ -16,7 +16,7 @@ from lamina.dialects import flags
 from lamina.dialects.sizes import Scope, estimate, substituted
 from lamina.dialects.text import parse, verify
 from lamina.dialects.types import dtype_of
-from lamina.lowering.contraction_plan import panels_of
+from lamina.lowering.contraction_covers import panels_of
 from lamina.lowering.loops_to_c import emit_c
 from lamina.nn import functional as F
 from needs import needs_compiler

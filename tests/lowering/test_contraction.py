@@ -38,7 +38,9 @@ from lamina.dialects.target import AVX2, AVX512, AVX512_BF16, AVX512_HALVES, POR
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_choice import choice  # noqa: E402
 from lamina.lowering.contraction_decision import read_decision  # noqa: E402
-from lamina.lowering.contraction_plan import Dim, Plan, Problem, make_plan  # noqa: E402
+from lamina.lowering.contraction_plan import make_plan
+from lamina.lowering.contraction_problem import Dim, Plan, Problem
+  # noqa: E402
 from lamina.lowering.contraction_schedule import posed, schedule  # noqa: E402
 
 O = Operand  # noqa: E741

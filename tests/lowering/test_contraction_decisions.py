@@ -20,7 +20,9 @@ from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
 from lamina.lowering.contraction_decision import FREE, PLAIN, Decision, read_decision  # noqa: E402
-from lamina.lowering.contraction_plan import Problem, make_plan  # noqa: E402
+from lamina.lowering.contraction_plan import make_plan
+from lamina.lowering.contraction_problem import Problem
+  # noqa: E402
 from lamina.lowering.contraction_schedule import posed, problem_key, schedule, settle  # noqa: E402
 from lamina.lowering.known_plans import plans_text, read_plans  # noqa: E402
 

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contraction_programs import BIAS_RELU, Compiled, Operand, Program, kernel_of, matrix  # noqa: E402
 
 from lamina.dialects.target import AVX2, AVX512, Target  # noqa: E402
-from lamina.lowering.contraction_plan import Plan  # noqa: E402
+from lamina.lowering.contraction_problem import Plan
+  # noqa: E402
 from lamina.lowering.contraction_schedule import schedule  # noqa: E402
 
 SMALL = replace(AVX2, l1_bytes=1 << 10, parallel_work=1 << 10, tasks=3)
