@@ -118,6 +118,10 @@ class OutputPool:
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
 
+    def __del__(self) -> None:
+        """Other pools of the program live on; arrays of theirs may get the ids of these."""
+        self.release(set())
+
     def release(self, kept: set[int]) -> None:
         """Forget all arrays but those with these ids."""
         self.changes[0] += 1

@@ -338,8 +338,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
 def _assign(input: Tensor, target: Tensor, value: Any, whole: bool, start: int) -> None:
     """Make ``value`` the contents of a view. whole: it shows all of the memory of ``input``."""
     if isinstance(value, Tensor) and value._storage is input._storage and value._chain == target._chain:
-        contents = input._storage.node  # how x[i] += y ends: it is there, and if it was written just now, nobody read it since
-        if contents is None or contents.order != recorder.state.order:
+        contents = input._storage.node  # how x[i] += y ends: it is there, and if it was written just now, nobody read it since (a derivative may read it)
+        if contents is None or contents.requires_grad or contents.order != recorder.state.order:
             input._storage.touch()
         return
     check_overlap(target, value, expanded=True)

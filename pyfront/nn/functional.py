@@ -41,7 +41,7 @@ from .functions.rearranging import channel_shuffle, fold, pixel_shuffle, pixel_u
 from .functions.resampling import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
 swish = silu
-globals().update({name: has_quantized_form(f, name) for name in NAMES if (f := globals().get(name)) is not None})
+globals().update({name: has_quantized_form(f, name, __name__) for name in NAMES if (f := globals().get(name)) is not None})
 native_channel_shuffle = channel_shuffle
 
 __all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form"))

@@ -35,8 +35,8 @@ def form(name: str) -> Callable[..., Any]:
     return _FORMS[name]
 
 
-def has_quantized_form(public: Callable, name: str) -> Callable:
-    """The public function, or its form where its first argument is quantized."""
+def has_quantized_form(public: Callable, name: str, module: str | None = None) -> Callable:
+    """The public function, or its form where its first argument is quantized. module: the one it is a name of, which pickles refer to."""
 
     @functools.wraps(public)
     def either(*args: Any, **options: Any) -> Any:
@@ -46,6 +46,7 @@ def has_quantized_form(public: Callable, name: str) -> Callable:
                 return form(name)(*args, **options)
         return public(*args, **options)
 
+    either.__module__ = module or public.__module__
     return either
 
 

@@ -78,3 +78,14 @@ def test_arrays_kept_for_good_are_forgotten():
         kept.append(pool.take()[0])
     assert len({id(a) for arrays in kept for a in arrays}) == 20 * len(TYPES)
     assert sum(map(len, pool.addresses.values())) <= 4 * len(TYPES)
+
+
+def test_nothing_is_known_of_arrays_of_a_pool_that_is_gone():
+    """Another array may get the id of one of them."""
+    pool = OutputPool(TYPES, TYPES[:1])
+    other = OutputPool(TYPES, beside=pool)
+    known = {t: dict(places) for t, places in pool.addresses.items()}
+    outputs, _ = other.take()
+    assert pool.addresses != known and len(pool.held) == len(TYPES)
+    del outputs, other
+    assert pool.addresses == known and not pool.held

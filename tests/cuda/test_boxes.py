@@ -134,7 +134,7 @@ def test_planted_bug_is_seen(bug: str) -> None:
 
 @needs_emulation
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", [(r"(lm_tma_store_4d\([^,]*, [^,]*), (\w+), (\w+), (\w+),", r"\1, \2, \4, \3,"), (r"(lm_tma_store_4d\(.*), \w+\);", r"\1, 0);")], ids=str)
+@pytest.mark.parametrize("bug", [(r"(lm_tma_store_4d\([^,]*, [^,]*), (\w+), (\w+), (\w+),", r"\1, \2, \4, \3,"), (r"(lm_tma_store_4d\(.*), \w+, (\w+)\);", r"\1, 0, \2);")], ids=str)
 def test_planted_bug_in_a_stored_box_is_seen(bug: tuple[str, str]) -> None:
     case = CONVOLUTIONS[4]
     source = source_of(case)

@@ -28,7 +28,10 @@ def test_prints_what_pytorch_prints(program: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
 def test_recorded_output_is_pytorchs(program: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    outcomes = run_pair(program, folder=tmp_path, under="torch")
+    for _ in range(3):  # PyTorch's own processes sometimes abort or time out on a busy machine
+        outcomes = run_pair(program, folder=tmp_path, under="torch")
+        if not any(outcome.status for outcome in outcomes):
+            break
     wrong = disagreements(expected_file(program).read_text(encoding="utf8"), joined(outcomes), 1e-4, 1e-5)
     assert not wrong, "\n".join(wrong)
 

@@ -14,6 +14,13 @@ theirs = pytest.importorskip("torch.nn.attention.flex_attention")
 pytestmark = pytest.mark.torch
 
 
+@pytest.fixture(autouse=True)
+def checked_distributions():
+    """PyTorch's flex attention brings its compiler along, which turns the checks of distributions off."""
+    yield
+    torch.distributions.Distribution.set_default_validate_args(True)
+
+
 def causal(b, h, q_idx, kv_idx):
     return q_idx >= kv_idx
 
