@@ -5,27 +5,18 @@ from __future__ import annotations
 import lamina as torch
 import numpy as np
 import pytest
+from fresh_programs import fresh_programs  # noqa: F401  # a fixture
 from graphs import Recorder
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from lamina.backends import driver, moving_windows, symbolic
+from lamina.backends import driver, moving_windows
 from lamina.backends.moving_windows import windows_of
 from lamina.backends.oracle import evaluate
-from lamina.dialects import flags
 from lamina.dialects.graph import Graph
 from lamina.lowering.capture import capture
 from needs import needs_compiler
 
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
-    with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, driver._windowed, symbolic._families, moving_windows._known):
-            known.clear()
-        driver.stats.reset()
-        yield
-        driver._programs.clear()
+pytestmark = pytest.mark.usefixtures("fresh_programs")
 
 
 def crop(i: int, j: int, by: int = 1) -> Graph:

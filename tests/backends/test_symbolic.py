@@ -8,6 +8,7 @@ from dataclasses import replace
 import lamina as torch
 import numpy as np
 import pytest
+from fresh_programs import forget_programs, fresh_programs  # noqa: F401  # a fixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import needs_compiler
@@ -25,20 +26,7 @@ from lamina.nn import functional as F
 from lamina.passes.roll_writer import Rolled
 from lamina.pyfront import recorder
 
-pytestmark = needs_compiler
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path, monkeypatch):
-    """An empty cache, nothing known of any program, and every program worth a compile at once."""
-    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
-    with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-            known.clear()
-        driver.stats.reset()
-        yield
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-            known.clear()
+pytestmark = [needs_compiler, pytest.mark.usefixtures("fresh_programs")]
 
 
 def graph_at(n: int, m: int = 6) -> Graph:
@@ -385,9 +373,7 @@ def test_parameters_stay_where_they_are_when_sizes_change():
 def test_found_in_the_cache_by_the_next_process():
     run_at(64)
     run_at(40)
-    for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-        known.clear()
-    driver.stats.reset()
+    forget_programs()
     for n in (64, 40, 33):
         run_at(n)
     assert (driver.stats.compiles, driver.stats.disk_hits) == (0, 2)

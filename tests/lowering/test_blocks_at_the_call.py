@@ -5,9 +5,10 @@ from __future__ import annotations
 import lamina as torch
 import numpy as np
 import pytest
+from fresh_programs import in_an_empty_cache
 from hypothesis import given
 from hypothesis import strategies as st
-from lamina.backends import driver, known_loops, symbolic
+from lamina.backends import driver
 from lamina.dialects import flags
 from lamina.dialects.sizes import Scope, substituted
 from lamina.lowering.block_writer import BlockWriter
@@ -49,10 +50,7 @@ def test_masked_attention_over_any_length(trained, tmp_path, monkeypatch):
         out.square().sum().backward()
         return [out.detach().numpy(), *(x.grad.numpy() for x in (q, k, v))]
 
-    with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-            known.clear()
-        driver.stats.reset()
+    with in_an_empty_cache(tmp_path):
         for n in (180, 250, 64, 79, 80, 81, 127, 128, 331, 17):
             found = attended(n)
             with flags.device("numpy"):

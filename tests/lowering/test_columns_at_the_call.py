@@ -6,9 +6,10 @@ import lamina as torch
 import ml_dtypes
 import numpy as np
 import pytest
+from fresh_programs import fresh_programs  # noqa: F401  # a fixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lamina.backends import driver, known_loops, symbolic
+from lamina.backends import driver
 from lamina.backends.executable import Executable
 from lamina.backends.executor import execute
 from lamina.backends.toolchain import build_shared, find_compiler
@@ -21,21 +22,10 @@ from lamina.lowering.loops_to_c import emit_c
 from lamina.nn import functional as F
 from needs import needs_compiler
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.usefixtures("fresh_programs")]
 
 SIZES = (64, 77, 2, 3, 15, 16, 17, 31, 33, 48, 97)
 """The first is compiled for itself, the second for all."""
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path, monkeypatch):
-    """An empty cache, nothing known of any program, and every program worth a compile at once."""
-    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
-    with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-            known.clear()
-        driver.stats.reset()
-        yield
 
 
 def drawn(*shape: int, dtype=np.float32) -> np.ndarray:

@@ -5,25 +5,15 @@ from __future__ import annotations
 import lamina as torch
 import numpy as np
 import pytest
-from lamina.backends import driver, known_loops, symbolic
+from lamina.backends import driver
 from lamina.dialects import flags
 from lamina.nn import functional as F
+from fresh_programs import fresh_programs  # noqa: F401  # a fixture
 from needs import needs_compiler
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.usefixtures("fresh_programs")]
 
 SIZES = (50, 77, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 61, 130, 300)
-
-
-@pytest.fixture(autouse=True)
-def fresh(tmp_path, monkeypatch):
-    """An empty cache, nothing known of any program, and every program worth a compile at once."""
-    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
-    with flags.cache(str(tmp_path / "cache")):
-        for known in (driver._programs, driver._seen, known_loops._flat, symbolic._families, symbolic._kin, symbolic._lines):
-            known.clear()
-        driver.stats.reset()
-        yield
 
 
 def drawn(*shape: int) -> torch.Tensor:

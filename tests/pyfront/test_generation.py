@@ -6,8 +6,8 @@ import math
 
 import lamina
 import pytest
+from fresh_programs import forget_programs
 from lamina.backends import driver, families, symbolic
-from lamina.pyfront import plan
 
 from .witness import agree
 
@@ -72,9 +72,7 @@ def cached(t, turns=22):
 @pytest.fixture
 def afresh():
     """Nothing known of any program."""
-    for known in (driver._programs, driver._seen, symbolic._families, symbolic._kin, symbolic._lines, plan._plans):
-        known.clear()
-    driver.stats.reset()
+    forget_programs()
 
 
 @pytest.mark.slow
