@@ -90,6 +90,7 @@ def test_of_several_explanations_the_plainest():
     assert template.holes[3] == [[1, template.sources.index((1, 1))]]
 
 
+@pytest.mark.slow
 def test_images_of_other_sizes_are_the_same_program():
     """Layers that halve and double, with sums of both: one program for all images of whole blocks."""
     torch.manual_seed(0)
@@ -482,7 +483,7 @@ def gpt():
     return trained(Attending(), lambda n: (torch.randint(0, 9, (2, n)), torch.randint(0, 9, (2, n))))
 
 
-@pytest.mark.parametrize("step", [mlp, pytest.param(cnn, marks=pytest.mark.slow), lstm, pytest.param(gpt, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [mlp, pytest.param(cnn, marks=pytest.mark.slow), pytest.param(lstm, marks=pytest.mark.slow), pytest.param(gpt, marks=pytest.mark.slow)])
 def test_training_with_changing_sizes(step):
     """Also sizes equal to those of layers, and odd ones."""
     sizes = (20, 20, 20, 13, 13, 32, 9, 16, 5, 12, 20, 3)

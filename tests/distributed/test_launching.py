@@ -121,6 +121,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_spawn_under_lamina_run(tmp_path: Path) -> None:
     (tmp_path / "spawning.py").write_text(SPAWNING, encoding="utf8")
     done = lamina("run", "spawning.py", tmp_path / "meet", cwd=tmp_path)

@@ -15,7 +15,7 @@ from pairs import HERE, PROGRAMS, expected_file, joined, run_pair
 from programs_run import disagreements
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("program", [p if p.stem == "messages" else pytest.param(p, marks=pytest.mark.slow) for p in PROGRAMS], ids=lambda p: p.stem)
 def test_prints_what_pytorch_prints(program: Path, tmp_path: Path) -> None:
     outcomes = run_pair(program, folder=tmp_path)
     assert [outcome.status for outcome in outcomes] == [0, 0], "\n".join(outcome.err for outcome in outcomes)
@@ -36,6 +36,7 @@ def test_recorded_output_is_pytorchs(program: Path, tmp_path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_on_whole_batches(tmp_path: Path) -> None:
     done = lamina("run", HERE / "programs" / "data_parallel.py", "alone", cwd=tmp_path)
     assert done.status == 0, done.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "guides")]
 
+import pytest
 from command_line import lamina
 from pairs import run_pair
 from programs_run import disagreements
@@ -39,6 +40,7 @@ print(f"{net(x).sum().item():.4f}")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_and_one(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "program.py").write_text(PROGRAM, encoding="utf8")
     monkeypatch.delenv("RANK", raising=False)

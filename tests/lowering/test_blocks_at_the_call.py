@@ -34,7 +34,8 @@ def test_blocks_cover_all_rows_with_the_columns_they_need(n, high):
     assert not scope.conditions and scope.low == [64]
 
 
-@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", [False, True])
 def test_masked_attention_over_any_length(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "ORACLE_WORK", 0)
     limits = []

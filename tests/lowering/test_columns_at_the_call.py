@@ -56,7 +56,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form if form == "rows and columns" else pytest.param(form, marks=pytest.mark.slow) for form in FORMS])
 def test_products_with_what_becomes_of_them(form):
     """A bias along the columns, one along the rows, and a quotient: lanes that do not count divide by something, too."""
     turned = "apart" in form or "batch" in form
@@ -71,6 +71,7 @@ def test_products_with_what_becomes_of_them(form):
     assert (driver.stats.compiles, driver.stats.symbolic, driver.stats.refused) == (2, 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, ml_dtypes.bfloat16, np.int32])
 def test_products_of_other_types(dtype):
     for n in SIZES:
@@ -125,6 +126,7 @@ def test_attention_over_any_length(causal):
     assert driver.stats.refused == 0 and driver.stats.symbolic >= 1
 
 
+@pytest.mark.slow
 def test_convolutions_over_any_width():
     """Few channels: the pixels of a row are the columns."""
     weight = torch.tensor(drawn(3, 2, 3, 3))

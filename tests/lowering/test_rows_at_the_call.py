@@ -38,7 +38,7 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [name if name in ("softmax", "bytes", "columns") else pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS])
 def test_rows_of_any_length(name):
     compute = PROGRAMS[name]
     for n in SIZES:
@@ -49,6 +49,7 @@ def test_rows_of_any_length(name):
     assert driver.stats.refused == 0 and driver.stats.symbolic == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["avx2", "portable"])
 def test_on_other_processors(target, monkeypatch):
     """What the machine may mask is the target's to say; the program is C for any."""
