@@ -16,7 +16,7 @@ import numpy as np
 from ..dialects import flags
 from ..dialects.errors import BackendError
 from ..dialects.graph import Graph, is_complex
-from ..dialects.types import size_of
+from ..dialects.types import FLOAT8, size_of
 from . import background, compiled_program
 from .compiled_program import Program, compile_graph, profiled
 from .compiled_program import programs as _programs
@@ -111,7 +111,7 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         if len(_seen) > _SEEN_LIMIT:
             _seen.popitem(last=False)
         asked = bool(flags.dump.value or flags.check.value or compiled_program.profiler)  # to see, check or time the stages: there must be some
-        compiles = flags.device.value != "numpy" and find_compiler() is not None
+        compiles = flags.device.value != "numpy" and find_compiler() is not None and not any(t[1] in FLOAT8 for t in graph.types)
         if not compiles:
             return _run_complex(graph, arrays) if is_complex(graph) else _run_oracle(graph, arrays)
         program = _programs.get(graph)

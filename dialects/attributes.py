@@ -25,7 +25,7 @@ from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 
-from .errors import TextError
+from .errors import TextError, UnsupportedError
 from .sizes import Real, Size, any_symbolic, is_symbolic
 from .types import DType, Type, bfloat16, bool_, float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64
 
@@ -85,8 +85,11 @@ def dimensions(shape: tuple | list) -> list[int | IntAttr]:
 
 
 def element_type(dtype: DType) -> Attribute:
-    """The IR element type of a DType."""
-    return ELEMENTS[dtype]
+    """The IR element type of a DType. UnsupportedError for one that the oracle alone computes with (`types.FLOAT8`)."""
+    try:
+        return ELEMENTS[dtype]
+    except KeyError:
+        raise UnsupportedError(f"programs of {dtype} are not compiled", help="convert with .to(torch.float32) first") from None
 
 
 def dtype_of_element(attr: Attribute) -> DType:
@@ -105,7 +108,7 @@ def ir_type(t: Type) -> TensorType:
     if found is None:
         if len(_IR_TYPES) >= _LIMIT:
             _IR_TYPES.clear()
-        found = _IR_TYPES[t] = TensorType(ELEMENTS[t[1]], dimensions(t[0]))
+        found = _IR_TYPES[t] = TensorType(element_type(t[1]), dimensions(t[0]))
     return found
 
 

@@ -65,6 +65,8 @@ complex64 = DType("complex64", "c64", np.complex64)
 
 ALL = (float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool_)
 FLOAT8 = tuple(DType(name, f"f8{name.partition('_')[2]}", getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"))
+"""Of numbers that are stored in 8 bits and converted to compute with them: the oracle does both."""
+
 UNSIGNED = (uint64, uint32, uint16)  # what images and hashes are stored as: PyTorch promotes them with nothing but floats and themselves
 COMPLEX = (complex128, complex64)  # of recorded graphs; IR holds their parts
 _KNOWN = (*ALL, *UNSIGNED, *FLOAT8, *COMPLEX)

@@ -149,6 +149,8 @@ def test_unsigned_and_eight_bit_floats():
     with pytest.raises(RuntimeError, match="Promotion for uint16, uint32, uint64 types is not supported"):
         x + torch.tensor([1, 2, 3])
     assert torch.float8_e4m3fn.itemsize == 1 and torch.float8_e4m3fn.is_floating_point
+    large = torch.full((2100, 2100), 1.3)  # so large that it would be compiled
+    assert large.to(torch.float8_e4m3fn).float()[0, 0].item() == 1.25
 
 
 def test_lazy_properties_and_triangles():
