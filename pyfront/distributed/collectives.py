@@ -144,6 +144,16 @@ def _check_list(given: Sequence[Tensor], like: Sequence[Tensor], name: str, call
             )
 
 
+def _check_list_of_root(given: list[Tensor] | None, tensor: Tensor, group: ProcessGroup, root: int, call: str, end: str) -> None:
+    """ValueError unless the root, and nobody else, has a list of one tensor like this for each rank. end: what PyTorch calls the root."""
+    if group.rank() == root and not given:
+        raise ValueError(f"Argument ``{call}_list`` must be specified on {end} rank.")
+    if group.rank() != root and given:
+        raise ValueError(f"Argument ``{call}_list`` must NOT be specified on non-{end} ranks.")
+    if given:
+        _check_list(given, [tensor] * group.size(), f"{call}_list", call, group)
+
+
 def all_gather_coalesced(
     output_tensor_lists: list[list[Tensor]], input_tensor_list: list[Tensor], group: Any = None, async_op: bool = False
 ) -> Work | None:
@@ -198,12 +208,7 @@ def gather(
     if members is None:
         return None
     root = root_of(members, dst, group_dst, 0)
-    if members.rank() == root and not gather_list:
-        raise ValueError("Argument ``gather_list`` must be specified on destination rank.")
-    if members.rank() != root and gather_list:
-        raise ValueError("Argument ``gather_list`` must NOT be specified on non-destination ranks.")
-    if gather_list:
-        _check_list(gather_list, [tensor] * members.size(), "gather_list", "gather", members)
+    _check_list_of_root(gather_list, tensor, members, root, "gather", "destination")
     source, results = flat(tensor), [fresh(one) for one in gather_list] if gather_list else None
     told = members.told("gather", source, root=root)
     return members.run(
@@ -224,12 +229,7 @@ def scatter(
     if members is None:
         return None
     root = root_of(members, src, group_src, 0)
-    if members.rank() == root and not scatter_list:
-        raise ValueError("Argument ``scatter_list`` must be specified on source rank.")
-    if members.rank() != root and scatter_list:
-        raise ValueError("Argument ``scatter_list`` must NOT be specified on non-source ranks.")
-    if scatter_list:
-        _check_list(scatter_list, [tensor] * members.size(), "scatter_list", "scatter", members)
+    _check_list_of_root(scatter_list, tensor, members, root, "scatter", "source")
     result = fresh(tensor)
     sources, told = [flat(one) for one in scatter_list] if scatter_list else None, members.told("scatter", result, root=root)
     return members.run(lambda: members.patterns.scatter(told, sources, result, root), lambda: put(tensor, result), async_op)
