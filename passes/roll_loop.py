@@ -284,7 +284,7 @@ class _Reader:
         if name == "own":
             return Use(name, int(at - self.starts[m]), result, tuple(views))
         if name == "carried":
-            return self._carried(loop, slots, low, j, k)
+            return self._carried(loop, slots, low, high, j, k)
         if name == "input":
             return Use(name, _numbered(loop.inputs, tuple(self.at[low:high, j, k].tolist())), 0, tuple(views))
         if name == "row":
@@ -306,12 +306,14 @@ class _Reader:
             (type,) = OPS[op].infer((type,), attrs)
         return type[0]
 
-    def _carried(self, loop: Loop, slots: dict[tuple, int], low: int, j: int, k: int) -> Use:
+    def _carried(self, loop: Loop, slots: dict[tuple, int], low: int, high: int, j: int, k: int) -> Use:
         """A value of an earlier turn: a chain of slots as long as the number of turns between."""
         spine, m = self.spine, self.middle
         chain = int(self.chain[m, j, k])
         result, views = spine.views(chain)
         back, place = divmod(int(self.at[m, j, k] - self.starts[m]), self.period)
+        if -back > high - low:  # no turn makes what another one reads: values of a loop before this one
+            raise _NoLoop
         root = spine.chain_id(Chain(-1, "", (result,)))
         links = [tuple(int(t[low + turn, j, k]) for t in (self.kind, self.at, self.chain)) for turn in range(-back)]
         starts = [self._root(link) for link in links]

@@ -184,6 +184,18 @@ def test_a_value_of_the_turn_before_the_last() -> None:
     assert scans(agree(r.graph(a, b))) in ([9], [8])
 
 
+def test_values_of_more_turns_ago_than_the_loop_has() -> None:
+    """A second loop of the same length per turn reads what the turns of a first one made."""
+    r = Recorder()
+    v, w, h = r.input((H, H)), r.input((H, H)), r.input((B, H))
+    made = []
+    for _ in range(9):
+        h = r("sin", r("neg", r("tanh", r("matmul", h, w))))
+        made.append(h)
+    ends = [r("neg", r("tanh", r("sin", r("matmul", h, v)))) for h in made[1:6]]
+    assert scans(agree(r.graph(*ends))) == [9, 5]
+
+
 def test_windows_of_several_elements() -> None:
     r = Recorder()
     x, h = r.input((B, 5 * H)), r.input((B, H))
