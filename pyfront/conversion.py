@@ -43,19 +43,6 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
     return converted(input, other.dtype)
 
 
-@define("type", function=False, label="to_copy")
-def type_(input: Tensor, dtype: DType | str | None = None) -> Any:
-    """The name of the tensor type, or the tensor in another dtype."""
-    from .assignment import _TITLES, title
-
-    if dtype is None:
-        return f"torch.{title(input.dtype)}Tensor"
-    if isinstance(dtype, str):
-        named = dtype.removeprefix("torch.").removesuffix("Tensor")
-        dtype = dtype_of(next((k for k, v in _TITLES.items() if v == named), named))
-    return converted(input, dtype)
-
-
 def _conversion(dtype: DType) -> Any:
     def convert(input: Tensor, memory_format: object = None) -> Tensor:
         return converted(input, dtype)

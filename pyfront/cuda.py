@@ -340,4 +340,9 @@ def __getattr__(name: str) -> Any:
         from . import cuda_amp
 
         return cuda_amp
+    if name.endswith("Tensor"):
+        from .tensor_types import CUDA
+
+        if name in CUDA:
+            return CUDA[name]
     raise AttributeError(f"module 'torch.cuda' has no attribute '{name}'")

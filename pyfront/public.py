@@ -43,6 +43,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     spectrograms,
     statistics,
     strided,
+    tensor_types,
     torch_library,
     traits,
     windows,
@@ -79,19 +80,6 @@ DTYPES: dict[str, Any] = {
     "bool": types.bool_,
     **{t.name: t for t in types.FLOAT8},
 }
-LEGACY = {
-    "FloatTensor": types.float32,
-    "DoubleTensor": types.float64,
-    "HalfTensor": types.float16,
-    "BFloat16Tensor": types.bfloat16,
-    "LongTensor": types.int64,
-    "IntTensor": types.int32,
-    "ShortTensor": types.int16,
-    "CharTensor": types.int8,
-    "ByteTensor": types.uint8,
-    "BoolTensor": types.bool_,
-}
-
 
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803  # PyTorch's name
     """Powers of the elements of a vector, falling unless ``increasing``."""
@@ -183,7 +171,7 @@ def names() -> dict[str, Any]:
     found.update(DTYPES)
     found.update(complex_numbers.DTYPES)
     found.update(QUANTIZED | SCHEMES, qscheme=qscheme)
-    found.update({name: traits.typed(name, t) for name, t in LEGACY.items()})
+    found.update(tensor_types.CPU)
     found.update(settings.PUBLIC)
     found.update({f.__name__: f for f in windows.ROOT})
     found.update({f.__name__: f for f in _OWN})

@@ -105,12 +105,9 @@ _device = device
 
 def set_default_tensor_type(t: Any) -> None:
     """The default dtype, by the name of a tensor type. TypeError for integers."""
-    from . import public
+    from .tensor_types import named
 
-    kind = getattr(public, "LEGACY", {}).get(t.removeprefix("torch."), None) if isinstance(t, str) else t.dtype
-    if kind is None:
-        raise TypeError(f"invalid type name {t!r}")
-    set_default_dtype(kind)
+    set_default_dtype(named(t)[0])
 
 
 def set_flush_denormal(mode: bool) -> bool:

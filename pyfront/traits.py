@@ -257,24 +257,6 @@ def is_storage(obj: Any) -> bool:
     return isinstance(obj, UntypedStorage)
 
 
-# -- FloatTensor and its kin ----------------------------------------------------------------------------------
-
-
-class _TypedKind(type):
-    """Calling makes a tensor, ``isinstance`` asks for its dtype."""
-
-    def __call__(cls, *args: Any, **options: Any) -> Tensor:
-        return creation.legacy_constructor(*args, dtype=cls.dtype, **options)
-
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, Tensor) and value.dtype is cls.dtype
-
-
-def typed(name: str, dtype: DType) -> type:
-    """``torch.FloatTensor``: the legacy constructor of a dtype, and its name in ``isinstance``."""
-    return _TypedKind(name, (), {"dtype": dtype, "__doc__": f"The legacy constructor for {dtype.name}."})
-
-
 def typename(obj: Any) -> str:
     """``torch.FloatTensor`` for tensors, the qualified class name for all else."""
     if isinstance(obj, Tensor):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, TypeVar
 
-from ..assignment import title
 from ..tensor import Tensor
 from . import hooks
 from .changes import changed
@@ -236,6 +235,6 @@ def _indented(text: str) -> str:
 
 def _type_name(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"torch.{title(value.dtype)}Tensor"
+        return value.type()
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
