@@ -108,7 +108,10 @@ class Tensor:
         """The chain of a view of this tensor."""
         if not recorder.state.grad and self._node.requires_grad:
             links = (NO_GRAD, *links)  # a view made under no_grad has no history, also when it is read later
-        return views.extended(self._chain, links) if self._chain else links
+        if not self._chain:
+            return links
+        # With history every view is a value of its own, which gradients may be taken by: its link becomes one with none behind it.
+        return (*self._chain, *links) if self._node.requires_grad else views.extended(self._chain, links)
 
     def _part(self, links: Chain, shape: tuple[int, ...]) -> Tensor:
         """A view of this tensor that is to be written, and not read before. shape: the view's."""

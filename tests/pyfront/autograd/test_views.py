@@ -1,0 +1,50 @@
+"""Gradients by views: every view a gradient may be taken by is a value of its own, whatever views of it follow."""
+
+from __future__ import annotations
+
+import lamina as ours
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+VIEWS = {
+    "view": lambda x: x.view(-1) if x.dim() > 1 and x.is_contiguous() else x.reshape(2, -1) if x.numel() % 2 == 0 else x.reshape(-1, 1),
+    "t": lambda x: x.transpose(0, -1),
+    "part": lambda x: x[1:] if x.shape[0] > 1 else x[:],
+    "row": lambda x: x[0] if x.dim() > 1 else x[:],
+    "unsqueeze": lambda x: x.unsqueeze(1),
+    "flip": lambda x: x.flip(0) * 2,
+}
+
+
+@given(st.lists(st.sampled_from(sorted(VIEWS)), min_size=2, max_size=5), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_gradients_by_every_view_of_a_chain(names: list[str], keeps: bool) -> None:
+    said = []
+    for module in (ours, torch):
+        x = module.arange(24.0).view(2, 3, 4).requires_grad_()
+        seen = [module.sin(x)]
+        for name in names:
+            seen.append(VIEWS[name](seen[-1]))
+            if keeps:
+                seen[-1].retain_grad()
+        out = (seen[-1] ** 2).sum()
+        if keeps:
+            out.backward()
+            said.append([v.grad for v in (x, *seen[1:])])
+        else:
+            said.append(module.autograd.grad(out, seen))
+    for got, want in zip(*said, strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), 1e-5, 1e-5)
+
+
+def test_a_picture_that_is_flattened_again() -> None:
+    """A critic's penalty: the gradient by pictures that were made of rows and are flattened by who judges them."""
+    rows = ours.arange(12.0).requires_grad_().view(2, 6) * 1.0
+    pictures = rows.view(2, 2, 3)
+    (found,) = ours.autograd.grad((pictures.view(2, -1) ** 2).sum(), pictures)
+    assert found.tolist() == (2 * pictures).tolist()
