@@ -110,12 +110,13 @@ def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int]
 
 def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0) -> dict[str, Any]:
     """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call."""
+    from . import kernel_objects  # reads the emitter
     from .tuned_plans import plans_path
 
     plans = "" if symbols else plans_path()
     made = emit(
         graph, target=emission.cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
-        symbols=symbols, plans=plans,
+        symbols=symbols, plans=plans, texts=kernel_objects.Texts() if cache_folder() is not None else None,
     )  # fmt: skip
     source, text = made.source, made.source.text
     (folder / "program.c").write_text(text, encoding="utf-8")
@@ -126,10 +127,8 @@ def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbo
         if len(text) < 2 * UNIT_BYTES:
             build_shared(compiler, folder / "program.c", folder / "program.so")
         else:
-            from .kernel_objects import build_units
-
             processors = min(MOST_UNITS, flags.available_processors())
-            kernels, found = build_units(compiler, source, folder / "program.so", processors, UNIT_BYTES)
+            kernels, found = kernel_objects.build_units(compiler, source, folder / "program.so", processors, UNIT_BYTES)
             stats.kernels_found += found
             show("cache", f"{found} of {kernels} kernels were compiled before")
     show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..lowering.kernel_cost import Cost
+    from ..lowering.known_kernels import KnownKernels, Texts
     from ..lowering.loops_to_c import Source
     from .dump import Dump
 
@@ -44,22 +45,26 @@ def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
 
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
-    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "",
+    pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "", texts: Texts | None = None,
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
-    symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans.
+    symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans. texts: of kernels printed before,
+    which are not lowered again (not with a dump or checks, which are to see all of it).
     """
+    from ..dialects.target import target_named
     from ..lowering.kernel_cost import timed
+    from ..lowering.known_kernels import KnownKernels
     from ..lowering.loops_to_c import emit_c
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None
     costs: list[Cost] | None = [] if clocked else None
-    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans)
+    known = KnownKernels(texts, target_named(target)) if texts is not None and not (dump or check) else None
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known)
     with stats.timed("source"):
-        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols)
+        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols, known=known)
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
@@ -70,9 +75,10 @@ def emit(
 
 def loops_of(
     graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
-    costs: list[Cost] | None = None, plans: str = "", until: str = "loops",
+    costs: list[Cost] | None = None, plans: str = "", until: str = "loops", known: KnownKernels | None = None,
 ) -> ModuleOp:  # fmt: skip
-    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans: as in `emit`."""
+    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans: as in `emit`.
+    known: kernels that are declarations from the buffered level on."""
     from ..lowering.capture import capture
     from ..lowering.kernel_cost import costs_of
     from .pipelines import standard_pipeline
@@ -88,6 +94,8 @@ def loops_of(
         watchers = _watchers(module, dump, check)
         if costs is not None:
             watchers.append(lambda ran, m: costs.extend(costs_of(m)) if ran.step.gives == "buffered" else None)
+        if known is not None:
+            watchers.append(lambda ran, m: known.set_aside(m) if ran.step.gives == "buffered" else None)
         with stats.timed("passes"):
             history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
     if check:

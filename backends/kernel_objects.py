@@ -2,6 +2,7 @@
 
 A program that differs from one seen before in a layer compiles that layer. Kernels nobody has compiled are shared out by
 size among units that are compiled side by side; a unit is one entry of the cache, and every kernel has a note that names its unit.
+Before that, kernels are known by what they are to be lowered from: notes with their text (`Texts`), so that only the others are lowered.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ def build_units(compiler: Compiler, source: Source, library: Path, processors: i
         objects = []
         _build(compiler, units, objects, library, processors, least)
     return len(units.kernels), sum(len(kernels) for _, _, kernels in objects)
+
+
+class Texts:
+    """Texts of kernels in the disk cache, those of this version of the compiler."""
+
+    def get(self, key: str) -> str | None:
+        """The text under a key."""
+        return noted(key_of("text", source_version(), key))
+
+    def put(self, key: str, text: str) -> None:
+        """Keep a text."""
+        note(key_of("text", source_version(), key), text)
 
 
 Found = tuple[str, Path, list[str]]

@@ -50,16 +50,21 @@ def is_reserved(name: str) -> bool:
     return name in _RESERVED or name in _MATH or _GENERATED.fullmatch(name) is not None
 
 
+def symbol_of(name: str) -> str:
+    """What C calls a function of the module."""
+    return re.sub(r"\W", "_", name)
+
+
 class FunctionPrinter:
     """Prints one function; also the scope its expressions are named in."""
 
     moves_bits = True
     """Whether 16-bit floats that only move are held as their bits."""
 
-    def __init__(self, prelude: Prelude, function: func.FuncOp) -> None:
+    def __init__(self, prelude: Prelude, function: func.FuncOp, symbol: str | None = None) -> None:
         self.prelude = prelude
         self.function = function
-        self.symbol = re.sub(r"\W", "_", function.sym_name.data)
+        self.symbol = symbol or symbol_of(function.sym_name.data)
         self._names: dict[SSAValue, str] = {}
         self._counts: dict[str, int] = {}
         self._taken: dict[str, None] = {}

@@ -40,7 +40,7 @@ class LinalgToLoops(Pass):
 
 def has_stages(function: func.FuncOp) -> bool:
     """Whether the function still holds linalg ops."""
-    return any(isinstance(op, GenericOp | FillOp) for op in function.body.block.ops)
+    return not function.is_declaration and any(isinstance(op, GenericOp | FillOp) for op in function.body.block.ops)
 
 
 def lower_kernel(function: func.FuncOp, target: Target) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdsl.dialects import func, scf
+from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from ..dialects import arith_vectors as arith_vectors  # vector comparisons
-from ..dialects.amx import TileConfigOp
 from ..dialects.errors import BackendError
 from ..dialects.kept import Kept
-from .c_function import FunctionPrinter
+from .c_function import FunctionPrinter, symbol_of
 from .c_helpers import Prelude
 from .kept_copies import kept_copies
+from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, named, uses_threads, uses_tiles
 
 _RANGES = """\
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
@@ -68,36 +68,44 @@ def joined(*parts: str) -> str:
 
 
 def emit_c(
-    module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False, symbols: int = 0
-) -> Source:
+    module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False, symbols: int = 0,
+    known: KnownKernels | None = None,
+) -> Source:  # fmt: skip
     """The C11 source of a loops-level module.
 
     entry: name of the function made from @main. pool: emit ``parallel_for`` and ``<entry>_pool`` to set it.
     shared: give entry external linkage. clocked: ``int64_t <entry>_clock[]`` gets the time before the first kernel and after
-    each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. BackendError names an op
-    that has no C.
+    each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. known: has the text of
+    the module's declarations. BackendError names an op that has no C.
     """
     prelude = Prelude()
     kernels: list[tuple[str, str]] = []
     main, count = "", 0
-    has_parallel = any(isinstance(op, scf.ParallelOp) for f in module.ops for op in f.walk())
-    has_tiles = any(isinstance(op, TileConfigOp) for f in module.ops for op in f.walk())
+    functions = [f for f in module.ops if isinstance(f, func.FuncOp)]
+    if len(functions) != len(module.ops):
+        odd = next(op for op in module.ops if not isinstance(op, func.FuncOp))
+        raise BackendError(f"the loops level holds functions only, got {odd.name}")
+    printed = [known.of(f.sym_name.data) if known is not None and f.is_declaration else None for f in functions]
+    has_parallel = any(p.parallel for p in printed if p is not None) or any(map(uses_threads, functions))
+    has_tiles = any(p.tiles for p in printed if p is not None) or any(map(uses_tiles, functions))
     origins = _origins(module)
-    for function in module.ops:
-        if not isinstance(function, func.FuncOp):
-            raise BackendError(f"the loops level holds functions only, got {function.name}")
-        if function.is_declaration:
-            continue
-        printer = FunctionPrinter(prelude, function)
-        if function.sym_name.data == "main":
+    for function, found in zip(functions, printed, strict=True):
+        name = function.sym_name.data
+        if name == "main":
             count = len(function.body.block.args)
+            printer = FunctionPrinter(prelude, function)
             printer.clock = f"{entry}_clock" if clocked else None
             main = printer.main(entry, "" if shared else "static ", symbols, has_tiles)
             if clocked:
                 main = joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
-        else:
-            text = printer.kernel(origins.get(function.sym_name.data))
-            kernels.append((printer.declaration, text))
+        elif found is not None:
+            ask(prelude, found)
+            kernels.append(named(found, symbol_of(name), origins.get(name)))
+        elif not function.is_declaration:
+            made = _printed(prelude, function)
+            if known is not None and known.keeps(name):
+                known.keep(name, made)
+            kernels.append(named(made, symbol_of(name), origins.get(name)))
     if pool and has_parallel:
         setter = f"void {entry}_pool(range_runner runner) {{ parallel_for = runner ? runner : run_here; }}"
     else:
@@ -106,6 +114,14 @@ def emit_c(
     monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
     variables = tuple(f"lamina_s{k}" for k in range(symbols))
     return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module), variables)
+
+
+def _printed(prelude: Prelude, function: func.FuncOp) -> Printed:
+    """A kernel's C under the name `SYMBOL`."""
+    asked = Asked(prelude)
+    printer = FunctionPrinter(asked, function, SYMBOL)
+    text = printer.kernel(HEAD)
+    return Printed(printer.declaration, text, tuple(asked.asks), uses_threads(function), uses_tiles(function))
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:
