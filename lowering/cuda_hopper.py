@@ -101,6 +101,44 @@ def _wgmma_registers(p: Any, op: nv.WgmmaRegistersOp) -> None:
     p.line(f"{p.cuda.use(name)}({p.name(op.sums)}, {_place(p, op.a, op.a_index)}, {p.name(op.b)});")
 
 
+def _held(first: Operation | None) -> list[SSAValue]:
+    """The registers the products from an op on add to or multiply, up to the next commit, wait or end of the block."""
+    found: dict[SSAValue, None] = {}
+    while first is not None and not isinstance(first, nv.WgmmaCommitOp | nv.WgmmaWaitOp):
+        if isinstance(first, nv.WgmmaOp | nv.WgmmaRegistersOp):
+            found[first.sums] = None
+        if isinstance(first, nv.WgmmaRegistersOp):
+            found[first.a] = None
+        first = first.next_op
+    return list(found)
+
+
+def _hold(p: Any, registers: list[SSAValue]) -> None:
+    for held in registers:
+        p.line(f"{p.cuda.use('hold')}<{held.type.get_shape()[0]}>({p.name(held)});")
+
+
+def _fence(p: Any, op: nv.WgmmaFenceOp) -> None:
+    """What the products behind it use is in its registers before it (PTX ISA: their contents are undefined otherwise)."""
+    _hold(p, _held(op.next_op))
+    p.line(f"{p.cuda.use('wgmma_fence')}();")
+
+
+def _wait(p: Any, op: nv.WgmmaWaitOp) -> None:
+    """Sums are read behind the wait that ends all products: those since the one before it, in its block or in a loop right there."""
+    p.line(f"{p.cuda.use('wgmma_wait')}<{op.pending.value.data}>();")
+    if op.pending.value.data:
+        return
+    found: dict[SSAValue, None] = {}
+    before = op.prev_op
+    while before is not None and not (isinstance(before, nv.WgmmaWaitOp) and not before.pending.value.data):
+        for inner in before.walk():
+            if isinstance(inner, nv.WgmmaOp | nv.WgmmaRegistersOp):
+                found[inner.sums] = None
+        before = before.prev_op
+    _hold(p, list(reversed(found)))
+
+
 def _registers(p: Any, op: nv.SetRegistersOp) -> None:
     function = "fewer_registers" if op.more is None else "more_registers"
     p.line(f"{p.cuda.use(function)}<{op.count.value.data}>();")
@@ -114,11 +152,11 @@ HOPPER_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.TensorMapOp: _map, nv.TmaLoadOp: _load, nv.MbarrierInitOp: _on_barrier("mbarrier_init", "count"),
     nv.MbarrierExpectOp: _on_barrier("mbarrier_expect", "bytes"), nv.MbarrierArriveOp: _on_barrier("mbarrier_arrive"),
     nv.MbarrierWaitOp: _on_barrier("mbarrier_wait"), nv.FenceBarrierInitOp: _plain("fence_barrier_init"),
-    nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaRegistersOp: _wgmma_registers, nv.WgmmaFenceOp: _plain("wgmma_fence"),
+    nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaRegistersOp: _wgmma_registers, nv.WgmmaFenceOp: _fence,
     nv.WgmmaCommitOp: _plain("wgmma_commit"), nv.SetRegistersOp: _registers,
     nv_store.StmatrixOp: _stmatrix, nv_store.TmaStoreOp: _store, nv_store.TmaStoreCommitOp: _plain("tma_store_commit"),
     nv_store.FenceAsyncOp: _plain("fence_async"),
     nv_store.TmaStoreWaitOp: lambda p, op: p.line(f"{p.cuda.use('tma_store_wait')}<{op.pending.value.data}>();"),
     nv_store.GroupBarrierOp: lambda p, op: p.line(f"{p.cuda.use('group_barrier')}({p.name(op.group)});"),
-    nv.WgmmaWaitOp: lambda p, op: p.line(f"{p.cuda.use('wgmma_wait')}<{op.pending.value.data}>();"),
+    nv.WgmmaWaitOp: _wait,
 }  # fmt: skip

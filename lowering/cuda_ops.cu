@@ -303,6 +303,17 @@ __device__ __forceinline__ int64_t lm_matrix_descriptor(const void *start, int l
     return (int64_t)((at & 0x3ffff) >> 4 | (uint64_t)(leading >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62);
 }
 
+//: hold
+// What registers hold is computed before this and read behind it: the compiler knows what wgmma does to memory, not that it goes on in them.
+template <int count> __device__ __forceinline__ void lm_hold(float *d) {
+#pragma unroll
+    for (int i = 0; i < count; i++) asm volatile("" : "+f"(d[i]) :: "memory");
+}
+template <int count> __device__ __forceinline__ void lm_hold(int32_t *d) {
+#pragma unroll
+    for (int i = 0; i < count; i++) asm volatile("" : "+r"(d[i]) :: "memory");
+}
+
 //: wgmma_fence
 __device__ __forceinline__ void lm_wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 

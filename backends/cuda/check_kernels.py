@@ -15,7 +15,8 @@ from ...dialects.target import gpu_target_named, with_f32
 from ...lowering.capture import capture
 from ..emulation import emulate
 from ..oracle import evaluate
-from . import disassembly
+from ..ptx.interpret import Interpretation
+from . import disassembly, nvrtc
 from .check_programs import CheckProgram, arrays_for, bytes_moved
 from .check_report import Section
 from .check_speed import SpeedRow
@@ -88,6 +89,30 @@ def emulated(section: Section, programs: Sequence[CheckProgram], architectures: 
             continue
         _judge(section, program.name, worst)
         section.row(program.name, program.small, len(SEEDS), f"{worst:.2g}")
+
+
+def interpreted(section: Section, programs: Sequence[CheckProgram], architectures: Sequence[str]) -> None:
+    """The PTX at the small sizes, instruction by instruction as the manual says, against numpy; what it may not do is a failure."""
+    if not nvrtc.available():
+        section.skip("NVRTC is not installed here")
+        return
+    section.table("program", "architecture", "size", "warp orders", "largest error", "seconds")
+    for program in programs:
+        graph = program.make(program.small)
+        arrays = arrays_for(graph)
+        want = expected(program, graph, arrays)
+        for arch in architectures:
+            start = time.perf_counter()
+            try:
+                made = build(graph, with_f32(arch, program.f32))
+                interpretation = Interpretation(made.compiled.ptx, made.source.table)
+                worst = max(largest_error(graph, interpretation(arrays, seed), want) for seed in SEEDS)
+            except LaminaError as error:
+                section.fail(program.name, f"{arch}: {error}")
+                section.row(program.name, arch, program.small, len(SEEDS), "failed", "")
+                continue
+            _judge(section, f"{program.name}, {arch}", worst)
+            section.row(program.name, arch, program.small, len(SEEDS), f"{worst:.2g}", f"{time.perf_counter() - start:.1f}")
 
 
 def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:

@@ -595,6 +595,7 @@ static void lm_wgmma(const lm_product &p) {
     q.all[q.open % LM_PRODUCT_GROUPS][n++] = p;
 }
 
+template <int count> static void lm_hold(void *) {}
 static void lm_wgmma_fence() {}
 
 static void lm_wgmma_commit() {

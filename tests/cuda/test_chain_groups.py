@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_left_to_warps(case) -> None:
 
 
 PLANTED = {
-    "a tile is read before it is there": (r"lm_mbarrier_wait\(\(s3 \+ v\d+\), v\d+\);\s+lm_wgmma_fence", "lm_wgmma_fence"),
+    "a tile is read before it is there": (r"lm_mbarrier_wait\(\(s3 \+ v\d+\), v\d+\);\s+lm_hold", "lm_hold"),
     "rows are read before they are there": (r"lm_mbarrier_wait\(s3, 0\);", ""),
     "products are read before they are made": (r"(_fresh\([^;]*;[^}]*?)lm_wgmma_wait<0>\(\);", r"\1"),
     "a stage is given back while it is read": (r"(_rt\([^{]*?)lm_wgmma_wait<0>\(\);", r"\1"),

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_made_by_warps(case) -> None:
 
 
 PLANTED = {
-    "a stage is read before it is full": (r"lm_mbarrier_wait\(\(s2 \+ (\w+)\), \w+\);\n(\s+)lm_wgmma_fence", r"lm_wgmma_fence"),
+    "a stage is read before it is full": (r"lm_mbarrier_wait\(\(s2 \+ (\w+)\), \w+\);\n(\s+)lm_hold", r"lm_hold"),
     "the sums are read before the products are made": (r"lm_wgmma_wait<0>\(\);", ""),
     "a stage is given back while it is read": (r"lm_wgmma_wait<1>\(\);", ""),
     "a stage is filled before it is free": (r"lm_mbarrier_wait\([^;]*\);\n(\s+)lm_mbarrier_expect", r"lm_mbarrier_expect"),
