@@ -22,11 +22,12 @@ from .check_report import Section
 from .check_speed import SpeedRow
 from .check_timing import Timed
 from .device import Device, build_cubin
-from .program import build, cuda_source
+from .program import CudaProgram, build, cuda_source
 from .runtime import Runtime, program_folder
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 SEEDS = (0, 1, 7)
+INTERPRETED_SEEDS = (0, 7)
 
 
 def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], architectures: Sequence[str]) -> None:
@@ -96,23 +97,34 @@ def interpreted(section: Section, programs: Sequence[CheckProgram], architecture
     if not nvrtc.available():
         section.skip("NVRTC is not installed here")
         return
-    section.table("program", "architecture", "size", "warp orders", "largest error", "seconds")
+    section.table("program", "architectures of the same PTX", "size", "warp orders", "largest error", "seconds")
     for program in programs:
         graph = program.make(program.small)
-        arrays = arrays_for(graph)
-        want = expected(program, graph, arrays)
+        found: dict[str, tuple[list[str], CudaProgram]] = {}
         for arch in architectures:
-            start = time.perf_counter()
             try:
                 made = build(graph, with_f32(arch, program.f32))
-                interpretation = Interpretation(made.compiled.ptx, made.source.table)
-                worst = max(largest_error(graph, interpretation(arrays, seed), want) for seed in SEEDS)
             except LaminaError as error:
                 section.fail(program.name, f"{arch}: {error}")
-                section.row(program.name, arch, program.small, len(SEEDS), "failed", "")
                 continue
-            _judge(section, f"{program.name}, {arch}", worst)
-            section.row(program.name, arch, program.small, len(SEEDS), f"{worst:.2g}", f"{time.perf_counter() - start:.1f}")
+            found.setdefault(re.sub(r"\.target \w+", "", made.compiled.ptx), ([], made))[0].append(arch)
+        for names, made in found.values():
+            _interpret(section, program, graph, ", ".join(names), made)
+
+
+def _interpret(section: Section, program: CheckProgram, graph: Graph, names: str, made: CudaProgram) -> None:
+    start = time.perf_counter()
+    arrays = arrays_for(graph)
+    try:
+        interpretation = Interpretation(made.compiled.ptx, made.source.table)
+        want = expected(program, graph, arrays)
+        worst = max(largest_error(graph, interpretation(arrays, seed), want) for seed in INTERPRETED_SEEDS)
+    except LaminaError as error:
+        section.fail(program.name, f"{names}: {error}")
+        section.row(program.name, names, program.small, len(INTERPRETED_SEEDS), "failed", "")
+        return
+    _judge(section, f"{program.name}, {names}", worst)
+    section.row(program.name, names, program.small, len(INTERPRETED_SEEDS), f"{worst:.2g}", f"{time.perf_counter() - start:.1f}")
 
 
 def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:

@@ -72,7 +72,7 @@ class Machine:
         self.defined = [np.zeros(self.count, np.bool_) for _ in registers]
         self.state = [WATCHED if r.index in code.watched else PARTLY for r in registers]
         self.busy = {i: np.zeros(self.count, np.bool_) for i in code.watched}
-        self.changed = {i: np.ones(self.count, np.bool_) for i in code.watched}
+        self.touched = {i: np.ones(self.count, np.bool_) for i in code.watched}
         self.random = random.Random(seed)
         self._gangs(seed)
         self.memory: Flat
@@ -104,6 +104,8 @@ class Machine:
         if self.state[i]:
             if self.state[i] == WATCHED and self.busy[i][threads].any():
                 raise Fault(f"{register.name} is read while wgmma.mma_async may still use it: it was not waited for", threads)
+            if self.state[i] == WATCHED:
+                self.touched[i][threads] = True
             if not self.defined[i][threads].all():
                 raise Fault(f"{register.name} is read and was never written", threads[~self.defined[i][threads]])
         return self.registers[i][threads] if len(threads) != self.count else self.registers[i]
@@ -119,7 +121,7 @@ class Machine:
             if self.state[i] == WATCHED:
                 if self.busy[i][threads].any():
                     raise Fault(f"{register.name} is written while wgmma.mma_async may still use it: it was not waited for", threads)
-                self.changed[i][threads] = True
+                self.touched[i][threads] = True
             self.defined[i][threads] = True
             if self.state[i] == PARTLY and self.defined[i].all():
                 self.state[i] = KNOWN

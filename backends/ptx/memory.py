@@ -111,6 +111,7 @@ class Flat:
             data[at] = value
             written[at] = np.iinfo(UNSIGNED[size]).max
             self.by_block[offsets + i * size] = blocks
+            self._check_block(offsets + i * size, blocks, threads, "overwritten")
             if (data[at] != value).any():
                 bad = np.flatnonzero(data[at] != value)
                 raise Fault(f"several threads write different values to {self.described(int(addresses[bad[0]]))}", threads[bad[:2]])

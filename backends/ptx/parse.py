@@ -371,7 +371,7 @@ def _statements(text: str) -> Iterator[tuple[int, str, str]]:
             if bare.startswith(".section"):
                 return
             continue
-        if bare.startswith(".loc"):
+        if re.match(r"\.loc\s", bare):
             yield number, "loc", bare
             continue
         if re.match(r"\.(version|address_size|target|maxn|minn)", bare) and not buffer.strip():

@@ -98,11 +98,11 @@ class Products:
         return [(self.groups[int(some[0]) // GROUP], some) for some in m.whole_warps(threads, GROUP)]
 
     def fence(self, m: Machine, threads: Array) -> None:
-        """wgmma.fence: what was written to registers before is there for the products behind it."""
+        """wgmma.fence: what was done to registers before is in order with the products behind it."""
         for group, _ in self.of(m, threads):
             group.fenced = True
-        for changed in m.changed.values():
-            changed[threads] = False
+        for touched in m.touched.values():
+            touched[threads] = False
 
     def commit(self, m: Machine, threads: Array) -> None:
         """wgmma.commit_group."""
@@ -165,6 +165,8 @@ def _form(code: Code, instruction: Instruction) -> _Form:
     if shape is None or left not in DEPTHS or right not in DEPTHS or int(shape[2]) != DEPTHS[left] or DEPTHS[left] != DEPTHS[right]:
         raise Unknown
     columns = int(shape[1])
+    if whole and columns > 32 and columns % 16:
+        raise Unknown
     if result != ("s32" if whole else "f32") or columns % 8 or not 8 <= columns <= 256 or not whole and left != right:
         raise Unknown
     sums, a, b, scale, *more = instruction.operands
@@ -212,13 +214,13 @@ def wgmma(code: Code, instruction: Instruction):
 
 
 def _check_registers(m: Machine, form: _Form, group: _Group, threads: Array) -> None:
-    """Registers written since the last fence are not there yet; sums of products under way have to be of one shape."""
+    """Registers touched since the last fence are not in order; sums of products under way have to be of one shape."""
     if not group.fenced:
         raise Fault("wgmma.mma_async before any wgmma.fence of the warpgroup", threads)
     busy = {i for p in group.under_way() for i in p.registers}
     for register in (*form.sums, *form.a_registers):
-        if m.changed[register.index][threads].any():
-            raise Fault(f"{register.name} was written and no wgmma.fence is between that and wgmma.mma_async", threads)
+        if m.touched[register.index][threads].any():
+            raise Fault(f"{register.name} was read or written and no wgmma.fence is between that and wgmma.mma_async", threads)
     shape = f"n{form.columns}{form.whole}"
     for register in form.sums:
         if register.index in busy and group.shape.get(register.index) != shape:

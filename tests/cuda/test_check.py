@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,3 +268,26 @@ def test_what_the_sections_run_is_prepared() -> None:
     (program,) = chosen.programs
     assert chosen.wanted()[:2] == [(program.make(program.small), "tf32"), (program.make(program.large), "tf32")]
     assert all(f32 == "tf32" for _, f32 in chosen.wanted()) and chosen.targets == ("sm_90a", "sm_90a_wgmma")
+
+
+@needs_nvrtc
+def test_interpreted_programs_are_held_against_numpy() -> None:
+    """Architectures of one PTX are one row; a program that is wrong, or breaks a rule, is a failure."""
+    made, (program,) = section(), [p for p in PROGRAMS if p.name == "elementwise"]
+    check_kernels.interpreted(made, [program], ["sm_80", "sm_90a"])
+    assert [row[1] for row in made.tables[0].rows] == ["sm_80, sm_90a"] and not made.failures
+
+
+@needs_nvrtc
+def test_interpreted_programs_that_break_a_rule_are_failures(monkeypatch) -> None:
+    (program,) = [p for p in PROGRAMS if p.name == "softmax"]
+    real = check_kernels.build
+
+    def without_barriers(graph, arch):
+        whole = real(graph, arch)
+        return replace(whole, compiled=replace(whole.compiled, ptx=re.sub(r"bar\.sync[^;]*;", "", whole.compiled.ptx)))
+
+    monkeypatch.setattr(check_kernels, "build", without_barriers)
+    made = section()
+    check_kernels.interpreted(made, [program], ["sm_80"])
+    assert any("a race" in str(failure) for failure in made.failures) and made.tables[0].rows[0][4] == "failed"

@@ -1,0 +1,421 @@
+"""The interpreter of PTX by itself: what instructions compute, exactly, and small kernels that keep or break a rule. Needs no NVRTC."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.backends.ptx.arithmetic import DTYPES, Unknown, meaning
+from lamina.backends.ptx.faults import PtxError
+from lamina.backends.ptx.interpret import Interpretation
+from lamina.backends.ptx.parse import Instruction, parse
+from lamina.backends.ptx.warpgroups import Descriptor
+from lamina.dialects.errors import BackendError
+from lamina.lowering.gpu_calls import Place
+from lamina.lowering.gpu_launch import LaunchShape
+from lamina.lowering.gpu_launches import Buffer, Launch, LaunchTable, TensorMap
+
+# Numbers
+
+
+def compute(words: str, *values):
+    """One instruction on arrays (or numbers) of its operands' types."""
+    opcode, *parts = words.split(".")
+    means = meaning(Instruction(opcode, tuple(parts), (), None, 0, words, ""))
+    assert len(values) == len(means.takes)
+    with np.errstate(all="ignore"):
+        return means.compute(*(np.atleast_1d(np.asarray(v, DTYPES[k])) for v, k in zip(values, means.takes, strict=True)))
+
+
+def nearest(exact: Fraction, mode: str) -> np.float32:
+    """A number as float32, by comparing exactly with its neighbours."""
+    guess = np.float32(float(exact))
+    around = [np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf))]
+    below = [x for x in around if Fraction(float(x)) <= exact]
+    above = [x for x in around if Fraction(float(x)) >= exact]
+    down, up = max(below), min(above)
+    if mode in ("rm", "rp"):
+        return down if mode == "rm" else up
+    if mode == "rz":
+        return down if exact > 0 else up
+    low, high = exact - Fraction(float(down)), Fraction(float(up)) - exact
+    if low != high:
+        return down if low < high else up
+    return down if not int(down.view(np.uint32)) & 1 else up
+
+
+floats = st.floats(-(2.0**60), 2.0**60, width=32).filter(lambda x: abs(x) > 1e-18)
+
+
+@given(floats, floats, floats, st.sampled_from(("rn", "rz", "rm", "rp")))
+@settings(max_examples=200, deadline=None)
+def test_fma_rounds_once(a: float, b: float, c: float, mode: str) -> None:
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact:
+        assert compute(f"fma.{mode}.f32", a, b, c)[0] == nearest(exact, mode)
+
+
+def test_fma_where_rounding_twice_goes_wrong() -> None:
+    a, b = np.float32(1 + 2**-12), np.float32(1 + 2**-12)
+    for c in (np.float32(2**-60), np.float32(-(2**-60))):  # far below the half between two neighbours
+        exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+        assert compute("fma.rn.f32", a, b, c)[0] == nearest(exact, "rn")
+
+
+@given(*[st.floats(-1e60, 1e60).filter(lambda x: abs(x) > 1e-60)] * 3)
+@settings(max_examples=200, deadline=None)
+def test_fma_of_doubles_rounds_once(a: float, b: float, c: float) -> None:
+    assert compute("fma.rn.f64", a, b, c)[0] == float(Fraction(a) * Fraction(b) + Fraction(c))
+
+
+@given(floats, floats, st.sampled_from(("add", "sub", "mul")), st.sampled_from(("rz", "rm", "rp")))
+@settings(max_examples=100, deadline=None)
+def test_directed_rounding(a: float, b: float, op: str, mode: str) -> None:
+    x, y = Fraction(a), Fraction(b)
+    exact = {"add": x + y, "sub": x - y, "mul": x * y}[op]
+    if exact:
+        assert compute(f"{op}.{mode}.f32", a, b)[0] == nearest(exact, mode)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "want"),
+    [
+        ("cvt.rn.f16x2.f32", (1.0, 65519.0), 0x3C007BFF),
+        ("cvt.rn.f16x2.f32", (65520.0, 2.0**-25), 0x7C000000),
+        ("cvt.rn.bf16x2.f32", (1 + 2.0**-8, NAN), 0x3F807FFF),
+        ("cvt.rn.bf16x2.f32", (1 + 3 * 2.0**-8, -0.0), 0x3F828000),
+        ("cvt.rna.tf32.f32", (1 + 2.0**-11,), 0x3F802000),
+        ("cvt.f32.f16", (0x0001,), 2.0**-24),
+        ("cvt.rzi.s32.f32", (3e9,), 2**31 - 1),
+        ("cvt.rzi.s32.f32", (-2.7,), -2),
+        ("cvt.rzi.u32.f32", (-2.7,), 0),
+        ("cvt.rni.s32.f32", (2.5,), 2),
+        ("cvt.rzi.s32.f32", (NAN,), 0),
+        ("cvt.sat.f32.f32", (-3.0,), 0.0),
+        ("cvt.sat.f32.f32", (NAN,), 0.0),
+        ("cvt.u16.u32", (0x12345,), 0x2345),
+        ("cvt.s64.s32", (-5,), -5),
+        ("cvt.rn.f32.s32", (16777217,), 16777216.0),
+        ("cvt.rz.f32.f64", (1 + 2.0**-23 * 0.9,), 1.0),
+        ("max.f32", (NAN, 1.0), 1.0),
+        ("max.f32", (-0.0, 0.0), 0.0),
+        ("shl.b32", (1, 32), 0),
+        ("shr.s32", (-8, 40), -1),
+        ("shr.u32", (8, 40), 0),
+        ("shr.s32", (8, 40), 0),
+        ("mul.hi.u32", (0xFFFFFFFF, 0xFFFFFFFF), 0xFFFFFFFE),
+        ("mul.hi.s64", (-(2**62), 8), -2),
+        ("mul.wide.s32", (-3, 2**30), -3 * 2**30),
+        ("mad.lo.s32", (2**20, 2**20, 7), 7),
+        ("div.s32", (-7, 2), -3),
+        ("rem.s32", (-7, 2), -1),
+        ("div.s32", (-(2**31), 3), -715827882),
+        ("div.u64", (2**64 - 1, 10), (2**64 - 1) // 10),
+        ("prmt.b32", (0x33221100, 0x77665544, 0x7531), 0x77553311),
+        ("prmt.b32", (0x000000F0, 0, 0x0008), 0x000000FF | 0xF0F0F000),
+        ("bfi.b32", (0xFF, 0, 4, 4), 0xF0),
+        ("bfi.b32", (1, 0, 31, 8), 0x80000000),
+        ("bfe.u32", (0xABCD, 4, 8), 0xBC),
+        ("dp2a.lo.u32.u32", (0x00020003, 0x05040102, 10), 10 + 3 * 2 + 2 * 1),
+        ("dp4a.s32.s32", (-0xFD00FE, 0x01010101, 0), 2),
+        ("copysign.f32", (-1.0, 3.0), -3.0),
+        ("setp.ne.f32", (NAN, 1.0), False),
+        ("setp.neu.f32", (NAN, 1.0), True),
+        ("setp.lt.and.f32", (1.0, 2.0, False), False),
+        ("setp.num.f32", (NAN, 1.0), False),
+        ("setp.lt.s32", (-1, 1), True),
+        ("setp.lt.u32", (0xFFFFFFFF, 1), False),
+        ("ex2.approx.ftz.f32", (-130.0,), 0.0),
+        ("ex2.approx.ftz.f32", (10.0,), 1024.0),
+        ("rcp.approx.ftz.f32", (1e-39,), INF),
+        ("popc.b32", (0xF0F0,), 8),
+        ("clz.b32", (0x00F0,), 24),
+        ("clz.b32", (0,), 32),
+    ],
+)  # fmt: skip
+def test_value(words: str, values: tuple, want) -> None:
+    (got,) = compute(words, *values)
+    assert got == want and np.signbit(got) == np.signbit(want)
+
+
+def test_an_operations_nan_is_canonical() -> None:
+    (got,) = compute("add.f32", np.array([0x7FC12345], np.uint32).view(np.float32), 1.0)
+    assert got.view(np.uint32) == 0x7FFFFFFF
+    assert compute("max.NaN.f32", NAN, 1.0).view(np.uint32) == 0x7FFFFFFF
+
+
+@pytest.mark.parametrize("words", ["add.f16", "cvt.f16.f32", "cvt.s32.f32", "add.sat.s32", "mul.s32", "sqrt.f32", "setp.foo.s32", "lop3.b32"])
+def test_forms_that_are_not_implemented(words: str) -> None:
+    with pytest.raises((Unknown, KeyError)):
+        compute(words)
+
+
+# Descriptors
+
+
+def test_addresses_of_canonical_layouts() -> None:
+    """By the manual's tables, with elements of 16 bits: offsets of (row, column) before and after the swizzle."""
+    k_major = Descriptor(0, 16, 1024, 128).addresses(64, 16, 2, False)
+    assert k_major[0, 8] == 16 and k_major[1, 0] == 128 + 16 and k_major[7, 0] == 7 * 128 + 7 * 16 and k_major[8, 0] == 1024
+    plain = Descriptor(0, 128, 256, 0).addresses(64, 16, 2, False)
+    assert plain[1, 0] == 16 and plain[0, 8] == 128 and plain[8, 0] == 256
+    half = Descriptor(0, 16, 512, 64).addresses(64, 16, 2, False)
+    assert half[1, 0] == 64 and half[2, 0] == 128 + 16 and half[6, 8] == 6 * 64 + (1 ^ 3) * 16 and half[8, 0] == 512
+    turned = Descriptor(0, 8192, 1024, 128).addresses(128, 16, 2, True)
+    assert turned[1, 0] == 2 and turned[8, 1] == 128 + (1 ^ 1) * 16 and turned[64, 0] == 8192 and turned[0, 8] == 1024
+    interleaved = Descriptor(0, 512, 128, 0).addresses(64, 16, 2, True)
+    assert interleaved[8, 0] == 128 and interleaved[0, 1] == 16 and interleaved[0, 8] == 512
+
+
+# Kernels
+
+HEAD = ".version 9.0\n.target sm_90a\n.address_size 64\n.extern .shared .align 1024 .b8 arena[];\n"
+
+
+def kernel(body: str) -> str:
+    return f"""{HEAD}
+.visible .entry k(.param .u64 k_param_0, .param .u64 k_param_1, .param .align 64 .b8 k_param_2[128])
+.maxntid 1024, 1, 1
+{{
+    .reg .pred %p<9>;
+    .reg .f32 %f<99>;
+    .reg .b32 %r<99>;
+    .reg .b64 %rd<99>;
+    ld.param.u64 %rd1, [k_param_0];
+    ld.param.u64 %rd2, [k_param_1];
+    mov.b64 %rd90, k_param_2;
+    mov.u32 %r1, %tid.x;
+    mul.wide.u32 %rd3, %r1, 4;
+    add.s64 %rd4, %rd1, %rd3;
+    add.s64 %rd5, %rd2, %rd3;
+    mov.u64 %rd6, arena;
+    cvt.u32.u64 %r2, %rd6;
+    shl.b32 %r3, %r1, 2;
+    add.s32 %r4, %r2, %r3;
+    {body}
+    ret;
+}}
+"""
+
+
+def run(body: str, given=None, threads: int = 64, blocks: int = 1, shared: int = 8192, seed: int = 0, want: int | None = None) -> np.ndarray:
+    """A kernel with %r1: thread, %r4: its word of shared memory at %r2, %rd4 and %rd5: its words of the input and the output."""
+    given = np.arange(threads, dtype=np.uint32) if given is None else given
+    count = threads if want is None else want
+    buffers = (Buffer("input", "i32", given.shape, given.nbytes), Buffer("output", "i32", (count,), 4 * count), Buffer("arena", "i8", (0,), 0))
+    boxes = TensorMap(Place(0, 0), "f32", (8, 8), (8,), (8, 4), (1, 1))
+    launch = Launch("k", LaunchShape((blocks, 1, 1), threads, shared), (Place(0, 0), Place(1, 0)), "here.py:1", (boxes,))
+    return Interpretation(kernel(body), LaunchTable(buffers, (launch,)))([given], seed)[0].view(np.uint32)
+
+
+LOAD, STORE = "ld.global.u32 %r10, [%rd4];", "st.global.u32 [%rd5], %r11;"
+
+
+def through_shared(meeting: str, distance: int) -> str:
+    """Every thread writes its word of shared memory and reads that of another one, some bytes away."""
+    return f"{LOAD} st.shared.u32 [%r4], %r10; {meeting} xor.b32 %r5, %r4, {distance}; ld.shared.u32 %r11, [%r5]; {STORE}"
+
+
+
+def test_threads_part_and_meet_again() -> None:
+    """A loop of as many turns as the thread's number, then a shuffle of all lanes."""
+    body = f"""mov.u32 %r11, 0;
+    setp.eq.s32 %p1, %r1, 0;
+    @%p1 bra $END;
+$LOOP:
+    add.s32 %r11, %r11, 2;
+    sub.s32 %r1, %r1, 1;
+    setp.ne.s32 %p2, %r1, 0;
+    @%p2 bra $LOOP;
+$END:
+    mov.b32 %r20, 31; mov.b32 %r21, -1; mov.b32 %r22, 1;
+    shfl.sync.bfly.b32 %r11|%p3, %r11, %r22, %r20, %r21;
+    {STORE}"""
+    assert run(body).tolist() == [2 * (t ^ 1) for t in range(64)]
+    assert run(body, seed=3).tolist() == [2 * (t ^ 1) for t in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "by", "bounds", "source"),
+    [("bfly", 5, 31, lambda t: t ^ 5), ("up", 3, 0, lambda t: t - 3 if t % 32 >= 3 else t), ("down", 3, 31, lambda t: t + 3 if t % 32 < 29 else t),
+     ("idx", 7, 31, lambda t: t // 32 * 32 + 7), ("down", 1, 0x1F | 24 << 8, lambda t: t + 1 if t % 8 < 7 else t)],
+)  # fmt: skip
+def test_shuffles(mode: str, by: int, bounds: int, source) -> None:
+    body = f"{LOAD} shfl.sync.{mode}.b32 %r11, %r10, {by}, {bounds}, -1; {STORE}"
+    assert run(body).tolist() == [source(t) for t in range(64)]
+
+
+def test_scopes_local_memory_and_vectors() -> None:
+    body = f""".local .align 16 .b8 depot[16]; .reg .b64 %SP; mov.u64 %SP, depot; {LOAD}
+    st.local.v2.u32 [%SP+8], {{%r10, %r1}};
+    {{ .reg .b32 t; ld.local.u32 t, [%SP+8]; add.s32 %r11, t, 1; }}
+    {STORE}"""
+    assert run(body).tolist() == [t + 1 for t in range(64)]
+    with pytest.raises(PtxError, match="local memory"):
+        run(body.replace("[%SP+8], {", "[%SP+16], {"))
+
+
+def test_generic_addresses_reach_shared_memory() -> None:
+    body = f"{LOAD} add.s64 %rd7, %rd6, %rd3; cvta.shared.u64 %rd8, %rd7; st.u32 [%rd8], %r10; ld.shared.u32 %r11, [%r4]; {STORE}"
+    assert run(body).tolist() == list(range(64))
+
+
+@pytest.mark.parametrize(
+    ("meeting", "distance", "fine"),
+    [("bar.sync 0;", 128, True), ("bar.warp.sync -1;", 128, False), ("bar.warp.sync -1;", 4, True), ("", 4, False), ("bar.sync 1, 64;", 128, True),
+     ("@%p1 bar.sync 0;", 128, False)],
+)  # fmt: skip
+def test_races_between_and_within_warps(meeting: str, distance: int, fine: bool) -> None:
+    """What another thread wrote is there behind a meeting of both, in every order of warps."""
+    body = through_shared(f"setp.lt.u32 %p1, %r1, 32; {meeting}", distance)
+    for seed in (0, 1):
+        if fine:
+            assert run(body, seed=seed).tolist() == [t ^ distance // 4 for t in range(64)]
+        else:
+            with pytest.raises(PtxError, match=r"a race: a read of shared byte|nobody has written|nothing will wake"):
+                run(body, seed=seed)
+
+
+def test_memory_is_not_written_over_before_it_is_read() -> None:
+    read = f"{LOAD} st.shared.u32 [%r4], %r10; bar.sync 0; xor.b32 %r5, %r4, 128; ld.shared.u32 %r11, [%r5]; MEET st.shared.u32 [%r4], %r11; {STORE}"
+    assert run(read.replace("MEET", "bar.sync 0;")).tolist() == [t ^ 32 for t in range(64)]
+    with pytest.raises(PtxError, match=r"a write to shared byte \d+ that is not ordered behind the read by thread"):
+        run(read.replace("MEET", ""))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (f"ld.shared.u32 %r11, [%r4]; {STORE}", "which nobody has written"),
+        (STORE, "%r11 is read and was never written"),
+        (f"{LOAD} st.shared.u32 [%r4+8192], %r10;", "outside the block's 8192"),
+        (f"{LOAD} st.shared.u32 [%r4+2], %r10;", "not a multiple of 4"),
+        ("ld.global.u32 %r11, [%rd4+256];", "outside every array"),
+        ("ld.global.u32 %r11, [%rd5];", "nobody has written"),
+        (f"{LOAD} st.global.u32 [%rd2], %r10;", "different values"),
+        ("setp.lt.u32 %p1, %r1, 3; @%p1 bar.warp.sync -1;", "all threads of a warp"),
+        ("setp.lt.u32 %p1, %r1, 32; @%p1 bar.sync 0;", "32 of 64 threads have come to barrier 0"),
+        ("bar.sync 16;", "barriers 0 to 15"),
+        ("bar.sync 0, 33;", "multiple of 32"),
+        ("$L: bra $L;", "no end after"),
+        ("mbarrier.init.shared::cta.b64 [%r4], 1;", "not a multiple of 8"),
+        ("mov.b32 %r9, 0; setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared::cta.b64 [%r2], 0;", "1 to 1048575 arrivals"),
+        ("mbarrier.arrive.shared::cta.b64 _, [%r2];", "there is no barrier"),
+        ("setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared::cta.b64 [%r2], 1; @%p1 st.shared.u32 [%r2], %r1;", "which is a barrier"),
+        ("foo.bar.b32 %r1, %r2;", "does not know foo.bar.b32"),
+    ],
+)  # fmt: skip
+def test_rules(body: str, said: str, monkeypatch) -> None:
+    monkeypatch.setattr("lamina.backends.ptx.machine.MOST_STEPS", 1000)
+    with pytest.raises(PtxError) as caught:
+        run(body)
+    assert said in str(caught.value)
+
+
+def test_blocks_do_not_see_each_other() -> None:
+    body = f"mov.u32 %r7, %ctaid.x; {LOAD} mov.u32 %r11, %r10; {STORE}"
+    with pytest.raises(PtxError, match="by block 0 and written by block 1 of the same launch"):
+        run(body, blocks=2)
+
+
+MADE = """setp.eq.u32 %p1, %r1, 0;
+    @%p1 mbarrier.init.shared::cta.b64 [%r2], 1;
+    @%p1 fence.mbarrier_init.release.cluster;
+    bar.sync 0;"""
+WAIT = """
+$W%d:
+    mbarrier.try_wait.parity.shared::cta.b64 %%p2, [%%r2], %d;
+    @!%%p2 bra $W%d;"""
+
+
+def wait(place: int, parity: int) -> str:
+    return WAIT % (place, parity, place)
+
+
+def box(announced: int = 128, made: str = MADE, parity: int = 0, waits: bool = True) -> str:
+    """Thread 0 has a box of 4 rows of 8 numbers from (x 0, y 2) brought to byte 1024; all wait and read it."""
+    return f"""{made}
+    add.s32 %r30, %r2, 1024;
+    mov.b32 %r31, 0; mov.b32 %r32, 2;
+    @%p1 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], {announced};
+    @%p1 cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%r30], [%rd90, {{%r31, %r32}}], [%r2];
+    {wait(0, parity) if waits else ""}
+    and.b32 %r33, %r1, 31;
+    shr.u32 %r35, %r33, 5;
+    shl.b32 %r33, %r33, 2;
+    add.s32 %r34, %r30, %r33;
+    ld.shared.u32 %r11, [%r34];
+    {STORE}"""
+
+
+def test_a_box_is_brought_and_waited_for() -> None:
+    """Rows of 32 bytes lie side by side: four of them are a line of 128 bytes, the first, which is not moved."""
+    given = np.arange(64, dtype=np.float32).view(np.uint32)
+    for seed in (0, 5):
+        got = run(box(), given, seed=seed).view(np.float32)
+        assert got.tolist() == [16.0 + t % 32 for t in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (box(announced=256), "lacks 0 of 1 arrivals and 128 bytes"),
+        (box(announced=64), "lacks 0 of 1 arrivals and -64 bytes"),
+        (box(waits=False), "a copy to it is under way"),
+        (box(parity=1), "a copy to it is under way"),
+        (box(made=MADE.replace("@%p1 fence.mbarrier_init.release.cluster;", "")), "before a fence"),
+        (box(made=MADE.replace("bar.sync 0;", "")), "is not ordered before"),
+        (f"{MADE} {wait(0, 0)}", "wait for phase parity 0"),
+        (f"{MADE} mbarrier.arrive.shared::cta.b64 _, [%r2]; {wait(0, 2)}", "0 or 1"),
+        (f"setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared::cta.b64 [%r2], 1; @%p1 mbarrier.init.shared::cta.b64 [%r2], 1;", "made twice"),
+    ],
+)  # fmt: skip
+def test_boxes_and_barriers_that_do_not_fit(body: str, said: str) -> None:
+    with pytest.raises(PtxError) as caught:
+        run(body, np.arange(64, dtype=np.float32).view(np.uint32))
+    assert said in str(caught.value)
+
+
+def test_outside_a_tensor_there_is_zero() -> None:
+    given = np.arange(1, 65, dtype=np.float32).view(np.uint32)
+    got = run(box().replace("mov.b32 %r32, 2;", "mov.b32 %r32, -2;"), given).view(np.float32)
+    assert got[:16].tolist() == [0.0] * 16 and got[16:32].tolist() == list(range(1, 17))
+
+
+def test_phases_alternate() -> None:
+    """A barrier of 64 arrivals orders three rounds through shared memory."""
+    rounds = "".join(
+        f"st.shared.u32 [%r4+{1024}], %r10; mbarrier.arrive.shared::cta.b64 _, [%r2]; {wait(2 * i, 0)} xor.b32 %r5, %r4, 128;"
+        f" ld.shared.u32 %r11, [%r5+{1024}]; add.s32 %r10, %r11, 1; mbarrier.arrive.shared::cta.b64 _, [%r2]; {wait(2 * i + 1, 1)}"
+        for i in range(3)
+    )
+    body = f"{MADE.replace('[%r2], 1;', '[%r2], 64;')} {LOAD} {rounds} mov.u32 %r11, %r10; {STORE}"
+    for seed in (0, 2):
+        assert run(body, seed=seed).tolist() == [(t ^ 32) + 3 for t in range(64)]
+    with pytest.raises(PtxError, match="a race"):
+        run(body.replace(wait(1, 1), ""))
+
+
+@pytest.mark.parametrize(("change", "said"), [("", ""), ("cp.async.wait_group 0;", "a copy to it is under way"), ("cp.async.commit_group;", "a copy to it is under way")])
+def test_copies_of_a_thread(change: str, said: str) -> None:
+    body = f"""cp.async.ca.shared.global [%r4], [%rd4], 4; cp.async.commit_group;
+    cp.async.wait_group 0; ld.shared.u32 %r11, [%r4]; {STORE}"""
+    if not said:
+        assert run(body).tolist() == list(range(64))
+    else:
+        with pytest.raises(PtxError, match=said):
+            run(body.replace(change, ""))
+
+
+def test_text_that_is_no_ptx_is_refused_with_its_line() -> None:
+    with pytest.raises(BackendError, match="PTX line 3: not understood"):
+        parse(".version 9.0\n\n.foo bar;\n")
+    with pytest.raises(BackendError, match="functions"):
+        parse(".func f() {\n ret;\n}\n")
