@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from itertools import compress, repeat
+from itertools import compress, count as numbers_from, repeat
 from operator import ne, sub
 from pathlib import Path
 from sys import getrefcount
@@ -97,22 +97,39 @@ def set_num_threads(count: int) -> None:
     flags.threads.value = count
 
 
+class Made:
+    """Where the arrays are that pools made and refer to: programs that know the same find what one of them gave another.
+
+    addresses: type -> id of an array -> where its memory starts; an array is in there as long as its pool refers to it. changes: another
+    number whenever these changed.
+    """
+
+    def __init__(self) -> None:
+        self.addresses: dict[Type, dict[int, int]] = {}
+        self.changes = 0
+        self._numbers = numbers_from(1)
+
+    def changed(self) -> None:
+        """Whoever remembers where arrays are looks again."""
+        self.changes = next(self._numbers)
+
+
 class OutputPool:
     """Output arrays of one program. Those nobody else refers to are used again, so a loop works in the same memory.
 
-    outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses`` (type -> id of an array
-    made here -> where its memory starts; an array is in there as long as this pool refers to it). held: id of an array
-    made here -> references pools have to it. changes: how often these two changed. Pools of one program share all three: those
-    of ``beside`` are used.
+    outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses``, see `Made`. held: id of an array
+    made here -> references pools have to it. Pools of one program share both: those of ``beside`` are used.
     """
 
-    def __init__(self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None) -> None:
+    def __init__(
+        self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None, made: Made | None = None
+    ) -> None:
         self.types = tuple(outputs)
-        self.addresses: dict[Type, dict[int, int]] = beside.addresses if beside else {}
+        self.made = beside.made if beside else made or Made()
+        self.addresses = self.made.addresses
         for held in (*outputs, *inputs):
             self.addresses.setdefault(held, {})
         self.held: dict[int, int] = beside.held if beside else {}
-        self.changes: list[int] = beside.changes if beside else [0]
         self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
@@ -124,7 +141,7 @@ class OutputPool:
 
     def release(self, kept: set[int]) -> None:
         """Forget all arrays but those with these ids."""
-        self.changes[0] += 1
+        self.made.changed()
         for row, places, free in zip(self._rounds, self._places, self._free, strict=True):
             for k, array in enumerate(row):
                 if array is not None and id(array) not in kept:
@@ -145,7 +162,7 @@ class OutputPool:
 
     def _replace(self, turn: int, k: int) -> None:
         """Another array for output k in this round: an unheld one of another round, or a new one."""
-        self.changes[0] += 1
+        self.made.changed()
         old = self._rounds[turn][k]
         for other, free in zip(self._rounds, self._free, strict=True):
             if _references(other, k) == free[k]:
@@ -191,6 +208,9 @@ def _looking() -> int:
 
 LOOKING = _looking()
 """References that looking through a list adds to a count."""
+
+
+_made = Made()  # by all programs of this process
 
 
 class Places(NamedTuple):
@@ -250,7 +270,7 @@ class Executable:
         self._ids = self._nowhere = [0] * len(self.inputs)  # of the last call: its inputs, where they are, changes of the pools until then
         self._at = [0] * len(self.inputs)
         self._changes = -1
-        self._pool = OutputPool(self.outputs, self.inputs)
+        self._pool = OutputPool(self.outputs, self.inputs, made=_made)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
         copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
@@ -288,6 +308,11 @@ class Executable:
         return made
 
     @property
+    def output_bytes(self) -> int:
+        """What one set of results takes."""
+        return sum([size_of(shape) * dtype.itemsize for shape, dtype in self.outputs])
+
+    @property
     def source(self) -> str:
         """The C text this program was built from, if it was kept beside the library."""
         path = self.library.with_suffix(".c")
@@ -309,7 +334,7 @@ class Executable:
         if self._first_seen:
             self._settle(arrays)
         places, ids, copies = self._at, list(map(id, arrays)), None
-        if ids != self._ids or self._changes != self._pool.changes[0]:
+        if ids != self._ids or self._changes != _made.changes:
             copies = self._find(arrays, ids)
         reused = self._places(arrays, spare) if spare else self._fresh
         outputs, made_at = reused.pool.take()
@@ -336,11 +361,11 @@ class Executable:
     def _find(self, arrays: Sequence[np.ndarray], ids: list[int]) -> list[np.ndarray]:
         """Note where the inputs of a call are; gives the copies that had to be made.
 
-        An array that was at its place in the last call is still where it was: it is the same one, as what the pools did not make is
+        An array that was at its place in the last call is still where it was: it is the same one, as what no program's pools made is
         held, and what they let go of counts as a change.
         """
         before, self._ids, self._counts = self._ids, self._nowhere, None  # should one of them be refused
-        changes, copies = self._pool.changes[0], []
+        changes, copies = _made.changes, []
         every = range(len(ids))
         for i in compress(every, map(ne, ids, before)) if changes == self._changes else every:
             self._at[i] = self._known[i].get(ids[i]) or self._place(i, arrays[i], copies)

@@ -40,7 +40,13 @@ MOST_PROGRAMS = 6
 """Programs of one template; what fits none of them is compiled size by size."""
 
 MOST_SIZES = 16
-"""Sizes of one program that are kept ready."""
+"""Sizes of one program that are kept ready, whatever memory their results take."""
+
+MOST_SMALL_SIZES = 256
+"""The same while their results take little."""
+
+SMALL_BYTES = 1 << 20
+"""How much that is, of all of them together."""
 
 ROOM = 4
 """How many times the largest size seen a program is made for, at least."""
@@ -205,6 +211,7 @@ class Compiled:
     facts: dict[str, Any]
     first: Program | None = None
     sizes: OrderedDict[Graph, Program] = field(default_factory=OrderedDict)
+    bytes: int = 0  # of one result of each of them
 
     @property
     def values(self) -> list[tuple[int, ...]]:
@@ -218,10 +225,14 @@ class Compiled:
                 made = self.first = load(self.folder, self.facts, graph, sizes=values)
             else:
                 made = self.first.at(graph, values)
+        if (old := self.sizes.pop(graph, None)) is not None:
+            self.bytes -= old.output_bytes
         self.sizes[graph] = made
-        if len(self.sizes) > MOST_SIZES:  # each holds output arrays
-            old, program = self.sizes.popitem(last=False)
-            programs.pop(old, None)
+        self.bytes += made.output_bytes
+        while (count := len(self.sizes)) > MOST_SMALL_SIZES or count > MOST_SIZES and self.bytes > SMALL_BYTES:  # each holds output arrays
+            old_graph, program = self.sizes.popitem(last=False)
+            self.bytes -= program.output_bytes
+            programs.pop(old_graph, None)
             program.forget()
         return made
 

@@ -47,6 +47,10 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         start = (index % n, *(0,) * len(rest))
         result = input._through(("slice", (start, (1, *rest), (1,) * len(shape))), ("reshape", (rest,)))
         return _labelled(result, "select")
+    if type(index) is Tensor and index._node.type == (shape[:1], bool_) and shape and not recorder.state.levels:  # x[mask] by rows
+        places = index._value().nonzero()[0]
+        rows = record("take", (input._read(), recorder.constant(places, (places.shape, int64))), (0,))
+        return _labelled(follow_index(wrap(rows), input, [0], places.shape, 0), "index")
     plan = _parse(shape, index)
     result = _view(input, plan)
     if not plan.advanced:

@@ -16,6 +16,7 @@ from .walk import by_order
 
 _MOST = 4096
 _forms: dict[tuple, tuple] = {}
+_once: dict[tuple, Phrase] = {}
 _NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are tracked, their operands do not tell
 
 
@@ -40,6 +41,19 @@ class Phrase:
         for op, attrs, read, type, may_be in steps:
             pick = itemgetter(*read) if len(read) > 1 else None
             self._steps.append((op, attrs, pick, read[0] if read else -1, type, may_be))
+
+    @staticmethod
+    def once(
+        steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = ()
+    ) -> Phrase:
+        """The phrase of these steps, the same object each time: whoever is made anew (an optimizer) records the same program."""
+        key = tuple([(op, repr(attrs), *read, type, may_be) for op, attrs, read, type, may_be in steps]), tuple(results), tuple(held)
+        made = _once.get(key)
+        if made is None:
+            if len(_once) >= _MOST:
+                _once.clear()
+            made = _once[key] = Phrase(steps, results, held)
+        return made
 
     @staticmethod
     def of(operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> Phrase:

@@ -24,7 +24,7 @@ from .walk import Walk, by_order
 
 Run = Callable[[Graph, list[np.ndarray], Mapping[int, int] | None], list[np.ndarray]]
 _KEPT = 256
-_GRAPHS = 8  # of one Plan, by contents
+_GRAPHS = 256  # of one Plan, by contents
 _step = tuple.__new__  # a Step without the detour of its constructor
 _plans: OrderedDict[int, list[Plan]] = OrderedDict()
 
@@ -38,18 +38,19 @@ class Plan:
     go through again, which the walk does not tell. recorded: positions in the order
     they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush. held: of each Node
     that holds several arrays its position, that of the Node for what they become (-1: nobody wants it), and the inputs and outputs they are.
-    graphs: those of the walks that came lately, by their contents, newest first. form: how the Graph of other contents is made; None
+    graphs: those of the walks that came lately, by their contents. last: contents and Graph of the last one. form: how the Graph of other contents is made; None
     where they may change more than it (derivatives).
     """
 
-    __slots__ = ("signature", "graphs", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
+    __slots__ = ("signature", "graphs", "last", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
 
     def __init__(self, schedule: Schedule, walk: Walk) -> None:
         """From a Schedule that was just built and has no values yet."""
         nodes = walk.nodes
         at = {id(node): position for position, node in enumerate(nodes)}
         self.signature = walk.signature
-        self.graphs = [(walk.contents, schedule.graph)]
+        self.last = walk.contents, schedule.graph
+        self.graphs = {tuple(walk.contents): schedule.graph}
         holder = {id(node.value): i for i, node in enumerate(nodes) if node.value is not None}
         holder |= {id(leaf.value): at[id(node.inputs[-1])] for node, leaves, _ in schedule.spread for leaf in leaves}
         self.inputs = [holder[id(array)] for array in schedule.arrays]
@@ -82,13 +83,22 @@ class Plan:
         orders = [nodes[i].order for i in self.recorded]
         if orders != sorted(orders):
             return None
-        for known, graph in self.graphs:
-            if known == contents:
-                return graph
-        made = self.form.graph(walk) if self.form is not None else None
-        if made is not None:
-            self.graphs = [(contents, made), *self.graphs[: _GRAPHS - 1]]
-        return made
+        known, graph = self.last
+        if known == contents:
+            return graph
+        if self.form is None:
+            return None
+        key = tuple(contents)
+        found = self.graphs.get(key)
+        if found is None:
+            found = self.form.graph(walk)
+            if found is None:
+                return None
+            if len(self.graphs) >= _GRAPHS:
+                del self.graphs[next(iter(self.graphs))]
+            self.graphs[key] = found
+        self.last = contents, found
+        return found
 
     def arrays(self, nodes: list[Node]) -> list[np.ndarray]:
         """The Graph's inputs, of a walk this plan fits."""
@@ -190,4 +200,4 @@ def plan_of(walk: Walk) -> tuple[Plan, Graph]:
     if len(alike) >= 8:
         alike.pop(0)
     alike.append(plan)
-    return plan, plan.graphs[0][1]
+    return plan, plan.last[1]

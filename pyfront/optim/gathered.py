@@ -97,7 +97,7 @@ class Gathered:
             steps += [(RESULT, (k,), [place], type, False) for k, type in enumerate(types)]
             results += range(place + 1, place + 2 + each)
             place += 1 + len(types)
-        return Phrase(steps, results, [k for k in range(len(results)) if k % (1 + each)])
+        return Phrase.once(steps, results, [k for k in range(len(results)) if k % (1 + each)])
 
     def _compute(self) -> None:
         if self.node.value is None:

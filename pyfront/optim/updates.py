@@ -151,7 +151,7 @@ def _all_at_once(op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tu
         steps += [(RESULT, (k,), [place], type, False) for k, type in enumerate(types)]
         results += range(place + 1, place + 1 + len(targets))
         place, at = place + 1 + len(types), at + len(own)
-    return Phrase(steps, results)
+    return Phrase.once(steps, results)
 
 
 def write(target: Tensor, node: Node, start: int) -> None:

@@ -105,17 +105,39 @@ def lasting_add(tmp_path_factory) -> Executable:
     return build(tmp_path_factory.mktemp("add"), ADD, [t, t], [t])
 
 
-_KINDS = ("same", "other", "fresh", "strided", "result", "wrong", "bound", "forget")
+@pytest.fixture(scope="module")
+def beside_it(tmp_path_factory) -> Executable:
+    """Another program, with arrays of its own."""
+    t = ((2, 3), float32)
+    return build(tmp_path_factory.mktemp("beside"), ADD, [t, t], [t])
+
+
+_KINDS = ("made beside", "fed back beside", "forget beside", "same", "other", "fresh", "strided", "result", "wrong", "bound", "forget")
+
+
+@needs_compiler
+def test_what_another_program_made_is_not_held(add, beside_it):
+    """It would count as in use there, and the other program would work in new memory in each call."""
+    x, addresses = np.ones((2, 3), np.float32), set()
+    for _ in range(12):
+        (y,) = beside_it([x, x])
+        addresses.add(y.ctypes.data)
+        (z,) = add([y, x])
+        assert z[0, 0] == 3
+        del y, z
+    assert len(addresses) == 1
 
 
 @needs_compiler
 @given(st.lists(st.tuples(st.sampled_from(_KINDS), st.sampled_from(_KINDS), st.booleans()), max_size=25))
 @example([("same", "other", True)] * 8 + [("result", "wrong", True), ("same", "other", True)])
 @example([("result", "same", False), ("forget", "same", False), ("fresh", "fresh", False), ("result", "same", False)])
+@example([("made beside", "same", False), ("forget beside", "same", False), ("fresh", "same", False), ("made beside", "same", True)])
+@example([("made beside", "same", True), ("fed back beside", "result", True), ("result", "made beside", True)] * 6)
 @example([("fresh", "same", False), ("bound", "same", False), ("fresh", "same", False), ("same", "fresh", False)])
 @settings(max_examples=60, deadline=None)
-def test_inputs_are_found_where_they_are(lasting_add, calls):
-    """Whatever arrays come, go and come again, and whatever was refused in between."""
+def test_inputs_are_found_where_they_are(lasting_add, beside_it, calls):
+    """Whatever arrays come, go and come again, made by this program or by another, and whatever was refused in between."""
     numbers = iter(range(1, 1000))
     lasting = {kind: np.full((2, 3), next(numbers), np.float32) for kind in ("same", "other")}
     result = aligned_array((2, 3), np.dtype(np.float32))
@@ -128,6 +150,10 @@ def test_inputs_are_found_where_they_are(lasting_add, calls):
             return np.full((2, 6), next(numbers), np.float32)[:, ::2]
         if kind == "wrong":
             return np.zeros((3, 2), np.float32)
+        if kind == "made beside":
+            return beside_it([np.full((2, 3), next(numbers), np.float32), lasting["same"]])[0]
+        if kind == "fed back beside":
+            return beside_it([result, lasting["same"]])[0]
         return lasting.get(kind, np.full((2, 3), next(numbers), np.float32))
 
     for first, second, keep in calls:
@@ -138,6 +164,8 @@ def test_inputs_are_found_where_they_are(lasting_add, calls):
             continue
         if "forget" in (first, second):
             lasting_add.forget()
+        if "forget beside" in (first, second):
+            beside_it.forget()
         (z,) = lasting_add.bind([None, y])([x]) if "bound" in (first, second) else lasting_add([x, y])
         np.testing.assert_array_equal(z, np.asarray(x) + np.asarray(y))
         result = z if keep else z.copy()

@@ -333,16 +333,26 @@ def test_one_arena_for_all_sizes():
     assert driver._programs[graph_at(40)]._arena is driver._programs[graph_at(33)]._arena
 
 
-def test_sizes_met_long_ago_let_go_of_their_arrays():
+def test_sizes_met_long_ago_let_go_of_their_arrays(monkeypatch):
+    monkeypatch.setattr(symbolic, "SMALL_BYTES", 0)
     for n in range(40, 44 + symbolic.MOST_SIZES):
         run_at(n)
     kept = [p for p in driver._programs.values() if p.sizes]
     assert len(kept) == symbolic.MOST_SIZES
-    addresses = kept[0]._pool.addresses
-    held = sum(len(ids) for ids in addresses.values())
+    held = len(kept[0]._pool.held)
     assert held <= 2 * symbolic.MOST_SIZES, "two outputs of each size are held"
     run_at(41)  # comes back
     assert driver.stats.compiles == 2
+
+
+def test_more_sizes_are_kept_ready_while_their_results_are_small():
+    last = 44 + symbolic.MOST_SIZES
+    for n in range(40, last):
+        run_at(n)
+    kept = [p for p in driver._programs.values() if p.sizes]
+    assert len(kept) == last - 41, "all but the first size's own"
+    (compiled,) = [c for family in symbolic._families.values() for t in family.templates for c in t.programs]
+    assert compiled.bytes == sum(p.output_bytes for p in kept)
 
 
 def test_loops_are_not_looked_for_in_every_size(monkeypatch):

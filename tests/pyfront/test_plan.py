@@ -152,6 +152,24 @@ def test_the_order_of_recording_is_part_of_a_program(checked: Checked) -> None:
     assert checked.made == 2
 
 
+def test_many_sizes_that_come_again_are_known_again(checked: Checked) -> None:
+    """As the parts of a clustering do: each has its Graph, however many came in between."""
+    def some(n: int) -> float:
+        return (torch.arange(n).float() * 2 + 1).sum().item()
+
+    first = [some(n) for n in range(2, 42)]
+    (alike,) = [found for found in plan._plans.values() if any(len(p.graphs) > 20 for p in found)]
+    known = {id(graph) for p in alike for graph in p.graphs.values()}
+    assert [some(n) for n in range(2, 42)] == first
+    assert {id(graph) for p in alike for graph in p.graphs.values()} == known
+
+
+def test_a_new_optimizer_records_the_program_of_the_last_one(checked: Checked) -> None:
+    losses = [train(4) for _ in range(3)]
+    made = checked.made
+    assert train(4) == losses[0] and checked.made == made
+
+
 def test_a_second_backward_after_a_flush(checked: Checked) -> None:
     for _ in range(3):
         x = torch.tensor([[1.0, 2.0], [3.0, 5.0], [4.0, 1.0]], requires_grad=True)
