@@ -148,7 +148,7 @@ def _fma(form: _Form) -> Meaning:
     def compute(a: Array, b: Array, c: Array) -> Array:
         if flush:
             a, b, c = map(rounding.flushed, (a, b, c))
-        y = rounding.canonical(fused(*np.broadcast_arrays(a, b, c), mode))
+        y = rounding.canonical(fused(a, b, c, mode))
         y = rounding.flushed(y) if flush else y
         return rounding.saturated(y) if saturate else y
 

@@ -21,6 +21,8 @@ from .shared import BASE
 Array = np.ndarray
 Run = Callable[[Machine, Array], None]
 _SPACES = ("global", "shared", "shared::cta", "param", "local", "const")
+REGISTERS = 65536
+"""Of a processor."""
 _MAY_BE_IGNORED = {"nc", "volatile", "weak", "relaxed"}
 """Words of ld and st about caches and order that nothing here depends on (relaxed: accesses are seen at once)."""
 _TOGETHER = {"bar", "barrier", "shfl", "mbarrier", "ldmatrix", "stmatrix", "wgmma", "setmaxnreg", "fence"}
@@ -356,7 +358,11 @@ def _setmaxnreg(code: Code, instruction: Instruction) -> Run:
         raise Unknown
 
     def run(m: Machine, t: Array) -> None:
-        m.whole_warps(t, 128)
+        """All that the block's warpgroups hold has to fit into the registers of a processor: an increase would wait for ever."""
+        for group in m.whole_warps(t, 128):
+            m.held[int(group[0]) // 128] = count
+        if 128 * sum(m.held.values()) > REGISTERS:
+            raise Fault(f"the block's warpgroups hold {128 * sum(m.held.values())} registers, and there are {REGISTERS}", t)
 
     return run
 

@@ -100,6 +100,8 @@ class Interpretation:
             data[at : at + parameter.size] = value.ljust(parameter.size, b"\0")
         memory.fill(0, bytes(data))
         behind = parameters[len(given) :]
+        if any(p.size != 128 or p.alignment < 64 for p in behind):
+            raise PtxError(f"{launch.kernel} takes tensor maps that are not 128 bytes, aligned to 64")
         if len(behind) != len(launch.maps):
             raise PtxError(f"{launch.kernel} has {len(parameters)} parameters and is launched with {len(given)} and {len(launch.maps)} tensor maps")
         return memory, {code.places[p.name]: tensor(view, addresses) for p, view in zip(behind, launch.maps, strict=True)}

@@ -73,6 +73,7 @@ class Machine:
         self.state = [WATCHED if r.index in code.watched else PARTLY for r in registers]
         self.busy = {i: np.zeros(self.count, np.bool_) for i in code.watched}
         self.touched = {i: np.ones(self.count, np.bool_) for i in code.watched}
+        self.held: dict[int, int] = {}
         self.random = random.Random(seed)
         self._gangs(seed)
         self.memory: Flat
@@ -182,6 +183,8 @@ class Machine:
                 place = step.target
                 continue
             if len(chosen) < len(threads):
+                if "uni" in instruction.parts and len(chosen):
+                    raise Fault("threads part at a branch that says they do not (.uni)", threads)
                 if not len(chosen):
                     place += 1
                     continue

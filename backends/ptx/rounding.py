@@ -69,6 +69,11 @@ def rounded(s: Array, e: Array, mode: str) -> Array:
 def fused32(a: Array, b: Array, c: Array, mode: str) -> Array:
     """a * b + c of float32, rounded once."""
     product = a.astype(np.float64) * b.astype(np.float64)  # 48 bits: exact
+    if mode == "rn":
+        s = product + c.astype(np.float64)
+        halfway = (s.view(np.int64) & 0x1FFFFFFF) == 0x10000000  # only there a second rounding can differ, or below normal numbers
+        if not (halfway | ((np.abs(s) < 2.0**-125) & (s != 0))).any():
+            return s.astype(np.float32)
     s, e = two_sum(product, c.astype(np.float64))
     plain = ~np.isfinite(s)
     made = rounded(s, np.where(plain, 0.0, e), mode)

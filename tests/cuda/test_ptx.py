@@ -309,6 +309,8 @@ def test_memory_is_not_written_over_before_it_is_read() -> None:
         ("mov.b32 %r9, 0; setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared::cta.b64 [%r2], 0;", "1 to 1048575 arrivals"),
         ("mbarrier.arrive.shared::cta.b64 _, [%r2];", "there is no barrier"),
         ("setp.eq.u32 %p1, %r1, 0; @%p1 mbarrier.init.shared::cta.b64 [%r2], 1; @%p1 st.shared.u32 [%r2], %r1;", "which is a barrier"),
+        ("setp.lt.u32 %p1, %r1, 5; @%p1 bra.uni $E; mov.u32 %r11, 0; $E:", "do not (.uni)"),
+        ("setmaxnreg.inc.sync.aligned.u32 240;", "all threads of a warpgroup"),
         ("foo.bar.b32 %r1, %r2;", "does not know foo.bar.b32"),
     ],
 )  # fmt: skip
@@ -317,6 +319,13 @@ def test_rules(body: str, said: str, monkeypatch) -> None:
     with pytest.raises(PtxError) as caught:
         run(body)
     assert said in str(caught.value)
+
+
+def test_registers_of_a_processor() -> None:
+    split = "shr.u32 %r7, %r1, 7; setp.eq.u32 %p1, %r7, 0; @!%p1 bra $O; setmaxnreg.dec.sync.aligned.u32 40; bra $E; $O: setmaxnreg.inc.sync.aligned.u32 {};\n$E:"
+    assert run(f"{split.format(232)} {LOAD} mov.u32 %r11, %r10; {STORE}", threads=384)[5] == 5
+    with pytest.raises(PtxError, match="66560 registers"):
+        run(split.format(240), threads=384)
 
 
 def test_blocks_do_not_see_each_other() -> None:
