@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, log
+from math import inf
 
 from xdsl.dialects import arith, func, math
 from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, StringAttr, f32, i1, i32, i64
@@ -12,6 +12,7 @@ from ..dialects import nv
 from .chain_expressions import ROW, Apply, Expression, Index, Number, Place, Read, Sum, leaves
 from .gpu_chain_operand import Operand
 from .gpu_chain_plan import ChainPlan, Factor, RunningSum, Sweep
+from .gpu_chain_powers import Powers
 from .gpu_chain_shape import Shape, factors_of
 from .gpu_chain_tiles import CoreTiles, ThreadTiles, clear
 from .gpu_contraction_launch import PLAIN
@@ -19,7 +20,6 @@ from .gpu_launch import LaunchBuilder
 from .loop_builder import NO_OVERFLOW
 
 Env = dict[Expression, SSAValue]
-LOG2_E = 1 / log(2)
 
 
 class SweepLaunch:
@@ -32,6 +32,9 @@ class SweepLaunch:
         self.b, self.plan, self.sweep, self.shape = self.launch.b, plan, sweep, shape
         self.sizes = plan.chain.sizes
         self.own_size, self.other_size = self.sizes[sweep.own], self.sizes[sweep.other]
+        self.powers = Powers(self.b, plan.factors, fast=plan.kind is not None)
+        self.unit = self.powers.scale(sweep.maximum.value) if sweep.maximum is not None else 1.0
+        self.raw: dict[Sum, SSAValue] = {}
 
     def write(self) -> func.FuncOp:
         """The launch's function."""
@@ -177,12 +180,13 @@ class SweepLaunch:
         """Before a tile of these is read: here all of them are there."""
 
     def _grow(self) -> None:
-        """The rows' maxima so far; what was summed is scaled to the new ones."""
+        """The rows' maxima so far (of what `unit` scales); what was summed is scaled to the new ones."""
         b, width, maximum = self.b, self.shape.other, self.sweep.maximum
         assert maximum is not None
         self.references = b.registers(self.tiles.count(width), f32, "x")
         with self.tiles.elements(width) as (number, row_number, row, column):
-            value = self.value(maximum.value, self._element_env(number, row_number, row, column))
+            env = self._element_env(number, row_number, row, column)
+            value = self.powers.unscaled(maximum.value, lambda e: self.value(e, env), self.raw)
             b.write(self._or_outside(value, column, -inf), self.references, number)
         with self.tiles.rows() as (number, _):
             old = b.read(self.largest, number)
@@ -194,9 +198,9 @@ class SweepLaunch:
                 new = self._larger(new, b.shuffled_xor(new, mask))
             b.write(new, self.largest, number)
             nothing = b.emit(arith.CmpfOp, (new, self.number(-inf)), i1, {"predicate": IntegerAttr(1, i64), **PLAIN})
-            shift = b.emit(arith.SelectOp, (nothing, self.number(0.0), new), f32)
+            shift = self.powers.taken(b.emit(arith.SelectOp, (nothing, self.number(0.0), new), f32), self.unit)
             b.write(shift, self.shift, number)
-            self._scale(number, self._exp(b.emit(arith.SubfOp, (old, shift), f32, PLAIN)))
+            self._scale(number, self.powers.distance(old, shift, self.unit))
 
     def _scale(self, row: SSAValue, factor: SSAValue) -> None:
         b = self.b
@@ -214,8 +218,10 @@ class SweepLaunch:
         env = self._element_env(number, row_number, row, column)
         power: SSAValue | None = None
         if self.sweep.maximum is not None:
-            reference = env[self.sweep.maximum.value] = b.read(self.references, number)
-            power = self._exp(b.emit(arith.SubfOp, (reference, b.read(self.shift, row_number)), f32, PLAIN))
+            reference = b.read(self.references, number)
+            if self.unit == 1.0:
+                env[self.sweep.maximum.value] = reference
+            power = self.powers.distance(reference, b.read(self.shift, row_number), self.unit)
         for s in self.sweep.sums:
             value = self.value(s.term.inner, env) if s.term.inner is not None else None
             if s.term.power:
@@ -310,7 +316,7 @@ class SweepLaunch:
         b, env = self.b, {}
         if self.sweep.own == ROW:
             if self.sweep.maximum is not None:
-                env[self.sweep.maximum] = b.read(self.largest, number)
+                env[self.sweep.maximum] = self.powers.scaled(b.read(self.largest, number), self.unit)
             for e, memory in self.rows_here.items():
                 env[e] = b.read(memory, number)
             for s in self.sweep.sums:
@@ -325,10 +331,7 @@ class SweepLaunch:
         own, other = self._inside_own(row), b.add(self.start, column)
         if self.other_size % self.shape.other:
             other = b.minimum(other, b.index(self.other_size - 1))
-        for t, memory in self.products.items():
-            value = b.read(memory, number)
-            scale = self.plan.factors[t.left].scale * self.plan.factors[t.right].scale
-            env[t] = self._times(value, self.number(scale)) if self.plan.kind is not None and scale != 1.0 else value
+        self.raw = {t: b.read(memory, number) for t, memory in self.products.items()}
         for e in self.sweep.loaded:
             env[e] = b.read(self.rows_here[e], row_number) if self.sweep.own == ROW else self._load_kept(e, other)
         self.here = {self.sweep.own: own, self.sweep.other: other}
@@ -349,9 +352,14 @@ class SweepLaunch:
         if isinstance(e, Read):
             env[e] = self.b.read(self.memory(e.place), self.address(e.place, self._known(env)))
             return env[e]
+        if isinstance(e, Sum) and e in self.raw:
+            env[e] = self.powers.scaled(self.raw[e], self.powers.tile_scale(e))
+            return env[e]
         assert isinstance(e, Apply), f"{e} has no value here"
-        operands = [self.value(o, env) for o in e.operands]
-        env[e] = self._exp(operands[0]) if e.op is math.ExpOp and e.type == f32 else self.b.emit(e.op, operands, e.type, dict(e.properties))
+        if e.op is math.ExpOp and e.type == f32:
+            env[e] = self.powers.exp(e, lambda part: self.value(part, env), self.raw)
+        else:
+            env[e] = self.b.emit(e.op, [self.value(o, env) for o in e.operands], e.type, dict(e.properties))
         return env[e]
 
     @staticmethod
@@ -375,9 +383,3 @@ class SweepLaunch:
 
     def _larger(self, x: SSAValue, y: SSAValue) -> SSAValue:
         return self.b.emit(arith.MaximumfOp, (x, y), f32, PLAIN)
-
-    def _exp(self, x: SSAValue) -> SSAValue:
-        """e to the power of x; next to operands of 16 bits one instruction's accuracy is enough."""
-        if self.plan.kind is None:
-            return self.b.emit(math.ExpOp, (x,), f32, PLAIN)
-        return self.b.emit(nv.Exp2Op, (self._times(x, self.number(LOG2_E)),), f32)

@@ -59,7 +59,8 @@ builtin.module {
 // MERGED:       func.call {{.*}} : (memref<8x256x64xbf16>, memref<8x256x64xbf16>, memref<8x256x64xbf16>, memref<8x256x64xbf16>) -> ()
 // MERGED-NEXT:  func.return
 
-// A block has 64 rows of one of 8 problems; operands come as they are, the scale and the mask are applied to the sums.
+// A block has 64 rows of one of 8 problems; operands come as they are. The mask is applied to the sums, the scale with
+// what is taken from them (one multiply-add in front of an exponential).
 // CHECK:        func.func private @k
 // CHECK-SAME:   nv.grid = array<i64: 32, 1, 1>, nv.block = 128 : i64
 // CHECK-NOT:    memref.alloca() : memref<8x
@@ -70,12 +71,16 @@ builtin.module {
 // CHECK:        "gpu.barrier"
 // CHECK:        nv.ldmatrix
 // CHECK:        nv.mma_sync
-// CHECK:        arith.mulf {{.*}} : f32
+// CHECK-NOT:    arith.mulf
 // CHECK:        arith.cmpi sle
+// CHECK-NOT:    arith.mulf
 // CHECK:        arith.maximumf
 // CHECK:        nv.shuffle_xor {{.*}}, 1 : f32
 // CHECK:        nv.shuffle_xor {{.*}}, 2 : f32
-// CHECK:        nv.exp2
+// CHECK:        math.fma
+// CHECK-NEXT:   nv.exp2
+// CHECK:        math.fma
+// CHECK-NEXT:   nv.exp2
 // CHECK:        nv.pack {{.*}} bf16
 // CHECK:        nv.ldmatrix {{.*}} {transposed}
 // CHECK:        nv.mma_sync
