@@ -55,7 +55,7 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
         array = np.array(data._value(), order="C")
     else:
         array = _array_of_sequence(data, dtype is not None)
-    if array.dtype == object or array.dtype.kind in "USVMm":
+    if array.dtype == object or array.dtype.kind in "USVMm" and array.dtype != Defaults.dtype.numpy:  # bfloat16 is of kind V
         _refuse(data, array)
     if dtype is not None:
         return array.astype(dtype.numpy, copy=False)
@@ -133,6 +133,8 @@ def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tens
     if isinstance(data, Tensor):
         data = data if dtype is None else data.to(dtype)
         return data if device is None else data.to(device)
+    if hasattr(data, "as_tensor"):  # a storage
+        return as_tensor(data.as_tensor(), dtype, device)
     if isinstance(data, np.ndarray) and (dtype is None or dtype.numpy == data.dtype):
         return on(from_numpy(data), device)
     return tensor(data, dtype=dtype, device=device)
@@ -271,7 +273,7 @@ def _like(value: float) -> Callable[..., Tensor]:
         memory_format: Any = None,
         pin_memory: bool = False,
     ) -> Tensor:
-        return full_like(input, value, dtype=dtype, requires_grad=requires_grad)
+        return _full_like(input, value, dtype, requires_grad)
 
     make.__doc__ = f"All {value:g}, in the shape and dtype of ``input``."
     return make
@@ -291,6 +293,10 @@ def full_like(
     **_: Any,
 ) -> Tensor:
     """Every element is ``fill_value``, in the shape and dtype of ``input``."""
+    return _full_like(input, fill_value, dtype, requires_grad)
+
+
+def _full_like(input: Tensor, fill_value: Scalar, dtype: DType | None, requires_grad: bool) -> Tensor:
     made = like(input, lambda shape: full(shape, fill_value, dtype=dtype or input.dtype))
     return made.requires_grad_() if requires_grad else made
 

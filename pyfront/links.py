@@ -52,7 +52,7 @@ class Detached(Mark):
 
 
 RENAMED = Mark()  # from here on the values are another tensor to autograd, with the same history
-RETYPED = ("as_parts", "from_parts")  # links that see complex numbers as pairs of real ones, or pairs as complex numbers; attrs: the dtype
+RETYPED = ("as_parts", "from_parts", "bits")  # links after which the dtype is another one: complex numbers as pairs, pairs as them, memory as it is; attrs: it
 NO_GRAD = Detached()  # in front of every view made under no_grad
 Link = Mark | tuple[str, tuple]
 Chain = tuple[Link, ...]
@@ -188,6 +188,8 @@ def _through(
         return (*shape, 2), (*[2 * s for s in strides], 1), 2 * offset
     if op == "from_parts":
         return shape[:-1], tuple([s // 2 for s in strides[:-1]]), offset // 2
+    if op == "bits":
+        return _through_bits(attrs, shape, strides, offset)
     if op == "window":
         return _through_window(attrs, shape, strides, offset)
     if op == "diagonal":
@@ -195,6 +197,13 @@ def _through(
         return size, (*strides[:-2], a + b), offset + (k * b if k >= 0 else -k * a) * (size[-1] > 0)
     to = attrs[0]
     return to, reshaped_strides(shape, strides, to) or contiguous_strides(to), offset
+
+
+def _through_bits(attrs: tuple, shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:
+    new, old = attrs[0].itemsize, attrs[1].itemsize
+    if new == old:
+        return shape, strides, offset
+    return (*shape[:-1], shape[-1] * old // new), (*[s * old // new for s in strides[:-1]], 1), offset * old // new
 
 
 def _through_window(attrs: tuple, shape: Shape, strides: Strides, offset: int) -> tuple[Shape, Strides, int]:

@@ -1,7 +1,8 @@
 """Placement: on which device a value is, that operands are on the same one, and copies from one to the other.
 
 A value is where its operands are; numbers an operation brings along (`recorder.constant`, ``full``) are anywhere. Nothing
-here runs before the first tensor is put on another device than the CPU.
+here runs before the first tensor is put on another device than the CPU, or such a device is where tensors are made by default; with the
+last meta tensor it ends again.
 """
 
 from __future__ import annotations
@@ -15,14 +16,61 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import DeviceError
-from ..dialects.types import show_type
-from . import recorder
+from ..dialects.types import Type, show_type
+from . import meta, recorder
 from .node import ANYWHERE, Boundary, Node
 from .origin import origin, source_line
-from .size import CPU, device, require
+from .size import CPU, META, device, require
 from .tensor import Tensor, wrap
 
 CUDA = device("cuda", 0)
+
+
+class _Default:
+    """Where tensors are made when nobody says: the one that was set, and those of the `with` statements that are running, innermost last."""
+
+    chosen: device = CPU
+    inner: list[device] = []
+    on_gpu = False  # whether any tensor ever was there
+
+
+def default() -> device:
+    """Where tensors are made when nobody says."""
+    return _Default.inner[-1] if _Default.inner else _Default.chosen
+
+
+def choose(where: device) -> None:
+    """From now on tensors are made there when nobody says."""
+    if where.type != "cpu":
+        _start()
+    _Default.chosen = where
+    end_if_over()
+
+
+def enter(where: device) -> None:
+    """Tensors are made there until `leave`."""
+    if where.type != "cpu":
+        _start()
+    _Default.inner.append(where)
+
+
+def leave() -> None:
+    """What was entered last is left."""
+    _Default.inner.pop()
+    end_if_over()
+
+
+def end_if_over() -> None:
+    """Devices no longer matter when everything that is left is on the CPU."""
+    if not (_Default.on_gpu or meta.are_alive() or _Default.chosen.type != "cpu" or any(d.type != "cpu" for d in _Default.inner)):
+        recorder.state.placement = None
+
+
+def asked(where: Any) -> Any:
+    """The device an argument names, or the default one where there is none. None: the CPU, and nobody has said otherwise."""
+    if where is None and recorder.state.placement is not None:
+        where = default()
+    return None if where is None else require(where)
 
 
 def device_of(node: Node) -> device | None:
@@ -33,7 +81,7 @@ def device_of(node: Node) -> device | None:
     if node.op == "full":
         return None
     if node.value is not None:
-        found = CPU if isinstance(node.value, np.ndarray) else CUDA
+        found = CPU if isinstance(node.value, np.ndarray) else META if isinstance(node.value, meta.Absent) else CUDA
     else:
         found = _common(node.inputs)[0]
     node.device = found
@@ -76,13 +124,24 @@ def of_tensor(tensor: Tensor) -> device:
     return device_of(tensor._storage.node) or CPU
 
 
-def settle(old: Node, new: Node) -> None:
-    """New contents of a memory are where the old ones were, also when they could be anywhere."""
-    if device_of(old) is CUDA and device_of(new) is None:
+def settled(old: Node, new: Node) -> Node:
+    """New contents of a memory, where the old ones were, also when they could be anywhere. What has no contents keeps none."""
+    here, there = device_of(old), device_of(new)
+    if here is META:
+        return new if there is META else meta_leaf(new.type)  # type: ignore[arg-type]  # one result
+    if there is META:
+        raise meta.refusal()
+    if here is CUDA and there is None:
         known = recorder.known(new)
         if known is not None:
             new.value = _runtime().upload(known)
         new.device = CUDA
+    return new
+
+
+def meta_leaf(type: Type) -> Node:
+    """A new value without contents."""
+    return recorder.leaf(meta.Absent(), type)  # type: ignore[arg-type]  # in an array's place
 
 
 def _start() -> None:
@@ -98,9 +157,11 @@ def moved(tensor: Tensor, where: Any) -> Tensor:
     here = tensor.device
     if wanted.type == here.type:
         return tensor
+    if here.type == "meta":
+        raise meta.refusal()
     _start()
     source = tensor._read()
-    node = recorder.leaf(_sent(tensor, wanted), source.type)
+    node = meta_leaf(source.type) if wanted is META else recorder.leaf(_sent(tensor, wanted), source.type)  # type: ignore[arg-type]  # one result
     if not (source.requires_grad and recorder.state.grad):
         return wrap(node)
 
@@ -117,6 +178,7 @@ def moved(tensor: Tensor, where: Any) -> Tensor:
 
 def _sent(tensor: Tensor, wanted: device) -> Any:
     gpu = _runtime()
+    _Default.on_gpu = True
     return np.array(tensor._value(), order="C") if wanted.type == "cpu" else gpu.upload(tensor._value())
 
 
@@ -129,12 +191,14 @@ def _runtime() -> Any:
 def placed_on_gpu(node: Node) -> Node:
     """A value that needs no operand, to be computed on the GPU."""
     _start()
+    _Default.on_gpu = True
     node.device = CUDA
     return node
 
 
 def on(tensor: Tensor, where: Any, requires_grad: bool = False) -> Tensor:
-    """A tensor that was just made, on the device its maker was asked for."""
+    """A tensor that was just made, on the device its maker was asked for, or the default one."""
+    where = asked(where)
     made = tensor if where is None else moved(tensor, where)
     return made.requires_grad_() if requires_grad else made
 
@@ -147,11 +211,14 @@ def placed(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def made(*args: Any, device: Any = None, **options: Any) -> Tensor:
         if recorder.state.placement is None and device is None:
             return make(*args, **options)
-        require(device)
-        if like and device is None and "out" not in options:
-            given = args[0] if args else options["input"]
-            device = given.device
+        where = require(device)
+        if device is None and (like or options.get("out") is not None):
+            given = options["out"] if options.get("out") is not None else args[0] if args else options["input"]
+            where = given.device
+        elif device is None:
+            where = default()
         leaf = options.pop("requires_grad", False)
-        return on(make(*args, **options), device, leaf)
+        with where:  # what it is made of is made there
+            return on(make(*args, **options), where, leaf)
 
     return made

@@ -189,9 +189,14 @@ def show(tensor: Tensor) -> str:
     if recorder.state.levels and (batch := recorder.batches().show_batch(tensor, show)) is not None:
         return batch
     prefix = "tensor("
-    suffixes: list[str] = [f"device='{tensor.device}'"] if tensor.is_cuda else []
+    suffixes: list[str] = [] if tensor.device.type == "cpu" else [f"device='{tensor.device}'"]
     implied = tensor.dtype in (Defaults.dtype, complex_of(Defaults.dtype), int64, bool_)
-    if tensor.numel() == 0:
+    if tensor.is_meta:
+        suffixes.append(f"size={tuple(tensor.shape)}")
+        text = "..."
+        if not implied:
+            suffixes.append(f"dtype={tensor.dtype}")
+    elif tensor.numel() == 0:
         if tensor.dim() != 1:
             suffixes.append(f"size={tuple(tensor.shape)}")
         if tensor.dtype is not Defaults.dtype:

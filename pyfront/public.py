@@ -42,6 +42,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     special_functions,
     spectrograms,
     statistics,
+    storages,
     strided,
     tensor_types,
     torch_library,
@@ -52,7 +53,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
 from .quantization import fake_quantization, quantizing  # noqa: F401  # importing enters their definitions
 from .quantization.dtypes import QUANTIZED, SCHEMES, qscheme
 from .quantization.forms import with_quantized_forms
-from .size import CPU, Size, device
+from .size import Size, device
 from .tensor import Tensor
 from .torch_backends import BACKENDS
 
@@ -195,7 +196,6 @@ def names() -> dict[str, Any]:
         preserve_format=traits.preserve_format,
         backends=BACKENDS,
         ops=torch_library.OPS,
-        get_default_device=lambda: CPU,
     )
     return found
 
@@ -210,9 +210,9 @@ _OWN: tuple[Callable, ...] = (
     frobenius_norm,
     nuclear_norm,
     norm_except_dim,
-    traits.is_storage,
-    traits.UntypedStorage,
-    traits.TypedStorage,
+    storages.is_storage,
+    storages.UntypedStorage,
+    storages.TypedStorage,
     traits.typename,
     strided.empty_permuted,
     numel,

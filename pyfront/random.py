@@ -16,8 +16,8 @@ from .mersenne import Engine, fresh_seed
 from .node import Node
 from .promote import Defaults, cast, untouched
 from .philox import Sequence
-from .placement import placed, placed_on_gpu
-from .size import device, require
+from .placement import asked, meta_leaf, placed, placed_on_gpu
+from .size import META, device, require
 from .strides import like
 from .tensor import Tensor, wrap
 
@@ -103,9 +103,12 @@ def drawn(
     anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
     ``there(shape)`` computes them, if it is given.
     """
-    on_gpu = there is not None and where is not None and require(where).type == "cuda"
+    where = where if anywhere else asked(where)
+    on_gpu = there is not None and where is not None and where.type == "cuda"
 
     def make(whole: tuple[int, ...]) -> Node:
+        if where is META:
+            return meta_leaf((whole, dtype_of(draw(0))))
         if on_gpu:
             return placed_on_gpu(there(whole))
         array = draw(size_of(whole))
@@ -430,7 +433,7 @@ def _fill(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
     start = recorder.state.order
     kind = tensor.dtype.numpy
     order = _memory_order(tensor)
-    node = drawn([tensor.shape[d] for d in order], lambda n: draw(n).astype(kind, copy=False), anywhere=True)
+    node = drawn([tensor.shape[d] for d in order], lambda n: draw(n).astype(kind, copy=False), anywhere=True, where=tensor.device)
     store(tensor, _in_order(node, order), start)
     return tensor
 

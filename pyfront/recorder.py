@@ -18,6 +18,7 @@ from ..dialects import flags
 from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
+from . import meta
 from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, Node
 from .origin import origin, source_line
 from .plan import Run, plan_of
@@ -49,8 +50,11 @@ class Placement(Protocol):
     def device_of(self, node: Node) -> Any:
         """Where a value is; None: anywhere."""
 
-    def settle(self, old: Node, new: Node) -> None:
-        """New contents of a memory are where the old ones were."""
+    def settled(self, old: Node, new: Node) -> Node:
+        """New contents of a memory, where the old ones were."""
+
+    def end_if_over(self) -> None:
+        """Devices may matter no longer."""
 
 
 class _State:
@@ -304,8 +308,10 @@ def can_doubt() -> bool:
 
 
 def doubt(wrong: Node, error: Callable[[], Exception]) -> None:
-    """Have ``error()`` raised by the next flush if this truth value (of rank 0) turns out true."""
-    state.doubts.append((wrong, error))
+    """Have ``error()`` raised by the next flush if this truth value (of rank 0) turns out true. One that has no contents never does."""
+    where = None if state.placement is None else state.placement.device_of(wrong)
+    if where is None or where.type != "meta":
+        state.doubts.append((wrong, error))
 
 
 def _without_examples(roots: list[Node]) -> list[Node]:
@@ -371,10 +377,13 @@ def _compute(roots: list[Node]) -> None:
 def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
     """The roots of each device, with what runs their Graphs."""
     assert state.placement is not None
-    host, gpu = [], []
+    host: list[Node] = []
+    gpu: list[Node] = []
     for root in roots:
         where = state.placement.device_of(root)
-        (host if where is None or where.type == "cpu" else gpu).append(root)
+        if where is None or where.type != "meta":  # there is nothing to compute
+            (host if where is None or where.type == "cpu" else gpu).append(root)
+    state.placement.end_if_over()
     groups: list[tuple[Run, list[Node]]] = []
     if host:
         run = state.run or driver()
@@ -385,8 +394,12 @@ def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
 
 
 def _on_host(array: Any) -> np.ndarray:
-    """An array of any device as numpy's."""
-    return array if isinstance(array, np.ndarray) else _accelerator().download(array)
+    """An array of any device as numpy's. NotImplementedError for a meta value, which has none."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array is None or isinstance(array, meta.Absent):
+        raise meta.refusal()
+    return _accelerator().download(array)
 
 
 def _accelerator() -> Any:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..dialects import flags
-from . import recorder
+from . import placement, recorder
 from .compiling import OptimizedModule
 from .torch_backends import Room
 
@@ -72,7 +72,7 @@ ROOMS: tuple[Room, ...] = (
     ),
     Room(
         "torch._C", "What libraries ask PyTorch's own binary: there is none.", _log_api_usage_once=_none, _are_functorch_transforms_active=_no,
-        _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: "cpu", DisableTorchFunctionSubclass=nullcontext,
+        _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=nullcontext,
         DisableTorchFunction=nullcontext, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
     Room(

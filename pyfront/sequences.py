@@ -135,6 +135,7 @@ def eye(
 
 
 def _triangle_indices(select: Callable) -> Callable[..., Tensor]:
+    @placed
     def make(
         row: int, col: int, offset: int = 0, *, dtype: DType = int64, device: Any = None, layout: Any = None
     ) -> Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..dialects import flags
-from . import recorder
+from . import placement, recorder
 from .creation import set_default_dtype
-from .size import CPU, device, require
+from .size import device, require
 
 
 class _State:
@@ -87,20 +87,13 @@ def _apply_precision() -> None:
 
 
 def set_default_device(device: Any) -> None:
-    """Accepted for the CPU. UnsupportedError where tensors would have to be made elsewhere without being asked."""
-    wanted = CPU if device is None else _device(device)
-    require(wanted)
-    if wanted.type != "cpu":
-        from ..dialects.errors import UnsupportedError
-        from .origin import origin, source_line
-
-        raise UnsupportedError(
-            f"torch.set_default_device: tensors are made on the CPU unless told otherwise, not on {wanted}",
-            at=source_line(origin()), help="give device= to the constructors, or call .to(device)",
-        )  # fmt: skip
+    """Where tensors are made when nobody says. None: on the CPU. NoDeviceError for a device that is not here."""
+    placement.choose(require(device))
 
 
-_device = device
+def get_default_device() -> device:
+    """Where tensors are made when nobody says."""
+    return placement.default()
 
 
 def set_default_tensor_type(t: Any) -> None:
@@ -142,7 +135,7 @@ PUBLIC: dict[str, Callable[..., Any]] = {
     for f in (
         use_deterministic_algorithms, are_deterministic_algorithms_enabled, is_deterministic_algorithms_warn_only_enabled,
         set_deterministic_debug_mode, get_deterministic_debug_mode, set_float32_matmul_precision,
-        get_float32_matmul_precision, set_default_device, set_default_tensor_type, set_flush_denormal, set_warn_always,
+        get_default_device, get_float32_matmul_precision, set_default_device, set_default_tensor_type, set_flush_denormal, set_warn_always,
         is_warn_always_enabled, get_num_interop_threads, set_num_interop_threads,
     )
 }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 from ..dialects.errors import ShapeError
 from ..dialects.types import DType, Shape, show_type
 from . import views
+from .bits import seen_as
 from .assignment import check_leaf
 from .definitions import define
 from .origin import origin, source_line
@@ -79,10 +80,10 @@ def _slice(input: Tensor, dim: int, start: int, size: int, step: int = 1) -> Ten
 
 
 @define("view", function=False)
-def view(input: Tensor, *shape: Any) -> Tensor:
-    """The same memory under another shape. RuntimeError when only a copy could do it."""
-    if len(shape) == 1 and isinstance(shape[0], DType):
-        raise RuntimeError("view(dtype) would reinterpret memory; use .to(dtype) to convert values")
+def view(input: Tensor, *shape: Any, dtype: DType | None = None) -> Tensor:
+    """The same memory under another shape, or as numbers of another dtype. RuntimeError when only a copy could do it."""
+    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
+        return seen_as(input, shape[0] if dtype is None else dtype)
     to = inferred(input._node.type[0], sizes(shape))
     if len(input._chain) > 0 and not _can_view(input, to):
         raise RuntimeError(

@@ -77,17 +77,22 @@ class device:
         return hash((self.type, self.index))
 
     def __enter__(self) -> device:
-        require(self)
+        from .placement import enter  # reads this module
+
+        enter(require(self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        from .placement import leave
+
+        leave()
 
     def __reduce__(self) -> tuple[object, tuple[str, int | None]]:
         return device, (self.type, self.index)
 
 
 CPU = device("cpu")
+META = device("meta")
 
 
 def require(where: object) -> device:
@@ -97,6 +102,8 @@ def require(where: object) -> device:
     wanted = device(where)  # type: ignore[arg-type]  # device() itself refuses what is not one
     if wanted.type == "cpu":
         return wanted
+    if wanted.type == "meta":
+        return META
     why = "lamina computes on CPUs and on NVIDIA GPUs"
     if wanted.type == "cuda":
         from ..backends import driver

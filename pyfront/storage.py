@@ -104,6 +104,8 @@ class Storage:
         counted: False for a write autograd never hears of: what was saved stays good.
         """
         old, state = self.node, recorder.state
+        if state.placement is not None and old is not None:
+            node = state.placement.settled(old, node)
         if state.watch is not None:
             state.watch.writes.append((self, old.order if old is not None else 0))
         if not counted:
@@ -132,8 +134,6 @@ class Storage:
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:
                     recorder.at_bound()
-        if state.placement is not None and old is not None:
-            state.placement.settle(old, node)
 
     def _keep_in_mind(self, old: Node | None) -> None:
         """What is here before a write autograd does not hear of is overwritten by the next one it does hear of."""

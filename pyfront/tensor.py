@@ -39,7 +39,7 @@ class Tensor:
     _owns = False  # became another view of its own memory in place (t_(), resize_()): no view to autograd
     name: str | None = None
     grad_fn_metadata = None
-    is_sparse = is_quantized = is_mkldnn = is_meta = is_nested = False
+    is_sparse = is_quantized = is_mkldnn = is_nested = False
     layout: object
     __array_priority__ = 1000
 
@@ -175,6 +175,10 @@ class Tensor:
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
+    @property
+    def is_meta(self) -> bool:
+        return self.device.type == "meta"
+
     def get_device(self) -> int:
         """The number of the GPU; -1 for the CPU."""
         return 0 if self.is_cuda else -1
@@ -223,6 +227,8 @@ class Tensor:
 
     def data_ptr(self) -> int:
         """The address of the first element; computes the contents."""
+        if self.is_meta:
+            return 0
         if self.is_cuda:
             recorder.flush((self._storage.node,))
             return self._storage.node.value.address + self.storage_offset() * self.itemsize
@@ -265,7 +271,7 @@ class Tensor:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             )
-        if self.is_cuda:
+        if self.device.type != "cpu":
             if force:
                 return np.array(self._value())
             raise TypeError(
@@ -282,7 +288,12 @@ class Tensor:
         node = self._node
         if size_of(node.type[0]) != 1:
             raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
-        return self._value().item()
+        try:
+            return self._value().item()
+        except NotImplementedError:
+            if self.is_meta:
+                raise RuntimeError("Tensor.item() cannot be called on meta tensors") from None
+            raise
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
@@ -295,7 +306,7 @@ class Tensor:
         if n == 1:
             if recorder.state.levels:
                 recorder.batches().refuse_control_flow(self._read())
-            return bool(self._value().item())
+            return bool(self.item())
         if n == 0:
             raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
         raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
@@ -303,7 +314,7 @@ class Tensor:
     def _number(self) -> bool | int | float | complex:
         if size_of(self._node.type[0]) != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        return self._value().item()
+        return self.item()
 
     def __float__(self) -> float:
         return float(self._real_number("double"))

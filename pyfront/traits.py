@@ -51,7 +51,7 @@ for _name in (
     "is_sparse_csr", "is_xla", "is_mps", "is_xpu", "is_ipu", "is_maia", "is_mtia", "is_vulkan", "is_ort", "is_hpu",
 ):  # fmt: skip
     setattr(Tensor, _name, False)
-Tensor.is_cpu = property(lambda self: not self.is_cuda)
+Tensor.is_cpu = property(lambda self: self.device.type == "cpu")
 
 
 @define("is_same_size")
@@ -175,86 +175,6 @@ for _function in (hardshrink, prelu, resize_as, dim_order, to_dense, as_subclass
 Tensor.const_data_ptr = Tensor.data_ptr
 Tensor.__long__ = Tensor.__int__
 Tensor.__nonzero__ = Tensor.__bool__
-
-
-# -- the storage as programs see it ---------------------------------------------------------------------------
-
-
-class UntypedStorage:
-    """The bytes behind a tensor: how many, and where. Of a number: so many bytes of their own."""
-
-    def __init__(self, storage: Storage | int = 0) -> None:
-        self._storage = Storage(None, np.zeros(storage, np.uint8)) if isinstance(storage, int) else storage
-
-    @property
-    def _whole(self) -> Tensor:
-        return from_storage(self._storage, ())
-
-    def nbytes(self) -> int:
-        """How many bytes there are."""
-        return self._whole.numel() * self._whole.element_size()
-
-    size = __len__ = nbytes
-
-    def data_ptr(self) -> int:
-        """The address of the first byte; computes the contents."""
-        return self._whole.detach().data_ptr()
-
-    def tolist(self) -> list[int]:
-        """The bytes as numbers."""
-        return np.frombuffer(np.ascontiguousarray(self._whole.detach().cpu()._value()).tobytes(), np.uint8).tolist()
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.tolist())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.tolist()[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UntypedStorage) and self._storage is other._storage
-
-    def __hash__(self) -> int:
-        return hash(id(self._storage))
-
-    def element_size(self) -> int:
-        """1: bytes."""
-        return 1
-
-
-class TypedStorage(UntypedStorage):
-    """The elements behind a tensor, in a row."""
-
-    def size(self) -> int:
-        """How many elements there are."""
-        return self._whole.numel()
-
-    __len__ = size
-
-    @property
-    def dtype(self) -> DType:
-        """The type of the elements."""
-        return self._whole.dtype
-
-    def element_size(self) -> int:
-        """Bytes per element."""
-        return self._whole.element_size()
-
-    def tolist(self) -> list[Any]:
-        """The elements as numbers."""
-        return self._whole.detach().cpu().reshape(-1).tolist()
-
-    def untyped(self) -> UntypedStorage:
-        """The same memory as bytes."""
-        return UntypedStorage(self._storage)
-
-
-Tensor.untyped_storage = lambda self: UntypedStorage(self._storage)
-Tensor.storage = lambda self: TypedStorage(self._storage)
-
-
-def is_storage(obj: Any) -> bool:
-    """True for what ``tensor.storage()`` and ``tensor.untyped_storage()`` give."""
-    return isinstance(obj, UntypedStorage)
 
 
 def typename(obj: Any) -> str:

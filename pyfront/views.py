@@ -7,6 +7,7 @@ import numpy as np
 from ..dialects.errors import UnsupportedError
 from ..dialects.types import bool_, int64, size_of
 from . import recorder
+from .bits import recorded as recorded_bits
 from .links import (
     NO_GRAD, RENAMED, RETYPED, Chain, Detached, LeafMark, Link, Mark, after_detaching, contiguous_strides, diagonal_box,
     dtype_through, extended, extent, is_dense, is_row_major, is_tracked, layout, leaf_mark, places, reshaped_strides,
@@ -92,6 +93,8 @@ def _with_history(value: Node, contents: Node) -> Node:
 
 
 def _record(source: Node, op: str, attrs: tuple) -> Node:
+    if op == "bits":
+        return recorded_bits(source, attrs[0])
     if op == "strided":
         row = recorder.record("reshape", (source,), ((size_of(source.type[0]),),))
         place = places(*attrs)
@@ -166,6 +169,8 @@ def _numpy_view(array: np.ndarray, op: str, attrs: tuple) -> np.ndarray:
         return array[..., None].view(attrs[0].numpy)
     if op == "from_parts":
         return array.view(attrs[0].numpy)[..., 0]
+    if op == "bits":
+        return array.view(attrs[0].numpy)
     size, stride, dilation = attrs
     rank, n = array.ndim, len(size)
     reach = tuple([(u - 1) * k + 1 for u, k in zip(size, dilation, strict=True)])
@@ -326,6 +331,8 @@ def _inverse(source: Node, link: tuple[str, tuple], node: Node) -> Node:
             "update", (recorder.record("reshape", (source,), (flat,)), node), (start, step)
         )
         return recorder.record("reshape", (whole,), (source.type[0],))
+    if op == "bits":
+        return recorded_bits(node, source.type[1])
     if op in RETYPED:
         return recorder.record("from_parts" if op == "as_parts" else "as_parts", (node,), (source.type[1],))
     start, _, step = attrs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,10 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
     return _calculate_fan_in_and_fan_out(tensor)[mode == "fan_out"]
 
 
-def _put(tensor: Tensor, values: np.ndarray) -> Tensor:
-    assign(tensor, recorder.constant(np.ascontiguousarray(values, tensor.dtype.numpy), tensor._type))
+def _put(tensor: Tensor, values: Callable[[], np.ndarray]) -> Tensor:
+    """Make an array the contents of a tensor, unless it has none."""
+    if not tensor.is_meta:
+        assign(tensor, recorder.constant(np.ascontiguousarray(values(), tensor.dtype.numpy), tensor._type))
     return tensor
 
 
@@ -67,7 +70,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 @no_grad
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """All elements `val`. They are data, so that the first training step is the same program as all others."""
-    return _put(tensor, np.full(tensor.shape, val))
+    return _put(tensor, lambda: np.full(tensor.shape, val))
 
 
 @no_grad
@@ -87,7 +90,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix."""
     if tensor.dim() != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
-    return _put(tensor, np.eye(*tensor.shape))
+    return _put(tensor, lambda: np.eye(*tensor.shape))
 
 
 @no_grad
@@ -103,7 +106,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     for group in range(groups):
         for i in range(min(per_group, tensor.shape[1])):
             values[(group * per_group + i, i, *middle)] = 1
-    return _put(tensor, values)
+    return _put(tensor, lambda: values)
 
 
 @no_grad
@@ -160,7 +163,7 @@ def trunc_normal_(
 
     engine = (generator or default_generator).engine
     draw = _normal_within if below((b - mean) / std) - below((a - mean) / std) > 0.3 else _tail_within
-    return _put(tensor, draw(engine, tensor.numel(), tensor.dtype.numpy, mean, std, a, b).reshape(tensor.shape))
+    return _put(tensor, lambda: draw(engine, tensor.numel(), tensor.dtype.numpy, mean, std, a, b).reshape(tensor.shape))
 
 
 def _normal_within(engine: Engine, n: int, dtype: np.dtype, mean: float, std: float, a: float, b: float) -> np.ndarray:
@@ -190,10 +193,14 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     if tensor.dim() < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
-    flat = tensor.new_empty(rows, columns).normal_(0, 1, generator=generator)._value()
-    q, r = np.linalg.qr(flat.T if rows < columns else flat)
-    q = q * np.sign(np.diagonal(r))
-    return _put(tensor, (q.T if rows < columns else q).reshape(tensor.shape) * gain)
+
+    def values() -> np.ndarray:
+        flat = tensor.new_empty(rows, columns).normal_(0, 1, generator=generator)._value()
+        q, r = np.linalg.qr(flat.T if rows < columns else flat)
+        q = q * np.sign(np.diagonal(r))
+        return (q.T if rows < columns else q).reshape(tensor.shape) * gain
+
+    return _put(tensor, values)
 
 
 @no_grad
@@ -202,8 +209,11 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     if tensor.dim() != 2:
         raise ShapeError("Only tensors with 2 dimensions are supported")
     rows, columns = tensor.shape
-    values = np.array(tensor.normal_(0, std, generator=generator)._value())
-    for column in range(columns):
-        order = randperm(rows)._value()
-        values[order[: math.ceil(sparsity * rows)], column] = 0
+
+    def values() -> np.ndarray:
+        drawn = np.array(tensor.normal_(0, std, generator=generator)._value())
+        for column in range(columns):
+            drawn[randperm(rows)._value()[: math.ceil(sparsity * rows)], column] = 0
+        return drawn
+
     return _put(tensor, values)

@@ -14,7 +14,7 @@ from .hooks import (  # noqa: F401  # public here
     register_module_module_registration_hook, register_module_parameter_registration_hook,
 )  # fmt: skip
 from .parameter import Buffer, Parameter, name_below
-from .state import StateMethods, _IncompatibleKeys  # noqa: F401  # the second is looked for here
+from .state import _EXTRA_STATE_KEY_SUFFIX, StateMethods, _IncompatibleKeys  # noqa: F401  # but for StateMethods, looked for here
 from .traversal import TraversalMethods
 
 _TABLES = ("_parameters", "_buffers", "_modules")

@@ -12,7 +12,7 @@ from .changes import changed
 from .hooks import RemovableHandle
 from .parameter import Parameter, is_lazy
 
-_EXTRA = "_extra_state"
+_EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 
 
 class _IncompatibleKeys(NamedTuple):
@@ -66,7 +66,7 @@ class StateMethods:
         for name, tensor in self._persistent().items():
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
         if type(self).get_extra_state is not StateMethods.get_extra_state:
-            destination[prefix + _EXTRA] = self.get_extra_state()
+            destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
 
     def get_extra_state(self) -> Any:
         """Anything else a subclass wants in its state_dict; to be overridden with ``set_extra_state``."""
@@ -162,7 +162,7 @@ class StateMethods:
                 missing_keys.append(key)
             else:
                 self._load_one(name, tensor, key, state_dict[key], assign, error_msgs)
-        extra = prefix + _EXTRA
+        extra = prefix + _EXTRA_STATE_KEY_SUFFIX
         if type(self).set_extra_state is not StateMethods.set_extra_state:
             if extra in state_dict:
                 self.set_extra_state(state_dict[extra])
@@ -200,7 +200,7 @@ class StateMethods:
     def _note_unexpected(self, state_dict: dict, prefix: str, unexpected: list[str]) -> None:
         own = self._persistent()
         for key in state_dict:
-            if key.startswith(prefix) and key != prefix + _EXTRA:
+            if key.startswith(prefix) and key != prefix + _EXTRA_STATE_KEY_SUFFIX:
                 name, *below = key[len(prefix) :].split(".", 1)
                 known = name in self._modules if below else name in own
                 if not known:

@@ -173,7 +173,13 @@ class TraversalMethods:
 
         def convert(tensor: Tensor) -> Tensor:
             for device in devices:
-                tensor = tensor.to(device)
+                try:
+                    tensor = tensor.to(device)
+                except NotImplementedError as error:
+                    if tensor.is_meta:
+                        advice = "Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving module from meta to a different device."
+                        raise NotImplementedError(f"{error} {advice}") from None
+                    raise
             for dtype in dtypes:
                 tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
             return tensor
