@@ -20,6 +20,7 @@ from .dying import Dying
 from .node import HELD, PHRASE, RESULT, Node
 from .residuals import needs_values
 from .schedule import Schedule, is_done, is_freed, moves
+from .track import Track, grads_at, track_of, walked
 from .walk import Walk, by_order
 
 Run = Callable[[Graph, list[np.ndarray], Mapping[int, int] | None], list[np.ndarray]]
@@ -27,6 +28,10 @@ _KEPT = 256
 _GRAPHS = 256  # of one Plan, by contents
 _step = tuple.__new__  # a Step without the detour of its constructor
 _plans: OrderedDict[int, list[Plan]] = OrderedDict()
+_WARM = 4  # walks that a plan fits before it gets a track
+_MOST_TRACKS = 3  # tried before a walk
+_MOST_PLACES = 1024
+_tracks: dict[tuple, list[Plan]] = {}  # by what the roots begin with, those that were right last first
 
 
 class Plan:
@@ -38,11 +43,12 @@ class Plan:
     go through again, which the walk does not tell. recorded: positions in the order
     they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush. held: of each Node
     that holds several arrays its position, that of the Node for what they become (-1: nobody wants it), and the inputs and outputs they are.
-    graphs: those of the walks that came lately, by their contents. last: contents and Graph of the last one. form: how the Graph of other contents is made; None
+    graphs: those of the walks that came lately, by their contents. last: contents and Graph of the last one. met: how many walks it fitted; track: what
+    finds them from then on, if there can be one; grads: positions of derivatives. form: how the Graph of other contents is made; None
     where they may change more than it (derivatives).
     """
 
-    __slots__ = ("signature", "graphs", "last", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
+    __slots__ = ("signature", "graphs", "last", "track", "grads", "met", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
 
     def __init__(self, schedule: Schedule, walk: Walk) -> None:
         """From a Schedule that was just built and has no values yet."""
@@ -50,6 +56,7 @@ class Plan:
         at = {id(node): position for position, node in enumerate(nodes)}
         self.signature = walk.signature
         self.last = walk.contents, schedule.graph
+        self.met, self.track, self.grads = 0, None, grads_at(walk)
         self.graphs = {tuple(walk.contents): schedule.graph}
         holder = {id(node.value): i for i, node in enumerate(nodes) if node.value is not None}
         holder |= {id(leaf.value): at[id(node.inputs[-1])] for node, leaves, _ in schedule.spread for leaf in leaves}
@@ -76,13 +83,14 @@ class Plan:
         self.form = GraphForm.of(schedule, walk, at, self.inputs)
 
     def graph(self, walk: Walk) -> Graph | None:
-        """The Graph of a walk, if it met the program this plan was made for, recorded in the same order, at whatever sizes."""
-        if self.signature != walk.signature:
-            return None
-        nodes, contents = walk.nodes, walk.contents
+        """The Graph of a walk of this signature, if it was recorded in the same order, at whatever sizes."""
+        nodes = walk.nodes
         orders = [nodes[i].order for i in self.recorded]
-        if orders != sorted(orders):
-            return None
+        return self.graph_in_order(walk) if orders == sorted(orders) else None
+
+    def graph_in_order(self, walk: Walk) -> Graph | None:
+        """The same, where the order is known to be that."""
+        contents = walk.contents
         known, graph = self.last
         if known == contents:
             return graph
@@ -184,8 +192,22 @@ class GraphForm:
         return Graph(inputs, tuple(steps), own.outputs, own.origins, own.names, tuple(types), self)
 
 
-def plan_of(walk: Walk) -> tuple[Plan, Graph]:
-    """The plan for a walk, one that fits or a new one, and the Graph of the walk."""
+def plan_of(roots: list[Node]) -> tuple[Walk, Plan, Graph]:
+    """The walk of some roots, the plan for it, one that fits or a new one, and its Graph."""
+    first = roots[-1]
+    place = len(roots), first.op, first.origin
+    near = _tracks.get(place)
+    if near is not None:
+        for k, plan in enumerate(near):
+            met = plan.track(roots)  # type: ignore[misc]  # those in the table have one
+            if met is not None:
+                walk = walked(roots, *met, plan.signature, plan.grads)
+                graph = plan.graph_in_order(walk)
+                if graph is not None:
+                    if k:
+                        near.insert(0, near.pop(k))
+                    return walk, plan, graph
+    walk = Walk(roots)
     size = len(walk.signature)
     alike = _plans.get(size)
     if alike is None:
@@ -193,11 +215,27 @@ def plan_of(walk: Walk) -> tuple[Plan, Graph]:
         if len(_plans) > _KEPT:
             _plans.popitem(last=False)
     for plan in alike:
-        graph = plan.graph(walk)
+        graph = plan.graph(walk) if plan.signature == walk.signature else None
         if graph is not None:
-            return plan, graph
+            plan.met += 1
+            if plan.met >= _WARM and (plan.track is not None or plan.met == _WARM):
+                _lay(place, plan, walk)
+            return walk, plan, graph
     plan = Plan(Schedule(walk.roots, walk), walk)
     if len(alike) >= 8:
         alike.pop(0)
     alike.append(plan)
-    return plan, plan.last[1]
+    return walk, plan, plan.last[1]
+
+
+def _lay(place: tuple, plan: Plan, walk: Walk) -> None:
+    """Have a plan found by its track where its walks begin."""
+    plan.track = plan.track or track_of(walk, plan.recorded)
+    if plan.track is None:
+        return
+    if place not in _tracks and len(_tracks) >= _MOST_PLACES:
+        del _tracks[next(iter(_tracks))]
+    near = _tracks.setdefault(place, [])
+    if plan not in near:
+        near.insert(0, plan)
+        del near[_MOST_TRACKS:]

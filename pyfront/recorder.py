@@ -364,13 +364,11 @@ def _compute(roots: list[Node]) -> None:
     if "nodes" in flags.show.value:
         sys.stderr.write(Schedule(roots).describe())
     if state.placement is None:
-        walk = Walk(roots)
-        plan, graph = plan_of(walk)
+        walk, plan, graph = plan_of(roots)
         plan.run(walk, graph, state.run or driver())
         return
     for run, there in _by_device(roots):
-        walk = Walk(there)
-        plan, graph = plan_of(walk)
+        walk, plan, graph = plan_of(there)
         plan.run(walk, graph, run)
 
 

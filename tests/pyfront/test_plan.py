@@ -13,6 +13,7 @@ from lamina.backends import driver
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph
 from lamina.pyfront import plan, recorder
+from lamina.pyfront.node import Node
 from lamina.pyfront.plan import Plan
 from lamina.pyfront.schedule import Schedule
 from lamina.pyfront.walk import Walk
@@ -24,11 +25,16 @@ class Checked:
     def __init__(self) -> None:
         self.reused = 0
         self.made = 0
+        self.tracked = 0
         self.real = plan.plan_of
 
-    def __call__(self, walk: Walk) -> tuple[Plan, Graph]:
+    def __call__(self, roots: list[Node]) -> tuple[Walk, Plan, Graph]:
         known = {id(p) for alike in plan._plans.values() for p in alike}
-        found, graph = self.real(walk)
+        walk, found, graph = self.real(roots)
+        self.tracked += walk.mark == 0
+        again = Walk(roots)
+        assert again.signature == found.signature and again.contents == walk.contents
+        assert all(a is b for a, b in zip(again.nodes, walk.nodes, strict=True)) and again.grads == walk.grads
         self.reused += id(found) in known
         self.made += id(found) not in known
         fresh = Schedule(walk.roots)
@@ -36,7 +42,7 @@ class Checked:
         assert all(a is b for a, b in zip(found.arrays(walk.nodes), fresh.arrays, strict=True))
         results = {fresh.outputs[k]: walk.nodes[i] for i, k in found.results}
         assert all(node.id == number for number, node in results.items())
-        return found, graph
+        return walk, found, graph
 
 
 def oracle(graph: Graph, arrays: list[np.ndarray], spare: object = None) -> list[np.ndarray]:
@@ -51,6 +57,8 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Checked:
     monkeypatch.setattr(recorder, "plan_of", counter)
     monkeypatch.setattr(recorder.state, "run", oracle)
     monkeypatch.setattr(plan, "_plans", type(plan._plans)())
+    monkeypatch.setattr(plan, "_tracks", {})
+    monkeypatch.setattr(plan, "_WARM", 1)
     return counter
 
 
@@ -72,6 +80,7 @@ def train(steps: int, width: int = 3) -> list[float]:
 def test_a_training_loop_is_planned_once(checked: Checked) -> None:
     losses = train(8)
     assert checked.made <= 3 and checked.reused >= 6  # the third when the optimizer's state is gathered
+    assert checked.tracked >= 4
     plan._plans.clear()
     assert train(8) == losses
 
@@ -152,6 +161,48 @@ def test_the_order_of_recording_is_part_of_a_program(checked: Checked) -> None:
     assert checked.made == 2
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, y: (x + y) * (y + x),
+        lambda x, y: (x + y) * (x - y),
+        lambda x, y: (x + x) * (x + y),
+        lambda x, y: (x + y.detach()) * (x + y),
+        lambda x, y: (x + y) * (x + y).clone(),
+        lambda x, y: (x + y) * (x + y.clone()),
+        lambda x, y: (lambda b: (x + y) * b)(x + y),
+    ],
+)
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_track_is_left_where_programs_part(checked: Checked, other: object, tracked: bool) -> None:
+    """Other operands, ops, identities, histories and orders; `Checked` compares."""
+    x, y = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0], requires_grad=tracked)
+    def looked_at(function: object) -> float:
+        return function(x, y).sum().item()  # one line: a track is looked for by it
+
+    first = [looked_at(lambda x, y: (x + y) * (x + y)) for _ in range(4)]
+    before = checked.tracked
+    assert before >= 2
+    x0, y0 = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    wanted = (x0 + y0) ** 2, (x0 + y0) * (x0 - y0), 2 * x0 * (x0 + y0)
+    assert looked_at(other) in [each.sum() for each in wanted]
+    assert looked_at(lambda x, y: (x + y) * (x + y)) == first[0]
+    assert checked.tracked > before
+
+
+def test_two_arrays_in_place_of_one_are_another_program(checked: Checked) -> None:
+    x = torch.tensor([1.0, 2.0])
+    seen = x.detach()
+
+    def product(other: torch.Tensor) -> list[float]:
+        return (x * other).tolist()
+
+    assert [product(seen) for _ in range(6)] == [[1.0, 4.0]] * 6
+    made, tracked = checked.made, checked.tracked
+    assert product(torch.tensor([3.0, 4.0])) == [3.0, 8.0]
+    assert checked.made == made + 1 and checked.tracked == tracked >= 2
+
+
 def test_many_sizes_that_come_again_are_known_again(checked: Checked) -> None:
     """As the parts of a clustering do: each has its Graph, however many came in between."""
     def some(n: int) -> float:
@@ -228,9 +279,9 @@ def attempt(choices: list[int]) -> object:
 @example([0, 0, 104, 49, 215, 1517, 16], 0, 0)
 @settings(max_examples=120, deadline=None)
 def test_random_programs_and_their_neighbours_are_never_confused(choices: list[int], at: int, other: int) -> None:
-    before = (recorder.plan_of, recorder.state.run)
+    before = (recorder.plan_of, recorder.state.run, plan._WARM)
     recorder.flush()
-    recorder.plan_of, recorder.state.run = Checked(), oracle
+    recorder.plan_of, recorder.state.run, plan._WARM = Checked(), oracle, 1
     recorder.plan_of.real = plan.plan_of
     try:
         changed = [other if i == at else c for i, c in enumerate(choices)]
@@ -239,4 +290,4 @@ def test_random_programs_and_their_neighbours_are_never_confused(choices: list[i
         np.testing.assert_equal(results[3], results[1])
     finally:
         recorder.flush()
-        recorder.plan_of, recorder.state.run = before
+        recorder.plan_of, recorder.state.run, plan._WARM = before
