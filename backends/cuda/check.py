@@ -76,7 +76,7 @@ PARTS: dict[str, Part] = {
     "steps": Part("Training steps, compiled", lambda s, c: check_tools.steps(s), 1200),
     "compiled": Part("Compiled at the large size", lambda s, c: check_kernels.compiled(s, [*c.programs, *c.measured], c.architectures), 900, True),
     "emulated": Part("Emulated, against numpy", lambda s, c: check_kernels.emulated(s, c.programs, c.architectures), 600, True),
-    "interpreted": Part("PTX, interpreted by the manual, against numpy", lambda s, c: check_kernels.interpreted(s, c.programs, c.architectures), 1200),
+    "interpreted": Part("PTX, interpreted by the manual, against numpy", lambda s, c: check_kernels.interpreted(s, c.programs, c.architectures), 2400),
     "tests": Part("The test suite of the GPU backend", lambda s, c: check_tools.tests(s), 1500),
 }
 """In the order of a short visit to a GPU: what needs it comes first."""

@@ -208,8 +208,9 @@ static float lm_exp2(float x) {
     return y < 1.17549435e-38f ? 0 : y;
 }
 
-static float lm_max_nan(float a, float b) { return a > b || a != a ? a : b; }
-static float lm_min_nan(float a, float b) { return a < b || a != a ? a : b; }
+// +0 is larger than -0, as for max.NaN.f32 and min.NaN.f32.
+static float lm_max_nan(float a, float b) { return a > b || a != a || (a == b && std::signbit(b)) ? a : b; }
+static float lm_min_nan(float a, float b) { return a < b || a != a || (a == b && std::signbit(a)) ? a : b; }
 
 static float lm_half_bits(uint16_t h, bool bf16) {
     if (bf16) {

@@ -12,6 +12,7 @@ import numpy as np
 from . import arithmetic, operands, tensor_cores, warpgroups
 from .arithmetic import DTYPES, Unknown
 from .faults import Fault, PtxError
+from .holes import holes, unread
 from .machine import BRANCH, EXIT, PLAIN, WAITS, Code, Machine, Step
 from .memory import LOCAL, PARAMETERS, SHARED_WINDOW
 from .operands import address, constant, reader, vector, writer
@@ -43,6 +44,7 @@ def decode(module: Module, kernel: Kernel, places: dict[str, int]) -> Code:
             code.alone = False
             code.granule = min(code.granule, WIDTHS[instruction.parts[-1]] // 8)
     code.watched = frozenset(watched)
+    code.holes = holes(kernel)
     for instruction in kernel.code:
         try:
             code.steps.append(_step(code, instruction))
@@ -101,11 +103,24 @@ def _compute(code: Code, instruction: Instruction) -> Run:
     if len(sources) != len(means.takes):
         raise Unknown
     given = [reader(code, o, kind, loose) for o, kind in zip(sources, means.takes, strict=True)]
+    given = [_raw(o) if unread(instruction, k, code.holes) else get for k, (o, get) in enumerate(zip(sources, given, strict=True))]
     put, compute = writer(target, means.result, loose), means.compute
+    if isinstance(target, Register) and target.index in code.holes:
+        return lambda m, t: _put_raw(m, target, t, compute(*(get(m, t) for get in given)))
     if len(given) == 2:
         a, b = given
         return lambda m, t: put(m, t, compute(a(m, t), b(m, t)))
     return lambda m, t: put(m, t, compute(*(get(m, t) for get in given)))
+
+
+def _raw(operand: Register) -> operands.Reader:
+    """A register's bits where no byte counts that has no value."""
+    return lambda m, t: m.registers[operand.index][t]
+
+
+def _put_raw(m: Machine, register: Register, threads: Array, value: Array) -> None:
+    """Bits some of which have no value: the register stays one that nobody has written."""
+    m.registers[register.index][threads] = value
 
 
 def _mov(code: Code, instruction: Instruction) -> Run:

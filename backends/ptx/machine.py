@@ -42,7 +42,7 @@ class Step:
 
 @dataclass
 class Code:
-    """A decoded kernel. watched: registers that warpgroups multiply. alone: threads of different blocks can run together."""
+    """A decoded kernel. watched: registers that warpgroups multiply. alone: threads of different blocks can run together. holes: see `holes.py`."""
 
     kernel: Kernel
     steps: list[Step]
@@ -52,6 +52,7 @@ class Code:
     granule: int = 4
     local_bytes: int = 0
     places: dict[str, int] = field(default_factory=dict)
+    holes: dict[int, int] = field(default_factory=dict)
 
 
 class Machine:

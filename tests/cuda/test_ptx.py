@@ -321,6 +321,15 @@ def test_rules(body: str, said: str, monkeypatch) -> None:
     assert said in str(caught.value)
 
 
+def test_bytes_nobody_writes_may_be_carried_and_not_used() -> None:
+    """Two bytes of four, as NVRTC packs them for dp2a.lo: dp2a.hi would take the others."""
+    body = f"{LOAD} prmt.b32 %r20, %r21, %r22, 0x3340U; prmt.b32 %r23, %r10, 2, 0x3340U; prmt.b32 %r24, %r23, %r20, 0x5410U; mov.b32 %r25, 0x00010003;"
+    assert run(f"{body} dp2a.lo.u32.u32 %r11, %r25, %r24, %r10; {STORE}").tolist() == [t + 3 * t + 2 for t in range(64)]
+    for use in ("dp2a.hi.u32.u32 %r11, %r25, %r24, %r10;", "add.u32 %r11, %r24, 1;", "mov.b32 %r11, %r20;"):
+        with pytest.raises(PtxError, match="never written"):
+            run(f"{body} {use} {STORE}")
+
+
 def test_registers_of_a_processor() -> None:
     split = "shr.u32 %r7, %r1, 7; setp.eq.u32 %p1, %r7, 0; @!%p1 bra $O; setmaxnreg.dec.sync.aligned.u32 40; bra $E; $O: setmaxnreg.inc.sync.aligned.u32 {};\n$E:"
     assert run(f"{split.format(232)} {LOAD} mov.u32 %r11, %r10; {STORE}", threads=384)[5] == 5
