@@ -404,7 +404,7 @@ def _sort(kernel: _Kernel) -> None:
     tasks = kernel.target.tasks
     value_bytes = aligned(2 * length * element_bytes(element))
     by_digits = radix_sort.sorts_by_digits(element, length)
-    row_bytes = radix_sort.scratch_bytes(length) if by_digits else value_bytes + aligned(2 * length * 8)
+    row_bytes = radix_sort.scratch_bytes(element, length) if by_digits else value_bytes + aligned(2 * length * 8)
     kernel.claim(row_bytes * tasks)
     with kernel.rows(outer * inner, 16 * length) as row:
         base = b.index(0) if kernel.task is None else b.scaled(kernel.task, row_bytes)

@@ -14,7 +14,10 @@ from .arithmetic import nodes
 from .creation import of_array
 from .definitions import define
 from .recorder import record
+from .reductions import sort
+from .shaping import reshaped
 from .tensor import Tensor, wrap
+from .true_places import places
 
 
 @define("nonzero")
@@ -22,9 +25,9 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where the elements are not zero: one row per element, or one vector per dimension."""
     if recorder.state.levels:
         recorder.batches().refuse_dynamic(input._read(), "nonzero")
-    found = np.nonzero(np.atleast_1d(input._value()))
+    found = places(np.atleast_1d(input._value()))
     if as_tuple:
-        return tuple([of_array(np.ascontiguousarray(i), like=input) for i in found])
+        return tuple([of_array(i, like=input) for i in found])
     if not input.dim():
         return of_array(np.zeros((len(found[0]), 0), np.int64), like=input)
     return of_array(np.ascontiguousarray(np.stack(found, 1)), like=input)
@@ -55,6 +58,8 @@ def unique(
     """The different values, sorted."""
     if recorder.state.levels:
         recorder.batches().refuse_dynamic(input._read(), "_unique2")
+    if dim is None and not input.dtype.is_complex:
+        return _of_runs(input, return_inverse, return_counts)
     values, inverse, counts = np.unique(input._value(), return_inverse=True, return_counts=True, axis=dim)
     inverse = inverse.reshape(tuple(input.shape) if dim is None else (-1,))
     results = [of_array(values, like=input)]
@@ -62,6 +67,31 @@ def unique(
         results.append(of_array(np.array(inverse), like=input))
     if return_counts:
         results.append(of_array(counts, like=input))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+COMPILED = 1 << 14
+"""Elements from which on sorting them is a program's work, whose kernel is faster than numpy; below, compiling it does not pay."""
+
+
+def _of_runs(input: Tensor, return_inverse: bool, return_counts: bool) -> Any:
+    """``unique`` of all elements: what the sort of the whole says where its runs begin."""
+    if input.numel() < COMPILED:
+        array = input._value().reshape(-1)
+        order = np.argsort(array, kind="stable") if return_inverse else None
+        ranked = np.sort(array) if order is None else array[order]
+    else:
+        ranked, order = (part._value() for part in sort(reshaped(input.detach(), (input.numel(),)), 0))
+    new = np.ones(len(ranked), bool)
+    np.not_equal(ranked[1:], ranked[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    results = [of_array(ranked[starts], like=input)]
+    if return_inverse:
+        inverse = np.empty(len(ranked), np.int64)
+        inverse[order] = np.cumsum(new) - 1
+        results.append(of_array(inverse.reshape(input.shape), like=input))
+    if return_counts:
+        results.append(of_array(np.diff(starts, append=len(ranked)), like=input))
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -76,7 +106,7 @@ def unique_consecutive(
     rows = array.reshape(-1) if dim is None else np.moveaxis(array, dim, 0)
     flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     new = np.ones(len(rows), bool)
-    new[1:] = (flat[1:] != flat[:-1]).any(1)
+    new[1:] = flat[1:, 0] != flat[:-1, 0] if flat.shape[1] == 1 else (flat[1:] != flat[:-1]).any(1)
     starts = np.nonzero(new)[0]
     values = rows[new] if dim is None else np.moveaxis(rows[new], 0, dim)
     results = [of_array(np.ascontiguousarray(values), like=input)]

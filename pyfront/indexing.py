@@ -19,6 +19,7 @@ from .recorder import record
 from .shaping import reshaped
 from .strides import follow_index
 from .tensor import Tensor, wrap
+from .true_places import places
 
 # Results of these steps are positions of their operand, so they need no check against its size.
 _IN_RANGE = frozenset({"argmax", "argmin"})
@@ -204,7 +205,7 @@ def _advance(
             advanced[len(out)] = np.zeros(int(mask), np.int64)
             out.append(1)
             return dim
-        indices: Sequence[Any] = np.nonzero(mask)
+        indices: Sequence[Any] = places(mask)
     else:
         kind = item.dtype.kind
         if kind not in "iu":

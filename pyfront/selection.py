@@ -21,6 +21,7 @@ from .recorder import record
 from .shaping import reshaped
 from .strides import follow
 from .tensor import Tensor, dimension, wrap
+from .true_places import places
 
 define("index_put", in_place=True)(index_put)
 
@@ -117,10 +118,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             f"{title(input.dtype)} and {title(source.dtype)}"
         )
     x, m = broadcast([input._read(), mask._read()])
-    places = np.nonzero(recorder.value(m))
-    count = len(places[0]) if places else 1
+    found = places(recorder.value(m))
+    count = len(found[0]) if found else 1
     result = wrap(recorder.alias(x))
-    return index_put(result, [of_array(np.ascontiguousarray(p)) for p in places], source.reshape(-1)[:count])
+    return index_put(result, [of_array(p) for p in found], source.reshape(-1)[:count])
 
 
 # -- along a dimension
@@ -386,6 +387,11 @@ def repeat_interleave(
     at = dimension(dim, input.dim())
     n = input.shape[at]
     times = repeats._value() if isinstance(repeats, Tensor) else np.asarray(repeats)
+    if times.size and times.min() < 0:
+        raise RuntimeError("repeats can not be negative")
+    if times.size == 1 and input.dim():  # the same for all: a copy that reads every entry several times
+        same = input.unsqueeze(at + 1)
+        return same.expand((*same.shape[: at + 1], times.item(), *same.shape[at + 2 :])).flatten(at, at + 1)
     index = np.repeat(np.arange(n), np.broadcast_to(times, (n,)))
     return index_select(input, at, of_array(index))
 

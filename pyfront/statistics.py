@@ -88,11 +88,9 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
         return mode_result(input.clone(), input.new_zeros((), dtype=int64))
     if not input.shape[at]:
         raise IndexError(f"mode(): Expected reduction dim {at} to have non-zero size.")
-    rows = np.moveaxis(input._value(), at, -1)
-    order = np.argsort(rows, -1, kind="stable")
-    ranked = np.take_along_axis(rows, order, -1)
-    n = rows.shape[-1]
-    starts = np.concatenate([np.ones((*rows.shape[:-1], 1), bool), ranked[..., 1:] != ranked[..., :-1]], -1)
+    ranked, order = [np.moveaxis(part._value(), at, -1) for part in sort(input.detach(), at, stable=True)]
+    n = ranked.shape[-1]
+    starts = np.concatenate([np.ones((*ranked.shape[:-1], 1), bool), ranked[..., 1:] != ranked[..., :-1]], -1)
     begin = np.maximum.accumulate(np.where(starts, np.arange(n), 0), -1)
     length = np.arange(n) - begin + 1  # grows along each run: its first maximum ends the longest run
     place = np.take_along_axis(order, np.argmax(length, -1)[..., None], -1)
