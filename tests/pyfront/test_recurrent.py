@@ -12,6 +12,7 @@ from needs import needs_emulation
 import lamina
 from lamina.backends.families import take_apart
 from lamina.pyfront import recorder
+from lamina.pyfront.nn.functions import recurrent
 from lamina.pyfront.schedule import Schedule
 
 torch = pytest.importorskip("torch")
@@ -228,3 +229,27 @@ def test_on_a_gpu() -> None:
     finally:
         recorder.flush()
         recorder.state.placement = None
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_state_that_is_carried_on_is_recorded_again_without_the_layers(kind, computed, monkeypatch):
+    """Whether it waits to be computed or is there already, as in a loop that draws a letter per turn."""
+    model, x = getattr(lamina.nn, kind)(3, 4, 2), lamina.randn(1, 2, 3)
+    full = recurrent._layers
+    ran = []
+    monkeypatch.setattr(recurrent, "_layers", lambda *given: ran.append(1) or full(*given))
+
+    def turns(count):
+        state, found = None, []
+        with lamina.no_grad():
+            for _ in range(count):
+                y, state = model(x, state)
+                found.append(y.sum().item() if computed else y.sum())
+        return [float(f) for f in found]
+
+    first = turns(6)
+    assert len(ran) == 2, "without a state and with one"
+    assert turns(6) == pytest.approx(first) and len(ran) == 2
+    steps = model(x.expand(6, 2, 3))[0].sum((1, 2))
+    np.testing.assert_allclose(steps.detach().numpy(), first, rtol=1e-5, atol=1e-6)

@@ -103,15 +103,17 @@ def layers(
     layer and direction. p: dropout between layers. Gives float[sum(sizes), directions * hidden] and the final state.
     """
     drops = bool(p) and len(weights) > directions
+    # Outside of what is recorded again: the part of a state that is known already is a value of its own.
+    starts = None if state is None else [tuple([part[i] for part in state]) for i in range(len(weights))]
     if drops or sizes[0] != sizes[-1]:  # masks and places are values that come along
-        return _layers(mode, x, sizes, state, weights, widths, directions, p)
-    given = [*(state or ()), *[t for parts in weights for p in parts if p is not None for t in p.operands]]
+        return _layers(mode, x, sizes, starts, weights, widths, directions, p)
+    given = [*[t for parts in starts or () for t in parts], *[t for parts in weights for p in parts if p is not None for t in p.operands]]
     there = tuple([tuple([p and (p.apply, len(p.operands)) for p in parts]) for parts in weights])
 
     def again(*nodes: Node) -> list[Node]:
         x, *rest = map(wrap, nodes)
-        parts = None if state is None else tuple(rest[: len(state)])
-        left = iter(rest[len(parts or ()) :])
+        left = iter(rest)
+        parts = None if starts is None else [tuple(islice(left, len(start))) for start in starts]
         y, final = _layers(mode, x, sizes, parts, [Weights(*[_taken(kind, left) for kind in kinds]) for kinds in there], widths, directions, p)
         return [t._read() for t in (y, *final)]
 
@@ -129,7 +131,7 @@ def _taken(kind: tuple[Callable[..., Tensor], int] | None, operands: Iterator[Te
 
 
 def _layers(
-    mode: str, x: Tensor, sizes: Sequence[int], state: State | None, weights: Sequence[Weights], widths: Sequence[int],
+    mode: str, x: Tensor, sizes: Sequence[int], starts: Sequence[State] | None, weights: Sequence[Weights], widths: Sequence[int],
     directions: int, p: float,
 ) -> tuple[Tensor, State]:  # fmt: skip
     ragged = None if sizes[0] == sizes[-1] else _Ragged(sizes)
@@ -137,7 +139,7 @@ def _layers(
     for first in range(0, len(weights), directions):
         outputs = []
         for k in range(directions):
-            start = [((sizes[0], n), x.dtype) for n in widths] if state is None else [s[first + k] for s in state]
+            start = [((sizes[0], n), x.dtype) for n in widths] if starts is None else starts[first + k]
             y, final = _one_direction(mode, x, len(sizes), ragged, start, weights[first + k], reverse=k == 1)
             outputs.append(y)
             finals.append(final)
