@@ -157,7 +157,7 @@ MODULES: dict[str, str] = {
     "torch.hub": "pyfront.torch_hub",
     "torch.library": "pyfront.torch_library",
     "torch.utils.model_zoo": "pyfront.torch_hub",
-    "torch.storage": "pyfront.traits",
+    "torch.storage": "pyfront.storages",
     "torch.serialization": "pyfront.files",
     "torch.utils": "pyfront.torch_utils",
     "torch.utils.dlpack": "pyfront.sharing",

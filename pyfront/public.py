@@ -19,6 +19,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     conversion,
     copies,
     creation,
+    cuda,
     definitions,
     finding,
     grad_fn,
@@ -213,6 +214,8 @@ _OWN: tuple[Callable, ...] = (
     storages.is_storage,
     storages.UntypedStorage,
     storages.TypedStorage,
+    cuda.Stream,  # a GPU is the only accelerator
+    cuda.Event,
     traits.typename,
     strided.empty_permuted,
     numel,

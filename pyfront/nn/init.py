@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -217,3 +218,24 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
         return drawn
 
     return _put(tensor, values)
+
+
+def _without_underscore(fill: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The name a function had before PyTorch 0.4: the same, and it warns."""
+    old = fill.__name__[:-1]
+
+    @functools.wraps(fill)
+    def deprecated(*args: Any, **options: Any) -> Tensor:
+        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.", FutureWarning, stacklevel=2)
+        return fill(*args, **options)
+
+    deprecated.__name__ = old
+    return deprecated
+
+
+uniform, normal, constant, eye, dirac, sparse, orthogonal = map(
+    _without_underscore, (uniform_, normal_, constant_, eye_, dirac_, sparse_, orthogonal_)
+)
+xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal = map(
+    _without_underscore, (xavier_uniform_, xavier_normal_, kaiming_uniform_, kaiming_normal_)
+)

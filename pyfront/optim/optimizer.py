@@ -267,7 +267,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if self._inside:  # a subclass calling super().step()
+        if self.__dict__.get("_inside", True):  # a subclass calling super().step(), or one that hands everything to another optimizer
             return step(self, *args, **kwargs)
         if _GLOBAL_PRE_HOOKS or self._optimizer_step_pre_hooks:
             args, kwargs = _after_pre_hooks(self, args, kwargs)

@@ -167,3 +167,26 @@ def test_lazy_properties_and_triangles():
     vector = torch.arange(6.0)
     matrix = parameters.vec_to_tril_matrix(vector)
     assert matrix.tolist() == [[0, 0, 0], [1, 2, 0], [3, 4, 5]] and parameters.tril_matrix_to_vec(matrix).tolist() == vector.tolist()
+
+
+def test_an_optimizer_around_another_one() -> None:
+    """accelerate's wrapper is an Optimizer that never calls the constructor."""
+
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.inner = inner
+
+        def step(self) -> None:
+            self.inner.step()
+
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    Wrapper(torch.optim.SGD([weight], lr=0.5)).step()
+    assert weight.tolist() == [0.5, 0.5]
+
+
+def test_names_of_fills_without_underscore_warn() -> None:
+    x = torch.empty(2)
+    with pytest.warns(FutureWarning, match=r"`nn.init.constant` is now deprecated in favor of `nn.init.constant_`"):
+        assert torch.nn.init.constant(x, 3.0) is x
+    assert x.tolist() == [3, 3]
