@@ -332,11 +332,23 @@ class WgmmaCommitOp(IRDLOperation):
 
 @irdl_op_definition
 class WgmmaWaitOp(IRDLOperation):
-    """Until at most `pending` groups of the warpgroup are under way."""
+    """Until at most `pending` groups of the warpgroup are under way. held: registers of those that have ended, which may be read or
+    written from here on; without any, those of the products since the wait before, in its block.
+    """
 
     name = "nv.wgmma_wait"
     pending = prop_def(IntegerAttr[I32])
-    assembly_format = "$pending attr-dict"
+    held = var_operand_def(MemRefType)
+    assembly_format = "$pending (`,` $held^ `:` type($held))? attr-dict"
+
+
+@irdl_op_definition
+class HoldOp(IRDLOperation):
+    """What a thread's array holds is computed before what follows; without it a compiler may compute it behind a wait that comes first."""
+
+    name = "nv.hold"
+    registers = operand_def(MemRefType)
+    assembly_format = "$registers `:` type($registers) attr-dict"
 
 
 @irdl_op_definition
@@ -355,6 +367,6 @@ class SetRegistersOp(IRDLOperation):
 
 HOPPER_OPS = [
     TensorMapOp, TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, FenceBarrierInitOp,
-    MatrixDescriptorOp, WgmmaOp, WgmmaRegistersOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, SetRegistersOp,
+    MatrixDescriptorOp, WgmmaOp, WgmmaRegistersOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, HoldOp, SetRegistersOp,
 ]  # fmt: skip
 HOPPER_TYPES = [TensorMapType]

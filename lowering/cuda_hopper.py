@@ -127,7 +127,8 @@ def _fence(p: Any, op: nv.WgmmaFenceOp) -> None:
 def _wait(p: Any, op: nv.WgmmaWaitOp) -> None:
     """Sums are read behind the wait that ends all products: those since the one before it, in its block or in a loop right there."""
     p.line(f"{p.cuda.use('wgmma_wait')}<{op.pending.value.data}>();")
-    if op.pending.value.data:
+    if op.held or op.pending.value.data:
+        _hold(p, list(op.held))
         return
     found: dict[SSAValue, None] = {}
     before = op.prev_op
@@ -158,5 +159,5 @@ HOPPER_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv_store.FenceAsyncOp: _plain("fence_async"),
     nv_store.TmaStoreWaitOp: lambda p, op: p.line(f"{p.cuda.use('tma_store_wait')}<{op.pending.value.data}>();"),
     nv_store.GroupBarrierOp: lambda p, op: p.line(f"{p.cuda.use('group_barrier')}({p.name(op.group)});"),
-    nv.WgmmaWaitOp: _wait,
+    nv.WgmmaWaitOp: _wait, nv.HoldOp: lambda p, op: _hold(p, [op.registers]),
 }  # fmt: skip

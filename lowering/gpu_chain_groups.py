@@ -8,7 +8,7 @@ masks) is written as for warps; packed, they are the left operand of the next pr
 from __future__ import annotations
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import DenseArrayBase, IndexType, IntegerAttr, MemRefType, StringAttr, UnitAttr, i32, i64
+from xdsl.dialects.builtin import DenseArrayBase, IndexType, IntegerAttr, MemRefType, StringAttr, UnitAttr, f32, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv_hopper as nv
@@ -94,9 +94,9 @@ class GroupTiles(CoreTiles):
         self.pair = b.scaled(pair, 2)
         self.is_first = b.equal(pair, b.index(0))
 
-    def settle(self) -> None:
-        """Waits for the products that are under way."""
-        self.b.do(nv.WgmmaWaitOp.create(properties={"pending": IntegerAttr(0, i32)}))
+    def settle(self, *held: SSAValue, pending: int = 0) -> None:
+        """Waits for the products that are under way but the last `pending` ones. held: registers of those that began elsewhere."""
+        self.b.do(nv.WgmmaWaitOp.create(operands=list(held), properties={"pending": IntegerAttr(pending, i32)}))
 
     def multiply(self, left: GroupOperand, right: GroupOperand, stage: SSAValue, sums: SSAValue) -> None:
         """sums = left[row, depth] * right[column, depth], under way; right's tile is that of a stage."""
@@ -111,20 +111,35 @@ class GroupTiles(CoreTiles):
 
     def add_product(self, left: SSAValue, right: GroupOperand, stage: SSAValue, sums: SSAValue) -> None:
         """sums[row, depth] += left[row, column] * right[column, depth], under way; left is a tile in registers."""
-        b, pieces = self.b, self.shape.other // CORE
-        packed = b.registers(4 * pieces, i32, "p")
-        with b.loop(0, pieces, unroll=True) as k:
+        packed = self.packed()
+        self.pack(left, packed)
+        self.add_packed(packed, right, stage, sums)
+
+    def packed(self) -> SSAValue:
+        """Registers for a tile as the left operand of a product."""
+        return self.b.registers(self.shape.other // 4, i32, "p")
+
+    def pack(self, left: SSAValue, packed: SSAValue) -> None:
+        """A tile in registers as the left operand of a product."""
+        b = self.b
+        with b.loop(0, self.shape.other // CORE, unroll=True) as k:
             self._pack(left, b.index(0), k, packed, b.scaled(k, 4))
+
+    def add_packed(self, packed: SSAValue, right: GroupOperand, stage: SSAValue, sums: SSAValue) -> None:
+        """sums[row, depth] += packed[row, column] * right[column, depth], under way."""
+        b = self.b
         b.do(nv.WgmmaFenceOp.create())
         properties: dict[str, Attribute] = {"kind": StringAttr(self.kind.name), "b_turned": UnitAttr()}
-        for k in range(pieces):
+        for k in range(self.shape.other // CORE):
             operands = [sums, packed, b.index(4 * k), right.turned(stage, k * CORE)]
             b.do(nv.WgmmaRegistersOp.create(operands=operands, properties=properties))
         b.do(nv.WgmmaCommitOp.create())
 
 
 class GroupSweepLaunch(SweepLaunch):
-    """One sweep on warpgroups. Barriers: what is kept is there; per operand that passes by, a stage is full; a stage is free."""
+    """One sweep on warpgroups. Barriers: what is kept is there; per operand that passes by, a stage is full; a stage is free, of all
+    operands at once or, where the next tile's products are ahead, of each.
+    """
 
     def _place_operands(self) -> None:
         b = self.b
@@ -134,8 +149,10 @@ class GroupSweepLaunch(SweepLaunch):
             for f in factors:
                 self.operands[f] = GroupOperand(self, f, rows, stages, 1 + STAGES * (len(self.operands) - len(kept)))
         self.kept, self.passing = kept, passing
-        self.free = 1 + STAGES * len(passing)
-        arrivals = [len(kept)] + [1] * (STAGES * len(passing)) + [self.shape.groups] * STAGES
+        together = 1 if not self.shape.ahead else len(passing)
+        free = 1 + STAGES * len(passing)
+        self.free = {f: free + STAGES * (k if self.shape.ahead else 0) for k, f in enumerate(passing)}
+        arrivals = [len(kept)] + [1] * (STAGES * len(passing)) + [self.shape.groups] * (STAGES * together)
         self.barriers = Barriers(self.launch, arrivals)
         self.barriers.start(b.thread())
 
@@ -150,7 +167,7 @@ class GroupSweepLaunch(SweepLaunch):
             self._set_registers(CONSUMER_REGISTERS, more=True)
             assert self.plan.kind is not None
             self.leads = b.equal(thread, b.index(0))
-            self.tiles = GroupTiles(b, self.shape, self.plan.kind, b.plus(group, -1), thread)
+            self.tiles: GroupTiles = GroupTiles(b, self.shape, self.plan.kind, b.plus(group, -1), thread)
             super()._work()
 
     def _set_registers(self, count: int, more: bool) -> None:
@@ -171,9 +188,13 @@ class GroupSweepLaunch(SweepLaunch):
         first, last = self._limits()
         with b.loop(first, last) as tile:
             stage, parity = self._ring(self._number(tile, first))
-            self.barriers.wait(b.plus(stage, self.free), b.emit(arith.SubiOp, (b.index(1), parity), IndexType(), NO_OVERFLOW))
+            before = b.emit(arith.SubiOp, (b.index(1), parity), IndexType(), NO_OVERFLOW)
+            awaited: set[int] = set()
             for f in self.passing:
                 operand = self.operands[f]
+                if self.free[f] not in awaited:
+                    self.barriers.wait(b.plus(stage, self.free[f]), before)
+                    awaited.add(self.free[f])
                 operand.bring(b.scaled(tile, self.shape.other), stage, self.barriers, b.plus(stage, operand.number))
 
     def _number(self, tile: SSAValue, first: SSAValue) -> SSAValue:
@@ -183,13 +204,79 @@ class GroupSweepLaunch(SweepLaunch):
         b = self.b
         self.barriers.wait(b.index(0), b.index(0))
         first, last = self._limits()
+        if self.shape.ahead:
+            with b.when(b.less(first, last)):
+                self._walk_ahead(first, last)
+            return
         with b.loop(first, last) as tile:
-            self.stage, self.parity = self._ring(self._number(tile, first))
-            self.start = b.scaled(tile, self.shape.other)
-            self.here_already: set[int] = set()
+            self._turn_to(tile, first)
             self._one_tile()
-            with b.when(self.leads):
-                self.barriers.arrive(b.plus(self.stage, self.free))
+            self._give_back(self.passing)
+
+    def _turn_to(self, tile: SSAValue, first: SSAValue) -> None:
+        """Operands are those of this tile from here on."""
+        self.stage, self.parity = self._ring(self._number(tile, first))
+        self.start = self.b.scaled(tile, self.shape.other)
+        self.here_already: set[int] = set()
+
+    def _give_back(self, factors: list[Factor]) -> None:
+        """Stages of the tile that may be filled again."""
+        b = self.b
+        with b.when(self.leads):
+            for number in sorted({self.free[f] for f in factors}):
+                self.barriers.arrive(b.plus(self.stage, number))
+
+    def _walk_ahead(self, first: SSAValue, last: SSAValue) -> None:
+        """At least one tile. While its elements are computed, the sums over the one before are under way; the matrices of the next one are begun as soon
+        as their registers are free, before the sums over this one.
+        """
+        b = self.b
+        summed = [s for s in self.sweep.sums if s.right is not None]
+        sums, packed = [self.partial[s] for s in summed], [self.tiles.packed() for _ in summed]
+        right = list(dict.fromkeys(s.right for s in summed if s.right is not None))
+        made = [f for f in self.passing if f not in right]
+        self.products = self._registers_of_tiles()
+        products = list(self.products.values())
+        self.growth = b.registers(self.tiles.row_count, f32, "growth")
+        self._turn_to(first, first)
+        self._multiply()
+        self.tiles.settle(*products)
+        self._give_back(made)
+        with b.loop(first, last) as tile:
+            following = b.plus(tile, 1)
+            self._turn_to(tile, first)
+            weights = self._weights()
+            for registers in weights.values():
+                b.do(nv.HoldOp.create(operands=[registers]))
+            self._await(*(self.operands[f] for f in right))  # here, for its loop: ptxas would move the next wait in front of the elements
+            self.tiles.settle(*sums, *packed)
+            with b.when(b.less(first, tile)):
+                self._turn_to(b.plus(tile, -1), first)
+                self._give_back(right)
+            if self.sweep.maximum is not None:
+                with self.tiles.rows() as (number, _):
+                    self._scale(summed, number, b.read(self.growth, number))
+            for s, registers in zip(summed, packed, strict=True):
+                self.tiles.pack(weights[s], registers)
+            with b.when(b.less(following, last)):
+                self._turn_to(following, first)
+                self._multiply()
+            self._turn_to(tile, first)
+            for s, registers in zip(summed, packed, strict=True):
+                self.tiles.add_packed(registers, self.operands[s.right], self.stage, self.partial[s])
+            self.tiles.settle(*products, pending=len(summed))
+            with b.when(b.less(following, last)):
+                self._turn_to(following, first)
+                self._give_back(made)
+        self.tiles.settle(*sums)
+
+    def _grown(self, row: SSAValue, factor: SSAValue) -> None:
+        """Sums that are under way are scaled later."""
+        if not self.shape.ahead:
+            super()._grown(row, factor)
+            return
+        self._scale([s for s in self.partial if s.right is None], row, factor)
+        self.b.write(factor, self.growth, row)
 
     def _await(self, *operands: Operand) -> None:
         for operand in operands:

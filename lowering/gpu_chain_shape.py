@@ -17,6 +17,8 @@ WARPS = 4
 STAGES = 2
 BLOCK = 64
 """16-bit elements of 128 bytes: how wide the copy engine's boxes are."""
+MOST_AHEAD = 152
+"""Registers for sums, tiles and packed tiles where all of them are in use at once; from 160 on ptxas spills with a mask."""
 MOST_DIMENSIONS = 5
 """Of the copy engine's view of an array."""
 
@@ -26,6 +28,7 @@ class Shape:
     """own, other: rows and columns of a block's tile; down: blocks of 16 (SIDE) rows per warp (thread).
 
     groups: of warps with 64 rows each, next to one that copies; 0: all threads do both.
+    ahead: the next tile's matrices and the sums over this one are under way while elements are computed.
     """
 
     own: int
@@ -34,6 +37,7 @@ class Shape:
     threads: int
     shared_bytes: int
     groups: int = 0
+    ahead: bool = False
 
 
 def factors_of(plan: ChainPlan, sweep: Sweep) -> tuple[list[Factor], list[Factor]]:
@@ -84,8 +88,19 @@ def _group_shape(plan: ChainPlan, sweep: Sweep, target: GpuTarget, kept: Sequenc
         rows = [(f, groups * WGMMA_ROWS) for f in kept] + [(f, STAGES * other) for f in passing]
         shared = sum(2 * n * plan.depths[f.depth] for f, n in rows)
         if other < 2 * sizes[sweep.other] and registers <= MOST_SUMS and shared + 2048 <= target.shared_bytes:
-            return Shape(groups * WGMMA_ROWS, other, 1, (groups + 1) * WARPS * WARP, shared, groups)
+            packed = sum(other // 4 for s in sweep.sums if s.right is not None)
+            ahead = _passes_apart(plan, sweep) and registers + packed <= MOST_AHEAD
+            return Shape(groups * WGMMA_ROWS, other, 1, (groups + 1) * WARPS * WARP, shared, groups, ahead)
     return None
+
+
+def _passes_apart(plan: ChainPlan, sweep: Sweep) -> bool:
+    """Whether what passes by is either of the matrices' products or of the sums over them: then a tile of the one can be there before
+    the other's is free.
+    """
+    made = {plan.factors[e] for t in sweep.tiles for e in (t.left, t.right)}
+    summed = {s.right for s in sweep.sums if s.right is not None}
+    return bool(summed) and not made & summed
 
 
 def _fits_boxes(plan: ChainPlan, factor: Factor) -> bool:

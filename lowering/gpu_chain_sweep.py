@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from xdsl.dialects import arith, func, math
@@ -153,28 +154,39 @@ class SweepLaunch:
             b.do(nv.CpAsyncCommitOp.create())
 
     def _one_tile(self) -> None:
-        b, width = self.b, self.shape.other
-        count = self.tiles.count(width)
-        self.products: dict[Sum, SSAValue] = {}
+        self.products = self._registers_of_tiles()
+        self._multiply()
+        self.tiles.settle()
+        for s, values in self._weights().items():
+            assert s.right is not None
+            self._await(self.operands[s.right])
+            self.tiles.add_product(values, self.operands[s.right], self.stage, self.partial[s])
+        self.tiles.settle()
+
+    def _registers_of_tiles(self) -> dict[Sum, SSAValue]:
+        count = self.tiles.count(self.shape.other)
+        return {t: self.b.registers(count, f32, "products") for t in self.sweep.tiles}
+
+    def _multiply(self) -> None:
+        """The tile's matrices, as products of what is kept and what passes by."""
         for t in self.sweep.tiles:
             left, right = self.plan.factors[t.left], self.plan.factors[t.right]
             if left.role != self.sweep.own:
                 left, right = right, left
             own, other = self.operands[left], self.operands[right]
-            self.products[t] = b.registers(count, f32, "products")
             self._await(own, other)
             self.tiles.multiply(own, other, self.stage, self.products[t])
-        self.tiles.settle()
+
+    def _weights(self) -> dict[RunningSum, SSAValue]:
+        """What the tile's elements weigh in each sum of products; other sums have them added."""
+        b, width = self.b, self.shape.other
+        count = self.tiles.count(width)
         if self.sweep.maximum is not None:
             self._grow()
         weights = {s: b.registers(count, f32, "weights") for s in self.sweep.sums if s.right is not None}
         with self.tiles.elements(width) as (number, row_number, row, column):
             self._add_element(weights, number, row_number, row, column)
-        for s, values in weights.items():
-            assert s.right is not None
-            self._await(self.operands[s.right])
-            self.tiles.add_product(values, self.operands[s.right], self.stage, self.partial[s])
-        self.tiles.settle()
+        return weights
 
     def _await(self, *operands: Operand) -> None:
         """Before a tile of these is read: here all of them are there."""
@@ -200,11 +212,16 @@ class SweepLaunch:
             nothing = b.emit(arith.CmpfOp, (new, self.number(-inf)), i1, {"predicate": IntegerAttr(1, i64), **PLAIN})
             shift = self.powers.taken(b.emit(arith.SelectOp, (nothing, self.number(0.0), new), f32), self.unit)
             b.write(shift, self.shift, number)
-            self._scale(number, self.powers.distance(old, shift, self.unit))
+            self._grown(number, self.powers.distance(old, shift, self.unit))
 
-    def _scale(self, row: SSAValue, factor: SSAValue) -> None:
+    def _grown(self, row: SSAValue, factor: SSAValue) -> None:
+        """A row's maximum has grown: what was summed counts `factor` times."""
+        self._scale(self.partial, row, factor)
+
+    def _scale(self, sums: Iterable[RunningSum], row: SSAValue, factor: SSAValue) -> None:
         b = self.b
-        for s, memory in self.partial.items():
+        for s in sums:
+            memory = self.partial[s]
             if not s.term.power:
                 continue
             if s.right is None:

@@ -66,21 +66,30 @@ builtin.module {
 // CHECK-COUNT-2: nv.tma_load
 // CHECK:        } else {
 // CHECK:        nv.mbarrier_wait
-// CHECK:        scf.for
+// The first tile's matrix.
 // CHECK:        nv.mbarrier_wait
 // CHECK:        nv.wgmma_fence
 // CHECK:        nv.wgmma {{.*}} "bf16" "bf16" fresh : memref<64xf32, "registers">
 // CHECK-COUNT-3: nv.wgmma %products
 // CHECK:        nv.wgmma_commit
-// CHECK:        nv.wgmma_wait 0
+// CHECK:        nv.wgmma_wait 0, %products : memref<64xf32, "registers">
+// CHECK:        nv.mbarrier_arrive
+// Elements while the sums over the tile before are under way, then the next tile's matrix, then the sums over this one.
+// CHECK:        scf.for
 // CHECK:        nv.shuffle_xor {{.*}}, 1 : f32
 // CHECK:        nv.exp2
+// CHECK:        nv.hold %weights
 // CHECK:        nv.mbarrier_wait
+// CHECK:        nv.wgmma_wait 0, %sums, %p : memref<32xf32, "registers">, memref<32xi32, "registers">
+// CHECK:        nv.mbarrier_arrive
 // CHECK:        nv.pack
+// CHECK:        nv.mbarrier_wait
+// CHECK:        nv.wgmma {{.*}} "bf16" "bf16" fresh : memref<64xf32, "registers">
 // CHECK:        nv.wgmma_fence
 // CHECK:        nv.matrix_descriptor {{.*}} leading 16384
 // CHECK:        nv.wgmma_registers %sums, {{.*}} turned "bf16" : memref<32xf32, "registers">, memref<32xi32, "registers">
-// CHECK:        nv.wgmma_wait 0
+// CHECK:        nv.wgmma_wait 1, %products : memref<64xf32, "registers">
 // CHECK:        nv.mbarrier_arrive
+// CHECK:        nv.wgmma_wait 0, %sums : memref<32xf32, "registers">
 // CHECK:        nv.store
 // CHECK-NOT:    func.func private

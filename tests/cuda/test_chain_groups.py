@@ -108,8 +108,12 @@ PLANTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", PLANTED)
 def test_planted_bug_is_seen(two_groups, bug: str) -> None:
-    pattern, replacement = PLANTED[bug]
-    graph = attention(1, 1, 136, 420, 128, bfloat16, False, False)
+    assert seen(*PLANTED[bug], depth=128)
+
+
+def seen(pattern: str, replacement: str, depth: int) -> bool:
+    """Whether a change to the source is an error, or wrong numbers, in some schedule."""
+    graph = attention(1, 1, 136, 420, depth, bfloat16, False, False)
     source, arrays = cuda_source(graph, TARGET), arrays_for(graph)
     arrays[1] *= np.linspace(0, 4, 420).reshape(420, 1).astype(arrays[1].dtype)  # maxima grow along a row
     kernels, count = re.subn(pattern, replacement, source.kernels)
@@ -118,8 +122,46 @@ def test_planted_bug_is_seen(two_groups, bug: str) -> None:
     try:
         got = [emulate.Emulation(dataclasses.replace(source, kernels=kernels))(arrays, seed) for seed in (0, 1, 7)]
     except LaminaError:
-        return
-    assert any(largest_error(graph, g, want) > 1 for g in got)
+        return True
+    return any(largest_error(graph, g, want) > 1 for g in got)
+
+
+AHEAD = {
+    "the next tile's products are read before they are made": (r"lm_wgmma_wait<1>\(\);", ""),
+    "sums under way are scaled": (r"lm_wgmma_wait<0>\(\);(\s+lm_hold<32>\(sums\);\s+lm_hold<32>\(p)", r"\1"),
+    "the last sums are stored before they are made": (r"lm_wgmma_wait<0>\(\);(\s+lm_hold<32>\(sums\);\s+\})", r"\1"),
+    "sums are not scaled to a new maximum": (r"(float \w+ = sums\[\w+\];\s+float \w+ = \w+) \* \w+;", r"\1;"),
+    "products are not waited for": (r"lm_mbarrier_wait\(\(s3 \+ v\d+\), v\d+\);(\s+lm_hold<64>\(products\))", r"\1"),
+    "what is multiplied with elements is not waited for": (r"(lm_hold<64>\(weights\);[^l]*)lm_mbarrier_wait\([^;]*\);", r"\1"),
+}
+
+
+@needs_emulation
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", AHEAD)
+def test_planted_bug_ahead_is_seen(two_groups, bug: str) -> None:
+    """Where a tile's matrix is made while sums over the one before are under way (a depth of 64)."""
+    assert seen(*AHEAD[bug], depth=64)
+
+
+def test_ahead_only_where_registers_last() -> None:
+    def source(depth: int, backward: bool) -> str:
+        return cuda_source(attention(1, 1, 256, 512, depth, bfloat16, False, backward), TARGET).kernels
+
+    assert "lm_wgmma_wait<1>" in source(64, False)
+    assert "lm_wgmma_wait<1>" not in source(128, False)
+    assert "lm_wgmma_wait<1>" not in source(64, True)  # sums need the factors of the matrices, whose stages are then not free
+
+
+@needs_nvrtc
+def test_elements_are_computed_while_sums_are_under_way() -> None:
+    """In machine code, too: ptxas moves a wait as far ahead as it can."""
+    if disassembly.tool() is None:
+        pytest.skip("no nvdisasm")
+    for causal in (False, True):
+        cubin = build(attention(2, 12, 2048, 2048, 64, bfloat16, causal, False), TARGET).compiled.cubin
+        _, elements, *_ = re.split(r"WARPGROUP\.DEPBAR", disassembly.text(cubin))
+        assert len(re.findall(r"FMNMX", elements)) == 68 and len(re.findall(r"MUFU\.EX2", elements)) > 24
 
 
 @needs_nvrtc
