@@ -28,6 +28,7 @@ _MODULES = {
     "optim": "pyfront.optim",
     "random": "pyfront.random",
     "fft": "pyfront.fft",
+    "fx": "pyfront.fx",
     "ao": "pyfront.quantization",
     "quantization": "pyfront.quantization.public",
     "linalg": "pyfront.linalg",

@@ -181,14 +181,17 @@ class ScalarBody:
         if isinstance(expr, Name):
             bound = env[expr.name]
             return bound if isinstance(bound, SSAValue) else self.constant(bound, hint)
-        if expr.fn == "cast":
+        if expr.fn in ("cast", "bitcast"):
             return self._cast_call(expr, env)
         return self.apply(expr.fn, self._arguments(expr, env, hint))
 
     def _cast_call(self, expr: Call, env: dict[str, Any]) -> SSAValue:
         source, target = expr.args
         assert isinstance(target, Name)
-        return self.cast(self._value(source, env, f32), element_type(env[target.name]))
+        value, t = self._value(source, env, f32), element_type(env[target.name])
+        if expr.fn == "cast":
+            return self.cast(value, t)
+        return value if value.type == t else self._emit(arith.BitcastOp, [value], t)
 
     def _arguments(self, expr: Call, env: dict[str, Any], hint: Attribute) -> list[SSAValue]:
         """Arguments; numbers take the type of the first other one that is not the condition of a select."""

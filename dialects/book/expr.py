@@ -33,7 +33,7 @@ SCALARS = frozenset(
     equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor logical_not
     bitwise_and bitwise_or bitwise_xor bitwise_not shift_left shift_right
     exp exp2 expm1 log log2 log10 log1p sqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-    erf erfc floor ceil round trunc select cast""".split()
+    erf erfc floor ceil round trunc select cast bitcast""".split()
 )
 
 OPERATORS = {

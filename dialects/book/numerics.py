@@ -51,6 +51,11 @@ def to_complex(re: Array, im: Array, t: np.dtype) -> Array:
     return z
 
 
+def bitcast(x: Array, t: np.dtype) -> Array:
+    """The bits of x as numbers of a dtype of the same size."""
+    return np.ascontiguousarray(x).view(t).reshape(x.shape)
+
+
 def as_parts(z: Array) -> Array:
     """Real and imaginary parts side by side in a last dimension of 2."""
     return np.stack((z.real, z.imag), axis=-1)
@@ -232,7 +237,7 @@ _NAMES = {
     "np": np, "erf": erf, "erfc": erfc, "power": power, "convert": convert, "pad": pad, "window": window,
     "unwindow": unwindow, "update": update, "conv": conv, "conv_input": conv_input, "gather": gather, "take": take,
     "conv_kernel": conv_kernel, "scatter_add": scatter_add, "put_add": put_add, "sort": sort, "topk": topk, "first": first,
-    "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts,
+    "iota": iota, "scatter": scatter, "put": put, "running": running, "to_complex": to_complex, "as_parts": as_parts, "bitcast": bitcast,
     "from_parts": from_parts, "dft": dft, "dft_parts": dft_parts, "real_dft": real_dft,
     "dft_to_real": dft_to_real,
 }  # fmt: skip

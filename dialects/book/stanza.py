@@ -234,6 +234,11 @@ class Stanza:
         return self.family == "is" and self.multiplies and all(self.book[name].takes_complex for name in _called(self._meant) if name in self.book)
 
     @cached_property
+    def reads_bits(self) -> bool:
+        """Whether it is about bits, which must come as they are stored."""
+        return self.scalar is not None and any(isinstance(e, Call) and e.fn == "bitcast" for e in walk(self.scalar))
+
+    @cached_property
     def is_real_of_complex(self) -> bool:
         """Whether the result is real although operands are complex: their parts give one number."""
         return self.on_parts is not None and len(self.on_parts.results) == 1
@@ -264,7 +269,7 @@ class Stanza:
         if self._numpy is None:
             self._numpy = numerics.compile_line(self)
         for i, (_, dtype) in enumerate(types):
-            if dtype in _HALVES:
+            if dtype in _HALVES and not self.reads_bits:
                 arrays[i] = arrays[i].astype(np.float32)
         with np.errstate(all="ignore"):
             results = self._numpy(*arrays, *[a.numpy if isinstance(a, DType) else a for a in attrs])

@@ -101,6 +101,7 @@ SCALARS = {
     "shift_right": lambda a, b: a >> b,
     "select": lambda c, a, b: a if c else b,
     "cast": _cast,
+    "bitcast": lambda x, t: np.asarray(x).view(t.numpy).item(),
     "exp2": lambda x: _guarded(math.pow)(2.0, x),
     "round": _round,
     "erf": math.erf,

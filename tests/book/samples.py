@@ -30,6 +30,7 @@ BODY = _recurrent_body()
 # op: (shapes of the tensors, attributes), one or several; ops that are not listed take (2, 3, 4) each and
 # no attributes
 SHAPES: dict[str, list[tuple[list[tuple[int, ...]], tuple]]] = {
+    "bitcast": [([S], (DTYPES["int64"],))],
     "cast": [([S], (DTYPES["float32"],)), ([S], (DTYPES["int32"],))],
     "full": [([], (S, 2.5, float64)), ([], ((), 1, int64))],
     "iota": [([], (S, 1, int64)), ([], ((3,), 0, float64))],

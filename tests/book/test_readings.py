@@ -95,7 +95,7 @@ def test_special_values(name):
     arrays = [
         next(floats) if fixed_dtype(p.dtype) is None else np.arange(grids[0].size) % 2 == 0 for p in s.tensors
     ]
-    attrs = (float32,) if name == "cast" else ()
+    attrs = {"cast": (float32,), "bitcast": (int64,)}.get(name, ())
     (want,) = s.evaluate(arrays, attrs)
     np.testing.assert_allclose(loops.run(s, arrays, attrs), want, rtol=1e-12, err_msg=name)
 

@@ -1,0 +1,43 @@
+"""torchvision's feature extraction on our models: the names of PyTorch's torchvision, and values of inner layers."""
+
+import subprocess
+import sys
+
+import pytest
+
+import lamina
+from lamina.vision import models
+from lamina.vision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+PROGRAM = """
+import torchvision.models as models
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+for name in ("resnet18", "vgg11", "mobilenet_v2", "squeezenet1_1"):
+    print(get_graph_node_names(getattr(models, name)()))
+e = create_feature_extractor(models.resnet18(), {"layer1": "a", "layer2.0": "b"})
+print(e)
+e = create_feature_extractor(models.vgg11(), train_return_nodes=["features.2"], eval_return_nodes=["features.3"])
+print(e.code, e.eval().code, e.train().code)
+"""
+
+
+def test_names_and_graphs_are_torchvisions(tmp_path):
+    script = tmp_path / "names.py"
+    script.write_text(PROGRAM)
+    runs = [[sys.executable, str(script)], [sys.executable, "-m", "lamina", "run", str(script)]]
+    theirs, ours = (subprocess.run(run, capture_output=True, text=True, check=False) for run in runs)
+    assert theirs.returncode == 0 and ours.stdout == theirs.stdout, ours.stderr
+
+
+def test_values_are_those_of_the_layers():
+    model = models.squeezenet1_1().eval()
+    extractor = create_feature_extractor(model, {"features.3": "a", "features": "b"})
+    x = lamina.rand(1, 3, 32, 32)
+    with lamina.no_grad():
+        found, inner = extractor(x), model.features[:4](x)
+    assert lamina.equal(found["a"], inner) and not extractor.training and found["b"].shape == model.features(x).shape
+    with pytest.raises(ValueError, match="node: 'nope' is not present in model"):
+        create_feature_extractor(model, ["nope"])
+    with pytest.raises(ValueError, match="should be specified"):
+        create_feature_extractor(model)
+    assert get_graph_node_names(model)[0][0] == "x"
