@@ -39,7 +39,7 @@ def _check(input: Tensor, dtype: DType) -> None:
         raise RuntimeError(f"self.dim() cannot be 0 {what}")
     strides = input.stride()
     if dtype.itemsize < input.dtype.itemsize:
-        if strides[-1] != 1 and input.shape[-1] != 1:
+        if strides[-1] != 1:
             raise RuntimeError(f"self.stride(-1) must be 1 {what}, but got {strides[-1]}")
         return
     times = dtype.itemsize // input.dtype.itemsize
@@ -52,13 +52,6 @@ def _check(input: Tensor, dtype: DType) -> None:
     for d, stride in enumerate(strides[:-1]):
         if stride % times:
             raise RuntimeError(f"self.stride({d}) must be divisible by {times} {what}, but got {stride}")
-
-
-def shape_of(shape: tuple[int, ...], dtype: DType, before: DType) -> tuple[int, ...]:
-    """The shape of memory that had another dtype before."""
-    if dtype.itemsize == before.itemsize:
-        return shape
-    return (*shape[:-1], shape[-1] * before.itemsize // dtype.itemsize)
 
 
 def recorded(x: Node, target: DType) -> Node:
