@@ -19,6 +19,7 @@ from .contraction_match import Access
 from .gpu_boxes import Dimension, Loop, stored_dimensions
 from .gpu_contraction_plan import Tiling
 from .loop_builder import INDEX
+from .loop_writer import number_attr
 from .memref_layout import element_bytes
 
 if TYPE_CHECKING:
@@ -79,7 +80,12 @@ class BoxedOutput:
         b = self.b
         self.group, self.leader = group, b.equal(lane, b.index(0))
         self.warp, self.lane = b.divided(lane, 32)
-        self.values = b.registers(self.columns // 2, f32 if self.is_half else self.access.element, "out")
+        kind = f32 if self.is_half else self.access.element
+        self.values = b.registers(self.columns // 2, kind, "out")
+        if not self.owner.clips:  # of places outside the result nothing is kept; what is sent for them is cut off, and is a number
+            zero = b.constant(number_attr(0, kind), kind)
+            with b.loop(0, self.columns // 2, unroll=True) as i:
+                b.write(zero, self.values, i)
 
     def keep(self, value: SSAValue, number: SSAValue) -> None:
         """The number-th of the thread's elements of a block. 16-bit ones are rounded when they are packed."""

@@ -12,12 +12,14 @@ from needs import needs_nvrtc
 
 from lamina.backends.cuda.check_kernels import expected, largest_error
 from lamina.backends.cuda.check_layouts import LAYOUTS, Layout
-from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for
+from lamina.backends.cuda.check_programs import PROGRAMS, Recorder, arrays_for
 from lamina.backends.cuda.program import CudaProgram, build
+from lamina.backends.oracle import evaluate
 from lamina.backends.ptx.faults import PtxError
 from lamina.backends.ptx.interpret import Interpretation
 from lamina.dialects.target import with_f32
-from lamina.dialects.types import int8, uint8
+from lamina.dialects.types import bfloat16, int8, uint8
+from lamina.lowering.capture import capture
 
 pytestmark = needs_nvrtc
 
@@ -75,6 +77,17 @@ def test_layout(layout) -> None:
     arrays = layout.arrays()
     (got,) = Interpretation(made.compiled.ptx, made.source.table)(arrays, 3)
     np.testing.assert_array_equal(got, layout.want(arrays))
+
+
+def test_results_that_end_within_a_tile() -> None:
+    """What is added to them is read where they are; what is sent for places outside is a number."""
+    r = Recorder()
+    x, w, y = (r.input(*shape, dtype=bfloat16) for shape in ((136, 72), (264, 72), (136, 264)))
+    graph = r.graph(r("add", r("matmul", x, r("permute", w, attrs=((1, 0),))), y))
+    made, arrays = build(graph, "sm_90a_wgmma"), arrays_for(graph)
+    assert "cp.async.bulk.tensor.2d.global" in made.compiled.ptx
+    got = Interpretation(made.compiled.ptx, made.source.table)(arrays)
+    assert largest_error(graph, got, evaluate(capture(graph), arrays)) <= 1
 
 
 # Planted bugs: one change of the PTX each
