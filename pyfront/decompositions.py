@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import UnsupportedError
-from . import recorder
+from . import host_lapack, recorder
 from .creation import of_array
 from .function import Function
 from .origin import origin, source_line
@@ -92,7 +92,7 @@ class Svd(Function):
     def forward(ctx: Any, a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
         (array,) = _host(a)
         try:
-            u, s, vh = np.linalg.svd(array, full)
+            u, s, vh = host_lapack.svd(array, full)
         except np.linalg.LinAlgError as error:
             raise LinAlgError(f"linalg.svd: {error}") from None
         parts = tuple([_made(p, a) for p in (u, s, vh)])
@@ -121,7 +121,7 @@ class Svdvals(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        s = np.linalg.svd(_host(a)[0], compute_uv=False)
+        s = host_lapack.svd(_host(a)[0], compute_uv=False)
         ctx.save_for_backward(a)
         return _made(s, a)
 
@@ -137,7 +137,7 @@ class Eigh(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, uplo: str) -> tuple[Tensor, Tensor]:
         try:
-            values, vectors = np.linalg.eigh(_host(a)[0], uplo)
+            values, vectors = host_lapack.eigh(_host(a)[0], uplo)
         except np.linalg.LinAlgError as error:
             raise LinAlgError(f"linalg.eigh: {error}") from None
         parts = (_made(values, a), _made(vectors, a))
@@ -158,7 +158,7 @@ class Qr(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-        q, r = np.linalg.qr(_host(a)[0], mode)
+        q, r = host_lapack.qr(_host(a)[0], mode)
         parts = (_made(q, a), _made(r, a))
         ctx.save_for_backward(a, *parts)
         ctx.mode = mode
@@ -189,7 +189,7 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
 def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
     upper = (gr @ _t(r) - _t(q) @ gq).triu()
     symmetric = upper + _t(upper) - upper.diagonal(0, -2, -1).diag_embed()
-    return _t(Solve.apply(r, _t(gq + q @ symmetric)))
+    return _t(TriangularSolve.apply(r, _t(gq + q @ symmetric), True, False))
 
 
 class Pinv(Function):
@@ -197,10 +197,11 @@ class Pinv(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, tolerance: np.ndarray) -> Tensor:
-        u, s, vh = np.linalg.svd(_host(a)[0], False)
+        u, s, vh = host_lapack.svd(_host(a)[0], False)
         kept = s > tolerance
         inverted = np.where(kept, 1 / np.where(kept, s, 1), 0)
-        result = _made(np.swapaxes(vh, -2, -1) @ (inverted[..., None] * np.swapaxes(u, -2, -1)), a)
+        with host_lapack.on_few_threads(max(a.shape[-2:])):
+            result = _made(np.swapaxes(vh, -2, -1) @ (inverted[..., None] * np.swapaxes(u, -2, -1)), a)
         ctx.save_for_backward(a, result)
         return result
 
@@ -224,7 +225,7 @@ class Cholesky(Function):
     def forward(ctx: Any, a: Tensor) -> Tensor:
         (array,) = _host(a)
         try:
-            result = _made(np.linalg.cholesky(array), a)
+            result = _made(host_lapack.cholesky(array), a)
         except np.linalg.LinAlgError:
             orders = failing_minors(array)
             at = int(np.argmax(orders.ravel() > 0))
@@ -240,8 +241,8 @@ class Cholesky(Function):
     def backward(ctx: Any, gl: Tensor) -> Tensor:
         (l,) = ctx.saved_tensors  # noqa: E741  # the field's letter
         inner = _halved(_t(l) @ gl)
-        half = Solve.apply(_t(l), inner)  # L^-T phi
-        whole = _t(Solve.apply(_t(l), _t(half)))
+        half = TriangularSolve.apply(_t(l), inner, True, False)  # L^-T phi
+        whole = _t(TriangularSolve.apply(_t(l), _t(half), True, False))
         return 0.5 * (whole + _t(whole))
 
 
@@ -252,7 +253,7 @@ def failing_minors(matrices: np.ndarray) -> np.ndarray:
     for at in np.ndindex(orders.shape):
         for order in range(1, n + 1):
             try:
-                np.linalg.cholesky(matrices[at][:order, :order])
+                host_lapack.cholesky(matrices[at][:order, :order])
             except np.linalg.LinAlgError:
                 orders[at] = order
                 break
@@ -263,7 +264,7 @@ def minors(a: Tensor) -> np.ndarray:
     """failing_minors of a tensor; the usual case, that all have a factor, costs one factorisation."""
     (array,) = _host(a)
     try:
-        np.linalg.cholesky(array)
+        host_lapack.cholesky(array)
     except np.linalg.LinAlgError:
         return failing_minors(array)
     return np.zeros(array.shape[:-2], np.int32)
@@ -273,7 +274,7 @@ def solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """X with x X = y, matrices of any batches. LinAlgError where x is singular."""
     batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
     try:
-        return np.linalg.solve(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])))
+        return host_lapack.solve(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])))
     except np.linalg.LinAlgError:
         raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.") from None
 
@@ -281,8 +282,8 @@ def solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def solved_by_factor(factor: Tensor, b: Tensor, upper: bool) -> Tensor:
     """X with A X = B, given a Cholesky factor of A, of which one triangle is read."""
     held, right = _host(factor, b)
-    lower = np.triu(held).swapaxes(-1, -2) if upper else np.tril(held)
-    return _made(solved(lower.swapaxes(-1, -2), solved(lower, right)), factor, b)
+    first = host_lapack.triangular(held, right, upper, transposed=upper)
+    return _made(host_lapack.triangular(held, first, upper, transposed=not upper), factor, b)
 
 
 class Solve(Function):
@@ -303,13 +304,33 @@ class Solve(Function):
         return (-gb @ _t(x)).sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1])
 
 
+class TriangularSolve(Function):
+    """X with A X = B for a triangular A, of which nothing else is read: of which nothing else has a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, upper: bool, unit: bool) -> Tensor:
+        result = _made(host_lapack.triangular(*_host(a, b), upper, unit), a, b)
+        ctx.save_for_backward(a, result)
+        ctx.kind, ctx.shapes = (upper, unit), (tuple(a.shape), tuple(b.shape))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        a, x = ctx.saved_tensors
+        upper, unit = ctx.kind
+        gb = TriangularSolve.apply(_t(a), g, not upper, unit)
+        ga = -gb @ _t(x)
+        ga = ga.triu(int(unit)) if upper else ga.tril(-int(unit))
+        return ga.sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1]), None, None
+
+
 class Inverse(Function):
     """A^-1."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
         try:
-            result = _made(np.linalg.inv(_host(a)[0]), a)
+            result = _made(host_lapack.inv(_host(a)[0]), a)
         except np.linalg.LinAlgError:
             raise LinAlgError(
                 "linalg.inv: The diagonal element is zero, the inversion could not be completed because the input matrix "
@@ -329,7 +350,7 @@ class Determinant(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        result = _made(np.linalg.det(_host(a)[0]), a)
+        result = _made(host_lapack.det(_host(a)[0]), a)
         ctx.save_for_backward(a, result)
         return result
 
@@ -343,10 +364,10 @@ class Determinant(Function):
 
 
 def _cofactors(a: np.ndarray) -> np.ndarray:
-    u, s, vh = np.linalg.svd(a)
+    u, s, vh = host_lapack.svd(a)
     n = s.shape[-1]
     others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(-1)
-    sign = np.linalg.det(u) * np.linalg.det(vh)
+    sign = host_lapack.det(u) * host_lapack.det(vh)
     return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
@@ -355,7 +376,7 @@ class LogDeterminant(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
-        sign, log = np.linalg.slogdet(_host(a)[0])
+        sign, log = host_lapack.slogdet(_host(a)[0])
         parts = (_made(sign, a), _made(log, a))
         ctx.save_for_backward(a)
         return parts

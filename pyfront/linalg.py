@@ -14,8 +14,8 @@ from .complex_numbers import conj
 from .creation import of_array
 from .definitions import define
 from .decompositions import (
-    Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, check_matrix, check_square,
-    minors, solved_by_factor,
+    Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
+    check_square, minors, solved_by_factor,
 )  # fmt: skip
 from .function import Function
 from .linear_algebra import cross, matmul, outer  # noqa: F401  # public here too
@@ -192,11 +192,9 @@ def solve_triangular(
 ) -> Tensor:
     """X with A X = B (or X A = B) for a triangular A, of which nothing else is read."""
     check_square("linalg.solve_triangular", A)
-    shift = int(unitriangular)
-    triangle = A.triu(shift) if upper else A.tril(-shift)
-    if unitriangular:
-        triangle = triangle + eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    return Solve.apply(triangle, B) if left else Solve.apply(triangle.mT, B.mT).mT
+    if left:
+        return TriangularSolve.apply(A, B, upper, unitriangular)
+    return TriangularSolve.apply(A.mT, B.mT, not upper, unitriangular).mT
 
 
 def inv(A: Tensor) -> Tensor:

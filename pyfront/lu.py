@@ -13,6 +13,7 @@ from .creation import of_array
 from .decompositions import check_matrix
 from .definitions import define
 from .function import Function
+from .host_lapack import factored
 from .linalg import solve_triangular
 from .returns import (
     lu_factor_ex_result, lu_factor_result, lu_result, lu_unpack_result, root_lu_infos_result, root_lu_result,
@@ -21,32 +22,14 @@ from .sequences import eye
 from .tensor import Tensor
 
 
-def _factored(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """L below and U on the diagonal of one array, and the row each step was exchanged with (from 1). Partial pivoting."""
-    a = np.array(array)
-    m, n = a.shape[-2:]
-    flat = a.reshape(prod(a.shape[:-2]), m, n)
-    pivots = np.zeros((len(flat), min(m, n)), np.int32)
-    each = np.arange(len(flat))
-    for k in range(min(m, n)):
-        row = np.abs(flat[:, k:, k]).argmax(1) + k
-        pivots[:, k] = row + 1
-        upper, lower = flat[each, k].copy(), flat[each, row].copy()
-        flat[each, k], flat[each, row] = lower, upper
-        head = flat[:, k : k + 1, k]
-        flat[:, k + 1 :, k] /= np.where(head == 0, 1, head)
-        flat[:, k + 1 :, k + 1 :] -= flat[:, k + 1 :, k, None] * flat[:, k, None, k + 1 :]
-    return flat.reshape(a.shape), pivots.reshape(*a.shape[:-2], min(m, n))
-
-
 def _permutation(pivots: np.ndarray, m: int, dtype: np.dtype) -> np.ndarray:
     """P with A = P L U, [..., m, m]."""
     flat = pivots.reshape(prod(pivots.shape[:-1]), pivots.shape[-1])
-    order = np.tile(np.arange(m), (len(flat), 1))
-    for rows, steps in zip(order, flat, strict=True):
-        for k, row in enumerate(steps.tolist()):
-            rows[[k, row - 1]] = rows[[row - 1, k]]
-    return np.swapaxes(np.eye(m, dtype=dtype)[order], -2, -1).reshape(*pivots.shape[:-1], m, m)
+    order = [list(range(m)) for _ in flat]
+    for rows, steps in zip(order, flat.tolist(), strict=True):
+        for k, row in enumerate(steps):
+            rows[k], rows[row - 1] = rows[row - 1], rows[k]
+    return np.swapaxes(np.eye(m, dtype=dtype)[np.array(order, np.int64).reshape(len(flat), m)], -2, -1).reshape(*pivots.shape[:-1], m, m)
 
 
 def _parts(lu: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +44,7 @@ class _Lu(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
-        found, pivots = _factored(np.asarray(a._value()))
+        found, pivots = factored(np.asarray(a._value()))
         lu, steps = of_array(found), of_array(pivots)
         ctx.save_for_backward(lu)
         ctx.pivots = pivots

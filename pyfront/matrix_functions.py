@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import host_lapack
 from .decompositions import _host, _made, _t, check_matrix, check_square
 from .definitions import define
 from .function import Function
@@ -30,7 +31,8 @@ class MatrixExp(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
         ctx.save_for_backward(a)
-        return _made(_exponential(_host(a)[0].astype(np.float64)), a)
+        with host_lapack.on_few_threads(a.shape[-1]):
+            return _made(_exponential(_host(a)[0].astype(np.float64)), a)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ def _exponential(a: np.ndarray) -> np.ndarray:
     b = _PADE
     odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
     even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
-    result = np.linalg.solve(even - odd, even + odd)
+    result = host_lapack.solve(even - odd, even + odd)
     for step in range(int(times.max(initial=0))):
         result = np.where((times > step)[..., None, None], result @ result, result)
     return result
@@ -75,7 +77,7 @@ def geqrf(input: Tensor) -> Any:
     from .returns import geqrf_result
 
     check_matrix("geqrf", input)
-    packed, tau = np.linalg.qr(_host(input)[0], mode="raw")
+    packed, tau = host_lapack.qr(_host(input)[0], mode="raw")
     return geqrf_result(_made(np.swapaxes(packed, -1, -2), input), _made(tau, input))
 
 
