@@ -9,12 +9,16 @@ import numpy as np
 from ..joining import stack
 from ..nn.functional import binary_cross_entropy_with_logits
 from ..tensor import Tensor
+from .deformable import DeformConv2d, deform_conv2d
+from .drop_block import DropBlock2d, drop_block2d
+from .feature_pyramid import FeaturePyramidNetwork
 from .images import tensor_of
 from .layers import MLP, Conv2dNormActivation, FrozenBatchNorm2d, Permute, SqueezeExcitation, StochasticDepth, stochastic_depth
+from .regions import RoIAlign, RoIPool, roi_align, roi_pool
 
 __all__ = [
-    "Conv2dNormActivation", "FrozenBatchNorm2d", "MLP", "Permute", "SqueezeExcitation", "StochasticDepth", "batched_nms",
-    "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "generalized_box_iou", "nms", "remove_small_boxes",
+    "Conv2dNormActivation", "DeformConv2d", "DropBlock2d", "FeaturePyramidNetwork", "FrozenBatchNorm2d", "RoIAlign", "RoIPool", "MLP", "Permute", "SqueezeExcitation", "StochasticDepth", "batched_nms",
+    "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "deform_conv2d", "drop_block2d", "generalized_box_iou", "nms", "remove_small_boxes", "roi_align", "roi_pool",
     "sigmoid_focal_loss", "stochastic_depth",
 ]  # fmt: skip
 
