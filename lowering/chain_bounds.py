@@ -63,6 +63,12 @@ def bounds_where(made: Expressions, values: Sequence[Expression], adds_nothing: 
     return Bounds(lows[-1] if lows else None, highs[0] if highs else None)
 
 
+def inside(made: Expressions, e: Expression, bounds: Bounds) -> Expression:
+    """What an expression is wherever the matrix matters: comparisons that always come out one way there are not made."""
+    low, high = (-inf if bounds.low is None else bounds.low), (inf if bounds.high is None else bounds.high)
+    return rewritten(e, made, lambda part: _simplified(part, made, low, high), {})
+
+
 def _linear(e: Expression) -> tuple[str, int] | None:
     """The expression as an index plus a number."""
     if isinstance(e, Index):

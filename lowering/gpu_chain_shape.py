@@ -17,8 +17,6 @@ WARPS = 4
 STAGES = 2
 BLOCK = 64
 """16-bit elements of 128 bytes: how wide the copy engine's boxes are."""
-MOST_AHEAD = 152
-"""Registers for sums, tiles and packed tiles where all of them are in use at once; from 160 on ptxas spills with a mask."""
 MOST_DIMENSIONS = 5
 """Of the copy engine's view of an array."""
 
@@ -89,7 +87,7 @@ def _group_shape(plan: ChainPlan, sweep: Sweep, target: GpuTarget, kept: Sequenc
         shared = sum(2 * n * plan.depths[f.depth] for f, n in rows)
         if other < 2 * sizes[sweep.other] and registers <= MOST_SUMS and shared + 2048 <= target.shared_bytes:
             packed = sum(other // 4 for s in sweep.sums if s.right is not None)
-            ahead = _passes_apart(plan, sweep) and registers + packed <= MOST_AHEAD
+            ahead = _passes_apart(plan, sweep) and registers + packed <= MOST_SUMS
             return Shape(groups * WGMMA_ROWS, other, 1, (groups + 1) * WARPS * WARP, shared, groups, ahead)
     return None
 

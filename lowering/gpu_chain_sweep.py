@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import FloatAttr, IndexType, IntegerAttr, StringAttr,
 from xdsl.ir import SSAValue
 
 from ..dialects import nv
+from .chain_bounds import inside
 from .chain_expressions import ROW, Apply, Expression, Index, Number, Place, Read, Sum, leaves
 from .gpu_chain_operand import Operand
 from .gpu_chain_plan import ChainPlan, Factor, RunningSum, Sweep
@@ -195,11 +196,16 @@ class SweepLaunch:
         """The rows' maxima so far (of what `unit` scales); what was summed is scaled to the new ones."""
         b, width, maximum = self.b, self.shape.other, self.sweep.maximum
         assert maximum is not None
-        self.references = b.registers(self.tiles.count(width), f32, "x")
-        with self.tiles.elements(width) as (number, row_number, row, column):
-            env = self._element_env(number, row_number, row, column)
-            value = self.powers.unscaled(maximum.value, lambda e: self.value(e, env), self.raw)
-            b.write(self._or_outside(value, column, -inf), self.references, number)
+        whole = inside(self.plan.chain.made, maximum.value, self.sweep.bounds)
+        if isinstance(whole, Sum) and self._is_only_compared(whole):  # its registers become the references, masked where something is
+            self.references = self.products[whole]
+            outside = self._reaches_outside()
+            if outside is not None:
+                with b.when(outside):
+                    self._refer_to(maximum.value)
+        else:
+            self.references = b.registers(self.tiles.count(width), f32, "x")
+            self._refer_to(maximum.value)
         with self.tiles.rows() as (number, _):
             old = b.read(self.largest, number)
             b.write(old, self.shift, number)
@@ -213,6 +219,33 @@ class SweepLaunch:
             shift = self.powers.taken(b.emit(arith.SelectOp, (nothing, self.number(0.0), new), f32), self.unit)
             b.write(shift, self.shift, number)
             self._grown(number, self.powers.distance(old, shift, self.unit))
+
+    def _refer_to(self, e: Expression) -> None:
+        """The tile's elements of what the maximum is taken of."""
+        with self.tiles.elements(self.shape.other) as (number, row_number, row, column):
+            env = self._element_env(number, row_number, row, column)
+            value = self.powers.unscaled(e, lambda part: self.value(part, env), self.raw)
+            self.b.write(self._or_outside(value, column, -inf), self.references, number)
+
+    def _is_only_compared(self, tile: Sum) -> bool:
+        """Whether the maximum is the only one to read a tile, in the unit it is kept in."""
+        others = [s.term.inner for s in self.sweep.sums if s.term.inner is not None]
+        return self.powers.scale(tile) == self.unit and not any(tile in leaves(e) for e in others)
+
+    def _reaches_outside(self) -> SSAValue | None:
+        """Whether the tile has elements beyond the bounds or the matrix's end; None where no tile has."""
+        b, bounds, end = self.b, self.sweep.bounds, self.shape.other
+        found: list[SSAValue] = []
+        if bounds.high is not None:
+            found.append(b.less(self.first, b.plus(self.start, end - 1 - bounds.high)))
+        if bounds.low is not None:
+            found.append(b.less(self.start, b.plus(self.first, self.shape.own - 1 + bounds.low)))
+        if self.other_size % self.shape.other:
+            found.append(b.less(b.index(self.other_size), b.plus(self.start, end)))
+        whole = found.pop() if found else None
+        for one in found:
+            whole = b.emit(arith.OrIOp, (one, whole), i1)
+        return whole
 
     def _grown(self, row: SSAValue, factor: SSAValue) -> None:
         """A row's maximum has grown: what was summed counts `factor` times."""

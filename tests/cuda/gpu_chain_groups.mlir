@@ -75,7 +75,12 @@ builtin.module {
 // CHECK:        nv.wgmma_wait 0, %products : memref<64xf32, "registers">
 // CHECK:        nv.mbarrier_arrive
 // Elements while the sums over the tile before are under way, then the next tile's matrix, then the sums over this one.
+// Only a tile that reaches beyond the mask is compared with it, in its registers.
 // CHECK:        scf.for
+// CHECK:        arith.cmpi slt
+// CHECK:        scf.if
+// CHECK:        arith.select
+// CHECK-NEXT:   memref.store {{.*}}, %products
 // CHECK:        nv.shuffle_xor {{.*}}, 1 : f32
 // CHECK:        nv.exp2
 // CHECK:        nv.hold %weights
