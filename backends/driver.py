@@ -169,8 +169,10 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
     """A program for a graph, made or found; None where the oracle is to run it. before: how often it came."""
     relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
     program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
-    if program is None and not asked and _is_small(graph, before) and (relatives is None or relatives.few):
-        return None
+    if program is None and not asked and _is_small(graph, before):
+        if relatives is None or relatives.few:
+            return None
+        return relatives.compiled()  # one for all of them or none: its own sizes hardly come again
     if program is None and not asked and before == 0 and relatives is not None and relatives.is_passing and work_of(graph) < PASSING_WORK:
         return None
     elsewhere = program is None and not asked and flags.background.value and background.pays(work_of(graph), len(graph.steps))

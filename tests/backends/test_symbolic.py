@@ -419,6 +419,22 @@ def test_small_programs_run_on_the_oracle_until_they_come_often(monkeypatch):
     assert driver.stats.compiles == driver.stats.symbolic == 1
 
 
+def test_small_programs_of_numbers_that_follow_from_nothing_stay_on_the_oracle(monkeypatch):
+    """A batch of rows written to lengths of their own, as data sets pad words: hardly ever the same, and no template has them all."""
+    monkeypatch.setattr(driver, "ORACLE_WORK", 1 << 22)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        lengths = rng.integers(2, 14, 8).tolist()
+        rows = []
+        for n in lengths:
+            row = torch.zeros(16)
+            row[1 : 1 + n] = torch.arange(n).float()
+            rows.append(row)
+        found = torch.stack(rows)
+        assert found.sum(1).tolist() == [n * (n - 1) / 2 for n in lengths]
+    assert driver.stats.compiles == driver.stats.symbolic and driver.stats.oracle_runs > 20
+
+
 # Whole programs: losses are those of programs for one size
 
 
