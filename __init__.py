@@ -38,6 +38,7 @@ _MODULES = {
     "signal": "pyfront.signal",
     "serialization": "pyfront.files",
     "special": "pyfront.special",
+    "sparse": "pyfront.sparse",
     "utils": "pyfront.torch_utils",
     "multiprocessing": "pyfront.multiprocessing",
     "profiler": "pyfront.profiler",

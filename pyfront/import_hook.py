@@ -165,6 +165,7 @@ MODULES: dict[str, str] = {
     "torch.signal": "pyfront.signal",
     "torch.signal.windows": "pyfront.windows",
     "torch.special": "pyfront.special",
+    "torch.sparse": "pyfront.sparse",
     "torch.hub": "pyfront.torch_hub",
     "torch.library": "pyfront.torch_library",
     "torch.utils.model_zoo": "pyfront.torch_hub",

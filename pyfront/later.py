@@ -113,7 +113,6 @@ def _class_of(name: str) -> type:
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        LaterModule("torch.sparse", "use dense tensors"),
         *map(_parallel, _PARALLEL),
     )
 }  # fmt: skip

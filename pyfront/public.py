@@ -54,6 +54,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
 from .quantization import fake_quantization, quantizing  # noqa: F401  # importing enters their definitions
 from .quantization.dtypes import QUANTIZED, SCHEMES, qscheme
 from .quantization.forms import with_quantized_forms
+from .sparse.operations import with_sparse_forms
 from .size import Size, device
 from .tensor import Tensor
 from .torch_backends import BACKENDS
@@ -168,6 +169,7 @@ def get_num_threads() -> int:
 def names() -> dict[str, Any]:
     """Every public name with what it stands for."""
     found: dict[str, Any] = dict(_FUNCTIONS)
+    found.update(with_sparse_forms(found))
     found.update(creation.PUBLIC)
     found.update(sequences.PUBLIC)
     found.update(DTYPES)

@@ -99,7 +99,7 @@ with cudnn.flags(benchmark=False):
     assert not torch.backends.cudnn.benchmark
 assert cudnn.benchmark and dist.is_available() and not torch.distributed.is_initialized() and DDP is torch.nn.parallel.DistributedDataParallel
 assert torch.version.cuda is None and not torch.jit.is_scripting() and not torch.backends.mps.is_available()
-assert not hasattr(torch, "foo") and not hasattr(torch.sparse, "mm") and torch.accelerator.current_accelerator() is None
+assert not hasattr(torch, "foo") and not hasattr(torch.distributed.fsdp, "foo") and torch.accelerator.current_accelerator() is None
 torch.testing.assert_close(torch.ones(2), torch.ones(2) + 1e-7)
 
 
@@ -110,19 +110,19 @@ def attempt(text):
         print(type(error).__name__, [c.__name__ for c in (ImportError, AttributeError) if isinstance(error, c)], error.sentence)
 
 
-attempt("torch.sparse.mm(1)")
+attempt("torch.distributed.fsdp.foo(1)")
 attempt("torch.ao.quantization.quantize_pt2e")
 attempt("from torch.quantization import quantize_fx")
 attempt("import torch.distributed.rpc")
 attempt("torch.nn.Foo")
 attempt("from torch import foo")
 attempt("import torch.foo")
-torch.sparse.mm(torch.nn.ReLU())
+torch.distributed.fsdp.foo(torch.nn.ReLU())
 ''')
     result = subprocess.run([sys.executable, "-m", "lamina", "run", str(script)], capture_output=True, text=True, check=False)
     later = "is not there yet: torch.{} arrives in a later lamina"
     assert result.stdout.splitlines() == [
-        f"LaterError ['AttributeError'] torch.sparse.mm {later.format('sparse')}",
+        f"LaterError ['AttributeError'] torch.distributed.fsdp.foo {later.format('distributed.fsdp')}",
         "MissingNameError ['AttributeError'] module 'torch.ao.quantization' has no attribute 'quantize_pt2e'",
         "MissingImportError ['ImportError'] module 'torch.quantization' has no attribute 'quantize_fx'",
         "MissingModuleError ['ImportError'] No module named 'torch.distributed.rpc' in lamina",
@@ -131,8 +131,8 @@ torch.sparse.mm(torch.nn.ReLU())
         "MissingModuleError ['ImportError'] No module named 'torch.foo' in lamina",
     ]
     assert result.returncode == 1
-    assert f"LaterError: torch.sparse.mm {later.format('sparse')}" in result.stderr
-    assert "torch.sparse.mm(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
+    assert f"LaterError: torch.distributed.fsdp.foo {later.format('distributed.fsdp')}" in result.stderr
+    assert "torch.distributed.fsdp.foo(torch.nn.ReLU())" in result.stderr and "at program.py:" in result.stderr
 
 
 def test_a_function_wins_over_the_file_it_lives_in(tmp_path: Path) -> None:
