@@ -14,7 +14,7 @@ import numpy as np
 
 from ..dialects.errors import DTypeError
 from ..dialects.types import DType, Type, bool_, complex128, float64, int64
-from . import recorder
+from . import overrides, recorder
 from .assignment import in_place, is_tracked_after
 from .definitions import define
 from .doubts import refuse_zeros
@@ -468,6 +468,8 @@ def _operator_at_length(calls: KnownCalls, shown: str, flipped: bool) -> Callabl
         result = calls.again(operands, _NO_OPTIONS) if calls else None
         if result is None:
             if not isinstance(other, Tensor) and number(other) is None:
+                if not flipped and (found := overrides.asked((other,))):
+                    return overrides.answer(getattr(Tensor, shown), found, operands, {})
                 return _with_array(calls.function, self, other, flipped)
             result = calls.first(operands, _NO_OPTIONS)
         if self._chain or self._storage.host is not None or isinstance(other, Tensor):

@@ -19,10 +19,8 @@ def converted(input: Tensor, dtype: DType) -> Tensor:
     return input if input.dtype is dtype else follow(wrap(cast(input._read(), dtype)), (input,))
 
 
-@define("to", function=False, label="to_copy")
-def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
-    """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing
-    changes."""
+def destination(args: tuple, options: dict[str, Any]) -> tuple[Any, DType | None]:
+    """Device and dtype that the arguments of ``to`` name; None for what they leave as it is."""
     dtype, where = options.get("dtype"), options.get("device")
     for i, a in enumerate(args):
         if isinstance(a, DType):
@@ -31,6 +29,14 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
             dtype, where = a.dtype, a.device
         elif isinstance(a, (str, device)) or i == 0 and isinstance(a, int) and not isinstance(a, bool):
             where = a
+    return where, dtype
+
+
+@define("to", function=False, label="to_copy")
+def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
+    """Another dtype and/or device: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``; itself when nothing
+    changes."""
+    where, dtype = destination(args, options)
     result = input if dtype is None else converted(input, dtype)
     if where is not None:
         result = moved(result, where)

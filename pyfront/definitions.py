@@ -12,11 +12,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import recorder
+from . import overrides, recorder
 from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
 from .known_calls import KnownCalls
 from .strides import follow
+from .overrides import state as asking
 from .tensor import Tensor
 
 
@@ -49,12 +50,16 @@ def tensor_parameters(function: Callable) -> list[tuple[int, str]]:
     return [(i, name) for i, name in enumerate(names) if annotations.get(name) in ("Tensor", Tensor)]
 
 
-def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> None:
-    """TypeError, as PyTorch words it, for an argument that is no tensor."""
+def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> list[Any] | None:
+    """TypeError, as PyTorch words it, for an argument that is no tensor; those to ask if that says what functions do with it."""
     for i, parameter in wanted:
         if i < len(args) and not isinstance(args[i], Tensor):
+            found = overrides.asked(args)
+            if found:
+                return found
             kind = type(args[i]).__name__
             raise TypeError(f"{name}(): argument '{parameter}' (position {i + 1}) must be Tensor, not {kind}")
+    return None
 
 
 _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
@@ -116,8 +121,11 @@ def as_method(definition: Definition) -> Callable:
         return result
 
     def at_length(self: Tensor, args: tuple, options: dict[str, Any]) -> Any:
-        if wanted:
-            _check(called, wanted, args)
+        found = overrides.is_answered((self, *args), options) if asking.on else None
+        if found is None and wanted:
+            found = _check(called, wanted, args)
+        if found is not None:
+            return overrides.answer(method, found, (self, *args), options)
         if options:
             options = _renamed(options)
         if ruled and regions.on:
@@ -140,8 +148,11 @@ def as_function(definition: Definition) -> Callable:
             result = calls.again(args, options)
             if result is not None:
                 return finished(result, args)
-        if wanted:
-            _check(name, wanted, args)
+        found = overrides.is_answered(args, options) if asking.on else None
+        if found is None and wanted:
+            found = _check(name, wanted, args)
+        if found is not None:
+            return overrides.answer(public, found, args, options)
         if options:
             return with_options(args, options)
         if ruled and regions.on:
@@ -209,6 +220,9 @@ def as_in_place(definition: Definition) -> Callable:
     made, label = definition.calls.made, definition.label
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
+        found = overrides.is_answered((self, *args), options) if asking.on else None
+        if found is not None:
+            return overrides.answer(method, found, (self, *args), options)
         result = in_place(self, made, args, _renamed(options) if options else options)
         if is_tracked_after(result):
             result._label = label

@@ -11,7 +11,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
-from . import later, rooms
+from . import later, overrides, rooms
 from .origin import origin, source_line
 from .rooms import VERSION
 from .torch_backends import BACKENDS, Room
@@ -20,10 +20,10 @@ ROOT = __name__.rpartition(".pyfront")[0]
 PACKAGES = ("torch", "torchvision")
 
 _DISTRIBUTIONS = (
-    "bernoulli beta binomial categorical cauchy chi2 constraint_registry constraints dirichlet distribution exponential "
-    "gamma geometric gumbel half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace log_normal "
+    "bernoulli beta binomial categorical cauchy chi2 constraint_registry constraints continuous_bernoulli dirichlet distribution exponential "
+    "gamma geometric gumbel half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace lkj_cholesky log_normal "
     "logistic_normal mixture_same_family multinomial multivariate_normal negative_binomial normal one_hot_categorical "
-    "pareto poisson relaxed_bernoulli relaxed_categorical transformed_distribution transforms uniform weibull"
+    "pareto poisson relaxed_bernoulli relaxed_categorical transformed_distribution transforms uniform von_mises weibull wishart"
 )  # one a file, under PyTorch's names
 # torch module -> lamina module, below the package; "" is the package itself
 MODULES: dict[str, str] = {
@@ -41,6 +41,7 @@ MODULES: dict[str, str] = {
     "torch.autograd.graph": "pyfront.autograd.graph",
     "torch.autograd.variable": "pyfront.autograd",
     "torch.distributed": "pyfront.distributed",
+    "torch.distributed.constants": "pyfront.distributed.world",
     "torch.distributed.distributed_c10d": "pyfront.distributed",
     "torch.distributed.rendezvous": "pyfront.distributed.rendezvous",
     "torch.distributed.algorithms.join": "pyfront.distributed.join",
@@ -132,6 +133,9 @@ MODULES: dict[str, str] = {
     "torch.fx.passes.shape_prop": "pyfront.fx.passes.shape_prop",
     "torch.fx.proxy": "pyfront.fx.proxy",
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
+    "torch._tensor_str": "pyfront.printing",
+    "torch.utils.flop_counter": "pyfront.flop_counter",
+    "torch.overrides": "pyfront.overrides",
     "torch.onnx": "pyfront.onnx",
     "torch.jit": "pyfront.torch_jit",
     "torch.jit.annotations": "pyfront.annotations",
@@ -247,6 +251,8 @@ class TorchModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         full = f"{self.__name__}.{name}"
+        if name == "torch" and full == "torch.torch":  # the module imports itself in PyTorch
+            return self
         if name == "__version__" and self.__name__ == "torch":
             return VERSION
         source = self.__dict__.get("_source")
@@ -256,6 +262,8 @@ class TorchModule(ModuleType):
             return importlib.import_module(full)
         else:
             found = getattr(source, name, _MISSING) if source is not None else _MISSING
+        if found is _MISSING and full == "torch.ScriptModule":  # behind what the root reads first
+            found = source_of("torch.jit").ScriptModule
         if found is _MISSING and self.__name__.startswith("torch.nn.modules."):  # our files are cut otherwise
             found = getattr(source_of("torch.nn"), name, _MISSING)
         if found is _MISSING:
@@ -264,6 +272,8 @@ class TorchModule(ModuleType):
                 f"module '{self.__name__}' has no attribute '{name}'", at=source_line(origin()),
                 help="`lamina check SCRIPT` lists every name of torch a program uses that lamina does not have",
             )  # fmt: skip
+        if (self.__name__ in _MADE_OF_OTHERS or name.endswith("_like")) and type(found) is FunctionType and (overrides.state.on or self.__name__ == "torch.linalg"):
+            found = overrides.overridable(found)
         if not name.startswith("__"):
             self.__dict__[name] = found
         return found
@@ -273,6 +283,15 @@ class TorchModule(ModuleType):
 
 
 _MISSING = object()
+_MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torch.fft")  # functions that classes are asked about as one
+
+
+@overrides.when_on
+def _ask_classes() -> None:
+    """What was handed out of modules until now did not ask: looked up again, it does."""
+    for module in [sys.modules[name] for name in (*_MADE_OF_OTHERS, "torch") if name in sys.modules]:
+        for name in [n for n, found in vars(module).items() if type(found) is FunctionType and (n.endswith("_like") or module.__name__ != "torch")]:
+            del module.__dict__[name]
 
 
 def source_of(name: str) -> Any:
@@ -319,6 +338,9 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             module.__dict__["__all__"] = exported
             # programs go through `models.__dict__` for what there is
             module.__dict__.update({n: vars(source)[n] for n in exported if type(vars(source).get(n)) in (FunctionType, type)})
+        elif spec.name.startswith("torch.nn.modules."):  # and through the classes of a file
+            own = vars(source).items()
+            module.__dict__.update({n: c for n, c in own if type(c) is type and not n.startswith("_")})
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -64,6 +64,15 @@ def _may_be_imported(name: str, instead: str) -> Any:
     return refuse
 
 
+PyTorchFileReader = type(
+    "PyTorchFileReader", (), {"__init__": lambda self, *_, **__: _refuse_reader(), "__doc__": "Named in annotations; torch.load reads files."}
+)
+
+
+def _refuse_reader() -> None:
+    raise LaterError("torch.PyTorchFileReader is part of PyTorch's binary", at=source_line(origin()), help="torch.load reads files")
+
+
 _DATA_PARALLEL = "torch.nn.parallel.DistributedDataParallel trains on several processes"
 
 _PARALLEL: dict[str, tuple[str, str]] = {
@@ -71,6 +80,7 @@ _PARALLEL: dict[str, tuple[str, str]] = {
     "tensor._utils": ("", "compute_local_shape_and_global_offset"),
     "tensor.parallel": ("ColwiseParallel RowwiseParallel SequenceParallel PrepareModuleInput PrepareModuleOutput", "parallelize_module loss_parallel"),
     "tensor.experimental": ("", "context_parallel"),
+    "rpc": ("RRef", "init_rpc shutdown remote rpc_async rpc_sync get_worker_info"),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
     "fsdp": (
         "FullyShardedDataParallel FSDPModule MixedPrecision MixedPrecisionPolicy CPUOffload CPUOffloadPolicy OffloadPolicy ShardingStrategy "

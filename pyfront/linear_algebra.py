@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dialects.errors import DTypeError, ShapeError
 from ..dialects.types import Shape, bool_, int8, int32, promote_types, show_type
+from . import overrides
 from .autocasting import autocasts
 from .definitions import define
 from .known_calls import KnownCalls
@@ -117,7 +118,8 @@ _products = KnownCalls(matmul)
 @autocasts("__matmul__")
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if not isinstance(other, Tensor):
-        return NotImplemented
+        found = overrides.asked((other,))
+        return overrides.answer(Tensor.matmul, found, (self, other), {}) if found else NotImplemented
     operands = self, other
     if type(self) is Tensor is type(other) and not (self._chain or other._chain or (x := self._read()).requires_grad or (y := other._read()).requires_grad):
         result = _products.of_two(x, y)

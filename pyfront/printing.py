@@ -188,7 +188,8 @@ def show(tensor: Tensor) -> str:
     """``tensor([1., 2.], grad_fn=<AddBackward0>)``."""
     if recorder.state.levels and (batch := recorder.batches().show_batch(tensor, show)) is not None:
         return batch
-    prefix = "tensor("
+    kind = type(tensor)
+    prefix = "tensor(" if getattr(kind, "_is_bare", False) or kind is Tensor else f"{kind.__name__}("
     suffixes: list[str] = [] if tensor.device.type == "cpu" else [f"device='{tensor.device}'"]
     implied = tensor.dtype in (Defaults.dtype, complex_of(Defaults.dtype), int64, bool_)
     if tensor.is_meta:
@@ -225,3 +226,6 @@ def show_quantized(tensor: Any) -> str:
     if quantizer.axis >= 0:
         suffixes.append(f"axis={quantizer.axis}")
     return _suffixed(prefix + text, suffixes, len(prefix), breaks=False)
+
+
+PRINT_OPTS, _tensor_str = _Options, contents  # PyTorch's names in torch._tensor_str

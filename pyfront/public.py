@@ -26,6 +26,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     grad_mode,
     indexing,
     joining,
+    later,
     limits,
     linalg,
     linear_algebra,
@@ -199,6 +200,7 @@ def names() -> dict[str, Any]:
         preserve_format=traits.preserve_format,
         backends=BACKENDS,
         ops=torch_library.OPS,
+        PyTorchFileReader=later.PyTorchFileReader,
     )
     return found
 

@@ -6,8 +6,8 @@ Other classes are nodes once they are registered (`register_pytree_node`); every
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict, defaultdict, namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -173,6 +173,8 @@ def _unflatten(leaves: Any, spec: TreeSpec) -> Any:
         return defaultdict(spec.context[0], zip(spec.context[1], children, strict=True))
     if spec.kind in (dict, OrderedDict):
         return spec.kind(zip(spec.context, children, strict=True))
+    if spec.kind is namedtuple:  # as `_get_node_type` calls all of them
+        return spec.context(*children)
     found = _registered.get(spec.kind)
     return spec.kind(*children) if found is None else found.unflatten(children, spec.context)
 
@@ -295,3 +297,51 @@ def broadcast_to(tree: Any, spec: TreeSpec) -> list[Any] | None:
         return None
     parts = [broadcast_to(child, inner) for child, inner in zip(children, spec.children, strict=True)]
     return None if any(p is None for p in parts) else [leaf for p in parts for leaf in p]
+
+
+def _get_node_type(tree: Any) -> Any:
+    """The kind of node something is: what `SUPPORTED_NODES` is asked about. Named tuples are one kind."""
+    return namedtuple if _is_named(tree) else type(tree)
+
+
+class NodeDef(NamedTuple):
+    """How one kind of node is taken apart (children, context) and built."""
+
+    type: Any
+    flatten_fn: Callable[[Any], tuple[list[Any], Any]]
+    unflatten_fn: Callable[[Iterable[Any], Any], Any]
+
+
+class _Nodes(Mapping):
+    """The kinds of nodes there are, those registered later among them."""
+
+    def __getitem__(self, kind: Any) -> NodeDef:
+        if kind not in _BUILT_IN and kind not in _registered:
+            raise KeyError(kind)
+        return NodeDef(kind, _apart, lambda children, context: _put_together(kind, list(children), context))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([*_BUILT_IN, *_registered])
+
+    def __len__(self) -> int:
+        return len(_BUILT_IN) + len(_registered)
+
+
+_BUILT_IN = (tuple, list, dict, namedtuple, OrderedDict, defaultdict)
+SUPPORTED_NODES = _Nodes()
+
+
+def _apart(tree: Any) -> tuple[list[Any], Any]:
+    found = _children(tree)
+    if found is None:
+        raise ValueError(f"a {type(tree).__name__} is a leaf of pytrees")
+    return found[2], found[1]
+
+
+def _put_together(kind: Any, children: list[Any], context: Any) -> Any:
+    return tree_unflatten(children, TreeSpec(kind, context, [LEAF] * len(children)))
+
+
+def LeafSpec() -> TreeSpec:  # noqa: N802  # a class in PyTorch
+    """The structure of one leaf."""
+    return LEAF

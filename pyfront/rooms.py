@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..dialects import flags
-from . import placement, recorder
+from . import overrides, placement, recorder
 from .compiling import OptimizedModule
 from .torch_backends import Room
 
@@ -55,6 +55,15 @@ def _cpu() -> Any:
     return CPU
 
 
+def _parse_to(*args: Any, **options: Any) -> tuple[Any, Any, bool, Any]:
+    """Device, dtype, whether to wait and memory format, as the arguments of ``to`` name them."""
+    from .conversion import destination
+    from .size import device
+
+    where, dtype = destination(args, options)
+    return None if where is None else device(where), dtype, bool(options.get("non_blocking", False)), options.get("memory_format")
+
+
 def _current(*_: Any, **__: Any) -> Any:
     from .size import device
 
@@ -72,9 +81,14 @@ ROOMS: tuple[Room, ...] = (
     ),
     Room(
         "torch._C", "What libraries ask PyTorch's own binary: there is none.", _log_api_usage_once=_none, _are_functorch_transforms_active=_no,
-        _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=nullcontext,
-        DisableTorchFunction=nullcontext, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
+        _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=overrides.classes_off,
+        DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
+    Room("torch._subclasses", "Tensors without contents, as another compiler uses them: there are none."),
+    Room("torch._subclasses.fake_tensor", "Tensors without contents, as another compiler uses them: there are none.", is_fake=_no),
+    Room("torch.fx.experimental", "Parts of tracing that libraries ask whether they are at work."),
+    Room("torch.fx.experimental.proxy_tensor", "Whether operations are being traced one by one: they never are.", get_proxy_mode=_none),
+    Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to),
     Room(
         "torch.cpu", "The CPU as a device.", is_available=lambda: True, device_count=lambda: 1, current_device=lambda: "cpu",
         synchronize=_synchronize, is_initialized=lambda: True, set_device=_none, stream=lambda *_: nullcontext(),

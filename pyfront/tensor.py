@@ -35,6 +35,7 @@ class Tensor:
     _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
     _base: Tensor | None = None
     _told: Node | None = None  # what told its type when it was last written and not read since
+    _takes_data = False  # a program's class: made of what Tensor is made of
     _several = False  # one of the views that split(), chunk() or unbind() made at once
     _owns = False  # became another view of its own memory in place (t_(), resize_()): no view to autograd
     name: str | None = None
@@ -46,11 +47,13 @@ class Tensor:
     def __new__(cls, *args: Any, **options: Any) -> Tensor:
         """``Tensor(2, 3)`` (uninitialised), ``Tensor([1, 2])``: the legacy constructor; prefer
         ``torch.tensor``."""
-        if cls is not Tensor:
-            return object.__new__(cls)
         from .creation import legacy_constructor
 
-        return legacy_constructor(*args, **options)
+        if cls is Tensor:
+            return legacy_constructor(*args, **options)
+        if args and cls._takes_data:
+            return legacy_constructor(*args, **options).as_subclass(cls)  # type: ignore[attr-defined]  # a definition
+        return object.__new__(cls)
 
     # -- reading
     # --------------------------------------------------------------------------------------------------

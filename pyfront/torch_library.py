@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ..dialects.errors import UnsupportedError
+from .definitions import TABLE
 from .function import Function, FunctionCtx
 from .leaves import is_tracked
 from .origin import origin, source_line
@@ -179,13 +180,50 @@ class _Namespace:
         return found
 
 
+class AtenOp:
+    """``torch.ops.aten.<name>``, or an overload of it: a name for tables, and the public function of that name where there is one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = self.__name__ = name
+
+    def __getattr__(self, overload: str) -> AtenOp:
+        if overload.startswith("_"):
+            raise AttributeError(overload)
+        made = self.__dict__[overload] = AtenOp(f"{self._name}.{overload}")
+        return made
+
+    def __repr__(self) -> str:
+        return f"<OpOverload(op='aten.{self._name.partition('.')[0]}', overload='{self._name.partition('.')[2] or 'default'}')>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._name.partition(".")[0]
+        entry = TABLE.get(name)
+        if entry is None:
+            raise UnsupportedError(
+                f"torch.ops.aten.{self._name} is an operation of PyTorch's own that no public function answers for",
+                at=source_line(origin()), help="call the function of torch that does this",
+            )  # fmt: skip
+        return entry.calls.made(*args, **kwargs)
+
+
+class _Aten(_Namespace):
+    """PyTorch's own operations."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = _defined.get(f"aten::{name}")
+        if found is not None or name.startswith("__"):
+            return super().__getattr__(name)
+        op = self.__dict__[name] = AtenOp(name)
+        return op
+
+
 class Ops(ModuleType):
-    """``torch.ops``: namespaces of what programs defined; of PyTorch's own operations there are none under these names."""
+    """``torch.ops``: namespaces of what programs defined; PyTorch's own (aten) are names for public functions."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        namespace = self.__dict__[name] = _Namespace(name)
+        namespace = self.__dict__[name] = _Aten(name) if name == "aten" else _Namespace(name)
         return namespace
 
     def load_library(self, path: str) -> None:

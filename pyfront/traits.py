@@ -11,6 +11,7 @@ from ..dialects.types import DType
 from . import creation
 from .assignment import check_in_place
 from .definitions import define
+from .overrides import classes_off
 from .storage import Storage
 from .tensor import Tensor, from_storage
 
@@ -116,8 +117,17 @@ def to_dense(self: Tensor, dtype: DType | None = None, *, masked_grad: Any = Non
 
 
 def as_subclass(self: Tensor, cls: type) -> Any:
-    """A ``cls`` on the same memory."""
-    return cls._make_subclass(cls, self.detach(), self.requires_grad and self.is_leaf)  # type: ignore[attr-defined]  # ours
+    """A ``cls`` on the same memory, with the same history. TypeError for what is no class of tensors."""
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise TypeError(f"as_subclass(): argument 'cls' must be a subclass of Tensor, got {cls!r}")
+    with classes_off():
+        seen = self.view(self.shape)
+    if cls is Tensor:
+        return seen
+    made = object.__new__(cls)
+    made.__dict__.update(seen.__dict__)
+    made._storage, made._chain, made._node, made._seen = seen._storage, seen._chain, seen._node, seen._seen
+    return made
 
 
 def resize(self: Tensor, *sizes: Any) -> Tensor:

@@ -97,7 +97,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         if self._pool is not None:  # persistent workers keep the seed they began with
-            return _Batches(self, self._by_processes(self._pool))
+            return _BatchesOfProcesses(self, self._by_processes(self._pool))
         # PyTorch draws this seed for every pass, workers or not; the sampler's own draw comes with the first batch.
         base_seed = draw_seed(self.generator)
         if self.num_workers == 0:
@@ -107,7 +107,7 @@ class DataLoader:
         fetcher = Fetcher(self._fetching, self.worker_init_fn)
         pool = WorkerPool(self.num_workers, base_seed, self.dataset, fetcher, self.prefetch_factor or 2, self.timeout)
         self._pool = pool if self.persistent_workers else None
-        return _Batches(self, self._by_processes(pool))
+        return _BatchesOfProcesses(self, self._by_processes(pool))
 
     def _by_processes(self, pool: WorkerPool) -> Iterator[Any]:
         """Batches made by worker processes; the first tasks are handed out before this returns."""
@@ -231,6 +231,9 @@ class _Batches:
         self._warn_when_too_many()
         return batch
 
+    def __len__(self) -> int:
+        return len(self._loader)
+
     def _warn_when_too_many(self) -> None:
         loader = self._loader
         if loader.is_iterable and hasattr(loader.dataset, "__len__") and self._given == len(loader) + 1:
@@ -241,3 +244,15 @@ class _Batches:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+
+class _BatchesOfProcesses(_Batches):
+    """The iterator of one pass over what worker processes make."""
+
+    def _shutdown_workers(self) -> None:
+        """Ends the workers, unless they are kept for the next pass."""
+        self._batches.close()  # type: ignore[attr-defined]  # a generator
+
+
+# PyTorch's names, which libraries ask iterators about.
+_BaseDataLoaderIter, _MultiProcessingDataLoaderIter = _Batches, _BatchesOfProcesses

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import linalg
+from ..joining import cat as joined
+from ..joining import stack as stacked
+from ..limits import finfo
 from ..tensor import Tensor
 
 
@@ -291,6 +294,69 @@ class LowerCholesky(LowerTriangular):
         return super().check(value) & (value.diagonal(dim1=-2, dim2=-1) > 0).all(-1)
 
 
+class CorrCholesky(LowerCholesky):
+    """Factors of correlation matrices: lower triangles with a positive diagonal and rows of length 1."""
+
+    def check(self, value: Tensor) -> Tensor:
+        """Per matrix."""
+        allowed = finfo(value.dtype).eps * value.size(-1) * 10  # lengths are rounded
+        lengths = value.pow(2).sum(-1).sqrt()
+        return super().check(value) & ((lengths - 1).abs() <= allowed).all(-1)
+
+
+class PositiveSemidefinite(Symmetric):
+    """Symmetric matrices without negative eigenvalues."""
+
+    def check(self, value: Tensor) -> Tensor:
+        """Per matrix."""
+        symmetric = super().check(value)
+        return symmetric if not symmetric.all() else linalg.eigvalsh(value).ge(0).all(-1)
+
+
+class _Several(Constraint):
+    """Regions for the parts of a value along a dimension."""
+
+    def __init__(self, cseq: Any, dim: int = 0) -> None:
+        self.cseq, self.dim = list(cseq), dim
+
+    @property
+    def is_discrete(self) -> bool:  # type: ignore[override]  # the parts'
+        """Whether the values of a part can be counted."""
+        return any(c.is_discrete for c in self.cseq)
+
+
+class Cat(_Several):
+    """Regions for parts of given lengths."""
+
+    def __init__(self, cseq: Any, dim: int = 0, lengths: Any = None) -> None:
+        super().__init__(cseq, dim)
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # the parts'
+        """Dimensions of one value."""
+        return max(c.event_dim for c in self.cseq)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Per element, each part by its own region."""
+        parts = value.split(self.lengths, self.dim)
+        return joined([c.check(part) for c, part in zip(self.cseq, parts, strict=True)], self.dim)
+
+
+class Stack(_Several):
+    """Regions for single places."""
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]  # the parts' and the dimension they are put along
+        """Dimensions of one value."""
+        dim = max(c.event_dim for c in self.cseq)
+        return dim + 1 if self.dim + dim < 0 else dim
+
+    def check(self, value: Tensor) -> Tensor:
+        """Each place by its own region."""
+        return stacked([c.check(part) for c, part in zip(self.cseq, value.unbind(self.dim), strict=True)], self.dim)
+
+
 def is_dependent(constraint: Any) -> bool:
     """Whether the region is known to instances only."""
     return isinstance(constraint, Dependent)
@@ -321,3 +387,15 @@ symmetric = Symmetric()
 lower_triangular = LowerTriangular()
 lower_cholesky = LowerCholesky()
 positive_definite = PositiveDefinite()
+positive_semidefinite = PositiveSemidefinite()
+corr_cholesky = CorrCholesky()
+cat = Cat
+stack = Stack
+
+__all__ = [
+    "Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property", "greater_than", "greater_than_eq",
+    "half_open_interval", "independent", "integer_interval", "interval", "is_dependent", "less_than", "lower_cholesky",
+    "lower_triangular", "MixtureSameFamilyConstraint", "multinomial", "nonnegative", "nonnegative_integer", "one_hot", "positive",
+    "positive_definite", "positive_integer", "positive_semidefinite", "real", "real_vector", "simplex", "square", "stack",
+    "symmetric", "unit_interval",
+]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...dialects.types import DTYPES
+from .. import overrides
 from ..creation import full
 from ..tensor import Tensor
 from . import functional as F
@@ -43,7 +44,8 @@ class _Activation(Module):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        return type(self)._function(input, **{name: getattr(self, name) for name in self._defaults})
+        function = type(self)._function if not overrides.state.on else overrides.overridable(type(self)._function)
+        return function(input, **{name: getattr(self, name) for name in self._defaults})
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import overrides
 from ..quantization.forms import NAMES, has_quantized_form
 from .functions.activation import (
     celu, celu_, elu, elu_, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
@@ -44,4 +45,12 @@ swish = silu
 globals().update({name: has_quantized_form(f, name, __name__) for name in NAMES if (f := globals().get(name)) is not None})
 native_channel_shuffle = channel_shuffle
 
-__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form"))
+
+
+@overrides.when_on
+def _ask_classes() -> None:
+    """Layers look functions up here: classes are asked about each as one."""
+    globals().update({name: overrides.overridable(globals()[name]) for name in __all__ if callable(globals()[name])})
+
+
+__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form", "overrides"))

@@ -7,12 +7,16 @@ from typing import Any
 from ..creation import empty
 from ..creation import tensor as _tensor
 from ..known_calls import is_plain
+from ..overrides import disabled
 from ..tensor import Tensor
 
 
 @is_plain
 class Parameter(Tensor):
     """A tensor to be trained: a leaf that requires grad."""
+
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
 
     def __new__(cls, data: Any = None, requires_grad: bool = True) -> Parameter:
         """A Parameter over the memory of `data`."""
@@ -29,6 +33,9 @@ class Parameter(Tensor):
 @is_plain
 class Buffer(Tensor):
     """A tensor that belongs to a module's state but is not trained."""
+
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
 
     persistent: bool
 
@@ -96,6 +103,9 @@ class UninitializedParameter(_Uninitialized, Parameter):
 
 class UninitializedBuffer(_Uninitialized, Tensor):
     """A buffer of a lazy layer, before its first batch."""
+
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
 
     _becomes = Tensor
     persistent = True

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 from ...dialects.errors import UnsupportedError
 from ...dialects.types import float32, show_type
 from ..origin import origin, source_line
+from ..overrides import disabled
 from ..size import Size, device
 from ..tensor import Tensor
 from .dtypes import QuantizedDType, per_channel_affine, per_tensor_affine, qscheme
@@ -52,6 +53,9 @@ class QuantizedTensor(Tensor):
 
     Fields: _integers (a Tensor of the dtype's integers), _dtype, _quantizer.
     """
+
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
 
     __slots__ = ("_integers", "_dtype", "_quantizer")
     is_quantized = True

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..creation import tensor as _tensor
+from ..overrides import disabled
 from ..tensor import Tensor
 
 
 class TVTensor(Tensor):
     """A tensor of a known kind. Operations on it give plain tensors; transforms keep the kind."""
+
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
 
     def __new__(cls, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool | None = None) -> TVTensor:
         """The kind over the memory of `data` (a tensor, array or picture)."""
