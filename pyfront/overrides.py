@@ -75,6 +75,7 @@ def _entered(cls: type, **options: Any) -> None:
     super(Tensor, cls).__init_subclass__(**options)
     if _is_asked(cls):
         cls._takes_data = True
+        _ask_about_operators(cls)
         activate()
 
 
@@ -219,16 +220,17 @@ def _asks(method: Callable, told: str) -> Callable:
     return public
 
 
-@when_on
-def _ask_about_operators() -> None:
-    """Operators and views that are attributes ask from now on; the short ways of ordinary tensors are behind the question."""
-    for name in (*_TOLD, *_OPERATORS, *_METHODS):
-        if name in vars(Tensor):
-            setattr(Tensor, name, _asks(vars(Tensor)[name], _TOLD.get(name, name)))
-    for name in _VIEWS:
+def _ask_about_operators(cls: type) -> None:
+    """Operators and views of a class ask; those of ordinary tensors stay what they are. Python tries a subclass's operator first."""
+    between = {name for kind in cls.__mro__[: cls.__mro__.index(Tensor)] for name in vars(kind)}
+    for name in (*_TOLD, *_OPERATORS, *_METHODS, *_VIEWS):
         held = vars(Tensor).get(name)
-        if isinstance(held, property):
-            setattr(Tensor, name, property(_view(held, name), held.fset, held.fdel, held.__doc__))
+        if held is None or name in between:
+            continue
+        if name in _VIEWS:
+            setattr(cls, name, property(_view(held, name), held.fset, held.fdel, held.__doc__))
+        else:
+            setattr(cls, name, _asks(held, _TOLD.get(name, name)))
 
 
 def _view(held: property, name: str) -> Callable[[Tensor], Any]:

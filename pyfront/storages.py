@@ -11,6 +11,7 @@ import numpy as np
 from ..dialects.types import DType
 from . import creation
 from .storage import Storage
+from .overrides import disabled
 from .tensor import Tensor, from_storage, wrap
 
 
@@ -89,6 +90,8 @@ class UntypedStorage:
 
 class Bytes(Tensor):
     """Bytes of a file that is not to be written. Seen as another dtype they are memory of their own: nobody else sees what is written there."""
+
+    __torch_function__ = classmethod(disabled)
 
     def __new__(cls, array: np.ndarray) -> Bytes:
         """A copy of the bytes."""
