@@ -266,7 +266,7 @@ def forecast(torch: ModuleType) -> Loop:
                 series = torch.cat((series, model((series[-32:] - level).unsqueeze(0))[0] + level))
                 if torch.isnan(series[-1]):
                     break
-        return [round(v, 4) for v in series.tolist()]
+        return series.tolist()
 
     return run
 
