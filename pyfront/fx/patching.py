@@ -16,6 +16,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import definitions
+from ..nn.module import Module
 from ..tensor import Tensor
 from .arguments import leaves
 from .proxy import Proxy
@@ -101,12 +102,18 @@ def _spelled_out(signature: inspect.Signature, args: tuple, kwargs: dict) -> tup
 
 
 @contextmanager
-def exchanged(call_module: Callable, module_classes: Iterator[type], wraps: list[Callable]) -> Iterator[None]:
-    """Everything exchanged for the time of a trace. call_module(module, its call, args, kwargs) runs instead of a module's call."""
+def exchanged(
+    call_module: Callable, look_up: Callable[[str, Any], Any], module_classes: Iterator[type], wraps: list[Callable]
+) -> Iterator[None]:  # fmt: skip
+    """Everything exchanged for the time of a trace.
+
+    call_module(module, its call, args, kwargs) runs instead of a module's call; look_up(name, value) says what an entry of a module is.
+    """
     public_functions()  # while names mean what they mean
     patcher = Patcher()
     try:
         _exchange_modules(patcher, call_module, module_classes)
+        _exchange_look_up(patcher, look_up)
         _exchange_methods(patcher)
         _exchange_functions(patcher, wraps)
         yield
@@ -119,6 +126,15 @@ def _exchange_modules(patcher: Patcher, call_module: Callable, classes: Iterator
         own = vars(kind).get("__call__")
         if own is not None:
             patcher.put(kind, "__call__", _module_call(own, call_module))
+
+
+def _exchange_look_up(patcher: Patcher, look_up: Callable[[str, Any], Any]) -> None:
+    own = vars(Module)["__getattr__"]
+
+    def look(self: Any, name: str) -> Any:
+        return look_up(name, own(self, name))
+
+    patcher.put(Module, "__getattr__", look)
 
 
 def _module_call(own: Callable, call_module: Callable) -> Callable:

@@ -14,6 +14,7 @@ from ...dialects.types import DType
 from .. import traits
 from ..nn.containers import Sequential
 from ..nn.module import Module
+from ..nn.parameter import Parameter
 from ..size import Size, device
 from ..tensor import Tensor
 from . import patching
@@ -112,6 +113,7 @@ class Tracer(TracerBase):
         self.root: Any = None
         self._paths: dict[Module, str] = {}
         self._attributes: dict[int, str] = {}
+        self._parameters: dict[str, Proxy] = {}
 
     # -- what may be overridden
 
@@ -161,17 +163,29 @@ class Tracer(TracerBase):
             self.root, function = Module(), root
         self.graph = Graph(tracer_cls=type(self))
         self._paths = {m: name for name, m in reversed(list(self.root.named_modules(remove_duplicate=False)))}
-        self._attributes = {}
+        self._attributes, self._parameters = {}, {}
         for prefix, module in self.root.named_modules():
             for name, value in [*vars(module).items(), *module._buffers.items(), *module._parameters.items()]:
                 if isinstance(value, Tensor):
                     self._attributes.setdefault(id(value), f"{prefix}.{name}" if prefix else name)
         classes = dict.fromkeys(k for m in self.root.modules() for k in type(m).__mro__ if issubclass(k, Module))
         arguments = self._arguments(function, isinstance(root, Module), concrete_args or {})
-        with patching.exchanged(self._called, iter(dict.fromkeys([Module, *classes])), self._wraps):
+        with patching.exchanged(self._called, self._looked_up, iter(dict.fromkeys([Module, *classes])), self._wraps):
             result = _without_stars(function)(*arguments[0], **arguments[1])
             self.create_node("output", "output", (self.create_arg(result),), {}, type_expr=_hint(function, "return"))
         return self.graph
+
+    def _looked_up(self, name: str, value: Any) -> Any:
+        return self.getattr(name, value, self._parameters)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Proxy]) -> Any:
+        """What an entry of a module is while it is traced: of a parameter one Proxy, however often it is looked up."""
+        path = self._attributes.get(id(attr_val)) if isinstance(attr_val, Parameter) else None
+        if path is None:
+            return attr_val
+        if path not in parameter_proxy_cache:
+            parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
+        return parameter_proxy_cache[path]
 
     def _called(self, module: Module, call: Callable, args: tuple, kwargs: dict) -> Any:
         known = module in self._paths

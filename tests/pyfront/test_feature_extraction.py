@@ -12,7 +12,7 @@ from lamina.vision.models.feature_extraction import create_feature_extractor, ge
 PROGRAM = """
 import torchvision.models as models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
-for name in ("resnet18", "vgg11", "mobilenet_v2", "squeezenet1_1"):
+for name in ("resnet18", "vgg11", "mobilenet_v2", "squeezenet1_1", "efficientnet_b0"):
     print(get_graph_node_names(getattr(models, name)()))
 e = create_feature_extractor(models.resnet18(), {"layer1": "a", "layer2.0": "b"})
 print(e)
@@ -40,4 +40,4 @@ def test_values_are_those_of_the_layers():
         create_feature_extractor(model, ["nope"])
     with pytest.raises(ValueError, match="should be specified"):
         create_feature_extractor(model)
-    assert get_graph_node_names(model)[0][0] == "x"
+    assert "encoder.layers.encoder_layer_3.mlp" in get_graph_node_names(models.vit_b_16())[1]

@@ -12,6 +12,7 @@ from ... import nn
 from ...creation import empty, ones, zeros
 from ...joining import cat
 from ...nn import functional as F
+from ...public import _assert
 from ...tensor import Tensor
 from ..layers import MLP, Conv2dNormActivation, Permute, StochasticDepth
 from .api import model
@@ -112,8 +113,7 @@ class VisionTransformer(nn.Module):
         """Logits [n, num_classes] of images [n, 3, image_size, image_size]. AssertionError for another size."""
         n, _, h, w = x.shape
         for side, name in ((h, "height"), (w, "width")):
-            if side != self.image_size:
-                raise AssertionError(f"Wrong image {name}! Expected {self.image_size} but got {side}!")
+            _assert(side == self.image_size, f"Wrong image {name}! Expected {self.image_size} but got {side}!")
         x = self.conv_proj(x).reshape(n, self.hidden_dim, self.seq_length - 1).permute(0, 2, 1)
         x = cat([self.class_token.expand(n, -1, -1), x], 1)
         return self.heads(self.encoder(x)[:, 0])
