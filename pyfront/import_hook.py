@@ -135,6 +135,7 @@ MODULES: dict[str, str] = {
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
     "torch._tensor_str": "pyfront.printing",
     "torch.utils.flop_counter": "pyfront.flop_counter",
+    "torch.functional": "",
     "torch.overrides": "pyfront.overrides",
     "torch.onnx": "pyfront.onnx",
     "torch.jit": "pyfront.torch_jit",

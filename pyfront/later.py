@@ -69,6 +69,9 @@ PyTorchFileReader = type(
 )
 
 
+SymInt = type("SymInt", (), {"__doc__": "A size that is no number yet, in another compiler: programs test against it, nothing is one."})
+
+
 def _refuse_reader() -> None:
     raise LaterError("torch.PyTorchFileReader is part of PyTorch's binary", at=source_line(origin()), help="torch.load reads files")
 

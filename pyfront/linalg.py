@@ -311,8 +311,11 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     return result.mT if upper else result
 
 
-def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False, out: Any = None) -> Any:
     """``cholesky``, and 0 where it exists; else the order of the leading minor that has none, and no numbers."""
+    if out is not None:
+        found = cholesky_ex(A, upper=upper, check_errors=check_errors)
+        return cholesky_ex_result(*[o.resize_(r.shape).copy_(r) for o, r in zip(out, found, strict=True)])
     check_square("linalg.cholesky_ex", A)
     orders = minors(A)
     if check_errors or not orders.any():

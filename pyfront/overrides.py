@@ -150,8 +150,12 @@ def asked(args: Any, options: dict[str, Any] | None = None) -> list[Any]:
     return found
 
 
+public_forms: dict[Any, Callable] = {}  # what users know a function by, where something stands in front of it
+
+
 def answer(function: Callable, found: list[Any], args: tuple, options: dict[str, Any]) -> Any:
     """What the first class to answer says. TypeError when none does."""
+    function = public_forms.get(function, function)
     kinds = tuple([type(value) for value in found])
     if state.modes and not state.modes_off:
         mode = state.modes.pop()

@@ -32,6 +32,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     linear_algebra,
     lowrank,
     lu,
+    overrides,
     printing,
     random,
     recorder,
@@ -170,7 +171,9 @@ def get_num_threads() -> int:
 def names() -> dict[str, Any]:
     """Every public name with what it stands for."""
     found: dict[str, Any] = dict(_FUNCTIONS)
-    found.update(with_sparse_forms(found))
+    forms = with_sparse_forms(found)
+    overrides.public_forms.update({found[name]: form for name, form in forms.items() if callable(found.get(name))})
+    found.update(forms)
     found.update(creation.PUBLIC)
     found.update(sequences.PUBLIC)
     found.update(DTYPES)
@@ -201,6 +204,7 @@ def names() -> dict[str, Any]:
         backends=BACKENDS,
         ops=torch_library.OPS,
         PyTorchFileReader=later.PyTorchFileReader,
+        SymInt=later.SymInt,
     )
     return found
 

@@ -9,11 +9,7 @@ from ..size import Size
 from ..tensor import Tensor
 from . import constraints
 from .distribution import Distribution
-
-
-def sum_rightmost(value: Tensor, count: int) -> Tensor:
-    """Sums over the last ``count`` dimensions."""
-    return value if count == 0 else value.reshape((*value.shape[: value.dim() - count], -1)).sum(-1)
+from .parameters import sum_rightmost
 
 
 class Independent(Distribution):

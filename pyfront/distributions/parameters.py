@@ -33,6 +33,11 @@ def one_of(probs: Any, logits: Any) -> None:
         raise ValueError("Either `probs` or `logits` must be specified, but not both.")
 
 
+def sum_rightmost(value: Tensor, count: int) -> Tensor:
+    """Sums over the last ``count`` dimensions."""
+    return value if count == 0 else value.reshape((*value.shape[: value.dim() - count], -1)).sum(-1)
+
+
 def clamp_probs(probs: Tensor) -> Tensor:
     """Away from 0 and 1 by one unit in the last place of 1."""
     eps = finfo(probs.dtype).eps
@@ -104,3 +109,6 @@ class lazy_property:  # noqa: N801  # PyTorch's name
             found = self.wrapped(instance)
         setattr(instance, self.wrapped.__name__, found)
         return found
+
+
+_sum_rightmost = sum_rightmost  # PyTorch's name, which Pyro imports
