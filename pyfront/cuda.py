@@ -141,6 +141,17 @@ def get_rng_state(device: Any = "cuda") -> Any:
     return of_array(random.default_generator.sequence.state())
 
 
+def set_rng_state_all(new_states: Any) -> None:
+    """The states of the generators of all GPUs, as `get_rng_state_all` gave them."""
+    for number, state in enumerate(new_states):
+        set_rng_state(state, number)
+
+
+def get_rng_state_all() -> list[Any]:
+    """`get_rng_state` of every GPU."""
+    return [get_rng_state(number) for number in range(device_count())]
+
+
 def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
     """Go on from a state. RuntimeError for one of another size."""
     random.default_generator.sequence.restore(new_state.numpy())

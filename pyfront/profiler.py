@@ -95,6 +95,11 @@ class emit_nvtx(nullcontext):  # noqa: N801  # PyTorch's name
         super().__init__()
 
 
+def kineto_available() -> bool:
+    """False: PyTorch's library of traces is not there."""
+    return False
+
+
 class FunctionEventAvg(NamedTuple):
     """All ranges of one name; times in microseconds."""
 

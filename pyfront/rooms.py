@@ -70,6 +70,8 @@ def _current(*_: Any, **__: Any) -> Any:
     return device("cuda", _cuda().current_device()) if _cuda().is_available() else None
 
 
+_NN = Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to)
+
 ROOMS: tuple[Room, ...] = (
     Room(
         "torch.version", "The version whose behaviour lamina follows.", __version__=VERSION, cuda=None, hip=None, xpu=None,
@@ -82,13 +84,13 @@ ROOMS: tuple[Room, ...] = (
     Room(
         "torch._C", "What libraries ask PyTorch's own binary: there is none.", _log_api_usage_once=_none, _are_functorch_transforms_active=_no,
         _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=overrides.classes_off,
-        DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
+        DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _get_tracing_state=_none, _nn=_NN, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
     Room("torch._subclasses", "Tensors without contents, as another compiler uses them: there are none."),
     Room("torch._subclasses.fake_tensor", "Tensors without contents, as another compiler uses them: there are none.", is_fake=_no),
     Room("torch.fx.experimental", "Parts of tracing that libraries ask whether they are at work."),
     Room("torch.fx.experimental.proxy_tensor", "Whether operations are being traced one by one: they never are.", get_proxy_mode=_none),
-    Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to),
+    _NN,
     Room(
         "torch.cpu", "The CPU as a device.", is_available=lambda: True, device_count=lambda: 1, current_device=lambda: "cpu",
         synchronize=_synchronize, is_initialized=lambda: True, set_device=_none, stream=lambda *_: nullcontext(),

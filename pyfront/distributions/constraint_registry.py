@@ -9,8 +9,10 @@ from . import constraints
 from .transform import ComposeTransform, IndependentTransform, Transform
 from .transforms import (
     AffineTransform,
+    CorrCholeskyTransform,
     ExpTransform,
     LowerCholeskyTransform,
+    PositiveDefiniteTransform,
     SigmoidTransform,
     SoftmaxTransform,
     StickBreakingTransform,
@@ -77,3 +79,7 @@ for _registry in (biject_to, transform_to):
 biject_to.register(constraints.Simplex, lambda _: StickBreakingTransform())
 transform_to.register(constraints.Simplex, lambda _: SoftmaxTransform())
 transform_to.register(constraints.LowerCholesky, lambda _: LowerCholeskyTransform())
+transform_to.register(constraints.PositiveDefinite, lambda _: PositiveDefiniteTransform())
+transform_to.register(constraints.PositiveSemidefinite, lambda _: PositiveDefiniteTransform())
+for _each in (biject_to, transform_to):
+    _each.register(constraints.CorrCholesky, lambda _: CorrCholeskyTransform())

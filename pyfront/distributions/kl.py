@@ -38,9 +38,9 @@ _FORMULAS: dict[tuple[type, type], Callable[[Any, Any], Tensor]] = {}
 
 
 def register_kl(type_p: type, type_q: type) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Decorates the formula for two classes and what inherits from them. TypeError for other classes."""
+    """Decorates the formula for two classes and what inherits from them. TypeError for what is no class."""
     for kind in (type_p, type_q):
-        if not isinstance(kind, type) or not issubclass(kind, Distribution):
+        if not isinstance(kind, type):  # PyTorch takes any class: Pyro's base is not one of its distributions
             raise TypeError(f"Expected a Distribution subclass but got {kind}")
 
     def enter(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
