@@ -290,7 +290,7 @@ _MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torc
 @overrides.when_on
 def _ask_classes() -> None:
     """What was handed out of modules until now did not ask: looked up again, it does."""
-    for module in [sys.modules[name] for name in (*_MADE_OF_OTHERS, "torch") if name in sys.modules]:
+    for module in [sys.modules[name] for name in (*_MADE_OF_OTHERS, "torch") if type(sys.modules.get(name)) is TorchModule]:
         for name in [n for n, found in vars(module).items() if type(found) is FunctionType and (n.endswith("_like") or module.__name__ != "torch")]:
             del module.__dict__[name]
 

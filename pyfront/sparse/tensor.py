@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from ...dialects.errors import UnsupportedError
 from ...dialects.types import DType, int64
 from ..origin import origin, source_line
+from ..overrides import disabled
 from ..promote import Defaults
 from ..size import Size, device
 from ..tensor import Tensor
@@ -20,6 +21,8 @@ class Sparse(Tensor):
     """Fields: _values, a dense tensor [nnz, ...] with its history; _shape."""
 
     __slots__ = ("_values", "_shape")
+    __torch_function__ = classmethod(disabled)
+    _is_bare = True  # printed as a tensor
     is_cuda = property(lambda self: self._values.is_cuda)
 
     def __init__(self, *_: Any, **__: Any) -> None:
