@@ -135,6 +135,12 @@ def _assert(condition: Any, message: str) -> None:
     assert condition, message
 
 
+def _assert_async(input: Tensor, assert_msg: str = "Expected Tensor with single nonzero value, but got zero") -> None:
+    """RuntimeError with this message when the only element is zero (its value is looked at)."""
+    if not bool(input):
+        raise RuntimeError(assert_msg)
+
+
 def can_cast(from_: types.DType, to: types.DType) -> bool:
     """Whether promotion rules let one dtype become another."""
     order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
@@ -231,6 +237,7 @@ _OWN: tuple[Callable, ...] = (
     broadcast_shapes,
     can_cast,
     _assert,
+    _assert_async,
     synchronize,
     set_num_threads,
     get_num_threads,
