@@ -30,6 +30,8 @@ _TRIES = 8  # how often state is gathered again that was looked at
 class Optimizer:
     """Base of all optimizers. Ours define ``_update(group, parameters)``; a program's own define ``step``."""
 
+    _stepped = 0  # how often, as learning rate schedulers ask
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "step" in cls.__dict__:
@@ -267,7 +269,10 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if self.__dict__.get("_inside", True):  # a subclass calling super().step(), or one that hands everything to another optimizer
+        if "_inside" not in self.__dict__:  # never initialised: a subclass that hands everything to another optimizer
+            self._stepped += 1
+            return step(self, *args, **kwargs)
+        if self._inside:  # a subclass calling super().step()
             return step(self, *args, **kwargs)
         if _GLOBAL_PRE_HOOKS or self._optimizer_step_pre_hooks:
             args, kwargs = _after_pre_hooks(self, args, kwargs)

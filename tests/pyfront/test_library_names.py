@@ -181,8 +181,9 @@ def test_an_optimizer_around_another_one() -> None:
 
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
-    Wrapper(torch.optim.SGD([weight], lr=0.5)).step()
-    assert weight.tolist() == [0.5, 0.5]
+    wrapper = Wrapper(torch.optim.SGD([weight], lr=0.5))
+    wrapper.step()
+    assert weight.tolist() == [0.5, 0.5] and wrapper._stepped == 1
 
 
 def test_names_of_fills_without_underscore_warn() -> None:
