@@ -113,7 +113,7 @@ def attempt(text):
 attempt("torch.distributed.fsdp.foo(1)")
 attempt("torch.ao.quantization.quantize_pt2e")
 attempt("from torch.quantization import quantize_fx")
-attempt("import torch.distributed.rpc")
+attempt("import torch.distributed.elastic")
 attempt("torch.nn.Foo")
 attempt("from torch import foo")
 attempt("import torch.foo")
@@ -125,7 +125,7 @@ torch.distributed.fsdp.foo(torch.nn.ReLU())
         f"LaterError ['AttributeError'] torch.distributed.fsdp.foo {later.format('distributed.fsdp')}",
         "MissingNameError ['AttributeError'] module 'torch.ao.quantization' has no attribute 'quantize_pt2e'",
         "MissingImportError ['ImportError'] module 'torch.quantization' has no attribute 'quantize_fx'",
-        "MissingModuleError ['ImportError'] No module named 'torch.distributed.rpc' in lamina",
+        "MissingModuleError ['ImportError'] No module named 'torch.distributed.elastic' in lamina",
         "MissingNameError ['AttributeError'] module 'torch.nn' has no attribute 'Foo'",
         "MissingImportError ['ImportError'] module 'torch' has no attribute 'foo'",
         "MissingModuleError ['ImportError'] No module named 'torch.foo' in lamina",
