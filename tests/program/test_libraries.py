@@ -67,6 +67,62 @@ for _ in range(3):
     optimizer.step()
     print(loss.item())
 """,
+    "accelerate": """
+import tempfile
+import torch
+from accelerate import Accelerator
+from transformers import BertConfig, BertForSequenceClassification, PrinterCallback, Trainer, TrainingArguments
+
+torch.manual_seed(0)
+accelerator = Accelerator(cpu=True)
+model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(64, 8), torch.randint(0, 3, (64,))), batch_size=16, shuffle=True)
+model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5))
+for x, y in loader:
+    with accelerator.accumulate(model):
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+    print(loss.item(), optimizer.param_groups[0]["lr"])
+
+class Texts(torch.utils.data.Dataset):
+    def __len__(self):
+        return 24
+    def __getitem__(self, i):
+        return {"input_ids": torch.arange(i, i + 10) % 100, "labels": i % 2}
+
+model = BertForSequenceClassification(BertConfig(
+    hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, vocab_size=100, hidden_dropout_prob=0, attention_probs_dropout_prob=0))
+trainer = Trainer(model, TrainingArguments(
+    tempfile.mkdtemp(), per_device_train_batch_size=8, num_train_epochs=2, report_to=[], logging_strategy="no", save_strategy="no", use_cpu=True, seed=0, disable_tqdm=True),
+    train_dataset=Texts(), eval_dataset=Texts())
+trainer.remove_callback(PrinterCallback)  # it prints seconds
+print(trainer.train().training_loss, trainer.evaluate()["eval_loss"], trainer.predict(Texts()).predictions.shape)
+""",
+    "peft": """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel
+
+torch.manual_seed(0)
+model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=100, n_positions=64, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0))
+model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["c_attn"], lora_dropout=0.0))
+model.print_trainable_parameters()
+ids = torch.randint(0, 100, (2, 16))
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+for _ in range(3):
+    loss = model(input_ids=ids, labels=ids).loss
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(loss.item())
+wanted = model.eval()(input_ids=ids).logits
+print((model.merge_and_unload()(input_ids=ids).logits - wanted).abs().max().item() < 1e-4)
+""",
     "timm": """
 import timm
 import torch
