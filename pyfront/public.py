@@ -62,6 +62,8 @@ from .tensor import Tensor
 from .torch_backends import BACKENDS
 
 _FUNCTIONS = with_quantized_forms(definitions.install())
+_SPARSE_FORMS = with_sparse_forms(_FUNCTIONS)  # made once: a function is the same object under all its names
+overrides.public_forms.update({_FUNCTIONS[name]: form for name, form in _SPARSE_FORMS.items() if name in _FUNCTIONS})
 
 DTYPES: dict[str, Any] = {
     "float64": types.float64,
@@ -177,9 +179,7 @@ def get_num_threads() -> int:
 def names() -> dict[str, Any]:
     """Every public name with what it stands for."""
     found: dict[str, Any] = dict(_FUNCTIONS)
-    forms = with_sparse_forms(found)
-    overrides.public_forms.update({found[name]: form for name, form in forms.items() if callable(found.get(name))})
-    found.update(forms)
+    found.update(_SPARSE_FORMS)
     found.update(creation.PUBLIC)
     found.update(sequences.PUBLIC)
     found.update(DTYPES)

@@ -138,3 +138,9 @@ def test_products_of_any_pattern(data):
         dense = np.arange(k * n, dtype=np.float32).reshape(k, n)
         assert _plain(ours @ lamina.tensor(dense)) == _plain(theirs @ torch.tensor(dense))
         assert _plain(lamina.sparse.mm(ours, ours.t()).to_dense()) == _plain(torch.sparse.mm(theirs, theirs.t()).to_dense())
+
+
+def test_functions_with_sparse_forms_are_one_object():
+    from lamina.pyfront import public
+
+    assert public.names()["add"] is lamina.add is public.names()["add"]
