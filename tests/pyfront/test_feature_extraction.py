@@ -21,7 +21,10 @@ print(e.code, e.eval().code, e.train().code)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.torch
 def test_names_and_graphs_are_torchvisions(tmp_path):
+    pytest.importorskip("torchvision")
     script = tmp_path / "names.py"
     script.write_text(PROGRAM)
     runs = [[sys.executable, str(script)], [sys.executable, "-m", "lamina", "run", str(script)]]
