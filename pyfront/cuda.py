@@ -6,7 +6,7 @@ from types import SimpleNamespace, TracebackType
 from typing import Any
 
 from ..dialects.errors import OutOfMemoryError, UnsupportedError  # noqa: F401  # the first is public here
-from . import random, recorder
+from . import placement, random, recorder
 from . import size as _size
 from .creation import of_array
 from .mersenne import fresh_seed
@@ -36,7 +36,7 @@ def device_count() -> int:
 
 def is_initialized() -> bool:
     """Whether some tensor was on the GPU."""
-    return recorder.state.placement is not None
+    return placement.was_on_gpu()
 
 
 def init() -> None:

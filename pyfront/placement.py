@@ -66,6 +66,18 @@ def end_if_over() -> None:
         recorder.state.placement = None
 
 
+def was_on_gpu() -> bool:
+    """Whether any tensor ever was on a GPU."""
+    return _Default.on_gpu
+
+
+def forget() -> None:
+    """From now on everything is on the CPU: for who gave up all that was elsewhere."""
+    _Default.on_gpu, _Default.chosen = False, CPU
+    _Default.inner.clear()
+    recorder.state.placement = None
+
+
 def asked(where: Any) -> Any:
     """The device an argument names, or the default one where there is none. None: the CPU, and nobody has said otherwise."""
     if where is None and recorder.state.placement is not None:

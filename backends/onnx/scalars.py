@@ -266,6 +266,11 @@ def _cast(w: Writer, use: Use) -> Value:
     return w.emit("Cast", (x,), use.types[0], to=element_type(use["t"]))
 
 
+@rule("bitcast")
+def _bitcast(w: Writer, use: Use) -> Value:
+    raise UnsupportedError("ONNX has no bitcast", at=w.origin, help="export a model that does not look at the bits of numbers")
+
+
 @rule("argmax", "argmin")
 def _extreme_place(w: Writer, use: Use) -> Value:
     (x,) = use.operands

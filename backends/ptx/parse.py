@@ -155,7 +155,8 @@ class _Reader:
             self.line = line
             if kind == "loc":
                 number, at = body.split()[1:3]
-                self.source = f"{self.files.get(number, "program.cu").rsplit("/", 1)[-1]}:{at}"
+                file = self.files.get(number, "program.cu").rsplit("/", 1)[-1]
+                self.source = f"{file}:{at}"
             elif kind == "open":
                 depth += 1
                 if depth == 1:

@@ -221,6 +221,8 @@ FUNCTIONS: dict[str, Callable] = {
     "factorial": factorial,
     "is_float": lambda t: isinstance(t, DType) and t.is_floating_point,
     "is_complex": lambda t: isinstance(t, DType) and t.is_complex,
+    "dtype": lambda t: t,
+    "same_bits": lambda t, u: t.itemsize == u.itemsize and "b" not in (t.kind, u.kind),
     "has_stages": lambda n: n == 1 or bool(radices(n)),
     "roots_of": table_length,
 }

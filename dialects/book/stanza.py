@@ -139,9 +139,10 @@ class Stanza:
         self.check_arity(types, attrs)
         env = self.bind(types, attrs)
         evaluator = Evaluator(None, env)
+        asking = Evaluator(None, {**{p.name: t[1] for p, t in zip(self.tensors, types)}, **env}) if self.needs else evaluator
         for need in self.needs:
-            if not _holds(evaluator, need.condition):
-                parts = (p if isinstance(p, str) else str(evaluator.value(p)) for p in need.sentence)
+            if not _holds(asking, need.condition):
+                parts = (p if isinstance(p, str) else str(asking.value(p)) for p in need.sentence)
                 raise self.complain(ShapeError, "".join(parts), types)
         return tuple((_shape(evaluator, p), self._result_dtype(p, env)) for p in self.results)
 

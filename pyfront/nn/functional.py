@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import overrides
+from .. import overrides as _overrides  # not under its name: layers look functions up here
 from ..quantization.forms import NAMES, has_quantized_form
 from .functions.activation import (
     celu, celu_, elu, elu_, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
@@ -47,10 +47,10 @@ native_channel_shuffle = channel_shuffle
 
 
 
-@overrides.when_on
+@_overrides.when_on
 def _ask_classes() -> None:
     """Layers look functions up here: classes are asked about each as one."""
-    globals().update({name: overrides.overridable(globals()[name]) for name in __all__ if callable(globals()[name])})
+    globals().update({name: _overrides.overridable(globals()[name]) for name in __all__ if callable(globals()[name])})
 
 
-__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form", "overrides"))
+__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form"))

@@ -73,9 +73,10 @@ class _Layer(Module):
 
 
 def _which(activation: Any) -> int:
-    if activation is F.relu or isinstance(activation, ReLU):
-        return 1
-    return 2 if activation is F.gelu or isinstance(activation, GELU) else 0
+    name = getattr(activation, "__name__", "")  # classes may have come to be asked since: the function is another object then
+    if activation is getattr(F, name, None) and name in ("relu", "gelu"):
+        return 1 if name == "relu" else 2
+    return 1 if isinstance(activation, ReLU) else 2 if isinstance(activation, GELU) else 0
 
 
 class TransformerEncoderLayer(_Layer):

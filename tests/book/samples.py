@@ -6,8 +6,9 @@ import numpy as np
 from lamina.dialects.book import OPS, Stanza
 from lamina.dialects.book.fourier import real_table, table
 from lamina.dialects.book.scan import GraphBuilder
+from lamina.dialects.errors import LaminaError
 from lamina.dialects.graph import Graph
-from lamina.dialects.types import DTYPES, float64, int64
+from lamina.dialects.types import DTYPES, dtype_of, float64, int64
 
 Sample = tuple[list[np.ndarray], tuple]
 
@@ -160,6 +161,15 @@ def samples(s: Stanza, seed: int = 0) -> list[Sample]:
     cases = SHAPES.get(s.name) or (fold_cases if by_axes else [([S] * len(s.tensors), ())])
     rng = np.random.default_rng([seed, len(s.name)])
     return [([_array(s, i, shape, rng) for i, shape in enumerate(shapes)], attrs) for shapes, attrs in cases]
+
+
+def takes(s: Stanza, arrays: list[np.ndarray], attrs: tuple) -> bool:
+    """Whether the op takes these operands, which were converted since."""
+    try:
+        s.infer(tuple((a.shape, dtype_of(a)) for a in arrays), attrs)
+    except LaminaError:
+        return False
+    return True
 
 
 def _array(s: Stanza, i: int, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from graphs import graphs_of
 import lamina
 from lamina.backends.cuda.program import cuda_source
 from lamina.dialects import flags
-from lamina.pyfront import recorder
+from lamina.pyfront import placement, recorder
 
 torch = pytest.importorskip("torch")
 
@@ -209,7 +209,7 @@ def test_scaled_training_on_the_emulated_gpu() -> None:
             assert found == sorted(found, reverse=True) and found[0] > found[-1] and scaler.get_scale() == 65536.0
         finally:
             recorder.flush()
-            recorder.state.placement = None
+            placement.forget()
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "softmax", "softplus", "mish", "hardswish"])

@@ -8,7 +8,7 @@ from needs import needs_emulation
 
 import lamina as torch
 from lamina.dialects import flags
-from lamina.pyfront import recorder
+from lamina.pyfront import placement, recorder
 
 
 
@@ -18,7 +18,7 @@ def gpu():
     with flags.cuda("emulated"):
         yield
     recorder.flush()
-    recorder.state.placement = None
+    placement.forget()
 
 
 def test_without_a_gpu() -> None:

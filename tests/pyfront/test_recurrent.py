@@ -11,7 +11,7 @@ from needs import needs_emulation
 
 import lamina
 from lamina.backends.families import take_apart
-from lamina.pyfront import recorder
+from lamina.pyfront import placement, recorder
 from lamina.pyfront.nn.functions import recurrent
 from lamina.pyfront.phrases import Phrases
 from lamina.pyfront.schedule import Schedule
@@ -229,7 +229,7 @@ def test_on_a_gpu() -> None:
                 np.testing.assert_allclose(a, b, 1e-5, 1e-6)
     finally:
         recorder.flush()
-        recorder.state.placement = None
+        placement.forget()
 
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
