@@ -74,7 +74,8 @@ class _Layer(Module):
 
 def _which(activation: Any) -> int:
     name = getattr(activation, "__name__", "")  # classes may have come to be asked since: the function is another object then
-    if activation is getattr(F, name, None) and name in ("relu", "gelu"):
+    known = getattr(F, name, None) if name in ("relu", "gelu") else None
+    if known is not None and activation in (known, getattr(known, "__wrapped__", known)):
         return 1 if name == "relu" else 2
     return 1 if isinstance(activation, ReLU) else 2 if isinstance(activation, GELU) else 0
 
