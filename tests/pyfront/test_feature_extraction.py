@@ -9,6 +9,8 @@ import lamina
 from lamina.vision import models
 from lamina.vision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
+from .torchvision_oracle import torchvision
+
 PROGRAM = """
 import torchvision.models as models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -24,7 +26,7 @@ print(e.code, e.eval().code, e.train().code)
 @pytest.mark.slow
 @pytest.mark.torch
 def test_names_and_graphs_are_torchvisions(tmp_path):
-    pytest.importorskip("torchvision")
+    torchvision()  # or there is none
     script = tmp_path / "names.py"
     script.write_text(PROGRAM)
     # torchvision's compiled part may have been built for another PyTorch; its Python part is asked
