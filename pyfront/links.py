@@ -93,6 +93,18 @@ def extended(chain: Chain, links: Chain) -> Chain:
     return chain
 
 
+LONGEST_RUN = 8
+"""Links of one kind, one behind the other, that stay apart."""
+
+
+def is_run(chain: Chain) -> bool:
+    """Whether a chain ends in as many links of one kind as are kept apart."""
+    if len(chain) < LONGEST_RUN:
+        return False
+    kinds = {link[0] if type(link) is tuple else None for link in chain[-LONGEST_RUN:]}
+    return len(kinds) == 1 and None not in kinds
+
+
 def _join_slices(first: tuple, second: tuple) -> tuple:
     (b1, _, s1), (b2, n2, s2) = first, second
     return (

@@ -113,8 +113,11 @@ class Tensor:
             links = (NO_GRAD, *links)  # a view made under no_grad has no history, also when it is read later
         if not self._chain:
             return links
-        # With history every view is a value of its own, which gradients may be taken by: its link becomes one with none behind it.
-        return (*self._chain, *links) if self._node.requires_grad else views.extended(self._chain, links)
+        # With history every view is a value of its own, which gradients may be taken by: its link becomes one with none behind it,
+        # unless views of its kind follow each other without end.
+        if self._node.requires_grad and not views.is_run(self._chain):
+            return (*self._chain, *links)
+        return views.extended(self._chain, links)
 
     def _part(self, links: Chain, shape: tuple[int, ...]) -> Tensor:
         """A view of this tensor that is to be written, and not read before. shape: the view's."""

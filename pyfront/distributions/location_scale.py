@@ -9,17 +9,10 @@ from . import constraints
 from .parameters import broadcast_all
 
 
-class LocationScale:
+class Located:
     """Beside a Distribution that is symmetric around ``loc``."""
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-    _copied = ("loc", "scale")
-
-    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)  # type: ignore[call-arg]  # the Distribution's
+    loc: Tensor
 
     @property
     def mean(self) -> Tensor:
@@ -30,3 +23,16 @@ class LocationScale:
     def mode(self) -> Tensor:
         """loc."""
         return self.loc
+
+
+class LocationScale(Located):
+    """Beside a Distribution of numbers around ``loc``, stretched by ``scale``."""
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.real
+    has_rsample = True
+    _copied = ("loc", "scale")
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        super().__init__(self.loc.shape, validate_args=validate_args)  # type: ignore[call-arg]  # the Distribution's

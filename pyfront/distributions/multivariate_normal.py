@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
 from .. import linalg
@@ -12,11 +11,12 @@ from ..promote import broadcast_shape
 from ..size import Size
 from ..tensor import Tensor
 from . import constraints
+from .covariance import CovarianceFactor
 from .normal import standard_normal
 from .normal_vectors import NormalVectors
 
 
-class MultivariateNormal(NormalVectors):
+class MultivariateNormal(CovarianceFactor, NormalVectors):
     """MultivariateNormal(loc, covariance_matrix), or with precision_matrix or scale_tril in its place."""
 
     arg_constraints = {
@@ -30,11 +30,7 @@ class MultivariateNormal(NormalVectors):
     ) -> None:  # fmt: skip
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        named = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
-        given = [(name, matrix) for name, matrix in named.items() if matrix is not None]
-        if len(given) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given
+        name, matrix = self._given(covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril)
         if matrix.dim() < 2:
             kind = f"{name} matrix" if name == "scale_tril" else name
             raise ValueError(f"{kind} must be at least two-dimensional, with optional leading batch dimensions")
@@ -49,27 +45,10 @@ class MultivariateNormal(NormalVectors):
         """The same for a larger batch."""
         other = type(self).__new__(type(self)) if _instance is None else _instance
         shape = Size(batch_shape)
-        for name in ("covariance_matrix", "precision_matrix", "scale_tril"):
-            if name in vars(self):
-                vars(other)[name] = vars(self)[name].expand((*shape, -1, -1))
-        other.loc, other._factor = self.loc.expand((*shape, -1)), self._factor
+        self._expand_matrices(other, shape)
+        other.loc = self.loc.expand((*shape, -1))
         other._batch_shape, other._event_shape, other._validate_args = shape, self._event_shape, self._validate_args
         return other
-
-    @cached_property
-    def scale_tril(self) -> Tensor:
-        """The covariance's Cholesky factor."""
-        return self._factor.expand(self._whole)
-
-    @cached_property
-    def covariance_matrix(self) -> Tensor:
-        """factor @ factor.mT."""
-        return (self._factor @ self._factor.mT).expand(self._whole)
-
-    @cached_property
-    def precision_matrix(self) -> Tensor:
-        """The covariance's inverse."""
-        return linalg.cholesky_inverse(self._factor).expand(self._whole)
 
     @property
     def variance(self) -> Tensor:

@@ -7,9 +7,10 @@ import math
 from ..tensor import Tensor
 from . import constraints
 from .distribution import Distribution
+from .location_scale import Located
 
 
-class NormalVectors(Distribution):
+class NormalVectors(Located, Distribution):
     """What follows from ``loc`` [batch, n], the determinant of the covariance and distances in its measure."""
 
     support = constraints.real_vector
@@ -19,16 +20,6 @@ class NormalVectors(Distribution):
     @property
     def _whole(self) -> tuple[int, ...]:
         return (*self._batch_shape, *self._event_shape, *self._event_shape)
-
-    @property
-    def mean(self) -> Tensor:
-        """loc."""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """loc."""
-        return self.loc
 
     def _half_log_det(self) -> Tensor:
         """Half the logarithm of the covariance's determinant."""

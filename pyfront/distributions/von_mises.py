@@ -16,6 +16,7 @@ from ..size import Size
 from ..tensor import Tensor
 from . import constraints
 from .distribution import Distribution
+from .location_scale import Located
 from .parameters import broadcast_all
 
 # Of log I0 and log I1: below 3.75 a polynomial in (x / 3.75) ** 2, above one in 3.75 / x.
@@ -45,7 +46,7 @@ def _log_bessel(x: Tensor, order: int) -> Tensor:
     return where(x < 3.75, small, large)
 
 
-class VonMises(Distribution):
+class VonMises(Located, Distribution):
     """VonMises(loc, concentration): angles in [-pi, pi)."""
 
     arg_constraints = {"loc": constraints.real, "concentration": constraints.positive}
@@ -86,16 +87,6 @@ class VonMises(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         return self.concentration * (value - self.loc).cos() - math.log(2 * math.pi) - _log_bessel(self.concentration, 0)
-
-    @property
-    def mean(self) -> Tensor:
-        """The direction."""
-        return self.loc
-
-    @property
-    def mode(self) -> Tensor:
-        """The direction."""
-        return self.loc
 
     @cached_property
     def variance(self) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
 from .. import linalg
@@ -19,10 +18,11 @@ from ..size import Size
 from ..tensor import Tensor
 from . import constraints
 from .chi2 import Chi2
+from .covariance import CovarianceFactor
 from .exponential_family import ExponentialFamily
 
 
-class Wishart(ExponentialFamily):
+class Wishart(CovarianceFactor, ExponentialFamily):
     """Wishart(df, covariance_matrix), or with precision_matrix or scale_tril in its place; df is above the size less 1."""
 
     arg_constraints = {
@@ -36,11 +36,7 @@ class Wishart(ExponentialFamily):
         self, df: Any, covariance_matrix: Tensor | None = None, precision_matrix: Tensor | None = None,
         scale_tril: Tensor | None = None, validate_args: bool | None = None,
     ) -> None:  # fmt: skip
-        named = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
-        given = [(name, matrix) for name, matrix in named.items() if matrix is not None]
-        if len(given) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given
+        name, matrix = self._given(covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril)
         if matrix.dim() < 2:
             raise ValueError("scale_tril must be at least two-dimensional, with optional leading batch dimensions")
         df = df if isinstance(df, Tensor) else tensor(float(df), dtype=matrix.dtype)
@@ -62,29 +58,16 @@ class Wishart(ExponentialFamily):
         """The same for a larger batch."""
         other = type(self).__new__(type(self)) if _instance is None else _instance
         shape = Size(batch_shape)
-        for name in ("covariance_matrix", "precision_matrix", "scale_tril"):
-            if name in vars(self):
-                vars(other)[name] = vars(self)[name].expand((*shape, -1, -1))
-        other.df, other._factor = self.df.expand(shape), self._factor
+        self._expand_matrices(other, shape)
+        other.df = self.df.expand(shape)
         other._squares = self._squares.expand((*shape, self._event_shape[-1]))
         other.arg_constraints = self.arg_constraints
         other._batch_shape, other._event_shape, other._validate_args = shape, self._event_shape, self._validate_args
         return other
 
-    @cached_property
-    def scale_tril(self) -> Tensor:
-        """The Cholesky factor of the covariance."""
-        return self._factor.expand((*self._batch_shape, *self._event_shape))
-
-    @cached_property
-    def covariance_matrix(self) -> Tensor:
-        """The factor times its transpose."""
-        return (self._factor @ self._factor.mT).expand((*self._batch_shape, *self._event_shape))
-
-    @cached_property
-    def precision_matrix(self) -> Tensor:
-        """The covariance's inverse."""
-        return linalg.cholesky_inverse(self._factor).expand((*self._batch_shape, *self._event_shape))
+    @property
+    def _whole(self) -> tuple[int, ...]:
+        return (*self._batch_shape, *self._event_shape)
 
     @property
     def mean(self) -> Tensor:

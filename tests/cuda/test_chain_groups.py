@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from needs import needs_emulation, needs_nvrtc
+from needs import needs_emulation, needs_nvdisasm, needs_nvrtc
 
 from graphs import Recorder
 
@@ -154,10 +154,9 @@ def test_ahead_only_where_stages_last() -> None:
 
 
 @needs_nvrtc
+@needs_nvdisasm
 def test_elements_are_computed_while_sums_are_under_way() -> None:
     """In machine code, too: ptxas moves a wait as far ahead as it can."""
-    if disassembly.tool() is None:
-        pytest.skip("no nvdisasm")
     for depth, causal in ((64, False), (64, True), (128, True)):
         cubin = build(attention(2, 12, 2048, 2048, depth, bfloat16, causal, False), TARGET).compiled.cubin
         _, elements, *_ = re.split(r"WARPGROUP\.DEPBAR", disassembly.text(cubin))

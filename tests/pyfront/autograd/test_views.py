@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lamina.pyfront.links import LONGEST_RUN
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -40,6 +41,17 @@ def test_gradients_by_every_view_of_a_chain(names: list[str], keeps: bool) -> No
             said.append(module.autograd.grad(out, seen))
     for got, want in zip(*said, strict=True):
         np.testing.assert_allclose(got.numpy(), want.numpy(), 1e-5, 1e-5)
+
+
+def test_views_without_end_do_not_grow() -> None:
+    """Recording one more view costs the same, however many were taken before."""
+    x = ours.arange(12.0).requires_grad_()
+    y = x * 2
+    for _ in range(50):
+        y = y.view(3, 4).view(12)
+    assert len(y._chain) <= LONGEST_RUN
+    (y * ours.arange(12.0)).sum().backward()
+    assert x.grad.tolist() == (2 * ours.arange(12.0)).tolist()
 
 
 def test_a_picture_that_is_flattened_again() -> None:
