@@ -40,6 +40,7 @@ def constants_as_steps(recordings: Sequence[Recording]) -> list[Recording]:
 
 
 def _progression(arrays: Sequence[np.ndarray]) -> Progression:
+    arrays = [array for array in arrays if array.size] or [np.zeros(1, arrays[0].dtype)]  # an empty one may hold anything
     for axis in (None, *range(arrays[0].ndim)):
         forms = [_along(array, axis) for array in arrays]
         if forms[0] is not None and all(form == forms[0] for form in forms):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dialects.errors import LaminaError
 from ..dialects.graph import Graph, Step
+from ..dialects.types import Type
 from . import recorder
 from .autograd import no_grad
 from .nn.module import Module
@@ -89,7 +90,7 @@ def export_call(
     recorder.flush()
     fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
     with no_grad(), _nothing_computed(arrays, labels):
-        results = [result._read() for result in _tensors(call(fresh))]
+        results = [result._read() for result in tensors_of(call(fresh))]
         schedule = Schedule(results)
         returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
     known = {id(array): label for array, label in zip(arrays, labels, strict=True)}
@@ -98,25 +99,28 @@ def export_call(
     named = [
         known.get(id(array)) or owned.get(_place(array)) or schedule.graph.names[i] for i, array in enumerate(schedule.arrays)
     ]
-    unused = [label for array, label in zip(arrays, labels, strict=True) if not any(a is array for a in schedule.arrays)]
-    if unused:
-        raise LaminaError(
-            f"the result does not depend on {', '.join(unused)}",
-            help="values that are read with .item() or .numpy() on the way become constants; compute with tensors instead",
-        )
     of = schedule.graph
     graph = Graph(of.inputs, of.steps, returned, of.origins, tuple(named), of.types)
-    return _in_order(graph, weights, [named.index(label) for label in labels])
+    place = {id(array): i for i, array in enumerate(schedule.arrays)}
+    given = [(place.get(id(array)), label, leaf._node.type) for array, label, leaf in zip(arrays, labels, fresh, strict=True)]
+    return _in_order(graph, weights, given)
 
 
-def _in_order(graph: Graph, weights: dict[int, np.ndarray], first: list[int]) -> Exported:
-    """The graph with these inputs in front, as they were given, instead of by their first use."""
-    order = [*first, *(i for i in range(len(graph.inputs)) if i not in first)]
-    place = {old: new for new, old in enumerate(order)}
-    steps = tuple(Step(op, attrs, tuple(place.get(i, i) for i in operands)) for op, attrs, operands in graph.steps)
-    inputs, names = tuple(graph.inputs[i] for i in order), tuple(graph.names[i] for i in order)
-    types = (*inputs, *graph.types[len(inputs) :])
-    outputs = tuple(place.get(i, i) for i in graph.outputs)
+def _in_order(graph: Graph, weights: dict[int, np.ndarray], given: Sequence[tuple[int | None, str, Type]]) -> Exported:
+    """The graph with its arguments in front, as they were given, and the other inputs by their first use. given: per argument the
+    input it is (None: the results do not depend on it), its name and type."""
+    first = {i for i, _, _ in given}
+    read = dict.fromkeys([i for step in graph.steps for i in step.operands if i < len(graph.inputs)])
+    rest = [i for i in (dict.fromkeys([*read, *range(len(graph.inputs))])) if i not in first]
+    order = [*(i for i, _, _ in given), *rest]
+    place = {old: new for new, old in enumerate(order) if old is not None}
+    shift = len(order) - len(graph.inputs)
+    place.update({i: i + shift for i in range(len(graph.inputs), len(graph.types))})
+    steps = tuple(Step(op, attrs, tuple(place[i] for i in operands)) for op, attrs, operands in graph.steps)
+    inputs = (*(t for _, _, t in given), *(graph.inputs[i] for i in rest))
+    names = (*(label for _, label, _ in given), *(graph.names[i] for i in rest))
+    types = (*inputs, *graph.types[len(graph.inputs) :])
+    outputs = tuple(place[i] for i in graph.outputs)
     return Exported(Graph(inputs, steps, outputs, graph.origins, names, types), {place[i]: array for i, array in weights.items()})
 
 
@@ -154,16 +158,19 @@ def _argument(array: np.ndarray, example: Tensor, label: str) -> Tensor:
     return wrap(node)
 
 
-def _tensors(result: Any) -> list[Tensor]:
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, (tuple, list)):
-        return [tensor for part in result for tensor in _tensors(part)]
-    if isinstance(result, dict):
-        return [tensor for part in result.values() for tensor in _tensors(part)]
-    raise LaminaError(
-        f"forward gives a {type(result).__name__}, not tensors", help="return a tensor, or tensors in tuples, lists or dicts"
-    )
+def tensors_of(result: Any) -> list[Tensor]:
+    """The tensors a call gives, in order. Beside them it may give None and plain numbers and words, which are part of the program.
+    LaminaError for anything else, and where there is no tensor."""
+    leaves = tree_flatten(result)[0]
+    wrong = next((leaf for leaf in leaves if not isinstance(leaf, (Tensor, *_PLAIN))), None)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    if wrong is not None or not tensors:
+        kind = type(result if wrong is None else wrong).__name__
+        raise LaminaError(f"forward gives a {kind}, not tensors", help="return a tensor, or tensors in tuples, lists or dicts")
+    return tensors
+
+
+_PLAIN = (type(None), bool, int, float, str)
 
 
 def _names_of_state(model: Module) -> dict[tuple[int, int], str]:

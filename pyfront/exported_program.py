@@ -21,11 +21,11 @@ from .nn.module import Module
 from .nn.parameter import Parameter
 from .origin import origin, source_line
 from .pytree import TreeSpec, tree_flatten, tree_unflatten
-from .recordings import record_at_sizes
+from .recordings import SizeError, record_at_sizes
 from .tensor import Tensor, wrap
 
 _FORMAT = "lamina program"
-_VERSION = 1
+_VERSION = 2
 
 
 class ExportedProgram:
@@ -36,13 +36,13 @@ class ExportedProgram:
 
     def __init__(
         self, recorded: Any, state: Mapping[str, Tensor], weights: Mapping[int, Tensor], given: Sequence[int | None], args: TreeSpec,
-        results: TreeSpec, open_sizes: Mapping[tuple[str, int], str],
+        results: TreeSpec, open_sizes: Mapping[tuple[str, int], str], plain: Mapping[int, Any],
     ) -> None:  # fmt: skip
-        """recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
+        """plain: leaves of what the call gives that are no tensors, by place. recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
         state or a constant; given: per leaf of the arguments the graph input, None for what is no tensor; results: the structure of
         what the call gives; open_sizes: names of sizes it may be called with others of, by input and dimension."""
         self._recorded, self._weights, self._given, self._args, self._results = recorded, dict(weights), tuple(given), args, results
-        self.state_dict, self.open_sizes = dict(state), dict(open_sizes)
+        self.state_dict, self.open_sizes, self._plain = dict(state), dict(open_sizes), dict(plain)
         known = {id(t) for t in state.values()}
         self.constants = {f"constant_{i}": t for i, t in self._weights.items() if id(t) not in known}
 
@@ -75,7 +75,8 @@ class ExportedProgram:
                 raise DTypeError(f"the program was recorded with {self.graph.inputs[i][1].name} for {self.graph.names[i]}, got {tensor.dtype.name}", at=source_line(origin()))
         graph = self._recorded.at(tuple((tuple(t.shape), t.dtype) for t in given))
         found = _again(graph, given) if is_grad_enabled() and any(t.requires_grad for t in given) else _at_once(graph, given)
-        return tree_unflatten(found, self._results)
+        made = iter(found)
+        return tree_unflatten([self._plain[i] if i in self._plain else next(made) for i in range(self._results.num_leaves)], self._results)
 
     def save(self, f: Any) -> None:
         """Write the program and its weights to a path or a binary file, in PyTorch's checkpoint format."""
@@ -90,6 +91,7 @@ class ExportedProgram:
             "tensors": {name: t.detach() for name, t in tensors.items()}, "constants": list(self.constants),
             "parameters": {name: t.requires_grad for name, t in tensors.items() if isinstance(t, Parameter)},
             "weights": {i: names[id(t)] for i, t in self._weights.items()}, "open_sizes": [[*at, label] for at, label in self.open_sizes.items()],
+            "plain": self._plain,
         }  # fmt: skip
 
     def to_c(self, directory: str | os.PathLike, **options: Any) -> list[Path]:
@@ -140,15 +142,18 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
 
     example = Example.of(function, args, kwargs)
     arrays = [np.array(tensor._value()) for tensor in example.tensors]
-    shape: list[TreeSpec] = []
+    given_back: list[tuple[list[Any], TreeSpec]] = []  # of each recording
 
     def call(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        shape[:] = [tree_flatten(result)[1]]
+        given_back.append(tree_flatten(result))
         return result
 
     open_sizes = labels(example)
     recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, open_sizes)]
+    plain, *others = [{i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)} for leaves, _ in given_back]
+    if any(other != plain for other in others):
+        raise SizeError("the call gives numbers that depend on sizes which are to stay open", at=source_line(origin()), help="return tensors, or record it with fixed sizes")
     recorded, weights = recorded_program(recordings)
     held = model.state_dict(keep_vars=True) if model is not None else {}
     state = {name: t for name, t in held.items() if isinstance(t, Tensor) and not t.is_quantized}  # packed weights are constants of the program
@@ -163,7 +168,7 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
     free = iter(example.names)
     given = [names.index(next(free)) if isinstance(leaf, Tensor) else None for leaf in leaves]
     named = {(example.names[i], dim): label for (i, dim), label in open_sizes.items()}
-    return ExportedProgram(recorded, state, tensors, given, spec, shape[0], named if recorded.template else {})
+    return ExportedProgram(recorded, state, tensors, given, spec, given_back[0][1], named if recorded.template else {}, plain)
 
 
 def load(f: Any) -> ExportedProgram:
@@ -186,15 +191,16 @@ def load(f: Any) -> ExportedProgram:
             raise ValueError("weights have other types than the program")
         state = {name: t for name, t in tensors.items() if name not in data["constants"]}
         open_sizes = {(str(name), int(dim)): str(label) for name, dim, label in data["open_sizes"]}
+        plain = {int(i): leaf for i, leaf in data["plain"].items()}
         given, args, results = data["given"], _spec_of(data["args"]), _spec_of(data["results"])
         places = [i for i in given if i is not None]
-        if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs):
+        if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs) + len(plain):
             raise ValueError("inputs or results are missing")
         if [args.kind, *(child.kind for child in args.children)] != [tuple, tuple, dict]:
             raise ValueError("its arguments are no arguments")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise FileError(f"{where} holds a damaged program: {error}", help="export it again") from None
-    return ExportedProgram(recorded, state, weights, given, args, results, open_sizes)
+    return ExportedProgram(recorded, state, weights, given, args, results, open_sizes, plain)
 
 
 _KINDS = {"tuple": tuple, "list": list, "dict": dict}

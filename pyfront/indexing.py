@@ -23,6 +23,7 @@ from .true_places import places
 
 # Results of these steps are positions of their operand, so they need no check against its size.
 _IN_RANGE = frozenset({"argmax", "argmin"})
+_MOVES = frozenset({"expand", "reshape", "permute", "cast"})
 
 
 class _Plan(NamedTuple):
@@ -225,12 +226,14 @@ def _advance(
 
 def index_node(index: Any, n: int, dim: int) -> Node:
     """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n …
-    n-1."""
+    n-1, where they are known."""
     if isinstance(index, Tensor):
         node = cast(index._read(), int64)
         recorder.state.asked += 1
         if node.value is None and node.op in _IN_RANGE:
             return node
+        if recorder.state.traces and recorder.known(node) is None:
+            return _counted_from_front(node, n)
         array = recorder.value(node) if not recorder.state.levels else recorder.batches().everything(node)
     else:
         node, array = None, np.asarray(index, np.int64)
@@ -241,13 +244,27 @@ def index_node(index: Any, n: int, dim: int) -> Node:
                 f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}"
             )
         if low < 0 and node is not None and array.shape != node.type[0]:  # about one example of a vmap
-            zero, size = full(0, *node.type), full(n, *node.type)
-            node = record("select", (record("less", (node, zero)), record("add", (node, size)), node))
+            node = _counted_from_front(node, n)
         elif low < 0:
             node, array = None, np.where(array < 0, array + n, array)
     if node is not None and (recorder.state.placement is None or recorder.known(node) is None):
         return node
     return recorder.constant(np.ascontiguousarray(array), (tuple(array.shape), int64))  # indices may be on the host
+
+
+def _counted_from_front(node: Node, n: int) -> Node:
+    """Indices in -n … n-1 whose values are not known, as steps."""
+    if _is_count(node):
+        return node
+    zero, size = full(0, *node.type), full(n, *node.type)
+    return record("select", (record("less", (node, zero)), record("add", (node, size)), node))
+
+
+def _is_count(node: Node) -> bool:
+    """Whether an index is a number of places by how it was made, so that none of it is negative."""
+    while node.value is None and node.op in _MOVES and node.inputs[0].type[1].kind == "i":
+        node = node.inputs[0]
+    return node.value is None and (node.op == "iota" or node.op in _IN_RANGE)
 
 
 def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, list[int]]:

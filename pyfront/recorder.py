@@ -277,7 +277,11 @@ def _start_anew() -> None:
 
 
 def flush(wanted: Iterable[Node] = ()) -> None:
-    """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values."""
+    """Compute what live Storages lack, and ``wanted``, in one Graph, and store the values. Within a trace only what is wanted: the
+    rest waits for arguments."""
+    if state.traces:
+        _compute_alone(wanted)
+        return
     if not state.pending and not state.arrived and not wanted:
         _start_anew()
         return
@@ -300,6 +304,12 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     for node, error in doubts:
         if _on_host(node.value).item():
             raise error()
+
+
+def _compute_alone(wanted: Iterable[Node]) -> None:
+    roots = [node for node in wanted if node.value is None]
+    if roots:
+        _compute(roots)
 
 
 def can_doubt() -> bool:

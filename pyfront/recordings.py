@@ -52,20 +52,29 @@ def _state_as_inputs(model: Module | None) -> Iterator[None]:
     """Parameters and buffers have no value meanwhile, as arguments have none: what is done with them is recorded, not done on the
     host. Afterwards they are what they were, whatever the call wrote."""
     tensors = [*model.parameters(), *model.buffers()] if model is not None else []
-    storages = {id(t._storage): t._storage for t in tensors if t._storage.host is None}
-    before = [(storage, storage.node, recorder.value(storage.node)) for storage in storages.values()]
-    for storage, node, array in before:
-        unknown = recorder.alias(recorder.leaf(array, node.type), requires_grad=False)
+    storages = {id(t._storage): t._storage for t in tensors}
+    before = [_contents(storage) for storage in storages.values()]
+    for storage, _, _, array in before:
+        unknown = recorder.alias(recorder.leaf(array, storage.type), requires_grad=False)
         unknown.value = None
+        storage.host = None
         _put(storage, unknown)
     try:
         yield
     finally:
-        for storage, node, _ in before:
+        for storage, node, host, _ in before:
+            storage.host = host
             _put(storage, node)
 
 
-def _put(storage: Storage, node: Node) -> None:
+def _contents(storage: Storage) -> tuple[Storage, Node | None, np.ndarray | None, np.ndarray]:
+    """What a Storage holds (a Node, or memory numpy sees), and its numbers."""
+    shared = storage.is_shared()
+    node = storage.snapshot() if shared else storage.node
+    return storage, storage.node, storage.host, recorder.value(node)
+
+
+def _put(storage: Storage, node: Node | None) -> None:
     """Contents nobody wrote: what was read before is read again."""
     storage.node, storage.views = node, None
     storage.version += 1

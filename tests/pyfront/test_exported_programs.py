@@ -124,6 +124,16 @@ def test_a_program_is_c_as_well(tmp_path: Path) -> None:
     assert {p.name for p in written} == {"model.c", "model.h", "model.weights"}
 
 
+def test_memory_that_numpy_sees_is_a_weight_as_any() -> None:
+    model, x = Net().eval(), torch.randn(3, 2, 6, 6)
+    seen = [model.fc.weight.detach().numpy(), model.fc.bias.detach().numpy()]
+    traced = torch.jit.trace(model, x)
+    assert not traced.program.constants and {"fc.weight", "fc.bias"} <= set(traced.program.graph.names)
+    assert close(traced(torch.cat([x, x])), model(torch.cat([x, x])))
+    seen[1][:] = 0
+    assert torch.equal(model.fc.bias, torch.zeros_like(model.fc.bias))  # it is still that memory
+
+
 def test_functions_are_traced_too() -> None:
     @torch.jit.script
     def f(a, b):
@@ -150,6 +160,21 @@ def test_what_is_another_program_at_other_sizes_keeps_its_own() -> None:
         traced(torch.ones(4, 2))
     with pytest.raises(LaminaError, match="another one for other sizes"):
         torch.export.export(Branches(), (x,), dynamic_shapes={"x": {0: "rows"}})
+
+
+class Plain(nn.Module):
+    def forward(self, x, scale=2.0):
+        return {"y": x * scale, "attention": None, "rows": x.shape[0], "kind": "plain"}
+
+
+def test_what_a_call_gives_beside_tensors_is_part_of_the_program(tmp_path: Path) -> None:
+    x = torch.ones(3, 2)
+    torch.export.save(torch.export.export(Plain(), (x,), {"scale": 3.0}), tmp_path / "plain.pt2")
+    found = torch.export.load(tmp_path / "plain.pt2").module()(x, scale=3.0)
+    assert found.pop("y").tolist() == (x * 3).tolist() and found == {"attention": None, "rows": 3, "kind": "plain"}
+    assert torch.jit.trace(Plain(), x)(x)["rows"] == 3  # the batch stays what it was
+    with pytest.raises(LaminaError, match="numbers that depend on sizes"):
+        torch.export.export(Plain(), (x,), dynamic_shapes={"x": {0: "rows"}})
 
 
 class Looks(nn.Module):
@@ -191,7 +216,7 @@ def loading(data: dict) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: d.update(version=2), lambda d: d.update(program="[]"), lambda d: d.update(program="{"), lambda d: d.update(given=[5]),
+        lambda d: d.update(version=99), lambda d: d.update(program="[]"), lambda d: d.update(program="{"), lambda d: d.update(given=[5]),
         lambda d: d["weights"].pop(1), lambda d: d["tensors"].update({"fc.weight": torch.ones(1)}), lambda d: d.update(args=None),
         lambda d: d.update(results=["other", None, []]), lambda d: d.pop("tensors"),
     ],
