@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .dump_index import DumpIndex
 
 __all__ = [
-    "Program", "accelerator", "bound", "compile_graph", "draws_library", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
+    "Program", "accelerator", "bound", "compile_graph", "draws_library", "gpu_arch", "has_accelerator", "lines_library", "loops_of", "make_onnx", "profiled",
     "recorded_program", "recorded_program_of_text", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
     "work_of", "write_c",
 ]
@@ -243,10 +243,22 @@ def work_of(graph: Graph) -> int:
 def draws_library(build: bool = True) -> Any:
     """Random numbers in C, see `native_draws`; None where programs are not compiled, this one cannot be, or is not built yet and
     not to be. Before a program was compiled the disk is not looked at, either: that takes the compiler's name."""
-    from .native_draws import draws_library as made, is_built
+    from .native_draws import NAME, draws_library as made
+    from .native_library import is_built
 
     try:
-        return made() if flags.device.value != "numpy" and (build or _programs and is_built()) else None
+        return made() if flags.device.value != "numpy" and (build or _programs and is_built(NAME)) else None
+    except BackendError:
+        return None
+
+
+def lines_library() -> Any:
+    """What finds the user's line (lines.c), for a process that flushes again and again; None where programs are not compiled, or this
+    one cannot be."""
+    from .native_library import library_of
+
+    try:
+        return library_of("lines") if flags.device.value != "numpy" else None
     except BackendError:
         return None
 

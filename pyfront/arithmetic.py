@@ -425,7 +425,7 @@ def _operator(
                 plain = not (x.requires_grad or y.requires_grad or self._chain or other._chain) and kind is Tensor is type(self)
                 result = calls.of_two(*((y, x) if flipped else (x, y))) if plain else None
                 return at_length(self, other) if result is None else result
-            text = origin()
+            text = state.origin(1)
             tracked = x.requires_grad or y.requires_grad
         else:
             return at_length(self, other)

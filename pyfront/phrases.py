@@ -10,7 +10,6 @@ from operator import itemgetter
 from typing import Any
 
 from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Node
-from .origin import origin
 from .recorder import constants as shared, state
 from .walk import by_order
 
@@ -72,7 +71,7 @@ class Phrase:
                 if n.requires_grad:
                     return self._record(operands, up + 1, True)[self._results[0]]
         state.order += len(steps)
-        return Node(PHRASE, (self,), tuple(operands), steps[-1][4], origin(up), False, state.order)
+        return Node(PHRASE, (self,), tuple(operands), steps[-1][4], state.origin(up), False, state.order)
 
     def step(self, k: int) -> tuple[tuple, Any]:
         """Attributes and type of a step."""
@@ -137,7 +136,7 @@ class Phrase:
 
     def _record(self, operands: Sequence[Node], up: int, may_be: bool = False) -> list[Node]:
         may_be = may_be or state.grad and any([n.requires_grad for n in operands])
-        nodes = self._append(list(operands), origin(up), state.order, may_be)
+        nodes = self._append(list(operands), state.origin(up), state.order, may_be)
         state.order += len(self._steps)
         return nodes
 

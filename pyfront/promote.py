@@ -160,7 +160,7 @@ def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     if number == 0 or dtype.kind == "c":
         return full(number, shape, dtype)
     recorder.state.order = order = recorder.state.order + 1
-    return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), origin(), False, order)
+    return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), recorder.state.origin(1), False, order)
 
 
 _MOST_CONSTANTS = 1024

@@ -20,7 +20,7 @@ from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
 from . import meta
 from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, Node
-from .origin import origin, source_line
+from .origin import native, origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
 from .walk import Walk
@@ -30,6 +30,9 @@ PENDING_LIMIT = 5000
 
 LONGEST = 1 << 17
 """What repeats itself is recorded this far: a loop becomes one scan of the compiler, as long as it is not cut to pieces."""
+
+_OFTEN = 2
+"""How often a program came before recording it is worth some trouble."""
 
 REPEATS = 8
 """How often every op of a line must be there, on average, for a recording to repeat itself."""
@@ -65,12 +68,13 @@ class _State:
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
     differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
-    at values, or at places in memory; lines: at the user's line (see known_calls.py).
+    at values, or at places in memory; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
+    name, until there is one in C. quick: it was looked for.
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "arrived", "asked", "lines",
+        "inference", "watch", "placement", "doubts", "traces", "arrived", "asked", "lines", "origin", "quick",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -88,6 +92,8 @@ class _State:
         self.keeps_old = 0
         self.asked = 0
         self.lines = 0
+        self.origin: Callable[[int], str] = origin
+        self.quick = False
         self.inference = False
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
@@ -152,7 +158,7 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
                 tracked = True
                 break
     state.order = order = state.order + 1
-    return Node(op, attrs, inputs, result, where or origin(2), tracked, order)
+    return Node(op, attrs, inputs, result, where or state.origin(2), tracked, order)
 
 
 def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:
@@ -177,7 +183,7 @@ def step(
     """A step whose result types the caller knows (``autodiff.grad`` is not in the book)."""
     order = state.order + 1
     state.order = order + len(results)
-    where = where or origin(2)
+    where = where or state.origin(2)
     whole = (Node(op, attrs, inputs, results, where, tracked, order),)
     if op == GRAD:  # a loop ends here; what comes has the usual bound, however far the loop had moved it
         state.bound = min(state.bound, order + PENDING_LIMIT)
@@ -205,7 +211,7 @@ def saved(value: Node, contents: Node) -> Node:
 def leaf(array: np.ndarray, type: Type, where: str | None = None) -> Node:
     """A value the host already has. The array must not change afterwards."""
     state.order += 1
-    return Node(None, (), (), type, where or origin(), False, state.order, array)
+    return Node(None, (), (), type, where or state.origin(1), False, state.order, array)
 
 
 def constant(array: np.ndarray, type: Type, where: str | None = None) -> Node:
@@ -376,6 +382,8 @@ def _compute(roots: list[Node]) -> None:
     if state.placement is None:
         walk, plan, graph = plan_of(roots)
         plan.run(walk, graph, state.run or driver())
+        if plan.met > _OFTEN and not state.quick:
+            _quicken()
         return
     for run, there in _by_device(roots):
         walk, plan, graph = plan_of(there)
@@ -412,6 +420,11 @@ def _on_host(array: Any) -> np.ndarray:
 
 def _accelerator() -> Any:
     return _compiler().accelerator()
+
+
+def _quicken() -> None:
+    """What is recorded comes again and again: from now on lines are found in C, where there is a compiler."""
+    state.quick, state.origin = True, native(_compiler().lines_library())
 
 
 def driver() -> Run:

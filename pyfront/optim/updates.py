@@ -11,7 +11,6 @@ import numpy as np
 from ...dialects.types import DTYPES, Type
 from .. import recorder, views
 from ..node import ANYWHERE, RESULT, Node
-from ..origin import origin
 from ..phrases import Phrase
 from ..tensor import Tensor, wrap
 
@@ -39,7 +38,7 @@ def scalar(value: float, where: str | None = None) -> Node:
     else:
         array[()] = value
     state.order = order = state.order + 1
-    made = Node(None, (), (), _SCALAR, where or origin(), False, order, array)  # `constant`, without the calls
+    made = Node(None, (), (), _SCALAR, where or state.origin(1), False, order, array)  # `constant`, without the calls
     made.device = ANYWHERE
     _numbers.used[i] = array, weakref.ref(made)
     return made
