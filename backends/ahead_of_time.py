@@ -26,7 +26,7 @@ from ..lowering.c_function import is_reserved
 from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
-from .emission import source_of
+from .emission import Emission, emit
 from .toolchain import BASE_FLAGS, find_compiler, run_compiler
 
 ABI_VERSION = 1
@@ -67,6 +67,7 @@ class Interface:
     arena_bytes: int
     weights_bytes: int
     weight_count: int
+    state: tuple[Parameter, ...] = ()
 
     @property
     def macro(self) -> str:
@@ -76,13 +77,13 @@ class Interface:
 
 def write_c(
     graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, *,
-    main: bool = False, shared: bool = True, target: str = "native", prefix: str = "model",
+    main: bool = False, shared: bool = True, target: str = "native", prefix: str = "model", updates: Sequence[int] = (),
     dump: str | Path | None = None, check: int = 0,
 ) -> list[Path]:  # fmt: skip
     """Write the model's files into a folder and return their paths.
 
     weights: graph input index -> its contents; the other inputs stay arguments of the call. names: one per graph input
-    (None: the graph's own). target: "native" uses this machine's vector width, "portable" 128-bit vectors and plain
+    (None: the graph's own). updates: weights the last results are the new contents of: each call writes them. target: "native" uses this machine's vector width, "portable" 128-bit vectors and plain
     flags. FileError if the folder cannot be written, BackendError for weights that do not fit or a failing compiler.
     """
     if not re.fullmatch(r"[A-Za-z]\w*", prefix):
@@ -91,11 +92,12 @@ def write_c(
     blob, offsets = pack_weights(graph, weights)
     entry = f"{prefix}_program"
     with _draft_of(folder) as draft:
-        text, arena_bytes = source_of(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
-        face = _interface(graph, weights, names or graph.names, prefix, arena_bytes, len(blob))
+        made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
+        state = State(graph, offsets, tuple(updates), made)
+        face = _interface(graph, weights, names or graph.names, prefix, state, len(blob))
         files: dict[str, bytes] = {
             f"{prefix}.h": header_source(face).encode(),
-            f"{prefix}.c": model_source(face, graph, offsets, text, entry, target).encode(),
+            f"{prefix}.c": model_source(face, graph, state, made.source.text, entry, target).encode(),
             f"{prefix}.weights": blob,
         }
         if main:
@@ -104,6 +106,32 @@ def write_c(
             (draft / name).write_bytes(data)
         written = [*files, *([_build_library(draft, prefix, target)] if shared else [])]
     return [folder / name for name in written]
+
+
+class State:
+    """Weights that each call writes. What the compiler allows is made in place; the rest behind the arena, and copied when the call
+    is done."""
+
+    def __init__(self, graph: Graph, offsets: Mapping[int, int], updates: tuple[int, ...], made: Emission) -> None:
+        self.offsets, self.updates = offsets, updates
+        self.first = len(graph.outputs) - len(updates)
+        self.arena_bytes = made.arena_bytes
+        allowed = set(made.reusable)
+        self.copies: list[tuple[int, int, int]] = []  # weight, place in the arena, bytes
+        self.places: list[str] = []
+        for k, i in enumerate(updates, self.first):
+            if (k, i) in allowed and graph.outputs.count(graph.outputs[k]) == 1:
+                self.places.append(f"(char *)weights + {offsets[i]}")
+                continue
+            shape, dtype = graph.inputs[i]
+            place = -(-self.arena_bytes // ALIGNMENT) * ALIGNMENT
+            self.copies.append((i, place, size_of(shape) * dtype.itemsize))
+            self.arena_bytes = place + self.copies[-1][2]
+            self.places.append(f"(char *)arena + {place}")
+
+    def copying(self) -> str:
+        """The lines behind the program."""
+        return "".join(f"    memcpy((char *)weights + {self.offsets[i]}, (char *)arena + {place}, {size});\n" for i, place, size in self.copies)
 
 
 def pack_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[bytes, dict[int, int]]:
@@ -134,13 +162,14 @@ def checksum(body: bytes) -> int:
 
 
 def _interface(
-    graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], prefix: str, arena: int, blob: int
+    graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None], prefix: str, state: State, blob: int
 ) -> Interface:
-    taken = {"weights", "arena", "table", "main", prefix, *(f"{prefix}_{end}" for end in _OWN_NAMES)}
+    taken = {"weights", "arena", "status", "table", "main", prefix, *(f"{prefix}_{end}" for end in _OWN_NAMES)}
     given = [i for i in range(len(graph.inputs)) if i not in weights]
     inputs = tuple(Parameter(_c_name(names[i] or "x", taken), graph.inputs[i]) for i in given)
-    outputs = tuple(Parameter(_c_name("y", taken), graph.types[i]) for i in graph.outputs)
-    return Interface(prefix, inputs, outputs, arena, blob, len(weights))
+    outputs = tuple(Parameter(_c_name("y", taken), graph.types[i]) for i in graph.outputs[: state.first])
+    written = tuple(Parameter(names[i] or "x", graph.inputs[i]) for i in state.updates)
+    return Interface(prefix, inputs, outputs, state.arena_bytes, blob, len(weights), written)
 
 
 def _c_name(name: str, taken: set[str]) -> str:
@@ -155,7 +184,7 @@ def _c_name(name: str, taken: set[str]) -> str:
     return unique
 
 
-_OWN_NAMES = ("run", "check_weights", "program", "pool_run", "pool_threads")
+_OWN_NAMES = ("run", "check_weights", "seal_weights", "sum", "program", "pool_run", "pool_threads")
 
 # What a "native" program needs of an x86-64 processor, so that plain `cc -O2` makes the code it was planned for.
 _FEATURES = {
@@ -188,7 +217,7 @@ def _features_source(target: str) -> str:
 
 def _arguments(face: Interface) -> str:
     given = [f"const {p.c_type} *{p.name}" for p in face.inputs] + [f"{p.c_type} *{p.name}" for p in face.outputs]
-    return ", ".join([*given, "const void *weights", "void *arena"])
+    return ", ".join([*given, f"{'' if face.state else 'const '}void *weights", "void *arena"])
 
 
 def header_source(face: Interface) -> str:
@@ -239,9 +268,9 @@ extern "C" {{
 /* Check the contents of {face.prefix}.weights once after loading them. */
 int {face.prefix}_check_weights(const void *weights, size_t bytes);
 
-/* One run. Calls with different arenas may run at the same time (one at a time when built with {m}_THREADS). */
+/* One run. {_sharing(face)} */
 int {face.prefix}_run({_arguments(face)});
-
+{_sealing(face)}
 #ifdef __cplusplus
 }}
 #endif
@@ -250,12 +279,57 @@ int {face.prefix}_run({_arguments(face)});
 """
 
 
-def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], program: str, entry: str, target: str) -> str:
-    """``model.c``: the program, the weights check and the call."""
+def _sharing(face: Interface) -> str:
     m = face.macro
+    if not face.state:
+        return f"Calls with different arenas may run at the same time (one at a time when built with {m}_THREADS)."
+    held = "\n".join(f"     {p.name}: {show_type(p.type)}" for p in face.state)
+    return f"Each call writes what the model keeps among its weights, so one call at a time has them:\n{held}\n  "
+
+
+def _sealing(face: Interface) -> str:
+    if not face.state:
+        return ""
+    return f"""
+/* Makes weights that calls have written a weights file again: to be called before they are saved. */
+int {face.prefix}_seal_weights(void *weights);
+"""
+
+
+_CHECKSUM = """\
+static uint64_t {prefix}_sum(const void *weights) {{
+    const uint32_t *word = (const uint32_t *)((const char *)weights + {m}_ALIGNMENT);
+    uint32_t first = 0, second = 0;
+    const size_t words = ({m}_WEIGHTS_BYTES - {m}_ALIGNMENT) / 4;
+    for (size_t i = 0; i < words; i++) {{
+        first += word[i];
+        second += first;
+    }}
+    return first | (uint64_t)second << 32;
+}}
+"""
+
+_SEAL = """
+int {prefix}_seal_weights(void *weights) {{
+    struct {{ char magic[8]; uint32_t version, count; uint64_t bytes, checksum; }} *head = weights;
+    if (!weights) return {m}_NULL_POINTER;
+    if ((uintptr_t)weights % {m}_ALIGNMENT) return {m}_UNALIGNED;
+    head->checksum = {prefix}_sum(weights);
+    return {m}_OK;
+}}
+"""
+
+
+def model_source(face: Interface, graph: Graph, state: State, program: str, entry: str, target: str) -> str:
+    """``model.c``: the program, the weights check and the call."""
+    m, offsets = face.macro, state.offsets
     inputs = iter(face.inputs)
     table = [f"(void *)((const char *)weights + {offsets[i]})" if i in offsets else f"(void *){next(inputs).name}" for i in range(len(graph.inputs))]
-    table += [p.name for p in face.outputs] + ["arena"]
+    table += [*(p.name for p in face.outputs), *state.places, "arena"]
+    copying = state.copying()
+    call = f"int status = {entry}(table);\n    if (status) return status;\n{copying}    return {m}_OK;" if copying else f"return {entry}(table);"
+    text = "#include <string.h>\n" if copying else ""
+    seal = _SEAL.format(prefix=face.prefix, m=m) if face.state else ""
     pointers = " || ".join(f"!{p.name}" for p in (*face.inputs, *face.outputs))
     features = _features_source(target)
     closing = "\n#if defined(__x86_64__) && defined(__clang__)\n#pragma clang attribute pop\n#endif\n" if features else ""
@@ -263,7 +337,7 @@ def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], prog
     return f"""\
 /* {face.prefix}: made by lamina. Build with any C11 compiler and -lm. */
 {threads[0]}#include "{face.prefix}.h"
-
+{text}
 /* The same rounding whatever the compiler's defaults: multiply-adds are fused only where fma is written. */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -272,6 +346,7 @@ def model_source(face: Interface, graph: Graph, offsets: Mapping[int, int], prog
 #endif
 {features}
 {program}
+{_CHECKSUM.format(prefix=face.prefix, m=m)}
 int {face.prefix}_check_weights(const void *weights, size_t bytes) {{
     const struct {{ char magic[8]; uint32_t version, count; uint64_t bytes, checksum; }} *head = weights;
     if (!weights) return {m}_NULL_POINTER;
@@ -280,20 +355,14 @@ int {face.prefix}_check_weights(const void *weights, size_t bytes) {{
     for (int i = 0; i < 8; i++)
         if (head->magic[i] != "LAMINAW"[i]) return {m}_NOT_WEIGHTS;
     if (head->version != {m}_ABI_VERSION || head->count != {face.weight_count} || bytes != {m}_WEIGHTS_BYTES) return {m}_OTHER_VERSION;
-    const uint32_t *word = (const uint32_t *)((const char *)weights + {m}_ALIGNMENT);
-    uint32_t first = 0, second = 0;
-    for (size_t i = 0; i < (bytes - {m}_ALIGNMENT) / 4; i++) {{
-        first += word[i];
-        second += first;
-    }}
-    return head->checksum == (first | (uint64_t)second << 32) ? {m}_OK : {m}_DAMAGED;
+    return head->checksum == {face.prefix}_sum(weights) ? {m}_OK : {m}_DAMAGED;
 }}
-
+{seal}
 int {face.prefix}_run({_arguments(face)}) {{
     if ({pointers}{' || ' if pointers else ''}!weights || !arena) return {m}_NULL_POINTER;
     if ((uintptr_t)weights % {m}_ALIGNMENT || (uintptr_t)arena % {m}_ALIGNMENT) return {m}_UNALIGNED;
     void *table[] = {{{', '.join(table)}}};
-{threads[1]}    return {entry}(table);
+{threads[1]}    {call}
 }}
 {closing}"""
 

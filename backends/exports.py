@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def write_c(
     graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, **options: Any
 ) -> list[Path]:
-    """The graph as files ahead of time; see ``ahead_of_time.write_c`` for the options.
+    """The graph as files ahead of time; see ``ahead_of_time.write_c`` for the options (updates among them).
 
     Complex inputs and outputs are real ones with a last dimension of 2. target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
     ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
@@ -31,6 +31,9 @@ def write_c(
     graph = split_complex(graph)
     target = str(options.get("target", "native"))
     if target.startswith("cuda:"):
+        if options.get("updates"):
+            held = ", ".join(str(graph.names[i]) for i in options["updates"])
+            raise BackendError(f"GPU programs ahead of time keep no state, and this one writes {held}", help="return it, and hand it to the next call")
         from .cuda.files import write_cuda
 
         return write_cuda(rolled_if_long(graph), weights, names, directory, arch=gpu_arch(target), dump=options.get("dump"))
@@ -39,13 +42,16 @@ def write_c(
     return ahead_of_time.write_c(rolled(graph, rows=False).graph, weights, names, directory, **options)
 
 
-def recorded_program(recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]]) -> tuple[RecordedProgram, Mapping[int, np.ndarray]]:
-    """A program recorded at one or several sizes, and the weights of the first recording by its inputs. BackendError for constants
+def recorded_program(
+    recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]], first: int = 0
+) -> tuple[RecordedProgram, Mapping[int, np.ndarray]]:
+    """A program recorded at one or several sizes, and the weights of the first recording by its inputs. first: how many steps stay in
+    front of all others. BackendError for constants
     that depend on sizes in a way that is not seen from the recordings."""
     from .recorded_program import RecordedProgram
     from .sized_constants import constants_as_steps
 
-    recordings = constants_as_steps(recordings)
+    recordings = constants_as_steps(recordings, first)
     return RecordedProgram([graph for graph, _ in recordings]), recordings[0][1]
 
 
@@ -56,18 +62,31 @@ def recorded_program_of_text(text: str, where: str) -> RecordedProgram:
     return RecordedProgram.from_text(text, where)
 
 
-def make_onnx(recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]], outputs: Sequence[str], **options: Any) -> Any:
+def make_onnx(
+    recordings: Sequence[tuple[Graph, Mapping[int, np.ndarray]]], outputs: Sequence[str], *, updates: int = 0, draws: Sequence[tuple[str, tuple]] = (),
+    **options: Any,
+) -> Any:  # fmt: skip
     """A program, recorded at several sizes with its weights, as an ``onnx.ModelProto``; see ``onnx.model.onnx_model`` for the options.
+    updates: how many of its last results are state it writes, which the model does not give.
 
     Complex inputs and outputs are real ones with a last dimension of 2. BackendError where the onnx package is missing.
     """
     from ..passes.split_complex import split_complex
     from .sized_constants import constants_as_steps
 
-    recordings = constants_as_steps(recordings)
+    recordings = constants_as_steps(recordings, len(draws))
     graph, weights = recordings[0]
     weights = {i: as_parts(array, graph.inputs[i]) for i, array in weights.items()}
-    return _onnx_room().onnx_model([split_complex(g) for g, _ in recordings], weights, outputs, **options)
+    graphs = [_without_last(g, updates) for g, _ in recordings]
+    if draws and any(split_complex(g) is not g for g in graphs):
+        raise BackendError("an ONNX model of complex numbers cannot draw random ones", help="give them to the model as an argument")
+    return _onnx_room().onnx_model([split_complex(g) for g in graphs], weights, outputs, draws=draws, **options)
+
+
+def _without_last(graph: Graph, count: int) -> Graph:
+    """The graph without its last results."""
+    outputs = graph.outputs[: len(graph.outputs) - count]
+    return Graph(graph.inputs, graph.steps, outputs, graph.origins, graph.names, graph.types)
 
 
 def save_onnx(model: Any, path: str | Path) -> list[Path]:

@@ -23,20 +23,21 @@ class Progression(NamedTuple):
     axis: int | None
 
 
-def constants_as_steps(recordings: Sequence[Recording]) -> list[Recording]:
-    """Recordings of one program at several sizes, each with its constants by input: those whose shapes differ become steps.
+def constants_as_steps(recordings: Sequence[Recording], first: int = 0) -> list[Recording]:
+    """Recordings of one program at several sizes, each with its constants by input: those whose shapes differ become steps. first: how
+    many steps stay in front of them.
 
     BackendError for a constant that is no progression, or another one at other sizes.
     """
-    first, constants = recordings[0]
-    if any(len(graph.inputs) != len(first.inputs) for graph, _ in recordings):
+    example, constants = recordings[0]
+    if any(len(graph.inputs) != len(example.inputs) for graph, _ in recordings):
         return list(recordings)  # another program altogether, as who compares them will see
     found: dict[int, Progression] = {}
     for i, array in constants.items():
         arrays = [own[i] for _, own in recordings if i in own]
         if any(other.shape != array.shape for other in arrays):
             found[i] = _progression(arrays)
-    return [_rewritten(graph, own, found) for graph, own in recordings] if found else list(recordings)
+    return [_rewritten(graph, own, found, first) for graph, own in recordings] if found else list(recordings)
 
 
 def _progression(arrays: Sequence[np.ndarray]) -> Progression:
@@ -67,12 +68,12 @@ def _along(array: np.ndarray, axis: int | None) -> Progression | None:
     return Progression(start, step, axis) if bool(equal.all()) else None
 
 
-def _rewritten(graph: Graph, constants: Mapping[int, np.ndarray], found: Mapping[int, Progression]) -> Recording:
-    """A recording without the inputs that are found, whose values its first steps make."""
+def _rewritten(graph: Graph, constants: Mapping[int, np.ndarray], found: Mapping[int, Progression], first: int) -> Recording:
+    """A recording without the inputs that are found, whose values its first steps make, but for those that stay in front."""
     kept = [i for i in range(len(graph.inputs)) if i not in found]
     place = {i: k for k, i in enumerate(kept)}
-    types: list[Type] = [graph.inputs[i] for i in kept]
-    steps: list[Step] = []
+    types: list[Type] = [*(graph.inputs[i] for i in kept), *graph.types[len(graph.inputs) : len(graph.inputs) + first]]
+    steps: list[Step] = list(graph.steps[:first])
 
     def add(op: str, attrs: tuple, *operands: int) -> int:
         steps.append(Step(op, attrs, operands))
@@ -85,11 +86,12 @@ def _rewritten(graph: Graph, constants: Mapping[int, np.ndarray], found: Mapping
         if form.axis is not None:
             grown = add("mul", (), add("iota", (shape, form.axis, dtype)), add("full", (shape, form.step, dtype)))
             place[i] = add("add", (), place[i], grown)
-    origins = (graph.origins[0] if graph.origins else "?",) * len(steps) + graph.origins
-    shift = len(types) - len(graph.inputs)
-    place.update({i: i + shift for i in range(len(graph.inputs), len(graph.types))})
-    steps += [Step(op, attrs, tuple(place[i] for i in operands)) for op, attrs, operands in graph.steps]
-    types += graph.types[len(graph.inputs) :]
+    origins = graph.origins[:first] + (graph.origins[0] if graph.origins else "?",) * (len(steps) - first) + graph.origins[first:]
+    n = len(graph.inputs)
+    place.update({n + i: len(kept) + i for i in range(first)})
+    place.update({i: i + len(types) - n - first for i in range(n + first, len(graph.types))})
+    steps += [Step(op, attrs, tuple(place[i] for i in operands)) for op, attrs, operands in graph.steps[first:]]
+    types += graph.types[n + first :]
     names = tuple(graph.names[i] for i in kept)
     outputs = tuple(place[i] for i in graph.outputs)
     rewritten = Graph(tuple(graph.inputs[i] for i in kept), tuple(steps), outputs, origins, names, tuple(types))

@@ -349,6 +349,7 @@ VEC power_VEC(VEC t, VEC f) {
     r = fma_VEC(r, f, splat_VEC(1.0f));
     return fma_VEC(r * f, p, p);
 #else
+    (void)t;
     VEC r = fma_VEC(f, splat_VEC(1.37805939e-3f), splat_VEC(8.37312452e-3f));
     r = fma_VEC(r, f, splat_VEC(4.16695364e-2f));
     r = fma_VEC(r, f, splat_VEC(1.66664720e-1f));
@@ -532,6 +533,8 @@ VEC sine_VEC(VEC x, int32_t shift, float (*exact)(float)) {
     q = fma_VEC(q, s, splat_VEC(1.0f));
     y = (VEC)((SIGNED)select_VEC((n & 1) == 0, p, q) ^ (SIGNED)((UNSIGNED)(n & 2) << 30));
     left = (SIGNED)((VEC)((SIGNED)x & 0x7fffffff) > 65536.0f);
+#else
+    (void)shift;
 #endif
     if (__builtin_expect(any_VEC(left), 0))
         for (int i = 0; i < LANES; i++) y[i] = left[i] ? exact(x[i]) : y[i];

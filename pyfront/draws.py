@@ -179,6 +179,11 @@ def mask(engine: Engine, n: int, dtype: np.dtype, p: float, kept: float = 1.0) -
     return bernoulli(engine, n, p).astype(dtype) * value if made is None else made
 
 
+def kept(engine: Engine, n: int, dtype: np.dtype, p: float) -> np.ndarray:
+    """dtype[n]: what dropout multiplies by: 1 / p with probability p, else 0."""
+    return mask(engine, n, dtype, p, np.asarray(1, dtype) / np.asarray(p, dtype))
+
+
 def bernoulli_each(engine: Engine, p: np.ndarray) -> np.ndarray:
     """bool of p's shape: float64 probabilities take 53-bit uniforms, all others 24-bit ones."""
     if p.dtype == np.float64:

@@ -12,22 +12,27 @@ import numpy as np
 
 from ..dialects.errors import LaminaError
 from ..dialects.graph import Graph, Step
-from ..dialects.types import Type
+from ..dialects.types import Type, dtype_of
 from . import recorder
 from .autograd import no_grad
 from .nn.module import Module
-from .node import ALIAS
+from .node import ALIAS, Node
 from .origin import origin, source_line
+from .program_draws import Draws, stand_in
 from .pytree import tree_flatten, tree_unflatten
+from .random import default_generator
 from .schedule import Schedule
 from .tensor import Tensor, wrap
 
 
 class Exported(NamedTuple):
-    """graph: the call, its inputs named. weights: input index -> contents."""
+    """graph: the call, its inputs named. weights: input index -> contents. updates: inputs the call writes: their new contents are the
+    last results. draws: the random numbers the first steps stand for."""
 
     graph: Graph
     weights: dict[int, np.ndarray]
+    updates: tuple[int, ...] = ()
+    draws: Draws = ()
 
 
 class Example(NamedTuple):
@@ -73,79 +78,99 @@ def _names_within(label: str, part: Any) -> list[str]:
     return [f"{label}_{i}" for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
 
-def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | None = None) -> Exported:
-    """Record ``model(*examples)`` once. The examples' shapes are the program's; their values do not matter.
-
-    names: one per example ("x", "x2", … otherwise). LaminaError when the result depends on values read on the way
-    (``.item()``, ``if x.sum() > 0``) or is not made of tensors.
-    """
-    labels = list(names) if names is not None else ["x" if i == 0 else f"x{i + 1}" for i in range(len(examples))]
-    return export_call(model, lambda tensors: model(*tensors), [np.array(example._value()) for example in examples], examples, labels)
-
-
 def export_call(
-    model: Module | None, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str]
+    model: Module | None, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str],
+    written: Callable[[], list[tuple[np.ndarray, Node]]] = list,
 ) -> Exported:  # fmt: skip
-    """Record a call of a model with tensors of these arrays in the place of its examples; see `export`."""
+    """Record a call of a model with tensors of these arrays in the place of its examples. written: what the call wrote over arrays of
+    the model's.
+
+    LaminaError when the result depends on values read on the way (``.item()``, ``if x.sum() > 0``) or is not made of tensors.
+    """
     recorder.flush()
     fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
-    with no_grad(), _nothing_computed(arrays, labels):
+    owned = _names_of_state(model) if model is not None else {}
+    with no_grad(), _nothing_computed(arrays, labels) as drawn:
         results = [result._read() for result in tensors_of(call(fresh))]
+        changes = written()
+        results += [node for _, node in changes]
         schedule = Schedule(results)
         returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
-    known = {id(array): label for array, label in zip(arrays, labels, strict=True)}
-    weights = {i: array for i, array in enumerate(schedule.arrays) if id(array) not in known}
-    owned = _names_of_state(model) if model is not None else {}
-    named = [
-        known.get(id(array)) or owned.get(_place(array)) or schedule.graph.names[i] for i, array in enumerate(schedule.arrays)
-    ]
-    of = schedule.graph
-    graph = Graph(of.inputs, of.steps, returned, of.origins, tuple(named), of.types)
-    place = {id(array): i for i, array in enumerate(schedule.arrays)}
-    given = [(place.get(id(array)), label, leaf._node.type) for array, label, leaf in zip(arrays, labels, fresh, strict=True)]
-    return _in_order(graph, weights, given)
+    inputs = _Inputs(schedule, owned)
+    given = [inputs.of(array, leaf._node.type, label) for array, leaf, label in zip(arrays, fresh, labels, strict=True)]
+    held = [inputs.of(array, node.type, None) for array, node in changes]
+    random = [inputs.of(array, (array.shape, dtype_of(array)), None) for array, _, _ in drawn]
+    graph, place = inputs.in_order(schedule.graph, returned, given, random)
+    weights = {place[i]: array for i, array in enumerate(inputs.arrays) if i not in given and i not in random}
+    return Exported(graph, weights, tuple(place[i] for i in held), tuple((name, numbers) for _, name, numbers in drawn))
 
 
-def _in_order(graph: Graph, weights: dict[int, np.ndarray], given: Sequence[tuple[int | None, str, Type]]) -> Exported:
-    """The graph with its arguments in front, as they were given, and the other inputs by their first use. given: per argument the
-    input it is (None: the results do not depend on it), its name and type."""
-    first = {i for i, _, _ in given}
-    read = dict.fromkeys([i for step in graph.steps for i in step.operands if i < len(graph.inputs)])
-    rest = [i for i in (dict.fromkeys([*read, *range(len(graph.inputs))])) if i not in first]
-    order = [*(i for i, _, _ in given), *rest]
-    place = {old: new for new, old in enumerate(order) if old is not None}
-    shift = len(order) - len(graph.inputs)
-    place.update({i: i + shift for i in range(len(graph.inputs), len(graph.types))})
-    steps = tuple(Step(op, attrs, tuple(place[i] for i in operands)) for op, attrs, operands in graph.steps)
-    inputs = (*(t for _, _, t in given), *(graph.inputs[i] for i in rest))
-    names = (*(label for _, label, _ in given), *(graph.names[i] for i in rest))
-    types = (*inputs, *graph.types[len(graph.inputs) :])
-    outputs = tuple(place[i] for i in graph.outputs)
-    return Exported(Graph(inputs, steps, outputs, graph.origins, names, types), {place[i]: array for i, array in weights.items()})
+class _Inputs:
+    """The inputs of a recorded call by their arrays: those its steps read, and those they do not."""
+
+    def __init__(self, schedule: Schedule, owned: Mapping[tuple[int, int], str]) -> None:
+        self.arrays: list[np.ndarray] = list(schedule.arrays)
+        self.types: list[Type] = list(schedule.graph.inputs)
+        self.names = [owned.get(_place(a)) or name for a, name in zip(schedule.arrays, schedule.graph.names, strict=True)]
+        self.owned, self.index = owned, {id(a): i for i, a in enumerate(self.arrays)}
+
+    def of(self, array: np.ndarray, type: Type, name: str | None) -> int:
+        """The number of an array, which is an input from now on, and is called so."""
+        i = self.index.setdefault(id(array), len(self.arrays))
+        if i == len(self.arrays):
+            self.arrays.append(array)
+            self.types.append(type)
+            self.names.append(self.owned.get(_place(array)))
+        self.names[i] = name or self.names[i]
+        return i
+
+    def in_order(self, graph: Graph, outputs: Sequence[int], given: Sequence[int], random: Sequence[int]) -> tuple[Graph, dict[int, int]]:
+        """The graph with its arguments in front, as they were given, the other inputs by their first use, and steps that stand for
+        random numbers; and where inputs are now."""
+        n = len(graph.inputs)
+        read = dict.fromkeys([i for step in graph.steps for i in step.operands if i < n])
+        order = [*given, *(i for i in dict.fromkeys([*read, *range(len(self.arrays))]) if i not in given and i not in random), *random]
+        place = {old: new for new, old in enumerate(order)}
+        shift = len(order) - n
+        moved = {**{i: place[i] for i in range(n)}, **{i: i + shift for i in range(n, len(graph.types))}}
+        steps = (*(stand_in(self.types[i]) for i in random), *(Step(op, attrs, tuple(moved[i] for i in operands)) for op, attrs, operands in graph.steps))
+        inputs = order[: len(order) - len(random)]
+        types = (*(self.types[i] for i in order), *graph.types[n:])
+        origins = ("?",) * len(random) + graph.origins
+        names = tuple(self.names[i] for i in inputs)
+        whole = Graph(tuple(self.types[i] for i in inputs), steps, tuple(moved[i] for i in outputs), origins, names, types)
+        return whole, place
 
 
 @contextmanager
-def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str]) -> Iterator[None]:
-    """While a model is recorded: what is computed of its arguments would be a constant of the program, so that is refused."""
+def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str]) -> Iterator[list[tuple[Any, str, tuple]]]:
+    """While a model is recorded: what is computed of its arguments would be a constant of the program, so that is refused. Gives the
+    list of random numbers that are drawn, which leaves the generator where it was."""
     state = recorder.state
-    run, bound = state.run, state.bound
+    run, bound, draws, before, engine = state.run, state.bound, state.draws, state.seen, default_generator.engine.state()
+    drawn: list[tuple[Any, str, tuple]] = []
 
-    def guarded(graph: Graph, given: Sequence[Any], spare: Any = None) -> Any:
+    def seen(given: Sequence[Any]) -> None:
         read = [label for array, label in zip(arrays, labels, strict=True) if any(a is array for a in given)]
+        read += ["random numbers"] if any(a is array for array, _, _ in drawn for a in given) else []
         if read:
             raise LaminaError(
                 f"the model looks at a value on the way that depends on {', '.join(read)}", at=source_line(origin()),
                 help="what .item(), .numpy(), bool() and printing see would be a constant of the program; compute with tensors instead",
             )  # fmt: skip
+
+    def guarded(graph: Graph, given: Sequence[Any], spare: Any = None) -> Any:
+        seen(given)
         return (run or recorder.driver())(graph, given, spare)
 
-    state.run, state.bound = guarded, sys.maxsize
+    state.run, state.bound, state.draws, state.seen = guarded, sys.maxsize, drawn, seen
     state.traces += 1
     try:
-        yield
+        yield drawn
     finally:
         state.traces -= 1
-        state.run, state.bound = run, bound
+        state.run, state.bound, state.draws, state.seen = run, bound, draws, before
+        default_generator.engine.restore(engine)
 
 
 def _argument(array: np.ndarray, example: Tensor, label: str) -> Tensor:

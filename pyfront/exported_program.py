@@ -11,16 +11,19 @@ import numpy as np
 
 from ..dialects.errors import DTypeError, FileError, LaminaError
 from ..dialects.graph import Graph
+from ..dialects.types import dtype_of
 from . import recorder
 from .dynamic_shapes import Labels
-from .export import Example
+from .export import Example, Exported
 from .files import load as load_file
 from .files import save as save_file
-from .grad_mode import is_grad_enabled
+from .grad_mode import is_grad_enabled, no_grad
 from .nn.module import Module
 from .nn.parameter import Parameter
 from .origin import origin, source_line
+from .program_draws import Draws, drawn_as_inputs, drawn_by_steps, drawn_now, stand_in
 from .pytree import TreeSpec, tree_flatten, tree_unflatten
+from .random import DRAWS
 from .recordings import SizeError, record_at_sizes
 from .tensor import Tensor, wrap
 
@@ -36,13 +39,16 @@ class ExportedProgram:
 
     def __init__(
         self, recorded: Any, state: Mapping[str, Tensor], weights: Mapping[int, Tensor], given: Sequence[int | None], args: TreeSpec,
-        results: TreeSpec, open_sizes: Mapping[tuple[str, int], str], plain: Mapping[int, Any],
+        results: TreeSpec, open_sizes: Mapping[tuple[str, int], str], plain: Mapping[int, Any], updates: Sequence[int] = (), draws: Draws = (),
     ) -> None:  # fmt: skip
-        """plain: leaves of what the call gives that are no tensors, by place. recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
+        """plain: leaves of what the call gives that are no tensors, by place. updates: graph inputs the call writes, whose new contents
+        are the last results; draws: the random numbers the first steps stand for. recorded: the driver's RecordedProgram. state: parameters and buffers, read or not; weights: graph input -> tensor, of the
         state or a constant; given: per leaf of the arguments the graph input, None for what is no tensor; results: the structure of
         what the call gives; open_sizes: names of sizes it may be called with others of, by input and dimension."""
         self._recorded, self._weights, self._given, self._args, self._results = recorded, dict(weights), tuple(given), args, results
         self.state_dict, self.open_sizes, self._plain = dict(state), dict(open_sizes), dict(plain)
+        self.updates, self.draws = tuple(updates), tuple(draws)
+        self._with_draws: tuple[Graph, Graph] | None = None
         known = {id(t) for t in state.values()}
         self.constants = {f"constant_{i}": t for i, t in self._weights.items() if id(t) not in known}
 
@@ -74,9 +80,23 @@ class ExportedProgram:
             if tensor.dtype is not self.graph.inputs[i][1]:
                 raise DTypeError(f"the program was recorded with {self.graph.inputs[i][1].name} for {self.graph.names[i]}, got {tensor.dtype.name}", at=source_line(origin()))
         graph = self._recorded.at(tuple((tuple(t.shape), t.dtype) for t in given))
+        graph, given = self._drawn(graph, given)
         found = _again(graph, given) if is_grad_enabled() and any(t.requires_grad for t in given) else _at_once(graph, given)
-        made = iter(found)
+        first = len(found) - len(self.updates)
+        with no_grad():
+            for i, contents in zip(self.updates, found[first:], strict=True):
+                given[i].copy_(contents)
+        made = iter(found[:first])
         return tree_unflatten([self._plain[i] if i in self._plain else next(made) for i in range(self._results.num_leaves)], self._results)
+
+    def _drawn(self, graph: Graph, given: list[Tensor]) -> tuple[Graph, list[Tensor]]:
+        """The program with random numbers as inputs, and new ones."""
+        if not self.draws:
+            return graph, given
+        if self._with_draws is None or self._with_draws[0] is not graph:
+            self._with_draws = graph, drawn_as_inputs(graph, self.draws)
+        numbers = drawn_now(graph, self.draws)
+        return self._with_draws[1], [*given, *(wrap(recorder.leaf(a, (a.shape, dtype_of(a)))) for a in numbers)]
 
     def save(self, f: Any) -> None:
         """Write the program and its weights to a path or a binary file, in PyTorch's checkpoint format."""
@@ -91,15 +111,13 @@ class ExportedProgram:
             "tensors": {name: t.detach() for name, t in tensors.items()}, "constants": list(self.constants),
             "parameters": {name: t.requires_grad for name, t in tensors.items() if isinstance(t, Parameter)},
             "weights": {i: names[id(t)] for i, t in self._weights.items()}, "open_sizes": [[*at, label] for at, label in self.open_sizes.items()],
-            "plain": self._plain,
+            "plain": self._plain, "updates": list(self.updates), "draws": [[name, list(numbers)] for name, numbers in self.draws],
         }  # fmt: skip
 
     def to_c(self, directory: str | os.PathLike, **options: Any) -> list[Path]:
         """C files of the program at its example's sizes; see ``lamina compile`` for the options (main, shared, target)."""
-        from ..backends.driver import write_c
-
         weights = {i: np.asarray(t._value()) for i, t in self._weights.items()}
-        return write_c(self.graph, weights, None, directory, **options)
+        return write_c(Exported(self.graph, weights, self.updates, self.draws), directory, **options)
 
     def to_onnx(self, f: str | os.PathLike, opset_version: int | None = None) -> list[Path]:
         """The program as an ONNX file, its open sizes left open; see ``torch.onnx.export``."""
@@ -113,7 +131,7 @@ class ExportedProgram:
 
         weights = {i: np.asarray(t._value()) for i, t in self._weights.items()}
         recordings = [(graph, weights) for graph in self._recorded.graphs]
-        return make_onnx(recordings, output_names, opset=opset_version, labels=self.open_sizes, **options)
+        return make_onnx(recordings, output_names, opset=opset_version, labels=self.open_sizes, updates=len(self.updates), draws=self.draws, **options)
 
     def __repr__(self) -> str:
         return f"ExportedProgram({self._args.shown()} -> {self._results.shown()}, {len(self.graph.steps)} steps)"
@@ -150,11 +168,14 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
         return result
 
     open_sizes = labels(example)
-    recordings = [(each.graph, each.weights) for each in record_at_sizes(model, call, example, arrays, example.names, open_sizes)]
+    made = record_at_sizes(model, call, example, arrays, example.names, open_sizes)
+    recordings = [(each.graph, each.weights) for each in made]
     plain, *others = [{i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)} for leaves, _ in given_back]
     if any(other != plain for other in others):
         raise SizeError("the call gives numbers that depend on sizes which are to stay open", at=source_line(origin()), help="return tensors, or record it with fixed sizes")
-    recorded, weights = recorded_program(recordings)
+    draws = made[0].draws
+    updated = [made[0].graph.names[i] for i in made[0].updates]
+    recorded, weights = recorded_program(recordings, len(draws))
     held = model.state_dict(keep_vars=True) if model is not None else {}
     state = {name: t for name, t in held.items() if isinstance(t, Tensor) and not t.is_quantized}  # packed weights are constants of the program
     owned = dict((*model.named_parameters(), *model.named_buffers())) if model is not None else {}
@@ -168,7 +189,7 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
     free = iter(example.names)
     given = [names.index(next(free)) if isinstance(leaf, Tensor) else None for leaf in leaves]
     named = {(example.names[i], dim): label for (i, dim), label in open_sizes.items()}
-    return ExportedProgram(recorded, state, tensors, given, spec, given_back[0][1], named if recorded.template else {}, plain)
+    return ExportedProgram(recorded, state, tensors, given, spec, given_back[0][1], named if recorded.template else {}, plain, [names.index(name) for name in updated], draws)
 
 
 def load(f: Any) -> ExportedProgram:
@@ -193,14 +214,36 @@ def load(f: Any) -> ExportedProgram:
         open_sizes = {(str(name), int(dim)): str(label) for name, dim, label in data["open_sizes"]}
         plain = {int(i): leaf for i, leaf in data["plain"].items()}
         given, args, results = data["given"], _spec_of(data["args"]), _spec_of(data["results"])
+        updates, draws = [int(i) for i in data["updates"]], tuple((str(name), tuple(numbers)) for name, numbers in data["draws"])
+        if any(i not in weights for i in updates) or not _stand_for(graph, draws):
+            raise ValueError("it writes, or draws, what is not there")
         places = [i for i in given if i is not None]
-        if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs) + len(plain):
+        if sorted([*places, *weights]) != list(range(len(graph.inputs))) or args.num_leaves != len(given) or results.num_leaves != len(graph.outputs) + len(plain) - len(updates):
             raise ValueError("inputs or results are missing")
         if [args.kind, *(child.kind for child in args.children)] != [tuple, tuple, dict]:
             raise ValueError("its arguments are no arguments")
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise FileError(f"{where} holds a damaged program: {error}", help="export it again") from None
-    return ExportedProgram(recorded, state, weights, given, args, results, open_sizes, plain)
+    return ExportedProgram(recorded, state, weights, given, args, results, open_sizes, plain, updates, draws)
+
+
+def _stand_for(graph: Graph, draws: Draws) -> bool:
+    """Whether the first steps are those that stand for random numbers of these distributions, whose numbers are plain ones."""
+    known = all(name in DRAWS and all(type(n) in (int, float) for n in numbers) for name, numbers in draws)
+    return known and len(draws) <= len(graph.steps) and all(step == stand_in(graph.types[len(graph.inputs) + i]) for i, step in enumerate(graph.steps[: len(draws)]))
+
+
+def write_c(made: Exported, directory: str | os.PathLike, names: Sequence[str | None] | None = None, **options: Any) -> list[Path]:
+    """Files of a recorded call ahead of time: its random numbers are computed from a state that lies among its weights and that each
+    call moves on."""
+    from ..backends import driver
+
+    graph, weights, updates = made.graph, dict(made.weights), list(made.updates)
+    if made.draws:
+        graph, start = drawn_by_steps(graph, made.draws)
+        weights[len(graph.inputs) - 1] = start
+        updates.append(len(graph.inputs) - 1)
+    return driver.write_c(graph, weights, names, directory, updates=tuple(updates), **options)
 
 
 _KINDS = {"tuple": tuple, "list": list, "dict": dict}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,8 +116,11 @@ def export(
     recordings = [(each.graph, each.weights if export_params else {}) for each in recorded]
     proto = make_onnx(
         recordings, output_names or (), opset=opset_version, initializers_are_inputs=keep_initializers_as_inputs,
-        labels={(names[i], dim): label for (i, dim), label in labels.items()},
+        labels={(names[i], dim): label for (i, dim), label in labels.items()}, updates=len(recorded[0].updates), draws=recorded[0].draws,
     )  # fmt: skip
+    if recorded[0].updates:
+        held = ", ".join(str(recorded[0].graph.names[i]) for i in recorded[0].updates)
+        warnings.warn(f"the model writes {held}; an ONNX model keeps nothing, so each run of it starts from what they are now", stacklevel=2)
     return _written(ONNXProgram(proto), f, verbose)
 
 

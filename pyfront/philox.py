@@ -46,9 +46,13 @@ class Sequence:
         count = size_of(shape)
         first = (self.taken + (self.seed >> 32 << 32)) & (1 << 64) - 1
         self.taken = (self.taken + count) & _WORD
-        flat = (count,)
-        place = record("add", (record("iota", (), (flat, 0, int64)), _number(first, flat)))
-        return record("reshape", (record("philox", (place, _number(self.seed & _WORD, flat))),), (tuple(shape),))
+        return words_at(_number(first, (count,)), _number(self.seed & _WORD, (count,)), shape)
+
+
+def words_at(first: Node, key: Node, shape: Shape) -> Node:
+    """The words of a key from a place on; both are the same number for every element."""
+    place = record("add", (record("iota", (), (first.type[0], 0, int64)), first))
+    return record("reshape", (record("philox", (place, key)),), (tuple(shape),))
 
 
 def _number(value: int, shape: Shape) -> Node:
@@ -102,6 +106,19 @@ def bernoulli(sequence: Sequence, shape: Shape, p: float) -> Node:
         return full(True, tuple(shape), bool_)
     number = uniform(sequence, shape, float32)
     return record("less", (number, full(p, *number.type)))
+
+
+def kept(sequence: Sequence, shape: Shape, dtype: DType, p: float) -> Node:
+    """What dropout multiplies by: 1 / p with probability p, else 0."""
+    return record("select", (bernoulli(sequence, shape, p), full(1 / p, tuple(shape), dtype), full(0.0, tuple(shape), dtype)))
+
+
+def exponential(sequence: Sequence, shape: Shape, dtype: DType, rate: float = 1.0) -> Node:
+    """Exponential numbers of a rate, by inversion."""
+    kind = dtype if dtype.itemsize > 4 else float32
+    number = record("neg", (uniform(sequence, shape, kind),))
+    number = record("log1p", (number,))
+    return cast(record("mul", (number, full(-1.0 / rate, *number.type))), dtype)
 
 
 def integers(sequence: Sequence, shape: Shape, low: int, high: int) -> Node:

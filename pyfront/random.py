@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..dialects.errors import LaminaError
 from ..dialects.types import DTYPES, DType, dtype_of, part_of, size_of
 from . import draws, philox, recorder
 from .assignment import check_in_place, store, title
 from .definitions import define
 from .mersenne import Engine, fresh_seed
 from .node import Node
+from .origin import origin, source_line
 from .promote import Defaults, cast, untouched
 from .philox import Sequence
 from .placement import asked, meta_leaf, placed, placed_on_gpu
@@ -96,12 +98,12 @@ def _leaf(array: np.ndarray) -> Node:
 
 def drawn(
     shape: Iterable[int], draw: Callable[[int], np.ndarray], anywhere: bool = False, *, where: Any = None,
-    there: Callable[[tuple[int, ...]], Node] | None = None,
+    there: Callable[[tuple[int, ...]], Node] | None = None, said: tuple[Draw, tuple[float, ...]] | None = None,
 ) -> Node:  # fmt: skip
     """Random numbers as a value: ``draw(n)`` gives n of them. Inside of vmap its ``randomness`` says for whom.
 
     anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
-    ``there(shape)`` computes them, if it is given.
+    ``there(shape)`` computes them, if it is given. said: what they are, so that a recorded program can draw others.
     """
     where = where if anywhere else asked(where)
     on_gpu = there is not None and where is not None and where.type == "cuda"
@@ -114,6 +116,8 @@ def drawn(
         array = draw(size_of(whole))
         if array.shape != whole:
             array = array.reshape(whole)
+        if recorder.state.draws is not None:
+            return _drawn_anew(array, said)
         return recorder.constant(array, (whole, dtype_of(array))) if anywhere else _leaf(array)
 
     if not recorder.state.levels:
@@ -121,24 +125,47 @@ def drawn(
     return recorder.batches().sample(tuple(shape), make)
 
 
+def _drawn_anew(array: np.ndarray, said: tuple[Draw, tuple[float, ...]] | None) -> Node:
+    """Numbers a recorded program draws each time it is called: they have no value while it is recorded. LaminaError for numbers
+    that can only be drawn on the way."""
+    if said is None:
+        raise LaminaError(
+            "a program of its own cannot draw random numbers of this kind", at=source_line(origin()),
+            help="give them to the model as an argument; uniform, normal, exponential numbers, integers and dropout can be drawn",
+        )  # fmt: skip
+    leaf = recorder.leaf(array, (array.shape, dtype_of(array)))
+    assert recorder.state.draws is not None
+    recorder.state.draws.append((leaf.value, said[0].name, said[1]))
+    node = recorder.alias(leaf)
+    node.value = None
+    return node
+
+
 class Draw(NamedTuple):
     """One distribution: n numbers drawn on the host, or those of a shape computed on the GPU."""
 
+    name: str
     host: Callable[..., np.ndarray]  # (engine, n, numpy's dtype, *numbers)
     gpu: Callable[..., Node]  # (sequence, shape, dtype, *numbers)
 
 
-UNIFORM = Draw(draws.uniform, philox.uniform)
-NORMAL = Draw(draws.normal, philox.normal)
-SCATTERED_NORMAL = Draw(lambda *given: draws.normal(*given, is_contiguous=False), philox.normal)
+UNIFORM = Draw("uniform", draws.uniform, philox.uniform)
+NORMAL = Draw("normal", draws.normal, philox.normal)
+SCATTERED_NORMAL = Draw("scattered_normal", lambda *given: draws.normal(*given, is_contiguous=False), philox.normal)
 BERNOULLI = Draw(
+    "bernoulli",
     draws.mask,
     lambda sequence, shape, dtype, p: cast(philox.bernoulli(sequence, shape, p), dtype),
 )
 INTEGERS = Draw(
+    "integers",
     lambda engine, n, kind, low, high: draws.integers(engine, n, low, high).astype(kind),
     lambda sequence, shape, dtype, low, high: cast(philox.integers(sequence, shape, low, high), dtype),
 )
+EXPONENTIAL = Draw("exponential", draws.exponential, philox.exponential)
+KEPT = Draw("kept", draws.kept, philox.kept)
+DRAWS = {draw.name: draw for draw in (UNIFORM, NORMAL, SCATTERED_NORMAL, BERNOULLI, INTEGERS, EXPONENTIAL, KEPT)}
+"""By name: what recorded programs may draw."""
 
 
 def sample(
@@ -148,7 +175,7 @@ def sample(
     """Numbers of a distribution, drawn where the device is."""
     return drawn(
         shape, lambda n: draw.host(_engine(generator), n, dtype.numpy, *numbers), anywhere, where=where,
-        there=lambda whole: draw.gpu(_sequence(generator), whole, dtype, *numbers),
+        there=lambda whole: draw.gpu(_sequence(generator), whole, dtype, *numbers), said=(draw, numbers),
     )  # fmt: skip
 
 
@@ -317,13 +344,12 @@ def normal(
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if size is not None:
         shape, kind = _shape((), size), _float(dtype, "normal_kernel_cpu")
-        made = drawn(shape, lambda n: draws.normal(_engine(generator), n, kind.numpy, float(mean), float(std)))
-        return _tracked(wrap(made), requires_grad)
+        return _tracked(wrap(sample(NORMAL, shape, kind, float(mean), float(std), generator=generator)), requires_grad)
     like = mean if isinstance(mean, Tensor) else std
     if not isinstance(like, Tensor):
         raise TypeError("normal() needs a size when mean and std are numbers")
     shape = np.broadcast_shapes(*[tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)])
-    noise = wrap(drawn(shape, lambda n: draws.normal(_engine(generator), n, like.dtype.numpy), True))
+    noise = wrap(sample(NORMAL, shape, like.dtype, generator=generator, anywhere=True))
     return noise * std + mean
 
 
@@ -420,6 +446,8 @@ def multinomial(
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if (weights.sum(1) <= 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if recorder.state.draws is not None:
+        _drawn_anew(weights, None)
     picked = draws.multinomial(_engine(generator), weights, num_samples, replacement)
     return _tensor(picked[0] if input.dim() == 1 else picked)
 
@@ -432,30 +460,30 @@ def _fill(tensor: Tensor, draw: Callable[[int], np.ndarray]) -> Tensor:
     check_in_place(tensor)
     start = recorder.state.order
     kind = tensor.dtype.numpy
-    order = _memory_order(tensor)
+    order = memory_order(tensor)
     node = drawn([tensor.shape[d] for d in order], lambda n: draw(n).astype(kind, copy=False), anywhere=True, where=tensor.device)
-    store(tensor, _in_order(node, order), start)
+    store(tensor, in_order(node, order), start)
     return tensor
 
 
 def _sampled(tensor: Tensor, draw: Draw, generator: Generator | None, *numbers: float) -> Tensor:
     """Make numbers of a distribution the contents of a tensor."""
     check_in_place(tensor)
-    start, order = recorder.state.order, _memory_order(tensor)
+    start, order = recorder.state.order, memory_order(tensor)
     shape, where = [tensor.shape[d] for d in order], tensor.device
     made = sample(draw, shape, tensor.dtype, *numbers, generator=generator, where=where, anywhere=True)
-    store(tensor, _in_order(made, order), start)
+    store(tensor, in_order(made, order), start)
     return tensor
 
 
-def _memory_order(tensor: Tensor) -> list[int]:
+def memory_order(tensor: Tensor) -> list[int]:
     """Dimensions from the outermost to the innermost in memory: numbers are drawn along it."""
     if not tensor._chain or recorder.state.levels:
         return list(range(tensor.dim()))
     return sorted(range(tensor.dim()), key=lambda d: -tensor.stride(d))
 
 
-def _in_order(node: Node, order: list[int]) -> Node:
+def in_order(node: Node, order: list[int]) -> Node:
     """What was drawn along memory, as the tensor's dimensions have it."""
     if order == sorted(order):
         return node
@@ -492,7 +520,7 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Ge
 def bernoulli_(input: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Fill with 0 and 1."""
     if isinstance(p, Tensor):
-        spread = np.broadcast_to(_chances(p), input.shape).transpose(_memory_order(input))
+        spread = np.broadcast_to(_chances(p), input.shape).transpose(memory_order(input))
         chances = np.ascontiguousarray(spread)
         return _fill(input, lambda _: draws.bernoulli_each(_engine(generator), chances))
     return _sampled(input, BERNOULLI, generator, _probability(p))
@@ -508,7 +536,7 @@ def random_(input: Tensor, *bounds: int, generator: Generator | None = None, **e
         return _fill(input, lambda n: draws.any_integers(engine, n, input.dtype.numpy))
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    return _fill(input, lambda n: draws.integers(engine, n, int(low), int(high)))
+    return _sampled(input, INTEGERS, generator, int(low), int(high))
 
 
 @define("exponential_", function=False)
@@ -516,7 +544,7 @@ def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | No
     """Fill with exponential numbers of rate lambd."""
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return _fill(input, lambda n: draws.exponential(_engine(generator), n, input.dtype.numpy, lambd))
+    return _sampled(input, EXPONENTIAL, generator, lambd)
 
 
 @define("geometric_", function=False)

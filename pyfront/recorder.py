@@ -74,7 +74,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "arrived", "asked", "lines", "origin", "quick",
+        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "arrived", "asked", "lines", "origin", "quick",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -100,6 +100,8 @@ class _State:
         self.watch: Any = None  # notes what a function does while `compile` records it
         self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
         self.traces = 0  # functions being recorded whose arguments are not what they will be called with
+        self.seen: Callable[[list[Any]], None] | None = None  # told what a trace looks at without computing anything
+        self.draws: list[tuple[Any, str, tuple]] | None = None  # random numbers of a program that is recorded: array, distribution, its numbers
         self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 
 
@@ -315,7 +317,16 @@ def flush(wanted: Iterable[Node] = ()) -> None:
 def _compute_alone(wanted: Iterable[Node]) -> None:
     roots = [node for node in wanted if node.value is None]
     if roots:
+        if state.seen is not None:
+            state.seen([_source(node).value for node in roots])
         _compute(roots)
+
+
+def _source(node: Node) -> Node:
+    """Whose value a Node has, if it is one under another identity."""
+    while node.value is None and node.op is ALIAS:
+        node = node.inputs[0]
+    return node
 
 
 def can_doubt() -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 
 from lamina.dialects.graph import Graph
 from lamina.pyfront import recorder
-from lamina.pyfront.export import Exported, export
+from lamina.pyfront.export import Exported
+from lamina.pyfront.recordings import export
 from lamina.pyfront.import_hook import PACKAGES, TorchFinder
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "digits.py"

@@ -18,7 +18,7 @@ from ...dialects.sizes import SMALLEST, Scope
 from ...dialects.types import Type
 from ..families import Template
 from ..template_search import common_template
-from . import composites, contractions, fourier, indexing, scalars, views
+from . import composites, contractions, fourier, indexing, random_numbers, scalars, views
 from .writer import Value, Writer, type_info
 
 FIRST_OPSET, DEFAULT_OPSET, LAST_OPSET = 17, 18, 22
@@ -29,13 +29,13 @@ _LARGEST_FILE = 1_800_000_000
 
 def onnx_model(
     graphs: Sequence[Graph], weights: Mapping[int, np.ndarray], outputs: Sequence[str] = (), *, opset: int | None = None,
-    labels: Mapping[tuple[str, int], str] | None = None, initializers_are_inputs: bool = False,
+    labels: Mapping[tuple[str, int], str] | None = None, initializers_are_inputs: bool = False, draws: Sequence[tuple[str, tuple]] = (),
 ) -> ModelProto:  # fmt: skip
     """The first graph as a model; the others are the same program recorded at other sizes.
 
     weights: graph input index -> contents, initializers of the model under their names; other inputs are the model's. outputs: names
     of the first results ("output", "output_1", …). labels: (input's name, dimension) -> the name of a size known only at the call.
-    initializers_are_inputs: a caller may give other weights. BackendError where other sizes give another program and for an opset
+    initializers_are_inputs: a caller may give other weights. draws: the random numbers the first steps stand for. BackendError where other sizes give another program and for an opset
     that is not written; UnsupportedError, with the user's line, for what ONNX cannot say.
     """
     graph = graphs[0]
@@ -55,6 +55,11 @@ def onnx_model(
     values = [
         Value(t, writer, name=inputs[i]) if i in inputs else _weight(writer, t, weights[i], graph.names[i]) for i, t in enumerate(graph.inputs)
     ]
+    if draws:
+        k, n = len(draws), len(graph.inputs)
+        types = graph.types[n : n + k] if not labels else [((*step.attrs[0],), step.attrs[2]) for step in graph.steps[:k]]
+        values += [random_numbers.drawn(writer, name, numbers, t) for (name, numbers), t in zip(draws, types, strict=True)]
+        graph = Graph((*graph.inputs, *types), graph.steps[k:], graph.outputs, graph.origins[k:], (*graph.names, *(None,) * k), graph.types)
     made = writer.run(graph, values)
     wanted = [writer.fresh(outputs[k] if k < len(outputs) else "output") for k in range(len(made))]
     declared = [type_info(inputs[i], graph.inputs[i], writer.sizes.labels) for i in inputs]

@@ -60,14 +60,14 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _write_programs(options: argparse.Namespace, model: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
-    from ...backends.driver import write_c
-    from ..export import export
+    from ..exported_program import write_c
+    from ..recordings import export
 
     if any(names):
         raise LaminaError("sizes with names are for --target onnx: programs are compiled for the sizes of their examples")
     exported = export(model, examples)
     return write_c(
-        exported.graph, exported.weights, exported.graph.names, options.output, main=options.main, shared=not options.no_shared,
+        exported, options.output, main=options.main, shared=not options.no_shared,
         target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
     )  # fmt: skip
 

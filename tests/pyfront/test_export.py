@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lamina.backends import driver
 from lamina.dialects.errors import LaminaError
-from lamina.pyfront.export import export
+from lamina.pyfront.recordings import export
 from lamina.pyfront.schedule import Schedule
 
 
@@ -63,6 +63,10 @@ def test_values_seen_on_the_way_are_refused() -> None:
     with pytest.raises(LaminaError, match="looks at a value on the way that depends on x") as raised:
         export(Looks(), [torch.randn(2, 3)])
     assert "if x.sum().item() > 0:" in str(raised.value)
+    x, flag = torch.ones(2), torch.tensor(True)
+    for what in (lambda x, flag: x * 2 if flag else x, lambda x, flag: x * flag.item(), lambda x, flag: x * int(flag.numpy()), lambda x, flag: x[flag.tolist()]):
+        with pytest.raises(LaminaError, match="on the way that depends on flag"):
+            export(Gives(what), [x, flag], ["x", "flag"])
     torch.ones(2).sum().item()  # elsewhere values are read as ever
 
 
@@ -162,8 +166,8 @@ class Gives(torch.nn.Module):
         super().__init__()
         self.what = what
 
-    def forward(self, x):
-        return self.what(x)
+    def forward(self, *given):
+        return self.what(*given)
 
 
 def test_what_is_no_tensor_is_refused() -> None:

@@ -12,7 +12,7 @@ from ....dialects.types import DType
 from ...autocasting import autocasts
 from ... import draws, recorder
 from ...assignment import title
-from ...random import default_generator, drawn
+from ...random import EXPONENTIAL, default_generator, sample
 from ...tensor import Tensor, wrap
 from .applying import apply, apply_to, dimension, finish
 
@@ -194,7 +194,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
 def gumbel_softmax(logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A differentiable sample of one of the classes along `dim`."""
-    noise = drawn(logits.shape, lambda n: draws.exponential(default_generator.engine, n, logits.dtype.numpy), anywhere=True)
+    noise = sample(EXPONENTIAL, logits.shape, logits.dtype, where=logits.device, anywhere=True)
     soft = softmax((logits - wrap(noise).log()) / tau, dim)
     if not hard:
         return soft

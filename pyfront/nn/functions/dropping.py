@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import draws, philox
-from ...node import Node
-from ...promote import full
-from ...random import BERNOULLI, default_generator, drawn, sample
-from ...recorder import record
+from ...random import BERNOULLI, KEPT, in_order, memory_order, sample
 from ...tensor import Tensor, wrap
 from .applying import finish
 
@@ -19,33 +15,19 @@ def _check(p: float) -> None:
 
 
 def _noise(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
-    """1 / (1 - p) with probability 1 - p, else 0, in x's dtype."""
-    dtype = x.dtype.numpy
-
-    kept = np.asarray(1, dtype) / np.asarray(1 - p, dtype)
-
-    def draw(n: int) -> np.ndarray:
-        made = draws.mask(default_generator.engine, n, dtype, 1 - p, kept)
-        return np.asarray(_as_in_memory(x, made, shape), order="C") if n == x.numel() else made
-
-    def there(whole: tuple[int, ...]) -> Node:
-        keep = philox.bernoulli(default_generator.sequence, whole, 1 - p)
-        return record("select", (keep, full(1 / (1 - p), whole, x.dtype), full(0.0, whole, x.dtype)))
-
-    return wrap(drawn(shape, draw, anywhere=True, where=x.device, there=there))
+    """1 / (1 - p) with probability 1 - p, else 0, in x's dtype; drawn in the order of x's elements in memory, as PyTorch does it:
+    a transposed x has a transposed mask."""
+    order = _order(x, shape)
+    made = sample(KEPT, [shape[d] for d in order], x.dtype, 1 - p, where=x.device, anywhere=True)
+    return wrap(in_order(made, order))
 
 
-def _as_in_memory(x: Tensor, drawn: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Draws come in the order of x's elements in memory, as PyTorch's do: a transposed x has a transposed mask."""
-    if not x._chain and x._storage.host is None:
-        return drawn.reshape(shape)
-    if shape != tuple(x.shape) or x.is_contiguous():
-        return drawn.reshape(shape)
-    strides = x.stride()
-    order = sorted(range(len(shape)), key=lambda d: -strides[d])
-    if not x.permute(order).is_contiguous():
-        return drawn.reshape(shape)
-    return drawn.reshape([shape[d] for d in order]).transpose(np.argsort(order))
+def _order(x: Tensor, shape: tuple[int, ...]) -> list[int]:
+    if shape == tuple(x.shape) and (x._chain or x._storage.host is not None) and not x.is_contiguous():
+        order = memory_order(x)
+        if x.permute(order).is_contiguous():
+            return order
+    return list(range(len(shape)))
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
