@@ -49,7 +49,8 @@ from .nv_store import STORE_OPS
 
 SHARED = StringAttr("shared")
 REGISTERS = StringAttr("registers")
-UNROLL = "nv.unroll"
+UNROLL, ROLLED = "nv.unroll", "nv.rolled"
+"""Attributes of loops: the compiler of the source unrolls it, or must not."""
 LARGEST_ACCESS = 16
 """Bytes one thread moves with one instruction."""
 

@@ -172,6 +172,8 @@ def _for(p: CudaFunctionPrinter, op: scf.ForOp) -> None:
         p.block(op.body.block)
         p.line("}")
         return
+    if nv.ROLLED in op.attributes:
+        p.line("#pragma unroll 1")
     STATEMENTS[scf.ForOp](p, op)
 
 

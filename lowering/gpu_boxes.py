@@ -25,6 +25,8 @@ ROW_BYTES = 128
 """Of a row of a box."""
 SLOT = 64
 """Rows, or columns, of a tile that one box brings at most; a warpgroup multiplies as many rows."""
+TURNED_BYTES = (2, 4)
+"""Of elements that may lie along an operand's rows: wgmma reads those of 16 bits so, blocks of 32 bits are turned where they were brought."""
 MOST_DIMENSIONS = 5
 LEAST_USE, FINER_USE = 0.5, 0.95
 """Of what boxes of several loops bring, the part that is multiplied for a result; where the operand itself needs fewer loops."""
@@ -94,13 +96,15 @@ class Dimension:
 class OperandBoxes:
     """An operand of a product: its map's dimensions, innermost first, from `offset` on.
 
-    turned: rows lie in a row of a box, else the sum does. own: how the operand's rows are cut.
+    turned: rows lie in a row of a box, else the sum does. own: how the operand's rows are cut; a slot of them is one box, or, where
+    they lie turned and 128 bytes have fewer, `beside` boxes side by side.
     """
 
     own: Cut
     offset: int
     turned: bool
     dimensions: tuple[Dimension, ...]
+    beside: int = 1
 
     @property
     def is_whole(self) -> bool:
@@ -146,7 +150,7 @@ def _steps_on(found: Contraction, access: Access, run: Sequence[int], d: int) ->
 def plan_boxes(
     found: Contraction, factors: tuple[Factor, Factor], lists: tuple[Sequence[int], Sequence[int]], batch: Sequence[int], sums: Sequence[int]
 ) -> Boxes | None:
-    """Both operands in boxes; None where one is not aligned, lies as wgmma does not take it, or too little of the boxes is used.
+    """Both operands in boxes; None where one is not aligned, has bytes along its rows, or too little of the boxes is used.
 
     lists: the loops of the rows and of the columns, batch, sums: the others, all outermost first.
     """
@@ -174,12 +178,13 @@ def _rows(found: Contraction, dims: Sequence[int], access: Access) -> tuple[Loop
 
 
 def operand_boxes(found: Contraction, factor: Factor, dims: Sequence[int], batch: Sequence[int], sums: Sequence[int]) -> OperandBoxes | None:
-    """One operand in boxes, whatever the other one is; None where it is not aligned or lies as wgmma does not take it."""
+    """One operand in boxes, whatever the other one is; None where it is not aligned, or would have to be turned."""
     access = factor.access
     inner = joined(found, sums, [access])
     cut = _sum_cut(inner, [access], ROW_BYTES // element_bytes(access.element))
     own = joined(found, dims, [access])
-    return _operand(access, own, cut, joined(found, batch, [access])) if cut is not None and own else None
+    boxes = _operand(access, own, cut, joined(found, batch, [access])) if cut is not None and own else None
+    return None if boxes is None or boxes.beside > 1 else boxes
 
 
 def stored_dimensions(found: Contraction, access: Access, boxes: Boxes) -> list[Dimension] | None:
@@ -248,12 +253,14 @@ def _operand(access: Access, own: tuple[Loop, ...], sums: Cut, batch: Sequence[L
     turned = lead is None
     if turned:
         lead = _side_by_side(access, own)
-        if lead is None or size != 2:  # only elements of 16 bits may lie along the rows
+        if lead is None or size not in TURNED_BYTES:
             return None
     cut = _row_cut(own, lead if turned else None)
     lengths = {**dict(zip(cut.loops, cut.box, strict=True)), **dict(zip(sums.loops, sums.box, strict=True))}
-    if lengths[lead] * size != ROW_BYTES:
+    beside, rest = divmod(lengths[lead] * size, ROW_BYTES)
+    if rest or beside != 1 and not turned:
         return None
+    lengths[lead] //= beside
     between = [loop for loop in batch if loop.step(access)]
     loops = [lead, *(loop for loop in (*reversed(own), *reversed(sums.loops), *reversed(between)) if loop != lead)]
     dimensions: list[Dimension] | None = []
@@ -267,7 +274,7 @@ def _operand(access: Access, own: tuple[Loop, ...], sums: Cut, batch: Sequence[L
     if offset % run or len(dimensions) > MOST_DIMENSIONS or len(dimensions) < 2 or any(d.step % run for d in dimensions[1:]):
         return None
     fit = all(d.every <= LARGEST_EVERY and d.every * d.box <= LARGEST_BOX for d in dimensions)
-    return OperandBoxes(cut, offset, turned, tuple(dimensions)) if fit and dimensions[0].every == 1 else None
+    return OperandBoxes(cut, offset, turned, tuple(dimensions), beside) if fit and dimensions[0].every == 1 else None
 
 
 def _with(dimensions: list[Dimension] | None, loop: Loop, step: int, length: int) -> list[Dimension] | None:

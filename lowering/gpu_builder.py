@@ -71,21 +71,21 @@ class GpuBuilder(LoopBuilder):
 
     @contextmanager
     def loop(
-        self, low: SSAValue | int, high: SSAValue | int, step: int = 1, unroll: bool = False
+        self, low: SSAValue | int, high: SSAValue | int, step: int = 1, unroll: bool | None = None
     ) -> Iterator[SSAValue]:
-        """A loop without carried values. unroll: the compiler of the source unrolls it (registers are indexed by it)."""
+        """A loop without carried values. unroll: the compiler of the source unrolls it (registers are indexed by it); False: it must not."""
         ends = [self.index(e) if isinstance(e, int) else e for e in (low, high)]
         variable, _ = self.open_for(ends[0], ends[1], step)
         yield variable
         self.close_for()
-        if unroll:
-            self.unroll_last()
+        if unroll is not None:
+            self.unroll_last(unroll)
 
-    def unroll_last(self) -> None:
+    def unroll_last(self, unroll: bool = True) -> None:
         """Marks the loop that was closed last."""
         last = self.blocks[-1].last_op
         assert isinstance(last, scf.ForOp)
-        last.attributes[nv.UNROLL] = UnitAttr()
+        last.attributes[nv.UNROLL if unroll else nv.ROLLED] = UnitAttr()
 
     def less(self, a: SSAValue, b: SSAValue) -> SSAValue:
         """a < b as an i1 (signed)."""

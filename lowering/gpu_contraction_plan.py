@@ -114,6 +114,11 @@ class Tiling:
         return self.tiles_across * self.tiles_down * self.z * self.splits
 
     @property
+    def turned(self) -> int:
+        """How many operands a block has to turn in shared memory."""
+        return 0 if self.boxes is None else sum(side.beside > 1 for side in (self.boxes.left, self.boxes.right))
+
+    @property
     def band(self) -> int:
         """How many tiles a column of tiles has, where they are gone through column by column: those at work at once lie in a square."""
         at_once = min(self.tiles, self.resident)

@@ -4,7 +4,7 @@ There are as many blocks as run at once; they take tiles in turn, in an order th
 three warpgroups. The first brings tiles of both operands into a ring of stages and waits for a stage to be free;
 the others wait for a stage to be full, multiply their 64 rows by all columns of the tile with wgmma, and give the stage before
 it back. While they store results, the first brings the next tile's operands. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
-TF32 by the copy engine; bytes are summed in 32 bits.
+TF32 by the copy engine, and turned by the other warps of the first warpgroup where it lies along its rows (`gpu_turned_tiles.py`); bytes are summed in 32 bits.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from xdsl.ir import Attribute, SSAValue
 from ..dialects import nv_hopper as nv
 from .contraction_match import Access, Factor
 from .gpu_barriers import Barriers
-from .gpu_contraction_launch import ProductLaunch
 from .gpu_boxes import SLOT, Cut, Dimension, Loop, OperandBoxes
+from .gpu_contraction_launch import ProductLaunch
+from .gpu_turned_tiles import TURNER_REGISTERS, TURNERS, TileTurner
 from .gpu_wgmma_store import BoxedOutput, boxed_output, meet, tensor_map
 from .loop_builder import INDEX, NO_OVERFLOW
 from .memref_layout import element_bytes
@@ -34,8 +35,8 @@ STAGES = 4
 GROUP = 128
 """Threads of a warpgroup."""
 ROWS = nv.WGMMA_ROWS
-PRODUCER_REGISTERS, CONSUMER_REGISTERS = 40, 232
-"""Of 65,536 for 384 threads, in eights: 128 * (40 + 2 * 232) = 64,512."""
+BLOCK_REGISTERS, PRODUCER_REGISTERS = 504, 40
+"""Of three threads, one of each warpgroup: 65,536 for 384 threads, in eights. And of the one that copies."""
 
 
 def _i32(n: int) -> IntegerAttr:
@@ -56,7 +57,10 @@ class WgmmaLaunch(ProductLaunch):
         self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
         self.left = _Operand(self, t.left, t.boxes.left, t.tile_rows)
         self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns)
-        self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES)  # full, then free
+        turned = [operand for operand in (self.left, self.right) if operand.is_turned_here]
+        self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES + [TURNERS] * (STAGES if turned else 0))  # full, free, turned
+        self.ready = 2 * STAGES if turned else 0
+        """The first of the barriers that products wait for."""
         boxed = boxed_output(t)
         self.boxed = BoxedOutput(self, *boxed) if boxed is not None else None
         self.clips = boxed is not None and len(self.c.outputs) == 1 and all(isinstance(i, int) for s in self.c.stages for i in s.inputs)
@@ -64,12 +68,16 @@ class WgmmaLaunch(ProductLaunch):
         self.resident = min(t.tiles, t.resident)
         group, self.lane = b.divided(self.thread, GROUP)
         self.barriers.start(self.thread)
+        fewer = TURNER_REGISTERS if turned else PRODUCER_REGISTERS
         with b.when(b.equal(group, b.index(0))):
-            b.do(nv.SetRegistersOp.create(properties={"count": _i32(PRODUCER_REGISTERS)}))
+            b.do(nv.SetRegistersOp.create(properties={"count": _i32(fewer)}))
             with b.when(b.equal(self.thread, b.index(0))), self._tiles() as turn:
                 self._bring(turn)
+            if turned:
+                with b.when(b.less(b.index(31), self.thread)):
+                    self._turn(turned)
         with b.otherwise():
-            more = {"count": _i32(CONSUMER_REGISTERS), "more": UnitAttr()}
+            more = {"count": _i32((BLOCK_REGISTERS - fewer) // 2 // 8 * 8), "more": UnitAttr()}
             b.do(nv.SetRegistersOp.create(properties=more))
             group = b.plus(group, -1)
             if self.boxed is not None:
@@ -81,15 +89,17 @@ class WgmmaLaunch(ProductLaunch):
         return self.launch.finish([self.resident], self.threads)
 
     @contextmanager
-    def _tiles(self) -> Iterator[SSAValue]:
-        """Over the block's tiles: how many it had before."""
+    def _tiles(self, taken: bool = True) -> Iterator[SSAValue]:
+        """Over the block's tiles: how many it had before. taken: whether it matters which ones."""
         b, t = self.b, self.t
         if t.tiles == self.resident:
-            self._take(b.block())
+            if taken:
+                self._take(b.block())
             yield b.index(0)
             return
         with b.loop(b.block(), t.tiles, self.resident) as tile:
-            self._take(tile)
+            if taken:
+                self._take(tile)
             yield b.divided(tile, self.resident)[0]
 
     def _take(self, tile: SSAValue) -> None:
@@ -130,13 +140,25 @@ class WgmmaLaunch(ProductLaunch):
     def _bring(self, turn: SSAValue) -> None:
         """One thread: every step of the sum, as soon as its stage is free. The first round waits for nothing."""
         b = self.b
-        with b.loop(0, self.steps) as step:
+        with b.loop(0, self.steps, unroll=False) as step:
             stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
             self.barriers.wait(b.plus(stage, STAGES), b.divided(b.plus(turn_of_ring, 1), 2)[1])
             self.barriers.expect(stage, self.left.brought_bytes + self.right.brought_bytes)
             places = {**self.starts(self.boxes.sums, b.add(self.low, step)), **self.batch_places()}
             self.left.bring(self.row_box, places, stage, self.barriers.memory)
             self.right.bring(self.column_box, places, stage, self.barriers.memory)
+
+    def _turn(self, operands: Sequence[_Operand]) -> None:
+        """The other warps of the first warpgroup: every step as soon as it is there, in the places where it was brought."""
+        b = self.b
+        turner = TileTurner(self.launch, self.lane)
+        with self._tiles(taken=False) as turn, b.loop(0, self.steps, unroll=False) as step:
+            stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
+            self.barriers.wait(stage, b.divided(turn_of_ring, 2)[1])
+            turner.turn(stage, [(operand.at, operand.stage_length) for operand in operands])
+            turner.show()
+            with b.when(turner.is_leader):
+                self.barriers.arrive(b.plus(stage, self.ready))
 
     def _multiply(self, turn: SSAValue, group: SSAValue) -> None:
         """A warpgroup: its 64 rows of a tile. A stage is given back when the products after it are under way, the last one by the next tile.
@@ -147,10 +169,10 @@ class WgmmaLaunch(ProductLaunch):
         self.start_sums(t.tile_columns // 2)
         own = b.scaled(group, ROWS)
         leader = b.equal(self.lane, b.index(0))
-        with b.loop(0, self.steps) as step:
+        with b.loop(0, self.steps, unroll=False) as step:
             number = b.add(b.scaled(turn, self.steps), step)
             stage, turn_of_ring = self._stage(number)
-            self.barriers.wait(stage, b.divided(turn_of_ring, 2)[1])
+            self.barriers.wait(b.plus(stage, self.ready), b.divided(turn_of_ring, 2)[1])
             b.do(nv.WgmmaFenceOp.create())
             for depth in range(0, self.depth, self.step):
                 self._step(stage, own, depth)
@@ -267,22 +289,26 @@ def _kind(factor: Factor) -> StringAttr:
 class _Operand:
     """One operand's stages in shared memory, a slot of 64 rows after the other.
 
-    Not turned, a row of a box is 128 bytes of the sum, and one box may bring all slots; turned, it is 64 rows.
+    Not turned, a row of a box is 128 bytes of the sum, and one box may bring all slots; turned, it is 64 rows of 16 bits. 32 rows of 32 bits
+    are turned in shared memory, and are like any others then.
     """
 
     def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int) -> None:
-        self.owner, self.b, self.boxes, self.turned = owner, owner.b, boxes, boxes.turned
+        self.owner, self.b, self.boxes = owner, owner.b, boxes
         kind = factor.access.element
+        self.is_turned_here = boxes.turned and element_bytes(kind) > 2
+        self.turned = boxes.turned and not self.is_turned_here
         self.depth = owner.depth
         self.stage_length = extent * self.depth
-        at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
-        self.shared = owner.b.shared(owner.b.index(at), STAGES * self.stage_length, kind)
+        self.at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
+        self.shared = owner.b.shared(owner.b.index(self.at), STAGES * self.stage_length, kind)
         self.slots = extent // SLOT
         lengths = [d.box for d in boxes.dimensions]
         whole = next((i for i, d in enumerate(boxes.dimensions) if any(loop == boxes.own.loops[0] for loop, _ in d.loops)), 0)
         self.at_once = self.slots if boxes.is_whole and lengths[whole] * self.slots * boxes.dimensions[whole].every <= nv.LARGEST_BOX else 1
         lengths[whole] *= self.at_once
-        self.brought_bytes = self.slots // self.at_once * prod(lengths) * element_bytes(kind)
+        self.row = lengths[0]
+        self.brought_bytes = self.slots // self.at_once * boxes.beside * prod(lengths) * element_bytes(kind)
         self.map = tensor_map(owner, factor.access.buffer, boxes.offset, boxes.dimensions, lengths, is_rounded=kind == f32)
 
     def bring(self, first: SSAValue, places: Places, stage: SSAValue, barriers: SSAValue) -> None:
@@ -293,7 +319,9 @@ class _Operand:
             known = {**places, **self.owner.starts(self.boxes.own, b.plus(first, slot))}
             target = b.plus(base, slot * SLOT * self.depth)
             at = [self._place(d, known) for d in self.boxes.dimensions]
-            b.do(nv.TmaLoadOp.create(operands=[self.map, *at, self.shared, target, barriers, stage]))
+            for k in range(self.boxes.beside):
+                beside = [b.plus(at[0], k * self.row), *at[1:]]
+                b.do(nv.TmaLoadOp.create(operands=[self.map, *beside, self.shared, b.plus(target, k * self.row * self.depth), barriers, stage]))
 
     def _place(self, dimension: Dimension, known: Places) -> SSAValue:
         """Where a box begins along a dimension: what its loops do together."""

@@ -69,8 +69,8 @@ class ReorderedOperands:
         return None
 
     def _fits(self, t: Tiling, factor: Factor, dims: Sequence[int]) -> bool:
-        """Whether the operand is read in runs, and by the copy engine where that would do for the other one, too."""
-        if t.way is not Way.WGMMA and self.target.wgmma and operand_boxes(t.contraction, factor, dims, t.batch, t.sums) is None:
+        """Whether the operand is read in runs, and by the copy engine, as warpgroups take it, where that would do for the other one, too."""
+        if self.target.wgmma and operand_boxes(t.contraction, factor, dims, t.batch, t.sums) is None:
             return False
         return t.way is Way.WGMMA or in_runs(t.contraction, factor, dims, t.sums)
 
@@ -79,7 +79,7 @@ class ReorderedOperands:
         t = plan_contraction(found, self.target) if found is not None else None
         if found is None or t is None:
             return False
-        if t.way is Way.WGMMA and before.way is not Way.WGMMA:
+        if t.way is Way.WGMMA and (before.way is not Way.WGMMA or t.turned < before.turned):
             return True
         sides = ((t.left, t.rows), (t.right, t.columns))
         runs = [in_runs(found, f, dims, t.sums) for f, dims in sides if f.access.buffer.type == held]  # type: ignore[union-attr]  # memory

@@ -148,6 +148,8 @@ CONVOLUTIONS = (
     Convolution("y", float16, (2, 20, 20, 96), (64, 3, 3)),
     Convolution("dw", bfloat16, (8, 9, 9, 64), (64, 2, 2)),  # few rows and few columns
     Convolution("y", float32, (8, 40, 40, 32), (128, 5, 5), (5, 5)),  # windows side by side
+    Convolution("dw", float32, (16, 10, 10, 64), (128, 3, 3)),  # both operands are turned
+    Convolution("dw", float32, (8, 17, 17, 128), (64, 3, 3), (2, 2)),
 )
 
 LAYOUTS: tuple[Layout | Convolution, ...] = (
@@ -157,7 +159,8 @@ LAYOUTS: tuple[Layout | Convolution, ...] = (
     Layout("bf16, batches", bfloat16, bfloat16, right_turned=True, batch=2, sizes=(128, 136, 72)),
     Layout("bf16, a cut sum", bfloat16, bfloat16, sizes=(128, 128, 4096)),
     Layout("TF32", float32, float32),
-    Layout("TF32, turned", float32, float32, right_turned=True),
+    *(Layout(f"TF32, {'turned' if a else 'along the sum'} and {'turned' if b else 'along the sum'}", float32, float32, a, b)
+      for a, b in ((False, True), (True, False), (True, True))),
     *(Layout(f"bytes, {a.name} and {b.name}", a, b) for a in (int8, uint8) for b in (int8, uint8)),
     Layout("bytes, turned", int8, int8, right_turned=True),
     *CONVOLUTIONS,

@@ -274,6 +274,7 @@ PROGRAMS = (
     CheckProgram("matmul bf16, whole tiles", _matmul(bfloat16, True), 136, 8192, _cube),
     CheckProgram("matmul bf16, whole tiles, second operand turned", _matmul(bfloat16, False), 136, 8192, _cube),
     CheckProgram("matmul TF32, whole tiles", _matmul(float32, True), 136, 4096, _cube, "tf32"),
+    CheckProgram("matmul TF32, second operand turned", _matmul(float32, False), 136, 4096, _cube, "tf32"),
     CheckProgram("matmul of bytes", bytes_program, 80, 8192, _cube),
     CheckProgram("matmul of bytes, whole tiles", bytes_program, 144, 8192, _cube),
     CheckProgram("batched matmul", _batched, 5, 4096, lambda n: 2 * n * 40 * 72 * 56),

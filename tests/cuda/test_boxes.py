@@ -7,7 +7,7 @@ import re
 
 import pytest
 from needs import needs_emulation, needs_nvrtc
-from xdsl.dialects.builtin import bf16, f32
+from xdsl.dialects.builtin import bf16, f32, i8
 
 from lamina.backends.cuda import disassembly
 from lamina.backends.cuda.check_layouts import CONVOLUTIONS, Convolution
@@ -102,7 +102,10 @@ def test_a_sum_over_pixels_fills_its_boxes() -> None:
         [(128, 1, 64, 1), (14, 128, 2, 1), (14, 1792, 2, 1), (16, 25088, 16, 1)], [(64, 1, 64, 1), (16, 64, 2, 1), (16, 1024, 2, 1), (16, 16384, 16, 1)],
     ]  # fmt: skip
     assert gradient(1, 14) is None  # 196 pixels are no whole boxes of 64
-    assert gradient(16, 14, f32) is None  # 32 bits cannot lie along the rows
+    boxes = gradient(16, 14, f32)  # a box has 32 of 64 rows, two are side by side
+    assert boxes.left.turned and boxes.left.beside == boxes.right.beside == 2 and boxes.left.own.box == (64,) and boxes.sums.box == (8, 2, 2)
+    assert dimensions(boxes)[0] == [(128, 1, 32, 1), (14, 128, 2, 1), (14, 1792, 2, 1), (16, 25088, 8, 1)]
+    assert gradient(16, 14, i8) is None  # bytes cannot lie along the rows
 
 
 PLANTED = {
@@ -177,7 +180,7 @@ def test_wrong_map_is_seen(bug: str) -> None:
 @pytest.mark.parametrize("case", [
     Convolution("y", bfloat16, (64, 30, 30, 128), (128, 3, 3)), Convolution("y", float32, (64, 30, 30, 128), (256, 3, 3)),
     Convolution("dw", bfloat16, (64, 16, 16, 256), (256, 3, 3)), Convolution("y", bfloat16, (64, 57, 57, 64), (64, 3, 3), (2, 2)),
-    Convolution("sum", float32, (64, 16, 16, 256), (256, 3, 3)),
+    Convolution("sum", float32, (64, 16, 16, 256), (256, 3, 3)), Convolution("dw", float32, (64, 16, 16, 256), (256, 3, 3)),
 ], ids=lambda c: c.name)  # fmt: skip
 def test_ptx(case: Convolution) -> None:
     compiled = build(case.graph(), TARGET).compiled

@@ -25,9 +25,10 @@ pytestmark = needs_nvrtc
 
 NAMED = {p.name: p for p in PROGRAMS}
 WHOLE, TURNED, TF32 = "matmul bf16, whole tiles", "matmul bf16, whole tiles, second operand turned", "matmul TF32, whole tiles"
+TF32_TURNED = "matmul TF32, second operand turned"
 QUICK = {
     "sm_80": ("elementwise", "softmax", "matmul bf16", "matmul f16, second operand transposed", "matmul of bytes", TF32, "attention bf16, depth 64"),
-    "sm_90a_wgmma": (WHOLE, TURNED, "matmul of bytes, whole tiles", TF32, "attention bf16, depth 64"),
+    "sm_90a_wgmma": (WHOLE, TURNED, "matmul of bytes, whole tiles", TF32, TF32_TURNED, "attention bf16, depth 64"),
 }
 """Of each kind of instruction one; the others take longer."""
 
@@ -65,7 +66,7 @@ def test_program_in_other_orders(name: str, arch: str) -> None:
     assert max(error(name, arch, seed=seed) for seed in (1, 7)) <= 1
 
 
-QUICK_LAYOUTS = ("f16", "bf16, turned and turned", "TF32, turned", "bytes, uint8 and int8")
+QUICK_LAYOUTS = ("f16", "bf16, turned and turned", "TF32, turned and turned", "bytes, uint8 and int8")
 
 
 @pytest.mark.parametrize("layout", [x if x.name in QUICK_LAYOUTS else pytest.param(x, marks=pytest.mark.slow) for x in LAYOUTS], ids=lambda x: x.name)
@@ -120,6 +121,8 @@ SAID = {
     "a wait for products is missing": (WHOLE, "sm_90a_wgmma", without(r"wgmma\.wait_group\.sync\.aligned 0"), "it was not waited for"),
     "products are never committed": (WHOLE, "sm_90a_wgmma", without(r"wgmma\.commit_group"), "it was not waited for"),
     "a proxy fence is missing": (WHOLE, "sm_90a_wgmma", without(r"fence\.proxy\.async"), "there is no fence.proxy.async between"),
+    "a proxy fence is missing behind a turned tile": (TF32_TURNED, "sm_90a_wgmma", without(r"fence\.proxy\.async", 1), "there is no fence.proxy.async between"),
+    "a tile is turned before it is there": (TF32_TURNED, "sm_90a_wgmma", without(r"bar\.warp\.sync"), "a race"),
     "a barrier is not shown": (WHOLE, "sm_90a_wgmma", without(r"fence\.mbarrier_init"), "before a fence"),
     "barriers are not waited for": (WHOLE, "sm_90a_wgmma", without(r"bar\.sync\s+0", 1), "its mbarrier.init by another thread is not ordered before"),
     "the block ends too early": (WHOLE, "sm_90a_wgmma", without(r"cp\.async\.bulk\.wait_group"), "cp.async.bulk.wait_group is missing"),

@@ -93,8 +93,8 @@ def test_products(case) -> None:
 WAYS = {
     "TF32": "lm_wgmma_tf32_tf32_n128_kk(", "bytes, int8 and uint8": "lm_wgmma_s8_u8_n128_kk(", "bytes, uint8 and int8": "lm_wgmma_u8_s8_n128_kk(",
     "bytes, int8 and int8": "lm_wgmma_s8_s8_n128_kk(", "bf16, turned and along the sum": "lm_wgmma_bf16_bf16_n128_tk(",
-    # 32 or 8 bits cannot lie along the rows
-    "TF32, turned": "lm_mma_tf32(", "bytes, turned": "lm_mma_s8_s8(",
+    "TF32, turned and turned": "lm_wgmma_tf32_tf32_n128_kk(", "TF32, along the sum and turned": "lm_wgmma_tf32_tf32_n128_kk(",
+    "bytes, turned": "lm_mma_s8_s8(",  # 8 bits cannot lie along the rows
 }  # fmt: skip
 
 
@@ -224,6 +224,10 @@ PLANTED_LAYOUTS = {
     "bytes half as deep": ("bytes, int8 and int8", r" \+ 64;", " + 32;"),
     "TF32 read twice": ("TF32", r" \+ 24;", " + 16;"),
     "rows of the second warpgroup where 16-bit ones were": ("TF32", r"(int v\d+ = v\d+) \* 32;", r"\1 * 64;"),
+    "blocks are not turned": ("TF32, turned and turned", r"(for \(int \w+ = v\d+; \w+ < )\d+; (\w+ \+= 3\))", r"\g<1>0; \2"),
+    "warps write what others have not read": ("TF32, turned and turned", r"__syncwarp\(\);", ""),
+    "products wait for what was brought only": ("TF32, turned and turned", r"(int v\d+ = v\d+) \+ 8;(\n\s+int v\d+ = \(int\)[^;]*;\n\s+lm_mbarrier_wait)", r"\1;\2"),
+    "a swizzle forgotten": ("TF32, turned and turned", r"\(int64_t\)\((v\d+) \^ (v\d+)\) ?;(\n\s+int v\d+ = v\d+ \* 4;\n\s+int v\d+ = v\d+ \* 32;)", r"\1;\3"),
 }
 
 
@@ -244,7 +248,7 @@ def test_planted_bug_in_a_layout_is_seen(bug: str) -> None:
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("name, instruction, opcode", [
-    ("TF32", "m64n256k8.f32.tf32.tf32", "HGMMA"), ("bytes, int8 and uint8", "m64n256k32.s32.s8.u8", "IGMMA"),
+    ("TF32", "m64n256k8.f32.tf32.tf32", "HGMMA"), ("TF32, turned and turned", "m64n256k8.f32.tf32.tf32", "HGMMA"), ("bytes, int8 and uint8", "m64n256k32.s32.s8.u8", "IGMMA"),
 ])  # fmt: skip
 def test_ptx_of_layouts(name: str, instruction: str, opcode: str) -> None:
     layout = dataclasses.replace(LAYOUTS[name], sizes=(4096, 4096, 1024))
