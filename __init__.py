@@ -32,6 +32,7 @@ _MODULES = {
     "ao": "pyfront.quantization",
     "quantization": "pyfront.quantization.public",
     "linalg": "pyfront.linalg",
+    "masked": "pyfront.masked",
     "onnx": "pyfront.onnx",
     "jit": "pyfront.torch_jit",
     "export": "pyfront.torch_export",

@@ -167,6 +167,7 @@ MODULES: dict[str, str] = {
     "torch.types": "pyfront.annotations",
     "torch.utils.tensorboard": "pyfront.tensorboard",
     "torch.utils.tensorboard.writer": "pyfront.tensorboard",
+    "torch.masked": "pyfront.masked",
     "torch.signal": "pyfront.signal",
     "torch.signal.windows": "pyfront.windows",
     "torch.special": "pyfront.special",

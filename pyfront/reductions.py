@@ -352,6 +352,8 @@ def _soft(op: str) -> Callable:
         if dim is None:
             dim = 0 if rank in (0, 1, 3) else 1
         at = dimension(dim, rank)
+        if 0 in x.type[0]:  # nothing sums to 1 there
+            return wrap(recorder.alias(x))
         if rank:
             return wrap(record(op, (x,), ((at,),)))
         return wrap(record("reshape", (record(op, (record("reshape", (x,), ((1,),)),), ((0,),)),), ((),)))

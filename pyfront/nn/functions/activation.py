@@ -171,7 +171,8 @@ def _over(op: str, input: Tensor, dim: int | None, dtype: DType | None) -> Tenso
     x = input if dtype is None else input.to(dtype)
     if not x.dim():
         return _over(op, x.reshape(1), 0, None).reshape(())
-    return apply(op, (x,), ((dimension(dim, x.dim(), op),),))
+    at = dimension(dim, x.dim(), op)
+    return apply(op, (x,), ((at,),)) if 0 not in x._node.type[0] else wrap(recorder.alias(x._read()))
 
 
 @autocasts("softmax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,8 @@ def _fractional(
 
 def _picked(input: Tensor, planes: np.ndarray, shape: tuple[int, ...], rank: int) -> tuple[Tensor, Tensor]:
     """The largest of the places planes[plane, window, :], and where it is."""
-    flat = input.reshape(planes.shape[0], -1)
-    table = np.ascontiguousarray(planes.reshape(planes.shape[0], -1))
+    flat = input.reshape(planes.shape[0], prod(input.shape[-rank:]))
+    table = np.ascontiguousarray(planes.reshape(len(planes), planes.shape[1] * planes.shape[2]))
     index = of_array(table, like=input)
     windows = apply("gather", (flat.detach(), index), (1,)).reshape(planes.shape)
     first = apply("argmax", (windows,), (2,))
