@@ -53,6 +53,7 @@ def standard_pipeline(target: str = "native", keep: bool = False, plans: str = "
 def gpu_pipeline(target: str) -> Pipeline:
     """Captured level to gpu level for an NVIDIA architecture (a name of `dialects/target.py`, like "sm_90a")."""
     steps = [step for step in STANDARD if step != "linalg-to-loops"]
+    steps.insert(steps.index("fuse"), "shorten-sums")
     steps[steps.index("bufferize")] = f"bufferize{{target={target}}}"
     steps.append(f"linalg-to-gpu{{target={target}}}")
     return Pipeline.parse(",".join(steps), known_passes(), "captured")

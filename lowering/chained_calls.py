@@ -98,7 +98,7 @@ class _Component:
                 if not isinstance(item, Call) or not is_plain(item.function):
                     return None
                 members.add(k)
-                if is_product(item.function):
+                if is_product(item.function) and not cls._goes_on(item.function, values.read[k], matrices):
                     continue
                 near = [*(v for v, home in zip(values.made[k], item.results, strict=True) if _size(home) == size)]
                 near += [v for v, home in zip(values.read[k], item.operands, strict=True) if _size(home) == size and _is_heavy(calls, v)]
@@ -109,6 +109,12 @@ class _Component:
         if start != min(members) or not any(folds(calls[k].function) for k in members):  # type: ignore[union-attr]  # calls
             return None
         return cls(calls, values, list(members), matrices)
+
+    @staticmethod
+    def _goes_on(product: func.FuncOp, read: Sequence[Value], matrices: set[Value]) -> bool:
+        """Whether what a product makes is made element by element of a matrix, too: it is one then, not a sum over one."""
+        elementwise = {v for op in product.body.block.ops if isinstance(op, GenericOp) and contraction_of(op) is None for v in op.inputs}
+        return any(v in matrices and arg in elementwise for v, arg in zip(read, product.body.block.args, strict=False))
 
     @staticmethod
     def _join_reader(calls: list[Item], values: CallValues, k: int, members: set[int], matrices: set[Value]) -> None:
@@ -133,13 +139,19 @@ class _Component:
         return in_order(sorted(nodes, key=lambda n: n.place))
 
     def _levels(self) -> tuple[dict[int, int], list[int]]:
-        """Of every member how often somebody else stands between it and other members; and who stands between them."""
+        """Of every member how often somebody else stands between it and other members, members as late as their readers allow: what a
+        later kernel's sweep can sum needs no sweep of its own. And who stands between them.
+        """
         level: dict[int, int] = {}
         members = set(self.members)
         for k in range(self.members[0], self.members[-1] + 1):
             makers = [v.maker for v in self.values.read[k] if v.maker in level]
             waits = [level[m] + (m in members and k not in members) for m in makers]
             level[k] = max(waits, default=0)
+        last = max(level[m] for m in members)
+        for k in reversed(level):
+            readers = [r for v in self.values.made[k] for r in v.readers if r in level]
+            level[k] = min((level[r] - (k in members and r not in members) for r in readers), default=last)
         return {m: level[m] for m in self.members}, [k for k in level if k not in members]
 
     def replace(self, order: Sequence[Node]) -> None:

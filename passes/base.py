@@ -39,7 +39,8 @@ class Pass(ArgSpecConvertible):
 
     - ``name``: kebab-case verb phrase, as typed after ``lamina opt -p``;
     - ``takes``: the level, or a tuple of levels, it works on;
-    - ``gives``: the level it produces; ``""`` keeps the level it was given.
+    - ``gives``: the level it produces; ``""`` keeps the level it was given;
+    - ``rounds``: whether it may read 16-bit floats in place of what was rounded to them.
 
     Its docstring shows ``before`` and ``after`` where a few lines can; that text is run by a test.
     """
@@ -47,6 +48,7 @@ class Pass(ArgSpecConvertible):
     name: ClassVar[str]
     takes: ClassVar[str | tuple[str, ...]]
     gives: ClassVar[str] = ""
+    rounds: ClassVar[bool] = False
 
     because: str = dataclasses.field(default="", kw_only=True)
     """Why this pass is listed a second time in a pipeline (required there)."""
