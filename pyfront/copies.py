@@ -64,4 +64,4 @@ for _name, _function in (
     define(f"{_name}_copy", method=False, label=_name)(_copied(_function))
 define("narrow_copy")(_copied(narrow))
 define("unsafe_chunk")(chunk)
-define("unsafe_split", "unsafe_split_with_sizes")(split)
+define("unsafe_split", "unsafe_split_with_sizes", also=dict.fromkeys(("split_size", "split_sizes"), "split_size_or_sections"))(split)

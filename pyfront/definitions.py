@@ -32,6 +32,7 @@ class Definition(NamedTuple):
     is_in_place: bool
     is_exact: bool
     calls: KnownCalls
+    other_names: dict[str, str]
 
     @property
     def follows(self) -> bool:
@@ -67,19 +68,20 @@ _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 def define(
     *names: str, method: bool = True, function: bool = True, in_place: bool = False, label: str | None = None,
-    exact_out: bool = False,
+    exact_out: bool = False, also: dict[str, str] | None = None,
 ) -> Callable[[Callable], Callable]:  # fmt: skip
     """Enter a function under its public names.
 
     label: PyTorch's name of its backward, for ``grad_fn``. exact_out: ``out`` must have the result's dtype and share
-    no memory with the operands.
+    no memory with the operands. also: other names some of its parameters have in PyTorch (in a method, in an overload), each
+    with the name it has here.
     """
 
     def enter(f: Callable) -> Callable:
         made_by = label or names[0]
-        calls = KnownCalls(f)
+        calls, other_names = KnownCalls(f), _NUMPY_NAMES | (also or {})
         for name in names:
-            TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out, calls)
+            TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out, calls, other_names)
         return f
 
     return enter
@@ -96,8 +98,27 @@ def mark(result: Any, label: str) -> Any:
     return result
 
 
-def _renamed(options: dict[str, Any]) -> dict[str, Any]:
-    return {_NUMPY_NAMES.get(k, k): v for k, v in options.items()}
+def _several(function: Callable) -> str:
+    """The name of a function's ``*sizes``; an empty one when it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_VARARGS:
+        return ""
+    return code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+
+
+def renaming(definition: Definition) -> Callable[[tuple, dict[str, Any]], tuple[tuple, dict[str, Any]]]:
+    """What a call's arguments are by the names of the definition: ``axis`` is ``dim``, and sizes given by name (``shape=(2, 3)``)
+    are positional ones."""
+    other_names, several = definition.other_names, _several(definition.function)
+
+    def renamed(args: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        options = {other_names.get(k, k): v for k, v in options.items()}
+        if several and several in options:
+            first = (options.pop("input"),) if "input" in options else ()
+            args = (*first, *args, options.pop(several))
+        return args, options
+
+    return renamed
 
 
 def as_method(definition: Definition) -> Callable:
@@ -105,6 +126,7 @@ def as_method(definition: Definition) -> Callable:
     function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
     called, ruled, calls = definition.name, definition.name in RULED, definition.calls
+    renamed = renaming(definition)
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
@@ -127,7 +149,7 @@ def as_method(definition: Definition) -> Callable:
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
         if options:
-            options = _renamed(options)
+            args, options = renamed(args, options)
         if ruled and regions.on:
             with as_ruled(called, (self, *args), options) as ((self, *args), options):
                 return function(self, *args, **options)
@@ -141,6 +163,7 @@ def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label, follows = definition.function, definition.label, definition.follows
     wanted, name, ruled, calls = tensor_parameters(function), definition.name, definition.name in RULED, definition.calls
+    renamed = renaming(definition)
 
     @functools.wraps(function)
     def public(*args: Any, **options: Any) -> Any:
@@ -172,7 +195,7 @@ def as_function(definition: Definition) -> Callable:
 
     def with_options(args: tuple, options: dict[str, Any]) -> Any:
         out = options.pop("out", None)
-        options = _renamed(options)
+        args, options = renamed(args, options)
         if ruled and regions.on:
             with as_ruled(name, args, options) as (args, options):
                 return computed(args, options, out)
@@ -217,13 +240,15 @@ def _into(out: Any, result: Any, start: int) -> Any:
 
 def as_in_place(definition: Definition) -> Callable:
     """``Tensor.f_``."""
-    made, label = definition.calls.made, definition.label
+    made, label, renamed = definition.calls.made, definition.label, renaming(definition)
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
         found = overrides.is_answered((self, *args), options) if asking.on else None
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
-        result = in_place(self, made, args, _renamed(options) if options else options)
+        if options:
+            args, options = renamed(args, options)
+        result = in_place(self, made, args, options)
         if is_tracked_after(result):
             result._label = label
         return result

@@ -172,7 +172,7 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     return searchsorted(boundaries, input, right=right, out_int32=out_int32)
 
 
-@define("isin", method=False)
+@define("isin", method=False, also={"element": "elements", "test_element": "test_elements"})
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
     a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t)) for t in (elements, test_elements)]

@@ -450,4 +450,4 @@ ROOT = {
     "svd": root_svd, "triangular_solve": triangular_solve,
 }  # fmt: skip
 for _name, _function in ROOT.items():
-    define(_name)(_function)
+    define(_name, also={"input": _function.__code__.co_varnames[0], "input2": "L"})(_function)

@@ -98,8 +98,10 @@ def _ranked(name: str, ranks: tuple[int, int]) -> Any:
     return apply
 
 
-for _name, _ranks in (("mm", (2, 2)), ("bmm", (3, 3)), ("mv", (2, 1)), ("dot", (1, 1)), ("vdot", (1, 1))):
-    define(_name)(_ranked(_name, _ranks))
+for _name, _ranks, _second in (
+    ("mm", (2, 2), "mat2"), ("bmm", (3, 3), "mat2"), ("mv", (2, 1), "vec"), ("dot", (1, 1), "tensor"), ("vdot", (1, 1), "other"),
+):  # fmt: skip
+    define(_name, also={_second: "mat2"})(_ranked(_name, _ranks))
 
 
 @define("_int_mm", method=False)
@@ -182,8 +184,8 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     return _combined(beta, input, alpha, matmul(mat1, mat2))
 
 
-define("baddbmm", in_place=True)(addmm)
-define("addmv", in_place=True)(addmm)
+define("baddbmm", in_place=True, also={"batch1": "mat1", "batch2": "mat2"})(addmm)
+define("addmv", in_place=True, also={"mat": "mat1", "vec": "mat2"})(addmm)
 
 
 @define("addbmm", in_place=True)

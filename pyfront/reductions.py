@@ -78,9 +78,9 @@ def _named(x: Node) -> str:
 
 
 @define("nanmean")
-def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean of what is not NaN."""
-    return nansum(input, dim, keepdim) / input.isnan().logical_not().sum(dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / input.isnan().logical_not().sum(dim, keepdim)
 
 
 @define("prod")
@@ -226,8 +226,8 @@ def _extreme(op: str, result: Any) -> Callable:
     return apply
 
 
-define("max")(_extreme("max", max_result))
-define("min")(_extreme("min", min_result))
+define("max", also={"other": "dim"})(_extreme("max", max_result))
+define("min", also={"other": "dim"})(_extreme("min", min_result))
 
 
 def _amount(op: str) -> Callable:

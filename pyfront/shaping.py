@@ -79,7 +79,7 @@ def _slice(input: Tensor, dim: int, start: int, size: int, step: int = 1) -> Ten
     return input._through(("slice", (tuple(starts), tuple(counts), tuple(steps))))
 
 
-@define("view", function=False)
+@define("view", function=False, also={"size": "shape"})
 def view(input: Tensor, *shape: Any, dtype: DType | None = None) -> Tensor:
     """The same memory under another shape, or as numbers of another dtype. RuntimeError when only a copy could do it."""
     if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
@@ -181,7 +181,7 @@ def _exchanged(input: Tensor, a: int, b: int) -> Tensor:
     return input._through(("permute", (tuple(order),)))
 
 
-@define("transpose", "swapaxes", "swapdims", in_place=False)
+@define("transpose", "swapaxes", "swapdims", in_place=False, also={"axis0": "dim0", "axis1": "dim1"})
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged."""
     return _exchanged(input, dim0, dim1)
@@ -245,9 +245,9 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 def in_place_view(name: str) -> Any:
     """``t_()``, ``squeeze_()``: the tensor itself becomes the view."""
 
-    def method(self: Tensor, *args: Any) -> Tensor:
+    def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
         check_leaf(self)
-        result = getattr(self, name)(*args)
+        result = getattr(self, name)(*args, **options)
         self._storage.touch()
         self._owns = self._owns or not self._chain
         self._chain, self._seen = result._chain, -1
@@ -373,7 +373,7 @@ def _one_of_several(made: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-@define("split")
+@define("split", also={"split_size": "split_size_or_sections"})
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size, or of the listed sizes."""
     at = _dimension_to_cut(input, dim, "split")
@@ -394,7 +394,7 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
     return _one_of_several([_slice(input, at, start, size) for start, size in zip(starts, pieces, strict=True)])
 
 
-define("split_with_sizes")(split)
+define("split_with_sizes", also={"split_sizes": "split_size_or_sections"})(split)
 
 
 @define("chunk")
@@ -406,7 +406,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, max(-(-n // chunks), 1), dim)
 
 
-@define("tensor_split")
+@define("tensor_split", also={name: "indices_or_sections" for name in ("indices", "sections", "tensor_indices_or_sections")})
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces at the given positions, or a number of nearly equal pieces."""
     n = input.shape[_dimension_to_cut(input, dim, "tensor_split")]
