@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
-
-from ..tensor import Tensor
+from typing import Any, NamedTuple
 
 _DECREASE, _CURVATURE = 1e-4, 0.9  # c1 and c2 of the conditions
 
@@ -16,7 +14,7 @@ class Point(NamedTuple):
 
     t: float
     loss: float
-    gradient: Tensor
+    gradient: Any  # a Tensor or its values
     slope: float
 
 

@@ -12,6 +12,7 @@ import pytest
 import lamina
 from lamina.backends import driver
 from lamina.pyfront import recorder
+from lamina.pyfront.optim import lbfgs
 
 torch = pytest.importorskip("torch")
 
@@ -90,8 +91,14 @@ def fitted(lib: Any, options: dict) -> tuple[list[float], dict]:
     pytest.param({"lr": 0.3, "max_iter": 4}, marks=pytest.mark.slow),
     {"line_search_fn": "strong_wolfe", "history_size": 3, "max_iter": 7},
 ])  # fmt: skip
-def test_lbfgs(options: dict) -> None:
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_lbfgs(options: dict, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """many: vectors are tensors in a step, as those of many elements are."""
+    if many:
+        monkeypatch.setattr(lbfgs, "_MANY", 0)
     (ours, a), (theirs, b) = fitted(lamina, options), fitted(torch, options)
+    assert {k for k, v in a.items() if isinstance(v, lamina.Tensor)} == {k for k, v in b.items() if isinstance(v, torch.Tensor)}
+    assert all(isinstance(v, lamina.Tensor) for k in ("old_dirs", "old_stps", "ro") for v in a[k])
     np.testing.assert_allclose(ours, theirs, 1e-9)
     assert list(a) == list(b) or set(a) == set(b)
     assert (a["func_evals"], a["n_iter"]) == (b["func_evals"], b["n_iter"])
