@@ -116,9 +116,8 @@ class Plan:
                 arrays[i] = array
         return arrays
 
-    def run(self, walk: Walk, graph: Graph, run: Run) -> None:
-        """Compute the roots of a walk this plan fits. graph: that of the walk. run: the driver's."""
-        nodes = walk.nodes
+    def run(self, nodes: list[Node], graph: Graph, run: Run) -> None:
+        """Compute the roots of a walk this plan fits. nodes, graph: those of the walk. run: the driver's."""
         arrays = self.arrays(nodes)
         freed = [i for i in self.maybe_done if is_freed(nodes[i])] if self.maybe_done else self.maybe_done
         if graph.outputs:
@@ -192,8 +191,8 @@ class GraphForm:
         return Graph(inputs, tuple(steps), own.outputs, own.origins, own.names, tuple(types), self)
 
 
-def plan_of(roots: list[Node]) -> tuple[Walk, Plan, Graph]:
-    """The walk of some roots, the plan for it, one that fits or a new one, and its Graph."""
+def plan_of(roots: list[Node]) -> tuple[list[Node], Plan, Graph]:
+    """What a walk from some roots meets, the plan for it, one that fits or a new one, and its Graph."""
     first = roots[-1]
     place = len(roots), first.op, first.origin
     near = _tracks.get(place)
@@ -201,12 +200,14 @@ def plan_of(roots: list[Node]) -> tuple[Walk, Plan, Graph]:
         for k, plan in enumerate(near):
             met = plan.track(roots)  # type: ignore[misc]  # those in the table have one
             if met is not None:
-                walk = walked(roots, *met, plan.signature, plan.grads)
-                graph = plan.graph_in_order(walk)
+                nodes, contents = met
+                known, graph = plan.last
+                if contents != known:
+                    graph = plan.graph_in_order(walked(roots, nodes, contents, plan.signature, plan.grads))
                 if graph is not None:
                     if k:
                         near.insert(0, near.pop(k))
-                    return walk, plan, graph
+                    return nodes, plan, graph
     walk = Walk(roots)
     size = len(walk.signature)
     alike = _plans.get(size)
@@ -220,12 +221,12 @@ def plan_of(roots: list[Node]) -> tuple[Walk, Plan, Graph]:
             plan.met += 1
             if plan.met >= _WARM and (plan.track is not None or plan.met == _WARM):
                 _lay(place, plan, walk)
-            return walk, plan, graph
+            return walk.nodes, plan, graph
     plan = Plan(Schedule(walk.roots, walk), walk)
     if len(alike) >= 8:
         alike.pop(0)
     alike.append(plan)
-    return walk, plan, plan.last[1]
+    return walk.nodes, plan, plan.last[1]
 
 
 def _lay(place: tuple, plan: Plan, walk: Walk) -> None:

@@ -391,14 +391,14 @@ def _compute(roots: list[Node]) -> None:
     if "nodes" in flags.show.value:
         sys.stderr.write(Schedule(roots).describe())
     if state.placement is None:
-        walk, plan, graph = plan_of(roots)
-        plan.run(walk, graph, state.run or driver())
+        nodes, plan, graph = plan_of(roots)
+        plan.run(nodes, graph, state.run or driver())
         if plan.met > _OFTEN and not state.quick:
             _quicken()
         return
     for run, there in _by_device(roots):
-        walk, plan, graph = plan_of(there)
-        plan.run(walk, graph, run)
+        nodes, plan, graph = plan_of(there)
+        plan.run(nodes, graph, run)
 
 
 def _by_device(roots: list[Node]) -> list[tuple[Run, list[Node]]]:
