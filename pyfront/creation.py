@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, complex_of, dtype_of
+from ..dialects.types import DType, Shape, complex_of, dtype_of
 from . import known_calls, recorder
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import full as constant
@@ -214,12 +214,15 @@ def full(
 ) -> Tensor:
     """Every element is ``fill_value``; its type decides the dtype unless given."""
     value = fill_value.item() if isinstance(fill_value, (Tensor, np.generic)) else fill_value
-    shape = sizes((size,))
-    if any(n < 0 for n in shape):
+    return _filled(sizes((size,)), value, dtype or scalar_dtype(value), out, requires_grad)
+
+
+def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requires_grad: bool) -> Tensor:
+    if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    node = constant(value, shape, dtype or scalar_dtype(value))
+    node = constant(value, shape, dtype)
     node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
-    return finish(wrap(node), out, requires_grad)
+    return finish(wrap(node), out, requires_grad) if out is not None or requires_grad else wrap(node)
 
 
 def _constant(value: float) -> Callable[..., Tensor]:
@@ -236,13 +239,8 @@ def _constant(value: float) -> Callable[..., Tensor]:
         memory_format: Any = None,
         names: Any = None,
     ) -> Tensor:
-        return full(
-            sizes(args) if size is None else tuple(size),
-            value,
-            out=out,
-            dtype=dtype or Defaults.dtype,
-            requires_grad=requires_grad,
-        )
+        shape = sizes(args) if size is None else sizes((tuple(size),))
+        return _filled(shape, value, dtype or Defaults.dtype, out, requires_grad)
 
     make.__doc__ = f"All {value:g}."
     return make

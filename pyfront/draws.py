@@ -41,8 +41,8 @@ def singles(engine: Engine, n: int) -> np.ndarray:
 
 def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """dtype[n] in [low, high), scaled by one fused multiply-add; 16-bit types are drawn in float32 and rounded."""
-    if (low, high) == (0.0, 1.0) and dtype.itemsize >= 4 and n <= _CHUNK:
-        return doubles(engine, n) if dtype == np.float64 else singles(engine, n)
+    if low == 0.0 and high == 1.0 and dtype.itemsize >= 4 and n <= _CHUNK:
+        return doubles(engine, n) if dtype.char == "d" else singles(engine, n)
     drawn = np.empty(n, dtype)
     draw, end = doubles if dtype == np.float64 else singles, dtype.type(high)
     for start in range(0, n, _CHUNK):
@@ -101,7 +101,8 @@ def normal(
     """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below and for
     memory with gaps."""
     if n < 16 or not is_contiguous:
-        return _normal_one_by_one(engine, n, mean, std).astype(dtype)
+        samples = _normal_one_by_one(engine, n, mean, std)
+        return np.array(samples, dtype) if dtype.char in "fd" else np.array(samples, np.float64).astype(dtype)
     draw = doubles if dtype == np.float64 else singles
     whole = n - n % 16
     values = np.empty(n, np.float64 if dtype == np.float64 else np.float32)
@@ -112,7 +113,7 @@ def normal(
     return values.astype(dtype, copy=False)
 
 
-def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> np.ndarray:
+def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> list[float]:
     missing = n if engine.saved_normal is None else n - 1
     uniforms = iter(engine.few_doubles(missing + missing % 2))
     samples: list[float] = []
@@ -124,12 +125,14 @@ def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> np.nd
             radius, angle = math.sqrt(-2.0 * math.log1p(-second)), 2.0 * math.pi * first
             sample, engine.saved_normal = radius * math.cos(angle), radius * math.sin(angle)
         samples.append(sample * std + mean)
-    return np.array(samples, np.float64)
+    return samples
 
 
 def integers(engine: Engine, n: int, low: int, high: int) -> np.ndarray:
     """int64[n] in [low, high): a word (two for ranges of 2**28 and more) modulo the range."""
     span = high - low
+    if n < _FEW and span < _WIDE_RANGE:
+        return np.array([engine.word() % span + low for _ in range(n)], np.int64)
     words = engine.double_words(n) if span >= _WIDE_RANGE else engine.words(n)
     if span < 1 << 64:
         words = words % np.uint64(span)

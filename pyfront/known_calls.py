@@ -20,6 +20,7 @@ from .phrases import Phrase, steps_between
 from .recorder import state
 from .strides import is_ordered
 from .tensor import Tensor, wrap
+from .views import is_plain as is_plain_view
 
 _MOST_KEPT = 1024  # calls of one function
 _MOST_TRIES = 64  # calls of one function that are looked at in vain
@@ -149,8 +150,11 @@ def _key(values: Any, operands: list[Node]) -> tuple | None:
                 node = value._read()
             else:
                 return None
-            if value._chain and is_ordered(value):
-                return None
+            chain = value._chain
+            if chain and is_ordered(value):
+                if not is_plain_view(chain):
+                    return None
+                parts += (chain, storage.type)  # where its elements lie tells in which order a result's do
             if len(operands) < _FEW and node in operands:  # Nodes are equal to themselves only
                 parts.append(operands.index(node))
                 continue

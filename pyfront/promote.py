@@ -10,7 +10,8 @@ from ..dialects.errors import ShapeError
 from ..dialects.types import DType, Shape, Type, bool_, complex_of, float32, int64, part_of, promote_types, show_type
 from . import recorder
 from .node import Node
-from .origin import Site, operator_site, origin, source_line
+from .origin import Site, operator_site, origin, source_line, text_of
+from .phrases import Phrases
 
 Scalar = bool | int | float | complex
 
@@ -89,10 +90,14 @@ def expand(node: Node, shape: Shape) -> Node:
     if own == shape:
         return node
     if len(own) < len(shape):
-        node = recorder.record("reshape", (node,), ((1,) * (len(shape) - len(own)) + own,))
-        if node.type[0] == shape:
-            return node
+        ones = (1,) * (len(shape) - len(own)) + own
+        if ones == shape:
+            return recorder.record("reshape", (node,), (ones,))
+        return _spread.recorded(shape, (node,), lambda n: (recorder.record("expand", (recorder.record("reshape", (n,), (ones,)),), (shape,)),))[0]
     return recorder.record("expand", (node,), (shape,))
+
+
+_spread = Phrases()  # over more dimensions, by the shape
 
 
 def broadcast(nodes: list[Node]) -> list[Node]:
@@ -225,6 +230,6 @@ def _at(where: Site, number: Scalar, shape: Shape, dtype: DType) -> Node | None:
         _seen[where] = number
     elif before is _CHANGES or before != number and before == before:
         _seen[where] = _CHANGES
-        scalar = recorder.constant(np.array(_as(number, dtype), dtype.numpy), ((), dtype))
+        scalar = recorder.constant(np.array(_as(number, dtype), dtype.numpy), ((), dtype), text_of(where))
         return expand(scalar, shape)
     return None

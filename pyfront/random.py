@@ -159,7 +159,7 @@ BERNOULLI = Draw(
 )
 INTEGERS = Draw(
     "integers",
-    lambda engine, n, kind, low, high: draws.integers(engine, n, low, high).astype(kind),
+    lambda engine, n, kind, low, high: draws.integers(engine, n, low, high).astype(kind, copy=False),
     lambda sequence, shape, dtype, low, high: cast(philox.integers(sequence, shape, low, high), dtype),
 )
 EXPONENTIAL = Draw("exponential", draws.exponential, philox.exponential)
@@ -173,6 +173,11 @@ def sample(
     anywhere: bool = False,
 ) -> Node:  # fmt: skip
     """Numbers of a distribution, drawn where the device is."""
+    state = recorder.state
+    if where is None and not anywhere and state.placement is None and not state.levels and state.draws is None:
+        own = tuple(shape)
+        array = draw.host(_engine(generator), size_of(own), dtype.numpy, *numbers)
+        return recorder.leaf(array if array.shape == own else array.reshape(own), (own, dtype), state.origin(2))
     return drawn(
         shape, lambda n: draw.host(_engine(generator), n, dtype.numpy, *numbers), anywhere, where=where,
         there=lambda whole: draw.gpu(_sequence(generator), whole, dtype, *numbers), said=(draw, numbers),
@@ -220,6 +225,8 @@ def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[No
 
 def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     if size is None:
+        if len(sizes) == 1 and type(sizes[0]) is int and sizes[0] >= 0:
+            return sizes
         size = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], (int, np.integer, Tensor)) else sizes
     shape = tuple([int(n) for n in ((size,) if isinstance(size, int) else size)])
     if shape and min(shape) < 0:
