@@ -67,15 +67,15 @@ def hooks_of(node: Node) -> list[Hook]:
     return list(_hooks.get(id(node), {}).values())
 
 
-def seen_by(hooks: dict[int, Hook], gradient: Node) -> Node:
+def seen_by(hooks: dict[int, Hook], gradient: leaves.Gradient) -> leaves.Gradient:
     """A gradient after hooks: each sees what the one before returned."""
     if not hooks:
         return gradient
-    arrived = wrap(gradient)
+    arrived = leaves.seen(gradient)
     for hook in list(hooks.values()):
         changed = hook(arrived)
         arrived = arrived if changed is None else changed
-    return arrived._read()
+    return arrived if arrived.is_sparse else arrived._read()
 
 
 def register_hook(self: Tensor, hook: Hook) -> RemovableHandle:

@@ -158,6 +158,7 @@ MODULES: dict[str, str] = {
     "torch.optim.rmsprop": "pyfront.optim.adaptive",
     "torch.optim.rprop": "pyfront.optim.rprop",
     "torch.optim.sgd": "pyfront.optim.sgd",
+    "torch.optim.sparse_adam": "pyfront.optim.sparse_adam",
     "torch.optim.swa_utils": "pyfront.optim.swa_utils",
     "torch.multiprocessing": "pyfront.multiprocessing",
     "torch.random": "pyfront.random",

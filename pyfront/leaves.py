@@ -54,6 +54,22 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
     return self
 
 
+Gradient = Node | Tensor
+"""What arrives at a leaf: the Node of a dense gradient, or a sparse tensor."""
+
+
+def seen(gradient: Gradient) -> Tensor:
+    """A gradient as programs see it."""
+    return wrap(gradient) if isinstance(gradient, Node) else gradient
+
+
+def added(a: Gradient, b: Gradient) -> Gradient:
+    """The sum of two gradients: sparse while both are."""
+    if isinstance(a, Node):
+        return recorder.record("add", (a, b)) if isinstance(b, Node) else b._onto(wrap(a))._read()
+    return a._onto(wrap(b))._read() if isinstance(b, Node) else a._beside(b)
+
+
 class Accumulation:
     """What a leaf does with its gradient. owner: the leaf, weakly. heard: told of each gradient that has arrived."""
 
@@ -63,12 +79,14 @@ class Accumulation:
         self.owner = owner
         self.heard: Callable[[Tensor], None] | None = None
 
-    def __call__(self, gradient: Node) -> list:
+    def __call__(self, gradient: Gradient) -> list:
         leaf, state = self.owner(), recorder.state
         if leaf is None:
             return []
         if self.heard is not None:
             self.heard(leaf)
+        if not isinstance(gradient, Node):
+            return accumulate(leaf, gradient)
         plain = leaf._grad is None and not leaf._hooks and not leaf._post_hooks and _is_row_by_row(leaf)
         if not plain or gradient.requires_grad or gradient.value is not None or gradient.op == "full":
             return accumulate(leaf, gradient)
@@ -100,12 +118,12 @@ def _name_of(tensor: Tensor | None) -> str | None:
     return tensor.name if tensor is not None else None
 
 
-def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> list:
+def accumulate(leaf: Tensor | None, gradient: Gradient, hooked: bool = False) -> list:
     """Deliver ``gradient`` to ``leaf.grad``, after the leaf's hooks unless they have seen it."""
     if leaf is None:
         return []
-    arrived = wrap(gradient)
-    if not _is_row_by_row(leaf):
+    arrived = seen(gradient)
+    if isinstance(gradient, Node) and not _is_row_by_row(leaf):
         follow(arrived, (leaf,))
     if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
@@ -114,6 +132,8 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
     before = grad_of(leaf)
     if before is None:
         leaf._grad = arrived
+    elif before.is_sparse or arrived.is_sparse:
+        _add_sparse(leaf, before, arrived)
     elif recorder.state.grad:
         leaf._grad = before + arrived
     else:
@@ -124,6 +144,18 @@ def accumulate(leaf: Tensor | None, gradient: Node, hooked: bool = False) -> lis
         for hook in list(leaf._post_hooks.values()):
             hook(leaf)
     return []
+
+
+def _add_sparse(leaf: Tensor, before: Tensor, arrived: Tensor) -> None:
+    """``leaf.grad`` where it or what arrives is sparse: in its place unless a dense one comes to a sparse one or it is recorded."""
+    start = recorder.state.order
+    total = added(*[t if t.is_sparse else t._read() for t in (before, arrived)])
+    if recorder.state.grad or before.is_sparse and isinstance(total, Node):
+        leaf._grad = seen(total)
+    elif isinstance(total, Node):
+        views.write(before._storage, before._chain, total, start)
+    else:
+        before._become(total)
 
 
 def is_leaf(self: Tensor) -> bool:

@@ -17,7 +17,7 @@ from ..assignment import title
 from ..grad_fn import GradientEdge
 from ..hub import FREED, Running, afterwards, call_afterwards, running
 from ..hooks import Watched, retaining, seen_by, watch_retaining
-from ..leaves import Accumulation, accumulate
+from ..leaves import Accumulation, Gradient, accumulate, added, seen
 from ..origin import origin
 from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
@@ -145,12 +145,12 @@ def run_backward(
     retain_graph: bool,
     create_graph: bool,
     wanted: Sequence[Node] | None = None,
-) -> dict[int, Node]:
+) -> dict[int, Gradient]:
     """Gradients of the roots: delivered to Boundaries, or collected per identity of ``wanted`` Nodes and
     returned."""
     stop = {_identity(n) for n in wanted} if wanted is not None else set()
-    collected: dict[int, Node] = {}
-    arrived: dict[int, tuple[Node, Node]] = {}  # at leaves
+    collected: dict[int, tuple[Node, Gradient]] = {}
+    arrived: dict[int, tuple[Node, Gradient]] = {}  # at leaves
     inner: dict[int, tuple[Node, Node]] = {}  # where Python has its say, and backward goes on behind it
     freed: list[Node] = []
     before, recorder.state.grad = recorder.state.grad, create_graph
@@ -172,6 +172,12 @@ def run_backward(
                 work.extend(pairs)
                 continue
             root, seed = work.pop()
+            if not isinstance(seed, Node):  # sparse: as it is at a leaf, dense on the way to one
+                if type(root) is Boundary and root.leaf:
+                    if wanted is None or _identity(root) in stop:
+                        _add(arrived if wanted is None else collected, root, seed)
+                    continue
+                seed = seed.to_dense()._read()
             steps, ends = _tape(root, stop)
             freed += _on_the_way(steps, steps, ends, stop) if wanted is not None else steps
             if wanted is not None:
@@ -201,7 +207,7 @@ def run_backward(
                 node.freed = True
 
 
-def _seen_by_leaf(end: Node, gradient: Node) -> Node:
+def _seen_by_leaf(end: Node, gradient: Gradient) -> Gradient:
     """A collected gradient after the hooks of the leaf it belongs to."""
     owner = end.deliver.owner() if type(end) is Boundary and isinstance(end.deliver, Accumulation) else None
     return seen_by(owner._hooks, gradient) if owner is not None and owner._hooks else gradient
@@ -210,7 +216,7 @@ def _seen_by_leaf(end: Node, gradient: Node) -> Node:
 def _add(into: dict, end: Node, gradient: Node) -> None:
     key = _identity(end)
     if key in into:
-        gradient = recorder.record("add", (into[key][1], gradient))
+        gradient = added(into[key][1], gradient)
     into[key] = end, gradient
 
 
@@ -354,7 +360,7 @@ def grad(
                 f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True "
                 f"if this is the desired behavior. ({show_type(node.type)}, made at {node.origin})"
             )
-        result.append(None if gradient is None else wrap(gradient))
+        result.append(None if gradient is None else seen(gradient))
     return tuple(result)
 
 

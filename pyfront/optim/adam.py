@@ -8,6 +8,7 @@ from typing import Any
 from ..leaves import gradient_of
 from ..node import Node
 from ..origin import origin
+from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range
 from .updates import Row, scalar, update_all, zeros_of
@@ -33,6 +34,9 @@ class Adam(Optimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
         super().__init__(params, defaults)
+
+    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+        raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..assignment import assign
+from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, check_range
 from .recorded import Recorded, number, rounded
@@ -76,6 +77,17 @@ class Adagrad(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 self._table[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
+
+    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+        if group["weight_decay"] != 0:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        state = self._table[p]
+        step = self._counter.next(state)
+        g = (-g if group["maximize"] else g).detach().coalesce()
+        total = (g * g)._onto(state["sum"].detach())
+        assign(state["sum"], total._read())
+        move = g._with(g._held / (g._out_of(total).sqrt() + group["eps"]))
+        assign(p, move._onto(p.detach(), number(-float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]), p))._read())
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         numbers = (group["eps"], group["weight_decay"], group["maximize"])

@@ -98,7 +98,7 @@ class LBFGS(Optimizer):
         """The closure's result, the loss as a number, and all gradients in one row."""
         with enable_grad():
             result = closure()
-        rows = [zeros_of(p).reshape(-1) if p.grad is None else p.grad.detach().reshape(-1) for p in self._params]
+        rows = [zeros_of(p).reshape(-1) if p.grad is None else p.grad.detach().to_dense().reshape(-1) for p in self._params]
         flat = cat(rows).clone()
         return result, float(result), _vector(flat)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import recorder
 from ..autograd import RemovableHandle, enable_grad, no_grad
+from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .gathered import Gathered, gathered
 from .updates import Counter, is_plain
@@ -182,10 +183,18 @@ class Optimizer:
         before, recorder.state.grad = recorder.state.grad, False
         try:
             for group in self.param_groups:
-                self._update(group, [p for p in group["params"] if p._grad is not None])
+                chosen = [p for p in group["params"] if p._grad is not None]
+                for p in [p for p in chosen if type(p._grad) is SparseTensor]:
+                    self._update_sparse(group, p, p._grad)
+                    chosen = [other for other in chosen if other is not p]
+                self._update(group, chosen)
         finally:
             recorder.state.grad = before
         return loss
+
+    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+        """Move a parameter whose gradient is sparse. RuntimeError of optimizers that move all elements alike."""
+        raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not say how it moves parameters")

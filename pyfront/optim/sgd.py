@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..assignment import assign
 from ..origin import origin
+from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range
+from .recorded import number
 from .updates import Row, scalar, update, update_all, zeros_of
 
 
@@ -29,6 +32,18 @@ class SGD(Optimizer):
             "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,
         }  # fmt: skip
         super().__init__(params, defaults)
+
+    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+        if group["weight_decay"] != 0:
+            raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
+        g = (-g if group["maximize"] else g).detach()
+        if group["momentum"] != 0:
+            momentum, state = number(float(group["momentum"]), p), self._table[p]
+            before = state.get("momentum_buffer")
+            now = g.clone() if before is None else before * momentum + g * (1 - group["dampening"])
+            state["momentum_buffer"] = now
+            g = g + now * momentum if group["nesterov"] else now
+        assign(p, g._onto(p.detach(), number(-float(group["lr"]), p))._read())
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))

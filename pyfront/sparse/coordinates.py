@@ -17,30 +17,30 @@ from .tensor import Sparse, field
 
 
 class SparseTensor(Sparse):
-    """Fields besides those of every sparse tensor: _indices; _coalesced: whether indices are in order, each once."""
+    """Fields besides those of every sparse tensor: _at; _coalesced: whether indices are in order, each once."""
 
-    __slots__ = ("_indices", "_coalesced")
+    __slots__ = ("_at", "_coalesced")
     is_sparse = True
     layout = SPARSE[0]
 
     def __new__(cls, indices: Tensor, values: Tensor, shape: tuple[int, ...], coalesced: bool = False) -> SparseTensor:
         """Of indices and values that fit."""
         made = object.__new__(cls)
-        made._indices, made._values, made._shape, made._coalesced = indices, values, tuple(shape), coalesced
+        made._at, made._held, made._shape, made._coalesced = indices, values, tuple(shape), coalesced
         return made
 
     def _with(self, values: Tensor) -> SparseTensor:
-        return SparseTensor(self._indices, values, self._shape, self._coalesced)
+        return SparseTensor(self._at, values, self._shape, self._coalesced)
 
     # -- its parts
 
     def sparse_dim(self) -> int:
         """How many dimensions have indices."""
-        return self._indices.shape[0]
+        return self._at.shape[0]
 
     def dense_dim(self) -> int:
         """How many dimensions values have."""
-        return self._values.dim() - 1
+        return self._held.dim() - 1
 
     def is_coalesced(self) -> bool:
         """Whether indices are in order, each once."""
@@ -50,21 +50,29 @@ class SparseTensor(Sparse):
         """[sparse dims, nnz]. RuntimeError before `coalesce`."""
         if not self._coalesced:
             raise RuntimeError("Cannot get indices on an uncoalesced tensor, please call .coalesce() first")
-        return self._indices
+        return self._at
 
     def values(self) -> Tensor:
         """[nnz, *dense dims]. RuntimeError before `coalesce`."""
         if not self._coalesced:
             raise RuntimeError("Cannot get values on an uncoalesced tensor, please call .coalesce() first")
-        return self._values
+        return self._held
+
+    def _indices(self) -> Tensor:
+        """[sparse dims, nnz], in order or not."""
+        return self._at
+
+    def _values(self) -> Tensor:
+        """[nnz, *dense dims], whose indices may be equal."""
+        return self._held
 
     def coalesce(self) -> SparseTensor:
         """Indices in order, each once: values with equal indices are added up."""
         if self._coalesced:
             return self
         over = self._shape[: self.sparse_dim()]
-        found, which = np.unique(places.in_row(places.on_host(self._indices), over), return_inverse=True)
-        values = places.summed(self._values, which.reshape(-1), len(found))
+        found, which = np.unique(places.in_row(places.on_host(self._at), over), return_inverse=True)
+        values = places.summed(self._held, which.reshape(-1), len(found))
         return SparseTensor(places.as_tensor(places.apart(found, over)), values, self._shape, True)
 
     # -- other forms
@@ -72,7 +80,7 @@ class SparseTensor(Sparse):
     def to_dense(self, dtype: Any = None, *, masked_grad: Any = None) -> Tensor:
         """All elements, those that are not kept 0."""
         over = self._shape[: self.sparse_dim()]
-        flat = places.summed(self._values, places.in_row(places.on_host(self._indices), over), places.count_of(over))
+        flat = places.summed(self._held, places.in_row(places.on_host(self._at), over), places.count_of(over))
         found = flat.reshape(self._shape)
         return found if dtype is None else converted(found, dtype)
 
@@ -93,8 +101,8 @@ class SparseTensor(Sparse):
             self._refuse()
         order = list(range(self.dim()))
         order[a], order[b] = order[b], order[a]
-        rows = self._indices[[*order[: self.sparse_dim()]]]
-        return SparseTensor(rows, self._values, tuple(self._shape[d] for d in order), a == b and self._coalesced)
+        rows = self._at[[*order[: self.sparse_dim()]]]
+        return SparseTensor(rows, self._held, tuple(self._shape[d] for d in order), a == b and self._coalesced)
 
     def t(self) -> SparseTensor:
         """A matrix, its dimensions exchanged."""
@@ -106,6 +114,64 @@ class SparseTensor(Sparse):
         if not isinstance(key, int):
             return self._refuse()
         return select(self, 0, key)
+
+    # -- beside dense tensors, and as gradients
+
+    def _places(self) -> Tensor:
+        """Where the values belong in a tensor whose sparse dimensions are one, int64[nnz]."""
+        if self.sparse_dim() == 1:
+            return self._at[0]
+        return places.as_tensor(places.in_row(places.on_host(self._at), self._shape[: self.sparse_dim()]))
+
+    def _in_rows(self, dense: Tensor) -> Tensor:
+        """A dense tensor of this shape, its first dimensions as those of `_places`."""
+        if dense.shape != self.shape:
+            raise RuntimeError(f"sizes do not match: {list(dense.shape)} and {list(self._shape)} of the sparse tensor")
+        return dense if self.sparse_dim() == 1 else dense.reshape(places.count_of(self._shape[: self.sparse_dim()]), *self._held.shape[1:])
+
+    def _out_of(self, dense: Tensor) -> Tensor:
+        """The values of a dense tensor at these places, [nnz, *dense dims]."""
+        return self._in_rows(dense).index_select(0, self._places())
+
+    def _onto(self, dense: Tensor, alpha: Any = 1) -> Tensor:
+        """``dense + alpha * self``: only rows that are kept are touched."""
+        values = self._held if isinstance(alpha, (int, float)) and alpha == 1 else self._held * alpha
+        return self._in_rows(dense).index_add(0, self._places(), values).reshape(dense.shape)
+
+    def _beside(self, other: SparseTensor) -> SparseTensor:
+        """The sum, as gradients add up: values of equal indices in equal order are added, others kept one after the other."""
+        from ..joining import cat
+
+        mine, theirs = places.on_host(self._at), places.on_host(other._at)
+        if np.array_equal(mine, theirs):
+            return SparseTensor(self._at, self._held + other._held, self._shape, self._coalesced and other._coalesced)
+        return SparseTensor(cat([self._at, other._at], 1), cat([self._held, other._held]), self._shape)
+
+    def _become(self, other: SparseTensor) -> SparseTensor:
+        """Written into: what another one keeps is kept here."""
+        self._at, self._held, self._coalesced = other._at, other._held, other._coalesced
+        return self
+
+    def zero_(self) -> SparseTensor:
+        """Keep nothing any more."""
+        nothing = self._held.detach()[:0]
+        return self._become(SparseTensor(self._at[:, :0], nothing, self._shape, self._coalesced))
+
+    def mul_(self, other: Any) -> SparseTensor:
+        """``mul``, written into this tensor."""
+        return self._become(self * other)
+
+    def div_(self, other: Any) -> SparseTensor:
+        """``div``, written into this tensor."""
+        return self._become(self / other)
+
+    def add_(self, other: SparseTensor, *, alpha: Any = 1) -> SparseTensor:
+        """``add``, written into this tensor."""
+        return self._become(self.add(other, alpha=alpha))
+
+    def norm(self, p: Any = "fro") -> Tensor:
+        """The norm of all elements, those that are not kept 0."""
+        return self.coalesce()._held.norm(p)
 
     # -- arithmetic
 
@@ -120,8 +186,8 @@ class SparseTensor(Sparse):
             )
         from ..joining import cat
 
-        values = cat([self._values, other._values])
-        both = SparseTensor(cat([self._indices, other._indices], 1), values, self._shape)
+        values = cat([self._held, other._held])
+        both = SparseTensor(cat([self._at, other._at], 1), values, self._shape)
         return both.coalesce()
 
     def add(self, other: Any, *, alpha: Any = 1) -> SparseTensor:
@@ -141,16 +207,16 @@ class SparseTensor(Sparse):
 
     def __mul__(self, other: Any) -> SparseTensor:
         if not isinstance(other, Tensor) or not isinstance(other, Sparse) and not other.dim():
-            return self._with(self._values * other)
+            return self._with(self._held * other)
         if not isinstance(other, SparseTensor):
             mine = self.coalesce()
-            at = tuple(mine._indices[d] for d in range(mine.sparse_dim()))
-            return mine._with(mine._values * other.expand(self._shape)[at])
+            at = tuple(mine._at[d] for d in range(mine.sparse_dim()))
+            return mine._with(mine._held * other.expand(self._shape)[at])
         a, b = self.coalesce(), other.coalesce()
         over = self._shape[: a.sparse_dim()]
-        rows = [places.in_row(places.on_host(t._indices), over) for t in (a, b)]
+        rows = [places.in_row(places.on_host(t._at), over) for t in (a, b)]
         found, first, second = np.intersect1d(*rows, assume_unique=True, return_indices=True)
-        values = a._values[places.as_tensor(first)] * b._values[places.as_tensor(second)]
+        values = a._held[places.as_tensor(first)] * b._held[places.as_tensor(second)]
         return SparseTensor(places.as_tensor(places.apart(found, over)), values, self._shape, True)
 
     mul = __rmul__ = __mul__
@@ -174,7 +240,21 @@ class SparseTensor(Sparse):
         return total(self, dim)
 
     def _fields(self) -> str:
-        return f"{field('indices', self._indices)},\n       {field('values', self._values)}"
+        return f"{field('indices', self._at)},\n       {field('values', self._held)}"
+
+
+def sparse_mask(input: Tensor, mask: SparseTensor) -> SparseTensor:
+    """The elements of a dense tensor that ``mask`` keeps. RuntimeError for another shape."""
+    if not isinstance(mask, SparseTensor):
+        raise RuntimeError("sparse_mask expected sparse coordinate tensor as mask")
+    if input.shape != mask.shape:
+        raise RuntimeError(
+            f"sparse_mask(): operands have incompatible sizes; self has size {list(input.shape)} but mask has size {list(mask.shape)}"
+        )
+    return mask._with(mask._out_of(input))
+
+
+define("sparse_mask", function=False)(sparse_mask)
 
 
 def select(input: SparseTensor, dim: int, index: int) -> Any:
@@ -182,9 +262,9 @@ def select(input: SparseTensor, dim: int, index: int) -> Any:
     n = input._shape[dim]
     if not -n <= index < n:
         raise IndexError(f"select(): index {index} out of range for tensor of size {list(input._shape)} at dimension {dim}")
-    rows = places.on_host(input._indices)
+    rows = places.on_host(input._at)
     kept = np.flatnonzero(rows[dim] == index % n)
-    values, shape = input._values[places.as_tensor(kept)], (*input._shape[:dim], *input._shape[dim + 1 :])
+    values, shape = input._held[places.as_tensor(kept)], (*input._shape[:dim], *input._shape[dim + 1 :])
     if len(rows) == 1:
         return values.sum(0)
     return SparseTensor(places.as_tensor(np.delete(rows[:, kept], dim, 0)), values, shape, input._coalesced)
@@ -221,7 +301,7 @@ def sparse_coo_tensor(
     places.checked(rows, shape[: len(rows)])
     made = SparseTensor(at, found, shape, bool(is_coalesced))
     if requires_grad:
-        made._values = found.detach().requires_grad_()
+        made._held = found.detach().requires_grad_()
     return made
 
 

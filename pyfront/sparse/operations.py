@@ -30,20 +30,20 @@ def mm(mat1: Any, mat2: Any, reduce: str | None = None) -> Any:
         )
     if isinstance(mat2, Sparse):
         return _of_both(mat1.coalesce(), mat2.to_sparse().coalesce())
-    rows, columns = mat1._indices[0], mat1._indices[1]
+    rows, columns = mat1._at[0], mat1._at[1]
     parts = mat2.index_select(0, columns)
-    parts = parts * (mat1._values if mat2.dim() == 1 else mat1._values.unsqueeze(1))
+    parts = parts * (mat1._held if mat2.dim() == 1 else mat1._held.unsqueeze(1))
     return parts.new_zeros((mat1.shape[0], *mat2.shape[1:])).index_add(0, rows, parts)
 
 
 def _of_both(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     """Each element of ``a`` meets those of its row of ``b``."""
-    (rows, columns), (below, across) = places.on_host(a._indices), places.on_host(b._indices)
+    (rows, columns), (below, across) = places.on_host(a._at), places.on_host(b._at)
     first, last = np.searchsorted(below, columns, "left"), np.searchsorted(below, columns, "right")
     left = np.repeat(np.arange(len(rows)), last - first)
     steps = np.arange(len(left)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
     right = first[left] + steps
-    values = a._values[places.as_tensor(left)] * b._values[places.as_tensor(right)]
+    values = a._held[places.as_tensor(left)] * b._held[places.as_tensor(right)]
     return SparseTensor(places.as_tensor(np.stack([rows[left], across[right]])), values, (a.shape[0], b.shape[1])).coalesce()
 
 
@@ -56,20 +56,20 @@ def sum(input: Any, dim: Any = None, dtype: Any = None) -> Any:
     """Of all elements (a number), or over dimensions: sparse while a sparse dimension is left, else dense."""
     input = input if dtype is None else input.to(dtype)
     if dim is None:
-        return input._values.sum()
+        return input._held.sum()
     gone = {dimension(d, input.dim()) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
     over = input.sparse_dim()
     dense = [d - over + 1 for d in gone if d >= over]
-    values = input._values.sum(dense) if dense else input._values
+    values = input._held.sum(dense) if dense else input._held
     left = [d for d in range(over) if d not in gone]
     shape = tuple(n for d, n in enumerate(input.shape) if d not in gone)
     if not left:
         return values.sum(0)
-    return SparseTensor(input._indices[left], values, shape, input._coalesced and len(left) == over).coalesce()
+    return SparseTensor(input._at[left], values, shape, input._coalesced and len(left) == over).coalesce()
 
 
 def _groups(input: SparseTensor, dim: int) -> tuple[np.ndarray, int]:
-    rows = np.delete(places.on_host(input._indices), dim, 0)
+    rows = np.delete(places.on_host(input._at), dim, 0)
     found, which = np.unique(places.in_row(rows, tuple(n for d, n in enumerate(input.shape[: input.sparse_dim()]) if d != dim)), return_inverse=True)
     return which.reshape(-1), len(found)
 
@@ -77,7 +77,7 @@ def _groups(input: SparseTensor, dim: int) -> tuple[np.ndarray, int]:
 def _exponentials(input: SparseTensor, dim: int) -> tuple[SparseTensor, Tensor, Tensor, Tensor]:
     kept = input.coalesce()
     which, count = _groups(kept, dimension(dim, input.dim()))
-    at, values = places.as_tensor(which), kept._values
+    at, values = places.as_tensor(which), kept._held
     index = at.reshape(-1, *[1] * (values.dim() - 1)).expand(values.shape)
     most = full((count, *values.shape[1:]), -np.inf, dtype=values.dtype).scatter_reduce(0, index, values.detach(), "amax")
     lower = values - most.index_select(0, at)

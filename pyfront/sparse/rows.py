@@ -27,7 +27,7 @@ class SparseRows(Sparse):
     def __new__(cls, begins: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, ...]) -> SparseRows:
         """Of parts that fit."""
         made = object.__new__(cls)
-        made._begins, made._columns, made._values, made._shape = begins, columns, values, tuple(shape)
+        made._begins, made._columns, made._held, made._shape = begins, columns, values, tuple(shape)
         return made
 
     def _with(self, values: Tensor) -> SparseRows:
@@ -43,13 +43,13 @@ class SparseRows(Sparse):
 
     def values(self) -> Tensor:
         """The values, row by row."""
-        return self._values
+        return self._held
 
     def to_sparse(self, *_: Any, **__: Any) -> SparseTensor:
         """By coordinates."""
         begins = places.on_host(self._begins)
         rows = np.repeat(np.arange(len(begins) - 1), np.diff(begins))
-        return SparseTensor(places.as_tensor(np.stack([rows, places.on_host(self._columns)])), self._values, self._shape, True)
+        return SparseTensor(places.as_tensor(np.stack([rows, places.on_host(self._columns)])), self._held, self._shape, True)
 
     to_sparse_coo = to_sparse
 
@@ -64,7 +64,7 @@ class SparseRows(Sparse):
     def __mul__(self, other: Any) -> SparseRows:
         if isinstance(other, Tensor) and (isinstance(other, Sparse) or other.dim()):
             return (self.to_sparse() * (other.to_sparse() if isinstance(other, SparseRows) else other)).to_sparse_csr()
-        return self._with(self._values * other)
+        return self._with(self._held * other)
 
     mul = __rmul__ = __mul__
 
@@ -81,19 +81,19 @@ class SparseRows(Sparse):
 
     def sum(self, dim: Any = None, keepdim: bool = False) -> Any:
         """All values added up."""
-        return self._values.sum() if dim is None else self._refuse()
+        return self._held.sum() if dim is None else self._refuse()
 
     def _fields(self) -> str:
-        return ",\n       ".join([field("crow_indices", self._begins), field("col_indices", self._columns), field("values", self._values)])
+        return ",\n       ".join([field("crow_indices", self._begins), field("col_indices", self._columns), field("values", self._held)])
 
 
 def rows_of(input: SparseTensor) -> SparseRows:
     """A coalesced matrix by compressed rows."""
     if input.dim() != 2 or input.sparse_dim() != 2:
         raise RuntimeError("to_sparse_csr needs a matrix without dense dimensions")
-    rows, columns = places.on_host(input._indices)
+    rows, columns = places.on_host(input._at)
     begins = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=input._shape[0]))])
-    return SparseRows(places.as_tensor(begins), places.as_tensor(columns), input._values, input._shape)
+    return SparseRows(places.as_tensor(begins), places.as_tensor(columns), input._held, input._shape)
 
 
 def sparse_csr_tensor(

@@ -18,12 +18,12 @@ class SparseError(UnsupportedError):
 
 
 class Sparse(Tensor):
-    """Fields: _values, a dense tensor [nnz, ...] with its history; _shape."""
+    """Fields: _held, a dense tensor [nnz, ...] with its history; _shape."""
 
-    __slots__ = ("_values", "_shape")
+    __slots__ = ("_held", "_shape")
     __torch_function__ = classmethod(disabled)
     _is_bare = True  # printed as a tensor
-    is_cuda = property(lambda self: self._values.is_cuda)
+    is_cuda = property(lambda self: self._held.is_cuda)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -52,7 +52,7 @@ class Sparse(Tensor):
 
     @property
     def dtype(self) -> DType:
-        return self._values.dtype
+        return self._held.dtype
 
     @property
     def ndim(self) -> int:
@@ -68,88 +68,88 @@ class Sparse(Tensor):
 
     @property
     def device(self) -> device:
-        return self._values.device
+        return self._held.device
 
     def is_floating_point(self) -> bool:
         """As for its values."""
-        return self._values.is_floating_point()
+        return self._held.is_floating_point()
 
     def __len__(self) -> int:
         return self._shape[0]
 
     def _nnz(self) -> int:
-        return self._values.shape[0]
+        return self._held.shape[0]
 
     # -- history
 
     @property
     def requires_grad(self) -> bool:
-        return self._values.requires_grad
+        return self._held.requires_grad
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        self._values.requires_grad = value
+        self._held.requires_grad = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Sparse:
         """Collect gradients of the values."""
-        self._values.requires_grad_(requires_grad)
+        self._held.requires_grad_(requires_grad)
         return self
 
     @property
     def is_leaf(self) -> bool:
-        return self._values.is_leaf
+        return self._held.is_leaf
 
     @property
     def grad(self) -> Any:
         """The gradient at the places that are kept, as a sparse tensor."""
-        found = self._values.grad
+        found = self._held.grad
         return None if found is None else self._with(found)
 
-    grad_fn = property(lambda self: self._values.grad_fn)
+    grad_fn = property(lambda self: self._held.grad_fn)
 
     def detach(self) -> Sparse:
         """Without history."""
-        return self._with(self._values.detach())
+        return self._with(self._held.detach())
 
     def clone(self, memory_format: object = None) -> Sparse:
         """In memory of its own."""
-        return self._with(self._values.clone())
+        return self._with(self._held.clone())
 
     # -- element by element, where 0 stays 0
 
     def to(self, *args: Any, **options: Any) -> Sparse:
         """Another dtype or device."""
-        return self._with(self._values.to(*args, **options))
+        return self._with(self._held.to(*args, **options))
 
     def float(self) -> Sparse:
         """As float32."""
-        return self._with(self._values.float())
+        return self._with(self._held.float())
 
     def double(self) -> Sparse:
         """As float64."""
-        return self._with(self._values.double())
+        return self._with(self._held.double())
 
     def __neg__(self) -> Sparse:
-        return self._with(-self._values)
+        return self._with(-self._held)
 
     neg = __neg__
 
     def __truediv__(self, other: Any) -> Sparse:
-        return self._with(self._values / other) if not isinstance(other, Tensor) or not other.dim() else self._refuse()
+        return self._with(self._held / other) if not isinstance(other, Tensor) or not other.dim() else self._refuse()
 
     div = __truediv__
 
     def abs(self) -> Sparse:
         """Magnitudes."""
-        return self._with(self._values.abs())
+        return self._with(self._held.abs())
 
     def sqrt(self) -> Sparse:
         """Roots."""
-        return self._with(self._values.sqrt())
+        return self._with(self._held.sqrt())
 
     def pow(self, exponent: Any) -> Sparse:
         """Powers."""
-        return self._with(self._values.pow(exponent))
+        return self._with(self._held.pow(exponent))
 
     __pow__ = pow
 

@@ -11,10 +11,14 @@ from ....dialects.errors import DTypeError
 from ....dialects.types import bool_, int32, int64, show_type
 from ... import recorder
 from ...autograd import no_grad
+from ...hub import FREED, running
 from ...leaves import is_tracked
+from ...node import Boundary, Node
 from ...doubts import refuse_outside
 from ...origin import origin, source_line
 from ...selection import index_add
+from ...sparse import places
+from ...sparse.coordinates import SparseTensor
 from ...tensor import Tensor, wrap
 from .applying import apply, filled
 
@@ -34,6 +38,8 @@ def embedding(
         raise AssertionError("Padding_idx must be within num_embeddings")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
+    if sparse and recorder.state.grad and is_tracked(weight) and not (recorder.state.watchers or recorder.state.levels):
+        return _of_kept_rows(weight, input, padding_idx, scale_grad_by_freq)
     rows = apply("take", (weight, input), (0,), "embedding")
     if not is_tracked(weight):
         return rows
@@ -42,6 +48,32 @@ def embedding(
     if padding_idx is not None:
         is_padding = (input == padding_idx % weight.shape[0]).unsqueeze(-1)
         rows = apply("select", (is_padding.expand(rows.shape), rows.detach(), rows), (), "embedding")
+    return rows
+
+
+def _of_kept_rows(weight: Tensor, input: Tensor, padding_idx: int | None, scale_grad_by_freq: bool) -> Tensor:
+    """The rows, whose gradient comes to the table as a sparse tensor: the rows that were taken, in their order."""
+    table, index, kept = weight._read(), wrap(input.reshape(-1)._read()), [True]
+    shape = tuple(weight.shape)
+
+    def go_on(gradient: Node) -> list:
+        if not kept:
+            raise RuntimeError(FREED)
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+        if not running[-1].retains:
+            kept.clear()
+        at, values = index, wrap(gradient).reshape(index.shape[0], shape[1])
+        if padding_idx is not None:
+            found = places.as_tensor(np.flatnonzero(places.on_host(index) != padding_idx % shape[0]))
+            at, values = at.index_select(0, found), values.index_select(0, found)
+        return [(table, SparseTensor(at.unsqueeze(0), values, shape))]
+
+    source = apply("take", (weight.detach(), input), (0,))._read()
+    recorder.state.order += 1
+    node = Boundary((source,), source.type, origin(), recorder.state.order, go_on, False, None, (table,))
+    rows = wrap(node)
+    rows._label = "embedding"
     return rows
 
 
@@ -95,9 +127,11 @@ def embedding_bag(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
             f"(got mode='{mode}'). Please open a feature request on GitHub."
         )
+    if mode == "max" and sparse:
+        raise ValueError("max mode does not support sparse weights")
     bags, count = _bags(input, offsets, include_last_offset)
     flat = input.reshape(-1)
-    rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if padding_idx is not None:
         padding_idx %= weight.shape[0]
     kept = None if padding_idx is None else (flat != padding_idx).unsqueeze(-1)
