@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from sys import getrefcount
 
-from .node import GRAD, Node
+from .node import Node
 from .walk import Walk
 
 _MOST_PATTERNS = 32
@@ -50,9 +50,7 @@ class Dying:
         self.looked_at = sorted(held | inner)
         tuples = {id(node.inputs): node.inputs for node in nodes}  # the results of a step share one
         uses = Counter(id(n) for inputs in tuples.values() for n in inputs)
-        self.expected = tuple(
-            _LOOKING + 1 + uses[id(nodes[p])] + (nodes[p].op == GRAD and nodes[p].value is None) for p in self.looked_at
-        )
+        self.expected = tuple([_LOOKING + 1 + uses[id(nodes[p])] for p in self.looked_at])
         self._pick = itemgetter(*self.looked_at) if len(self.looked_at) > 1 else None
         self._known = {self.expected: self.spare}
 

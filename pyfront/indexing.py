@@ -11,14 +11,14 @@ import numpy as np
 from ..dialects.errors import ShapeError
 from ..dialects.types import Shape, bool_, int32, int64
 from . import recorder
-from .assignment import check_in_place, check_overlap, store, title
+from .assignment import check_in_place, check_overlap, is_tracked_after, store, title
 from .links import Link
 from .node import Node
 from .promote import broadcast_shape, cast, expand, full, untouched
 from .recorder import record
 from .shaping import reshaped
 from .strides import follow_index
-from .tensor import Tensor, wrap
+from .tensor import Tensor, from_storage, wrap
 from .true_places import places
 
 # Results of these steps are positions of their operand, so they need no check against its size.
@@ -42,12 +42,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """``input[index]``. IndexError where PyTorch raises one."""
     shape = input._node.type[0]
     if type(index) is int and shape:  # x[i], the most common one
-        n = shape[0]
-        if not -n <= index < n:
-            raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
-        rest = shape[1:]
-        start = (index % n, *(0,) * len(rest))
-        result = input._through(("slice", (start, (1, *rest), (1,) * len(shape))), ("reshape", (rest,)))
+        result = from_storage(input._storage, input._extended(_rows.get((shape, index)) or _row(shape, index)))
         return _labelled(result, "select")
     if type(index) is Tensor and index._node.type == (shape[:1], bool_) and shape and not recorder.state.levels:  # x[mask] by rows
         places = index._value().nonzero()[0]
@@ -58,6 +53,21 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if not plan.advanced:
         return _labelled(result, "slice" if len(plan.shape) == len(shape) else "select")
     return _labelled(_gather(result, plan.advanced), "index")
+
+
+_rows: dict[tuple[Shape, int], tuple[Link, ...]] = {}  # what ``x[i]`` shows, by shape and number
+
+
+def _row(shape: Shape, index: int) -> tuple[Link, ...]:
+    """The links of ``x[index]``. IndexError beyond the end."""
+    n, rest = shape[0], shape[1:]
+    if not -n <= index < n:
+        raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
+    if len(_rows) >= _MOST_PARSED:
+        _rows.clear()
+    start = (index % n, *(0,) * len(rest))
+    links = _rows[shape, index] = ("slice", (start, (1, *rest), (1,) * len(shape))), ("reshape", (rest,))
+    return links
 
 
 def _labelled(result: Tensor, label: str) -> Tensor:
@@ -345,7 +355,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     plan = _parse(input._node.type[0], index)
     check_in_place(input)
     if not plan.advanced:
-        _assign(input, input._part(plan.links, plan.shape), value, plan.size == input._node.type[0], start)
+        if not (isinstance(value, Tensor) and value._storage is input._storage and _is_there(input, plan, value)):
+            _assign(input, input._part(plan.links, plan.shape), value, plan.size == input._node.type[0], start)
     else:
         target = _view(input, plan)
         _needs_same_dtype(input, value)
@@ -353,17 +364,22 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         if not is_filled:  # one value behind a mask is read before anything is written
             check_overlap(target, value, whole=True)
         store(target, _put(target, plan.advanced, value, accumulate=False), start)
-    if input._read().requires_grad:
+    if is_tracked_after(input):
         input._label = "copy_slices"
+
+
+def _is_there(input: Tensor, plan: _Plan, value: Tensor) -> bool:
+    """Whether a value is the very view it is to be written to: how ``x[i] += y`` ends."""
+    if value._chain != input._extended(plan.links):
+        return False
+    contents = input._storage.node  # if it was written just now, nobody read it since (a derivative may read it)
+    if contents is None or contents.requires_grad or contents.order != recorder.state.order:
+        input._storage.touch()
+    return True
 
 
 def _assign(input: Tensor, target: Tensor, value: Any, whole: bool, start: int) -> None:
     """Make ``value`` the contents of a view. whole: it shows all of the memory of ``input``."""
-    if isinstance(value, Tensor) and value._storage is input._storage and value._chain == target._chain:
-        contents = input._storage.node  # how x[i] += y ends: it is there, and if it was written just now, nobody read it since (a derivative may read it)
-        if contents is None or contents.requires_grad or contents.order != recorder.state.order:
-            input._storage.touch()
-        return
     check_overlap(target, value, expanded=True)
     node = fitted(value, target)
     if whole and recorder.state.grad:  # the old contents have gradient 0

@@ -196,6 +196,9 @@ def write(storage: Storage, chain: Chain, node: Node, start: int) -> None:
         if node.requires_grad or not storage.node.requires_grad:  # the whole memory, and no history to keep: most writes
             storage.replace(node, start)
             return
+    elif storage.host is None and not (node.requires_grad or storage.node.requires_grad) and is_plain(chain):
+        storage.replace(_with_part(storage.node, chain, node), start)
+        return
     if recorder.state.grad and chain:
         cut = len(chain) - len(after_detaching(chain)) - 1
         if cut >= 0 and (node.requires_grad or chain[cut].node is not None):
@@ -260,7 +263,7 @@ def _repeats(chain: Chain) -> bool:
 def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     """The storage's new contents when the value at the end of ``chain`` becomes ``node``."""
     if storage.host is None and not (node.requires_grad or storage.node.requires_grad) and is_plain(chain):
-        return _writes.recorded(chain, (storage.node, node), lambda old, part: (_put_back(old, chain, part),))[0]
+        return _with_part(storage.node, chain, node)
     unseen = any([type(link) is Detached for link in chain]) or not recorder.state.grad
     node = _scattered(storage, chain, node) if _repeats(chain) else _up_to(storage, chain, 0, node)
     old = storage.node if storage.node is not None else storage.snapshot()
@@ -274,6 +277,11 @@ def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     return recorder.record(
         "select", (everywhere, node, old)
     )  # all overwritten: still tracked, with gradient 0
+
+
+def _with_part(whole: Node, chain: Chain, part: Node) -> Node:
+    """`_put_back` where nothing has a history."""
+    return _writes.recorded(chain, (whole, part), lambda old, new: (_put_back(old, chain, new),))[0]
 
 
 _writes = Phrases()  # into parts of memory, by the chain: such parts have no history
