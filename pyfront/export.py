@@ -14,13 +14,14 @@ from ..dialects.errors import LaminaError
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, dtype_of
 from . import recorder
-from .autograd import no_grad
+from .grad_mode import set_grad_enabled
 from .nn.module import Module
 from .node import ALIAS, Node
 from .origin import origin, source_line
 from .program_draws import Draws, stand_in
 from .pytree import tree_flatten, tree_unflatten
 from .random import default_generator
+from .recorded_state import RecordedState
 from .schedule import Schedule
 from .tensor import Tensor, wrap
 
@@ -80,23 +81,22 @@ def _names_within(label: str, part: Any) -> list[str]:
 
 def export_call(
     model: Module | None, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str],
-    written: Callable[[], list[tuple[np.ndarray, Node]]] = list,
+    state: RecordedState,
 ) -> Exported:  # fmt: skip
-    """Record a call of a model with tensors of these arrays in the place of its examples. written: what the call wrote over arrays of
-    the model's.
+    """Record a call of a model with tensors of these arrays in the place of its examples. state: what it may write.
 
     LaminaError when the result depends on values read on the way (``.item()``, ``if x.sum() > 0``) or is not made of tensors.
     """
     recorder.flush()
     fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
     owned = _names_of_state(model) if model is not None else {}
-    with no_grad(), _nothing_computed(arrays, labels) as drawn:
+    with set_grad_enabled(state.trains), _nothing_computed(arrays, labels, state) as drawn:
         results = [result._read() for result in tensors_of(call(fresh))]
-        changes = written()
+        changes = state.written()
         results += [node for _, node in changes]
         schedule = Schedule(results)
         returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
-    inputs = _Inputs(schedule, owned)
+    inputs = _Inputs(schedule, owned | {_place(array): name for array, name in state.names()})
     given = [inputs.of(array, leaf._node.type, label) for array, leaf, label in zip(arrays, fresh, labels, strict=True)]
     held = [inputs.of(array, node.type, None) for array, node in changes]
     random = [inputs.of(array, (array.shape, dtype_of(array)), None) for array, _, _ in drawn]
@@ -143,7 +143,7 @@ class _Inputs:
 
 
 @contextmanager
-def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str]) -> Iterator[list[tuple[Any, str, tuple]]]:
+def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str], kept: RecordedState) -> Iterator[list[tuple[Any, str, tuple]]]:
     """While a model is recorded: what is computed of its arguments would be a constant of the program, so that is refused. Gives the
     list of random numbers that are drawn, which leaves the generator where it was."""
     state = recorder.state
@@ -153,6 +153,7 @@ def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str]) -> It
     def seen(given: Sequence[Any]) -> None:
         read = [label for array, label in zip(arrays, labels, strict=True) if any(a is array for a in given)]
         read += ["random numbers"] if any(a is array for array, _, _ in drawn for a in given) else []
+        read += ["what the optimizer keeps"] if any(map(kept.hides, given)) else []
         if read:
             raise LaminaError(
                 f"the model looks at a value on the way that depends on {', '.join(read)}", at=source_line(origin()),

@@ -20,6 +20,7 @@ from .files import save as save_file
 from .grad_mode import is_grad_enabled, no_grad
 from .nn.module import Module
 from .nn.parameter import Parameter
+from .optim.optimizer import Optimizer
 from .origin import origin, source_line
 from .program_draws import Draws, drawn_as_inputs, drawn_by_steps, drawn_now, stand_in
 from .pytree import TreeSpec, tree_flatten, tree_unflatten
@@ -81,7 +82,8 @@ class ExportedProgram:
                 raise DTypeError(f"the program was recorded with {self.graph.inputs[i][1].name} for {self.graph.names[i]}, got {tensor.dtype.name}", at=source_line(origin()))
         graph = self._recorded.at(tuple((tuple(t.shape), t.dtype) for t in given))
         graph, given = self._drawn(graph, given)
-        found = _again(graph, given) if is_grad_enabled() and any(t.requires_grad for t in given) else _at_once(graph, given)
+        derives = is_grad_enabled() and any(t.requires_grad for t in given) and all(op != recorder.GRAD for op, _, _ in graph.steps)
+        found = _again(graph, given) if derives else _at_once(graph, given)
         first = len(found) - len(self.updates)
         with no_grad():
             for i, contents in zip(self.updates, found[first:], strict=True):
@@ -154,8 +156,12 @@ def _at_once(graph: Graph, given: Sequence[Tensor]) -> list[Tensor]:
     return [given[i] if i < len(given) else wrap(recorder.leaf(a, t)) for i, a, t in zip(graph.outputs, made, types, strict=True)]
 
 
-def exported(model: Module | None, function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], labels: Callable[[Example], Labels]) -> ExportedProgram:
-    """The program of ``function(*args, **kwargs)``. model: whose parameters it reads; labels: sizes that stay open, of the example."""
+def exported(
+    model: Module | None, function: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any], labels: Callable[[Example], Labels], 
+    optimizers: Sequence[Optimizer] = (),
+) -> ExportedProgram:  # fmt: skip
+    """The program of ``function(*args, **kwargs)``. model: whose parameters it reads; labels: sizes that stay open, of the example;
+    optimizers: those it steps."""
     from ..backends.driver import recorded_program
 
     example = Example.of(function, args, kwargs)
@@ -168,13 +174,13 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
         return result
 
     open_sizes = labels(example)
-    made = record_at_sizes(model, call, example, arrays, example.names, open_sizes)
+    made = record_at_sizes(model, call, example, arrays, example.names, open_sizes, optimizers)
     recordings = [(each.graph, each.weights) for each in made]
     plain, *others = [{i: leaf for i, leaf in enumerate(leaves) if not isinstance(leaf, Tensor)} for leaves, _ in given_back]
     if any(other != plain for other in others):
         raise SizeError("the call gives numbers that depend on sizes which are to stay open", at=source_line(origin()), help="return tensors, or record it with fixed sizes")
     draws = made[0].draws
-    updated = [made[0].graph.names[i] for i in made[0].updates]
+    updated = [made[0].weights[i] for i in made[0].updates]
     recorded, weights = recorded_program(recordings, len(draws))
     held = model.state_dict(keep_vars=True) if model is not None else {}
     state = {name: t for name, t in held.items() if isinstance(t, Tensor) and not t.is_quantized}  # packed weights are constants of the program
@@ -189,7 +195,7 @@ def exported(model: Module | None, function: Callable[..., Any], args: tuple, kw
     free = iter(example.names)
     given = [names.index(next(free)) if isinstance(leaf, Tensor) else None for leaf in leaves]
     named = {(example.names[i], dim): label for (i, dim), label in open_sizes.items()}
-    return ExportedProgram(recorded, state, tensors, given, spec, given_back[0][1], named if recorded.template else {}, plain, [names.index(name) for name in updated], draws)
+    return ExportedProgram(recorded, state, tensors, given, spec, given_back[0][1], named if recorded.template else {}, plain, [next(i for i, a in weights.items() if a is array) for array in updated], draws)
 
 
 def load(f: Any) -> ExportedProgram:

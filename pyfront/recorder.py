@@ -74,7 +74,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "arrived", "asked", "lines", "origin", "quick",
+        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -101,6 +101,7 @@ class _State:
         self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
         self.traces = 0  # functions being recorded whose arguments are not what they will be called with
         self.seen: Callable[[list[Any]], None] | None = None  # told what a trace looks at without computing anything
+        self.fresh: Callable[[np.ndarray], Any] | None = None  # makes new state of a step that is recorded
         self.draws: list[tuple[Any, str, tuple]] | None = None  # random numbers of a program that is recorded: array, distribution, its numbers
         self.placement: Placement | None = None  # set once there are tensors on another device than the CPU
 

@@ -1,4 +1,4 @@
-"""``torch.export``: models as programs of their own."""
+"""``torch.export``: models as programs of their own; ``training_step``, which PyTorch does not have: whole training steps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from .dynamic_shapes import Dim, dims, labels_of_shapes, normalised
 from .exported_program import ExportedProgram, exported, load
 from .nn.module import Module
 from .origin import origin, source_line
+from .training_step import training_step
 
-__all__ = ["Dim", "ExportedProgram", "dims", "export", "load", "save"]
+__all__ = ["Dim", "ExportedProgram", "dims", "export", "load", "save", "training_step"]
 
 
 def export(mod: Module, args: tuple, kwargs: Mapping[str, Any] | None = None, *, dynamic_shapes: Any = None, strict: bool = False, **_: Any) -> ExportedProgram:

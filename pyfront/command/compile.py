@@ -1,4 +1,4 @@
-"""`lamina compile SCRIPT:CLASS`: a trained model as C files that need no runtime."""
+"""`lamina compile SCRIPT:CLASS`: a trained model, or a whole training step, as C files that need no runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ...dialects.errors import FileError, LaminaError
@@ -21,7 +21,10 @@ from .run import read_script
 def add(subcommands: argparse._SubParsersAction) -> None:
     """Enter the subcommand."""
     parser = subcommands.add_parser("compile", help="turn a model into C, a header, weights and a library")
-    parser.add_argument("model", metavar="SCRIPT:CLASS", help="where the model is defined; CLASS() must make it")
+    parser.add_argument(
+        "model", metavar="SCRIPT:CLASS",
+        help="where the model is defined; CLASS() must make it. Or a function that takes the examples and trains: a step of training",
+    )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="its state_dict (torch.save or safetensors)")
     parser.add_argument(
         "--example", metavar="TYPE", action="append", required=True,
@@ -47,13 +50,16 @@ def _target(text: str) -> str:
 def act(options: argparse.Namespace) -> int:
     """Write the files and list them."""
     import_hook.install()
-    model = load_model(options.model)
-    if options.weights:
-        _load_weights(model, options.weights)
-    model.eval()
     read = [read_example(text) for text in options.example]
-    examples = [_example(t) for t, _ in read]
-    written = (_write_onnx if options.target == "onnx" else _write_programs)(options, model, examples, [names for _, names in read])
+    examples, names = [_example(t) for t, _ in read], [names for _, names in read]
+    made = load(options.model, len(examples))
+    if isinstance(made, FunctionType):
+        written = _write_step(options, made, examples, names)
+    else:
+        if options.weights:
+            _load_weights(made, options.weights)
+        made.eval()
+        written = (_write_onnx if options.target == "onnx" else _write_programs)(options, made, examples, names)
     for path in written:
         print(f"{os.path.getsize(path):>10,}  {path}")
     return 0
@@ -63,13 +69,34 @@ def _write_programs(options: argparse.Namespace, model: Any, examples: list[Any]
     from ..exported_program import write_c
     from ..recordings import export
 
+    _refuse_names(names)
+    return write_c(export(model, examples), options.output, **_wanted(options))
+
+
+def _write_step(options: argparse.Namespace, step: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
+    from ..training_step import reached, training_step
+
+    _refuse_names(names)
+    if options.target == "onnx":
+        raise LaminaError("an ONNX model keeps nothing, so a training step cannot be one", help="leave --target out, or name a model")
+    if options.weights:
+        models = list(reached(step)[0].values())
+        if len(models) != 1:
+            raise LaminaError(f"--weights are for one model, and {step.__name__} reaches {len(models)}", help="load them in the script")
+        _load_weights(models[0], options.weights)
+    return training_step(step, tuple(examples)).to_c(options.output, **_wanted(options))
+
+
+def _refuse_names(names: list[dict[int, str]]) -> None:
     if any(names):
         raise LaminaError("sizes with names are for --target onnx: programs are compiled for the sizes of their examples")
-    exported = export(model, examples)
-    return write_c(
-        exported, options.output, main=options.main, shared=not options.no_shared,
-        target=options.target, dump=options.dump, check=2 if options.check_each_pass else 0,
-    )  # fmt: skip
+
+
+def _wanted(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "main": options.main, "shared": not options.no_shared, "target": options.target, "dump": options.dump,
+        "check": 2 if options.check_each_pass else 0,
+    }  # fmt: skip
 
 
 def _write_onnx(options: argparse.Namespace, model: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
@@ -84,7 +111,13 @@ def _write_onnx(options: argparse.Namespace, model: Any, examples: list[Any], na
 
 
 def load_model(where: str) -> Any:
-    """The model of ``SCRIPT:CLASS``. The script is loaded as a module: what it does under ``__main__`` is not done."""
+    """The model of ``SCRIPT:CLASS``; see `load`."""
+    return load(where, 0)
+
+
+def load(where: str, count: int) -> Any:
+    """The model of ``SCRIPT:CLASS``, or a function of so many arguments. The script is loaded as a module: what it does under
+    ``__main__`` is not done."""
     script, colon, name = where.rpartition(":")
     if not colon or not name.isidentifier():
         raise LaminaError(f"{where!r} does not name a model", help="write SCRIPT:CLASS, for example train.py:Net")
@@ -100,10 +133,21 @@ def load_model(where: str) -> Any:
     if not hasattr(module, name):
         known = sorted(k for k, v in vars(module).items() if isinstance(v, type) and issubclass(v, Module) and v is not Module)
         raise LaminaError(f"{script} defines no {name}", help=f"models it defines: {', '.join(known) or 'none'}")
+    if count and isinstance(made, FunctionType) and not _binds(made, 0) and _binds(made, count):
+        return made
     model = made if isinstance(made, Module) or not callable(made) else _make(script, name, made)
     if not isinstance(model, Module):
         raise LaminaError(f"{name} is not a torch.nn.Module", help="name a Module class, or a function that makes a model")
     return model
+
+
+def _binds(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _make(script: str, name: str, made: Any) -> Any:

@@ -11,7 +11,7 @@ import ml_dtypes
 from ..assignment import assign
 from ..tensor import Tensor
 from .recorded import Recorded, number
-from .updates import zeros_of
+from .updates import rate_of, zeros_of
 
 
 class Adafactor(Recorded):
@@ -47,7 +47,7 @@ class Adafactor(Recorded):
         return True
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
-        lr, (tiny, least) = float(group["lr"]), group["eps"]
+        lr, (tiny, least) = rate_of(group), group["eps"]
         tiny = float(ml_dtypes.finfo(p.dtype.numpy).eps) if tiny is None else tiny
         share, rate = number(step ** group["beta2_decay"], p), number(min(lr, 1 / step**0.5), p)
         alpha = (p.norm(2) / math.sqrt(p.numel())).clamp_min(least) * rate

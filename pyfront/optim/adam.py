@@ -11,7 +11,7 @@ from ..origin import origin
 from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range
-from .updates import Row, scalar, update_all, zeros_of
+from .updates import Row, rate_of, scalar, update_all, zeros_of
 
 
 class Adam(Optimizer):
@@ -40,7 +40,7 @@ class Adam(Optimizer):
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]
-        lr, decay = float(group["lr"]), group["weight_decay"]
+        lr, decay = rate_of(group), group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
         numbers = (beta2, group["eps"]) + (() if decoupled else (decay,)) + (group["maximize"],)
         op = ("adamw" if decoupled else "adam") + ("_amsgrad" if group["amsgrad"] else "")

@@ -13,7 +13,7 @@ from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, check_range
 from .recorded import Recorded, number, rounded
-from .updates import scalar, update, zeros_of
+from .updates import rate_of, scalar, update, zeros_of
 
 
 class RMSprop(Optimizer):
@@ -36,7 +36,7 @@ class RMSprop(Optimizer):
         super().__init__(params, defaults)
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        rate = scalar(float(group["lr"]))
+        rate = scalar(rate_of(group))
         numbers = tuple(group[k] for k in ("alpha", "eps", "weight_decay", "momentum", "centered", "maximize"))
         for p in parameters:
             state = self._table[p]
@@ -94,7 +94,7 @@ class Adagrad(Optimizer):
         for p in parameters:
             state = self._table[p]
             step = self._counter.next(state)
-            rate = scalar(float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]))
+            rate = scalar(rate_of(group) / (1 + (step - 1) * group["lr_decay"]))
             operands = (p._read(), p.grad._read(), state["sum"]._read(), rate)
             update((p, state["sum"]), "adagrad", operands, numbers)
 
@@ -124,7 +124,7 @@ class Adadelta(Recorded):
         delta = (state["acc_delta"] + eps).sqrt() / (squares + eps).sqrt() * g
         assign(state["square_avg"], squares._read())
         assign(state["acc_delta"], (state["acc_delta"] * rho + delta * delta * (1 - rho))._read())
-        return p - delta * number(float(group["lr"]), p)
+        return p - delta * number(rate_of(group), p)
 
 
 def _check_adam(lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
@@ -158,7 +158,7 @@ class Adamax(Recorded):
         largest = (state["exp_inf"] * beta2).maximum(g.abs() + group["eps"])
         assign(state["exp_avg"], mean._read())
         assign(state["exp_inf"], largest._read())
-        return p - mean / largest * number(float(group["lr"]) / (1 - beta1**step), p)
+        return p - mean / largest * number(rate_of(group) / (1 - beta1**step), p)
 
 
 class NAdam(Recorded):
@@ -185,7 +185,7 @@ class NAdam(Recorded):
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
         beta1, beta2 = group["betas"]
-        lr, decay = float(group["lr"]), group["momentum_decay"]
+        lr, decay = rate_of(group), group["momentum_decay"]
         if group["decoupled_weight_decay"]:
             p = p * number(1 - lr * group["weight_decay"], p)
         now, ahead = (beta1 * (1.0 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
@@ -219,7 +219,7 @@ class RAdam(Recorded):
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
         beta1, beta2 = group["betas"]
-        lr = float(group["lr"])
+        lr = rate_of(group)
         if group["decoupled_weight_decay"]:
             p = p * number(1 - lr * group["weight_decay"], p)
         mean = state["exp_avg"] + (g - state["exp_avg"]) * (1 - beta1)

@@ -9,7 +9,7 @@ from ..assignment import assign
 from ..tensor import Tensor
 from .optimizer import check_range
 from .recorded import Recorded, number, rounded
-from .updates import zeros_of
+from .updates import rate_of, zeros_of
 
 
 class ASGD(Recorded):
@@ -36,10 +36,10 @@ class ASGD(Recorded):
     def _begin(self, p: Tensor, name: str, group: dict[str, Any]) -> Any:
         if name == "ax":
             return zeros_of(p)
-        return rounded(float(group["lr"]) if name == "eta" else 1.0)
+        return rounded(rate_of(group) if name == "eta" else 1.0)
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
-        lr, lambd = float(group["lr"]), group["lambd"]
+        lr, lambd = rate_of(group), group["lambd"]
         eta, mu, mean = float(state["eta"]), float(state["mu"]), state["ax"]
         moved = p * number(1 - lambd * eta, p) + g * number(-eta, p)
         assign(mean, (moved if mu == 1 else mean + (moved - mean) * number(mu, p))._read())

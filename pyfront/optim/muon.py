@@ -10,7 +10,7 @@ from ..assignment import assign
 from ..tensor import Tensor
 from .optimizer import Optimizer
 from .recorded import number
-from .updates import zeros_of
+from .updates import rate_of, zeros_of
 
 _RATES = ("original", "match_rms_adamw")
 
@@ -45,7 +45,7 @@ class Muon(Optimizer):
                 raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}")
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        lr, momentum = float(group["lr"]), group["momentum"]
+        lr, momentum = rate_of(group), group["momentum"]
         for p in parameters:
             state, old, g = self._table[p], p.detach(), p.grad
             if "momentum_buffer" not in state:

@@ -9,7 +9,7 @@ from ..assignment import assign
 from ..tensor import Tensor
 from .optimizer import check_range
 from .recorded import Recorded
-from .updates import zeros_of
+from .updates import rate_of, zeros_of
 
 
 class Rprop(Recorded):
@@ -35,7 +35,7 @@ class Rprop(Recorded):
         super().__init__(params, defaults)
 
     def _begin(self, p: Tensor, name: str, group: dict[str, Any]) -> Any:
-        return zeros_of(p, float(group["lr"]) if name == "step_size" else 0.0)
+        return zeros_of(p, rate_of(group) if name == "step_size" else 0.0)
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
         shrink, grow = group["etas"]

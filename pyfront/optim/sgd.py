@@ -11,7 +11,7 @@ from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .optimizer import Optimizer, check_range
 from .recorded import number
-from .updates import Row, scalar, update, update_all, zeros_of
+from .updates import Row, rate_of, scalar, update, update_all, zeros_of
 
 
 class SGD(Optimizer):
@@ -43,10 +43,10 @@ class SGD(Optimizer):
             now = g.clone() if before is None else before * momentum + g * (1 - group["dampening"])
             state["momentum_buffer"] = now
             g = g + now * momentum if group["nesterov"] else now
-        assign(p, g._onto(p.detach(), number(-float(group["lr"]), p))._read())
+        assign(p, g._onto(p.detach(), number(-rate_of(group), p))._read())
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        rate, momentum = scalar(float(group["lr"])), scalar(float(group["momentum"]))
+        rate, momentum = scalar(rate_of(group)), scalar(float(group["momentum"]))
         remembers, where = group["momentum"] != 0, origin()
         numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
         gathered = self._gathered_of(group, parameters, ("momentum_buffer",), counted=False) if remembers else None

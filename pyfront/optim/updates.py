@@ -12,19 +12,29 @@ from ...dialects.types import DTYPES, Type
 from .. import recorder, views
 from ..node import ANYWHERE, RESULT, Node
 from ..phrases import Phrase
+from ..promote import cast
 from ..tensor import Tensor, wrap
 
 _FLOAT32, _FLOAT64 = DTYPES["float32"], DTYPES["float64"]
 _SCALAR = (), _FLOAT64
 
 
-def scalar(value: float, where: str | None = None) -> Node:
+def rate_of(group: dict[str, Any]) -> Any:
+    """The learning rate of a group: a number, or, while a step is recorded, the tensor it is."""
+    rate = group["lr"]
+    return rate.double() if recorder.state.traces and isinstance(rate, Tensor) else float(rate)
+
+
+def scalar(value: Any, where: str | None = None) -> Node:
     """A number that changes from step to step: an input of the program, not a constant in it. where: the user's line, if known.
+    A step that is recorded computes it (`Counter`): then it is a tensor.
 
     The numbers of a step go where those of the last one were, if nobody refers to these any more: a program knows the place.
     """
     state = recorder.state
-    if state.placement is not None or state.watch is not None:
+    if state.traces and isinstance(value, Tensor):
+        return cast(value._read(), _FLOAT64)
+    if state.placement is not None or state.watch is not None or state.traces:
         return recorder.constant(np.array(value, np.float64), _SCALAR, where)
     if _numbers.since != state.flushed:
         _numbers.since, _numbers.count = state.flushed, 0
@@ -61,7 +71,8 @@ _numbers = _Numbers()
 
 def zeros_of(p: Tensor, value: float = 0.0) -> Tensor:
     """Fresh state of a parameter's type. It is data, so that the first step is the same program as all others."""
-    return wrap(recorder.constant(np.full(p.shape, value, p.dtype.numpy), p._type))
+    array = np.full(p.shape, value, p.dtype.numpy)
+    return wrap(recorder.constant(array, p._type)) if recorder.state.fresh is None else recorder.state.fresh(array)
 
 
 class Counter:
@@ -71,15 +82,29 @@ class Counter:
         self._before: tuple[Any, int] = (None, 0)  # the tensor the last parameter had, and its version
         self._number = 0  # the step after that one, and its tensor
         self._tensor: Tensor | None = None
+        self._start: tuple[Any, Tensor] | None = None  # the recording in which counting began, and its count
 
-    def next(self, state: dict[str, Any]) -> int:
-        """The step that begins now, 1 the first time."""
+    def next(self, state: dict[str, Any]) -> Any:
+        """The step that begins now, 1 the first time; while a step is recorded a tensor, whose memory counts on."""
         now = state.get("step")
+        if recorder.state.fresh is not None:
+            return self._counted(state, now)
         before, version = self._before
         if now is None or now is not before or now._storage.version != version:
             self._look_up(now)
         state["step"] = self._tensor
         return self._number
+
+    def _counted(self, state: dict[str, Any], now: Any) -> Tensor:
+        if now is None or not isinstance(now, Tensor):
+            if self._start is None or self._start[0] is not recorder.state.fresh:
+                self._start = recorder.state.fresh, recorder.state.fresh(np.array(int(now or 0), np.float32))
+            now = state["step"] = self._start[1]
+        before, version = self._before
+        if now is not before or now._storage.version != version:
+            now += 1
+            self._before = now, now._storage.version
+        return now.double()
 
     def _look_up(self, now: Any) -> None:
         """Read a count that is not the one of the last parameter."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
+import sys
 from pathlib import Path
 
 import lamina as torch
 import numpy as np
 import pytest
 from lamina import nn
-from lamina.backends.executable import aligned_array
-from lamina.backends.toolchain import find_compiler
 from lamina.dialects.errors import BackendError, FileError, LaminaError
 from lamina.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+from c_library import Library  # noqa: E402
 
 
 class Counts(nn.Module):
@@ -86,34 +86,6 @@ def test_state_that_grows_is_refused_and_nothing_is_changed() -> None:
     with pytest.raises(LaminaError, match=r"makes the buffer seen, float32\[0, 2\], float32\[3, 2\]"):
         torch.export.export(model, (torch.ones(3, 2),))
     assert model.seen.shape == (0, 2)
-
-
-class Library:
-    """A model's C files built by a plain compiler, and one call of it."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [*find_compiler().command, "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", "m.so", "model.c", "-lm"]
-        subprocess.run(command, cwd=folder, check=True)
-        self.library, data = ctypes.CDLL(str(folder / "m.so")), (folder / "model.weights").read_bytes()
-        self.weights = aligned_array((len(data),), np.dtype(np.uint8))
-        self.weights[:] = np.frombuffer(data, np.uint8)
-        self.arena = aligned_array((1 << 20,), np.dtype(np.uint8))
-        assert self.check() == 0
-
-    def check(self) -> int:
-        return self.library.model_check_weights(self._at(self.weights), ctypes.c_size_t(self.weights.size))
-
-    def seal(self) -> int:
-        return self.library.model_seal_weights(self._at(self.weights))
-
-    @staticmethod
-    def _at(a: np.ndarray) -> ctypes.c_void_p:
-        return ctypes.c_void_p(a.ctypes.data)
-
-    def __call__(self, x: np.ndarray, *types: tuple) -> list[np.ndarray]:
-        made = [np.zeros(*t) for t in types]
-        assert self.library.model_run(*map(self._at, (x, *made, self.weights, self.arena))) == 0
-        return made
 
 
 def test_c_keeps_the_state_among_the_weights(tmp_path: Path) -> None:
@@ -214,6 +186,7 @@ def check_noise(first: list[np.ndarray], second: list[np.ndarray]) -> None:
 TYPES = [((4096,), np.float32), ((4096,), np.float32), ((4096,), np.int64), ((4096,), np.float32), ((4096,), np.float32)]
 
 
+@pytest.mark.slow
 def test_c_draws_from_a_state_of_its_own(tmp_path: Path) -> None:
     x = torch.zeros(4096)
     for folder, seed in (("a", 1), ("b", 2), ("c", 1)):
