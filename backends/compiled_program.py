@@ -102,7 +102,7 @@ def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int]
     """The program of a cache entry, as that of a graph. sizes: see `Executable`."""
     outputs = [graph.types[i] for i in graph.outputs]
     reusable = tuple((int(k), int(i)) for k, i in facts["reusable"])
-    kept = [Kept(int(i), types_from_json([held])[0], str(form)) for i, held, form in facts["kept"]]
+    kept = [Kept(tuple(map(int, inputs)), types_from_json([held])[0], str(form)) for inputs, held, form in facts["kept"]]
     program = Program(folder / facts["library"], graph.inputs, outputs, int(facts["arena_bytes"]), reusable=reusable, kept=kept, sizes=sizes)
     program.graph = graph
     return program
@@ -133,7 +133,7 @@ def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbo
             show("cache", f"{found} of {kernels} kernels were compiled before")
     show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     facts = {"arena_bytes": made.arena_bytes}
-    kept = [[k.input, types_to_json([k.type])[0], k.form] for k in source.kept]
+    kept = [[list(k.inputs), types_to_json([k.type])[0], k.form] for k in source.kept]
     return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
 
 

@@ -273,7 +273,7 @@ class Executable:
         self._pool = OutputPool(self.outputs, self.inputs, made=_made)
         self._expected = [(shape, dtype.numpy) for shape, dtype in self.inputs]
         self._known = [self._pool.addresses[t] for t in self.inputs]
-        copied = {k.input for k in kept}  # what is made in their memory would pass for what the copy was made of
+        copied = {i for k in kept for i in k.inputs}  # what is made in their memory would pass for what the copy was made of
         self._copied = copied
         self.reusable = tuple(pair for pair in reusable if pair[1] not in copied)
         self._given = sorted({i for _, i in self.reusable})

@@ -40,7 +40,7 @@ def execute(module: ModuleOp, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     kept = module.attributes.get("lamina.kept")
     if kept is not None:
         made[-2][:] = True  # every packed copy is stale
-        after += len(kept.get_values()) + 1
+        after += len(kept) + 1
     with np.errstate(all="ignore"):
         program.call("main", [*flat, *made])
     outputs = list(zip(made, types[len(arrays) :], strict=True))[: len(made) - after]

@@ -1,7 +1,7 @@
-"""Packed copies of inputs that a program keeps between calls: made once, and again when the input is another array.
+"""What a program makes of inputs and keeps between calls, packed copies among it: made once, and again when an input is another array.
 
 Arrays are values: what the frontend hands to a program never changes as long as somebody refers to it, and a copy
-refers to its source. So the same array object means the same contents. Programs that want the same copy share it.
+refers to its sources. So the same array object means the same contents. Programs that want the same copy share it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ..dialects.kept import Kept
 
 
 class _Copy:
-    """source: the array it was made from. filled: a program has made it. programs: how many use it."""
+    """sources: the arrays it was made from. filled: a program has made it. programs: how many use it."""
 
-    __slots__ = ("source", "array", "address", "filled", "programs", "__weakref__")
+    __slots__ = ("sources", "array", "address", "filled", "programs", "__weakref__")
 
-    def __init__(self, source: np.ndarray, array: np.ndarray) -> None:
-        self.source = source
+    def __init__(self, sources: tuple[np.ndarray, ...], array: np.ndarray) -> None:
+        self.sources = sources
         self.array = array
         self.address = array.ctypes.data
         self.filled = False
         self.programs = 0
 
 
-_copies: WeakValueDictionary[tuple[int, str], _Copy] = WeakValueDictionary()
+_copies: WeakValueDictionary[tuple[tuple[int, ...], str], _Copy] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
@@ -43,8 +43,8 @@ class KeptCopies:
         self.places = [0] * len(self.kept)
         self._allocate = allocate
         self._held: list[_Copy | None] = [None] * len(self.kept)
-        self._sources: list[np.ndarray | None] = [None] * len(self.kept)
-        self._inputs = [k.input for k in self.kept]
+        self._inputs = sorted({i for k in kept for i in k.inputs})
+        self._seen: list[np.ndarray | None] = [None] * len(self._inputs)
         self._unfilled: list[int] = []
 
     @property
@@ -55,34 +55,36 @@ class KeptCopies:
     def follow(self, arrays: Sequence[np.ndarray]) -> bool:
         """Gets copies of these inputs, shared or to be filled by the next call; whether anything changed."""
         given = list(map(arrays.__getitem__, self._inputs))
-        if all(map(is_, given, self._sources)) and not self._unfilled:
+        if all(map(is_, given, self._seen)) and not self._unfilled:
             return False
-        for k, source in enumerate(given):
-            if source is not self._sources[k]:
-                self._replace(k, source)
+        changed = {i for i, now, was in zip(self._inputs, given, self._seen, strict=True) if now is not was}
+        for k, kept in enumerate(self.kept):
+            if not changed.isdisjoint(kept.inputs):
+                self._replace(k, tuple([arrays[i] for i in kept.inputs]))
+        self._seen = given  # type: ignore[assignment]
         return True
 
-    def _replace(self, k: int, source: np.ndarray) -> None:
+    def _replace(self, k: int, sources: tuple[np.ndarray, ...]) -> None:
         with _lock:
-            self._replace_alone(k, source)
+            self._replace_alone(k, sources)
 
-    def _replace_alone(self, k: int, source: np.ndarray) -> None:
-        old, number = self._held[k], id(source)
+    def _replace_alone(self, k: int, sources: tuple[np.ndarray, ...]) -> None:
+        old, numbers = self._held[k], tuple(map(id, sources))
         form = self.kept[k].form
-        copy = _copies.get((number, form))
-        if copy is None or not copy.filled or copy.source is not source:
+        copy = _copies.get((numbers, form))
+        if copy is None or not copy.filled or not all(map(is_, copy.sources, sources)):
             shape, dtype = self.kept[k].type
             reusable = old is not None and old.programs == 1
-            copy = _Copy(source, old.array if reusable else self._allocate(shape, dtype.numpy))
+            copy = _Copy(sources, old.array if reusable else self._allocate(shape, dtype.numpy))
             if reusable:  # nobody else reads it, and nobody may find it any more
-                _copies.pop((id(old.source), form), None)
-            _copies[number, form] = copy
+                _copies.pop((tuple(map(id, old.sources)), form), None)
+            _copies[numbers, form] = copy
             self.stale[k] = 1
             self._unfilled.append(k)
         if old is not None:
             old.programs -= 1
         copy.programs += 1
-        self._held[k], self._sources[k], self.places[k] = copy, source, copy.address
+        self._held[k], self.places[k] = copy, copy.address
 
     def filled(self) -> None:
         """The call is over: what was stale has been filled."""

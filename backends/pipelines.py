@@ -20,6 +20,7 @@ TENSORS = (
     "narrow",
     'simplify{because="slices that moved meet pads, what left a loop meets what was outside"}',
     "split-phases",
+    "winograd",
     "sink-unwindow",
     'cse{because="simplified ops became equal"}',
     "dce",
@@ -46,13 +47,15 @@ def standard_pipeline(target: str = "native", keep: bool = False, plans: str = "
     if keep or plans:
         options = f"target={target}{' keep=true' if keep else ''}{f' plans={json.dumps(plans)}' if plans else ''}"
         steps[-2] = f"bufferize{{{options}}}"
+    if keep:
+        steps[steps.index("winograd")] = "winograd{keep=true}"
     return Pipeline.parse(",".join(steps), known_passes(), "captured")
 
 
 @lru_cache(maxsize=8)
 def gpu_pipeline(target: str) -> Pipeline:
     """Captured level to gpu level for an NVIDIA architecture (a name of `dialects/target.py`, like "sm_90a")."""
-    steps = [step for step in STANDARD if step != "linalg-to-loops"]
+    steps = [step for step in STANDARD if step not in ("linalg-to-loops", "winograd")]
     steps.insert(steps.index("fuse"), "shorten-sums")
     steps[steps.index("bufferize")] = f"bufferize{{target={target}}}"
     steps.append(f"linalg-to-gpu{{target={target}}}")

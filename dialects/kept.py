@@ -1,4 +1,5 @@
-"""A packed copy of an input that a program keeps between calls, as the compiler tells it to whoever calls the program."""
+"""What a program makes of some inputs and keeps between calls (packed copies, transformed weights), as the compiler tells it to whoever calls the
+program."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from .types import Type
 
 
 class Kept(NamedTuple):
-    """input: of which the copy is. type: its memory. form: how it is packed; equal forms make equal copies."""
+    """inputs: of which it is made. type: its memory. form: how; equal forms of equal inputs are equal."""
 
-    input: int
+    inputs: tuple[int, ...]
     type: Type
     form: str

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import (
+    ArrayAttr,
     BFloat16Type,
     DenseArrayBase,
     FunctionType,
@@ -69,8 +70,8 @@ class Bufferize(Pass):
     input for one output;
     `lamina.unsigned`, the outputs whose elements are unsigned integers.
 
-    keep: contractions get packed copies of program inputs that outlive a call. @main has an argument for each
-    (`lamina.kept`: of which input; `lamina.forms`: how it is packed), then one that says which it has to fill again.
+    keep: packed copies for contractions and what is computed of weights alone outlive a call. @main has an argument for each
+    (`lamina.kept`: of which inputs; `lamina.forms`: how), then one that says which it has to fill again.
     plans: a file of known plans (`known_plans.py`). Every contraction gets its plan written on its function, `lamina.plan`.
     """
 
@@ -123,6 +124,9 @@ class _Program:
     padded: dict[SSAValue, Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names = self.module.attributes.get("lamina.names")
+        given = [str(name.data) for name in names] if isinstance(names, ArrayAttr) else []
+        self.names = given or [""] * len(self.main.body.block.args)
         self.kept = KeptCopies(self.target, self.functions, self.known)
 
     def run(self) -> int:
@@ -287,6 +291,10 @@ class _Program:
             note(function, boxes)
             self.kept.offer(function, given, times)
             self._register(key, function)
+        if self._follows_from_weights(op, function, operands):
+            argument = self.kept.computed(function, operands, self.block)
+            self.home[op.results[0]] = Storage(bytes_of(types[0]), -1, -1, argument), types[0]
+            return
         self._call(step, op, function, operands, types)
 
     def _held(self, result: SSAValue, order: Sequence[int]) -> MemRefType:
@@ -325,7 +333,21 @@ class _Program:
 
     def _is_kept(self, storage: Storage) -> bool:
         """Whether a packed copy of this memory may outlive the call."""
-        return self.keep and storage.is_input
+        return self.keep and (storage.is_input or self.kept.holds(storage))
+
+    def _follows_from_weights(self, op: FusedOp, function: func.FuncOp, operands: list[Home]) -> bool:
+        """Whether a kernel's result may outlive the call: it reads weights and what was made of them, and nothing else.
+
+        Weights are inputs that have names, and what stands beside them; not what a program gives back changed.
+        """
+        if not operands or len(op.results) != 1 or self.scratch[function] or op.results[0] in self.returned or op in self.parts.copied:
+            return False
+        if op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
+            return False
+        inputs = [s.argument.index for s, _ in operands if s.is_input]  # type: ignore[union-attr]  # arguments of @main
+        if len(inputs) == len(operands) and not any(self.names[i] for i in inputs):
+            return False
+        return {v.type for v in self.outputs}.isdisjoint([self.main.body.block.args[i].type for i in inputs])
 
     def _scan_of(self, value: SSAValue) -> ScanBuffers | None:
         """The scan whose every step sees this value of its body whole."""
@@ -341,7 +363,7 @@ class _Program:
             scan = self._scan_of(op.operands[operand])
             assert scan is not None
             return [scan.packed(self.kept.maker(function), operands[operand])]
-        argument = self.kept.argument(function, storage.argument, held, self.block)
+        argument = self.kept.argument(function, (storage, held), self.block)
         return [(Storage(bytes_of(argument.type), -1, -1, argument), argument.type)]
 
     def _register(self, key: object, function: func.FuncOp) -> func.FuncOp:
@@ -496,7 +518,7 @@ class _Program:
 
     def _write_main(self) -> None:
         writer = CallWriter(self.block)
-        self.kept.write(self.block, lambda source, held: writer.of(Storage(0, -1, -1, source), held))
+        self.kept.write(self.block, lambda home: writer.of(*home))
         writer.arena = arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
         arena.name_hint = "arena"
         writer.write(self.calls)

@@ -1,13 +1,17 @@
-"""Packed copies of program inputs that outlive a call: arguments of @main, filled again only when their input changed."""
+"""What outlives a call: arguments of @main, filled again only when the inputs they are made of changed.
+
+Packed copies of operands of contractions, and results of kernels that read nothing but a program's weights.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref, scf
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, IndexType, IntegerAttr, MemRefType, ModuleOp, StringAttr, i1, i64
-from xdsl.ir import Block, BlockArgument, SSAValue
+from xdsl.ir import Attribute, Block, SSAValue
 
 from ..dialects.attributes import dtype_of_element
 from ..dialects.kept import Kept
@@ -15,18 +19,18 @@ from ..dialects.target import Target
 from ..passes.program import main_block
 from .contraction_decision import Decision
 from .prepacking import packed_ahead
-from .storage import Call, Loop
+from .storage import Call, Home, Loop, Storage
 
 INDEX = IndexType()
 
 
 @dataclass(slots=True)
 class _Copy:
-    """maker: the function that fills it. source: the input, seen with the type the maker reads."""
+    """maker: the function that fills it. sources: what it reads, as it sees it: inputs, and other copies. roots: numbers of the inputs behind them."""
 
     maker: func.FuncOp
-    source: BlockArgument
-    held: MemRefType
+    sources: list[Home]
+    roots: tuple[int, ...]
     form: str
     argument: SSAValue
 
@@ -39,7 +43,9 @@ class KeptCopies:
         self.known = known
         self.functions = functions
         self._wanted: dict[func.FuncOp, tuple[int, str, func.FuncOp]] = {}
-        self._copies: dict[tuple[SSAValue, func.FuncOp], _Copy] = {}
+        self._copies: dict[tuple[object, ...], _Copy] = {}
+        self._by_argument: dict[SSAValue, _Copy] = {}
+        self._texts: dict[func.FuncOp, str] = {}
 
     def offer(self, kernel: func.FuncOp, operands: Sequence[int], times: int = 1) -> None:
         """Lets a kernel read a packed copy of one of these operands: program inputs, or the same in every step of a loop."""
@@ -59,14 +65,33 @@ class KeptCopies:
         """The function that fills the copy a kernel reads."""
         return self._wanted[kernel][2]
 
-    def argument(self, kernel: func.FuncOp, source: BlockArgument, held: MemRefType, main: Block) -> SSAValue:
-        """The argument of @main for the copy a kernel reads of an input."""
+    def holds(self, storage: Storage) -> bool:
+        """Whether this memory is one of the copies."""
+        return storage.argument in self._by_argument
+
+    def argument(self, kernel: func.FuncOp, source: Home, main: Block) -> SSAValue:
+        """The argument of @main for the copy a kernel reads of an input, or of another copy."""
         _, form, maker = self._wanted[kernel]
-        copy = self._copies.get((source, maker))
+        return self._argument(maker, [source], form, maker.body.block.args[1].type, main, "packed")
+
+    def computed(self, kernel: func.FuncOp, operands: list[Home], main: Block) -> SSAValue:
+        """The argument of @main for what a kernel makes of inputs and other copies."""
+        if kernel not in self._texts:
+            text = "\n".join(str(op) for op in kernel.body.block.ops)
+            self._texts[kernel] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._argument(kernel, operands, f"made by {self._texts[kernel]}", kernel.body.block.args[len(operands)].type, main, "kept")
+
+    def _argument(self, maker: func.FuncOp, sources: list[Home], form: str, held: Attribute, main: Block, hint: str) -> SSAValue:
+        key = (maker, *[s.argument for s, _ in sources])
+        copy = self._copies.get(key)
         if copy is None:
-            argument = main.insert_arg(maker.body.block.args[1].type, len(main.args))
-            argument.name_hint = "packed"
-            copy = self._copies[source, maker] = _Copy(maker, source, held, form, argument)
+            behind = [self._by_argument.get(s.argument) for s, _ in sources]  # type: ignore[arg-type]  # all are arguments
+            places = [(s.argument.index,) if c is None else c.roots for (s, _), c in zip(sources, behind, strict=True)]  # type: ignore[union-attr]
+            form = f"{form} of {', '.join('it' if c is None else c.form for c in behind)}" if any(behind) else form
+            argument = main.insert_arg(held, len(main.args))
+            argument.name_hint = hint
+            roots = tuple(n for place in places for n in place)
+            copy = self._copies[key] = self._by_argument[argument] = _Copy(maker, sources, roots, form, argument)
         return copy.argument
 
     def forget_unread(self, calls: Iterable[Call | Loop], main: Block) -> None:
@@ -79,40 +104,42 @@ class KeptCopies:
                 waiting += item.items
             else:
                 read.update(id(s.argument) for s, _ in item.operands)
-        for key, copy in list(self._copies.items()):
-            if id(copy.argument) not in read:
+        for key, copy in reversed(list(self._copies.items())):
+            if id(copy.argument) in read:
+                read.update(id(s.argument) for s, _ in copy.sources)
+            else:
                 main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
-                del self._copies[key]
+                del self._copies[key], self._by_argument[copy.argument]
 
-    def write(self, main: Block, view: Callable[[BlockArgument, MemRefType], SSAValue]) -> None:
+    def write(self, main: Block, view: Callable[[Home], SSAValue]) -> None:
         """Adds the argument that says which copies are stale, and what fills those, at the end of @main as it is now."""
         if not self._copies:
             return
         stale = main.insert_arg(MemRefType(i1, [len(self._copies)]), len(main.args))
         stale.name_hint = "stale"
         for k, copy in enumerate(self._copies.values()):
-            source = view(copy.source, copy.held)
+            sources = [view(source) for source in copy.sources]
             number = arith.ConstantOp(IntegerAttr(k, INDEX))
             changed = memref.LoadOp.get(stale, [number.result])
-            call = func.CallOp(copy.maker.sym_name.data, [source, copy.argument], [])
+            call = func.CallOp(copy.maker.sym_name.data, [*sources, copy.argument], [])
             main.add_ops([number, changed, scf.IfOp(changed.res, [], [call, scf.YieldOp()])])
 
     def describe(self, module: ModuleOp) -> None:
-        """`lamina.kept`: the input each copy is of; `lamina.forms`: how it is packed."""
+        """`lamina.kept`: the inputs each copy is made of; `lamina.forms`: how."""
         if self._copies:
             copies = self._copies.values()
-            module.attributes["lamina.kept"] = DenseArrayBase.from_list(i64, [copy.source.index for copy in copies])
+            module.attributes["lamina.kept"] = ArrayAttr([DenseArrayBase.from_list(i64, list(copy.roots)) for copy in copies])
             module.attributes["lamina.forms"] = ArrayAttr([StringAttr(copy.form) for copy in copies])
 
 
 def kept_copies(module: ModuleOp) -> tuple[Kept, ...]:
     """The copies @main of a buffered or loops module has arguments for."""
     numbers, forms = module.attributes.get("lamina.kept"), module.attributes.get("lamina.forms")
-    if not isinstance(numbers, DenseArrayBase) or not isinstance(forms, ArrayAttr):
+    if not isinstance(numbers, ArrayAttr) or not isinstance(forms, ArrayAttr):
         return ()
-    count = len(numbers.get_values())
+    count = len(numbers)
     types = [argument.type for argument in main_block(module).args[-2 - count : -2]]  # then what is stale, and the arena
     return tuple(
-        Kept(number, (tuple(held.get_shape()), dtype_of_element(held.element_type)), form.data)
-        for number, held, form in zip(numbers.get_values(), types, forms, strict=True)
+        Kept(tuple(roots.get_values()), (tuple(held.get_shape()), dtype_of_element(held.element_type)), form.data)
+        for roots, held, form in zip(numbers, types, forms, strict=True)
     )

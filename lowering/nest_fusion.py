@@ -110,11 +110,26 @@ def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
 def _conflicts(earlier: Stage, stage: Stage) -> bool:
     """Whether the stage overwrites what the earlier one touches, or reads its results at computed places."""
     mine = {w.buffer for w in stage.writes}
-    if any(w.buffer is x.buffer and not never_meet(w, x) for w in earlier.writes for x in stage.writes) or any(
+    if any(w.buffer is x.buffer and not _are_apart(earlier, w, stage, x) for w in earlier.writes for x in stage.writes) or any(
         r is not None and r.buffer in mine for r in earlier.reads
     ):
         return True
     return any(w.buffer in stage.gathered for w in earlier.writes) or any(b in mine for b in earlier.gathered)
+
+
+def _are_apart(earlier: Stage, w: Access, stage: Stage, x: Access) -> bool:
+    """Whether two stages write different elements of a buffer: boxes side by side, or elements between each other's."""
+    for (a, a_terms), (b, b_terms) in zip(w.dims, x.dims, strict=True):
+        (low, high), (from_, to) = _reach(a, a_terms, earlier.sizes), _reach(b, b_terms, stage.sizes)
+        if not any_symbolic((low, high, from_, to)) and (high < from_ or to < low):
+            return True
+    return never_meet(w, x)
+
+
+def _reach(constant: int, terms: Sequence[tuple[int, int]], sizes: Sequence[int]) -> tuple[int, int]:
+    """The smallest and the largest index along a dim."""
+    spans = [step * (sizes[d] - 1) for d, step in terms]
+    return constant + sum(n for n in spans if not n > 0), constant + sum(n for n in spans if n > 0)
 
 
 def never_meet(x: Access, y: Access) -> bool:

@@ -76,6 +76,8 @@ class _Layouts:
             order = orders.get(value)
             if result in self.row_major or self._written_out_next(kernel, value, result):
                 order = None
+            elif order is None:
+                order = self._wished(kernel, result)
             chosen.append(order)
             if order is not None:
                 self.order[result] = order
@@ -97,6 +99,37 @@ class _Layouts:
             and any(r in self.row_major and size_of_value(r) == size_of_value(value) for r in reader.results)
             for reader in readers
         )
+
+    def _wished(self, kernel: FusedOp, result: SSAValue) -> Order | None:
+        """The order of a result that is computed elementwise and whose readers only rearrange it into row-major memory: with the dim innermost
+        that is innermost there. A kernel that pads what comes row-major turns it on the way."""
+        if any(role_of(op) in (CONTRACT, FOLD) for op in stage_roots(kernel.body.block)):
+            return None
+        rank = len(shape_of(result))
+        wishes = {self._innermost_wish(use.operation, use.index) for use in result.uses}
+        last = wishes.pop() if len(wishes) == 1 else None
+        return None if last is None or last == rank - 1 else (*(d for d in range(rank) if d != last), last)
+
+    def _innermost_wish(self, reader: Operation, operand: int) -> int | None:
+        """The dim of an operand along which a reader writes row-major memory."""
+        if not isinstance(reader, FusedOp) or not all(r in self.row_major for r in reader.results):
+            return None
+        wishes: set[int | None] = set()
+        argument = reader.body.block.args[operand]
+        roots = stage_roots(reader.body.block)
+        leaves = set(reader.body.block.args) | {op.results[0] for op in roots}
+        for op in roots:
+            role = role_of(op)
+            if role in (CONTRACT, FOLD):
+                return None
+            for domain in stage_domains(op, role):
+                reads = leaf_reads(domain, leaves.__contains__, op.results[0] if role in INLINE else None)
+                for index in (index for value, index in reads if value is argument and index is not None):
+                    target = _target_index(op, role, domain)
+                    along = target[-1].terms[-1][0] if isinstance(target[-1], Linear) and target[-1].terms else None
+                    dims = [d for d, i in enumerate(index) if isinstance(i, Linear) and (along, 1) in i.terms]
+                    wishes.add(dims[0] if len(dims) == 1 and shape_of(argument)[dims[0]] >= VECTOR else None)
+        return wishes.pop() if len(wishes) == 1 else None
 
 
 def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:

@@ -13,11 +13,8 @@ from xdsl.ir import Block, SSAValue
 
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
 from .base import Pass
-from .carried_phases import carried, followers
+from .phases import LEADING, Part, carried_on, empty, part, put, together, zero
 from .program import origin_of, program_blocks
-
-LEADING = 3
-"""Dimensions in front of the spatial ones: batch, groups, channels."""
 
 
 @dataclass(frozen=True)
@@ -118,46 +115,8 @@ def _around(build: XdslBuilder, spread: _Spread, phases: Sequence[Sequence[_Phas
         return spread.source, lows
     nothing = (0,) * LEADING
     rank = LEADING + len(lows)
-    attrs = ((*nothing, *lows), (*nothing, *highs), (0,) * rank, _zero(spread.source))
+    attrs = ((*nothing, *lows), (*nothing, *highs), (0,) * rank, zero(spread.source))
     return build("pad", (spread.source,), attrs)[0], lows
-
-
-def _zero(like: SSAValue) -> float | int:
-    return 0.0 if type_of(like)[1].is_floating_point else 0
-
-
-def _part(build: XdslBuilder, value: SSAValue, start: Sequence[int], size: Sequence[int], step: Sequence[int]) -> SSAValue:
-    """A slice of the spatial dimensions."""
-    shape = type_of(value)[0]
-    if tuple(size) == shape[LEADING:] and not any(start):
-        return value
-    attrs = ((0,) * LEADING + tuple(start), shape[:LEADING] + tuple(size), (1,) * LEADING + tuple(step))
-    return build("slice", (value,), attrs)[0]
-
-
-def _empty(build: XdslBuilder, like: SSAValue) -> SSAValue:
-    shape, dtype = type_of(like)
-    return build("full", (), (shape, 0.0 if dtype.is_floating_point else 0, dtype))[0]
-
-
-class _Part(NamedTuple):
-    """A part of a result, and where its first element is along the spatial dims."""
-
-    value: SSAValue
-    first: Sequence[int]
-
-
-def _together(build: XdslBuilder, like: SSAValue, parts: Sequence[_Part], step: Sequence[int]) -> SSAValue:
-    """Parts, `step` apart, as one value; zero where there is none."""
-    whole = _empty(build, like)
-    for part in parts:
-        whole = _put(build, whole, part.value, part.first, step)
-    return whole
-
-
-def _put(build: XdslBuilder, whole: SSAValue, part: SSAValue, start: Sequence[int], step: Sequence[int]) -> SSAValue:
-    leading = len(type_of(whole)[0]) - len(step)
-    return build("update", (whole, part), ((0,) * leading + tuple(start), (1,) * leading + tuple(step)))[0]
 
 
 def _by_phase(op: BookOp) -> SSAValue | None:
@@ -173,7 +132,7 @@ def _by_phase(op: BookOp) -> SSAValue | None:
     phases = [_phases(*along) for along in zip(results, sizes, dilation, spread.stride, spread.low, strict=True)]
     build = XdslBuilder(op, origin_of(op))
     source, front = _around(build, spread, phases)
-    parts: list[_Part] = []
+    parts: list[Part] = []
     for combination in product(*phases):
         if not all(p.taps for p in combination):
             continue
@@ -181,27 +140,14 @@ def _by_phase(op: BookOp) -> SSAValue | None:
         size = [p.results + (p.taps - 1) * p.dilation for p in combination]
         # conv_input reads its kernel from the end: the taps of a phase are counted from there.
         taps = [n - 1 - p.tap - p.skip * (p.taps - 1) if turned else p.tap for p, n in zip(combination, sizes, strict=True)]
-        piece = _part(build, kernel, taps, [p.taps for p in combination], [p.skip for p in combination])
-        read = _part(build, source, start, size, [1] * len(size))
+        piece = part(build, kernel, taps, [p.taps for p in combination], [p.skip for p in combination])
+        read = part(build, source, start, size, [1] * len(size))
         spacing = tuple(p.dilation for p in combination)
         made = build(op.op_name, (read, piece), (spacing,) if turned else ((1,) * len(size), spacing))[0]
-        parts.append(_Part(made, [p.first for p in combination]))
-    behind = followers(op.results[0], len(sizes)) if len(parts) == prod(map(len, phases)) else []
-    return _carried_on(op.results[0], behind, parts, spread.stride) if behind else _together(build, op.results[0], parts, spread.stride)
-
-
-def _carried_on(value: SSAValue, behind: Sequence[BookOp], parts: list[_Part], step: Sequence[int]) -> SSAValue:
-    """Does what follows on each part, and then puts them together: nobody reads the convolution itself any more."""
-    for op in behind:
-        parts = [_Part(carried(op, value, part.value, len(step)), part.first) for part in parts]
-        value = op.results[0]
-    last, block = behind[-1], behind[-1].parent
-    assert block is not None
-    whole = _together(XdslBuilder(last, origin_of(last)), value, parts, step)
-    value.replace_all_uses_with(whole)
-    for op in reversed(behind):
-        block.erase_op(op)
-    return whole
+        parts.append(Part(made, [p.first for p in combination]))
+    if len(parts) == prod(map(len, phases)):
+        return carried_on(op, parts, spread.stride)
+    return together(build, op.results[0], parts, spread.stride)
 
 
 def _kernel_by_phase(op: BookOp) -> SSAValue | None:
@@ -215,17 +161,17 @@ def _kernel_by_phase(op: BookOp) -> SSAValue | None:
     phases = [_phases(*along) for along in zip(results, size, dilation, spread.stride, spread.low, strict=True)]
     build = XdslBuilder(op, origin_of(op))
     source, front = _around(build, spread, phases)
-    whole = _empty(build, op.results[0])
+    whole = empty(build, op.results[0])
     for combination in product(*phases):
         if not all(p.taps for p in combination):
             continue
         start = [p.start + n for p, n in zip(combination, front, strict=True)]
         reach = [p.results + (p.taps - 1) * p.dilation for p in combination]
-        read = _part(build, source, start, reach, [1] * len(reach))
-        arrived = _part(build, other, [p.first for p in combination], [p.results for p in combination], spread.stride)
+        read = part(build, source, start, reach, [1] * len(reach))
+        arrived = part(build, other, [p.first for p in combination], [p.results for p in combination], spread.stride)
         taps, spacing = tuple(p.taps for p in combination), tuple(p.dilation for p in combination)
         made = build("conv_kernel", (read, arrived), (taps, (1,) * len(taps), spacing))[0]
-        whole = _put(build, whole, made, [p.tap for p in combination], [p.skip for p in combination])  # each tap has one phase
+        whole = put(build, whole, made, [p.tap for p in combination], [p.skip for p in combination])  # each tap has one phase
     return whole
 
 
@@ -252,7 +198,7 @@ def _strided(op: BookOp) -> SSAValue | None:
     steps = tuple(a * b for a, b in zip(stride, step[LEADING:], strict=True))
     first = [a * b for a, b in zip(start[LEADING:], stride, strict=True)]
     reach = [(n - 1) * s + (u - 1) * d + 1 for n, s, u, d in zip(size[LEADING:], steps, taps, dilation, strict=True)]
-    read = _part(build, x, first, reach, [1] * len(reach))
+    read = part(build, x, first, reach, [1] * len(reach))
     return build("conv", (read, kernel), (steps, dilation))[0]
 
 
