@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+from ..dialects.target import target_named
 from ..passes.base import Pipeline
 from .replay import known_passes
 
@@ -47,7 +48,9 @@ def standard_pipeline(target: str = "native", keep: bool = False, plans: str = "
     if keep or plans:
         options = f"target={target}{' keep=true' if keep else ''}{f' plans={json.dumps(plans)}' if plans else ''}"
         steps[-2] = f"bufferize{{{options}}}"
-    if keep:
+    if target_named(target).f32 != "ieee":
+        steps.remove("winograd")  # sums rounded to fewer bits before they are multiplied
+    elif keep:
         steps[steps.index("winograd")] = "winograd{keep=true}"
     return Pipeline.parse(",".join(steps), known_passes(), "captured")
 

@@ -70,16 +70,20 @@ def together(build: XdslBuilder, like: SSAValue, parts: Sequence[Part], step: Se
     return whole
 
 
-def carried_on(op: BookOp, parts: Sequence[Part], step: Sequence[int]) -> SSAValue:
-    """What replaces a result that parts are all of: what follows is done on each, and then they are put together."""
+def carried_on(op: BookOp, parts: Sequence[Part], step: Sequence[int], channels_last: bool = False) -> SSAValue:
+    """What replaces a result that parts are all of: what follows is done on each, and then they are put together.
+
+    channels_last: parts are made with channels innermost. Then parts of other images are read with them, and what the program returns is
+    turned at the end.
+    """
     value, rank = op.results[0], len(step)
-    behind = _followers(value, rank)
+    behind = _followers(value, rank, channels_last)
     for follower in behind:
         parts = [Part(_carried(follower, value, part, step), part.first) for part in parts]
         value = follower.results[0]
     last = behind[-1] if behind else op
     build = XdslBuilder(last, origin_of(last))
-    whole = _channels_last(build, value, parts, step) if _is_returned(value) else together(build, value, parts, step)
+    whole = _channels_last(build, value, parts, step) if channels_last and _is_returned(value) else together(build, value, parts, step)
     if behind:
         value.replace_all_uses_with(whole)
         block = last.parent
@@ -96,8 +100,8 @@ def _is_returned(value: SSAValue) -> bool:
 
 
 def _channels_last(build: XdslBuilder, like: SSAValue, parts: Sequence[Part], step: Sequence[int]) -> SSAValue:
-    """Parts put together with what is in front of the spatial dims behind them, and then turned: a program's result is row-major, parts are made
-    with channels innermost, and turning them costs less in one piece."""
+    """Parts put together with channels behind the spatial dims, and then turned: a program's result is row-major, and turning it costs less in
+    one piece."""
     shape, dtype = type_of(like)
     rank = len(step)
     front = len(shape) - rank - 1
@@ -110,12 +114,14 @@ def _channels_last(build: XdslBuilder, like: SSAValue, parts: Sequence[Part], st
     return build("permute", (whole,), (back,))[0]
 
 
-def _followers(value: SSAValue, rank: int) -> list[BookOp]:
-    """The ops behind a value, each the only reader of the one before, that mean the same on a part of its last ``rank`` dims."""
+def _followers(value: SSAValue, rank: int, images: bool) -> list[BookOp]:
+    """The ops behind a value, each the only reader of the one before, that mean the same on a part of its last ``rank`` dims. images: other
+    operands may differ along these dims.
+    """
     found: list[BookOp] = []
     while value.has_one_use():
         op = next(iter(value.uses)).operation
-        if not isinstance(op, BookOp) or op.parent is not value.owner.parent or not (_keeps(op, rank) or _is_elementwise(op, value)):
+        if not isinstance(op, BookOp) or op.parent is not value.owner.parent or not (_keeps(op, rank) or _is_elementwise(op, value, rank, images)):
             break
         found.append(op)
         value = op.results[0]
@@ -139,19 +145,30 @@ def _keeps(op: BookOp, rank: int) -> bool:
     return op.op_name == "reshape" and type_of(op.operands[0])[0][-rank:] == type_of(op.results[0])[0][-rank:]
 
 
-def _is_elementwise(op: BookOp, value: SSAValue) -> bool:
-    """Whether it computes floats element by element from a value (and others, of which parts can be read)."""
+def _is_elementwise(op: BookOp, value: SSAValue, rank: int, images: bool) -> bool:
+    """Whether it computes floats element by element, with what is the same all along the last dims, or images."""
     if role_of(op) != EACH or len(op.results) != 1 or type_of(op.results[0])[0] != type_of(value)[0]:
         return False
-    return type_of(op.results[0])[1].is_floating_point
+    if not type_of(op.results[0])[1].is_floating_point:
+        return False
+    return images or all(v is value or _is_full(v) or _is_spread(v, rank) for v in op.operands)
+
+
+def _is_full(value: SSAValue) -> bool:
+    return isinstance(value.owner, BookOp) and value.owner.op_name == "full"
+
+
+def _is_spread(value: SSAValue, rank: int) -> bool:
+    """Whether it is the same all along the last dims."""
+    maker = value.owner
+    return isinstance(maker, BookOp) and maker.op_name == "expand" and all(n == 1 for n in type_of(maker.operands[0])[0][-rank:])
 
 
 def _beside(build: XdslBuilder, value: SSAValue, shape: tuple, first: Sequence[int], step: Sequence[int]) -> SSAValue:
     """The same part of another operand."""
-    maker, rank = value.owner, len(step)
-    if isinstance(maker, BookOp) and maker.op_name == "full":
-        return build("full", (), (shape, *attrs_of(maker)[1:]))[0]
-    if isinstance(maker, BookOp) and maker.op_name == "expand" and all(n == 1 for n in type_of(maker.operands[0])[0][-rank:]):
-        return build("expand", (maker.operands[0],), (shape,))[0]
-    leading = len(shape) - rank
+    maker, leading = value.owner, len(shape) - len(step)
+    if _is_full(value):
+        return build("full", (), (shape, *attrs_of(maker)[1:]))[0]  # type: ignore[arg-type]  # a book op
+    if _is_spread(value, len(step)):
+        return build("expand", (maker.operands[0],), (shape,))[0]  # type: ignore[union-attr]
     return build("slice", (value,), ((0,) * leading + tuple(first), shape, (1,) * leading + tuple(step)))[0]

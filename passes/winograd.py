@@ -27,6 +27,9 @@ MOVED = 9.0
 WEIGHED = 40.0
 """The same of an element made of a kernel's, which lie far apart."""
 LEAST_GAIN = 1.2
+SHARED_BYTES = 8 << 20
+"""What a convolution and its gradient by the kernel multiply of the input is the same. It is four times as large as the input; what is larger
+than this is made twice rather than held in between."""
 
 
 @dataclass(frozen=True)
@@ -159,25 +162,26 @@ class _Sums:
 # -- the three convolutions ------------------------------------------------------------------------------------
 
 
-def _windows(build: XdslBuilder, x: SSAValue, places: Sequence[int]) -> SSAValue:
-    """[products, groups, tiles, channels]: the sums of four by four elements for two by two results."""
+def _windows(build: XdslBuilder, x: SSAValue, places: Sequence[int], by_channel: bool = False) -> SSAValue:
+    """[products, groups, tiles, channels]: the sums of four by four elements for two by two results; by_channel: [..., channels, tiles]."""
     tiles = [-(-n // TILE) for n in places]
     x = padded(build, x, [TILE * n + TAPS - 1 for n in tiles])
 
     def neighbours(at: tuple[int, ...]) -> SSAValue:
         return part(build, x, at, tiles, [TILE] * len(tiles))
 
-    return _side_by_side(build, _along_all(neighbours, len(tiles), PRODUCTS, _Sums(build).of_window))
+    return _side_by_side(build, _along_all(neighbours, len(tiles), PRODUCTS, _Sums(build).of_window), by_channel)
 
 
-def _side_by_side(build: XdslBuilder, values: Sequence[SSAValue]) -> SSAValue:
-    """[n, groups, channels, ...] each: [values, groups, all places, channels]."""
+def _side_by_side(build: XdslBuilder, values: Sequence[SSAValue], by_channel: bool = False) -> SSAValue:
+    """[n, groups, channels, ...] each: [values, groups, all places, channels]; by_channel: [values, groups, channels, all places]."""
     n, groups, channels, *tiles = type_of(values[0])[0]
-    order = (1, 0, *range(LEADING, LEADING + len(tiles)), 2)
-    turned = [build("permute", (v,), (order,))[0] for v in values]
+    spatial = range(LEADING, LEADING + len(tiles))
+    turned = [build("permute", (v,), ((1, 2, 0, *spatial) if by_channel else (1, 0, *spatial, 2),))[0] for v in values]
     rows = [build("reshape", (v,), ((1, *type_of(v)[0]),))[0] for v in turned]
     together = build("concat", tuple(rows), (0,))[0]
-    return build("reshape", (together,), ((len(values), groups, n * prod(tiles), channels),))[0]
+    places = n * prod(tiles)
+    return build("reshape", (together,), ((len(values), groups, *((channels, places) if by_channel else (places, channels))),))[0]
 
 
 def _kernels(build: XdslBuilder, k: SSAValue, turned: bool) -> SSAValue:
@@ -218,7 +222,7 @@ def _convolution(op: BookOp) -> SSAValue:
         sizes = [-(-(size - at) // TILE) for size, at in zip(places, first, strict=True)]
         if 0 not in sizes:
             parts.append(Part(part(build, value, [0] * len(tiles), sizes, [1] * len(tiles)), first))
-    return carried_on(op, parts, [TILE] * len(tiles))
+    return carried_on(op, parts, [TILE] * len(tiles), channels_last=True)
 
 
 def _by_kernel(op: BookOp) -> SSAValue:
@@ -232,7 +236,10 @@ def _by_kernel(op: BookOp) -> SSAValue:
     arrived = _side_by_side(
         build, _along_all(lambda at: part(build, e, at, tiles, [TILE] * len(tiles)), len(tiles), TILE, _Sums(build).of_two)
     )
-    windows = build("permute", (_windows(build, x, places),), ((0, 1, 3, 2),))[0]
+    if 4 * PRODUCTS ** len(taps) * type_of(x)[0][0] * groups * ins * prod(tiles) > SHARED_BYTES:
+        windows = _windows(build, x, places, by_channel=True)
+    else:
+        windows = build("permute", (_windows(build, x, places),), ((0, 1, 3, 2),))[0]
     made = build("matmul", (windows, arrived), ())[0]  # [products, groups, in, out]
 
     def one(at: tuple[int, ...]) -> SSAValue:

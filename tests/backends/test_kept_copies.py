@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from backend_graphs import Recorder, arrays_for  # noqa: E402
 
-FORM = Kept(0, ((8,), float32), "as it is")
+FORM = Kept((0,), ((8,), float32), "as it is")
 
 
 def linear(m: int, k: int, n: int) -> Graph:
@@ -48,6 +48,18 @@ def test_a_copy_that_was_not_filled_stays_stale():
     assert copies.follow([x])  # the call fails: filled() is not reached
     assert copies.follow([x]) and list(copies.stale) == [1]
     assert other.follow([x]) and list(other.stale) == [1] and other.places != copies.places
+
+
+def test_what_is_made_of_several_inputs_follows_each():
+    kept = Kept((0, 2), ((8,), float32), "their sum")
+    copies = KeptCopies([FORM, kept], aligned_array)
+    x, y, z, w = (np.full(8, k, np.float32) for k in range(4))
+    assert copies.follow([x, y, z]) and list(copies.stale) == [1, 1]
+    copies.filled()
+    assert not copies.follow([x, w, z])
+    assert copies.follow([x, y, w]) and list(copies.stale) == [0, 1]
+    copies.filled()
+    assert copies.follow([z, y, w]) and list(copies.stale) == [1, 1]
 
 
 def test_programs_share_copies_and_forget_them():
@@ -79,10 +91,29 @@ def test_loops_with_packed_copies_on_the_executor(shape):
 def test_a_program_follows_its_weights():
     graph = linear(24, 2048, 48)
     program = driver.compile_graph(graph)
-    assert [k.input for k in program._copies.kept] == [1]
+    assert [k.inputs for k in program._copies.kept] == [(1,)]
     x, w, y = arrays_for(graph)
     for weight in (w, w, 2 * w, w):
         np.testing.assert_allclose(program([x, weight, y])[0], x @ weight.T + y, rtol=2e-4, atol=2e-3)
+
+
+@needs_compiler
+def test_what_is_computed_of_weights_alone_follows_them():
+    """The scale of a norm, from a weight and a statistic without a name: computed once, and again when either is another array. What is
+    computed of anything else is computed in every call, and so is what the program gives back changed."""
+    r = Recorder()
+    x, weight, variance = r.input(64, 48), r.input(48, name="norm.weight"), r.input(48)
+    scale = r.op("mul", weight, r.op("rsqrt", variance))
+    wide = r.op("expand", r.op("reshape", scale, attrs=((1, 48),)), attrs=((64, 48),))
+    graph = r.done(r.op("mul", x, wide))
+    program = driver.compile_graph(graph)
+    assert [sorted(k.inputs) for k in program._copies.kept] == [[1, 2]]
+    arrays = [np.abs(a) + np.float32(0.5) for a in arrays_for(graph)]
+    for changed in (None, 1, None, 2, 0):
+        if changed is not None:
+            arrays[changed] = arrays[changed] + np.float32(1)
+        a, w, v = arrays[0], arrays[1], arrays[2]
+        np.testing.assert_allclose(program(arrays)[0], a * (w / np.sqrt(v)), rtol=1e-4, atol=1e-5)
 
 
 def test_programs_with_gradients_keep_nothing():

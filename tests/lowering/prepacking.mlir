@@ -1,7 +1,7 @@
 // RUN: lamina opt %s -p 'fuse,layout,kernel-to-linalg,bufferize{target=avx512 keep=true}' | filecheck %s
 
 // The weight is packed once by @k1; @k0 reads the copy. Only what is stale is packed again.
-// CHECK: builtin.module attributes {lamina.arena_bytes = 0 : i64, lamina.kept = array<i64: 1>, lamina.forms = ["{{.*}}"]}
+// CHECK: builtin.module attributes {lamina.arena_bytes = 0 : i64, lamina.kept = [array<i64: 1>], lamina.forms = ["{{.*}}"]}
 // CHECK: func.func private @k1(%0: memref<64x128xf32>, %1: memref<8192xf32>)
 // CHECK: vector.shuffle
 // CHECK: func.func private @k0({{.*}}, %packed: memref<8192xf32>, {{.*}} lamina.packed = array<i64: 0, 3>
