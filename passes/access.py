@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
-from ..dialects.sizes import estimate
+from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.types import Shape, int8, int32, size_of, uint8
 from .linear_index import Index, Linear, NotAffine, loop_dims
 
@@ -117,11 +117,22 @@ def size_of_value(value: SSAValue) -> int:
     return size_of(shape_of(value))
 
 
+_INDICES: dict[tuple, tuple[Index, ...]] = {}
+_MOST_INDICES = 1 << 16
+
+
 def view_index(op: Operation, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """The index a view reads its operand at, for an index of its result. NotAffine if it needs // or %."""
-    shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
-    source, _ = stanza_of(op).index_map(shape, out, attrs_of(op), index)
-    return tuple(source)
+    shape, out, attrs = shape_of(op.operands[0]), shape_of(op.results[0]), attrs_of(op)
+    if any_symbolic((*shape, *out)):  # what an answer relies on is noted each time
+        return tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
+    key = (op.name, shape, out, attrs, *[(i.terms, i.const, i.sizes) if isinstance(i, Linear) else i for i in index])
+    found = _INDICES.get(key)
+    if found is None:
+        if len(_INDICES) >= _MOST_INDICES:
+            _INDICES.clear()
+        found = _INDICES[key] = tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
+    return found
 
 
 def read_split(op: Operation, index: tuple[Index, ...]) -> tuple[tuple[Index, ...], int]:
