@@ -151,7 +151,7 @@ class _Program:
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
-            self.kept.forget_unread(self.calls, self.block)
+            self.storages += self.kept.settle(self.calls, self.block)
             choose_sweeps(self.calls, self.target)
         else:
             self._merge_chains(self.target)
@@ -518,9 +518,10 @@ class _Program:
 
     def _write_main(self) -> None:
         writer = CallWriter(self.block)
-        self.kept.write(self.block, lambda home: writer.of(*home))
+        self.kept.add_flags(self.block)
         writer.arena = arena = self.block.insert_arg(MemRefType(i8, [self.arena_bytes]), len(self.block.args))
         arena.name_hint = "arena"
+        self.kept.write(self.block, lambda home: writer.of(*home))
         writer.write(self.calls)
         self.block.add_op(func.ReturnOp())
         self._replace()

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref, scf
 from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, IndexType, IntegerAttr, MemRefType, ModuleOp, StringAttr, i1, i64
-from xdsl.ir import Attribute, Block, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from ..dialects.attributes import dtype_of_element
 from ..dialects.kept import Kept
 from ..dialects.target import Target
 from ..passes.program import main_block
 from .contraction_decision import Decision
+from .memref_layout import bytes_of
 from .prepacking import packed_ahead
 from .storage import Call, Home, Loop, Storage
 
@@ -26,13 +27,16 @@ INDEX = IndexType()
 
 @dataclass(slots=True)
 class _Copy:
-    """maker: the function that fills it. sources: what it reads, as it sees it: inputs, and other copies. roots: numbers of the inputs behind them."""
+    """maker: the function that fills it. sources: what it reads, as it sees it: inputs, and other copies. roots: numbers of the inputs behind them.
+    passing: where it is made, if only other copies are made of it: it does not outlive that.
+    """
 
     maker: func.FuncOp
     sources: list[Home]
     roots: tuple[int, ...]
     form: str
     argument: SSAValue
+    passing: Storage | None = None
 
 
 class KeptCopies:
@@ -94,8 +98,8 @@ class KeptCopies:
             copy = self._copies[key] = self._by_argument[argument] = _Copy(maker, sources, roots, form, argument)
         return copy.argument
 
-    def forget_unread(self, calls: Iterable[Call | Loop], main: Block) -> None:
-        """Gives up the copies that no call reads any more."""
+    def settle(self, calls: Iterable[Call | Loop], main: Block) -> list[Storage]:
+        """Gives up the copies that no call reads any more; memory for those that others are made of, each while it is needed."""
         read: set[int] = set()
         waiting = list(calls)
         while waiting:
@@ -104,25 +108,47 @@ class KeptCopies:
                 waiting += item.items
             else:
                 read.update(id(s.argument) for s, _ in item.operands)
+        passing: list[Storage] = []
+        wanted: set[int] = set()
         for key, copy in reversed(list(self._copies.items())):
+            if id(copy.argument) in read or id(copy.argument) in wanted:
+                wanted.update(id(s.argument) for s, _ in copy.sources)
             if id(copy.argument) in read:
-                read.update(id(s.argument) for s, _ in copy.sources)
-            else:
-                main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
-                del self._copies[key], self._by_argument[copy.argument]
+                continue
+            if id(copy.argument) in wanted:
+                before = -2 - len(passing)  # all steps of the program come later
+                copy.passing = Storage(bytes_of(copy.argument.type), before, before)  # type: ignore[arg-type]  # a memref
+                passing.append(copy.passing)
+            main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
+            del self._copies[key]
+        return passing
 
     def write(self, main: Block, view: Callable[[Home], SSAValue]) -> None:
-        """Adds the argument that says which copies are stale, and what fills those, at the end of @main as it is now."""
-        if not self._copies:
-            return
-        stale = main.insert_arg(MemRefType(i1, [len(self._copies)]), len(main.args))
-        stale.name_hint = "stale"
+        """Adds what fills stale copies, at the end of @main as it is now. `add_flags` comes before."""
         for k, copy in enumerate(self._copies.values()):
-            sources = [view(source) for source in copy.sources]
             number = arith.ConstantOp(IntegerAttr(k, INDEX))
-            changed = memref.LoadOp.get(stale, [number.result])
-            call = func.CallOp(copy.maker.sym_name.data, [*sources, copy.argument], [])
-            main.add_ops([number, changed, scf.IfOp(changed.res, [], [call, scf.YieldOp()])])
+            made: list[Operation] = []
+            self._fill(copy, copy.argument, view, made)
+            changed = memref.LoadOp.get(self._stale, [number.result])
+            main.add_ops([number, changed, scf.IfOp(changed.res, [], [*made, scf.YieldOp()])])
+
+    def add_flags(self, main: Block) -> None:
+        """Adds the argument that says which copies are stale."""
+        if self._copies:
+            self._stale = main.insert_arg(MemRefType(i1, [len(self._copies)]), len(main.args))
+            self._stale.name_hint = "stale"
+
+    def _fill(self, copy: _Copy, target: SSAValue, view: Callable[[Home], SSAValue], made: list[Operation]) -> None:
+        """Calls that make a copy, after what passes on the way to it."""
+        sources = []
+        for storage, held in copy.sources:
+            before = self._by_argument.get(storage.argument)  # type: ignore[arg-type]  # an argument
+            if before is None or before.passing is None:
+                sources.append(view((storage, held)))
+                continue
+            self._fill(before, view((before.passing, before.argument.type)), view, made)  # type: ignore[arg-type]
+            sources.append(view((before.passing, held)))
+        made.append(func.CallOp(copy.maker.sym_name.data, [*sources, target], []))
 
     def describe(self, module: ModuleOp) -> None:
         """`lamina.kept`: the inputs each copy is made of; `lamina.forms`: how."""
