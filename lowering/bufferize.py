@@ -35,7 +35,7 @@ from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
-from .blocked_calls import BlockedCalls
+from .blocked_calls import BlockedCalls, is_product
 from .chained_calls import ChainedCalls
 from .contraction_decision import Decision
 from .gathered_calls import GatheredCalls
@@ -338,11 +338,12 @@ class _Program:
     def _follows_from_weights(self, op: FusedOp, function: func.FuncOp, operands: list[Home]) -> bool:
         """Whether a kernel's result may outlive the call: it reads weights and what was made of them, and nothing else.
 
-        Weights are inputs that have names, and what stands beside them; not what a program gives back changed.
+        Weights are inputs that have names, and what stands beside them; not what a program gives back changed. Products are what a program
+        is for.
         """
-        if not operands or len(op.results) != 1 or self.scratch[function] or op.results[0] in self.returned or op in self.parts.copied:
+        if not operands or len(op.results) != 1 or self.scratch[function] or is_product(function) or op.results[0] in self.returned:
             return False
-        if op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
+        if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
             return False
         inputs = [s.argument.index for s, _ in operands if s.is_input]  # type: ignore[union-attr]  # arguments of @main
         if len(inputs) == len(operands) and not any(self.names[i] for i in inputs):
