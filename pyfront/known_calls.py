@@ -66,9 +66,14 @@ class KnownCalls(dict):
         if state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
             return None
         operands: list[Node] = []
-        key = _key(args, operands) if not options else _key_with_options(args, options, operands)
-        if key is None:
-            return None
+        if len(args) == 1 and not options and type(x := args[0]) is Tensor and not x._chain and x._seen == x._storage.version:
+            node = x._node  # the same key, without the call
+            operands.append(node)
+            key = (node.type, state.grad) if node.requires_grad else (node.type,)
+        else:
+            key = _key(args, operands) if not options else _key_with_options(args, options, operands)
+            if key is None:
+                return None
         found = self.get(key)
         if found is None:
             return None

@@ -27,7 +27,7 @@ globals().update({name: _names[root] for name, root in _OF_THE_ROOT.items()})
 
 
 def _public(name: str, function: Callable) -> Callable:
-    return as_function(Definition(name, function, f"special_{name}", False, True, False, False, KnownCalls(function)))
+    return as_function(Definition(name, function, f"special_{name}", False, True, False, False, KnownCalls(function), {}))
 
 
 for _op in ("erfcx", "i0e", "i1", "i1e", "log_ndtr", "ndtri"):

@@ -93,11 +93,18 @@ class Tensor:
 
     def _value(self) -> np.ndarray:
         """The values as a numpy array, computed now if need be. Not to be written, not shared."""
-        if recorder.state.watch is not None:
-            recorder.state.watch.looked = True
-        storage = self._storage
-        array = storage.host if storage.is_shared() else recorder.value(storage.node)
-        return views.host_view(array, self._chain)
+        state, storage = recorder.state, self._storage
+        if state.watch is not None:
+            state.watch.looked = True
+        if storage.host is None:
+            array = storage.node.value
+            if type(array) is np.ndarray:  # `value`, without the call
+                state.asked += 1
+            else:
+                array = recorder.value(storage.node)
+        else:
+            array = storage.host if storage.is_shared() else recorder.value(storage.node)
+        return views.host_view(array, self._chain) if self._chain else array
 
     @property
     def _type(self) -> Type:
@@ -291,8 +298,8 @@ class Tensor:
 
     def item(self) -> bool | int | float | complex:
         """The only element as a Python number. RuntimeError when there are several."""
-        node = self._node
-        if size_of(node.type[0]) != 1:
+        shape = self._node.type[0]
+        if shape and size_of(shape) != 1:
             raise RuntimeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
         try:
             return self._value().item()
