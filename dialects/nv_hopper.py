@@ -39,7 +39,7 @@ from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 SWIZZLE_BYTES = 128
-LARGEST_BOX = 256
+LARGEST_BOX, LARGEST_CLUSTER = 256, 8
 LARGEST_EVERY = 8
 """How far apart the elements of a box may be along a dimension."""
 WGMMA_ROWS = 64
@@ -121,6 +121,7 @@ class TmaLoadOp(IRDLOperation):
     """One thread has the copy engine bring a box to shared memory (a multiple of 1024 bytes, in the 128-byte swizzle).
 
     The barrier is told of its bytes when they are there: `nv.tma_load %map[%k, %m] to %s[%i] signals %b[%stage] : ...`
+    `cluster`: a bit for each block of the cluster that gets it, at the same place, and whose barrier there is told.
     """
 
     name = "nv.tma_load"
@@ -130,8 +131,9 @@ class TmaLoadOp(IRDLOperation):
     target_index = operand_def(IndexType())
     barriers = operand_def(MemRefType)
     barrier = operand_def(IndexType())
+    cluster = opt_prop_def(IntegerAttr[I32])
     assembly_format = (
-        "$map `[` $places `]` `to` $target `[` $target_index `]` `signals` $barriers `[` $barrier `]` attr-dict"
+        "$map `[` $places `]` `to` $target `[` $target_index `]` `signals` $barriers `[` $barrier `]` (`cluster` $cluster^)? attr-dict"
         " `:` type($target) `,` type($barriers)"
     )
 
@@ -140,6 +142,8 @@ class TmaLoadOp(IRDLOperation):
             raise VerifyException("nv.tma_load copies to shared memory and signals a barrier there")
         _check_barriers(self.name, self.barriers.type)
         check_places(self.name, self.map, len(self.places))
+        if self.cluster is not None and not 0 < self.cluster.value.data < 1 << LARGEST_CLUSTER:
+            raise VerifyException(f"nv.tma_load: a bit for each of at most {LARGEST_CLUSTER} blocks of a cluster, got {self.cluster.value.data}")
 
 
 def check_places(name: str, map: SSAValue, count: int) -> None:
@@ -191,14 +195,37 @@ class MbarrierArriveOp(_OnBarrier):
 
 
 @irdl_op_definition
+class MbarrierArriveAtOp(IRDLOperation):
+    """An arrival at the barrier that another block of the cluster has at this place: `nv.mbarrier_arrive_at %b[%i] of %rank`."""
+
+    name = "nv.mbarrier_arrive_at"
+    barriers = operand_def(MemRefType)
+    barrier = operand_def(IndexType())
+    rank = operand_def(IndexType())
+    assembly_format = "$barriers `[` $barrier `]` `of` $rank attr-dict `:` type($barriers)"
+
+    def verify_(self) -> None:
+        _check_barriers(self.name, self.barriers.type)
+
+
+@irdl_op_definition
+class ClusterBarrierOp(IRDLOperation):
+    """All threads of the blocks of a cluster wait for each other."""
+
+    name = "nv.cluster_barrier"
+    assembly_format = "attr-dict"
+
+
+@irdl_op_definition
 class MbarrierWaitOp(IRDLOperation):
-    """Until the phase of a parity (0 for the first, 1, 0, …) has ended; parity 1 of a fresh barrier has."""
+    """Until the phase of a parity (0 for the first, 1, 0, …) has ended; parity 1 of a fresh barrier has. cluster: other blocks arrive, too."""
 
     name = "nv.mbarrier_wait"
     barriers = operand_def(MemRefType)
     barrier = operand_def(IndexType())
     parity = operand_def(IndexType())
-    assembly_format = "$barriers `[` $barrier `]` `phase` $parity attr-dict `:` type($barriers)"
+    cluster = opt_prop_def(UnitAttr)
+    assembly_format = "$barriers `[` $barrier `]` `phase` $parity (`cluster` $cluster^)? attr-dict `:` type($barriers)"
 
     def verify_(self) -> None:
         _check_barriers(self.name, self.barriers.type)
@@ -366,7 +393,7 @@ class SetRegistersOp(IRDLOperation):
 
 
 HOPPER_OPS = [
-    TensorMapOp, TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierWaitOp, FenceBarrierInitOp,
+    TensorMapOp, TmaLoadOp, MbarrierInitOp, MbarrierExpectOp, MbarrierArriveOp, MbarrierArriveAtOp, ClusterBarrierOp, MbarrierWaitOp, FenceBarrierInitOp,
     MatrixDescriptorOp, WgmmaOp, WgmmaRegistersOp, WgmmaFenceOp, WgmmaCommitOp, WgmmaWaitOp, HoldOp, SetRegistersOp,
 ]  # fmt: skip
 HOPPER_TYPES = [TensorMapType]

@@ -94,6 +94,8 @@ class GpuTarget(Target):
     """What one thread moves at once, at an address that is a multiple of it."""
     wgmma: bool = False
     """Products on warpgroups, their operands brought by the copy engine (sm_90a)."""
+    cluster: int = 1
+    """Blocks that share what the copy engine brings."""
 
     @property
     def multiplies_bytes(self) -> bool:
@@ -109,7 +111,7 @@ class GpuTarget(Target):
 def _gpu(name: str, compute: int, processors: int, shared_kib: int, wgmma: bool = False) -> GpuTarget:
     return GpuTarget(
         name, vector_bytes=1, tasks=512, parallel_work=1 << 14, compute=compute, processors=processors,
-        shared_bytes=shared_kib << 10, wgmma=wgmma,
+        shared_bytes=shared_kib << 10, wgmma=wgmma, cluster=2 if wgmma else 1,
     )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ class CudaFunctionPrinter(FunctionPrinter):
         blocks = " x ".join(str(n) for n in self.shape.grid if n > 1) or "1"
         note = f"/* {blocks} blocks of {self.shape.threads} threads, {self.shape.shared_bytes} bytes of shared memory"
         note += f"; {origin.data.replace('*/', '* /')} */" if origin is not None else " */"
-        head = f'extern "C" __global__ void __launch_bounds__({self.shape.threads}, 1) {self.symbol}({parameters}) {{'
+        cluster = f"__cluster_dims__({self.shape.cluster}, 1, 1) " if self.shape.cluster > 1 else ""
+        head = f'extern "C" __global__ void {cluster}__launch_bounds__({self.shape.threads}, 1) {self.symbol}({parameters}) {{'
         return "\n".join([*self.tables, note, head, *self._lines, "}"])
 
     def _table_of(self, arguments: Sequence[SSAValue]) -> str:

@@ -60,6 +60,9 @@ def _load(p: Any, op: nv.TmaLoadOp) -> None:
     rank = len(op.places)
     places = ", ".join(p.name(v) for v in op.places)
     target, barrier = _place(p, op.target, op.target_index), _place(p, op.barriers, op.barrier)
+    if op.cluster is not None:
+        p.line(f"{p.cuda.use(f'tma_load_{rank}d_cluster')}({target}, &{p.name(op.map)}, {barrier}, {op.cluster.value.data}, {places});")
+        return
     p.line(f"{p.cuda.use(f'tma_load_{rank}d')}({target}, &{p.name(op.map)}, {barrier}, {places});")
 
 
@@ -82,6 +85,10 @@ def _on_barrier(function: str, *extra: str) -> Callable[[Any, Any], None]:
         p.line(f"{p.cuda.use(function)}({', '.join([_place(p, op.barriers, op.barrier), *more])});")
 
     return statement
+
+
+def _barrier_wait(p: Any, op: nv.MbarrierWaitOp) -> None:
+    _on_barrier("mbarrier_wait" if op.cluster is None else "mbarrier_wait_cluster")(p, op)
 
 
 def _descriptor(p: Any, op: nv.MatrixDescriptorOp) -> None:
@@ -152,7 +159,8 @@ def _plain(function: str) -> Callable[[Any, Any], None]:
 HOPPER_STATEMENTS: dict[type[Operation], Callable[[Any, Any], None]] = {
     nv.TensorMapOp: _map, nv.TmaLoadOp: _load, nv.MbarrierInitOp: _on_barrier("mbarrier_init", "count"),
     nv.MbarrierExpectOp: _on_barrier("mbarrier_expect", "bytes"), nv.MbarrierArriveOp: _on_barrier("mbarrier_arrive"),
-    nv.MbarrierWaitOp: _on_barrier("mbarrier_wait"), nv.FenceBarrierInitOp: _plain("fence_barrier_init"),
+    nv.MbarrierArriveAtOp: _on_barrier("mbarrier_arrive_at"), nv.ClusterBarrierOp: _plain("cluster_barrier"),
+    nv.MbarrierWaitOp: _barrier_wait, nv.FenceBarrierInitOp: _plain("fence_barrier_init"),
     nv.MatrixDescriptorOp: _descriptor, nv.WgmmaOp: _wgmma, nv.WgmmaRegistersOp: _wgmma_registers, nv.WgmmaFenceOp: _fence,
     nv.WgmmaCommitOp: _plain("wgmma_commit"), nv.SetRegistersOp: _registers,
     nv_store.StmatrixOp: _stmatrix, nv_store.TmaStoreOp: _store, nv_store.TmaStoreCommitOp: _plain("tma_store_commit"),

@@ -222,6 +222,49 @@ __device__ __forceinline__ void lm_tma_load_5d(void *to, const lm_tensor_map *ma
                  : "memory");
 }
 
+//: tma_load_2d_cluster
+__device__ __forceinline__ void lm_tma_load_2d_cluster(void *to, const lm_tensor_map *map, int64_t *barrier, int blocks, int x, int y) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5}], [%2], %3;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "h"((uint16_t)blocks), "r"(x), "r"(y)
+                 : "memory");
+}
+
+//: tma_load_3d_cluster
+__device__ __forceinline__ void lm_tma_load_3d_cluster(void *to, const lm_tensor_map *map, int64_t *barrier, int blocks, int x, int y, int z) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5, %6}], [%2], %3;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "h"((uint16_t)blocks), "r"(x), "r"(y), "r"(z)
+                 : "memory");
+}
+
+//: tma_load_4d_cluster
+__device__ __forceinline__ void lm_tma_load_4d_cluster(void *to, const lm_tensor_map *map, int64_t *barrier, int blocks, int x, int y, int z, int w) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5, %6, %7}], [%2], %3;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "h"((uint16_t)blocks), "r"(x), "r"(y), "r"(z), "r"(w)
+                 : "memory");
+}
+
+//: tma_load_5d_cluster
+__device__ __forceinline__ void lm_tma_load_5d_cluster(void *to, const lm_tensor_map *map, int64_t *barrier, int blocks, int x, int y, int z, int w, int v) {
+    asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5, %6, %7, %8}], [%2], %3;"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(to)), "l"(map), "r"((uint32_t)__cvta_generic_to_shared(barrier)),
+                    "h"((uint16_t)blocks), "r"(x), "r"(y), "r"(z), "r"(w), "r"(v)
+                 : "memory");
+}
+
+//: mbarrier_arrive_at
+__device__ __forceinline__ void lm_mbarrier_arrive_at(int64_t *barrier, int rank) {
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [at];\n}"
+                 :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(rank) : "memory");
+}
+
+//: cluster_barrier
+__device__ __forceinline__ void lm_cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+
 //: tma_store_2d
 __device__ __forceinline__ void lm_tma_store_2d(const lm_tensor_map *map, const void *from, int x, int y) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];"
@@ -289,6 +332,16 @@ __device__ __forceinline__ void lm_mbarrier_wait(int64_t *barrier, int parity) {
     uint32_t over;
     do
         asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(over) : "r"(at), "r"(parity) : "memory");
+    while (!over);
+}
+
+//: mbarrier_wait_cluster
+__device__ __forceinline__ void lm_mbarrier_wait_cluster(int64_t *barrier, int parity) {
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(barrier);
+    uint32_t over;
+    do
+        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
                      : "=r"(over) : "r"(at), "r"(parity) : "memory");
     while (!over);
 }

@@ -30,6 +30,8 @@ TF32_DEPTH = 16
 """And for tensor cores on f32."""
 BYTES_DEPTH = 64
 """And on bytes."""
+LEAST_STEPS = 8
+"""Steps of a sum for which two blocks meet before and after."""
 WGMMA_TILE = 2 * SLOT
 """Rows of a block's tile on warpgroups: 64 of each of two."""
 
@@ -53,7 +55,8 @@ class Tiling:
     rows, columns, batch, sums: loop dims, outermost first. left is the operand rows index. One thread computes
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
     a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes. resident:
-    blocks that run at once. boxes: the operands on warpgroups, whose sums are cut between boxes.
+    blocks that run at once. boxes: the operands on warpgroups, whose sums are cut between boxes. pair: "left" or "right", the operand
+    of which two neighbouring blocks (a cluster) read the same tiles, and each brings one half for both.
     """
 
     contraction: Contraction
@@ -71,6 +74,7 @@ class Tiling:
     is_aligned: bool = True
     resident: int = 1
     boxes: Boxes | None = None
+    pair: str = ""
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -183,7 +187,17 @@ def _on_warpgroups(
         wanted = _pieces(t.tiles, steps * boxes.depth, boxes.depth, target)
         splits = max(n for n in range(1, max(1, wanted) + 1) if steps % n == 0)
         piece = steps // splits * boxes.depth
-    return replace(t, splits=splits, piece=piece)
+    t = replace(t, splits=splits, piece=piece)
+    return replace(t, pair=_pair(t, target))
+
+
+def _pair(t: Tiling, target: GpuTarget) -> str:
+    """What clusters of two share: the larger tile that has two halves, where blocks come in pairs and sums are long enough to meet for."""
+    if target.cluster < 2 or target.processors % 2 or t.boxes is None or t.piece < LEAST_STEPS * t.boxes.depth:
+        return ""
+    sides = {"left": (t.tile_rows, t.tiles_across), "right": (t.tile_columns, t.tiles_down)}
+    fit = [side for side, (extent, count) in sides.items() if extent >= 2 * SLOT and count % 2 == 0]
+    return max(fit, key=lambda side: sides[side][0], default="")
 
 
 def _tiles(count: int, size: int) -> int:

@@ -13,7 +13,7 @@ from ..dialects.errors import PassError
 from .gpu_builder import GpuBuilder
 from .memref_layout import memref_type
 
-GRID, THREADS, SHARED_BYTES = "nv.grid", "nv.block", "nv.shared_bytes"
+GRID, THREADS, SHARED_BYTES, CLUSTER = "nv.grid", "nv.block", "nv.shared_bytes", "nv.cluster"
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
 
 
@@ -30,6 +30,7 @@ class LaunchBuilder:
         self.args = self.block.args
         self.b = GpuBuilder(self.block)
         self.shared_bytes = 0
+        self.cluster = 1
 
     def scratch(self, offset: SSAValue, length: int, element: Attribute) -> SSAValue:
         """A piece of the scratch argument, some bytes from its start."""
@@ -52,6 +53,8 @@ class LaunchBuilder:
         made.attributes[GRID] = DenseArrayBase.from_list(i64, whole)
         made.attributes[THREADS] = IntegerAttr(threads, i64)
         made.attributes[SHARED_BYTES] = IntegerAttr(self.shared_bytes, i64)
+        if self.cluster > 1:
+            made.attributes[CLUSTER] = IntegerAttr(self.cluster, i64)
         if self.origin:
             made.attributes["origin"] = StringAttr(self.origin)
         return made
@@ -59,11 +62,12 @@ class LaunchBuilder:
 
 @dataclass(frozen=True)
 class LaunchShape:
-    """Blocks along x, y, z; threads per block; bytes of shared memory per block."""
+    """Blocks along x, y, z; threads per block; bytes of shared memory per block; how many neighbours along x are a cluster."""
 
     grid: tuple[int, int, int]
     threads: int
     shared_bytes: int
+    cluster: int = 1
 
 
 def launch_shape(function: func.FuncOp) -> LaunchShape | None:
@@ -74,4 +78,5 @@ def launch_shape(function: func.FuncOp) -> LaunchShape | None:
     threads, shared = function.attributes[THREADS], function.attributes[SHARED_BYTES]
     assert isinstance(threads, IntegerAttr) and isinstance(shared, IntegerAttr)
     x, y, z = grid.get_values()
-    return LaunchShape((x, y, z), threads.value.data, shared.value.data)
+    cluster = function.attributes.get(CLUSTER)
+    return LaunchShape((x, y, z), threads.value.data, shared.value.data, cluster.value.data if isinstance(cluster, IntegerAttr) else 1)

@@ -104,7 +104,7 @@ class LaunchTable:
         launches = [
             Launch(
                 given["kernel"],
-                LaunchShape(tuple(given["shape"]["grid"]), given["shape"]["threads"], given["shape"]["shared_bytes"]),
+                LaunchShape(tuple(given["shape"]["grid"]), given["shape"]["threads"], given["shape"]["shared_bytes"], given["shape"]["cluster"]),
                 tuple(Place(**place) for place in given["arguments"]),
                 given["origin"],
                 tuple(

@@ -3,7 +3,8 @@
 There are as many blocks as run at once; they take tiles in turn, in an order that has neighbours share what they read. A block has
 three warpgroups. The first brings tiles of both operands into a ring of stages and waits for a stage to be free;
 the others wait for a stage to be full, multiply their 64 rows by all columns of the tile with wgmma, and give the stage before
-it back. While they store results, the first brings the next tile's operands. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
+it back. While they store results, the first brings the next tile's operands. Where two neighbours are a cluster (`Tiling.pair`), each brings
+half of the tile both read to both of them, and a stage is free when both have multiplied it. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
 TF32 by the copy engine, and turned by the other warps of the first warpgroup where it lies along its rows (`gpu_turned_tiles.py`); bytes are summed in 32 bits.
 """
 
@@ -32,6 +33,8 @@ Places = Mapping[Loop, SSAValue]
 _Within = tuple[Cut, Places, SSAValue]
 
 STAGES = 4
+PAIR = 2
+"""Blocks of a cluster."""
 GROUP = 128
 """Threads of a warpgroup."""
 ROWS = nv.WGMMA_ROWS
@@ -55,10 +58,12 @@ class WgmmaLaunch(ProductLaunch):
         assert t.boxes is not None  # the plan made them
         self.boxes, self.depth = t.boxes, t.boxes.depth
         self.step = self.depth * nv.WGMMA_BYTES // nv.SWIZZLE_BYTES
-        self.left = _Operand(self, t.left, t.boxes.left, t.tile_rows)
-        self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns)
+        self.rank: SSAValue | None = b.divided(b.block(), PAIR)[1] if t.pair else None
+        self.launch.cluster = PAIR if t.pair else 1
+        self.left = _Operand(self, t.left, t.boxes.left, t.tile_rows, t.pair == "left")
+        self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns, t.pair == "right")
         turned = [operand for operand in (self.left, self.right) if operand.is_turned_here]
-        self.barriers = Barriers(self.launch, [1] * STAGES + [2] * STAGES + [TURNERS] * (STAGES if turned else 0))  # full, free, turned
+        self.barriers = Barriers(self.launch, [1] * STAGES + [2 * self.launch.cluster] * STAGES + [TURNERS] * (STAGES if turned else 0))  # full, free, turned
         self.ready = 2 * STAGES if turned else 0
         """The first of the barriers that products wait for."""
         boxed = boxed_output(t)
@@ -67,7 +72,7 @@ class WgmmaLaunch(ProductLaunch):
         self.steps = -(-t.piece // self.depth)
         self.resident = min(t.tiles, t.resident)
         group, self.lane = b.divided(self.thread, GROUP)
-        self.barriers.start(self.thread)
+        self.barriers.start(self.thread, in_cluster=bool(t.pair))
         fewer = TURNER_REGISTERS if turned else PRODUCER_REGISTERS
         with b.when(b.equal(group, b.index(0))):
             b.do(nv.SetRegistersOp.create(properties={"count": _i32(fewer)}))
@@ -86,6 +91,8 @@ class WgmmaLaunch(ProductLaunch):
                 self._multiply(turn, group)
             if self.boxed is not None:
                 self.boxed.finish()
+        if t.pair:  # the other block has arrived at barriers of this one, which have to be there
+            b.do(nv.ClusterBarrierOp.create())
         return self.launch.finish([self.resident], self.threads)
 
     @contextmanager
@@ -106,6 +113,12 @@ class WgmmaLaunch(ProductLaunch):
         """A tile by its number: columns of `band` tiles, side by side, so that those at work at once read few rows and few columns."""
         b, t = self.b, self.t
         across, down, band = t.tiles_across, t.tiles_down, t.band
+        if t.pair == "right":
+            down, band = down // PAIR, max(1, band // PAIR)
+        elif t.pair:
+            across //= PAIR
+        if self.rank is not None:
+            tile = b.divided(tile, PAIR)[0]
         z, tile = b.digits(tile, [t.z * t.splits, across * down])
         number, within = b.divided(tile, band * across)
         column, row = b.divided(within, band)
@@ -116,6 +129,10 @@ class WgmmaLaunch(ProductLaunch):
             is_last = b.less(b.index(first - 1), tile)
             row = b.emit(arith.SelectOp, (is_last, b.plus(last_row, down - rest), row), INDEX)
             column = b.emit(arith.SelectOp, (is_last, last_column, column), INDEX)
+        if t.pair == "right":
+            row = b.add(b.scaled(row, PAIR), self.rank)
+        elif t.pair:
+            column = b.add(b.scaled(column, PAIR), self.rank)
         self.take_tile(z, row, column)
         self.row_box = b.scaled(row, t.tile_rows // SLOT)
         self.column_box = b.scaled(column, t.tile_columns // SLOT)
@@ -142,7 +159,7 @@ class WgmmaLaunch(ProductLaunch):
         b = self.b
         with b.loop(0, self.steps, unroll=False) as step:
             stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
-            self.barriers.wait(b.plus(stage, STAGES), b.divided(b.plus(turn_of_ring, 1), 2)[1])
+            self.barriers.wait(b.plus(stage, STAGES), b.divided(b.plus(turn_of_ring, 1), 2)[1], in_cluster=self.rank is not None)
             self.barriers.expect(stage, self.left.brought_bytes + self.right.brought_bytes)
             places = {**self.starts(self.boxes.sums, b.add(self.low, step)), **self.batch_places()}
             self.left.bring(self.row_box, places, stage, self.barriers.memory)
@@ -184,7 +201,11 @@ class WgmmaLaunch(ProductLaunch):
         self._results(group)
 
     def _give_back(self, number: SSAValue) -> None:
-        self.barriers.arrive(self.b.plus(self._stage(number)[0], STAGES))
+        barrier = self.b.plus(self._stage(number)[0], STAGES)
+        self.barriers.arrive(barrier)
+        if self.rank is not None:
+            other = self.b.emit(arith.SubiOp, (self.b.index(1), self.rank), INDEX, NO_OVERFLOW)
+            self.barriers.arrive_at(barrier, other)
 
     def _step(self, stage: SSAValue, own: SSAValue, depth: int) -> None:
         properties: dict[str, Attribute] = {"left": _kind(self.t.left), "right": _kind(self.t.right)}
@@ -293,7 +314,7 @@ class _Operand:
     are turned in shared memory, and are like any others then.
     """
 
-    def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int) -> None:
+    def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int, is_shared: bool) -> None:
         self.owner, self.b, self.boxes = owner, owner.b, boxes
         kind = factor.access.element
         self.is_turned_here = boxes.turned and element_bytes(kind) > 2
@@ -303,9 +324,11 @@ class _Operand:
         self.at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
         self.shared = owner.b.shared(owner.b.index(self.at), STAGES * self.stage_length, kind)
         self.slots = extent // SLOT
+        self.is_shared = is_shared
+        self.own_slots = self.slots // PAIR if is_shared else self.slots
         lengths = [d.box for d in boxes.dimensions]
         whole = next((i for i, d in enumerate(boxes.dimensions) if any(loop == boxes.own.loops[0] for loop, _ in d.loops)), 0)
-        self.at_once = self.slots if boxes.is_whole and lengths[whole] * self.slots * boxes.dimensions[whole].every <= nv.LARGEST_BOX else 1
+        self.at_once = self.own_slots if boxes.is_whole and lengths[whole] * self.own_slots * boxes.dimensions[whole].every <= nv.LARGEST_BOX else 1
         lengths[whole] *= self.at_once
         self.row = lengths[0]
         self.brought_bytes = self.slots // self.at_once * boxes.beside * prod(lengths) * element_bytes(kind)
@@ -315,13 +338,18 @@ class _Operand:
         """The copies of one step: the tile's boxes of rows, from the first on; places: where the sum is, and the batch."""
         b = self.b
         base = b.scaled(stage, self.stage_length)
-        for slot in range(0, self.slots, self.at_once):
+        properties: dict[str, Attribute] = {}
+        if self.is_shared:
+            half = b.scaled(self.owner.rank, self.own_slots)
+            first, base = b.add(first, half), b.add(base, b.scaled(half, SLOT * self.depth))
+            properties["cluster"] = _i32((1 << PAIR) - 1)
+        for slot in range(0, self.own_slots, self.at_once):
             known = {**places, **self.owner.starts(self.boxes.own, b.plus(first, slot))}
             target = b.plus(base, slot * SLOT * self.depth)
             at = [self._place(d, known) for d in self.boxes.dimensions]
             for k in range(self.boxes.beside):
                 beside = [b.plus(at[0], k * self.row), *at[1:]]
-                b.do(nv.TmaLoadOp.create(operands=[self.map, *beside, self.shared, b.plus(target, k * self.row * self.depth), barriers, stage]))
+                b.do(nv.TmaLoadOp.create(operands=[self.map, *beside, self.shared, b.plus(target, k * self.row * self.depth), barriers, stage], properties=properties))
 
     def _place(self, dimension: Dimension, known: Places) -> SSAValue:
         """Where a box begins along a dimension: what its loops do together."""

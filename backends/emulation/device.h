@@ -19,6 +19,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads, blocks)
+#define __cluster_dims__(x, y, z)
 #define __grid_constant__
 #define __constant__ static const
 #define __align__(n) alignas(n)
@@ -27,8 +28,8 @@
 struct lm_dim { unsigned x, y, z; };
 static lm_dim threadIdx, blockIdx, blockDim, gridDim;
 
-enum { LM_WARP = 32, LM_GROUP_THREADS = 128, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10 };
-enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4, LM_WRONG_BARRIER = 5, LM_UNEQUAL = 6, LM_NOT_SHOWN = 7 };
+enum { LM_WARP = 32, LM_GROUP_THREADS = 128, LM_MOST_THREADS = 1024, LM_STACK = 128 << 10, LM_GUARD = 16 << 10, LM_MOST_CLUSTER = 2 };
+enum { LM_FINE = 0, LM_DEADLOCK = 1, LM_GUARD_HIT = 2, LM_UNALIGNED = 3, LM_NEVER_WAITED = 4, LM_WRONG_BARRIER = 5, LM_UNEQUAL = 6, LM_NOT_SHOWN = 7, LM_BLOCK_OVER = 8 };
 
 // ---- Fibers
 
@@ -71,9 +72,10 @@ struct lm_fiber { lm_context context; bool done; };
 static struct {
     lm_fiber fiber[LM_MOST_THREADS];
     lm_context scheduler;
-    lm_meeting all, warp[LM_MOST_THREADS / LM_WARP], group[LM_MOST_THREADS / LM_GROUP_THREADS], named[LM_MOST_THREADS / LM_GROUP_THREADS];
-    unsigned char *shared, *stacks;
-    int threads, current, alive, failed;
+    lm_meeting all[LM_MOST_CLUSTER], cluster, warp[LM_MOST_THREADS / LM_WARP], group[LM_MOST_THREADS / LM_GROUP_THREADS], named[LM_MOST_THREADS / LM_GROUP_THREADS];
+    unsigned char *shared, *stacks; // shared: of the running thread's block
+    unsigned char *shared_of[LM_MOST_CLUSTER];
+    int threads, blocks, current, alive, alive_of[LM_MOST_CLUSTER], failed; // threads: of a block; they are numbered through those of a cluster
     bool progress;
     void (*body)(void **);
     void **arguments;
@@ -111,6 +113,7 @@ static void lm_entry() {
     lm_block.body(lm_block.arguments);
     lm_block.fiber[lm_block.current].done = true;
     lm_block.alive--;
+    lm_block.alive_of[lm_block.current / lm_block.threads]--;
     lm_block.progress = true;
     for (;;) lm_yield();
 }
@@ -142,7 +145,21 @@ static void lm_start(int t) {
 
 // ---- What threads ask for
 
-static void __syncthreads() { lm_meet(lm_block.all, lm_block.threads, lm_block.current, nullptr, [](void **) {}); }
+static int lm_rank() { return lm_block.current / lm_block.threads; }
+
+static void __syncthreads() {
+    lm_meet(lm_block.all[lm_rank()], lm_block.threads, lm_block.current % lm_block.threads, nullptr, [](void **) {});
+}
+
+static void lm_cluster_barrier() {
+    lm_meet(lm_block.cluster, lm_block.threads * lm_block.blocks, lm_block.current, nullptr, [](void **) {});
+}
+
+// The same place in the shared memory of another block, which has not ended.
+template <class T> static T *lm_at(T *mine, int rank) {
+    if (rank >= lm_block.blocks || !lm_block.alive_of[rank]) lm_fail(LM_BLOCK_OVER);
+    return (T *)(lm_block.shared_of[rank] + ((unsigned char *)mine - lm_block.shared));
+}
 
 template <class Work> static void lm_in_warp(void *given, Work work) {
     int t = lm_block.current;
@@ -382,6 +399,7 @@ static void lm_arrived(lm_mbarrier &b) {
 }
 
 static void lm_mbarrier_arrive(int64_t *at) { lm_arrived(lm_barrier_at(at)); }
+static void lm_mbarrier_arrive_at(int64_t *at, int rank) { lm_arrived(lm_barrier_at(lm_at(at, rank))); }
 
 static void lm_mbarrier_expect(int64_t *at, int bytes) {
     lm_mbarrier &b = lm_barrier_at(at);
@@ -393,6 +411,8 @@ static void lm_mbarrier_wait(int64_t *at, int parity) {
     while ((lm_barrier_at(at).phase & 1) == (unsigned)parity) lm_yield();
 }
 
+static void lm_mbarrier_wait_cluster(int64_t *at, int parity) { lm_mbarrier_wait(at, parity); }
+
 static void lm_fence_barrier_init() {}
 
 // What the host fills in for cuTensorMapEncodeTiled: bytes, innermost dimension first.
@@ -400,7 +420,7 @@ struct lm_tensor_map { unsigned char *base; int64_t sizes[LM_DIMENSIONS], stride
 static_assert(sizeof(lm_tensor_map) <= 128, "a host has 128 bytes for a map");
 
 // Boxes under way. They come as late as possible, in any order.
-struct lm_box { unsigned char *to; const lm_tensor_map *map; int64_t *barrier; int64_t at[LM_DIMENSIONS]; };
+struct lm_box { unsigned char *to; const lm_tensor_map *map; int64_t *barrier; int64_t at[LM_DIMENSIONS]; unsigned char *shared; };
 static struct { lm_box all[LM_BOXES]; int count; } lm_boxes;
 
 // The 128-byte swizzle: bits 4 to 6 of a place in shared memory change with bits 7 to 9.
@@ -429,6 +449,7 @@ static unsigned char *lm_element(const lm_box &box, int64_t i) {
 static void lm_bring_box(const lm_box &box) {
     const lm_tensor_map &map = *box.map;
     const int64_t count = lm_elements(map);
+    lm_block.shared = box.shared;
     for (int64_t i = 0; i < count; i++) {
         const unsigned char *from = lm_element(box, i);
         unsigned char *to = lm_swizzled((size_t)(box.to - lm_block.shared) + (size_t)(i * map.size));
@@ -449,7 +470,30 @@ static void lm_bring_box(const lm_box &box) {
 template <class... Place> static void lm_tma_load(void *to, const lm_tensor_map *map, int64_t *barrier, Place... at) {
     if ((size_t)((unsigned char *)to - lm_block.shared) % 1024) lm_fail(LM_UNALIGNED);
     if (lm_boxes.count == LM_BOXES) lm_fail(LM_NEVER_WAITED);
-    lm_boxes.all[lm_boxes.count++] = {(unsigned char *)to, map, barrier, {(int64_t)at...}};
+    lm_boxes.all[lm_boxes.count++] = {(unsigned char *)to, map, barrier, {(int64_t)at...}, lm_block.shared};
+}
+
+template <class... Place> static void lm_tma_load_cluster(void *to, const lm_tensor_map *map, int64_t *barrier, int blocks, Place... at) {
+    unsigned char *mine = lm_block.shared;
+    for (int rank = 0; blocks >> rank; rank++)
+        if (blocks >> rank & 1) {
+            void *there = lm_at(to, rank);
+            int64_t *told = lm_at(barrier, rank);
+            lm_block.shared = lm_block.shared_of[rank];
+            lm_tma_load(there, map, told, at...);
+            lm_block.shared = mine;
+        }
+}
+
+static void lm_tma_load_2d_cluster(void *to, const lm_tensor_map *m, int64_t *b, int blocks, int x, int y) { lm_tma_load_cluster(to, m, b, blocks, x, y); }
+static void lm_tma_load_3d_cluster(void *to, const lm_tensor_map *m, int64_t *b, int blocks, int x, int y, int z) {
+    lm_tma_load_cluster(to, m, b, blocks, x, y, z);
+}
+static void lm_tma_load_4d_cluster(void *to, const lm_tensor_map *m, int64_t *b, int blocks, int x, int y, int z, int w) {
+    lm_tma_load_cluster(to, m, b, blocks, x, y, z, w);
+}
+static void lm_tma_load_5d_cluster(void *to, const lm_tensor_map *m, int64_t *b, int blocks, int x, int y, int z, int w, int v) {
+    lm_tma_load_cluster(to, m, b, blocks, x, y, z, w, v);
 }
 
 static void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *b, int x, int y) { lm_tma_load(to, map, b, x, y); }
@@ -479,8 +523,8 @@ static void lm_fence_async() { lm_stores[lm_block.current].unshown = false; }
 
 static void lm_group_barrier(int group) {
     int t = lm_block.current;
-    if (group != t / LM_GROUP_THREADS) lm_fail(LM_WRONG_BARRIER);
-    lm_meet(lm_block.named[group], LM_GROUP_THREADS, t % LM_GROUP_THREADS, nullptr, [](void **) {});
+    if (group != t % lm_block.threads / LM_GROUP_THREADS) lm_fail(LM_WRONG_BARRIER);
+    lm_meet(lm_block.named[t / LM_GROUP_THREADS], LM_GROUP_THREADS, t % LM_GROUP_THREADS, nullptr, [](void **) {});
 }
 
 template <class... Place> static void lm_tma_store(const lm_tensor_map *map, const void *from, Place... at) {
@@ -488,7 +532,7 @@ template <class... Place> static void lm_tma_store(const lm_tensor_map *map, con
     auto &q = lm_stores[t];
     int &n = q.counts[q.open % LM_STORES];
     if ((size_t)((const unsigned char *)from - lm_block.shared) % 1024) lm_fail(LM_UNALIGNED);
-    for (int i = first; i < first + LM_GROUP_THREADS && i < lm_block.threads; i++)
+    for (int i = first; i < first + LM_GROUP_THREADS && i < lm_block.threads * lm_block.blocks; i++)
         if (lm_stores[i].unshown) lm_fail(LM_NOT_SHOWN);
     if (n == LM_STORES) lm_fail(LM_NEVER_WAITED);
     q.boxes[q.open % LM_STORES][n++] = {(unsigned char *)const_cast<void *>(from), map, nullptr, {(int64_t)at...}};
@@ -626,11 +670,17 @@ static uint32_t lm_random(uint32_t *state) {
     return *state ^= *state << 5;
 }
 
-static int lm_run_block(int threads, uint32_t *seed) {
+// A block, or all of a cluster, of which the first is that of blockIdx.
+static int lm_run_block(int threads_of_block, uint32_t *seed) {
     static int order[LM_MOST_THREADS];
-    lm_block.alive = lm_block.threads = threads;
+    const int threads = threads_of_block * lm_block.blocks;
+    const unsigned first = blockIdx.x;
+    lm_block.threads = threads_of_block;
+    lm_block.alive = threads;
     lm_block.failed = LM_FINE;
-    lm_block.all.here = 0;
+    lm_block.cluster.here = 0;
+    for (int &n : lm_block.alive_of) n = threads_of_block;
+    for (lm_meeting &m : lm_block.all) m.here = 0;
     for (lm_meeting &m : lm_block.warp) m.here = 0;
     for (lm_meeting &m : lm_block.group) m.here = 0;
     for (lm_meeting &m : lm_block.named) m.here = 0;
@@ -647,7 +697,9 @@ static int lm_run_block(int threads, uint32_t *seed) {
             int t = order[i];
             if (lm_block.fiber[t].done) continue;
             lm_block.current = t;
-            threadIdx = {(unsigned)t, 0, 0};
+            threadIdx = {(unsigned)(t % threads_of_block), 0, 0};
+            blockIdx.x = first + (unsigned)lm_rank();
+            lm_block.shared = lm_block.shared_of[lm_rank()];
             lm_switch(&lm_block.scheduler, lm_block.fiber[t].context);
             if (lm_block.failed) return lm_block.failed;
         }
@@ -672,20 +724,23 @@ static bool lm_guards_are_whole(const unsigned char *memory, size_t size) {
 }
 
 // alone: the kernel's threads never wait for each other, so each runs to its end without a fiber.
-static int lm_launch(void (*body)(void **), void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed, bool alone) {
-    unsigned char *base = (unsigned char *)aligned_alloc(1024, (2 * LM_GUARD + shared + 1023) / 1024 * 1024);
-    memset(base, 0xa5, 2 * LM_GUARD + shared);
-    lm_block.shared = base + LM_GUARD;
+static int lm_launch(void (*body)(void **), void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed, bool alone, int cluster) {
+    const size_t each = (2 * LM_GUARD + shared + 1023) / 1024 * 1024;
+    unsigned char *base = (unsigned char *)aligned_alloc(1024, each * cluster);
+    memset(base, 0xa5, each * cluster);
+    lm_block.blocks = cluster;
+    for (int rank = 0; rank < cluster; rank++) lm_block.shared_of[rank] = base + LM_GUARD + each * rank;
+    lm_block.shared = lm_block.shared_of[0];
     lm_block.body = body;
     lm_block.arguments = arguments;
-    size_t stacks = (size_t)LM_STACK * threads;
+    size_t stacks = (size_t)LM_STACK * threads * cluster;
     lm_block.stacks = (unsigned char *)mmap(nullptr, stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     blockDim = {(unsigned)threads, 1, 1};
     gridDim = {grid[0], grid[1], grid[2]};
     int status = LM_FINE;
     for (unsigned z = 0; z < grid[2] && !status; z++)
         for (unsigned y = 0; y < grid[1] && !status; y++)
-            for (unsigned x = 0; x < grid[0] && !status; x++) {
+            for (unsigned x = 0; x < grid[0] && !status; x += cluster) {
                 blockIdx = {x, y, z};
                 if (alone) {
                     for (int t = 0; t < threads; t++) {
@@ -694,9 +749,10 @@ static int lm_launch(void (*body)(void **), void **arguments, const unsigned *gr
                     }
                     continue;
                 }
-                memset(lm_block.shared, 0xff, shared);
+                for (int rank = 0; rank < cluster; rank++) memset(lm_block.shared_of[rank], 0xff, shared);
                 status = lm_run_block(threads, &seed);
-                if (!status && !lm_guards_are_whole(base, shared)) status = LM_GUARD_HIT;
+                for (int rank = 0; rank < cluster; rank++)
+                    if (!status && !lm_guards_are_whole(base + each * rank, shared)) status = LM_GUARD_HIT;
             }
     munmap(lm_block.stacks, stacks);
     free(base);

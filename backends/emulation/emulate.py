@@ -21,7 +21,7 @@ FLAGS = (
     "-O1", "-std=c++17", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing", "-fPIC",
     "-shared", "-w",
 )  # fmt: skip
-_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma|lm_group_barrier|lm_stmatrix|lm_tma")
+_WAITS = re.compile(r"__syncthreads|__syncwarp|lm_shuffle|lm_ldmatrix|lm_mma|lm_cp_async|lm_mbarrier|lm_wgmma|lm_group_barrier|lm_stmatrix|lm_tma|lm_cluster")
 _WGMMA = re.compile(r"lm_wgmma_(bf16|f16|tf32|s8|u8)_(bf16|f16|tf32|s8|u8)_n(\d+)_([ktr])([kt])(_fresh)?\(")
 _ERRORS = {
     1: "some threads wait where others never come (a barrier in a branch?)",
@@ -30,6 +30,7 @@ _ERRORS = {
     4: "copies or products were started and never waited for",
     5: "a barrier was used before it was made, or arrived at too often",
     6: "the threads of a warpgroup multiply different matrices",
+    8: "a block of a cluster was told something after its end, or is none of the cluster",
     7: "shared memory was given to the copy engine before a fence showed it what was written there",
 }
 _ALIGNMENT, _GUARD, _POISON, _GUARDED = 256, 4096, 0xFF, 0xA5
@@ -153,11 +154,12 @@ def emulated_text(source: CudaSource) -> str:
     """The kernels' own text between the emulation's header and a function that launches one by number."""
     header = (Path(__file__).parent / "device.h").read_text(encoding="utf-8")
     kernels = re.sub(r'^extern "C" __global__', "__global__", source.kernels, flags=re.M)
+    clusters = {launch.kernel: launch.shape.cluster for launch in source.table.launches}
     cases = []
     for number, name in enumerate(source.table.kernels()):
         alone = "false" if _WAITS.search(_body_of(source.kernels, name)) else "true"
         call = f"[](void **a) {{ lm_call({name}, a); }}"
-        cases.append(f"    case {number}: return lm_launch({call}, arguments, grid, threads, shared, seed, {alone});")
+        cases.append(f"    case {number}: return lm_launch({call}, arguments, grid, threads, shared, seed, {alone}, {clusters[name]});")
     run = [
         'extern "C" int lm_run(int kernel, void **arguments, const unsigned *grid, int threads, size_t shared, uint32_t seed) {',
         "    switch (kernel) {", *cases, "    }", "    return -1;", "}",

@@ -21,12 +21,13 @@ from .shared import BASE
 
 Array = np.ndarray
 Run = Callable[[Machine, Array], None]
+_SHARED = {"shared", "shared::cta"}
 _SPACES = ("global", "shared", "shared::cta", "param", "local", "const")
 REGISTERS = 65536
 """Of a processor."""
 _MAY_BE_IGNORED = {"nc", "volatile", "weak", "relaxed"}
 """Words of ld and st about caches and order that nothing here depends on (relaxed: accesses are seen at once)."""
-_TOGETHER = {"bar", "barrier", "shfl", "mbarrier", "ldmatrix", "stmatrix", "wgmma", "setmaxnreg", "fence"}
+_TOGETHER = {"bar", "barrier", "shfl", "mbarrier", "ldmatrix", "stmatrix", "wgmma", "setmaxnreg", "fence", "mapa"}
 
 
 def decode(module: Module, kernel: Kernel, places: dict[str, int]) -> Code:
@@ -40,7 +41,7 @@ def decode(module: Module, kernel: Kernel, places: dict[str, int]) -> Code:
             code.by_warpgroup = True
         if instruction.opcode in _TOGETHER or instruction.opcode == "cp":
             code.alone = False
-        if instruction.opcode in ("ld", "st") and {"shared", "shared::cta"} & set(instruction.parts):
+        if instruction.opcode in ("ld", "st") and _SHARED & set(instruction.parts):
             code.alone = False
             code.granule = min(code.granule, WIDTHS[instruction.parts[-1]] // 8)
     code.watched = frozenset(watched)
@@ -87,6 +88,8 @@ def _step(code: Code, instruction: Instruction) -> Step:
         return Step(instruction, BRANCH, target=code.kernel.labels[to.name])
     if instruction.opcode in ("ret", "exit"):
         return Step(instruction, EXIT)
+    if instruction.opcode == "barrier" and instruction.parts[0] == "cluster":
+        return _cluster_bar(instruction, place)
     if instruction.opcode in ("bar", "barrier") and "warp" not in instruction.parts:
         return Step(instruction, WAITS, _bar(code, instruction, place))
     if instruction.opcode == "mbarrier" and instruction.parts[0] == "try_wait":
@@ -178,9 +181,9 @@ def _memory(m: Machine, space: str, addresses: Array, threads: Array):
             raise Fault("a generic access to several state spaces at once", threads)
         space = {SHARED_WINDOW: "shared", PARAMETERS: "param", LOCAL: "local"}.get(window, "global")
         if space == "shared":
-            return None, addresses & np.uint64(0xFFFFFFFF)
+            return None, m.shared.own(addresses & np.uint64(0xFFFFFFFF), threads)
     if space == "shared":
-        return None, addresses
+        return None, m.shared.own(addresses, threads)
     if space == "local":
         return m.local, addresses
     if space == "param":
@@ -255,15 +258,34 @@ def _bar(code: Code, instruction: Instruction, place: int):
     def run(m: Machine, t: Array) -> Array | None:
         m.whole_warps(t)
         number, *count = (np.broadcast_to(get(m, t), t.shape) for get in given)
-        going = []
-        for one in np.unique(number).tolist():
-            some = t[number == one]
-            want = operands.single(m, some, count[0][number == one], "how many threads a barrier is for") if count else m.block_threads
-            done = m.barriers.sync(m, some, one, want, place)
+        going, block = [], t // m.block_threads
+        for rank, one in np.unique(np.stack([block, number], 1), axis=0).tolist():
+            mine = (number == one) & (block == rank)
+            want = operands.single(m, t[mine], count[0][mine], "how many threads a barrier is for") if count else m.block_threads
+            done = m.barriers.sync(m, t[mine], one, want, place)
             going += [] if done is None else [done]
         return np.sort(np.concatenate(going)) if going else None
 
     return run
+
+
+def _cluster_bar(instruction: Instruction, place: int) -> Step:
+    """Arriving releases and waiting acquires, said or not."""
+    what, *words = [w for w in instruction.parts[1:] if w != "aligned"]
+    if (what, words) in (("arrive", []), ("arrive", ["release"])):
+        return Step(instruction, PLAIN, lambda m, t: m.barriers.arrive_cluster(m, t))
+    if (what, words) in (("wait", []), ("wait", ["acquire"])):
+        return Step(instruction, WAITS, lambda m, t: m.barriers.wait_cluster(t, place))
+    raise Unknown
+
+
+def _mapa(code: Code, instruction: Instruction) -> Run:
+    """The address of the same place in another block of the cluster."""
+    if instruction.parts != ("shared::cluster", "u32"):
+        raise Unknown
+    target, source, rank = instruction.operands
+    put, get, get_rank = writer(target, "u32"), reader(code, source, "u32"), reader(code, rank, "u32")
+    return lambda m, t: put(m, t, m.shared.mapped(np.broadcast_to(get(m, t), t.shape), np.broadcast_to(get_rank(m, t), t.shape), t))
 
 
 def _warp_bar(code: Code, instruction: Instruction) -> Run:
@@ -311,20 +333,32 @@ def _shfl(code: Code, instruction: Instruction) -> Run:
     return run
 
 
+def _own(named: operands.Reader) -> operands.Reader:
+    """Addresses of shared memory as a block names them, among those of its cluster."""
+    return lambda m, t: m.shared.own(named(m, t), t)
+
+
 def _mbarrier(code: Code, instruction: Instruction) -> Run:
-    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "b64", "release", "cta")]
-    if "b64" not in instruction.parts or not {"shared", "shared::cta"} & set(instruction.parts):
+    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "shared::cluster", "b64", "release", "cta", "cluster")]
+    spaces = {*_SHARED, "shared::cluster"} & set(instruction.parts)
+    if "b64" not in instruction.parts or len(spaces) != 1:
         raise Unknown
+    is_own = spaces <= _SHARED
     if words == ["init"]:
         where, count = instruction.operands
-        at, get = address(code, where), reader(code, count, "u32")
+        if not is_own:
+            raise Unknown
+        at, get = _own(address(code, where)), reader(code, count, "u32")
         return lambda m, t: m.barriers.init(t, at(m, t), np.broadcast_to(get(m, t), t.shape))
     if words not in (["arrive"], ["arrive", "expect_tx"]):
         raise Unknown
     sink, where, *more = instruction.operands
     if not isinstance(sink, Name) or sink.name != "_" or len(more) != len(words) - 1:
         raise Unknown
-    at = address(code, where)
+    if not is_own and (more or "cluster" not in instruction.parts):  # a release that the other block does not see
+        raise Unknown
+    named = address(code, where)
+    at = _own(named) if is_own else lambda m, t: m.shared.elsewhere(named(m, t), t)
     if not more:
         return lambda m, t: m.barriers.arrive(m, t, at(m, t))
     get_bytes = reader(code, more[0], "u32")
@@ -332,10 +366,12 @@ def _mbarrier(code: Code, instruction: Instruction) -> Run:
 
 
 def _try_wait(code: Code, instruction: Instruction, place: int):
-    if [w for w in instruction.parts if w not in ("shared", "shared::cta", "acquire", "cta")] != ["try_wait", "parity", "b64"]:
+    in_cluster = instruction.parts[2:4] == ("acquire", "cluster")
+    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "acquire", "cta")]
+    if words != ["try_wait", "parity", *(["cluster"] if in_cluster else []), "b64"]:
         raise Unknown
     over, where, parity = instruction.operands
-    put, at, get = writer(over, "pred"), address(code, where), reader(code, parity, "u32")
+    put, at, get = writer(over, "pred"), _own(address(code, where)), reader(code, parity, "u32")
 
     def run(m: Machine, t: Array) -> Array | None:
         addresses, parities = at(m, t), np.broadcast_to(get(m, t), t.shape)
@@ -345,7 +381,7 @@ def _try_wait(code: Code, instruction: Instruction, place: int):
         for one in np.unique(addresses):
             for bit in (0, 1):
                 some = t[(addresses == one) & (parities == bit)]
-                if len(some) and m.barriers.has_ended(some, int(one), bit, place):
+                if len(some) and m.barriers.has_ended(some, int(one), bit, place, in_cluster):
                     put(m, some, np.ones(len(some), np.bool_))
                     going.append(some)
         return np.sort(np.concatenate(going)) if going else None
@@ -373,11 +409,13 @@ def _setmaxnreg(code: Code, instruction: Instruction) -> Run:
         raise Unknown
 
     def run(m: Machine, t: Array) -> None:
-        """All that the block's warpgroups hold has to fit into the registers of a processor: an increase would wait for ever."""
+        """All that a block's warpgroups hold has to fit into the registers of a processor: an increase would wait for ever."""
         for group in m.whole_warps(t, 128):
             m.held[int(group[0]) // 128] = count
-        if 128 * sum(m.held.values()) > REGISTERS:
-            raise Fault(f"the block's warpgroups hold {128 * sum(m.held.values())} registers, and there are {REGISTERS}", t)
+        for block in np.unique(t // m.block_threads).tolist():
+            held = 128 * sum(n for group, n in m.held.items() if group * 128 // m.block_threads == block)
+            if held > REGISTERS:
+                raise Fault(f"the block's warpgroups hold {held} registers, and there are {REGISTERS}", t)
 
     return run
 
@@ -430,7 +468,7 @@ def _cp_async(code: Code, instruction: Instruction) -> Run:
             for word in range(length // 4):
                 (value,) = m.memory.load(places[mine] + np.uint64(4 * word), 4, 1, t[mine], m.block[t[mine]])
                 given[mine, 4 * word : 4 * word + 4] = value[:, None].view(np.uint8).reshape(-1, 4)
-        m.copies.start(t, at(m, t), given)
+        m.copies.start(t, m.shared.own(at(m, t), t), given)
 
     return run
 
@@ -439,13 +477,18 @@ def _tensor(code: Code, instruction: Instruction) -> Run:
     rank = int(instruction.parts[3][0])
     words = (instruction.parts[3][1:], *instruction.parts[4:])
     loads = (("d", shared, "global", "tile", "mbarrier::complete_tx::bytes") for shared in ("shared::cluster", "shared::cta"))
+    several = words == ("d", "shared::cluster", "global", "tile", "mbarrier::complete_tx::bytes", "multicast::cluster")
     stores = words in (("d", "global", "shared::cta", "tile", "bulk_group"), ("d", "global", "shared::cta", "bulk_group"))
-    if not stores and words not in loads:
+    if not stores and not several and words not in loads:
         raise Unknown
+    get_mask: operands.Reader | None = None
     if stores:
         boxed, shared = instruction.operands
     else:
-        shared, boxed, where = instruction.operands
+        shared, boxed, where, *mask = instruction.operands
+        if len(mask) != several:
+            raise Unknown
+        get_mask = reader(code, mask[0], "u16") if several else None
     assert isinstance(boxed, Memory)
     if len(boxed.places) != rank:
         raise Unknown
@@ -455,17 +498,29 @@ def _tensor(code: Code, instruction: Instruction) -> Run:
 
     def run(m: Machine, t: Array) -> None:
         at = [np.broadcast_to(get(m, t), t.shape) for get in places]
-        maps, shared_places = map_at(m, t), shared_at(m, t)
-        barriers = barrier_at(m, t) if barrier_at is not None else None
+        maps, shared_places = map_at(m, t), m.shared.own(shared_at(m, t), t).astype(np.int64)
+        barriers = m.shared.own(barrier_at(m, t), t).astype(np.int64) if barrier_at is not None else None
+        masks = np.broadcast_to(get_mask(m, t), t.shape) if get_mask is not None else None
         for k, thread in enumerate(t.tolist()):
             tensor = m.copies.tensor(int(maps[k]), thread, rank)
             corner = tuple(int(a[k]) for a in at)
             if barriers is None:
                 m.copies.store(thread, tensor, corner, int(shared_places[k]))
-            else:
-                m.copies.load(thread, int(shared_places[k]), tensor, corner, m.barriers.find(int(barriers[k]), thread))
+                continue
+            block = thread // m.block_threads
+            for other in [block] if masks is None else _ranks(int(masks[k]), m, thread):
+                further = (other - block) * m.shared.stride
+                m.shared.tell(np.array([other]), np.array([thread]))
+                m.copies.load(thread, int(shared_places[k]) + further, tensor, corner, m.barriers.find(int(barriers[k]) + further, thread))
 
     return run
+
+
+def _ranks(mask: int, m: Machine, thread: int) -> list[int]:
+    """The blocks of a cluster that a mask names. Fault: there are not so many."""
+    if not mask or mask >> m.shared.blocks:
+        raise Fault(f"a box for the blocks of mask {mask:#x}, of a cluster of {m.shared.blocks}", [thread])
+    return [rank for rank in range(m.shared.blocks) if mask >> rank & 1]
 
 
 def _wgmma(code: Code, instruction: Instruction) -> Run:
@@ -484,6 +539,6 @@ def _wgmma(code: Code, instruction: Instruction) -> Run:
 
 _FAMILIES: dict[str, Callable[[Code, Instruction], Run]] = {
     "mov": _mov, "ld": _ld, "st": _st, "cvta": _cvta, "bar": _warp_bar, "shfl": _shfl, "mbarrier": _mbarrier, "fence": _fence,
-    "setmaxnreg": _setmaxnreg, "cp": _cp, "wgmma": _wgmma, "mma": tensor_cores.mma, "ldmatrix": tensor_cores.ldmatrix,
+    "setmaxnreg": _setmaxnreg, "mapa": _mapa, "cp": _cp, "wgmma": _wgmma, "mma": tensor_cores.mma, "ldmatrix": tensor_cores.ldmatrix,
     "stmatrix": tensor_cores.stmatrix,
 }  # fmt: skip

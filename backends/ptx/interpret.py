@@ -72,13 +72,15 @@ class Interpretation:
         memory.new_launch()
         parameters, maps = self._parameters(code, launch, addresses)
         total = int(np.prod(shape.grid))
-        together = max(1, MOST_THREADS_AT_ONCE // shape.threads) if code.alone else 1
+        together = max(1, MOST_THREADS_AT_ONCE // shape.threads) if code.alone else shape.cluster
+        if total % shape.cluster:
+            raise PtxError(f"{launch.kernel} is launched with {total} blocks, which are no clusters of {shape.cluster}")
         for start in range(0, total, together):
             blocks = np.arange(start, min(total, start + together))
             machine = Machine(code, blocks, shape.grid, shape.threads, seed + start if seed else 0)
             machine.memory, machine.parameters = memory, parameters
             machine.local = Local(machine.count, code.local_bytes)
-            shared = None if code.alone else Shared(shape.shared_bytes, shape.threads, code.granule)
+            shared = None if code.alone else Shared(shape.shared_bytes, len(blocks) * shape.threads, code.granule, len(blocks))
             machine.barriers = Barriers(shared)
             machine.copies = Copies(shared, memory, machine.barriers, maps, machine.count)
             machine.products = Products(-(-machine.count // 128))
@@ -114,6 +116,8 @@ class Interpretation:
             machine.copies.check_end()
             machine.products.check_end()
             machine.barriers.check_end()
+            if not machine.code.alone:
+                machine.shared.check_end()
         except Fault as fault:
             now = machine.now
             facts = [("kernel", launch.kernel, launch.origin)]

@@ -56,7 +56,7 @@ class Code:
 
 
 class Machine:
-    """One block, or several that share nothing, under way. tid, ctaid: three arrays each. Threads are numbered through all blocks."""
+    """One block, several that share nothing, or those of a cluster, under way. tid, ctaid: three arrays each. Threads are numbered through all blocks."""
 
     def __init__(self, code: Code, blocks: Array, grid: tuple[int, int, int], block_threads: int, seed: int) -> None:
         self.code = code

@@ -17,6 +17,8 @@ BASE = 1024
 """The first address: the system keeps the bytes before it."""
 WARP, MOST_BARRIERS, MOST_WARPGROUPS = 32, 64, 8
 GENERIC, ASYNC = "generic", "async"
+MAPPED = 24
+"""Bits of an address within a block; those above say, of what mapa has made, which block of the cluster it is."""
 
 
 class Clocks:
@@ -62,12 +64,20 @@ class Clocks:
 
 
 class Shared:
-    """The bytes of one block. granule: bytes that are watched together, the smallest element the kernel touches."""
+    """The bytes of one block, or of those of a cluster. size: of a block; granule: bytes that are watched together, the smallest element the kernel touches.
 
-    def __init__(self, size: int, threads: int, granule: int) -> None:
-        self.size, self.granule = size, granule
+    The blocks of a cluster lie one behind the other, a `stride` apart; what an instruction of a block calls an address is `own` there. What
+    mapa makes of it, `mapped`, says of which block it is.
+    """
+
+    def __init__(self, size: int, threads: int, granule: int, blocks: int = 1) -> None:
+        self.size, self.granule, self.blocks = size, granule, blocks
+        self.block_threads = threads // blocks
+        self.stride = -(-size // 1024) * 1024 + 1024
         self.clocks = Clocks(threads)
-        self.data = np.full(-(-max(size, 1) // 16) * 16 + 16, 0xFF, np.uint8)  # NaN, whatever the width
+        self.data = np.full((blocks - 1) * self.stride + -(-max(size, 1) // 16) * 16 + 16, 0xFF, np.uint8)  # NaN, whatever the width
+        self.told: list[tuple[int, int, int]] = []
+        """What one block has done to another one's memory: which thread, at which of its clocks, to which block."""
         cells = len(self.data) // granule
         self.written = np.zeros(cells, np.bool_)
         self.writer, self.written_at = np.zeros(cells, np.int16), np.zeros(cells, np.int32)
@@ -77,6 +87,41 @@ class Shared:
         self.landing, self.leaving = np.zeros(cells, np.int16), np.zeros(cells, np.int16)
         self.barrier_cells = np.zeros(cells, np.bool_)
 
+    # -- Blocks of a cluster
+
+    def own(self, addresses: Array, threads: Array) -> Array:
+        """Addresses as the threads' blocks name them, among those of the cluster."""
+        if self.blocks == 1:
+            return addresses
+        return addresses + (threads // self.block_threads * self.stride).astype(addresses.dtype)
+
+    def mapped(self, addresses: Array, ranks: Array, threads: Array) -> Array:
+        """mapa: the same place in another block. Fault: there is no such block."""
+        if (ranks >= self.blocks).any():
+            raise Fault(f"mapa to block {int(ranks.max())} of a cluster of {self.blocks}", threads)
+        return (addresses & np.uint32((1 << MAPPED) - 1)) | (ranks + np.uint32(1)) << np.uint32(MAPPED)
+
+    def elsewhere(self, addresses: Array, threads: Array) -> Array:
+        """What `mapped` has made, among the addresses of the cluster, for something that is done there. Fault: mapa has not made it."""
+        ranks = (addresses.astype(np.int64) >> MAPPED) - 1
+        if (ranks < 0).any() or (ranks >= self.blocks).any():
+            raise Fault("an address of shared::cluster that mapa has not made", threads)
+        self.tell(ranks, threads)
+        return (addresses.astype(np.int64) & (1 << MAPPED) - 1) + ranks * self.stride
+
+    def tell(self, ranks: Array, threads: Array) -> None:
+        """Threads do something to memory of these blocks, which must not have ended."""
+        for thread, rank in zip(threads.tolist(), ranks.tolist(), strict=True):
+            if rank != thread // self.block_threads:
+                self.told.append((thread, int(self.clocks.known[thread, thread]), rank))
+
+    def check_end(self) -> None:
+        """Fault when a block may have ended before another one did something to its memory: none of its threads knows of that."""
+        for thread, when, rank in self.told:
+            first = rank * self.block_threads
+            if (self.clocks.known[first : first + self.block_threads, thread] < when).all():
+                raise Fault(f"block {rank} of the cluster may have ended before another one's thread uses its shared memory: it waits for nothing behind that", [thread])
+
     def place(self, addresses: Array, size: int, what: str, threads: Array, alignment: int = 0) -> Array:
         """Offsets of accesses. Fault when one is unaligned or outside."""
         at = addresses.astype(np.int64) - BASE
@@ -85,7 +130,7 @@ class Shared:
         if odd.any():
             bad = int(np.flatnonzero(odd)[0])
             raise Fault(f"{what} of {size} bytes at shared byte {at[bad]}, which is not a multiple of {aligned}", threads[bad : bad + 1])
-        outside = (at < 0) | (at + size > self.size)
+        outside = (at < 0) | (at % self.stride + size > self.size) | (at >= self.blocks * self.stride)
         if outside.any():
             bad = int(np.flatnonzero(outside)[0])
             raise Fault(f"{what} of {size} bytes at shared byte {at[bad]}: outside the block's {self.size}", threads[bad : bad + 1])

@@ -1,4 +1,4 @@
-"""Barriers of an interpreted block: bar.sync, bar.warp.sync, and mbarriers with their phases, arrivals and bytes.
+"""Barriers of an interpreted block: bar.sync, bar.warp.sync, barrier.cluster, and mbarriers with their phases, arrivals and bytes.
 
 Source: PTX ISA 9.0, "Parallel Synchronization and Communication Instructions", "mbarrier". A phase ends when no arrival and no
 bytes are missing. Waiting for a parity succeeds once the phase of that parity has ended: the current one has the other parity.
@@ -34,6 +34,7 @@ class Mbarrier:
     bytes: int = 0
     phase: int = 0
     shown: bool = False
+    from_afar: bool = False
     announced: int = 0
     collected: Array | None = None
     ended: Array | None = None
@@ -49,13 +50,27 @@ class _Meeting:
     want: int = 0
 
 
+@dataclass
+class _ClusterBarrier:
+    """The barrier of a cluster. times: how often each thread has arrived; phase: how often all have; waited: for which phases each has."""
+
+    times: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    waited: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    here: int = 0
+    phase: int = 0
+    collected: Array | None = None
+    ended: Array | None = None
+    sleepers: list[tuple[int, Array]] = field(default_factory=list)
+
+
 class Barriers:
     """All barriers of a block."""
 
     def __init__(self, shared: Shared | None) -> None:
         self.shared = shared
-        self.named: dict[int, _Meeting] = {}
+        self.named: dict[tuple[int, int], _Meeting] = {}
         self.made: dict[int, Mbarrier] = {}
+        self.cluster = _ClusterBarrier()
 
     # -- bar
 
@@ -66,7 +81,8 @@ class Barriers:
             raise Fault(f"there are barriers 0 to 15, and no {number}", threads)
         if want % 32 or not 0 < want <= machine.block_threads:
             raise Fault(f"a barrier is for a multiple of 32 threads of the block's {machine.block_threads}, not for {want}", threads)
-        meeting = self.named.setdefault(number, _Meeting())
+        block = int(threads[0]) // machine.block_threads
+        meeting = self.named.setdefault((block, number), _Meeting())
         if meeting.here and meeting.want != want:
             raise Fault(f"barrier {number} is for {meeting.want} threads for some and for {want} for others", threads)
         meeting.want = want
@@ -77,7 +93,7 @@ class Barriers:
             return None
         if come > want:
             raise Fault(f"{come} threads come to barrier {number}, which is for {want}", threads)
-        del self.named[number]
+        del self.named[block, number]
         if self.shared is not None:
             self.shared.clocks.meet(np.concatenate(meeting.here))
         for some, where in zip(meeting.here[:-1], meeting.places[:-1], strict=True):
@@ -89,6 +105,41 @@ class Barriers:
         for warp in machine.whole_warps(threads):
             if self.shared is not None:
                 self.shared.clocks.meet(warp)
+
+    # -- barrier.cluster
+
+    def arrive_cluster(self, machine: Machine, threads: Array) -> None:
+        """barrier.cluster.arrive. Fault: a thread arrives twice and has not waited."""
+        c, clocks = self.cluster, self._memory().clocks
+        if not len(c.times):
+            c.times, c.waited = np.zeros(machine.count, np.int64), np.zeros(machine.count, np.int64)
+        if (c.times[threads] != c.waited[threads]).any():
+            raise Fault("barrier.cluster.arrive of a thread that has not waited since its last one", threads[c.times[threads] != c.waited[threads]])
+        c.times[threads] += 1
+        c.here += len(threads)
+        known = clocks.release(threads)
+        c.collected = known if c.collected is None else np.maximum(c.collected, known)
+        if c.here == machine.count:
+            c.phase, c.here, c.ended, c.collected = c.phase + 1, 0, c.collected, None
+            sleepers, c.sleepers = c.sleepers, []
+            for place, some in sleepers:
+                machine.wake(place, some)
+
+    def wait_cluster(self, threads: Array, place: int) -> Array | None:
+        """barrier.cluster.wait: those that go on; the others sleep, and come to the same place again. Fault: a thread has not arrived."""
+        c = self.cluster
+        if not len(c.times) or (c.times[threads] == c.waited[threads]).any():
+            raise Fault("barrier.cluster.wait of a thread that has not arrived", threads)
+        done = threads[c.times[threads] <= c.phase]
+        rest = threads[c.times[threads] > c.phase]
+        if len(rest):
+            c.sleepers.append((place, rest))
+        if not len(done):
+            return None
+        assert c.ended is not None
+        self._memory().clocks.acquire(done, c.ended)
+        c.waited[done] = c.times[done]
+        return done
 
     # -- mbarrier
 
@@ -134,6 +185,7 @@ class Barriers:
                 barrier.bytes += int(announced[k])
                 barrier.announced += int(announced[k])
                 self._check_bytes(barrier, thread)
+            barrier.from_afar |= thread // machine.block_threads != barrier.maker // machine.block_threads
             barrier.missing -= 1
             if barrier.missing < 0:
                 raise Fault(f"more than {barrier.count} arrivals at the barrier at shared byte {address - 1024} in one phase", [thread])
@@ -173,9 +225,11 @@ class Barriers:
             else:
                 machine.wake(place, threads)
 
-    def has_ended(self, threads: Array, address: int, parity: int, place: int) -> bool:
-        """try_wait.parity; who has to wait sleeps, and comes to the same place again."""
+    def has_ended(self, threads: Array, address: int, parity: int, place: int, in_cluster: bool) -> bool:
+        """try_wait.parity; who has to wait sleeps, and comes to the same place again. Fault: what another block released is not acquired."""
         barrier = self.find(address, int(threads[0]))
+        if barrier.from_afar and not in_cluster:
+            raise Fault("another block arrives at the barrier, and this waits without .acquire.cluster", threads)
         for thread in threads.tolist():
             self.find(address, thread)
         if (barrier.phase & 1) != parity:
@@ -192,7 +246,9 @@ class Barriers:
 
     def waiting(self) -> list[str]:
         """Who waits for what, in words."""
-        said = [f"{sum(map(len, m.here))} of {m.want} threads have come to barrier {n}" for n, m in self.named.items()]
+        said = [f"{sum(map(len, m.here))} of {m.want} threads have come to barrier {n}" for (_, n), m in self.named.items()]
+        if self.cluster.sleepers:
+            said.append(f"{sum(len(t) for _, t in self.cluster.sleepers)} threads wait at barrier.cluster, to which {self.cluster.here} have come")
         for b in self.made.values():
             if b.sleepers:
                 count = sum(len(threads) for _, _, threads in b.sleepers)

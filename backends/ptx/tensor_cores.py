@@ -120,7 +120,7 @@ def _rows(m: Machine, threads: Array, addresses: Array, count: int, what: str) -
     warps = m.whole_warps(threads)
     given = addresses.reshape(len(warps), 32)[:, : 8 * count]
     who = warps[:, : 8 * count].reshape(-1)
-    at = m.shared.place(given.reshape(-1), 16, what, who)
+    at = m.shared.place(m.shared.own(given.reshape(-1), who), 16, what, who)
     return at.reshape(len(warps), count, 8), at, who
 
 

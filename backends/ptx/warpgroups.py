@@ -250,8 +250,8 @@ def _matrix(m: Machine, given: Reader, threads: Array, rows: int, kind: str, tur
     descriptor = Descriptor.of(bits)
     size, depth = ELEMENT_BITS[kind] // 8, DEPTHS[kind]
     at = descriptor.addresses(rows, depth, size, turned)
-    flat = at.reshape(-1)
     shared = m.shared
+    flat = shared.own(at.reshape(-1), np.full(at.size, threads[0]))
     shared.place(flat, size, "an element of a matrix", np.full(len(flat), threads[0]))
     used = np.unique((flat - BASE) // shared.granule)
     for warp in threads[::32]:

@@ -1,11 +1,11 @@
 // RUN: lamina opt %s -p 'linalg-to-gpu{target=sm_90a_wgmma}' | filecheck %s
 // A product whose second operand lies along its columns: three warpgroups, tiles brought by the copy engine.
 builtin.module {
-  func.func private @k0(%x: memref<256x512xbf16>, %w: memref<512x256xbf16>, %y: memref<256x256xbf16>) attributes {lamina.inputs = 2 : i64, lamina.outputs = 1 : i64} {
+  func.func private @k0(%x: memref<256x448xbf16>, %w: memref<448x256xbf16>, %y: memref<256x256xbf16>) attributes {lamina.inputs = 2 : i64, lamina.outputs = 1 : i64} {
     %zero = arith.constant 0.000000e+00 : f32
     %t = memref.alloca() : memref<256x256xf32>
     linalg.fill ins(%zero : f32) outs(%t : memref<256x256xf32>)
-    linalg.generic {indexing_maps = [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d2, d1)>, affine_map<(d0, d1, d2) -> (d0, d1)>], iterator_types = ["parallel", "parallel", "reduction"]} ins(%x, %w : memref<256x512xbf16>, memref<512x256xbf16>) outs(%t : memref<256x256xf32>) {
+    linalg.generic {indexing_maps = [affine_map<(d0, d1, d2) -> (d0, d2)>, affine_map<(d0, d1, d2) -> (d2, d1)>, affine_map<(d0, d1, d2) -> (d0, d1)>], iterator_types = ["parallel", "parallel", "reduction"]} ins(%x, %w : memref<256x448xbf16>, memref<448x256xbf16>) outs(%t : memref<256x256xf32>) {
     ^bb0(%a: bf16, %b: bf16, %c: f32):
       %aw = arith.extf %a : bf16 to f32
       %bw = arith.extf %b : bf16 to f32
@@ -20,14 +20,14 @@ builtin.module {
     }
     func.return
   }
-  func.func @main(%x: memref<256x512xbf16>, %w: memref<512x256xbf16>, %y: memref<256x256xbf16>, %arena: memref<0xi8>) {
-    func.call @k0(%x, %w, %y) {origin = "net.py:3"} : (memref<256x512xbf16>, memref<512x256xbf16>, memref<256x256xbf16>) -> ()
+  func.func @main(%x: memref<256x448xbf16>, %w: memref<448x256xbf16>, %y: memref<256x256xbf16>, %arena: memref<0xi8>) {
+    func.call @k0(%x, %w, %y) {origin = "net.py:3"} : (memref<256x448xbf16>, memref<448x256xbf16>, memref<256x256xbf16>) -> ()
     func.return
   }
 }
 // CHECK:      nv.block = 384 : i64
-// CHECK-DAG:  nv.tensor_map %x offset 0 sizes [512, 256] strides [512] box [64, 128]
-// CHECK-DAG:  nv.tensor_map %w offset 0 sizes [256, 512] strides [256] box [64, 64]
+// CHECK-DAG:  nv.tensor_map %x offset 0 sizes [448, 256] strides [448] box [64, 128]
+// CHECK-DAG:  nv.tensor_map %w offset 0 sizes [256, 448] strides [256] box [64, 64]
 // CHECK-DAG:  nv.tensor_map %y offset 0 sizes [256, 256] strides [256] box [64, 64]
 // CHECK:      nv.mbarrier_init
 // CHECK:      nv.fence_barrier_init

@@ -159,6 +159,58 @@ def test_errors_name_kernel_line_source_and_threads() -> None:
         error(WHOLE, "sm_90a_wgmma", change(built(WHOLE, "sm_90a_wgmma").compiled.ptx))
 
 
+PAIRED = Layout("", bfloat16, bfloat16, right_turned=True, sizes=(256, 136, 520))
+"""Four tiles, two clusters."""
+
+
+@functools.cache
+def paired() -> CudaProgram:
+    return build(PAIRED.graph(), "sm_90a_wgmma")
+
+
+def test_a_cluster() -> None:
+    assert paired().source.table.launches[0].shape.cluster == 2
+    arrays = PAIRED.arrays()
+    for seed in (0, 3):
+        (got,) = Interpretation(paired().compiled.ptx, paired().source.table)(arrays, seed)
+        np.testing.assert_array_equal(got, PAIRED.want(arrays))
+
+
+def last(pattern: str) -> Callable[[str], str]:
+    """Without the last one."""
+    return lambda ptx: ptx[: (at := [m.start() for m in re.finditer(pattern, ptx)][-1])] + re.sub(r"[^\n]*;", "", ptx[at:], count=1)
+
+
+BETWEEN_BLOCKS = {
+    "a block does not wait for the other one's end": (lambda ptx: last(r"barrier\.cluster\.arrive")(last(r"barrier\.cluster\.wait")(ptx)), "may have ended before another one's thread"),
+    "a block does not wait for the other one's barriers": (
+        lambda ptx: with_other(r"barrier\.cluster\.arrive\.release;", "bar.sync 0;", 1)(without(r"barrier\.cluster\.wait", 1)(ptx)), "mbarrier.init",
+    ),
+    "nobody waits at the barrier": (without(r"barrier\.cluster\.wait"), "mbarrier.init was not run there"),
+    "threads arrive twice": (with_other(r"(barrier\.cluster\.arrive\.release;)", r"\1 \1"), "has not waited since its last one"),
+    "nobody arrives at the barrier": (without(r"barrier\.cluster\.arrive"), "of a thread that has not arrived"),
+    "the other block is not told": (without(r"mbarrier\.arrive\.release\.cluster"), "nothing will wake them"),
+    "the other block is told at this one's barrier": (with_other(r"(mapa\S+ \S+, %r\d+), %r\d+", r"\1, %cluster"), "does not know mapa"),
+    "a block that is none": (with_other(r"(mapa\S+ \S+, %r\d+), %r\d+", r"\1, 2"), "mapa to block 2 of a cluster of 2"),
+    "what was released is not acquired": (with_other(r"acquire\.cluster\.shared", "acquire.cta.shared"), "without .acquire.cluster"),
+    "what is released the other block does not see": (with_other(r"arrive\.release\.cluster", "arrive.release.cta"), "does not know mbarrier.arrive.release.cta.shared::cluster"),
+    "a box is for one block": (with_other(r"(multicast::cluster[^;]*\], )%rs\d+", r"\g<1>1"), "nothing will wake them"),
+    "a box is for a third block": (with_other(r"(multicast::cluster[^;]*\], )%rs\d+", r"\g<1>7"), "of a cluster of 2"),
+    "an address that is this block's": (with_other(r"mapa\.shared::cluster\.u32\s+(\S+), (%r\d+), %r\d+", r"mov.u32 \1, \2"), "that mapa has not made"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", [b if k < 3 else pytest.param(b, marks=pytest.mark.slow) for k, b in enumerate(BETWEEN_BLOCKS)])
+def test_planted_bug_between_blocks_is_said(bug: str) -> None:
+    change, said = BETWEEN_BLOCKS[bug]
+    before = paired().compiled.ptx
+    after = change(before)
+    assert after != before
+    with pytest.raises(PtxError) as caught:
+        Interpretation(after, paired().source.table)(PAIRED.arrays(), 3)
+    assert said in str(caught.value)
+
+
 WRONG = {
     "a descriptor's stride": (WHOLE, "sm_90a_wgmma", descriptors(lambda d: d - (64 << 32) + (32 << 32))),
     "a descriptor's leading offset": (TURNED, "sm_90a_wgmma", descriptors(lambda d: d - (512 << 16) + (256 << 16) if d >> 16 & 0x3FFF == 512 else d)),

@@ -190,6 +190,64 @@ def test_blocks_take_tiles_in_turn(monkeypatch, processors: int, layout: dict) -
     assert [wrong("shared", source, seed) for seed in (0, 3)] == [0, 0]
 
 
+# Two blocks that share what they read: processors, which operand, and what is multiplied
+PAIRS = [
+    (4, "right", dict(left=bfloat16, right_turned=True, sizes=(500, 136, 528))), (132, "right", dict(left=float32, left_turned=True, right_turned=True, sizes=(256, 264, 272))),
+    (2, "left", dict(left=bfloat16, sizes=(300, 512, 1040))), (4, "right", dict(left=float16, right_turned=True, batch=3, sizes=(512, 128, 512))),
+]  # fmt: skip
+
+
+def paired(monkeypatch, processors: int, layout: dict):
+    few_processors(monkeypatch, processors)
+    monkeypatch.setitem(LAYOUTS, "paired", check_layouts.Layout("", right=layout["left"], **layout))
+    return layout_source("paired")
+
+
+@needs_emulation
+@pytest.mark.parametrize("processors, side, layout", [PAIRS[0], *(pytest.param(*c, marks=pytest.mark.slow) for c in PAIRS[1:])], ids=str)
+def test_two_blocks_share_what_they_read(monkeypatch, processors: int, side: str, layout: dict) -> None:
+    source = paired(monkeypatch, processors, layout)
+    (shape,) = {launch.shape for launch in source.table.launches}
+    assert shape.cluster == 2 and shape.grid[0] % 2 == 0 and "__cluster_dims__(2, 1, 1)" in source.kernels
+    (shared,) = set(re.findall(r"d_cluster\([^,]*, &(map\d)", source.kernels))
+    assert shared == {"left": "map0", "right": "map1"}[side]
+    assert LaunchTable.from_json(source.table.as_json()) == source.table
+    assert [wrong("paired", source, seed) for seed in (0, 3)] == [0, 0]
+
+
+@pytest.mark.parametrize("why, processors, sizes", [
+    ("odd numbers of tiles", 4, (384, 128, 1024)), ("a short sum", 132, (512, 512, 448)), ("an odd number of processors", 3, (512, 512, 1024)),
+    ("no tile has halves", 2, (384, 512, 1024)),
+])  # fmt: skip
+def test_blocks_that_share_nothing(monkeypatch, why: str, processors: int, sizes: tuple[int, int, int]) -> None:
+    if why == "no tile has halves":  # tiles of 128 rows, 64 columns each
+        sizes = (384, 64, 1024)
+    source = paired(monkeypatch, processors, dict(left=bfloat16, right_turned=True, sizes=sizes))
+    assert "lm_wgmma" in source.kernels and {launch.shape.cluster for launch in source.table.launches} == {1}
+
+
+PLANTED_PAIRS = {
+    "a block ends before the other one": (r"lm_cluster_barrier\(\);(?![\s\S]*lm_cluster_barrier)", ""),
+    "a stage is free when one block has multiplied it": (r"lm_mbarrier_arrive_at\([^;]*\);", ""),
+    "both arrive at the same block's barrier": (r"int (v\d+) = 1 - (v\d+);", r"int \1 = \2;"),
+    "only one block gets a half": (r"(d_cluster\([^,]*, &map\d, \(s\d \+ v\d+\)), 3,", r"\1, 1,"),
+    "both bring the same half": (r"(_cluster\([^;]*), (\w+)\);", r"\1, 0);"),
+}
+
+
+@needs_emulation
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", PLANTED_PAIRS)
+def test_planted_bug_between_blocks_is_seen(monkeypatch, bug: str) -> None:
+    source = paired(monkeypatch, *PAIRS[0][::2])
+    kernels, count = re.subn(*PLANTED_PAIRS[bug], source.kernels)
+    assert count, "the pattern is not in the source any more"
+    try:
+        assert any(wrong("paired", dataclasses.replace(source, kernels=kernels), seed) for seed in (0, 1, 3))
+    except BackendError:
+        return
+
+
 @pytest.mark.parametrize("columns, processors", [(256, 132), (128, 132), (256, 4)])
 def test_tiles_that_are_computed_at_once_lie_in_a_square(columns: int, processors: int) -> None:
     found = SimpleNamespace(sizes=(1 << 14, 1 << 14, 64))
