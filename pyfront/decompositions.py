@@ -13,7 +13,7 @@ import numpy as np
 from ..dialects.errors import UnsupportedError
 from . import host_lapack, recorder
 from .creation import of_array
-from .function import Function
+from .function import Function, once_differentiable
 from .origin import origin, source_line
 from .promote import broadcast_shape
 from .tensor import Tensor
@@ -23,9 +23,10 @@ class LinAlgError(RuntimeError):
     """A matrix that is singular, not positive definite, or whose decomposition does not converge."""
 
 
-def check_square(name: str, a: Tensor) -> None:
+def check_square(name: str, a: Tensor, complex_too: bool = False) -> None:
     """RuntimeError unless the last two sizes agree."""
-    check_matrix(name, a)
+    if not (complex_too and a.dtype.is_complex and a.dim() >= 2):
+        check_matrix(name, a)
     if a.shape[-1] != a.shape[-2]:
         raise RuntimeError(
             f"{name}: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
@@ -151,6 +152,56 @@ class Eigh(Function):
         inner = inner - inner.diagonal(0, -2, -1).diag_embed() + gl.diag_embed()
         ga = v @ inner @ _t(v)
         return 0.5 * (ga + _t(ga)), None
+
+
+def _conjugated(a: np.ndarray) -> np.ndarray:
+    return np.swapaxes(a.conj(), -2, -1)
+
+
+def _as_made(array: np.ndarray, like: Tensor, dtype: Any) -> Tensor:
+    """A result of another dtype than what it was made from."""
+    held = np.array(array, dtype=dtype, order="C")
+    if not recorder.state.levels:
+        return of_array(held, like=like)
+    return recorder.batches().from_host(recorder.batches().host(like._read())[0], held)
+
+
+class Eig(Function):
+    """A = V diag(L) V^-1 with complex L and V. Differentiable once.
+
+    Source of the gradient: Boeddeker et al., On the computation of complex-valued gradients (2017), with columns of V of length 1.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
+        (array,) = _host(a)
+        try:
+            values, vectors = host_lapack.eig(array)
+        except np.linalg.LinAlgError as error:
+            raise LinAlgError(f"linalg.eig: {error}") from None
+        kind = np.result_type(array.dtype, np.complex64)
+        parts = (_as_made(values, a, kind), _as_made(vectors, a, kind))
+        ctx.save_for_backward(a, *parts)
+        return parts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gl: Tensor, gv: Tensor) -> Tensor:
+        a, *parts = ctx.saved_tensors
+        values, v, gl_, gv_ = _host(*parts, gl, gv)
+        towards = _conjugated(v) @ gv_
+        turned = np.diagonal(towards, axis1=-2, axis2=-1)
+        if not np.allclose(turned.imag, 0, atol=1e-2, rtol=1e-2):
+            raise RuntimeError(
+                "linalg_eig_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
+                "The specified loss function depends on this quantity, so it is ill-defined."
+            )
+        one = np.eye(values.shape[-1], dtype=bool)
+        gap = np.where(one, 1, (values[..., None, :] - values[..., :, None]).conj())
+        inner = np.where(one, gl_[..., None], (towards - (_conjugated(v) @ v) * turned.real[..., None, :]) / gap)
+        back = _conjugated(v)
+        found = host_lapack.solve(back, inner @ back)
+        return _as_made(found if a.dtype.is_complex else found.real, a, a.dtype.numpy)
 
 
 class Qr(Function):

@@ -14,7 +14,7 @@ from .complex_numbers import conj
 from .creation import of_array
 from .definitions import define
 from .decompositions import (
-    Cholesky, Determinant, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
+    Cholesky, Determinant, Eig, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
     check_square, minors, solved_by_factor,
 )  # fmt: skip
 from .function import Function
@@ -24,7 +24,7 @@ from .origin import origin, source_line
 from .promote import broadcast_shape, untouched
 from .reductions import vector_norm
 from .returns import (
-    cholesky_ex_result, eigh_result, inv_ex_result, lstsq_result, qr_result, root_svd_result, slogdet_result, solve_ex_result,
+    cholesky_ex_result, eig_result, eigh_result, inv_ex_result, lstsq_result, qr_result, root_svd_result, slogdet_result, solve_ex_result,
     svd_result, triangular_solve_result,
 )  # fmt: skip
 from .selection import where
@@ -269,10 +269,11 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     right = B.unsqueeze(-1) if is_vector else B
     solution = pinv(A, rcond) @ right
     nothing = A.new_zeros(0)
+    untold = (A @ solution - right).reshape(-1)[:0]  # no residuals: of them, too, history says what they would be of
     rank = matrix_rank(A, rtol=rcond)
     m, n = A.shape[-2:]
     full = m > n and driver != "gelsy" and bool((rank == n).all())
-    residuals = ((A @ solution - right) ** 2).sum(-2) if full else nothing
+    residuals = ((A @ solution - right) ** 2).sum(-2) if full else untold
     values = svdvals(A.detach()) if driver in ("gelsd", "gelss") else nothing
     solution = solution.squeeze(-1) if is_vector else solution
     return lstsq_result(solution, residuals, rank if driver != "gels" else nothing.to(int64), values)
@@ -363,14 +364,14 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803  # PyTorch's n
 
 
 def eig(A: Tensor) -> Any:
-    """UnsupportedError: there is no decomposition of a general matrix."""
-    raise UnsupportedError(
-        "linalg.eig: eigenvalues of a general matrix are not supported",
-        at=source_line(origin()), help="linalg.eigh is for symmetric matrices",
-    )  # fmt: skip
+    """Eigenvalues and eigenvectors (columns of length 1) of a square matrix, complex, in no order."""
+    check_square("linalg.eig", A, complex_too=True)
+    return eig_result(*Eig.apply(A))
 
 
-eigvals = eig
+def eigvals(A: Tensor) -> Tensor:
+    """Eigenvalues of a square matrix, complex, in no order."""
+    return eig(A).eigenvalues
 
 
 # -- names of the root ---------------------------------------------------------------------------------------

@@ -81,6 +81,13 @@ def geqrf(input: Tensor) -> Any:
     return geqrf_result(_made(np.swapaxes(packed, -1, -2), input), _made(tau, input))
 
 
+def _reflectors(input: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """V [..., m, k], and S with S T = diag(tau), where I - V T V^T is the product of all reflectors."""
+    k = tau.shape[-1]
+    v = input[..., :k].tril(-1) + eye(input.shape[-2], k, dtype=input.dtype, device=input.device)
+    return v, tau.unsqueeze(-1) * (_t(v) @ v).triu(1) + eye(k, dtype=input.dtype, device=input.device)
+
+
 @define("orgqr", label="linalg_householder_product")
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first n columns of H_1 H_2 ... H_k for reflectors [..., m, n] as geqrf packs them, and tau [..., k].
@@ -96,7 +103,30 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
     if k > columns:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
-    v = input[..., :k].tril(-1) + eye(rows, k, dtype=input.dtype)
-    scaled = tau.unsqueeze(-1) * (_t(v) @ v).triu(1) + eye(k, dtype=input.dtype)
+    v, scaled = _reflectors(input, tau)
     right = tau.unsqueeze(-1) * _t(v)[..., :, :columns]
     return eye(rows, columns, dtype=input.dtype) - v @ solve_triangular(scaled, right, upper=True)
+
+
+@define("ormqr")
+def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
+    """Q C (or Q^T C; C Q, C Q^T with ``left`` False) for the whole orthogonal Q that geqrf packs in reflectors, and C ``other``."""
+    from .linalg import solve_triangular
+
+    check_matrix("torch.ormqr", input)
+    if other.dim() < 2:
+        raise RuntimeError("torch.ormqr: other must have at least 2 dimensions.")
+    side = other.shape[-2 if left else -1]
+    if side < tau.shape[-1]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be greater than or equal to tau.shape[-1]")
+    if min(side, input.shape[-1]) != tau.shape[-1]:
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{-2 if left else -1}], input.shape[-1])")
+    if side != input.shape[-2]:
+        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
+    if not left:
+        return _t(ormqr(input, tau, _t(other), True, not transpose))
+    v, scaled = _reflectors(input, tau)
+    towards = _t(v) @ other
+    if transpose:  # T^T = diag(tau) S^-T
+        return other - v @ (tau.unsqueeze(-1) * solve_triangular(_t(scaled), towards, upper=False))
+    return other - v @ solve_triangular(scaled, tau.unsqueeze(-1) * towards, upper=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import DTypeError
-from ..dialects.types import int64
+from ..dialects.types import float64, int64
 from .complex_numbers import complex_, conj, real
 from .creation import of_array
 from .definitions import define
@@ -15,9 +15,9 @@ from .joining import stack
 from .origin import origin, source_line
 from .promote import Defaults
 from .reductions import sort
-from .returns import histogram_result, kthvalue_result, median_result, mode_result, nanmedian_result
+from .returns import histogram_result, histogramdd_result, kthvalue_result, median_result, mode_result, nanmedian_result
 from .selection import gather, where
-from .shaping import narrow, reshaped
+from .shaping import dimensions, narrow, reshaped
 from .tensor import Tensor, dimension
 
 # -- order ---------------------------------------------------------------------------------------------------
@@ -278,6 +278,65 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return of_array(np.histogram(array, bins, bounds)[0].astype(input.dtype.numpy), like=input)
 
 
+def _edges(name: str, array: np.ndarray, bins: int | Tensor, range: Any, dim: int) -> np.ndarray:
+    """Where bins begin and end: given, or so many of equal size over a range or what there is."""
+    if isinstance(bins, Tensor):
+        return bins._value()
+    if bins <= 0:
+        raise RuntimeError(f"torch.{name}(): bins must be > 0, but got {bins} for dimension {dim}")
+    low, high = range if range is not None else (array.min(), array.max()) if array.size else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1).astype(array.dtype)
+
+
+def _bins(array: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bin of each number, and whether it is in any; the last bin has both its ends."""
+    place = np.searchsorted(edges, array, "right") - 1
+    place[array == edges[-1]] = len(edges) - 2
+    return place, (place >= 0) & (place < len(edges) - 1)
+
+
+@define("histogramdd", method=False)
+def histogramdd(
+    input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False
+) -> Any:
+    """Counts (or weights, or densities) of points [..., n] in bins of n dimensions, and the edges of the bins of each."""
+    if input.dim() < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions, but got " + str(input.dim()))
+    n = input.shape[-1]
+    each = [bins] * n if isinstance(bins, int) else list(bins)
+    if len(each) != n:
+        raise RuntimeError("histogramdd: The size of bins must be equal to the innermost dimension of the input.")
+    if range is not None and len(range) != 2 * n:
+        raise RuntimeError(f"torch.histogramdd: for a {n}-dimensional histogram range should have {2 * n} elements, but got {len(range)}")
+    points = np.asarray(input._value()).reshape(-1, n)
+    ranges = [None if range is None else (range[2 * d], range[2 * d + 1]) for d in np.arange(n)]
+    edges = [_edges("histogramdd", points[:, d], each[d], ranges[d], d) for d in np.arange(n)]
+    place, inside, shape = np.zeros(len(points), np.int64), np.ones(len(points), bool), [len(e) - 1 for e in edges]
+    for column, ends in zip(points.T, edges, strict=True):
+        at, there = _bins(np.array(column), ends)
+        place, inside = place * (len(ends) - 1) + at, inside & there
+    weights = None if weight is None else np.asarray(weight._value()).reshape(-1)[inside]
+    counts = np.bincount(place[inside], weights, int(np.prod(shape))).reshape(shape).astype(points.dtype)
+    if density:
+        with np.errstate(all="ignore"):
+            counts = counts / counts.sum()
+            for d, ends in enumerate(edges):
+                counts = counts / np.diff(ends).reshape(-1, *(1,) * (n - 1 - d))
+    return histogramdd_result(of_array(counts.astype(points.dtype)), tuple([of_array(np.array(e)) for e in edges]))
+
+
+@define("hash_tensor")
+def hash_tensor(input: Tensor, dim: Any = (), *, keepdim: bool = False, mode: int = 0) -> Tensor:
+    """uint64: the bits of all elements (of floating ones as float64) combined by exclusive or, over dimensions."""
+    if mode != 0:
+        raise RuntimeError(f"hash_tensor: Unknown mode: {mode}. Only mode=0 (xor_sum) is supported.")
+    axes = tuple(sorted(dimensions(dim if isinstance(dim, int) or len(dim) else None, input.dim())))
+    array = np.asarray(input.detach().to(float64 if input.dtype.kind == "f" else int64)._value())
+    return of_array(np.asarray(np.bitwise_xor.reduce(array.view(np.uint64), axis=axes, keepdims=keepdim)), like=input)
+
+
 @define("histogram")
 def histogram(
     input: Tensor, bins: int | Tensor, *, range: Any = None, weight: Tensor | None = None, density: bool = False
@@ -286,18 +345,8 @@ def histogram(
     kind = input.dtype.numpy
     array = input._value().reshape(-1)
     weights = None if weight is None else weight._value().reshape(-1)
-    if isinstance(bins, Tensor):
-        edges = bins._value()
-    else:
-        if bins <= 0:
-            raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
-        low, high = range if range is not None else (array.min(), array.max()) if array.size else (0.0, 1.0)
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        edges = np.linspace(low, high, bins + 1).astype(kind)
-    place = np.searchsorted(edges, array, "right") - 1
-    place[array == edges[-1]] = len(edges) - 2
-    inside = (place >= 0) & (place < len(edges) - 1)
+    edges = _edges("histogram", array, bins, range, 0)
+    place, inside = _bins(array, edges)
     counts = np.bincount(place[inside], None if weights is None else weights[inside], len(edges) - 1).astype(kind)
     if density:
         counts = counts / counts.sum() / np.diff(edges)

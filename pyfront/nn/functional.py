@@ -24,7 +24,7 @@ from .functions.fractional import (
 )  # fmt: skip
 from .functions.linear import bilinear, linear, one_hot
 from .functions.loss import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss,
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, linear_cross_entropy,
     huber_loss, kl_div, l1_loss, mse_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss,
     smooth_l1_loss, soft_margin_loss,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..assignment import in_place
+from ..precision import in_single
 from ..tensor import Tensor
 from . import functional as F
 from .functional import (  # noqa: F401  # public here too
@@ -36,6 +37,72 @@ def batch_norm(
 ) -> Tensor:  # fmt: skip
     """``nn.functional.batch_norm``, its arguments in another order."""
     return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def _half_of(x: Tensor, weight: Tensor | None) -> Any:
+    """The dtype of statistics: the input's, unless parameters beside it are wider."""
+    return x.dtype if weight is None else weight.dtype
+
+
+def _statistics(x: Tensor, dims: tuple[int, ...], eps: float, dtype: Any) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / root of the variance over dimensions that stay."""
+    wide = x if x.dtype.name in ("float32", "float64") else x.float()
+    mean = wide.mean(dims, keepdim=True)
+    rstd = ((wide - mean) ** 2).mean(dims, keepdim=True).add(eps).rsqrt()
+    return mean.to(dtype), rstd.to(dtype)
+
+
+def native_layer_norm(
+    input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``layer_norm``, and what it was computed with: means and 1 / standard deviations."""
+    shape = tuple(normalized_shape)
+    if not shape:
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []"
+        )
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None and tuple(given.shape) != shape:
+            raise RuntimeError(
+                f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(given.shape)} and "
+                f"normalized_shape = {list(shape)}"
+            )
+    y = F.layer_norm(input, shape, weight, bias, eps)
+    return y, *_statistics(input.detach(), tuple(range(-len(shape), 0)), eps, _half_of(input, weight))
+
+
+def native_group_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int, group: int, eps: float  # noqa: N803  # PyTorch's names
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``group_norm``, and what it was computed with: means and 1 / standard deviations [N, group]."""
+    y = F.group_norm(input, group, weight, bias, eps)
+    mean, rstd = _statistics(input.reshape(N, group, C // group * HxW), (2,), eps, _half_of(input, weight))
+    return y, mean.squeeze(2), rstd.squeeze(2)
+
+
+def native_batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
+    training: bool, momentum: float, eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """``batch_norm``, and in training what it was computed with: means and 1 / standard deviations [c]."""
+    y = F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if not training:
+        return y, input.new_empty(0), input.new_empty(0)
+    mean, rstd = _statistics(input.detach(), tuple(d for d in range(input.dim()) if d != 1), eps, _half_of(input, weight))
+    return y, mean.reshape(-1), rstd.reshape(-1)
+
+
+@in_single
+def _softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_dtype: Any) -> Tensor:
+    """What arrives at the input of a softmax, given its result."""
+    weighed = grad_output * output
+    return (weighed - output * weighed.sum(dim, keepdim=True)).to(input_dtype)
+
+
+@in_single
+def _log_softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_dtype: Any) -> Tensor:
+    """What arrives at the input of a log_softmax, given its result."""
+    return (grad_output - output.exp() * grad_output.sum(dim, keepdim=True)).to(input_dtype)
 
 
 def instance_norm(

@@ -19,6 +19,7 @@ from ...precision import in_single
 from ...tensor import Tensor, wrap
 from .activation import log_softmax
 from .applying import apply, filled, reduced
+from .linear import linear
 
 _largest = np.maximum.reduce
 _FEW = 256  # numbers that are looked through sooner than numpy's reductions, which no step uses before, are in the caches
@@ -250,6 +251,37 @@ def cross_entropy(
     if label_smoothing == 0.0:
         return hard
     return _smoothed(log_p, hard, target, weight, ignore_index, reduction, label_smoothing, classes)
+
+
+def linear_cross_entropy(
+    input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None, weight: Tensor | None = None,
+    reduction: str = "mean", ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None,
+) -> Tensor:  # fmt: skip
+    """cross_entropy of a linear layer's results: of [n, d] by [c, ..., d] over c classes. options: what PyTorch cuts into chunks; the compiler decides that."""
+    if input.dim() not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.dim()}")
+    if linear_weight.dim() < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.dim()}")
+    if input.shape[-1] != linear_weight.shape[-1]:
+        raise RuntimeError(
+            "expected equal input and linear_weight last dimensions (in_features), "
+            f"got {input.shape[-1]} and {linear_weight.shape[-1]}, respectively"
+        )
+    rows = tuple(linear_weight.shape[:-1])
+    if linear_bias is not None and tuple(linear_bias.shape) != rows:
+        raise RuntimeError(f"expected linear_bias shape {rows}, got {tuple(linear_bias.shape)}")
+    if len(rows) > 1 and input.dim() == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} requires batched input, "
+            f"(N, {input.shape[-1]}), got unbatched input with shape {tuple(input.shape)}"
+        )
+    flat = linear(input, linear_weight.reshape(-1, input.shape[-1]), None if linear_bias is None else linear_bias.reshape(-1))
+    logits = flat.reshape(*input.shape[:-1], *rows)
+    if ignore_index is not None and target.shape == logits.shape:
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
+    kept = -100 if ignore_index is None else ignore_index
+    return cross_entropy(logits, target, weight, ignore_index=kept, reduction=reduction, label_smoothing=label_smoothing)
+
 
 
 def _soft_targets(
