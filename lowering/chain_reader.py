@@ -103,10 +103,16 @@ class _Directions:
 
     def _name(self, stages: Sequence[GenericOp], products: dict[GenericOp, Product]) -> None:
         folded = {self._find((op, d)) for op in stages if op not in products for d in self.loops(op, "reduction")}
-        if len(folded) != 1:
+        if len(folded) > 1:
+            raise _NoChain
+        first = self._sides(*next(iter(products.items())))
+        if not folded and len(first["right"]) == 1:  # what rows fold is there: the first product makes a matrix
+            folded = {*first["right"]}
+        if not folded:
             raise _NoChain
         self.roles: dict[object, str] = {folded.pop(): COLUMN}
         matrix = {self._find((op, d)) for op in stages for d in range(len(self.sizes[op])) if op not in products and self.sizes[op][d] > 1 and self.loops(op, "reduction")}
+        matrix = matrix or {c for side in first.values() for c in side}
         self.extents: dict[str, int] = {}
         self.batch: list[str] = []
         for op, product in products.items():  # those that make matrices name the rows and batches

@@ -4,7 +4,7 @@
 
 Calls that touch the matrices between them belong together. Where some of them wait for something that others have to make
 first (the gradient of O), they are cut into levels, one kernel each, and what a later level reads of an earlier one's
-matrices it makes again. Kernels that only cast, scale or compare are made again, too, so that a product reads what they read.
+matrices it makes again, but for rows' folds: those are kept (kept_rows.py). Kernels that only cast, scale or compare are made again, too, so that a product reads what they read.
 What is merged is still a plain kernel of stages on whole temporaries: chain_reader.py says whether it is a chain, and
 gpu_chain_sweep.py keeps the temporaries in registers, tile by tile.
 """
@@ -12,6 +12,7 @@ gpu_chain_sweep.py keeps the temporaries in registers, tile by tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from types import UnionType
 
@@ -24,7 +25,9 @@ from .block_analysis import is_plain
 from .blocked_calls import Register
 from .call_values import CallValues, Item, Node, Value, in_order, operands_of, results_of, scratches_of, whole_of
 from .chain_reader import contraction_of
+from .kept_rows import KeptRows, kept_rows
 from .kernel_functions import make_function
+from .memref_layout import bytes_of
 from .separate_outputs import separated
 from .storage import Call, Home, Storage
 
@@ -44,6 +47,7 @@ class ChainedCalls:
 
     def __init__(self, functions: dict[object, func.FuncOp], register: Register, fits: Fits, given: frozenset[SSAValue]) -> None:
         self.functions, self.register, self.fits, self.given = functions, register, fits, given
+        self.halves: dict[func.FuncOp, KeptRows | None] = {}  # many calls share a function
 
     def rewrite(self, calls: list[Item], storages: list[Storage]) -> None:
         """Replaces the calls of every chain in place."""
@@ -52,14 +56,49 @@ class ChainedCalls:
         values = CallValues(calls)
         while position < len(calls):
             component = _Component.around(calls, values, position)
-            order = component.order(self) if component is not None else None
-            if component is not None and order is not None:
-                component.replace(order)
+            if component is not None and (self._replaced_keeping_rows(component, storages) or self._replaced(component)):
                 values, changed = CallValues(calls), True
             else:
                 position += 1
         if changed:
             drop_unread(calls, storages)
+
+    def _replaced(self, component: _Component) -> bool:
+        """Whether a component became kernels."""
+        order = component.order(self)
+        if order is not None:
+            component.replace(order)
+        return order is not None
+
+    def _replaced_keeping_rows(self, component: _Component, storages: list[Storage]) -> bool:
+        """Whether it became kernels of which the later ones read the rows that folds of the earlier ones made."""
+        calls, old = component.calls, {}
+        exchanged: dict[int, Call] = {}
+        homes: list[Storage] = []
+        for k in component.folds_made_again():
+            call = calls[k]
+            assert isinstance(call, Call)
+            if call.function not in self.halves:
+                self.halves[call.function] = kept_rows(call.function, len(call.operands), len(call.results))
+            halves = self.halves[call.function]
+            if halves is None:
+                continue
+            rows = [(Storage(bytes_of(held), call.step, call.step), held) for held in halves.types]
+            old[k] = call
+            calls[k] = replace(call, function=halves.making, results=[*call.results, *rows])
+            exchanged[k] = replace(call, function=halves.reading, operands=[*call.operands, *rows])
+            homes += [storage for storage, _ in rows]
+        if not old:
+            return False
+        again = _Component(calls, CallValues(calls), component.members, set())
+        again.matrices = {again.values.made[v.maker][component.values.made[v.maker].index(v)] for v in component.matrices}
+        again.exchanged = exchanged
+        if self._replaced(again):
+            storages += homes
+            return True
+        for k, call in old.items():
+            calls[k] = call
+        return False
 
     def merged(self, cluster: _Cluster) -> func.FuncOp | None:
         """The kernel of a cluster's calls; None when it is no chain."""
@@ -78,6 +117,8 @@ class _Component:
 
     def __init__(self, calls: list[Item], values: CallValues, members: Sequence[int], matrices: set[Value]) -> None:
         self.calls, self.values, self.members, self.matrices = calls, values, sorted(members), matrices
+        self.exchanged: dict[int, Call] = {}
+        """What members are where they are made again: calls that read rows which are kept."""
 
     @classmethod
     def around(cls, calls: list[Item], values: CallValues, start: int) -> _Component | None:
@@ -126,8 +167,7 @@ class _Component:
 
     def order(self, how: ChainedCalls) -> list[Node] | None:
         """All calls from the first member to the last in their new order, those of every level merged; None if it cannot be."""
-        level, outside = self._levels()
-        clusters = [_Cluster(self, [m for m in self.members if level[m] == n]) for n in range(max(level.values()) + 1)]
+        clusters, outside = self._clusters()
         nodes: list[Node] = []
         for cluster in clusters:
             function = how.merged(cluster) if cluster.members else None
@@ -137,6 +177,17 @@ class _Component:
         for k in outside:
             nodes.append(Node(self.calls[k], k, self.values.read[k], self.values.made[k]))
         return in_order(sorted(nodes, key=lambda n: n.place))
+
+    def _clusters(self) -> tuple[list[_Cluster], list[int]]:
+        """The members of every level, and who stands between them."""
+        level, outside = self._levels()
+        return [_Cluster(self, [m for m in self.members if level[m] == n]) for n in range(max(level.values()) + 1)], outside
+
+    def folds_made_again(self) -> list[int]:
+        """Members that fold rows in one kernel, and are made again in a later one."""
+        clusters, _ = self._clusters()
+        again = {k for cluster in clusters for k in cluster.again}
+        return [m for m in self.members if m in again and folds(self.calls[m].function)]  # type: ignore[union-attr]  # calls
 
     def _levels(self) -> tuple[dict[int, int], list[int]]:
         """Of every member how often somebody else stands between it and other members, members as late as their readers allow: what a
@@ -223,16 +274,24 @@ class _Cluster:
         for k in members:
             self._make_again(k)
         self.all = sorted({*members, *self.again})
-        inside = {v for k in self.all for v in self.values.made[k]}
+        inside = {v for k in self.all for v in self._made(k)}
         self.makes = [v for k in self.members for v in self.values.made[k] if v not in component.matrices]
-        found = ((v, home) for k in self.all for v, home in zip(self.values.read[k], self._call(k).operands, strict=True) if v not in inside)
+        found = ((v, home) for k in self.all for v, home in zip(self._read(k), self._call(k).operands, strict=True) if v not in inside)
         self.operands = list(dict.fromkeys(found))
         self.reads = list(dict.fromkeys(v for v, _ in self.operands))
 
     def _call(self, k: int) -> Call:
-        item = self.calls[k]
+        item = self.component.exchanged.get(k, self.calls[k]) if k in self.again else self.calls[k]
         assert isinstance(item, Call)
         return item
+
+    def _read(self, k: int) -> list[Value]:
+        """What a call reads here; rows that are kept are results of the member it is in the other kernel."""
+        kept = len(self._call(k).operands) - len(self.values.read[k])
+        return [*self.values.read[k], *self.values.made[k][len(self.values.made[k]) - kept :]]
+
+    def _made(self, k: int) -> list[Value]:
+        return self.values.made[k][: len(self._call(k).results)]
 
     def _make_again(self, k: int) -> None:
         for value in self.values.read[k]:
@@ -248,10 +307,10 @@ class _Cluster:
         key: list[object] = [tuple(home[1] for _, home in self.operands)]
         for k in self.all:
             call = self._call(k)
-            inputs = [numbers.get((v, home), numbers.get(v, -1)) for v, home in zip(self.values.read[k], call.operands, strict=True)]
-            for v in self.values.made[k]:
+            inputs = [numbers.get((v, home), numbers.get(v, -1)) for v, home in zip(self._read(k), call.operands, strict=True)]
+            for v in self._made(k):
                 numbers[v] = len(numbers)
-            key.append((call.function.sym_name.data, *inputs, *(v in self.makes for v in self.values.made[k])))
+            key.append((call.function.sym_name.data, *inputs, *(v in self.makes for v in self._made(k))))
         return key
 
     def call(self, function: func.FuncOp) -> Call:
@@ -275,12 +334,12 @@ class _Cluster:
         memory: dict[object, SSAValue] = dict(zip((*self.operands, *self.makes), block.args, strict=True))
         for k in self.all:
             call, mapped = self._call(k), {}
-            for v, home, argument in zip(self.values.read[k], call.operands, call.function.body.block.args, strict=False):
+            for v, home, argument in zip(self._read(k), call.operands, call.function.body.block.args, strict=False):
                 given = memory.get((v, home), memory.get(v))
                 if given is None or given.type != home[1]:
                     return None
                 mapped[argument] = given
-            made = zip(self.values.made[k], call.function.body.block.args[len(call.operands) :], strict=False)
+            made = zip(self._made(k), call.function.body.block.args[len(call.operands) :], strict=False)
             for v, argument in made:
                 if v not in memory:
                     alloca = memref.AllocaOp.create(result_types=[argument.type], properties={"operandSegmentSizes": _NOTHING})

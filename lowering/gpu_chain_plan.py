@@ -62,7 +62,8 @@ class Sweep:
     """own: the role a block of threads has some of; other: the one it walks along. tiles: products with one tile as result.
 
     maximum: the fold that grows meanwhile. outputs: what is stored at the end. loaded: rows' values earlier sweeps left behind.
-    saved: those this one leaves. bounds: which part of `other` matters.
+    saved: those this one leaves. read: what memory says of a block's own rows (columns), as large parts as there are. bounds: which
+    part of `other` matters.
     """
 
     own: str
@@ -73,6 +74,7 @@ class Sweep:
     outputs: tuple[tuple[Place, Expression], ...]
     loaded: tuple[Expression, ...]
     saved: tuple[Expression, ...]
+    read: tuple[Expression, ...]
     bounds: Bounds
 
 
@@ -179,10 +181,11 @@ class _Planner:
             self._factor(t.left, t.over), self._factor(t.right, t.over)
         needed = [*inner, *(v for _, v in outputs)]
         loaded = () if first else tuple(dict.fromkeys(e for n in needed for e in self._row_values(n)))
+        read = tuple(dict.fromkeys(e for n in inner for e in self._read_once(n, own)))
         bounds = bounds_of(self.made, self.maximum if first else None, [r.term for r in running])
         if any(self._folds(e) for e in inner) and first:
             raise _NoPlan
-        return Sweep(own, other, tuple(tiles), self.maximum if first else None, tuple(running), tuple(outputs), loaded, (), bounds)
+        return Sweep(own, other, tuple(tiles), self.maximum if first else None, tuple(running), tuple(outputs), loaded, (), read, bounds)
 
     def _outputs_of(self, sums: Iterable[Expression]) -> list[tuple[Place, Expression]]:
         wanted = set(sums)
@@ -217,6 +220,12 @@ class _Planner:
         if not e.roles - {ROW, *self.chain.batch}:
             return [e]
         return [found for o in (e.operands if isinstance(e, Apply) else ()) for found in self._row_values(o)]
+
+    def _read_once(self, e: Expression, own: str) -> list[Expression]:
+        """The largest parts that are one number per own row (column) and need memory, but no fold."""
+        if e.type == f32 and not e.roles - {own, *self.chain.batch}:
+            return [e] if any(isinstance(leaf, Read) for leaf in leaves(e)) and not self._folds_here(e) else []
+        return [found for o in (e.operands if isinstance(e, Apply) else ()) for found in self._read_once(o, own)]
 
     def _folds_here(self, e: Expression) -> bool:
         return any(isinstance(leaf, Fold) for leaf in leaves(e))

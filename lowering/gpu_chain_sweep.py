@@ -87,6 +87,10 @@ class SweepLaunch:
             with b.loop(0, rows, unroll=True) as i:
                 b.write(self.number(-inf), self.largest, i)
         self.rows_here: dict[Expression, SSAValue] = {}
+        for e in self.sweep.read:
+            self.rows_here[e] = b.registers(rows, f32, "row")
+            with self.tiles.rows() as (number, row):
+                b.write(self.value(e, self.indices({self.sweep.own: self._inside_own(row)})), self.rows_here[e], number)
         if self.sweep.own == ROW:
             for k, e in enumerate(self.sweep.loaded):
                 self.rows_here[e] = b.registers(rows, f32, "row")
@@ -364,11 +368,11 @@ class SweepLaunch:
     def _row_env(self, number: SSAValue, at: SSAValue) -> Env:
         """What is known of a row once all is summed."""
         b, env = self.b, {}
+        for e, memory in self.rows_here.items():
+            env[e] = b.read(memory, number)
         if self.sweep.own == ROW:
             if self.sweep.maximum is not None:
                 env[self.sweep.maximum] = self.powers.scaled(b.read(self.largest, number), self.unit)
-            for e, memory in self.rows_here.items():
-                env[e] = b.read(memory, number)
             for s in self.sweep.sums:
                 if s.right is None:
                     total = b.read(self.folded[s.whole], number)
@@ -382,6 +386,8 @@ class SweepLaunch:
         if self.other_size % self.shape.other:
             other = b.minimum(other, b.index(self.other_size - 1))
         self.raw = {t: b.read(memory, number) for t, memory in self.products.items()}
+        for e in self.sweep.read:
+            env[e] = b.read(self.rows_here[e], row_number)
         for e in self.sweep.loaded:
             env[e] = b.read(self.rows_here[e], row_number) if self.sweep.own == ROW else self._load_kept(e, other)
         self.here = {self.sweep.own: own, self.sweep.other: other}

@@ -14,7 +14,7 @@ from ..dialects.errors import PassError
 from ..dialects.target import GPU_TARGETS, GpuTarget, gpu_target_named
 from ..passes.base import Pass
 from .alike_kernels import PARTS
-from .contraction_match import match_contraction
+from .contraction_match import Contraction, match_contraction
 from .gpu_calls import alignments
 from .gpu_chain import chain_launches, match_chain
 from .gpu_contraction import contraction_launches
@@ -154,6 +154,8 @@ class _Planned:
 
 def _planned(function: func.FuncOp, target: GpuTarget) -> _Planned:
     found = match_contraction(function)
+    if found is not None and _is_fold(found):
+        found = None
     tiling = plan_contraction(found, target) if found is not None else None
     taken = found.consumed if found is not None else ()
     kernel = read_kernel(function, taken)
@@ -162,6 +164,11 @@ def _planned(function: func.FuncOp, target: GpuTarget) -> _Planned:
     plan = plan_loops(kernel, taken_bytes, LARGEST_ROW)
     needs_scratch = plan.scratch_bytes > aligned(taken_bytes)
     return _Planned(plan, tiling, taken, plan.scratch_bytes if needs_scratch else aligned(taken_bytes))
+
+
+def _is_fold(found: Contraction) -> bool:
+    """Whether rows of both operands are multiplied and summed: a tile would be one number."""
+    return bool(found.parallel) and all(found.left.access.strides[d] and found.right.access.strides[d] for d in found.parallel)
 
 
 def _is_consumed(op: Operation, taken: Sequence[Operation]) -> bool:

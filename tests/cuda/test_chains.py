@@ -136,6 +136,101 @@ def test_a_window_skips_tiles_on_both_sides() -> None:
     assert "arith.maxsi" in module and "arith.minsi" in module  # where a block begins and ends
 
 
+# Forward and backward in one program
+
+
+def gradient_of(weigh, dtype=float32, groups: int = 1, mask: bool = False) -> Graph:
+    """Gradients through weights of rows (`weigh(r, scores)`), values and a product of the result. groups: heads that share a key and a value."""
+    heads, rows, columns, depth = 2, 40, 50, 32
+    r = Recorder()
+    q, k, v = (r.input((n, m, depth), dtype) for n, m in ((heads, rows), (heads // groups, columns), (heads // groups, columns)))
+    w, seed = r.input((heads * depth, 24), dtype), r.input((rows, 24))
+    hidden = r.input((1, 1, columns), bool_) if mask else None
+    wide = [i if dtype is float32 else r("cast", i, attrs=(float32,)) for i in (q, k, v)]
+    if groups > 1:
+        wide[1:] = [r("expand", x, attrs=((heads, columns, depth),)) for x in wide[1:]]
+    scores = r("matmul", r("mul", wide[0], r.full((heads, rows, depth), depth**-0.5)), r("permute", wide[1], attrs=((0, 2, 1),)))
+    if hidden is not None:
+        lowest = r.full((heads, rows, columns), -np.inf)
+        scores = r("select", r("expand", hidden, attrs=((heads, rows, columns),)), lowest, scores)
+    y = r("matmul", weigh(r, scores), wide[2])
+    y = y if dtype is float32 else r("cast", y, attrs=(dtype,))
+    y = r("matmul", r("reshape", r("permute", y, attrs=((1, 0, 2),)), attrs=((rows, heads * depth),)), w)
+    y = y if dtype is float32 else r("cast", y, attrs=(float32,))
+    loss = r("reshape", r("sum", r("mul", r("mul", y, y), seed), attrs=((0, 1),)), attrs=((),))
+    first = r("autodiff.grad", loss, r.full((), 1.0), q, k, v)
+    return r.graph(first, first + 1, first + 2)
+
+
+def softmax(r: Recorder, scores: int) -> int:
+    return r("softmax", scores, attrs=((2,),))
+
+
+def with_a_sink(r: Recorder, scores: int) -> int:
+    """Weights whose sums are less than 1, divided by a number that is no sum of exponentials."""
+    shape, row = (2, 40, 50), (2, 40, 1)
+    largest = r("autodiff.saved", r.full(row, 0.0), r("max", scores, attrs=((2,),)))  # detached
+    powers = r("exp", r("sub", scores, r("expand", largest, attrs=(shape,))))
+    total = r("add", r("sum", powers, attrs=((2,),)), r.full(row, 1.0))
+    return r("div", powers, r("expand", total, attrs=(shape,)))
+
+
+def sweeps_of(graph: Graph, arch: str) -> list[str]:
+    """The launches of chains, as text, in order."""
+    functions = {op.sym_name.data: str(op) for op in gpu_module(graph, arch).body.block.ops}
+    names = [launch.kernel for launch in cuda_source(graph, arch).table.launches]
+    return [functions[name] for name in names if "exp" in functions[name]]
+
+
+def near(graph: Graph, arrays: list[np.ndarray], arch: str) -> None:
+    """Gradients are those of the oracle, up to the dtype's rounding beside each one's largest number."""
+    exact = {float32: 2e-5, float16: 4e-3, bfloat16: 3e-2}[graph.types[0][1]]
+    for got, want in zip(emulate.Emulation(cuda_source(graph, arch))(arrays), evaluate(capture(graph), arrays), strict=True):
+        got, want = got.astype(np.float32), want.astype(np.float32)
+        assert np.abs(got - want).max() <= exact * np.abs(want).max()
+
+
+@needs_emulation
+@pytest.mark.parametrize("weigh, is_softmax", [(softmax, True), (with_a_sink, False)], ids=["softmax", "sink"])
+def test_rows_that_were_folded_are_kept(weigh, is_softmax: bool) -> None:
+    """No maximum is looked for twice; of a softmax one number per row is kept, and its gradient's kernels fold nothing."""
+    graph = gradient_of(weigh)
+    forward, *backward = sweeps_of(graph, "sm_90a")
+    assert "arith.maximumf" in forward and ("math.log" in forward) == is_softmax
+    assert not any("arith.maximumf" in text for text in backward)
+    assert len(backward) == (2 if is_softmax else 3)
+    if is_softmax:
+        assert not any("nv.shuffle_xor" in text or "arith.divf" in text for text in backward)
+    near(graph, arrays_for(graph), "sm_90a")
+
+
+def test_rows_of_two_operands_are_summed_by_warps() -> None:
+    """A product whose tile would be one number is a fold."""
+    launches = cuda_source(attention(1, 2, 1024, 1024, 64, bfloat16, True, True), "sm_90a").table.launches
+    (rows,) = [launch.shape for launch in launches if not launch.shape.shared_bytes]
+    assert rows.threads == 256 and rows.grid[0] == 2 * 1024 // 8
+
+
+@needs_emulation
+@pytest.mark.parametrize("groups", [1])
+@pytest.mark.parametrize("arch, dtype", [("sm_80", float16), ("sm_90a_wgmma", bfloat16)], ids=str)
+def test_gradients_on_tensor_cores(arch: str, dtype, groups: int) -> None:
+    graph = gradient_of(softmax, dtype, groups, mask=True)
+    assert len(sweeps_of(graph, arch)) == 3
+    arrays = arrays_for(graph)
+    arrays[5][..., :20], arrays[5][..., 20:] = False, True
+    near(graph, arrays, arch)
+
+
+@needs_emulation
+def test_gradients_of_rows_that_see_nothing() -> None:
+    graph = gradient_of(softmax, mask=True)
+    arrays = arrays_for(graph)
+    arrays[5][...] = True
+    wanted, got = evaluate(capture(graph), arrays), emulate.Emulation(cuda_source(graph, "sm_90a"))(arrays)
+    assert np.isnan(wanted[2]).all() and all((np.isnan(a) == np.isnan(b)).all() for a, b in zip(wanted, got, strict=True))
+
+
 @pytest.mark.parametrize("dtype", [bfloat16, float32], ids=str)
 def test_every_stage_of_a_gradient_computes_the_same(dtype) -> None:
     """Also where a pass reads what was rounded in place of what it was rounded from."""
@@ -191,7 +286,7 @@ def test_the_merged_kernel_means_the_same_before_it_is_lowered() -> None:
 @pytest.mark.parametrize("n", [1024, 2048])
 def test_memory_grows_with_rows_not_with_their_square(n: int) -> None:
     source = cuda_source(attention(1, 4, n, n, 64, bfloat16, True, True), "sm_90a")
-    assert source.table.arena_bytes <= 3 * 4 * 4 * n + 256  # the maximum, its sum, and what the gradient subtracts
+    assert source.table.arena_bytes <= 2 * 4 * 4 * n + 256  # the logarithm of the sum, and what the gradient subtracts
 
 
 # Planted bugs
