@@ -51,9 +51,8 @@ def record_at_sizes(
 def export(model: Module, examples: Sequence[Tensor], names: Sequence[str] | None = None) -> Exported:
     """Record ``model(*examples)`` once. The examples' shapes are the program's; their values do not matter.
 
-    names: one per example ("x", "x2", … otherwise). LaminaError when the result depends on values read on the way
+    names: one per example (those of forward's parameters otherwise). LaminaError when the result depends on values read on the way
     (``.item()``, ``if x.sum() > 0``) or is not made of tensors.
     """
-    labels = list(names) if names is not None else ["x" if i == 0 else f"x{i + 1}" for i in range(len(examples))]
-    example = Example(list(examples), labels, lambda function, tensors: function(*tensors))
-    return record_at_sizes(model, model, example, [np.array(t._value()) for t in examples], labels, {})[0]
+    example = Example.of(model, tuple(examples), {})
+    return record_at_sizes(model, model, example, [np.array(t._value()) for t in examples], list(names or example.names), {})[0]

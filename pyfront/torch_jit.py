@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ..dialects.errors import BackendError, LaminaError
@@ -67,8 +68,17 @@ def _batch(example: Example) -> Labels:
 
 
 def script(obj: Any, *_: Any, **__: Any) -> Any:
-    """The function, class or Module itself: it runs as it is, and what it computes is compiled."""
+    """The function, class or Module itself: it runs as it is, and what it computes is compiled. Its ``save`` says how it becomes a file."""
+    if not isinstance(obj, type) and hasattr(obj, "__dict__") and not hasattr(obj, "save"):
+        obj.__dict__["save"] = partial(_save_scripted, getattr(obj, "__name__", type(obj).__name__))
     return obj
+
+
+def _save_scripted(name: str, f: Any, **_: Any) -> None:
+    raise LaminaError(
+        f"{name} was scripted, and has no program to save: programs are recorded from a call", at=source_line(origin()),
+        help="torch.jit.trace(model, example).save(f) writes one; torch.save(model.state_dict(), f) keeps the weights",
+    )  # fmt: skip
 
 
 def load(f: Any, map_location: Any = None, **_: Any) -> ReplayedModule:

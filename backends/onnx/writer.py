@@ -18,7 +18,7 @@ from ...dialects.book import OPS
 from ...dialects.errors import UnsupportedError
 from ...dialects.graph import Graph
 from ...dialects.sizes import Size, is_symbolic, same
-from ...dialects.types import DType, Type, dtype_of, size_of
+from ...dialects.types import DType, Type, bfloat16, dtype_of, float32, size_of
 from .sizes import Sizes
 
 LAZY = frozenset(("full", "expand", "reshape", "pad"))
@@ -130,8 +130,21 @@ class Writer:
 
     def _apply(self, use: Use) -> tuple[Value, ...] | None:
         found = RULES.get(use.op) or FAMILIES.get(OPS[use.op].family)
+        if found is not None and use.op not in _OF_ANY_TYPE and any(dtype is bfloat16 for _, dtype in (*(v.type for v in use.operands), *use.types)):
+            return self._in_float32(found, use)
         made = found(self, use) if found else None
         return (made,) if isinstance(made, Value) else made
+
+    def _in_float32(self, found: Rule, use: Use) -> tuple[Value, ...] | None:
+        """What is computed of bfloat16 is computed in float32 and rounded once: runtimes have few kernels for it, and that is its meaning."""
+        operands = tuple(self.cast(v, float32) if v.dtype is bfloat16 else v for v in use.operands)
+        types = tuple((shape, float32 if dtype is bfloat16 else dtype) for shape, dtype in use.types)
+        attrs = {name: float32 if value is bfloat16 else value for name, value in use.attrs.items()}
+        made = found(self, Use(use.op, operands, attrs, types))
+        if made is None:
+            return None
+        values = (made,) if isinstance(made, Value) else made
+        return tuple(self.cast(v, dtype) for v, (_, dtype) in zip(values, use.types, strict=True))
 
     @staticmethod
     def _is_folded(operands: Sequence[Value], attrs: tuple, types: Sequence[Type]) -> bool:
@@ -243,6 +256,10 @@ class Writer:
         infos = [type_info(wanted, value.type, self.root.sizes.labels) for value, wanted in outputs]
         initializers = [] if self.parent else [t for n, t in self.initializers.items() if n in needed]
         return helper.make_graph(kept[::-1], name, list(inputs), infos, initializers)
+
+
+_OF_ANY_TYPE = frozenset(("cast", "reshape", "permute"))
+"""Ops that runtimes have for bfloat16, too."""
 
 
 def _rename(node: NodeProto, renamed: dict[str, str]) -> None:

@@ -56,6 +56,7 @@ def act(options: argparse.Namespace) -> int:
     if isinstance(made, FunctionType):
         written = _write_step(options, made, examples, names)
     else:
+        _refuse_count(made, len(examples))
         if options.weights:
             _load_weights(made, options.weights)
         made.eval()
@@ -85,6 +86,20 @@ def _write_step(options: argparse.Namespace, step: Any, examples: list[Any], nam
             raise LaminaError(f"--weights are for one model, and {step.__name__} reaches {len(models)}", help="load them in the script")
         _load_weights(models[0], options.weights)
     return training_step(step, tuple(examples)).to_c(options.output, **_wanted(options))
+
+
+def _refuse_count(model: Any, count: int) -> None:
+    """LaminaError where forward does not take so many arguments."""
+    try:
+        signature(model.forward).bind(*[None] * count)
+    except TypeError as error:
+        given = f"{count} argument{'s' if count > 1 else ''}"
+        names = [p.name for p in signature(model.forward).parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        raise LaminaError(
+            f"forward of {type(model).__name__} does not take {given}: {error}", help=f"give one --example for each of {', '.join(names) or 'its arguments'}, in order",
+        ) from None  # fmt: skip
+    except ValueError:  # a callable that does not say what it takes
+        pass
 
 
 def _refuse_names(names: list[dict[int, str]]) -> None:

@@ -38,6 +38,9 @@ class Reader(Net):
 def wrong():
     return 3
 
+def doubled(x):
+    return x * 2
+
 SIZE = 28
 if __name__ == "__main__":
     torch.save(Net().state_dict(), "net.pt")
@@ -98,7 +101,8 @@ COMPILE = {
     "negative size": (("net.py:Net", "--example", "float32[-1,3]", "-o", "out"), ("'float32[-1,3]' is not a type",)),
     "wrong shape": (("net.py:Net", "--example", "float32[1,4]", "-o", "out"), ("ShapeError: mat1 and mat2", "input   float32[1, 4]  x", "at net.py:9")),
     "wrong dtype": (("net.py:Net", "--example", "int64[1,3]", "-o", "out"), ("DTypeError: linear needs one dtype",)),
-    "too many inputs": (("net.py:Net", "--example", "float32[1,3]", *X), ("TypeError: Net.forward() takes 2 positional arguments but 3 were given",)),
+    "too many inputs": (("net.py:Net", "--example", "float32[1,3]", *X), ("LaminaError: forward of Net does not take 2 arguments: too many positional arguments", "help: give one --example for each of x, in order")),
+    "a function that does not train": (("net.py:doubled", *X), ("LaminaError: the function reaches no optimizer", "help: a training step names its model and its optimizer")),
     "output is a file": (("net.py:Net", "--example", "float32[1,3]", "-o", "file"), ("FileError: cannot write the model into file", "help: choose another folder")),
     "dump is a file": (("net.py:Net", *X, "--dump", "file"), ("FileError: cannot make the folder file", "--dump")),
 }  # fmt: skip

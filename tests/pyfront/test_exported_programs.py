@@ -192,6 +192,9 @@ def test_a_value_that_is_looked_at_is_told_as_such() -> None:
 def test_what_was_not_traced_has_no_program(tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match="not traced"):
         torch.jit.save(torch.jit.script(Net()), tmp_path / "net.pt")
+    for scripted in (torch.jit.script(Net()), torch.jit.script(lambda x: x)):
+        with pytest.raises(LaminaError, match=r"was scripted, and has no program to save[\s\S]*torch\.jit\.trace"):
+            scripted.save(tmp_path / "net.pt")
     torch.save({"a": torch.ones(2)}, tmp_path / "weights.pt")
     with pytest.raises(FileError, match="is no exported program"):
         torch.jit.load(tmp_path / "weights.pt")

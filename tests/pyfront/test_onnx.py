@@ -245,6 +245,38 @@ def test_what_cannot_be_exported_says_why() -> None:
         torch.onnx.export(lambda x: x, x)
 
 
+class Halves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.fc, self.table = nn.Conv2d(2, 4, 3, padding=1), nn.LayerNorm(4), nn.Linear(4, 3), nn.Embedding(5, 3)
+
+    def forward(self, x, i):
+        y = F.gelu(self.conv(x)).flatten(2).transpose(1, 2)
+        y = self.fc(self.norm(y)) + self.table(i)[:, None]
+        return torch.cat([y.softmax(-1), y[:, :1]], 1).float(), y.mean((1, 2)).float()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_run_where_runtimes_have_no_kernels_for_them(dtype) -> None:
+    torch.manual_seed(0)
+    model, x, i = Halves().to(dtype), torch.randn(2, 2, 4, 4).to(dtype), torch.tensor([1, 4])
+    program = torch.onnx.export(Wide(model), (x.float(), i))
+    got = session_of(program).run(None, {"x": x.float().numpy(), "i": i.numpy()})
+    for a, b in zip(got, model(x, i), strict=True):
+        np.testing.assert_allclose(a, b.detach().numpy(), atol=0.02)
+
+
+class Wide(nn.Module):
+    """Half precision inside, float32 outside."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, i):
+        return self.model(x.to(self.model.fc.weight.dtype), i)
+
+
 class Integers(nn.Module):
     def forward(self, x, k):
         return F.conv2d(x, k)
