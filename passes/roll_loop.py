@@ -20,9 +20,6 @@ Link = tuple[int, int, int]  # kind, at, chain: see Spine
 Views = tuple[tuple[str, tuple], ...]
 
 LEAST_TURNS = 4
-LEAST_SAVED = 64
-"""Steps of the spine a loop must save."""
-
 LONG_BODY = 48
 """Steps of an elementwise turn worth a pass through memory: of shorter ones, several become one."""
 
@@ -92,8 +89,9 @@ class Loop:
         return _numbered(self.slots, Slot(None, (place, chain)))
 
 
-def loop_in(spine: Spine, first: int, end: int, period: int, floor: int, free: np.ndarray) -> Loop | None:
-    """The loop in a stretch; None where there is none that pays. floor: the position it may start from. free: see `stretches`."""
+def loop_in(spine: Spine, first: int, end: int, period: int, floor: int, free: np.ndarray, least: int) -> Loop | None:
+    """The loop in a stretch; None where there is none that pays. floor: the position it may start from. free: see `stretches`.
+    least: steps it must save."""
     if _is_elementwise(spine, first, period):
         period *= -(-LONG_BODY // period)
     if end - first < (LEAST_TURNS - 1) * period:
@@ -103,7 +101,7 @@ def loop_in(spine: Spine, first: int, end: int, period: int, floor: int, free: n
         found = _Reader(spine, first, end, period, floor, free).read()
     except _NoLoop:
         return None
-    return found if _pays(found) else None
+    return found if _pays(found, least) else None
 
 
 class _NoLoop(Exception):
@@ -144,9 +142,9 @@ def _cut(spine: Spine, first: int, end: int, period: int, floor: int) -> int:
     return next((cut for cut in cuts if is_behind_another(cut)), cuts[0])
 
 
-def _pays(loop: Loop) -> bool:
+def _pays(loop: Loop, least: int) -> bool:
     """Whether there is enough to win, and what is put side by side at every call is little of what a turn works on."""
-    if loop.turns < LEAST_TURNS or (loop.turns - 1) * loop.period < LEAST_SAVED:
+    if loop.turns < LEAST_TURNS or (loop.turns - 1) * loop.period < least:
         return False
     if not loop.inputs:
         return True

@@ -23,7 +23,6 @@ UNARY, BINARY = ("tanh", "neg", "sin"), ("add", "mul", "sub", "maximum")
 @pytest.fixture(autouse=True)
 def small_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops of few steps are worth it here."""
-    monkeypatch.setattr(roll_loop, "LEAST_SAVED", 12)
     monkeypatch.setattr("lamina.passes.roll_graph.LEAST_SAVED", 12)
     monkeypatch.setattr(roll_loop, "LONG_BODY", 1)
 

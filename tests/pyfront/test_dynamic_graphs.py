@@ -10,7 +10,7 @@ import tracemalloc
 
 import lamina
 import pytest
-from lamina.backends import driver
+from lamina.backends import driver, known_loops
 from lamina.dialects import flags
 from lamina.pyfront import plan
 
@@ -66,6 +66,37 @@ def steps(count: int, seed: int):
         loss.backward()
         optimizer.step()
         yield loss
+
+
+def recurrent(t, lengths):
+    """Losses and the gradients' sum of a recurrent network written out by hand, over texts of these lengths."""
+    hidden, out = t.linspace(-1, 1, 90).reshape(9, 10).requires_grad_(), t.linspace(1, -1, 18).reshape(9, 2).requires_grad_()
+    losses = []
+    for n in lengths:
+        h = t.zeros(1, 5)
+        letters = t.linspace(0, 1, 4 * n).reshape(n, 1, 4)
+        for letter in letters:
+            both = t.cat((letter, h), 1)
+            h, y = (both @ hidden)[:, :5].tanh(), both @ out
+        loss = (y - 0.5).pow(2).sum()
+        loss.backward()
+        losses.append(loss.item())
+    return t.tensor(losses), hidden.grad, out.grad
+
+
+LENGTHS = [5, 9, 6, 11, 8, 5, 7, 12, 10, 6, 13, 9, 14, 8, 4, 15, 11, 16, 5]
+
+
+@pytest.mark.torch
+def test_loops_of_few_turns_are_right_at_any_length():
+    agree(lambda t: recurrent(t, LENGTHS), rtol=1e-5)
+
+
+def test_loops_of_few_turns_become_one_program():
+    known_loops.forget()
+    before = driver.stats.compiles + driver.stats.disk_hits
+    recurrent(lamina, LENGTHS * 2)
+    assert driver.stats.compiles + driver.stats.disk_hits - before <= known_loops.OFTEN + 2, "there are 13 lengths"
 
 
 @pytest.mark.slow
