@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xdsl.dialects import arith, func, scf
+from xdsl.dialects import arith, func, scf, vector
 from xdsl.dialects.builtin import MemRefType, StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import BackendError
 from .c_expressions import EXPRESSIONS, convert, type_name
 from .c_helpers import LIBM, Prelude
-from .c_statements import STATEMENTS
+from .c_statements import STATEMENTS, chain_of
 from .c_tiles import NO_TILES
 from .c_tiles import PRELUDE as TILES
 from .c_types import CType, c_type
@@ -77,6 +77,7 @@ class FunctionPrinter:
         self.declaration = ""  # of a printed kernel, as other units see it
         self.clock: str | None = None  # of @main: the array that gets the time before the first call and after each
         self.calls = 0
+        self._chains: dict[Operation, tuple[Operation, list[SSAValue] | None]] = {}
         self._tiles = False  # since the innermost function of a range began
         self._live = live_values(function)
         self._written = written_roots(function)
@@ -155,6 +156,13 @@ class FunctionPrinter:
     def is_written(self, value: SSAValue) -> bool:
         """Whether this function writes the memory a memref points into."""
         return root_of(value) in self._written
+
+    def chain(self, op: vector.InsertOp) -> tuple[Operation, list[SSAValue] | None]:
+        """The last insert of the chain an insert is in, and the scalars of its vector, see `chain_of`. The first one is met first."""
+        if op not in self._chains:
+            chain, lanes = chain_of(op)
+            self._chains.update((each, (chain[-1], lanes)) for each in chain)
+        return self._chains[op]
 
     def alias(self, value: SSAValue, text: str) -> None:
         """Print the value as another name or a literal."""

@@ -184,30 +184,26 @@ def _next_insert(op: vector.InsertOp) -> vector.InsertOp | None:
     return None
 
 
-def _lanes_of(last: vector.InsertOp) -> list[SSAValue] | None:
-    """The scalars of a vector made by a chain of inserts that ends here; None when a lane is missing or not static."""
-    count = c_type(last.result.type).lanes
+def chain_of(first: vector.InsertOp) -> tuple[list[vector.InsertOp], list[SSAValue] | None]:
+    """The inserts from here on, each into the result of the one before, and the scalars of the vector they make; None for these when a
+    lane is missing or not static."""
+    chain = [first]
+    while (following := _next_insert(chain[-1])) is not None:
+        chain.append(following)
     found: dict[int, SSAValue] = {}
-    op = last
-    while True:
+    for op in chain:
         where = op.get_mixed_position()[0]
         if not isinstance(where, int):
-            return None
-        found.setdefault(where, op.source)
-        before = op.dest.owner
-        if not isinstance(before, vector.InsertOp) or _next_insert(before) is not op:
-            break
-        op = before
-    return [found[k] for k in range(count)] if len(found) == count else None
+            return chain, None
+        found[where] = op.source
+    count = c_type(first.result.type).lanes
+    return chain, [found[k] for k in range(count)] if len(found) == count else None
 
 
 def _insert(p: FunctionPrinter, op: vector.InsertOp) -> None:
     if not p.is_live(op.result):
         return
-    last = op
-    while (following := _next_insert(last)) is not None:
-        last = following
-    lanes = _lanes_of(last)
+    last, lanes = p.chain(op)
     if lanes is not None and c_type(op.result.type).kind != "b":
         if op is last:
             values = ", ".join(p.name(v) for v in lanes)

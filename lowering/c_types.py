@@ -102,9 +102,24 @@ def vector_typedefs(code: str, lanes: int) -> list[str]:
     ]
 
 
-@lru_cache(maxsize=None)
+_KNOWN: dict[int, tuple[Attribute, CType]] = {}
+_KNOWN_LIMIT = 4096
+
+
 def c_type(t: Attribute) -> CType:
     """The CType of an IR scalar or 1-D vector type. BackendError for anything else."""
+    known = _KNOWN.get(id(t))  # types are asked for at every op, and hashing one goes through all it is made of
+    if known is not None:
+        return known[1]
+    if len(_KNOWN) >= _KNOWN_LIMIT:
+        _KNOWN.clear()
+    found = _c_type(t)
+    _KNOWN[id(t)] = t, found
+    return found
+
+
+@lru_cache(maxsize=None)
+def _c_type(t: Attribute) -> CType:
     lanes = 0
     if isinstance(t, VectorType):
         shape = t.get_shape()

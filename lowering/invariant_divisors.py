@@ -14,6 +14,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from ..dialects.sizes import is_symbolic
 from ..dialects.target import Target
 from .c_expressions import BY_INVERSE, constant_of
+from .liveness import ops_within
 from .nest_work import HEAVY
 
 QUOTIENT_COST = 7.0
@@ -29,8 +30,8 @@ def mark_divisions(function: func.FuncOp, target: Target) -> None:
     if not target.division_cost:
         return
     found: dict[Block, list[arith.DivfOp]] = {}
-    for op in function.walk():
-        if isinstance(op, arith.DivfOp) and _is_wide(op, target) and _stays(op):
+    for op in ops_within(function):
+        if type(op) is arith.DivfOp and _is_wide(op, target) and _stays(op):
             block = op.parent
             assert block is not None
             found.setdefault(block, []).append(op)

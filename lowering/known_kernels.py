@@ -20,6 +20,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 from ..dialects.amx import TileConfigOp
 from ..dialects.target import Target
 from .c_helpers import Prelude
+from .liveness import ops_within
 
 SYMBOL = "lamina_kernel"
 """What a kept text calls its kernel: no name of a user's."""
@@ -133,17 +134,17 @@ def named(printed: Printed, symbol: str, calls: str | None) -> tuple[str, str]:
 
 def uses_threads(function: func.FuncOp) -> bool:
     """Whether a function of the loops level hands ranges to threads."""
-    return any(isinstance(op, scf.ParallelOp) for op in function.walk())
+    return any(type(op) is scf.ParallelOp for op in ops_within(function))
 
 
 def uses_tiles(function: func.FuncOp) -> bool:
     """Whether a function of the loops level takes tile registers."""
-    return any(isinstance(op, TileConfigOp) for op in function.walk())
+    return any(type(op) is TileConfigOp for op in ops_within(function))
 
 
 def _calls(function: func.FuncOp) -> bool:
     """Whether a kernel calls others: their names are the program's."""
-    return any(isinstance(op, func.CallOp) for op in function.walk())
+    return any(type(op) is func.CallOp for op in ops_within(function))
 
 
 def _read(text: str | None) -> Printed | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xdsl.dialects import func
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 
 # By name: programs for CPUs do not wait for the nv dialect to be loaded.
 _POINTERS = frozenset(
@@ -12,10 +12,27 @@ _POINTERS = frozenset(
 _WRITTEN_OPERAND = {"memref.store": 1, "vector.store": 1, "vector.maskedstore": 0, "nv.store": -2, "nv.cp_async": 2, "nv.tma_store": 2, "amx.tile_store": 0}
 
 
+def ops_within(op: Operation) -> list[Operation]:
+    """Every op in the regions of one, as they are printed. xDSL's walk resumes a generator for each region around an op; a kernel has thousands."""
+    found: list[Operation] = []
+
+    def visit(block: Block) -> None:
+        for inner in block.ops:
+            found.append(inner)
+            for region in inner.regions:
+                for each in region.blocks:
+                    visit(each)
+
+    for region in op.regions:
+        for block in region.blocks:
+            visit(block)
+    return found
+
+
 def live_values(function: func.FuncOp) -> dict[SSAValue, None]:
     """Values that reach a store, a call or a loop: the others are not printed."""
     live: dict[SSAValue, None] = {}
-    for op in function.walk(reverse=True):
+    for op in reversed(ops_within(function)):
         results = op.results
         if not results or op.regions or any(result in live for result in results):
             live.update(dict.fromkeys(op.operands))
@@ -32,7 +49,7 @@ def root_of(value: SSAValue) -> SSAValue:
 def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
     """Memory a function stores to, or hands to a call."""
     found: dict[SSAValue, None] = {}
-    for op in function.walk():
+    for op in ops_within(function):
         name = op.name
         if name in _WRITTEN_OPERAND:
             root = root_of(op.operands[_WRITTEN_OPERAND[name]])
@@ -50,7 +67,7 @@ def captured_values(loop: Operation) -> list[SSAValue]:
     """Values used inside a region op and made outside, in order of first use."""
     inside: dict[SSAValue, None] = {}
     found: dict[SSAValue, None] = {}
-    for op in loop.walk():  # what is used was made before
+    for op in (loop, *ops_within(loop)):  # what is used was made before
         if op is not loop:
             found.update((value, None) for value in op.operands if value not in inside)
         for region in op.regions:

@@ -58,6 +58,9 @@ class LoopBuilder:
         self.level: dict[SSAValue, int] = {arg: 0 for arg in entry.args}
         self.known: dict[SSAValue, int] = {}
         self._made: list[dict[object, SSAValue]] = [{}]
+        self._numbers: dict[int, int] = {}  # of attributes, by identity: hashing one goes through all it is made of
+        self._numbered: dict[Attribute, int] = {}
+        self._held: list[Attribute] = []  # so that no other attribute gets the identity of one
         self._fetched: set[tuple[SSAValue, SSAValue, bool]] = set()
         self._transposed: dict[tuple[SSAValue, ...], list[SSAValue]] = {}
         self._opened: list[tuple[type[Operation], tuple[SSAValue, ...], tuple[SSAValue, ...]]] = []
@@ -83,7 +86,10 @@ class LoopBuilder:
         floor: do not go further out than this level. once: makes ops differ that are equal otherwise (loads).
         """
         properties = properties or {}
-        key = (cls, tuple(operands), result, tuple(properties.items()) if properties else (), once)
+        number = self._numbers.get(id(result)) or self._number(result)
+        key: tuple[object, ...] = (cls, number, once, *map(id, operands))
+        if properties:
+            key = (*key, *properties, *(self._numbers.get(id(value)) or self._number(value) for value in properties.values()))
         known = self._made[-1].get(key)
         if known is not None:
             return known
@@ -101,6 +107,12 @@ class LoopBuilder:
         self.level[value] = level
         self._made[level][key] = value
         return value
+
+    def _number(self, attribute: Attribute) -> int:
+        """What equal attributes share."""
+        self._held.append(attribute)
+        number = self._numbers[id(attribute)] = self._numbered.setdefault(attribute, len(self._numbered) + 1)
+        return number
 
     def do(self, op: Operation) -> None:
         """An op with effects, at the current place."""

@@ -18,6 +18,7 @@ from .c_function import FunctionPrinter, symbol_of
 from .c_helpers import Prelude
 from .kept_copies import kept_copies
 from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, named, uses_threads, uses_tiles
+from .liveness import ops_within
 
 _RANGES = """\
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
@@ -128,7 +129,7 @@ def _origins(module: ModuleOp) -> dict[str, str]:
     """Kernel name -> the user's lines of its calls, for the comment above the kernel."""
     found: dict[str, dict[str, None]] = {}
     for function in module.ops:
-        for op in function.walk():
-            if isinstance(op, func.CallOp) and isinstance(origin := op.attributes.get("origin"), StringAttr):
+        for op in ops_within(function):
+            if type(op) is func.CallOp and isinstance(origin := op.attributes.get("origin"), StringAttr):
                 found.setdefault(op.callee.string_value(), {})[origin.data] = None
     return {name: ", ".join(list(lines)[:4]) + (", ..." if len(lines) > 4 else "") for name, lines in found.items()}

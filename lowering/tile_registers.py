@@ -13,11 +13,12 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.amx import TileConfigOp, TileMulFOp, TileMulIOp, TileType
 from ..dialects.errors import BackendError
+from .liveness import ops_within
 
 
 def tile_registers(function: func.FuncOp) -> dict[SSAValue, int]:
     """The register of every tile. BackendError where more tiles live at once than there are registers of their shape."""
-    return _Registers(function).given
+    return _Registers(function).given if any(type(op) is TileConfigOp for op in ops_within(function)) else {}
 
 
 class _Registers:
