@@ -24,10 +24,11 @@ from .views import is_plain as is_plain_view
 
 _MOST_KEPT = 1024  # calls of one function
 _MOST_TRIES = 64  # calls of one function that are looked at in vain
+_FEW_TRIES = 4  # of one kind
 _FEW = 8  # operands that are looked through for one that comes twice
 _PLAIN = frozenset({int, bool, str, type(None), DType})
 _TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
-_BY_LINE = object()
+_BY_LINE, _IN_VAIN = object(), object()
 _everyone: list[KnownCalls] = []
 
 
@@ -46,14 +47,17 @@ def is_plain(kind: type) -> type:
 class KnownCalls(dict):
     """The calls of one function, by the types of its operands and its options.
 
-    tries: further calls that are looked at and may turn out not to be kept.
+    tries: further calls that are looked at and may turn out not to be kept. vain: how often that was so, of kinds that are still looked
+    at. skips: the call that was just asked for is of a kind that no one looks at any more.
     """
 
-    __slots__ = ("function", "tries")
+    __slots__ = ("function", "tries", "vain", "skips")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.tries = _MOST_TRIES
+        self.vain: dict[tuple, int] = {}
+        self.skips = False
         _everyone.append(self)
 
     def made(self, *args: Any, **options: Any) -> Any:
@@ -73,9 +77,11 @@ class KnownCalls(dict):
         else:
             key = _key(args, operands) if not options else _key_with_options(args, options, operands)
             if key is None:
+                self.skips = True
                 return None
         found = self.get(key)
-        if found is None:
+        if found is None or found is _IN_VAIN:
+            self.skips = found is not None
             return None
         if found is _BY_LINE:
             found = self._at_line(key)
@@ -91,16 +97,18 @@ class KnownCalls(dict):
     def of_two(self, x: Node, y: Node) -> Tensor | None:
         """`again` for two tensors that are nothing but their Nodes: untracked, and no views."""
         found = self.get((x.type, y.type))
-        return wrap(found[0].again((x, y, *found[1]), 3)) if found is not None else None
+        return wrap(found[0].again((x, y, *found[1]), 3)) if found is not None and found is not _IN_VAIN else None
 
     def _at_line(self, key: tuple) -> Any:
         """The call at the user's line, whose numbers were never others."""
         line = operator_site()
-        return None if line is None or promote.changes_at(line) else self.get((line, key))
+        self.skips = line is not None and promote.changes_at(line)
+        return None if line is None or self.skips else self.get((line, key))
 
     def first(self, args: tuple, options: dict[str, Any]) -> Any:
         """The call in full, kept if it can be."""
-        if self.tries <= 0:
+        if self.skips or self.tries <= 0:
+            self.skips = False
             return self.function(*args, **options)
         operands: list[Node] = []
         key = _key_with_options(args, options, operands)
@@ -110,14 +118,14 @@ class KnownCalls(dict):
         before, lines, start = _surroundings(), state.lines, state.order
         result = self.function(*args, **options)
         self.tries -= 1
-        if before != _surroundings() or written != _versions(args) + _versions(options.values()):
-            return result
         results = result if isinstance(result, tuple) else (result,)
-        if not results or not all([_is_fresh(r) for r in results]):
+        if not operands or not results or not all([_is_fresh(r) for r in results]):  # what makes tensors, or views of them, always does
             return result
         roots = [r._node for r in results]
-        found = steps_between(operands, roots, start)
+        is_left = before == _surroundings() and written == _versions(args) + _versions(options.values())
+        found = steps_between(operands, roots, start) if is_left else None
         if found is None or any([node.overwritten for node in found[0]]):
+            self._was_in_vain(key)
             return result
         steps, constants = found
         if len(self) >= _MOST_KEPT:
@@ -136,6 +144,14 @@ class KnownCalls(dict):
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
+
+    def _was_in_vain(self, key: tuple) -> None:
+        """A kind of calls that is not kept a few times is left alone; other kinds are looked at none the less."""
+        count = self.vain[key] = self.vain.get(key, 0) + 1
+        if count == _FEW_TRIES and key not in self:
+            self.tries += count - 1
+            self[key] = _IN_VAIN
+            del self.vain[key]
 
 
 def _in_a_tuple(*results: Tensor) -> tuple[Tensor, ...]:

@@ -173,3 +173,15 @@ def test_functions_of_the_table_are_kept() -> None:
     for _ in range(2):
         assert wrap((x.logsumexp(1) + x.std(1) + x.norm(dim=1))._read()).shape == (2,)
     assert all(TABLE[name].calls for name in ("logsumexp", "std", "norm"))
+
+
+def test_kinds_of_calls_that_are_never_kept_do_not_keep_others_from_being_kept() -> None:
+    """A function that looks at values of matrices is run each time for them, and known for vectors."""
+    counted = Counted(lambda x: x + 1.5 if x.dim() == 1 else x * float(x.sum()))
+    for size in range(2, 40):
+        for _ in range(6):
+            assert counted(lamina.ones(size, 2)).tolist() == [[2.0 * size] * 2] * size
+    assert counted.count == 38 * 6
+    for _ in range(6):
+        assert counted(lamina.ones(3)).tolist() == [2.5] * 3
+    assert counted.count <= 38 * 6 + 2
