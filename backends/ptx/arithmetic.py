@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import rounding
+from . import halves, rounding
 from .parse import WIDTHS, Instruction
 
 Array = np.ndarray
@@ -41,7 +41,8 @@ def meaning(instruction: Instruction) -> Meaning:
     made = _FAMILIES.get(instruction.opcode)
     if made is None:
         raise Unknown
-    return made(_Form(instruction))
+    form = _Form(instruction)
+    return _half(form) if form.opcode in halves.ARITHMETIC and set(form.words) & set(halves.KINDS) else made(form)
 
 
 class _Form:
@@ -65,6 +66,20 @@ class _Form:
         if len(found) != count or len(self.words) != count:
             raise Unknown
         return found
+
+
+def _half(form: _Form) -> Meaning:
+    """Arithmetic of 16-bit floats: .ftz and .sat are f16's, .relu is fma's, which names its rounding."""
+    name, mode = form.opcode, form.one_of(MODES, "")
+    flush, saturate, relu, takes_nan = (form.has(word) for word in ("ftz", "sat", "relu", "NaN"))
+    (kind,) = form.types()
+    is_plain, is_extreme = name in ("neg", "abs"), name in ("min", "max")
+    if mode not in ("", "rn") or (mode != "rn") if name == "fma" else mode not in ("", "rn") or mode and (is_plain or is_extreme):
+        raise Unknown
+    if (flush or saturate) and halves.single(kind) != "f16" or saturate and (is_plain or is_extreme or relu) or relu and name != "fma" or takes_nan and not is_extreme:
+        raise Unknown
+    takes = {"fma": 3, "neg": 1, "abs": 1}.get(name, 2)
+    return Meaning(kind, (kind,) * takes, halves.arithmetic(name, kind, flush, saturate, relu, takes_nan))
 
 
 def _is_float(kind: str) -> bool:
@@ -295,11 +310,16 @@ def _setp(form: _Form) -> Meaning:
     form.has(names[0])
     combined, flush = form.one_of(tuple(_BOOLEAN), ""), form.has("ftz")
     (kind,) = form.types()
-    compare = comparison(names[0], kind)
+    is_half = kind in ("f16", "bf16")
+    if kind in halves.KINDS and not is_half or is_half and flush:
+        raise Unknown
+    compare = comparison(names[0], "f64" if is_half else kind)
 
     def compute(a: Array, b: Array, c: Array | None = None) -> Array:
         if flush:
             a, b = rounding.flushed(a), rounding.flushed(b)
+        if is_half:
+            a, b = halves.wide(a, kind), halves.wide(b, kind)
         y = compare(a, b)
         return y if c is None else _BOOLEAN[combined](y, c)
 
@@ -389,6 +409,37 @@ def _prmt(form: _Form) -> Meaning:
     return Meaning(kind, (kind,) * 3, compute)
 
 
+def _lop3(form: _Form) -> Meaning:
+    """Any function of three bits: bit 4a + 2b + c of the table."""
+    (kind,) = form.types()
+    if kind != "b32":
+        raise Unknown
+
+    def compute(a: Array, b: Array, c: Array, table: Array) -> Array:
+        y = np.zeros_like(a | b | c)
+        for row in range(8):
+            chosen = (table >> np.uint32(row) & np.uint32(1)) * np.uint32(0xFFFFFFFF)
+            y |= chosen & (a if row & 4 else ~a) & (b if row & 2 else ~b) & (c if row & 1 else ~c)
+        return y
+
+    return Meaning(kind, (kind,) * 3 + ("u32",), compute)
+
+
+def _shf(form: _Form) -> Meaning:
+    """A shift of two words, of which a is the lower one: to the left the upper half stays, to the right the lower one."""
+    direction, mode = form.one_of(("l", "r"), ""), form.one_of(("wrap", "clamp"), "")
+    (kind,) = form.types()
+    if kind != "b32" or not direction or not mode:
+        raise Unknown
+
+    def compute(a: Array, b: Array, n: Array) -> Array:
+        amount = (n & np.uint32(31) if mode == "wrap" else np.minimum(n, np.uint32(32))).astype(np.uint64)
+        both = b.astype(np.uint64) << np.uint64(32) | a.astype(np.uint64)
+        return (both << amount >> np.uint64(32) if direction == "l" else both >> amount).astype(np.uint32)
+
+    return Meaning(kind, (kind, kind, "u32"), compute)
+
+
 def _bfi(form: _Form) -> Meaning:
     (kind,) = form.types()
     bits, dtype = WIDTHS[kind], DTYPES[kind]
@@ -458,6 +509,6 @@ def _count(form: _Form) -> Meaning:
 _FAMILIES: dict[str, Callable[[_Form], Meaning]] = {
     "add": _binary, "sub": _binary, "mul": _mul, "mad": _mad, "fma": _fma, "div": _div, "rem": _rem, "min": _extreme, "max": _extreme,
     "abs": _unary, "neg": _unary, "and": _logic, "or": _logic, "xor": _logic, "not": _not, "shl": _shift, "shr": _shift, "setp": _setp,
-    "selp": _selp, "copysign": _copysign, "cvt": _cvt, "prmt": _prmt, "bfi": _bfi, "bfe": _bfe, "dp2a": _dp, "dp4a": _dp, "popc": _count,
+    "selp": _selp, "copysign": _copysign, "cvt": _cvt, "prmt": _prmt, "bfi": _bfi, "lop3": _lop3, "shf": _shf, "bfe": _bfe, "dp2a": _dp, "dp4a": _dp, "popc": _count,
     "clz": _count, **dict.fromkeys(("rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos", "tanh"), _special),
 }  # fmt: skip

@@ -231,6 +231,37 @@ def _st(code: Code, instruction: Instruction) -> Run:
     return run
 
 
+_ATOMIC: dict[str, tuple[str, Callable[..., Array]]] = {
+    "add": ("u32 s32 u64 f32 f64", lambda old, x: old + x), "min": ("u32 s32 u64 s64", np.minimum), "max": ("u32 s32 u64 s64", np.maximum),
+    "and": ("b32 b64", np.bitwise_and), "or": ("b32 b64", np.bitwise_or), "xor": ("b32 b64", np.bitwise_xor),
+    "exch": ("b32 b64", lambda old, x: x), "cas": ("b32 b64", lambda old, x, y: np.where(old == x, y, old)),
+    "inc": ("u32", lambda old, x: np.where(old >= x, 0, old + np.uint32(1))),
+    "dec": ("u32", lambda old, x: np.where((old == 0) | (old > x), x, old - np.uint32(1))),
+}  # fmt: skip
+"""Of each atomic instruction the types, and what it makes of what is there."""
+_ORDERS = {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys"}
+
+
+def _atom(code: Code, instruction: Instruction) -> Run:
+    """atom and red on global memory: one thread after the other, in an order nobody knows."""
+    words = [w for w in instruction.parts if w not in _ORDERS]
+    if words[0] != "global" or len(words) != 3 or words[2] not in _ATOMIC[words[1]][0].split():
+        raise Unknown
+    kind, function = words[2], _ATOMIC[words[1]][1]
+    target, where, *sources = instruction.operands if instruction.opcode == "atom" else (Name("_"), *instruction.operands)
+    if len(sources) != (2 if words[1] == "cas" else 1) or instruction.opcode == "red" and words[1] in ("exch", "cas"):
+        raise Unknown
+    put, at, given = writer(target, kind), address(code, where), [reader(code, o, kind) for o in sources]
+
+    def run(m: Machine, t: Array) -> None:
+        values = [np.broadcast_to(get(m, t), t.shape) for get in given]
+        order = m.random.sample(range(len(t)), len(t))
+        old = m.memory.atomic(at(m, t), np.dtype(DTYPES[kind]), lambda one, k: function(one, *(v[k : k + 1] for v in values)), t, m.block[t], order)
+        put(m, t, old)
+
+    return run
+
+
 def _cvta(code: Code, instruction: Instruction) -> Run:
     """Between generic addresses and those of a space; only shared ones differ here."""
     words = [w for w in instruction.parts if w not in ("u64", "u32")]
@@ -538,7 +569,7 @@ def _wgmma(code: Code, instruction: Instruction) -> Run:
 
 
 _FAMILIES: dict[str, Callable[[Code, Instruction], Run]] = {
-    "mov": _mov, "ld": _ld, "st": _st, "cvta": _cvta, "bar": _warp_bar, "shfl": _shfl, "mbarrier": _mbarrier, "fence": _fence,
+    "mov": _mov, "ld": _ld, "st": _st, "atom": _atom, "red": _atom, "cvta": _cvta, "bar": _warp_bar, "shfl": _shfl, "mbarrier": _mbarrier, "fence": _fence,
     "setmaxnreg": _setmaxnreg, "mapa": _mapa, "cp": _cp, "wgmma": _wgmma, "mma": tensor_cores.mma, "ldmatrix": tensor_cores.ldmatrix,
     "stmatrix": tensor_cores.stmatrix,
 }  # fmt: skip

@@ -5,6 +5,7 @@ Global, parameter and constant memory are this; shared memory is in `shared.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ Array = np.ndarray
 GLOBAL, SHARED_WINDOW, PARAMETERS, LOCAL = 0x7000_0000_0000, 0x7100_0000_0000, 0x7200_0000_0000, 0x7300_0000_0000
 """Where state spaces lie among generic addresses. A shared address is an offset from its window."""
 _GAP = 512
+ATOMIC = -1
+"""In the place of the block that wrote something: atomic instructions of any blocks."""
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -116,6 +119,25 @@ class Flat:
                 bad = np.flatnonzero(data[at] != value)
                 raise Fault(f"several threads write different values to {self.described(int(addresses[bad[0]]))}", threads[bad[:2]])
 
+    def atomic(self, addresses: Array, dtype: np.dtype, change: Callable[[Array, int], Array], threads: Array, blocks: Array, order: list[int]) -> Array:
+        """Read, change and write an element of every thread, one thread after the other; what was there. Fault: as of `load` and `store`.
+
+        change: of what is there and which of the threads it is.
+        """
+        offsets = self._offsets(addresses, dtype.itemsize, 1, "an atomic access", threads)
+        known = self.written[offsets] == 0xFF
+        if not known.all():
+            bad = int(np.flatnonzero(~known)[0])
+            raise Fault(f"an atomic access to {self.described(int(addresses[bad]))}, which nobody has written", threads[bad : bad + 1])
+        self._check_block(offsets, np.where(self.by_block[offsets] == ATOMIC, ATOMIC, blocks), threads, "changed")
+        before = np.zeros(len(threads), dtype)
+        for k in order:
+            place = self.data[offsets[k] : offsets[k] + dtype.itemsize].view(dtype)
+            before[k] = place[0]
+            place[:] = change(before[k : k + 1], k)
+        self.by_block[offsets] = ATOMIC
+        return before
+
     def _check_block(self, offsets: Array, blocks: Array, threads: Array, what: str) -> None:
         """Blocks of one launch are not ordered: what another one wrote in it is not there yet."""
         writer = self.by_block[offsets]
@@ -123,6 +145,8 @@ class Flat:
         if wrong.any():
             bad = int(np.flatnonzero(wrong)[0])
             where = self.described(int(offsets[bad]) + self.base)
+            if writer[bad] == ATOMIC:
+                raise Fault(f"{where} is {what} in the launch whose atomic instructions change it", threads[bad : bad + 1])
             raise Fault(f"{where} is {what} by block {blocks[bad] - 1} and written by block {writer[bad] - 1} of the same launch", threads[bad : bad + 1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -145,13 +146,82 @@ def test_value(words: str, values: tuple, want) -> None:
     assert got == want and np.signbit(got) == np.signbit(want)
 
 
+@given(st.integers(0, 255), *[st.integers(0, 2**32 - 1)] * 3)
+@settings(max_examples=100, deadline=None)
+def test_any_function_of_three_bits(table: int, a: int, b: int, c: int) -> None:
+    want = sum((table >> (4 * (a >> i & 1) + 2 * (b >> i & 1) + (c >> i & 1)) & 1) << i for i in range(32))
+    assert compute("lop3.b32", a, b, c, table)[0] == want
+
+
+@pytest.mark.parametrize("n", [0, 1, 13, 31, 32, 45, 77])
+def test_shifts_of_two_words(n: int) -> None:
+    low, high = 0x89ABCDEF, 0x01234567
+    both = high << 32 | low
+    for mode, by in (("wrap", n % 32), ("clamp", min(n, 32))):
+        assert compute(f"shf.l.{mode}.b32", low, high, n)[0] == (both << by >> 32) & 0xFFFFFFFF
+        assert compute(f"shf.r.{mode}.b32", low, high, n)[0] == both >> by & 0xFFFFFFFF
+
+
+def half_bits(exact: Fraction, kind: str) -> int:
+    """A number as f16 or bf16, ties to even, by comparing exactly with all of its sign."""
+    every = np.arange(0x7C00 if kind == "f16" else 0x7F80, dtype=np.uint32)
+    sizes = every.astype(np.uint16).view(np.float16).astype(np.float64) if kind == "f16" else (every << 16).view(np.float32).astype(np.float64)
+    size = abs(exact)
+    at = int(np.searchsorted(sizes, float(size)))
+    near = [k for k in range(max(0, at - 2), min(len(sizes), at + 3))]
+    best = min(near, key=lambda k: (abs(Fraction(float(sizes[k])) - size), k & 1))
+    last = Fraction(float(sizes[-1]))
+    if size >= last + (last - Fraction(float(sizes[-2]))) / 2:
+        best = len(sizes)  # infinity
+    return best | (0x8000 if exact < 0 else 0)
+
+
+def half_value(bits: int, kind: str) -> Fraction:
+    one = np.array([bits], np.uint16).view(np.float16) if kind == "f16" else np.array([bits << 16], np.uint32).view(np.float32)
+    return Fraction(float(one[0]))
+
+
+finite_halves = st.integers(0, 2**16 - 1)
+
+
+@given(finite_halves, finite_halves, finite_halves, st.sampled_from(("f16", "bf16")), st.sampled_from(("add", "sub", "mul", "fma.rn")))
+@settings(max_examples=300, deadline=None)
+def test_halves_are_rounded_once(a: int, b: int, c: int, kind: str, name: str) -> None:
+    infinite = 0x7C00 if kind == "f16" else 0x7F80
+    if any(x & infinite == infinite for x in (a, b, c)):
+        return
+    x, y, z = (half_value(v, kind) for v in (a, b, c))
+    exact = {"add": x + y, "sub": x - y, "mul": x * y, "fma.rn": x * y + z}[name]
+    given = (a, b, c) if name == "fma.rn" else (a, b)
+    if exact:
+        assert compute(f"{name}.{kind}", *given)[0] == half_bits(exact, kind)
+        both = compute(f"{name}.{kind}x2", *(v << 16 | v for v in given))[0]
+        assert both == half_bits(exact, kind) * 0x10001
+
+
+@pytest.mark.parametrize(("words", "values", "want"), [
+    ("fma.rn.f16", (0x3C01, 0x3C01, 0x0001), 0x3C02),  # (1 + 2^-10)^2 + 2^-24: the last term decides nothing, nor is it in the way
+    ("fma.rn.f16", (0x7C00, 0x0000, 0x3C00), 0x7FFF), ("add.f16", (0x7C00, 0xFC00), 0x7FFF), ("mul.f16", (0x7BFF, 0x4000), 0x7C00),
+    ("add.f16", (0x8000, 0x8000), 0x8000), ("add.sat.f16", (0x3C00, 0x3C00), 0x3C00), ("add.sat.f16", (0x7FFF, 0x3C00), 0),
+    ("mul.ftz.f16", (0x0400, 0x3800), 0), ("fma.rn.relu.bf16", (0xBF80, 0x3F80, 0), 0), ("fma.rn.relu.f16", (0x7FFF, 0x3C00, 0), 0x7FFF),
+    ("neg.f16x2", (0x3C00BC00,), 0xBC003C00), ("abs.bf16x2", (0xBF803F80,), 0x3F803F80), ("max.f16", (0x7FFF, 0xBC00), 0xBC00),
+    ("max.NaN.f16", (0x7E00, 0xBC00), 0x7FFF), ("min.bf16", (0x0000, 0x8000), 0x8000), ("max.f16x2", (0x3C000001, 0x40008000), 0x40000001),
+    ("setp.lt.f16", (0xBC00, 0x0001), True), ("setp.eq.bf16", (0x0000, 0x8000), True), ("setp.leu.f16", (0x7E00, 0), True),
+])  # fmt: skip
+def test_halves(words: str, values: tuple, want) -> None:
+    assert compute(words, *values)[0] == want
+
+
 def test_an_operations_nan_is_canonical() -> None:
     (got,) = compute("add.f32", np.array([0x7FC12345], np.uint32).view(np.float32), 1.0)
     assert got.view(np.uint32) == 0x7FFFFFFF
     assert compute("max.NaN.f32", NAN, 1.0).view(np.uint32) == 0x7FFFFFFF
 
 
-@pytest.mark.parametrize("words", ["add.f16", "cvt.f16.f32", "cvt.s32.f32", "add.sat.s32", "mul.s32", "sqrt.f32", "setp.foo.s32", "lop3.b32"])
+@pytest.mark.parametrize("words", [
+    "add.rz.f16", "add.sat.bf16", "fma.f16", "mul.relu.f16", "setp.lt.f16x2", "cvt.f16.f32", "cvt.s32.f32", "add.sat.s32", "mul.s32", "sqrt.f32",
+    "setp.foo.s32", "lop3.or.b32", "shf.l.b32",
+])  # fmt: skip
 def test_forms_that_are_not_implemented(words: str) -> None:
     with pytest.raises((Unknown, KeyError)):
         compute(words)
@@ -437,3 +507,45 @@ def test_text_that_is_no_ptx_is_refused_with_its_line() -> None:
         parse(".version 9.0\n\n.foo bar;\n")
     with pytest.raises(BackendError, match="functions"):
         parse(".func f() {\n ret;\n}\n")
+
+
+CHANGES = {
+    "add.u32": lambda old, x: old + x, "max.s32": max, "min.u32": min, "or.b32": lambda old, x: old | x, "xor.b32": lambda old, x: old ^ x,
+    "inc.u32": lambda old, x: 0 if old >= x else old + 1, "exch.b32": lambda old, x: x,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", CHANGES)
+@pytest.mark.parametrize("seed", [0, 3])
+def test_atomic_instructions_of_two_blocks(words: str, seed: int) -> None:
+    """Four counters, zero before; every thread keeps what it saw: each saw what another one made of it, and nobody's change is lost."""
+    body = f"""and.b32 %r11, %r1, 3; mul.wide.u32 %rd7, %r11, 4; add.s64 %rd8, %rd1, %rd7; atom.global.{words} %r12, [%rd8], %r1;
+    mov.u32 %r13, %ctaid.x; shl.b32 %r13, %r13, 8; mul.wide.u32 %rd9, %r13, 1; add.s64 %rd5, %rd5, %rd9; st.global.u32 [%rd5], %r12;"""
+    seen = run(body, np.zeros(64, np.uint32), blocks=2, want=128, seed=seed).reshape(2, 16, 4)
+    for counter in range(4):
+        before = seen[:, :, counter].reshape(-1).tolist()
+        after = [CHANGES[words](old, 4 * k % 64 + counter) for k, old in enumerate(before)]
+        assert not Counter(before) - Counter([0, *after])  # one of what was made is the end, nobody saw it
+    if words != "exch.b32":
+        red = body.replace("atom.global", "red.relaxed.gpu.global").replace("%r12, [%rd8]", "[%rd8]").replace("[%rd5], %r12", "[%rd5], %r1")
+        assert run(red, np.zeros(64, np.uint32), blocks=2, want=128, seed=seed).reshape(2, 64).tolist() == [list(range(64))] * 2
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ("red.global.add.u32 [%rd4], 1; ld.global.u32 %r11, [%rd4];", "in the launch whose atomic instructions change it"),
+    ("red.global.add.u32 [%rd5], 1; mov.u32 %r11, 0;", "which nobody has written"),
+    ("red.global.add.u32 [%rd4+2], 1; mov.u32 %r11, 0;", "which is not a multiple of 4"),
+    ("red.shared.add.u32 [%r4], 1; mov.u32 %r11, 0;", "does not know red.shared.add.u32"),
+    ("red.global.exch.b32 [%rd4], 1; mov.u32 %r11, 0;", "does not know red.global.exch.b32"),
+])  # fmt: skip
+def test_rules_of_atomic_instructions(body: str, said: str) -> None:
+    with pytest.raises(PtxError, match=said):
+        run(f"{body} {STORE}")
+
+
+def test_compare_and_swap() -> None:
+    """One thread of each pair finds what it expects."""
+    body = f"shr.u32 %r5, %r1, 1; mul.wide.u32 %rd7, %r5, 4; add.s64 %rd8, %rd1, %rd7; add.s32 %r6, %r1, 7; atom.global.cas.b32 %r11, [%rd8], 0, %r6; {STORE}"
+    for seed in (0, 5):
+        pairs = np.sort(run(body, np.zeros(64, np.uint32), seed=seed).reshape(32, 2), 1)
+        assert (pairs[:, 0] == 0).all() and all(second in (2 * k + 7, 2 * k + 8) for k, second in enumerate(pairs[:, 1].tolist()))
