@@ -18,7 +18,7 @@ from .promote import broadcast_shape, cast, expand, full, untouched
 from .recorder import record
 from .shaping import reshaped
 from .strides import follow_index
-from .tensor import Tensor, from_storage, wrap
+from .tensor import Tensor, wrap
 from .true_places import places
 
 # Results of these steps are positions of their operand, so they need no check against its size.
@@ -42,7 +42,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """``input[index]``. IndexError where PyTorch raises one."""
     shape = input._node.type[0]
     if type(index) is int and shape:  # x[i], the most common one
-        result = from_storage(input._storage, input._extended(_rows.get((shape, index)) or _row(shape, index)))
+        result = input._through(*(_rows.get((shape, index)) or _row(shape, index)))
         return _labelled(result, "select")
     if type(index) is Tensor and index._node.type == (shape[:1], bool_) and shape and not recorder.state.levels:  # x[mask] by rows
         places = index._value().nonzero()[0]

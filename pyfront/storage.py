@@ -26,11 +26,11 @@ _at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
 
 class Storage:
     """node: the contents (None while ``host`` is shared). history: where shared contents came from, if tracked.
-    version: number of writes. views: Nodes read this version. last: what the last write to a part put there, if tracked.
+    version: number of writes. views: Nodes read this version. owners: the tensor, weakly, that each view with history is. last: what the last write to a part put there, if tracked.
     born: the recording position at which it was made. inference: made in inference mode. unheard: Nodes read before
     writes that autograd did not hear of."""
 
-    __slots__ = ("node", "host", "history", "version", "views", "last", "born", "inference", "unheard", "__weakref__")
+    __slots__ = ("node", "host", "history", "version", "views", "owners", "last", "born", "inference", "unheard", "__weakref__")
 
     def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
         state = recorder.state
@@ -41,6 +41,7 @@ class Storage:
         self.born = state.order
         self.inference = state.inference
         self.views: dict[tuple, Node] | None = None
+        self.owners: dict[tuple, weakref.ref] | None = None
         self.last: Node | None = None
         self.unheard: weakref.WeakSet[Node] | None = None
         if host is None and node.value is None:

@@ -5,6 +5,7 @@ Methods of operations (``add``, ``sum``, ``view``, …) are put on the class by 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,7 +113,17 @@ class Tensor:
 
     def _through(self, *links: views.Link) -> Tensor:
         """A view of this tensor's memory through more links."""
-        return from_storage(self._storage, self._extended(links))
+        storage, chain = self._storage, self._extended(links)
+        made = from_storage(storage, chain)
+        if made._node.requires_grad and links:
+            owners = storage.owners
+            if owners is None:
+                storage.owners = {chain: _weakly(made)}
+            elif chain not in owners and len(owners) < _MOST_OWNERS:
+                owners[chain] = _weakly(made)
+            elif (own := views.own_chain(storage, chain, len(self._chain), len(links), made)) is not None:
+                return from_storage(storage, own)
+        return made
 
     def _extended(self, links: Chain) -> Chain:
         """The chain of a view of this tensor."""
@@ -430,6 +441,8 @@ def from_storage(storage: Storage, chain: Chain) -> Tensor:
 
 
 _new = object.__new__
+_weakly = weakref.ref
+_MOST_OWNERS = 256  # views of one memory that are remembered with the tensor they are of
 
 
 def wrap(node: Node) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from ..dialects.errors import UnsupportedError
@@ -49,6 +51,23 @@ def read(storage: Storage, chain: Chain) -> Node:
     return node
 
 
+def own_chain(storage: Storage, chain: Chain, start: int, count: int, tensor: object) -> Chain | None:
+    """Where a view with history equals another one, which gradients may be taken by, too: a chain that tells them apart, from ``start`` on.
+
+    A view of a leaf that nobody refers to any more is no reason: programs transpose one weight again in every turn of a loop. Nor is
+    one of views without end (whose ``count`` links were joined with those before), nor of memory that is read anew each time.
+    """
+    owners = storage.owners
+    owner = owners.get(chain)
+    if owner is not None and storage.host is None and len(chain) == start + count:
+        if owner() is not None or not start or type(chain[start - 1]) is not LeafMark:
+            return (*chain[:start], Mark(), *chain[start:])
+    if owner is None:
+        owners.clear()
+    owners[chain] = weakref.ref(tensor)
+    return None
+
+
 _reads = Phrases()  # of parts of memory that have no history, by the chain
 
 
@@ -81,7 +100,7 @@ def _follow(source: Node, link: Link) -> Node:
     if type(link) is Detached:
         contents = recorder.alias(source, requires_grad=False)
         return _with_history(link.node, contents) if link.node is not None else contents
-    if link is RENAMED:
+    if type(link) is Mark:  # RENAMED, or one of a view that is told apart from an equal one
         return recorder.alias(source)
     return boundary(source, link)
 

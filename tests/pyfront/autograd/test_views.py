@@ -60,3 +60,66 @@ def test_a_picture_that_is_flattened_again() -> None:
     pictures = rows.view(2, 2, 3)
     (found,) = ours.autograd.grad((pictures.view(2, -1) ** 2).sum(), pictures)
     assert found.tolist() == (2 * pictures).tolist()
+
+
+EQUAL = {
+    "view": lambda x: x.view(2, -1),
+    "t": lambda x: x.view(2, 3).t(),
+    "row": lambda x: x[0],
+    "part": lambda x: x[1:3],
+    "unsqueeze": lambda x: x.unsqueeze(0),
+}
+
+
+@pytest.mark.parametrize("name", sorted(EQUAL))
+@pytest.mark.parametrize("of", ["leaf", "computed"])
+@pytest.mark.parametrize("how", ["grad", "retain", "hook", "unused", "dead", "written"])
+def test_equal_views_are_told_apart(name: str, of: str, how: str) -> None:
+    said = []
+    for module in (ours, torch):
+        x = module.arange(6.0).requires_grad_()
+        whole = x if of == "leaf" else x * 1.5
+        a, b = EQUAL[name](whole), EQUAL[name](whole)
+        found: list = []
+        if how == "retain":
+            a.retain_grad()
+            b.retain_grad()
+        elif how == "hook":
+            a.register_hook(lambda g, found=found: found.append(g * 1))
+        if how == "written" and of == "computed":
+            a.mul_(2)
+            found += module.autograd.grad((whole * whole).sum() + (b * 3).sum(), [x])
+        elif how == "grad":
+            found += module.autograd.grad((a * 2).sum() + (b * b * 5).sum() + (whole * 7).sum(), [a, b, x])
+        elif how == "unused":
+            (g,) = module.autograd.grad((a * 2).sum(), [b], allow_unused=True)
+            found += [module.zeros(1) if g is None else g]
+        elif how == "dead" and of == "computed":
+            loss = (EQUAL[name](whole) * 3).sum()
+            c = EQUAL[name](whole)
+            found += module.autograd.grad(loss + (c * 2).sum(), [c, x])
+        else:
+            ((a * 2).sum() + (b * 5).sum()).backward()
+            found += [x.grad, *([a.grad, b.grad] if how == "retain" else [])]
+        said.append(found)
+    assert len(said[0]) == len(said[1])
+    for got, want in zip(*said, strict=True):
+        np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), 1e-5, 1e-5)
+
+
+def test_equal_views_taken_again_and_again() -> None:
+    """A loop's own views cost nothing that grows, and steps of training are one program still."""
+    from lamina.backends import driver
+
+    w, x = ours.nn.Parameter(ours.ones(3, 3)), ours.ones(2, 3)
+    for step in range(6):
+        h = x
+        for _ in range(5):
+            kept = h.view(3, 2)
+            h = ours.tanh(h @ w.t()) + 0.0 * h.view(3, 2).view(2, 3) + 0.0 * kept.view(2, 3)
+        h.sum().backward()
+        ours.synchronize()
+        if step == 2:
+            before = driver.stats.compiles
+    after = driver.stats.compiles
+    assert after == before
