@@ -15,8 +15,6 @@ from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, dtype_of
 from . import recorder
 from .grad_mode import set_grad_enabled
-from .nn.module import Module
-from .node import ALIAS, Node
 from .origin import origin, source_line
 from .program_draws import Draws, stand_in
 from .pytree import tree_flatten, tree_unflatten
@@ -80,23 +78,24 @@ def _names_within(label: str, part: Any) -> list[str]:
 
 
 def export_call(
-    model: Module | None, call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str],
+    call: Callable[[Sequence[Tensor]], Any], arrays: Sequence[np.ndarray], examples: Sequence[Tensor], labels: Sequence[str],
     state: RecordedState,
 ) -> Exported:  # fmt: skip
-    """Record a call of a model with tensors of these arrays in the place of its examples. state: what it may write.
+    """Record a call with tensors of these arrays in the place of its examples. state: what it may write.
 
     LaminaError when the result depends on values read on the way (``.item()``, ``if x.sum() > 0``) or is not made of tensors.
     """
     recorder.flush()
     fresh = [_argument(array, example, label) for array, example, label in zip(arrays, examples, labels, strict=True)]
-    owned = _names_of_state(model) if model is not None else {}
     with set_grad_enabled(state.trains), _nothing_computed(arrays, labels, state) as drawn:
+        arguments = [tensor._node for tensor in fresh]
         results = [result._read() for result in tensors_of(call(fresh))]
+        assert all(node.value is None for node in arguments), "an argument would be a constant of the program"
         changes = state.written()
         results += [node for _, node in changes]
         schedule = Schedule(results)
         returned = tuple(node.id for node in results)  # as they are returned: a flush has them in the order they were recorded
-    inputs = _Inputs(schedule, owned | {_place(array): name for array, name in state.names()})
+    inputs = _Inputs(schedule, {_place(array): name for array, name in reversed(state.names())})
     given = [inputs.of(array, leaf._node.type, label) for array, leaf, label in zip(arrays, fresh, labels, strict=True)]
     held = [inputs.of(array, node.type, None) for array, node in changes]
     random = [inputs.of(array, (array.shape, dtype_of(array)), None) for array, _, _ in drawn]
@@ -197,19 +196,6 @@ def tensors_of(result: Any) -> list[Tensor]:
 
 
 _PLAIN = (type(None), bool, int, float, str)
-
-
-def _names_of_state(model: Module) -> dict[tuple[int, int], str]:
-    """Names of parameters and buffers by where their contents lie: another shape of the same memory is still that parameter."""
-    found: dict[tuple[int, int], str] = {}
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        node = tensor._read()
-        while node.value is None and node.op == ALIAS:
-            node = node.inputs[0]
-        array = node.value if node.value is not None else tensor._value()
-        if array.size:
-            found.setdefault(_place(array), name)
-    return found
 
 
 def _place(array: np.ndarray) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, dtype_of, show_type
-from . import recorder
+from . import recorder, views
 from .nn.module import Module
 from .node import Node
 from .optim.optimizer import Optimizer
@@ -34,7 +34,8 @@ class RecordedState:
         self.known = [(optimizer, list(optimizer.state)) for optimizer in optimizers]
         self.grads = [(p, p._grad) for group in groups for p in group["params"]]
         kept = [(t, name) for state, _ in tables for name, t in state.items() if isinstance(t, Tensor)]
-        own = [*model.parameters(), *model.buffers()] if model is not None else []
+        self.named = [*model.named_parameters(), *model.named_buffers()] if model is not None else []
+        own = [t for _, t in self.named]
         self.storages = list({id(t._storage): t._storage for t in (*own, *(t for t, _ in kept))}.values())
         self.kept = {id(t._storage): name for t, name in kept}
         self.held: list[tuple[Storage, np.ndarray, Node]] = []
@@ -80,12 +81,14 @@ class RecordedState:
         return any(array is a for storage, a, _ in self.held if id(storage) in self.kept)
 
     def names(self) -> list[tuple[np.ndarray, str]]:
-        """What optimizers keep, and what it is called."""
-        names = dict(self.kept)
+        """What parameters, buffers (also those that show part of another's memory) and what optimizers keep are called."""
+        arrays, names = {id(storage): array for storage, array, _ in self.held}, dict(self.kept)
+        found = [(views.host_view(arrays[id(t._storage)], t._chain), name) for name, t in self.named]
         for optimizer in self.optimizers:
             for state in optimizer.state.values():
                 names.update({id(t._storage): name for name, t in state.items() if isinstance(t, Tensor) and id(t._storage) in names})
-        return [(array, names[id(storage)]) for storage, array, _ in self.held if id(storage) in names]
+        found += [(array, names[id(storage)]) for storage, array, _ in self.held if id(storage) in names]
+        return [(array, name) for array, name in found if array.size]
 
     def written(self) -> list[tuple[np.ndarray, Node]]:
         """Arrays the call wrote over, and what with. LaminaError for options of an optimizer it changed, and for state whose first

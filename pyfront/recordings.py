@@ -32,7 +32,7 @@ def record_at_sizes(
 
     def record(arrays: Sequence[np.ndarray]) -> Exported:
         with RecordedState(model, optimizers) as state:
-            return export_call(model, lambda tensors: example.call(function, tensors), arrays, example.tensors, names, state)
+            return export_call(lambda tensors: example.call(function, tensors), arrays, example.tensors, names, state)
 
     if not labels:
         return [record(arrays)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
+import numpy as np
 from onnx.helper import get_attribute_value
 
 from ...dialects.errors import UnsupportedError
 from ...dialects.sizes import is_symbolic
-from ...dialects.types import int32, int64
+from ...dialects.types import float32, int8, int32, int64, uint8
 from .scalars import each, together
 from .writer import Use, Value, Writer, rule, same_shape
 
@@ -54,6 +56,8 @@ def _repeated(w: Writer, matrix: Value, batch: tuple) -> Value:
 def conv(w: Writer, use: Use) -> Value:
     """Conv: groups become an attribute, and so does padding with zeros. Over elements with gaps between them it is a transposed one."""
     x, kernel = use.operands
+    if x.dtype in _PRODUCTS and (channels := _channels_at_once(x, kernel)):
+        return _in_parts(w, use, channels)
     _only_floats(w, x, "convolutions")
     (n, z, _, *_), (_, o, c, *u) = x.shape, kernel.shape
     flat, margins = _behind_pad(w, x)
@@ -70,6 +74,51 @@ def conv(w: Writer, use: Use) -> Value:
     )  # fmt: skip
     y.step = ("conv", inputs, (w.nodes[-1],))
     return w.op("reshape", y, use.types[0][0])
+
+
+def _in_parts(w: Writer, use: Use, channels: int) -> Value:
+    """A convolution of small integers, by so many channels at a time: their sums are exact in float32, in whatever order."""
+    x, kernel = use.operands
+    total = None
+    for first in range(0, kernel.shape[2], channels):
+        count = min(channels, kernel.shape[2] - first)
+        parts = [w.cast(_channels(w, v, first, count), float32) for v in (x, kernel)]
+        made = w.cast(w.op("conv", *parts, use["stride"], use["dilation"]), x.dtype)
+        total = made if total is None else w.op("add", total, made)
+    assert total is not None
+    return total
+
+
+def _channels(w: Writer, value: Value, first: int, count: int) -> Value:
+    shape = value.shape
+    if count == shape[2]:
+        return value
+    start = (0, 0, first, *(0,) * (len(shape) - 3))
+    return w.op("slice", value, start, (*shape[:2], count, *shape[3:]), (1,) * len(shape))
+
+
+def _channels_at_once(x: Value, kernel: Value) -> int:
+    """How many channels of a convolution sum to less than what float32 counts to; 0 where it is not known how large elements are."""
+    largest = [_largest(v) for v in (x, kernel)]
+    if None in largest or any(is_symbolic(d) for d in kernel.shape):
+        return 0
+    return (1 << 24) // max(largest[0] * largest[1] * prod(kernel.shape[3:]), 1)
+
+
+def _largest(value: Value) -> int | None:
+    """A number no element is larger than, of integers that were bytes."""
+    fills = [0]
+    while value.array is None and value.step is not None and value.step[0] in ("reshape", "permute", "expand", "slice", "pad", "cast"):
+        if value.dtype in (uint8, int8):
+            return max(*fills, 255 if value.dtype is uint8 else 128)
+        if value.dtype.kind not in "iu":
+            return None
+        if value.step[0] == "pad":
+            fills.append(abs(int(value.step[2][3])))
+        value = value.step[1][0]
+    if value.array is not None and value.dtype.kind in "iu":
+        return max(*fills, int(np.abs(value.array.astype(np.int64)).max(initial=0)))
+    return max(*fills, 255 if value.dtype is uint8 else 128) if value.dtype in (uint8, int8) else None
 
 
 class Margins(NamedTuple):

@@ -103,6 +103,28 @@ def test_every_recording_has_its_inputs_in_the_same_order() -> None:
     assert traced(torch.cat([x, x])).shape == (4, 3, 4)
 
 
+class Shows(torch.nn.Module):
+    """A buffer that shows another's memory, and was not computed yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 2)
+        self.register_buffer("places", (torch.arange(6) * 2).reshape(2, 3)[:, :2].expand(2, 2))
+
+    def forward(self, x):
+        return self.fc(x.view(-1, 2)) + self.places[:1], x.view(4)
+
+
+def test_arguments_stay_arguments_whatever_buffers_are() -> None:
+    model, x = Shows(), torch.randn(2, 2)
+    exported = export(model, [x])
+    assert exported.graph.names == ("x", "fc.weight", "fc.bias", None)
+    other = torch.randn(2, 2)
+    got = driver.run(exported.graph, [exported.weights.get(i, other.numpy()) for i in range(len(exported.graph.inputs))])
+    for a, b in zip(got, model(other), strict=True):
+        np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
 class Picks(torch.nn.Module):
     """Indices that come as arguments, lie in a buffer, or are made of sizes."""
 

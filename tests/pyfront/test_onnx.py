@@ -277,6 +277,22 @@ class Wide(nn.Module):
         return self.model(x.to(self.model.fc.weight.dtype), i)
 
 
+class Bytes(nn.Module):
+    """Sums of more bytes than float32 counts exactly, and of few."""
+
+    def forward(self, x, k):
+        padded = F.pad(x, (1, 1, 1, 1), value=7)
+        return F.conv2d(padded.int(), k.int()), F.conv2d(padded.int()[:, :4], k.int()[:, :2], groups=2)
+
+
+def test_convolutions_of_bytes_are_exact() -> None:
+    x, k = torch.full((1, 200, 5, 4), 255, dtype=torch.uint8), torch.full((2, 200, 3, 3), -128, dtype=torch.int8)
+    x[0, 3], k[1, 5] = 254, 127
+    session = session_of(torch.onnx.export(Bytes(), (x, k)))
+    for got, want in zip(session.run(None, {"x": x.numpy(), "k": k.numpy()}), Bytes()(x, k), strict=True):
+        np.testing.assert_array_equal(got, want.numpy())
+
+
 class Integers(nn.Module):
     def forward(self, x, k):
         return F.conv2d(x, k)
