@@ -6,12 +6,13 @@ with version and checksum), optionally a shared library and a ``main.c`` that ru
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,18 +83,22 @@ def write_c(
 ) -> list[Path]:  # fmt: skip
     """Write the model's files into a folder and return their paths.
 
-    weights: graph input index -> its contents; the other inputs stay arguments of the call. names: one per graph input
+    weights: graph input index -> its contents; the other inputs stay arguments of the call. Of weights that no call writes the file holds what the
+    program reads: packed copies, sums that are multiplied in place of kernels. names: one per graph input
     (None: the graph's own). updates: weights the last results are the new contents of: each call writes them. target: "native" uses this machine's vector width, "portable" 128-bit vectors and plain
     flags. FileError if the folder cannot be written, BackendError for weights that do not fit or a failing compiler.
     """
     if not re.fullmatch(r"[A-Za-z]\w*", prefix):
         raise BackendError(f"{prefix!r} cannot start C names", help="use letters, digits and underscores")
     folder = Path(directory)
-    blob, offsets = pack_weights(graph, weights)
+    fit_weights(graph, weights)
     entry = f"{prefix}_program"
     with _draft_of(folder) as draft:
-        made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False)
-        state = State(graph, offsets, tuple(updates), made)
+        bound = () if updates or not _runs_here(target) or find_compiler() is None else tuple(weights)
+        made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False, bound=bound)
+        copies = _filled(made, graph, weights, entry, target)
+        blob, offsets = pack_weights({i: w for i, w in weights.items() if i not in made.unread}, copies)
+        state = State(graph, weights.keys(), offsets, tuple(updates), made)
         face = _interface(graph, weights, names or graph.names, prefix, state, len(blob))
         files: dict[str, bytes] = {
             f"{prefix}.h": header_source(face).encode(),
@@ -112,8 +117,8 @@ class State:
     """Weights that each call writes. What the compiler allows is made in place; the rest behind the arena, and copied when the call
     is done."""
 
-    def __init__(self, graph: Graph, offsets: Mapping[int, int], updates: tuple[int, ...], made: Emission) -> None:
-        self.offsets, self.updates = offsets, updates
+    def __init__(self, graph: Graph, weights: Collection[int], offsets: Mapping[int, int], updates: tuple[int, ...], made: Emission) -> None:
+        self.weights, self.offsets, self.updates = weights, offsets, updates
         self.first = len(graph.outputs) - len(updates)
         self.arena_bytes = made.arena_bytes
         allowed = set(made.reusable)
@@ -134,9 +139,8 @@ class State:
         return "".join(f"    memcpy((char *)weights + {self.offsets[i]}, (char *)arena + {place}, {size});\n" for i, place, size in self.copies)
 
 
-def pack_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[bytes, dict[int, int]]:
-    """The weights file, and each weight's byte offset in it. BackendError where a weight does not fit its input."""
-    body, offsets = bytearray(), {}
+def fit_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> None:
+    """BackendError where a weight does not fit its input."""
     for i in sorted(weights):
         array = np.asarray(weights[i])
         if not 0 <= i < len(graph.inputs):
@@ -145,11 +149,46 @@ def pack_weights(graph: Graph, weights: Mapping[int, np.ndarray]) -> tuple[bytes
         if array.shape != shape or array.dtype != dtype.numpy:
             got = f"{array.dtype}[{', '.join(map(str, array.shape))}]"
             raise BackendError(f"the weights for {graph.names[i] or f'input {i}'} are {got}, not {show_type(graph.inputs[i])}")
+
+
+def pack_weights(weights: Mapping[int, np.ndarray], copies: Sequence[np.ndarray] = ()) -> tuple[bytes, dict[int, int]]:
+    """The weights file, and each weight's byte offset in it; those of copies are under -1, -2, …"""
+    body, offsets = bytearray(), {}
+    for i, array in [*sorted(weights.items()), *((-1 - k, copy) for k, copy in enumerate(copies))]:
         offsets[i] = ALIGNMENT + len(body)
         body += np.ascontiguousarray(array).tobytes()
         body += bytes(-len(body) % ALIGNMENT)
     head = _HEADER.pack(_MAGIC, ABI_VERSION, len(offsets), ALIGNMENT + len(body), checksum(bytes(body)))
     return head.ljust(ALIGNMENT, b"\0") + bytes(body), offsets
+
+
+def _runs_here(target: str) -> bool:
+    """Whether this machine can run what is made for a target."""
+    return target in ("native", "portable") or target_named(target).name == target_named("native").name
+
+
+def _filled(made: Emission, graph: Graph, weights: Mapping[int, np.ndarray], entry: str, target: str) -> list[np.ndarray]:
+    """The copies that the program keeps of weights, made by a run of the program that fills them."""
+    if made.filling is None:
+        return []
+    compiler = find_compiler()
+    assert compiler is not None  # else nothing was bound
+    with tempfile.TemporaryDirectory(prefix="lamina-") as name:
+        source, library = Path(name) / "filling.c", Path(name) / "filling.so"
+        source.write_text(_features_source(target) + made.filling.text, encoding="utf-8")
+        flags = compiler.flags if target == "native" else BASE_FLAGS
+        run_compiler(compiler, [*flags, "-fPIC", "-shared", "-o", str(library), str(source), "-lm"], source)
+        program = getattr(ctypes.CDLL(str(library)), entry)
+        types = [*graph.inputs, *(graph.types[i] for i in graph.outputs), *(k.type for k in made.filling.kept)]
+        arrays = [np.ascontiguousarray(weights[i]) if i in weights else np.zeros(shape, dtype.numpy) for i, (shape, dtype) in enumerate(types)]
+        arrays += [np.ones(len(made.filling.kept), np.uint8), np.zeros(max(1, made.arena_bytes) + ALIGNMENT, np.uint8)]
+        places = [a.ctypes.data for a in arrays]
+        places[-1] += -places[-1] % ALIGNMENT
+        status = program((ctypes.c_void_p * len(places))(*places))
+        if status:
+            raise BackendError(f"the program that packs the weights ended with {status}")
+        first = len(graph.inputs) + len(graph.outputs)
+        return arrays[first : first + len(made.filling.kept)]
 
 
 def checksum(body: bytes) -> int:
@@ -169,7 +208,7 @@ def _interface(
     inputs = tuple(Parameter(_c_name(names[i] or "x", taken), graph.inputs[i]) for i in given)
     outputs = tuple(Parameter(_c_name("y", taken), graph.types[i]) for i in graph.outputs[: state.first])
     written = tuple(Parameter(names[i] or "x", graph.inputs[i]) for i in state.updates)
-    return Interface(prefix, inputs, outputs, state.arena_bytes, blob, len(weights), written)
+    return Interface(prefix, inputs, outputs, state.arena_bytes, blob, len(state.offsets), written)
 
 
 def _c_name(name: str, taken: set[str]) -> str:
@@ -320,12 +359,20 @@ int {prefix}_seal_weights(void *weights) {{
 """
 
 
+def _place(i: int, offsets: Mapping[int, int], weights: Collection[int], inputs: Iterator[Parameter]) -> str:
+    """Where an input is: an argument, or among the weights; nowhere, if only copies were made of it."""
+    if i in offsets:
+        return f"(void *)((const char *)weights + {offsets[i]})"
+    return "(void *)0" if i in weights else f"(void *){next(inputs).name}"
+
+
 def model_source(face: Interface, graph: Graph, state: State, program: str, entry: str, target: str) -> str:
     """``model.c``: the program, the weights check and the call."""
     m, offsets = face.macro, state.offsets
     inputs = iter(face.inputs)
-    table = [f"(void *)((const char *)weights + {offsets[i]})" if i in offsets else f"(void *){next(inputs).name}" for i in range(len(graph.inputs))]
-    table += [*(p.name for p in face.outputs), *state.places, "arena"]
+    copies = [f"(void *)((const char *)weights + {place})" for i, place in offsets.items() if i < 0]
+    table = [_place(i, offsets, state.weights, inputs) for i in range(len(graph.inputs))]
+    table += [*(p.name for p in face.outputs), *state.places, *copies, "arena"]
     copying = state.copying()
     call = f"int status = {entry}(table);\n    if (status) return status;\n{copying}    return {m}_OK;" if copying else f"return {entry}(table);"
     text = "#include <string.h>\n" if copying else ""

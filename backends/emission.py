@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Emission:
     """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array. costs: of its kernel
-    calls, when it is clocked."""
+    calls, when it is clocked. filling: where some inputs are bound, the program with what makes the copies it keeps of them (`Source.kept`),
+    which the source itself expects behind the outputs. unread: bound inputs that only copies are made of."""
 
     source: Source
     arena_bytes: int
     reusable: list[tuple[int, int]]
     costs: list[Cost]
+    filling: Source | None = None
+    unread: frozenset[int] = frozenset()
 
 
 def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
@@ -46,15 +49,18 @@ def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
     pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "", texts: Texts | None = None,
+    bound: Collection[int] = (),
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
     symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans. texts: of kernels printed before,
-    which are not lowered again (not with a dump or checks, which are to see all of it).
+    which are not lowered again (not with a dump or checks, which are to see all of it). bound: inputs that are the same in every call: what
+    is made of them alone is made before the first.
     """
     from ..dialects.target import target_named
     from ..lowering.kernel_cost import timed
+    from ..lowering.kept_copies import kept_copies, without_fills
     from ..lowering.known_kernels import KnownKernels
     from ..lowering.loops_to_c import emit_c
     from .dump import Dump
@@ -62,31 +68,40 @@ def emit(
     dumper = Dump(dump) if dump else None
     costs: list[Cost] | None = [] if clocked else None
     known = KnownKernels(texts, target_named(target)) if texts is not None and not (dump or check) else None
-    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known)
+    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known, bound=bound)
+    filling, unread = None, frozenset[int]()
     with stats.timed("source"):
+        if bound and kept_copies(module):
+            filling = emit_c(module, entry, pool=False)
+            unread = without_fills(module) & frozenset(bound)
         source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols, known=known)
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
     found = module.attributes.get("lamina.reusable")
     pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
-    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [])
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [], filling, unread)
 
 
 def loops_of(
     graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
-    costs: list[Cost] | None = None, plans: str = "", until: str = "loops", known: KnownKernels | None = None,
+    costs: list[Cost] | None = None, plans: str = "", until: str = "loops", known: KnownKernels | None = None, bound: Collection[int] = (),
 ) -> ModuleOp:  # fmt: skip
-    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans: as in `emit`.
+    """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans, bound: as in `emit`.
     known: kernels that are declarations from the buffered level on."""
+    from xdsl.dialects.builtin import DenseArrayBase, i64
+
     from ..lowering.capture import capture
     from ..lowering.kernel_cost import costs_of
+    from ..passes.program import BOUND
     from .pipelines import standard_pipeline
 
     with without_collector():
         with stats.timed("capture"):
             module = capture(graph)
-            pipeline = standard_pipeline(target, keep, plans).until(until)
+            if bound:
+                module.attributes[BOUND] = DenseArrayBase.from_list(i64, sorted(bound))
+            pipeline = standard_pipeline(target, keep or bool(bound), plans).until(until)
         if "graph" in flags.show.value:
             from ..dialects.text import print_module
 

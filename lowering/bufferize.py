@@ -33,6 +33,7 @@ from ..dialects.ops import ScanOp
 from ..dialects.sizes import largest
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
+from ..passes.program import BOUND, bound_inputs
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls, is_product
@@ -71,7 +72,8 @@ class Bufferize(Pass):
     `lamina.unsigned`, the outputs whose elements are unsigned integers.
 
     keep: packed copies for contractions and what is computed of weights alone outlive a call. @main has an argument for each
-    (`lamina.kept`: of which inputs; `lamina.forms`: how), then one that says which it has to fill again.
+    (`lamina.kept`: of which inputs; `lamina.forms`: how), then one that says which it has to fill again. Where `lamina.bound` says which
+    inputs are the same in every call, of those alone.
     plans: a file of known plans (`known_plans.py`). Every contraction gets its plan written on its function, `lamina.plan`.
     """
 
@@ -127,6 +129,7 @@ class _Program:
         names = self.module.attributes.get("lamina.names")
         given = [str(name.data) for name in names] if isinstance(names, ArrayAttr) else []
         self.names = given or [""] * len(self.main.body.block.args)
+        self.bound = bound_inputs(self.module)
         self.kept = KeptCopies(self.target, self.functions, self.known)
 
     def run(self) -> int:
@@ -333,7 +336,11 @@ class _Program:
 
     def _is_kept(self, storage: Storage) -> bool:
         """Whether a packed copy of this memory may outlive the call."""
-        return self.keep and (storage.is_input or self.kept.holds(storage))
+        if not self.keep:
+            return False
+        if storage.is_input and self.bound is not None:
+            return storage.argument.index in self.bound  # type: ignore[union-attr]  # an argument
+        return storage.is_input or self.kept.holds(storage)
 
     def _follows_from_weights(self, op: FusedOp, function: func.FuncOp, operands: list[Home]) -> bool:
         """Whether a kernel's result may outlive the call: it reads weights and what was made of them, and nothing else.
@@ -345,6 +352,8 @@ class _Program:
             return False
         if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
             return False
+        if self.bound is not None:
+            return True
         inputs = [s.argument.index for s, _ in operands if s.is_input]  # type: ignore[union-attr]  # arguments of @main
         if len(inputs) == len(operands) and not any(self.names[i] for i in inputs):
             return False
@@ -541,6 +550,7 @@ class _Program:
         top.add_op(main)
         pairs = [n for k, v in sorted(self.donated.items()) for n in (k, inputs.index(v))]
         self.module.attributes.pop("lamina.donations", None)
+        self.module.attributes.pop(BOUND, None)
         self.module.attributes["lamina.arena_bytes"] = IntegerAttr(self.arena_bytes, i64)
         self.kept.describe(self.module)
         elements = [v.type.element_type for v in self.outputs]

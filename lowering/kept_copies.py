@@ -6,11 +6,11 @@ Packed copies of operands of contractions, and results of kernels that read noth
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref, scf
-from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, IndexType, IntegerAttr, MemRefType, ModuleOp, StringAttr, i1, i64
+from xdsl.dialects.builtin import ArrayAttr, DenseArrayBase, FunctionType, IndexType, IntegerAttr, MemRefType, ModuleOp, StringAttr, i1, i64
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from ..dialects.attributes import dtype_of_element
@@ -100,14 +100,8 @@ class KeptCopies:
 
     def settle(self, calls: Iterable[Call | Loop], main: Block) -> list[Storage]:
         """Gives up the copies that no call reads any more; memory for those that others are made of, each while it is needed."""
-        read: set[int] = set()
-        waiting = list(calls)
-        while waiting:
-            item = waiting.pop()
-            if isinstance(item, Loop):
-                waiting += item.items
-            else:
-                read.update(id(s.argument) for s, _ in item.operands)
+        every = list(_all_calls(calls))
+        read = {id(s.argument) for call in every for k, (s, _) in enumerate(call.operands) if k != _packed_operand(call.function)}
         passing: list[Storage] = []
         wanted: set[int] = set()
         for key, copy in reversed(list(self._copies.items())):
@@ -115,10 +109,12 @@ class KeptCopies:
                 wanted.update(id(s.argument) for s, _ in copy.sources)
             if id(copy.argument) in read:
                 continue
+            before = -2 - len(passing)  # all steps of the program come later
+            copy.passing = Storage(bytes_of(copy.argument.type), before, before)  # type: ignore[arg-type]  # a memref
             if id(copy.argument) in wanted:
-                before = -2 - len(passing)  # all steps of the program come later
-                copy.passing = Storage(bytes_of(copy.argument.type), before, before)  # type: ignore[arg-type]  # a memref
                 passing.append(copy.passing)
+            for call in every:  # who reads a packed copy of it gets it, too, and looks at nothing but where it is
+                call.operands[:] = [(copy.passing if s.argument is copy.argument else s, held) for s, held in call.operands]
             main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
             del self._copies[key]
         return passing
@@ -158,6 +154,20 @@ class KeptCopies:
             module.attributes["lamina.forms"] = ArrayAttr([StringAttr(copy.form) for copy in copies])
 
 
+def _all_calls(items: Iterable[Call | Loop]) -> Iterator[Call]:
+    for item in items:
+        if isinstance(item, Loop):
+            yield from _all_calls(item.items)
+        else:
+            yield item
+
+
+def _packed_operand(kernel: func.FuncOp) -> int:
+    """The operand that a kernel reads a packed copy in place of; -1 where there is none."""
+    packed = kernel.attributes.get("lamina.packed")
+    return int(packed.get_values()[0]) if isinstance(packed, DenseArrayBase) else -1
+
+
 def kept_copies(module: ModuleOp) -> tuple[Kept, ...]:
     """The copies @main of a buffered or loops module has arguments for."""
     numbers, forms = module.attributes.get("lamina.kept"), module.attributes.get("lamina.forms")
@@ -169,3 +179,39 @@ def kept_copies(module: ModuleOp) -> tuple[Kept, ...]:
         Kept(tuple(roots.get_values()), (tuple(held.get_shape()), dtype_of_element(held.element_type)), form.data)
         for roots, held, form in zip(numbers, types, forms, strict=True)
     )
+
+
+def without_fills(module: ModuleOp) -> frozenset[int]:
+    """Takes out of a loops module what fills copies, and the argument that says which are stale: whoever calls it has filled them. Returns the
+    numbers of the arguments nothing reads then."""
+    main = main_block(module)
+    for op in list(main.ops):
+        if isinstance(op, scf.IfOp):
+            main.erase_op(op)
+    for op in reversed(list(main.ops)):
+        if isinstance(op, (memref.LoadOp, memref.ViewOp, memref.ReinterpretCastOp, arith.ConstantOp)) and not any(r.uses for r in op.results):
+            main.erase_op(op)
+    main.erase_arg(main.args[-2])
+    called = {op.callee.string_value() for op in module.walk() if isinstance(op, func.CallOp)}
+    for function in list(module.ops):
+        if isinstance(function, func.FuncOp) and function.sym_name.data not in (*called, "main"):
+            module.body.block.erase_op(function)
+    whole = main.parent_op()
+    assert isinstance(whole, func.FuncOp)
+    whole.properties["function_type"] = FunctionType.from_lists([a.type for a in main.args], [])
+    for name in ("lamina.kept", "lamina.forms"):
+        module.attributes.pop(name)
+    functions = {f.sym_name.data: f for f in module.ops if isinstance(f, func.FuncOp)}
+    return frozenset(a.index for a in main.args if not _is_read(a, functions))
+
+
+def _is_read(value: SSAValue, functions: Mapping[str, func.FuncOp]) -> bool:
+    """Whether anything is done with what lies at an argument, by whom it is handed to as well."""
+    for use in value.uses:
+        op = use.operation
+        if isinstance(op, func.CallOp):
+            if _is_read(functions[op.callee.string_value()].body.block.args[use.index], functions):
+                return True
+        elif not isinstance(op, memref.ReinterpretCastOp) or _is_read(op.results[0], functions):
+            return True
+    return False

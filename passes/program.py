@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import DenseArrayBase, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.errors import PassError
 from ..dialects.ops import ScanOp
+
+BOUND = "lamina.bound"
+"""Module attribute: inputs of `@main` that are the same in every call (weights of a program made ahead of time)."""
+
+
+def bound_inputs(module: ModuleOp) -> frozenset[int] | None:
+    """The numbers of those; None where nothing is said."""
+    numbers = module.attributes.get(BOUND)
+    return frozenset(numbers.get_values()) if isinstance(numbers, DenseArrayBase) else None
 
 
 def main_function(module: ModuleOp) -> FuncOp:

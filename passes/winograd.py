@@ -16,7 +16,7 @@ from ..dialects.sizes import any_symbolic
 from ..dialects.types import float32
 from .base import Pass
 from .phases import LEADING, Part, carried_on, part, padded
-from .program import origin_of, program_blocks
+from .program import bound_inputs, origin_of, program_blocks
 
 TAPS = 3
 """Elements of a kernel along a dimension, of which two neighbouring results are made at once."""
@@ -57,15 +57,22 @@ class Winograd(Pass):
 
     def run(self, module: ModuleOp) -> int:
         """Number of convolutions replaced."""
-        return sum(_replace_all(block, 0.0 if self.keep else WEIGHED) for block in program_blocks(module))
+        bound = bound_inputs(module)
+
+        def is_kept(kernel: SSAValue) -> bool:
+            while isinstance(kernel.owner, BookOp) and kernel.owner.op_name in ("reshape", "permute"):
+                kernel = kernel.owner.operands[0]
+            return self.keep and isinstance(kernel, BlockArgument) and (bound is None or kernel.index in bound)
+
+        return sum(_replace_all(block, is_kept) for block in program_blocks(module))
 
 
-def _replace_all(block: Block, weighed: float) -> int:
+def _replace_all(block: Block, is_kept: Callable[[SSAValue], bool]) -> int:
     count = 0
     op = block.last_op
     while op is not None:
         before = op.prev_op
-        if isinstance(op, BookOp) and op.op_name in _REWRITES and _fits(op, weighed):
+        if isinstance(op, BookOp) and op.op_name in _REWRITES and _fits(op, is_kept):
             op.results[0].replace_all_uses_with(_REWRITES[op.op_name](op))
             block.erase_op(op)
             count += 1
@@ -73,7 +80,7 @@ def _replace_all(block: Block, weighed: float) -> int:
     return count
 
 
-def _fits(op: BookOp, weighed: float) -> bool:
+def _fits(op: BookOp, is_kept: Callable[[SSAValue], bool]) -> bool:
     """Whether windows are dense, kernels are of three elements, and it pays."""
     x, k = (type_of(v)[0] for v in op.operands)
     shape, dtype = type_of(op.results[0])
@@ -88,16 +95,9 @@ def _fits(op: BookOp, weighed: float) -> bool:
     groups, outs, ins = (shape if by_kernel else k)[:LEADING]
     tiles = x[0] * prod(-(-n // TILE) for n in places)
     direct = x[0] * prod(places) * prod(taps) * ins * outs
-    weighed = weighed if not by_kernel and _is_given(op.operands[1]) else WEIGHED
+    weighed = 0.0 if not by_kernel and is_kept(op.operands[1]) else WEIGHED
     each = tiles * ins * outs + MOVED * tiles * (ins + outs) + weighed * ins * outs
     return direct > LEAST_GAIN * PRODUCTS ** len(taps) * each
-
-
-def _is_given(kernel: SSAValue) -> bool:
-    """Whether it is an input of the program."""
-    while isinstance(kernel.owner, BookOp) and kernel.owner.op_name in ("reshape", "permute"):
-        kernel = kernel.owner.operands[0]
-    return isinstance(kernel, BlockArgument)
 
 
 # -- sums along every dimension --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...dialects.errors import FileError
 from ...dialects.graph import Graph
-from ..ahead_of_time import pack_weights
+from ..ahead_of_time import fit_weights, pack_weights
 from .host import host_source
 from .program import CudaProgram, build
 
@@ -32,7 +32,8 @@ def write_cuda(
     driver API that runs it on raw files. BackendError without NVRTC, FileError if the folder cannot be written.
     """
     program = build(graph, arch, dump)
-    blob, offsets = pack_weights(graph, weights)
+    fit_weights(graph, weights)
+    blob, offsets = pack_weights(weights)
     labels = list(names or graph.names)
     table = json.dumps(table_json(program, offsets, labels), indent=1) + "\n"
     files = {

@@ -20,10 +20,12 @@ from graphs import Recorder  # noqa: E402
 from lamina.backends import driver  # noqa: E402
 from lamina.backends.ahead_of_time import write_c  # noqa: E402
 from lamina.backends.executable import aligned_array  # noqa: E402
+from lamina.backends.oracle import evaluate  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.errors import BackendError, FileError  # noqa: E402
 from lamina.dialects.target import native_target  # noqa: E402
 from lamina.dialects.types import bfloat16, int8, int32  # noqa: E402
+from lamina.lowering.capture import capture  # noqa: E402
 
 pytestmark = needs_compiler
 
@@ -57,6 +59,30 @@ def test_the_library_gives_the_compiled_programs_numbers(tmp_path, target):
     np.testing.assert_allclose(y, driver.compile_graph(graph)(arrays)[0], rtol=1e-5, atol=1e-5)
     assert library.model_run(None, pointer(y), pointer(weights), pointer(arena)) == 1
     assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena[1:])) == 2
+
+
+@pytest.mark.parametrize("target", ["native", "portable"])
+def test_the_file_holds_what_the_program_reads_of_weights(tmp_path, target):
+    """Weights are packed, scales computed and kernels of convolutions transformed when the model is written: no call does it again, and what was
+    needed for nothing else is left out. Weights that calls write stay as they are."""
+    r = graphs.Recorder()
+    x, kernel, scale, spread = r.input(1, 1, 48, 18, 18), r.input(1, 64, 48, 3, 3), r.input(64), r.input(64)
+    factor = r.op("expand", r.op("reshape", r.op("mul", scale, r.op("rsqrt", spread)), attrs=((1, 1, 64, 1, 1),)), attrs=((1, 1, 64, 16, 16),))
+    graph = r.done(r.op("mul", r.op("conv", x, kernel, attrs=((1, 1), (1, 1))), factor))
+    arrays = [np.abs(a) + np.float32(0.1) for a in graphs.arrays_for(graph)]
+    files = write_c(graph, {i: arrays[i] for i in (1, 2, 3)}, None, tmp_path, target=target)
+    text = (tmp_path / "model.c").read_text()
+    assert "stale" not in text and "rsqrt" not in text and text.count("(void *)0") == 3  # nothing is read as it was given
+    library, weights = ctypes.CDLL(str(files[-1])), aligned((tmp_path / "model.weights").read_bytes())
+    assert library.model_check_weights(pointer(weights), ctypes.c_size_t(weights.size)) == 0
+    assert weights.size >= 16 * 48 * 64 * 4  # sums for sixteen products in place of nine elements
+    y, arena = np.zeros((1, 1, 64, 16, 16), np.float32), aligned(bytes(1 << 24))
+    for _ in range(2):
+        assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena)) == 0
+        expected = evaluate(capture(graph), arrays)[0]
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * float(np.abs(expected).max()))
+    unpacked = write_c(graph, {i: arrays[i] for i in (1, 2, 3)}, None, tmp_path / "elsewhere", target="avx2" if native_target().name != "avx2" else "avx512", shared=False)
+    assert (tmp_path / "elsewhere" / "model.weights").stat().st_size == 64 + 4 * (64 * 48 * 9 + 128) and len(unpacked) == 3  # this machine does not run it
 
 
 def test_tile_registers_are_asked_for_in_the_file(tmp_path):
