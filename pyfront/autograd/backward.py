@@ -169,7 +169,11 @@ def run_backward(
                 pairs = end.deliver(gradient)
                 if wanted is not None and id(end) in stop and type(end) is Watched:
                     _add(collected, end, pairs[0][1])
-                work.extend(pairs)
+                for node, onwards in pairs:
+                    if type(node) is Watched and node is not end:  # its hooks come first
+                        _add(inner, node, onwards if isinstance(onwards, Node) else onwards.to_dense()._read())
+                    else:
+                        work.append((node, onwards))
                 continue
             root, seed = work.pop()
             if not isinstance(seed, Node):  # sparse: as it is at a leaf, dense on the way to one

@@ -326,3 +326,25 @@ def test_overwritten_since() -> None:
         y.sum().backward()
 
     both(program)
+
+
+def test_hooks_of_what_a_function_is_given_are_called():
+    said = []
+    for module in (lamina, torch):
+
+        class Twice(module.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 2
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 2
+
+        w, heard = module.ones(3, requires_grad=True), []
+        x = w * 3
+        x.register_hook(lambda g, heard=heard: heard.append(g.tolist()) or g * 10)
+        x.retain_grad()
+        (Twice.apply(x).sum() + (x * 5).sum()).backward()
+        said.append((heard, w.grad.tolist(), x.grad.tolist()))
+    assert said[0] == said[1]
