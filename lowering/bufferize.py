@@ -30,7 +30,7 @@ from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
 from ..dialects.ops import ScanOp
-from ..dialects.sizes import largest
+from ..dialects.sizes import is_symbolic, largest
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from ..passes.program import BOUND, bound_inputs
@@ -346,8 +346,10 @@ class _Program:
         """Whether a kernel's result may outlive the call: it reads weights and what was made of them, and nothing else.
 
         Weights are inputs that have names, and what stands beside them; not what a program gives back changed. Products are what a program
-        is for.
+        is for. What has another size in the next call is made anew.
         """
+        if any(map(is_symbolic, op.results[0].type.get_shape())):  # type: ignore[attr-defined]  # what is kept has one size
+            return False
         if not operands or len(op.results) != 1 or self.scratch[function] or is_product(function) or op.results[0] in self.returned:
             return False
         if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
