@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from ..dialects.sizes import Size, estimate
 from ..dialects.target import Target
+from .nest_interleaved import reads_whole
 from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
 
 MOST_UNROLLED = 16
 """Elements of a row that are unrolled."""
+LEAST_SHARED = 8
+"""One load in so many that neighbours share is worth it: where each of their vectors is put together lane by lane, all of that is unrolled
+for the sake of a weight."""
 LEAST = 4
 """Results worth it where vectors side by side would do instead."""
 MOST = 8
@@ -33,7 +37,7 @@ def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) ->
         return
     loop = inner[-1]
     most = _most(folds, target)
-    if most > 1 and any(_shares(flat, leaf, loop) for leaf in folds for flat in _folded(leaf)):
+    if most > 1 and any(_saves(leaf, loop, group, leaf in large) for leaf in folds):
         group.slid, group.windows = loop, _count(loop.size, most)
         for leaf in large:
             leaf.by_rows, group.copies = True, 1
@@ -50,10 +54,24 @@ def _folded(leaf: LeafPlan) -> list[Flat]:
     return [f for p in leaf.stages if p.stage.reduces for f, skip in zip(p.reads, p.forwarded, strict=True) if f is not None and not skip]
 
 
-def _shares(flat: Flat, leaf: LeafPlan, loop: Loop) -> bool:
-    """Whether the windows of neighbours along the loop have elements of this operand in common."""
+def _saves(leaf: LeafPlan, loop: Loop, group: GroupPlan, by_rows: bool) -> bool:
+    """Whether what neighbours along the loop share is a part of what the leaf's folds read that counts. by_rows: only a row is unrolled."""
+    reads = [(flat, _loads(flat, group)) for flat in _folded(leaf)]
+    unrolled = [x for x in leaf.own if x.kind == "r"][-1 if by_rows else 0 :]
+    return LEAST_SHARED * sum(n for flat, n in reads if _shares(flat, unrolled, loop)) >= sum(n for _, n in reads) > 0
+
+
+def _loads(flat: Flat, group: GroupPlan) -> int:
+    """Loads it takes to read one vector: as many as it has lanes where these lie apart."""
+    vector = group.vector
+    step = abs(estimate(flat.terms.get(vector, flat.lane or 0))) if vector is not None else 0
+    return 1 if vector is None or step <= 1 or reads_whole(flat, vector) else group.width
+
+
+def _shares(flat: Flat, unrolled: list[Loop], loop: Loop) -> bool:
+    """Whether what neighbours along the loop read of this operand at a time has elements in common."""
     step = flat.terms.get(loop, 0)
-    inside = [(flat.terms.get(x, 0), x.size) for x in leaf.own]
+    inside = [(flat.terms.get(x, 0), x.size) for x in unrolled]
     return not step or any(c and not step % c and abs(step // c) < size for c, size in inside)
 
 

@@ -114,3 +114,20 @@ def test_threads_share_rows_and_of_a_single_one_its_windows() -> None:
     rows, row = kernel((64, 16, 56, 3, 3, 1, 1)), kernel((16, 1, 4096, 1, 3, 1, 1))
     assert '"scf.parallel"' in rows and rows.count("arith.mulf") == 9 * 8
     assert '"scf.parallel"' in row and row.count("arith.mulf") == 3
+
+
+def test_vectors_put_together_lane_by_lane_are_not_unrolled_for_a_weight() -> None:
+    """Images lie innermost in the result and outermost in the operand: neighbours share weights only, one load in seventeen."""
+    text = """func.func @main(%x: tensor<64x9x17x16xf32>, %k: tensor<1x1x16x2x2xf32>) -> tensor<8x16x64xf32> {
+  %0 = prim.permute %x {order = array<i64: 0, 3, 1, 2>} : (tensor<64x9x17x16xf32>) -> tensor<64x16x9x17xf32>
+  %1 = prim.reshape %0 {to = array<i64: 64, 1, 16, 9, 17>} : (tensor<64x16x9x17xf32>) -> tensor<64x1x16x9x17xf32>
+  %2 = prim.conv %1, %k {stride = array<i64: 1, 1>, dilation = array<i64: 1, 1>} : (tensor<64x1x16x9x17xf32>, tensor<1x1x16x2x2xf32>) -> tensor<64x1x1x8x16xf32>
+  %3 = prim.reshape %2 {to = array<i64: 64, 8, 16>} : (tensor<64x1x1x8x16xf32>) -> tensor<64x8x16xf32>
+  %4 = prim.permute %3 {order = array<i64: 1, 2, 0>} : (tensor<64x8x16xf32>) -> tensor<8x16x64xf32>
+  func.return %4 : tensor<8x16x64xf32>
+}"""
+    module = lowered(text, "avx512")
+    assert str(next(iter(module.body.block.ops))).count("memref.load") <= 8 * (16 + 1)
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(s).astype(np.float32) for s in ((64, 9, 17, 16), (1, 1, 16, 2, 2))]
+    np.testing.assert_allclose(execute(module, given)[0], evaluate(parse(text, "test"), given)[0], rtol=1e-5, atol=1e-5)
