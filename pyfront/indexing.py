@@ -110,12 +110,19 @@ def _parse(shape: Shape, index: Any) -> _Plan:
     return plan
 
 
+_NO_DIMENSION = (
+    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
+)
+
+
 def _parse_anew(shape: Shape, index: Any) -> _Plan:
     items = list(index) if isinstance(index, tuple) else [_as_index(index)]
     items = [_as_index(i) for i in items]
     consumed = sum(_consumes(i) for i in items)
     if consumed > len(shape):
-        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+        raise IndexError(
+            f"too many indices for tensor of dimension {len(shape)}" if shape or not isinstance(index, int) else _NO_DIMENSION
+        )
     if not any(i is Ellipsis for i in items):
         items.append(Ellipsis)
     at = next(k for k, i in enumerate(items) if i is Ellipsis)

@@ -129,7 +129,7 @@ def _picked(leaf: Tensor, wanted: np.ndarray) -> Tensor:
     own = views.places(*views.layout(leaf._storage, leaf._chain)).reshape(-1)
     found = np.full(size_of(leaf._storage.type[0]), -1, np.int64)
     found[own] = np.arange(own.size)
-    index = found[wanted]
+    index = np.asarray(found[wanted])
     if (index < 0).any():
         raise UnsupportedError("as_strided of a leaf that is part of a larger tensor reaches beyond the leaf")
     return getitem(leaf.reshape(-1), of_array(index))

@@ -92,6 +92,7 @@ def test_loops_of_few_turns_are_right_at_any_length():
     agree(lambda t: recurrent(t, LENGTHS), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_loops_of_few_turns_become_one_program():
     known_loops.forget()
     before = driver.stats.compiles + driver.stats.disk_hits

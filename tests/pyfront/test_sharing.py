@@ -180,6 +180,13 @@ def test_pickled_together_views_share() -> None:
     assert x.tolist() == [0.0, 5.0, 0.0, 0.0]
 
 
+def test_one_element_of_a_leaf_that_is_a_part() -> None:
+    leaf = lamina.arange(4.0)[1:].detach().requires_grad_()
+    one = lamina.as_strided(leaf, (), ())
+    (one * 3).backward()
+    assert one.item() == 1 and leaf.grad.tolist() == [3.0, 0.0, 0.0]
+
+
 def test_strided_views_alias_as_in_pytorch() -> None:
     """Whatever slices and reshapes can express shares memory; the elements are right in any case."""
     rng = np.random.default_rng(0)
