@@ -43,6 +43,8 @@ MODULES: dict[str, str] = {
     "torch.distributed": "pyfront.distributed",
     "torch.distributed.constants": "pyfront.distributed.world",
     "torch.distributed.distributed_c10d": "pyfront.distributed",
+    "torch.distributed.nn": "pyfront.distributed.nn",
+    "torch.distributed.nn.functional": "pyfront.distributed.nn",
     "torch.distributed.rendezvous": "pyfront.distributed.rendezvous",
     "torch.distributed.algorithms.join": "pyfront.distributed.join",
     "torch.distributed.algorithms.ddp_comm_hooks.default_hooks": "pyfront.distributed.comm_hooks",
