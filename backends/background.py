@@ -99,7 +99,7 @@ class Worker:
             return False
         if sum(not answered for answered in self.asked.values()) >= MOST_WAITING:
             return True
-        settings = {"cache": str(cache_folder()), "fast": flags.fast.value, "f32": flags.f32.value}
+        settings = {"cache": str(cache_folder()), "fast": flags.fast.value, "f32": flags.f32.value, "winograd": flags.winograd.value}
         try:
             text = json.dumps({"key": key, "version": source_version(), "flags": settings} | job())
         except TypeError:  # attributes that are no text: they are compiled where they are

@@ -44,7 +44,8 @@ def _done(job: dict[str, Any]) -> str:
     try:
         if job["version"] != source_version():
             return "failed"
-        with flags.cache(job["flags"]["cache"]), flags.fast(job["flags"]["fast"]), flags.f32(job["flags"]["f32"]):
+        given = job["flags"]
+        with flags.cache(given["cache"]), flags.fast(given["fast"]), flags.f32(given["f32"]), flags.winograd(given["winograd"]):
             _make(job)
     except Exception:  # noqa: BLE001  # of whatever kind
         return "failed"

@@ -67,7 +67,7 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
     if compiler is None:
         raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
     key = key_of(
-        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, emission.cpu_target(flags.f32.value),
+        "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, flags.winograd.value, emission.cpu_target(flags.f32.value),
         graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
     )  # fmt: skip
     if elsewhere:

@@ -253,7 +253,7 @@ def _compile(template: Template, scope: Scope, elsewhere: bool) -> Compiled | No
     compiler = find_compiler()
     assert compiler is not None  # the driver asked
     key = key_of(
-        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, emission.cpu_target(flags.f32.value),
+        "symbolic", source_version(), compiler.identity, compiler.flags, flags.fast.value, flags.winograd.value, emission.cpu_target(flags.f32.value),
         template.text, scope.estimates, scope.high,
     )  # fmt: skip
     if elsewhere:

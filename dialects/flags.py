@@ -10,6 +10,7 @@ yet), emulated (kernels on emulated threads: slow, for tests), off |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
 | fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
 | f32 | LAMINA_F32 | ieee (default), bf16, tf32, 3xtf32: how float32 is multiplied: as it is; by GPUs on tensor cores, rounded to 10 bits of mantissa (bf16 and tf32) or as sums of two such numbers; by CPUs with AMX in tile registers, rounded to bf16 or (tf32) as sums of two such numbers; `torch.set_float32_matmul_precision` sets it, too |
+| winograd | LAMINA_WINOGRAD | 1 (default: CPUs make large convolutions of three by three with fewer products, of sums of neighbours; an element that is infinite or no number reaches all results of its tile of two by two), 0 |
 | symbolic | LAMINA_SYMBOLIC | 1 (default: programs for many sizes once a second size has come), 0 (every size compiles its own) |
 | background | LAMINA_BACKGROUND | 0 (default), 1: a new program runs on the numpy oracle until another process has compiled it; which step is the first compiled one depends on the clock, and with it the last bits of the results (`docs/background.md`) |
 | cache | LAMINA_CACHE | a folder; empty: the user's cache folder; off: none |
@@ -127,6 +128,9 @@ show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)
 dump = Flag("dump", "", str, "a folder for numbered IR files")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
 fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allow rules that may change rounding")
+winograd = Flag(
+    "winograd", True, lambda text: bool(_number(0, 1)(text)), "0 or 1: large convolutions of three by three take fewer products on CPUs (passes/winograd.py)"
+)
 f32 = Flag("f32", "ieee", _one_of("ieee", "bf16", "tf32", "3xtf32"), "ieee, bf16, tf32 or 3xtf32: how GPUs, and CPUs with AMX, multiply float32")
 symbolic = Flag("symbolic", True, lambda text: bool(_number(0, 1)(text)), "0 or 1: one program for many sizes, once a second size has come")
 background = Flag("background", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: new programs run on the oracle while another process compiles them")
@@ -134,4 +138,4 @@ cache = Flag("cache", "", str, "a folder, or off")
 tune = Flag("tune", 0.0, _seconds, "seconds this process may spend on measuring plans of its products and convolutions; 0: none")
 threads = Flag("threads", available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
-ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, f32, symbolic, background, cache, tune, threads)
+ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, f32, winograd, symbolic, background, cache, tune, threads)

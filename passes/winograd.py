@@ -11,6 +11,7 @@ from typing import ClassVar
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, BlockArgument, SSAValue
 
+from ..dialects import flags
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
 from ..dialects.sizes import any_symbolic
 from ..dialects.types import float32
@@ -44,9 +45,9 @@ class Winograd(Pass):
 
     where %x is [1, 1, 64, 66] and %k is [1, 64, 64, 3]. Two results of a kernel of three elements take four products in place of six, in two dimensions
     sixteen in place of thirty-six (F(2, 3) of Winograd, "Arithmetic Complexity of Computations", 1980; on images: Lavin and Gray, "Fast Algorithms for
-    Convolutional Neural Networks", 2016). The numbers between are sums of two elements per dimension, so rounding is that of the sums it replaces. It is
-    done where there are products enough to pay for the memory that tiles go through. Gradients are such sums, too: by the input
-    with the kernel turned, by the kernel with three results per pair of elements.
+    Convolutional Neural Networks", 2016). The numbers between are sums of two elements per dimension, so rounding is that of the sums it replaces; an element
+    that is infinite or no number reaches all results of its tile. It is done where there are products enough to pay for the memory that tiles go
+    through. Gradients are such sums, too: by the input with the kernel turned, by the kernel with three results per pair of elements.
     """
 
     name: ClassVar[str] = "winograd"
@@ -56,7 +57,9 @@ class Winograd(Pass):
     """What is made of weights outlives a call: it costs nothing."""
 
     def run(self, module: ModuleOp) -> int:
-        """Number of convolutions replaced."""
+        """Number of convolutions replaced; none with LAMINA_WINOGRAD=0."""
+        if not flags.winograd.value:
+            return 0
         bound = bound_inputs(module)
 
         def is_kept(kernel: SSAValue) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from graphs import Recorder, inputs_for
 
 from lamina.backends import oracle
+from lamina.dialects import flags
 from lamina.dialects.ops import BookOp
 from lamina.dialects.text import verify
 from lamina.dialects.types import float16, float32
@@ -66,6 +67,11 @@ def test_others_stay(stride: int, dilation: int, kernel: int, outs: int, dtype: 
     x, k = r.input((1, 1, outs, 32, 32), dtype), r.input((1, outs, outs, kernel, kernel), dtype)
     graph = r.graph(r("conv", x, k, attrs=((stride,) * 2, (dilation,) * 2)))
     assert Winograd(keep=True).run(capture(graph)) == 0
+
+
+def test_the_flag_turns_it_off() -> None:
+    with flags.winograd(False):
+        assert Winograd(keep=True).run(capture(recorded("conv", *CASES[0]))) == 0
 
 
 def test_kernels_that_change_cost() -> None:
