@@ -582,3 +582,29 @@ def test_compiled_calls_with_changing_sizes():
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     assert driver.stats.symbolic == 1 and driver.stats.refused == 0
     assert sum(p.sizes != () for p in driver._programs.values()) == 3
+
+
+def test_what_is_made_of_weights_does_not_outlive_a_call_at_any_size():
+    """A mask that is a part of a buffer, and rows of a table, as many as the text is long: their memory is another one in the next call."""
+
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place, self.turned = nn.Embedding(64, 32), nn.Linear(32, 96, bias=False)
+            self.register_buffer("tril", torch.tril(torch.ones(64, 64)).view(1, 1, 64, 64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            b, n, c = x.shape
+            x = x + self.place(torch.arange(n))
+            q, k, v = (t.view(b, n, 4, 8).transpose(1, 2) for t in self.turned(F.layer_norm(x, (32,))).split(32, dim=2))
+            weights = (q @ k.transpose(-2, -1)).masked_fill(self.tril[:, :, :n, :n] == 0, float("-inf")).softmax(-1)
+            return (weights @ v).transpose(1, 2).reshape(b, n, c)
+
+    torch.manual_seed(0)
+    head = Head().eval()
+    with torch.no_grad():
+        for n in range(3, 24):
+            x = torch.randn(4, n, 32)
+            got = head(x).numpy()
+            np.testing.assert_allclose(got[:, :2], head(x[:, :2]).numpy(), rtol=1e-4, atol=1e-4)
+    assert driver.stats.symbolic
