@@ -79,7 +79,7 @@ class ReorderedOperands:
         t = plan_contraction(found, self.target) if found is not None else None
         if found is None or t is None:
             return False
-        if t.way is Way.WGMMA and (before.way is not Way.WGMMA or t.turned < before.turned):
+        if t.way is Way.WGMMA and (before.way is not Way.WGMMA or t.turned == 0 < before.turned):
             return True
         sides = ((t.left, t.rows), (t.right, t.columns))
         runs = [in_runs(found, f, dims, t.sums) for f, dims in sides if f.access.buffer.type == held]  # type: ignore[union-attr]  # memory

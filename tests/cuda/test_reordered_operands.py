@@ -9,6 +9,7 @@ from xdsl.dialects import func
 
 from graphs import Recorder
 
+from lamina.backends.cuda.check_layouts import Layout
 from lamina.backends.cuda.program import cuda_source
 from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
@@ -109,3 +110,12 @@ def test_every_second_tap_of_a_weight_is_copied_in_order() -> None:
 ], ids=["f32", "not small", "no runs"])  # fmt: skip
 def test_no_copy(graph: Graph, arch: str) -> None:
     assert len(cuda_source(graph, arch).table.launches) == 1
+
+
+@pytest.mark.parametrize("left, right, copies", [(False, True, 1), (True, True, 0)], ids=("one of them", "both of them"))
+def test_what_is_turned_in_blocks_is_copied_only_where_that_is_the_last_of_it(left: bool, right: bool, copies: int) -> None:
+    """In TF32 a small operand that lies along its rows; where the other one is turned, too, blocks turn both."""
+    graph = Layout("", float32, float32, left, right, sizes=(1024, 128, 512)).graph()
+    source = cuda_source(graph, "sm_90a_wgmma_tf32")
+    (place,) = [k for k, launch in enumerate(source.table.launches) if launch.maps]
+    assert place == copies  # what comes in front of the product
