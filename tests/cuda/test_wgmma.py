@@ -145,7 +145,7 @@ PLANTED = {
     "a stage is read before it is full": (r"lm_mbarrier_wait\(\(s2 \+ (\w+)\), \w+\);\n(\s+)lm_hold", r"lm_hold"),
     "the sums are read before the products are made": (r"lm_wgmma_wait<0>\(\);", ""),
     "a stage is given back while it is read": (r"lm_wgmma_wait<1>\(\);", ""),
-    "a stage is filled before it is free": (r"lm_mbarrier_wait\([^;]*\);\n(\s+)lm_mbarrier_expect", r"lm_mbarrier_expect"),
+    "a stage is filled before it is free": (r"lm_mbarrier_wait\w*\([^;]*\);\n(\s+)lm_mbarrier_expect", r"lm_mbarrier_expect"),
     "too few bytes are announced": (r"(lm_mbarrier_expect\([^;]*), \d+\)", r"\1, 16)"),
     "blocks of rows are found in the wrong place": (r", 8192\)", ", 4096)"),
     "the second operand's place is that of another depth": (r"map1, ([^,]+), (\w+), (\w+)\)", r"map1, \1, \3, \2)"),
