@@ -7,6 +7,7 @@ kernels of loops at once (irregular.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -30,7 +31,7 @@ from ..dialects.attributes import dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
 from ..dialects.ops import ScanOp
-from ..dialects.sizes import is_symbolic, largest
+from ..dialects.sizes import any_symbolic, largest
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from ..passes.program import BOUND, bound_inputs
@@ -59,6 +60,9 @@ from .zero_margins import Box, multiplies, note, padded_values
 from .storage import Call, Home, Loop, Storage, row
 from .striped_calls import StripedCalls
 from .widened_operands import WidenedOperands
+
+_SIZE = re.compile(r"(?:\b|x)s\d")
+"""A size that is known at the call only, as IR prints it: `s0 * 64`, `memref<16xs1xf32>`."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class _Program:
         given = [str(name.data) for name in names] if isinstance(names, ArrayAttr) else []
         self.names = given or [""] * len(self.main.body.block.args)
         self.bound = bound_inputs(self.module)
+        self.is_open = any(any_symbolic(a.type.get_shape()) for a in self.main.body.block.args)  # type: ignore[attr-defined]  # tensors
         self.kept = KeptCopies(self.target, self.functions, self.known)
 
     def run(self) -> int:
@@ -346,13 +351,13 @@ class _Program:
         """Whether a kernel's result may outlive the call: it reads weights and what was made of them, and nothing else.
 
         Weights are inputs that have names, and what stands beside them; not what a program gives back changed. Products are what a program
-        is for. What has another size in the next call is made anew.
+        is for. What depends on sizes that differ from call to call is made anew.
         """
-        if any(map(is_symbolic, op.results[0].type.get_shape())):  # type: ignore[attr-defined]  # what is kept has one size
-            return False
         if not operands or len(op.results) != 1 or self.scratch[function] or is_product(function) or op.results[0] in self.returned:
             return False
         if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
+            return False
+        if self.is_open and _SIZE.search(str(function)):
             return False
         if self.bound is not None:
             return True
