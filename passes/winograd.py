@@ -200,59 +200,52 @@ def _kernels(build: XdslBuilder, k: SSAValue, turned: bool) -> SSAValue:
     return build("concat", tuple(_along_all(element, len(taps), TAPS, _Sums(build).of_three)), (0,))[0]
 
 
+def _product(build: XdslBuilder, made: SSAValue, at: Sequence[int]) -> SSAValue:
+    """One of the products, by its number along every dimension: [1, groups, ...]."""
+    number = 0
+    for place in at:
+        number = number * PRODUCTS + place
+    return build("slice", (made,), ((number, 0, 0, 0), (1, *type_of(made)[0][1:]), (1, 1, 1, 1)))[0]
+
+
 def _convolution(op: BookOp) -> SSAValue:
     """conv and conv_input."""
     x, k = op.operands
-    shape = type_of(op.results[0])[0]
-    n, groups, outs, *places = shape
+    n, groups, outs, *places = type_of(op.results[0])[0]
+    rank, tiles = len(places), [-(-size // TILE) for size in places]
     build = XdslBuilder(op, origin_of(op))
     made = build("matmul", (_windows(build, x, places), _kernels(build, k, op.op_name == "conv_input")), ())[0]
-    tiles = [-(-size // TILE) for size in places]
 
-    def one(at: tuple[int, ...], sizes: Sequence[int]) -> SSAValue:
-        number = 0
-        for place in at:
-            number = number * PRODUCTS + place
-        row = build("slice", (made,), ((number, 0, 0, 0), (1, *type_of(made)[0][1:]), (1, 1, 1, 1)))[0]
-        image = build("reshape", (row,), ((groups, n, *tiles, outs),))[0]
-        rank = len(tiles)
-        channels_first = build("permute", (image,), ((1, 0, 2 + rank, *range(2, 2 + rank)),))[0]
-        return part(build, channels_first, [0] * rank, sizes, [1] * rank)
+    def image(at: tuple[int, ...]) -> SSAValue:
+        spread = build("reshape", (_product(build, made, at),), ((groups, n, *tiles, outs),))[0]
+        return build("permute", (spread,), ((1, 0, 2 + rank, *range(2, 2 + rank)),))[0]
 
     parts = []
-    results = _along_all(lambda at: one(at, tiles), len(tiles), PRODUCTS, _Sums(build).two_of)
-    for first, value in zip(product(range(TILE), repeat=len(tiles)), results, strict=True):
+    results = _along_all(image, rank, PRODUCTS, _Sums(build).two_of)
+    for first, value in zip(product(range(TILE), repeat=rank), results, strict=True):
         sizes = [-(-(size - at) // TILE) for size, at in zip(places, first, strict=True)]
         if 0 not in sizes:
-            parts.append(Part(part(build, value, [0] * len(tiles), sizes, [1] * len(tiles)), first))
-    return carried_on(op, parts, [TILE] * len(tiles), channels_last=True)
+            parts.append(Part(part(build, value, [0] * rank, sizes, [1] * rank), first))
+    return carried_on(op, parts, [TILE] * rank, channels_last=True)
 
 
 def _by_kernel(op: BookOp) -> SSAValue:
     """conv_kernel: three by three results per group and pair of channels, of tiles that are added up."""
     x, e = op.operands
     groups, outs, ins, *taps = type_of(op.results[0])[0]
+    n, *_ = type_of(x)[0]
     places = type_of(e)[0][LEADING:]
+    rank, tiles = len(places), [-(-size // TILE) for size in places]
     build = XdslBuilder(op, origin_of(op))
-    tiles = [-(-n // TILE) for n in places]
-    e = padded(build, e, [TILE * n for n in tiles])
-    arrived = _side_by_side(
-        build, _along_all(lambda at: part(build, e, at, tiles, [TILE] * len(tiles)), len(tiles), TILE, _Sums(build).of_two)
-    )
-    if 4 * PRODUCTS ** len(taps) * type_of(x)[0][0] * groups * ins * prod(tiles) > SHARED_BYTES:
+    e = padded(build, e, [TILE * size for size in tiles])
+    arrived = _along_all(lambda at: part(build, e, at, tiles, [TILE] * rank), rank, TILE, _Sums(build).of_two)
+    if 4 * PRODUCTS**rank * n * groups * ins * prod(tiles) > SHARED_BYTES:
         windows = _windows(build, x, places, by_channel=True)
     else:
         windows = build("permute", (_windows(build, x, places),), ((0, 1, 3, 2),))[0]
-    made = build("matmul", (windows, arrived), ())[0]  # [products, groups, in, out]
-
-    def one(at: tuple[int, ...]) -> SSAValue:
-        number = 0
-        for place in at:
-            number = number * PRODUCTS + place
-        return build("slice", (made,), ((number, 0, 0, 0), (1, groups, ins, outs), (1, 1, 1, 1)))[0]
-
-    results = build("concat", tuple(_along_all(one, len(taps), PRODUCTS, _Sums(build).three_of)), (0,))[0]
-    turned = build("permute", (results,), ((1, 3, 2, 0),))[0]
+    made = build("matmul", (windows, _side_by_side(build, arrived)), ())[0]  # [products, groups, in, out]
+    sums = _along_all(lambda at: _product(build, made, at), rank, PRODUCTS, _Sums(build).three_of)
+    turned = build("permute", (build("concat", tuple(sums), (0,))[0],), ((1, 3, 2, 0),))[0]
     return build("reshape", (turned,), ((groups, outs, ins, *taps),))[0]
 
 
