@@ -165,47 +165,58 @@ class _Sums:
 # -- the three convolutions ------------------------------------------------------------------------------------
 
 
-def _windows(build: XdslBuilder, x: SSAValue, places: Sequence[int], by_channel: bool = False) -> SSAValue:
-    """[products, groups, tiles, channels]: the sums of four by four elements for two by two results; by_channel: [..., channels, tiles]."""
-    tiles = [-(-n // TILE) for n in places]
-    x = padded(build, x, [TILE * n + TAPS - 1 for n in tiles])
+def _spread(build: XdslBuilder, x: SSAValue) -> SSAValue:
+    """[n, groups, channels, ...] as [1, groups, n, ..., channels]."""
+    n, groups, channels, *spatial = type_of(x)[0]
+    turned = build("permute", (x,), ((1, 0, *range(LEADING, LEADING + len(spatial)), 2),))[0]
+    return build("reshape", (turned,), ((1, groups, n, *spatial, channels),))[0]
 
-    def neighbours(at: tuple[int, ...]) -> SSAValue:
-        return part(build, x, at, tiles, [TILE] * len(tiles))
 
-    return _side_by_side(build, _along_all(neighbours, len(tiles), PRODUCTS, _Sums(build).of_window), by_channel)
+def _every_second(build: XdslBuilder, x: SSAValue, at: Sequence[int], sizes: Sequence[int]) -> SSAValue:
+    """Elements of a spread image from a place on, so many along each spatial dimension."""
+    shape = type_of(x)[0]
+    attrs = (0, 0, 0, *at, 0), (*shape[:3], *sizes, shape[-1]), (1, 1, 1, *(TILE for _ in at), 1)
+    return build("slice", (x,), attrs)[0]
 
 
 def _side_by_side(build: XdslBuilder, values: Sequence[SSAValue], by_channel: bool = False) -> SSAValue:
-    """[n, groups, channels, ...] each: [values, groups, all places, channels]; by_channel: [values, groups, channels, all places]."""
-    n, groups, channels, *tiles = type_of(values[0])[0]
-    spatial = range(LEADING, LEADING + len(tiles))
-    turned = [build("permute", (v,), ((1, 2, 0, *spatial) if by_channel else (1, 0, *spatial, 2),))[0] for v in values]
-    rows = [build("reshape", (v,), ((1, *type_of(v)[0]),))[0] for v in turned]
-    together = build("concat", tuple(rows), (0,))[0]
+    """Spread images each: [values, groups, all places, channels]; by_channel: [values, groups, channels, all places]."""
+    _, groups, n, *tiles, channels = type_of(values[0])[0]
+    if by_channel:
+        rank = 3 + len(tiles)
+        values = [build("permute", (v,), ((0, 1, rank, *range(2, rank)),))[0] for v in values]
+    together = build("concat", tuple(values), (0,))[0]
     places = n * prod(tiles)
     return build("reshape", (together,), ((len(values), groups, *((channels, places) if by_channel else (places, channels))),))[0]
+
+
+def _windows(build: XdslBuilder, x: SSAValue, tiles: Sequence[int], by_channel: bool = False) -> SSAValue:
+    """[products, groups, tiles, channels]: the sums of four by four elements for two by two results; by_channel: [..., channels, tiles]."""
+    image = _spread(build, padded(build, x, [TILE * n + TAPS - 1 for n in tiles]))
+    sums = _along_all(lambda at: _every_second(build, image, at, tiles), len(tiles), PRODUCTS, _Sums(build).of_window)
+    return _side_by_side(build, sums, by_channel)
 
 
 def _kernels(build: XdslBuilder, k: SSAValue, turned: bool) -> SSAValue:
     """[products, groups, channels read, channels made] of a kernel [groups, out, in, ...]; turned: elements from the last to the first, in for out."""
     groups, outs, ins, *taps = type_of(k)[0]
+    read, made = (outs, ins) if turned else (ins, outs)
+    order = (*range(LEADING, LEADING + len(taps)), 0, *((1, 2) if turned else (2, 1)))
+    elements = build("reshape", (build("permute", (k,), (order,))[0],), ((prod(taps), groups, read, made),))[0]
 
     def element(at: tuple[int, ...]) -> SSAValue:
-        at = tuple(TAPS - 1 - n for n in at) if turned else at
-        one = part(build, k, at, [1] * len(taps), [1] * len(taps))
-        flat = build("reshape", (one,), ((1, groups, outs, ins),))[0]
-        return flat if turned else build("permute", (flat,), ((0, 1, 3, 2),))[0]
+        return _numbered(build, elements, tuple(TAPS - 1 - n for n in at) if turned else at, TAPS)
 
     return build("concat", tuple(_along_all(element, len(taps), TAPS, _Sums(build).of_three)), (0,))[0]
 
 
-def _product(build: XdslBuilder, made: SSAValue, at: Sequence[int]) -> SSAValue:
-    """One of the products, by its number along every dimension: [1, groups, ...]."""
+def _numbered(build: XdslBuilder, values: SSAValue, at: Sequence[int], count: int) -> SSAValue:
+    """One of the values along the first dimension, by its number along every spatial one, of count each."""
     number = 0
     for place in at:
-        number = number * PRODUCTS + place
-    return build("slice", (made,), ((number, 0, 0, 0), (1, *type_of(made)[0][1:]), (1, 1, 1, 1)))[0]
+        number = number * count + place
+    rank = len(type_of(values)[0])
+    return build("slice", (values,), ((number, *(0,) * (rank - 1)), (1, *type_of(values)[0][1:]), (1,) * rank))[0]
 
 
 def _convolution(op: BookOp) -> SSAValue:
@@ -214,18 +225,16 @@ def _convolution(op: BookOp) -> SSAValue:
     n, groups, outs, *places = type_of(op.results[0])[0]
     rank, tiles = len(places), [-(-size // TILE) for size in places]
     build = XdslBuilder(op, origin_of(op))
-    made = build("matmul", (_windows(build, x, places), _kernels(build, k, op.op_name == "conv_input")), ())[0]
-
-    def image(at: tuple[int, ...]) -> SSAValue:
-        spread = build("reshape", (_product(build, made, at),), ((groups, n, *tiles, outs),))[0]
-        return build("permute", (spread,), ((1, 0, 2 + rank, *range(2, 2 + rank)),))[0]
-
+    made = build("matmul", (_windows(build, x, tiles), _kernels(build, k, op.op_name == "conv_input")), ())[0]
+    images = build("reshape", (made,), ((PRODUCTS**rank, groups, n, *tiles, outs),))[0]
+    sums = _along_all(lambda at: _numbered(build, images, at, PRODUCTS), rank, PRODUCTS, _Sums(build).two_of)
     parts = []
-    results = _along_all(image, rank, PRODUCTS, _Sums(build).two_of)
-    for first, value in zip(product(range(TILE), repeat=rank), results, strict=True):
+    for first, value in zip(product(range(TILE), repeat=rank), sums, strict=True):
         sizes = [-(-(size - at) // TILE) for size, at in zip(places, first, strict=True)]
         if 0 not in sizes:
-            parts.append(Part(part(build, value, [0] * rank, sizes, [1] * rank), first))
+            image = build("reshape", (value,), ((groups, n, *tiles, outs),))[0]
+            channels_first = build("permute", (image,), ((1, 0, 2 + rank, *range(2, 2 + rank)),))[0]
+            parts.append(Part(part(build, channels_first, [0] * rank, sizes, [1] * rank), first))
     return carried_on(op, parts, [TILE] * rank, channels_last=True)
 
 
@@ -237,14 +246,14 @@ def _by_kernel(op: BookOp) -> SSAValue:
     places = type_of(e)[0][LEADING:]
     rank, tiles = len(places), [-(-size // TILE) for size in places]
     build = XdslBuilder(op, origin_of(op))
-    e = padded(build, e, [TILE * size for size in tiles])
-    arrived = _along_all(lambda at: part(build, e, at, tiles, [TILE] * rank), rank, TILE, _Sums(build).of_two)
+    image = _spread(build, padded(build, e, [TILE * size for size in tiles]))
+    arrived = _along_all(lambda at: _every_second(build, image, at, tiles), rank, TILE, _Sums(build).of_two)
     if 4 * PRODUCTS**rank * n * groups * ins * prod(tiles) > SHARED_BYTES:
-        windows = _windows(build, x, places, by_channel=True)
+        windows = _windows(build, x, tiles, by_channel=True)
     else:
-        windows = build("permute", (_windows(build, x, places),), ((0, 1, 3, 2),))[0]
+        windows = build("permute", (_windows(build, x, tiles),), ((0, 1, 3, 2),))[0]
     made = build("matmul", (windows, _side_by_side(build, arrived)), ())[0]  # [products, groups, in, out]
-    sums = _along_all(lambda at: _product(build, made, at), rank, PRODUCTS, _Sums(build).three_of)
+    sums = _along_all(lambda at: _numbered(build, made, at, PRODUCTS), rank, PRODUCTS, _Sums(build).three_of)
     turned = build("permute", (build("concat", tuple(sums), (0,))[0],), ((1, 3, 2, 0),))[0]
     return build("reshape", (turned,), ((groups, outs, ins, *taps),))[0]
 
