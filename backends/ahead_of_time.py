@@ -94,7 +94,7 @@ def write_c(
     fit_weights(graph, weights)
     entry = f"{prefix}_program"
     with _draft_of(folder) as draft:
-        bound = () if updates or not _runs_here(target) or find_compiler() is None else tuple(weights)
+        bound = () if updates or not _makes_copies(target) else tuple(weights)
         made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False, bound=bound)
         copies = _filled(made, graph, weights, entry, target)
         blob, offsets = pack_weights({i: w for i, w in weights.items() if i not in made.unread}, copies)
@@ -162,8 +162,13 @@ def pack_weights(weights: Mapping[int, np.ndarray], copies: Sequence[np.ndarray]
     return head.ljust(ALIGNMENT, b"\0") + bytes(body), offsets
 
 
-def _runs_here(target: str) -> bool:
-    """Whether this machine can run what is made for a target."""
+def _makes_copies(target: str) -> bool:
+    """Whether this machine can build and run what is made for a target."""
+    try:
+        if find_compiler() is None:
+            return False
+    except BackendError:  # whoever asks for a library hears of it
+        return False
     return target in ("native", "portable") or target_named(target).name == target_named("native").name
 
 

@@ -357,7 +357,7 @@ class _Program:
             return False
         if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
             return False
-        if self.is_open and _SIZE.search(str(function)):
+        if self.is_open and _asks_sizes(function):
             return False
         if self.bound is not None:
             return True
@@ -569,6 +569,15 @@ class _Program:
             self.module.attributes["lamina.reusable"] = DenseArrayBase.from_list(i64, found)
         if pairs:
             self.module.attributes["lamina.donated"] = DenseArrayBase.from_list(i64, pairs)
+
+
+def _asks_sizes(function: func.FuncOp) -> bool:
+    """Whether a size that is known at the call only is anywhere in a kernel."""
+    for op in function.walk():
+        types = (v.type for v in (*op.results, *(a for region in op.regions for block in region.blocks for a in block.args)))
+        if any(_SIZE.search(str(a)) for a in (*op.properties.values(), *op.attributes.values(), *types)):
+            return True
+    return False
 
 
 def _called(function: func.FuncOp, functions: dict[str, func.FuncOp]) -> set[str]:

@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.kernel import FusedOp, layouts_attribute
-from ..dialects.sizes import Size, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate
 from .access import (
     CONTRACT,
     FOLD,
@@ -103,7 +103,7 @@ class _Layouts:
     def _wished(self, kernel: FusedOp, result: SSAValue) -> Order | None:
         """The order of a result that is computed elementwise and whose readers only rearrange it into row-major memory: with the dim innermost
         that is innermost there. A kernel that pads what comes row-major turns it on the way."""
-        if any(role_of(op) in (CONTRACT, FOLD) for op in stage_roots(kernel.body.block)):
+        if any_symbolic(shape_of(result)) or any(role_of(op) in (CONTRACT, FOLD) for op in stage_roots(kernel.body.block)):
             return None
         rank = len(shape_of(result))
         wishes = {self._innermost_wish(use.operation, use.index) for use in result.uses}
@@ -126,7 +126,8 @@ class _Layouts:
                 reads = leaf_reads(domain, leaves.__contains__, op.results[0] if role in INLINE else None)
                 for index in (index for value, index in reads if value is argument and index is not None):
                     target = _target_index(op, role, domain)
-                    along = target[-1].terms[-1][0] if isinstance(target[-1], Linear) and target[-1].terms else None
+                    last = target[-1] if target else 0
+                    along = last.terms[-1][0] if isinstance(last, Linear) and last.terms else None
                     dims = [d for d, i in enumerate(index) if isinstance(i, Linear) and (along, 1) in i.terms]
                     wishes.add(dims[0] if len(dims) == 1 and shape_of(argument)[dims[0]] >= VECTOR else None)
         return wishes.pop() if len(wishes) == 1 else None

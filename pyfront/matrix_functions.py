@@ -108,7 +108,7 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     return eye(rows, columns, dtype=input.dtype) - v @ solve_triangular(scaled, right, upper=True)
 
 
-@define("ormqr")
+@define("ormqr", also={"input2": "tau", "input3": "other"})
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
     """Q C (or Q^T C; C Q, C Q^T with ``left`` False) for the whole orthogonal Q that geqrf packs in reflectors, and C ``other``."""
     from .linalg import solve_triangular
