@@ -7,8 +7,9 @@ builtin.module {
   }
 }
 // CHECK-NOT: prim.conv
-// CHECK-DAG: prim.slice %x {start = array<i64: 0, 0, 0, 0>, size = array<i64: 1, 1, 128, 32>, step = array<i64: 1, 1, 1, 2>}
-// CHECK-DAG: prim.slice %x {start = array<i64: 0, 0, 0, 3>, size = array<i64: 1, 1, 128, 32>, step = array<i64: 1, 1, 1, 2>}
+// CHECK:     %[[SPREAD:.*]] = prim.reshape {{.*}} -> tensor<1x1x1x66x128xf32>
+// CHECK-DAG: prim.slice %[[SPREAD]] {start = array<i64: 0, 0, 0, 0, 0>, size = array<i64: 1, 1, 1, 32, 128>, step = array<i64: 1, 1, 1, 2, 1>}
+// CHECK-DAG: prim.slice %[[SPREAD]] {start = array<i64: 0, 0, 0, 3, 0>, size = array<i64: 1, 1, 1, 32, 128>, step = array<i64: 1, 1, 1, 2, 1>}
 // CHECK:     prim.matmul {{.*}} : (tensor<4x1x32x128xf32>, tensor<4x1x128x128xf32>) -> tensor<4x1x32x128xf32>
 // CHECK:     prim.update {{.*}} {start = array<i64: 0, 0, 0, 0>, step = array<i64: 1, 1, 2, 1>}
 // CHECK:     prim.update {{.*}} {start = array<i64: 0, 0, 1, 0>, step = array<i64: 1, 1, 2, 1>}
