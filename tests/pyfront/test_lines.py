@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator
 
 import lamina
 import pytest
+from needs import needs_compiler
 
 from lamina.backends import driver
-from lamina.backends.toolchain import find_compiler
 from lamina.pyfront import origin, recorder
+
+pytestmark = needs_compiler
 
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], str]]:
-    if find_compiler() is None:
-        pytest.skip("needs a C compiler")
     function = origin.native(driver.lines_library())
     assert function is not origin.origin
     monkeypatch.setattr(recorder.state, "origin", function)
@@ -59,8 +59,6 @@ def test_code_without_end(found: Callable[[int], str]) -> None:
 
 
 def test_programs_that_come_again_find_lines_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_compiler() is None:
-        pytest.skip("needs a C compiler")
     monkeypatch.setattr(recorder.state, "quick", False)
     monkeypatch.setattr(recorder.state, "origin", origin.origin)
     x = lamina.ones(3)
