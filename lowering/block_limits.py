@@ -167,7 +167,7 @@ class _Chain:
             return
         if outside and COLUMN in roles:
             raise _Unknown
-        found = values_in(self.made, block, [*inputs, *([None] * len(op.outputs))], lambda d: roles[d], last.operands)
+        found = values_in(self.made, block, [*inputs, *([None] * len(op.outputs))], lambda d: self.made.position([(roles[d], 1)]), last.operands)
         self.known.update((self._buffer(v), e) for v, e in zip(op.outputs, found, strict=True) if e is not None and v not in outside)
 
     def _element(self, op: GenericOp, k: int) -> Expression:
@@ -196,7 +196,7 @@ class _Chain:
         neutral = 0 if isinstance(combined, arith.AddfOp) else -inf
         if len(others) != 1 or self.directions.fills.get(self._buffer(op.outputs[0])) != neutral:
             raise _Unknown
-        (term,) = values_in(self.made, block, [*inputs, None], lambda d: roles[d], others)
+        (term,) = values_in(self.made, block, [*inputs, None], lambda d: self.made.position([(roles[d], 1)]), others)
         if term is None:
             raise _Unknown
         self.values.append(term)

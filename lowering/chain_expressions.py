@@ -13,6 +13,8 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import BoolAttr, FloatAttr, IndexType, IntegerAttr, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
+from .loop_builder import NO_OVERFLOW
+
 ROW, COLUMN, DEPTH = "row", "column", "depth"
 
 
@@ -106,6 +108,18 @@ class Expressions:
     def index(self, role: str, kind: Attribute) -> Expression:
         return self._once((role, kind), lambda: Index(kind, frozenset((role,)), role))
 
+    def position(self, roles: Sequence[tuple[str | None, int]]) -> Expression:
+        """The index of a loop whose pieces have these roles and units; a piece without a role has one index."""
+        kind, total = IndexType(), None
+        for role, unit in roles:
+            if role is None:
+                continue
+            one = self.index(role, kind)
+            if unit != 1:
+                one = self.apply(arith.MuliOp, NO_OVERFLOW, (one, self.number(IntegerAttr(unit, kind), kind)), kind)
+            total = one if total is None else self.apply(arith.AddiOp, NO_OVERFLOW, (total, one), kind)
+        return self.number(IntegerAttr(0, kind), kind) if total is None else total
+
     def apply(self, op: type[Operation], properties: Mapping[str, Attribute], operands: Sequence[Expression], kind: Attribute) -> Expression:
         key = (op, tuple(sorted(properties.items())), tuple(operands), kind)
         roles = frozenset().union(*(e.roles for e in operands))
@@ -116,11 +130,9 @@ class Expressions:
 
 
 def values_in(
-    made: Expressions, block: Block, inputs: Sequence[Expression | None], role: Callable[[int], str | None], wanted: Sequence[SSAValue]
+    made: Expressions, block: Block, inputs: Sequence[Expression | None], position: Callable[[int], Expression], wanted: Sequence[SSAValue]
 ) -> list[Expression | None]:
-    """Values of a stage's body, given those of its arguments (None: not known, nor is what comes of it) and the role of each loop (None:
-    a loop of length 1).
-    """
+    """Values of a stage's body, given those of its arguments (None: not known, nor is what comes of it) and the index of each loop."""
     env: dict[SSAValue, Expression | None] = dict(zip(block.args, inputs, strict=True))
 
     def known(value: SSAValue) -> Expression | None:
@@ -133,9 +145,7 @@ def values_in(
         if isinstance(op, arith.ConstantOp):
             continue
         if op.name == "linalg.index":
-            name = role(op.properties["dim"].value.data)  # type: ignore[attr-defined]  # an integer
-            zero = IntegerAttr(0, IndexType())
-            env[op.results[0]] = made.index(name, IndexType()) if name else made.number(zero, IndexType())
+            env[op.results[0]] = position(op.properties["dim"].value.data)  # type: ignore[attr-defined]  # an integer
         elif op.regions or len(op.results) != 1 or not op.name.startswith(("arith.", "math.", "kernel.")):
             env.update((r, None) for r in op.results)
         else:

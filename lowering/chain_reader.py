@@ -20,9 +20,11 @@ from xdsl.ir import Attribute, Block, BlockArgument, Operation, SSAValue
 
 from .chain_expressions import COLUMN, DEPTH, ROW, Expression, Expressions, Fold, Place, Sum, values_in
 from .contraction_body import Product, product_of
-from .contraction_match import Access, access_of, loop_sizes
+from .contraction_match import Access
+from .cut_loops import CutStage, cut_alike
 
 _COMBINERS = (arith.AddfOp, arith.MaximumfOp)
+_OPS = GenericOp | FillOp | arith.ConstantOp | memref.AllocaOp | memref.ReinterpretCastOp | func.ReturnOp
 Loop = tuple[Operation, int]
 
 
@@ -41,7 +43,7 @@ def read_chain(function: func.FuncOp) -> Chain | None:
     """The kernel as a chain; None when it is something else. Every op of the kernel is accounted for."""
     stages = [op for op in function.body.block.ops if isinstance(op, GenericOp)]
     products = {op: p for op in stages if (p := contraction_of(op)) is not None}
-    if len(products) < 2 or any(not isinstance(op, GenericOp | FillOp | arith.ConstantOp | memref.AllocaOp | func.ReturnOp) for op in function.body.block.ops):
+    if len(products) < 2 or any(not isinstance(op, _OPS) for op in function.body.block.ops):
         return None
     try:
         directions = _Directions(stages, products)
@@ -52,11 +54,12 @@ def read_chain(function: func.FuncOp) -> Chain | None:
 
 def contraction_of(op: GenericOp) -> Product | None:
     """The stage's product, where each operand has parallel loops that the other has not (else it is a fold of products)."""
-    found, sizes = product_of(op), loop_sizes(op)
-    if found is None or sizes is None:
+    found = product_of(op)
+    if found is None:
         return None
-    sides = [access_of(op.inputs[i], op.indexing_maps.data[i].data, len(sizes)) for i in (found.left, found.right)]
-    parallel = [d for d, k in enumerate(op.iterator_types) if sizes[d] > 1 and k.data.value == "parallel"]
+    stage = CutStage(op)
+    parallel = [d for d, (n, kind) in enumerate(zip(stage.sizes, stage.kinds, strict=True)) if n > 1 and kind == "parallel"]
+    sides = (stage.accesses[i] for i in (found.left, found.right))
     left, right = ({d for d in parallel if a is not None and a.strides[d]} for a in sides)
     return found if left - right and right - left else None
 
@@ -66,10 +69,11 @@ class _NoChain(Exception):
 
 
 class _Directions:
-    """The roles of all loops, found by uniting loops with the directions of temporaries they step through."""
+    """The roles of all loops (pieces of loops), found by uniting them with the directions of temporaries they step through."""
 
     def __init__(self, stages: Sequence[GenericOp], products: dict[GenericOp, Product]) -> None:
         self.parent: dict[object, object] = {}
+        self.cut = cut_alike(stages)
         self.sizes: dict[GenericOp, list[int]] = {}
         self.accesses: dict[GenericOp, list[Access]] = {}
         for op in stages:
@@ -82,9 +86,8 @@ class _Directions:
         return x
 
     def _unite_stage(self, op: GenericOp) -> None:
-        sizes = loop_sizes(op)
-        found = [access_of(v, m.data, len(sizes or ())) for v, m in zip(op.operands, op.indexing_maps.data, strict=True)]
-        if sizes is None or 0 in sizes or any(a is None for a in found):
+        sizes, found = self.cut[op].sizes, self.cut[op].accesses
+        if self.cut[op].whole is None or 0 in sizes or any(a is None for a in found):
             raise _NoChain
         self.sizes[op], self.accesses[op] = sizes, [a for a in found if a is not None]
         for access in self.accesses[op]:
@@ -98,7 +101,7 @@ class _Directions:
 
     def loops(self, op: GenericOp, kind: str) -> list[int]:
         """The loops of a stage that are parallel, or reductions, and longer than 1."""
-        kinds = [k.data.value for k in op.iterator_types]
+        kinds = self.cut[op].kinds
         return [d for d, size in enumerate(self.sizes[op]) if size > 1 and kinds[d] == kind]
 
     def _name(self, stages: Sequence[GenericOp], products: dict[GenericOp, Product]) -> None:
@@ -135,10 +138,16 @@ class _Directions:
         return sides
 
     def _name_matrix(self, op: GenericOp, sides: dict[str, list[object]]) -> None:
-        outer = [c for c in sides["left"] + sides["right"] if self.roles.get(c) != COLUMN]
-        if len(outer) != 1 or len(self.loops(op, "reduction")) != 1 or self.roles.setdefault(outer[0], ROW) != ROW:
+        """Rows and batches: of several directions that only one operand knows (queries that share their keys) rows are the longest."""
+        outer = [c for c in sides["left"] + sides["right"] if self.roles.get(c) in (None, ROW)]
+        if not outer or len(self.loops(op, "reduction")) != 1:
             raise _NoChain
-        for c in sides["both"]:
+        if ROW not in self.roles.values():
+            lengths = {self._find((op, d)): size for d, size in enumerate(self.sizes[op])}
+            self.roles[max(reversed(outer), key=lambda c: lengths[c])] = ROW
+        if sum(self.roles.get(c) == ROW for c in outer) != 1:
+            raise _NoChain
+        for c in (*sides["both"], *outer):
             if c not in self.roles:
                 self.batch.append(f"batch{len(self.batch)}")
                 self.roles[c] = self.batch[-1]
@@ -152,6 +161,10 @@ class _Directions:
         if role is None or self.extents.setdefault(role, size) != size:
             raise _NoChain
         return role
+
+    def position(self, op: GenericOp, loop: int, made: Expressions) -> Expression:
+        """The index of one of the op's own loops."""
+        return made.position([(self.role(op, d), unit) for d, unit in self.cut[op].of_loop(loop)])
 
     def place(self, op: GenericOp, k: int) -> Place:
         """Where an operand of a stage is."""
@@ -216,11 +229,11 @@ class _Reader:
 
     def _product(self, op: GenericOp, inputs: Sequence[Expression | None]) -> Expression:
         p = self.products[op]
-        (over,) = self.directions.loops(op, "reduction") or (None,)
+        over = self.directions.loops(op, "reduction")
         start = self.fills.get(op.outputs[0])
-        if over is None or p.sum_type != f32 or not isinstance(start, FloatAttr) or start.value.data != 0:
+        if len(over) != 1 or p.sum_type != f32 or not isinstance(start, FloatAttr) or start.value.data != 0:
             raise _NoChain
-        role = self.directions.role(op, over)
+        role = self.directions.role(op, over[0])
         factors = []
         for number, casts in ((p.left, p.left_casts), (p.right, p.right_casts)):
             e = inputs[number]
@@ -254,7 +267,7 @@ class _Reader:
         return self._values(op, inputs, block, last.operands)
 
     def _values(self, op: GenericOp, inputs: Sequence[Expression | None], block: Block, wanted: Sequence[SSAValue]) -> list[Expression]:
-        return [_given(e) for e in values_in(self.made, block, inputs, lambda d: self.directions.role(op, d), wanted)]
+        return [_given(e) for e in values_in(self.made, block, inputs, lambda d: self.directions.position(op, d, self.made), wanted)]
 
 
 def _given(e: Expression | None) -> Expression:

@@ -27,13 +27,15 @@ from .call_values import CallValues, Item, Node, Value, in_order, operands_of, r
 from .chain_reader import contraction_of
 from .kept_rows import KeptRows, kept_rows
 from .kernel_functions import make_function
-from .memref_layout import bytes_of
+from .memref_layout import bytes_of, reinterpreted, span_of, strides_of
 from .separate_outputs import separated
 from .storage import Call, Home, Storage
 
 LIGHT_OPS = 12
 """Ops of a kernel that is rather made again than read."""
 MOST_MEMBERS = 16
+SPREAD = 16
+"""How many elements a kernel of few ops makes of one it reads, to be made again."""
 
 Fits = Callable[[func.FuncOp], bool]
 
@@ -202,7 +204,7 @@ class _Component:
         last = max(level[m] for m in members)
         for k in reversed(level):
             readers = [r for v in self.values.made[k] for r in v.readers if r in level]
-            level[k] = min((level[r] - (k in members and r not in members) for r in readers), default=last)
+            level[k] = min((level[r] - (k in members and r not in members) for r in readers), default=last + (k not in members))
         return {m: level[m] for m in self.members}, [k for k in level if k not in members]
 
     def replace(self, order: Sequence[Node]) -> None:
@@ -240,18 +242,25 @@ def _is_heavy(calls: Sequence[Item], value: Value) -> bool:
 
 
 def is_light(item: Item, rounds: bool = False) -> bool:
-    """Whether the call only widens (rounds: or rounds) or scales an operand per result, or says of indices and truth values what is so."""
+    """Whether the call only widens (rounds: or rounds) or scales an operand per result, or says of indices, truth values and a few numbers
+    what is so.
+    """
     if not isinstance(item, Call) or not is_plain(item.function):
         return False
     stages = [op for op in item.function.body.block.ops if isinstance(op, GenericOp)]
     if any(kind.data.value != "parallel" for op in stages for kind in op.iterator_types) or len(stages) != 1:
         return False
     body = list(stages[0].body.block.ops)
-    if all(isinstance(held.element_type, AnyFloat) for _, held in item.results):
+    if all(isinstance(held.element_type, AnyFloat) for _, held in item.results) and not _spreads(item):
         casts = arith.ExtFOp | arith.TruncFOp if rounds else arith.ExtFOp
         read = stages[0].body.block.args[: len(stages[0].inputs)]
         return all(_scaled_from(v, casts) in read for v in body[-1].operands)
     return len(item.results) == 1 and len(body) <= LIGHT_OPS and all(op.name.startswith("arith.") or op.name == "linalg.index" for op in body[:-1])
+
+
+def _spreads(call: Call) -> bool:
+    """Whether far more is made than read: what follows from indices and a few numbers."""
+    return SPREAD * sum(map(_size, call.operands)) <= sum(map(_size, call.results))
 
 
 def _scaled_from(value: SSAValue, casts: type[Operation] | UnionType) -> SSAValue | None:
@@ -336,8 +345,14 @@ class _Cluster:
             call, mapped = self._call(k), {}
             for v, home, argument in zip(self._read(k), call.operands, call.function.body.block.args, strict=False):
                 given = memory.get((v, home), memory.get(v))
-                if given is None or given.type != home[1]:
+                if given is None:
                     return None
+                if given.type != home[1]:
+                    seen = _seen_as(given, home[1])
+                    if seen is None:
+                        return None
+                    block.add_op(seen)
+                    given = seen.results[0]
                 mapped[argument] = given
             made = zip(self._made(k), call.function.body.block.args[len(call.operands) :], strict=False)
             for v, argument in made:
@@ -355,6 +370,16 @@ class _Cluster:
                 block.erase_op(last)
         block.add_op(func.ReturnOp())
         return make_function(name, *types, Region(block))
+
+
+def _seen_as(memory: SSAValue, wanted: MemRefType) -> Operation | None:
+    """All elements of a temporary as an array of other dimensions; None where that is not the same memory."""
+    held = memory.type
+    assert isinstance(held, MemRefType)
+    whole = prod(held.get_shape())
+    if held.element_type != wanted.element_type or {prod(wanted.get_shape()), span_of(held), span_of(wanted)} != {whole}:
+        return None
+    return reinterpreted(memory, 0, wanted, strides_of(wanted))
 
 
 _NOTHING = DenseArrayBase.from_list(i32, [0, 0])

@@ -220,7 +220,7 @@ class _Matcher:
 
 def access_of(value: SSAValue, map: AffineMap, dims: int) -> Access | None:
     """The access ``value[map(dims)]``; None when it is not linear or a stride is not known."""
-    place = _placed(value)
+    place = placed(value)
     if place is None:
         return None
     root, offset, steps = place
@@ -236,21 +236,21 @@ def access_of(value: SSAValue, map: AffineMap, dims: int) -> Access | None:
     return Access(root, value.type.element_type, offset, tuple(strides))
 
 
-def _placed(value: SSAValue) -> tuple[SSAValue, int, tuple[int, ...]] | None:
+def placed(value: SSAValue) -> tuple[SSAValue, int, tuple[int, ...]] | None:
     """A memref value as (the argument or allocation it lies in, offset in elements, strides)."""
     kind = value.type
     if not isinstance(kind, MemRefType):
         return None
     owner = value.owner
     if isinstance(owner, memref.SubviewOp):
-        inner = _placed(owner.source)
+        inner = placed(owner.source)
         lows, steps = owner.static_offsets.get_values(), owner.static_strides.get_values()
         if inner is None or owner.offsets or owner.strides or len(lows) != len(kind.shape.data):
             return None
         offset = inner[1] + sum(low * s for low, s in zip(lows, inner[2], strict=True))
         return inner[0], offset, tuple(step * s for step, s in zip(steps, inner[2], strict=True))
     if isinstance(owner, memref.ReinterpretCastOp):
-        inner = _placed(owner.source)
+        inner = placed(owner.source)
         if inner is None or owner.offsets or owner.sizes or owner.strides:
             return None
         return (
