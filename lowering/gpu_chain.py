@@ -15,10 +15,9 @@ from .gpu_chain_sweep import SweepLaunch
 def match_chain(function: func.FuncOp, target: GpuTarget) -> ChainPlan | None:
     """The kernel as sweeps over a chain; None when it is no chain, or the target cannot keep its tiles on chip."""
     chain = read_chain(function)
-    plan = plan_chain(chain, target) if chain is not None else None
-    if plan is None or any(choose_shape(plan, sweep, target) is None for sweep in plan.sweeps):
-        return None
-    return plan
+    plans = (plan_chain(chain, target, apart) for apart in (False, True)) if chain is not None else ()
+    fitting = (p for p in plans if p is not None and all(choose_shape(p, sweep, target) is not None for sweep in p.sweeps))
+    return next(fitting, None)
 
 
 def chain_launches(function: func.FuncOp, name: str, plan: ChainPlan, target: GpuTarget) -> list[func.FuncOp]:

@@ -16,7 +16,7 @@ from .gpu_barriers import Barriers
 from .gpu_builder import GpuBuilder
 from .gpu_chain_operand import Operand
 from .gpu_chain_plan import CORE, Factor
-from .gpu_chain_shape import BLOCK, STAGES, WARPS, Shape, factors_of
+from .gpu_chain_shape import BLOCK, STAGES, WARPS, Shape, factors_of, in_blocks
 from .gpu_chain_sweep import SweepLaunch
 from .gpu_chain_tiles import CoreTiles
 from .gpu_teams import WARP
@@ -28,12 +28,14 @@ PRODUCER_REGISTERS, CONSUMER_REGISTERS = 40, 232
 
 
 class GroupOperand(Operand):
-    """A factor's tiles as the copy engine brings them: blocks of 64 elements of the depth, in the 128-byte swizzle."""
+    """A factor's tiles as the copy engine brings them: blocks of 64 elements of the depth, in the 128-byte swizzle; beyond the depth they are
+    zero, and nobody reads them.
+    """
 
     def __init__(self, owner: GroupSweepLaunch, factor: Factor, rows: int, stages: int, number: int) -> None:
         self.owner, self.b, self.factor, self.rows, self.stages, self.number = owner, owner.b, factor, rows, stages, number
         self.depth = owner.plan.depths[factor.depth]
-        self.length = rows * self.depth
+        self.length = rows * in_blocks(self.depth)
         kind = owner.plan.kind
         assert kind is not None and factor.place is not None
         at = owner.launch.take_shared(2 * self.length * stages, 1024)

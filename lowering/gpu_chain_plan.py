@@ -21,7 +21,7 @@ from .chain_expressions import COLUMN, DEPTH, ROW, Apply, Expression, Fold, Plac
 from .chain_reader import Chain
 
 CORE = 16
-DEEPEST = 128
+DEEPEST = 256
 LEAST = 16
 """Rows and columns below which a matrix is not worth a sweep."""
 MOST_SUMS = 160
@@ -101,10 +101,13 @@ class ChainPlan:
         return 4 * len(self.kept) * self.problems * self.chain.sizes[ROW]
 
 
-def plan_chain(chain: Chain, target: GpuTarget) -> ChainPlan | None:
-    """The sweeps of a chain; None when it needs what no sweep gives, or is too small or too deep."""
+def plan_chain(chain: Chain, target: GpuTarget, apart: bool = False) -> ChainPlan | None:
+    """The sweeps of a chain; None when it needs what no sweep gives, or is too small or too deep.
+
+    apart: sums that wait for the first sweep have one each, which takes fewer registers and makes matrices more often.
+    """
     try:
-        return _Planner(chain, target).plan()
+        return _Planner(chain, target, apart).plan()
     except _NoPlan:
         return None
 
@@ -114,8 +117,8 @@ class _NoPlan(Exception):
 
 
 class _Planner:
-    def __init__(self, chain: Chain, target: GpuTarget) -> None:
-        self.chain, self.target, self.made = chain, target, chain.made
+    def __init__(self, chain: Chain, target: GpuTarget, apart: bool) -> None:
+        self.chain, self.target, self.apart, self.made = chain, target, apart, chain.made
         self.matrix = frozenset((ROW, COLUMN))
         self.factors: dict[Expression, Factor] = {}
 
@@ -161,8 +164,8 @@ class _Planner:
             running = [self._fold_sum(f) for f in self.folds if f is not self.maximum]
             running += [RunningSum(s, t, self._right(s)) for s, t in early.items()]
             found.append(self._sweep(ROW, running, [*rows, *self._outputs_of(early)], first=True))
-        for own, waiting in ((ROW, late), (COLUMN, across)):
-            if waiting:
+        for own, every in ((ROW, late), (COLUMN, across)):
+            for waiting in ([s] for s in every) if self.apart else filter(None, [every]):
                 running = [RunningSum(s, Term(None, 0, self._matrix_of(s)), self._right(s)) for s in waiting]
                 found.append(self._sweep(own, running, self._outputs_of(waiting), first=False))
         if sum(len(s.outputs) for s in found) != len(self.chain.outputs):

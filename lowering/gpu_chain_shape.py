@@ -45,6 +45,11 @@ def factors_of(plan: ChainPlan, sweep: Sweep) -> tuple[list[Factor], list[Factor
     return [f for f in every if f.role == sweep.own], [f for f in every if f.role != sweep.own]
 
 
+def in_blocks(depth: int) -> int:
+    """Elements of the blocks a depth lies in."""
+    return -(-depth // BLOCK) * BLOCK
+
+
 def choose_shape(plan: ChainPlan, sweep: Sweep, target: GpuTarget) -> Shape | None:
     """The largest tile whose sums fit a thread's registers and whose operands fit shared memory; None when none does."""
     sizes = plan.chain.sizes
@@ -84,7 +89,7 @@ def _group_shape(plan: ChainPlan, sweep: Sweep, target: GpuTarget, kept: Sequenc
     for other in (128, 64, 32):
         registers = (len(sweep.tiles) * other + depths) // 2
         rows = [(f, groups * WGMMA_ROWS) for f in kept] + [(f, STAGES * other) for f in passing]
-        shared = sum(2 * n * plan.depths[f.depth] for f, n in rows)
+        shared = sum(2 * n * in_blocks(plan.depths[f.depth]) for f, n in rows)
         if other < 2 * sizes[sweep.other] and registers <= MOST_SUMS and shared + 2048 <= target.shared_bytes:
             packed = sum(other // 4 for s in sweep.sums if s.right is not None)
             ahead = _passes_apart(plan, sweep) and registers + packed <= MOST_SUMS
@@ -104,7 +109,7 @@ def _passes_apart(plan: ChainPlan, sweep: Sweep) -> bool:
 def _fits_boxes(plan: ChainPlan, factor: Factor) -> bool:
     """Whether the copy engine can bring a factor and wgmma multiply it: depth by depth in rows of 128 bytes, aligned, evenly apart."""
     place = factor.place
-    if place is None or plan.depths[factor.depth] % BLOCK or place.step(factor.depth) != 1:
+    if place is None or 2 * plan.depths[factor.depth] <= BLOCK or place.step(factor.depth) != 1:
         return False
     others = [step for role, step in place.steps if role != factor.depth]
     return not any(n % RUN or n < 0 for n in (*others, place.offset)) and len(others) < MOST_DIMENSIONS and place.step(factor.role) > 0

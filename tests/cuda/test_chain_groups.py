@@ -45,10 +45,13 @@ def check(case) -> None:
 
 
 # heads, rows, columns, depth, dtype, causal, with gradients
-ONE = [(1, 80, 72, 64, bfloat16, True, False), (2, 72, 72, 64, bfloat16, True, True), (1, 64, 200, 128, float16, False, True)]
+ONE = [
+    (1, 80, 72, 64, bfloat16, True, False), (2, 72, 72, 64, bfloat16, True, True), (1, 64, 200, 128, float16, False, True),
+    (1, 72, 96, 80, bfloat16, True, True), (1, 64, 136, 96, float16, True, False),
+]  # fmt: skip
 TWO = [
     (2, 200, 200, 64, bfloat16, True, False), (1, 200, 330, 128, bfloat16, False, False), (2, 136, 136, 64, float16, True, True),
-    (1, 130, 150, 128, bfloat16, True, True), (1, 300, 300, 64, bfloat16, True, True),
+    (1, 130, 150, 128, bfloat16, True, True), (1, 136, 136, 96, bfloat16, True, True), (1, 300, 300, 64, bfloat16, True, True),
 ]  # fmt: skip
 
 
