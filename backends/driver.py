@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .dump_index import DumpIndex
 
 __all__ = [
-    "Program", "accelerator", "bound", "compile_graph", "draws_library", "gpu_arch", "has_accelerator", "lines_library", "loops_of", "make_onnx", "profiled",
-    "recorded_program", "recorded_program_of_text", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
+    "Program", "accelerator", "bound", "compile_graph", "draws_library", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
+    "recorded_program", "recorded_program_of_text", "recording_library", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
     "work_of", "write_c",
 ]
 
@@ -252,13 +252,13 @@ def draws_library(build: bool = True) -> Any:
         return None
 
 
-def lines_library() -> Any:
-    """What finds the user's line (lines.c), for a process that flushes again and again; None where programs are not compiled, or this
+def recording_library() -> Any:
+    """What records steps (recording.c), for a process that flushes again and again; None where programs are not compiled, or this
     one cannot be."""
     from .native_library import library_of
 
     try:
-        return library_of("lines") if flags.device.value != "numpy" else None
+        return library_of("recording") if flags.device.value != "numpy" else None
     except BackendError:
         return None
 

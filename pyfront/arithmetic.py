@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from sys import _getframe
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -392,8 +392,23 @@ define("isfinite")(_test("is_finite", True))
 # ------------------------------------------------------------------------------------------------------
 
 
+class Short(NamedTuple):
+    """An operator that has a short way."""
+
+    name: str
+    method: Callable[[Tensor, Any], Any]
+    op: str
+    label: str
+    calls: KnownCalls
+    flipped: bool
+    compares: bool
+
+
+short_operators: list[Short] = []
+
+
 def _operator(
-    function: Callable, label: str, flipped: bool = False, op: str | None = None, compares: bool = False
+    name: str, function: Callable, label: str, flipped: bool = False, op: str | None = None, compares: bool = False
 ) -> Callable[[Tensor, Any], Any]:
     """A method for Python's operator. op: what it is on floats of one dtype; that case, the most frequent, takes a short way.
     compares: the result is truth values."""
@@ -411,7 +426,7 @@ def _operator(
             if dtype.kind != "f" or other == 0 and kind is float or state.placement is not None:  # -0.0 is equal to 0.0
                 return at_length(self, other)
             frame = _getframe(1)
-            known = _numbers_at.get((id(frame.f_code), frame.f_lasti))
+            known = numbers_at.get((id(frame.f_code), frame.f_lasti))
             if known is not None and known[0] is other and known[1] == own:
                 y, text = known[2], known[3]
             else:
@@ -431,7 +446,7 @@ def _operator(
             return at_length(self, other)
         state.order = order = state.order + 1
         if compares:
-            own, tracked = _truth.get(own) or _truth.setdefault(own, (shape, bool_)), False
+            own, tracked = truth.get(own) or truth.setdefault(own, (shape, bool_)), False
         else:
             tracked = tracked and state.grad
         result = wrap(Node(op, (), (y, x) if flipped else (x, y), own, text, tracked, order))
@@ -441,12 +456,13 @@ def _operator(
             follow(result, (other, self) if flipped else (self, other))
         return result
 
+    short_operators.append(Short(name, method, op, shown, calls, flipped, compares))
     return method
 
 
-_truth: dict[Type, Type] = {}  # by the type of what is compared
+truth: dict[Type, Type] = {}  # by the type of what is compared
 # Operators with a constant: the number, the operand's type, its Node, the line, and the code, which is kept so that its id stays its own.
-_numbers_at: dict[Site, tuple[Scalar, Type, Node, str, CodeType]] = {}
+numbers_at: dict[Site, tuple[Scalar, Type, Node, str, CodeType]] = {}
 
 
 def _number_at(code: CodeType, offset: int, number: Scalar, own: Type) -> tuple[Node, str]:
@@ -454,11 +470,11 @@ def _number_at(code: CodeType, offset: int, number: Scalar, own: Type) -> tuple[
     where = site_of(code, offset)
     y, text = number_at(where, number, *own), text_of(where)
     if y.op == "full":
-        if len(_numbers_at) >= _MOST_SITES:
-            _numbers_at.clear()
-        _numbers_at[where] = number, own, y, text, code
+        if len(numbers_at) >= _MOST_SITES:
+            numbers_at.clear()
+        numbers_at[where] = number, own, y, text, code
     else:
-        _numbers_at.pop(where, None)
+        numbers_at.pop(where, None)
     return y, text
 
 
@@ -538,11 +554,11 @@ _COMPARISONS = {
 def install_operators() -> None:
     """Python's operators on Tensor."""
     for name, (function, label) in _OPERATORS.items():
-        setattr(Tensor, f"__{name}__", _operator(function, label, op=_SHORT.get(name)))
-        setattr(Tensor, f"__r{name}__", _operator(function, label, flipped=True, op=_SHORT.get(name)))
+        for own, flipped in ((f"__{name}__", False), (f"__r{name}__", True)):
+            setattr(Tensor, own, _operator(own, function, label, flipped, _SHORT.get(name)))
         setattr(Tensor, f"__i{name}__", _in_place_operator(function, label))
     for name, op in _COMPARISONS.items():
-        setattr(Tensor, f"__{name}__", _operator(binary(op), op, op=op, compares=True))
+        setattr(Tensor, f"__{name}__", _operator(f"__{name}__", binary(op), op, op=op, compares=True))
     Tensor.__hash__ = lambda self: id(self)
     Tensor.__neg__ = lambda self: _labelled(neg(self), "neg")
     Tensor.__pos__ = positive

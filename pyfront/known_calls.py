@@ -27,8 +27,8 @@ _MOST_TRIES = 64  # calls of one function that are looked at in vain
 _FEW_TRIES = 4  # of one kind
 _FEW = 8  # operands that are looked through for one that comes twice
 _PLAIN = frozenset({int, bool, str, type(None), DType})
-_TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
-_BY_LINE, _IN_VAIN = object(), object()
+TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
+_BY_LINE, IN_VAIN = object(), object()
 _everyone: list[KnownCalls] = []
 
 
@@ -40,7 +40,7 @@ def forget() -> None:
 
 def is_plain(kind: type) -> type:
     """Enters a class of tensors that are nothing but tensors to every function."""
-    _TENSORS.add(kind)
+    TENSORS.add(kind)
     return kind
 
 
@@ -80,7 +80,7 @@ class KnownCalls(dict):
                 self.skips = True
                 return None
         found = self.get(key)
-        if found is None or found is _IN_VAIN:
+        if found is None or found is IN_VAIN:
             self.skips = found is not None
             return None
         if found is _BY_LINE:
@@ -97,7 +97,7 @@ class KnownCalls(dict):
     def of_two(self, x: Node, y: Node) -> Tensor | None:
         """`again` for two tensors that are nothing but their Nodes: untracked, and no views."""
         found = self.get((x.type, y.type))
-        return wrap(found[0].again((x, y, *found[1]), 3)) if found is not None and found is not _IN_VAIN else None
+        return wrap(found[0].again((x, y, *found[1]), 3)) if found is not None and found is not IN_VAIN else None
 
     def _at_line(self, key: tuple) -> Any:
         """The call at the user's line, whose numbers were never others."""
@@ -150,7 +150,7 @@ class KnownCalls(dict):
         count = self.vain[key] = self.vain.get(key, 0) + 1
         if count == _FEW_TRIES and key not in self:
             self.tries += count - 1
-            self[key] = _IN_VAIN
+            self[key] = IN_VAIN
             del self.vain[key]
 
 
@@ -163,7 +163,7 @@ def _key(values: Any, operands: list[Node]) -> tuple | None:
     parts: list[Any] = []
     for value in values:
         kind = type(value)
-        if kind in _TENSORS:
+        if kind in TENSORS:
             storage = value._storage
             if value._seen == storage.version:
                 node = value._node

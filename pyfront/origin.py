@@ -113,7 +113,7 @@ def _is_locked() -> bool:
 
 
 class Native:
-    """The C in the place of `origin` (lines.c), once a program flushes again and again. learn: enters a place of the
+    """The C in the place of `origin` (recording.c), once a program flushes again and again. learn: enters a place of the
     user's code with its text, or code of the package as a whole, at `_WHOLE`."""
 
     learn: Callable[[CodeType, int, str], None]

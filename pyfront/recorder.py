@@ -20,7 +20,7 @@ from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
 from . import meta
 from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, Node
-from .origin import native, origin, source_line
+from .origin import origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
 from .walk import Walk
@@ -435,8 +435,11 @@ def _accelerator() -> Any:
 
 
 def _quicken() -> None:
-    """What is recorded comes again and again: from now on lines are found in C, where there is a compiler."""
-    state.quick, state.origin = True, native(_compiler().lines_library())
+    """What is recorded comes again and again: from now on it is recorded in C, where there is a compiler."""
+    from .quick import quicken
+
+    state.quick = True
+    quicken(_compiler().recording_library())
 
 
 def driver() -> Run:

@@ -46,7 +46,7 @@ class Storage:
         self.unheard: weakref.WeakSet[Node] | None = None
         if host is None and node.value is None:
             if node.op == "full":
-                _fill_in(node)
+                fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:
@@ -130,7 +130,7 @@ class Storage:
         self.version += 1
         if node.value is None:
             if node.op == "full":
-                _fill_in(node)
+                fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:
@@ -169,7 +169,7 @@ class Storage:
         self.version += 1
 
 
-def _fill_in(node: Node) -> None:
+def fill_in(node: Node) -> None:
     """A constant in memory is filled in at once: memory is memory from the start, so the first step of a
     training run (fresh weights, fresh statistics) is the same program as the second."""
     shape, number, dtype = node.attrs

@@ -1,0 +1,644 @@
+/* What is done for every recorded step, without Python's help: functions that Python calls as its own.
+
+   They do what the Python in their place does (origin.py, tensor.py, arithmetic.py, known_calls.py, phrases.py), for the cases that come again and
+   again; everything else they leave to it. Nothing of Python's headers is needed, and none of its structures is looked into: what is called
+   here is exported by every CPython from 3.11 on, and where slots of the package's own classes lie Python has found out (quick.py).
+*/
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct object object;
+typedef struct {
+    const char *name;
+    object *(*function)(object *, object *const *, ptrdiff_t);
+    int flags;
+    const char *doc;
+} method;
+
+extern object *PyFrame_GetBack(object *frame);
+extern object *PyFrame_GetCode(object *frame);
+extern int PyFrame_GetLasti(object *frame);
+extern object *PyObject_Vectorcall(object *function, object *const *arguments, size_t count, object *names);
+extern object *PyCFunction_NewEx(method *, object *self, object *module);
+extern object *PyLong_FromLong(long);
+extern long PyLong_AsLong(object *);
+extern object *PyErr_Occurred(void);
+extern object *Py_BuildValue(const char *, ...);
+extern void Py_IncRef(object *);
+extern void Py_DecRef(object *);
+extern object *PyEval_GetFrame(void);
+extern object *PyDescr_NewMethod(object *type, method *);
+extern object *PyType_GenericAlloc(object *type, ptrdiff_t);
+extern object *PyObject_CallNoArgs(object *);
+extern object *PyWeakref_NewRef(object *, object *);
+extern object *PyTuple_New(ptrdiff_t);
+extern int PyTuple_SetItem(object *, ptrdiff_t, object *);
+extern object *PyTuple_GetItem(object *, ptrdiff_t);
+extern ptrdiff_t PyTuple_Size(object *);
+extern object *PyList_GetItem(object *, ptrdiff_t);
+extern ptrdiff_t PyList_Size(object *);
+extern int PyList_Append(object *, object *);
+extern object *PySequence_List(object *);
+extern object *PySequence_GetItem(object *, ptrdiff_t);
+extern object *PyDict_GetItemWithError(object *, object *);
+extern object *PyDict_GetItemString(object *, const char *);
+extern ptrdiff_t PyDict_Size(object *);
+extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
+extern int PyObject_RichCompareBool(object *, object *, int);
+extern int PyObject_SetAttr(object *, object *, object *);
+extern double PyFloat_AsDouble(object *);
+extern const char *PyUnicode_AsUTF8(object *);
+
+enum { ONE = 0x0008, FASTCALL = 0x0080, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
+
+/* -- the user's line
+   Code of the package and places of the user's code are in one table, with what Python said of them; where it says nothing, Python is asked. */
+
+typedef struct {
+    object *code;
+    object *text;
+    long offset; /* OWN: all of the code is the package's */
+} place;
+
+static place table[SLOTS];
+static int filled;
+static object *get_frame, *ask, *depths[DEEPEST];
+
+static place *slot_of(object *code, long offset) {
+    uint64_t mixed = ((uint64_t)(uintptr_t)code >> 4) * 0x9E3779B97F4A7C15u + (uint64_t)(offset + 3) * 0xC2B2AE3D27D4EB4Fu;
+    size_t at = (size_t)(mixed ^ mixed >> 29) % SLOTS;
+    while (table[at].code && (table[at].code != code || table[at].offset != offset))
+        at = (at + 1) % SLOTS;
+    return &table[at];
+}
+
+static object *nothing(void) {
+    return Py_BuildValue("");
+}
+
+/* A program that makes code without end: what is known is learnt again. */
+static void forget(void) {
+    for (place *slot = table; slot < table + SLOTS; slot++)
+        if (slot->code) {
+            Py_DecRef(slot->code);
+            Py_DecRef(slot->text);
+            slot->code = slot->text = NULL;
+        }
+    filled = 0;
+}
+
+/* learn(code, offset, text): what is said of a place from now on. Codes are kept, so that no other one gets their address. */
+static object *learn(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    if (count == 3) {
+        if (filled >= SLOTS / 2)
+            forget();
+        long offset = PyLong_AsLong(given[1]);
+        if (offset == -1 && PyErr_Occurred())
+            return NULL;
+        place *slot = slot_of(given[0], offset);
+        if (!slot->code) {
+            Py_IncRef(given[0]);
+            Py_IncRef(given[2]);
+            slot->code = given[0], slot->text = given[2], slot->offset = offset;
+            filled++;
+        }
+    }
+    return nothing();
+}
+
+/* The line's text, from a frame on, which is let go of. */
+static object *line_of(object *frame) {
+    for (;;) {
+        object *code = PyFrame_GetCode(frame);
+        Py_DecRef(code); /* the frame has it */
+        if (slot_of(code, OWN)->code) {
+            object *back = PyFrame_GetBack(frame);
+            if (back) {
+                Py_DecRef(frame);
+                frame = back;
+                continue;
+            }
+        } else {
+            object *text = slot_of(code, PyFrame_GetLasti(frame))->text;
+            if (text) {
+                Py_IncRef(text);
+                Py_DecRef(frame);
+                return text;
+            }
+        }
+        object *text = PyObject_Vectorcall(ask, &frame, 1, NULL);
+        Py_DecRef(frame);
+        return text;
+    }
+}
+
+/* The same. up: how many frames above the running one it is at least. */
+static object *line(long up) {
+    object *frame = PyObject_Vectorcall(get_frame, &depths[up], 1, NULL);
+    return frame ? line_of(frame) : NULL;
+}
+
+/* origin(up): the line's text. up: 1 for the function that asks, as Python counts for a function that it calls. */
+static object *origin(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    long up = count ? PyLong_AsLong(given[0]) : 1;
+    return line(up < 1 || up > DEEPEST ? 0 : up - 1);
+}
+
+static method line_methods[] = {{"origin", origin, FASTCALL, NULL}, {"learn", learn, FASTCALL, NULL}};
+
+/* Both functions. getter: sys._getframe. asked: gives the line of a frame, and learns. */
+object *lamina_lines(object *getter, object *asked) {
+    for (int k = 0; k < DEEPEST; k++)
+        if (!depths[k] && !(depths[k] = PyLong_FromLong(k)))
+            return NULL;
+    Py_IncRef(getter);
+    Py_IncRef(asked);
+    get_frame = getter, ask = asked;
+    object *first = PyCFunction_NewEx(&line_methods[0], NULL, NULL);
+    object *second = first ? PyCFunction_NewEx(&line_methods[1], NULL, NULL) : NULL;
+    return second ? Py_BuildValue("(NN)", first, second) : NULL;
+}
+
+/* -- what Python tells: where slots lie, and objects of its modules, by name */
+
+#define SLOTS_OF_CLASSES(F) \
+    F(class) \
+    F(node_op) F(node_attrs) F(node_inputs) F(node_type) F(node_origin) F(node_requires_grad) F(node_order) F(node_value) \
+    F(node_overwritten) F(node_freed) F(node_mark) F(node_id) F(node_device) \
+    F(storage_node) F(storage_host) F(storage_history) F(storage_version) F(storage_views) F(storage_owners) F(storage_last) \
+    F(storage_born) F(storage_inference) F(storage_unheard) \
+    F(tensor__storage) F(tensor__chain) F(tensor__node) F(tensor__seen) \
+    F(state_order) F(state_bound) F(state_pending) F(state_grad) F(state_inference) F(state_placement) F(state_levels) F(state_duals) \
+    F(state_traces) F(state_watch) \
+    F(phrase__steps) F(phrase__results)
+#define OBJECTS(F) \
+    F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(again) \
+    F(of_two) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
+    F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
+
+#define DECLARE_SLOT(name) static ptrdiff_t at_##name;
+#define DECLARE_OBJECT(name) static object *the_##name;
+SLOTS_OF_CLASSES(DECLARE_SLOT)
+OBJECTS(DECLARE_OBJECT)
+
+#define AT(thing, slot) (*(object **)((char *)(thing) + at_##slot))
+#define PUT(thing, slot, value) (AT(thing, slot) = kept(value))
+
+static object *kept(object *value) {
+    Py_IncRef(value);
+    return value;
+}
+
+static int is_among(object *wanted, object *tuple) {
+    ptrdiff_t count = PyTuple_Size(tuple);
+    for (ptrdiff_t k = 0; k < count; k++)
+        if (PyTuple_GetItem(tuple, k) == wanted)
+            return 1;
+    return 0;
+}
+
+static int same_number(object *a, object *b) {
+    return a == b || PyLong_AsLong(a) == PyLong_AsLong(b);
+}
+
+/* Whether somebody looks at every single step. */
+static int is_traced(void) {
+    object *state = the_state;
+    return AT(state, state_placement) != the_None || AT(state, state_watch) != the_None || PyList_Size(AT(state, state_levels)) ||
+           PyList_Size(AT(state, state_duals)) || !same_number(AT(state, state_traces), the_zero);
+}
+
+/* -- Nodes and tensors */
+
+/* The next places in the recording; gives the first of them. */
+static long places(long count) {
+    object *before = AT(the_state, state_order);
+    long first = PyLong_AsLong(before) + 1;
+    object *after = PyLong_FromLong(first + count - 1);
+    if (!after)
+        return -1;
+    AT(the_state, state_order) = after;
+    Py_DecRef(before);
+    return first;
+}
+
+/* A Node without a value. inputs and origin are taken, not copied. */
+static object *new_node(object *op, object *attrs, object *inputs, object *type, object *origin, int tracked, long order) {
+    object *place = PyLong_FromLong(order), *node = place && inputs && origin ? PyType_GenericAlloc(the_Node, 0) : NULL;
+    if (!node) {
+        Py_DecRef(place), Py_DecRef(inputs), Py_DecRef(origin);
+        return NULL;
+    }
+    PUT(node, node_op, op), PUT(node, node_attrs, attrs), PUT(node, node_type, type);
+    AT(node, node_inputs) = inputs, AT(node, node_origin) = origin, AT(node, node_order) = place;
+    PUT(node, node_requires_grad, tracked ? the_True : the_False);
+    PUT(node, node_value, the_None), PUT(node, node_overwritten, the_zero), PUT(node, node_freed, the_False);
+    PUT(node, node_mark, the_zero), PUT(node, node_id, the_minus_one), PUT(node, node_device, the_None);
+    return node;
+}
+
+/* What has no value yet is computed at the next flush. */
+static int wait_for(object *storage, object *node) {
+    if (AT(node, node_value) != the_None)
+        return 0;
+    object *answer;
+    if (AT(node, node_op) == the_full || PyObject_RichCompareBool(AT(node, node_op), the_full, EQUAL) == 1)
+        answer = PyObject_Vectorcall(the_fill_in, &node, 1, NULL);
+    else {
+        object *weak = PyWeakref_NewRef(storage, NULL);
+        if (!weak || PyList_Append(AT(the_state, state_pending), weak)) {
+            Py_DecRef(weak);
+            return -1;
+        }
+        Py_DecRef(weak);
+        if (PyLong_AsLong(AT(the_state, state_order)) <= PyLong_AsLong(AT(the_state, state_bound)))
+            return 0;
+        answer = PyObject_CallNoArgs(the_at_bound);
+    }
+    Py_DecRef(answer);
+    return answer ? 0 : -1;
+}
+
+/* A fresh tensor whose memory holds a Node, which is taken. */
+static object *wrapped(object *node) {
+    object *storage = node ? PyType_GenericAlloc(the_Storage, 0) : NULL;
+    if (!storage) {
+        Py_DecRef(node);
+        return NULL;
+    }
+    PUT(storage, storage_node, node), PUT(storage, storage_host, the_None), PUT(storage, storage_history, the_None);
+    PUT(storage, storage_version, the_zero), PUT(storage, storage_born, AT(the_state, state_order));
+    PUT(storage, storage_inference, AT(the_state, state_inference)), PUT(storage, storage_views, the_None);
+    PUT(storage, storage_owners, the_None), PUT(storage, storage_last, the_None), PUT(storage, storage_unheard, the_None);
+    object *tensor = wait_for(storage, node) ? NULL : PyType_GenericAlloc(the_Tensor, 0);
+    if (!tensor) {
+        Py_DecRef(storage), Py_DecRef(node);
+        return NULL;
+    }
+    AT(tensor, tensor__storage) = storage, AT(tensor, tensor__node) = node;
+    PUT(tensor, tensor__chain, the_nothing), PUT(tensor, tensor__seen, the_zero);
+    return tensor;
+}
+
+/* The Node a tensor holds now, borrowed; NULL where it must be read, or there is more to the tensor's class. */
+static object *node_of(object *tensor) {
+    object *storage = AT(tensor, tensor__storage), *seen = AT(tensor, tensor__seen);
+    return storage && seen && same_number(seen, AT(storage, storage_version)) ? AT(tensor, tensor__node) : NULL;
+}
+
+/* Whether the elements may lie otherwise than row by row. */
+static int is_ordered(object *tensor) {
+    object *chain = AT(tensor, tensor__chain);
+    ptrdiff_t count = PyTuple_Size(chain);
+    for (ptrdiff_t k = 0; k < count; k++) {
+        object *link = PyTuple_GetItem(chain, k);
+        if (AT(link, class) != the_tuple)
+            continue;
+        object *op = PyTuple_GetItem(link, 0);
+        if (op != the_reshape && op != the_slice && PyObject_RichCompareBool(op, the_reshape, EQUAL) != 1 &&
+            PyObject_RichCompareBool(op, the_slice, EQUAL) != 1)
+            return 1;
+    }
+    return AT(AT(tensor, tensor__storage), storage_host) != the_None;
+}
+
+static object *pair(object *a, object *b) {
+    object *made = PyTuple_New(2);
+    if (made)
+        PyTuple_SetItem(made, 0, kept(a)), PyTuple_SetItem(made, 1, kept(b));
+    return made;
+}
+
+/* -- phrases and calls that are known */
+
+/* Whether a step that reads these is tracked. */
+static int reads_tracked(object *inputs) {
+    ptrdiff_t count = PyTuple_Size(inputs);
+    for (ptrdiff_t k = 0; k < count; k++)
+        if (AT(PyTuple_GetItem(inputs, k), node_requires_grad) == the_True)
+            return 1;
+    return 0;
+}
+
+/* The steps of a phrase, one by one; the Node of its result. */
+static object *steps_again(object *phrase, object *operands, object *where, int tracked) {
+    object *steps = AT(phrase, phrase__steps), *nodes = PySequence_List(operands), *found = NULL;
+    ptrdiff_t count = PyList_Size(steps);
+    long order = places(count);
+    for (ptrdiff_t k = 0; nodes && k < count; k++) {
+        object *step = PyList_GetItem(steps, k), *pick = PyTuple_GetItem(step, 2), *inputs;
+        long only = PyLong_AsLong(PyTuple_GetItem(step, 3));
+        if (pick != the_None)
+            inputs = PyObject_Vectorcall(pick, &nodes, 1, NULL);
+        else if (only >= 0) {
+            if ((inputs = PyTuple_New(1)))
+                PyTuple_SetItem(inputs, 0, kept(PyList_GetItem(nodes, only)));
+        } else
+            inputs = kept(the_nothing);
+        int may_be = tracked && inputs && PyTuple_GetItem(step, 5) == the_True && reads_tracked(inputs);
+        object *node = new_node(PyTuple_GetItem(step, 0), PyTuple_GetItem(step, 1), inputs, PyTuple_GetItem(step, 4), kept(where), may_be, order + k);
+        if (!node || PyList_Append(nodes, node)) {
+            Py_DecRef(node), Py_DecRef(nodes);
+            return NULL;
+        }
+        Py_DecRef(node);
+    }
+    object *number = nodes ? PySequence_GetItem(AT(phrase, phrase__results), 0) : NULL;
+    if (number)
+        found = kept(PyList_GetItem(nodes, PyLong_AsLong(number)));
+    Py_DecRef(number), Py_DecRef(nodes);
+    return found;
+}
+
+/* The one result of a phrase for some operands and the constants behind them. */
+static object *phrase_again(object *known, object *const *operands, ptrdiff_t count, long up) {
+    object *phrase = PyTuple_GetItem(known, 0), *constants = PyTuple_GetItem(known, 1), *where = line(up);
+    ptrdiff_t more = PyList_Size(constants);
+    object *all = where ? PyTuple_New(count + more) : NULL;
+    if (!all) {
+        Py_DecRef(where);
+        return NULL;
+    }
+    for (ptrdiff_t k = 0; k < count + more; k++)
+        PyTuple_SetItem(all, k, kept(k < count ? operands[k] : PyList_GetItem(constants, k - count)));
+    int tracked = AT(the_state, state_grad) == the_True && reads_tracked(all);
+    object *steps = AT(phrase, phrase__steps);
+    ptrdiff_t length = PyList_Size(steps);
+    if (length == 1 || tracked || is_traced()) {
+        object *node = steps_again(phrase, all, where, tracked);
+        Py_DecRef(all), Py_DecRef(where);
+        return node;
+    }
+    object *own = PyTuple_New(1);
+    if (own)
+        PyTuple_SetItem(own, 0, kept(phrase));
+    long order = places(length) + length - 1;
+    object *node = own ? new_node(the_phrase, own, all, PyTuple_GetItem(PyList_GetItem(steps, length - 1), 4), where, 0, order) : NULL;
+    Py_DecRef(own);
+    return node;
+}
+
+enum { MOST_PARTS = 64, MOST_OPERANDS = 24, FEW = 8 };
+
+/* What a call depends on, as `_key` has it. */
+typedef struct {
+    object *parts[MOST_PARTS], *operands[MOST_OPERANDS];
+    ptrdiff_t count, nodes;
+} spelled;
+
+/* One part, which is taken. 0: there is no more room. */
+static int spell(spelled *key, object *part) {
+    if (!part || key->count >= MOST_PARTS) {
+        Py_DecRef(part);
+        return 0;
+    }
+    key->parts[key->count++] = part;
+    return 1;
+}
+
+/* An argument. 0: Python has to look at it. */
+static int spell_value(spelled *key, object *value) {
+    object *kind = AT(value, class);
+    if (is_among(kind, the_plain)) {
+        object *node = node_of(value);
+        if (!node || PyTuple_Size(AT(value, tensor__chain)) && is_ordered(value))
+            return 0;
+        for (ptrdiff_t k = 0; k < key->nodes && key->nodes < FEW; k++)
+            if (key->operands[k] == node)
+                return spell(key, PyLong_FromLong(k));
+        if (key->nodes >= MOST_OPERANDS)
+            return 0;
+        key->operands[key->nodes++] = node;
+        int tracked = AT(node, node_requires_grad) == the_True;
+        return spell(key, kept(AT(node, node_type))) && (!tracked || spell(key, kept(AT(the_state, state_grad))));
+    }
+    if (is_among(kind, the_kinds) || kind == the_float && PyFloat_AsDouble(value) != 0.0)
+        return spell(key, kept(kind)) && spell(key, kept(value));
+    if (kind != the_tuple && kind != the_list)
+        return 0;
+    ptrdiff_t before = key->nodes, start = key->count + 2;
+    if (!spell(key, kept(kind)) || !spell(key, kept(the_zero)))
+        return 0;
+    ptrdiff_t count = kind == the_tuple ? PyTuple_Size(value) : PyList_Size(value);
+    for (ptrdiff_t k = 0; k < count; k++)
+        if (!spell_value(key, kind == the_tuple ? PyTuple_GetItem(value, k) : PyList_GetItem(value, k)))
+            return 0;
+    object *length = PyLong_FromLong(key->count - start);
+    if (!length)
+        return 0;
+    Py_DecRef(key->parts[start - 1]);
+    key->parts[start - 1] = length;
+    int known = key->nodes > before;
+    for (ptrdiff_t k = before; k < key->nodes; k++)
+        known = known && AT(key->operands[k], node_value) != the_None;
+    return spell(key, kept(known ? the_True : the_False));
+}
+
+static int spell_call(spelled *key, object *args, object *options) {
+    ptrdiff_t count = PyTuple_Size(args), at = 0;
+    for (ptrdiff_t k = 0; k < count; k++)
+        if (!spell_value(key, PyTuple_GetItem(args, k)))
+            return 0;
+    object *name, *value;
+    while (PyDict_Next(options, &at, &name, &value))
+        if (!spell(key, kept(name)))
+            return 0;
+    at = 0;
+    while (PyDict_Next(options, &at, &name, &value))
+        if (!spell_value(key, value))
+            return 0;
+    return 1;
+}
+
+/* KnownCalls.again(args, options). */
+static object *again(object *calls, object *const *given, ptrdiff_t count) {
+    if (count == 2 && (is_traced() || PyDict_Size(the_regions)))
+        return nothing();
+    spelled key = {.count = 0, .nodes = 0};
+    object *tuple = count == 2 && spell_call(&key, given[0], given[1]) ? PyTuple_New(key.count) : NULL;
+    for (ptrdiff_t k = 0; k < key.count; k++)
+        if (tuple)
+            PyTuple_SetItem(tuple, k, key.parts[k]);
+        else
+            Py_DecRef(key.parts[k]);
+    object *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL, *result = NULL;
+    Py_DecRef(tuple);
+    if (PyErr_Occurred())
+        return NULL;
+    if (found == the_in_vain || tuple && !found)
+        return PyObject_SetAttr(calls, the_skips, found ? the_True : the_False) ? NULL : nothing();
+    if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None) {
+        object *all[3] = {calls, count > 0 ? given[0] : the_None, count > 1 ? given[1] : the_None};
+        return PyObject_Vectorcall(the_again, all, 1 + (size_t)count, NULL);
+    }
+    Py_IncRef(found);
+    result = wrapped(phrase_again(found, key.operands, key.nodes, 1));
+    Py_DecRef(found);
+    return result;
+}
+
+static object *of_two_at(object *calls, object *x, object *y, long up) {
+    object *key = pair(AT(x, node_type), AT(y, node_type));
+    object *found = key ? PyDict_GetItemWithError(calls, key) : NULL;
+    Py_DecRef(key);
+    if (!found || AT(found, class) != the_tuple)
+        return PyErr_Occurred() ? NULL : nothing();
+    Py_IncRef(found);
+    object *both[2] = {x, y}, *result = wrapped(phrase_again(found, both, 2, up));
+    Py_DecRef(found);
+    return result;
+}
+
+/* KnownCalls.of_two(x, y). */
+static object *of_two(object *calls, object *const *given, ptrdiff_t count) {
+    if (count == 2 && AT(the_state, state_placement) == the_None)
+        return of_two_at(calls, given[0], given[1], 1);
+    object *all[3] = {calls, count > 0 ? given[0] : the_None, count > 1 ? given[1] : the_None};
+    return PyObject_Vectorcall(the_of_two, all, 1 + (size_t)count, NULL);
+}
+
+/* -- operators */
+
+typedef struct {
+    object *op, *label, *calls, *in_full; /* the last: the method that Python has */
+    int flipped, compares;
+    method own;
+} operation;
+
+enum { MOST_OPERATORS = 16, NUMBERS = 1 << 10 };
+static operation operations[MOST_OPERATORS];
+static int operators;
+
+/* Numbers beside operators that were always the same, by the place in the user's code: entries of arithmetic.py's table. */
+static struct {
+    object *code, *entry;
+    long offset;
+} numbers[NUMBERS];
+
+/* The entry for a number at the running place, borrowed; NULL where Python must be asked. */
+static object *number_here(object *number, object *own) {
+    object *frame = PyEval_GetFrame(), *code = frame ? PyFrame_GetCode(frame) : NULL;
+    if (!code)
+        return NULL;
+    Py_DecRef(code); /* the frame has it */
+    long offset = PyFrame_GetLasti(frame);
+    size_t at = ((size_t)(uintptr_t)code >> 4 ^ (size_t)offset * 31) % NUMBERS;
+    object *entry = numbers[at].code == code && numbers[at].offset == offset ? numbers[at].entry : NULL;
+    if (!entry) {
+        object *place = Py_BuildValue("(nl)", (ptrdiff_t)code, offset);
+        entry = place ? PyDict_GetItemWithError(the_numbers, place) : NULL;
+        Py_DecRef(place);
+        if (!entry)
+            return NULL;
+        object *before = numbers[at].entry;
+        numbers[at].code = code, numbers[at].offset = offset, numbers[at].entry = kept(entry); /* which has the code */
+        Py_DecRef(before);
+    }
+    if (PyTuple_GetItem(entry, 0) == number && PyObject_RichCompareBool(PyTuple_GetItem(entry, 1), own, EQUAL) == 1)
+        return entry;
+    numbers[at].code = numbers[at].entry = NULL; /* Python may think otherwise of it from now on */
+    Py_DecRef(entry);
+    return NULL;
+}
+
+static object *operate(const operation *made, object *self, object *other) {
+    object *kind = AT(other, class), *x, *y, *own, *text, *both[2] = {self, other};
+    if (!is_among(AT(self, class), the_plain) || !(x = node_of(self)) || AT(the_state, state_placement) != the_None)
+        goto in_full;
+    own = AT(x, node_type);
+    int is_float = is_among(PyTuple_GetItem(own, 1), the_floats), has_two = is_among(kind, the_plain);
+    if (has_two) {
+        if (!(y = node_of(other)))
+            goto in_full;
+        if (!is_float || AT(y, node_type) != own && PyObject_RichCompareBool(AT(y, node_type), own, EQUAL) != 1) {
+            if (kind != the_Tensor || AT(self, class) != kind || AT(x, node_requires_grad) != the_False || AT(y, node_requires_grad) != the_False ||
+                PyTuple_Size(AT(self, tensor__chain)) || PyTuple_Size(AT(other, tensor__chain)))
+                goto in_full;
+            object *result = of_two_at(made->calls, made->flipped ? y : x, made->flipped ? x : y, 0);
+            if (result != the_None)
+                return result;
+            Py_DecRef(result);
+            goto in_full;
+        }
+        text = line(0);
+    } else if (is_float && (kind == the_int || kind == the_float && PyFloat_AsDouble(other) != 0.0)) { /* -0.0 is equal to 0.0 */
+        object *entry = number_here(other, own);
+        if (!entry)
+            goto in_full;
+        y = PyTuple_GetItem(entry, 2), text = kept(PyTuple_GetItem(entry, 3));
+    } else
+        goto in_full;
+    if (!text)
+        return NULL;
+    int tracked = AT(the_state, state_grad) == the_True && (AT(x, node_requires_grad) == the_True || has_two && AT(y, node_requires_grad) == the_True);
+    if (made->compares) {
+        tracked = 0;
+        if (!(own = PyDict_GetItemWithError(the_truth, own))) {
+            Py_DecRef(text);
+            goto in_full;
+        }
+    }
+    object *inputs = made->flipped ? pair(y, x) : pair(x, y);
+    object *result = wrapped(new_node(made->op, the_nothing, inputs, own, text, tracked, places(1)));
+    if (!result || tracked && PyObject_SetAttr(result, the_label, made->label)) {
+        Py_DecRef(result);
+        return NULL;
+    }
+    int follows = PyTuple_Size(AT(self, tensor__chain)) && is_ordered(self);
+    if (follows || has_two && kind == the_Tensor && PyTuple_Size(AT(other, tensor__chain)) && is_ordered(other)) {
+        object *operands = made->flipped ? pair(other, self) : pair(self, other), *given[2] = {result, operands};
+        object *answer = operands ? PyObject_Vectorcall(the_follow, given, 2, NULL) : NULL;
+        Py_DecRef(operands), Py_DecRef(answer);
+        if (!answer) {
+            Py_DecRef(result);
+            return NULL;
+        }
+    }
+    return result;
+in_full:
+    return PyErr_Occurred() ? NULL : PyObject_Vectorcall(made->in_full, both, 2, NULL);
+}
+
+#define EVERY_OPERATOR(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14) F(15)
+#define OPERATOR(k) \
+    static object *operator_##k(object *self, object *other) { \
+        return operate(&operations[k], self, other); \
+    }
+EVERY_OPERATOR(OPERATOR)
+#define NAMED(k) operator_##k,
+static object *(*const operator_functions[])(object *, object *) = {EVERY_OPERATOR(NAMED)};
+
+/* The method of Tensor for an operator; NULL without an error: there is no room. Everything given is kept. */
+object *lamina_operator(object *name, object *op, object *label, object *calls, object *in_full, int flipped, int compares) {
+    if (operators == MOST_OPERATORS)
+        return nothing();
+    operation *made = &operations[operators];
+    made->op = kept(op), made->label = kept(label), made->calls = kept(calls), made->in_full = kept(in_full);
+    made->flipped = flipped, made->compares = compares;
+    made->own.name = PyUnicode_AsUTF8(kept(name)), made->own.flags = ONE;
+    made->own.function = (object * (*)(object *, object *const *, ptrdiff_t)) (void (*)(void))operator_functions[operators++];
+    return PyDescr_NewMethod(the_Tensor, &made->own);
+}
+
+static method call_methods[] = {{"again", again, FASTCALL, NULL}, {"of_two", of_two, FASTCALL, NULL}};
+
+/* The methods `again` and `of_two` of a class. told: slots and objects by name; None: one is missing. */
+object *lamina_recording(object *calls, object *told) {
+    object *found;
+#define TELL_SLOT(name) \
+    if (!(found = PyDict_GetItemString(told, #name))) \
+        return nothing(); \
+    at_##name = PyLong_AsLong(found);
+#define TELL_OBJECT(name) \
+    if (!(found = PyDict_GetItemString(told, #name))) \
+        return nothing(); \
+    the_##name = kept(found);
+    SLOTS_OF_CLASSES(TELL_SLOT)
+    OBJECTS(TELL_OBJECT)
+    object *first = PyDescr_NewMethod(calls, &call_methods[0]);
+    object *second = first ? PyDescr_NewMethod(calls, &call_methods[1]) : NULL;
+    return second ? Py_BuildValue("(NN)", first, second) : NULL;
+}

@@ -1,0 +1,94 @@
+"""Quick: what is done for every recorded step, done in C (backends/recording.c) once a program flushes again and again.
+
+The Python it stands for is the only definition: the C does the same for the cases that come all the time, and calls it for the others.
+Where there is no compiler, or another interpreter, everything stays Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+from ..dialects.types import DTYPES, DType
+from . import arithmetic, known_calls, recorder, storage, strides
+from .autocasting import regions
+from .known_calls import KnownCalls
+from .node import PHRASE, Node
+from .origin import native, origin
+from .phrases import Phrase
+from .storage import Storage
+from .tensor import Tensor
+
+_WORD = ctypes.sizeof(ctypes.c_void_p)
+_python = {(Tensor, short.name): short.method for short in arithmetic.short_operators}
+_python |= {(KnownCalls, name): vars(KnownCalls)[name] for name in ("again", "of_two")}
+
+
+def quicken(library: Any) -> None:
+    """Record by the functions of a library from now on, where they can be had."""
+    recorder.state.origin = native(library)
+    if recorder.state.origin is not origin:
+        for kind, name, method in _methods(library):
+            if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
+                setattr(kind, name, method)
+
+
+def slow() -> None:
+    """Record in Python again."""
+    recorder.state.origin = origin
+    for (kind, name), method in _python.items():
+        setattr(kind, name, method)
+
+
+@lru_cache(maxsize=1)
+def _methods(library: Any) -> list[tuple[type, str, Any]]:
+    """Class, name and method of what is to be exchanged. Made once: the C holds on to what it is told."""
+    told = _told()
+    if told is None:
+        return []
+    thing = ctypes.py_object
+    library.lamina_recording.argtypes, library.lamina_recording.restype = (thing, thing), thing
+    library.lamina_operator.argtypes = (thing, thing, thing, thing, thing, ctypes.c_int, ctypes.c_int)
+    library.lamina_operator.restype = thing
+    found = library.lamina_recording(KnownCalls, told)
+    if found is None:
+        return []
+    made: list[tuple[type, str, Any]] = [(KnownCalls, name, method) for name, method in zip(("again", "of_two"), found, strict=True)]
+    for short in arithmetic.short_operators:
+        own = library.lamina_operator(short.name, short.op, short.label, short.calls, short.method, short.flipped, short.compares)
+        if own is not None:
+            made.append((Tensor, short.name, own))
+    return made
+
+
+def _told() -> dict[str, Any] | None:
+    """Where slots lie, and objects, by the names that the C gives them; None where slots are not found."""
+    told: dict[str, Any] = {
+        "Node": Node, "Storage": Storage, "Tensor": Tensor, "state": recorder.state, "full": "full", "phrase": PHRASE, "fill_in": storage.fill_in,
+        "at_bound": recorder.at_bound, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
+        "in_vain": known_calls.IN_VAIN, "again": vars(KnownCalls)["again"], "of_two": vars(KnownCalls)["of_two"],
+        "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
+        "kinds": (int, bool, str, type(None), DType), "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",
+        "label": "_label", "skips": "skips", "None": None, "True": True, "False": False, "nothing": (), "zero": 0, "minus_one": -1,
+    }  # fmt: skip
+    for kind, name in ((Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase")):
+        places = _places(kind)
+        if places is None:
+            return None
+        told["class"] = places.pop("class")
+        told |= {f"{name}_{slot}": place for slot, place in places.items()}
+    return told
+
+
+def _places(kind: type) -> dict[str, int] | None:
+    """Where in an object of a class its slots lie, and its class, in bytes: found by looking for what was put there."""
+    thing = object.__new__(kind)
+    marks = {slot: object() for slot in kind.__slots__ if not slot.startswith("__")}  # type: ignore[attr-defined]  # those classes have slots
+    for slot, mark in marks.items():
+        setattr(thing, slot, mark)
+    words = list((ctypes.c_size_t * (kind.__basicsize__ // _WORD)).from_address(id(thing)))
+    wanted = {slot: id(mark) for slot, mark in (*marks.items(), ("class", kind))}
+    if any([words.count(word) != 1 for word in wanted.values()]):
+        return None
+    return {slot: words.index(word) * _WORD for slot, word in wanted.items()}

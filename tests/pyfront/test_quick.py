@@ -1,0 +1,178 @@
+"""What is recorded in C is what Python records: the same Nodes, lines, histories and errors, and nothing is kept."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lamina
+import pytest
+from needs import needs_compiler
+
+from lamina.backends import driver
+from lamina.pyfront import origin, quick, recorder
+from lamina.pyfront.known_calls import KnownCalls
+from lamina.pyfront.schedule import Schedule
+
+pytestmark = needs_compiler
+
+EXPRESSIONS = [
+    "x + y", "y - x", "x * 2.5", "2 - x", "x / y", "1 / x", "x ** 2", "2 ** x", "x < y", "x >= 0.5", "x == y", "x + 0.0", "x * -0.0", "x + True", "x + w",
+    "w * x", "w ** 2.0", "3 - w", "w < x", "w / y", "x + row", "row * x", "x - col", "i + i", "i * 2", "i + x", "i // i", "k == k", "x[0] * y[1]", "w[0] - 1.5",
+    "x.t() + y.t()", "x.t() * 2.0", "y + x.t().t()", "x.exp()", "w.exp()", "torch.exp(x)", "x.sum()", "x.sum(0)", "x.sum(dim=(0, 1), keepdim=True)",
+    "w.softmax(1)", "torch.cat([x, y])", "torch.cat((x, x))", "torch.stack([w, w], 1)", "x.clamp(0.0, 1.0)", "x.clamp(min=0.5)", "torch.add(x, y, alpha=2)",
+    "x @ y.t()", "w @ x.t()", "x.max(1)", "x.var()", "x.norm()", "torch.where(k, x, y)", "torch.where(k, x, 0.5)", "x.to(torch.float64) + z", "x.half() + x.half()",
+    "torch.lerp(x, y, 0.5)", "x.argmax(1)", "(x.detach() + w).tanh()", "x.view(-1) + 1.0", "p * x", "p.detach() + 1", "torch.ones(3, 4) + x", "torch.zeros(2).exp()",
+    "x.addcmul(x, x)", "x.masked_fill(k, 2.0)", "shared + 1.5", "x + shared", "v.add_(1.0)", "v.mul_(x) + v", "kind(x) + x", "x + kind(x)",
+]  # fmt: skip
+
+
+class Kind(lamina.Tensor):
+    """A class that functions do not ask."""
+
+    __torch_function__ = lamina._C._disabled_torch_function_impl
+
+
+def _operands() -> dict[str, Any]:
+    lamina.manual_seed(0)
+    x, y = [lamina.rand(3, 4) + 0.1 for _ in range(2)]
+    memory = lamina.rand(3, 4)
+    return {
+        "torch": lamina, "x": x, "y": y, "w": lamina.rand(3, 4, requires_grad=True), "row": lamina.rand(4), "col": lamina.rand(3, 1), "i": lamina.arange(12).view(3, 4) + 1,
+        "k": x > 0.5, "z": lamina.rand(3, 4, dtype=lamina.float64), "p": lamina.nn.Parameter(lamina.rand(3, 4)), "shared": memory, "array": memory.numpy(),
+        "v": lamina.rand(3, 4), "kind": lambda t: t.as_subclass(Kind),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def undo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Callable[[], None]]]:
+    """What starts recording in C, in a process that records in Python, and gives what ends it."""
+    monkeypatch.setattr(recorder.state, "quick", True)
+    quick.slow()
+    yield lambda: quick.quicken(driver.recording_library())
+    quick.slow()
+    monkeypatch.setattr(recorder.state, "quick", False)
+
+
+def _told(results: Any) -> list[Any]:
+    """All there is to know of what was recorded."""
+    found: list[Any] = []
+    for result in results if isinstance(results, tuple) else (results,):
+        node, storage = result._read(), result._storage
+        graph = Schedule([node]).graph if node.value is None else None
+        found += [
+            type(result), node.op, node.type, node.requires_grad, node.origin, result._label, result.requires_grad, storage.version, storage.inference, len(result._chain),
+            result.is_contiguous(), graph and (graph, graph.origins), storage.born - node.order, (node.freed, node.overwritten, node.mark >= 0, node.device),
+        ]  # fmt: skip
+    return found
+
+
+def _recorded(expression: str, grad: bool) -> list[Any]:
+    """Three times at one line, the last of which finds all that is known."""
+    scope = _operands()
+    lamina.synchronize()
+    run = eval(compile(f"lambda: {expression}", "expression.py", "eval"), scope)  # noqa: S307  # lines of this test
+    with lamina.set_grad_enabled(grad):
+        return [_told(run()) for _ in range(3)]
+
+
+@pytest.mark.parametrize("grad", [True, False], ids=["grad", "no_grad"])
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_same_steps(expression: str, grad: bool, undo: Callable) -> None:
+    expected = _recorded(expression, grad)
+    undo()
+    assert type(vars(lamina.Tensor)["__add__"]).__name__ == "method_descriptor"
+    assert _recorded(expression, grad)[1:] == expected[1:]
+
+
+def test_numbers_that_change_are_inputs(undo: Callable) -> None:
+    """At one place: a constant, until another number comes there."""
+    def told() -> list[list[Any]]:
+        x = lamina.rand(3) + 0.5
+        scope: dict[str, Any] = {}
+        exec(compile("def f(x, n): return x * n", "numbers.py", "exec"), scope)  # noqa: S102  # a place of its own
+        made = [scope["f"](x, n)._node for n in (1.5, 1.5, 2.5, 1.5, 2.5)]
+        return [[node.op, *[n.op for n in node.inputs]] for node in made]
+
+    expected = told()
+    undo()
+    again = told()
+    assert again == expected and again[1] != again[2] == again[3]
+
+
+def test_errors_are_python_s(undo: Callable) -> None:
+    undo()
+    x = lamina.rand(3)
+    with pytest.raises(RuntimeError, match="must match the size of tensor b"):
+        x + lamina.rand(4)
+    with pytest.raises(TypeError):
+        x + "text"
+    with pytest.raises(TypeError):
+        lamina.Tensor.__add__(3, x)
+
+
+def test_nothing_is_kept(undo: Callable) -> None:
+    """Objects, and references to those that everybody shares."""
+    undo()
+    x, y, w = lamina.rand(3), lamina.rand(3), lamina.rand(3, requires_grad=True)
+    table, z = lamina.rand(2, 3), lamina.arange(3)
+
+    def run() -> None:
+        for _ in range(200):
+            x + y
+            x * 1.5
+            x < y
+            w * x
+            table + x
+            z + z
+            (w * 2.0).exp()
+            lamina.cat([x, y])
+            x.sum(0, keepdim=True)
+            x.max(0)
+        recorder.state.pending.clear()
+
+    def counted() -> tuple[int, list[int]]:
+        gc.collect()
+        shared = [x._node, y._node, w._node, x._node.type, lamina.float32, recorder.state.grad, (), None, "add"]
+        return len(gc.get_objects()), [sys.getrefcount(thing) for thing in shared]
+
+    run()
+    before, references = counted()
+    run()
+    after, later = counted()
+    assert after - before < 50
+    assert [b - a < 50 for a, b in zip(references, later, strict=True)] == [True] * len(later)
+
+
+def test_what_a_program_exchanged_stays(undo: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lamina.Tensor, "__add__", lambda self, other: "own")
+    undo()
+    assert lamina.rand(3) + 1 == "own"
+
+
+def test_slots_that_are_not_found_leave_python_alone(undo: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "_places", lambda kind: None)
+    quick._methods.cache_clear()
+    before = vars(KnownCalls)["again"]
+    undo()
+    quick._methods.cache_clear()
+    assert vars(KnownCalls)["again"] is before
+
+
+def test_without_programs_python_records() -> None:
+    program = (
+        "import lamina\nfrom lamina.pyfront import origin, recorder\nx = lamina.ones(3)\n"
+        "for _ in range(8): assert (x * 2.5).sum().item() == 7.5\n"
+        "assert recorder.state.quick and recorder.state.origin is origin.origin and type(vars(lamina.Tensor)['__add__']).__name__ == 'function'\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], env={**os.environ, "LAMINA_DEVICE": "numpy"}, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+def test_the_first_line_is_found_in_c(undo: Callable) -> None:
+    undo()
+    assert recorder.state.origin is not origin.origin
