@@ -113,5 +113,5 @@ def gpu_arch(target: str) -> str:
         return gpu_target_named(arch).name
     except KeyError:
         known = ", ".join(f"cuda:{name}" for name in GPU_TARGETS)
-        help = f"known targets: native, portable, {known}; from sm_80 on with _tf32 or _3xtf32 behind"
+        help = f"known targets: native, portable, {known}; with _p114 behind for a GPU of 114 processors, from sm_80 on with _tf32 or _3xtf32 behind that"
         raise BackendError(f"no GPU architecture is called {arch!r}", help=help) from None

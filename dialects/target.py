@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -135,14 +136,27 @@ _TILES_FOR = {"bf16": "bf16", "tf32": "3xbf16"}
 _GPU_FOR = {"bf16": "tf32"}
 
 
+_PARTS = re.compile(r"(?P<base>\w+?)(_p(?P<processors>[1-9]\d{0,3}))?(_(?P<f32>tf32|3xtf32))?")
+
+
 def gpu_target_named(name: str) -> GpuTarget:
-    """A GPU target, ``sm_90a``, or one that multiplies f32 in another way, ``sm_90a_tf32``. KeyError for an unknown name."""
+    """A GPU target, ``sm_90a``; one with another number of processors, ``sm_90a_p114``; one that multiplies f32 in another way,
+    ``sm_90a_tf32``, ``sm_90a_p114_tf32``. KeyError for an unknown name.
+    """
     if name in GPU_TARGETS:
         return GPU_TARGETS[name]
-    base, _, f32 = name.rpartition("_")
-    if f32 not in F32_PRODUCTS[1:] or GPU_TARGETS[base].compute < 80:
+    parts = _PARTS.fullmatch(name)
+    if parts is None:
         raise KeyError(name)
-    return replace(GPU_TARGETS[base], name=name, f32=f32)
+    base = GPU_TARGETS[parts["base"]]
+    if parts["f32"] and base.compute < 80:
+        raise KeyError(name)
+    return replace(base, name=name, processors=int(parts["processors"] or base.processors), f32=parts["f32"] or "ieee")
+
+
+def with_processors(name: str, count: int) -> str:
+    """The name of a target of the table whose GPU has so many processors."""
+    return name if GPU_TARGETS[name].processors == count else f"{name}_p{count}"
 
 
 def with_f32(name: str, f32: str) -> str:
@@ -150,8 +164,8 @@ def with_f32(name: str, f32: str) -> str:
 
     f32: a value of the flag. On a CPU with tiles "tf32" is two numbers of bf16 per factor, and what asks for more is IEEE.
     """
-    if name in GPU_TARGETS:
-        return name if f32 == "ieee" or GPU_TARGETS[name].compute < 80 else f"{name}_{_GPU_FOR.get(f32, f32)}"
+    if name.startswith("sm_"):
+        return name if f32 == "ieee" or gpu_target_named(name).compute < 80 else f"{name}_{_GPU_FOR.get(f32, f32)}"
     return f"{name}_{_TILES_FOR[f32]}" if f32 in _TILES_FOR and "bf16" in target_named(name).tiles else name
 
 

@@ -70,7 +70,7 @@ def gpu_target(name: str) -> GpuTarget:
     try:
         return gpu_target_named(name)
     except KeyError:
-        known = f"{', '.join(GPU_TARGETS)}; from sm_80 on with _tf32 or _3xtf32 behind"
+        known = f"{', '.join(GPU_TARGETS)}; with _p114 behind for a GPU of 114 processors, from sm_80 on with _tf32 or _3xtf32 behind that"
         raise PassError(f"no GPU architecture is called {name!r}", help=f"known: {known}") from None
 
 

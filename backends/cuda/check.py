@@ -57,7 +57,7 @@ class Chosen:
     def gpus(self) -> list[Runtime]:
         """The GPU, and once more with products on warpgroups where it has them. BackendError says why there is none."""
         first = Device()
-        wide = native_arch(first.compute, wgmma=True) != first.arch
+        wide = native_arch(first.compute, wgmma=True) != native_arch(first.compute)
         return [Runtime(first), *([Runtime(Device(wgmma=True))] if wide else [])]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.errors import BackendError
-from ...dialects.target import GPU_TARGETS
+from ...dialects.target import GPU_TARGETS, gpu_target_named, with_processors
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable, TensorMap
 from .launching import DriverProgram
@@ -72,8 +72,8 @@ class Device:
 
     @property
     def arch(self) -> str:
-        """The target programs are compiled for. BackendError when this GPU is older than all of them."""
-        return native_arch(self.compute, self.wgmma)
+        """The target programs are compiled for, with this GPU's number of processors. BackendError when it is older than all of them."""
+        return with_processors(native_arch(self.compute, self.wgmma), self.processors)
 
     def enter(self) -> None:
         """Before a thread's first call: the driver keeps the current context per thread."""
@@ -149,7 +149,7 @@ class Device:
 
     def build(self, source: CudaSource, folder: Path) -> None:
         """Compile a program's kernels into a folder: the source, PTX to read, the cubin."""
-        build_cubin(source, folder, GPU_TARGETS[self.arch].arch)
+        build_cubin(source, folder, gpu_target_named(self.arch).arch)
 
     def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
         """A built program, ready to run. BackendError when the driver does not take it."""
