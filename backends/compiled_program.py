@@ -113,24 +113,25 @@ def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbo
     from . import kernel_objects  # reads the emitter
     from .tuned_plans import plans_path
 
-    plans = "" if symbols else plans_path()
-    made = emit(
-        graph, target=emission.cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
-        symbols=symbols, plans=plans, texts=kernel_objects.Texts() if cache_folder() is not None else None,
-    )  # fmt: skip
-    source, text = made.source, made.source.text
-    (folder / "program.c").write_text(text, encoding="utf-8")
     compiler = find_compiler()
     assert compiler is not None  # compile_graph asked
-    before = time.perf_counter()
-    with stats.timed("build"):
-        if len(text) < 2 * UNIT_BYTES:
-            build_shared(compiler, folder / "program.c", folder / "program.so")
-        else:
-            processors = min(MOST_UNITS, flags.available_processors())
-            kernels, found = kernel_objects.build_units(compiler, source, folder / "program.so", processors, UNIT_BYTES)
-            stats.kernels_found += found
-            show("cache", f"{found} of {kernels} kernels were compiled before")
+    processors = min(MOST_UNITS, flags.available_processors())
+    with kernel_objects.Building(compiler, processors, UNIT_BYTES, symbols) as building:
+        made = emit(
+            graph, target=emission.cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
+            symbols=symbols, plans="" if symbols else plans_path(), texts=kernel_objects.Texts() if cache_folder() is not None else None,
+            gets=building.add,
+        )  # fmt: skip
+        source, text = made.source, made.source.text
+        (folder / "program.c").write_text(text, encoding="utf-8")
+        before = time.perf_counter()
+        with stats.timed("build"):
+            if len(text) < 2 * UNIT_BYTES and not building.has_begun:
+                build_shared(compiler, folder / "program.c", folder / "program.so")
+            else:
+                kernels, found = building.finish(source, folder / "program.so")
+                stats.kernels_found += found
+                show("cache", f"{found} of {kernels} kernels were compiled before")
     show("time", f"C compiler {time.perf_counter() - before:.2f} s for {len(text)} bytes of C")
     facts = {"arena_bytes": made.arena_bytes}
     kept = [[list(k.inputs), types_to_json([k.type])[0], k.form] for k in source.kept]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
     from ..lowering.kernel_cost import Cost
-    from ..lowering.known_kernels import KnownKernels, Texts
-    from ..lowering.loops_to_c import Source
+    from ..lowering.known_kernels import KnownKernels, Printed, Texts
+    from ..lowering.loops_to_c import KernelPrinter, Source
+    from ..passes.base import Pass, Ran
     from .dump import Dump
 
 
@@ -49,32 +51,36 @@ def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
     pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "", texts: Texts | None = None,
-    bound: Collection[int] = (),
+    bound: Collection[int] = (), gets: Callable[[str, Printed, Collection[str]], None] | None = None,
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
     keep: the caller keeps packed copies of inputs between calls (`Source.kept`). clocked: the program notes the time of every kernel.
     symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans. texts: of kernels printed before,
     which are not lowered again (not with a dump or checks, which are to see all of it). bound: inputs that are the same in every call: what
-    is made of them alone is made before the first.
+    is made of them alone is made before the first. gets: is given every kernel while others are still to be lowered, see `KernelPrinter`.
     """
     from ..dialects.target import target_named
     from ..lowering.kernel_cost import timed
     from ..lowering.kept_copies import kept_copies, without_fills
     from ..lowering.known_kernels import KnownKernels
-    from ..lowering.loops_to_c import emit_c
+    from ..lowering.loops_to_c import KernelPrinter, emit_c
     from .dump import Dump
 
     dumper = Dump(dump) if dump else None
     costs: list[Cost] | None = [] if clocked else None
     known = KnownKernels(texts, target_named(target)) if texts is not None and not (dump or check) else None
-    module = loops_of(graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known, bound=bound)
+    printer = KernelPrinter(known, gets)
+    module = loops_of(
+        graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known, bound=bound,
+        printer=None if dump or check else printer,
+    )  # fmt: skip
     filling, unread = None, frozenset[int]()
     with stats.timed("source"):
         if bound and kept_copies(module):
-            filling = emit_c(module, entry, pool=False)
+            filling = emit_c(module, entry, pool=False, printer=printer)
             unread = without_fills(module) & frozenset(bound)
-        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols, known=known)
+        source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols, printer=printer)
     if dumper is not None:
         dumper.add("program.c", source.text, "the C emitter")
         dumper.finish()
@@ -86,9 +92,10 @@ def emit(
 def loops_of(
     graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
     costs: list[Cost] | None = None, plans: str = "", until: str = "loops", known: KnownKernels | None = None, bound: Collection[int] = (),
+    printer: KernelPrinter | None = None,
 ) -> ModuleOp:  # fmt: skip
     """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans, bound: as in `emit`.
-    known: kernels that are declarations from the buffered level on."""
+    known: kernels that are declarations from the buffered level on. printer: prints each kernel as soon as it is loops, and nobody is to look on."""
     from xdsl.dialects.builtin import DenseArrayBase, i64
 
     from ..lowering.capture import capture
@@ -111,8 +118,13 @@ def loops_of(
             watchers.append(lambda ran, m: costs.extend(costs_of(m)) if ran.step.gives == "buffered" else None)
         if known is not None:
             watchers.append(lambda ran, m: known.set_aside(m) if ran.step.gives == "buffered" else None)
+        looks = (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None
         with stats.timed("passes"):
-            history = pipeline.run(module, (lambda ran, m: [w(ran, m) for w in watchers]) if watchers else None)
+            if printer is None:
+                history = pipeline.run(module, looks)
+            else:
+                history = pipeline.until("buffered").run(module, looks)
+                history.append(_printed_loops(pipeline.passes[-1], module, printer, len(history) + 1))
     if check:
         did = "verify" if check == 1 else "agree with the oracle"
         where = f" from {graph.origins[0]}" if graph.origins else ""
@@ -124,6 +136,17 @@ def loops_of(
     if "kernels" in flags.show.value:
         show("kernels", kernel_table(module))
     return module
+
+
+def _printed_loops(last: Pass, module: ModuleOp, printer: KernelPrinter, index: int) -> Ran:
+    """The last pass of the standard pipeline, kernel by kernel: each is printed as soon as it is loops."""
+    from ..lowering.linalg_to_loops import LinalgToLoops
+    from ..passes.base import Ran
+
+    assert isinstance(last, LinalgToLoops)
+    start = time.perf_counter()
+    changes = last.run(module, lambda function: None if function.sym_name.data == "main" else printer.of(function))
+    return Ran(index, last, changes, time.perf_counter() - start)
 
 
 def cpu_target(f32: str) -> str:

@@ -204,8 +204,13 @@ def compiles() -> int:
 
 def processor_seconds() -> float:
     """Of this process and the compilers it started."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in used)
+    return own_seconds() + own_seconds(resource.RUSAGE_CHILDREN)
+
+
+def own_seconds(who: int = resource.RUSAGE_SELF) -> float:
+    """Processor seconds of this process, or of those it started and waited for."""
+    used = resource.getrusage(who)
+    return used.ru_utime + used.ru_stime
 
 
 def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
@@ -218,8 +223,10 @@ def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
     before = processor_seconds()
     step, _ = prepare(row, peer, threads, None)
     prepared = time.perf_counter()
+    own, started = own_seconds(), own_seconds(resource.RUSAGE_CHILDREN)
     step()
     first, spent = time.perf_counter(), processor_seconds() - before
+    own, started = own_seconds() - own, own_seconds(resource.RUSAGE_CHILDREN) - started
     step()
     second = time.perf_counter()
     made = compiles()
@@ -230,7 +237,7 @@ def alone(row: Row, peer: str, threads: int, steps: int) -> dict:
         later.append(time.perf_counter() - before)
     return {
         "import": imported - start, "prepare": prepared - imported, "first": first - prepared, "second": second - first,
-        "first_cpu": spent, "later": statistics.median(later), "recompiles": compiles() - made,
+        "first_cpu": spent, "first_own": own, "first_compiler": started, "later": statistics.median(later), "recompiles": compiles() - made,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
 

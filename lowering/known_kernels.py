@@ -96,7 +96,7 @@ class KnownKernels:
     def set_aside(self, module: ModuleOp) -> int:
         """Makes declarations of a buffered module's known kernels; returns how many."""
         for function in module.ops:
-            if not isinstance(function, func.FuncOp) or function.sym_name.data == "main" or _calls(function):
+            if not isinstance(function, func.FuncOp) or function.sym_name.data == "main" or calls_of(function):
                 continue
             name, (described, origins) = function.sym_name.data, _described(function)
             key = hashlib.sha256(f"{self._target}\0{described}".encode()).hexdigest()
@@ -142,9 +142,9 @@ def uses_tiles(function: func.FuncOp) -> bool:
     return any(type(op) is TileConfigOp for op in ops_within(function))
 
 
-def _calls(function: func.FuncOp) -> bool:
-    """Whether a kernel calls others: their names are the program's."""
-    return any(type(op) is func.CallOp for op in ops_within(function))
+def calls_of(function: func.FuncOp) -> list[str]:
+    """The kernels a kernel calls, by the program's names, which say nothing to other programs."""
+    return list(dict.fromkeys(op.callee.string_value() for op in ops_within(function) if type(op) is func.CallOp))
 
 
 def _read(text: str | None) -> Printed | None:

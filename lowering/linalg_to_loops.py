@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -29,13 +29,18 @@ class LinalgToLoops(Pass):
 
     target: str = "native"
 
-    def run(self, module: ModuleOp) -> int:
-        """Lowers the functions in place; returns how many had stages."""
-        machine = target_named(self.target)
-        kernels = [op for op in module.body.block.ops if isinstance(op, func.FuncOp) and has_stages(op)]
-        for kernel in kernels:
-            lower_kernel(kernel, machine)
-        return len(kernels)
+    def run(self, module: ModuleOp, done: Callable[[func.FuncOp], object] | None = None) -> int:
+        """Lowers the functions in place; returns how many had stages. done: is given each as soon as it is loops, in order."""
+        machine, changes = target_named(self.target), 0
+        for function in module.body.block.ops:
+            if not isinstance(function, func.FuncOp):
+                continue
+            if has_stages(function):
+                lower_kernel(function, machine)
+                changes += 1
+            if done is not None:
+                done(function)
+        return changes
 
 
 def has_stages(function: func.FuncOp) -> bool:

@@ -6,6 +6,7 @@ A ``scf.parallel`` becomes a function over a range, handed to ``parallel_for`` (
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from xdsl.dialects import func
@@ -17,10 +18,10 @@ from ..dialects.kept import Kept
 from .c_function import FunctionPrinter, symbol_of
 from .c_helpers import Prelude
 from .kept_copies import kept_copies
-from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, named, uses_threads, uses_tiles
+from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, calls_of, named, uses_threads, uses_tiles
 from .liveness import ops_within
 
-_RANGES = """\
+RANGES = """\
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 typedef void (*range_runner)(range_body body, void *task, int64_t count);"""
 
@@ -68,61 +69,90 @@ def joined(*parts: str) -> str:
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
+class KernelPrinter:
+    """The C of a module's kernels, each printed once, at any time after it was lowered.
+
+    known: has the text of the module's declarations, and keeps that of others. gets: is given every kernel as soon as it is printed:
+    what the program calls it, its C, and the kernels it calls, which were printed before.
+    """
+
+    def __init__(self, known: KnownKernels | None = None, gets: Callable[[str, Printed, Collection[str]], None] | None = None) -> None:
+        self._known = known
+        self._gets = gets
+        self._prelude = Prelude()  # of no file: a file asks its own for what its kernels asked
+        self._printed: dict[str, Printed] = {}
+
+    def of(self, function: func.FuncOp) -> Printed | None:
+        """A kernel's C under the name `SYMBOL`; None of a declaration nobody knows."""
+        name = function.sym_name.data
+        if name in self._printed:
+            return self._printed[name]
+        if function.is_declaration:
+            made = self._known.of(name) if self._known is not None else None
+            if made is None:
+                return None
+        else:
+            made = self._print(function)
+            if self._known is not None and self._known.keeps(name):
+                self._known.keep(name, made)
+        self._printed[name] = made
+        if self._gets is not None:
+            self._gets(symbol_of(name), made, [symbol_of(called) for called in calls_of(function)])
+        return made
+
+    def _print(self, function: func.FuncOp) -> Printed:
+        asked = Asked(self._prelude)
+        printer = FunctionPrinter(asked, function, SYMBOL)
+        text = printer.kernel(HEAD)
+        return Printed(printer.declaration, text, tuple(asked.asks), uses_threads(function), uses_tiles(function))
+
+
 def emit_c(
     module: ModuleOp, entry: str = "lamina_main", *, pool: bool = True, shared: bool = True, clocked: bool = False, symbols: int = 0,
-    known: KnownKernels | None = None,
+    printer: KernelPrinter | None = None,
 ) -> Source:  # fmt: skip
     """The C11 source of a loops-level module.
 
     entry: name of the function made from @main. pool: emit ``parallel_for`` and ``<entry>_pool`` to set it.
     shared: give entry external linkage. clocked: ``int64_t <entry>_clock[]`` gets the time before the first kernel and after
-    each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. known: has the text of
-    the module's declarations. BackendError names an op that has no C.
+    each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. printer: has printed
+    some of the kernels before. BackendError names an op that has no C.
     """
-    prelude = Prelude()
+    prelude, printer = Prelude(), printer or KernelPrinter()
     kernels: list[tuple[str, str]] = []
     main, count = "", 0
     functions = [f for f in module.ops if isinstance(f, func.FuncOp)]
     if len(functions) != len(module.ops):
         odd = next(op for op in module.ops if not isinstance(op, func.FuncOp))
         raise BackendError(f"the loops level holds functions only, got {odd.name}")
-    printed = [known.of(f.sym_name.data) if known is not None and f.is_declaration else None for f in functions]
-    has_parallel = any(p.parallel for p in printed if p is not None) or any(map(uses_threads, functions))
-    has_tiles = any(p.tiles for p in printed if p is not None) or any(map(uses_tiles, functions))
+    printed = [None if f.sym_name.data == "main" else printer.of(f) for f in functions]
+    has_parallel = any(p.parallel for p in printed if p is not None)
+    has_tiles = any(p.tiles for p in printed if p is not None)
     origins = _origins(module)
-    for function, found in zip(functions, printed, strict=True):
+    for function, made in zip(functions, printed, strict=True):
         name = function.sym_name.data
-        if name == "main":
-            count = len(function.body.block.args)
-            printer = FunctionPrinter(prelude, function)
-            printer.clock = f"{entry}_clock" if clocked else None
-            main = printer.main(entry, "" if shared else "static ", symbols, has_tiles)
-            if clocked:
-                main = joined(_NOW, f"int64_t {entry}_clock[{max(1, printer.calls)}];", main)
-        elif found is not None:
-            ask(prelude, found)
-            kernels.append(named(found, symbol_of(name), origins.get(name)))
-        elif not function.is_declaration:
-            made = _printed(prelude, function)
-            if known is not None and known.keeps(name):
-                known.keep(name, made)
+        if made is not None:
+            ask(prelude, made)
             kernels.append(named(made, symbol_of(name), origins.get(name)))
+        elif name == "main":
+            count = len(function.body.block.args)
+            writer = FunctionPrinter(prelude, function)
+            writer.clock = f"{entry}_clock" if clocked else None
+            main = writer.main(entry, "" if shared else "static ", symbols, has_tiles)
+            if clocked:
+                main = joined(_NOW, f"int64_t {entry}_clock[{max(1, writer.calls)}];", main)
     if pool and has_parallel:
         setter = f"void {entry}_pool(range_runner runner) {{ parallel_for = runner ? runner : run_here; }}"
     else:
         setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
-    ranges = (_RANGES, _RUN_HERE) if has_parallel else ("", "")
+    ranges = (RANGES, _RUN_HERE) if has_parallel else ("", "")
     monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
-    variables = tuple(f"lamina_s{k}" for k in range(symbols))
-    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module), variables)
+    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module), symbol_variables(symbols))
 
 
-def _printed(prelude: Prelude, function: func.FuncOp) -> Printed:
-    """A kernel's C under the name `SYMBOL`."""
-    asked = Asked(prelude)
-    printer = FunctionPrinter(asked, function, SYMBOL)
-    text = printer.kernel(HEAD)
-    return Printed(printer.declaration, text, tuple(asked.asks), uses_threads(function), uses_tiles(function))
+def symbol_variables(symbols: int) -> tuple[str, ...]:
+    """What C calls the sizes known at the call only."""
+    return tuple(f"lamina_s{k}" for k in range(symbols))
 
 
 def _origins(module: ModuleOp) -> dict[str, str]:

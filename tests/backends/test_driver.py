@@ -180,13 +180,15 @@ def test_c_text_does_not_depend_on_the_hash_seed():
 @pytest.mark.parametrize("processors", [1, 3, 8])
 def test_a_program_compiled_in_parts_is_the_same_program(tmp_path, processors):
     from lamina.backends.executable import Executable
-    from lamina.backends.kernel_objects import build_units
+    from lamina.backends.kernel_objects import Building
 
     graph = graphs.gradient()
-    made = emission.emit(graph)
     compiler = find_compiler()
     strict = toolchain.Compiler((*compiler.command, "-Wall", "-Wextra", "-Werror"), compiler.identity)
-    assert build_units(strict, made.source, tmp_path / "program.so", processors, 100) == (len(made.source.kernels), 0)
+    with Building(strict, processors, 100) as building:
+        made = emission.emit(graph, gets=building.add)
+        assert building.has_begun == (processors > 1)  # one processor is Python's until all is printed
+        assert building.finish(made.source, tmp_path / "program.so") == (len(made.source.kernels), 0)
     parts = Executable(tmp_path / "program.so", graph.inputs, [graph.types[i] for i in graph.outputs], made.arena_bytes)
     arrays = graphs.arrays_for(graph)
     for a, b in zip(parts(arrays), driver.compile_graph(graph)(arrays), strict=True):
@@ -228,18 +230,24 @@ def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
 
 @needs_compiler
 def test_a_damaged_object_is_compiled_again(small_units):
-    from lamina.backends.kernel_objects import build_units
+    from lamina.backends.kernel_objects import Building
 
-    made, compiler = emission.emit(perceptron(32, 48, 24)).source, find_compiler()
     folder = cache.cache_folder()
-    assert build_units(compiler, made, folder / "a.so", 8, 500)[1] == 0
+
+    def build(name):
+        with Building(find_compiler(), 8, 500) as building:
+            made = emission.emit(perceptron(32, 48, 24), gets=building.add).source
+            return building.finish(made, folder / name)
+
+    kernels, found = build("a.so")
+    assert found == 0
     for path in folder.rglob("unit.o"):
         path.write_bytes(b"x" * path.stat().st_size)  # what sizes do not tell
-    assert build_units(compiler, made, folder / "b.so", 8, 500)[1] == 0
-    assert build_units(compiler, made, folder / "c.so", 8, 500)[1] == len(made.kernels)
+    assert build("b.so")[1] == 0
+    assert build("c.so")[1] == kernels
     for path in folder.rglob("unit.o"):
         path.write_bytes(b"")
-    assert build_units(compiler, made, folder / "d.so", 8, 500)[1] == 0
+    assert build("d.so")[1] == 0
 
 
 @needs_compiler
