@@ -39,6 +39,7 @@ extern ptrdiff_t PyTuple_Size(object *);
 extern object *PyList_GetItem(object *, ptrdiff_t);
 extern ptrdiff_t PyList_Size(object *);
 extern int PyList_Append(object *, object *);
+extern ptrdiff_t PyObject_Size(object *);
 extern object *PySequence_List(object *);
 extern object *PySequence_GetItem(object *, ptrdiff_t);
 extern object *PyDict_GetItemWithError(object *, object *);
@@ -50,7 +51,7 @@ extern int PyObject_SetAttr(object *, object *, object *);
 extern double PyFloat_AsDouble(object *);
 extern const char *PyUnicode_AsUTF8(object *);
 
-enum { ONE = 0x0008, FASTCALL = 0x0080, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
+enum { KEYWORDS = 0x0002, ONE = 0x0008, FASTCALL = 0x0080, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
 
 /* -- the user's line
    Code of the package and places of the user's code are in one table, with what Python said of them; where it says nothing, Python is asked. */
@@ -176,7 +177,7 @@ object *lamina_lines(object *getter, object *asked) {
     F(phrase__steps) F(phrase__results)
 #define OBJECTS(F) \
     F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(again) \
-    F(of_two) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
+    F(of_two) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
     F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
 
 #define DECLARE_SLOT(name) static ptrdiff_t at_##name;
@@ -262,6 +263,15 @@ static int wait_for(object *storage, object *node) {
     return answer ? 0 : -1;
 }
 
+/* Makes fresh memory that holds a Node. */
+static int fill(object *storage, object *node) {
+    PUT(storage, storage_node, node), PUT(storage, storage_host, the_None), PUT(storage, storage_history, the_None);
+    PUT(storage, storage_version, the_zero), PUT(storage, storage_born, AT(the_state, state_order));
+    PUT(storage, storage_inference, AT(the_state, state_inference)), PUT(storage, storage_views, the_None);
+    PUT(storage, storage_owners, the_None), PUT(storage, storage_last, the_None), PUT(storage, storage_unheard, the_None);
+    return wait_for(storage, node);
+}
+
 /* A fresh tensor whose memory holds a Node, which is taken. */
 static object *wrapped(object *node) {
     object *storage = node ? PyType_GenericAlloc(the_Storage, 0) : NULL;
@@ -269,11 +279,7 @@ static object *wrapped(object *node) {
         Py_DecRef(node);
         return NULL;
     }
-    PUT(storage, storage_node, node), PUT(storage, storage_host, the_None), PUT(storage, storage_history, the_None);
-    PUT(storage, storage_version, the_zero), PUT(storage, storage_born, AT(the_state, state_order));
-    PUT(storage, storage_inference, AT(the_state, state_inference)), PUT(storage, storage_views, the_None);
-    PUT(storage, storage_owners, the_None), PUT(storage, storage_last, the_None), PUT(storage, storage_unheard, the_None);
-    object *tensor = wait_for(storage, node) ? NULL : PyType_GenericAlloc(the_Tensor, 0);
+    object *tensor = fill(storage, node) ? NULL : PyType_GenericAlloc(the_Tensor, 0);
     if (!tensor) {
         Py_DecRef(storage), Py_DecRef(node);
         return NULL;
@@ -281,6 +287,34 @@ static object *wrapped(object *node) {
     AT(tensor, tensor__storage) = storage, AT(tensor, tensor__node) = node;
     PUT(tensor, tensor__chain, the_nothing), PUT(tensor, tensor__seen, the_zero);
     return tensor;
+}
+
+/* A constructor that Python has, with all it was given. */
+static object *init_in_full(object *function, object *self, object *const *given, ptrdiff_t count, object *names) {
+    enum { MOST = 16 };
+    object *all[MOST + 1] = {self};
+    ptrdiff_t more = names ? PyTuple_Size(names) : 0;
+    for (ptrdiff_t k = 0; k < count + more && k < MOST; k++)
+        all[k + 1] = given[k];
+    return PyObject_Vectorcall(function, all, 1 + (size_t)count, names);
+}
+
+/* Node.__init__ */
+static object *init_node(object *node, object *const *given, ptrdiff_t count, object *names) {
+    if (names || count < 7 || count > 8 || AT(node, node_op))
+        return init_in_full(the_node_init, node, given, count, names);
+    PUT(node, node_op, given[0]), PUT(node, node_attrs, given[1]), PUT(node, node_inputs, given[2]), PUT(node, node_type, given[3]);
+    PUT(node, node_origin, given[4]), PUT(node, node_requires_grad, given[5]), PUT(node, node_order, given[6]);
+    PUT(node, node_value, count == 8 ? given[7] : the_None), PUT(node, node_overwritten, the_zero), PUT(node, node_freed, the_False);
+    PUT(node, node_mark, the_zero), PUT(node, node_id, the_minus_one), PUT(node, node_device, the_None);
+    return nothing();
+}
+
+/* Storage.__init__ */
+static object *init_storage(object *storage, object *const *given, ptrdiff_t count, object *names) {
+    if (names || count != 1 || given[0] == the_None || AT(storage, storage_node))
+        return init_in_full(the_storage_init, storage, given, count, names);
+    return fill(storage, given[0]) ? NULL : nothing();
 }
 
 /* The Node a tensor holds now, borrowed; NULL where it must be read, or there is more to the tensor's class. */
@@ -353,10 +387,10 @@ static object *steps_again(object *phrase, object *operands, object *where, int 
     return found;
 }
 
-/* The one result of a phrase for some operands and the constants behind them. */
-static object *phrase_again(object *known, object *const *operands, ptrdiff_t count, long up) {
-    object *phrase = PyTuple_GetItem(known, 0), *constants = PyTuple_GetItem(known, 1), *where = line(up);
-    ptrdiff_t more = PyList_Size(constants);
+/* The one result of a phrase for some operands and the constants behind them, if there are any. */
+static object *phrase_again(object *phrase, object *constants, object *const *operands, ptrdiff_t count, long up) {
+    object *where = line(up);
+    ptrdiff_t more = constants ? PyList_Size(constants) : 0;
     object *all = where ? PyTuple_New(count + more) : NULL;
     if (!all) {
         Py_DecRef(where);
@@ -453,31 +487,114 @@ static int spell_call(spelled *key, object *args, object *options) {
     return 1;
 }
 
-/* KnownCalls.again(args, options). */
-static object *again(object *calls, object *const *given, ptrdiff_t count) {
-    if (count == 2 && (is_traced() || PyDict_Size(the_regions)))
-        return nothing();
+/* The place of an operator in the user's code, as `operator_site` gives it; NULL where Python must be asked. */
+static object *operator_site(void) {
+    object *frame = PyObject_Vectorcall(get_frame, &depths[0], 1, NULL);
+    while (frame) {
+        object *code = PyFrame_GetCode(frame);
+        Py_DecRef(code); /* the frame has it */
+        long offset = PyFrame_GetLasti(frame);
+        place *whole = slot_of(code, OWN);
+        if (!whole->code) {
+            Py_DecRef(frame);
+            return slot_of(code, offset)->code ? Py_BuildValue("(nl)", (ptrdiff_t)code, offset) : NULL;
+        }
+        object *back = whole->text == the_between ? PyFrame_GetBack(frame) : NULL;
+        Py_DecRef(frame);
+        frame = back;
+    }
+    return NULL;
+}
+
+/* What is kept of a call at the user's line, borrowed. NULL: Python must be asked, or numbers change there: `changes`. */
+static object *at_line(object *calls, object *key, int *changes) {
+    object *place = operator_site(), *found = NULL;
+    if (place && PyDict_GetItemWithError(the_seen, place) == the_changes)
+        *changes = 1;
+    else if (place) {
+        object *own = pair(place, key);
+        found = own ? PyDict_GetItemWithError(calls, own) : NULL;
+        Py_DecRef(own);
+    }
+    Py_DecRef(place);
+    return found;
+}
+
+enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL };
+
+/* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look. An error: KNOWN_CALL and NULL. */
+static int call_again(object *calls, object *args, object *options, object **made) {
+    *made = NULL;
+    if (is_traced() || PyDict_Size(the_regions))
+        return NO_CALL;
     spelled key = {.count = 0, .nodes = 0};
-    object *tuple = count == 2 && spell_call(&key, given[0], given[1]) ? PyTuple_New(key.count) : NULL;
+    object *tuple = spell_call(&key, args, options) ? PyTuple_New(key.count) : NULL;
     for (ptrdiff_t k = 0; k < key.count; k++)
         if (tuple)
             PyTuple_SetItem(tuple, k, key.parts[k]);
         else
             Py_DecRef(key.parts[k]);
-    object *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL, *result = NULL;
+    object *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL;
+    int skips = found == the_in_vain, answered = skips || tuple && !found;
+    if (found && found == the_by_line && !(found = at_line(calls, tuple, &skips)))
+        answered = skips;
     Py_DecRef(tuple);
+    if (PyErr_Occurred() || answered && PyObject_SetAttr(calls, the_skips, skips ? the_True : the_False))
+        return KNOWN_CALL;
+    if (answered)
+        return NO_CALL;
+    if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None)
+        return UNKNOWN_CALL;
+    Py_IncRef(found);
+    *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
+    Py_DecRef(found);
+    return KNOWN_CALL;
+}
+
+/* The method that Python has, of an object. */
+static object *in_full(object *method, object *self, object *const *given, ptrdiff_t count) {
+    object *all[5] = {self};
+    for (ptrdiff_t k = 0; k < count && k < 4; k++)
+        all[k + 1] = given[k];
+    return PyObject_Vectorcall(method, all, 1 + (size_t)(count < 4 ? count : 4), NULL);
+}
+
+/* KnownCalls.again(args, options). */
+static object *again(object *calls, object *const *given, ptrdiff_t count) {
+    object *node;
+    int known = count == 2 ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
+    return known == NO_CALL ? nothing() : known == KNOWN_CALL ? wrapped(node) : in_full(the_again, calls, given, count);
+}
+
+/* KnownCalls.made_node(args, options). */
+static object *made_node(object *calls, object *const *given, ptrdiff_t count) {
+    object *node;
+    int known = count == 2 && PyDict_Size(calls) ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
+    return known == KNOWN_CALL ? node : in_full(the_made_node, calls, given, count);
+}
+
+/* Phrases.recorded(key, operands, function). */
+static object *recorded(object *phrases, object *const *given, ptrdiff_t count) {
+    object *operands[MOST_OPERANDS], *found = NULL;
+    ptrdiff_t nodes = count == 3 && AT(given[1], class) == the_tuple ? PyTuple_Size(given[1]) : MOST_OPERANDS + 1;
+    object *types = nodes <= MOST_OPERANDS ? PyTuple_New(nodes) : NULL, *key = NULL;
+    if (types) {
+        for (ptrdiff_t k = 0; k < nodes; k++) {
+            operands[k] = PyTuple_GetItem(given[1], k);
+            PyTuple_SetItem(types, k, kept(AT(operands[k], node_type)));
+        }
+        key = pair(given[0], types);
+        found = key ? PyDict_GetItemWithError(phrases, key) : NULL;
+    }
+    Py_DecRef(types), Py_DecRef(key);
     if (PyErr_Occurred())
         return NULL;
-    if (found == the_in_vain || tuple && !found)
-        return PyObject_SetAttr(calls, the_skips, found ? the_True : the_False) ? NULL : nothing();
-    if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None) {
-        object *all[3] = {calls, count > 0 ? given[0] : the_None, count > 1 ? given[1] : the_None};
-        return PyObject_Vectorcall(the_again, all, 1 + (size_t)count, NULL);
-    }
+    if (!found || PyObject_Size(AT(found, phrase__results)) != 1)
+        return in_full(the_recorded, phrases, given, count);
     Py_IncRef(found);
-    result = wrapped(phrase_again(found, key.operands, key.nodes, 1));
+    object *node = phrase_again(found, NULL, operands, nodes, 1);
     Py_DecRef(found);
-    return result;
+    return node ? Py_BuildValue("[N]", node) : NULL;
 }
 
 static object *of_two_at(object *calls, object *x, object *y, long up) {
@@ -487,7 +604,7 @@ static object *of_two_at(object *calls, object *x, object *y, long up) {
     if (!found || AT(found, class) != the_tuple)
         return PyErr_Occurred() ? NULL : nothing();
     Py_IncRef(found);
-    object *both[2] = {x, y}, *result = wrapped(phrase_again(found, both, 2, up));
+    object *both[2] = {x, y}, *result = wrapped(phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), both, 2, up));
     Py_DecRef(found);
     return result;
 }
@@ -496,8 +613,7 @@ static object *of_two_at(object *calls, object *x, object *y, long up) {
 static object *of_two(object *calls, object *const *given, ptrdiff_t count) {
     if (count == 2 && AT(the_state, state_placement) == the_None)
         return of_two_at(calls, given[0], given[1], 1);
-    object *all[3] = {calls, count > 0 ? given[0] : the_None, count > 1 ? given[1] : the_None};
-    return PyObject_Vectorcall(the_of_two, all, 1 + (size_t)count, NULL);
+    return in_full(the_of_two, calls, given, count);
 }
 
 /* -- operators */
@@ -623,22 +739,39 @@ object *lamina_operator(object *name, object *op, object *label, object *calls, 
     return PyDescr_NewMethod(the_Tensor, &made->own);
 }
 
-static method call_methods[] = {{"again", again, FASTCALL, NULL}, {"of_two", of_two, FASTCALL, NULL}};
+typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);
+static method class_methods[] = {
+    {"again", again, FASTCALL, NULL},
+    {"of_two", of_two, FASTCALL, NULL},
+    {"made_node", made_node, FASTCALL, NULL},
+    {"recorded", recorded, FASTCALL, NULL},
+    {"__init__", (unnamed)(void (*)(void))init_node, FASTCALL | KEYWORDS, NULL},
+    {"__init__", (unnamed)(void (*)(void))init_storage, FASTCALL | KEYWORDS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
-/* The methods `again` and `of_two` of a class. told: slots and objects by name; None: one is missing. */
-object *lamina_recording(object *calls, object *told) {
+/* Fills a list with the methods of classes. homes: the class of each. told: slots and objects by name. False: something is missing. */
+object *lamina_recording(object *homes, object *told, object *made) {
     object *found;
 #define TELL_SLOT(name) \
     if (!(found = PyDict_GetItemString(told, #name))) \
-        return nothing(); \
+        return kept(the_False); \
     at_##name = PyLong_AsLong(found);
 #define TELL_OBJECT(name) \
     if (!(found = PyDict_GetItemString(told, #name))) \
-        return nothing(); \
+        return kept(the_False); \
     the_##name = kept(found);
+    if (!(the_False = PyDict_GetItemString(told, "False")))
+        return nothing();
     SLOTS_OF_CLASSES(TELL_SLOT)
     OBJECTS(TELL_OBJECT)
-    object *first = PyDescr_NewMethod(calls, &call_methods[0]);
-    object *second = first ? PyDescr_NewMethod(calls, &call_methods[1]) : NULL;
-    return second ? Py_BuildValue("(NN)", first, second) : NULL;
+    for (ptrdiff_t k = 0; class_methods[k].name; k++) {
+        object *own = k < PyTuple_Size(homes) ? PyDescr_NewMethod(PyTuple_GetItem(homes, k), &class_methods[k]) : NULL;
+        if (!own || PyList_Append(made, own)) {
+            Py_DecRef(own);
+            return PyErr_Occurred() ? NULL : kept(the_False);
+        }
+        Py_DecRef(own);
+    }
+    return kept(the_True);
 }

@@ -512,10 +512,10 @@ def _with_array(function: Callable, self: Tensor, other: Any, flipped: bool) -> 
 
 
 def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any], Tensor]:
-    made = KnownCalls(function).made
+    calls = KnownCalls(function)
 
     def method(self: Tensor, other: Any) -> Tensor:
-        in_place(self, made, (other,), _NO_OPTIONS)
+        in_place(self, calls.made_node, (other,), _NO_OPTIONS)
         if is_tracked_after(self):
             self._label = label
         return self

@@ -119,8 +119,8 @@ def _both_int(a: DType, b: DType) -> bool:
     return a.kind in "ui" and b.kind in "ui"
 
 
-def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, options: dict[str, Any]) -> Tensor:
-    """``tensor.f_(…)`` from ``f``."""
+def in_place(tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node], args: tuple, options: dict[str, Any]) -> Tensor:
+    """``tensor.f_(…)`` from the value that ``f`` gives."""
     check_in_place(tensor)
     for a in args:
         check_overlap(tensor, a)
@@ -128,7 +128,7 @@ def in_place(tensor: Tensor, function: Callable[..., Tensor], args: tuple, optio
     gone: list[Node] = []
     if recorder.state.grad:
         args = tuple([_as_operand(a, tensor, gone) for a in args])
-    store(tensor, function(tensor, *args, **options)._read(), start)
+    store(tensor, made_node((tensor, *args), options), start)
     for node in gone:
         node.overwritten = recorder.state.order + 1
     return tensor

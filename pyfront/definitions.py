@@ -240,7 +240,7 @@ def _into(out: Any, result: Any, start: int) -> Any:
 
 def as_in_place(definition: Definition) -> Callable:
     """``Tensor.f_``."""
-    made, label, renamed = definition.calls.made, definition.label, renaming(definition)
+    calls, label, renamed = definition.calls, definition.label, renaming(definition)
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
         found = overrides.is_answered((self, *args), options) if asking.on else None
@@ -248,7 +248,7 @@ def as_in_place(definition: Definition) -> Callable:
             return overrides.answer(method, found, (self, *args), options)
         if options:
             args, options = renamed(args, options)
-        result = in_place(self, made, args, options)
+        result = in_place(self, calls.made_node, args, options)
         if is_tracked_after(result):
             result._label = label
         return result

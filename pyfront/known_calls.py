@@ -28,7 +28,7 @@ _FEW_TRIES = 4  # of one kind
 _FEW = 8  # operands that are looked through for one that comes twice
 _PLAIN = frozenset({int, bool, str, type(None), DType})
 TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
-_BY_LINE, IN_VAIN = object(), object()
+BY_LINE, IN_VAIN = object(), object()
 _everyone: list[KnownCalls] = []
 
 
@@ -65,6 +65,10 @@ class KnownCalls(dict):
         result = self.again(args, options) if self else None
         return self.first(args, options) if result is None else result
 
+    def made_node(self, args: tuple, options: dict[str, Any]) -> Node:
+        """The value `made` gives, for those who want no tensor of it."""
+        return self.made(*args, **options)._read()
+
     def again(self, args: tuple, options: dict[str, Any]) -> Any:
         """What the call gives; None where it must be made in full. To be called by what the user calls."""
         if state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
@@ -83,7 +87,7 @@ class KnownCalls(dict):
         if found is None or found is IN_VAIN:
             self.skips = found is not None
             return None
-        if found is _BY_LINE:
+        if found is BY_LINE:
             found = self._at_line(key)
             if found is None:
                 return None
@@ -136,7 +140,7 @@ class KnownCalls(dict):
             line = operator_site()
             if line is None:
                 return result
-            self[key] = _BY_LINE
+            self[key] = BY_LINE
             key = line, key
         self[key] = kept
         self.tries += 1

@@ -120,12 +120,14 @@ class Native:
 
 
 _WHOLE = -2
+BETWEEN = "between"
+"""What is learnt of code that stands between operators and what records them."""
 
 
 def _asked(frame: FrameType) -> str:
     """The line of a frame that the C does not know, or of one it stands in."""
     while is_own(frame.f_code.co_filename) and frame.f_back is not None:
-        Native.learn(frame.f_code, _WHOLE, "")
+        Native.learn(frame.f_code, _WHOLE, BETWEEN if frame.f_code.co_filename in _DISPATCH else "")
         frame = frame.f_back
     text = text_of(site_of(frame.f_code, frame.f_lasti))
     Native.learn(frame.f_code, frame.f_lasti, text)

@@ -125,8 +125,8 @@ def untouched(value: Node, by: Node) -> Node:
 # -- Python numbers as operands
 # -------------------------------------------------------------------------------------
 
-_seen: dict[Site, Scalar] = {}
-_CHANGES = object()
+seen: dict[Site, Scalar] = {}
+CHANGES = object()
 
 
 def lowest(dtype: DType) -> Scalar:
@@ -215,7 +215,7 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
 
 def changes_at(where: Site) -> bool:
     """Whether the operator there met different numbers."""
-    return _seen.get(where) is _CHANGES
+    return seen.get(where) is CHANGES
 
 
 def number_at(where: Site, number: float, shape: Shape, dtype: DType) -> Node:
@@ -225,11 +225,11 @@ def number_at(where: Site, number: float, shape: Shape, dtype: DType) -> Node:
 
 def _at(where: Site, number: Scalar, shape: Shape, dtype: DType) -> Node | None:
     """The run-time scalar, or None when the number is a constant there."""
-    before = _seen.get(where)
+    before = seen.get(where)
     if before is None:
-        _seen[where] = number
-    elif before is _CHANGES or before != number and before == before:
-        _seen[where] = _CHANGES
+        seen[where] = number
+    elif before is CHANGES or before != number and before == before:
+        seen[where] = CHANGES
         scalar = recorder.constant(np.array(_as(number, dtype), dtype.numpy), ((), dtype), text_of(where))
         return expand(scalar, shape)
     return None

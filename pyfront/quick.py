@@ -11,18 +11,23 @@ from functools import lru_cache
 from typing import Any
 
 from ..dialects.types import DTYPES, DType
-from . import arithmetic, known_calls, recorder, storage, strides
+from . import arithmetic, known_calls, promote, recorder, storage, strides
 from .autocasting import regions
 from .known_calls import KnownCalls
 from .node import PHRASE, Node
-from .origin import native, origin
-from .phrases import Phrase
+from .origin import BETWEEN, native, origin
+from .phrases import Phrase, Phrases
 from .storage import Storage
 from .tensor import Tensor
 
 _WORD = ctypes.sizeof(ctypes.c_void_p)
-_python = {(Tensor, short.name): short.method for short in arithmetic.short_operators}
-_python |= {(KnownCalls, name): vars(KnownCalls)[name] for name in ("again", "of_two")}
+_METHODS = (
+    (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Node, "__init__"), (Storage, "__init__"),
+)  # fmt: skip
+"""As the C has them."""
+_NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
+_python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in _METHODS}
+_python |= {(Tensor, short.name): short.method for short in arithmetic.short_operators}
 
 
 def quicken(library: Any) -> None:
@@ -48,13 +53,13 @@ def _methods(library: Any) -> list[tuple[type, str, Any]]:
     if told is None:
         return []
     thing = ctypes.py_object
-    library.lamina_recording.argtypes, library.lamina_recording.restype = (thing, thing), thing
+    library.lamina_recording.argtypes, library.lamina_recording.restype = (thing, thing, thing), thing
     library.lamina_operator.argtypes = (thing, thing, thing, thing, thing, ctypes.c_int, ctypes.c_int)
     library.lamina_operator.restype = thing
-    found = library.lamina_recording(KnownCalls, told)
-    if found is None:
+    methods: list[Any] = []
+    if not library.lamina_recording(tuple([kind for kind, _ in _METHODS]), told, methods):
         return []
-    made: list[tuple[type, str, Any]] = [(KnownCalls, name, method) for name, method in zip(("again", "of_two"), found, strict=True)]
+    made = [(kind, name, method) for (kind, name), method in zip(_METHODS, methods, strict=True)]
     for short in arithmetic.short_operators:
         own = library.lamina_operator(short.name, short.op, short.label, short.calls, short.method, short.flipped, short.compares)
         if own is not None:
@@ -67,7 +72,8 @@ def _told() -> dict[str, Any] | None:
     told: dict[str, Any] = {
         "Node": Node, "Storage": Storage, "Tensor": Tensor, "state": recorder.state, "full": "full", "phrase": PHRASE, "fill_in": storage.fill_in,
         "at_bound": recorder.at_bound, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
-        "in_vain": known_calls.IN_VAIN, "again": vars(KnownCalls)["again"], "of_two": vars(KnownCalls)["of_two"],
+        "in_vain": known_calls.IN_VAIN, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
+        **{_NAMES.get((kind, name), name): vars(kind)[name] for kind, name in _METHODS},
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
         "kinds": (int, bool, str, type(None), DType), "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",
         "label": "_label", "skips": "skips", "None": None, "True": True, "False": False, "nothing": (), "zero": 0, "minus_one": -1,

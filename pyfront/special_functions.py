@@ -37,7 +37,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 
 
 Tensor.polygamma = lambda self, n: polygamma(n, self)
-Tensor.polygamma_ = lambda self, n: in_place(self, lambda input: polygamma(n, input), (), {})
+Tensor.polygamma_ = lambda self, n: in_place(self, lambda *_: polygamma(n, self)._read(), (), {})
 
 
 @define("mvlgamma", in_place=True)

@@ -224,7 +224,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
 def _in_place(function: Any) -> Any:
     def apply(input: Tensor, *args: Any, **options: Any) -> Tensor:
-        return in_place(input, function, args, options)
+        return in_place(input, lambda args, options: function(*args, **options)._read(), args, options)
 
     apply.__doc__ = f"``{function.__name__}``, written into its input."
     return apply
