@@ -8,6 +8,7 @@ from collections.abc import Callable
 from . import recorder, views
 from .assignment import title
 from .node import Node
+from .storage import rewrite
 from .strides import follow
 from .tensor import Tensor, _fill, wrap
 from .views import RENAMED, Detached, LeafMark
@@ -232,6 +233,8 @@ def set_data(self: Tensor, new: Tensor) -> None:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
     chain = new._chain if not new.requires_grad else (*new._chain, Detached())
     if tracked:
+        if self._storage.host is None and new.shape == self.shape and new.dtype is self.dtype:
+            rewrite(self._read(), new._storage, chain)
         chain = (*chain, self._mark)
     elif self.requires_grad and new.shape == self.shape:  # computed: the history stays, the contents are new
         history = Detached()

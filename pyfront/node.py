@@ -32,7 +32,8 @@ class Node:
     origin: "file.py:12" of the user's code. order: position in the recording.
     value: the array once computed (numpy's, or one in a device's memory; of a ``held`` Node a list of them). device: where it is, once placement
     has asked; ANYWHERE: it goes where it is used. overwritten: the order at which an in-place write replaced it, or 0.
-    freed: backward went through it and nobody asked to keep it.
+    freed: backward went through it and nobody asked to keep it. place: the memory it was read from, as a Storage and a chain, once that
+    was written without autograd's knowing; else the slot is empty.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Node:
         "mark",
         "id",
         "device",
+        "place",
         "__weakref__",
     )
 

@@ -20,6 +20,9 @@ from .node import Node
 _UNSHARED = 2
 _weakly = weakref.ref
 
+# Nodes that were read from memory before it was written without autograd's knowing; their ``place`` says from where.
+rewritten: weakref.WeakSet[Node] = weakref.WeakSet()
+
 # Storages that were asked for their address: contents may be one array under several names until then.
 _at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
 
@@ -141,6 +144,9 @@ class Storage:
         if self.unheard is None:
             self.unheard = weakref.WeakSet()
         self.unheard.update([n for n in (old, self.last, *(self.views or {}).values()) if n is not None])
+        for chain, node in ((), old), *(self.views or {}).items():
+            if node is not None:
+                rewrite(node, self, chain)
 
     def address(self) -> int:
         """Where the contents are; computed if need be. No two Storages that were asked have the same address."""
@@ -167,6 +173,12 @@ class Storage:
             recorder.state.watch.looked = True  # numpy's memory: what a replay would not write
         self.history = node
         self.version += 1
+
+
+def rewrite(node: Node, storage: Storage, chain: tuple) -> None:
+    """What was read as ``node`` is something else from now on, and autograd has not heard of it."""
+    node.place = storage, chain
+    rewritten.add(node)
 
 
 def fill_in(node: Node) -> None:

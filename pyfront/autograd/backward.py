@@ -23,9 +23,11 @@ from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
 from ..residuals import differentiable_again, overwritten, reads, saves, was_overwritten
 from ..size import Size
+from ..storage import rewritten
 from ..tensor import Tensor, wrap
 from ..walk import by_order, fresh_mark
 from .anomaly_mode import examine, is_on
+from .present_contents import with_present_contents
 
 _ones: dict[Type, Node] = {}
 _MOST_ONES = 64
@@ -184,6 +186,9 @@ def run_backward(
                 seed = seed.to_dense()._read()
             steps, ends = _tape(root, stop)
             freed += _on_the_way(steps, steps, ends, stop) if wanted is not None else steps
+            if rewritten and (renewed := with_present_contents(root, steps, stop)) is not None:
+                root = renewed
+                steps, ends = _tape(root, stop)
             if wanted is not None:
                 ends = [e for e in ends if _identity(e) in stop or not e.leaf]
             if not ends:
@@ -226,6 +231,14 @@ def _add(into: dict, end: Node, gradient: Node) -> None:
 
 def _node_of(place: Tensor | GradientEdge) -> Node:
     return place.node._node if isinstance(place, GradientEdge) else place._read()
+
+
+def _wanted(place: Tensor | GradientEdge) -> Node:
+    """Where a gradient that is asked for arrives: for a computed tensor written without autograd's knowing, at the value it was."""
+    node = _node_of(place)
+    while node.op == SAVED and node.inputs and node.inputs[0] in rewritten:
+        node = node.inputs[0]
+    return node
 
 
 def _seed(root: Tensor | GradientEdge, gradient: Tensor | None) -> Node:
@@ -315,7 +328,7 @@ def backward(
         return
     if not all(t.requires_grad for t in chosen):
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    nodes = [t._read() for t in chosen]
+    nodes = [_wanted(t) for t in chosen]
     found = run_backward([t._read() for t in roots], seeds, keep, create_graph, nodes)
     for t, n in zip(chosen, nodes, strict=True):
         if _identity(n) in found:
@@ -349,7 +362,7 @@ def grad(
     if not chosen:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     seeds = _seeds(roots, given)
-    nodes = [_node_of(t) for t in chosen]
+    nodes = [_wanted(t) for t in chosen]
     if not all(n.requires_grad for n in nodes):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
     keep = create_graph if retain_graph is None else retain_graph
@@ -389,7 +402,7 @@ def _plainly(root: Tensor, retain_graph: bool) -> bool:
     node = root._node if root._seen == root._storage.version else root._read()
     if type(node) is not Node or not node.requires_grad or node.type[0] or node.type[1].is_complex:
         return False
-    if state.watchers or state.levels or is_on() or retaining:
+    if state.watchers or state.levels or is_on() or retaining or rewritten:
         return False
     steps, ends = _tape(node, _NOWHERE)
     met = set()
