@@ -34,6 +34,8 @@ class Target:
     """Vector multiply-adds in the time the next one on the same sum waits for."""
     ahead_bytes: int = 4096
     """How far ahead what comes from the third cache or memory is asked for: its way takes so long."""
+    streams: int = 1
+    """Runs of memory its own prefetchers follow at once, where several side by side arrive faster than one that asks ahead of itself; 1: they do not."""
     division_cost: float = 0.0
     """Of a vector division of f32, in vector multiply-adds, which are done meanwhile; 0 where these cannot stand in for it."""
     byte_costs: tuple[float, float, float] = (0.02, 0.1, 0.4)
@@ -71,7 +73,7 @@ class Target:
 AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0, dots=frozenset(("i16",)), masked_bytes=1)
 AVX512_VNNI = replace(AVX512, name="avx512_vnni", dots=frozenset(("i8",)))
 AVX512_BF16 = replace(AVX512, name="avx512_bf16", dots=frozenset(("i8", "bf16")))
-AVX512_HALVES = replace(AVX512_BF16, name="avx512_halves", half_cost=0.5)
+AVX512_HALVES = replace(AVX512_BF16, name="avx512_halves", half_cost=0.5, streams=4)
 AVX512_AMX = replace(AVX512_VNNI, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
 AVX2 = Target("avx2", 32, 16, 32 << 10, 512 << 10, 8 << 20, load_cost=1.1, least_step=6.5, dots=frozenset(("i16",)), masked_bytes=4)
 AVX2_VNNI = replace(AVX2, name="avx2_vnni", dots=frozenset(("i8",)))

@@ -104,6 +104,7 @@ class _Nest:
         self.ranges: dict[Loop, tuple[SSAValue, SSAValue]] = {}
         self.fixed: dict[Loop, SSAValue] = {}
         self.task: SSAValue | None = None
+        self.apart = 1  # iterations between rows side by side
 
     def lower(self) -> None:
         old = self.function.body.block
@@ -256,19 +257,33 @@ class _Nest:
             self._vector_piece(group, piece, windows)
 
     def _side_by_side(self, group: GroupPlan) -> None:
-        """Several rows at a time, then those left over one by one."""
-        row = group.shared[-1]
-        whole = row.size - row.size % group.beside
-        for start, stop, step in ((0, whole, group.beside), (whole, row.size, 1)):
+        """Several rows at a time, runs of them first; then those left over one by one."""
+        row, start = group.shared[-1], 0
+        for apart, beside in dict.fromkeys(((group.apart, group.beside), (1, group.beside), (1, 1))):
+            stop = row.size - row.size % (apart * beside)
             if any_symbolic((start, stop)) or start < stop:
                 low, high = self._clipped(row, start, stop)
-                self.body.variables[row], _ = self.b.open_for(low, high, step)
-                self._leaves(group, [Point(offsets={row: k}, copy=k) for k in range(step)])
+                self.body.variables[row], _ = self.b.open_for(low, high, apart * beside)
+                self.apart = apart
+                self._run(group, row, beside)
                 self.b.close_for()
+            start = stop
+
+    def _run(self, group: GroupPlan, row: Loop, beside: int) -> None:
+        """Rows side by side, from the first to the last of a run."""
+        points = [Point(offsets={row: k * self.apart}, copy=k) for k in range(beside)]
+        if self.apart == 1:
+            self._leaves(group, points)
+            return
+        first = self.body.variables[row]
+        number, _ = self.b.open_for(self.b.index(0), self.b.index(self.apart), 1)
+        self.body.variables[row] = self.b.add(first, number)
+        self._leaves(group, points)
+        self.b.close_for()
 
     def together(self, points: Sequence[Point]) -> Point:
         """Rows side by side as the lanes of one point; a single one as it is."""
-        return points[0] if len(points) == 1 else Point(len(points), self.current.shared[-1], {}, TOGETHER)
+        return points[0] if len(points) == 1 else Point(len(points), self.current.shared[-1], {}, TOGETHER, apart=self.apart)
 
     def _scalars(self, points: Sequence[Point]) -> Sequence[Point]:
         """Points of single elements: those of rows side by side as one."""

@@ -30,7 +30,7 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
     """
     distance = target.ahead_bytes // 2
     for group in plan.groups:
-        if group.tile is not None:
+        if group.tile is not None or group.apart > 1:  # a processor follows runs side by side by itself
             continue
         readers: dict[Buffer, set[int]] = {}
         for k, leaf in enumerate(group.leaves):

@@ -23,8 +23,8 @@ TOGETHER = -1
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where a body runs: constant offsets added to loop variables, and how many lanes along which loop. filled: how many of them count, where
-    not all do."""
+    """Where a body runs: constant offsets added to loop variables, and how many lanes along which loop, so many iterations of it apart.
+    filled: how many of them count, where not all do."""
 
     width: int = 1
     vector: Loop | None = None
@@ -32,6 +32,7 @@ class Point:
     copy: int = 0
     tile: Loop | None = None
     filled: SSAValue | None = None
+    apart: int = 1
 
     def moved(self, offsets: dict[Loop, int]) -> Point:
         """The same point further along other loops."""
@@ -88,7 +89,7 @@ class BodyEmitter:
             return 0
         if point.copy == TOGETHER and flat.beside:
             return flat.beside
-        return flat.terms.get(point.vector, 0) or (flat.lane or 0)
+        return point.apart * flat.terms.get(point.vector, 0) or (flat.lane or 0)
 
     # Memory
 
@@ -233,7 +234,9 @@ class BodyEmitter:
         if isinstance(loop, SSAValue):
             return loop
         here = self.b.plus(self.variables.get(loop), point.offsets.get(loop, 0))
-        return Counting(here) if loop is point.vector and point.width > 1 else here
+        if loop is not point.vector or point.width == 1:
+            return here
+        return Counting(here) if point.apart == 1 else [self.b.plus(here, k * point.apart) for k in range(point.width)]
 
     def _elementwise(self, op: Operation, operands: Sequence[Value], point: Point) -> Value:
         result = op.results[0].type

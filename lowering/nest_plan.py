@@ -94,7 +94,7 @@ class GroupPlan:
     tasks: pieces threads may take (1: no scf.parallel), each `chunk` iterations of `split`.
 
     cut: the last vector of the group's vector loop is masked. tile: a loop that runs inside the vector loop, so that operands contiguous along it are transposed in
-    registers. beside: how many rows run at a time, neighbours along the innermost shared loop (nest_beside.py).
+    registers. beside: how many rows run at a time, so many iterations of the innermost shared loop `apart` (nest_beside.py).
     windows: how many results that are neighbours along the loop `slid` are folded at a time (nest_windows.py).
     """
 
@@ -107,6 +107,7 @@ class GroupPlan:
     cut: bool = False
     tile: Loop | None = None
     beside: int = 1
+    apart: int = 1
     slid: Loop | None = None
     windows: int = 1
     tasks: int = 1

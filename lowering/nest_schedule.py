@@ -32,7 +32,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         _order(group, target)
         _choose_copies(group)
         group.tile = _best_tile(group)
-        choose_beside(group)
+        choose_beside(group, target)
         choose_cuts(group, target)
         choose_windows(group, target, [leaf for leaf in group.leaves if is_window(leaf)])
         _choose_tasks(group, target)
@@ -249,7 +249,8 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
     wanted = min(target.tasks, max(2, work // (target.parallel_work // 2)))
     prefix, outer = [], 1
     for loop in group.shared:
-        if loop not in (group.vector, group.tile, group.slid) and outer < wanted:
+        kept = group.apart > 1 and loop is group.shared[-1] and prefix  # runs side by side stay with one task
+        if loop not in (group.vector, group.tile, group.slid) and outer < wanted and not kept:
             prefix.append(loop)
             outer *= estimate(loop.size)
     blocks = 0 if group.vector is None else estimate(group.vector.size) // (group.width * group.copies)
@@ -258,8 +259,8 @@ def _choose_tasks(group: GroupPlan, target: Target) -> None:
         group.slid, group.windows = None, 1  # threads share it
     if outer >= min(wanted, 4) or blocks <= outer:
         if prefix != group.shared[-1:] and group.shared[-1] in prefix:
-            group.beside = 1  # a task takes iterations of several loops as they come
-        _split(group, prefix, prod(loop.size for loop in prefix), wanted, group.beside)
+            group.beside = group.apart = 1  # a task takes iterations of several loops as they come
+        _split(group, prefix, prod(loop.size for loop in prefix), wanted, group.beside * group.apart)
     else:
         _split(group, [group.vector], group.vector.size, wanted, group.width * group.copies)
 

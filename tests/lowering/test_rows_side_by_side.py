@@ -112,3 +112,57 @@ def test_scalars_of_rows_are_one_vector() -> None:
     kernel = str(next(iter(lowered(program("nn.log_softmax", 64, 33), "avx512").body.block.ops)))
     assert len(re.findall(r"math.log %\w+ : vector<4xf32>", kernel)) == 1 and "math.log %" in kernel
     assert not re.search(r"math.(exp|log) %\w+ : f32", kernel), "the last column, too"
+
+
+FAR = (203, 1300)
+"""Rows of a matrix the second cache does not hold: three times four runs of sixteen, two times four rows, three alone."""
+
+
+def far_program(rows: int) -> str:
+    """Sums of the products of a matrix's rows with one row; each has its own number and half the addend of its row added."""
+    whole, one, short = f"tensor<{rows}x{FAR[1]}xf32>", f"tensor<1x{FAR[1]}xf32>", f"tensor<{rows}x1xf32>"
+    return (
+        f"func.func @main(%x: {whole}, %v: {one}, %a: {short}) -> {short} {{\n"
+        f"  %0 = prim.expand %v {{to = array<i64: {rows}, {FAR[1]}>}} : ({one}) -> {whole}\n"
+        f"  %1 = prim.mul %x, %0 : ({whole}, {whole}) -> {whole}\n"
+        f"  %2 = prim.sum %1 {{axes = array<i64: 1>}} : ({whole}) -> {short}\n"
+        f"  %3 = prim.iota {{shape = array<i64: {rows}, 1>, axis = 0 : i64, t = f32}} : () -> {short}\n"
+        f"  %4 = prim.add %2, %3 : ({short}, {short}) -> {short}\n"
+        f"  %5 = prim.add %4, %a : ({short}, {short}) -> {short}\n  func.return %5 : {short}\n}}"
+    )
+
+
+def far_numbers() -> list[np.ndarray]:
+    draws = np.random.default_rng(0)
+    return [draws.standard_normal(shape).astype(np.float32) for shape in (FAR, (1, FAR[1]), (FAR[0], 1))]
+
+
+def check_far(run: Callable[[str, list[np.ndarray]], np.ndarray]) -> None:
+    """Of 203 rows 192 go by runs; of those moved by five, others do."""
+    x, v, a = far_numbers()
+    numbered = np.arange(FAR[0], dtype=np.float32)[:, None]
+    got = run(far_program(FAR[0]), [x, v, a - numbered])
+    moved = run(far_program(FAR[0]), [np.roll(x, 5, axis=0), v, np.roll(a, 5, axis=0) - numbered])
+    np.testing.assert_allclose(got, (x.astype(np.float64) * v).sum(axis=1, keepdims=True) + a, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(np.roll(moved, -5, axis=0), got, rtol=1e-5, atol=1e-4)
+
+
+def test_runs_of_rows_from_afar_go_side_by_side() -> None:
+    module = lowered(far_program(FAR[0]), "avx512_halves")
+    kernel = str(next(iter(module.body.block.ops)))
+    assert re.search(r"scf.for %\w+ = %\w+ to %\w+ step %\w+ .*iter_args\((%\w+ = %\w+,? ?){8}\)", kernel), "four rows of two vectors"
+    assert "prefetch" not in kernel and "prefetch" in str(lowered(far_program(FAR[0]), "avx512"))
+    check_far(lambda text, arrays: execute(lowered(text, "avx512_halves"), arrays)[0])
+
+
+@needs_compiler
+def test_so_they_do_in_c(tmp_path: Path) -> None:
+    def run(text: str, arrays: list[np.ndarray]) -> np.ndarray:
+        module = lowered(text, "avx512_halves")
+        folder = Path(mkdtemp(dir=tmp_path))
+        (folder / "rows.c").write_text(emit_c(module).text)
+        build_shared(find_compiler(), folder / "rows.c", folder / "rows.so", ("-Wall", "-Wextra", "-Werror", "-Wno-psabi"))
+        program = Executable(folder / "rows.so", [(a.shape, float32) for a in arrays], [((FAR[0], 1), float32)], arena_bytes(module))
+        return program(arrays)[0].copy()
+
+    check_far(run)
