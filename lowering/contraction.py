@@ -351,7 +351,8 @@ class _Kernel:
         ahead = self.plan.ahead if panel.packed else 0
         fetched, pace = (0, prod(d.size for d in rows)) if self.plan.next_rows else (columns, self.plan.next_panel)
         filled = self.filled if panel.cut else None
-        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, fetched, pace, filled)
+        places = tuple(panel.place(j, self.plan.lanes, self.plan.steps) for j in range(panel.vectors)) if panel.packed and panel.run else ()
+        return Shape(rows, panel.vectors, self.plan.lanes, panel.tail, columns, scalars, ahead, fetched, pace, filled, places)
 
     def _held(self, shapes: list[Shape]) -> int:
         """Accumulators of the largest tile whose epilogue is a loop."""

@@ -15,11 +15,12 @@ from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import FREE, Decision
 from .contraction_stretches import stretched
-from .contraction_cost import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE
+from .contraction_cost import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, steps_apart
 from .contraction_problem import Dim, Plan, Problem, footprint, iterations, panel_count
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
+RUN_TILES = 4  # at most that read a panel of several runs: with more of them most reads are near
 FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
@@ -34,7 +35,8 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     panels = panel_count(plan.panels)
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
     plan = stretched(plan, problem, target, wanted)
-    chunks = wanted.chunks or _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks)
+    lines = target.streams > 1 and plan.together and not steps_apart(plan, problem)  # whole lines of a matrix are long runs of memory
+    chunks = wanted.chunks or (1 if lines else _chunk_count(plan, problem, target, min(tasks, batch * panels * rows), tasks))
     if chunks > 1:
         plan = replace(plan, reduction=with_chunked_dim(plan.reduction, chunks))
         chunks = min(chunks, estimate(plan.reduction[0].size))
@@ -43,8 +45,9 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
     plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
+    plan = _in_runs(plan, problem, target, wanted)
     fetches = plan.stretches == 1 and _fetches_next(plan, problem, target)
-    plan = _shared_stretches(plan, problem, target, tasks) if plan.together else shared_out(plan, -(-tasks // chunks))
+    plan = _shared_stretches(plan, problem, target, tasks, FEW_TASKS // 2 if lines else FEW_TASKS) if plan.together else shared_out(plan, -(-tasks // chunks))
     return replace(plan, next_panel=_pace(plan, problem) if fetches else 0, next_rows=not fetches and _next_rows(plan, problem, target))
 
 
@@ -155,6 +158,23 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
     return target.ahead_bytes // problem.item_bytes if wait > ASKING else 0
 
 
+def _in_runs(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> Plan:
+    """The plan with packed panels as several runs of memory, of which nothing is asked for, where a processor follows these and the panels,
+    of which few tiles have to wait, would be fetched ahead otherwise.
+    """
+    few = iterations(plan.within) * sum(estimate(t.count) for t in plan.tiles) <= RUN_TILES * plan.row_parts
+    asked = few and bool(plan.ahead) if wanted.ahead is None and wanted.runs is None else wanted.runs is not None
+    if target.streams == 1 or not asked or not problem.is_static:
+        return plan
+    panels = tuple(p._replace(run=_run(p.vectors, target.streams)) if p.packed else p for p in plan.panels)
+    return replace(plan, panels=panels, ahead=(wanted.ahead or 0) if any(p.run for p in panels) else plan.ahead)
+
+
+def _run(vectors: int, streams: int) -> int:
+    """Vectors that lie side by side where so many runs, or one more, make a panel; 0: all."""
+    return next((n for n in range(1, vectors) if not vectors % n and vectors // n <= streams + 1), 0)
+
+
 def _next_rows(plan: Plan, problem: Problem, target: Target) -> bool:
     """Whether tiles fetch the rows of the tile after theirs, which lie side by side and come from afar: several of them share a page,
     and a processor follows few places of one.
@@ -208,15 +228,15 @@ def shared_out(plan: Plan, wanted: int) -> Plan:
     return replace(plan, panel_parts=panel_parts, row_parts=plan.row_parts * shares, row_shares=shares)
 
 
-def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int) -> Plan:
+def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int, few: int) -> Plan:
     """Tasks of a plan whose panels go over stretches together: each reads its rows and its panels over the whole reduction, from afar, so
-    there are few of them, more only where all have sums to go on with; shares of the side that others read least.
+    there are `few` of them, more only where all have sums to go on with; shares of the side that others read least.
     """
     item = problem.item_bytes
     rows = iterations((*plan.outer, *plan.within, plan.tiled, *plan.inner))
     sums = rows * iterations(plan.beside) * estimate(plan.vector.size) * item
     tasks = iterations(plan.grid) * plan.row_parts
-    missing = max(1, min(wanted, max(FEW_TASKS, sums // (target.l2_bytes // LEAST_SUMS))) // tasks)
+    missing = max(1, min(wanted, max(few, sums // (target.l2_bytes // LEAST_SUMS))) // tasks)
     panels = panel_count(plan.panels)
     units = (estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)) // plan.row_parts
     ways = [(p, min(-(-missing // p), max(1, units))) for p in range(1, min(panels, missing) + 1)]

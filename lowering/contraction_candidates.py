@@ -76,4 +76,4 @@ def _turns(plan: Plan, target: Target, item_bytes: int) -> Iterator[dict[str, ob
     yield from ({"block": (outside, n)} for n in (1, 2 * shares, shares // 2, 4 * shares) if n)
     yield from ({"block": (n, 1)} for n in (outside + 1, outside - 1) if n >= 0)
     ahead = target.ahead_bytes // item_bytes
-    yield from ({"ahead": n} for n in (0, ahead, ahead // 2) if any(p.packed for p in plan.panels))
+    yield from ({"ahead": n, "runs": None} for n in (0, ahead, ahead // 2) if any(p.packed for p in plan.panels))

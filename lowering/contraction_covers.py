@@ -22,7 +22,8 @@ class Panel(NamedTuple):
     """``count`` equal panels of ``vectors`` vectors, the first at vector ``start``.
 
     ``tail``: valid lanes of the last vector. A packed panel is read from a copy, another one where it lies. ``cut``: how far its one
-    vector is filled is known at the call only.
+    vector is filled is known at the call only. ``run``: how many of its vectors lie side by side in the copy, which is several runs then,
+    each one all steps long (0: all).
     """
 
     vectors: int
@@ -31,6 +32,16 @@ class Panel(NamedTuple):
     tail: int
     packed: bool
     cut: bool = False
+    run: int = 0
+
+    @property
+    def near(self) -> int:
+        """Vectors that lie side by side in the copy."""
+        return self.run or self.vectors
+
+    def place(self, j: int, lanes: int, steps: int) -> int:
+        """Elements of the copy from a step of its first vector to the same of the ``j``-th."""
+        return (j // self.near * self.near * steps + j % self.near) * lanes
 
 
 def split(n: int | Size, most: int) -> tuple[Tiles, ...]:

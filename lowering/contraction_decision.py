@@ -14,6 +14,7 @@
 | unit | what multiplies: `vectors`, or groups of depths at once: `tiles` (registers of AMX) or `dots` (vectors that add several products to a sum) |
 | copy | of the rows' side in groups: `none` (read where it lies), `tiles` (tile by tile, windows written out), `once` (each element once, windows overlap) |
 | row, depth | of plans in groups, which have side, loop, rows, vectors, chunks and block, too: the loop that gives rows of tiles, the one that is cut into groups |
+| runs | vectors of a packed panel that lie side by side in the copy, which is several runs then; only on targets that read such runs faster |
 | apart | row loops that lie outside all others because they move the limits of a sum over what was padded with zeros |
 
 A word that is left out is decided by the cost model. `plain` alone: no tiles, plain loops.
@@ -53,6 +54,7 @@ class Decision:
     depth: int | None = None
     copy: str | None = None
     apart: int | None = None
+    runs: int | None = None
     plain: bool = False
 
     def __bool__(self) -> bool:
@@ -136,7 +138,7 @@ def _block(text: str) -> tuple[int, int]:
 _READ = {
     "side": _one_of(*SIDES), "loop": _at_least(0), "lanes": _at_least(1), "inner": _at_least(0), "rows": _at_least(1),
     "vectors": _at_least(1), "pack": _one_of(*PACKS), "chunks": _at_least(1), "block": _block, "ahead": _at_least(0),
-    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0), "copy": _one_of(*COPIES), "apart": _at_least(0),
+    "stretches": _at_least(1), "unit": _one_of(*UNITS), "row": _at_least(0), "depth": _at_least(0), "copy": _one_of(*COPIES), "apart": _at_least(0), "runs": _at_least(1),
 }  # fmt: skip
 
 _SHAPES = {name: "N" for name in _READ} | {"side": "right|left", "pack": "|".join(PACKS), "unit": "|".join(UNITS), "copy": "|".join(COPIES), "block": "LOOPS/SHARES"}

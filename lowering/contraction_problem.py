@@ -152,7 +152,7 @@ class Plan:
         ahead = self.ahead if any(p.packed for p in self.panels) else 0
         return Decision(
             SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
-            block, ahead, self.stretches, apart=self.apart if self.limits else None,
+            block, ahead, self.stretches, apart=self.apart if self.limits else None, runs=next((p.run for p in self.panels if p.packed and p.run), None),
         )  # fmt: skip
 
     @property

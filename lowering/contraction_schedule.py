@@ -163,7 +163,7 @@ class Schedule:
         if self.row_packing is not None:
             sides[0] = self.row_packing.step_strides(tile)
         if panel.packed and self.packing is not None:
-            sides[1] = self.packing.step_strides(panel.vectors * self.plan.lanes)
+            sides[1] = self.packing.step_strides(panel.near * self.plan.lanes)
         return [Dim(d.size, (left, right)) for d, left, right in zip(dims, *sides, strict=True)]
 
 

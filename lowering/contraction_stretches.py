@@ -11,7 +11,8 @@ inside: what a stretch reads of either side is dense, and comes from afar once.
     for stretch: for panel: for tile: …
 
 The same order serves few rows beside a large matrix that is read once, where it lies, line by line of it: what a stretch reads is a
-few whole lines, where a panel alone would take a little of every one, each on another page.
+few whole lines, where a panel alone would take a little of every one, each on another page. Where a processor follows several runs of
+memory at once, a stretch is as many lines as that, twice, and panels are narrow: all lines of it advance together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from dataclasses import replace
 from ..dialects.sizes import any_symbolic, estimate
 from ..dialects.target import Target
 from .contraction_decision import Decision
-from .contraction_cost import DIRECT_ROW_BYTES, may_stretch, steps_apart
+from .contraction_cost import DIRECT_ROW_BYTES, NARROW_VECTORS, may_stretch, steps_apart
+from .contraction_covers import panels_of
 from .contraction_problem import Plan, Problem, iterations
 
 LEAST_TILES = 8  # of a panel: fewer read it too rarely
@@ -31,12 +33,14 @@ STREAMED_STEPS = 32  # of a stretch that few tiles read: whole lines of a matrix
 def stretched(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> Plan:
     """The plan with as many stretches as the first cache asks for, its panels not copied."""
     streams = _streams(plan, problem, target)
-    many = (_streamed_count(plan) if streams else _count(plan, problem, target)) if wanted.stretches is None else wanted.stretches
+    many = (_streamed_count(plan, target) if streams else _count(plan, problem, target)) if wanted.stretches is None else wanted.stretches
     side = 0 if plan.swapped else 1
     copied = (problem.converts[side] and not streams) or problem.ahead[side] or wanted.packs("columns")
     if many == 1 or copied or not (streams or may_stretch(plan, problem, target)) or many > estimate(plan.reduction[0].size):
         return plan
-    panels = tuple(p._replace(packed=False) for p in plan.panels)
+    narrow = streams and target.streams > 1 and wanted.vectors is None
+    panels = panels_of(plan.vector.size, NARROW_VECTORS, plan.lanes) if narrow else plan.panels
+    panels = tuple(p._replace(packed=False) for p in panels)
     return replace(plan, stretches=many, together=streams or steps_apart(plan, problem), panels=panels)
 
 
@@ -54,8 +58,8 @@ def _streams(plan: Plan, problem: Problem, target: Target) -> bool:
     return whole and far and apart and tiles < LEAST_TILES and not any(p.packed for p in plan.panels)
 
 
-def _streamed_count(plan: Plan) -> int:
-    return -(-estimate(plan.reduction[0].size) // STREAMED_STEPS)
+def _streamed_count(plan: Plan, target: Target) -> int:
+    return -(-estimate(plan.reduction[0].size) // (STREAMED_STEPS if target.streams == 1 else 2 * target.streams))
 
 
 def _count(plan: Plan, problem: Problem, target: Target) -> int:

@@ -64,6 +64,8 @@ class Shape:
     """The access that every step fetches something of that is wanted later, and so many elements: the panel behind, or the next rows."""
 
     filled: SSAValue | None = None
+    places: tuple[int, ...] = ()
+    """Where the vectors of a packed panel lie, counted from the first; (): side by side."""
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -185,10 +187,10 @@ class Tile:
         memory = self.memory[shape.columns].buffer
         panel: list[SSAValue] = []
         cut = shape.filled if shape.columns == 1 else None  # a packed panel is whole
-        for j in range(shape.vectors):
-            if shape.ahead and not j * lanes * bytes_of(self.sum_type) % LINE_BYTES:  # once per line
-                w.prefetch(memory, b + (j * lanes + shape.ahead), near=True)
-            column = w.load_vector(memory, b + j * lanes, lanes) if cut is None else w.load_part(memory, b + j * lanes, lanes, cut, 0)
+        for place in shape.places or range(0, shape.vectors * lanes, lanes):
+            if shape.ahead and not place * bytes_of(self.sum_type) % LINE_BYTES:  # once per line
+                w.prefetch(memory, b + (place + shape.ahead), near=True)
+            column = w.load_vector(memory, b + place, lanes) if cut is None else w.load_part(memory, b + place, lanes, cut, 0)
             panel.append(self.converted(column, self.contraction.right) if shape.columns == 1 else column)
         out: list[SSAValue] = []
         for r, offset in enumerate(rows):

@@ -1,6 +1,7 @@
 """Copies the vector side of a contraction into panels, so that the register tile reads it front to back.
 
     source[.., k, n]  ->  packed[slot][panel][k][vectors * lanes]     lanes behind the last column hold what nobody asks for
+                          packed[slot][panel][run][k][run's vectors * lanes]    where a processor follows several runs of memory at once
 
 The rows' side is packed the same way, tile by tile: a row is a vector of one lane.
 
@@ -123,8 +124,7 @@ class _PanelWriter:
         self.target = target
         self.convert = convert
         self.panel = panel
-        self.width = panel.vectors * pack.lanes
-        self.steps = pack.step_strides(self.width)
+        self.steps = pack.step_strides(panel.near * pack.lanes)
 
     def write(self, source: Address, packed: Address) -> None:
         pack = self.pack
@@ -152,7 +152,11 @@ class _PanelWriter:
         lanes, last = self.pack.lanes, self.panel.vectors - 1
         for j in range(self.panel.vectors):
             valid = self.filled if j == last else lanes
-            self._vector(source + j * lanes * self.pack.columns.strides[1], packed + j * lanes, valid)
+            self._vector(source + j * lanes * self.pack.columns.strides[1], packed + self._place(j), valid)
+
+    def _place(self, j: int) -> int:
+        """Elements of the copy from a step of the panel's first vector to the same of the ``j``-th."""
+        return j * self.pack.lanes if not self.panel.run else self.panel.place(j, self.pack.lanes, self.pack.steps)
 
     def _vector(self, source: Address, packed: Address, valid: int | SSAValue) -> None:
         w, lanes, pack = self.w, self.pack.lanes, self.pack
@@ -179,9 +183,12 @@ class _PanelWriter:
         full = self.panel.vectors - (isinstance(self.filled, SSAValue) or self.filled < lanes)
         if full:
             with w.tasks(full, False) as number:
-                self._blocks_of_vector(run, w.advance(source, number, lanes * column), w.advance(packed, number, lanes), lanes)
+                there = w.advance(packed, number, lanes)
+                if self.panel.run:  # what lies between the runs, beside that
+                    there = w.advance(there, w.divided(number, self.panel.run), self._place(self.panel.run) - self.panel.run * lanes)
+                self._blocks_of_vector(run, w.advance(source, number, lanes * column), there, lanes)
         if full < self.panel.vectors:
-            self._blocks_of_vector(run, source + full * lanes * column, packed + full * lanes, self.filled)
+            self._blocks_of_vector(run, source + full * lanes * column, packed + self._place(full), self.filled)
 
     def _blocks_of_vector(self, run: Sequence[int], source: Address, packed: Address, valid: int | SSAValue) -> None:
         """The steps of a run, one vector of columns."""

@@ -71,7 +71,7 @@ def packed_ahead(
     if scheduled is None or scheduled.packing is None or any_symbolic(n for d in _dims(scheduled.packing) for n in d):
         return None
     operand = _packed_operand(kernel, scheduled, operands)
-    if operand is None or estimate(times) * _reuse(scheduled) < _least_reuse(scheduled):
+    if operand is None or estimate(times) * _reuse(scheduled) < _least_reuse(scheduled, target):
         return None
     settle(kernel, target, known, [operand])
     scheduled = schedule(kernel, target, [operand])
@@ -120,9 +120,11 @@ def without_copy(call: Call) -> tuple[Call, int | None]:
     return replace(call, function=function, operands=[h for k, h in enumerate(call.operands) if k != number]), operand
 
 
-def _least_reuse(scheduled: Schedule) -> int:
-    """What is multiplied in groups of depths is read from a copy in any case."""
-    return LEAST_REUSE if scheduled.plan.blocks is None else 1
+def _least_reuse(scheduled: Schedule, target: Target) -> int:
+    """What is multiplied in groups of depths is read from a copy in any case; where a processor follows several runs of memory, which only
+    a copy has, it pays for two rows.
+    """
+    return 1 if scheduled.plan.blocks is not None else LEAST_REUSE if target.streams == 1 else LEAST_REUSE // 2
 
 
 def _reuse(scheduled: Schedule) -> float:

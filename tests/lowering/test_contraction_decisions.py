@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contraction_programs import Compiled, Operand, Program, convolution, kernel_gradient, kernel_of, linear, lowered, matrix  # noqa: E402
 
 from lamina.dialects.errors import PassError  # noqa: E402
-from lamina.dialects.target import AVX2, AVX512, AVX512_AMX, PORTABLE, Target  # noqa: E402
+from lamina.dialects.target import AVX2, AVX512, AVX512_AMX, AVX512_HALVES, PORTABLE, Target  # noqa: E402
 from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
@@ -46,7 +46,7 @@ def tried(program: Program, target: Target) -> list[Decision]:
     return list(dict.fromkeys([*found, *(d for c in found[:1] for d in neighbours(problem, target, c))]))
 
 
-@pytest.mark.parametrize("target", [AVX512, AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.parametrize("target", [AVX512, AVX512_HALVES, AVX2, PORTABLE], ids=lambda t: t.name)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_decisions_are_plans_again(name: str, target: Target) -> None:
     problem = problem_of(PROGRAMS[name])
@@ -153,6 +153,35 @@ def test_what_comes_from_afar_is_fetched_for_few_rows(rows: int, kept: bool, fet
     plan = choice(problem, AVX512, read_decision("side=right pack=columns block=0/1"))
     assert plan is not None
     assert bool(plan.ahead) is fetched
+
+
+RUNS = {
+    "turned": matrix(3, 183, 130, "mk", "nk"), "as they lie": matrix(3, 192, 65), "steps of two loops": convolution(1, 5, 183, 6), "one row": matrix(1, 183, 64, "mk", "nk"),
+}  # fmt: skip
+
+
+@needs_compiler
+@pytest.mark.parametrize("words", ["vectors=4 chunks=1", "vectors=6 chunks=3", "vectors=3 stretches=1"])
+@pytest.mark.parametrize("name", RUNS)
+def test_a_panel_is_several_runs(name: str, words: str) -> None:
+    """Whole blocks turned, rows, single elements; a last vector in part; the same numbers to the bit, as nothing is added otherwise."""
+    program, rng = RUNS[name], np.random.default_rng(1)
+    near = {"vectors=4": 1, "vectors=6": 2, "vectors=3": 1}[words.split()[0]]
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+    plan = f"side=right pack=columns lanes=16 {words}"
+    runs = schedule(kernel_of(program, plan=f"{plan} runs={near}")[1], AVX512_HALVES)
+    assert runs is not None and runs.plan.panels[0].near == near < runs.plan.panels[0].vectors
+    found, other = (Compiled(program, AVX512_HALVES, plan=text)(arrays) for text in (f"{plan} runs={near}", f"{plan} ahead=0"))
+    np.testing.assert_array_equal(found, other)
+    wanted = program.expected(arrays, (lambda t, b: np.maximum(t + b, 0)) if program.others else None)
+    np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "target", "near"), [(4, AVX512_HALVES, 2), (20, AVX512_HALVES, 1), (200, AVX512_HALVES, None), (4, AVX512, None)])
+def test_few_rows_read_what_is_kept_as_several_runs(rows: int, target: Target, near: int | None) -> None:
+    problem = replace(problem_of(matrix(rows, 768, 640), target), ahead=(False, True))
+    plan = choice(problem, target)
+    assert plan is not None and plan.decision.runs == near and bool(plan.ahead) is (near is None)
 
 
 def test_tile_registers_have_candidates_of_their_own() -> None:

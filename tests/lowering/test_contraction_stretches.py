@@ -127,6 +127,17 @@ def test_few_rows_go_line_by_line_over_a_matrix_from_afar(sizes: tuple[int, int,
     np.testing.assert_allclose(found, wanted.reshape(found.shape), rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
+@needs_compiler
+def test_lines_advance_together_where_a_processor_follows_them() -> None:
+    target = replace(SMALL, l2_bytes=64 << 10, streams=4)
+    program = Program({"m": 2, "n": 640, "k": 301}, Operand(("m", "k")), Operand(("k", "n")), Operand(("m", "n")), (), "", direct=True)
+    plan = together(program, target)
+    assert plan is not None and plan.stretches == -(-301 // 8) and plan.panels[0].vectors == 2 and plan.panel_parts == 2
+    rng = np.random.default_rng(3)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right)]
+    np.testing.assert_allclose(Compiled(program, target)(arrays), arrays[0].astype(np.float64) @ arrays[1], rtol=0, atol=1e-3)
+
+
 def test_few_rows_go_line_by_line_only_where_that_brings_something() -> None:
     target = replace(SMALL, l2_bytes=64 << 10)
 
