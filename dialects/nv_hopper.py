@@ -300,10 +300,10 @@ class WgmmaOp(IRDLOperation):
 
 @irdl_op_definition
 class WgmmaRegistersOp(IRDLOperation):
-    """sums += a * b like nv.wgmma, a of 16-bit floats from registers: four i32 from an index on, two elements in each.
+    """sums += a * b like nv.wgmma, a from registers: four i32 from an index on, two 16-bit floats in each, or the bits of an f32 ("tf32").
 
-    A thread has a[16w + l/4][2*(l%4)] and the next, the same of row 8 further, and both of depth 8 further, as nv.mma_sync wants them. They
-    stay as they are until the product is waited for.
+    A thread has a[16w + l/4][2*(l%4)] and the next, the same of row 8 further, and both of depth 8 further, as nv.mma_sync wants them; of
+    TF32 a[16w + l/4][l%4], row 8 further, and both of depth 4 further. They stay as they are until the product is waited for.
     """
 
     name = "nv.wgmma_registers"
@@ -324,10 +324,10 @@ class WgmmaRegistersOp(IRDLOperation):
 
     def verify_(self) -> None:
         held = self.a.type
-        if self.kind.data not in ("bf16", "f16"):
-            raise VerifyException('nv.wgmma_registers multiplies "bf16" or "f16"')
+        if self.kind.data not in ("bf16", "f16", "tf32") or self.kind.data == "tf32" and self.b_turned is not None:
+            raise VerifyException('nv.wgmma_registers multiplies "bf16", "f16" or, not turned, "tf32"')
         if held.element_type != i32 or getattr(held.memory_space, "data", None) != "registers":
-            raise VerifyException("nv.wgmma_registers takes i32 in registers, two elements in each")
+            raise VerifyException("nv.wgmma_registers takes i32 in registers, with the bits of one or two elements")
         _check_sums(self.name, self.sums.type, f32)
 
 

@@ -56,7 +56,8 @@ class Tiling:
     thread_rows x thread_columns results; splits > 1: the sum is cut into pieces of `piece` elements whose partial results
     a second launch adds up in order. way: what multiplies. is_aligned: the operands start at multiples of 16 bytes. resident:
     blocks that run at once. boxes: the operands on warpgroups, whose sums are cut between boxes. pair: "left" or "right", the operand
-    of which two neighbouring blocks (a cluster) read the same tiles, and each brings one half for both.
+    of which two neighbouring blocks (a cluster) read the same tiles, and each brings one half for both. doubled: warpgroups
+    multiply f32 as two TF32 numbers per factor.
     """
 
     contraction: Contraction
@@ -75,6 +76,7 @@ class Tiling:
     resident: int = 1
     boxes: Boxes | None = None
     pair: str = ""
+    doubled: bool = False
 
     def sizes(self, dims: Sequence[int]) -> list[int]:
         """The sizes of some loop dims."""
@@ -119,7 +121,7 @@ class Tiling:
 
     @property
     def turned(self) -> int:
-        """How many operands a block has to turn in shared memory."""
+        """How many operands lie along their rows, and cannot be read by wgmma so."""
         return 0 if self.boxes is None else sum(side.beside > 1 for side in (self.boxes.left, self.boxes.right))
 
     @property
@@ -154,7 +156,7 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
     way = _core_way(found, target) if min(m, n, k) >= SIDE else Way.FMA
     if way in _ON_WARPGROUPS and target.wgmma and aligned and max(m, n) >= WGMMA_TILE and min(m, n) >= SLOT:
         sides = ((left, tuple(rows)), (right, tuple(columns)))
-        grouped = _on_warpgroups(found, sides if m > SLOT else sides[::-1], tuple(batch), tuple(sums), target)
+        grouped = _on_warpgroups(found, sides if m > SLOT else sides[::-1], tuple(batch), tuple(sums), target, way is Way.TF32X3)
         if grouped is not None:
             return grouped
     tm, tn = _TILES[way](m, n, z, k, target)
@@ -167,16 +169,16 @@ def plan_contraction(found: Contraction, target: GpuTarget) -> Tiling:
 
 
 def _on_warpgroups(
-    found: Contraction, sides: tuple[tuple[Factor, tuple[int, ...]], ...], batch: tuple[int, ...], sums: tuple[int, ...], target: GpuTarget
+    found: Contraction, sides: tuple[tuple[Factor, tuple[int, ...]], ...], batch: tuple[int, ...], sums: tuple[int, ...], target: GpuTarget, doubled: bool
 ) -> Tiling | None:
     """The tiling where the copy engine brings both operands, (factor, rows or columns). A tile has two boxes of rows, and one of columns or more."""
     (left, rows), (right, columns) = sides
     boxes = plan_boxes(found, (left, right), (rows, columns), batch, sums)
-    t = Tiling(found, left, right, rows, columns, batch, sums, 0, 0, 1, 1, Way.WGMMA, resident=target.processors, boxes=boxes)
+    t = Tiling(found, left, right, rows, columns, batch, sums, 0, 0, 1, 1, Way.WGMMA, resident=target.processors, boxes=boxes, doubled=doubled)
     if boxes is None or t.m < WGMMA_TILE or t.k < boxes.depth:
         return None
     across = boxes.right.own.count
-    width = min((4, 2) if across > 1 else (1,), key=lambda n: -(-across // n) * n)  # of boxes
+    width = min((1,) if across == 1 else (2,) if doubled else (4, 2), key=lambda n: -(-across // n) * n)  # of boxes
     t = replace(t, thread_rows=WGMMA_TILE // SIDE, thread_columns=width * SLOT // SIDE)
     if width > 2 and t.tiles < target.processors:
         t = replace(t, thread_columns=WGMMA_TILE // SIDE)
@@ -264,7 +266,7 @@ def _core_tile(m: int, n: int, z: int, k: int, target: GpuTarget) -> tuple[int, 
 
 
 _TILES = {Way.FMA: _thread_tile, Way.MMA: _core_tile, Way.TF32: _core_tile, Way.TF32X3: _core_tile, Way.BYTES: _core_tile}
-_ON_WARPGROUPS = (Way.MMA, Way.TF32, Way.BYTES)
+_ON_WARPGROUPS = (Way.MMA, Way.TF32, Way.TF32X3, Way.BYTES)
 _DEPTHS = {Way.FMA: DEPTH, Way.MMA: CORE_DEPTH, Way.TF32: TF32_DEPTH, Way.TF32X3: TF32_DEPTH, Way.BYTES: BYTES_DEPTH}
 
 

@@ -5,7 +5,9 @@ three warpgroups. The first brings tiles of both operands into a ring of stages 
 the others wait for a stage to be full, multiply their 64 rows by all columns of the tile with wgmma, and give the stage before
 it back. While they store results, the first brings the next tile's operands. Where two neighbours are a cluster (`Tiling.pair`), each brings
 half of the tile both read to both of them, and a stage is free when both have multiplied it. Operands lie along the sum, those of 16 bits also along their rows: the 128-byte swizzle serves both. f32 is rounded to
-TF32 by the copy engine, and turned by the other warps of the first warpgroup where it lies along its rows (`gpu_turned_tiles.py`); bytes are summed in 32 bits.
+TF32 by the copy engine; where it lies along its rows, the left operand is read into registers, and the right one turned by the other warps of the
+first warpgroup (`gpu_turned_tiles.py`). Two TF32 numbers per factor (3xTF32) are made there, too: of the left operand in registers, of the right one by
+those warps, what rounding leaves over beside it. Bytes are summed in 32 bits.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from .contraction_match import Access, Factor
 from .gpu_barriers import Barriers
 from .gpu_boxes import SLOT, Cut, Dimension, Loop, OperandBoxes
 from .gpu_contraction_launch import ProductLaunch
+from .gpu_fragments import Fragments
+from .gpu_teams import WARP
 from .gpu_turned_tiles import TURNER_REGISTERS, TURNERS, TileTurner
 from .gpu_wgmma_store import BoxedOutput, boxed_output, meet, tensor_map
 from .loop_builder import INDEX, NO_OVERFLOW
@@ -61,9 +65,11 @@ class WgmmaLaunch(ProductLaunch):
         self.rank: SSAValue | None = b.divided(b.block(), PAIR)[1] if t.pair else None
         self.launch.cluster = PAIR if t.pair else 1
         self.left = _Operand(self, t.left, t.boxes.left, t.tile_rows, t.pair == "left")
-        self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns, t.pair == "right")
-        turned = [operand for operand in (self.left, self.right) if operand.is_turned_here]
-        self.barriers = Barriers(self.launch, [1] * STAGES + [2 * self.launch.cluster] * STAGES + [TURNERS] * (STAGES if turned else 0))  # full, free, turned
+        self.right = _Operand(self, t.right, t.boxes.right, t.tile_columns, t.pair == "right", keeps_rest=t.doubled)
+        self.fragments = Fragments(self, self.left, t.doubled) if t.doubled or self.left.is_turned_here else None
+        turned = [self.right] if t.doubled or self.right.is_turned_here else []
+        readers = 2 if self.fragments is None else 2 * GROUP // WARP
+        self.barriers = Barriers(self.launch, [1] * STAGES + [readers * self.launch.cluster] * STAGES + [TURNERS] * (STAGES if turned else 0))  # full, free, turned
         self.ready = 2 * STAGES if turned else 0
         """The first of the barriers that products wait for."""
         boxed = boxed_output(t)
@@ -172,7 +178,8 @@ class WgmmaLaunch(ProductLaunch):
         with self._tiles(taken=False) as turn, b.loop(0, self.steps, unroll=False) as step:
             stage, turn_of_ring = self._stage(b.add(b.scaled(turn, self.steps), step))
             self.barriers.wait(stage, b.divided(turn_of_ring, 2)[1])
-            turner.turn(stage, [(operand.at, operand.stage_length) for operand in operands])
+            for operand in operands:
+                turner.turn(stage, operand.at, operand.stage_length, operand.is_turned_here, operand.rest_at)
             turner.show()
             with b.when(turner.is_leader):
                 self.barriers.arrive(b.plus(stage, self.ready))
@@ -185,6 +192,10 @@ class WgmmaLaunch(ProductLaunch):
         b, t = self.b, self.t
         self.start_sums(t.tile_columns // 2)
         own = b.scaled(group, ROWS)
+        if self.fragments is not None:
+            self._multiply_fragments(turn, own)
+            self._results(group)
+            return
         leader = b.equal(self.lane, b.index(0))
         with b.loop(0, self.steps, unroll=False) as step:
             number = b.add(b.scaled(turn, self.steps), step)
@@ -199,6 +210,34 @@ class WgmmaLaunch(ProductLaunch):
                 self._give_back(b.plus(number, -1))
         b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(0)}))
         self._results(group)
+
+    def _multiply_fragments(self, turn: SSAValue, own: SSAValue) -> None:
+        """The same with the left operand from registers: they are free for the next step when the products before it have ended, while the other
+        warpgroup's are under way. Every warp gives a stage back by itself.
+        """
+        b, fragments = self.b, self.fragments
+        assert fragments is not None
+        fragments.start(own, self.lane)
+        leader = b.equal(b.divided(self.lane, WARP)[1], b.index(0))
+        with b.loop(0, self.steps, unroll=False) as step:
+            number = b.add(b.scaled(turn, self.steps), step)
+            stage, turn_of_ring = self._stage(number)
+            parity = b.divided(turn_of_ring, 2)[1]
+            for first in sorted({0, self.ready}):
+                self.barriers.wait(b.plus(stage, first), parity)
+            b.do(nv.WgmmaWaitOp.create(operands=[self.sums, *fragments.registers], properties={"pending": _i32(0)}))
+            b.sync_warp()
+            with b.when(leader), b.when(b.less(b.index(0), number)):
+                self._give_back(b.plus(number, -1))
+            fragments.read(stage)
+            b.do(nv.WgmmaFenceOp.create())
+            for depth in range(0, self.depth, self.step):
+                for part, is_rest in fragments.terms:
+                    right = self.right.descriptor(stage, None, depth, is_rest)
+                    operands = [self.sums, part, b.index(depth // self.step * 4), right]
+                    b.do(nv.WgmmaRegistersOp.create(operands=operands, properties={"kind": StringAttr("tf32")}))
+            b.do(nv.WgmmaCommitOp.create())
+        b.do(nv.WgmmaWaitOp.create(properties={"pending": _i32(0)}))
 
     def _give_back(self, number: SSAValue) -> None:
         barrier = self.b.plus(self._stage(number)[0], STAGES)
@@ -218,12 +257,12 @@ class WgmmaLaunch(ProductLaunch):
         self.b.do(nv.WgmmaOp.create(operands=[self.sums, a, c], properties=properties))
 
     def _results(self, group: SSAValue) -> None:
-        """Thread 32w + l of a warpgroup has rows 16w + l/4 and that + 8, columns 8j + 2*(l%4) and the next."""
+        """Thread 32w + l of a warpgroup has row l/4 of eight of its warp's, and of the eight behind them, columns 8j + 2*(l%4) and the next."""
         b, t = self.b, self.t
         rows, columns = self.boxes.left.own, self.boxes.right.own
         warp, lane = b.divided(self.lane, 32)
         quarter, pair = b.divided(lane, 4)
-        row = b.add(b.scaled(warp, 16), quarter)
+        row = self.row_of(warp, quarter)
         first = self.starts(rows, b.add(self.row_box, group))
         width = self.boxed.columns if self.boxed is not None else SLOT
         for block in range(t.tile_columns // width):
@@ -240,6 +279,12 @@ class WgmmaLaunch(ProductLaunch):
                 self._result(b.plus(self.number, block * width // 2), (rows, first, b.add(row, b.scaled(lower, 8))), (columns, left, column))
             if self.boxed is not None:
                 self.boxed.send(block, first, b.plus(left[columns.loops[0]], within))
+
+    def row_of(self, warp: SSAValue, eighth: SSAValue) -> SSAValue:
+        """Which of the warpgroup's rows is one of the first eight of a warp; the others are 8 further."""
+        if self.fragments is not None:
+            return self.fragments.row_of(warp, eighth)
+        return self.b.add(self.b.scaled(warp, 16), eighth)
 
     def _result(self, place: SSAValue, row: _Within, column: _Within) -> None:
         """Hands on a sum. row, column: of which box, where that begins, and the place in it."""
@@ -311,10 +356,10 @@ class _Operand:
     """One operand's stages in shared memory, a slot of 64 rows after the other.
 
     Not turned, a row of a box is 128 bytes of the sum, and one box may bring all slots; turned, it is 64 rows of 16 bits. 32 rows of 32 bits
-    are turned in shared memory, and are like any others then.
+    are turned in shared memory or on the way to registers. keeps_rest: there is room for what rounding to TF32 leaves over.
     """
 
-    def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int, is_shared: bool) -> None:
+    def __init__(self, owner: WgmmaLaunch, factor: Factor, boxes: OperandBoxes, extent: int, is_shared: bool, keeps_rest: bool = False) -> None:
         self.owner, self.b, self.boxes = owner, owner.b, boxes
         kind = factor.access.element
         self.is_turned_here = boxes.turned and element_bytes(kind) > 2
@@ -323,6 +368,11 @@ class _Operand:
         self.stage_length = extent * self.depth
         self.at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
         self.shared = owner.b.shared(owner.b.index(self.at), STAGES * self.stage_length, kind)
+        self.rest_at: int | None = None
+        self.rest: SSAValue | None = None
+        if keeps_rest:
+            self.rest_at = owner.launch.take_shared(STAGES * element_bytes(kind) * self.stage_length, 1024)
+            self.rest = owner.b.shared(owner.b.index(self.rest_at), STAGES * self.stage_length, kind)
         self.slots = extent // SLOT
         self.is_shared = is_shared
         self.own_slots = self.slots // PAIR if is_shared else self.slots
@@ -332,7 +382,7 @@ class _Operand:
         lengths[whole] *= self.at_once
         self.row = lengths[0]
         self.brought_bytes = self.slots // self.at_once * boxes.beside * prod(lengths) * element_bytes(kind)
-        self.map = tensor_map(owner, factor.access.buffer, boxes.offset, boxes.dimensions, lengths, is_rounded=kind == f32)
+        self.map = tensor_map(owner, factor.access.buffer, boxes.offset, boxes.dimensions, lengths, is_rounded=kind == f32 and not owner.t.doubled)
 
     def bring(self, first: SSAValue, places: Places, stage: SSAValue, barriers: SSAValue) -> None:
         """The copies of one step: the tile's boxes of rows, from the first on; places: where the sum is, and the batch."""
@@ -363,15 +413,15 @@ class _Operand:
         assert total is not None
         return total
 
-    def descriptor(self, stage: SSAValue, rows: SSAValue | None, depth: int) -> SSAValue:
-        """The matrix of one wgmma from `depth` on, from some of the tile's rows on (None: from the first)."""
+    def descriptor(self, stage: SSAValue, rows: SSAValue | None, depth: int, is_rest: bool = False) -> SSAValue:
+        """The matrix of one wgmma from `depth` on, from some of the tile's rows on (None: from the first). is_rest: of what rounding left over."""
         b = self.b
         place = b.scaled(stage, self.stage_length)
         if rows is not None:
             place = b.add(place, b.scaled(rows, self.depth))  # of 16 bits, 64 rows are one block either way
         place = b.plus(place, depth * self.depth if self.turned else depth)
         op = nv.MatrixDescriptorOp.create(
-            operands=[self.shared, place], result_types=[i64],
+            operands=[self.rest if is_rest else self.shared, place], result_types=[i64],
             properties={"leading": _i32(nv.SWIZZLE_BYTES * self.depth if self.turned else 16)},
         )  # fmt: skip
         b.do(op)

@@ -139,7 +139,7 @@ class BoxedOutput:
         b, kind = self.b, self.access.element
         matrix, within = b.divided(self.lane, 8)
         beside, below = b.divided(matrix, 2)
-        row = b.add(b.add(b.scaled(self.warp, 16), b.scaled(below, 8)), within)
+        row = b.add(self.owner.row_of(self.warp, within), b.scaled(below, 8))
         with b.loop(0, self.columns // 16, unroll=True) as j:
             pairs = []
             for quarter in range(4):
@@ -156,7 +156,7 @@ class BoxedOutput:
         b = self.b
         row, pair = b.divided(self.lane, 4)
         beside, half = b.divided(pair, 2)
-        row = b.add(b.scaled(self.warp, 16), row)
+        row = self.owner.row_of(self.warp, row)
         with b.loop(0, self.columns // 8, unroll=True) as j, b.loop(0, 2, unroll=True) as lower:
             at = b.add(b.scaled(j, 4), b.scaled(lower, 2))
             values = [b.read(self.values, b.plus(at, k)) for k in range(2)]

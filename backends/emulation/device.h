@@ -617,8 +617,15 @@ static void lm_make_products(int group_of_products, int first_thread) {
         for (int r = 0; r < 64; r++)
             for (int k = 0; k < depth && !p.registers; k++) left[r][k] = lm_matrix_element(p.a, r, k, p.a_turned, p.left);
         for (int t = 0; t < LM_GROUP_THREADS && p.registers; t++)
-            for (int e = 0; e < 8; e++) { // two elements in each of four registers
-                uint32_t pair = (uint32_t)lm_products[first_thread + t].all[group_of_products][i].registers[e / 2];
+            for (int e = 0; e < (p.left == LM_TF32 ? 4 : 8); e++) { // four registers of one or two elements
+                const int32_t *given = lm_products[first_thread + t].all[group_of_products][i].registers;
+                if (p.left == LM_TF32) {
+                    float number;
+                    memcpy(&number, &given[e], 4);
+                    left[t / 32 * 16 + t % 32 / 4 + (e & 1) * 8][t % 4 + (e >> 1) * 4] = lm_upper_bits(number);
+                    continue;
+                }
+                uint32_t pair = (uint32_t)given[e / 2];
                 int row = t / 32 * 16 + t % 32 / 4 + (e >> 1 & 1) * 8, k = t % 4 * 2 + (e & 1) + (e >> 2) * 8;
                 left[row][k] = lm_half_bits((uint16_t)(pair >> 16 * (e & 1)), p.left == LM_BF16);
             }

@@ -238,7 +238,7 @@ def _raw(m: Machine, register: Register, threads: Array, needed: bool = True) ->
 def _left_from_registers(m: Machine, form: _Form, threads: Array) -> Array:
     """A, 64 rows, of which every warp has 16."""
     bits = np.stack([_raw(m, r, threads) for r in form.a_registers], -1).reshape(4, 32, 4)
-    rows, columns = a_places(4, 2)
+    rows, columns = a_places(4, 1 if form.left == "tf32" else 2)
     made = np.zeros((4, 16, DEPTHS[form.left]))
     made[:, rows, columns] = elements(bits, form.left)
     return made.reshape(64, -1)

@@ -1,5 +1,6 @@
 // RUN: lamina opt %s -p 'linalg-to-gpu{target=sm_90a_wgmma_tf32}' | filecheck %s
-// The gradient by a weight in TF32: both operands lie along their rows. Blocks of 32 by 32 are turned where they were brought, before wgmma reads them.
+// The gradient by a weight in TF32: both operands lie along their rows. The right one's blocks of 32 by 32 are turned where they were brought, before
+// wgmma reads them; the left one is read into registers.
 builtin.module {
   func.func private @k0(%x: memref<128x256xf32>, %w: memref<128x256xf32>, %y: memref<256x256xf32>) attributes {lamina.inputs = 2 : i64, lamina.outputs = 1 : i64} {
     %zero = arith.constant 0.000000e+00 : f32
@@ -33,6 +34,10 @@ builtin.module {
 // CHECK-NEXT: nv.sync_warp
 // CHECK:      nv.mbarrier_arrive
 // CHECK:      nv.set_registers more 216
-// CHECK:      nv.mbarrier_wait
+// Products wait for both operands, and for the ones before, whose registers they take; every warp gives a stage back.
+// CHECK-COUNT-2: nv.mbarrier_wait
+// CHECK:      nv.wgmma_wait
+// CHECK:      nv.mbarrier_arrive
+// CHECK-COUNT-16: arith.bitcast
 // CHECK:      nv.wgmma_fence
-// CHECK:      nv.wgmma %sums, {{.*}} "tf32" "tf32" : memref<64xf32, "registers">
+// CHECK-COUNT-4: nv.wgmma_registers %sums, %a[{{.*}} "tf32" : memref<64xf32, "registers">

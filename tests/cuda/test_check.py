@@ -80,7 +80,7 @@ def test_rates(gpus, measure, count: int) -> None:
 def test_programs_are_launched_captured_and_replayed(gpus) -> None:
     made = section()
     check_kernels.launched(made, PROGRAMS[:1], gpus)
-    assert made.tables[0].rows[0][:3] == ["elementwise", "sm_90a", 37] and not made.failures
+    assert made.tables[0].rows[0][:3] == ["elementwise", "sm_90a_p4", 37] and not made.failures
 
 
 @needs_emulation
@@ -253,7 +253,7 @@ def test_what_was_prepared_is_not_compiled_again(monkeypatch, tmp_path) -> None:
     (program,) = [p for p in PROGRAMS if p.name == "elementwise"]
     graph, loaded = program.make(program.small), []
     with flags.cache(str(tmp_path)):
-        assert check_kernels.prepare(graph, "sm_90a") and not check_kernels.prepare(graph, "sm_90a")
+        assert check_kernels.prepare(graph, "sm_90a_p4") and not check_kernels.prepare(graph, "sm_90a_p4")
         install(monkeypatch, FakeDriver())
         gpu = Runtime(Device())
         monkeypatch.setattr(Device, "build", None)

@@ -19,6 +19,7 @@ from lamina.backends.cuda.runtime import Runtime
 from lamina.backends.driver import gpu_arch
 from lamina.backends.emulation import emulate
 from lamina.backends.oracle import evaluate
+from lamina.backends.ptx.interpret import Interpretation
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError, PassError
 from lamina.dialects.graph import Graph
@@ -99,6 +100,38 @@ def test_a_training_step_on_two_numbers_per_factor() -> None:
     for got, want in zip(emulated(graph, arrays, "sm_90a_3xtf32"), evaluate(capture(graph), arrays), strict=True):
         if want.dtype.kind == "f":
             np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5 * max(1.0, float(np.abs(want).max())))
+
+
+ON_WARPGROUPS = [(136, 136, 136, True, True), (128, 256, 96, True, False), (200, 264, 72, False, True), (128, 128, 64, False, False), (136, 200, 1000, True, True)]
+
+
+@needs_emulation
+@pytest.mark.parametrize("case", [ON_WARPGROUPS[0], *(pytest.param(c, marks=pytest.mark.slow) for c in ON_WARPGROUPS[1:])], ids=str)
+def test_warpgroups_read_the_left_operand_into_registers(case) -> None:
+    """Where it lies along its rows, and wherever factors are two numbers."""
+    graph = product(*case)
+    x, y = inputs_for(graph)
+    a, b = (turned(v, t) for v, t in zip((x, y), case[3:], strict=True))
+    (got,) = emulated(graph, [x, y], "sm_90a_wgmma_tf32")
+    assert error(got, rounded(a).astype(np.float64) @ rounded(b).astype(np.float64)) < 1e-6
+    (got,) = emulated(graph, [x, y], "sm_90a_wgmma_3xtf32")
+    assert error(got, a.astype(np.float64) @ b.astype(np.float64)) < EXACT
+    once, twice = (cuda_source(graph, f"sm_90a_wgmma_{f32}").kernels for f32 in ("tf32", "3xtf32"))
+    assert "lm_wgmma_tf32_tf32_n" in once and ("_rk(" in once or not all(case[3:]))
+    assert len(re.findall(r"_rk\(", twice)) == 3 * 4 and "lm_mma_tf32" not in twice
+
+
+@needs_nvrtc
+@pytest.mark.parametrize("f32", ["tf32", "3xtf32"])
+def test_warpgroups_keep_their_registers(f32: str) -> None:
+    """Products are not serialised, and nothing is spilled, also of tiles of 256 columns; what is interpreted is right."""
+    made = build(product(4096, 8192, 4096, True, True), f"sm_90a_wgmma_{f32}")
+    assert not re.search(r"C75\d\d", made.compiled.log) and not any(u.spill_loads or u.spill_stores or u.stack for u in made.compiled.usage)
+    graph = product(136, 136, 72, True, True)
+    made = build(graph, f"sm_90a_wgmma_{f32}")
+    x, y = inputs_for(graph)
+    (got,) = Interpretation(made.compiled.ptx, made.source.table)([x, y], 3)
+    assert error(got, x.astype(np.float64).T @ y.astype(np.float64).T) < (EXACT if f32 == "3xtf32" else 2e-3)
 
 
 def test_f32_is_f32_where_nobody_asks() -> None:
