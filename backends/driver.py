@@ -22,7 +22,7 @@ from .compiled_program import Program, compile_graph, profiled
 from .compiled_program import programs as _programs
 from .complex_program import ComplexProgram
 from .emission import cpu_target, loops_of, source_of
-from .executable import Executable, set_num_threads
+from .executable import Executable, quicken, set_num_threads
 from .exports import gpu_arch, make_onnx, recorded_program, recorded_program_of_text, save_onnx, write_c
 from .known_loops import with_scans
 from .moving_windows import WindowedProgram, windows_of
@@ -258,7 +258,10 @@ def recording_library() -> Any:
     from .native_library import library_of
 
     try:
-        return library_of("recording") if flags.device.value != "numpy" else None
+        library = library_of("recording") if flags.device.value != "numpy" else None
+        if library is not None:
+            quicken(library)
+        return library
     except BackendError:
         return None
 

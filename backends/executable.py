@@ -222,6 +222,34 @@ class Places(NamedTuple):
     order: tuple[int, ...]  # output -> place in the list of what the pool gave and then the inputs of `pairs`
 
 
+class Quick:
+    """Calls of small programs in C (recording.c), once there is the library: a call that only looks where arrays are and
+    fills in a table takes Python longer than most such programs."""
+
+    library: Any = None
+
+
+def quicken(library: Any) -> None:
+    """Have small programs called by a library, if numpy's arrays are what it takes them for."""
+    if Quick.library is not None or ctypes.sizeof(ctypes.c_void_p) != 8 or not all([_is_laid_out(np.ones(shape, np.float32)) for shape in ((), (5,), (2, 3, 7))]):
+        return
+    thing = ctypes.py_object
+    library.lamina_caller.argtypes = (thing, ctypes.c_size_t, ctypes.c_size_t, thing, ctypes.c_ssize_t, thing)
+    library.lamina_caller.restype = thing
+    Quick.library = library
+
+
+def _is_laid_out(array: np.ndarray) -> bool:
+    """Whether an array lies in memory as numpy publishes it: two words of Python's, data, dimensions, shape, strides, base, dtype, flags."""
+    if array.__class__.__basicsize__ < 72:
+        return False
+    words = (ctypes.c_uint64 * 9).from_address(id(array))
+    facts = words[1] == id(type(array)), words[2] == array.ctypes.data, words[3] & 0xFFFFFFFF == array.ndim, words[7] == id(array.dtype)
+    if not all(facts) or words[8] & 0xFFFFFFFF != array.flags.num:
+        return False
+    return not array.ndim or tuple((ctypes.c_ssize_t * array.ndim).from_address(words[4])) == array.shape
+
+
 class Executable:
     """A loaded program. Call it with its inputs in order; it gives its outputs as new or reused arrays.
 
@@ -284,6 +312,8 @@ class Executable:
         self._arena: np.ndarray | None = None
         self._arena_at = 0
         self._beside: Executable | None = None
+        self._call: Callable[[Sequence[np.ndarray], list[int], tuple[int, ...], tuple[int, ...]], int | None] | None = None
+        self._is_small = not copied and all([size_of(shape) * dtype.itemsize < huge_pages.LARGE for shape, dtype in self.inputs])
         self._lock: threading.Lock = threading.Lock()
 
     def beside(self, inputs: Sequence[Type], outputs: Sequence[Type], sizes: Sequence[int]) -> Self:
@@ -297,6 +327,7 @@ class Executable:
         made._held, made._held_at, made._first_seen = self._held.copy(), self._held_at.copy(), set()
         made._at, made._ids, made._nowhere = self._at.copy(), self._nowhere, self._nowhere
         made._expected, made._known = self._expected.copy(), self._known.copy()
+        made._call = None
         made._changes, made._counts, made._looked, made._reused = -1, None, (None, []), None  # type: ignore[assignment]  # set below
         other = [i for i, (theirs, own) in enumerate(zip(made.inputs, self.inputs, strict=True)) if theirs != own]
         made._pool = OutputPool(made.outputs, [made.inputs[i] for i in other], self._pool)
@@ -331,6 +362,10 @@ class Executable:
             self._prepare()
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
+        if Quick.library is not None and self._is_small:
+            outputs = self._run_small(arrays, spare)
+            if outputs is not None:
+                return outputs
         if self._first_seen:
             self._settle(arrays)
         places, ids, copies = self._at, list(map(id, arrays)), None
@@ -356,6 +391,26 @@ class Executable:
         if changed:
             self._copies.filled()
         del copies  # until now what they are copies of was to be read there
+        return outputs
+
+    def _run_small(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray] | None:
+        """The same in C; None where an array is not what it should be."""
+        call = self._call
+        if call is None:
+            types = tuple([(dtype, shape) for shape, dtype in self._expected])
+            entry = ctypes.cast(self._main, ctypes.c_void_p).value
+            call = self._call = Quick.library.lamina_caller(np.ndarray, entry, self._table_at, types, len(self.outputs), (self._arena_at, *self.sizes))
+        reused = self._places(arrays, spare) if spare else self._fresh
+        outputs, made_at = reused.pool.take()
+        self._written_for = None
+        status = call(arrays, made_at, reused.inputs, reused.order)
+        if status is None:
+            return None
+        if status:
+            self._fail(status)
+        if reused.pairs:
+            outputs += map(arrays.__getitem__, reused.inputs)
+            outputs = list(map(outputs.__getitem__, reused.order))
         return outputs
 
     def _find(self, arrays: Sequence[np.ndarray], ids: list[int]) -> list[np.ndarray]:

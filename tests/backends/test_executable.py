@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from needs import needs_compiler, needs_fork
 
-from lamina.backends import cache, toolchain
-from lamina.backends.executable import Executable, aligned_array, set_num_threads
+from lamina.backends import cache, driver, toolchain
+from lamina.backends.executable import Executable, Quick, aligned_array, set_num_threads
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
 from lamina.dialects.types import bool_, float32, int64
@@ -40,6 +41,18 @@ int lamina_main(void **t) {
     return 0;
 }
 """
+
+
+@pytest.fixture(scope="module", params=["python", "c"], autouse=True)
+def called_by(request) -> Iterator[str]:
+    """Whoever calls programs: everything here holds for both."""
+    before = Quick.library
+    Quick.library = None
+    if request.param == "c" and toolchain.find_compiler() is not None:
+        driver.recording_library()
+        assert Quick.library is not None
+    yield request.param
+    Quick.library = before
 
 
 def build(folder: Path, text: str, inputs, outputs) -> Executable:
@@ -313,6 +326,18 @@ def test_types_survive_json():
 def test_the_driver_is_light_until_the_first_compile():
     code = "import sys, lamina.backends.driver; sys.exit('xdsl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@needs_compiler
+def test_who_calls(add, called_by):
+    """Small programs are called in C, for arrays of the very type; a refused call leaves the next one alone."""
+    x = np.ones((2, 3), np.float32)
+    for wrong in (x.T, x.astype(np.float64), x[None], "text"):
+        with pytest.raises(BackendError):
+            add([x, wrong])
+    for y in (x, x.astype(np.float32, order="F"), np.broadcast_to(np.float32(1), (2, 3))):
+        np.testing.assert_array_equal(add([y, x])[0], np.full((2, 3), 2.0))
+    assert (add._call is not None) == (called_by == "c")
 
 
 @needs_compiler
