@@ -136,6 +136,7 @@ MODULES: dict[str, str] = {
     "torch.fx.proxy": "pyfront.fx.proxy",
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
     "torch._tensor_str": "pyfront.printing",
+    "torch._utils": "pyfront.flat_tensors",
     "torch.utils.flop_counter": "pyfront.flop_counter",
     "torch.functional": "",
     "torch.overrides": "pyfront.overrides",

@@ -70,6 +70,19 @@ def _current(*_: Any, **__: Any) -> Any:
     return device("cuda", _cuda().current_device()) if _cuda().is_available() else None
 
 
+# Settings of the other compiler that programs read before they change them, as they are at first.
+_DYNAMO_CONFIG = Room(
+    "torch._dynamo.config", "Settings of another compiler: noted.", cache_size_limit=8, recompile_limit=8, accumulated_cache_size_limit=256,
+    accumulated_recompile_limit=256, suppress_errors=False, verbose=False, capture_scalar_outputs=False, capture_dynamic_output_shape_ops=False,
+    automatic_dynamic_shapes=True, assume_static_by_default=True, dynamic_shapes=True, optimize_ddp=True, compiled_autograd=False,
+    error_on_recompile=False, guard_nn_modules=True, force_parameter_static_shapes=True, specialize_int=False, allow_rnn=False,
+)  # fmt: skip
+_INDUCTOR_CONFIG = Room(
+    "torch._inductor.config", "Settings of another compiler: noted.", coordinate_descent_tuning=False, coordinate_descent_check_all_directions=False,
+    fx_graph_cache=True, max_autotune=False, conv_1x1_as_mm=False, epilogue_fusion=True, force_fuse_int_mm_with_mul=False, shape_padding=True,
+    fallback_random=False, debug=False, freezing=False, cpp_wrapper=False, allow_buffer_reuse=True, reorder_for_compute_comm_overlap=False,
+    triton=SimpleNamespace(unique_kernel_names=True, cudagraphs=False, cudagraph_trees=True), cpp=SimpleNamespace(threads=-1),
+)  # fmt: skip
 _NN = Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to)
 
 ROOMS: tuple[Room, ...] = (
@@ -110,12 +123,13 @@ ROOMS: tuple[Room, ...] = (
     ),
     Room(
         "torch._dynamo", "Switches of another compiler: noted.", reset=_none, disable=_same, allow_in_graph=_same,
-        config=SimpleNamespace(), is_compiling=_no, list_backends=lambda *_, **__: ["lamina"], assume_constant_result=_same,
+        config=_DYNAMO_CONFIG, is_compiling=_no, list_backends=lambda *_, **__: ["lamina"], assume_constant_result=_same,
         mark_dynamic=_none, mark_static=_none, maybe_mark_dynamic=_none, mark_static_address=_none, graph_break=_none,
         OptimizedModule=OptimizedModule, eval_frame=SimpleNamespace(OptimizedModule=OptimizedModule),
     ),
     Room("torch._dynamo.eval_frame", "Where programs look for what torch.compile makes of a module.", OptimizedModule=OptimizedModule),
     Room("torch._dynamo._trace_wrapped_higher_order_op", "Indexing inside vmap works as it is.", TransformGetItemToIndex=nullcontext),
-    Room("torch._inductor", "Switches of another compiler: noted.", config=SimpleNamespace()),
-    Room("torch._inductor.config", "Switches of another compiler: noted."),
+    _DYNAMO_CONFIG,
+    Room("torch._inductor", "Switches of another compiler: noted.", config=_INDUCTOR_CONFIG),
+    _INDUCTOR_CONFIG,
 )  # fmt: skip

@@ -19,7 +19,10 @@ NAMES = """
 torch._C _log_api_usage_once
 torch.__config__ show
 torch._dynamo OptimizedModule assume_constant_result mark_dynamic
+torch._dynamo.config cache_size_limit suppress_errors
 torch._dynamo.eval_frame OptimizedModule
+torch._inductor.config coordinate_descent_tuning triton
+torch._utils _flatten_dense_tensors _unflatten_dense_tensors _take_tensors
 torch.cuda CUDAGraph StreamContext graph
 torch.distributed.device_mesh DeviceMesh init_device_mesh
 torch.distributed.fsdp FullyShardedDataParallel MixedPrecision
@@ -60,6 +63,36 @@ def test_the_names_are_there():
     code = f"from lamina.pyfront import import_hook; import_hook.install()\n{SCRIPT.format(names=NAMES)}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+def test_settings_of_the_other_compiler_are_read_and_written():
+    """In a process of its own: what is written stays."""
+    code = """
+import torch, torch._inductor.config as inductor
+torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
+inductor.triton.unique_kernel_names = not inductor.triton.unique_kernel_names
+torch._inductor.config.coordinate_descent_tuning = True
+print(torch._dynamo.config.cache_size_limit, inductor.coordinate_descent_tuning, inductor is torch._inductor.config)
+"""
+    code = f"from lamina.pyfront import import_hook; import_hook.install()\n{code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "64 True True\n"
+
+
+def test_many_tensors_as_one_vector():
+    flat = importlib.import_module("lamina.pyfront.flat_tensors")
+    parts = [torch.arange(6.0).reshape(2, 3).T, torch.ones(()), torch.zeros(0, 2)]
+    vector = flat._flatten_dense_tensors(parts)
+    assert vector.tolist() == [0, 3, 1, 4, 2, 5, 1]
+    back = flat._unflatten_dense_tensors(vector, parts)
+    assert [tuple(t.shape) for t in back] == [(3, 2), (), (0, 2)] and back[0].tolist() == parts[0].tolist()
+    back[1].fill_(7.0)
+    assert vector[-1].item() == 7  # the parts share the vector's memory
+    single = torch.arange(4.0).reshape(2, 2)
+    flat._flatten_dense_tensors([single])[0] = 9.0
+    assert single[0, 0].item() == 9
+    mixed = [torch.zeros(4), torch.zeros(4, dtype=torch.float64), torch.zeros(5), torch.zeros(1)]
+    assert [[t.numel() for t in group] for group in flat._take_tensors(mixed, 24)] == [[4], [5, 1], [4]]
 
 
 def test_what_arrives_later_may_be_named_and_not_made():
