@@ -100,6 +100,13 @@ class Function(FunctionCtx):
 
     vjp = backward
 
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Programs for PyTorch before 1.3 call an instance."""
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with static forward method. "
+            "(Example: https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
+
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
         """Run forward; what it returns goes back through ``backward``."""

@@ -348,3 +348,17 @@ def test_hooks_of_what_a_function_is_given_are_called():
         (Twice.apply(x).sum() + (x * 5).sum()).backward()
         said.append((heard, w.grad.tolist(), x.grad.tolist()))
     assert said[0] == said[1]
+
+
+def test_instances_cannot_be_called():
+    """Programs for PyTorch before 1.3 make an instance and call it."""
+
+    def program(lib):
+        class Double(lib.autograd.Function):
+            def forward(self, x):
+                return x * 2
+
+        return Double()(lib.ones(2))
+
+    both(program)
+    assert outcome(program, lamina).startswith("RuntimeError: Legacy autograd function")
