@@ -135,6 +135,7 @@ MODULES: dict[str, str] = {
     "torch.fx.passes.shape_prop": "pyfront.fx.passes.shape_prop",
     "torch.fx.proxy": "pyfront.fx.proxy",
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
+    "torch._ops": "pyfront.torch_library",
     "torch._tensor_str": "pyfront.printing",
     "torch._utils": "pyfront.flat_tensors",
     "torch.utils.flop_counter": "pyfront.flop_counter",

@@ -117,6 +117,15 @@ def _parallel(part: str) -> LaterModule:
     return LaterModule(name, _DATA_PARALLEL, **there)
 
 
+_DEVICES: dict[str, str] = {"parallel_apply": "parallel_apply", "replicate": "replicate", "scatter_gather": "scatter gather scatter_kwargs", "_functions": "Scatter Gather Broadcast"}
+"""What ``torch.nn.parallel`` has for one process with several GPUs: imported by programs that run on one device, too."""
+
+
+def _on_devices(part: str) -> LaterModule:
+    name = f"torch.nn.parallel.{part}"
+    return LaterModule(name, _DATA_PARALLEL, **{each: _may_be_imported(f"{name}.{each}", _DATA_PARALLEL) for each in _DEVICES[part].split()})
+
+
 @lru_cache(maxsize=None)
 def _class_of(name: str) -> type:
     """One class, wherever it is imported from."""
@@ -126,7 +135,7 @@ def _class_of(name: str) -> type:
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        *map(_parallel, _PARALLEL),
+        *map(_parallel, _PARALLEL), *map(_on_devices, _DEVICES),
     )
 }  # fmt: skip
 

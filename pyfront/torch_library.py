@@ -234,5 +234,5 @@ class Ops(ModuleType):
         )  # fmt: skip
 
 
-OPS = Ops("torch.ops", "Operations that programs defined.")
+ops = OPS = Ops("torch.ops", "Operations that programs defined.")  # torch._ops.ops
 OPS.__path__ = []  # a package to the import system

@@ -34,6 +34,10 @@ torch.fx wrap
 torch.hub load_state_dict_from_url get_dir HASH_REGEX
 torch.jit Final interface script_if_tracing
 torch.library custom_op Library register_fake
+torch._ops ops
+torch.nn.parallel.parallel_apply parallel_apply
+torch.nn.parallel.scatter_gather gather scatter
+torch.nn.parallel.replicate replicate
 torch.nn.attention.flex_attention BlockMask create_block_mask flex_attention
 torch.nn.init _calculate_fan_in_and_fan_out _calculate_correct_fan
 torch.nn.modules.module _IncompatibleKeys
@@ -98,7 +102,8 @@ def test_many_tensors_as_one_vector():
 def test_what_arrives_later_may_be_named_and_not_made():
     tensor = import_hook.object_of("torch.distributed.tensor")
     assert not isinstance(torch.ones(1), tensor.DTensor) and tensor.Shard(0).is_shard(0) and tensor.DTensor is tensor.DTensor
-    for make in (tensor.DTensor, tensor.distribute_tensor, import_hook.object_of("torch.distributed.fsdp").FullyShardedDataParallel):
+    replicate = import_hook.object_of("torch.nn.parallel.replicate").replicate
+    for make in (tensor.DTensor, tensor.distribute_tensor, replicate, import_hook.object_of("torch.distributed.fsdp").FullyShardedDataParallel):
         with pytest.raises(LaterError, match="arrives in a later lamina"):
             make()
 
