@@ -201,6 +201,7 @@ MODULES: dict[str, str] = {
     "torchvision.datasets.vision": "pyfront.vision.datasets.dataset",
     "torchvision.io": "pyfront.vision.io",
     "torchvision.models": "pyfront.vision.models",
+    "torchvision.models._utils": "pyfront.vision.models.inner_layers",
     "torchvision.models.alexnet": "pyfront.vision.models.plain",
     "torchvision.models.convnext": "pyfront.vision.models.modern",
     "torchvision.models.densenet": "pyfront.vision.models.densenet",

@@ -72,7 +72,7 @@ def overwritten(node: Node) -> Node | None:
         return None
     stale = [i for i, n in enumerate(node.inputs) if was_overwritten(n, node.order)]
     own = len(node.inputs)
-    if node.overwritten:
+    if node.overwritten and not OPS[op].unsaved:
         stale.append(own)
     if not stale:
         return None

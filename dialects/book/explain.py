@@ -55,6 +55,8 @@ def _family(s: Stanza) -> str:
         lines.append(f"uses     {' '.join(_ops_in([*s.meaning, *(e for _, e in s.meaning_bindings)]))}")
     if s.commutes:
         lines.append("commutes its operands may be exchanged; rules match both orders")
+    if s.unsaved:
+        lines.append("unsaved  its result may be written over before backward")
     return "\n".join(lines)
 
 

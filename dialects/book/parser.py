@@ -122,6 +122,7 @@ class _Trees(Transformer):
             "needs": (),
             "commutes": False,
             "partwise": False,
+            "unsaved": False,
             "numpy_line": "",
         }
         for part in parts:
@@ -131,7 +132,7 @@ class _Trees(Transformer):
                 out["params"] += (part,)
             elif isinstance(part, Need):
                 out["needs"] += (part,)
-            elif part.type in ("COMMUTES", "PARTWISE"):
+            elif part.type in ("COMMUTES", "PARTWISE", "UNSAVED"):
                 out[part.type.lower()] = True
             else:
                 out["numpy_line"] = re.sub(r"\s+", " ", part[len("numpy") :].strip())

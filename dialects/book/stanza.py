@@ -90,6 +90,7 @@ class Stanza:
     results: tuple[Param, ...]
     commutes: bool
     partwise: bool
+    unsaved: bool
     origin: str
     text: str
     needs: tuple[Need, ...]

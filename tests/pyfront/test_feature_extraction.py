@@ -8,6 +8,7 @@ import pytest
 import lamina
 from lamina.vision import models
 from lamina.vision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from lamina.vision.models.inner_layers import IntermediateLayerGetter
 
 from .torchvision_oracle import torchvision
 
@@ -48,3 +49,16 @@ def test_values_are_those_of_the_layers():
     with pytest.raises(ValueError, match="should be specified"):
         create_feature_extractor(model)
     assert "encoder.layers.encoder_layer_3.mlp" in get_graph_node_names(models.vit_b_16())[1]
+
+
+def test_inner_layers_by_other_names():
+    model = models.resnet18().eval()
+    getter = IntermediateLayerGetter(model, {"layer1": "feat1", "layer3": "feat2"})
+    x = lamina.rand(1, 3, 32, 32)
+    with lamina.no_grad():
+        found = getter(x)
+        inner = model.layer1(model.maxpool(model.relu(model.bn1(model.conv1(x)))))
+    assert list(found) == ["feat1", "feat2"] and lamina.equal(found["feat1"], inner) and found["feat2"].shape == (1, 256, 2, 2)
+    assert list(getter) == ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"] and getter.layer3 is model.layer3
+    with pytest.raises(ValueError, match="return_layers are not present in model"):
+        IntermediateLayerGetter(model, {"layer9": "feat"})

@@ -48,6 +48,7 @@ F.multi_margin_loss(x, k) | F.multi_margin_loss(x, k, p=2, margin=0.5, reduction
 F.gaussian_nll_loss(x, y, p) | F.gaussian_nll_loss(x, y, p[:, :1], full=True) | F.cosine_embedding_loss(x, y, k.sign() * 2 - 1, size_average=False)
 F.group_norm(img, 2) | torch.layer_norm(x, (5,)) | torch.rms_norm(x, (5,)) | torch.group_norm(img, 2) | torch.constant_pad_nd(x, (1, 2), 3.0)
 F.multi_head_attention_forward(seq, seq, seq, 8, 2, p.new_ones(24, 8) * 0.1, p.new_zeros(24), None, None, False, 0.0, p.new_ones(8, 8), p.new_zeros(8))
+F.multi_head_attention_forward(seq[:1], seq, seq, 8, 2, p.new_ones(24, 8) * 0.1, p.new_zeros(24), None, None, False, 0.0, p.new_ones(6, 8) * 0.1, p.new_ones(6))
 x.scatter(1, i[:, :2], y[:2, :2]) | x.scatter(0, i, 1.5) | x.detach().scatter(1, i, y.detach(), reduce="add") | x.detach().scatter(1, i, 2.0, reduce="multiply")
 x.scatter_reduce(1, i, y[:2, :3], "prod") | x.scatter_reduce(0, i, y[:2, :3], "amax") | x.scatter_reduce(0, i, y[:2, :3], "amin", include_self=False)
 x.scatter_reduce(1, i, y[:2, :3], "mean") | x.scatter_reduce(1, i, y[:2, :3], "sum", include_self=False) | z.scatter_reduce(0, i[:1] % 3, z[:1, :3], "prod")

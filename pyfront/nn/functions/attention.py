@@ -153,7 +153,8 @@ def _heads(given: _Given, options: tuple) -> tuple[Tensor, Tensor | None]:
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     y = (weights @ v).transpose(0, 1).reshape(length * batch, width)
-    y = linear(y, out_proj_weight, out_proj_bias).reshape(length, batch, width)
+    y = linear(y, out_proj_weight, out_proj_bias)
+    y = y.reshape(length, batch, y.shape[1])  # a projection may have another width: CLIP's pooling
     if not need_weights:
         return y, None
     weights = weights.reshape(batch, num_heads, length, k.shape[1])
