@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import halves, rounding
-from .parse import WIDTHS, Instruction
+from .parse import WIDTHS, Both, Instruction
 
 Array = np.ndarray
 DTYPES = {
@@ -51,6 +51,7 @@ class _Form:
     def __init__(self, instruction: Instruction) -> None:
         self.opcode, self.words = instruction.opcode, list(instruction.parts)
         self.count = len(instruction.operands)
+        self.gives_two = bool(instruction.operands) and isinstance(instruction.operands[0], Both)
 
     def has(self, word: str) -> bool:
         if word in self.words:
@@ -237,6 +238,10 @@ def _special(form: _Form) -> Meaning:
     """rcp, sqrt, rsqrt, ex2, lg2, sin, cos, tanh: exact where a rounding is asked for, else near."""
     mode, flush = form.one_of(("rn", "approx"), ""), form.has("ftz")
     (kind,) = form.types()
+    if kind in halves.KINDS:
+        if form.opcode not in ("ex2", "tanh") or mode != "approx" or flush != (form.opcode == "ex2" and halves.single(kind) == "bf16"):
+            raise Unknown
+        return Meaning(kind, (kind,), halves.special(form.opcode, kind))
     if not mode or not _is_float(kind) or mode == "rn" and form.opcode not in ("rcp", "sqrt"):
         raise Unknown
     exact = {"rcp": lambda x: x.dtype.type(1) / x, "sqrt": np.sqrt}.get(form.opcode) if mode == "rn" else None
@@ -310,18 +315,25 @@ def _setp(form: _Form) -> Meaning:
     form.has(names[0])
     combined, flush = form.one_of(tuple(_BOOLEAN), ""), form.has("ftz")
     (kind,) = form.types()
-    is_half = kind in ("f16", "bf16")
-    if kind in halves.KINDS and not is_half or is_half and flush:
+    is_half, is_pair = kind in halves.KINDS, kind in ("f16x2", "bf16x2")
+    if is_half and flush and halves.single(kind) != "f16" or is_pair and not form.gives_two:
         raise Unknown
     compare = comparison(names[0], "f64" if is_half else kind)
 
-    def compute(a: Array, b: Array, c: Array | None = None) -> Array:
-        if flush:
-            a, b = rounding.flushed(a), rounding.flushed(b)
+    def compared(a: Array, b: Array) -> Array:
         if is_half:
-            a, b = halves.wide(a, kind), halves.wide(b, kind)
-        y = compare(a, b)
-        return y if c is None else _BOOLEAN[combined](y, c)
+            a, b = (halves.wide(halves.flushed(x, kind) if flush else x, kind) for x in (a, b))
+        elif flush:
+            a, b = rounding.flushed(a), rounding.flushed(b)
+        return compare(a, b)
+
+    def compute(a: Array, b: Array, c: Array | None = None) -> Array | tuple[Array, Array]:
+        """Of p|q the second is the opposite, of two halves that of the upper one; c is combined with either."""
+        found = [compared(x, y) for x, y in zip(halves.parts(a), halves.parts(b), strict=True)] if is_pair else [compared(a, b)]
+        if form.gives_two and not is_pair:
+            found.append(~found[0])
+        made = found if c is None else [_BOOLEAN[combined](y, c) for y in found]
+        return (made[0], made[1]) if form.gives_two else made[0]
 
     return Meaning("pred", (kind, kind, "pred") if combined else (kind, kind), compute)
 

@@ -41,7 +41,7 @@ def decode(module: Module, kernel: Kernel, places: dict[str, int]) -> Code:
             code.by_warpgroup = True
         if instruction.opcode in _TOGETHER or instruction.opcode == "cp":
             code.alone = False
-        if instruction.opcode in ("ld", "st") and _SHARED & set(instruction.parts):
+        if instruction.opcode in ("ld", "st", "atom", "red") and _SHARED & set(instruction.parts):
             code.alone = False
             code.granule = min(code.granule, WIDTHS[instruction.parts[-1]] // 8)
     code.watched = frozenset(watched)
@@ -107,6 +107,10 @@ def _compute(code: Code, instruction: Instruction) -> Run:
         raise Unknown
     given = [reader(code, o, kind, loose) for o, kind in zip(sources, means.takes, strict=True)]
     given = [_raw(o) if unread(instruction, k, code.holes) else get for k, (o, get) in enumerate(zip(sources, given, strict=True))]
+    if isinstance(target, Both):
+        if instruction.opcode != "setp":
+            raise Unknown
+        return _compared(target, given, means.compute)
     put, compute = writer(target, means.result, loose), means.compute
     if isinstance(target, Register) and target.index in code.holes:
         return lambda m, t: _put_raw(m, target, t, compute(*(get(m, t) for get in given)))
@@ -114,6 +118,18 @@ def _compute(code: Code, instruction: Instruction) -> Run:
         a, b = given
         return lambda m, t: put(m, t, compute(a(m, t), b(m, t)))
     return lambda m, t: put(m, t, compute(*(get(m, t) for get in given)))
+
+
+def _compared(target: Both, given: list[operands.Reader], compute: Callable[..., tuple[Array, Array]]) -> Run:
+    """setp of p|q."""
+    first, second = writer(target.first, "pred"), writer(target.second, "pred")
+
+    def run(m: Machine, t: Array) -> None:
+        p, q = compute(*(get(m, t) for get in given))
+        first(m, t, p)
+        second(m, t, q)
+
+    return run
 
 
 def _raw(operand: Register) -> operands.Reader:
@@ -243,9 +259,10 @@ _ORDERS = {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", 
 
 
 def _atom(code: Code, instruction: Instruction) -> Run:
-    """atom and red on global memory: one thread after the other, in an order nobody knows."""
+    """atom and red on global and shared memory: one thread after the other, in an order nobody knows."""
     words = [w for w in instruction.parts if w not in _ORDERS]
-    if words[0] != "global" or len(words) != 3 or words[2] not in _ATOMIC[words[1]][0].split():
+    shared = words[0] in _SHARED
+    if words[0] != "global" and not shared or len(words) != 3 or words[2] not in _ATOMIC[words[1]][0].split():
         raise Unknown
     kind, function = words[2], _ATOMIC[words[1]][1]
     target, where, *sources = instruction.operands if instruction.opcode == "atom" else (Name("_"), *instruction.operands)
@@ -256,7 +273,15 @@ def _atom(code: Code, instruction: Instruction) -> Run:
     def run(m: Machine, t: Array) -> None:
         values = [np.broadcast_to(get(m, t), t.shape) for get in given]
         order = m.random.sample(range(len(t)), len(t))
-        old = m.memory.atomic(at(m, t), np.dtype(DTYPES[kind]), lambda one, k: function(one, *(v[k : k + 1] for v in values)), t, m.block[t], order)
+        dtype = np.dtype(DTYPES[kind])
+
+        def change(one: Array, k: int) -> Array:
+            return function(one, *(v[k : k + 1] for v in values))
+
+        if shared:
+            old = m.shared.atomic(_memory(m, "shared", at(m, t), t)[1], dtype, change, t, order)
+        else:
+            old = m.memory.atomic(at(m, t), dtype, change, t, m.block[t], order)
         put(m, t, old)
 
     return run

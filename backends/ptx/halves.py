@@ -40,7 +40,7 @@ def narrow(s: Array, e: Array, kind: str) -> Array:
     return rounding.bf16_bits(np.where(odd, near.view(np.uint32) | np.uint32(1), near.view(np.uint32)).view(np.float32))
 
 
-def _flushed(bits: Array, kind: str) -> Array:
+def flushed(bits: Array, kind: str) -> Array:
     """Subnormal numbers become zero of their sign (.ftz; of f16 only)."""
     assert single(kind) == "f16"
     return np.where(bits & np.uint16(0x7C00) == 0, bits & _SIGN, bits)
@@ -83,9 +83,9 @@ def arithmetic(name: str, kind: str, flush: bool = False, saturate: bool = False
 
     def compute(*given: Array) -> Array:
         if flush:
-            given = tuple(_flushed(x, kind) for x in given)
+            given = tuple(flushed(x, kind) for x in given)
         y = function(*given)
-        y = _flushed(y, kind) if flush else y
+        y = flushed(y, kind) if flush else y
         if saturate or relu:
             number = wide(y, kind)
             y = np.where(number > 0, y, np.where(np.isnan(number) & relu, NAN, np.uint16(0)))
@@ -95,9 +95,30 @@ def arithmetic(name: str, kind: str, flush: bool = False, saturate: bool = False
     if kind == single(kind):
         return compute
 
+    return _of_both(compute)
+
+
+def parts(bits: Array) -> tuple[Array, Array]:
+    """The lower and the upper number of a register of two."""
+    return (bits & np.uint32(0xFFFF)).astype(np.uint16), (bits >> np.uint32(16)).astype(np.uint16)
+
+
+def _of_both(compute: Callable[..., Array]) -> Callable[..., Array]:
     def both(*given: Array) -> Array:
-        low = compute(*((x & np.uint32(0xFFFF)).astype(np.uint16) for x in given))
-        high = compute(*((x >> np.uint32(16)).astype(np.uint16) for x in given))
+        low, high = (compute(*numbers) for numbers in zip(*map(parts, given), strict=True))
         return high.astype(np.uint32) << np.uint32(16) | low
 
     return both
+
+
+def special(name: str, kind: str) -> Callable[[Array], Array]:
+    """ex2 and tanh, the nearest number. ex2 of bf16 makes zeros of subnormal numbers (its .ftz)."""
+    function = np.exp2 if name == "ex2" else np.tanh
+
+    def compute(x: Array) -> Array:
+        with np.errstate(over="ignore", under="ignore"):
+            y = function(wide(x, kind))
+        made = narrow(y, np.zeros_like(y), kind)
+        return np.where(made & np.uint16(0x7F80) == 0, made & _SIGN, made) if name == "ex2" and single(kind) == "bf16" else made
+
+    return compute if kind == single(kind) else _of_both(compute)

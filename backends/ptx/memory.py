@@ -130,11 +130,7 @@ class Flat:
             bad = int(np.flatnonzero(~known)[0])
             raise Fault(f"an atomic access to {self.described(int(addresses[bad]))}, which nobody has written", threads[bad : bad + 1])
         self._check_block(offsets, np.where(self.by_block[offsets] == ATOMIC, ATOMIC, blocks), threads, "changed")
-        before = np.zeros(len(threads), dtype)
-        for k in order:
-            place = self.data[offsets[k] : offsets[k] + dtype.itemsize].view(dtype)
-            before[k] = place[0]
-            place[:] = change(before[k : k + 1], k)
+        before = changed(self.data, offsets, dtype, change, order)
         self.by_block[offsets] = ATOMIC
         return before
 
@@ -148,6 +144,16 @@ class Flat:
             if writer[bad] == ATOMIC:
                 raise Fault(f"{where} is {what} in the launch whose atomic instructions change it", threads[bad : bad + 1])
             raise Fault(f"{where} is {what} by block {blocks[bad] - 1} and written by block {writer[bad] - 1} of the same launch", threads[bad : bad + 1])
+
+
+def changed(data: Array, offsets: Array, dtype: np.dtype, change: Callable[[Array, int], Array], order: list[int]) -> Array:
+    """Changes an element of some bytes per offset, one after the other; what was there."""
+    before = np.zeros(len(offsets), dtype)
+    for k in order:
+        place = data[offsets[k] : offsets[k] + dtype.itemsize].view(dtype)
+        before[k] = place[0]
+        place[:] = change(before[k : k + 1], k)
+    return before
 
 
 class Local:

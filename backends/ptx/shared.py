@@ -8,9 +8,12 @@ are threads of their own, and so is a warpgroup where it multiplies: its product
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .faults import Fault
+from .memory import changed
 
 Array = np.ndarray
 BASE = 1024
@@ -84,6 +87,8 @@ class Shared:
         self.generic = np.zeros(cells, np.bool_)
         warps = -(-threads // WARP)
         self.reader, self.read_at = np.zeros((cells, warps), np.int16), np.zeros((cells, warps), np.int32)
+        self.changer, self.changed_at = np.zeros((cells, warps), np.int16), np.zeros((cells, warps), np.int32)
+        """Of atomic instructions, which need no order among themselves: by every warp the last."""
         self.landing, self.leaving = np.zeros(cells, np.int16), np.zeros(cells, np.int16)
         self.barrier_cells = np.zeros(cells, np.bool_)
 
@@ -173,8 +178,11 @@ class Shared:
         late = self.clocks.known[threads[:, None], writer] < when
         if late.any():
             self._refuse(late, cells, threads, "a race: a read of {place} that is not ordered behind the write by {writer}")
+        self._check_changes(cells, threads, "read")
         if proxy == ASYNC:
             self._check_shown(cells, threads, writer, when)
+            for warp in np.flatnonzero(self.changed_at[cells].any((0, 1))):
+                self._check_shown(cells, threads, self.changer[cells, warp], self.changed_at[cells, warp])
         if record:
             self.record_read(cells, threads)
 
@@ -207,6 +215,17 @@ class Shared:
             self._refuse(self.leaving[cells] > 0, cells, threads, "a write to {place} while an asynchronous instruction reads it: it was not waited for")
         if self.barrier_cells[cells].any():
             self._refuse(self.barrier_cells[cells], cells, threads, "a write to {place}, which is a barrier")
+        self._check_changes(cells, threads, "write")
+        self._check_order(cells, threads)
+
+    def _check_changes(self, cells: Array, threads: Array, what: str) -> None:
+        """Fault: an atomic instruction is not ordered before."""
+        late = (self.clocks.known[threads[:, None, None], self.changer[cells]] < self.changed_at[cells]).any(-1)
+        if late.any():
+            self._refuse(late, cells, threads, f"a race: a {what} of {{place}} that is not ordered behind an atomic instruction of another thread")
+
+    def _check_order(self, cells: Array, threads: Array) -> None:
+        """Fault: an ordinary write or read is not ordered before a write."""
         known = self.clocks.known
         late = known[threads[:, None], self.writer[cells]] < self.written_at[cells]
         if late.any():
@@ -248,6 +267,22 @@ class Shared:
         given = np.stack([np.broadcast_to(v, len(threads)).astype(f"u{size}") for v in values], 1)
         self.write_bytes(at, np.ascontiguousarray(given).view(np.uint8).reshape(len(threads), -1), threads)
         self.record_write(cells, threads, True)
+
+    def atomic(self, addresses: Array, dtype: np.dtype, change: Callable[[Array, int], Array], threads: Array, order: list[int]) -> Array:
+        """Read, change and write an element of every thread, one thread after the other; what was there. change: see `Flat.atomic`."""
+        at = self.place(addresses, dtype.itemsize, "an atomic access", threads)
+        cells = self.cells(at, dtype.itemsize)
+        if not self.written[cells].all():
+            self._refuse(~self.written[cells], cells, threads, "an atomic access to {place}, which nobody has written")
+        if self.landing[cells].any() or self.leaving[cells].any() or self.barrier_cells[cells].any():
+            busy = (self.landing[cells] > 0) | (self.leaving[cells] > 0) | self.barrier_cells[cells]
+            self._refuse(busy, cells, threads, "an atomic access to {place}, which an asynchronous instruction uses, or is a barrier")
+        self._check_order(cells, threads)
+        before = changed(self.data, at, dtype, change, order)
+        self.changer[cells, threads[:, None] // WARP] = threads[:, None]
+        self.changed_at[cells, threads[:, None] // WARP] = self.clocks.own(threads)[:, None]
+        self.generic[cells] = True
+        return before
 
     def write_bytes(self, at: Array, given: Array, threads: Array) -> None:
         """[accesses, bytes] to their places. Fault when two of them write unlike things to one."""

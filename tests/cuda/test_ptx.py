@@ -206,7 +206,10 @@ def test_halves_are_rounded_once(a: int, b: int, c: int, kind: str, name: str) -
     ("mul.ftz.f16", (0x0400, 0x3800), 0), ("fma.rn.relu.bf16", (0xBF80, 0x3F80, 0), 0), ("fma.rn.relu.f16", (0x7FFF, 0x3C00, 0), 0x7FFF),
     ("neg.f16x2", (0x3C00BC00,), 0xBC003C00), ("abs.bf16x2", (0xBF803F80,), 0x3F803F80), ("max.f16", (0x7FFF, 0xBC00), 0xBC00),
     ("max.NaN.f16", (0x7E00, 0xBC00), 0x7FFF), ("min.bf16", (0x0000, 0x8000), 0x8000), ("max.f16x2", (0x3C000001, 0x40008000), 0x40000001),
-    ("setp.lt.f16", (0xBC00, 0x0001), True), ("setp.eq.bf16", (0x0000, 0x8000), True), ("setp.leu.f16", (0x7E00, 0), True),
+    ("ex2.approx.f16", (0x4000,), 0x4400), ("ex2.approx.f16", (0xCE00,), 0x0001), ("ex2.approx.f16", (0x4C00,), 0x7C00), ("ex2.approx.f16x2", (0xBC00_3C00,), 0x3800_4000),
+    ("ex2.approx.ftz.bf16", (0x4000,), 0x4080), ("ex2.approx.ftz.bf16", (0xC300,), 0), ("ex2.approx.ftz.bf16x2", (0xFF80_4000,), 0x0000_4080),
+    ("tanh.approx.f16", (0x7C00,), 0x3C00), ("tanh.approx.f16", (0x8001,), 0x8001), ("tanh.approx.bf16x2", (0xC1A0_3F00,), 0xBF80_3EED), ("tanh.approx.f16x2", (0x7E00_0000,), 0x7FFF_0000),
+    ("setp.lt.f16", (0xBC00, 0x0001), True), ("setp.lt.ftz.f16", (0x0000, 0x0001), False), ("setp.eq.bf16", (0x0000, 0x8000), True), ("setp.leu.f16", (0x7E00, 0), True),
 ])  # fmt: skip
 def test_halves(words: str, values: tuple, want) -> None:
     assert compute(words, *values)[0] == want
@@ -219,7 +222,7 @@ def test_an_operations_nan_is_canonical() -> None:
 
 
 @pytest.mark.parametrize("words", [
-    "add.rz.f16", "add.sat.bf16", "fma.f16", "mul.relu.f16", "setp.lt.f16x2", "cvt.f16.f32", "cvt.s32.f32", "add.sat.s32", "mul.s32", "sqrt.f32",
+    "add.rz.f16", "add.sat.bf16", "fma.f16", "mul.relu.f16", "setp.lt.f16x2", "setp.lt.ftz.bf16", "ex2.approx.ftz.f16", "ex2.approx.bf16", "tanh.approx.ftz.bf16", "tanh.f16", "sin.approx.f16", "cvt.f16.f32", "cvt.s32.f32", "add.sat.s32", "mul.s32", "sqrt.f32",
     "setp.foo.s32", "lop3.or.b32", "shf.l.b32",
 ])  # fmt: skip
 def test_forms_that_are_not_implemented(words: str) -> None:
@@ -531,11 +534,49 @@ def test_atomic_instructions_of_two_blocks(words: str, seed: int) -> None:
         assert run(red, np.zeros(64, np.uint32), blocks=2, want=128, seed=seed).reshape(2, 64).tolist() == [list(range(64))] * 2
 
 
+@pytest.mark.parametrize("words", [w for w in CHANGES if w != "exch.b32"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_atomic_instructions_on_shared_memory(words: str, seed: int) -> None:
+    """Four counters of 64 threads; everybody sees the same end, the one that comes of all changes in some order, and what each saw is on the way there."""
+    body = f"""st.shared.u32 [%r4], 0; bar.sync 0; and.b32 %r11, %r3, 12; add.s32 %r5, %r2, %r11; atom.shared.{words} %r12, [%r5], %r1; bar.sync 0;
+    ld.shared.u32 %r13, [%r5]; shl.b32 %r13, %r13, 16; or.b32 %r11, %r13, %r12; {STORE}"""
+    both = run(body, seed=seed).reshape(16, 4)
+    seen, end = both & 0xFFFF, both >> 16
+    assert (end == end[0]).all()
+    for counter in range(4):
+        after = [CHANGES[words](old, 4 * k + counter) for k, old in enumerate(seen[:, counter].tolist())]
+        assert Counter([0, *after]) == Counter([*seen[:, counter].tolist(), int(end[0, counter])])
+    red = body.replace("atom.shared", "red.shared::cta").replace("%r12, [%r5]", "[%r5]").replace("or.b32 %r11, %r13, %r12", "mov.u32 %r11, %r13")
+    if words != "inc.u32":  # what comes of it depends on the order
+        assert (run(red, seed=seed + 1).reshape(16, 4) >> 16 == end).all()
+
+
+def test_atomic_instructions_of_floats_in_shared_memory() -> None:
+    body = f"st.shared.u32 [%r4], 0; bar.sync 0; cvt.rn.f32.u32 %f1, %r1; red.shared.add.f32 [%r2], %f1; bar.sync 0; ld.shared.f32 %f2, [%r2]; cvt.rzi.u32.f32 %r11, %f2; {STORE}"
+    assert run(body).tolist() == [64 * 63 // 2] * 64
+
+
+def test_setp_of_two_results() -> None:
+    """The second is the opposite, or that of the upper half; a third operand is combined with either."""
+    body = f"""and.b32 %r5, %r1, 1; setp.eq.u32 %p3, %r5, 0; setp.lt.and.u32 %p1|%p2, %r1, 32, %p3; selp.u32 %r6, 1, 0, %p1; selp.u32 %r7, 2, 0, %p2; add.s32 %r11, %r6, %r7; {STORE}"""
+    assert run(body).tolist() == [(1 if t < 32 else 2) if t % 2 == 0 else 0 for t in range(64)]
+    halves = np.array([0x3C00_4000, 0x4000_3C00, 0x7E00_3C00, 0x3C00_7E00], np.uint32)[np.arange(64) % 4]  # (low, high): (2, 1), (1, 2), (1, NaN), (NaN, 1)
+    body = f"{LOAD} mov.u32 %r12, 0x3E003E00; setp.lt.KIND %p1|%p2, %r10, %r12; selp.u32 %r6, 1, 0, %p1; selp.u32 %r7, 2, 0, %p2; add.s32 %r11, %r6, %r7; {STORE}"
+    assert run(body.replace("KIND", "f16x2"), halves).tolist() == [2, 1, 1, 2] * 16
+    wide = np.array([0x3F80_4000, 0x4000_3F80, 0x7FC0_3F80, 0x3F80_7FC0], np.uint32)[np.arange(64) % 4]
+    assert run(body.replace("KIND", "bf16x2").replace("0x3E003E00", "0x3FC03FC0"), wide).tolist() == [2, 1, 1, 2] * 16
+
+
 @pytest.mark.parametrize(("body", "said"), [
     ("red.global.add.u32 [%rd4], 1; ld.global.u32 %r11, [%rd4];", "in the launch whose atomic instructions change it"),
     ("red.global.add.u32 [%rd5], 1; mov.u32 %r11, 0;", "which nobody has written"),
     ("red.global.add.u32 [%rd4+2], 1; mov.u32 %r11, 0;", "which is not a multiple of 4"),
-    ("red.shared.add.u32 [%r4], 1; mov.u32 %r11, 0;", "does not know red.shared.add.u32"),
+    ("red.shared.add.u32 [%r4], 1; mov.u32 %r11, 0;", "an atomic access to shared byte .*, which nobody has written"),
+    ("st.shared.u32 [%r4], 0; red.shared.add.u32 [%r2], 1; mov.u32 %r11, 0;", "a race: a write .* not ordered behind the write by thread 0|nobody has written"),
+    ("st.shared.u32 [%r4], 0; bar.sync 0; red.shared.add.u32 [%r2], 1; ld.shared.u32 %r11, [%r2];", "a race: a read .* behind an atomic instruction"),
+    ("st.shared.u32 [%r4], 0; bar.sync 0; ld.shared.u32 %r11, [%r2]; red.shared.add.u32 [%r2], 1;", "a race: a write .* not ordered behind the read"),
+    ("st.shared.u32 [%r4], 0; bar.sync 0; red.shared.add.u32 [%r2], 1; st.shared.u32 [%r4], 0; mov.u32 %r11, 0;", "a race: a write .* behind an atomic instruction"),
+    ("red.shared.exch.b32 [%r4], 1; mov.u32 %r11, 0;", "does not know red.shared.exch.b32"),
     ("red.global.exch.b32 [%rd4], 1; mov.u32 %r11, 0;", "does not know red.global.exch.b32"),
 ])  # fmt: skip
 def test_rules_of_atomic_instructions(body: str, said: str) -> None:
