@@ -3,6 +3,9 @@
     k(x, w -> P)    P = zeros; P[1 : 1 + h, 1 : 1 + w] = relu(x * w)        the border and the box inside it
     part            p[rows, w] = relu(x[rows] * w)                          the box alone; the border is somebody else's
     k(P, v -> y)    y[i, j] = sum P[i + a, j + b] v[a, b]                   rows i .. i + 2 of P for row i
+
+A result may be made in several boxes that are whole along the rows (what is put together side by side), and a kernel may make several
+results, all of them row by row.
 """
 
 from __future__ import annotations
@@ -22,19 +25,19 @@ from .block_parts import has_scratch
 from .contraction_decision import PLAN, read_decision
 from .contraction_match import linear_form, loop_sizes
 from .kernel_functions import make_function
-from .memref_layout import box_of, memref_type, strides_in_order, strides_of
+from .memref_layout import box_of, element_bytes, memref_type, strides_in_order, strides_of
 from .zero_margins import MARGINS
 
+LINE_BYTES = 64
 _PLAIN = (GenericOp, FillOp, arith.ConstantOp, memref.AllocaOp, memref.SubviewOp, func.ReturnOp)
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Rows of an operand that row i of the result is made from: step * i + first, and `reach` more of them."""
+    """Rows of an operand that row i of the result is made from: step * i, and `reach` more of them."""
 
     dim: int
     step: int
-    first: int
     reach: int
 
     def count(self, rows: int) -> int:
@@ -44,12 +47,12 @@ class Reads:
 
 @dataclass(slots=True)
 class RowCut:
-    """A kernel with one result that is made row by row. dim: of the result. box: per dim of the result's buffer where the rows
+    """A kernel that makes its results row by row. dims: of every result. box: per dim of the first result's buffer where the rows
     lie in it, and how many. border: what is around the box. values: dims of everything that has rows. work: multiply-adds.
     """
 
     function: func.FuncOp
-    dim: int
+    dims: list[int]
     box: list[tuple[int, int]]
     border: Attribute | None
     values: dict[SSAValue, int] = field(default_factory=dict)
@@ -57,24 +60,30 @@ class RowCut:
     work: int = 0
 
     @property
-    def result(self) -> BlockArgument:
-        """The argument the result is written to."""
-        return _result(self.function)
+    def dim(self) -> int:
+        """Of the first result."""
+        return self.dims[0]
 
     @property
     def extent(self) -> int:
-        """Rows of the result."""
+        """Rows of the results."""
         return self.box[self.dim][1]
 
 
-def _result(function: func.FuncOp) -> BlockArgument:
-    return function.body.block.args[int(function.attributes["lamina.inputs"].value.data)]  # type: ignore[attr-defined]  # an integer
+def _inputs(function: func.FuncOp) -> int:
+    return int(function.attributes["lamina.inputs"].value.data)  # type: ignore[attr-defined]  # an integer
+
+
+def _results(function: func.FuncOp) -> Sequence[BlockArgument]:
+    """The arguments results are written to."""
+    first = _inputs(function)
+    return function.body.block.args[first : first + int(function.attributes["lamina.outputs"].value.data)]  # type: ignore[attr-defined]
 
 
 def cut_rows(function: func.FuncOp, dim: int) -> RowCut | None:
-    """The kernel as one that makes its result row by row along a dim of it; None where index maps do not say so."""
+    """The kernel as one that makes its results row by row along a dim of the first; None where index maps do not say so."""
     block = function.body.block
-    if int(function.attributes["lamina.outputs"].value.data) != 1 or not all(isinstance(op, _PLAIN) for op in block.ops):  # type: ignore[attr-defined]
+    if not _results(function) or not all(isinstance(op, _PLAIN) for op in block.ops):
         return None
     if any(any_symbolic(a.type.get_shape()) for a in block.args):  # type: ignore[attr-defined]  # memrefs
         return None
@@ -82,31 +91,70 @@ def cut_rows(function: func.FuncOp, dim: int) -> RowCut | None:
     if cut is None:
         return None
     waiting = [op for op in block.ops if isinstance(op, GenericOp)]
+    unknown = [_places(out) for out in _results(function)[1:]]
     while waiting:
         stage = next((op for op in waiting if any(v in cut.values for v in op.operands)), None)
-        if stage is None or not _cut_stage(cut, stage):
+        if stage is None:  # nothing ties the rest to what is known: those of another result lie along the same dim
+            places = next((p for p in unknown if not any(v in cut.values for v in p)), None)
+            if places is None or dim >= len(places[0].type.get_shape()):  # type: ignore[attr-defined]  # memrefs
+                return None
+            cut.values.update(dict.fromkeys(places, dim))
+            continue
+        if not _cut_stage(cut, stage):
             return None
         waiting.remove(stage)
-    return cut
+    return cut if all(_settle(cut, out) for out in _results(function)[1:]) else None
+
+
+def _places(out: BlockArgument) -> list[SSAValue]:
+    """What stages write of a result: all of it, or boxes of it."""
+    views = [use.operation.results[0] for use in out.uses if isinstance(use.operation, memref.SubviewOp)]
+    return [*views] or [out]
+
+
+def _settle(cut: RowCut, out: BlockArgument) -> bool:
+    """Notes the dim of another result, which all that is written of it has in common."""
+    dims = {cut.values.get(v) for v in _places(out)}
+    dim = dims.pop()
+    if dims or dim is None or not _is_whole(out, dim) or out.type.get_shape()[dim] != cut.extent:  # type: ignore[attr-defined]  # a memref
+        return False
+    cut.dims.append(dim)
+    return True
+
+
+def _is_whole(out: BlockArgument, dim: int) -> bool:
+    """Whether stages write a result as it is, or boxes of it alone that reach from its first row to its last."""
+    users = [use.operation for use in out.uses]
+    views = [op for op in users if isinstance(op, memref.SubviewOp)]
+    if not views:
+        return True
+    rows = out.type.get_shape()[dim]  # type: ignore[attr-defined]  # a memref
+    return len(views) == len(users) and all(
+        len(v.operands) == 1
+        and (v.static_offsets.get_values()[dim], v.static_sizes.get_values()[dim], v.static_strides.get_values()[dim]) == (0, rows, 1)
+        for v in views
+    )
 
 
 def _boxed(function: func.FuncOp, dim: int) -> RowCut | None:
-    """The cut of a kernel that writes its whole result, or a box of it and a constant around."""
-    out = _result(function)
+    """The cut of a kernel that writes its whole first result, or a box of it and a constant around."""
+    out, *others = _results(function)
     assert isinstance(out.type, MemRefType)
+    if dim >= len(out.type.get_shape()):
+        return None
+    if _is_whole(out, dim):
+        return RowCut(function, [dim], [(0, n) for n in out.type.get_shape()], None, dict.fromkeys(_places(out), dim))
     users = [use.operation for use in out.uses]
     views = [op for op in function.body.block.ops if isinstance(op, memref.SubviewOp)]
-    if not views:
-        return RowCut(function, dim, [(0, n) for n in out.type.get_shape()], None, {out: dim})
-    view, fills = views[0], [op for op in users if isinstance(op, FillOp)]
-    if len(views) > 1 or view not in users or len(users) != 2 or not fills or len(view.operands) > 1:
+    fills = [op for op in users if isinstance(op, FillOp)]
+    if others or len(views) != 1 or views[0] not in users or len(users) != 2 or not fills or len(views[0].operands) > 1:
         return None
-    constant = fills[0].inputs[0].owner
+    view, constant = views[0], fills[0].inputs[0].owner
     if set(view.static_strides.get_values()) != {1} or not isinstance(constant, arith.ConstantOp):
         return None
     around = constant.value
     box = list(zip(view.static_offsets.get_values(), view.static_sizes.get_values(), strict=True))
-    return RowCut(function, dim, box, around, {view.result: dim})
+    return RowCut(function, [dim], box, around, {view.result: dim})
 
 
 def _cut_stage(cut: RowCut, op: GenericOp) -> bool:
@@ -138,16 +186,20 @@ def _follow(cut: RowCut, op: GenericOp, k: int, value: SSAValue, row: int, sizes
     if any(f is None for f in forms):
         return False
     dims = [p for p, f in enumerate(forms) if f is not None and f[row]]
-    if isinstance(value, BlockArgument) and value.index < cut.result.index:
+    if isinstance(value, BlockArgument) and value.index < _inputs(cut.function):
         if len(dims) > 1 or any(c < 0 for f in forms for c in f or ()):
             return False
         found = None
         if dims:
             form = forms[dims[0]]
             assert form is not None
-            reach = sum(c * (n - 1) for d, (c, n) in enumerate(zip(form, sizes, strict=False)) if d != row)
-            found = Reads(dims[0], form[row], form[-1], reach)
-        return cut.reads.setdefault(value.index, found) == found
+            reach = form[-1] + sum(c * (n - 1) for d, (c, n) in enumerate(zip(form, sizes, strict=False)) if d != row)
+            found = Reads(dims[0], form[row], reach)
+        known = cut.reads.setdefault(value.index, found)
+        if known is None or found is None:
+            return known is found
+        cut.reads[value.index] = replace(known, reach=max(known.reach, found.reach))
+        return (known.dim, known.step) == (found.dim, found.step)
     if len(dims) != 1 or not isinstance(op.indexing_maps.data[k].data.results[dims[0]], AffineDimExpr):
         return False
     return cut.values.setdefault(value, dims[0]) == dims[0]
@@ -157,7 +209,9 @@ def _follow(cut: RowCut, op: GenericOp, k: int, value: SSAValue, row: int, sizes
 
 
 def part_of(cut: RowCut, rows: int, held: Sequence[MemRefType], name: str) -> func.FuncOp:
-    """The kernel for so many rows, on one thread. held: the types of its arguments then; the result's is that of its box alone."""
+    """The kernel for so many rows, on one thread. held: the types of its arguments then; with a border the result's is that of its box
+    alone.
+    """
     function, values = _copied(cut)
     block = function.body.block
     for value, dim in values.items():
@@ -168,8 +222,8 @@ def part_of(cut: RowCut, rows: int, held: Sequence[MemRefType], name: str) -> fu
             shape[dim] = rows
             order = sorted(range(len(shape)), key=lambda d, strides=strides: (-strides[d], d))
             Rewriter.replace_value_with_new_type(value, memref_type(tuple(shape), kind.element_type, strides_in_order(shape, order)))
-    out = _result(function)
     if cut.border is not None:
+        out = _results(function)[0]
         views = [use.operation for use in out.uses if isinstance(use.operation, memref.SubviewOp)]
         fills = [use.operation for use in out.uses if isinstance(use.operation, FillOp)]
         views[0].results[0].replace_all_uses_with(out)
@@ -180,10 +234,19 @@ def part_of(cut: RowCut, rows: int, held: Sequence[MemRefType], name: str) -> fu
         block.erase_arg(block.args[-1])
     for argument, kind in zip(block.args, held, strict=True):
         Rewriter.replace_value_with_new_type(argument, kind)
+    for view in [op for op in block.ops if isinstance(op, memref.SubviewOp)]:
+        _shorten(view, values[view.result], rows)
     function.sym_name = StringAttr(name)
     function.attributes["lamina.serial"] = UnitAttr()
     function.properties["function_type"] = FunctionType.from_lists([a.type for a in block.args], [])
     return function
+
+
+def _shorten(view: memref.SubviewOp, dim: int, rows: int) -> None:
+    """A box of a result that has fewer rows."""
+    sizes = [rows if d == dim else n for d, n in enumerate(view.static_sizes.get_values())]
+    box = box_of(view.source, view.static_offsets.get_values(), sizes, view.static_strides.get_values())
+    Rewriter.replace_op(view, box)
 
 
 def _copied(cut: RowCut) -> tuple[func.FuncOp, dict[SSAValue, int]]:
@@ -210,11 +273,19 @@ def rows_of(kind: MemRefType, dim: int, rows: int) -> MemRefType:
 
 
 def dense_rows(kind: MemRefType, dim: int, rows: int) -> MemRefType:
-    """A buffer of its own for so many rows, its dims in the same order."""
-    shape, strides = list(kind.get_shape()), strides_of(kind)
+    """A buffer of its own for so many rows, its dims in the same order. What lies in front of the rows is an odd number of cache lines apart:
+    what a kernel makes side by side (tiles of several sums) would else meet in few sets of the first cache.
+    """
+    shape, whole = list(kind.get_shape()), strides_of(kind)
     shape[dim] = rows
-    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
-    return memref_type(tuple(shape), kind.element_type, strides_in_order(shape, order))
+    order = sorted(range(len(shape)), key=lambda d: (-whole[d], d))
+    strides = list(strides_in_order(shape, order))
+    run = strides[dim] * rows
+    lines, rest = divmod(run * element_bytes(kind.element_type), LINE_BYTES)
+    gap = 0 if rest or lines % 2 else LINE_BYTES // element_bytes(kind.element_type)
+    for d in order[: order.index(dim)]:
+        strides[d] += strides[d] // run * gap
+    return memref_type(tuple(shape), kind.element_type, tuple(strides))
 
 
 def border_function(name: str, kind: MemRefType, slabs: Sequence[Sequence[tuple[int, int]]], number: Attribute) -> func.FuncOp:

@@ -1,13 +1,15 @@
 """The function of a chain that runs stripe by stripe: a loop over the stripes, memory for one per task, calls of the parts.
 
 A member makes the rows that the next one reads, wherever these lie in its result: at the ends of it fewer are there, and as many
-are made all the same, a little further on. `lead` rows in front of a buffer leave room for that.
+are made all the same, a little further on. `lead` rows in front of a buffer leave room for that. Where the next one reads a result
+reshaped, its rows are parts of the member's, or several of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.dialects import arith, func, memref
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, i8, i64
@@ -27,15 +29,35 @@ from .stripe_parts import Reads, RowCut, dense_rows, rows_of
 Slab = list[tuple[int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How a member reads what the one before it makes: `parts` rows of its operand are `rows` of that."""
+
+    reads: Reads
+    rows: int = 1
+    parts: int = 1
+
+    def start(self, row: int) -> int | None:
+        """The first row that one of the reader is made from; None where it begins within a row."""
+        whole, rest = divmod(row * self.reads.step * self.rows, self.parts)
+        return None if rest else whole
+
+    def count(self, rows: int) -> int | None:
+        """How many so many rows of the reader need; None where they end within a row."""
+        whole, rest = divmod(self.reads.count(rows) * self.rows, self.parts)
+        return None if rest else whole
+
+
 @dataclass(slots=True)
 class Stripe:
-    """A member of a chain. given: its operand that the member before makes. rows: of its result, per stripe. Of its buffer for the next
+    """A member of a chain. given: its operand that the member before makes, and link, how it reads that. rows: of its result, per stripe. Of its buffer for the next
     one: `held` rows, of which that reads `asked`, from row `lead` on. part: its function for one stripe.
     """
 
     call: Call
     cut: RowCut
     given: int | None
+    link: Link | None = None
     rows: int = 0
     asked: int = 0
     lead: int = 0
@@ -58,29 +80,37 @@ class Stripe:
         return [k for k in range(len(self.call.operands)) if k != self.given]
 
 
-def fit(chain: Sequence[Stripe], rows: int) -> None:
-    """Settles how many rows every member makes and keeps, for so many of the last one's result."""
+def fit(chain: Sequence[Stripe], rows: int) -> bool:
+    """Settles how many rows every member makes and keeps, for so many of the last one's results; whether they are whole rows of all."""
     chain[-1].rows = rows
     starts = [*range(0, chain[-1].cut.extent, rows)]
     for m, reader in reversed([*zip(chain, chain[1:], strict=False)]):
-        reads = reads_of(reader)
-        extent = m.cut.extent
-        m.asked = reads.count(reader.rows)
+        assert reader.link is not None
+        extent, asked = m.cut.extent, reader.link.count(reader.rows)
+        wanted = [first - m.cut.box[m.cut.dim][0] for s in starts if (first := reader.link.start(s)) is not None]
+        if asked is None or len(wanted) < len(starts):
+            return False
+        m.asked = asked
         m.rows = min(m.asked, extent)
-        wanted = [reads.step * s + reads.first - m.cut.box[m.cut.dim][0] for s in starts]
         starts = [min(max(w, 0), extent - m.rows) for w in wanted]
         moved = [s - w for s, w in zip(starts, wanted, strict=True)]
         m.lead = max(0, -min(moved))
         m.held = m.lead + max(m.asked, max(moved) + m.rows)
         m.border = _border(m, max(0, -min(wanted)), extent - max(wanted)) if m.cut.border is not None else ()
+    return True
 
 
-def reads_of(m: Stripe) -> Reads:
-    """How a member reads what the one before it makes."""
-    assert m.given is not None
-    found = m.cut.reads[m.given]
-    assert found is not None
-    return found
+def link_of(reads: Reads, made: MemRefType, held: MemRefType) -> tuple[int, Link] | None:
+    """The dim of what was made along which rows of an operand lie, and how; None where there is none. Of what is reshaped both are row-major."""
+    if made == held:
+        return reads.dim, Link(reads)
+    own, shape = made.get_shape(), held.get_shape()
+    outer, inner = prod(shape[: reads.dim]), prod(shape[reads.dim + 1 :])
+    for dim, size in enumerate(own):
+        after = prod(own[dim + 1 :])
+        if size > 1 and prod(own[:dim]) == outer and (after % inner == 0 or inner % after == 0):
+            return dim, Link(reads, max(1, inner // after), max(1, after // inner))
+    return None
 
 
 def _border(m: Stripe, above: int, inside: int) -> tuple[Slab, ...]:
@@ -99,17 +129,37 @@ def types_within(m: Stripe, before: Stripe | None) -> list[MemRefType]:
     for k, (_, held) in enumerate(m.call.operands):
         reads = m.cut.reads.get(k)
         if k == m.given:
-            assert before is not None
-            found.append(rows_of(before.small, before.cut.dim, before.asked))
+            assert before is not None and reads is not None
+            found.append(_rows_within(before, held, reads, m.rows))
         else:
             found.append(held if reads is None else rows_of(held, reads.dim, reads.count(m.rows)))
-    held = m.small if m.held else m.kind
-    shape = [m.rows if d == m.cut.dim else count for d, (_, count) in enumerate(m.cut.box)]
-    return [*found, memref_type(tuple(shape), held.element_type, strides_of(held))]
+    if m.held or m.cut.border is not None:
+        held = m.small if m.held else m.kind
+        shape = [m.rows if d == m.cut.dim else count for d, (_, count) in enumerate(m.cut.box)]
+        return [*found, memref_type(tuple(shape), held.element_type, strides_of(held))]
+    return [*found, *(rows_of(kind, dim, m.rows) for (_, kind), dim in zip(m.call.results, m.cut.dims, strict=True))]
+
+
+def _rows_within(before: Stripe, held: MemRefType, reads: Reads, rows: int) -> MemRefType:
+    """What a member reads of the buffer of the one before it. held: the operand as a whole."""
+    small, whole = before.small, before.kind
+    count = reads.count(rows)
+    if held == whole:
+        return rows_of(small, reads.dim, count)
+    dim = before.cut.dim
+    near, far = _apart(small, dim), _apart(whole, dim)  # what lies in front of the rows is so far from the next of it
+    strides = [step // far * near if d < reads.dim else step for d, step in enumerate(strides_of(held))]
+    return memref_type(tuple(count if d == reads.dim else n for d, n in enumerate(held.get_shape())), held.element_type, tuple(strides))
+
+
+def _apart(kind: MemRefType, dim: int) -> int:
+    """Elements from what has rows to the next of such, in a row-major buffer or one with a gap behind the rows."""
+    outer = [step for step, n in zip(strides_of(kind)[:dim], kind.get_shape()[:dim], strict=True) if n > 1]
+    return outer[-1] if outer else strides_of(kind)[dim] * kind.get_shape()[dim]
 
 
 class StripeWriter:
-    """The function of the loop that calls the parts, and what fills the borders before."""
+    """The function of the loop that calls the parts, and what fills the borders before. Its results are the last member's."""
 
     def __init__(self, target: Target, chain: Sequence[Stripe], borders: Sequence[func.FuncOp | None]) -> None:
         self.chain, self.borders = chain, borders
@@ -128,9 +178,10 @@ class StripeWriter:
         return self.tasks * self.task_bytes
 
     def function(self, name: str) -> func.FuncOp:
-        """``name(what members read of others, the result, scratch)``."""
+        """``name(what members read of others, the results, scratch)``."""
         reads = [m.call.operands[k][1] for m in self.chain for k in m.others()]
-        block = Block(arg_types=[*reads, self.chain[-1].kind, MemRefType(i8, [self.scratch_bytes])])
+        results = [kind for _, kind in self.chain[-1].call.results]
+        block = Block(arg_types=[*reads, *results, MemRefType(i8, [self.scratch_bytes])])
         block.args[-1].name_hint = "scratch"
         block.add_op(end := func.ReturnOp())
         self.w = w = LoopWriter(end, self.chain[0].call.origin)
@@ -141,7 +192,7 @@ class StripeWriter:
             high = w.divided(w.times(w.plus(task, 1), self.count), self.tasks)
             with w.loop(low, high) as loop:
                 self._stripe(loop.counter, list(block.args))
-        function = make_function(name, reads, [self.chain[-1].kind], Region(block))
+        function = make_function(name, reads, results, Region(block))
         function.attributes["lamina.scratch"] = IntegerAttr(self.scratch_bytes, i64)
         return function
 
@@ -151,8 +202,8 @@ class StripeWriter:
         starts = [w.times(number, self.chain[-1].rows)]
         moved: list[SSAValue | None] = [None]  # rows by which a member's begin further on than was asked
         for m, reader in reversed([*zip(self.chain, self.chain[1:], strict=False)]):
-            reads = reads_of(reader)
-            wanted = w.plus(w.times(starts[0], reads.step), reads.first - m.cut.box[m.cut.dim][0])
+            assert (link := reader.link) is not None
+            wanted = w.plus(_start(w, link, starts[0]), -m.cut.box[m.cut.dim][0])
             start = w.binary(arith.MaxSIOp, wanted, w.index(0))
             start = w.binary(arith.MinSIOp, start, w.index(m.cut.extent - m.rows))
             starts.insert(0, start)
@@ -165,7 +216,10 @@ class StripeWriter:
             arguments = []
             for k in range(len(m.call.operands)):
                 arguments.append(self._read(i, k, kinds[k], starts[i], given))
-            arguments.append(self._result(i, kinds[len(arguments)], starts[i], moved[i], given))
+            if moved[i] is not None:
+                arguments.append(self._kept(i, kinds[len(arguments)], moved[i]))
+            else:
+                arguments += self._results(kinds[len(arguments) :], starts[i], given)
             if has_scratch(part):
                 place = w.plus(self.scratch, self.part_place)
                 arguments.append(typed_window(w, self.memory, place, kinds[-1]))  # type: ignore[arg-type]  # a memref
@@ -182,17 +236,24 @@ class StripeWriter:
         if reads is None:
             return whole
         step = strides_of(whole.type)[reads.dim]  # type: ignore[arg-type]  # a memref
-        return self._rows(whole, w.plus(w.times(start, reads.step * step), reads.first * step), kind)
+        return self._rows(whole, w.times(start, reads.step * step), kind)
 
-    def _result(self, i: int, kind: object, start: SSAValue, moved: SSAValue | None, given: list[SSAValue]) -> SSAValue:
-        """Where a member's rows go: in a buffer for one stripe, or in the chain's result."""
+    def _kept(self, i: int, kind: object, moved: SSAValue) -> SSAValue:
+        """Where a member's rows go in its buffer for one stripe."""
         m, w = self.chain[i], self.w
-        inside = moved is not None
-        strides = strides_of(m.small if inside else m.kind)
-        first = sum(low * step for d, ((low, _), step) in enumerate(zip(m.cut.box, strides, strict=True)) if not inside or d != m.cut.dim)
-        row = w.times(moved if moved is not None else start, strides[m.cut.dim])
-        at = w.plus(row, first + (m.lead * strides[m.cut.dim] if inside else 0))
-        return self._inside(i, at, kind) if inside else self._rows(given.pop(0), at, kind)
+        strides = strides_of(m.small)
+        first = sum(low * step for d, ((low, _), step) in enumerate(zip(m.cut.box, strides, strict=True)) if d != m.cut.dim)
+        return self._inside(i, w.plus(w.times(moved, strides[m.cut.dim]), first + m.lead * strides[m.cut.dim]), kind)
+
+    def _results(self, kinds: Sequence[object], start: SSAValue, given: list[SSAValue]) -> list[SSAValue]:
+        """Where the last member's rows go: in the chain's results."""
+        m, w = self.chain[-1], self.w
+        found = []
+        for k, ((_, held), dim) in enumerate(zip(m.call.results, m.cut.dims, strict=True)):
+            strides = strides_of(held)
+            first = sum(low * step for (low, _), step in zip(m.cut.box, strides, strict=True)) if m.cut.border is not None else 0
+            found.append(self._rows(given.pop(0), w.plus(w.times(start, strides[dim]), first), kinds[k]))
+        return found
 
     def _rows(self, buffer: SSAValue, at: SSAValue, kind: object) -> SSAValue:
         assert isinstance(kind, MemRefType)
@@ -204,3 +265,8 @@ class StripeWriter:
         w = self.w
         place = w.plus(w.times(at, element_bytes(kind.element_type)), self.places[i])
         return typed_window(w, self.memory, w.binary(arith.AddiOp, self.scratch, place), kind)
+
+
+def _start(w: LoopWriter, link: Link, row: SSAValue) -> SSAValue:
+    """The first row a row of the reader is made from."""
+    return w.divided(w.times(row, link.reads.step * link.rows), link.parts)

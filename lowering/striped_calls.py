@@ -25,7 +25,7 @@ from .memref_layout import bytes_of, strides_of
 from .prepacking import reads_same_copy
 from .storage import Call, Loop, Row, Storage
 from .stripe_parts import RowCut, border_function, cut_rows, part_of
-from .stripe_writer import Stripe, StripeWriter, fit, types_within
+from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
 
 Register = Callable[[object, func.FuncOp], func.FuncOp]
 
@@ -76,9 +76,10 @@ class StripedCalls:
         if len(touching) != 2 or touching[0] != place or touching[1] > place + WINDOW:
             return None
         reader = calls[touching[1]]
-        if not isinstance(reader, Call) or len(reader.results) != 1:
+        if not isinstance(reader, Call):
             return None
-        return touching[1] if [home for home in (*reader.operands, *reader.results) if _same(home[0], storage)] == [(storage, held)] else None
+        homes = [home for home in (*reader.operands, *reader.results) if _same(home[0], storage)]
+        return touching[1] if len(homes) == 1 and homes[0][0] is storage and homes[0] in reader.operands else None
 
     def _planned(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> list[Stripe] | None:
         """These calls as a chain of stripes, where they may be one and it pays."""
@@ -100,13 +101,20 @@ class StripedCalls:
             if key not in self.cuts:
                 self.cuts[key] = cut_rows(call.function, dim)
             cut = self.cuts[key]
-            given = None if before is None else next(k for k, (s, _) in enumerate(call.operands) if s is before.results[0][0])
-            reads = None if cut is None or given is None else cut.reads.get(given)
-            if cut is None or (before is not None and (reads is None or reads.step < 1)):
+            if cut is None:
                 return None
-            chain.insert(0, Stripe(call, cut, given))
-            dim = reads.dim if reads is not None else dim
-        return chain
+            if before is None:
+                chain.insert(0, Stripe(call, cut, None))
+                return chain
+            made, kind = before.results[0]
+            given = next(k for k, (s, _) in enumerate(call.operands) if s is made)
+            reads = cut.reads.get(given)
+            found = None if reads is None or reads.step < 1 else link_of(reads, kind, call.operands[given][1])
+            if found is None:
+                return None
+            dim, link = found
+            chain.insert(0, Stripe(call, cut, given, link))
+        return None
 
     def _may_move(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> bool:
         """Whether all of them may run where the last one does: nobody in between writes what they read, nor may the caller's memory
@@ -120,12 +128,14 @@ class StripedCalls:
             if k not in places and any(touches(m, s) for m in before for s, _ in item.results):
                 return False
         members = [call for k in places if isinstance(call := calls[k], Call)]
-        result, _ = members[-1].results[0]
+        results = [s for s, _ in members[-1].results]
         read = [s for m in members for s, _ in m.operands]
-        if any(s.argument in self.shared for s in read if s.argument is not None):
+        if any(s.argument in self.shared for s in read if s.argument is not None) and _gives_back(calls[places[0] : places[-1] + 1]):
             return False
-        overwritten = any(_same(s, result) for m in members[:-1] for s, _ in m.operands)
-        return not overwritten or (type(result) is Storage and result.argument is None and not self._has_parts(calls, result))
+        if not any(_same(s, result) for m in members[:-1] for s, _ in m.operands for result in results):
+            return True
+        result = results[0]
+        return len(results) == 1 and type(result) is Storage and result.argument is None and not self._has_parts(calls, result)
 
     @staticmethod
     def _has_parts(calls: Sequence[Call | Loop], storage: Storage) -> bool:
@@ -143,8 +153,7 @@ class StripedCalls:
         for rows in range(extent // LEAST_BLOCKS, 0, -1):
             if extent % rows:
                 continue
-            fit(chain, rows)
-            if sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
+            if fit(chain, rows) and sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
                 return self._pays(chain)
         return False
 
@@ -167,7 +176,7 @@ class StripedCalls:
 
     def _replace(self, calls: list[Call | Loop], storages: list[Storage], places: Sequence[int], chain: Sequence[Stripe]) -> None:
         last = chain[-1].call
-        step, (result, kind) = last.step, last.results[0]
+        step, results = last.step, list(last.results)
         for before, m in zip([None, *chain], chain, strict=False):
             key = self._key(m, before)
             if key not in self.functions:
@@ -180,20 +189,21 @@ class StripedCalls:
         key = ("striped", *wiring)
         function = self.functions.get(key) or self.register(key, writer.function(f"k{len(self.functions)}"))
         operands = [m.call.operands[k] for m in chain for k in m.others()]
+        result, kind = results[0]
         if any(_same(s, result) for m in chain[:-1] for s, _ in m.call.operands):
             fresh = Storage(result.size, step, result.last)
             storages.append(fresh)
             _renamed(calls[places[-1] + 1 :], result, fresh)
-            result.last, result = step, fresh
+            result.last, results = step, [(fresh, kind)]
         scratch = Storage(writer.scratch_bytes, step, step)
         gone = {id(m.call.scratch) for m in chain} | {id(m.call.results[0][0]) for m in chain[:-1]}
         storages[:] = [s for s in storages if id(s) not in gone] + [scratch]
         for storage, _ in operands:
             storage.keep(step)
         around = self._border_of_result(chain[-1])
-        calls[places[-1]] = Call(function, operands, [(result, kind)], chain[0].call.origin, scratch, step)
+        calls[places[-1]] = Call(function, operands, results, chain[0].call.origin, scratch, step)
         if around is not None:
-            calls.insert(places[-1], Call(around, [], [(result, kind)], last.origin, None, step))
+            calls.insert(places[-1], Call(around, [], results, last.origin, None, step))
         for k in reversed(places[:-1]):
             del calls[k]
 
@@ -231,6 +241,12 @@ class StripedCalls:
 def _same(a: Storage, b: Storage) -> bool:
     """Whether they may be the same memory."""
     return a is b or getattr(a, "base", None) is b or getattr(b, "base", None) is a
+
+
+def _gives_back(calls: Sequence[Call | Loop]) -> bool:
+    """Whether one writes memory of the caller's, which an argument may share."""
+    homes = [home for call in calls if isinstance(call, Call) for home in call.results]
+    return any(getattr(s, "base", s).argument is not None for s, _ in homes)
 
 
 def _renamed(calls: Sequence[Call | Loop], old: Storage, new: Storage) -> None:
