@@ -91,16 +91,9 @@ def cut_rows(function: func.FuncOp, dim: int) -> RowCut | None:
     if cut is None:
         return None
     waiting = [op for op in block.ops if isinstance(op, GenericOp)]
-    unknown = [_places(out) for out in _results(function)[1:]]
     while waiting:
         stage = next((op for op in waiting if any(v in cut.values for v in op.operands)), None)
-        if stage is None:  # nothing ties the rest to what is known: those of another result lie along the same dim
-            places = next((p for p in unknown if not any(v in cut.values for v in p)), None)
-            if places is None or dim >= len(places[0].type.get_shape()):  # type: ignore[attr-defined]  # memrefs
-                return None
-            cut.values.update(dict.fromkeys(places, dim))
-            continue
-        if not _cut_stage(cut, stage):
+        if stage is None or not _cut_stage(cut, stage):
             return None
         waiting.remove(stage)
     return cut if all(_settle(cut, out) for out in _results(function)[1:]) else None
@@ -140,8 +133,6 @@ def _boxed(function: func.FuncOp, dim: int) -> RowCut | None:
     """The cut of a kernel that writes its whole first result, or a box of it and a constant around."""
     out, *others = _results(function)
     assert isinstance(out.type, MemRefType)
-    if dim >= len(out.type.get_shape()):
-        return None
     if _is_whole(out, dim):
         return RowCut(function, [dim], [(0, n) for n in out.type.get_shape()], None, dict.fromkeys(_places(out), dim))
     users = [use.operation for use in out.uses]
@@ -250,7 +241,7 @@ def _shorten(view: memref.SubviewOp, dim: int, rows: int) -> None:
 
 
 def _copied(cut: RowCut) -> tuple[func.FuncOp, dict[SSAValue, int]]:
-    """A copy of the function, and what has rows in it. With a packed copy of an operand the tile that reads it stays, too."""
+    """A copy of the function, and what has rows in it. With a packed copy of an operand the panels that it is read in stay, too."""
     function = cut.function.clone()
     values: dict[SSAValue, SSAValue] = dict(zip(cut.function.body.block.args, function.body.block.args, strict=True))
     for old, new in zip(cut.function.walk(), function.walk(), strict=True):
@@ -261,6 +252,8 @@ def _copied(cut: RowCut) -> tuple[func.FuncOp, dict[SSAValue, int]]:
         decision = read_decision(plan.data)
         if decision.apart:  # loops that nothing limits any more come in their own order
             decision = replace(decision, inner=None, rows=None)
+        if decision.unit is None:  # so many rows may be covered by other tiles
+            decision = replace(decision, rows=None, ahead=None)
         function.attributes[PLAN] = StringAttr(str(replace(decision, block=None, apart=None)))
     return function, {values[v]: dim for v, dim in cut.values.items()}
 

@@ -50,8 +50,8 @@ class Link:
 
 @dataclass(slots=True)
 class Stripe:
-    """A member of a chain. given: its operand that the member before makes, and link, how it reads that. rows: of its result, per stripe. Of its buffer for the next
-    one: `held` rows, of which that reads `asked`, from row `lead` on. part: its function for one stripe.
+    """A member of a chain. given: its operand that the member before makes, and link, how it reads that. rows: of its result, per
+    stripe. Of its buffer for the next one: `held` rows, of which that reads `asked`, from row `lead` on. part: its function for one stripe.
     """
 
     call: Call
@@ -105,6 +105,7 @@ def link_of(reads: Reads, made: MemRefType, held: MemRefType) -> tuple[int, Link
     if made == held:
         return reads.dim, Link(reads)
     own, shape = made.get_shape(), held.get_shape()
+    assert made.element_type == held.element_type and prod(own) == prod(shape), "one memory, two shapes"
     outer, inner = prod(shape[: reads.dim]), prod(shape[reads.dim + 1 :])
     for dim, size in enumerate(own):
         after = prod(own[dim + 1 :])
@@ -216,8 +217,8 @@ class StripeWriter:
             arguments = []
             for k in range(len(m.call.operands)):
                 arguments.append(self._read(i, k, kinds[k], starts[i], given))
-            if moved[i] is not None:
-                arguments.append(self._kept(i, kinds[len(arguments)], moved[i]))
+            if (shift := moved[i]) is not None:
+                arguments.append(self._kept(i, kinds[len(arguments)], shift))
             else:
                 arguments += self._results(kinds[len(arguments) :], starts[i], given)
             if has_scratch(part):

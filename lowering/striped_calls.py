@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import MemRefType, StringAttr
 
 from ..dialects.sizes import any_symbolic
 from ..dialects.target import Target
@@ -24,7 +24,7 @@ from .linalg_to_loops import target_for
 from .memref_layout import bytes_of, strides_of
 from .prepacking import reads_same_copy
 from .storage import Call, Loop, Row, Storage
-from .stripe_parts import RowCut, border_function, cut_rows, part_of
+from .stripe_parts import Reads, RowCut, border_function, cut_rows, part_of
 from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
 
 Register = Callable[[object, func.FuncOp], func.FuncOp]
@@ -54,14 +54,15 @@ class StripedCalls:
     # Which calls
 
     def _chain_from(self, calls: Sequence[Call | Loop], start: int) -> tuple[list[int], list[Stripe]] | None:
-        """The longest chain that begins here."""
-        places, found = [start], None
+        """The chain that begins here and saves most; None where it saves more to begin further on."""
+        places, found, best = [start], None, 0.0
         while (after := self._reader(calls, places[-1])) is not None:
             places = [*places, after]
-            chain = self._planned(calls, places)
-            if chain is None:
-                break
-            found = places, chain
+            chain, saved = self._planned(calls, places)
+            if chain is not None and saved > best:
+                found, best = (places, chain), saved
+        if found is None or any(self._planned(calls, found[0][k:])[1] > best for k in range(1, len(found[0]) - 1)):
+            return None
         return found
 
     def _reader(self, calls: Sequence[Call | Loop], place: int) -> int | None:
@@ -81,17 +82,18 @@ class StripedCalls:
         homes = [home for home in (*reader.operands, *reader.results) if _same(home[0], storage)]
         return touching[1] if len(homes) == 1 and homes[0][0] is storage and homes[0] in reader.operands else None
 
-    def _planned(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> list[Stripe] | None:
-        """These calls as a chain of stripes, where they may be one and it pays."""
+    def _planned(self, calls: Sequence[Call | Loop], places: Sequence[int]) -> tuple[list[Stripe] | None, float]:
+        """These calls as a chain of stripes, where they may be one and it pays, and what it saves."""
         members = [call for k in places if isinstance(call := calls[k], Call)]
         if not self._may_move(calls, places):
-            return None
+            return None, 0.0
         shape, strides = members[-1].results[0][1].get_shape(), strides_of(members[-1].results[0][1])
         for dim in sorted(range(len(shape)), key=lambda d: -strides[d]):
             chain = self._cut(members, dim) if not any_symbolic(shape) and shape[dim] >= LEAST_BLOCKS else None
-            if chain is not None and self._fits(chain) and self._makes_parts(chain):
-                return chain
-        return None
+            saved = self._saved(chain) if chain is not None and self._fits(chain) else 0.0
+            if chain is not None and saved > 0.0 and self._makes_parts(chain):
+                return chain, saved
+        return None, 0.0
 
     def _cut(self, members: Sequence[Call], dim: int) -> list[Stripe] | None:
         """The members cut along a dim of the last one's result."""
@@ -148,29 +150,40 @@ class StripedCalls:
     # How many rows
 
     def _fits(self, chain: list[Stripe]) -> bool:
-        """Settles the rows of a stripe: as many as the second-level cache holds, and whether they pay."""
+        """Settles the rows of a stripe: as many as the second-level cache holds; whether there are such."""
         extent = chain[-1].cut.extent
         for rows in range(extent // LEAST_BLOCKS, 0, -1):
             if extent % rows:
                 continue
             if fit(chain, rows) and sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
-                return self._pays(chain)
+                return True
         return False
 
-    def _pays(self, chain: Sequence[Stripe]) -> bool:
-        """In vector multiply-adds: what is made twice and read again, against the way to a farther cache and back."""
+    def _saved(self, chain: Sequence[Stripe]) -> float:
+        """In vector multiply-adds: what is made twice and read again, against the way to a farther cache and back. What a kernel reads
+        and writes is on its way while it multiplies; rows in many places of an operand are not, they come in pieces that nobody foresees.
+        """
         stripes = chain[-1].cut.extent // chain[-1].rows
         near = self.target.byte_costs[0]
-        saved = cost = 0.0
-        for m in chain[:-1]:
-            whole = bytes_of(m.kind)
-            saved += 2 * whole * (self.target.read_cost(whole) - near)
-            lanes = self.target.lanes(4)
-            cost += m.cut.work / lanes * (stripes * m.rows / m.cut.extent - 1)
+        whole = striped = 0.0
         for m in chain:
+            given = [k for k in m.others() if m.cut.reads.get(k) is not None]
+            passed = sum(self._way(m.call.operands[k][1]) for k in given)
+            between = [kind for k, (_, kind) in enumerate(m.call.operands) if k == m.given]
+            made = [kind for _, kind in m.call.results]
+            inside = [*between, *(made if m.held else ())]
+            passed += 0.0 if m.held else sum(map(self._way, made))
+            work = m.cut.work / self.target.lanes(4)
             again = sum(bytes_of(m.call.operands[k][1]) for k in m.others() if m.cut.reads.get(k) is None)
-            cost += (stripes - 1) * again * self.target.read_cost(again)
-        return cost < saved
+            whole += max(work, passed + sum(map(self._way, inside)))
+            striped += max(work * stripes * m.rows / m.cut.extent, passed + near * sum(map(bytes_of, inside)))
+            striped += (stripes - 1) * again * self.target.read_cost(again)
+            striped += sum(self._way(kind) for k in given if _in_pieces(kind := m.call.operands[k][1], m.cut.reads[k]))
+        return whole - striped
+
+    def _way(self, kind: MemRefType) -> float:
+        """The cost of going through a whole array once."""
+        return bytes_of(kind) * self.target.read_cost(bytes_of(kind))
 
     # The functions
 
@@ -241,6 +254,12 @@ class StripedCalls:
 def _same(a: Storage, b: Storage) -> bool:
     """Whether they may be the same memory."""
     return a is b or getattr(a, "base", None) is b or getattr(b, "base", None) is a
+
+
+def _in_pieces(kind: MemRefType, reads: Reads | None) -> bool:
+    """Whether rows of an array lie in several places of it."""
+    strides = strides_of(kind)
+    return reads is not None and any(n > 1 and step > strides[reads.dim] for n, step in zip(kind.get_shape(), strides, strict=True))
 
 
 def _gives_back(calls: Sequence[Call | Loop]) -> bool:

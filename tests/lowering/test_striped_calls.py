@@ -117,6 +117,37 @@ def test_a_block_runs_in_stripes_and_nothing_whole_is_left_of_its_arrays(monkeyp
     assert not counts & {16 * 34 * 33, 16 * 32 * 31}, "neither the expanded channels nor what the depthwise convolution makes"
 
 
+def tiled(images: int, rows: int) -> Graph:
+    """Sums of every second row and its neighbours, side by side; products with a matrix for each; sums of those, several results."""
+
+    def build(r: Net) -> Sequence[int]:
+        x, channels, cols = r.input(images, 2 * rows + 2, 5, 3), 4, 5
+        wide = r.op("matmul", x, r.input(images, 2 * rows + 2, 3, channels))
+        row = [r.op("slice", wide, attrs=((0, k, 0, 0), (images, rows, cols, channels), (1, 2, 1, 1))) for k in range(4)]
+        pairs = [("sub", 0, 2), ("add", 1, 2), ("sub", 2, 1), ("sub", 3, 1)]
+        sums = [r.op("reshape", r.op(op, row[a], row[b]), attrs=((1, images, rows, cols, channels),)) for op, a, b in pairs]
+        tiles = r.op("reshape", r.op("concat", *sums, attrs=(0,)), attrs=((4, images * rows * cols, channels),))
+        made = r.op("matmul", tiles, r.input(4, channels, 6))
+        whole = r.op("reshape", made, attrs=((4, images, rows, cols, 6),))
+        m = [r.op("slice", whole, attrs=((k, 0, 0, 0, 0), (1, images, rows, cols, 6), (1, 1, 1, 1, 1))) for k in range(4)]
+        even, odd = r.op("add", r.op("add", m[0], m[1]), m[2]), r.op("sub", r.op("sub", m[1], m[2]), m[3])
+        return [r.op("tanh", even), r.op("relu", odd)]
+
+    return network(build)
+
+
+@pytest.mark.parametrize(("images", "rows"), [(1, 16), (8, 3), (16, 1)])
+def test_tiles_put_together_and_read_reshaped(monkeypatch, images, rows):
+    """What lies between is made in boxes, read in another shape, and ends in two results: nothing whole of it is left."""
+    graph = tiled(images, rows)
+    module = lowered(monkeypatch, graph, 1 << 12)
+    check(module, graph)
+    main = next(f for f in module.ops if isinstance(f, func.FuncOp) and f.sym_name.data == "main")
+    counts = {prod(v.type.get_shape()) for op in main.walk() for v in op.operands if isinstance(v.type, MemRefType)}
+    places = images * rows * 5
+    assert is_striped(module) and not counts & {4 * places * 4, 4 * places * 6}, "neither the sums nor the products"
+
+
 def drawn(seed: int) -> Graph:
     """Layers one after the other, as they come."""
     return network(lambda r: layers(r, Random(seed)))
