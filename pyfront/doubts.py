@@ -6,6 +6,8 @@ A doubt is one truth value, computed together with everything else at the next f
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,11 +21,37 @@ from .recorder import record
 _SAME_ELEMENTS = frozenset({"expand", "reshape", "permute"})
 
 
+class Look(NamedTuple):
+    """A question about the elements of a value, and the answer. asks: how often `recorder.state.asked` counted it."""
+
+    node: Node
+    question: Callable[[Node], bool]
+    answer: bool
+    asks: int
+
+
+def ask(node: Node, question: Callable[[Node], bool]) -> bool:
+    """The answer to a question about a value, which goes on to what has the same elements. Noted for a call that is to be kept: it
+    asks again before it is recorded without running (see nn/calls.py)."""
+    state = recorder.state
+    before, node = state.asked, _with_elements(node)
+    answer = question(node)
+    if state.noted is not None:
+        state.noted.append(Look(node, question, answer, state.asked - before))
+    return answer
+
+
+def _with_elements(node: Node) -> Node:
+    """Where the elements of a value come from, perhaps in another shape."""
+    while node.value is None and node.op in _SAME_ELEMENTS and node.inputs[0].type[1] is node.type[1]:
+        node = node.inputs[0]
+    return node
+
+
 def _known(node: Node) -> np.ndarray | None:
     """The elements of a value, perhaps in another shape, where the host has them."""
     recorder.state.asked += 1
-    while node.value is None and node.op in _SAME_ELEMENTS and node.inputs[0].type[1] is node.type[1]:
-        node = node.inputs[0]
+    node = _with_elements(node)
     if node.op == "full":
         return np.asarray(node.attrs[1])
     return recorder.known(node)
@@ -61,6 +89,8 @@ def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception]
     """``error(number)`` for an index that is not in 0 … n-1 (``ignored`` is none). number: None where it is not known."""
     if recorder.state.traces:
         return
+    if recorder.state.noted is not None and ask(index, partial(_are_inside, n, ignored)):
+        return
     values = _known(index)
     if values is not None:
         wrong = (values < 0) | (values >= n)
@@ -75,3 +105,12 @@ def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception]
     if ignored is not None:
         wrong = record("logical_and", (wrong, _compared("not_equal", index, ignored)))
     _later(wrong, lambda: error(None))
+
+
+def _are_inside(n: int, ignored: int | None, index: Node) -> bool:
+    """Whether all numbers are known, and in 0 … n-1 (or ``ignored``)."""
+    values = _known(index)
+    if values is None:
+        return False
+    inside = (values >= 0) & (values < n)
+    return bool((inside if ignored is None else inside | (values == ignored)).all())

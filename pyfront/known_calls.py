@@ -209,6 +209,13 @@ def _key_with_options(args: tuple, options: dict[str, Any], operands: list[Node]
     return None if key is None or more is None else (*key, *options, *more)
 
 
+def argument_key(args: tuple, options: dict[str, Any], operands: list[Node]) -> tuple | None:
+    """What the call of a module depends on, of its arguments; their Nodes are appended to ``operands``. None where there is more to
+    them than types and names: numbers, of which each would be another program, and lists, which the call may write to."""
+    key = _key_with_options(args, options, operands) if options else _key(args, operands)
+    return None if key is None or any([part is int or part is float or part is list for part in key]) else key
+
+
 def _versions(values: Any) -> list[int]:
     """How often the memory of the tensors among some arguments was written."""
     return [v._storage.version for v in values if isinstance(v, Tensor)]

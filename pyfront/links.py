@@ -163,7 +163,9 @@ def contiguous_strides(shape: Shape) -> Strides:
 
 def layout(storage: Storage, chain: Chain) -> tuple[Shape, Strides, int]:
     """Shape, strides and offset (in elements) of a view in its storage."""
-    recorder.state.asked += 1
+    state = recorder.state
+    state.asked += 1
+    state.places += 1
     shape = storage.type[0]
     if storage.host is not None:
         size = storage.host.itemsize

@@ -5,7 +5,7 @@ Where no derivative can go through them they are one Node, which only a Schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -25,11 +25,13 @@ class Phrase:
     __slots__ = ("_steps", "_results", "held", "form", "_as_one")
 
     def __init__(
-        self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = ()
+        self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = (),
+        lines: Sequence[str] | None = None,
     ) -> None:
         """steps: (op, attributes, places of what it reads, type, whether it is tracked when that is) of each; places count the
         operands first, then the steps. held: numbers of results that take the places of the arrays of the last operand, one Node
-        that holds them all; each array counts as an operand."""
+        that holds them all; each array counts as an operand. lines: the user's of each step; without them it is the one that is running
+        when they are recorded."""
         self._results = results
         self.held = tuple(held)
         spelled = [(op, *read, attrs if op is RESULT else len(type) if _is_several(type) else 1) for op, attrs, read, type, _ in steps]
@@ -37,9 +39,9 @@ class Phrase:
         self.form = _forms.setdefault(form, form)  # one object for phrases that differ in attributes and types only
         self._as_one: tuple[tuple, list[tuple[tuple[int], Any, int]]] | None = None  # types of all results; those that are Nodes
         self._steps = []
-        for op, attrs, read, type, may_be in steps:
+        for (op, attrs, read, type, may_be), line in zip(steps, lines or (None,) * len(steps), strict=True):
             pick = itemgetter(*read) if len(read) > 1 else None
-            self._steps.append((op, attrs, pick, read[0] if read else -1, type, may_be))
+            self._steps.append((op, attrs, pick, read[0] if read else -1, type, may_be, line))
 
     @staticmethod
     def once(
@@ -55,11 +57,11 @@ class Phrase:
         return made
 
     @staticmethod
-    def of(operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node]) -> Phrase:
-        """What was just recorded: the steps in their order."""
+    def of(operands: Sequence[Node], steps: Sequence[Node], results: Sequence[Node], with_lines: bool = False) -> Phrase:
+        """What was just recorded: the steps in their order. with_lines: they stay those of the lines they were recorded at."""
         place = {id(node): i for i, node in enumerate((*operands, *steps))}
         spelled = [(node.op, node.attrs, [place[id(n)] for n in node.inputs], node.type, _may_be_tracked(node)) for node in steps]
-        return Phrase(spelled, [place[id(node)] for node in results])
+        return Phrase(spelled, [place[id(node)] for node in results], (), [node.origin for node in steps] if with_lines else None)
 
     def again(self, operands: Sequence[Node], up: int = 2) -> Node:
         """The one result for other operands of the same types. up: see `origin`, as the caller would give it."""
@@ -143,7 +145,7 @@ class Phrase:
     def _append(self, nodes: list[Node], where: str, order: int, may_be: bool) -> list[Node]:
         """The operands and the steps behind them. may_be: some may be tracked."""
         placement = state.placement
-        for op, attrs, pick, only, type, is_float in self._steps:
+        for op, attrs, pick, only, type, is_float, line in self._steps:
             inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else ()
             if placement is not None and op is not RESULT:
                 placement.check(op, inputs)
@@ -154,7 +156,7 @@ class Phrase:
                         tracked = True
                         break
             order += 1
-            nodes.append(Node(op, attrs, inputs, type, where, tracked, order))
+            nodes.append(Node(op, attrs, inputs, type, line or where, tracked, order))
         return nodes
 
 
@@ -198,9 +200,12 @@ class Phrases(dict[Hashable, Phrase]):
             self[key] = Phrase.of(operands, found[0], results)
 
 
-def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int = -1) -> tuple[list[Node], list[Node]] | None:
+def steps_between(
+    operands: Sequence[Node], results: Sequence[Node], since: int = -1, data: Collection[Node] | None = None
+) -> tuple[list[Node], list[Node]] | None:
     """The steps from the operands to the results, in the order they were recorded, and what is shared among programs: constants
-    that were recorded before position ``since``, or will be the same Nodes for whoever asks next.
+    that were recorded before position ``since``, or will be the same Nodes for whoever asks next. data: arrays are constants, too, if they are
+    among these, or were made since; what was recorded of the operands before is a step as any other.
 
     None where they are no phrase: operands that are the same Node (what is read cannot be told apart), values from elsewhere,
     identities of autograd."""
@@ -210,10 +215,15 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
     while stack:
         node = stack.pop()
         if id(node) not in met:
-            if node.value is not None and (node.op != "full" or since >= 0) or node.op in _NO_STEPS:
-                return None  # a constant that was computed somewhere is one still
+            if data is not None and node.op is None and node.value is not None and (node.order > since or node in data):
+                met.add(id(node))
+                constants.append(node)
+                continue
+            if data is None or not _is_bare(node):
+                if node.value is not None and (node.op != "full" or since >= 0) or node.op in _NO_STEPS:
+                    return None  # a constant that was computed somewhere is one still
             met.add(id(node))
-            if node.order > since and not (since >= 0 and _is_shared(node)):
+            if (node.order > since or data is not None and node.op != "full") and not (since >= 0 and _is_shared(node)):
                 found.append(node)
             elif node.op == "full":
                 constants.append(node)
@@ -223,6 +233,11 @@ def steps_between(operands: Sequence[Node], results: Sequence[Node], since: int 
                 node.attrs[0].write_out(node)
             stack += node.inputs
     return (sorted(found, key=by_order), constants) if found else None
+
+
+def _is_bare(node: Node) -> bool:
+    """The same value without its history: what is read of a parameter where no gradients are asked for."""
+    return node.op is ALIAS and type(node) is Node and not node.requires_grad and len(node.inputs) == 1
 
 
 def _is_shared(node: Node) -> bool:

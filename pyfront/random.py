@@ -105,6 +105,8 @@ def drawn(
     anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
     ``there(shape)`` computes them, if it is given. said: what they are, so that a recorded program can draw others.
     """
+    if recorder.state.noted is not None and said is None:
+        recorder.state.noted.append(None)
     where = where if anywhere else asked(where)
     on_gpu = there is not None and where is not None and where.type == "cuda"
 
@@ -149,6 +151,18 @@ class Draw(NamedTuple):
     gpu: Callable[..., Node]  # (sequence, shape, dtype, *numbers)
 
 
+class Drawn(NamedTuple):
+    """Numbers that were drawn, to be drawn anew. asks: see `doubts.Look`."""
+
+    draw: Draw
+    shape: tuple[int, ...]
+    dtype: DType
+    numbers: tuple[float, ...]
+    options: dict[str, Any]
+    leaf: Any
+    asks: int = 0
+
+
 UNIFORM = Draw("uniform", draws.uniform, philox.uniform)
 NORMAL = Draw("normal", draws.normal, philox.normal)
 SCATTERED_NORMAL = Draw("scattered_normal", lambda *given: draws.normal(*given, is_contiguous=False), philox.normal)
@@ -173,11 +187,22 @@ def sample(
     anywhere: bool = False,
 ) -> Node:  # fmt: skip
     """Numbers of a distribution, drawn where the device is."""
+    shape = tuple(shape)
+    node = _sample(draw, shape, dtype, numbers, generator, where, anywhere)
+    noted = recorder.state.noted
+    if noted is not None:
+        options = {"where": where, "anywhere": anywhere}
+        noted.append(Drawn(draw, shape, dtype, numbers, options, node) if generator is None and node.value is not None else None)
+    return node
+
+
+def _sample(
+    draw: Draw, shape: tuple[int, ...], dtype: DType, numbers: tuple[float, ...], generator: Generator | None, where: Any, anywhere: bool
+) -> Node:
     state = recorder.state
     if where is None and not anywhere and state.placement is None and not state.levels and state.draws is None:
-        own = tuple(shape)
-        array = draw.host(_engine(generator), size_of(own), dtype.numpy, *numbers)
-        return recorder.leaf(array if array.shape == own else array.reshape(own), (own, dtype), state.origin(2))
+        array = draw.host(_engine(generator), size_of(shape), dtype.numpy, *numbers)
+        return recorder.leaf(array if array.shape == shape else array.reshape(shape), (shape, dtype), state.origin(3))
     return drawn(
         shape, lambda n: draw.host(_engine(generator), n, dtype.numpy, *numbers), anywhere, where=where,
         there=lambda whole: draw.gpu(_sequence(generator), whole, dtype, *numbers), said=(draw, numbers),

@@ -68,13 +68,14 @@ class _State:
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
     differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
-    at values, or at places in memory; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
-    name, until there is one in C. quick: it was looked for.
+    at values, or (places) at where elements lie in memory; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
+    name, until there is one in C. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
+    asked, while a call is looked at that may be kept (see nn/calls.py); None for what cannot be repeated.
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick",
+        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -91,6 +92,8 @@ class _State:
         self.duals: list[Any] = []
         self.keeps_old = 0
         self.asked = 0
+        self.places = 0
+        self.noted: list[Any] | None = None
         self.lines = 0
         self.origin: Callable[[int], str] = origin
         self.quick = False

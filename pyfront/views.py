@@ -91,7 +91,7 @@ def _has_history(storage: Storage, chain: Chain) -> bool:
 
 def _follow(source: Node, link: Link) -> Node:
     if type(link) is tuple:
-        known = None if source.requires_grad else recorder.known(source)
+        known = None if source.requires_grad or recorder.state.noted is not None else recorder.known(source)
         if known is not None:
             array = _numpy_view(known, *link)
             if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key

@@ -1,27 +1,39 @@
-"""Calls: what a layer recorded when it was called, recorded again for an argument of the same type without running its Python.
+"""Calls: what a module recorded when it was called, recorded again for arguments of the same types without running its Python.
 
 What a layer of ours records follows from its options, from the types of what it reads and from nothing else. That is not taken for
-granted: the first call is looked at, and is only kept if all it did was to record steps from its argument, parameters and buffers
-to a fresh result, and to new contents of buffers. A Sequential of such layers is such a layer.
+granted: the first call is looked at, and is only kept if all it did was to record steps from its arguments, parameters and buffers
+to fresh results, and to new contents of buffers. A Sequential of such layers is such a layer.
+
+A module the program wrote is one as well if its forward, read as source, does nothing else (plain.py), and what it depends on can be looked at before
+every call (dependence.py). Such a call may also draw random numbers, which are drawn anew, and look at indices it was given, which are looked at
+anew.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from .. import views
 from ..autocasting import regions
+from ..doubts import Look, ask
+from ..known_calls import argument_key
 from ..node import Node
 from ..origin import is_own
 from ..phrases import Phrase, steps_between
+from ..random import Drawn, sample
 from ..recorder import state
-from ..tensor import Tensor, wrap
+from ..strides import is_ordered
+from ..tensor import Tensor, from_storage, wrap
+from ..storage import Storage
 from . import functional, hooks
 from .changes import CHANGES, Calls
+from .dependence import Dependence, dependence, facts_of_forward, is_users
 
 if TYPE_CHECKING:
     from .module import Module
@@ -32,6 +44,7 @@ _NEW = object()
 _forwards: set[Callable] = set()
 _are_global = hooks._are_global
 _functions = vars(functional)
+_data: weakref.WeakSet[Node] = weakref.WeakSet()  # arrays that calls which are kept made of nothing: the same each time
 
 
 def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor], Any]:
@@ -46,12 +59,56 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
             key = input._node.type, state.grad
             known = calls.get(key, _NEW)
             if known is not None and not (state.levels or state.duals or state.traces or regions.on or _are_global[0]):
-                result = known.again(input) if known is not _NEW else None
-                return _first(self, input, forward, calls, key) if result is None else result
+                if known is _NEW:
+                    return _first(self, functools.partial(forward, self, input), calls, key, [input])
+                result = known.again([input._node if input._seen == input._storage.version else input._read()])
+                return _first(self, functools.partial(forward, self, input), calls, key, [input]) if result is None else result
         return forward(self, input)
 
     _forwards.add(call)
     return call
+
+
+def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The call of a module that the program wrote, which has no hooks."""
+    forward = self.forward
+    calls = self.__dict__.get("_calls")
+    if type(calls) is not Calls or calls.owner() is not self:
+        if _is_always_called(type(self)):
+            return forward(*args, **kwargs)
+        calls = self.__dict__["_calls"] = Calls(self, _MOST)
+    if calls.left <= 0 and not calls or (
+        state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.placement is not None or state.watch is not None
+    ):
+        return forward(*args, **kwargs)
+    operands: list[Node] = []
+    key = argument_key(args, kwargs, operands)
+    if key is None:
+        return forward(*args, **kwargs)
+    key = key, state.grad
+    known = calls.get(key, _NEW)
+    run = functools.partial(forward, *args, **kwargs)
+    if known is None:
+        return _noted(run)[0]
+    result = known.again(operands) if known is not _NEW else None
+    return _first(self, run, calls, key, _tensors((*args, *kwargs.values())), True) if result is None else result
+
+
+def _is_always_called(kind: type) -> bool:
+    """Whether a class's calls are never kept by `whole`; it is not asked again."""
+    if kind.forward in _forwards or not is_users(kind) or facts_of_forward(kind) is None:
+        kind._whole = None
+        return True
+    return False
+
+
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    """The tensors among some arguments, each once: those within tuples as well."""
+    found: dict[int, Tensor] = {}
+    for value in values:
+        inner = _tensors(value) if type(value) is tuple else [value] if isinstance(value, Tensor) else []
+        found |= {id(t): t for t in inner}
+    return list(found.values())
 
 
 class Call:
@@ -60,47 +117,62 @@ class Call:
     count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed).
     parents: tables of children, with the children; childless: tables of those that have none. classes: theirs, with what is run when they are called. functional: what their forwards look up
     in torch.nn.functional, where programs may put their own. reads: (table, name) of the
-    parameters and buffers. types: of the argument and of these. constants: further operands. writes: something tracked would be
-    overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. version, label:
-    of the result.
+    parameters and buffers; ties: the same of those that are one of these, with its place. types: of the arguments and of these. looks: what was asked about
+    the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. writes: something tracked would be
+    overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
+    its memory, version, label; several: they come in a tuple. asks_places: it depends on where elements lie in memory. found, cells, options: see `Dependence`.
     """
 
     __slots__ = (
-        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "types", "constants", "phrase", "writes", "written", "tracked", "version", "label",
+        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "ties", "types", "looks", "draws", "constants", "phrase",
+        "writes", "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
     )  # fmt: skip
 
-    def __init__(self, modules: list[Module], reads: list[tuple[dict, str]], operands: list[Node], constants: list[Node]) -> None:
+    def __init__(self, modules: list[Module], depends: Dependence | None) -> None:
         self.count = CHANGES[0]
         self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made) for m in modules]
         self.parents = [(m._modules, tuple(m._modules.values())) for m in modules if m._modules]
         self.childless = [m._modules for m in modules if not m._modules]
-        self.classes = [(kind, kind.forward, kind.__call__) for kind in dict.fromkeys(map(type, modules[1:]))]
-        names = sorted({name for m in modules for name in _looked_up(type(m))})
+        looked = modules if depends is not None else modules[1:]
+        self.classes = [(kind, kind.forward, kind.__call__) for kind in dict.fromkeys(map(type, looked))]
+        names = sorted({name for m in modules if depends is None or m not in depends.users for name in _looked_up(type(m))})
         self.look_up = itemgetter(*names) if names else None
         self.functional = self.look_up(_functions) if names else None
-        self.reads = reads
-        self.types = [node.type for node in operands]
-        self.constants = constants
+        self.found, self.cells, self.options = depends[2:] if depends is not None else ((), (), ())
 
-    def again(self, input: Tensor) -> Tensor | None:
-        """What the call gives now; None where it must be made in full."""
+    def is_as_before(self) -> bool:
+        """Whether nothing about the modules is another than it was."""
         if self.look_up is not None and self.look_up(_functions) != self.functional:
-            return None
+            return False
         if self.classes:
             for kind, forward, called in self.classes:
                 if kind.forward is not forward or kind.__call__ is not called:
-                    return None
+                    return False
             for children, before in self.parents:
                 if tuple(children.values()) != before:
-                    return None
+                    return False
             if any(self.childless):
-                return None
+                return False
         if CHANGES[0] != self.count:
             for calls, made in self.below:
                 if calls.made != made:
-                    return None
+                    return False
             self.count = CHANGES[0]
-        nodes = [input._node if input._seen == input._storage.version else input._read()]
+        for table, name, value in self.found:
+            if table.get(name) is not value:
+                return False
+        for cell, value in self.cells:
+            if cell.cell_contents is not value:
+                return False
+        for thing, name, value in self.options:
+            if getattr(thing, name, _NEW) is not value:
+                return False
+        return True
+
+    def again(self, nodes: list[Node]) -> Any:
+        """What the call gives for other arguments now, given their Nodes; None where it must be made in full."""
+        if not self.is_as_before():
+            return None
         for table, name in self.reads:
             t = table.get(name)
             if t is None:
@@ -110,59 +182,125 @@ class Call:
         if types != self.types:
             return None
         self.types = types  # the next ones are likely to be the same objects
+        for first, name, place in self.ties:
+            t = first.get(name)
+            if t is None or t._read() is not nodes[place]:
+                return None
+        if self.asks_places and any([is_ordered(table[name]) for table, name in self.reads]):
+            return None
         if self.writes and state.grad and any([n.requires_grad for n in nodes]):
             return None
+        for place, question, answer in self.looks:
+            if ask(nodes[place], question) is not answer:
+                return None
+        targets = [table[name] for table, name in self.written]  # all of them were read just now
+        if targets:
+            tracked = state.grad and any([n.requires_grad for n in nodes])
+            if tracked is not self.tracked or any([t._chain or t._storage.host is not None for t in targets]):
+                return None
+        for drawn, is_read in self.draws:
+            leaf = sample(drawn.draw, drawn.shape, drawn.dtype, *drawn.numbers, **drawn.options)
+            if is_read:
+                nodes.append(leaf)
         nodes += self.constants
-        result = wrap(self.phrase.again(nodes, 4)) if not self.written else self._again_with_writes(nodes)
-        if result is None:
-            return None
-        if self.version:
-            result._storage.version = result._seen = self.version
-        if result._node.requires_grad:
-            result._label = self.label
+        if self.written or self.several:
+            return self._again_with_more(nodes, targets)
+        return self._shown(self.phrase.again(nodes, 4), 0)
+
+    def _shown(self, node: Node, k: int) -> Tensor:
+        """A result in its memory."""
+        chain, version, label = self.results[k]
+        if not chain:
+            result = wrap(node)
+            if version:
+                result._storage.version = result._seen = version
+        else:
+            storage = Storage(node)
+            storage.version = version
+            result = from_storage(storage, chain)
+        if label is not None and result._node.requires_grad:
+            result._label = label
         return result
 
-    def _again_with_writes(self, nodes: list[Node]) -> Tensor | None:
-        """The result, and the buffers with their new contents: in the order it was the first time, so that it is the same program."""
-        tracked = state.grad and any([n.requires_grad for n in nodes])
-        targets = [table[name] for table, name in self.written]  # all of them were read just now
-        if tracked is not self.tracked or any([t._chain or t._storage.host is not None for t in targets]):
-            return None
-        node, *contents = self.phrase.all_again(nodes, 5)
-        result = None
-        for target, now in zip(targets, contents, strict=True):
-            if result is None and node.order < now.order:
-                result = wrap(node)
-            views.write(target._storage, (), now, now.order - 1)
-            target._forget()
-        return wrap(node) if result is None else result
+    def _again_with_more(self, nodes: list[Node], targets: list[Tensor]) -> Any:
+        """The results, and the buffers with their new contents: in the order it was the first time, so that it is the same program."""
+        made = self.phrase.all_again(nodes, 5)
+        count = len(self.results)
+        results: list[Tensor | None] = [None] * count
+        for at, k in sorted([(node.order, k) for k, node in enumerate(made)]):
+            if k < count:
+                results[k] = self._shown(made[k], k)
+            else:
+                target = targets[k - count]
+                views.write(target._storage, (), made[k], at - 1)
+                target._forget()
+        return tuple(results) if self.several else results[0]
 
 
-def _first(module: Module, input: Tensor, forward: Callable, calls: Calls, key: tuple) -> Any:
-    """A call in full, kept if it can be."""
-    modules = list(_below(module))
-    if calls.left <= 0 or not all(map(_is_layer, modules)):
+def _first(
+    module: Module, run: Callable[[], Any], calls: Calls, key: tuple, given: list[Tensor], by_program: bool = False
+) -> Any:
+    """A call in full, kept if it can be. given: the tensors among its arguments."""
+    modules = list(dict.fromkeys(_below(module)))
+    depends = dependence(modules) if by_program else None
+    users = depends.users if depends is not None else ()
+    if calls.left <= 0 or by_program and depends is None or not all([m in users or _is_layer(m, by_program) for m in modules]):
+        if by_program:
+            calls.left = 0  # all of it is about the module, not about the arguments
         calls[key] = None
-        return forward(module, input)
+        return run()
     calls.left -= 1
     for m in modules[1:]:
         own = m.__dict__.get("_calls")
         if type(own) is not Calls or own.owner() is not m:
             m.__dict__["_calls"] = Calls(m, _MOST)
     places = [(t, n) for m in modules for t in (m._parameters, m._buffers) for n in t if t[n] is not None]
-    given = [input, *[table[name] for table, name in places]]
+    if depends is not None:
+        there = {(id(table), name) for table, name in places}
+        places += [(table, name) for table, name in depends.places if (id(table), name) not in there]
+    given = [*given, *[table[name] for table, name in places]]
+    if depends is not None and any([t._storage.host is not None for t in given]):
+        return run()  # what numpy writes to is read anew each time
     operands = [t._read() for t in given]
     storages = [t._storage for t in given]
     before, versions = _surroundings(), [s.version for s in storages]
     start = state.order
-    result = forward(module, input)
-    if _surroundings() == before:
+    result, seen = _noted(run) if by_program else (run(), [])
+    changes, flushed, doubts, asked, places_asked = _surroundings()
+    asks_places = by_program and places_asked != before[4]
+    asked -= before[3] + sum([look.asks for look in seen if look is not None]) + places_asked - before[4]
+    if (changes, flushed, doubts) == before[:3] and (not by_program or None not in seen and not asked and not (asks_places and any(map(is_ordered, given)))):
         written = [i for i, s in enumerate(storages) if s.version != versions[i]]
-        good = _is_fresh(result, storages) and all([_is_rewritten(given[i], versions[i]) and i for i in written])
-        kept = calls[key] = _kept(modules, places, operands, result, start, written) if good else None
-        if kept is not None and not written and not result._node.requires_grad:
-            return kept.again(input)  # so that the first program is the one of all calls
+        count = len(given) - len(places)
+        results = list(result) if type(result) is tuple and by_program else [result]
+        good = (
+            results
+            and all([_is_fresh(r, storages, by_program) for r in results])
+            and len({id(r._storage) for r in results}) == len(results)
+            and all([_is_rewritten(given[i], versions[i]) and i >= count for i in written])
+        )
+        kept = calls[key] = _kept(modules, places, operands, count, results, start, written, depends, seen) if good else None
+        if kept is not None:
+            kept.several, kept.asks_places = type(result) is tuple, asks_places
+        if kept is not None and not (written or seen or kept.several) and not results[0]._node.requires_grad:
+            return kept.again(operands[:count])  # so that the first program is the one of all calls
+    elif by_program:
+        if calls.left <= 0 or None in seen:  # what was not computed yet may be next time
+            calls[key] = None
     return result
+
+
+def _noted(run: Callable[[], Any]) -> tuple[Any, list[Any]]:
+    """The result of a call, and what it drew and looked at. What it reads of arrays is recorded, as a call that is kept needs it: those that are not
+    are the same program."""
+    outer = state.noted
+    noted = [] if outer is None else outer
+    first = len(noted)
+    state.noted = noted
+    try:
+        return run(), noted[first:]
+    finally:
+        state.noted = outer
 
 
 def _below(module: Module) -> Iterator[Module]:
@@ -172,31 +310,32 @@ def _below(module: Module) -> Iterator[Module]:
             yield from _below(child)
 
 
-def _is_layer(module: Module) -> bool:
-    """A module of ours as it was written, with options that do not change unnoticed."""
+def _is_layer(module: Module, within: bool = False) -> bool:
+    """A module of ours as it was written, with options that do not change unnoticed. within: a module of the program calls it, and it
+    is looked at what it does."""
     kind = type(module)
     return (
         kind.__module__.startswith(_PACKAGE)
-        and kind.forward in _forwards
-        and all(map(_is_ours, (kind.__call__, *[_functions[name] for name in _looked_up(kind)])))
+        and (within or kind.forward in _forwards)
+        and all(map(_is_ours, (kind.forward, kind.__call__, *[_functions[name] for name in _looked_up(kind)])))
         and module._plain_call
-        and not any([type(value) is list for value in module.__dict__.values()])
+        and not any([type(value) is list and not (within and name.startswith("_")) for name, value in module.__dict__.items()])
         and None not in module._modules.values()
     )
 
 
 def _looked_up(kind: type[Module]) -> list[str]:
     """What a layer's forward finds in torch.nn.functional."""
-    return [name for name in kind.forward.__wrapped__.__code__.co_names if name in _functions]
+    return [name for name in inspect.unwrap(kind.forward).__code__.co_names if name in _functions and not name.startswith("__")]
 
 
 def _is_ours(function: Any) -> bool:
     return isinstance(function, FunctionType) and is_own(function.__code__.co_filename)
 
 
-def _surroundings() -> tuple:
-    """What a call that only records leaves alone."""
-    return CHANGES[0], state.flushed, len(state.doubts)
+def _surroundings() -> tuple[int, int, int, int, int]:
+    """What a call that only records leaves alone, but for what it asks."""
+    return CHANGES[0], state.flushed, len(state.doubts), state.asked, state.places
 
 
 def _is_rewritten(tensor: Tensor, version: int) -> bool:
@@ -205,11 +344,11 @@ def _is_rewritten(tensor: Tensor, version: int) -> bool:
     return not tensor._chain and storage.host is None and storage.version == version + 1
 
 
-def _is_fresh(result: Any, storages: list[Any]) -> bool:
+def _is_fresh(result: Any, storages: list[Any], may_show_less: bool) -> bool:
     """A tensor with memory of its own, about which there is nothing more to know."""
     return (
         type(result) is Tensor
-        and not result._chain
+        and (not result._chain or may_show_less and views.is_plain(result._chain))
         and result._storage.host is None
         and not any([result._storage is s for s in storages])
         and result.__dict__.keys() <= {"_label"}
@@ -217,23 +356,55 @@ def _is_fresh(result: Any, storages: list[Any]) -> bool:
 
 
 def _kept(
-    modules: list[Module], places: list[tuple[dict, str]], operands: list[Node], result: Tensor, start: int, written: list[int]
-) -> Call | None:
-    """The call, if what it recorded leads from the operands to the result and to the contents of what was written."""
-    root = result._read()
-    targets = sorted([places[i - 1] for i in written], key=lambda place: place[0][place[1]]._storage.node.order)
-    roots = [root, *[table[name]._storage.node for table, name in targets]]
-    found = steps_between(operands, roots, start)
+    modules: list[Module], places: list[tuple[dict, str]], operands: list[Node], count: int, results: list[Tensor], start: int,
+    written: list[int], depends: Dependence | None, seen: Sequence[Look | Drawn],
+) -> Call | None:  # fmt: skip
+    """The call, if what it recorded leads from the operands to the results and to the contents of what was written. count: of the
+    operands that are arguments. seen: what it drew and looked at."""
+    roots = [r._read() if not r._chain else r._storage.node for r in results]
+    targets = sorted([places[i - count] for i in written], key=lambda place: place[0][place[1]]._storage.node.order)
+    roots += [table[name]._storage.node for table, name in targets]
+    place_of: dict[int, int] = {}
+    ties = []
+    for i, node in enumerate(operands):
+        if place_of.setdefault(id(node), i) != i:
+            if i < count:
+                return None
+            ties.append((*places[i - count], place_of[id(node)]))
+    own = [i for i, node in enumerate(operands) if place_of[id(node)] == i]
+    draws = [d for d in seen if isinstance(d, Drawn)]
+    leaves = [d.leaf for d in draws]
+    found = steps_between([*[operands[i] for i in own], *leaves], roots, start, _data if depends is not None else None)
     if found is None:
         return None
     steps, constants = found
     writes = any([node.overwritten for node in steps])
     read = {id(node) for step in steps for node in step.inputs}
-    if writes and root.requires_grad or not read.issuperset([id(operands[i]) for i in written]):
+    if writes and any([r.requires_grad for r in roots]) or not read.issuperset([id(operands[i]) for i in written]):
         return None
-    used = [i for i, node in enumerate(operands) if not i or id(node) in read]
-    call = Call(modules, [places[i - 1] for i in used[1:]], [operands[i] for i in used], constants)
-    call.phrase = Phrase.of([*[operands[i] for i in used], *constants], steps, roots)
-    call.writes, call.version, call.label = writes, result._storage.version, result._label
-    call.written, call.tracked = targets, state.grad and any([n.requires_grad for n in operands])
+    is_target = {(id(table), name) for table, name in targets}
+    if any([(id(table), name) in is_target for table, name, _ in ties]) or any([node.overwritten for node in constants if node.op is None]):
+        return None
+    looked = [place_of.get(id(s.node), -1) for s in seen if isinstance(s, Look)]
+    used = [i for i in own if i < count or id(operands[i]) in read or i in looked]
+    at = {i: k for k, i in enumerate(used)}
+    call = Call(modules, depends)
+    call.reads = [places[i - count] for i in used if i >= count]
+    call.ties = [(table, name, at[i]) for table, name, i in ties if i in at]
+    call.types = [operands[i].type for i in used]
+    call.draws = [(d._replace(leaf=None), id(d.leaf) in read) for d in draws]
+    call.constants = constants
+    call.looks = []
+    for look, i in zip([s for s in seen if isinstance(s, Look)], looked, strict=True):
+        if i >= 0:
+            call.looks.append((at[i], look.question, look.answer))
+        elif look.node not in constants:
+            return None
+    call.phrase = Phrase.of(
+        [*[operands[i] for i in used], *[leaf for leaf in leaves if id(leaf) in read], *constants], steps, roots, depends is not None
+    )
+    _data.update([node for node in constants if node.op is None])
+    call.results = [(r._chain, r._storage.version, r.__dict__.get("_label")) for r in results]
+    call.writes, call.written = writes, targets
+    call.tracked = state.grad and any([operands[i].requires_grad for i in used])
     return call

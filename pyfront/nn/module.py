@@ -19,6 +19,7 @@ from .traversal import TraversalMethods
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 _are_global = hooks._are_global
+_PACKAGE = __name__.partition(".")[0] + "."
 T_destination = TypeVar("T_destination", bound=dict[str, Any])
 
 
@@ -54,6 +55,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
     training: bool
     call_super_init = False
     T_destination = T_destination
+    _whole: Any = None  # how a program's own module is called (see calls.py)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs and not self.call_super_init:
@@ -73,6 +75,13 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         if self.call_super_init:
             super().__init__(*args, **kwargs)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith(_PACKAGE):
+            from .calls import whole
+
+            cls._whole = whole
+
     def forward(self, *inputs: Any) -> Any:
         """What the module computes; every subclass defines it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
@@ -81,7 +90,8 @@ class Module(HookMethods, StateMethods, TraversalMethods):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._plain_call and not _are_global[0]:
-            return self.forward(*args, **kwargs)
+            whole = self._whole
+            return self.forward(*args, **kwargs) if whole is None else whole(args, kwargs)
         return self._call_with_hooks(args, kwargs)
 
     # -- attributes -------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ....dialects.types import DTYPES, DType, int64, promote_types, show_type
 from ...autocasting import autocasts
 from ... import recorder
 from ...assignment import title
-from ...doubts import refuse_outside
+from ...doubts import ask, refuse_outside
 from ...origin import origin, source_line
 from ...promote import broadcast_shape
 from ...precision import in_single
@@ -209,7 +210,11 @@ def _total(hit: Tensor, share: Tensor | None, dtype: DType) -> Tensor:
 
 def _all_are_classes(target: Tensor, classes: int) -> bool:
     """True when the host knows the targets and none is ignored or out of range."""
-    values = recorder.known(target._read())
+    return ask(target._read(), partial(_known_to_be_classes, classes))
+
+
+def _known_to_be_classes(classes: int, target: Node) -> bool:
+    values = recorder.known(target)
     if values is None or not values.size:
         return False
     if values.size <= _FEW:

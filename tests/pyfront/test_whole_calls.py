@@ -1,0 +1,464 @@
+"""Whole calls: a module the program wrote records what it recorded before, without running its Python, where that cannot be told apart."""
+
+from __future__ import annotations
+
+import copy
+import math
+from types import SimpleNamespace
+
+import lamina as torch
+import lamina.nn.functional as F
+import pytest
+
+nn = torch.nn
+SCALE = 2.0
+COUNTS: list = []
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def is_kept(module):
+    return any(hasattr(call, "phrase") for call in module.__dict__.get("_calls", {}).values())
+
+
+def gate(x, share=0.5):
+    return x * torch.sigmoid(x) * share
+
+
+class Block(nn.Module):
+    def __init__(self, width, config):
+        super().__init__()
+        self.config = config
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.shortcut = None
+        self.act = F.gelu
+
+    def mixed(self, x):
+        return x + x.mean(dim=1, keepdim=True) / math.sqrt(self.config.width)
+
+    def forward(self, x):
+        h = self.norm(self.mixed(x))
+        h = self.down(self.act(self.up(h)))
+        if self.shortcut is not None:
+            x = self.shortcut(x)
+        return x + h * self.config.scale
+
+
+class Net(nn.Module):
+    bias = 1.0
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.config = SimpleNamespace(scale=0.5, width=width)
+        self.table = nn.Embedding(5, width)
+        self.position = nn.Embedding(6, width)
+        self.blocks = nn.ModuleList([Block(width, self.config) for _ in range(2)])
+        self.head = nn.Linear(width, 5, bias=False)
+        self.head.weight = self.table.weight
+
+    def forward(self, index, targets=None):
+        b, t = index.shape
+        if t > 6:
+            raise AssertionError(f"at most 6, not {t}")
+        x = self.table(index) + self.position(torch.arange(t))
+        for block in self.blocks:
+            x = block(x)
+        logits = self.head(gate(x)) * SCALE * self.bias
+        if targets is None:
+            loss = None
+        else:
+            loss = F.cross_entropy(logits.view(-1, 5), targets.view(-1))
+        return logits if loss is None else (logits, loss)
+
+
+class Drops(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.norm, self.last = nn.Linear(6, 8), nn.Dropout(0.4), nn.BatchNorm1d(8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.norm(self.drop(F.relu(self.first(x))))
+        return self.last(F.dropout(h, 0.3, self.training)), h.transpose(0, 1)
+
+
+class Noise(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.both = nn.Linear(4, 4)
+
+    def forward(self, x):
+        mean, spread = self.both(x).chunk(2, dim=-1)
+        return mean + torch.randn_like(spread) * torch.exp(0.5 * spread), mean.square().sum()
+
+
+def plainly(module):
+    """The same module with its Python run in every call."""
+    other = copy.deepcopy(module)
+    for m in other.modules():
+        m.register_forward_hook(lambda *_: None)
+    return other
+
+
+def indices(*shape):
+    return torch.randint(0, 5, shape)
+
+
+def test_a_language_model_with_tied_weights_trains_the_same():
+    module = Net()
+    plain = plainly(module)
+    optimizers = [torch.optim.AdamW(m.parameters(), lr=0.01) for m in (module, plain)]
+    for _ in range(6):
+        index, targets = indices(2, 4), indices(2, 4)
+        losses = []
+        for m, optimizer in zip((module, plain), optimizers, strict=True):
+            logits, loss = m(index, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            assert type(loss.grad_fn).__name__ == "NllLossBackward0"
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert is_kept(module) and not is_kept(plain)
+    with torch.no_grad():
+        for _ in range(4):
+            assert torch.allclose(module(index), plain(index), rtol=1e-4, atol=1e-5)
+
+
+def test_indices_are_looked_at_in_every_call():
+    module, index = Net(), indices(2, 4)
+    with torch.no_grad():
+        for _ in range(3):
+            module(index)
+        assert is_kept(module)
+        with pytest.raises(IndexError, match="out of range"):
+            module(index + 5)
+            torch.synchronize()
+        wrong = torch.tensor([[0, 1, 2, 9]])
+        for _ in range(3):
+            with pytest.raises(IndexError, match="out of range"):
+                module(wrong)
+        with pytest.raises(AssertionError, match="at most 6"):
+            module(indices(1, 7))
+        targets = torch.tensor([[1, 2, 3, -100]])
+        for _ in range(3):
+            assert torch.allclose(module(index[:1], targets)[1], plainly(module)(index[:1], targets)[1])
+
+
+@pytest.mark.parametrize("make, shape", [(Drops, (5, 6)), (Noise, (3, 4))])
+@pytest.mark.parametrize("grad", [True, False])
+def test_random_numbers_are_drawn_anew(make, shape, grad):
+    module = make()
+    plain = plainly(module)
+    seen = []
+    for step in range(6):
+        x = torch.randn(*shape) * 1.0
+        if step == 4:
+            for m in (module, plain):
+                m.eval()
+        both = []
+        for m in (module, plain):
+            torch.manual_seed(step)
+            with torch.set_grad_enabled(grad):
+                results = m(x)
+            both.append([*[r.tolist() for r in results], torch.rand(1).item()])
+            if grad:
+                m.zero_grad()
+                (results[0].square().sum() + results[1].sum()).backward()
+        assert both[0] == both[1]
+        seen.append(both[0])
+        for one, other in zip(module.state_dict().values(), plain.state_dict().values(), strict=True):
+            assert torch.equal(one, other)
+        if grad:
+            assert all(torch.equal(p.grad, q.grad) for p, q in zip(module.parameters(), plain.parameters(), strict=True))
+    assert is_kept(module) and not is_kept(plain) and seen[2] != seen[3]
+
+
+def test_views_are_given_of_fresh_memory():
+    module = Drops().eval()
+    with torch.no_grad():
+        for _ in range(4):
+            x = torch.randn(5, 6) * 1.0
+            turned = module(x)[1]
+            assert turned.stride() == (1, 8) and turned.shape == (8, 5) and not turned.is_contiguous()
+            turned[0] = 3.0
+            assert torch.equal(module(x)[1][1:], turned[1:])
+    assert is_kept(module)
+
+
+def _configuration(m, patch):
+    m.config.scale = 0.25
+
+
+def _class(m, patch):
+    patch.setattr(Net, "bias", 3.0)
+
+
+def _global(m, patch):
+    patch.setitem(globals(), "SCALE", 5.0)
+
+
+def _helper(m, patch):
+    patch.setitem(globals(), "gate", lambda x: x + 1.0)
+
+
+def _method(m, patch):
+    patch.setattr(Block, "mixed", lambda self, x: x * 3.0)
+
+
+def _function(m, patch):
+    original = F.cross_entropy
+    patch.setattr(F, "cross_entropy", lambda *args: original(*args) * 7.0)
+
+
+def _inner(m, patch):
+    patch.setattr(Block, "forward", lambda self, x: x - 1.0)
+
+
+def _own(m, patch):
+    m.blocks[1].forward = lambda x: x - 2.0
+
+
+def _act(m, patch):
+    m.blocks[0].act = torch.tanh
+
+
+def _shortcut(m, patch):
+    m.blocks[0].shortcut = nn.Linear(8, 8)
+
+
+def _layers(m, patch):
+    m.blocks.append(Block(8, m.config))
+
+
+def _untied(m, patch):
+    m.head.weight = nn.Parameter(torch.ones(5, 8))
+
+
+def _raw(m, patch):
+    m.head._parameters["weight"] = nn.Parameter(torch.ones(5, 8))
+
+
+def _part(m, patch):
+    with torch.no_grad():
+        m.table.weight[0] = 4.0
+
+
+def _loaded(m, patch):
+    m.load_state_dict({k: v * 0.5 for k, v in m.state_dict().items()})
+
+
+def _swapped(m, patch):
+    m.position.weight.data = torch.ones(6, 8)
+
+
+def _hooked(m, patch):
+    m.blocks[1].norm.register_forward_hook(lambda module, args, output: output * 2.0)
+
+
+CHANGES = [
+    _configuration, _class, _global, _helper, _method, _function, _inner, _own, _act, _shortcut, _layers, _untied, _raw, _part, _loaded, _swapped,
+    _hooked,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("grad", [True, False])
+def test_changes_are_noticed(change, grad, monkeypatch):
+    module, fresh = Net(), Net()
+    fresh.load_state_dict(module.state_dict())
+    index, targets = indices(2, 4), indices(2, 4)
+    with torch.set_grad_enabled(grad):
+        before = [module(index, targets)[1].item() for _ in range(3)]
+        assert is_kept(module)
+        for m in (module, fresh):
+            torch.manual_seed(2)
+            change(m, monkeypatch)
+        plain = plainly(fresh) if change not in (_own, _hooked) else fresh
+        for _ in range(4):
+            loss = module(index, targets)[1].item()
+            assert loss == pytest.approx(plain(index, targets)[1].item(), rel=1e-5) and abs(loss - before[0]) > 1e-4
+
+
+class Counts(nn.Module):
+    def forward(self, x):
+        COUNTS.append(x)
+        return x * 2.0
+
+
+class Remembers(nn.Module):
+    def forward(self, x):
+        self.last = x
+        return x * 2.0
+
+
+class Prints(nn.Module):
+    def forward(self, x):
+        print("called")
+        return x * 2.0
+
+
+class Hooks(nn.Module):
+    def forward(self, x):
+        y = x * 2.0
+        if y.requires_grad:
+            y.register_hook(COUNTS.append)
+        return y * 3.0
+
+
+class Looks(nn.Module):
+    def forward(self, x):
+        return x * 2.0 if x.sum().item() > 0 else x * 3.0
+
+
+class Decides(nn.Module):
+    def forward(self, x):
+        return x * 2.0 if x.sum() > 0 else x * 3.0
+
+
+class Dice(nn.Module):
+    def forward(self, x):
+        import random
+
+        return x * random.random()
+
+
+class Listed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scales = [1.0, 2.0]
+
+    def forward(self, x):
+        for scale in self.scales:
+            x = x * scale
+        return x
+
+
+class Property(nn.Module):
+    @property
+    def scale(self):
+        COUNTS.append(self)
+        return 2.0
+
+    def forward(self, x):
+        return x * self.scale
+
+
+class Nested(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) + 1.0
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        x += 1.0
+        return x * 2.0
+
+
+class Same(nn.Module):
+    def forward(self, x):
+        return x
+
+
+class Stored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x):
+        self.seen[0] += 1.0
+        return x * self.seen
+
+
+@pytest.mark.parametrize("make", [Counts, Remembers, Prints, Hooks, Looks, Decides, Dice, Listed, Property, InPlace, Same, Stored])
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_what_does_more_is_always_called(make, nested, grad, capsys):
+    module, plain = (Nested(make()), Nested(make())) if nested else (make(), make())
+    for m in plain.modules():
+        m.register_forward_hook(lambda *_: None)
+    COUNTS.clear()
+    counts = [0, 0]
+    for step in range(5):
+        results = []
+        for i, m in enumerate((module, plain)):
+            x = torch.full((3,), 1.5 - step, requires_grad=grad) * 1.0
+            before = len(COUNTS)
+            y = m(x)
+            if grad:
+                y.sum().backward()
+            counts[i] += len(COUNTS) - before
+            results.append((y.tolist(), x.tolist()))
+        if make is not Dice:
+            assert results[0] == results[1]
+    assert counts[0] == counts[1]
+    assert capsys.readouterr().out.count("called") == (10 if make is Prints else 0)
+    assert not is_kept(module.inner if nested else module)
+    if make is Listed:
+        (module.inner if nested else module).scales.append(5.0)
+        assert module(torch.ones(3)).tolist() != results[0][0]
+
+
+def test_numbers_among_the_arguments_are_no_programs_of_their_own():
+    class Steps(nn.Module):
+        def forward(self, x, t):
+            return x * t
+
+    module = Steps()
+    for t in range(8):
+        assert module(torch.ones(2), float(t)).tolist() == module(torch.ones(2), t).tolist() == [t, t]
+    assert not is_kept(module)
+
+
+def test_lines_are_those_of_the_forward():
+    from lamina.pyfront.schedule import Schedule
+
+    module, x = Drops().eval(), torch.randn(5, 6) * 1.0
+    with torch.no_grad():
+        lines = [set(Schedule([module(x)[0]._read()]).graph.origins) for _ in range(4)]
+    assert is_kept(module) and lines[0] == lines[3] and len(lines[0]) > 1
+
+
+def test_a_source_that_was_edited_is_not_read(tmp_path):
+    import importlib.util
+    import linecache
+
+    text = "import lamina as torch\nclass M(torch.nn.Module):\n    def forward(self, x):\n        {}\n        return x * 2.0\n"
+    path = tmp_path / "edited.py"
+    path.write_text(text.format("print('called')"))
+    spec = importlib.util.spec_from_file_location("edited", path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    path.write_text(text.format("x = x + 0.0"))
+    linecache.checkcache(str(path))
+    module = loaded.M()
+    for _ in range(4):
+        module(torch.ones(2))
+    assert not is_kept(module)
+
+
+def test_arguments_that_are_the_same_or_views():
+    class Pair(nn.Module):
+        def forward(self, a, b):
+            return a * 2.0 + b
+
+    module, x = Pair(), torch.arange(6.0).reshape(2, 3) * 1.0
+    y = x.t().contiguous() * 1.0
+    for _ in range(3):
+        assert torch.equal(module(x, x), x * 3.0)
+        assert torch.equal(module(x, x * 1.0), x * 3.0)
+        assert torch.equal(module(x[:, 0], x[:, 1]), x[:, 0] * 2.0 + x[:, 1])
+        assert torch.equal(module(a=x, b=y.t()), x * 2.0 + x)
+    with torch.no_grad():
+        shared = torch.ones(3)
+        outside = shared.numpy()
+        for n in range(4):
+            outside[:] = n
+            assert module(shared, shared).tolist() == [3.0 * n] * 3
