@@ -5,6 +5,7 @@ Where no derivative can go through them they are one Node, which only a Schedule
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -16,13 +17,14 @@ from .walk import by_order
 _MOST = 4096
 _forms: dict[tuple, tuple] = {}
 _once: dict[tuple, Phrase] = {}
+_DATA = frozenset({None, "full"})  # arrays: given ones, and memory that was filled
 _NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are tracked, their operands do not tell
 
 
 class Phrase:
     """The steps between some operands and some results."""
 
-    __slots__ = ("_steps", "_results", "held", "form", "_as_one")
+    __slots__ = ("_steps", "_results", "held", "form", "_as_one", "_overwritten")
 
     def __init__(
         self, steps: Sequence[tuple[str, tuple, Sequence[int], Any, bool]], results: Sequence[int], held: Sequence[int] = (),
@@ -33,6 +35,7 @@ class Phrase:
         that holds them all; each array counts as an operand. lines: the user's of each step; without them it is the one that is running
         when they are recorded."""
         self._results = results
+        self._overwritten: list[tuple[int, int]] = []  # steps, and how many steps are recorded before they are written over
         self.held = tuple(held)
         spelled = [(op, *read, attrs if op is RESULT else len(type) if _is_several(type) else 1) for op, attrs, read, type, _ in steps]
         form = (*spelled, tuple(results), self.held)
@@ -61,7 +64,10 @@ class Phrase:
         """What was just recorded: the steps in their order. with_lines: they stay those of the lines they were recorded at."""
         place = {id(node): i for i, node in enumerate((*operands, *steps))}
         spelled = [(node.op, node.attrs, [place[id(n)] for n in node.inputs], node.type, _may_be_tracked(node)) for node in steps]
-        return Phrase(spelled, [place[id(node)] for node in results], (), [node.origin for node in steps] if with_lines else None)
+        made = Phrase(spelled, [place[id(node)] for node in results], (), [node.origin for node in steps] if with_lines else None)
+        orders = [node.order for node in steps]
+        made._overwritten = [(k, bisect_left(orders, node.overwritten)) for k, node in enumerate(steps) if node.overwritten]
+        return made
 
     def again(self, operands: Sequence[Node], up: int = 2) -> Node:
         """The one result for other operands of the same types. up: see `origin`, as the caller would give it."""
@@ -138,7 +144,10 @@ class Phrase:
 
     def _record(self, operands: Sequence[Node], up: int, may_be: bool = False) -> list[Node]:
         may_be = may_be or state.grad and any([n.requires_grad for n in operands])
-        nodes = self._append(list(operands), state.origin(up), state.order, may_be)
+        start = state.order
+        nodes = self._append(list(operands), state.origin(up), start, may_be)
+        for k, before in self._overwritten:
+            nodes[k - len(self._steps)].overwritten = start + before + 1
         state.order += len(self._steps)
         return nodes
 
@@ -215,7 +224,7 @@ def steps_between(
     while stack:
         node = stack.pop()
         if id(node) not in met:
-            if data is not None and node.op is None and node.value is not None and (node.order > since or node in data):
+            if data is not None and node.op in _DATA and node.value is not None and (node.order > since or node in data):
                 met.add(id(node))
                 constants.append(node)
                 continue

@@ -83,6 +83,8 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         return forward(*args, **kwargs)
     operands: list[Node] = []
     key = argument_key(args, kwargs, operands)
+    if key is None and _are_taken_back(args, kwargs):
+        key = argument_key(args, kwargs, operands := [])
     if key is None:
         return forward(*args, **kwargs)
     key = key, state.grad
@@ -102,6 +104,12 @@ def _is_always_called(kind: type) -> bool:
     return False
 
 
+def _are_taken_back(args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Whether memory of arguments was numpy's too, and of none is any longer."""
+    shared = [t._storage for t in _tensors((*args, *kwargs.values())) if t._storage.host is not None]
+    return bool(shared) and not any([storage.is_shared() for storage in shared])
+
+
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
     """The tensors among some arguments, each once: those within tuples as well."""
     found: dict[int, Tensor] = {}
@@ -118,14 +126,13 @@ class Call:
     parents: tables of children, with the children; childless: tables of those that have none. classes: theirs, with what is run when they are called. functional: what their forwards look up
     in torch.nn.functional, where programs may put their own. reads: (table, name) of the
     parameters and buffers; ties: the same of those that are one of these, with its place. types: of the arguments and of these. looks: what was asked about
-    the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. writes: something tracked would be
-    overwritten on the way. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
+    the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
     its memory, version, label; several: they come in a tuple. asks_places: it depends on where elements lie in memory. found, cells, options: see `Dependence`.
     """
 
     __slots__ = (
         "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "ties", "types", "looks", "draws", "constants", "phrase",
-        "writes", "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
+        "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
     )  # fmt: skip
 
     def __init__(self, modules: list[Module], depends: Dependence | None) -> None:
@@ -187,8 +194,6 @@ class Call:
             if t is None or t._read() is not nodes[place]:
                 return None
         if self.asks_places and any([is_ordered(table[name]) for table, name in self.reads]):
-            return None
-        if self.writes and state.grad and any([n.requires_grad for n in nodes]):
             return None
         for place, question, answer in self.looks:
             if ask(nodes[place], question) is not answer:
@@ -378,12 +383,11 @@ def _kept(
     if found is None:
         return None
     steps, constants = found
-    writes = any([node.overwritten for node in steps])
     read = {id(node) for step in steps for node in step.inputs}
-    if writes and any([r.requires_grad for r in roots]) or not read.issuperset([id(operands[i]) for i in written]):
+    if not read.issuperset([id(operands[i]) for i in written]):
         return None
     is_target = {(id(table), name) for table, name in targets}
-    if any([(id(table), name) in is_target for table, name, _ in ties]) or any([node.overwritten for node in constants if node.op is None]):
+    if any([(id(table), name) in is_target for table, name, _ in ties]) or any([node.overwritten for node in constants if node.value is not None]):
         return None
     looked = [place_of.get(id(s.node), -1) for s in seen if isinstance(s, Look)]
     used = [i for i in own if i < count or id(operands[i]) in read or i in looked]
@@ -403,8 +407,8 @@ def _kept(
     call.phrase = Phrase.of(
         [*[operands[i] for i in used], *[leaf for leaf in leaves if id(leaf) in read], *constants], steps, roots, depends is not None
     )
-    _data.update([node for node in constants if node.op is None])
+    _data.update([node for node in constants if node.value is not None])
     call.results = [(r._chain, r._storage.version, r.__dict__.get("_label")) for r in results]
-    call.writes, call.written = writes, targets
+    call.written = targets
     call.tracked = state.grad and any([operands[i].requires_grad for i in used])
     return call
