@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchvision")
 
 _DISTRIBUTIONS = (
     "bernoulli beta binomial categorical cauchy chi2 constraint_registry constraints continuous_bernoulli dirichlet distribution exponential "
-    "gamma geometric gumbel half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace lkj_cholesky log_normal "
+    "gamma generalized_pareto geometric gumbel half_cauchy half_normal independent inverse_gamma kl kumaraswamy laplace lkj_cholesky log_normal "
     "logistic_normal mixture_same_family multinomial multivariate_normal negative_binomial normal one_hot_categorical "
     "pareto poisson relaxed_bernoulli relaxed_categorical transformed_distribution transforms uniform von_mises weibull wishart"
 )  # one a file, under PyTorch's names

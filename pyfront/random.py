@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dialects.errors import LaminaError
-from ..dialects.types import DTYPES, DType, dtype_of, part_of, size_of
+from ..dialects.types import DTYPES, DType, bool_, dtype_of, part_of, size_of
 from . import draws, philox, recorder
 from .assignment import check_in_place, store, title
 from .definitions import define
@@ -382,7 +382,12 @@ def normal(
         raise TypeError("normal() needs a size when mean and std are numbers")
     shape = np.broadcast_shapes(*[tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)])
     noise = wrap(sample(NORMAL, shape, like.dtype, generator=generator, anywhere=True))
-    return noise * std + mean
+    drawn = noise * (std.detach() if isinstance(std, Tensor) else std) + (mean.detach() if isinstance(mean, Tensor) else mean)
+    for given in (mean, std):  # draws follow neither: gradients are 0
+        if isinstance(given, Tensor) and given.requires_grad and recorder.state.grad:
+            everywhere = recorder.record("full", (), (shape, True, bool_))
+            drawn = wrap(recorder.record("select", (everywhere, drawn._read(), given.to(drawn.dtype).expand(shape)._read())))
+    return drawn
 
 
 @define("bernoulli")

@@ -9,12 +9,14 @@ from . import constraints
 from .transform import ComposeTransform, IndependentTransform, Transform
 from .transforms import (
     AffineTransform,
+    CatTransform,
     CorrCholeskyTransform,
     ExpTransform,
     LowerCholeskyTransform,
     PositiveDefiniteTransform,
     SigmoidTransform,
     SoftmaxTransform,
+    StackTransform,
     StickBreakingTransform,
     identity_transform,
 )
@@ -83,3 +85,5 @@ transform_to.register(constraints.PositiveDefinite, lambda _: PositiveDefiniteTr
 transform_to.register(constraints.PositiveSemidefinite, lambda _: PositiveDefiniteTransform())
 for _each in (biject_to, transform_to):
     _each.register(constraints.CorrCholesky, lambda _: CorrCholeskyTransform())
+    _each.register(constraints.Cat, lambda region, r=_each: CatTransform([r(c) for c in region.cseq], region.dim, region.lengths))
+    _each.register(constraints.Stack, lambda region, r=_each: StackTransform([r(c) for c in region.cseq], region.dim))

@@ -319,6 +319,9 @@ class _Several(Constraint):
     def __init__(self, cseq: Any, dim: int = 0) -> None:
         self.cseq, self.dim = list(cseq), dim
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @property
     def is_discrete(self) -> bool:  # type: ignore[override]  # the parts'
         """Whether the values of a part can be counted."""

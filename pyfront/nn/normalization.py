@@ -235,7 +235,7 @@ class LayerNorm(Module):
     def extra_repr(self) -> str:
         """The arguments."""
         text = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        return text + (f", bias={self.bias is not None}" if self.elementwise_affine else "")
+        return f"{text}, bias={self.bias is not None}"
 
 
 class RMSNorm(Module):

@@ -63,7 +63,8 @@ class AvgPool1d(Module):
         count_include_pad: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.kernel_size, self.stride, self.padding = (kernel_size,), (kernel_size if stride is None else stride,), (padding,)
+        step = kernel_size if stride is None else stride
+        self.kernel_size, self.stride, self.padding = [tuple(n) if isinstance(n, (tuple, list)) else (n,) for n in (kernel_size, step, padding)]
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
     @remembered
@@ -186,6 +187,8 @@ class _Pad(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The padded input."""
+        if self._mode == "circular" and input.dim() - self._rank not in (1, 2):
+            raise ValueError(f"expected {self._rank + 1}D or {self._rank + 2}D input (got {input.dim()}D input)")
         value = getattr(self, "value", self._value)
         return F.pad(input, self.padding, self._mode, value)
 

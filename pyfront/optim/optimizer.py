@@ -132,14 +132,20 @@ class Optimizer:
                 "will change between runs. Please use a list instead."
             )
         group = dict(param_group, params=[chosen] if isinstance(chosen, Tensor) else list(chosen))
-        if group["params"] and isinstance(group["params"][0], tuple):
-            group["param_names"] = [name for name, _ in group["params"]]
-            group["params"] = [parameter for _, parameter in group["params"]]
+        named = [entry for entry in group["params"] if isinstance(entry, tuple)]
+        if named:
+            if len(named) < len(group["params"]):
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+            group["param_names"] = [name for name, _ in named]
+            group["params"] = [parameter for _, parameter in named]
         self._check(group["params"])
         for name, default in self.defaults.items():
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
+            kind = "with names" if named else "without names"
+            raise ValueError(f"all optimizer param groups should be with/without names. cannot add param group {kind} to the optimizer")
         self.param_groups.append(group)
 
     def _check(self, parameters: list[Any]) -> None:

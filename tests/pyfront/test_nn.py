@@ -92,7 +92,34 @@ LOSSES = [
     ("PoissonNLLLoss", (), {}, [X2, P]), ("SoftMarginLoss", (), {}, [X2, np.sign(X2[::-1]).astype(np.int64)]),
     ("TripletMarginLoss", (), {"swap": True}, [X2, P, X2[::-1].copy()]), ("CosineEmbeddingLoss", (), {}, [X2, P, np.array([1.0, -1.0], np.float32)]),
     ("HingeEmbeddingLoss", (), {}, [X2, np.sign(P - 0.5)]), ("MultiLabelSoftMarginLoss", (), {}, [X2, P]),
+    ("KLDivLoss", (), {"reduction": "none"}, [np.log(P), X2]), ("KLDivLoss", (), {"reduction": "batchmean"}, [np.array(-0.5, np.float32), np.array(0.25, np.float32)]),
+    ("GaussianNLLLoss", (), {"full": True}, [X2, P, P[:1]]), ("LinearCrossEntropyLoss", (X2.shape[1], 5), {"bias": True}, [X2, np.array([0, 3])]),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", [
+    lambda t: t.nn.functional.cross_entropy(t.zeros(2, 3), t.ones(2, 3) / 3, ignore_index=1),
+    lambda t: t.nn.functional.cross_entropy(t.zeros(2, 3), t.tensor([0, 1]), label_smoothing=1.5),
+    lambda t: t.nn.LinearCrossEntropyLoss(2, 3, label_smoothing=-1.0),
+    lambda t: t.nn.functional.batch_norm(t.ones(2, 3), None, None, training=True, eps=0.0),
+    lambda t: t.nn.CircularPad2d(1)(t.ones(2, 3)),
+    lambda t: t.optim.SGD([("a", t.nn.Parameter(t.ones(2))), t.nn.Parameter(t.ones(2))], lr=0.1),
+    lambda t: t.optim.SGD([("a", t.nn.Parameter(t.ones(2)))], lr=0.1).add_param_group({"params": [t.nn.Parameter(t.ones(2))]}),
+])  # fmt: skip
+def test_refused_with_pytorchs_words(call: Callable[[Any], Any]) -> None:
+    assert message(lambda: call(lamina)) == message(lambda: call(torch))
+
+
+def test_edges_of_layers() -> None:
+    def found(t: Any) -> list[Any]:
+        norm = t.nn.BatchNorm1d(3)
+        norm(t.zeros(0, 3))
+        prelu = t.nn.PReLU()(t.tensor(-2.0)).item()
+        pool = t.nn.AvgPool1d((2,), (1,))
+        return [norm.running_mean.tolist(), norm.running_var.tolist(), prelu, repr(pool), pool(t.arange(4.0)[None]).tolist(),
+                repr(t.nn.LayerNorm(3, elementwise_affine=False))]  # fmt: skip
+
+    assert found(lamina) == found(torch)
 
 
 @pytest.mark.parametrize("name, args, options, inputs", LOSSES, ids=lambda v: v if isinstance(v, str) else "")

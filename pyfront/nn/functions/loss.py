@@ -247,8 +247,12 @@ def cross_entropy(
     if plain and nothing_ignored and _all_are_classes(target, sizes[1]):
         return apply("cross_entropy", (input, target), (), "nll_loss")
     classes = 1 if len(sizes) > 1 else 0
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if not dtype.is_floating_point:
         _check_classes(input, target)
+    elif ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
     log_p = log_softmax(input, classes)
     if target.dtype.is_floating_point:
         return _soft_targets(log_p, target, weight, reduction, label_smoothing, classes)
@@ -286,7 +290,6 @@ def linear_cross_entropy(
         raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
     kept = -100 if ignore_index is None else ignore_index
     return cross_entropy(logits, target, weight, ignore_index=kept, reduction=reduction, label_smoothing=label_smoothing)
-
 
 
 def _soft_targets(
@@ -334,9 +337,9 @@ def kl_div(
     else:
         loss = apply("kl_div", _alike(input, target))
     reduction = reduction_of(reduction, size_average, reduce)
-    if reduction == "batchmean":
+    if reduction == "batchmean" and input.dim():
         return loss.sum() / input.shape[0]
-    return reduced(loss, reduction)
+    return reduced(loss, "mean" if reduction == "batchmean" else reduction)
 
 
 @autocasts("poisson_nll_loss")
@@ -357,7 +360,7 @@ def poisson_nll_loss(
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Tensor | float, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
-    """0.5 * (log var + (input - target) ** 2 / var); one variance per element, or per row of the last dimension."""
+    """0.5 * (log var + (input - target) ** 2 / var); one variance per element, or for all along one dimension."""
     if not isinstance(var, Tensor):
         if var < 0:
             raise ValueError("var has negative entry/entries")
@@ -367,7 +370,7 @@ def gaussian_nll_loss(
     if var.shape != input.shape:
         if tuple(input.shape[:-1]) == tuple(var.shape):
             var = var.unsqueeze(-1)
-        elif tuple(input.shape[:-1]) != tuple(var.shape[:-1]) or var.shape[-1] != 1:
+        elif input.dim() != var.dim() or sum([n for m, n in zip(input.shape, var.shape, strict=True) if m != n]) != 1:
             raise ValueError("var is of incorrect size")
     spread = var.detach().clamp_min(eps) + (var - var.detach())
     loss = ((input - target) ** 2 / spread + spread.log()) * 0.5

@@ -43,12 +43,16 @@ def batch_norm(
             raise RuntimeError("Expected running_mean and running_var to be defined when training=False")
         parts = (input, w, b, running_mean, running_var)
         return apply("batch_norm_infer", parts, (eps,), "native_batch_norm")
+    if eps <= 0:
+        raise RuntimeError(f"batch_norm eps must be positive during training, but got {float(eps)}")
     many = input.numel() // channels[0]
     if many == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     result, mean, var = recorder.record_many("batch_norm", (input._read(), w._read(), b._read()), (eps,))
     y = wrap(result)
     y._label = "native_batch_norm"
+    if not many:  # statistics of nothing
+        return y
     before, recorder.state.grad = recorder.state.grad, False
     try:
         if running_mean is not None:
