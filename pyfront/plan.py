@@ -17,7 +17,7 @@ import numpy as np
 
 from ..dialects.graph import Graph, Step
 from .dying import Dying
-from .node import HELD, PHRASE, RESULT, Node
+from .node import ALIAS, HELD, PHRASE, RESULT, Node
 from .residuals import needs_values
 from .schedule import Schedule, is_done, is_freed, moves
 from .track import Track, grads_at, track_of, walked
@@ -149,7 +149,7 @@ class GraphForm:
     def of(cls, schedule: Schedule, walk: Walk, at: Mapping[int, int], inputs: list[int]) -> GraphForm | None:
         """Of a Schedule without derivatives, now or later: which values those keep, and what they read, is no matter of positions."""
         nodes = walk.nodes
-        if walk.grads or schedule.spread or any([n.freed or n.requires_grad and n.value is None for n in nodes]):
+        if walk.grads or schedule.spread or any([n.freed or n.requires_grad and n.value is None and n.op != ALIAS for n in nodes]):
             return None
         made = cls()
         made.first, made.contents, made.inputs, made.steps = schedule.graph, walk.contents, inputs, []

@@ -32,6 +32,13 @@ def set_image_backend(backend: str) -> None:
         raise UnsupportedError("the image backend 'accimage' is not here", help="use 'PIL'")
 
 
+def _is_tracing() -> bool:
+    """Whether a call is being recorded to be a program of its own; DETR asks before it puts images of several sizes together."""
+    from ..torch_jit import is_tracing
+
+    return is_tracing()
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -50,6 +50,8 @@ torch.utils.data._utils.collate np_str_obj_array_pattern
 torch.utils.dlpack from_dlpack
 torch.utils.hooks RemovableHandle
 torch.utils.model_zoo load_url
+torchvision _is_tracing
+torchvision.models._utils IntermediateLayerGetter _make_divisible
 """.strip().splitlines()
 
 SCRIPT = """

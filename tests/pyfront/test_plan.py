@@ -112,6 +112,20 @@ def test_what_grows_is_planned_once(checked: Checked) -> None:
     assert (checked.made, checked.reused) == (1, 5)
 
 
+def test_what_moves_on_is_planned_once_with_parameters_made_of_values(checked: Checked) -> None:
+    """A parameter that is another name of what made it (`nn.Parameter(torch.randn(...) / 4)`) is a leaf without a step of its own."""
+    torch.manual_seed(0)
+    weight, state, x = torch.nn.Parameter(torch.randn(6, 6) / 6), torch.zeros(2, 6), torch.randn(2, 9, 6)
+    weight.sum().item()
+    checked.made = checked.reused = 0
+    with torch.no_grad():
+        for i in range(1, 7):
+            place = torch.arange(i, i + 1, dtype=torch.float32)
+            state = state * 0.5 + (x[:, i] @ weight) * torch.sin(place)
+            assert state.abs().sum().item() > 0
+    assert (checked.made, checked.reused) == (1, 5)
+
+
 def test_more_parts_are_another_program(checked: Checked) -> None:
     """Where sizes say how many results a step has, positions say nothing."""
     for n in (4, 6, 8, 4):
