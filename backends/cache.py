@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,29 @@ def cache_folder() -> Path | None:
 
 @lru_cache(maxsize=1)
 def source_version() -> str:
-    """Hash of the compiler's own files: another lamina makes other programs."""
+    """Hash of the compiler's own files: another lamina makes other programs. It is noted under what the file system says of them (size,
+    times of the last changes): reading them all takes half of a warm first step.
+    """
+    found = sorted(entry for folder in _COMPILER_FOLDERS for entry in _sources(_ROOT / folder))
+    stamp = key_of("sources", [(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in found])
+    known = noted(stamp)
+    if known is not None:
+        return known
     digest = hashlib.sha256()
-    for folder in _COMPILER_FOLDERS:
-        for path in sorted((_ROOT / folder).rglob("*")):
-            if path.suffix in _TEXT:
-                digest.update(f"{path.relative_to(_ROOT).as_posix()}\0".encode() + path.read_bytes())
+    for path, _ in found:
+        digest.update(f"{Path(path).relative_to(_ROOT).as_posix()}\0".encode() + Path(path).read_bytes())
+    note(stamp, digest.hexdigest())
     return digest.hexdigest()
+
+
+def _sources(folder: str | Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The compiler's files in a folder and those within."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(_TEXT):
+                yield entry.path, entry.stat()
+            elif entry.is_dir():
+                yield from _sources(entry.path)
 
 
 def key_of(*parts: object) -> str:

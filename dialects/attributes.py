@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from xdsl.dialects.builtin import (
@@ -76,7 +77,13 @@ class SizesAttr(Data[tuple]):
 
 def integers(values: tuple | list, element: IntegerType = i64) -> DenseArrayBase | SizesAttr:
     """Integers as an attribute that has `get_values`."""
-    return SizesAttr(tuple(values)) if any_symbolic(values) else DenseArrayBase.from_list(element, values)
+    values = tuple(values)
+    return SizesAttr(values) if any_symbolic(values) else _dense(values, element)
+
+
+@lru_cache(maxsize=1 << 12)
+def _dense(values: tuple[int, ...], element: IntegerType) -> DenseArrayBase:
+    return DenseArrayBase.from_list(element, values)
 
 
 def dimensions(shape: tuple | list) -> list[int | IntAttr]:

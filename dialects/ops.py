@@ -262,9 +262,15 @@ Nn = Dialect("nn", [c for c in CLASSES.values() if c.name.startswith("nn.")])
 Scans = Dialect("scan", [ScanYieldOp])
 
 
+_STANZAS: dict[type[Operation], Stanza | None] = {}
+
+
 def stanza_of(op: Operation) -> Stanza | None:
     """The stanza of a book op, None for any other op."""
-    return OPS[op.op_name] if isinstance(op, BookOp) else None
+    kind = type(op)  # `isinstance` asks an abstract class in Python, and this is asked of every op by every pass
+    if kind not in _STANZAS:
+        _STANZAS[kind] = OPS[kind.op_name] if issubclass(kind, BookOp) else None
+    return _STANZAS[kind]
 
 
 _ATTRS: dict[tuple, tuple] = {}

@@ -352,11 +352,16 @@ def same(a: Any, b: Any) -> bool:
 
 def any_symbolic(values: Iterable[object]) -> bool:
     """Whether one of these is."""
-    return any(isinstance(v, Size) for v in values)
+    for value in values:  # asked of every shape, again and again: an expression would be a function of its own
+        if isinstance(value, Size):
+            return True
+    return False
 
 
 def estimate(value: Any) -> Any:
     """The number a size is planned for; in a tuple, of each. What is no size is what it is."""
+    if type(value) is int:
+        return value
     if isinstance(value, tuple):
         return tuple(map(estimate, value))
     return _at(value, value.scope.estimates) if isinstance(value, Size) else value

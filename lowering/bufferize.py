@@ -38,10 +38,7 @@ from ..passes.program import BOUND, bound_inputs
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls, is_product
-from .chained_calls import ChainedCalls
 from .contraction_decision import Decision
-from .gathered_calls import GatheredCalls
-from .gpu_chain import match_chain
 from .in_place import is_made_from, may_overwrite
 from .irregular import irregular_function
 from .kernel_functions import copy_function, kernel_function, structural_key
@@ -50,11 +47,9 @@ from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
 from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
-from .narrow_stores import NarrowStores
 from .padded_rows import strides_with_gaps
 from .placed_parts import PlacedParts, Whole, without_copies
 from .recomputed_calls import recompute
-from .reordered_operands import ReorderedOperands
 from .sweeps import choose_sweeps
 from .zero_margins import Box, multiplies, note, padded_values
 from .storage import Call, Home, Loop, Storage, row
@@ -162,16 +157,20 @@ class _Program:
             self.storages += self.kept.settle(self.calls, self.block)
             choose_sweeps(self.calls, self.target)
         else:
-            self._merge_chains(self.target)
-            NarrowStores(self.functions, self._register).rewrite(self.calls, self.storages)
-            ReorderedOperands(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
-            GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
+            self._rewrite_for_gpu(self.target)
         self._plan_arena()
         self._write_main()
         return self.count
 
-    def _merge_chains(self, target: GpuTarget) -> None:
-        """Products with row folds between them become one kernel (chained_calls.py); others read what was widened for them."""
+    def _rewrite_for_gpu(self, target: GpuTarget) -> None:
+        """Products with row folds between them become one kernel; others read what was widened for them, or copies in their order;
+        calls that are alike become one."""
+        from .chained_calls import ChainedCalls  # programs for CPUs wait for none of this
+        from .gathered_calls import GatheredCalls
+        from .gpu_chain import match_chain
+        from .narrow_stores import NarrowStores
+        from .reordered_operands import ReorderedOperands
+
         machines = [target, replace(target, access_bytes=1)]  # where arguments will lie is not known yet
 
         def fits(function: func.FuncOp) -> bool:
@@ -179,6 +178,9 @@ class _Program:
 
         ChainedCalls(self.functions, self._register, fits, self._given()).rewrite(self.calls, self.storages)
         self._read_narrow()
+        NarrowStores(self.functions, self._register).rewrite(self.calls, self.storages)
+        ReorderedOperands(target, self.functions, self._register).rewrite(self.calls, self.storages)
+        GatheredCalls(self.functions, self._register, self._may_share()).rewrite(self.calls, self.storages)
 
     def _read_narrow(self) -> None:
         """Products of narrow numbers read them, not what they were widened to for the product (widened_operands.py)."""
@@ -353,9 +355,11 @@ class _Program:
         Weights are inputs that have names, and what stands beside them; not what a program gives back changed. Products are what a program
         is for. What depends on sizes that differ from call to call is made anew.
         """
-        if not operands or len(op.results) != 1 or self.scratch[function] or is_product(function) or op.results[0] in self.returned:
+        if not operands or len(op.results) != 1 or self.scratch[function] or op.results[0] in self.returned:
             return False
         if op in self.parts.copied or op.results[0] in self.parts.places or not all(self._is_kept(storage) for storage, _ in operands):
+            return False
+        if is_product(function):
             return False
         if self.is_open and _asks_sizes(function):
             return False

@@ -41,7 +41,7 @@ _SYMBOL = re.compile(r"\bs\d+\b")
 
 def _symbols(lines: list[str]) -> list[str]:
     """The sizes known at the call only that these lines speak of, as constants of the function."""
-    found = sorted({name for line in lines for name in _SYMBOL.findall(line)})
+    found = sorted(set(_SYMBOL.findall("\n".join(lines))))
     return [f"    const int64_t {name} = lamina_{name};" for name in found]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ..dialects.target import Target
 from .contraction_blocking import divided
 from .contraction_decision import FREE, Decision
@@ -17,6 +19,12 @@ GROUPED = {"tiles": tile_plan, "dots": dot_plan}
 
 def choice(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan | None:
     """The cheapest plan, divided for caches and threads; None for plain loops. wanted: as far as it was decided, see `like`."""
+    if problem.is_static:  # else what the choice relies on is noted each time
+        return _known_choice(problem, target, wanted)
+    return _choice(problem, target, wanted)
+
+
+def _choice(problem: Problem, target: Target, wanted: Decision) -> Plan | None:
     vectors = make_plan(problem, target, wanted) if wanted.allows("unit", "vectors") else None
     large = problem.work >= SMALL_WORK or bool(wanted)
     plans = [plan(problem, target, wanted) for unit, plan in GROUPED.items() if large and wanted.allows_groups(unit)]
@@ -25,6 +33,12 @@ def choice(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan | 
     if grouped is not None and (grouped.cost < other or wanted.unit in GROUPED):
         return grouped
     return None if vectors is None else divided(vectors, problem, target, wanted)
+
+
+@lru_cache(maxsize=1 << 10)
+def _known_choice(problem: Problem, target: Target, wanted: Decision) -> Plan | None:
+    """Equal layers are equal problems, and each is asked for several times on its way to loops."""
+    return _choice(problem, target, wanted)
 
 
 def like(problem: Problem, target: Target, decision: Decision) -> Plan | None:

@@ -29,6 +29,7 @@ from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
 from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
 from ..passes.program import program_blocks
+from .kernel_functions import structural_key
 from .scalar_body import ScalarBody, accumulation_type, signless
 from .stage import Stage, element_of, empty, segments, tensor_type
 
@@ -49,12 +50,33 @@ class KernelToLinalg(Pass):
 
     def run(self, module: ModuleOp) -> int:
         count = 0
+        written: dict[object, tuple[FusedOp, list[Attribute | None]]] = {}
         for block in program_blocks(module):
             for op in block.ops:
-                if isinstance(op, FusedOp):
+                if not isinstance(op, FusedOp):
+                    continue
+                count += 1
+                key = structural_key(op, (), ())
+                origins = [inner.attributes.get("origin") for inner in op.body.block.ops]
+                if key not in written or not _write_alike(op, origins, *written[key]):
                     _KernelWriter(op).write()
-                    count += 1
+                    written.setdefault(key, (op, origins))
         return count
+
+
+def _write_alike(kernel: FusedOp, origins: list[Attribute | None], alike: FusedOp, its_origins: list[Attribute | None]) -> bool:
+    """Copies the stages of a kernel that had the same ops, with the lines of this one's. False where lines do not say which is which."""
+    line: dict[Attribute, Attribute] = {}
+    for its, own in zip(its_origins, origins, strict=True):
+        if (its is None) != (own is None) or its is not None and line.setdefault(its, own) != own:
+            return False
+    region = alike.body.clone()
+    for op in region.block.ops:
+        if "origin" in op.attributes:
+            op.attributes["origin"] = line[op.attributes["origin"]]
+    kernel.detach_region(kernel.body).drop_all_references()
+    kernel.add_region(region)
+    return True
 
 
 @dataclass

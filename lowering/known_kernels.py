@@ -13,11 +13,10 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from xdsl.dialects import func, scf
+from xdsl.dialects import func
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from ..dialects.amx import TileConfigOp
 from ..dialects.target import Target
 from .c_helpers import Prelude
 from .liveness import ops_within
@@ -130,16 +129,6 @@ def named(printed: Printed, symbol: str, calls: str | None) -> tuple[str, str]:
     text = printed.text.replace(f"/* {HEAD} */\n", f"/* {calls} */\n" if calls else "", 1)
     declaration, text = (_OWN.sub(lambda m: f"{m[1] or ''}{symbol}{m[2] or ''}", each) for each in (printed.declaration, text))
     return declaration, text
-
-
-def uses_threads(function: func.FuncOp) -> bool:
-    """Whether a function of the loops level hands ranges to threads."""
-    return any(type(op) is scf.ParallelOp for op in ops_within(function))
-
-
-def uses_tiles(function: func.FuncOp) -> bool:
-    """Whether a function of the loops level takes tile registers."""
-    return any(type(op) is TileConfigOp for op in ops_within(function))
 
 
 def calls_of(function: func.FuncOp) -> list[str]:

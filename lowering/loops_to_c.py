@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from xdsl.dialects import func
+from xdsl.dialects import func, scf
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 
 from ..dialects import arith_vectors as arith_vectors  # vector comparisons
+from ..dialects.amx import TileConfigOp
 from ..dialects.errors import BackendError
 from ..dialects.kept import Kept
 from .c_function import FunctionPrinter, symbol_of
 from .c_helpers import Prelude
 from .kept_copies import kept_copies
-from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, calls_of, named, uses_threads, uses_tiles
+from .known_kernels import HEAD, SYMBOL, Asked, KnownKernels, Printed, ask, calls_of, named
 from .liveness import ops_within
 
 RANGES = """\
@@ -97,14 +98,15 @@ class KernelPrinter:
                 self._known.keep(name, made)
         self._printed[name] = made
         if self._gets is not None:
-            self._gets(symbol_of(name), made, [symbol_of(called) for called in calls_of(function)])
+            self._gets(symbol_of(name), made, [symbol_of(called) for called in calls_of(function)])  # what is known calls none
         return made
 
     def _print(self, function: func.FuncOp) -> Printed:
         asked = Asked(self._prelude)
         printer = FunctionPrinter(asked, function, SYMBOL)
         text = printer.kernel(HEAD)
-        return Printed(printer.declaration, text, tuple(asked.asks), uses_threads(function), uses_tiles(function))
+        kinds = {type(op) for op in ops_within(function)}
+        return Printed(printer.declaration, text, tuple(asked.asks), scf.ParallelOp in kinds, TileConfigOp in kinds)
 
 
 def emit_c(

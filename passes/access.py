@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from ..dialects.ops import BookOp, attrs_of, stanza_of, type_of
 from ..dialects.sizes import any_symbolic, estimate
@@ -27,9 +27,9 @@ _IRREGULAR = {
 
 def role_of(op: Operation) -> str:
     """What an op is to a kernel. A reshape that needs // or % is an ALIAS: the same memory under another shape."""
-    if not isinstance(op, BookOp):
-        return OPAQUE
     stanza = stanza_of(op)
+    if stanza is None:
+        return OPAQUE
     if stanza.family == "view":
         if stanza.is_placement:
             return PLACED if _is_placed(op, stanza.name) else PLACE
@@ -93,6 +93,7 @@ def is_background(op: Operation, operand: int) -> bool:
 
 
 _AFFINE: dict[tuple, bool] = {}
+_MOST_INDICES = 1 << 16
 
 
 def _is_affine(op: Operation) -> bool:
@@ -107,9 +108,19 @@ def _is_affine(op: Operation) -> bool:
     return _AFFINE[key]
 
 
+_SHAPES: dict[int, tuple[Attribute, Shape]] = {}
+_MOST_SHAPES = 1 << 12
+
+
 def shape_of(value: SSAValue) -> Shape:
     """The shape of a tensor value."""
-    return value.type.get_shape()  # type: ignore[attr-defined]  # a TensorType
+    kind = value.type
+    known = _SHAPES.get(id(kind))
+    if known is None:  # the entry keeps its type alive, so an id means the same type
+        if len(_SHAPES) >= _MOST_SHAPES:
+            _SHAPES.clear()
+        known = _SHAPES[id(kind)] = kind, kind.get_shape()  # type: ignore[attr-defined]  # a TensorType
+    return known[1]
 
 
 def size_of_value(value: SSAValue) -> int:
@@ -118,17 +129,16 @@ def size_of_value(value: SSAValue) -> int:
 
 
 _INDICES: dict[tuple, tuple[Index, ...]] = {}
-_MOST_INDICES = 1 << 16
 
 
 def view_index(op: Operation, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """The index a view reads its operand at, for an index of its result. NotAffine if it needs // or %."""
     shape, out, attrs = shape_of(op.operands[0]), shape_of(op.results[0]), attrs_of(op)
-    if any_symbolic((*shape, *out)):  # what an answer relies on is noted each time
-        return tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
     key = (op.name, shape, out, attrs, *[(i.terms, i.const, i.sizes) if isinstance(i, Linear) else i for i in index])
     found = _INDICES.get(key)
     if found is None:
+        if any_symbolic((*shape, *out)):  # what an answer relies on is noted each time
+            return tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
         if len(_INDICES) >= _MOST_INDICES:
             _INDICES.clear()
         found = _INDICES[key] = tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])

@@ -1,4 +1,4 @@
-"""Simplify: the rewrite rules of `*.rules` applied to a fixed point."""
+"""Rewrite rules as code: what matches a pattern, and what is put in its place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from math import frexp
 from pathlib import Path
 from typing import Any
 
-from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ..dialects import flags
 from ..dialects.book import OPS
 from ..dialects.book import expr as tree
 from ..dialects.book.shapes import FUNCTIONS
@@ -22,10 +20,9 @@ from ..dialects.kept_forms import kept_form
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, stanza_of, type_of
 from ..dialects.sizes import is_symbolic
 from ..dialects.types import DType
-from .base import Changes, Pass
 from .dce import is_dead
 from .order import cost
-from .program import origin_of, program_blocks
+from .program import origin_of
 from .rule_language import (
     Call,
     Expr,
@@ -40,37 +37,6 @@ from .rule_language import (
 
 Env = dict[str, Any]
 Match = Callable[[SSAValue, Env], bool]
-
-
-@dataclass(frozen=True)
-class Simplify(Pass):
-    """Apply the algebra of `algebra.rules` until no rule fits.
-
-    before  %1 = prim.neg %x
-            %2 = prim.neg %1
-            %3 = prim.add %2, %y
-    after   %3 = prim.add %x, %y
-
-    Every rule lowers the cost published in `order.py`, so this ends.
-
-    fast: also apply the rules written with `~>`, which may change rounding (LAMINA_FAST=1 does the same).
-    """
-
-    name = "simplify"
-    takes = ("differentiated", "primitive")
-
-    fast: bool = False
-
-    def run(self, module: ModuleOp) -> int:
-        """Number of rules applied; the details say which."""
-        rules = tuple(r for r in algebra() if r.exact or self.fast or flags.fast.value)
-        fired: Counter[Rule] = Counter()
-        for block in program_blocks(module):
-            fired += apply_rules(block, rules)
-        lines = [
-            f"{rule.name} x{fired[rule]}, {rule.origin.rpartition('/')[2]}" for rule in rules if fired[rule]
-        ]
-        return Changes(fired.total(), lines)
 
 
 @lru_cache(maxsize=1)

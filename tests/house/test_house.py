@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -117,4 +118,17 @@ def test_import_is_light() -> None:
     """`import lamina` brings no xDSL and nothing heavy (0.5 s at most is checked by benchmarks/import_time.py)."""
     code = "import sys, lamina; print([m for m in ('xdsl', 'torch', 'scipy', 'sklearn', 'PIL') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+def test_a_program_for_cpus_loads_nothing_for_gpus() -> None:
+    """Nor a parser: rules are read from their kept form (a first process makes it)."""
+    code = (
+        "import sys; from lamina.backends.pipelines import standard_pipeline; from lamina.backends import kernel_objects; "
+        "standard_pipeline(keep=True); from lamina.passes.rules import algebra; algebra(); "
+        "print(sorted(m for m in sys.modules if m == 'lark' or 'pyfront' not in m and m.rpartition('.')[2].startswith(('gpu', 'nv', 'cuda'))))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(2):
+        out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -20,7 +20,7 @@ from lamina.passes.dce import RemoveDead
 from lamina.passes.narrow import Narrow
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block, origin_of
-from lamina.passes.rules import Simplify
+from lamina.passes.simplify import Simplify
 from xdsl.dialects.builtin import ModuleOp
 
 

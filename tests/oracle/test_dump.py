@@ -18,7 +18,7 @@ from lamina.passes.base import Pipeline
 from lamina.passes.cse import ComputeOnce
 from lamina.passes.dce import RemoveDead
 from lamina.passes.open_composites import OpenComposites
-from lamina.passes.rules import Simplify
+from lamina.passes.simplify import Simplify
 
 
 def dumped(folder: Path) -> Dump:

@@ -18,7 +18,7 @@ from lamina.passes.dce import RemoveDead
 from lamina.passes.narrow import Narrow
 from lamina.passes.open_composites import OpenComposites
 from lamina.passes.program import main_block
-from lamina.passes.rules import Simplify
+from lamina.passes.simplify import Simplify
 from lamina.passes.sink_unwindow import SinkUnwindow
 from xdsl.dialects.builtin import ModuleOp
 

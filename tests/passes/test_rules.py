@@ -15,7 +15,8 @@ from lamina.passes.dce import RemoveDead
 from lamina.passes.order import cost
 from lamina.passes.program import main_block
 from lamina.passes.rule_language import Rule, read_rules
-from lamina.passes.rules import Simplify, algebra, apply_rules
+from lamina.passes.rules import algebra, apply_rules
+from lamina.passes.simplify import Simplify
 from rule_cases import cases
 
 ENOUGH = 6
