@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("dialects", "passes", "lowering", "backends", "pyfront")
+OLDEST = (3, 11)
 MAY_IMPORT = {
     "dialects": {"dialects"},
     "passes": {"passes", "dialects"},
@@ -32,35 +34,53 @@ def sources() -> list[Path]:
     return [p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))]
 
 
+class Facts(NamedTuple):
+    """What the rules ask of a file. The tree itself is not kept: the trees of all files are a million objects, and every collection of
+    garbage in the tests that follow would go through them.
+
+    imports: absolute room paths of every import of our own, e.g. ("dialects", "types"). outside: modules that are imported by name.
+    pairs: ("name", "attribute") wherever an attribute of a name is written.
+    """
+
+    docstring: str | None
+    imports: tuple[tuple[str, ...], ...]
+    outside: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
+
+
 @functools.cache
-def parsed(path: Path) -> ast.Module:
-    """Its syntax, made once for all rules."""
-    return ast.parse(path.read_text(encoding="utf8"))
-
-
-def own_imports(path: Path) -> list[tuple[str, ...]]:
-    """Absolute room paths of every import of our own, e.g. ("dialects", "types")."""
+def facts(path: Path) -> Facts:
+    """Of one file, read as the oldest Python reads it, gone through once for all rules."""
     package = path.relative_to(ROOT).parts[:-1]
-    found: list[tuple[str, ...]] = []
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.ImportFrom) and node.level:
+    imports: list[tuple[str, ...]] = []
+    outside: set[str] = set()
+    pairs: set[tuple[str, str]] = set()
+    tree = ast.parse(path.read_text(encoding="utf8"), path.name, feature_version=OLDEST)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Name):
+                pairs.add((node.value.id, node.attr))
+        elif isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             module = tuple(node.module.split(".")) if node.module else ()
             if module:
-                found.append((*base, *module))
+                imports.append((*base, *module))
             else:
-                found.extend((*base, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lamina":
-            found.append(tuple(node.module.split(".")[1:]))
+                imports.extend((*base, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(node.module or "")
+            if (node.module or "").split(".")[0] == "lamina":
+                imports.append(tuple(node.module.split(".")[1:]))
         elif isinstance(node, ast.Import):
-            found.extend(tuple(a.name.split(".")[1:]) for a in node.names if a.name.split(".")[0] == "lamina")
-    return found
+            outside.update(a.name for a in node.names)
+            imports.extend(tuple(a.name.split(".")[1:]) for a in node.names if a.name.split(".")[0] == "lamina")
+    return Facts(ast.get_docstring(tree), tuple(imports), frozenset(outside), frozenset(pairs))
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_import_law(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
-    for target in own_imports(path):
+    for target in facts(path).imports:
         if not target or target[0] not in ROOMS:
             continue
         assert target[0] in MAY_IMPORT[room], f"{path.relative_to(ROOT)} imports {'.'.join(target)}"
@@ -71,20 +91,20 @@ def test_import_law(path: Path) -> None:
             assert target[1] in doors, f"{path.relative_to(ROOT)} reaches into {'.'.join(target)}"
 
 
+def test_the_oldest_python_reads_every_file() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]["requires-python"].startswith(">=%d.%d" % OLDEST)
+    for path in sources():
+        facts(path)  # a SyntaxError where it cannot
+
+
 def test_torch_is_never_imported_by_the_product() -> None:
     for path in sources():
-        for node in ast.walk(parsed(path)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module or ""]
-            assert not any(n.split(".")[0] in ("torch", "torchvision") for n in names), path
+        assert not any(n.split(".")[0] in ("torch", "torchvision") for n in facts(path).outside), path
 
 
 def test_nothing_read_from_a_file_is_executed() -> None:
     for path in sources():
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert (node.value.id, node.attr) not in {("pickle", "load"), ("pickle", "loads"), ("pickle", "Unpickler")}, path
+        assert facts(path).pairs.isdisjoint({("pickle", "load"), ("pickle", "loads"), ("pickle", "Unpickler")}), path
 
 
 def test_files_have_one_role() -> None:
@@ -92,7 +112,7 @@ def test_files_have_one_role() -> None:
         lines = path.read_text(encoding="utf8").splitlines()
         assert len(lines) <= 650, f"{path.relative_to(ROOT)} has {len(lines)} lines: one role, or several?"
         assert path.stem not in {"util", "utils", "helper", "helpers", "common", "misc"} or path.parent.name == "nn", path
-        assert ast.get_docstring(parsed(path)), f"{path.relative_to(ROOT)} does not say its role"
+        assert facts(path).docstring, f"{path.relative_to(ROOT)} does not say its role"
 
 
 def test_no_machine_paths() -> None:
