@@ -44,8 +44,8 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     plan = replace(plan, chunks=chunks, packs_rows=_packs_rows(plan, problem, target, panels, wanted.packs("rows")))
     outside, row_parts = row_blocks(plan, problem, target, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
-    plan = replace(plan, ahead=_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
-    plan = _in_runs(plan, problem, target, wanted)
+    plan = replace(plan, ahead=asked_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
+    plan = in_runs(plan, problem, target, wanted, bool(plan.ahead))
     fetches = plan.stretches == 1 and _fetches_next(plan, problem, target)
     plan = _shared_stretches(plan, problem, target, tasks, FEW_TASKS // 2 if lines else FEW_TASKS) if plan.together else shared_out(plan, -(-tasks // chunks))
     return replace(plan, next_panel=_pace(plan, problem) if fetches else 0, next_rows=not fetches and _next_rows(plan, problem, target))
@@ -144,7 +144,7 @@ def _packs_rows(plan: Plan, problem: Problem, target: Target, panels: int, wante
     return (gone or converts) and copied <= max(2 * held, 2 * target.l3_bytes // problem.item_bytes)
 
 
-def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
+def asked_ahead(plan: Plan, problem: Problem, target: Target) -> int:
     """Elements of a packed panel fetched before they are needed: where it comes from afar, and the rows of a block are so few that
     waiting for it costs each of them more than asking. A copy that outlives the call was last read before everything else the
     program touches.
@@ -158,12 +158,12 @@ def _ahead(plan: Plan, problem: Problem, target: Target) -> int:
     return target.ahead_bytes // problem.item_bytes if wait > ASKING else 0
 
 
-def _in_runs(plan: Plan, problem: Problem, target: Target, wanted: Decision) -> Plan:
-    """The plan with packed panels as several runs of memory, of which nothing is asked for, where a processor follows these and the panels,
-    of which few tiles have to wait, would be fetched ahead otherwise.
+def in_runs(plan: Plan, problem: Problem, target: Target, wanted: Decision, far: bool) -> Plan:
+    """The plan with packed panels as several runs of memory, of which nothing is asked for, where a processor follows these and the panels
+    come from afar for few tiles, which would have to wait for them otherwise.
     """
     few = iterations(plan.within) * sum(estimate(t.count) for t in plan.tiles) <= RUN_TILES * plan.row_parts
-    asked = few and bool(plan.ahead) if wanted.ahead is None and wanted.runs is None else wanted.runs is not None
+    asked = few and far if wanted.ahead is None and wanted.runs is None else wanted.runs is not None
     if target.streams == 1 or not asked or not problem.is_static:
         return plan
     panels = tuple(p._replace(run=_run(p.vectors, target.streams)) if p.packed else p for p in plan.panels)

@@ -141,18 +141,19 @@ class Plan:
     @property
     def decision(self) -> Decision:
         """All that was decided, once the plan is divided."""
+        runs = next((p.run for p in self.panels if p.packed and p.run), None)
         if self.blocks is not None:
             return Decision(
                 SIDES[self.swapped], self.loop, rows=self.tiles[0].size, vectors=self.panels[0].vectors, chunks=self.chunks,
                 block=(len(self.outer), self.row_parts // self.row_shares), unit=self.blocks.kind.unit, row=self.blocks.row, depth=self.blocks.depth,
-                copy=self.copy,
+                copy=self.copy, runs=runs,
             )  # fmt: skip
         pack = PACKS[self.panels[0].packed + 2 * self.packs_rows]
         block = len(self.outer), self.row_parts // self.row_shares
         ahead = self.ahead if any(p.packed for p in self.panels) else 0
         return Decision(
             SIDES[self.swapped], self.loop, self.lanes, len(self.inner), self.tiles[0].size, self.panels[0].vectors, pack, self.chunks,
-            block, ahead, self.stretches, apart=self.apart if self.limits else None, runs=next((p.run for p in self.panels if p.packed and p.run), None),
+            block, ahead, self.stretches, apart=self.apart if self.limits else None, runs=runs,
         )  # fmt: skip
 
     @property

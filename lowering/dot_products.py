@@ -59,7 +59,8 @@ class DotTile(Tile):
     def _step(self, a: Address, b: Address, shape: Shape, rows: list[int], sums: list[SSAValue]) -> list[SSAValue]:
         """A word of every row times every vector of the panel."""
         w, lanes = self.writer, shape.lanes
-        panel = [self._words(shape.columns, b + j * lanes * self.kind.group, lanes) for j in range(shape.vectors)]
+        places = shape.places or range(0, shape.vectors * lanes, lanes)
+        panel = [self._words(shape.columns, b + place * self.kind.group, lanes) for place in places]
         out: list[SSAValue] = []
         for offset in (*rows, *([None] if self.kind.biased else [])):
             row = w.splat(number_attr(BIAS, i32), lanes) if offset is None else w.broadcast(self._words(shape.scalars, a + offset), lanes)

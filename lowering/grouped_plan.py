@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..dialects.sizes import Size, any_symbolic, estimate
 from ..dialects.target import Target
-from .contraction_blocking import row_blocks, shared_out, with_chunked_dim
+from .contraction_blocking import asked_ahead, in_runs, row_blocks, shared_out, with_chunked_dim
 from .contraction_decision import SIDES, Decision
 from .contraction_match import Contraction
 from .contraction_covers import Panel, Tiles
@@ -164,6 +164,8 @@ def _divided(plan: Plan, problem: Problem, target: Target, wanted: Decision, uni
     cache = replace(target, l2_bytes=unit.cache_bytes)
     outside, row_parts = row_blocks(plan if plan.packs_rows else _in_steps(plan, blocks.kind.depth), problem, cache, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
+    if blocks.kind.unit == "dots":
+        plan = in_runs(plan, problem, target, wanted, bool(asked_ahead(plan, problem, target)))
     return shared_out(plan, -(-tasks // plan.chunks))
 
 

@@ -113,7 +113,7 @@ class _BlockWriter:
         self.valid = self.width - pack.lanes + panel.tail
         self.along = pack.reduction[pack.blocked]
         self.column, self.step = pack.columns.strides[1], self.along.strides[1]
-        self.strides = pack.step_strides(self.width)
+        self.strides = pack.step_strides(panel.near * pack.lanes)
         self.words = pack.words
         # Elements of the copy from one block to the next along the depths, to the next columns, and from one vector of a block to the next.
         along = self.strides[pack.blocked]
@@ -145,13 +145,17 @@ class _BlockWriter:
 
     def _columns(self, source: Address, packed: Address, depths: int) -> None:
         """All columns (or rows) of a block, as many at a time as a vector has words."""
-        w, many, size = self.w, self.words, self.next_columns
+        w, many, size, run = self.w, self.words, self.next_columns, self.panel.run
+        between = run * (self.pack.lanes * self.pack.steps - size)  # what lies between the runs, beside their vectors
         full, rest = divmod(self.valid, many)
         if full:
             with w.tasks(full, False) as group:
-                self._block(w.advance(source, group, many * self.column), w.advance(packed, group, size), many, depths)
+                there = w.advance(packed, group, size)
+                there = w.advance(there, w.divided(group, run), between) if run else there
+                self._block(w.advance(source, group, many * self.column), there, many, depths)
         if rest:
-            self._block(source + full * many * self.column, packed + full * size, rest, depths)
+            there = packed + (full * size + (full // run * between if run else 0))
+            self._block(source + full * many * self.column, there, rest, depths)
 
     def _stored(self, count: int, depths: int) -> int:
         """Vectors of a block that are stored: of all columns where those are a vector's."""

@@ -213,6 +213,22 @@ def test_the_executor_computes_what_the_c_computes(program: Program, target: Tar
     np.testing.assert_array_equal(execute(made[0], arrays)[0], Compiled(program, target, flags=PLAIN, made=made)(arrays))
 
 
+RUNS = [
+    product(3, 183, 130, "mk", "nk"), product(1, 192, 66), product(2, 183, 33, casts=("extui", "extsi")),
+    product(3, 183, 70, "mk", "nk", "f32", "bf16", ("extf", "extf")), product(1, 183, 33, "mk", "kn", "f32", "bf16", ("extf", "extf")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vectors", "near"), [(4, 1), (6, 2)])
+@pytest.mark.parametrize("program", RUNS, ids=name_of)
+def test_a_panel_is_several_runs(program: Program, vectors: int, near: int) -> None:
+    plan = f"unit=dots side=right vectors={vectors} chunks=1"
+    found = posed(kernel_of(program)[1], AVX512_HALVES)
+    chosen = None if found is None else choice(found[2], AVX512_HALVES, read_decision(f"{plan} runs={near}"))
+    assert chosen is not None and chosen.decision.runs == near and chosen.panels[0].near == near
+    assert_right(program, AVX512_HALVES, plan=f"{plan} runs={near}")
+
+
 def test_plans_are_text_that_can_be_taken_again() -> None:
     program, target = product(70, 50, 96, "mk", "nk"), AVX512_VNNI
     found = posed(kernel_of(program)[1], target)
