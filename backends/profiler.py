@@ -88,6 +88,7 @@ class Profiler:
             return status
 
         program._main = timed
+        program._is_small = False  # what is called in C passes by the clock
 
     def lines(self) -> list[Line]:
         """Every kernel call, the one that would take longest undisturbed first."""

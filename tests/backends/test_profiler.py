@@ -11,6 +11,7 @@ from needs import needs_compiler
 
 import lamina
 from lamina.backends import driver
+from lamina.backends.executable import Quick
 from lamina.backends.roof import Roof
 from lamina.dialects.types import float32
 from lamina.pyfront.command import main
@@ -43,6 +44,19 @@ def test_kernels_are_timed_and_their_work_is_counted(tmp_path: Path) -> None:
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert count == RUNS * len(lines) and len(events) == count + RUNS
     assert all(event["ph"] == "X" and event["dur"] >= 0 for event in events)
+
+
+def test_a_program_that_would_be_called_in_c_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quick, "library", None)
+    driver.recording_library()
+    assert Quick.library is not None
+    r = Recorder()
+    graph = r.graph(r("exp", r.input((33, 20), float32)))
+    with driver.profiled() as profiler:
+        program = driver.compile_graph(graph)
+    for _ in range(RUNS):
+        np.testing.assert_allclose(program([np.ones((33, 20), np.float32)])[0], np.full((33, 20), np.exp(1.0)), rtol=1e-5)
+    assert [line.calls for line in profiler.lines()] == [RUNS]
 
 
 def test_a_loop_is_one_line() -> None:
