@@ -323,9 +323,11 @@ def minors(a: Tensor) -> np.ndarray:
 
 def solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """X with x X = y, matrices of any batches. LinAlgError where x is singular."""
-    batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
+    if x.shape[:-2] != y.shape[:-2]:
+        batch = broadcast_shape(x.shape[:-2], y.shape[:-2])
+        x, y = [np.broadcast_to(matrices, (*batch, *matrices.shape[-2:])) for matrices in (x, y)]
     try:
-        return host_lapack.solve(np.broadcast_to(x, (*batch, *x.shape[-2:])), np.broadcast_to(y, (*batch, *y.shape[-2:])))
+        return host_lapack.solve(x, y)
     except np.linalg.LinAlgError:
         raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.") from None
 

@@ -111,18 +111,19 @@ class Function(FunctionCtx):
     def apply(cls, *args: Any, **options: Any) -> Any:
         """Run forward; what it returns goes back through ``backward``."""
         ctx = cls()
-        tensors = [(i, a) for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.needs_input_grad = tuple([isinstance(a, Tensor) and is_tracked(a) for a in args])
         tracked = recorder.state.grad and any(ctx.needs_input_grad)
-        before = {i: a._read() for i, a in tensors}
+        before = {i: a._read() for i, a in enumerate(args) if isinstance(a, Tensor)} if tracked else {}
         with no_grad():
             if cls.setup_context is Function.setup_context:
                 result = cls.forward(ctx, *args, **options)
             else:
                 result = cls.forward(*args, **options)
                 cls.setup_context(ctx, args, result)
+        if not tracked:  # what was saved is saved for nobody
+            return tuple(result) if isinstance(result, tuple) else result
         results = result if isinstance(result, tuple) else (result,)
-        outer = _behind_boundaries(cls, ctx, results, before, args) if tracked else results
+        outer = _behind_boundaries(cls, ctx, results, before, args)
         ctx._saved = [_packed(_getter(tensor, results, outer)) for tensor in ctx._to_save]
         ctx._to_save = ()
         return tuple(outer) if isinstance(result, tuple) else outer[0]

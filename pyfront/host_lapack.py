@@ -7,8 +7,7 @@ as compiled programs do, that takes a thousand times as long as one thread needs
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from math import prod
 from typing import Any
@@ -47,18 +46,24 @@ def _threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return None
 
 
-@contextmanager
-def on_few_threads(size: int) -> Iterator[None]:
+class on_few_threads:  # noqa: N801  # a context, made for every small matrix
     """What is computed with matrices of this size is not divided among threads, unless they are large."""
-    found = _threads()
-    held = 1 if found is None or size >= LARGE else found[0]()
-    if held > 1:
-        found[1](1)
-    try:
-        yield
-    finally:
-        if held > 1:
-            found[1](held)
+
+    __slots__ = ("_held", "_tell")
+
+    def __init__(self, size: int) -> None:
+        found = _threads()
+        self._held = 1
+        if found is not None and size < LARGE:
+            self._held, self._tell = found[0](), found[1]
+
+    def __enter__(self) -> None:
+        if self._held > 1:
+            self._tell(1)
+
+    def __exit__(self, *_: object) -> None:
+        if self._held > 1:
+            self._tell(self._held)
 
 
 def _quiet(function: Callable) -> Callable:

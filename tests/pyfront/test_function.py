@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import ModuleType
 from typing import Any
 
@@ -362,3 +364,31 @@ def test_instances_cannot_be_called():
 
     both(program)
     assert outcome(program, lamina).startswith("RuntimeError: Legacy autograd function")
+
+
+def test_without_history_nothing_is_kept() -> None:
+    """No hook is asked to pack what nobody unpacks, and what forward saved goes when its result does."""
+    class Doubled(lamina.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x * 2
+            ctx.save_for_backward(x, y)
+            saved.append(weakref.ref(y))
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    saved: list[weakref.ref] = []
+    packed: list[lamina.Tensor] = []
+    gc.collect()
+    gc.disable()
+    try:
+        with lamina.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+            Doubled.apply(lamina.ones(3))
+            assert not packed and saved[0]() is None
+            Doubled.apply(lamina.ones(3, requires_grad=True))
+            assert len(packed) == 2
+    finally:
+        gc.enable()
