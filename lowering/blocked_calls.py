@@ -35,7 +35,7 @@ from .prepacking import without_copy
 from .storage import Call, Loop, Storage
 from .zero_margins import MARGINS
 
-WINDOW = 12
+WINDOW = 16
 """Calls a chain may span."""
 LEAST_ROWS = 16
 """Rows of a block below which the register tiles of a product run empty."""

@@ -20,7 +20,11 @@ from lamina.lowering.capture import capture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import lamina as torch  # noqa: E402
 from backend_graphs import Recorder, arrays_for  # noqa: E402
+from graphs import graphs_of  # noqa: E402
 
 SHAPE = (2, 2, 32, 8)
 SCORES = 4 * 2 * 2 * 32 * 32  # bytes of all scores
@@ -90,12 +94,18 @@ def test_blocks_leave_a_product_its_columns(monkeypatch):
     np.testing.assert_allclose(execute(module, arrays)[0], evaluate(capture(graph), arrays)[0], rtol=1e-5, atol=1e-5)
 
 
-def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, layers: int = 1, shared: bool = False) -> Graph:
-    """Causal attention by positions, forward and backward; shared: queries, keys and values are one tensor."""
+def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, layers: int = 1, shared: bool = False, kept: int | None = None) -> Graph:
+    """Causal attention by positions, forward and backward; shared: queries, keys and values are one tensor. kept: heads of keys and values,
+    each for some neighbouring ones of queries.
+    """
     r = Recorder()
     q = r.input(1, heads, length, width)
-    k, v = (q, q) if shared else (r.input(1, heads, keys, width), r.input(1, heads, keys, width))
-    seed, y = r.input(), q
+    given = (q, q) if shared else (r.input(1, kept or heads, keys, width), r.input(1, kept or heads, keys, width))
+    seed, y, k, v = r.input(), q, *given
+    if kept is not None:
+        many = (1, kept, heads // kept, keys, width)
+        spread = [r.op("expand", r.op("reshape", x, attrs=((1, kept, 1, keys, width),)), attrs=(many,)) for x in given]
+        k, v = (r.op("reshape", x, attrs=((1, heads, keys, width),)) for x in spread)
     sizes, whole = (length, keys), (1, heads, length, keys)
     row, column = (r.op("iota", attrs=(sizes, axis, int32)) for axis in (0, 1))
     hidden = r.op("logical_not", r.op("less_equal", column, row))
@@ -105,7 +115,7 @@ def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, lay
         scores = r.op("select", wide, r.op("full", attrs=(whole, float("-inf"), float32)), scores)
         y = r.op("matmul", r.op("softmax", scores, attrs=((3,),)), v)
     loss = r.op("reshape", r.op("sum", r.op("mul", y, y), attrs=((0, 1, 2, 3),)), attrs=((),))
-    wrt = (q,) if shared else (q, k, v)
+    wrt = (q,) if shared else (q, *given)
     first = r.op("autodiff.grad", loss, seed, *wrt)
     return r.done(y, *range(first, first + len(wrt)))
 
@@ -122,6 +132,15 @@ def test_positions_and_sums_over_blocks(monkeypatch, length, keys, shared):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_heads_that_share_keys(monkeypatch):
+    graph = masked_attention(48, 40, heads=4, kept=2)
+    arrays = arrays_for(graph)
+    module = lowered(monkeypatch, graph, l2_bytes=1 << 13, l3_bytes=1 << 12)
+    assert any(name == "lamina.serial" for f in module.ops for name in f.attributes), "nothing runs in blocks"
+    for a, b in zip(execute(module, arrays), evaluate(capture(graph), arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_memory_grows_with_the_length(layers):
     """Scores of twice the length are four times as large: nothing of their size is in memory, forward or backward."""
@@ -131,6 +150,18 @@ def test_memory_grows_with_the_length(layers):
         bytes_at[length] = module.attributes["lamina.arena_bytes"].value.data
     assert bytes_at[4096] < 2.1 * bytes_at[2048]
     assert bytes_at[4096] < 4096 * 4096 * 4 // 2, "half of one head's scores"
+
+
+def test_no_matrix_of_grouped_queries_is_in_memory():
+    """Sums over the heads that share keys stand between the kernels of their gradients."""
+    found: list[Graph] = []
+    q, k, v = (torch.zeros(1, heads, 1024, 64, requires_grad=True) for heads in (8, 2, 2))
+    with graphs_of(found):
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        (y * y).mean().backward()
+        assert float(q.grad.sum() + k.grad.sum() + v.grad.sum()) == 0
+    module = driver.loops_of(max(found, key=lambda g: len(g.steps)), target="avx2")
+    assert module.attributes["lamina.arena_bytes"].value.data < 8 * 1024 * 1024 * 4 // 2
 
 
 def test_small_buffers_and_shared_weights_stay(monkeypatch):
