@@ -22,7 +22,7 @@ def write_c(
     """The graph as files ahead of time; see ``ahead_of_time.write_c`` for the options (updates among them).
 
     Complex inputs and outputs are real ones with a last dimension of 2. target ``cuda:sm_90a`` (any architecture of `dialects/target.py`) writes GPU kernels and a host program instead, see
-    ``cuda.files.write_cuda``; of the options it takes `dump` only. BackendError for a target it does not know.
+    ``cuda.files.write_cuda``; of the options it takes `updates` and `dump` only. BackendError for a target it does not know.
     """
     from ..passes.roll_graph import rolled, rolled_if_long
     from ..passes.split_complex import split_complex
@@ -31,12 +31,10 @@ def write_c(
     graph = split_complex(graph)
     target = str(options.get("target", "native"))
     if target.startswith("cuda:"):
-        if options.get("updates"):
-            held = ", ".join(str(graph.names[i]) for i in options["updates"])
-            raise BackendError(f"GPU programs ahead of time keep no state, and this one writes {held}", help="return it, and hand it to the next call")
         from .cuda.files import write_cuda
 
-        return write_cuda(rolled_if_long(graph), weights, names, directory, arch=gpu_arch(target), dump=options.get("dump"))
+        updates = options.get("updates", ())
+        return write_cuda(rolled_if_long(graph), weights, names, directory, arch=gpu_arch(target), updates=updates, dump=options.get("dump"))
     from . import ahead_of_time
 
     return ahead_of_time.write_c(rolled(graph, rows=False).graph, weights, names, directory, **options)

@@ -23,26 +23,28 @@ TABLE_VERSION = 1
 
 def write_cuda(
     graph: Graph, weights: Mapping[int, np.ndarray], names: Sequence[str | None] | None, directory: str | Path, *,
-    arch: str, prefix: str = "model", dump: str | Path | None = None,
+    arch: str, prefix: str = "model", updates: Sequence[int] = (), dump: str | Path | None = None,
 ) -> list[Path]:  # fmt: skip
     """Write a program for an architecture ("sm_90a") into a folder and return the files' paths.
 
     ``.cu`` is the source, ``.ptx`` what there is to read, ``.cubin`` what is loaded, ``.launches.json`` the launch table with
     every kernel's registers and spills, ``.weights`` the bound inputs (raw, checksummed), ``_host.c`` a program over the CUDA
-    driver API that runs it on raw files. BackendError without NVRTC, FileError if the folder cannot be written.
+    driver API that runs it on raw files. updates: weights the last results are the new contents of: the host program writes them into the
+    weights file. BackendError without NVRTC, FileError if the folder cannot be written.
     """
     program = build(graph, arch, dump)
     fit_weights(graph, weights)
     blob, offsets = pack_weights(weights)
     labels = list(names or graph.names)
-    table = json.dumps(table_json(program, offsets, labels), indent=1) + "\n"
+    state = dict(enumerate(updates, len(graph.outputs) - len(updates)))
+    table = json.dumps(table_json(program, offsets, labels, state), indent=1) + "\n"
     files = {
         f"{prefix}.cu": program.source.text.encode(),
         f"{prefix}.ptx": program.compiled.ptx.encode(),
         f"{prefix}.cubin": program.compiled.cubin,
         f"{prefix}.launches.json": table.encode(),
         f"{prefix}.weights": blob,
-        f"{prefix}_host.c": host_source(program.source.table, offsets, len(blob), prefix).encode(),
+        f"{prefix}_host.c": host_source(program.source.table, offsets, len(blob), prefix, state).encode(),
     }
     return write_files(Path(directory), files)
 
@@ -61,8 +63,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     return [folder / name for name in files]
 
 
-def table_json(program: CudaProgram, offsets: Mapping[int, int], names: Sequence[str | None]) -> dict[str, Any]:
-    """The launch table for other hosts: arrays, launches, and ptxas's report per kernel."""
+def table_json(program: CudaProgram, offsets: Mapping[int, int], names: Sequence[str | None], state: Mapping[int, int] | None = None) -> dict[str, Any]:
+    """The launch table for other hosts: arrays, launches, and ptxas's report per kernel. state: outputs that are the new contents of inputs."""
     table = program.source.table
     buffers = []
     for k, buffer in enumerate(table.buffers):
@@ -77,6 +79,7 @@ def table_json(program: CudaProgram, offsets: Mapping[int, int], names: Sequence
         "arch": program.compiled.arch,
         "buffers": buffers,
         "donated": [list(pair) for pair in table.donated],
+        "state": [list(pair) for pair in (state or {}).items()],
         "kernels": [asdict(usage) for usage in sorted(program.compiled.usage, key=lambda u: u.kernel)],
         "launches": [asdict(launch) for launch in table.launches],
     }

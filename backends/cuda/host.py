@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...lowering.gpu_launches import LaunchTable, TensorMap
+from ..ahead_of_time import ALIGNMENT
 
 _DRIVER = """\
 typedef int CUresult;
@@ -142,7 +143,7 @@ static int copy_in(program *p, const char *weights, char **files) {
 
 static int copy_out(program *p, char **files) {
     for (int i = 0, file = 0; i < BUFFERS; i++) {
-        if (buffers[i].kind != OUTPUT || !buffers[i].bytes) continue;
+        if (buffers[i].kind != OUTPUT || !buffers[i].bytes || buffers[i].state >= 0) continue;
         const char *name = files[file++];
         char *data = malloc(buffers[i].bytes);
         FILE *out = fopen(name, "wb");
@@ -158,6 +159,7 @@ static int copy_out(program *p, char **files) {
     return 0;
 }
 
+KEEPING
 int main(int argc, char **argv) {
     CUdevice device;
     CUcontext context;
@@ -173,7 +175,7 @@ int main(int argc, char **argv) {
     char *cubin = contents(argv[1], 0, &size), *weights = contents(argv[2], WEIGHTS_BYTES, &size);
     int bad = !cubin || !weights || program_open(&p, cubin);
     if (!bad) {
-        bad = copy_in(&p, weights, argv + 3) || program_run(&p) || copy_out(&p, argv + 3 + INPUT_FILES);
+        bad = copy_in(&p, weights, argv + 3) || program_run(&p) || copy_out(&p, argv + 3 + INPUT_FILES)KEPT;
         program_close(&p);
     }
     free(cubin);
@@ -183,17 +185,48 @@ int main(int argc, char **argv) {
 }"""
 
 
-def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: int, prefix: str) -> str:
+_KEEPING = """
+/* The weights file with what this call has written, in the place of the one that was read, whole or not at all. */
+static int keep_state(program *p, char *weights, const char *name) {
+    struct { char magic[8]; uint32_t version, count; uint64_t bytes, checksum; } *head = (void *)weights;
+    const uint32_t *word = (const uint32_t *)(weights + ALIGNMENT);
+    uint32_t first = 0, second = 0;
+    for (int i = 0; i < BUFFERS; i++)
+        if (buffers[i].state >= 0 && buffers[i].bytes &&
+            failed(cuMemcpyDtoH_v2(weights + buffers[i].state, p->memory[i], buffers[i].bytes), "copying state"))
+            return 1;
+    for (size_t i = 0; i < (WEIGHTS_BYTES - ALIGNMENT) / 4; i++) {
+        first += word[i];
+        second += first;
+    }
+    head->checksum = first | (uint64_t)second << 32;
+    char *draft = malloc(strlen(name) + 5);
+    FILE *out = draft ? fopen(strcat(strcpy(draft, name), ".new"), "wb") : NULL;
+    int bad = !out || fwrite(weights, 1, WEIGHTS_BYTES, out) != WEIGHTS_BYTES;
+    if (out && fclose(out)) bad = 1;
+    if (bad || rename(draft, name)) {
+        fprintf(stderr, "%s: cannot be written\\n", name);
+        bad = 1;
+    }
+    free(draft);
+    return bad;
+}
+"""
+
+
+def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: int, prefix: str, state: Mapping[int, int] | None = None) -> str:
     """``<prefix>_host.c``: ``main CUBIN WEIGHTS INPUT... OUTPUT...`` for one program.
 
-    offsets: input number -> its place in the weights file; the other inputs are files. It includes no CUDA header.
+    offsets: input number -> its place in the weights file; the other inputs are files. state: output number -> the input it is the new
+    contents of: no file, but a part of the weights file. It includes no CUDA header.
     """
+    held = state or {}
     kernels = table.kernels()
     shared = {launch.kernel: launch.shape.shared_bytes for launch in table.launches}
     first = sum(b.kind == "input" for b in table.buffers)
     same = {first + output: given for output, given in table.donated}
     buffers = [
-        f"    {{{b.kind.upper()}, {b.bytes}u, {offsets.get(k, -1)}, {same.get(k, -1)}}}, /* {b.element}{list(b.sizes)} */"
+        f"    {{{b.kind.upper()}, {b.bytes}u, {offsets.get(k, -1)}, {same.get(k, -1)}, {offsets[held[k - first]] if k - first in held else -1}}}, /* {b.element}{list(b.sizes)} */"
         for k, b in enumerate(table.buffers)
     ]
     launches, places, maps = [], [], []
@@ -207,19 +240,19 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
         maps += [_map_row(view) for view in launch.maps]
         places += [f"    {{{p.buffer}, {p.offset}u}}," for p in launch.arguments]
     inputs = sum(b.kind == "input" and k not in offsets and b.bytes > 0 for k, b in enumerate(table.buffers))
-    outputs = sum(b.kind == "output" and b.bytes > 0 for b in table.buffers)
+    outputs = sum(b.kind == "output" and b.bytes > 0 and k - first not in held for k, b in enumerate(table.buffers))
     most = max((len(launch.arguments) for launch in table.launches), default=0)
     most_maps = max((len(launch.maps) for launch in table.launches), default=0)
     nothing = "    {0},"
     lines = [
         f"/* {prefix}: made by lamina. Runs {prefix}.cubin on the first CUDA device. Build: cc -O2 {prefix}_host.c -lcuda */",
-        "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>",
+        "#include <stddef.h>\n#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>",
         _DRIVER,
         "enum { INPUT, OUTPUT, ARENA };",
         f"enum {{\n    BUFFERS = {len(table.buffers)}, KERNELS = {max(1, len(kernels))}, LAUNCHES = {len(table.launches)}, "
-        f"MOST_ARGUMENTS = {max(1, most)}, MOST_MAPS = {max(1, most_maps)},\n    INPUT_FILES = {inputs}, OUTPUT_FILES = {outputs}, WEIGHTS_BYTES = {weights_bytes}\n}};",
-        "/* kind, bytes, offset in the weights file or -1, the input whose memory it is or -1 */\n"
-        "static const struct { int kind; size_t bytes; long weights; int same_as; } buffers[BUFFERS] = {\n" + "\n".join(buffers) + "\n};",
+        f"MOST_ARGUMENTS = {max(1, most)}, MOST_MAPS = {max(1, most_maps)},\n    INPUT_FILES = {inputs}, OUTPUT_FILES = {outputs}, WEIGHTS_BYTES = {weights_bytes}, ALIGNMENT = {ALIGNMENT}\n}};",
+        "/* kind, bytes, offset in the weights file or -1, the input whose memory it is or -1, where in the weights file it is kept or -1 */\n"
+        "static const struct { int kind; size_t bytes; long weights; int same_as; long state; } buffers[BUFFERS] = {\n" + "\n".join(buffers) + "\n};",
         "static const struct { const char *name; int shared_bytes; } kernels[KERNELS] = {\n"
         + ("\n".join(f'    {{"{k}", {shared[k]}}},' for k in kernels) or nothing) + "\n};",
         "struct place { int buffer; size_t offset; };\nstatic const struct place places[] = {\n" + ("\n".join(places) or "    {0, 0},") + "\n};",
@@ -230,7 +263,7 @@ def host_source(table: LaunchTable, offsets: Mapping[int, int], weights_bytes: i
         "static const struct {\n    int kernel;\n    unsigned grid[3], threads, shared_bytes;\n    int first, count; /* its places */\n"
         "    int first_map, map_count;\n"
         "    const char *origin;\n} launches[] = {\n" + ("\n".join(launches) or '    {0, {0, 0, 0}, 0, 0, 0, 0, 0, 0, ""},') + "\n};",
-        _FUNCTIONS,
+        _FUNCTIONS.replace("KEEPING\n", _KEEPING if held else "").replace("KEPT", " || keep_state(&p, weights, argv[2])" if held else ""),
     ]  # fmt: skip
     return "\n\n".join(lines) + "\n"
 
