@@ -175,8 +175,8 @@ def _is_several(type: Any) -> bool:
 
 def _may_be_tracked(node: Node) -> bool:
     """Whether a step is tracked when an operand is: not if that was switched off where it was recorded."""
-    if state.grad and not node.requires_grad and any([n.requires_grad for n in node.inputs]):
-        return False
+    if node.op is ALIAS or state.grad and not node.requires_grad and any([n.requires_grad for n in node.inputs]):
+        return False  # an alias that is a step is what `detach` gave
     return type(node.type[-1]) is tuple or node.type[1].kind in "fc"  # several results are tracked as a whole
 
 

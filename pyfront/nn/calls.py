@@ -62,7 +62,11 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
                 if known is _NEW:
                     return _first(self, functools.partial(forward, self, input), calls, key, [input])
                 result = known.again([input._node if input._seen == input._storage.version else input._read()])
-                return _first(self, functools.partial(forward, self, input), calls, key, [input]) if result is None else result
+                if result is None:
+                    return _first(self, functools.partial(forward, self, input), calls, key, [input])
+                if known.is_new:
+                    _was_worth_it(known, calls)
+                return result
         return forward(self, input)
 
     _forwards.add(call)
@@ -93,7 +97,18 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     if known is None:
         return _noted(run)[0]
     result = known.again(operands) if known is not _NEW else None
-    return _first(self, run, calls, key, _tensors((*args, *kwargs.values())), True) if result is None else result
+    if result is None:
+        return _first(self, run, calls, key, _tensors((*args, *kwargs.values())), True)
+    if known.is_new:
+        _was_worth_it(known, calls)
+    return result
+
+
+def _was_worth_it(call: Call, calls: Calls) -> None:
+    """A call that was kept is made again: one more may be."""
+    call.is_new = False
+    if len(calls) < _MOST:
+        calls.left += 1
 
 
 def _is_always_called(kind: type) -> bool:
@@ -125,13 +140,14 @@ class Call:
     count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed).
     parents: tables of children, with the children; childless: tables of those that have none. classes: theirs, with what is run when they are called. functional: what their forwards look up
     in torch.nn.functional, where programs may put their own. reads: (table, name) of the
-    parameters and buffers; ties: the same of those that are one of these, with its place. types: of the arguments and of these. looks: what was asked about
+    parameters and buffers; ties: the same of those that are one of these, with its place. types: of the arguments and of these; tracks: whether derivatives
+    are taken by them, where that may be asked. is_new: nobody made it again yet. looks: what was asked about
     the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
     its memory, version, label; several: they come in a tuple. asks_places: it depends on where elements lie in memory. found, cells, options: see `Dependence`.
     """
 
     __slots__ = (
-        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "ties", "types", "looks", "draws", "constants", "phrase",
+        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "ties", "types", "tracks", "is_new", "looks", "draws", "constants", "phrase",
         "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
     )  # fmt: skip
 
@@ -189,6 +205,8 @@ class Call:
         if types != self.types:
             return None
         self.types = types  # the next ones are likely to be the same objects
+        if self.tracks is not None and [n.requires_grad for n in nodes] != self.tracks:
+            return None
         for first, name, place in self.ties:
             t = first.get(name)
             if t is None or t._read() is not nodes[place]:
@@ -396,6 +414,8 @@ def _kept(
     call.reads = [places[i - count] for i in used if i >= count]
     call.ties = [(table, name, at[i]) for table, name, i in ties if i in at]
     call.types = [operands[i].type for i in used]
+    call.tracks = [operands[i].requires_grad for i in used] if depends is not None and state.grad else None
+    call.is_new = True
     call.draws = [(d._replace(leaf=None), id(d.leaf) in read) for d in draws]
     call.constants = constants
     call.looks = []

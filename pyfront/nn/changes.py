@@ -12,17 +12,19 @@ CHANGES = [0]
 class Calls(dict[Any, Any]):
     """What a module recorded when it was called, by what it was called with (see calls.py), until the module changes.
 
-    owner: the module; a shallow copy of it refers to the same object, which is none of the copy's. made: how often the module
-    changed. left: how many more calls are worth keeping. Copies and pickles of a module carry an empty dict along.
+    owner: the module; a shallow copy of it refers to the same object, which is none of the copy's. made: which change was the
+    last. left: how many more calls are worth looking at. modes: what was recorded in evaluation while the module trains, or the other way round, with the
+    change that was the last then. Copies and pickles of a module carry an empty dict along.
     """
 
-    __slots__ = ("owner", "made", "left")
+    __slots__ = ("owner", "made", "left", "modes")
 
     def __init__(self, owner: Any, left: int) -> None:
         super().__init__()
         self.owner = weakref.ref(owner)
-        self.made = 0
+        self.made = CHANGES[0]
         self.left = left
+        self.modes: dict[bool, tuple[dict[Any, Any], int]] = {}
 
     def __reduce__(self) -> tuple:
         return dict, ()
@@ -35,4 +37,17 @@ def changed(module: Any = None) -> None:
         calls = module.__dict__.get("_calls")
         if type(calls) is Calls:
             calls.clear()
-            calls.made += 1
+            calls.modes.clear()
+            calls.made = CHANGES[0]
+
+
+def turned(module: Any, mode: bool) -> None:
+    """A module trains from now on (or does no longer): what it recorded in the other mode is for later."""
+    CHANGES[0] += 1
+    calls = module.__dict__.get("_calls")
+    if type(calls) is Calls and calls.owner() is module:
+        calls.modes[not mode] = dict(calls), calls.made
+        entries, made = calls.modes.get(mode, ({}, CHANGES[0]))
+        calls.clear()
+        calls.update(entries)
+        calls.made = made

@@ -122,6 +122,8 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         else:
             self._set_other(name, value)
 
+    _own_setattr = __setattr__  # whether a program has one of its own, `train` asks
+
     def _enter(self, what: str, name: str) -> None:
         """`name` is about to move into one of the tables: clear it everywhere else."""
         if "_modules" not in self.__dict__:

@@ -38,7 +38,7 @@ _HOLD = frozenset({"children", "named_children", "items", "values", "keys"})
 """Methods of containers of modules: what they give stems from ``self`` as well."""
 
 _ROOMS = frozenset({
-    "arithmetic", "bessel", "calculus", "complex_numbers", "composites", "conversion", "copies", "creation", "decompositions", "fft",
+    "arithmetic", "bessel", "calculus", "complex_numbers", "composites", "conversion", "copies", "creation", "decompositions", "definitions", "fft",
     "finding", "indexing", "joining", "linalg", "linear_algebra", "matrix_functions", "random", "reductions", "scanning", "segments",
     "selection", "sequences", "shaping", "signal", "special", "special_functions", "statistics", "strided", "windows",
 })  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..creation import empty_like
 from ..tensor import Tensor
+from .changes import turned
 from .parameter import Parameter
 
 if TYPE_CHECKING:
@@ -234,7 +235,12 @@ class TraversalMethods:
         """Training mode for this module and all below."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
-        self.training = mode
+        kind: Any = type(self)
+        if kind.__setattr__ is not kind._own_setattr:
+            self.training = mode
+        elif self.training is not mode:
+            turned(self, mode)
+            object.__setattr__(self, "training", mode)
         for module in self.children():
             module.train(mode)
         return self

@@ -462,3 +462,88 @@ def test_arguments_that_are_the_same_or_views():
         for n in range(4):
             outside[:] = n
             assert module(shared, shared).tolist() == [3.0 * n] * 3
+
+
+def test_training_and_evaluation_in_turn():
+    module = Drops()
+    plain = plainly(module)
+    for step in range(40):
+        for m in (module, plain):
+            m.train(step % 2 == 0)
+        x, results = torch.randn(5, 6) * 1.0, []
+        for m in (module, plain):
+            torch.manual_seed(step)
+            results.append(m(x)[0])
+        assert torch.equal(*results)
+    kept = [list(module._calls.values()), list(module._calls.modes[True][0].values())]
+    assert all(len(calls) == 1 and not calls[0].is_new for calls in kept)
+    module.norm.eval()
+    plain.norm.eval()
+    for _ in range(3):
+        module.drop.eval(), plain.drop.eval()
+        assert torch.equal(module(x)[0], plain(x)[0])
+
+
+def test_what_is_detached_stays_so():
+    class Straight(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 3)
+
+        def forward(self, x):
+            y = self.lin(x)
+            return y + (torch.round(y) - y).detach()
+
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(4, 3, padding_idx=1)
+
+        def forward(self, index):
+            return self.table(index)
+
+    for make, x in ((Straight, torch.randn(2, 3) * 3.0), (Padded, torch.tensor([0, 1, 2, 1]))):
+        module = make()
+        plain = plainly(module)
+        for step in range(8):
+            for m in (module, plain):
+                m.requires_grad_(step not in (0, 1, 5))
+                y = m(x)
+                assert y.requires_grad is (step not in (0, 1, 5))
+                if y.requires_grad:
+                    m.zero_grad()
+                    y.square().sum().backward()
+            assert all(torch.equal(p.grad, q.grad) for p, q in zip(module.parameters(), plain.parameters(), strict=True) if q.grad is not None)
+        assert is_kept(module)
+
+
+def test_values_written_over_are_refused_in_backward_as_before():
+    class Wrong(nn.Module):
+        def forward(self, x):
+            y = torch.exp(x)
+            z = y * 2.0
+            y += 1.0
+            return z + y
+
+    class Right(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU(inplace=True))
+
+        def forward(self, x):
+            return torch.relu_(self.net(x) + x)
+
+    x = torch.randn(4, 3, requires_grad=True)
+    module = Wrong()
+    for _ in range(4):
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            module(x * 1.0).sum().backward()
+    assert is_kept(module)
+    module = Right()
+    plain = plainly(module)
+    for _ in range(4):
+        for m in (module, plain):
+            m.zero_grad()
+            m(x * 1.0).square().sum().backward()
+        assert all(torch.allclose(p.grad, q.grad) for p, q in zip(module.parameters(), plain.parameters(), strict=True))
+    assert is_kept(module)
