@@ -40,6 +40,8 @@ extern object *PyTuple_GetItem(object *, ptrdiff_t);
 extern ptrdiff_t PyTuple_Size(object *);
 extern object *PyList_GetItem(object *, ptrdiff_t);
 extern ptrdiff_t PyList_Size(object *);
+extern object *PyList_New(ptrdiff_t);
+extern int PyList_SetItem(object *, ptrdiff_t, object *);
 extern int PyList_Append(object *, object *);
 extern ptrdiff_t PyObject_Size(object *);
 extern object *PySequence_List(object *);
@@ -184,7 +186,7 @@ object *lamina_lines(object *getter, object *asked) {
     F(phrase__steps) F(phrase__results)
 #define OBJECTS(F) \
     F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(again) \
-    F(of_two) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
+    F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
     F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
 
 #define DECLARE_SLOT(name) static ptrdiff_t at_##name;
@@ -744,6 +746,32 @@ object *lamina_operator(object *name, object *op, object *label, object *calls, 
     made->own.name = PyUnicode_AsUTF8(kept(name)), made->own.flags = ONE;
     made->own.function = (object * (*)(object *, object *const *, ptrdiff_t)) (void (*)(void))operator_functions[operators++];
     return PyDescr_NewMethod(the_Tensor, &made->own);
+}
+
+/* nodes_of(tensors), given a list: what each of them holds now. */
+static object *nodes_of(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    ptrdiff_t size = count == 1 ? PyList_Size(given[0]) : 0;
+    object *nodes = size < 0 ? NULL : PyList_New(size);
+    for (ptrdiff_t k = 0; nodes && k < size; k++) {
+        object *tensor = PyList_GetItem(given[0], k), *node = tensor ? node_of(tensor) : NULL;
+        if (node)
+            Py_IncRef(node);
+        else
+            node = tensor ? PyObject_Vectorcall(the_read, &tensor, 1, NULL) : NULL;
+        if (!node || PyList_SetItem(nodes, k, node)) {
+            Py_DecRef(nodes);
+            return NULL;
+        }
+    }
+    return nodes;
+}
+
+static method reader = {"nodes_of", nodes_of, FASTCALL, NULL};
+
+/* The function; after `lamina_recording`. */
+object *lamina_reader(void) {
+    return PyCFunction_NewEx(&reader, NULL, NULL);
 }
 
 typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);

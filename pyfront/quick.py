@@ -18,7 +18,7 @@ from .node import PHRASE, Node
 from .origin import BETWEEN, native, origin
 from .phrases import Phrase, Phrases
 from .storage import Storage
-from .tensor import Tensor
+from .tensor import Tensor, nodes_of
 
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHODS = (
@@ -37,13 +37,22 @@ def quicken(library: Any) -> None:
         for kind, name, method in _methods(library):
             if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
                 setattr(kind, name, method)
+        recorder.state.nodes_of = _reader(library) or nodes_of
 
 
 def slow() -> None:
     """Record in Python again."""
-    recorder.state.origin = origin
+    recorder.state.origin, recorder.state.nodes_of = origin, nodes_of
     for (kind, name), method in _python.items():
         setattr(kind, name, method)
+
+
+def _reader(library: Any) -> Any:
+    """`nodes_of` in C; None where nothing is recorded in C."""
+    if not _methods(library):
+        return None
+    library.lamina_reader.argtypes, library.lamina_reader.restype = (), ctypes.py_object
+    return library.lamina_reader()
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +80,7 @@ def _told() -> dict[str, Any] | None:
     """Where slots lie, and objects, by the names that the C gives them; None where slots are not found."""
     told: dict[str, Any] = {
         "Node": Node, "Storage": Storage, "Tensor": Tensor, "state": recorder.state, "full": "full", "phrase": PHRASE, "fill_in": storage.fill_in,
-        "at_bound": recorder.at_bound, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
+        "at_bound": recorder.at_bound, "read": Tensor._read, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
         "in_vain": known_calls.IN_VAIN, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
         **{_NAMES.get((kind, name), name): vars(kind)[name] for kind, name in _METHODS},
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),

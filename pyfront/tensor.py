@@ -455,6 +455,14 @@ def wrap(node: Node) -> Tensor:
     return tensor
 
 
+def nodes_of(tensors: list[Tensor]) -> list[Node]:
+    """What each of some tensors holds now. Asked for as `recorder.state.nodes_of`."""
+    return [t._node if t._seen == t._storage.version else t._read() for t in tensors]
+
+
+recorder.state.nodes_of = nodes_of
+
+
 def dimension(dim: int, rank: int) -> int:
     """``dim`` counted from the front. IndexError as PyTorch words it."""
     bound = rank or 1

@@ -196,11 +196,10 @@ class Call:
         """What the call gives for other arguments now, given their Nodes; None where it must be made in full."""
         if not self.is_as_before():
             return None
-        for table, name in self.reads:
-            t = table.get(name)
-            if t is None:
-                return None
-            nodes.append(t._node if t._seen == t._storage.version else t._read())
+        reads = [table.get(name) for table, name in self.reads]
+        if any([t is None for t in reads]):
+            return None
+        nodes += state.nodes_of(reads)
         types = [n.type for n in nodes]
         if types != self.types:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .. import recorder
 from ..leaves import gradient_of
 from ..node import Node
 from ..origin import origin
@@ -60,7 +61,7 @@ class Adam(Optimizer):
             step = self._counter.next(state)
             if step not in rows:
                 rows[step] = []
-            value, *moments = [t._node if t._seen == t._storage.version else t._read() for t in targets]
+            value, *moments = recorder.state.nodes_of(list(targets))
             rows[step].append((targets, (value, gradient_of(p), *moments)))
         for part, step in enumerate(rows):
             changing = _changing(step, lr, decay, beta1, beta2, decoupled, where)

@@ -15,7 +15,7 @@ from ...tensor import Tensor, wrap
 
 def apply(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | None = None) -> Tensor:
     """The one result of a book op on tensors. label: what grad_fn calls it."""
-    nodes = [t._node if t._seen == t._storage.version else t._read() for t in tensors]
+    nodes = recorder.state.nodes_of(list(tensors))
     result = wrap(recorder.record(op, tuple(nodes), attrs))
     result._label = label or op
     return result
