@@ -36,7 +36,7 @@ class Texts:
 
 
 Found = tuple[str, Path, list[str]]
-"""Key of a unit, its object file, the kernels in it."""
+"""Key of a unit, its object file, the kernels in it: some may be no kernels of the program, others come to it later."""
 
 
 class Building:
@@ -102,11 +102,14 @@ class Building:
                 raise
             for key, _, kernels in self._found:  # one of them may be what the linker cannot read: all of them anew
                 discard(key)
-                self._waiting |= dict.fromkeys(kernels)
+                self._waiting |= dict.fromkeys(self._own(kernels))
             self._found = []
             self._compile_waiting()
             self._link(main.with_suffix(".o"), library)
-        return len(self.units.kernels), sum(len(kernels) for _, _, kernels in self._found)
+        return len(self.units.kernels), sum(len(self._own(kernels)) for _, _, kernels in self._found)
+
+    def _own(self, kernels: Sequence[str]) -> list[str]:
+        return [name for name in kernels if name in self.units.kernels]
 
     def _size(self, names: Collection[str]) -> int:
         return sum(len(self.units.kernels[name].text) for name in names)
@@ -118,10 +121,11 @@ class Building:
             unit = lookup(key) if key is not None else None
             if key is None or unit is None:
                 continue
-            kernels, called = unit[1]["kernels"], unit[1]["called"]
-            if name in kernels and self._taken.isdisjoint(kernels) and all(k in self.units.kernels for k in called):
+            kernels, called, doors = unit[1]["kernels"], unit[1]["called"], unit[1]["doors"]
+            fits = all(k in self.units.kernels for k in called) and self.units.doors.issuperset(doors)
+            if name in kernels and self._taken.isdisjoint(kernels) and fits:
                 self._taken.update(kernels)
-                self._found.append((key, unit[0] / "unit.o", [k for k in kernels if k in self.units.kernels]))
+                self._found.append((key, unit[0] / "unit.o", kernels))
                 for each in kernels:
                     self._waiting.pop(each, None)
 
@@ -143,21 +147,21 @@ class Building:
         if names:
             self._taken.update(names)
             scratch = Path(self._folder.name) / f"unit-{len(self._works)}"
-            self._works.append(self._threads.submit(_compile, self.compiler, names, self.units.of(names), self.units.called(names), scratch))
+            self._works.append(self._threads.submit(_compile, self.compiler, names, self.units.of(names), self.units.called(names), self.units.doors_of(names), scratch))
 
     def _link(self, main: Path, library: Path) -> None:
         made = [work.result() for work in self._works]
         link_shared(self.compiler, [main, *made, *(path for _, path, _ in self._found)], library)
 
 
-def _compile(compiler: Compiler, names: list[str], text: str, called: set[str], scratch: Path) -> Path:
+def _compile(compiler: Compiler, names: list[str], text: str, called: set[str], doors: set[str], scratch: Path) -> Path:
     """The object file of these kernels: in the cache, or in the scratch folder without one."""
 
     def make(folder: Path) -> dict[str, Any]:
         source = scratch.with_suffix(".c")
         source.write_text(text, encoding="utf-8")
         build_object(compiler, source, folder / "unit.o")
-        return {"kernels": names, "called": sorted(called)}
+        return {"kernels": names, "called": sorted(called), "doors": sorted(doors)}
 
     if cache_folder() is None:
         scratch.mkdir()

@@ -41,6 +41,7 @@ class Units:
     def __init__(self, symbols: Sequence[str] = ()) -> None:
         self.kernels: dict[str, Unit] = {}
         self._names: dict[str, str] = {}  # as the program calls it -> as it is called here
+        self._sizes = tuple(symbols)
         self._symbols = "\n".join(f"HIDDEN extern int64_t {name};" for name in symbols)
 
     def add(self, own: str, printed: Printed, called: Collection[str]) -> str:
@@ -56,6 +57,17 @@ class Units:
     def called(self, names: Collection[str]) -> set[str]:
         """The kernels these call that are not among them."""
         return {name for own in names for name in self.kernels[own].called} - set(names)
+
+    @property
+    def doors(self) -> set[str]:
+        """What @main has for its kernels: the sizes it is told and, if one of the kernels so far runs threads, the door to them."""
+        return {*self._sizes, *(["parallel_for"] if any(unit.printed.parallel for unit in self.kernels.values()) else [])}
+
+    def doors_of(self, names: Collection[str]) -> set[str]:
+        """Which of these some kernels go through: a program without them cannot be linked with a unit of such kernels."""
+        units = [self.kernels[name] for name in names]
+        sizes = {size for size in self._sizes if any(re.search(rf"\b{size}\b", unit.text) for unit in units)}
+        return sizes | ({"parallel_for"} if any(unit.printed.parallel for unit in units) else set())
 
     def of(self, names: Sequence[str]) -> str:
         """A file with these kernels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,55 @@ def test_a_damaged_object_is_compiled_again(small_units):
     for path in folder.rglob("unit.o"):
         path.write_bytes(b"")
     assert build("d.so")[1] == 0
+
+
+def kernel(body: str, parallel: bool = False):
+    """A kernel as programs print them, with this body."""
+    from lamina.lowering.known_kernels import Printed
+
+    declaration = "void lamina_kernel(int64_t *out)"
+    return Printed(declaration, f"static {declaration} {{ {body} }}", (), parallel, False)
+
+
+def built(library, kernels, processors: int, least: int, symbols: int = 0) -> tuple[int, int]:
+    """A program that calls these kernels, by names that are their places, as `Building.finish` counts them."""
+    from lamina.backends.kernel_objects import Building
+    from lamina.lowering import loops_to_c
+
+    door = (loops_to_c.RANGES, loops_to_c._RUN_HERE) if any(each.parallel for each in kernels) else ("", "")
+    main = f"void lamina_main(int64_t *out) {{ {' '.join(f'own_{k}(out);' for k in range(len(kernels)))} }}"
+    source = loops_to_c.Source("#include <stdint.h>", *door, (), main, "lamina_main", 1, (), loops_to_c.symbol_variables(symbols))
+    with Building(find_compiler(), processors, least, symbols) as building:
+        for k, each in enumerate(kernels):
+            building.add(f"own_{k}", each, ())
+        return building.finish(source, library)
+
+
+ADDS = kernel("out[0] += 3;")
+SIZED = kernel("out[0] += lamina_s0;")
+THREADED = kernel("out[0] += parallel_for != 0;", parallel=True)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("other", "symbols"), [(SIZED, 1), (THREADED, 0)])
+def test_units_that_need_what_a_program_has_not_are_left_to_others(tmp_path, other, symbols):
+    """A unit may hold kernels of sizes known at the call, or with threads: a program without either takes none of it, and spoils none."""
+    assert built(tmp_path / "a.so", [ADDS, other], 1, 10**6, symbols) == (2, 0)
+    assert built(tmp_path / "b.so", [ADDS], 1, 10**6) == (1, 0)
+    assert built(tmp_path / "c.so", [other, kernel("out[0] += 4;")], 1, 10**6, symbols) == (2, 1)
+    assert built(tmp_path / "d.so", [ADDS], 1, 10**6) == (1, 1)
+
+
+@needs_compiler
+def test_kernels_that_come_after_their_damaged_unit_are_compiled_again(tmp_path):
+    kernels = [kernel("out[0] += 5;"), kernel("out[0] += 6;")]
+    assert built(tmp_path / "a.so", kernels, 1, 10**6) == (2, 0)  # one unit
+    for path in cache.cache_folder().rglob("unit.o"):
+        path.write_bytes(b"x" * path.stat().st_size)
+    assert built(tmp_path / "b.so", kernels, 8, 1) == (2, 0)  # found with the first of them
+    out = (ctypes.c_int64 * 1)(0)
+    ctypes.CDLL(str(tmp_path / "b.so")).lamina_main(out)
+    assert out[0] == 11
 
 
 @needs_compiler
