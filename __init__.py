@@ -75,7 +75,9 @@ _LATER = {
     **dict.fromkeys(
         (
             "autocast", "is_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype", "set_autocast_enabled",
-            "is_autocast_cache_enabled", "clear_autocast_cache",
+            "is_autocast_cache_enabled", "clear_autocast_cache", "is_autocast_cpu_enabled", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype",
+            "set_autocast_cpu_dtype", "set_autocast_gpu_dtype", "set_autocast_cpu_enabled", "set_autocast_cache_enabled", "GradScaler",
+            "autocast_increment_nesting", "autocast_decrement_nesting",
         ),
         "pyfront.amp",
     ),  # fmt: skip

@@ -90,8 +90,10 @@ def set_autocast_dtype(device_type: str, dtype: DType) -> None:
     regions.chosen[device_type] = dtype
 
 
-def set_autocast_enabled(device_type: str, enabled: bool) -> None:
-    """Switch a region on or off until it is switched again."""
+def set_autocast_enabled(device_type: str | bool, enabled: bool | None = None) -> None:
+    """Switch a region on or off until it is switched again; without a device type that of GPUs."""
+    if not isinstance(device_type, str):
+        device_type, enabled = "cuda", device_type
     _switch(device_type, regions.chosen[device_type] if enabled else None)
 
 
@@ -102,6 +104,57 @@ def is_autocast_cache_enabled() -> bool:
 
 def clear_autocast_cache() -> None:
     """Nothing to do: casts are steps of the program."""
+
+
+def is_autocast_cpu_enabled() -> bool:
+    """Whether the code runs inside a region for the CPU."""
+    return is_autocast_enabled("cpu")
+
+
+def get_autocast_cpu_dtype() -> DType:
+    """`get_autocast_dtype` of the CPU."""
+    return get_autocast_dtype("cpu")
+
+
+def get_autocast_gpu_dtype() -> DType:
+    """`get_autocast_dtype` of GPUs."""
+    return get_autocast_dtype("cuda")
+
+
+def set_autocast_cpu_dtype(dtype: DType) -> None:
+    """`set_autocast_dtype` of the CPU."""
+    set_autocast_dtype("cpu", dtype)
+
+
+def set_autocast_gpu_dtype(dtype: DType) -> None:
+    """`set_autocast_dtype` of GPUs."""
+    set_autocast_dtype("cuda", dtype)
+
+
+def set_autocast_cpu_enabled(enabled: bool) -> None:
+    """`set_autocast_enabled` of the CPU."""
+    set_autocast_enabled("cpu", enabled)
+
+
+def set_autocast_cache_enabled(enabled: bool) -> None:
+    """Nothing to switch: the compiler makes equal casts once."""
+
+
+_nested = 0
+
+
+def autocast_increment_nesting() -> int:
+    """One more region that a program opens by hand: how many there are."""
+    global _nested
+    _nested += 1
+    return _nested
+
+
+def autocast_decrement_nesting() -> int:
+    """One less."""
+    global _nested
+    _nested -= 1
+    return _nested
 
 
 def is_autocast_available(device_type: str) -> bool:

@@ -200,4 +200,42 @@ def _run(functions: Sequence[Callable]) -> Callable[[Any], Any]:
     return run
 
 
-__all__ = ["CheckpointError", "checkpoint", "checkpoint_sequential"]
+def detach_variable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments without history; each tensor requires grad as it did. RuntimeError for anything but a tuple."""
+    if not isinstance(inputs, tuple):
+        raise RuntimeError("Only tuple of tensors is supported. Got Unsupported input type: ", type(inputs).__name__)
+    return tuple([x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs])
+
+
+def check_backward_validity(inputs: Sequence[Any]) -> None:
+    """Warn where no argument requires grad: a checkpoint of them will have no gradients."""
+    if not any(x.requires_grad for x in inputs if isinstance(x, Tensor)):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+
+
+def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
+    """The GPUs the arguments are on, and their random numbers' states."""
+    if not any(x.is_cuda for x in args if isinstance(x, Tensor)):
+        return [], []
+    from . import cuda
+
+    return [0], [cuda.get_rng_state()]
+
+
+def set_device_states(devices: Sequence[int], states: Sequence[Tensor], *, device_type: str | None = None) -> None:
+    """Put them back."""
+    from . import cuda
+
+    for state in states:
+        cuda.set_rng_state(state)
+
+
+def noop_context_fn() -> tuple[Any, Any]:
+    """Contexts for the first run and for the second: none."""
+    return nullcontext(), nullcontext()
+
+
+__all__ = [
+    "CheckpointError", "check_backward_validity", "checkpoint", "checkpoint_sequential", "detach_variable", "get_device_states", "noop_context_fn",
+    "set_device_states",
+]  # fmt: skip

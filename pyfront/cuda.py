@@ -197,6 +197,40 @@ def reset_peak_memory_stats(device: Any = None) -> None:
         pool.forget_peaks()
 
 
+reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
+
+
+def memory_stats(device: Any = None) -> dict[str, int]:
+    """What is known of the memory, by PyTorch's names; nothing before there is any."""
+    if _pool() is None:
+        return {}
+    counts = {
+        "allocated_bytes": (memory_allocated(), max_memory_allocated()),
+        "active_bytes": (memory_allocated(), max_memory_allocated()),
+        "reserved_bytes": (memory_reserved(), max_memory_reserved()),
+    }
+    return {f"{name}.all.{which}": n for name, pair in counts.items() for which, n in zip(("current", "peak"), pair, strict=True)}
+
+
+def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+    """The same as a table."""
+    lines = [f"| {name:<28} | {n / 2**20:12.1f} MiB |" for name, n in memory_stats(device).items()]
+    return "\n".join(["memory of GPU 0", *lines])
+
+
+def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None:
+    """Checked and noted: memory is taken as it is needed. ValueError outside of 0 to 1."""
+    if not isinstance(fraction, float):
+        raise TypeError("Invalid type for fraction argument, must be `float`")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
+
+
+def ipc_collect() -> None:
+    """Nothing to collect: memory of a GPU is not shared between processes."""
+
+
 def empty_cache() -> None:
     """Give unused blocks back to the GPU."""
     pool = _pool()
@@ -351,6 +385,10 @@ def __getattr__(name: str) -> Any:
         from . import cuda_amp
 
         return cuda_amp
+    if name == "nvtx":
+        from .rooms import NVTX
+
+        return NVTX
     if name.endswith("Tensor"):
         from .tensor_types import CUDA
 

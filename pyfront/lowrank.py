@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .definitions import define
-from .linalg import qr, svd
+from .linalg import cholesky, eigh, qr, solve_triangular, svd
 from .random import randn
 from .tensor import Tensor
 
@@ -41,3 +43,27 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
     if niter < 0:
         raise ValueError(f"niter(={niter}) must be non-negative integer")
     return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
+
+
+def lobpcg(
+    A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor | None = None, n: int | None = None, iK: Tensor | None = None,
+    niter: int | None = None, tol: float | None = None, largest: bool | None = None, method: str | None = None, tracker: Any = None,
+    ortho_iparams: Any = None, ortho_fparams: Any = None, ortho_bparams: Any = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The k largest (or smallest) eigenvalues of a symmetric matrix, of ``A x = l B x`` with a B, and their vectors.
+
+    They are those of the whole decomposition, which iterations only come near to: where to begin and when to stop do not matter.
+    """
+    A = A.to_dense() if A.is_sparse else A
+    if A.shape[-1] != A.shape[-2]:
+        raise RuntimeError("A must be a square matrix")
+    count = k if k is not None else 1 if X is None else X.shape[-1]
+    root = None if B is None else cholesky(B.to_dense() if B.is_sparse else B)
+    if root is not None:
+        half = solve_triangular(root, A, upper=False)
+        A = solve_triangular(root, half.mT, upper=False)
+    values, vectors = eigh(A)
+    if largest is None or largest:
+        values, vectors = values.flip(-1), vectors.flip(-1)
+    values, vectors = values[..., :count], vectors[..., :count]
+    return values, vectors if root is None else solve_triangular(root.mT, vectors, upper=True)

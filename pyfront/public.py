@@ -10,12 +10,14 @@ from typing import Any
 
 from .. import backends  # loaded first, so that loading the driver later leaves torch.backends alone
 from ..dialects import flags, types
+from ..dialects.errors import OutOfMemoryError
 from . import (  # noqa: F401  # noqa: F401  # importing enters their definitions
     arithmetic,
     autograd,
     calculus,
     complex_numbers,
     composites,
+    control_flow,
     conversion,
     copies,
     creation,
@@ -213,6 +215,10 @@ def names() -> dict[str, Any]:
         ops=torch_library.OPS,
         PyTorchFileReader=later.PyTorchFileReader,
         SymInt=later.SymInt,
+        lobpcg=lowrank.lobpcg,
+        legacy_contiguous_format=traits.contiguous_format,
+        OutOfMemoryError=OutOfMemoryError,
+        **control_flow.PUBLIC,
     )
     return found
 

@@ -85,6 +85,11 @@ _INDUCTOR_CONFIG = Room(
 )  # fmt: skip
 _NN = Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to)
 
+NVTX = Room(
+    "torch.cuda.nvtx", "Ranges for a profiler that does not look: nothing is noted.", range_push=_zero, range_pop=_zero, range_start=_zero,
+    range_end=_none, mark=_none, range=lambda *_, **__: nullcontext(),
+)  # fmt: skip
+
 ROOMS: tuple[Room, ...] = (
     Room(
         "torch.version", "The version whose behaviour lamina follows.", __version__=VERSION, cuda=None, hip=None, xpu=None,
@@ -99,6 +104,7 @@ ROOMS: tuple[Room, ...] = (
         _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=overrides.classes_off,
         DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _get_tracing_state=_none, _nn=_NN, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
+    NVTX,
     Room("torch._subclasses", "Tensors without contents, as another compiler uses them: there are none."),
     Room("torch._subclasses.fake_tensor", "Tensors without contents, as another compiler uses them: there are none.", is_fake=_no),
     Room("torch.fx.experimental", "Parts of tracing that libraries ask whether they are at work."),

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects.types import DTYPES, part_of
+from .complex_numbers import view_as_complex
 from .creation import tensor
+from .random import rand, randint
 from .tensor import Tensor
 
-__all__ = ["assert_close"]
+__all__ = ["assert_close", "make_tensor"]
 
 # dtype -> (rtol, atol), as PyTorch documents them
 _TOLERANCES = {
@@ -86,3 +89,29 @@ def _compare_values(a: Tensor, b: Tensor, rtol: float | None, atol: float | None
         f"Greatest absolute difference: {off[place]} at index {tuple(int(i) for i in place)} (up to {atol} allowed)\n"
         f"Greatest relative difference: {np.nanmax(relative, initial=0.0)} (up to {rtol} allowed){where}"
     )
+
+
+def make_tensor(
+    *shape: Any, dtype: Any, device: Any, low: float | None = None, high: float | None = None, requires_grad: bool = False, noncontiguous: bool = False,
+    exclude_zero: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Random numbers between low and high: by default -9 to 9 (integers from -9 on, or 0 where there are no signs), uniformly drawn."""
+    sizes = tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], int) else shape
+    if dtype is DTYPES["bool"]:
+        made = randint(0, 2, sizes, device=device).to(dtype)
+    elif dtype.kind in "ui":
+        first = (0 if dtype.kind == "u" else -9) if low is None else low
+        made = randint(int(first), int(10 if high is None else high), sizes, device=device).to(dtype)
+    else:
+        first, last = -9 if low is None else low, 9 if high is None else high
+        if first > last or first == last and low is None:
+            raise ValueError(f"low must be less than high, but got {low} >= {high}")
+        real = part_of(dtype)
+        parts = (*sizes, 2) if dtype.is_complex else sizes
+        made = rand(parts, dtype=real, device=device) * (last - first) + first
+        made = view_as_complex(made) if dtype.is_complex else made
+    if exclude_zero:
+        made = made.masked_fill(made == 0, 1)
+    if noncontiguous and made.numel() > 1:
+        made = made.repeat_interleave(2, dim=-1)[..., ::2]
+    return made.requires_grad_(requires_grad) if requires_grad else made

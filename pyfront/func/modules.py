@@ -10,6 +10,17 @@ from ..joining import stack
 from ..tensor import Tensor
 
 
+def replace_all_batch_norm_modules_(root: Any) -> Any:
+    """Let every batch norm inside do without running statistics, which transforms of functions cannot write; the module itself."""
+    from ..nn.normalization import _Statistics
+
+    for module in root.modules():
+        if isinstance(module, _Statistics) and module.track_running_stats:
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
+    return root
+
+
 def functional_call(
     module: Any,
     parameter_and_buffer_dicts: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]],
