@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pickle import UnpicklingError
 
 Fact = tuple[str, str, str]
 
@@ -72,8 +73,8 @@ class OutOfMemoryError(DeviceError):
     """A device has too little memory."""
 
 
-class FileError(LaminaError):
-    """A file that is missing, truncated or not what it should be."""
+class FileError(LaminaError, UnpicklingError):
+    """A file that is missing, truncated or not what it should be, or holds what is not to be loaded: programs catch pickle's error for that."""
 
 
 class UnsupportedError(LaminaError, NotImplementedError):

@@ -73,8 +73,7 @@ def seen_by(hooks: dict[int, Hook], gradient: leaves.Gradient) -> leaves.Gradien
         return gradient
     arrived = leaves.seen(gradient)
     for hook in list(hooks.values()):
-        changed = hook(arrived)
-        arrived = arrived if changed is None else changed
+        arrived = leaves.after(hook, arrived)
     return arrived if arrived.is_sparse else arrived._read()
 
 

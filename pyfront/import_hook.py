@@ -52,7 +52,7 @@ MODULES: dict[str, str] = {
     "torch.nn.parallel": "pyfront.nn.parallel",
     "torch.nn.parallel.data_parallel": "pyfront.nn.data_parallel",
     "torch.nn.parallel.distributed": "pyfront.distributed.data_parallel",
-    "torch.nn.parallel.scatter_gather": "pyfront.nn.spreading",
+    **{f"torch.nn.parallel.{name}": "pyfront.nn.spreading" for name in ("parallel_apply", "replicate", "scatter_gather")},
     "torch.distributed.tensor.placement_types": "pyfront.placements",
     "torch.distributions": "pyfront.distributions",
     **{f"torch.distributions.{name}": f"pyfront.distributions.{name}" for name in _DISTRIBUTIONS.split()},
@@ -259,6 +259,11 @@ class MissingImportError(UnsupportedError, ImportError):
 
 class TorchModule(ModuleType):
     """A module under torch's name, with the contents of one of ours."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        shared = isinstance(value, ModuleType) and type(vars(self.__dict__.get("_source") or self).get(name)) is FunctionType
+        if not shared:  # a file that was imported does not take the place of the function it is for
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         full = f"{self.__name__}.{name}"

@@ -117,7 +117,7 @@ def _parallel(part: str) -> LaterModule:
     return LaterModule(name, _DATA_PARALLEL, **there)
 
 
-_DEVICES: dict[str, str] = {"parallel_apply": "parallel_apply", "replicate": "replicate", "scatter_gather": "scatter gather scatter_kwargs", "_functions": "Scatter Gather Broadcast"}
+_DEVICES: dict[str, str] = {"_functions": "Scatter Gather Broadcast"}
 """What ``torch.nn.parallel`` has for one process with several GPUs: imported by programs that run on one device, too."""
 
 

@@ -64,6 +64,21 @@ def seen(gradient: Gradient) -> Tensor:
     return wrap(gradient) if isinstance(gradient, Node) else gradient
 
 
+def after(hook: Callable[[Tensor], Tensor | None], gradient: Tensor) -> Tensor:
+    """What a hook makes of a gradient. TypeError for what is no tensor, RuntimeError for one of another shape or dtype."""
+    changed = hook(gradient)
+    if changed is None:
+        return gradient
+    name = getattr(hook, "__name__", type(hook).__name__)
+    if not isinstance(changed, Tensor):
+        raise TypeError(f"hook {name!r} should return a Tensor or None, but it returned {type(changed).__name__}")
+    if changed.dtype is not gradient.dtype:
+        raise RuntimeError(f"hook {name!r} has changed the type of value (was {gradient.type()} got {changed.type()})")
+    if changed.shape != gradient.shape:
+        raise RuntimeError(f"hook {name!r} has changed the size of value")
+    return changed
+
+
 def added(a: Gradient, b: Gradient) -> Gradient:
     """The sum of two gradients: sparse while both are."""
     if isinstance(a, Node):
@@ -128,8 +143,7 @@ def accumulate(leaf: Tensor | None, gradient: Gradient, hooked: bool = False) ->
         follow(arrived, (leaf,))
     if leaf._hooks and not hooked:
         for hook in list(leaf._hooks.values()):
-            changed = hook(arrived)
-            arrived = arrived if changed is None else changed
+            arrived = after(hook, arrived)
     before = grad_of(leaf)
     if before is None:
         leaf._grad = arrived

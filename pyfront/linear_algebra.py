@@ -456,6 +456,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
 def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product along a dimension of size 3."""
     shape = broadcast_shape(tuple(input.shape), tuple(other.shape))
-    at = next(i for i, n in enumerate(shape) if n == 3) if dim is None else dimension(dim, len(shape))
+    if dim is None and 3 not in shape:
+        raise RuntimeError("no dimension of size 3 in input")
+    at = shape.index(3) if dim is None else dimension(dim, len(shape))
     a, b = input.expand(shape), other.expand(shape)
     return a.roll(-1, at) * b.roll(1, at) - a.roll(1, at) * b.roll(-1, at)

@@ -104,8 +104,8 @@ def test_many_tensors_as_one_vector():
 def test_what_arrives_later_may_be_named_and_not_made():
     tensor = import_hook.object_of("torch.distributed.tensor")
     assert not isinstance(torch.ones(1), tensor.DTensor) and tensor.Shard(0).is_shard(0) and tensor.DTensor is tensor.DTensor
-    replicate = import_hook.object_of("torch.nn.parallel.replicate").replicate
-    for make in (tensor.DTensor, tensor.distribute_tensor, replicate, import_hook.object_of("torch.distributed.fsdp").FullyShardedDataParallel):
+    scatter = import_hook.object_of("torch.nn.parallel._functions").Scatter
+    for make in (tensor.DTensor, tensor.distribute_tensor, scatter, import_hook.object_of("torch.distributed.fsdp").FullyShardedDataParallel):
         with pytest.raises(LaterError, match="arrives in a later lamina"):
             make()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 
 import lamina
 import pytest
@@ -68,8 +69,12 @@ def norms_without_statistics(t):
     return [list(gradients), gradients["1.weight"], model[1].running_mean is None, list(model.state_dict())]
 
 
+def crossed_without_a_dimension_of_three(t):
+    return t.cross(t.ones(2), t.ones(2))
+
+
 PROGRAMS = [
-    averaged_by_hand, called_without_state, branches, numbers, detached_arguments, regions,
+    crossed_without_a_dimension_of_three, averaged_by_hand, called_without_state, branches, numbers, detached_arguments, regions,
     norms_without_statistics,
 ]  # fmt: skip
 
@@ -121,6 +126,18 @@ def test_largest_eigenvalues():
     assert lamina.allclose(a @ vectors, b @ vectors * values) and values.shape == (1,)
 
 
+def test_what_is_not_to_be_loaded_is_pickles_error(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": Unknown()}, tmp_path / "a.pt")
+    for t in (torch, lamina):
+        with pytest.raises(pickle.UnpicklingError, match="Unknown"):
+            t.load(tmp_path / "a.pt")
+
+
+class Unknown:
+    """A class that no file may name."""
+
+
 def test_statements_are_timed():
     benchmark = module(lamina, "utils.benchmark")
     x = lamina.ones(8)
@@ -149,3 +166,14 @@ def test_questions_about_a_gpu():
     with pytest.raises(ValueError, match="Allowed range"):
         cuda.set_per_process_memory_fraction(1.5)
     assert lamina.OutOfMemoryError is cuda.OutOfMemoryError and lamina.ones(2).record_stream(None) is None
+
+
+@pytest.mark.parametrize("computed", [True, False])
+@pytest.mark.parametrize("wrong", [lambda t, g: t.ones(3), lambda t, g: g.double()], ids=["shape", "dtype"])
+def test_hooks_that_change_what_a_gradient_is_are_refused(computed, wrong):
+    def program(t):
+        x = t.ones(2, requires_grad=True)
+        (y := x * 2 if computed else x).register_hook(lambda g: wrong(t, g))
+        (y * y).sum().backward()
+
+    agree(program, sentence=40)
