@@ -20,8 +20,7 @@ from .node import Node
 _UNSHARED = 2
 _weakly = weakref.ref
 
-# Nodes that were read from memory before it was written without autograd's knowing; their ``place`` says from where.
-rewritten: weakref.WeakSet[Node] = weakref.WeakSet()
+rewrites = 0  # how many Nodes were told that the memory they were read from has been written without autograd's knowing
 
 # Storages that were asked for their address: contents may be one array under several names until then.
 _at: weakref.WeakValueDictionary[int, Storage] = weakref.WeakValueDictionary()
@@ -177,8 +176,14 @@ class Storage:
 
 def rewrite(node: Node, storage: Storage, chain: tuple) -> None:
     """What was read as ``node`` is something else from now on, and autograd has not heard of it."""
+    global rewrites
     node.place = storage, chain
-    rewritten.add(node)
+    rewrites += 1
+
+
+def is_rewritten(node: Node) -> bool:
+    """Whether `rewrite` was told of it."""
+    return hasattr(node, "place")
 
 
 def fill_in(node: Node) -> None:

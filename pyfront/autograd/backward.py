@@ -12,7 +12,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from ...dialects.types import Type, show_type, size_of
-from .. import recorder
+from .. import recorder, storage
 from ..assignment import title
 from ..grad_fn import GradientEdge
 from ..hub import FREED, Running, afterwards, call_afterwards, running
@@ -23,11 +23,10 @@ from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..promote import cast, full
 from ..residuals import differentiable_again, overwritten, reads, saves, was_overwritten
 from ..size import Size
-from ..storage import rewritten
 from ..tensor import Tensor, wrap
 from ..walk import by_order, fresh_mark
 from .anomaly_mode import examine, is_on
-from .present_contents import with_present_contents
+from .present_contents import reads_rewritten, with_present_contents
 
 _ones: dict[Type, Node] = {}
 _MOST_ONES = 64
@@ -186,7 +185,7 @@ def run_backward(
                 seed = seed.to_dense()._read()
             steps, ends = _tape(root, stop)
             freed += _on_the_way(steps, steps, ends, stop) if wanted is not None else steps
-            if rewritten and (renewed := with_present_contents(root, steps, stop)) is not None:
+            if storage.rewrites and (renewed := with_present_contents(root, steps, stop)) is not None:
                 root = renewed
                 steps, ends = _tape(root, stop)
             if wanted is not None:
@@ -236,7 +235,7 @@ def _node_of(place: Tensor | GradientEdge) -> Node:
 def _wanted(place: Tensor | GradientEdge) -> Node:
     """Where a gradient that is asked for arrives: for a computed tensor written without autograd's knowing, at the value it was."""
     node = _node_of(place)
-    while node.op == SAVED and node.inputs and node.inputs[0] in rewritten:
+    while node.op == SAVED and node.inputs and storage.is_rewritten(node.inputs[0]):
         node = node.inputs[0]
     return node
 
@@ -402,9 +401,11 @@ def _plainly(root: Tensor, retain_graph: bool) -> bool:
     node = root._node if root._seen == root._storage.version else root._read()
     if type(node) is not Node or not node.requires_grad or node.type[0] or node.type[1].is_complex:
         return False
-    if state.watchers or state.levels or is_on() or retaining or rewritten:
+    if state.watchers or state.levels or is_on() or retaining:
         return False
     steps, ends = _tape(node, _NOWHERE)
+    if storage.rewrites and reads_rewritten(steps):
+        return False
     met = set()
     for end in ends:
         deliver = end.deliver

@@ -13,7 +13,7 @@ from ...dialects.types import DType, Type
 from .. import recorder, views
 from ..node import ALIAS, GRAD, RESULT, SAVED, Boundary, Node
 from ..residuals import reads
-from ..storage import rewritten
+from ..storage import is_rewritten
 from ..walk import by_order
 
 _SAME_MEMORY = frozenset({"reshape", "permute", "expand", "slice"})
@@ -24,8 +24,7 @@ def with_present_contents(root: Node, steps: Sequence[Node], stop: Set[int]) -> 
 
     stop: ids of Nodes that gradients are wanted by, which stay the Nodes they are.
     """
-    touched = [n for step in steps for n in (step, *step.inputs) if n in rewritten or _shown(n) is not None]
-    if not touched:
+    if not reads_rewritten(steps):
         return None
     before, recorder.state.grad = recorder.state.grad, True
     try:
@@ -34,11 +33,22 @@ def with_present_contents(root: Node, steps: Sequence[Node], stop: Set[int]) -> 
         recorder.state.grad = before
 
 
+def reads_rewritten(steps: Sequence[Node]) -> bool:
+    """Whether some step made, or has as an operand, what was read from memory that was rewritten."""
+    for step in steps:
+        if is_rewritten(step):
+            return True
+        for n in step.inputs:
+            if is_rewritten(n) or not n.requires_grad and _shown(n) is not None:
+                return True
+    return False
+
+
 def _shown(node: Node) -> Node | None:
     """The rewritten value that an untracked view shows (broadcasting is no copy)."""
     while not node.requires_grad and node.op in _SAME_MEMORY and node.inputs:
         node = node.inputs[0]
-        if node in rewritten:
+        if is_rewritten(node):
             return node
     return None
 
@@ -76,18 +86,18 @@ class _Renewal:
         needed = reads(op, tuple([n.type for n in inputs]), node.attrs, tuple([n.requires_grad for n in inputs]))
         present = op in _SAME_MEMORY
         operands = tuple([self.now(n) if present or i in needed else self.history(n) for i, n in enumerate(inputs)])
-        if all([a is b for a, b in zip(operands, inputs, strict=True)]) and node not in rewritten:
+        if all([a is b for a, b in zip(operands, inputs, strict=True)]) and not is_rewritten(node):
             return None
         if not isinstance(node.type[-1], DType):
             return recorder.record_many(op, operands, node.attrs, node.origin)
         if len(inputs) in needed:
             return self.by_result(node, operands)
         made = recorder.record(op, operands, node.attrs, node.origin)
-        return made if present and node not in rewritten else self.pinned(made, node)
+        return made if present and not is_rewritten(node) else self.pinned(made, node)
 
     def by_result(self, node: Node, operands: tuple[Node, ...]) -> Node:
         """A step whose derivative reads what it made, which is not what it would make now: Python spells the derivative out."""
-        there = self.memory(node) if node in rewritten else node
+        there = self.memory(node) if is_rewritten(node) else node
         wanted = tuple([n.requires_grad for n in operands])
 
         def deliver(gradient: Node) -> list[tuple[Node, Node]]:
@@ -100,7 +110,7 @@ class _Renewal:
 
     def pinned(self, made: Node, node: Node) -> Node:
         """A step recorded again, with the contents that its readers are to see."""
-        return recorder.saved(made, self.memory(node) if node in rewritten else node)
+        return recorder.saved(made, self.memory(node) if is_rewritten(node) else node)
 
     def history(self, node: Node) -> Node:
         """An operand whose contents do not matter."""
@@ -108,7 +118,7 @@ class _Renewal:
 
     def now(self, node: Node) -> Node:
         """An operand with what its memory holds now."""
-        if node in rewritten:
+        if is_rewritten(node):
             there = self.memory(node)
             return recorder.saved(self.history(node), there) if node.requires_grad else there
         if _shown(node) is not None:
