@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,12 @@ def shared_bytecode():
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPYCACHEPREFIX", folder)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests are there to stay, millions of objects: no collection of garbage goes through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 class FileCheckItem(pytest.Item):

@@ -584,6 +584,7 @@ def test_compiled_calls_with_changing_sizes():
     assert sum(p.sizes != () for p in driver._programs.values()) == 3
 
 
+@pytest.mark.slow
 def test_what_is_made_of_weights_does_not_outlive_a_call_at_any_size():
     """A mask that is a part of a buffer, and rows of a table, as many as the text is long: their memory is another one in the next call."""
 

@@ -158,6 +158,7 @@ def test_ahead_only_where_stages_last() -> None:
         assert "lm_wgmma_wait<0>" in sweep and "lm_wgmma_wait<1>" not in sweep
 
 
+@pytest.mark.slow
 @needs_nvrtc
 @needs_nvdisasm
 def test_elements_are_computed_while_sums_are_under_way() -> None:

@@ -59,6 +59,7 @@ def test_adam_of_many_arrays_is_measured_as_one_launch(gpus, monkeypatch) -> Non
     assert made.tables[0].rows[0][2] <= 5  # the update of 24 arrays, and the numbers they share
 
 
+@pytest.mark.slow
 @needs_emulation
 def test_replay_counts_the_launches(gpus) -> None:
     made = section()

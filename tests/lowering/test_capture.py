@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from graphs import Recorder
 
 from lamina.dialects.text import parse, print_module, verify
@@ -51,6 +52,7 @@ print(print_module(module))
 """
 
 
+@pytest.mark.slow
 def test_text_does_not_depend_on_the_hash_seed() -> None:
     texts = []
     for seed in ("1", "2"):

@@ -160,6 +160,7 @@ def test_timeout() -> None:
     assert time.monotonic() - start < 20
 
 
+@pytest.mark.slow
 def test_leaving_early_leaves_no_process() -> None:
     loader = ours.DataLoader(Numbers(lambda i: os.getpid()), 2, num_workers=2, persistent_workers=True)
     first = {int(p) for p in next(iter(loader))}

@@ -132,6 +132,7 @@ def peak(checkpoints: bool) -> int:
     return kept
 
 
+@pytest.mark.slow
 def test_values_inside_are_not_kept():
     with flags.device("numpy"):
         plain, saved = peak(False), peak(True)
