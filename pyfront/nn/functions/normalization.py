@@ -44,7 +44,7 @@ def batch_norm(
         parts = (input, w, b, running_mean, running_var)
         return apply("batch_norm_infer", parts, (eps,), "native_batch_norm")
     if eps <= 0:
-        raise RuntimeError(f"batch_norm eps must be positive during training, but got {float(eps)}")
+        raise ValueError(f"batch_norm eps must be positive during training, but got {float(eps)}")
     many = input.numel() // channels[0]
     if many == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
