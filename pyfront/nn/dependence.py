@@ -44,10 +44,17 @@ def facts_of_forward(kind: type) -> Facts | None:
     """What the forward of a program's class depends on; None where it may do more than to give a result."""
     base = bases.Module
     ours = all(inspect.getattr_static(kind, name, None) is inspect.getattr_static(base, name, None) for name in _ACCESS)
+    ours = ours and not any(_is_programs(inspect.getattr_static(kind, name, None)) for name in _SYNTAX)
     facts = facts_of(kind.forward, kind) if ours else None
     return facts if facts is not None and not facts.gives else None
 
 
+def _is_programs(value: Any) -> bool:
+    return value is not None and not is_own(getattr(value, "__code__", is_users.__code__).co_filename)
+
+
+_SYNTAX = ("__len__", "__iter__", "__getitem__", "__contains__", "__bool__", "__eq__", "__hash__")
+"""What expressions call without naming it."""
 _ACCESS = ("__call__", "__getattr__", "__getattribute__", "__setattr__", "__delattr__")
 
 

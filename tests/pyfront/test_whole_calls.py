@@ -347,6 +347,15 @@ class Property(nn.Module):
         return x * self.scale
 
 
+class Items(nn.Sequential):
+    def __getitem__(self, index):
+        COUNTS.append(index)
+        return super().__getitem__(index)
+
+    def forward(self, x):
+        return self[0](x)
+
+
 class Nested(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -377,7 +386,12 @@ class Stored(nn.Module):
         return x * self.seen
 
 
-@pytest.mark.parametrize("make", [Counts, Remembers, Prints, Hooks, Looks, Decides, Dice, Listed, Property, InPlace, Same, Stored])
+def _items():
+    torch.manual_seed(0)
+    return Items(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("make", [Counts, Remembers, Prints, Hooks, Looks, Decides, Dice, Listed, Property, InPlace, Same, Stored, _items])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
 def test_what_does_more_is_always_called(make, nested, grad, capsys):
