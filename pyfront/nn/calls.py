@@ -305,7 +305,8 @@ def _first(
         if kept is not None:
             kept.several, kept.asks_places = type(result) is tuple, asks_places
         if kept is not None and not (written or seen or kept.several) and not results[0]._node.requires_grad:
-            return kept.again(operands[:count])  # so that the first program is the one of all calls
+            repeated = kept.again(operands[:count])  # so that the first program is the one of all calls
+            return result if repeated is None else repeated
     elif by_program:
         if calls.left <= 0 or None in seen:  # what was not computed yet may be next time
             calls[key] = None
@@ -400,7 +401,7 @@ def _kept(
     if found is None:
         return None
     steps, constants = found
-    read = {id(node) for step in steps for node in step.inputs}
+    read = {id(node) for step in steps for node in step.inputs} | {id(root) for root in roots}
     if not read.issuperset([id(operands[i]) for i in written]):
         return None
     is_target = {(id(table), name) for table, name in targets}

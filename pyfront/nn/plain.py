@@ -80,7 +80,7 @@ def facts_of(function: Any, owner: type | None = None, stems: bool = True) -> Fa
         return None
     key = function.__code__, owner, stems
     known = _facts.get(key)
-    if known is None or known[0] is not function:
+    if known is None or known[0] is not function or known[1] is not None and not _hold(known[1]):
         if len(_facts) >= _MOST_KNOWN:
             _facts.clear()
         _facts[key] = function, None  # what calls itself is not plain
@@ -90,6 +90,11 @@ def facts_of(function: Any, owner: type | None = None, stems: bool = True) -> Fa
             facts = None
         known = _facts[key] = function, facts
     return known[1]
+
+
+def _hold(facts: Facts) -> bool:
+    """Whether names stand for what they stood for when a function was read."""
+    return all([table.get(name) is value for table, name, value in facts.found]) and all([cell.cell_contents is value for cell, value in facts.cells])
 
 
 def is_recording(function: Any) -> bool:

@@ -561,3 +561,29 @@ def test_values_written_over_are_refused_in_backward_as_before():
             m(x * 1.0).square().sum().backward()
         assert all(torch.allclose(p.grad, q.grad) for p, q in zip(module.parameters(), plain.parameters(), strict=True))
     assert is_kept(module)
+
+
+def test_results_that_were_drawn_and_options_that_came_back():
+    class Draws(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(3, 3)
+
+        def forward(self, x):
+            noise = torch.randn_like(x)
+            return self.lin(x) + noise * SCALE, noise
+
+    module, x = Draws(), torch.ones(2, 3)
+    plain = plainly(module)
+    for step in range(6):
+        both = []
+        globals()["SCALE"] = 2.0 if step != 3 else 4.0
+        for m in (module, plain):
+            torch.manual_seed(step)
+            both.append([r.tolist() for r in m(x)])
+        assert both[0] == both[1]
+    assert is_kept(module)
+    with torch.no_grad():
+        module.lin.weight.zero_()
+        module(x)
+    assert Draws()(x)[0].shape == (2, 3)
