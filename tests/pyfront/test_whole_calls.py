@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import lamina as torch
 import lamina.nn.functional as F
 import pytest
+from lamina.pyfront.nn import calls, plain as reading
 
 nn = torch.nn
 SCALE = 2.0
@@ -16,8 +17,12 @@ COUNTS: list = []
 
 
 @pytest.fixture(autouse=True)
-def seeded():
+def afresh():
+    """Classes as they are before the first call: that a name stood for something else in another test is not remembered."""
     torch.manual_seed(0)
+    reading._facts.clear()
+    for kind in (Net, Block):
+        kind._whole = calls.whole
 
 
 def is_kept(module):
