@@ -17,6 +17,8 @@ import builtins
 import inspect
 import linecache
 import math
+import os
+import time
 from collections.abc import Mapping
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -69,7 +71,6 @@ class _NotPlain(Exception):
 
 
 _facts: dict[tuple[CodeType, type | None, bool], tuple[FunctionType, Facts | None]] = {}
-_sources: dict[str, tuple[list[str], dict[tuple[str, int], ast.FunctionDef], dict[tuple[str, int], CodeType]]] = {}
 _MOST_KNOWN = 4096
 
 
@@ -112,24 +113,45 @@ def is_option(value: Any) -> bool:
 
 
 def _tree(function: FunctionType) -> ast.FunctionDef:
-    """The syntax tree of a function, if its source is what runs: compiled, it is the same code. The file may have been edited since."""
+    """The syntax tree of a function, if its source is what runs: the file was not written since modules can be defined, or
+    compiled it is the same code."""
     code = function.__code__
     lines = linecache.getlines(code.co_filename)
-    known = _sources.get(code.co_filename)
-    if known is None or known[0] != lines:
-        try:
-            whole = ast.parse("".join(lines))
-            compiled = compile(whole, code.co_filename, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError):
-            raise _NotPlain from None
-        trees = {(n.name, n.lineno): n for n in ast.walk(whole) if isinstance(n, ast.FunctionDef) and not n.decorator_list}
-        codes = {(c.co_name, c.co_firstlineno): c for c in _codes(compiled)}
-        known = _sources[code.co_filename] = lines, trees, codes
-    place = code.co_name, code.co_firstlineno
-    tree, made = known[1].get(place), known[2].get(place)
-    if tree is None or made is None or _spelled(made) != _spelled(code):
+    if _is_older(code.co_filename):
+        end = max([position[1] for position in code.co_positions() if position[1] is not None], default=0)
+        own = lines[code.co_firstlineno - 1 : end]
+        if not own:
+            raise _NotPlain
+        found = _parsed("".join(("if 1:\n", *own) if own[0][:1].isspace() else own)).body[0]
+        tree = found.body[0] if isinstance(found, ast.If) else found
+    else:
+        whole = _parsed("".join(lines))
+        codes = _codes(compile(whole, code.co_filename, "exec", dont_inherit=True))
+        if not any([c.co_firstlineno == code.co_firstlineno and _spelled(c) == _spelled(code) for c in codes]):
+            raise _NotPlain
+        tree = next((n for n in ast.walk(whole) if isinstance(n, ast.FunctionDef) and n.lineno == code.co_firstlineno), None)
+    if not isinstance(tree, ast.FunctionDef) or tree.name != code.co_name or tree.decorator_list:
         raise _NotPlain
     return tree
+
+
+def _is_older(path: str) -> bool:
+    """Whether a file was last written before that."""
+    try:
+        return os.stat(path).st_mtime < _BEGUN
+    except OSError:
+        return False
+
+
+_BEGUN = time.time()
+"""When this was read: before the class statement of any module of a program ran, and so before somebody could edit what it ran as."""
+
+
+def _parsed(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        raise _NotPlain from None
 
 
 def _codes(code: CodeType) -> list[CodeType]:
