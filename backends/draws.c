@@ -71,6 +71,57 @@ void lamina_draw_singles(void *engine, float *out, int64_t n) {
     }
 }
 
+// out[n] in low ... low + span - 1: a word modulo the range.
+void lamina_draw_integers(void *engine, int64_t *out, int64_t n, uint32_t span, int64_t low) {
+    uint32_t words[2 * PAIRS];
+    while (n > 0) {
+        int64_t count = n < 2 * PAIRS ? n : 2 * PAIRS;
+        draw(engine, words, count);
+        for (int64_t i = 0; i < count; i++) out[i] = (int64_t)(words[i] % span) + low;
+        out += count;
+        n -= count;
+    }
+}
+
+// out[n]: 0 ... n - 1, shuffled from the front, a word for each exchange.
+void lamina_draw_permutation(void *engine, int64_t *out, int64_t n) {
+    uint32_t words[2 * PAIRS];
+    for (int64_t i = 0; i < n; i++) out[i] = i;
+    for (int64_t begin = 0; begin < n - 1; begin += 2 * PAIRS) {
+        int64_t count = n - 1 - begin < 2 * PAIRS ? n - 1 - begin : 2 * PAIRS;
+        draw(engine, words, count);
+        for (int64_t k = 0; k < count; k++) {
+            int64_t i = begin + k, left = n - i, held = out[i];
+            int64_t other = i + (left <= UINT32_MAX ? words[k] % (uint32_t)left : words[k]);
+            out[i] = out[other];
+            out[other] = held;
+        }
+    }
+}
+
+static double few_double(struct engine *engine) {
+    uint32_t words[2];
+    draw(engine, words, 2);
+    return (double)(int64_t)((uint64_t)(words[0] & 0x1fffffu) << 32 | words[1]) * 0x1p-53;
+}
+
+// out[n] one by one; saved: the second number of the last pair, and whether there is one.
+void lamina_draw_normals(void *engine, double *out, int64_t n, double mean, double std, double *saved) {
+    for (int64_t i = 0; i < n; i++) {
+        double sample = saved[0];
+        if (saved[1] != 0.0)
+            saved[1] = 0.0;
+        else {
+            double first = few_double(engine), second = few_double(engine);
+            double radius = sqrt(-2.0 * log1p(-second)), angle = 2.0 * 3.141592653589793 * first;
+            sample = radius * cos(angle);
+            saved[0] = radius * sin(angle);
+            saved[1] = 1.0;
+        }
+        out[i] = sample * std + mean;
+    }
+}
+
 static inline int32_t bits_of(float x) {
     int32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -84,7 +135,7 @@ static inline float float_of(int32_t bits) {
 }
 
 // a * b + c: the product is exact in double precision.
-static inline float fused(float a, float b, float c) { return (float)((double)a * (double)b + (double)c); }
+static inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
 static inline float logarithm(float x) {
     int32_t bits = bits_of(x);

@@ -12,6 +12,9 @@ _POINTER, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _ARGUMENTS = {
     "lamina_draw_mask": (_POINTER, _POINTER, _COUNT, ctypes.c_uint64, _FLOAT),
     "lamina_draw_singles": (_POINTER, _POINTER, _COUNT),
+    "lamina_draw_integers": (_POINTER, _POINTER, _COUNT, ctypes.c_uint32, _COUNT),
+    "lamina_draw_permutation": (_POINTER, _POINTER, _COUNT),
+    "lamina_draw_normals": (_POINTER, _POINTER, _COUNT, ctypes.c_double, ctypes.c_double, _POINTER),
     "lamina_box_muller": (_POINTER, _COUNT, _FLOAT, _FLOAT),
 }
 

@@ -7,16 +7,16 @@ import math
 import numpy as np
 
 from . import native_draws
+from .fused import multiply_add
 from .gaussian import box_muller_blocks
 from .mersenne import Engine
 
 _DOUBLE_MASK = np.uint64((1 << 53) - 1)
 _HIGH_MASK = np.uint64((1 << 21) - 1)
-_BELOW_SINGLE, _TIE = np.int64((1 << 29) - 1), np.int64(1 << 28)  # bits of a double that a single has not; half of its last place
 _CHUNK = 1 << 15  # numbers made at a time: what is made on the way stays in the cache
 _WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _SQUEEZE = float(np.float32(0.0331))  # of Marsaglia and Tsang; PyTorch has it in single precision
-_FEW = 8  # numbers from which on numpy is faster than Python
+_FEW = 8  # numbers from which on numpy, or C, is faster than Python
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 
 
@@ -49,7 +49,7 @@ def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: flo
         part = draw(engine, min(n - start, _CHUNK))
         if (low, high) != (0.0, 1.0):
             first, last = np.asarray([low, high], part.dtype)
-            part = _multiply_add(part, last - first, first)
+            part = multiply_add(part, last - first, first)
         elif part.dtype == dtype:
             drawn[start : start + _CHUNK] = part
             continue
@@ -59,48 +59,15 @@ def uniform(engine: Engine, n: int, dtype: np.dtype, low: float = 0.0, high: flo
     return drawn
 
 
-def _multiply_add(x: np.ndarray, a: np.floating, b: np.floating) -> np.ndarray:
-    """x * a + b rounded once, as one instruction does it. Source of both error terms: Dekker (1971), Knuth (TAOCP 2)."""
-    if x.dtype == np.float32:  # the product is exact in double precision
-        product = x.astype(np.float64)
-        product *= a
-        total = product + b
-        result = total.astype(np.float32)
-        # Rounding a second time is wrong only where the first made a tie of single precision.
-        ties = np.flatnonzero((total.view(np.int64) & _BELOW_SINGLE) == _TIE)
-        if ties.size:
-            result[ties] = _to_odd(total[ties], _rest(product[ties], b, total[ties])).astype(np.float32)
-        return result
-    product, rest = _product(x, a)
-    total = product + b
-    return total + (rest + _rest(product, b, total))
-
-
-def _rest(product: np.ndarray, b: np.floating, total: np.ndarray) -> np.ndarray:
-    """What rounding lost in ``total = product + b``."""
-    shift = total - product
-    return (product - (total - shift)) + (b - shift)
-
-
-def _to_odd(total: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """The sum of both rounded to odd: rounding that to single precision is right at ties, too."""
-    is_odd = (total.view(np.int64) & 1).astype(bool)
-    return np.where((rest == 0) | is_odd, total, np.nextafter(total, np.copysign(np.inf, rest)))
-
-
-def _product(x: np.ndarray, a: np.floating) -> tuple[np.ndarray, np.ndarray]:
-    """x * a in double precision, and what rounding it lost."""
-    x_high, a_high = (v * 134217729.0 - (v * 134217729.0 - v) for v in (x, a))
-    x_low, a_low, product = x - x_high, a - a_high, x * a
-    return product, ((x_high * a_high - product) + x_high * a_low + x_low * a_high) + x_low * a_low
-
-
 def normal(
     engine: Engine, n: int, dtype: np.dtype, mean: float = 0.0, std: float = 1.0, is_contiguous: bool = True
 ) -> np.ndarray:
     """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below and for
     memory with gaps."""
     if n < 16 or not is_contiguous:
+        made = native_draws.normals(engine, n, mean, std) if n >= _FEW else None
+        if made is not None:
+            return made.astype(dtype, copy=False)
         samples = _normal_one_by_one(engine, n, mean, std)
         return np.array(samples, dtype) if dtype.char in "fd" else np.array(samples, np.float64).astype(dtype)
     draw = doubles if dtype == np.float64 else singles
@@ -133,6 +100,9 @@ def integers(engine: Engine, n: int, low: int, high: int) -> np.ndarray:
     span = high - low
     if n < _FEW and span < _WIDE_RANGE:
         return np.array([engine.word() % span + low for _ in range(n)], np.int64)
+    made = native_draws.integers(engine, n, span, low) if span < _WIDE_RANGE else None
+    if made is not None:
+        return made
     words = engine.double_words(n) if span >= _WIDE_RANGE else engine.words(n)
     if span < 1 << 64:
         words = words % np.uint64(span)
@@ -153,6 +123,9 @@ def any_integers(engine: Engine, n: int, dtype: np.dtype) -> np.ndarray:
 
 def permutation(engine: Engine, n: int) -> np.ndarray:
     """int64[n]: Fisher-Yates from the front, one word per swap."""
+    made = native_draws.permutation(engine, n) if n > 1 else None
+    if made is not None:
+        return made
     order = list(range(n))
     if n > 1:
         left = np.arange(n, 1, -1, dtype=np.uint64)

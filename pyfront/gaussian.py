@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import native_draws
+from .fused import multiply_add
 
 _LOG = (-1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1)
 _LOG = (*_LOG, -2.4999993993e-1, 3.3333331174e-1)
@@ -32,8 +33,8 @@ def box_muller_blocks(uniforms: np.ndarray, mean: float, std: float) -> np.ndarr
         radius = np.sqrt(np.float32(-2) * _log(np.float32(1) - part[:, :8]))
         sine, cosine = _sine_cosine(np.float32(2 * math.pi) * part[:, 8:])
         into = drawn[start : start + len(part)]
-        into[:, :8] = _fma(radius * cosine, np.float32(std), np.float32(mean))
-        into[:, 8:] = _fma(radius * sine, np.float32(std), np.float32(mean))
+        into[:, :8] = multiply_add(radius * cosine, np.float32(std), np.float32(mean))
+        into[:, 8:] = multiply_add(radius * sine, np.float32(std), np.float32(mean))
     return drawn.ravel()
 
 
@@ -48,18 +49,10 @@ def _libm(function: Callable[[float], float], x: np.ndarray) -> np.ndarray:
     return np.fromiter(map(function, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)
 
 
-def _fma(a: np.ndarray, b: np.ndarray | np.float32, c: np.ndarray | np.float32) -> np.ndarray:
-    """a * b + c rounded once: float32 products are exact in float64."""
-    wide = a.astype(np.float64)
-    wide *= b
-    wide += c
-    return wide.astype(np.float32)
-
-
 def _horner(x: np.ndarray, first: float, rest: tuple[float, ...]) -> np.ndarray:
     value = np.full_like(x, first)
     for coefficient in rest:
-        value = _fma(value, x, np.float32(coefficient))
+        value = multiply_add(value, x, np.float32(coefficient))
     return value
 
 
@@ -73,9 +66,9 @@ def _log(x: np.ndarray) -> np.ndarray:
     exponent -= small
     square = x * x
     y = _horner(x, 7.0376836292e-2, _LOG) * x
-    y = _fma(y, square, exponent * np.float32(-2.12194440e-4))
-    x = x + _fma(square, np.float32(-0.5), y)
-    return _fma(exponent, np.float32(0.693359375), x)
+    y = multiply_add(y, square, exponent * np.float32(-2.12194440e-4))
+    x = x + multiply_add(square, np.float32(-0.5), y)
+    return multiply_add(exponent, np.float32(0.693359375), x)
 
 
 def _sine_cosine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,12 +76,12 @@ def _sine_cosine(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     octant = ((x * np.float32(1.27323954473516)).astype(np.int32) + 1) & ~1
     whole = octant.astype(np.float32)
     for part in _PI_OVER_4:
-        x = _fma(whole, np.float32(part), x)
+        x = multiply_add(whole, np.float32(part), x)
     square = x * x
     near_axis = _horner(square, 2.443315711809948e-5, (-1.388731625493765e-3, 4.166664568298827e-2)) * square
-    near_axis = _fma(near_axis, square, -(square * np.float32(0.5))) + np.float32(1)
+    near_axis = multiply_add(near_axis, square, -(square * np.float32(0.5))) + np.float32(1)
     off_axis = _horner(square, -1.9515295891e-4, (8.3321608736e-3, -1.6666654611e-1)) * square
-    off_axis = _fma(off_axis, x, x)
+    off_axis = multiply_add(off_axis, x, x)
     even = (octant & 2) == 0
     sine_sign, cosine_sign = (octant & 4) << 29, (~(octant - 2) & 4) << 29
     sine, cosine = np.where(even, off_axis, near_axis), np.where(even, near_axis, off_axis)

@@ -25,11 +25,12 @@ _STATE = np.dtype(
 class Engine:
     """mt19937 as PyTorch's CPU generator keeps it: 32-bit words plus one saved normal sample (Box-Muller makes two)."""
 
-    __slots__ = ("_bits", "_initial", "_fresh", "saved_normal")
+    __slots__ = ("_bits", "_address", "_initial", "_fresh", "saved_normal")
     draws: ClassVar[int] = 0  # of all engines: whoever records a function can tell whether it drew
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.MT19937()
+        self._address = self._bits.ctypes.state_address
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
@@ -69,7 +70,7 @@ class Engine:
         self._fresh = False
         Engine.draws += 1
         with self._bits.lock:
-            function(self._bits.ctypes.state_address)
+            function(self._address)
 
     def double_words(self, n: int) -> np.ndarray:
         """The next `n` 64-bit words (high half drawn first), uint64[n]."""

@@ -1,6 +1,7 @@
-"""Native draws: masks, uniforms and normals made in C, bit for bit those that draws.py makes, once a program draws many.
+"""Native draws: masks, uniforms, normals, integers and permutations made in C, bit for bit those that draws.py makes, once a program
+draws many.
 
-Each function gives None where numpy is to do it: few numbers, no C compiler, a program that has not drawn much yet.
+Each function gives None where numpy is to do it: no C compiler, a program that has not drawn much yet.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import numpy as np
 from .mersenne import Engine
 from .recorder import state
 
-_FEWEST = 1024
+_FEWEST = 1
+_ONE_BY_ONE = 64  # uniforms that numpy draws while Python makes one normal or exchanges two numbers
+_BLOCKS = 1 << 14  # and while numpy makes a few normals of uniforms
+_TRIED = 1024
 _WORTH_LOADING = 1 << 15  # numbers numpy draws before the library is looked for on disk: half a millisecond
 _WORTH_BUILDING = 1 << 20  # and before it is built: some milliseconds; building takes hundreds
 
@@ -27,11 +31,12 @@ class _Library:
     wanted = 0
 
 
-def _library(n: int) -> Any:
+def _library(n: int, work: int = 0) -> Any:
+    """The functions. work: uniforms that take numpy as long as these n numbers."""
     if n < _FEWEST:
         return None
     if not _Library.asked:
-        _Library.wanted += n
+        _Library.wanted += work or n
         build = _Library.wanted >= _WORTH_BUILDING
         if not build and (state.run is None or _Library.wanted - _Library.looked < _WORTH_LOADING):
             return None
@@ -47,8 +52,8 @@ def _library(n: int) -> Any:
 def _agrees() -> bool:
     """Whether the library sees numpy's state as numpy does."""
     one, other = Engine(1), Engine(1)
-    drawn = singles(one, _FEWEST)
-    expected = (other.words(_FEWEST) & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
+    drawn = singles(one, _TRIED)
+    expected = (other.words(_TRIED) & np.uint64(0xFFFFFF)).astype(np.float32) * np.float32(2.0**-24)
     return drawn is not None and drawn.tobytes() == expected.tobytes()
 
 
@@ -78,9 +83,41 @@ def singles(engine: Engine, n: int) -> np.ndarray | None:
 
 def box_muller(uniforms: np.ndarray, mean: float, std: float) -> np.ndarray | None:
     """float32 [16 * k]: each block of 16 uniforms becomes 8 cosine and 8 sine samples."""
-    library = _library(uniforms.size)
+    library = _library(uniforms.size, uniforms.size + _BLOCKS)
     if library is None:
         return None
     drawn = np.array(uniforms, order="C")
     library.lamina_box_muller(_address(drawn), drawn.size // 16, mean, std)
+    return drawn
+
+
+def integers(engine: Engine, n: int, span: int, low: int) -> np.ndarray | None:
+    """int64[n]: a word modulo ``span``, which has at most 32 bits, from ``low`` on."""
+    library = _library(n)
+    if library is None:
+        return None
+    drawn = np.empty(n, np.int64)
+    engine.draw_with(lambda state: library.lamina_draw_integers(state, _address(drawn), n, span, low))
+    return drawn
+
+
+def permutation(engine: Engine, n: int) -> np.ndarray | None:
+    """int64[n]: 0 … n-1, shuffled from the front."""
+    library = _library(n, n * _ONE_BY_ONE)
+    if library is None:
+        return None
+    drawn = np.empty(n, np.int64)
+    engine.draw_with(lambda state: library.lamina_draw_permutation(state, _address(drawn), n))
+    return drawn
+
+
+def normals(engine: Engine, n: int, mean: float, std: float) -> np.ndarray | None:
+    """float64[n]: in pairs, one by one, the second one saved."""
+    library = _library(n, n * _ONE_BY_ONE)
+    if library is None:
+        return None
+    drawn, held = np.empty(n), engine.saved_normal
+    saved = np.array([held or 0.0, held is not None])
+    engine.draw_with(lambda state: library.lamina_draw_normals(state, _address(drawn), n, mean, std, _address(saved)))
+    engine.saved_normal = float(saved[0]) if saved[1] else None
     return drawn

@@ -21,6 +21,11 @@ DRAWS: dict[str, Callable[[Engine, int], np.ndarray]] = {
     "mask": lambda engine, n: draws.mask(engine, n, FLOAT32, 0.3, 1 / 0.7),
     "certain": lambda engine, n: draws.mask(engine, n, FLOAT32, 1.0),
     "impossible": lambda engine, n: draws.mask(engine, n, FLOAT32, 0.0),
+    "few normals": lambda engine, n: draws.normal(engine, min(n, 15), FLOAT32, 0.5, 2.5),
+    "normals with gaps": lambda engine, n: draws.normal(engine, n, np.dtype(np.float64), -0.5, 2.5, False),
+    "integers": lambda engine, n: draws.integers(engine, n, -3, 1 << 20),
+    "wide integers": lambda engine, n: draws.integers(engine, n, -3, 1 << 40),
+    "permutation": draws.permutation,
     "bool mask": lambda engine, n: draws.mask(engine, n, np.dtype(np.bool_), 0.3),
 }
 
@@ -36,7 +41,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("n", [1024, 1025, 2047, 4099, 100_000])
+@pytest.mark.parametrize("n", [1, 3, 16, 37, 1024, 1025, 2047, 4099, 100_000])
 @pytest.mark.parametrize("name", DRAWS)
 def test_the_same_bits(native: None, monkeypatch: pytest.MonkeyPatch, name: str, n: int) -> None:
     one, other = Engine(7), Engine(7)
