@@ -94,7 +94,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     key = key, state.grad
     known = calls.get(key, _NEW)
     run = functools.partial(forward, *args, **kwargs)
-    if known is None:
+    if known is None or known is _NEW and calls.left <= 0:
         return _noted(run)[0]
     result = known.again(operands) if known is not _NEW else None
     if result is None:
@@ -268,8 +268,10 @@ def _first(
     users = depends.users if depends is not None else ()
     if calls.left <= 0 or by_program and depends is None or not all([m in users or _is_layer(m, by_program) for m in modules]):
         if by_program:
-            calls.left = 0  # all of it is about the module, not about the arguments
-        calls[key] = None
+            calls.left = 0  # this is about the module, not about the arguments: it is always called
+            calls.clear()
+        else:
+            calls[key] = None
         return run()
     calls.left -= 1
     for m in modules[1:]:
@@ -282,7 +284,7 @@ def _first(
         places += [(table, name) for table, name in depends.places if (id(table), name) not in there]
     given = [*given, *[table[name] for table, name in places]]
     if depends is not None and any([t._storage.host is not None for t in given]):
-        return run()  # what numpy writes to is read anew each time
+        return _noted(run)[0]  # what numpy writes to is read anew each time
     operands = [t._read() for t in given]
     storages = [t._storage for t in given]
     before, versions = _surroundings(), [s.version for s in storages]

@@ -592,3 +592,16 @@ def test_results_that_were_drawn_and_options_that_came_back():
         module.lin.weight.zero_()
         module(x)
     assert Draws()(x)[0].shape == (2, 3)
+
+
+def test_many_sizes_are_not_kept_for_ever():
+    module = Drops().eval()
+    with torch.no_grad():
+        for n in range(1, 60):
+            assert module(torch.ones(n, 6) * 1.0)[0].shape == (n, 3)
+            assert module(torch.ones(n, 6) * 1.0)[1].shape == (8, n)
+    assert is_kept(module) and len(module._calls) <= 32
+    listed = Nested(Listed())
+    for n in range(1, 20):
+        listed(torch.ones(n))
+    assert not listed._calls and not listed.inner._calls
