@@ -247,7 +247,7 @@ def set_data(self: Tensor, new: Tensor) -> None:
         raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
     chain = new._chain if not new.requires_grad else (*new._chain, Detached())
     if tracked:
-        if self._storage.host is None and new.shape == self.shape and new.dtype is self.dtype:
+        if self._storage.host is None and new._node.type == self._node.type:
             rewrite(self._read(), new._storage, chain)
         chain = (*chain, self._mark)
     elif self.requires_grad and new.shape == self.shape:  # computed: the history stays, the contents are new

@@ -282,7 +282,7 @@ class Tensor:
         """False: there is no pinned memory on the CPU."""
         return False
 
-    def record_stream(self, stream: object) -> None:
+    def record_stream(self, s: object) -> None:
         """Nothing to note: everything launched on a GPU runs in one order."""
 
     def pin_memory(self, device: object = None) -> Tensor:

@@ -132,6 +132,7 @@ _KINDS = ("made beside", "fed back beside", "forget beside", "same", "other", "f
 def test_what_another_program_made_is_not_held(add, beside_it):
     """It would count as in use there, and the other program would work in new memory in each call."""
     x, addresses = np.ones((2, 3), np.float32), set()
+    beside_it.forget()
     for _ in range(12):
         (y,) = beside_it([x, x])
         addresses.add(y.ctypes.data)

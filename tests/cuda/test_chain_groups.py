@@ -184,8 +184,8 @@ def test_ptx(depth: int, backward: bool) -> None:
 
 
 REFUSED = {
-    'nv.wgmma_registers multiplies "bf16" or "f16"': 'nv.wgmma_registers %s, %p[%c], %d "tf32" : memref<32xf32, "registers">, memref<8xi32, "registers">',
-    "i32 in registers, two elements in each": 'nv.wgmma_registers %s, %s[%c], %d "bf16" : memref<32xf32, "registers">, memref<32xf32, "registers">',
+    'nv.wgmma_registers multiplies "bf16", "f16" or, not turned, "tf32"': 'nv.wgmma_registers %s, %p[%c], %d "s8" : memref<32xf32, "registers">, memref<8xi32, "registers">',
+    "i32 in registers, with the bits of one or two elements": 'nv.wgmma_registers %s, %s[%c], %d "bf16" : memref<32xf32, "registers">, memref<32xf32, "registers">',
     "sums f32 in registers": 'nv.wgmma_registers %p, %p[%c], %d "bf16" : memref<8xi32, "registers">, memref<8xi32, "registers">',
 }
 
