@@ -59,6 +59,7 @@ def until(condition, run, patience: float = 120) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_the_oracle_runs_until_the_program_is_there():
     graph = product()
     arrays = arrays_of(graph)
@@ -165,6 +166,7 @@ def test_a_cache_that_cannot_be_written_is_another_folder_for_both(tmp_path):
 
 @needs_compiler
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.slow
 def test_a_forked_child_compiles_itself_and_leaves_the_process_alone():
     graph = product()
     driver.run(graph, arrays_of(graph))
@@ -211,6 +213,7 @@ assert not worker.ended, worker.ended
 @needs_compiler
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 @pytest.mark.parametrize(("wait", "end"), [(True, ""), (False, "raise KeyboardInterrupt")], ids=["busy", "interrupted"])
+@pytest.mark.slow
 def test_nothing_is_left_when_the_program_ends(tmp_path, wait, end):
     cache, temporary = tmp_path / "own", tmp_path / "temporary"
     temporary.mkdir()

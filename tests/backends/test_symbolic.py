@@ -370,6 +370,7 @@ def test_loops_are_not_looked_for_in_every_size(monkeypatch):
     assert [graph.inputs[0][0] for graph in searched] == [(5,), (6,)]
 
 
+@pytest.mark.slow
 def test_parameters_stay_where_they_are_when_sizes_change():
     torch.manual_seed(0)
     model = nn.Linear(12, 5)
@@ -510,6 +511,7 @@ def gpt():
 
 
 @pytest.mark.parametrize("step", [mlp, pytest.param(cnn, marks=pytest.mark.slow), pytest.param(lstm, marks=pytest.mark.slow), pytest.param(gpt, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_training_with_changing_sizes(step):
     """Also sizes equal to those of layers, and odd ones."""
     sizes = (20, 20, 20, 13, 13, 32, 9, 16, 5, 12, 20, 3)

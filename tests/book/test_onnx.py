@@ -42,6 +42,7 @@ def run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray
 
 
 @pytest.mark.parametrize(("dtype", "opset"), CASES, ids=lambda case: getattr(case, "name", case))
+@pytest.mark.slow
 def test_values(dtype, opset):
     checked = 0
     for s in map(OPS.__getitem__, IN_IR):

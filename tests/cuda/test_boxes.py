@@ -36,6 +36,7 @@ def wrong(case: Convolution, source, seed: int = 0) -> int:
 
 @needs_emulation
 @pytest.mark.parametrize("case", [c if i < 3 else pytest.param(c, marks=pytest.mark.slow) for i, c in enumerate(CONVOLUTIONS)], ids=lambda c: c.name)
+@pytest.mark.slow
 def test_convolutions_are_exact(case: Convolution) -> None:
     source = source_of(case)
     assert "lm_wgmma_" in source.kernels and "lm_tma_load_" in source.kernels

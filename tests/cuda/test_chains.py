@@ -95,6 +95,7 @@ def test_a_mask_in_memory_is_read_where_it_is_needed() -> None:
 
 @needs_emulation
 @pytest.mark.parametrize("arch", ["sm_90a", "sm_90a_wgmma"])
+@pytest.mark.slow
 def test_queries_keys_and_values_of_one_array_are_read_there(arch: str) -> None:
     """They are widened by one kernel of three results: each is made again for the product that reads it."""
     n, heads, depth = 80, 2, 64
@@ -207,6 +208,7 @@ def near(graph: Graph, arrays: list[np.ndarray], arch: str) -> None:
 
 @needs_emulation
 @pytest.mark.parametrize("weigh, is_softmax", [(softmax, True), (with_a_sink, False)], ids=["softmax", "sink"])
+@pytest.mark.slow
 def test_rows_that_were_folded_are_kept(weigh, is_softmax: bool) -> None:
     """No maximum is looked for twice; of a softmax one number per row is kept, and its gradient's kernels fold nothing."""
     graph = gradient_of(weigh)
@@ -228,6 +230,7 @@ def test_rows_of_two_operands_are_summed_by_warps() -> None:
 
 @needs_emulation
 @pytest.mark.parametrize("arch, dtype", [("sm_80", float16), ("sm_90a_wgmma", bfloat16)], ids=str)
+@pytest.mark.slow
 def test_gradients_on_tensor_cores(arch: str, dtype) -> None:
     """What is widened for a sum over rows is read as 16 bits by the products all the same."""
     graph = gradient_of(softmax, dtype, mask=True)
@@ -239,6 +242,7 @@ def test_gradients_on_tensor_cores(arch: str, dtype) -> None:
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_gradients_of_rows_that_see_nothing() -> None:
     graph = gradient_of(softmax, mask=True)
     arrays = arrays_for(graph)

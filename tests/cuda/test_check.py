@@ -42,6 +42,7 @@ def section() -> Section:
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_nests_are_held_against_the_copy_rate(gpus, monkeypatch) -> None:
     monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[:2])
     made = section()
@@ -159,6 +160,7 @@ def test_a_section_that_takes_its_process_along(tmp_path, monkeypatch, capsys) -
     assert "written" in capsys.readouterr().out and not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_command_ends_when_its_time_is_over() -> None:
     done = check_tools.run([sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"], 2)
     assert done.timed_out and "begun" in done.output

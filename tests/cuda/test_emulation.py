@@ -162,6 +162,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("bug", some(PLANTED, ["no barrier after partial sums", "no wait for a copy"]))
+@pytest.mark.slow
 def test_planted_bug_is_seen(bug: str) -> None:
     make, pattern, replacement = PLANTED[bug]
     graph = make()

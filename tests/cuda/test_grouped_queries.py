@@ -87,6 +87,7 @@ SLOW = [
 
 @needs_emulation
 @pytest.mark.parametrize("case", [*QUICK, *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)], ids=str)
+@pytest.mark.slow
 def test_gradients(case) -> None:
     arch, dtype, heads, kept, rows, columns, depth, options = case
     near(grouped(dtype, heads, kept, rows, columns, depth, **options), arch)

@@ -56,6 +56,7 @@ def cases() -> list:
 
 
 @pytest.mark.parametrize(("name", "arch"), cases())
+@pytest.mark.slow
 def test_program(name: str, arch: str) -> None:
     assert error(name, arch) <= 1
 
@@ -168,6 +169,7 @@ def paired() -> CudaProgram:
     return build(PAIRED.graph(), "sm_90a_wgmma")
 
 
+@pytest.mark.slow
 def test_a_cluster() -> None:
     assert paired().source.table.launches[0].shape.cluster == 2
     arrays = PAIRED.arrays()

@@ -37,6 +37,7 @@ def stored(graph: Graph, arch: str = "sm_90a") -> set[str]:
 
 @needs_emulation
 @pytest.mark.parametrize("half", [bfloat16, float16], ids=str)
+@pytest.mark.slow
 def test_logits_are_stored_as_they_were_rounded(half) -> None:
     graph = classifier(half)
     assert stored(graph) == {"bf16" if half is bfloat16 else "f16"}

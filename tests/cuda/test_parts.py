@@ -61,6 +61,7 @@ def digits() -> Graph:
     return training_step(4)[0]
 
 
+@pytest.mark.slow
 def test_adam_of_the_digits_example_is_one_launch(digits: Graph) -> None:
     table = cuda_source(digits, "sm_90a").table
     (update,) = [launch for launch in table.launches if len(launch.arguments) > 100]

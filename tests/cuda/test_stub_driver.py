@@ -66,6 +66,7 @@ def run(stub: Path, code: str, **options: str) -> str:
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_programs_are_launched_captured_and_replayed(stub: Path) -> None:
     run(stub, """
 gpu = runtime.Runtime(device.Device())
@@ -77,6 +78,7 @@ right(wide, "matmul bf16, whole tiles")
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_any_thread_may_launch(stub: Path) -> None:
     run(stub, """
 gpu, found = runtime.Runtime(device.Device()), []
@@ -92,6 +94,7 @@ right(gpu, "elementwise", 3)
 """)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_streams_events_and_memory(stub: Path) -> None:
     run(stub, """
 d = device.Device()
@@ -145,6 +148,7 @@ assert (lamina.ones(2) + 1).tolist() == [2.0, 2.0]
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_a_kernel_that_fails_is_named_when_somebody_waits(stub: Path) -> None:
     words = run(stub, """
 gpu = runtime.Runtime(device.Device())

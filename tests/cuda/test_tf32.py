@@ -68,6 +68,7 @@ CASES = [(40, 72, 100, a, b) for a in (False, True) for b in (False, True)] + [(
 
 @needs_emulation
 @pytest.mark.parametrize("case", [CASES[0], *(pytest.param(c, marks=pytest.mark.slow) for c in CASES[1:])], ids=str)
+@pytest.mark.slow
 def test_products_round_their_factors(case) -> None:
     graph = product(*case)
     x, y = inputs_for(graph)
@@ -107,6 +108,7 @@ ON_WARPGROUPS = [(136, 136, 136, True, True), (128, 256, 96, True, False), (200,
 
 @needs_emulation
 @pytest.mark.parametrize("case", [ON_WARPGROUPS[0], *(pytest.param(c, marks=pytest.mark.slow) for c in ON_WARPGROUPS[1:])], ids=str)
+@pytest.mark.slow
 def test_warpgroups_read_the_left_operand_into_registers(case) -> None:
     """Where it lies along its rows, and wherever factors are two numbers."""
     graph = product(*case)
@@ -123,6 +125,7 @@ def test_warpgroups_read_the_left_operand_into_registers(case) -> None:
 
 @needs_nvrtc
 @pytest.mark.parametrize("f32", ["tf32", "3xtf32"])
+@pytest.mark.slow
 def test_warpgroups_keep_their_registers(f32: str) -> None:
     """Products are not serialised, and nothing is spilled, also of tiles of 256 columns; what is interpreted is right."""
     made = build(product(4096, 8192, 4096, True, True), f"sm_90a_wgmma_{f32}")
@@ -243,6 +246,7 @@ def test_what_was_recorded_before_the_switch_is_computed_as_it_was_asked_for(as_
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_the_runtime_keeps_a_program_per_way(monkeypatch) -> None:
     install(monkeypatch, FakeDriver())
     runtime = Runtime(Device())

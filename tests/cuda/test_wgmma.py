@@ -182,6 +182,7 @@ def few_processors(monkeypatch, count: int) -> None:
 
 @needs_emulation
 @pytest.mark.parametrize("processors, layout", [SHARED[1], *(pytest.param(*c, marks=pytest.mark.slow) for c in (SHARED[0], *SHARED[2:]))], ids=str)
+@pytest.mark.slow
 def test_blocks_take_tiles_in_turn(monkeypatch, processors: int, layout: dict) -> None:
     few_processors(monkeypatch, processors)
     monkeypatch.setitem(LAYOUTS, "shared", check_layouts.Layout("", bfloat16, bfloat16, right_turned=True, **layout))
@@ -205,6 +206,7 @@ def paired(monkeypatch, processors: int, layout: dict):
 
 @needs_emulation
 @pytest.mark.parametrize("processors, side, layout", [PAIRS[0], *(pytest.param(*c, marks=pytest.mark.slow) for c in PAIRS[1:])], ids=str)
+@pytest.mark.slow
 def test_two_blocks_share_what_they_read(monkeypatch, processors: int, side: str, layout: dict) -> None:
     source = paired(monkeypatch, processors, layout)
     (shape,) = {launch.shape for launch in source.table.launches}

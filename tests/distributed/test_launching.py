@@ -49,6 +49,7 @@ def program(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_processes_find_each_other(program: Path, tmp_path: Path) -> None:
     done = lamina("run", "--nproc-per-node", 2, "--threads", 1, program, "a", "--b", cwd=tmp_path)
     assert (done.status, done.err) == (0, "")
@@ -58,6 +59,7 @@ def test_processes_find_each_other(program: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how, status, text", [("kill", 137, "was killed by signal 9 (SIGKILL)")])
+@pytest.mark.slow
 def test_one_that_fails_ends_all(program: Path, tmp_path: Path, how: str, status: int, text: str) -> None:
     start = time.monotonic()
     done = lamina("run", "--nproc_per_node=2", program, how, cwd=tmp_path)

@@ -23,6 +23,7 @@ DATA = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(DATA)
+@pytest.mark.slow
 def test_round_trip(value: object) -> None:
     found = decoded(encoded(value))
     assert found == value and type(found) is type(value)

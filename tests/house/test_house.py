@@ -91,6 +91,7 @@ def test_import_law(path: Path) -> None:
             assert target[1] in doors, f"{path.relative_to(ROOT)} reaches into {'.'.join(target)}"
 
 
+@pytest.mark.slow
 def test_the_oldest_python_reads_every_file() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]["requires-python"].startswith(">=%d.%d" % OLDEST)
     for path in sources():

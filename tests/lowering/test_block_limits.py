@@ -68,6 +68,7 @@ def columns(module: object, rows: tuple[int, ...]) -> set[int]:
     (64, 64, "less", -2, {64}),
     (64, 64, "not_equal", 0, {64}),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_columns_a_mask_leaves_over(monkeypatch, length, keys, seen, shift, wanted):
     """Only masks that hide all columns behind one that moves with the row, and none whose first rows see nothing."""
     graph = attention(length, keys, seen, shift, gradient=length <= 67)
@@ -90,6 +91,7 @@ def test_masked_weights_are_not_kept(monkeypatch):
     assert (HEADS * 64 * 64,) in inside
 
 
+@pytest.mark.slow
 def test_keys_as_many_as_they_are_wide(monkeypatch):
     """Directions of equal length are told apart."""
     monkeypatch.setattr(sys.modules[__name__], "WIDTH", 64)

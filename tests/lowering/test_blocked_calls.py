@@ -80,6 +80,7 @@ def test_attention_backward(monkeypatch, l3):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_blocks_leave_a_product_its_columns(monkeypatch):
     """A convolution whose weights are made in the program, and a pool: of one channel of one image no register tile is filled."""
     r = Recorder()
@@ -122,6 +123,7 @@ def masked_attention(length: int, keys: int, heads: int = 2, width: int = 8, lay
 
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "one tensor"])
 @pytest.mark.parametrize(("length", "keys"), [(48, 48), (64, 40), (45, 48)])
+@pytest.mark.slow
 def test_positions_and_sums_over_blocks(monkeypatch, length, keys, shared):
     """A mask made of positions counts from the block's first row; dK and dV add up; what follows a sum waits for it."""
     graph = masked_attention(length, length if shared else keys, shared=shared)
@@ -142,6 +144,7 @@ def test_heads_that_share_keys(monkeypatch):
 
 
 @pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_memory_grows_with_the_length(layers):
     """Scores of twice the length are four times as large: nothing of their size is in memory, forward or backward."""
     bytes_at = {}
@@ -152,6 +155,7 @@ def test_memory_grows_with_the_length(layers):
     assert bytes_at[4096] < 4096 * 4096 * 4 // 2, "half of one head's scores"
 
 
+@pytest.mark.slow
 def test_no_matrix_of_grouped_queries_is_in_memory():
     """Sums over the heads that share keys stand between the kernels of their gradients."""
     found: list[Graph] = []

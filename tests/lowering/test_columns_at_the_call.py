@@ -57,6 +57,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", [form if form == "rows and columns" else pytest.param(form, marks=pytest.mark.slow) for form in FORMS])
+@pytest.mark.slow
 def test_products_with_what_becomes_of_them(form):
     """A bias along the columns, one along the rows, and a quotient: lanes that do not count divide by something, too."""
     turned = "apart" in form or "batch" in form
@@ -98,6 +99,7 @@ sizes_of_one_program = st.tuples(st.integers(2, 90), st.integers(2, 90), st.inte
 
 @given(sizes_of_one_program, st.booleans())
 @settings(max_examples=40, deadline=None)
+@pytest.mark.slow
 def test_any_sizes(sizes, turned):
     m, n, k = sizes
     for shape in ((60, 50, 40), (70, 65, 35), (m, n, k)):
@@ -108,6 +110,7 @@ def test_any_sizes(sizes, turned):
 
 
 @pytest.mark.parametrize("causal", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_attention_over_any_length(causal):
     """Forward and backward: columns of the scores, and steps of both gradients."""
 

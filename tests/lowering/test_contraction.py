@@ -125,6 +125,7 @@ def test_products_over_other_index_sets(program: Program) -> None:
     assert_close(program)
 
 
+@pytest.mark.slow
 def test_epilogue_with_residual_mask_and_row_scale() -> None:
     body = """%s = arith.mulf %0, %1 : f32
               %m = arith.select %3, %s, %2 : f32
@@ -254,6 +255,7 @@ def test_panels_from_afar_are_fetched_ahead_where_few_tiles_read_them() -> None:
 
 @pytest.mark.parametrize("target", [replace(AVX512, l1_bytes=4 << 10), replace(AVX2, l1_bytes=2 << 10, l2_bytes=16 << 10)], ids=["avx512", "avx2"])
 @pytest.mark.parametrize("program", [matrix(49, 256, 96, b="nk"), convolution(1, 24, 128, 9), convolution(1, 64, 96, 7)], ids=["product", "3x3", "chunks"])
+@pytest.mark.slow
 def test_the_tiles_of_a_panel_fetch_the_one_behind_it_and_nothing_else(program: Program, target, monkeypatch) -> None:  # noqa: ANN001
     """Every line of every panel but the first is fetched, while the panel before it is read; the last panel's tiles fetch what is behind all."""
     seen: list[int] = []

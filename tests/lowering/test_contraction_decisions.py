@@ -72,6 +72,7 @@ def test_the_first_candidate_is_the_cost_models_choice() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["matrix", "turned", "linear", "convolution", "gradient", "long"])
+@pytest.mark.slow
 def test_every_plan_gives_the_same_numbers(name: str) -> None:
     """One word changed at a time; the words left out are the cost model's."""
     program = PROGRAMS[name]
@@ -163,6 +164,7 @@ RUNS = {
 @needs_compiler
 @pytest.mark.parametrize("words", ["vectors=4 chunks=1", "vectors=6 chunks=3", "vectors=3 stretches=1"])
 @pytest.mark.parametrize("name", RUNS)
+@pytest.mark.slow
 def test_a_panel_is_several_runs(name: str, words: str) -> None:
     """Whole blocks turned, rows, single elements; a last vector in part; the same numbers to the bit, as nothing is added otherwise."""
     program, rng = RUNS[name], np.random.default_rng(1)

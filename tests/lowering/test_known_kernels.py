@@ -53,6 +53,7 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("make", "target"), [(attention, "avx512"), pytest.param(attention, "avx2", marks=pytest.mark.slow), pytest.param(cnn, "avx512", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_the_text_is_the_same(make: Callable[[], Graph], target: str, lowered: list[str]) -> None:
     graph, texts = make(), Texts()
     plain = emit(graph, target=target).source.text
@@ -62,6 +63,7 @@ def test_the_text_is_the_same(make: Callable[[], Graph], target: str, lowered: l
     assert not lowered
 
 
+@pytest.mark.slow
 def test_lines_are_those_of_the_program_that_asks() -> None:
     texts = Texts()
     emit(attention(), target="avx2", texts=texts)
@@ -87,6 +89,7 @@ def test_another_target_has_other_texts() -> None:
     assert emit(graph, target="avx2", texts=texts).source.text == emit(graph, target="avx2").source.text
 
 
+@pytest.mark.slow
 def test_damaged_texts_are_not_taken() -> None:
     texts, graph = Texts(), attention()
     plain = emit(graph, target="avx2", texts=texts).source.text

@@ -187,6 +187,7 @@ def test_layers_drawn_at_random(monkeypatch, seed):
     check(lowered(monkeypatch, graph, 1 << 11, parallel_work=1 << 10), graph)
 
 
+@pytest.mark.slow
 def test_many_of_them_run_in_stripes(monkeypatch):
     assert sum(is_striped(lowered(monkeypatch, drawn(seed), 1 << 11)) for seed in range(0, 40, 4)) >= 4
 

@@ -89,6 +89,7 @@ def name_of(program: Program) -> str:
     ],
     ids=name_of,
 )  # fmt: skip
+@pytest.mark.slow
 def test_products_of_bf16(program: Program) -> None:
     assert_right(program)
 
@@ -238,6 +239,7 @@ def test_plans_are_text_that_can_be_taken_again(program: Program) -> None:
 
 @pytest.mark.parametrize(("how", "bits"), [("bf16", 8), ("3xbf16", 16)])
 @pytest.mark.parametrize("program", [matrix(40, 37, 70), matrix(33, 20, 64, "km", "nk"), linear(19, 40, 33)], ids=name_of)
+@pytest.mark.slow
 def test_f32_as_numbers_of_bf16(program: Program, how: str, bits: int) -> None:
     target = replace(target_named(f"avx512_amx_{how}"), vector_bytes=4)
     made = lowered(program, target)
@@ -253,6 +255,7 @@ def test_f32_as_numbers_of_bf16(program: Program, how: str, bits: int) -> None:
 
 @pytest.mark.parametrize("how", ["bf16", "3xbf16"])
 @pytest.mark.parametrize("letters", ["kn", "nk"])
+@pytest.mark.slow
 def test_f32_as_numbers_of_bf16_keeps_infinities(how: str, letters: str) -> None:
     """Infinity times what one number of bf16 holds, times what takes two, times infinity, times zero; the largest float is none."""
     program, target = matrix(20, 19, 37, "mk", letters), replace(target_named(f"avx512_amx_{how}"), vector_bytes=4)

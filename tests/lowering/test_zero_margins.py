@@ -91,6 +91,7 @@ def test_sums_are_those_of_the_whole_reduction(name: str, target) -> None:  # no
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["batch", "kernel gradient", "strided"])
+@pytest.mark.slow
 def test_every_plan_sums_the_same(name: str) -> None:
     program = PROGRAMS[name]
     problem = posed(kernel_of(program)[1], AVX512)[2]
@@ -101,6 +102,7 @@ def test_every_plan_sums_the_same(name: str) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_tiles_with_the_moving_loops_outside_read_no_margin() -> None:
     program, plan = PROGRAMS["batch"], "apart=2 inner=0 rows=5 vectors=1 side=right"
     found, whole = (Compiled(program, AVX512, plan=plan)(program.arrays(outside)) for outside in (np.nan, 0.0))

@@ -32,6 +32,7 @@ def dumped(folder: Path) -> Dump:
     return dump
 
 
+@pytest.mark.slow
 def test_every_file_parses_and_every_command_replays(tmp_path: Path) -> None:
     dump = dumped(tmp_path)
     files = [row.file for row in dump.rows if row.file.endswith(".mlir")]

@@ -83,6 +83,7 @@ print(w.grad.tolist(), "xdsl" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_first_small_step_needs_no_xdsl(tmp_path):
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.split("\n")[0] == "[2.0, 2.0, 2.0] False", done.stderr

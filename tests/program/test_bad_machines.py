@@ -85,6 +85,7 @@ def test_compile_with_a_compiler_that_fails_writes_nothing(script: Path, tmp_pat
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["main.c", "model.c", "model.h", "model.weights"]
 
 
+@pytest.mark.slow
 def test_without_a_compiler_programs_run_on_the_oracle(script: Path, tmp_path: Path, right: str) -> None:
     done = lamina("run", script, PATH=str(tmp_path / "nothing"), LAMINA_CACHE=str(tmp_path / "cache"))
     assert done.status == 0 and done.out == right
@@ -94,6 +95,7 @@ def test_without_a_compiler_programs_run_on_the_oracle(script: Path, tmp_path: P
 
 @needs_compiler
 @pytest.mark.parametrize("where", ["file", "/proc/nothing"])
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(where: str, script: Path, tmp_path: Path, right: str) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     done = lamina("run", script, cwd=tmp_path, LAMINA_CACHE=where)
@@ -127,6 +129,7 @@ def test_a_damaged_cache_is_built_again(script: Path, tmp_path: Path, right: str
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_a_cache_is_for_its_owner_alone(script: Path, tmp_path: Path) -> None:
     lamina("run", script, XDG_CACHE_HOME=str(tmp_path / "home"), LAMINA_CACHE="")
     folder = tmp_path / "home" / "lamina"

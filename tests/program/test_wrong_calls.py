@@ -106,6 +106,7 @@ def test_a_wrong_call_shows_only_the_users_frames(tmp_path: Path) -> None:
     assert str(Path("pyfront")) + "/" not in done.err
 
 
+@pytest.mark.slow
 def test_what_python_raises_inside_the_compiler_is_called_a_bug(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(

@@ -116,6 +116,7 @@ def test_dropout_drops_what_pytorch_drops():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_calls_that_are_remembered_are_told_apart():
     """Without gradients a call is recorded again as it was before: by its scale, its mask and its types; operands may be one tensor."""
     g = np.random.default_rng(5)

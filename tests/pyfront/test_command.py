@@ -76,6 +76,7 @@ def test_check_lists_what_is_missing(tmp_path: Path) -> None:
     assert lamina("check", str(EXAMPLES / "digits.py")).returncode == 0
 
 
+@pytest.mark.slow
 def test_explain_flags_and_opt(tmp_path: Path) -> None:
     assert "op tanh" in lamina("explain", "tanh").stdout
     assert "did you mean tanh" in lamina("explain", "tanhh").stderr

@@ -67,6 +67,7 @@ def test_recording_changes_nothing() -> None:
     assert model.up.weight.grad is not None and not torch.equal(before["norm.running_mean"], model.norm.running_mean)
 
 
+@pytest.mark.slow
 def test_it_trains_as_the_model_does() -> None:
     torch.manual_seed(0)
     model, x, y = Net().eval(), torch.randn(4, 2, 6, 6), torch.randint(0, 3, (4,))

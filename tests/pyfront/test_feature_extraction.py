@@ -37,6 +37,7 @@ def test_names_and_graphs_are_torchvisions(tmp_path):
     assert theirs.returncode == 0 and ours.stdout == theirs.stdout, ours.stderr
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_layers():
     model = models.squeezenet1_1().eval()
     extractor = create_feature_extractor(model, {"features.3": "a", "features": "b"})
@@ -51,6 +52,7 @@ def test_values_are_those_of_the_layers():
     assert "encoder.layers.encoder_layer_3.mlp" in get_graph_node_names(models.vit_b_16())[1]
 
 
+@pytest.mark.slow
 def test_inner_layers_by_other_names():
     model = models.resnet18().eval()
     getter = IntermediateLayerGetter(model, {"layer1": "feat1", "layer3": "feat2"})

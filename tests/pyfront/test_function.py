@@ -366,6 +366,7 @@ def test_instances_cannot_be_called():
     assert outcome(program, lamina).startswith("RuntimeError: Legacy autograd function")
 
 
+@pytest.mark.slow
 def test_without_history_nothing_is_kept() -> None:
     """No hook is asked to pack what nobody unpacks, and what forward saved goes when its result does."""
     class Doubled(lamina.autograd.Function):

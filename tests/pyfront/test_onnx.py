@@ -343,6 +343,7 @@ def test_exported_programs(tmp_path: Path) -> None:
     assert torch.onnx.export(program, output_names=["logits"]).model_proto.graph.output[0].name == "logits"
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     script = tmp_path / "net.py"
     script.write_text("""

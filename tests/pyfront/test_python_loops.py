@@ -111,6 +111,7 @@ def test_as_in_pytorch(program: Callable[[Any], list[Any]], steps: set[int], sca
     assert steps & {*scans, *(n + 1 for n in scans), *(n + 2 for n in scans)}, f"scans of {scans} steps"
 
 
+@pytest.mark.slow
 def test_compiled_and_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of later calls are the first one's; rows of its outputs are found where they lie."""
     monkeypatch.setattr(driver, "_is_small", lambda graph, before: False)

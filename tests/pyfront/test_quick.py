@@ -117,6 +117,7 @@ def test_errors_are_python_s(undo: Callable) -> None:
         lamina.Tensor.__add__(3, x)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept(undo: Callable) -> None:
     """Objects, and references to those that everybody shares."""
     undo()

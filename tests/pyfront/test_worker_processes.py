@@ -105,6 +105,7 @@ def test_large_batches_and_all_dtypes() -> None:
     batch["t"][0].add_(1.0)
 
 
+@pytest.mark.slow
 def test_workers_compute_after_the_program_has() -> None:
     big = lamina.arange(300.0 * 300).view(300, 300)
     with lamina.no_grad():
@@ -152,6 +153,7 @@ def test_a_dying_worker_is_named() -> None:
         list(ours.DataLoader(Numbers(lambda i: os._exit(3)), 3, num_workers=1))
 
 
+@pytest.mark.slow
 def test_timeout() -> None:
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="timed out after 0.2 seconds"):
@@ -191,6 +193,7 @@ for batch in DataLoader(Slow(), 1, num_workers=2):
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_process(with_signal: signal.Signals) -> None:
     program = subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

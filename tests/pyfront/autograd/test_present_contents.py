@@ -137,6 +137,7 @@ def test_writes_that_count_are_refused(write):
         loss.backward()
 
 
+@pytest.mark.slow
 def test_what_was_rewritten_goes_with_its_graph():
     w = lamina.tensor([1.0, 2.0], requires_grad=True)
     loss = (w * w).sum()
