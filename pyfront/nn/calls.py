@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any
 from .. import views
 from ..autocasting import regions
 from ..doubts import Look, ask
-from ..known_calls import argument_key
+from ..known_calls import TENSORS, argument_key
 from ..node import Node
 from ..origin import is_own
+from ..overrides import state as overriding
 from ..phrases import Phrase, steps_between
+from ..promote import Defaults
 from ..random import Drawn, sample
 from ..recorder import state
 from ..strides import is_ordered
@@ -83,6 +85,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         calls = self.__dict__["_calls"] = Calls(self, _MOST)
     if calls.left <= 0 and not calls or (
         state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.placement is not None or state.watch is not None
+        or overriding.modes
     ):
         return forward(*args, **kwargs)
     operands: list[Node] = []
@@ -91,7 +94,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         key = argument_key(args, kwargs, operands := [])
     if key is None:
         return forward(*args, **kwargs)
-    key = key, state.grad
+    key = key, state.grad, Defaults.dtype
     known = calls.get(key, _NEW)
     run = functools.partial(forward, *args, **kwargs)
     if known is None or known is _NEW and calls.left <= 0:
@@ -283,8 +286,8 @@ def _first(
         there = {(id(table), name) for table, name in places}
         places += [(table, name) for table, name in depends.places if (id(table), name) not in there]
     given = [*given, *[table[name] for table, name in places]]
-    if depends is not None and any([t._storage.host is not None for t in given]):
-        return _noted(run)[0]  # what numpy writes to is read anew each time
+    if depends is not None and any([type(t) not in TENSORS or t._storage.host is not None for t in given]):
+        return _noted(run)[0]  # what numpy writes to is read anew each time, and other classes may have a say
     operands = [t._read() for t in given]
     storages = [t._storage for t in given]
     before, versions = _surroundings(), [s.version for s in storages]

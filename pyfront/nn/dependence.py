@@ -134,6 +134,11 @@ def _enter_function(function: Any, owner: type | None, known: dict[Any, Facts]) 
     return True
 
 
+def _finds_more(kind: type) -> bool:
+    """Whether objects of a class have attributes that nobody put there."""
+    return hasattr(kind, "__getattr__") or type(kind.__getattribute__) is FunctionType
+
+
 def _enter_value(
     own: dict, name: str, value: Any, names: set[str], used: set[str], known: dict[Any, Facts], found: _Found
 ) -> bool:
@@ -144,7 +149,7 @@ def _enter_value(
         return True
     if type(value) is FunctionType:
         return is_recording(value) or _enter_function(value, None, known)
-    if name in used or isinstance(value, list | tuple | dict | set | bases.Module):
+    if name in used or callable(value) or isinstance(value, list | tuple | dict | set) or _finds_more(type(value)):
         return False
     for inner in names:
         if inspect.getattr_static(value, inner, None) is None:

@@ -361,6 +361,36 @@ class Items(nn.Sequential):
         return self[0](x)
 
 
+class Scale:
+    def __call__(self, x):
+        COUNTS.append(x)
+        return x * 2.0
+
+
+class Called(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = Scale()
+
+    def forward(self, x):
+        return self.scale(x)
+
+
+class Found:
+    def __getattr__(self, name):
+        COUNTS.append(name)
+        return 2.0
+
+
+class Configured(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.config = Found()
+
+    def forward(self, x):
+        return x * self.config.scale
+
+
 class Nested(nn.Module):
     def __init__(self, inner):
         super().__init__()
@@ -396,7 +426,7 @@ def _items():
     return Items(nn.Linear(3, 3))
 
 
-@pytest.mark.parametrize("make", [Counts, Remembers, Prints, Hooks, Looks, Decides, Dice, Listed, Property, InPlace, Same, Stored, _items])
+@pytest.mark.parametrize("make", [Counts, Remembers, Prints, Hooks, Looks, Decides, Dice, Listed, Property, InPlace, Same, Stored, Called, Configured, _items])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
 def test_what_does_more_is_always_called(make, nested, grad, capsys):
@@ -605,3 +635,48 @@ def test_many_sizes_are_not_kept_for_ever():
     for n in range(1, 20):
         listed(torch.ones(n))
     assert not listed._calls and not listed.inner._calls
+
+
+def test_default_dtypes_modes_and_classes_of_tensors():
+    from lamina.overrides import TorchFunctionMode
+
+    class Ones(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            return x + torch.ones(2) * self.weight.sum()
+
+    class Seen(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            COUNTS.append(function)
+            return function(*args, **(kwargs or {}))
+
+    module, x = Ones(), torch.zeros(2, dtype=torch.int64)
+    module.weight.requires_grad_(False)
+    assert [module(x).dtype for _ in range(3)] == [torch.float32] * 3 and is_kept(module)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert [module(x).dtype for _ in range(3)] == [torch.float64] * 3
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert module(x).dtype is torch.float32
+    COUNTS.clear()
+    with Seen():
+        module(x)
+    assert COUNTS
+
+    class Loud(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            COUNTS.append(function)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    module = Ones()
+    del module.weight
+    module.weight = torch.ones(2).as_subclass(Loud)
+    for _ in range(3):
+        COUNTS.clear()
+        module(x)
+        assert COUNTS
