@@ -83,11 +83,14 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         if _is_always_called(type(self)):
             return forward(*args, **kwargs)
         calls = self.__dict__["_calls"] = Calls(self, _MOST)
-    if calls.left <= 0 and not calls or (
+    if calls.left < 0 or (
         state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.placement is not None or state.watch is not None
         or overriding.modes
     ):
         return forward(*args, **kwargs)
+    run = functools.partial(forward, *args, **kwargs)
+    if calls.left == 0 and not calls and not calls.modes:
+        return _noted(run)[0]
     operands: list[Node] = []
     key = argument_key(args, kwargs, operands)
     if key is None and _are_taken_back(args, kwargs):
@@ -95,12 +98,11 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     if key is None:
         return forward(*args, **kwargs)
     key = key, state.grad, Defaults.dtype
-    known = calls.get(key, _NEW)
-    run = functools.partial(forward, *args, **kwargs)
-    if known is None or known is _NEW and calls.left <= 0:
-        return _noted(run)[0]
-    result = known.again(operands) if known is not _NEW else None
+    known = calls.get(key)
+    result = known.again(operands) if known is not None else None
     if result is None:
+        if calls.left == 0:
+            return _noted(run)[0]
         return _first(self, run, calls, key, _tensors((*args, *kwargs.values())), True)
     if known.is_new:
         _was_worth_it(known, calls)
@@ -271,7 +273,7 @@ def _first(
     users = depends.users if depends is not None else ()
     if calls.left <= 0 or by_program and depends is None or not all([m in users or _is_layer(m, by_program) for m in modules]):
         if by_program:
-            calls.left = 0  # this is about the module, not about the arguments: it is always called
+            calls.left = -1  # this is about the module, not about the arguments: it is always called
             calls.clear()
         else:
             calls[key] = None
@@ -306,15 +308,14 @@ def _first(
             and len({id(r._storage) for r in results}) == len(results)
             and all([_is_rewritten(given[i], versions[i]) and i >= count for i in written])
         )
-        kept = calls[key] = _kept(modules, places, operands, count, results, start, written, depends, seen) if good else None
+        kept = _kept(modules, places, operands, count, results, start, written, depends, seen) if good else None
+        if kept is not None or not by_program:
+            calls[key] = kept
         if kept is not None:
             kept.several, kept.asks_places = type(result) is tuple, asks_places
         if kept is not None and not (written or seen or kept.several) and not results[0]._node.requires_grad:
             repeated = kept.again(operands[:count])  # so that the first program is the one of all calls
             return result if repeated is None else repeated
-    elif by_program:
-        if calls.left <= 0 or None in seen:  # what was not computed yet may be next time
-            calls[key] = None
     return result
 
 

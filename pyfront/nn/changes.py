@@ -13,7 +13,7 @@ class Calls(dict[Any, Any]):
     """What a module recorded when it was called, by what it was called with (see calls.py), until the module changes.
 
     owner: the module; a shallow copy of it refers to the same object, which is none of the copy's. made: which change was the
-    last. left: how many more calls are worth looking at. modes: what was recorded in evaluation while the module trains, or the other way round, with the
+    last. left: how many more calls are worth looking at; -1: the module is always called. modes: what was recorded in evaluation while the module trains, or the other way round, with the
     change that was the last then. Copies and pickles of a module carry an empty dict along.
     """
 

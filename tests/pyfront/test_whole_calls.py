@@ -634,7 +634,7 @@ def test_many_sizes_are_not_kept_for_ever():
     listed = Nested(Listed())
     for n in range(1, 20):
         listed(torch.ones(n))
-    assert not listed._calls and not listed.inner._calls
+    assert not listed._calls and not listed.inner._calls and listed._calls.left == -1
 
 
 def test_default_dtypes_modes_and_classes_of_tensors():
