@@ -184,6 +184,7 @@ def test_a_python_loop_is_a_loop_of_the_c(tmp_path):
     assert sizes[1] < 1.05 * sizes[0]
 
 
+@pytest.mark.slow
 def test_c_text_compiles_without_warnings_for_every_graph(tmp_path):
     for name, make in graphs.ALL.items():
         graph = make()

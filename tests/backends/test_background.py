@@ -127,6 +127,7 @@ case "$1" in --version) echo "refusing 1.0";; *) echo "error: not today" >&2; ex
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_a_compile_that_fails_there_fails_here_with_its_reason(tmp_path, monkeypatch):
     script = tmp_path / "refuses"
     script.write_text(REFUSES)

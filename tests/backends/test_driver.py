@@ -216,6 +216,7 @@ def small_units(monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
     def run(*widths):
         graph, found = perceptron(*widths), driver.stats.kernels_found
@@ -230,6 +231,7 @@ def test_a_program_that_differs_in_a_layer_compiles_that_layer(small_units):
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_a_damaged_object_is_compiled_again(small_units):
     from lamina.backends.kernel_objects import Building
 

@@ -115,6 +115,7 @@ def test_what_is_kept_is_bounded(monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_training_on_random_crops():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 2))

@@ -549,6 +549,7 @@ def test_sequences_of_any_lengths_packed_and_masked():
         np.testing.assert_allclose(found, list(losses(batches)), rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_blocks_of_chains_at_any_batch(monkeypatch):
     """Caches so small that attention runs block by block, forward and backward."""
     monkeypatch.setitem(target.TARGETS, "small", replace(target.AVX2, name="small", l2_bytes=16384, l3_bytes=65536))

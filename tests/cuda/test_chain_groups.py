@@ -171,6 +171,7 @@ def test_elements_are_computed_while_sums_are_under_way() -> None:
 
 @needs_nvrtc
 @pytest.mark.parametrize("depth, backward", [(64, False), *(pytest.param(d, b, marks=pytest.mark.slow) for d, b in ((128, False), (64, True), (128, True)))])
+@pytest.mark.slow
 def test_ptx(depth: int, backward: bool) -> None:
     program = build(attention(2, 12, 2048, 2048, depth, bfloat16, True, backward), TARGET)
     compiled = program.compiled

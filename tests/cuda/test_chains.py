@@ -70,6 +70,7 @@ SLOW = [
 
 @needs_emulation
 @pytest.mark.parametrize("case", [*QUICK, *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW)], ids=str)
+@pytest.mark.slow
 def test_attention(case) -> None:
     heads, rows, columns, depth, dtype, causal, backward = case
     sweeps_and_sums = 4 if depth <= columns else 3  # forward; rows of gradient and result; dQ; dK and dV

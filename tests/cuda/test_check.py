@@ -53,6 +53,7 @@ def test_nests_are_held_against_the_copy_rate(gpus, monkeypatch) -> None:
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_adam_of_many_arrays_is_measured_as_one_launch(gpus, monkeypatch) -> None:
     monkeypatch.setattr(check_speed, "NESTS", check_speed.NESTS[3:])
     made = section()

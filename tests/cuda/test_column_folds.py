@@ -46,6 +46,7 @@ def check(graph: Graph, source) -> None:
     (columns((8, 28, 28, 64)), "f32x4"), pytest.param(columns((8, 28, 28, 64), bfloat16, "max"), "bf16x4", marks=pytest.mark.slow),
     pytest.param(columns((64, 14, 14, 30)), "f32x2", marks=pytest.mark.slow), pytest.param(columns((8, 16, 4096)), "f32x4", marks=pytest.mark.slow),
 ], ids=["f32", "bf16", "in pairs", "not cut"])  # fmt: skip
+@pytest.mark.slow
 def test_a_thread_folds_several_columns(monkeypatch, case: Graph, width: str) -> None:
     few_processors(monkeypatch)
     source = cuda_source(case, ARCH)

@@ -109,6 +109,7 @@ def test_ptx_holds_the_expected_instructions() -> None:
 
 
 @needs_nvrtc
+@pytest.mark.slow
 def test_exponentials_next_to_operands_of_16_bits_are_one_instruction() -> None:
     half, full = (build(attention(1, 2, 128, 128, 64, dtype, False, False), "sm_90a").compiled.ptx for dtype in (bfloat16, float32))
     assert "ex2.approx.ftz.f32" in half and "fma.rm.f32" not in half  # of the exact function

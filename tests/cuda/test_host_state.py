@@ -54,6 +54,7 @@ def sealed(path: Path) -> bool:
     return int.from_bytes(data[24:32], "little") == checksum(data[ALIGNMENT:])
 
 
+@pytest.mark.slow
 def test_batch_statistics_and_counters(monkeypatch, tmp_path: Path) -> None:
     model, x = Counts(), torch.randn(3, 4)
     host = Host(monkeypatch, tmp_path, torch.export.export(model, (x,)))

@@ -52,6 +52,7 @@ def step(weight: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+@pytest.mark.slow
 def test_parameters_and_state_stay_where_they_are(emulated) -> None:
     weight, optimizer = model()
     step(weight, optimizer)

@@ -71,6 +71,7 @@ QUICK_LAYOUTS = ("f16", "bf16, turned and turned", "TF32, turned and turned", "b
 
 
 @pytest.mark.parametrize("layout", [x if x.name in QUICK_LAYOUTS else pytest.param(x, marks=pytest.mark.slow) for x in LAYOUTS], ids=lambda x: x.name)
+@pytest.mark.slow
 def test_layout(layout) -> None:
     """Products and convolutions of whole numbers, exact: what the GPU check asks the hardware."""
     if layout.name in QUICK_LAYOUTS and isinstance(layout, Layout):
@@ -81,6 +82,7 @@ def test_layout(layout) -> None:
     np.testing.assert_array_equal(got, layout.want(arrays))
 
 
+@pytest.mark.slow
 def test_results_that_end_within_a_tile() -> None:
     """What is added to them is read where they are; what is sent for places outside is a number."""
     r = Recorder()

@@ -89,6 +89,7 @@ def test_convolutions_and_their_gradients(dtype: DType, arch: str, stride: int) 
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_a_turned_weight_is_no_hindrance_to_warpgroups() -> None:
     graph, arch = layer(640, 136, 128), "sm_90a_wgmma_tf32"
     assert [way for way, *_ in ways(graph, arch)] == [Way.WGMMA]

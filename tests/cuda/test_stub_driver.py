@@ -131,6 +131,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", [f if f == "an old driver" else pytest.param(f, marks=pytest.mark.slow) for f in FAULTS])
+@pytest.mark.slow
 def test_a_machine_that_does_not_do_is_no_gpu(stub: Path, fault: str) -> None:
     options, words = FAULTS[fault]
     run(stub, f"""

@@ -227,6 +227,7 @@ def test_switches_are_one(as_before) -> None:
 
 
 @needs_emulation
+@pytest.mark.slow
 def test_what_was_recorded_before_the_switch_is_computed_as_it_was_asked_for(as_before) -> None:
     torch.manual_seed(0)
     a, b = torch.randn(32, 32), torch.randn(32, 32)

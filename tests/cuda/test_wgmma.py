@@ -100,6 +100,7 @@ WAYS = {
 
 @needs_emulation
 @pytest.mark.parametrize("name", some(list(WAYS), 2))
+@pytest.mark.slow
 def test_layouts_are_exact(name: str) -> None:
     source = layout_source(name)
     assert WAYS[name] in source.kernels

@@ -50,6 +50,7 @@ CASES = [dict(), dict(dtype=float16, residual=False), dict(result=float32), dict
 
 @needs_emulation
 @pytest.mark.parametrize("case", [CASES[0], *(pytest.param(c, marks=pytest.mark.slow) for c in CASES[1:])], ids=str)
+@pytest.mark.slow
 def test_results(case) -> None:
     check(layer(**case))
 

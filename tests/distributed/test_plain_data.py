@@ -66,6 +66,7 @@ def test_endless_data_is_refused() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), DATA, st.data())
+@pytest.mark.slow
 def test_damaged_bytes(noise: bytes, value: object, data: st.DataObject) -> None:
     good = encoded([value, np.arange(3)])
     at = data.draw(st.integers(0, len(good)))

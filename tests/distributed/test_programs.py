@@ -16,6 +16,7 @@ from programs_run import disagreements
 
 
 @pytest.mark.parametrize("program", [p if p.stem == "messages" else pytest.param(p, marks=pytest.mark.slow) for p in PROGRAMS], ids=lambda p: p.stem)
+@pytest.mark.slow
 def test_prints_what_pytorch_prints(program: Path, tmp_path: Path) -> None:
     outcomes = run_pair(program, folder=tmp_path)
     assert [outcome.status for outcome in outcomes] == [0, 0], "\n".join(outcome.err for outcome in outcomes)

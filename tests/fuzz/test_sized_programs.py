@@ -70,6 +70,7 @@ def test_every_program_is_right_at_other_sizes(part):
 
 
 @EVERY_PART
+@pytest.mark.slow
 def test_nothing_narrows_the_sizes(part):
     """From 3 on: x[1:] may have one row where n is 2."""
     _, made, wanted = program(part)

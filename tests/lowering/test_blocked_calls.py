@@ -134,6 +134,7 @@ def test_positions_and_sums_over_blocks(monkeypatch, length, keys, shared):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_that_share_keys(monkeypatch):
     graph = masked_attention(48, 40, heads=4, kept=2)
     arrays = arrays_for(graph)

@@ -84,6 +84,7 @@ def test_products_of_other_types(dtype):
     assert driver.stats.refused == 0 and driver.stats.symbolic == 1
 
 
+@pytest.mark.slow
 def test_the_program_moves_whole_vectors_and_one_that_is_cut():
     for n in (90, 100):
         torch.relu(torch.tensor(drawn(40, 24)) @ torch.tensor(drawn(24, n))).numpy()

@@ -158,6 +158,7 @@ def test_a_long_epilogue_is_written_once_in_loops_over_the_sums(n: int, target) 
 
 
 @pytest.mark.parametrize("target", [AVX2, PORTABLE], ids=lambda t: t.name)
+@pytest.mark.slow
 def test_narrower_targets(target) -> None:  # noqa: ANN001
     assert_close(linear(37, 45, 60), bias_relu, target)
     assert_close(convolution(2, 6, 20, 9), bias_relu, target)

@@ -82,6 +82,7 @@ def test_products_of_bytes(casts: tuple[str, str], target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", [AVX512_VNNI, AVX512], ids=name_of)
+@pytest.mark.slow
 def test_products_of_bytes_in_wide_vectors(target: Target) -> None:
     assert_right(product(19, 37, 70), target, plain=True)
 
@@ -130,6 +131,7 @@ def assert_infinities_stay(program: Program, copy: str) -> None:
     np.testing.assert_allclose(found[finite], wanted[finite], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bytes_at_their_ends_and_sums_that_wrap_around() -> None:
     program = product(17, 33, 40)
     for a, b in ((-128, -128), (-128, 127), (127, 127)):

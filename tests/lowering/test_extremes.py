@@ -50,6 +50,7 @@ PROGRAMS = {target: loops_of(graph([np.zeros((2, 21), np.float32)], [1]), target
 
 @settings(max_examples=40, deadline=None)
 @given(arrays_of.arrays(np.float32, (2, 21), elements=st.sampled_from([0.0, -0.0, 1.0, 2.0, np.nan, np.inf, -np.inf])))
+@pytest.mark.slow
 def test_vectors_of_any_width_find_the_same(x):
     for program in PROGRAMS.values():
         np.testing.assert_array_equal(execute(program, [x])[0], OPS["argmax"].evaluate([x], (1,))[0])

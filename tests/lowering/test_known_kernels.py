@@ -83,6 +83,7 @@ def test_what_differs_is_lowered(lowered: list[str]) -> None:
     assert found == emit(more, target="avx2").source.text
 
 
+@pytest.mark.slow
 def test_another_target_has_other_texts() -> None:
     texts, graph = Texts(), attention()
     emit(graph, target="avx512", texts=texts)

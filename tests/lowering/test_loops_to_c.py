@@ -150,6 +150,7 @@ def check(kernels: list[tuple[list[str], str, str]], folder, exact: bool = True)
 
 @needs_compiler
 @pytest.mark.parametrize("t", ["f32", "f64"])
+@pytest.mark.slow
 def test_float_arithmetic_is_the_executors(t, tmp_path):
     check(float_ops(t), tmp_path)
 

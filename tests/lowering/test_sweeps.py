@@ -67,6 +67,7 @@ def test_a_function_has_one_direction() -> None:
 @pytest.mark.parametrize(
     "program", [matrix(200, 130, 300), convolution(4, 16, 32, 20), kernel_gradient(8, 16, 32, 16)], ids=["matrix", "convolution", "gradient"]
 )
+@pytest.mark.slow
 def test_tasks_in_the_other_order_give_the_same_bits(program) -> None:  # noqa: ANN001
     rng = np.random.default_rng(0)
     arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]

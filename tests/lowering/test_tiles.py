@@ -102,6 +102,7 @@ def test_products_of_bf16(program: Program) -> None:
         pytest.param((33, 50, 70, "mk", "kn"), ("extui", "extui"), marks=pytest.mark.slow),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_products_of_bytes(shape: tuple[int, int, int, str, str], casts: tuple[str, str]) -> None:
     assert_right(product(*shape, result="i32", element="i8", casts=casts))
 

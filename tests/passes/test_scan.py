@@ -75,6 +75,7 @@ def test_weight_gradients_leave_the_loop() -> None:
 
 
 @pytest.mark.parametrize("steps", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_every_stage_computes_the_same(steps: int) -> None:
     """LAMINA_CHECK=2: oracle at every tensor level, the executor below; then the compiled program."""
     graph = training_step(steps, 2, 3)

@@ -178,6 +178,7 @@ def test_opt(case: str, rewritten: dict[str, Outcome], folder: Path) -> None:
     assert_plain(err)
 
 
+@pytest.mark.slow
 def test_opt_files(folder: Path) -> None:
     (folder / "bytes.mlir").write_bytes(b"\x00\xff\xfe")
     (folder / "good.mlir").write_text(GOOD, encoding="utf-8")

@@ -173,6 +173,7 @@ print(model(torch.randn(4, 4), torch.randn(4, 4)).sum().item())
 
 @needs_compiler
 @pytest.mark.parametrize("setting", ["--check-each-pass", "LAMINA_CHECK"])
+@pytest.mark.slow
 def test_a_broken_pass_is_named(setting: str, tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text(BROKEN, encoding="utf-8")

@@ -40,6 +40,7 @@ USES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_check_lists_everything_at_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(MISSING, encoding="utf-8")
     (tmp_path / "broken.py").write_text("def f(:\n", encoding="utf-8")
@@ -84,6 +85,7 @@ def test_a_package_of_scripts(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.slow
 def test_interrupt(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(
         "import torch\nprint('ready', flush=True)\nwhile True:\n    torch.ones(10).sum().item()\n", encoding="utf-8"

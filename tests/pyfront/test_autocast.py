@@ -159,6 +159,7 @@ def losses(lib: Any) -> tuple[list[float], set]:
     return found, {str(p.grad.dtype) for p in net.parameters()}
 
 
+@pytest.mark.slow
 def test_training() -> None:
     (ours, kinds), (theirs, _) = losses(lamina), losses(torch)
     assert kinds == {"torch.float32"}

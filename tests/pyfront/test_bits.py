@@ -28,6 +28,7 @@ SHAPES = {
 
 @given(st.sampled_from((*DTYPES, "bool")), st.sampled_from(DTYPES), st.sampled_from(sorted(SHAPES)))
 @settings(max_examples=120, deadline=None)
+@pytest.mark.slow
 def test_views_as_in_pytorch(before: str, after: str, shape: str) -> None:
     said = []
     for module in (ours, torch):

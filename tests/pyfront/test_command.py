@@ -22,6 +22,7 @@ def script(folder: Path, text: str, name: str = "train.py") -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_run_serves_torch(tmp_path: Path) -> None:
     script(tmp_path, "VALUE = 3", "settings.py")
     path = script(
@@ -63,6 +64,7 @@ def test_missing_script() -> None:
     assert done.returncode == 1 and "FileError: cannot read nowhere.py" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_check_lists_what_is_missing(tmp_path: Path) -> None:
     script(tmp_path, "import torch\n\n\ntorch.nowhere.fft(1)\n", "model.py")
     path = script(tmp_path, "import torch.nn as nn\nfrom model import x\nimport torch.distributed as dist; dist.sent(1)\nnn.Nonsense(3)\nx.sspaddmm(1)\n")

@@ -206,6 +206,7 @@ def trained(name: str, events: list[tuple[str, int]], tries: int) -> list[list[n
 @example("adam", [("read in hook", 2), ("write in hook", 1), ("read", 2)])
 @example("two groups", [("without gradient", 3), ("without gradient", 2), ("read", 1)])
 @settings(max_examples=20, deadline=None)
+@pytest.mark.slow
 def test_gathered_or_not_all_numbers_are_the_same(name: str, events: list[tuple[str, int]]) -> None:
     with flags.device("numpy"):
         once, never = trained(name, events, 8), trained(name, events, 0)

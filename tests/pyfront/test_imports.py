@@ -80,6 +80,7 @@ torch.backends.cudnn.benchmark = True
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_modules_of_switches_and_parts_that_arrive_later(tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text('''

@@ -68,6 +68,7 @@ def test_operands_with_and_without_contents() -> None:
         ours.empty(2, device="meta") + ours.ones(2)
 
 
+@pytest.mark.slow
 def test_the_last_meta_tensor_takes_the_check_of_devices_with_it() -> None:
     """Programs do not pay for a model that was on the meta device while it was made."""
     with ours.device("meta"):

@@ -134,6 +134,7 @@ class Language(nn.Module):
 
 
 @pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.slow
 def test_a_language_model_of_any_length(opset: int) -> None:
     """Masks and positions, which the model makes for the length at hand, are made by the exported model, too."""
     torch.manual_seed(0)

@@ -126,6 +126,7 @@ class Draws(nn.Module):
         return x * keep + torch.randn_like(x), torch.rand(x.shape[0], 2) * 4 - 1, number, F.gumbel_softmax(x, dim=1)
 
 
+@pytest.mark.slow
 def test_programs_draw_the_numbers_their_model_draws(tmp_path: Path) -> None:
     model, x = Draws(), torch.randn(5, 4)
     torch.manual_seed(3)

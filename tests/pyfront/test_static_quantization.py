@@ -67,6 +67,7 @@ def converted(lib: Any, config: str) -> Any:
 
 
 @pytest.mark.parametrize("config", ["x86", pytest.param("qnnpack", marks=pytest.mark.slow), pytest.param("default", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_static_models(config: str) -> None:
     ours, theirs = (converted(lib, config) for lib in BOTH)
     assert text_of(ours) == text_of(theirs)

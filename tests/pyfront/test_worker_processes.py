@@ -82,6 +82,7 @@ def test_order_and_random_numbers(persistent: bool, workers: int, prefetch: int)
 
 @pytest.mark.torch
 @pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.slow
 def test_streams(persistent: bool) -> None:
     def run(lib: Any, module: Any) -> list:
         class Stream(module.IterableDataset):

@@ -24,6 +24,7 @@ VIEWS = {
 
 @given(st.lists(st.sampled_from(sorted(VIEWS)), min_size=2, max_size=5), st.booleans())
 @settings(max_examples=40, deadline=None)
+@pytest.mark.slow
 def test_gradients_by_every_view_of_a_chain(names: list[str], keeps: bool) -> None:
     said = []
     for module in (ours, torch):
