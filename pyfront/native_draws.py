@@ -61,14 +61,19 @@ def _address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
+def _drawn(function: Any, engine: Engine, n: int, kind: type, *numbers: float) -> np.ndarray:
+    """kind[n], filled by a function of the library."""
+    drawn = np.empty(n, kind)
+    engine.draw_with(lambda state: function(state, _address(drawn), n, *numbers))
+    return drawn
+
+
 def mask(engine: Engine, n: int, bound: int, kept: np.float32) -> np.ndarray | None:
     """float32[n]: ``kept`` where a 53-bit uniform is below bound / 2**53, else 0."""
     library = _library(n)
     if library is None:
         return None
-    drawn = np.empty(n, np.float32)
-    engine.draw_with(lambda state: library.lamina_draw_mask(state, _address(drawn), n, bound, kept))
-    return drawn
+    return _drawn(library.lamina_draw_mask, engine, n, np.float32, bound, kept)
 
 
 def singles(engine: Engine, n: int) -> np.ndarray | None:
@@ -76,9 +81,7 @@ def singles(engine: Engine, n: int) -> np.ndarray | None:
     library = _library(n)
     if library is None:
         return None
-    drawn = np.empty(n, np.float32)
-    engine.draw_with(lambda state: library.lamina_draw_singles(state, _address(drawn), n))
-    return drawn
+    return _drawn(library.lamina_draw_singles, engine, n, np.float32)
 
 
 def box_muller(uniforms: np.ndarray, mean: float, std: float) -> np.ndarray | None:
@@ -96,9 +99,7 @@ def integers(engine: Engine, n: int, span: int, low: int) -> np.ndarray | None:
     library = _library(n)
     if library is None:
         return None
-    drawn = np.empty(n, np.int64)
-    engine.draw_with(lambda state: library.lamina_draw_integers(state, _address(drawn), n, span, low))
-    return drawn
+    return _drawn(library.lamina_draw_integers, engine, n, np.int64, span, low)
 
 
 def permutation(engine: Engine, n: int) -> np.ndarray | None:
@@ -106,9 +107,7 @@ def permutation(engine: Engine, n: int) -> np.ndarray | None:
     library = _library(n, n * _ONE_BY_ONE)
     if library is None:
         return None
-    drawn = np.empty(n, np.int64)
-    engine.draw_with(lambda state: library.lamina_draw_permutation(state, _address(drawn), n))
-    return drawn
+    return _drawn(library.lamina_draw_permutation, engine, n, np.int64)
 
 
 def normals(engine: Engine, n: int, mean: float, std: float) -> np.ndarray | None:
