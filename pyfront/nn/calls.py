@@ -35,6 +35,7 @@ from ..tensor import Tensor, from_storage, wrap
 from ..storage import Storage
 from . import functional, hooks
 from .changes import CHANGES, Calls
+from .plain import holds
 from .dependence import Dependence, dependence, facts_of_forward, is_users
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Call:
             if table.get(name) is not value:
                 return False
         for cell, value in self.cells:
-            if cell.cell_contents is not value:
+            if not holds(cell, value):
                 return False
         for thing, name, value in self.options:
             if getattr(thing, name, _NEW) is not value:

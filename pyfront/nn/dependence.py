@@ -67,13 +67,10 @@ def dependence(modules: list[Module]) -> Dependence | None:
         if facts is None:
             return None
         known[kind.forward] = facts
-    looked: set[str] = set()
+    looked: tuple[set[str], set[str]] = set(), set()
     found = _Found()
-    while True:
-        names, used = _together(known.values())
-        if names == looked:
-            break
-        looked = names
+    while (together := _together(known.values())) != looked:
+        looked = names, used = together
         for m in modules:
             for name in names:
                 if not _enter(m, name, names, used, known, found):

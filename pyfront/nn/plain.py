@@ -20,7 +20,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from ...dialects.types import DType
@@ -95,7 +95,15 @@ def facts_of(function: Any, owner: type | None = None, stems: bool = True) -> Fa
 
 def _hold(facts: Facts) -> bool:
     """Whether names stand for what they stood for when a function was read."""
-    return all([table.get(name) is value for table, name, value in facts.found]) and all([cell.cell_contents is value for cell, value in facts.cells])
+    return all([table.get(name) is value for table, name, value in facts.found]) and all([holds(cell, value) for cell, value in facts.cells])
+
+
+def holds(cell: CellType, value: Any) -> bool:
+    """Whether a name of an enclosing function still stands for a value; it may have been deleted."""
+    try:
+        return cell.cell_contents is value
+    except ValueError:
+        return False
 
 
 def is_recording(function: Any) -> bool:

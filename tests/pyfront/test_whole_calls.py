@@ -680,3 +680,61 @@ def test_default_dtypes_modes_and_classes_of_tensors():
         COUNTS.clear()
         module(x)
         assert COUNTS
+
+
+def test_objects_that_helpers_further_down_compute_with():
+    class Number:
+        def __init__(self):
+            self.scale, self.hidden = 2.0, 3.0
+
+        def __float__(self):
+            return self.hidden
+
+    class Inner(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.config = config
+
+        def helped(self, x):
+            return x * float(self.config)
+
+        def forward(self, x):
+            return x
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = Number()
+            self.inner = Inner(self.config)
+
+        def forward(self, x):
+            return self.inner.helped(x) + self.config.scale
+
+    module, x = Outer(), torch.ones(2)
+    for hidden in (3.0, 3.0, 3.0, 5.0, 7.0):
+        module.config.hidden = hidden
+        assert module(x).tolist() == [hidden + 2.0] * 2
+    assert not is_kept(module)
+
+
+def test_names_that_are_deleted():
+    def made():
+        factor = 2.0
+
+        class Times(nn.Module):
+            def forward(self, x):
+                return x * factor
+
+        def delete():
+            nonlocal factor
+            del factor
+
+        return Times(), delete
+
+    module, delete = made()
+    for _ in range(3):
+        assert module(torch.ones(2)).tolist() == [2.0, 2.0]
+    assert is_kept(module)
+    delete()
+    with pytest.raises(NameError):
+        module(torch.ones(2))
