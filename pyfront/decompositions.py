@@ -6,27 +6,28 @@ again. Matrices are the last two dimensions; leading ones are batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..dialects.errors import UnsupportedError
 from . import host_lapack, recorder
 from .creation import of_array
 from .function import Function, once_differentiable
-from .origin import origin, source_line
 from .promote import broadcast_shape
 from .tensor import Tensor
+
+
+_KINDS = "float32", "float64", "complex64", "complex128"
 
 
 class LinAlgError(RuntimeError):
     """A matrix that is singular, not positive definite, or whose decomposition does not converge."""
 
 
-def check_square(name: str, a: Tensor, complex_too: bool = False) -> None:
+def check_square(name: str, a: Tensor) -> None:
     """RuntimeError unless the last two sizes agree."""
-    if not (complex_too and a.dtype.is_complex and a.dim() >= 2):
-        check_matrix(name, a)
+    check_matrix(name, a)
     if a.shape[-1] != a.shape[-2]:
         raise RuntimeError(
             f"{name}: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
@@ -34,17 +35,12 @@ def check_square(name: str, a: Tensor, complex_too: bool = False) -> None:
 
 
 def check_matrix(name: str, a: Tensor) -> None:
-    """RuntimeError unless there are two dimensions of floating numbers."""
+    """RuntimeError unless there are two dimensions of floating or complex numbers."""
     if a.dim() < 2:
         raise RuntimeError(
             f"{name}: The input tensor A must have at least 2 dimensions, but got {a.dim()} dimensions instead"
         )
-    if a.dtype.is_complex:
-        raise UnsupportedError(
-            f"{name} of complex matrices is not supported", at=source_line(origin()),
-            help="A + iB acts on real vectors as the block matrix [[A, -B], [B, A]]",
-        )  # fmt: skip
-    if a.dtype.name not in ("float32", "float64"):
+    if a.dtype.name not in _KINDS:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {a.dtype}")
 
 
@@ -56,14 +52,46 @@ def _host(*tensors: Tensor) -> list[np.ndarray]:
 
 def _made(array: np.ndarray, *like: Tensor) -> Tensor:
     """A result, of the dtype of what it was made from."""
-    held = np.array(array, dtype=like[0].dtype.numpy, order="C")
+    return _as_made(array, like[0].dtype.numpy, *like)
+
+
+def _made_real(array: np.ndarray, like: Tensor) -> Tensor:
+    """A result of real numbers, as precise as what it was made from."""
+    return _as_made(array, np.empty(0, like.dtype.numpy).real.dtype, like)
+
+
+def _as_made(array: np.ndarray, dtype: Any, *like: Tensor) -> Tensor:
+    """A result of another dtype than what it was made from."""
+    held = np.array(array, dtype=dtype, order="C")
     if not recorder.state.levels:
         return of_array(held, like=like[0])
     return recorder.batches().from_host(recorder.batches().host(*[t._read() for t in like])[0], held)
 
 
-def _t(a: Tensor) -> Tensor:
-    return a.transpose(-2, -1)
+def _h(a: Tensor) -> Tensor:
+    """The transposed matrix, its elements conjugated."""
+    turned = a.transpose(-2, -1)
+    return turned.conj() if a.dtype.is_complex else turned
+
+
+def _conjugated(a: np.ndarray) -> np.ndarray:
+    """``_h`` of arrays."""
+    return np.swapaxes(a.conj(), -2, -1)
+
+
+def _of_triangle(a: np.ndarray) -> np.ndarray:
+    """The Hermitian matrix that has this lower triangle."""
+    below = np.tril(a, -1)
+    return below + _conjugated(below) + np.eye(a.shape[-1], dtype=a.dtype) * a.real
+
+
+def _check_phase(name: str, vectors: str, turned: np.ndarray) -> None:
+    """RuntimeError where a loss depends on the phases of complex vectors: ``turned``, how fast it changes with each, is not 0."""
+    if not np.allclose(turned.imag, 0, atol=1e-2, rtol=1e-2):
+        raise RuntimeError(
+            f"{name}: The {vectors} in the complex case are specified up to multiplication by e^{{i phi}}. "
+            "The specified loss function depends on this quantity, so it is ill-defined."
+        )
 
 
 def _diagonal_free(differences: Tensor) -> Tensor:
@@ -78,16 +106,25 @@ def _gaps(values: Tensor) -> Tensor:
 
 
 def _skew(a: Tensor) -> Tensor:
-    return a - _t(a)
+    return a - _h(a)
 
 
-def _halved(a: Tensor) -> Tensor:
-    """The lower triangle with half of the diagonal."""
-    return a.tril() - 0.5 * a.diagonal(0, -2, -1).diag_embed()
+def _real_diagonal(a: Tensor) -> Tensor:
+    """The diagonal's real part, as a matrix of the same dtype."""
+    diagonal = a.diagonal(0, -2, -1)
+    return (diagonal.real.to(a.dtype) if a.dtype.is_complex else diagonal).diag_embed()
+
+
+def _halves(a: Tensor) -> Tensor:
+    """Half of the Hermitian matrix that has this lower triangle."""
+    return 0.5 * (a.tril() + _h(a.tril(-1)))
 
 
 class Svd(Function):
-    """A = U diag(S) Vh, singular values falling."""
+    """A = U diag(S) Vh, singular values falling.
+
+    Source of the gradient: Wan and Zhang, Automatic differentiation for complex valued SVD (2019).
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +133,7 @@ class Svd(Function):
             u, s, vh = host_lapack.svd(array, full)
         except np.linalg.LinAlgError as error:
             raise LinAlgError(f"linalg.svd: {error}") from None
-        parts = tuple([_made(p, a) for p in (u, s, vh)])
+        parts = _made(u, a), _made_real(s, a), _made(vh, a)
         ctx.save_for_backward(*parts)
         return parts
 
@@ -107,13 +144,18 @@ class Svd(Function):
         u, vh, gu, gvh = u[..., :k], vh[..., :k, :], gu[..., :k], gvh[..., :k, :]
         gap = _gaps(s * s)
         row, column = s.unsqueeze(-2), s.unsqueeze(-1)
-        inner = _skew(_t(u) @ gu) / gap * row + column * (_skew(vh @ _t(gvh)) / gap) + gs.diag_embed()
+        towards_u, towards_v = _skew(_h(u) @ gu), _skew(vh @ _h(gvh))
+        inner = towards_u / gap * row + column * (towards_v / gap) + gs.diag_embed()
+        if u.dtype.is_complex:
+            turned = towards_u.diagonal(0, -2, -1)
+            _check_phase("svd_backward", "singular vectors", *_host((turned + towards_v.diagonal(0, -2, -1)).detach()))
+            inner = inner + (turned / (2 * s)).diag_embed()
         left = u @ inner
         if u.shape[-2] > k:
-            left = left + (gu - u @ (_t(u) @ gu)) / row
+            left = left + (gu - u @ (_h(u) @ gu)) / row
         ga = left @ vh
         if vh.shape[-1] > k:
-            ga = ga + (u / row) @ (gvh - (gvh @ _t(vh)) @ vh)
+            ga = ga + (u / row) @ (gvh - (gvh @ _h(vh)) @ vh)
         return ga, None
 
 
@@ -124,7 +166,7 @@ class Svdvals(Function):
     def forward(ctx: Any, a: Tensor) -> Tensor:
         s = host_lapack.svd(_host(a)[0], compute_uv=False)
         ctx.save_for_backward(a)
-        return _made(s, a)
+        return _made_real(s, a)
 
     @staticmethod
     def backward(ctx: Any, gs: Tensor) -> Tensor:
@@ -133,7 +175,7 @@ class Svdvals(Function):
 
 
 class Eigh(Function):
-    """Symmetric A = V diag(L) V^T, eigenvalues rising."""
+    """Hermitian A = V diag(L) V^H, eigenvalues rising."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, uplo: str) -> tuple[Tensor, Tensor]:
@@ -141,29 +183,20 @@ class Eigh(Function):
             values, vectors = host_lapack.eigh(_host(a)[0], uplo)
         except np.linalg.LinAlgError as error:
             raise LinAlgError(f"linalg.eigh: {error}") from None
-        parts = (_made(values, a), _made(vectors, a))
+        parts = (_made_real(values, a), _made(vectors, a))
         ctx.save_for_backward(*parts)
         return parts
 
     @staticmethod
     def backward(ctx: Any, gl: Tensor, gv: Tensor) -> tuple[Tensor, None]:
         values, v = ctx.saved_tensors
-        inner = _t(v) @ gv / _gaps(values)
+        towards = _h(v) @ gv
+        if v.dtype.is_complex:
+            _check_phase("linalg_eigh_backward", "eigenvectors", *_host(towards.diagonal(0, -2, -1).detach()))
+        inner = towards / _gaps(values)
         inner = inner - inner.diagonal(0, -2, -1).diag_embed() + gl.diag_embed()
-        ga = v @ inner @ _t(v)
-        return 0.5 * (ga + _t(ga)), None
-
-
-def _conjugated(a: np.ndarray) -> np.ndarray:
-    return np.swapaxes(a.conj(), -2, -1)
-
-
-def _as_made(array: np.ndarray, like: Tensor, dtype: Any) -> Tensor:
-    """A result of another dtype than what it was made from."""
-    held = np.array(array, dtype=dtype, order="C")
-    if not recorder.state.levels:
-        return of_array(held, like=like)
-    return recorder.batches().from_host(recorder.batches().host(like._read())[0], held)
+        ga = v @ inner @ _h(v)
+        return 0.5 * (ga + _h(ga)), None
 
 
 class Eig(Function):
@@ -180,7 +213,7 @@ class Eig(Function):
         except np.linalg.LinAlgError as error:
             raise LinAlgError(f"linalg.eig: {error}") from None
         kind = np.result_type(array.dtype, np.complex64)
-        parts = (_as_made(values, a, kind), _as_made(vectors, a, kind))
+        parts = (_as_made(values, kind, a), _as_made(vectors, kind, a))
         ctx.save_for_backward(a, *parts)
         return parts
 
@@ -191,17 +224,13 @@ class Eig(Function):
         values, v, gl_, gv_ = _host(*parts, gl, gv)
         towards = _conjugated(v) @ gv_
         turned = np.diagonal(towards, axis1=-2, axis2=-1)
-        if not np.allclose(turned.imag, 0, atol=1e-2, rtol=1e-2):
-            raise RuntimeError(
-                "linalg_eig_backward: The eigenvectors in the complex case are specified up to multiplication by e^{i phi}. "
-                "The specified loss function depends on this quantity, so it is ill-defined."
-            )
+        _check_phase("linalg_eig_backward", "eigenvectors", turned)
         one = np.eye(values.shape[-1], dtype=bool)
         gap = np.where(one, 1, (values[..., None, :] - values[..., :, None]).conj())
         inner = np.where(one, gl_[..., None], (towards - (_conjugated(v) @ v) * turned.real[..., None, :]) / gap)
         back = _conjugated(v)
         found = host_lapack.solve(back, inner @ back)
-        return _as_made(found if a.dtype.is_complex else found.real, a, a.dtype.numpy)
+        return _made(found if a.dtype.is_complex else found.real, a)
 
 
 class Qr(Function):
@@ -226,7 +255,7 @@ class Qr(Function):
         if m >= n:
             return _qr_gradient(q, r, gq, gr), None
         rest = a[..., m:]
-        gq = gq + rest @ _t(gr[..., m:])
+        gq = gq + rest @ _h(gr[..., m:])
         first = _qr_gradient(q, r[..., :m], gq, gr[..., :m])
         return _joined(first, q @ gr[..., m:]), None
 
@@ -238,39 +267,40 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _qr_gradient(q: Tensor, r: Tensor, gq: Tensor, gr: Tensor) -> Tensor:
-    upper = (gr @ _t(r) - _t(q) @ gq).triu()
-    symmetric = upper + _t(upper) - upper.diagonal(0, -2, -1).diag_embed()
-    return _t(TriangularSolve.apply(r, _t(gq + q @ symmetric), True, False))
+    upper = (gr @ _h(r) - _h(q) @ gq).triu()
+    symmetric = upper + _h(upper) - _real_diagonal(upper)
+    return _h(TriangularSolve.apply(r, _h(gq + q @ symmetric), True, False))
 
 
 class Pinv(Function):
-    """The pseudo-inverse, given where to cut singular values (an array of one number per matrix)."""
+    """The pseudo-inverse. cut: from singular values, what they have to exceed to count, a number per matrix; hermitian: one triangle is read."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, tolerance: np.ndarray) -> Tensor:
-        u, s, vh = host_lapack.svd(_host(a)[0], False)
-        kept = s > tolerance
+    def forward(ctx: Any, a: Tensor, cut: Callable[[np.ndarray], np.ndarray], hermitian: bool) -> Tensor:
+        (array,) = _host(a)
+        u, s, vh = host_lapack.svd(_of_triangle(array) if hermitian else array, False)
+        kept = s > cut(s)
         inverted = np.where(kept, 1 / np.where(kept, s, 1), 0)
         with host_lapack.on_few_threads(max(a.shape[-2:])):
-            result = _made(np.swapaxes(vh, -2, -1) @ (inverted[..., None] * np.swapaxes(u, -2, -1)), a)
+            result = _made(_conjugated(vh) @ (inverted[..., None] * _conjugated(u)), a)
         ctx.save_for_backward(a, result)
         return result
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         a, p = ctx.saved_tensors
-        gt, pt = _t(g), _t(p)
+        gh, ph = _h(g), _h(p)
         if a.shape[-2] <= a.shape[-1]:
-            k = gt @ p
-            kp = k @ pt
-            return -_t(p @ k) + kp - (a @ p) @ kp + (pt @ p) @ (gt - k @ a), None
-        k = p @ gt
-        pk = pt @ k
-        return -_t(k @ p) + (gt - a @ k) @ p @ pt + pk - (pk @ p) @ a, None
+            k = gh @ p
+            kp = k @ ph
+            return -_h(p @ k) + kp - (a @ p) @ kp + (ph @ p) @ (gh - k @ a), None, None
+        k = p @ gh
+        pk = ph @ k
+        return -_h(k @ p) + (gh - a @ k) @ p @ ph + pk - (pk @ p) @ a, None, None
 
 
 class Cholesky(Function):
-    """A = L L^T with L lower triangular."""
+    """A = L L^H with L lower triangular."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
@@ -291,10 +321,8 @@ class Cholesky(Function):
     @staticmethod
     def backward(ctx: Any, gl: Tensor) -> Tensor:
         (l,) = ctx.saved_tensors  # noqa: E741  # the field's letter
-        inner = _halved(_t(l) @ gl)
-        half = TriangularSolve.apply(_t(l), inner, True, False)  # L^-T phi
-        whole = _t(TriangularSolve.apply(_t(l), _t(half), True, False))
-        return 0.5 * (whole + _t(whole))
+        half = TriangularSolve.apply(_h(l), _halves(_h(l) @ gl), True, False)  # L^-H phi
+        return _h(TriangularSolve.apply(_h(l), _h(half), True, False))
 
 
 def failing_minors(matrices: np.ndarray) -> np.ndarray:
@@ -335,8 +363,8 @@ def solved(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def solved_by_factor(factor: Tensor, b: Tensor, upper: bool) -> Tensor:
     """X with A X = B, given a Cholesky factor of A, of which one triangle is read."""
     held, right = _host(factor, b)
-    first = host_lapack.triangular(held, right, upper, transposed=upper)
-    return _made(host_lapack.triangular(held, first, upper, transposed=not upper), factor, b)
+    first = host_lapack.triangular(held, right, upper, adjoint=upper)
+    return _made(host_lapack.triangular(held, first, upper, adjoint=not upper), factor, b)
 
 
 class Solve(Function):
@@ -353,8 +381,8 @@ class Solve(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
         a, x = ctx.saved_tensors
-        gb = Solve.apply(_t(a), g)
-        return (-gb @ _t(x)).sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1])
+        gb = Solve.apply(_h(a), g)
+        return (-gb @ _h(x)).sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1])
 
 
 class TriangularSolve(Function):
@@ -371,8 +399,8 @@ class TriangularSolve(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
         a, x = ctx.saved_tensors
         upper, unit = ctx.kind
-        gb = TriangularSolve.apply(_t(a), g, not upper, unit)
-        ga = -gb @ _t(x)
+        gb = TriangularSolve.apply(_h(a), g, not upper, unit)
+        ga = -gb @ _h(x)
         ga = ga.triu(int(unit)) if upper else ga.tril(-int(unit))
         return ga.sum_to_size(ctx.shapes[0]), gb.sum_to_size(ctx.shapes[1]), None, None
 
@@ -395,7 +423,7 @@ class Inverse(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
-        return -(_t(y) @ g @ _t(y))
+        return -(_h(y) @ g @ _h(y))
 
 
 class Determinant(Function):
@@ -412,15 +440,16 @@ class Determinant(Function):
         a, d = ctx.saved_tensors
         (held,) = _host(d)
         if held.size and (held != 0).all():
-            return (g * d).unsqueeze(-1).unsqueeze(-1) * _t(Inverse.apply(a))
+            return (g * d.conj()).unsqueeze(-1).unsqueeze(-1) * _h(Inverse.apply(a))
         return g.unsqueeze(-1).unsqueeze(-1) * _made(_cofactors(_host(a)[0]), a)
 
 
 def _cofactors(a: np.ndarray) -> np.ndarray:
+    """Conjugated."""
     u, s, vh = host_lapack.svd(a)
     n = s.shape[-1]
     others = np.where(np.eye(n, dtype=bool), 1.0, s[..., None, :]).prod(-1)
-    sign = host_lapack.det(u) * host_lapack.det(vh)
+    sign = (host_lapack.det(u) * host_lapack.det(vh)).conj()
     return sign[..., None, None] * ((u * others[..., None, :]) @ vh)
 
 
@@ -430,10 +459,13 @@ class LogDeterminant(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
         sign, log = host_lapack.slogdet(_host(a)[0])
-        parts = (_made(sign, a), _made(log, a))
-        ctx.save_for_backward(a)
+        parts = (_made(sign, a), _made_real(log, a))
+        ctx.save_for_backward(a, parts[0])
         return parts
 
     @staticmethod
-    def backward(ctx: Any, _: Tensor, g: Tensor) -> Tensor:
-        return g.unsqueeze(-1).unsqueeze(-1) * _t(Inverse.apply(ctx.saved_tensors[0]))
+    def backward(ctx: Any, g_sign: Tensor, g: Tensor) -> Tensor:
+        a, sign = ctx.saved_tensors
+        if a.dtype.is_complex:  # the sign turns with the imaginary part of tr(A^-1 dA), the logarithm grows with the real one
+            g = g - 1j * (g_sign.conj() * sign).imag
+        return g.unsqueeze(-1).unsqueeze(-1) * _h(Inverse.apply(a))

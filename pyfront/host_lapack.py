@@ -79,8 +79,16 @@ svd, eig, eigh, qr, cholesky, solve, inv, det, slogdet = (
 )  # fmt: skip
 
 
-def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, transposed: bool = False) -> np.ndarray:
-    """X with A X = B, B [..., n, k], for one triangle of A [..., n, n], of which nothing else is read (A^T when transposed); float32 or float64 both.
+_LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+
+
+def _routine(name: str, dtype: np.dtype) -> tuple[Any, type] | None:
+    """LAPACK's or BLAS's of this name for a dtype."""
+    return _symbol(_LETTERS[dtype.name] + name)
+
+
+def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, adjoint: bool = False) -> np.ndarray:
+    """X with A X = B, B [..., n, k], for one triangle of A [..., n, n], of which nothing else is read (A^H when adjoint); real or complex both.
 
     A zero on the diagonal gives infinities and NaN. Batches broadcast.
     """
@@ -88,18 +96,18 @@ def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, tr
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     x = np.array(np.broadcast_to(b, (*batch, n, k)), order="C")
     a = np.ascontiguousarray(a)
-    found = _symbol("strsm" if a.dtype == np.float32 else "dtrsm")
+    found = _routine("trsm", a.dtype)
     if not x.size:
         return x
     many = np.broadcast_to(a, (*batch, n, n))
     if found is None:
-        return _substituted(many, x, upper, unit, transposed)
+        return _substituted(many, x, upper, unit, adjoint)
     routine, integer = found
-    # Read by columns, both are their own transposes: X^T A^T = B^T, the triangle on the other side.
-    words = [b"R", b"L" if upper else b"U", b"T" if transposed else b"N", b"U" if unit else b"N"]
+    # Read by columns, both are their own transposes: X^T A^T = B^T, the triangle on the other side; A^H is the adjoint of A^T, transposed.
+    words = [b"R", b"L" if upper else b"U", b"C" if adjoint else b"N", b"U" if unit else b"N"]
     rows, columns = integer(k), integer(n)
-    one = (ctypes.c_float if a.dtype == np.float32 else ctypes.c_double)(1)
-    head = [*words, ctypes.byref(rows), ctypes.byref(columns), ctypes.byref(one)]
+    one = np.ones(1, a.dtype)
+    head = [*words, ctypes.byref(rows), ctypes.byref(columns), ctypes.c_void_p(one.ctypes.data)]
     with on_few_threads(n):
         for at in np.ndindex(batch):
             routine(*head, ctypes.c_void_p(_address(many, at)), ctypes.byref(columns), ctypes.c_void_p(_address(x, at)), ctypes.byref(rows))
@@ -110,11 +118,11 @@ def _address(array: np.ndarray, at: tuple[int, ...]) -> int:
     return array.__array_interface__["data"][0] + sum(i * stride for i, stride in zip(at, array.strides, strict=False))
 
 
-def _substituted(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, transposed: bool) -> np.ndarray:
+def _substituted(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, adjoint: bool) -> np.ndarray:
     """``triangular`` without a library, into x."""
-    a = a.swapaxes(-1, -2) if transposed else a
+    a = a.swapaxes(-1, -2).conj() if adjoint else a
     n = a.shape[-1]
-    backwards = upper != transposed
+    backwards = upper != adjoint
     with np.errstate(all="ignore"):
         for k in reversed(range(n)) if backwards else range(n):
             known = slice(k + 1, n) if backwards else slice(0, k)
@@ -127,7 +135,7 @@ def _substituted(a: np.ndarray, x: np.ndarray, upper: bool, unit: bool, transpos
 def factored(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """L below and U on the diagonal of one array, and the row each step was exchanged with (int32, from 1). Partial pivoting."""
     m, n = array.shape[-2:]
-    found = _symbol("sgetrf" if array.dtype == np.float32 else "dgetrf")
+    found = _routine("getrf", array.dtype)
     if found is None or not array.size:
         return eliminated(array)
     routine, integer = found
@@ -151,7 +159,8 @@ def eliminated(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pivots = np.zeros((len(flat), min(m, n)), np.int32)
     each = np.arange(len(flat))
     for k in range(min(m, n)):
-        row = np.abs(flat[:, k:, k]).argmax(1) + k
+        column = flat[:, k:, k]
+        row = (np.abs(column.real) + np.abs(column.imag)).argmax(1) + k  # of complex numbers what LAPACK compares, too
         pivots[:, k] = row + 1
         upper, lower = flat[each, k].copy(), flat[each, row].copy()
         flat[each, k], flat[each, row] = lower, upper

@@ -232,13 +232,9 @@ def pinv(
 ) -> Tensor:
     """The pseudo-inverse: singular values below a tolerance count as 0."""
     check_matrix("linalg.pinv", A)
-    if hermitian:  # one triangle is read; both get a gradient, as in PyTorch
-        A = A + (A.tril() + A.tril(-1).mT - A).detach()
     if not A.numel():
-        return A.mT.clone()
-    s = svdvals(A.detach())
-    cut = _tolerance(A, s, atol, rtol if rcond is None else rcond)
-    return Pinv.apply(A, cut._value())
+        return A.mH.clone()
+    return Pinv.apply(A, lambda s: np.asarray(_tolerance(A, of_array(s), atol, rtol if rcond is None else rcond)._value()), hermitian)
 
 
 def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:
@@ -268,15 +264,19 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     is_vector = A.dim() - 1 == B.dim()
     right = B.unsqueeze(-1) if is_vector else B
     solution = pinv(A, rcond) @ right
-    nothing = A.new_zeros(0)
-    untold = (A @ solution - right).reshape(-1)[:0]  # no residuals: of them, too, history says what they would be of
+    nothing = _squared(A.new_zeros(0))  # of real numbers
+    untold = _squared(A @ solution - right).reshape(-1)[:0]  # no residuals: of them, too, history says what they would be of
     rank = matrix_rank(A, rtol=rcond)
     m, n = A.shape[-2:]
-    full = m > n and driver != "gelsy" and bool((rank == n).all())
-    residuals = ((A @ solution - right) ** 2).sum(-2) if full else untold
+    full = m > n and driver not in (None, "gelsy") and bool((rank == n).all())
+    residuals = _squared(A @ solution - right).sum(-2) if full else untold
     values = svdvals(A.detach()) if driver in ("gelsd", "gelss") else nothing
     solution = solution.squeeze(-1) if is_vector else solution
     return lstsq_result(solution, residuals, rank if driver != "gels" else nothing.to(int64), values)
+
+
+def _squared(x: Tensor) -> Tensor:
+    return x.real**2 + x.imag**2 if x.dtype.is_complex else x**2
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
@@ -306,10 +306,10 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Sequence[int] | None = None) -> Tens
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """L with L L^T = A (or its transpose). LinAlgError when A is not positive definite."""
+    """L with L L^H = A (or its adjoint). LinAlgError when A is not positive definite."""
     check_square("linalg.cholesky", A)
     result = Cholesky.apply(A)
-    return result.mT if upper else result
+    return result.mH if upper else result
 
 
 def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False, out: Any = None) -> Any:
@@ -351,7 +351,7 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803  # PyTorch's name
-    """Eigenvalues, rising, and eigenvectors of a symmetric matrix, of which one triangle is read."""
+    """Eigenvalues, rising, and eigenvectors of a symmetric or Hermitian matrix, of which one triangle is read."""
     check_square("linalg.eigh", A)
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
@@ -359,13 +359,13 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803  # PyTorch's name
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803  # PyTorch's name
-    """Eigenvalues of a symmetric matrix, rising."""
+    """Eigenvalues of a symmetric or Hermitian matrix, rising."""
     return eigh(A, UPLO).eigenvalues
 
 
 def eig(A: Tensor) -> Any:
     """Eigenvalues and eigenvectors (columns of length 1) of a square matrix, complex, in no order."""
-    check_square("linalg.eig", A, complex_too=True)
+    check_square("linalg.eig", A)
     return eig_result(*Eig.apply(A))
 
 
@@ -378,15 +378,17 @@ def eigvals(A: Tensor) -> Tensor:
 
 
 def logdet(input: Tensor) -> Tensor:
-    """The logarithm of the determinant; NaN where that is negative."""
+    """The logarithm of the determinant; NaN where that is negative, of complex matrices the principal value."""
     sign, log = slogdet(input)
+    if input.dtype.is_complex:
+        return sign.log() + log
     return log.masked_fill(sign < 0, float("nan"))
 
 
 def root_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """``torch.svd``: U, S, V."""
     u, s, vh = svd(input, full_matrices=not some)
-    return root_svd_result(u, s, vh.mT)
+    return root_svd_result(u, s, vh.mH)
 
 
 def root_qr(input: Tensor, some: bool = True) -> Any:
@@ -400,7 +402,7 @@ def root_cholesky(input: Tensor, upper: bool = False) -> Tensor:
 
 
 class _CholeskySolve(Function):
-    """X with L L^T X = B. All of L gets a gradient, as in PyTorch, though one triangle of it is read."""
+    """X with L L^H X = B. All of L gets a gradient, as in PyTorch, though one triangle of it is read."""
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, factor: Tensor, upper: bool) -> Tensor:
@@ -413,8 +415,8 @@ class _CholeskySolve(Function):
     def backward(ctx: Any, g: Tensor) -> tuple:
         factor, x = ctx.saved_tensors
         gb = _CholeskySolve.apply(g, factor, ctx.upper)
-        both = gb @ x.mT
-        both = both + both.mT
+        both = gb @ x.mH
+        both = both + both.mH
         slope = -(factor @ both) if ctx.upper else -(both @ factor)
         return gb.sum_to_size(ctx.shapes[0]), slope.sum_to_size(ctx.shapes[1]), None
 

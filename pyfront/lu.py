@@ -59,18 +59,18 @@ class _Lu(Function):
         lower, upper = _parts(lu)
         l1, u1 = lower[..., :k, :], upper[..., :, :k]
         gl, gu = g[..., :k].tril(-1), g[..., :k, :].triu()
-        left, right = l1.mT @ gl[..., :k, :], gu[..., :, :k] @ u1.mT
+        left, right = l1.mH @ gl[..., :k, :], gu[..., :, :k] @ u1.mH
         if n > k:
-            left = left - gu[..., :, k:] @ upper[..., :, k:].mT
+            left = left - gu[..., :, k:] @ upper[..., :, k:].mH
         if m > k:
-            right = right - lower[..., k:, :].mT @ gl[..., k:, :]
+            right = right - lower[..., k:, :].mH @ gl[..., k:, :]
         inner = left.tril(-1) + right.triu()
-        first = solve_triangular(l1.mT, inner, upper=True, unitriangular=True)
-        whole = solve_triangular(u1.mT, first, upper=False, left=False)
+        first = solve_triangular(l1.mH, inner, upper=True, unitriangular=True)
+        whole = solve_triangular(u1.mH, first, upper=False, left=False)
         if n > k:
-            whole = _beside(whole, solve_triangular(l1.mT, gu[..., :, k:], upper=True, unitriangular=True), -1)
+            whole = _beside(whole, solve_triangular(l1.mH, gu[..., :, k:], upper=True, unitriangular=True), -1)
         if m > k:
-            whole = _beside(whole, solve_triangular(u1.mT, gl[..., k:, :], upper=False, left=False), -2)
+            whole = _beside(whole, solve_triangular(u1.mH, gl[..., k:, :], upper=False, left=False), -2)
         return _matrix(ctx.pivots, m, lu) @ whole
 
 
@@ -106,13 +106,13 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:  # noqa: N803
 
 
 def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False) -> Tensor:  # noqa: N803
-    """X with A X = B (or X A = B; of A^T when ``adjoint``), given A's factors."""
+    """X with A X = B (or X A = B; of A^H when ``adjoint``), given A's factors."""
     if not left:
-        return lu_solve(LU, pivots, B.mT, adjoint=not adjoint).mT
+        return lu_solve(LU, pivots, B.mH, adjoint=not adjoint).mH
     permutation = _matrix(np.asarray(pivots._value()), LU.shape[-1], LU)
     if adjoint:
-        x = solve_triangular(LU.mT, B, upper=False)
-        return permutation @ solve_triangular(LU.mT, x, upper=True, unitriangular=True)
+        x = solve_triangular(LU.mH, B, upper=False)
+        return permutation @ solve_triangular(LU.mH, x, upper=True, unitriangular=True)
     x = solve_triangular(LU, permutation.mT @ B, upper=False, unitriangular=True)
     return solve_triangular(LU, x, upper=True)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects.types import bfloat16, float16
 from . import host_lapack
-from .decompositions import _host, _made, _t, check_matrix, check_square
+from .decompositions import _h, _host, _made, check_matrix, check_square
 from .definitions import define
 from .function import Function
 from .sequences import eye
@@ -32,25 +33,26 @@ class MatrixExp(Function):
     def forward(ctx: Any, a: Tensor) -> Tensor:
         ctx.save_for_backward(a)
         with host_lapack.on_few_threads(a.shape[-1]):
-            return _made(_exponential(_host(a)[0].astype(np.float64)), a)
+            return _made(_exponential(_host(a)[0]), a)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         from .joining import cat
 
         (a,) = ctx.saved_tensors
-        n, at = a.shape[-1], _t(a)
+        n, at = a.shape[-1], _h(a)
         block = cat([cat([at, g], -1), cat([at * 0, at], -1)], -2)
         return MatrixExp.apply(block)[..., :n, n:]
 
 
 def _exponential(a: np.ndarray) -> np.ndarray:
-    """exp of float64[..., n, n]: halved until the approximant holds, then squared as often."""
+    """exp of [..., n, n], as float64 or complex128: halved until the approximant holds, then squared as often."""
+    a = a.astype(np.result_type(a, np.float64))
     norms = np.abs(a).sum(-2).max(-1, initial=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.maximum(0, np.ceil(np.log2(norms / _REACH)))
     times = np.where(np.isfinite(times), times, 0).astype(np.int64)
-    a = np.ldexp(a, -times[..., None, None])
+    a = a * np.ldexp(1.0, -times)[..., None, None]
     one = np.broadcast_to(np.eye(a.shape[-1]), a.shape)
     a2 = a @ a
     a4 = a2 @ a2
@@ -67,6 +69,8 @@ def _exponential(a: np.ndarray) -> np.ndarray:
 @define("matrix_exp", label="linalg_matrix_exp")
 def matrix_exp(input: Tensor) -> Tensor:
     """exp of the matrices [..., n, n], by the power series and not element by element."""
+    if input.dtype in (float16, bfloat16):
+        return matrix_exp(input.float()).to(input.dtype)
     check_square("linalg.matrix_exp", input)
     return MatrixExp.apply(input)
 
@@ -82,17 +86,17 @@ def geqrf(input: Tensor) -> Any:
 
 
 def _reflectors(input: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-    """V [..., m, k], and S with S T = diag(tau), where I - V T V^T is the product of all reflectors."""
+    """V [..., m, k], and S with S T = diag(tau), where I - V T V^H is the product of all reflectors."""
     k = tau.shape[-1]
     v = input[..., :k].tril(-1) + eye(input.shape[-2], k, dtype=input.dtype, device=input.device)
-    return v, tau.unsqueeze(-1) * (_t(v) @ v).triu(1) + eye(k, dtype=input.dtype, device=input.device)
+    return v, tau.unsqueeze(-1) * (_h(v) @ v).triu(1) + eye(k, dtype=input.dtype, device=input.device)
 
 
 @define("orgqr", label="linalg_householder_product")
 def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     """The first n columns of H_1 H_2 ... H_k for reflectors [..., m, n] as geqrf packs them, and tau [..., k].
 
-    As one product of matrices: I - V T V^T with (I + diag(tau) striu(V^T V)) T = diag(tau). Source: Schreiber and Van Loan,
+    As one product of matrices: I - V T V^H with (I + diag(tau) striu(V^H V)) T = diag(tau). Source: Schreiber and Van Loan,
     A storage-efficient WY representation for products of Householder transformations (1989).
     """
     check_matrix("linalg.householder_product", input)
@@ -104,13 +108,13 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
     if k > columns:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
     v, scaled = _reflectors(input, tau)
-    right = tau.unsqueeze(-1) * _t(v)[..., :, :columns]
+    right = tau.unsqueeze(-1) * _h(v)[..., :, :columns]
     return eye(rows, columns, dtype=input.dtype) - v @ solve_triangular(scaled, right, upper=True)
 
 
 @define("ormqr", also={"input2": "tau", "input3": "other"})
 def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False) -> Tensor:
-    """Q C (or Q^T C; C Q, C Q^T with ``left`` False) for the whole orthogonal Q that geqrf packs in reflectors, and C ``other``."""
+    """Q C (or Q^H C; C Q, C Q^H with ``left`` False) for the whole unitary Q that geqrf packs in reflectors, and C ``other``."""
     from .linalg import solve_triangular
 
     check_matrix("torch.ormqr", input)
@@ -124,9 +128,9 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
     if side != input.shape[-2]:
         raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
     if not left:
-        return _t(ormqr(input, tau, _t(other), True, not transpose))
+        return _h(ormqr(input, tau, _h(other), True, not transpose))
     v, scaled = _reflectors(input, tau)
-    towards = _t(v) @ other
-    if transpose:  # T^T = diag(tau) S^-T
-        return other - v @ (tau.unsqueeze(-1) * solve_triangular(_t(scaled), towards, upper=False))
+    towards = _h(v) @ other
+    if transpose:  # T^H = diag(tau)^H S^-H
+        return other - v @ (tau.conj().unsqueeze(-1) * solve_triangular(_h(scaled), towards, upper=False))
     return other - v @ solve_triangular(scaled, tau.unsqueeze(-1) * towards, upper=True)

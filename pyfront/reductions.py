@@ -376,11 +376,27 @@ def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
 # ----------------------------------------------------------------------------------------------
 
 
+def _doubled(x: Tensor, dim: int) -> Tensor:
+    """Products of everything up to here, each made of two that cover half as much: what complex numbers have no scan of their own for.
+
+    Source: Hillis and Steele, Data parallel algorithms (1986).
+    """
+    from .joining import cat
+
+    size, step = x.shape[dim] if x.dim() else 1, 1
+    while step < size:
+        later = x.narrow(dim, step, size - step) * x.narrow(dim, 0, size - step)
+        x, step = cat([x.narrow(dim, 0, step), later], dim), 2 * step
+    return x
+
+
 def _scan(op: str) -> Callable:
     def apply(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
         x = input._read()
         x = cast(x, dtype or (x.type[1] if x.type[1].kind in "fc" else int64))
         at = dimension(dim, len(x.type[0]))
+        if op == "cumprod" and x.type[1].is_complex:
+            return _doubled(wrap(recorder.alias(x)), at)
         return wrap(record(op, (x,), (at,)) if x.type[0] else recorder.alias(x))
 
     apply.__doc__ = f"``{op}`` along a dimension."

@@ -82,9 +82,9 @@ def test_ldl(shape, seed):
 
 def test_ldl_takes_blocks_of_two():
     array = np.zeros((4, 4)) + np.fliplr(np.diag([1.0, 2.0, 2.0, 1.0]))
-    factors, pivots, zero = ldl.factored(array)
+    factors, pivots, zero = ldl.factored(array, False)
     assert (pivots < 0).all() and zero == 0
-    np.testing.assert_allclose(array @ ldl.solved(factors, pivots, np.eye(4)), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(array @ ldl.solved(factors, pivots, np.eye(4), False), np.eye(4), atol=1e-12)
 
 
 def test_ldl_of_a_singular_matrix_says_where():

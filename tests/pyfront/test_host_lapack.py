@@ -18,33 +18,38 @@ def road(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def _random(shape, dtype):
+    a = R.standard_normal(shape)
+    return (a + 1j * R.standard_normal(shape) if np.dtype(dtype).kind == "c" else a).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
 @pytest.mark.parametrize("upper", [False, True])
 @pytest.mark.parametrize("unit", [False, True])
-@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("a_batch,b_batch", [((), ()), ((3,), ()), ((), (2,)), ((2, 1), (3,))])
-def test_triangular_solutions(road, dtype, upper, unit, transposed, a_batch, b_batch):
-    a = (R.standard_normal((*a_batch, 5, 5)) + 4 * np.eye(5)).astype(dtype)
-    b = R.standard_normal((*b_batch, 5, 3)).astype(dtype)
+def test_triangular_solutions(road, dtype, upper, unit, adjoint, a_batch, b_batch):
+    a = _random((*a_batch, 5, 5), dtype) + 4 * np.eye(5, dtype=dtype)
+    b = _random((*b_batch, 5, 3), dtype)
     held = b.copy()
-    x = host_lapack.triangular(a, b, upper, unit, transposed)
+    x = host_lapack.triangular(a, b, upper, unit, adjoint)
     kept = np.triu(a, int(unit)) if upper else np.tril(a, -int(unit))
     kept = kept + np.eye(5, dtype=dtype) if unit else kept
-    kept = kept.swapaxes(-1, -2) if transposed else kept
+    kept = kept.swapaxes(-1, -2).conj() if adjoint else kept
     assert x.dtype == dtype
-    np.testing.assert_allclose(kept @ x, np.broadcast_to(b, x.shape), rtol=0, atol=1e-4 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(kept @ x, np.broadcast_to(b, x.shape), rtol=0, atol=1e-4 if dtype in (np.float32, np.complex64) else 1e-12)
     np.testing.assert_array_equal(b, held)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5), (2, 3, 4, 4), (1, 1), (0, 3)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
 def test_factors_are_those_of_elimination(shape, dtype):
-    a = R.standard_normal(shape).astype(dtype)
+    a = _random(shape, dtype)
     found, pivots = host_lapack.factored(a)
     wanted, steps = host_lapack.eliminated(a)
     np.testing.assert_array_equal(pivots, steps)
     assert pivots.dtype == np.int32 and found.dtype == dtype
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 if dtype in (np.float32, np.complex64) else 1e-12)
 
 
 def test_threads_are_what_they_were_and_one_in_between():
