@@ -3,7 +3,7 @@
     python benchmarks/gpu_peers.py --list
     python benchmarks/gpu_peers.py "matmul bf16 4096"
 
-Prints one JSON line: milliseconds per peer, medians of interleaved rounds on random data. Without PyTorch (or one without CUDA)
+Prints JSON lines, each with all that is known by then: milliseconds per peer on random data, in the last one medians of interleaved rounds. Without PyTorch (or one without CUDA)
 lamina runs alone. `python -m lamina.backends.cuda.check --all` runs every row in a process of its own.
 """
 
@@ -24,13 +24,15 @@ import numpy as np
 
 import lamina
 from lamina.backends.cuda import check_speed, check_timing
-from lamina.backends.cuda.device import Device
+from lamina.backends.cuda.device import Device, native_arch
 from lamina.backends.cuda.runtime import Runtime
 from lamina.dialects import flags
 
-ROUNDS, WARM, STEP_SECONDS = 11, 4, 0.3
+ROUNDS, ALONE, WARM, STEP_SECONDS = 11, 5, 4, 0.3
 
 Call = Callable[[], object]
+Clock = Callable[[int], float]
+"""Milliseconds per call, of so many."""
 
 
 @dataclass(frozen=True)
@@ -139,43 +141,84 @@ def torch_with_cuda() -> ModuleType | None:
     return torch if torch.cuda.is_available() else None
 
 
-def by_events(row: check_speed.SpeedRow) -> dict:
-    """A measured program: each peer's rounds between events of its own."""
-    clocks: dict[str, Callable[[int], float]] = {}
-    failed: dict[str, str] = {}
-    gpu = Runtime(Device())
-    targets = {"lamina": gpu}
-    wide = Device(wgmma=True)
-    if wide.arch != gpu.device.arch:
-        targets["lamina, wgmma"] = Runtime(wide)
-    for name, runtime in targets.items():
-        _try(failed, name, lambda runtime=runtime: clocks.setdefault(name, _ours(runtime, row)))
+class Row:
+    """Peers of one row: each is measured by itself as soon as it is ready, at the end all in turn. What is known is printed each time.
+
+    A kernel that fails leaves the process's device without use, whoever asks: what was measured before is on a line already.
+    """
+
+    def __init__(self, goal: str, calls_for: Callable[[float], int]) -> None:
+        self.goal, self.calls_for = goal, calls_for
+        self.ms: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.clocks: dict[str, tuple[Clock, int]] = {}
+
+    def add(self, peer: str, prepare: Callable[[], Clock]) -> None:
+        """A peer that cannot do a row is a fact about it, not the end of the row."""
+        try:
+            clock = prepare()
+            calls = self.calls_for(min(clock(1) for _ in range(WARM)))
+            self.ms[peer] = statistics.median(clock(calls) for _ in range(ALONE))
+            self.clocks[peer] = clock, calls
+        except Exception as error:
+            self.failed[peer] = _words(error)
+        self.tell()
+
+    def in_turn(self) -> None:
+        """Median milliseconds of rounds in which every peer has its turn."""
+        rounds: dict[str, list[float]] = {peer: [] for peer in self.clocks}
+        try:
+            for _ in range(ROUNDS):
+                for peer, (clock, calls) in self.clocks.items():
+                    rounds[peer].append(clock(calls))
+        except Exception as error:
+            self.failed["in turn"] = _words(error)
+        else:
+            self.ms |= {peer: statistics.median(times) for peer, times in rounds.items()}
+        self.tell()
+
+    def tell(self) -> None:
+        print(json.dumps({"ms": self.ms, "failed": self.failed, "goal": self.goal}), flush=True)
+
+
+def _words(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+
+
+def by_events(row: check_speed.SpeedRow) -> Row:
+    """A measured program: each peer's rounds between events of its own. What has never run on a GPU comes last."""
+    made = Row(row.goal, check_timing.calls_of_a_round)
     torch = torch_with_cuda()
+    made.add("lamina", lambda: _ours(Runtime(Device()), row))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = row.f32 == "tf32"
-        _try(failed, "eager", lambda: clocks.setdefault("eager", _theirs(torch, counterpart(torch, row))))
+        made.add("eager", lambda: _theirs(torch, counterpart(torch, row)))
         if row in check_speed.NESTS[:3]:
-            _try(failed, "compile", lambda: clocks.setdefault("compile", _theirs(torch, torch.compile(counterpart(torch, row)))))
-    ms = _interleaved(clocks, check_timing.calls_of_a_round)
-    if "lamina, wgmma" in ms:
-        ms["lamina, mma.sync"] = ms.get("lamina")
-        ms["lamina"] = min(t for t in (ms.get("lamina"), ms["lamina, wgmma"]) if t is not None)
-    return {"ms": ms, "failed": failed, "goal": row.goal}
+            made.add("compile", lambda: _theirs(torch, torch.compile(counterpart(torch, row))))
+    if has_warpgroups():
+        made.add("lamina, wgmma", lambda: _ours(Runtime(Device(wgmma=True)), row))
+    made.in_turn()
+    return made
 
 
-def _ours(gpu: Runtime, row: check_speed.SpeedRow) -> Callable[[int], float]:
+def has_warpgroups() -> bool:
+    """Whether the GPU has another target, with products on warpgroups."""
+    compute = Device().compute
+    return native_arch(compute, wgmma=True) != native_arch(compute)
+
+
+def _ours(gpu: Runtime, row: check_speed.SpeedRow) -> Clock:
     timed, clock = check_timing.Timed(gpu, row.make(row.large)), check_timing.Clock(gpu)
 
     def of(calls: int) -> float:
         with flags.f32(row.f32):
             return clock.of(timed.run, calls)
 
-    of(1)
     return of
 
 
-def _theirs(torch: ModuleType, call: Call) -> Callable[[int], float]:
-    call()
+def _theirs(torch: ModuleType, call: Call) -> Clock:
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
 
     def of(calls: int) -> float:
@@ -189,22 +232,36 @@ def _theirs(torch: ModuleType, call: Call) -> Callable[[int], float]:
     return of
 
 
-def by_the_clock(row: Training) -> dict:
+def by_the_clock(row: Training) -> Row:
     """A training step: the host's clock over some steps, until the GPU is done."""
-    clocks: dict[str, Callable[[int], float]] = {}
-    failed: dict[str, str] = {}
+    made = Row(row.goal, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))))
     flags.f32.value = row.f32
-    _try(failed, "lamina", lambda: clocks.setdefault("lamina", _steps(lamina, row.make(lamina))))
     torch = torch_with_cuda()
+    made.add("lamina", lambda: _our_steps(row, "auto"))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = row.f32 == "tf32"  # its convolutions use it if not told
-        _try(failed, "eager", lambda: clocks.setdefault("eager", _steps(torch, row.make(torch))))
-        _try(failed, "compile", lambda: clocks.setdefault("compile", _steps(torch, torch.compile(row.make(torch)))))
-    ms = _interleaved(clocks, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))))
-    return {"ms": ms, "failed": failed, "goal": row.goal}
+        made.add("eager", lambda: _steps(torch, row.make(torch)))
+    if has_warpgroups():
+        made.add("lamina, wgmma", lambda: _our_steps(row, "wgmma"))
+    if torch is not None:
+        made.add("compile", lambda: _steps(torch, torch.compile(row.make(torch))))
+    made.in_turn()
+    return made
 
 
-def _steps(torch: ModuleType, step: Call) -> Callable[[int], float]:
+def _our_steps(row: Training, device: str) -> Clock:
+    """lamina's steps on one of its targets, whichever is asked for elsewhere."""
+    with flags.cuda(device):
+        inner = _steps(lamina, row.make(lamina))
+
+    def of(steps: int) -> float:
+        with flags.cuda(device):
+            return inner(steps)
+
+    return of
+
+
+def _steps(torch: ModuleType, step: Call) -> Clock:
     def of(steps: int) -> float:
         torch.cuda.synchronize()
         start = time.perf_counter()
@@ -213,27 +270,7 @@ def _steps(torch: ModuleType, step: Call) -> Callable[[int], float]:
         torch.cuda.synchronize()
         return (time.perf_counter() - start) * 1e3 / steps
 
-    of(1)
     return of
-
-
-def _try(failed: dict[str, str], peer: str, prepare: Callable[[], object]) -> None:
-    """A peer that cannot do a row is a fact about it, not the end of the row."""
-    try:
-        prepare()
-    except Exception as error:
-        words = str(error).splitlines()
-        failed[peer] = f"{type(error).__name__}: {words[0] if words else ''}"[:200]
-
-
-def _interleaved(clocks: dict[str, Callable[[int], float]], calls_for: Callable[[float], int]) -> dict[str, float]:
-    """Median milliseconds of each, in turn."""
-    calls = {name: calls_for(min(clock(1) for _ in range(WARM))) for name, clock in clocks.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in clocks}
-    for _ in range(ROUNDS):
-        for name, clock in clocks.items():
-            rounds[name].append(clock(calls[name]))
-    return {name: statistics.median(times) for name, times in rounds.items()}
 
 
 def rows() -> dict[str, check_speed.SpeedRow | Training]:
@@ -250,7 +287,7 @@ def main() -> int:
         print("\n".join(rows()))
         return 0
     row = rows()[arguments.row]
-    print(json.dumps(by_the_clock(row) if isinstance(row, Training) else by_events(row)))
+    by_the_clock(row) if isinstance(row, Training) else by_events(row)
     return 0
 
 

@@ -19,7 +19,7 @@ from ..ptx.interpret import Interpretation
 from . import disassembly, nvrtc
 from .check_programs import CheckProgram, arrays_for, bytes_moved
 from .check_report import Section
-from .check_speed import SpeedRow
+from .check_speed import SpeedRow, on_each
 from .check_timing import Timed
 from .device import Device, build_cubin
 from .program import CudaProgram, build, cuda_source
@@ -35,9 +35,8 @@ def compiled(section: Section, programs: Sequence[CheckProgram | SpeedRow], arch
     section.table("program", "architecture", "kernels", "most registers", "spills", "tensor-core PTX", "tensor-core SASS", "seconds")
     if disassembly.tool() is None:
         section.notes.append("machine instructions were not looked at: no nvdisasm (pip install nvidia-cuda-nvdisasm)")
-    for program in programs:
-        for arch in architectures:
-            _compile(section, program, arch)
+    for program, arch in section.each((f"{p.name}, {arch}", (p, arch)) for p in programs for arch in architectures):
+        _compile(section, program, arch)
 
 
 def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> None:
@@ -77,7 +76,7 @@ def emulated(section: Section, programs: Sequence[CheckProgram], architectures: 
         return
     arch = next((a for a in architectures if gpu_target_named(a).wgmma), architectures[-1])
     section.table("program", "size", "thread orders", "largest error")
-    for program in programs:
+    for program in section.each((p.name, p) for p in programs):
         graph = program.make(program.small)
         arrays = arrays_for(graph)
         try:
@@ -98,7 +97,7 @@ def interpreted(section: Section, programs: Sequence[CheckProgram], architecture
         section.skip("NVRTC is not installed here")
         return
     section.table("program", "architectures of the same PTX", "size", "warp orders", "largest error", "seconds")
-    for program in programs:
+    for program in section.each((p.name, p) for p in programs):
         graph = program.make(program.small)
         found: dict[str, tuple[list[str], CudaProgram]] = {}
         for arch in architectures:
@@ -130,22 +129,21 @@ def _interpret(section: Section, program: CheckProgram, graph: Graph, names: str
 def launched(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:
     """The kernels on the GPU at the small sizes, against numpy, called three times: launched, captured, replayed."""
     section.table("program", "target", "size", "largest error")
-    for gpu in gpus:
-        for program in programs:
-            try:
-                graph = program.make(program.small)
-                arrays = arrays_for(graph)
-                want = expected(program, graph, arrays)
-                placed = [gpu.upload(a) for a in arrays]
-                with flags.f32(program.f32):
-                    made = [[gpu.download(a) for a in gpu.run(graph, placed)] for _ in range(3)]
-                worst = max(largest_error(graph, got, want) for got in made)
-            except LaminaError as error:
-                section.fail(program.name, f"{gpu.device.arch}: {error}")
-                section.row(program.name, gpu.device.arch, program.small, "failed")
-                continue
-            _judge(section, f"{program.name}, {gpu.device.arch}", worst)
-            section.row(program.name, gpu.device.arch, program.small, f"{worst:.2g}")
+    for gpu, program in on_each(section, gpus, programs):
+        try:
+            graph = program.make(program.small)
+            arrays = arrays_for(graph)
+            want = expected(program, graph, arrays)
+            placed = [gpu.upload(a) for a in arrays]
+            with flags.f32(program.f32):
+                made = [[gpu.download(a) for a in gpu.run(graph, placed)] for _ in range(3)]
+            worst = max(largest_error(graph, got, want) for got in made)
+        except LaminaError as error:
+            section.fail(program.name, f"{gpu.device.arch}: {error}")
+            section.row(program.name, gpu.device.arch, program.small, "failed")
+            continue
+        _judge(section, f"{program.name}, {gpu.device.arch}", worst)
+        section.row(program.name, gpu.device.arch, program.small, f"{worst:.2g}")
 
 
 def expected(program: CheckProgram, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -163,18 +161,17 @@ def rounded_tf32(x: np.ndarray) -> np.ndarray:
 def timed(section: Section, programs: Sequence[CheckProgram], gpus: Sequence[Runtime]) -> None:
     """The programs at the large sizes, measured with events."""
     section.table("program", "target", "size", "ms", "GB/s", "TFLOP/s")
-    for gpu in gpus:
-        for program in programs:
-            try:
-                graph = program.make(program.large)
-                with flags.f32(program.f32):
-                    ms = Timed(gpu, graph).median()
-            except LaminaError as error:
-                section.fail(program.name, f"{gpu.device.arch}: {error}")
-                continue
-            flops = program.flops(program.large)
-            rate = f"{flops / ms / 1e9:.1f}" if flops else ""
-            section.row(program.name, gpu.device.arch, program.large, f"{ms:.4f}", f"{bytes_moved(graph) / ms / 1e6:.0f}", rate)
+    for gpu, program in on_each(section, gpus, programs):
+        try:
+            graph = program.make(program.large)
+            with flags.f32(program.f32):
+                ms = Timed(gpu, graph).median()
+        except LaminaError as error:
+            section.fail(program.name, f"{gpu.device.arch}: {error}")
+            continue
+        flops = program.flops(program.large)
+        rate = f"{flops / ms / 1e9:.1f}" if flops else ""
+        section.row(program.name, gpu.device.arch, program.large, f"{ms:.4f}", f"{bytes_moved(graph) / ms / 1e6:.0f}", rate)
 
 
 def _judge(section: Section, program: str, worst: float) -> None:

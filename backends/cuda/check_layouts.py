@@ -17,6 +17,7 @@ from ...dialects.graph import Graph
 from ...dialects.types import DType, bfloat16, float16, float32, int8, int32, uint8
 from .check_programs import Recorder
 from .check_report import Section
+from .check_speed import on_each
 from .runtime import Runtime
 
 
@@ -132,6 +133,13 @@ class Convolution:
         return {"dx": dx, "dw": dw}.get(self.which, y).astype(self.dtype.numpy)
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """How the hardware rounds f32 to TF32: a row beside the layouts."""
+
+    name: str = "rounding of TF32"
+
+
 CONVOLUTIONS = (
     Convolution("y", bfloat16, (5, 9, 9, 64), (64, 3, 3)),  # boxes of 7 x 7 pixels: fewer than 64
     Convolution("dw", bfloat16, (16, 10, 10, 64), (128, 3, 3)),  # the sum is over pixels, and cut into pieces
@@ -170,19 +178,20 @@ LAYOUTS: tuple[Layout | Convolution, ...] = (
 def layouts(section: Section, gpus: Sequence[Runtime]) -> None:
     """Every layout on every target, and the rounding of TF32."""
     section.table("operands", "target", "wrong elements", "where")
-    for gpu in gpus:
-        for layout in LAYOUTS:
-            try:
-                arrays = layout.arrays()
-                (got,) = _run(gpu, layout.graph(), arrays)
-            except LaminaError as error:
-                section.fail(layout.name, f"{gpu.device.arch}: {error}")
-                continue
-            wrong = np.argwhere(got != layout.want(arrays))
-            section.row(layout.name, gpu.device.arch, len(wrong), described(wrong))
-            if len(wrong):
-                section.fail(layout.name, f"{gpu.device.arch}: {len(wrong)} elements are wrong: {described(wrong)}")
-        _rounding(section, gpu)
+    for gpu, layout in on_each(section, gpus, [*LAYOUTS, Rounding()]):
+        if isinstance(layout, Rounding):
+            _rounding(section, gpu)
+            continue
+        try:
+            arrays = layout.arrays()
+            (got,) = _run(gpu, layout.graph(), arrays)
+        except LaminaError as error:
+            section.fail(layout.name, f"{gpu.device.arch}: {error}")
+            continue
+        wrong = np.argwhere(got != layout.want(arrays))
+        section.row(layout.name, gpu.device.arch, len(wrong), described(wrong))
+        if len(wrong):
+            section.fail(layout.name, f"{gpu.device.arch}: {len(wrong)} elements are wrong: {described(wrong)}")
 
 
 def _run(gpu: Runtime, graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -230,6 +239,6 @@ def _rounding(section: Section, gpu: Runtime) -> None:
         section.fail("rounding of TF32", f"{gpu.device.arch}: {error}")
         return
     name = rounding_of(x, got)
-    section.notes.append(f"{gpu.device.arch} rounds f32 to TF32 {name}")
+    section.note(f"{gpu.device.arch} rounds f32 to TF32 {name}")
     if name != next(iter(ROUNDINGS)):
         section.fail("rounding of TF32", f"{gpu.device.arch}: {name}; the emulation and the documents say {next(iter(ROUNDINGS))}")

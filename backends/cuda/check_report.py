@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class DeviceLost(Exception):
+    """A kernel has failed: whatever this process asks of the device from here on fails, too. What failed is in the section."""
 
 
 @dataclass
@@ -23,6 +29,8 @@ class Section:
     """One part of the check. status: "done", "skipped" or "stopped" (it ended before its end); why says why.
 
     failures: what is wrong. file: where the section is kept after every row, so that what was measured outlives what fails next.
+    at: number and name of the item under way; first: of the first one that no earlier process of the section came to; lost: the process
+    ended because the device was, and what is wrong with the item is said.
     """
 
     name: str
@@ -33,12 +41,39 @@ class Section:
     notes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    at: list[Any] | None = None
+    first: int = 0
+    lost: bool = False
     file: Path | None = None
 
     def table(self, *head: str) -> Table:
-        """A new table."""
-        self.tables.append(Table(list(head)))
+        """A new table, or the last one where an earlier process began it."""
+        if not self.tables or self.tables[-1].head != list(head):
+            self.tables.append(Table(list(head)))
         return self.tables[-1]
+
+    def note(self, text: str) -> None:
+        """One more note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.keep()
+
+    def each(self, items: Iterable[tuple[str, T]], is_lost: Callable[[T], bool] = lambda item: False) -> Iterator[T]:
+        """What the section goes through, with names: where one takes the process along, another process begins behind it.
+
+        is_lost(item): asked where an item failed; DeviceLost if nothing more can be done in this process.
+        """
+        for number, (name, item) in enumerate(items):
+            if number < self.first:
+                continue
+            self.at, known = [number, name], len(self.failures)
+            self.keep()
+            yield item
+            if len(self.failures) > known and is_lost(item):
+                self.lost = True
+                self.keep()
+                raise DeviceLost(name)
+        self.at = None
 
     def row(self, *cells: Any) -> None:
         """One more row of the last table."""

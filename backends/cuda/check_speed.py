@@ -5,8 +5,9 @@ Rows carry the goals they are held against. What PyTorch does on the same shapes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ...dialects import flags
 from ...dialects.errors import LaminaError
@@ -92,20 +93,19 @@ def attention_rows(section: Section, gpus: Sequence[Runtime], which: str = "larg
 
 def _rates(section: Section, rows: Sequence[SpeedRow], gpus: Sequence[Runtime], which: str) -> None:
     section.table("program", "target", "size", "ms", "TFLOP/s", "goal")
-    for row in rows:
-        for gpu in gpus:
-            ms = _measured(section, row, gpu, which)
-            if ms is not None and row.flops is not None:
-                section.row(row.name, gpu.device.arch, row.size(which), ms, row.flops(row.size(which)) / ms / 1e9, row.goal)
+    for gpu, row in on_each(section, gpus, rows):
+        ms = _measured(section, row, gpu, which)
+        if ms is not None and row.flops is not None:
+            section.row(row.name, gpu.device.arch, row.size(which), ms, row.flops(row.size(which)) / ms / 1e9, row.goal)
 
 
 def nests(section: Section, gpus: Sequence[Runtime], which: str = "large") -> None:
     """Bytes per second of programs bound by memory, against the device's copy."""
     gpu = gpus[0]  # what is on warpgroups is no nest
     rate = copy_rate(gpu, COPY_BYTES if which == "large" else 1 << 12)
-    section.notes.append(f"copy of {COPY_BYTES >> 20} MiB on the device: {rate / 1e6:.0f} GB/s read and written")
+    section.note(f"copy of {COPY_BYTES >> 20} MiB on the device: {rate / 1e6:.0f} GB/s read and written")
     section.table("program", "size", "launches", "ms", "GB/s", "of the copy rate", "goal")
-    for row in NESTS:
+    for _, row in on_each(section, [gpu], NESTS):
         ms = _measured(section, row, gpu, which)
         if ms is not None:
             graph = row.make(row.size(which))
@@ -121,6 +121,20 @@ def replay(section: Section, gpus: Sequence[Runtime], which: str = "large") -> N
     us = host_us(gpu, timed.run, 40 if which == "large" else 2)
     section.table("program", "launches", "host, µs per call", "goal")
     section.row(f"{KERNELS} products, each of the one before", gpu.launches(graph), us, "≤ 30 µs")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def on_each(section: Section, gpus: Sequence[Runtime], rows: Sequence[N]) -> Iterator[tuple[Runtime, N]]:
+    """Every row on every GPU, one after the other; DeviceLost where one leaves the device without use."""
+    pairs = ((f"{row.name}, {gpu.device.arch}", (gpu, row)) for row in rows for gpu in gpus)
+    return section.each(pairs, lambda pair: pair[0].device.is_lost())
 
 
 def _measured(section: Section, row: SpeedRow, gpu: Runtime, which: str) -> float | None:

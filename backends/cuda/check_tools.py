@@ -10,19 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ...dialects.errors import BackendError
-from ...dialects.graph import Graph
-from ...dialects.target import with_f32
-from ..cache import cache_folder
 from . import nvrtc
-from .check_kernels import prepare
 from .check_report import Section
 from .device import Device
 
@@ -30,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SANITIZER_PLACES = ("/usr/local/cuda/bin/compute-sanitizer", "/usr/local/cuda/compute-sanitizer/compute-sanitizer")
 SANITIZED = ("elementwise", "softmax", "sums", "matmul f32", "matmul bf16", "attention bf16, depth 64", "MLP training step")
 """Programs under compute-sanitizer: one for each way threads share memory."""
-PEER_SECONDS = 180
+PEER_SECONDS, SANITIZER_SECONDS, GRACE_SECONDS = 180, 90, 3
 STEP_TARGETS = ("sm_80", "sm_90a", "sm_90a_wgmma")
 
 
@@ -43,19 +41,47 @@ class Ran:
     timed_out: bool = False
 
 
-def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Ran:
-    """A command with a time limit; after it, it and all it started are ended."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=folder,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        return Ran(process.returncode, output)
-    except subprocess.TimeoutExpired:
+def run(
+    command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None, folder: Path | None = None,
+    progress: Path | None = None, patience: float = float("inf"),
+) -> Ran:  # fmt: skip
+    """A command with a time limit; after it, it and all it started are ended. progress: a file that changes at least every `patience` seconds."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=folder, start_new_session=True)
+        try:
+            in_time = _ends(process, seconds, progress, patience)
+        finally:
+            _end(process)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+        return Ran(process.returncode if in_time else -9, text, not in_time)
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float, progress: Path | None, patience: float) -> bool:
+    """Whether a process ends by itself."""
+    end, seen, since = time.monotonic() + seconds, None, time.monotonic()
+    while time.monotonic() < end:
+        try:
+            process.wait(min(0.5, max(0.01, end - time.monotonic())))
+            return True
+        except subprocess.TimeoutExpired:
+            now = progress.stat().st_mtime_ns if progress is not None and progress.exists() else None
+            if now != seen:
+                seen, since = now, time.monotonic()
+            if time.monotonic() - since > patience:
+                return False
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The process and what it started. It is asked first: what it started itself this way has a group of its own, which it ends."""
+    with suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
         os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        return Ran(-9, output, True)
+    process.wait()
 
 
 def machine(section: Section) -> None:
@@ -107,15 +133,14 @@ def sanitizer(section: Section, gpus: Callable[[], Any]) -> None:
         section.skip("compute-sanitizer was not found (it comes with the CUDA toolkit)")
         return
     section.table("tool", "program", "verdict")
-    for kind in ("memcheck", "racecheck"):
-        for program in SANITIZED:
-            inner = [sys.executable, "-m", "lamina.backends.cuda.check", "--alone", "launched", "--only", program]
-            done = run([tool, "--tool", kind, "--error-exitcode", "99", "--print-limit", "5", *inner], 90)
-            found = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: [^\n]*", done.output)
-            verdict = "no end" if done.timed_out else found[-1] if found else f"ended with {done.code}"
-            section.row(kind, program, verdict)
-            if done.code:
-                section.fail(f"{kind}, {program}", verdict)
+    for kind, program in section.each((f"{k}, {p}", (k, p)) for k in ("memcheck", "racecheck") for p in SANITIZED):
+        inner = [sys.executable, "-m", "lamina.backends.cuda.check", "--alone", "launched", "--only", program]
+        done = run([tool, "--tool", kind, "--error-exitcode", "99", "--print-limit", "5", *inner], SANITIZER_SECONDS)
+        found = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: [^\n]*", done.output)
+        verdict = "no end" if done.timed_out else found[-1] if found else f"ended with {done.code}"
+        section.row(kind, program, verdict)
+        if done.code:
+            section.fail(f"{kind}, {program}", verdict)
 
 
 def peers(section: Section, gpus: Callable[[], Any]) -> None:
@@ -126,23 +151,31 @@ def peers(section: Section, gpus: Callable[[], Any]) -> None:
         section.skip("the benchmarks are in the repository only")
         return
     listed = run([sys.executable, str(script), "--list"], 60)
-    section.table("row", "lamina, ms", "PyTorch eager, ms", "torch.compile, ms", "eager / lamina", "compile / lamina", "goal")
-    for name in listed.output.splitlines() if not listed.code else []:
+    section.table("row", "lamina, ms", "its products by", "PyTorch eager, ms", "torch.compile, ms", "eager / lamina", "compile / lamina", "goal")
+    for name in section.each((name, name) for name in (listed.output.splitlines() if not listed.code else [])):
         done = run([sys.executable, str(script), name], PEER_SECONDS)
         lines = [line for line in done.output.splitlines() if line.startswith("{")]
-        if not lines:
-            words = "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1]
-            section.fail(name, words[:300])
-            continue
-        found = json.loads(lines[-1])
-        for peer, words in found["failed"].items():
-            section.fail(name, f"{peer}: {words}") if peer == "lamina" else section.notes.append(f"{name}, {peer}: {words}")
-        ms = found["ms"]
-        ours, eager, compiled = (ms.get(peer) for peer in ("lamina", "eager", "compile"))
-        shares = [theirs / ours if ours and theirs else "" for theirs in (eager, compiled)]
-        section.row(name, *(x if x is not None else "" for x in (ours, eager, compiled)), *shares, found["goal"])
+        words = "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1][:300]
+        if done.code:
+            section.fail(name, words)
+        if lines:
+            _peers_row(section, name, json.loads(lines[-1]))
     if listed.code:
         section.fail("benchmarks/gpu_peers.py", (listed.output.strip().splitlines() or ["no output"])[-1])
+
+
+def _peers_row(section: Section, name: str, found: Mapping[str, Any]) -> None:
+    """What a row's process said last: it may not have come to all of its peers."""
+    for peer, words in found["failed"].items():
+        section.fail(name, f"{peer}: {words}") if peer.startswith("lamina") else section.note(f"{name}, {peer}: {words}")
+    ms = found["ms"]
+    ways = {way: ms[peer] for peer, way in (("lamina", "mma.sync"), ("lamina, wgmma", "wgmma")) if peer in ms}
+    best = min(ways, key=lambda way: ways[way]) if ways else ""
+    ours, eager, compiled = ways.get(best), ms.get("eager"), ms.get("compile")
+    shares = [theirs / ours if ours and theirs else "" for theirs in (eager, compiled)]
+    if len(ways) > 1:
+        section.note(f"{name}: " + ", ".join(f"{way} {t:.4g} ms" for way, t in ways.items()))
+    section.row(name, *(x if x is not None else "" for x in (ours, best, eager, compiled)), *shares, found["goal"])
 
 
 def steps(section: Section) -> None:
@@ -153,37 +186,19 @@ def steps(section: Section) -> None:
         return
     listed = run([sys.executable, str(script), "--list"], 60)
     section.table("step", "target", "launches", "kernels", "GFLOP", "wgmma, %", "mma.sync, %", "fma, %", "16-byte accesses, % of other bytes", "spills", "seconds")
-    for name in listed.output.splitlines() if not listed.code else []:
-        for arch in STEP_TARGETS:
-            done = run([sys.executable, str(script), name, "--arch", arch], PEER_SECONDS)
-            lines = [line for line in done.output.splitlines() if line.startswith("{")]
-            if not lines:
-                section.fail(f"{name}, {arch}", "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1][:300])
-                continue
-            found = json.loads(lines[-1])
-            shares = [f"{100 * found['shares'][way]:.1f}" for way in ("wgmma", "mma.sync", "fma")]
-            wide = f"{100 * found['wide']:.1f}" if "wide" in found else ""
-            told = [found.get(key, "") for key in ("spills", "seconds")]
-            section.row(name, arch, found.get("launches", ""), found.get("kernels", ""), found["gflop"], *shares, wide, *told)
-            if found.get("spills"):
-                section.fail(f"{name}, {arch}", f"{found['spills']} bytes of spills")
+    names = listed.output.splitlines() if not listed.code else []
+    for name, arch in section.each((f"{n}, {a}", (n, a)) for n in names for a in STEP_TARGETS):
+        done = run([sys.executable, str(script), name, "--arch", arch], PEER_SECONDS)
+        lines = [line for line in done.output.splitlines() if line.startswith("{")]
+        if not lines:
+            section.fail(f"{name}, {arch}", "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1][:300])
+            continue
+        found = json.loads(lines[-1])
+        shares = [f"{100 * found['shares'][way]:.1f}" for way in ("wgmma", "mma.sync", "fma")]
+        wide = f"{100 * found['wide']:.1f}" if "wide" in found else ""
+        told = [found.get(key, "") for key in ("spills", "seconds")]
+        section.row(name, arch, found.get("launches", ""), found.get("kernels", ""), found["gflop"], *shares, wide, *told)
+        if found.get("spills"):
+            section.fail(f"{name}, {arch}", f"{found['spills']} bytes of spills")
     if listed.code:
         section.fail("benchmarks/gpu_steps.py", (listed.output.strip().splitlines() or ["no output"])[-1])
-
-
-def prepared(section: Section, wanted: Sequence[tuple[Graph, str]], targets: Sequence[str]) -> None:
-    """Cubins of all programs and training steps in the disk cache: a machine with a GPU that is given the cache compiles nothing.
-
-    wanted: programs, each with how it multiplies float32.
-    """
-    section.notes.append(f"the cache: {cache_folder()}")
-    section.table("target", "programs", "compiled now", "seconds")
-    for target in targets:
-        start = time.perf_counter()
-        made = sum(prepare(graph, with_f32(target, f32)) for graph, f32 in wanted)
-        section.row(target, len(wanted), made, time.perf_counter() - start)
-    script = ROOT / "benchmarks" / "gpu_steps.py"
-    for target in targets if script.exists() else ():
-        done = run([sys.executable, str(script), "--prepare", "--arch", target], 6 * PEER_SECONDS)
-        if done.code:
-            section.fail(f"training steps, {target}", (done.output.strip().splitlines() or ["no output"])[-1][:300])

@@ -89,6 +89,14 @@ class Device:
             raise self.failure(name, status)
         return values[0] if len(values) == 1 else tuple(values) or None
 
+    def is_lost(self) -> bool:
+        """Whether a kernel's failure has left the context without use: every call fails from then on."""
+        try:
+            self.call("cuCtxSynchronize")
+        except BackendError:
+            return True
+        return False
+
     def failure(self, name: str, status: Any) -> BackendError:
         """What a status means, with the kernels that may have failed: launches report errors later, at any call."""
         text = self.driver.cuGetErrorString(status)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -15,9 +16,9 @@ from needs import needs_emulation, needs_nvdisasm, needs_nvrtc
 from fake_driver import FakeDriver, install
 
 import lamina
-from lamina.backends.cuda import check, check_kernels, check_speed, check_tools, disassembly
+from lamina.backends.cuda import check, check_kernels, check_prepare, check_speed, check_tools, disassembly
 from lamina.backends.cuda.check_programs import PROGRAMS
-from lamina.backends.cuda.check_report import Report, Section, write_whole
+from lamina.backends.cuda.check_report import DeviceLost, Report, Section, write_whole
 from lamina.backends.cuda.check_shares import shares, wide_share
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.program import build
@@ -90,8 +91,10 @@ def test_programs_are_launched_captured_and_replayed(gpus) -> None:
 def test_a_program_that_fails_on_the_device_is_a_row(monkeypatch) -> None:
     install(monkeypatch, FakeDriver(fails_at="k0"))
     made = section()
-    check_kernels.launched(made, PROGRAMS[:1], [Runtime(Device())])
+    with pytest.raises(DeviceLost, match="elementwise"):  # nothing else can be done in this process
+        check_kernels.launched(made, PROGRAMS[:2], [Runtime(Device())])
     assert made.tables[0].rows[0][-1] == "failed" and "unspecified launch failure" in made.failures[0]
+    assert made.lost and made.at == [0, "elementwise, sm_90a_p4"] and len(made.failures) == 1
 
 
 def test_the_machine(gpus) -> None:
@@ -139,7 +142,7 @@ def test_what_was_done_before_a_failure_stays(tmp_path, monkeypatch) -> None:
 
 
 def test_a_section_that_takes_its_process_along(tmp_path, monkeypatch, capsys) -> None:
-    def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
+    def run(command: list[str], seconds: float, **rest: object) -> check_tools.Ran:
         into = Path(command[command.index("--into") + 1])
         if "launched" in command:
             half = Section("launched", "Half", why="the process ended")
@@ -167,6 +170,87 @@ def test_a_command_ends_when_its_time_is_over() -> None:
     assert done.timed_out and "begun" in done.output
 
 
+@pytest.mark.slow
+def test_a_command_without_progress_ends_and_takes_along_what_it_started(tmp_path) -> None:
+    """What a section starts has a process group of its own; it ends with it."""
+    pid = tmp_path / "pid"
+    inner = f"import os, time, pathlib; pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    code = (
+        "import signal, sys\nfrom lamina.backends.cuda import check_tools\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"check_tools.run([sys.executable, '-c', {inner!r}], 60)"
+    )
+    done = check_tools.run([sys.executable, "-c", code], 60, progress=pid, patience=6)
+    assert done.timed_out
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_section_goes_on_where_an_earlier_process_ended(tmp_path) -> None:
+    first = Section("a", "A section", file=tmp_path / "s.json")
+    first.table("n")
+    first.note("once")
+    for item in first.each([("one", 1), ("two", 2), ("three", 3)]):
+        if item == 2:
+            break  # the process is gone
+        first.row(item)
+    again = Section.from_json(json.loads((tmp_path / "s.json").read_text()))
+    assert again.at == [1, "two"]
+    again.first = again.at[0] + 1
+    again.table("n")
+    again.note("once")
+    for item in again.each([("one", 1), ("two", 2), ("three", 3)]):
+        again.row(item)
+    assert [t.rows for t in again.tables] == [[[1], [3]]] and again.notes == ["once"] and again.at is None
+
+
+def test_jobs_are_done_once_and_failures_are_told(tmp_path) -> None:
+    done: list[int] = []
+
+    def fails() -> bool:
+        raise ValueError("no\nmore")
+
+    jobs = [("a", lambda: not done.append(0)), ("b", fails), ("c", lambda: bool(done.append(2)))]
+    (tmp_path / "0.begun").touch()  # another process has it
+    check_prepare.work(jobs, tmp_path)
+    check_prepare.work(jobs, tmp_path)
+    told = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert done == [2] and told == {"1.json": {"made": False, "error": "ValueError: no"}, "2.json": {"made": False, "error": ""}}
+
+
+def test_jobs_whose_process_ends_are_failures() -> None:
+    """Processes that do the first job and end in the second."""
+    code = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); (p / '0.json').write_text('{\"made\": true, \"error\": \"\"}')"
+    made = section()
+    check_prepare.prepared(made, [("one", lambda: True), ("two", lambda: True)], [sys.executable, "-c", code])
+    assert made.failures == ["two: its process ended"] and made.tables[0].rows[0][2] == 1
+
+
+def test_a_row_of_peers_is_told_as_far_as_it_came(monkeypatch, capsys) -> None:
+    monkeypatch.syspath_prepend(str(check_tools.ROOT / "benchmarks"))
+    import gpu_peers
+
+    lost: list[bool] = []
+
+    def clock(calls: int) -> float:
+        if lost:
+            raise BackendError("the device is lost")
+        return 2.0
+
+    def breaks(calls: int) -> float:
+        lost.append(True)
+        raise BackendError("a kernel failed\nsomewhere")
+
+    row = gpu_peers.Row("≥ 1", lambda once: 1)
+    row.add("lamina", lambda: clock)
+    row.add("lamina, wgmma", lambda: breaks)
+    row.in_turn()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {"ms": {"lamina": 2.0}, "failed": {}, "goal": "≥ 1"}
+    assert lines[-1]["ms"] == {"lamina": 2.0} and lines[-1]["failed"] == {
+        "lamina, wgmma": "BackendError: a kernel failed", "in turn": "BackendError: the device is lost",
+    }
+
+
 def test_a_report_says_what_was_not_done(tmp_path) -> None:
     report = Report(tmp_path / "r.md")
     left = section()
@@ -178,16 +262,20 @@ def test_a_report_says_what_was_not_done(tmp_path) -> None:
 def test_peers_are_rows_of_their_own(monkeypatch) -> None:
     def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
         if command[-1] == "--list":
-            return check_tools.Ran(0, "one\ntwo\n")
+            return check_tools.Ran(0, "one\ntwo\nthree\n")
         if command[-1] == "one":
-            found = {"ms": {"lamina": 2.0, "eager": 3.0, "compile": 1.0}, "failed": {}, "goal": "≥ 1"}
-            return check_tools.Ran(0, f"a warning\n{json.dumps(found)}\n")
+            early = {"ms": {"lamina": 2.5}, "failed": {}, "goal": "≥ 1"}
+            found = {"ms": {"lamina": 2.5, "lamina, wgmma": 2.0, "eager": 3.0, "compile": 1.0}, "failed": {}, "goal": "≥ 1"}
+            return check_tools.Ran(0, f"a warning\n{json.dumps(early)}\n{json.dumps(found)}\n")
+        if command[-1] == "two":  # one peer was measured before the process ended
+            return check_tools.Ran(-11, json.dumps({"ms": {"lamina": 2.0}, "failed": {"lamina, wgmma": "bad"}, "goal": ""}) + "\nlast words")
         return check_tools.Ran(1, "Traceback\nRuntimeError: boom")
 
     monkeypatch.setattr(check_tools, "run", run)
     made = section()
     check_tools.peers(made, lambda: [])
-    assert made.tables[0].rows == [["one", 2.0, 3.0, 1.0, 1.5, 0.5, "≥ 1"]] and made.failures == ["two: RuntimeError: boom"]
+    assert made.tables[0].rows == [["one", 2.0, "wgmma", 3.0, 1.0, 1.5, 0.5, "≥ 1"], ["two", 2.0, "mma.sync", "", "", "", "", ""]]
+    assert made.failures == ["two: last words", "two: lamina, wgmma: bad", "three: RuntimeError: boom"]
 
 
 def test_the_sanitizers_verdicts(monkeypatch) -> None:
@@ -271,7 +359,7 @@ def test_what_the_sections_run_is_prepared() -> None:
     chosen = check.Chosen(check._parser().parse_args(["--only", "matmul TF32, whole tiles"]))
     (program,) = chosen.programs
     assert chosen.wanted()[:2] == [(program.make(program.small), "tf32"), (program.make(program.large), "tf32")]
-    assert all(f32 == "tf32" for _, f32 in chosen.wanted()) and chosen.targets == ("sm_90a", "sm_90a_wgmma")
+    assert all(f32 == "tf32" for _, f32 in chosen.wanted()) and {name.split(", ")[-1] for name, _ in chosen.jobs()} == set(chosen.targets())
 
 
 @needs_nvrtc

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,3 +161,59 @@ except BackendError as error:
     print(error)
 """, STUB_FAILS="k0")  # fmt: skip
     assert "unspecified launch failure (CUDA_ERROR_LAUNCH_FAILED)" in words and "k0" in words and "check.py:" in words
+
+
+PLANTED = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from fake_driver import cubin_of
+from lamina.backends.cuda import check_programs, device
+{build}
+elementwise = check_programs.PROGRAMS[0]
+
+def planted(act):
+    def make(n):
+        if "launched" in sys.argv:
+            act()
+        return elementwise.make(n)
+    return make
+
+def lose():
+    os.environ["STUB_FAILS"] = "k0"
+
+def refuse():
+    raise KeyError("no such thing")
+
+from lamina.backends.cuda import check_kernels, check_layouts, check_prepare
+check_kernels.build_cubin = lambda source, folder, arch: build(None, source, folder)
+elementwise = replace(elementwise, large=40)
+acts = dict(crash=lambda: os._exit(11), hang=lambda: time.sleep(600), refuse=refuse, lose=lose, fine=lambda: None)
+check_programs.PROGRAMS = [replace(elementwise, name="planted " + name, make=planted(act)) for name, act in acts.items()]
+check_layouts.LAYOUTS, check_prepare.STEPS = (), Path("not here")
+"""
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_a_visit_goes_on_behind_whatever_happens(stub: Path, tmp_path: Path) -> None:
+    """Items that crash, hang, raise and lose the device; what comes behind them is in the report all the same."""
+    build = START[START.index("def build") : START.index("programs =")]
+    (tmp_path / "sitecustomize.py").write_text(PLANTED.format(tests=str(HERE.parent), build=build))
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(stub), "PYTHONPATH": str(tmp_path), "LAMINA_CACHE": str(tmp_path / "cache")}
+    code = "import sys; from dataclasses import replace; from lamina.backends.cuda import check; "
+    code += "check.PARTS['launched'] = replace(check.PARTS['launched'], patience=8); sys.exit(check.main())"
+    command = [sys.executable, "-c", code, "--visit", "2", "--only", "planted", "--report", str(tmp_path / "r.md")]
+    command += ["--section", "launched", "--section", "timed"]
+    start = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=HERE)
+    assert done.returncode == 1 and time.monotonic() - start < 130, done.stdout + done.stderr
+    sections = {s["name"]: s for s in json.loads((tmp_path / "r.json").read_text())}
+    assert sorted(sections) == ["launched", "prepared", "timed"] and sections["timed"]["status"] == "done"
+    launched = sections["launched"]
+    failures = {f.split(",")[0].split(":")[0]: f for f in launched["failures"]}
+    assert sorted(failures) == [f"planted {name}" for name in ("crash", "hang", "lose", "refuse")], launched["failures"]
+    assert "the process ended" in failures["planted crash"] and "no end after" in failures["planted hang"]
+    assert "KeyError" in failures["planted refuse"] and "unspecified launch failure" in failures["planted lose"]
+    assert [row[0] for row in launched["tables"][0]["rows"] if row[3] != "failed"] == ["planted fine"] * 2 and launched["status"] == "done"
