@@ -80,7 +80,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         state = recorder.state
-        if state.watch is not None or kwargs or state.placement is not None or state.levels:
+        if state.watch is not None or state.witness is not None or kwargs or state.placement is not None or state.levels:
             return self.function(*args, **kwargs)
         key = _signature(args)
         entry = self.entries.get(key)

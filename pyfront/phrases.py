@@ -130,6 +130,10 @@ class Phrase:
         results = [Node(RESULT, *made[k][:1], (whole,), made[k][1], whole.origin, False, whole.order + made[k][2]) for k in self.held]
         return leaves, results
 
+    def spelled(self, node: Node) -> list[Node]:
+        """The steps that a Node with this phrase stands for; it stays what it is."""
+        return self._append(list(node.inputs), node.origin, node.order - len(self._steps), False)[len(node.inputs) :]
+
     def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[tuple[int, Node]]:
         """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none,
         with their numbers."""

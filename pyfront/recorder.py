@@ -75,7 +75,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of",
+        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -101,6 +101,7 @@ class _State:
         self.inference = False
         self.escaped: list[weakref.ref] = []
         self.run: Run | None = None
+        self.witness: Callable[[list[Node]], None] | None = None  # told what is computed before it is
         self.watch: Any = None  # notes what a function does while `compile` records it
         self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
         self.traces = 0  # functions being recorded whose arguments are not what they will be called with
@@ -393,6 +394,8 @@ def forget_examples() -> None:
 
 
 def _compute(roots: list[Node]) -> None:
+    if state.witness is not None:
+        state.witness(roots)
     if "nodes" in flags.show.value:
         sys.stderr.write(Schedule(roots).describe())
     if state.placement is None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, NamedTuple
 
-from ..dialects.book import OPS
-from ..dialects.graph import Graph
-from ..dialects.types import Type
 from . import recorder
 from .autograd import no_grad
 from .creation import zeros
 from .export import _argument
 from .nn.module import Module
 from .node import Node
+from .products import multiply_adds, steps_of, tensors_of
 from .tensor import Tensor
 
 
@@ -108,8 +105,8 @@ class _Watch:
         level = len(self._open)
         if level > self._depth or result is None:
             return
-        nodes, seen = [t._read() for t in _tensors(result)], set[int]()
-        macs = sum(_macs_of(node) for node in _since(nodes, start, seen))
+        nodes, seen = [t._read() for t in tensors_of(result)], set[int]()
+        macs = sum(multiply_adds(*step) for node in _since(nodes, start, seen) for step in steps_of(node))
         own = sum({id(p): p.numel() for p in module.parameters()}.values())
         self.rows[place] = Row(level, self._names[module] if level else "", type(module).__name__, _shape(result), own, macs)
 
@@ -119,16 +116,8 @@ class _Watch:
             handle.remove()
 
 
-def _tensors(result: Any) -> list[Tensor]:
-    if isinstance(result, Tensor):
-        return [result]
-    if isinstance(result, dict):
-        result = list(result.values())
-    return [t for part in result for t in _tensors(part)] if isinstance(result, (list, tuple)) else []
-
-
 def _shape(result: Any) -> str:
-    shapes = [str(list(t.shape)) for t in _tensors(result)]
+    shapes = [str(list(t.shape)) for t in tensors_of(result)]
     return ", ".join(shapes[:2]) + (", ..." if len(shapes) > 2 else "")
 
 
@@ -142,47 +131,3 @@ def _since(nodes: list[Node], start: int, seen: set[int]) -> list[Node]:
             found.append(node)
             waiting.extend(node.inputs or ())
     return found
-
-
-def _macs_of(node: Node) -> int:
-    if node.op not in OPS or any(n.type is None for n in node.inputs):
-        return 0
-    return multiply_adds(node.op, node.attrs, tuple([n.type for n in node.inputs]))
-
-
-class _Sized:
-    """A value of which only the type counts."""
-
-    def __init__(self, type: Type) -> None:
-        self.type = type
-
-
-class _Counting:
-    """The op book's Build that computes nothing and counts products."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def __call__(self, op: str, operands: tuple, attrs: tuple) -> tuple:
-        types = tuple([x.type for x in operands])
-        self.total += multiply_adds(op, attrs, types)
-        return tuple([_Sized(t) for t in OPS[op].infer(types, attrs)])
-
-    def type(self, value: _Sized) -> Type:
-        """Type of a value."""
-        return value.type
-
-
-def multiply_adds(op: str, attrs: tuple, types: tuple[Type, ...]) -> int:
-    """Multiply-adds of one step: of a sum of products, of what an op is made of, of all steps of a scan's body."""
-    if op == "scan":
-        body: Graph = attrs[0]
-        return attrs[3] * sum(multiply_adds(o, a, tuple([body.types[i] for i in x])) for o, a, x in body.steps)
-    stanza = OPS[op]
-    if stanza.family == "contract":
-        return prod(stanza.contraction(types, attrs).sizes.values())
-    if stanza.family != "is":
-        return 0
-    counting = _Counting()
-    stanza.open(counting, [_Sized(t) for t in types], attrs)
-    return counting.total

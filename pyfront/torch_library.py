@@ -193,7 +193,11 @@ class AtenOp:
         return made
 
     def __repr__(self) -> str:
-        return f"<OpOverload(op='aten.{self._name.partition('.')[0]}', overload='{self._name.partition('.')[2] or 'default'}')>"
+        name, _, overload = self._name.partition(".")
+        return f"<OpOverload(op='aten.{name}', overload='{overload}')>" if overload else f"<OpOverloadPacket(op='aten.{name}')>"
+
+    def __str__(self) -> str:
+        return f"aten.{self._name}"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = self._name.partition(".")[0]

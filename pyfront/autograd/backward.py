@@ -105,7 +105,10 @@ def _gradients(root: Node, seed: Node, steps: list[Node], wrt: Sequence[Node], c
     if root in wrt and len(wrt) == 1:
         return [seed]
     if not create_graph:
-        return recorder.step(GRAD, (root, seed, *wrt), attrs, types, False)
+        made = recorder.step(GRAD, (root, seed, *wrt), attrs, types, False)
+        if recorder.state.witness is not None:
+            recorder.state.witness(made)
+        return made
     tracked = _depending(root, seed, steps)
     made = recorder.step(GRAD, (root, seed, *wrt), attrs, types, any([id(n) in tracked for n in wrt]))
     for node, result in zip(wrt, made, strict=True):
