@@ -94,6 +94,13 @@ class LaunchTable:
         """Names of the kernels that are launched, each once."""
         return list(dict.fromkeys(launch.kernel for launch in self.launches))
 
+    def shared_bytes(self) -> dict[str, int]:
+        """Shared memory of each kernel, the most any of its launches has."""
+        found: dict[str, int] = {}
+        for launch in self.launches:
+            found[launch.kernel] = max(launch.shape.shared_bytes, found.get(launch.kernel, 0))
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Plain lists and dicts."""
         return asdict(self)

@@ -254,11 +254,12 @@ def cubin_of(source: CudaSource, folder: Path) -> bytes:
 def install(monkeypatch: Any, driver: FakeDriver) -> None:
     """Let ``from cuda.bindings import driver`` find this one, and let NVRTC's part be done by g++."""
     from lamina.backends.cuda import device
+    from lamina.backends.cuda.units import Module, write_modules
 
     monkeypatch.setitem(sys.modules, "cuda.bindings", SimpleNamespace(driver=driver))
 
     def build(self: Any, source: CudaSource, folder: Path) -> None:
-        (folder / "program.cubin").write_bytes(cubin_of(source, folder))
+        write_modules(folder, [Module(cubin_of(source, folder), {name: name for name in source.table.kernels()})])
 
     monkeypatch.setattr(device.Device, "build", build)
     monkeypatch.setattr(device.Device, "kind", "fake")  # what it builds is no GPU's

@@ -21,9 +21,10 @@ from .check_programs import CheckProgram, arrays_for, bytes_moved
 from .check_report import Section
 from .check_speed import SpeedRow, on_each
 from .check_timing import Timed
-from .device import Device, build_cubin
+from .device import Device
 from .program import CudaProgram, build, cuda_source
 from .runtime import Runtime, program_folder
+from .units import build_units
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
 SEEDS = (0, 1, 7)
@@ -65,7 +66,7 @@ def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> N
 
 def prepare(graph: Graph, target: str) -> bool:
     """Compile a program for a target into the disk cache; whether it was not there. BackendError without NVRTC."""
-    _, _, made = program_folder(graph, target, Device.kind, lambda source, folder: build_cubin(source, folder, gpu_target_named(target).arch))
+    _, _, made = program_folder(graph, target, Device.kind, lambda source, folder: build_units(source, folder, gpu_target_named(target).arch))
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...dialects import flags
 from ...dialects.graph import Graph
 from ...dialects.target import with_f32
 from ..cache import cache_folder
@@ -50,7 +50,7 @@ def prepared(section: Section, jobs: Sequence[tuple[str, Job]], worker: Sequence
     section.note(f"the cache: {cache_folder()}")
     section.table("compiled", "processes", "compiled now", "seconds")
     with tempfile.TemporaryDirectory(prefix="lamina-jobs-") as folder:
-        start, count = time.perf_counter(), min(len(jobs), max(1, (os.cpu_count() or 1) - 1))
+        start, count = time.perf_counter(), min(len(jobs), max(1, flags.available_processors() - 1))
         workers = [subprocess.Popen([*worker, folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(count)]
         try:
             while any(w.poll() is None for w in workers):

@@ -16,7 +16,8 @@ from ...dialects.target import GPU_TARGETS, gpu_target_named, with_processors
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable, TensorMap
 from .launching import DriverProgram
-from .nvrtc import available, compile_cuda, version
+from .nvrtc import available, version
+from .units import build_units, read_modules
 
 STAGING_SLOTS, STAGING_BYTES = 4, 32 << 20
 """Pinned buffers that uploads pass through, and the largest of them: larger arrays are copied while the host waits."""
@@ -156,13 +157,13 @@ class Device:
     # -- programs
 
     def build(self, source: CudaSource, folder: Path) -> None:
-        """Compile a program's kernels into a folder: the source, PTX to read, the cubin."""
-        build_cubin(source, folder, gpu_target_named(self.arch).arch)
+        """Compile a program's kernels into a folder: the source, PTX to read, modules."""
+        build_units(source, folder, gpu_target_named(self.arch).arch)
 
     def load(self, folder: Path, table: LaunchTable) -> DriverProgram:
         """A built program, ready to run. BackendError when the driver does not take it."""
         try:
-            return DriverProgram(self, (folder / "program.cubin").read_bytes(), table)
+            return DriverProgram(self, read_modules(folder), table)
         except BackendError as error:
             facts = [("driver", f"CUDA {_spelled(self.version)}", ""), ("compiled by", f"NVRTC {version()}" if available() else "NVRTC", "")]
             raise BackendError(f"the driver does not load a program: {error}", facts, help="install a driver as new as NVRTC") from None
@@ -240,14 +241,6 @@ class Device:
     def milliseconds(self, start: Any, end: Any) -> float:
         """The time between two events."""
         return float(self.call("cuEventElapsedTime", start, end))
-
-
-def build_cubin(source: CudaSource, folder: Path, arch: str) -> None:
-    """A program's kernels in a folder, for an architecture as NVRTC calls it."""
-    compiled = compile_cuda(source.text, arch)
-    (folder / "program.cu").write_text(source.text, encoding="utf-8")
-    (folder / "program.ptx").write_text(compiled.ptx, encoding="utf-8")
-    (folder / "program.cubin").write_bytes(compiled.cubin)
 
 
 class _Pinned:

@@ -14,6 +14,7 @@ from ...lowering.gpu_launches import Launch, LaunchTable
 
 if TYPE_CHECKING:
     from .device import Device
+    from .units import Module
 
 STATIC_SHARED_BYTES = 48 << 10
 MAP_BYTES, MAP_ALIGNMENT = 128, 64
@@ -22,11 +23,13 @@ GRAPHS, WORTH_A_GRAPH = 8, 3
 
 
 class DriverProgram:
-    """A cubin in a device. `run` launches every kernel in order on the arrays at some addresses; it does not wait."""
+    """Modules in a device. `run` launches every kernel in order on the arrays at some addresses; it does not wait."""
 
-    def __init__(self, device: Device, cubin: bytes, table: LaunchTable) -> None:
+    def __init__(self, device: Device, modules: Sequence[Module], table: LaunchTable) -> None:
         self.device, self.table = device, table
-        self.module = device.call("cuModuleLoadData", cubin)
+        self.modules = [device.call("cuModuleLoadData", module.cubin) for module in modules]
+        held = {own: (loaded, name) for loaded, module in zip(self.modules, modules, strict=True) for own, name in module.kernels.items()}
+        self._functions = {own: self._function(*held[own], shared) for own, shared in table.shared_bytes().items()}
         places = [place for launch in table.launches for place in launch.arguments]
         self._buffer = np.array([p.buffer for p in places], np.intp)
         self._offset = np.array([p.offset for p in places], np.uint64)
@@ -47,14 +50,18 @@ class DriverProgram:
             places_at, maps_at = places_at + 8 * len(launch.arguments), maps_at + MAP_BYTES * len(launch.maps)
         self._graphs: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
+    def _function(self, module: Any, name: str, shared_bytes: int) -> Any:
+        """A kernel, allowed to have its shared memory."""
+        function = self.device.call("cuModuleGetFunction", module, name.encode())
+        if shared_bytes > STATIC_SHARED_BYTES:
+            kind = self.device.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self.device.call("cuFuncSetAttribute", function, kind, shared_bytes)
+        return function
+
     def _prepared(self, launch: Launch, arguments: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What cuLaunchKernel gets before and behind the stream."""
-        function = self.device.call("cuModuleGetFunction", self.module, launch.kernel.encode())
         shape = launch.shape
-        if shape.shared_bytes > STATIC_SHARED_BYTES:
-            kind = self.device.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            self.device.call("cuFuncSetAttribute", function, kind, shape.shared_bytes)
-        return (function, *shape.grid, shape.threads, 1, 1, shape.shared_bytes), (arguments, 0)
+        return (self._functions[launch.kernel], *shape.grid, shape.threads, 1, 1, shape.shared_bytes), (arguments, 0)
 
     def run(self, addresses: Sequence[int]) -> None:
         """addresses: of every buffer of the launch table. BackendError names the kernel a launch fails at."""
@@ -118,9 +125,10 @@ class DriverProgram:
             device.call("cuStreamDestroy", stream)
 
     def close(self) -> None:
-        """Give the module and the graphs back."""
+        """Give the modules and the graphs back."""
         for graph in self._graphs.values():
             if graph is not None:
                 self.device.call("cuGraphExecDestroy", graph)
         self._graphs.clear()
-        self.device.call("cuModuleUnload", self.module)
+        for module in self.modules:
+            self.device.call("cuModuleUnload", module)

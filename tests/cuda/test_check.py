@@ -23,6 +23,7 @@ from lamina.backends.cuda.check_shares import shares, wide_share
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.program import build
 from lamina.backends.cuda.runtime import Runtime
+from lamina.backends.cuda.units import read_modules
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
 from lamina.pyfront import recorder
@@ -350,9 +351,9 @@ def test_what_was_prepared_is_not_compiled_again(monkeypatch, tmp_path) -> None:
         gpu = Runtime(Device())
         monkeypatch.setattr(Device, "build", None)
         monkeypatch.setattr(Device, "kind", "gpu")
-        monkeypatch.setattr(Device, "load", lambda self, folder, table: loaded.append((folder / "program.cubin").read_bytes()))
+        monkeypatch.setattr(Device, "load", lambda self, folder, table: loaded.extend(read_modules(folder)))
         gpu._load(graph)
-    assert gpu.compiles == 0 and loaded[0].startswith(b"\x7fELF")
+    assert gpu.compiles == 0 and loaded[0].cubin.startswith(b"\x7fELF")
 
 
 def test_what_the_sections_run_is_prepared() -> None:

@@ -63,7 +63,7 @@ def test_a_planted_bug_in_the_columns_of_a_thread_is_seen(monkeypatch) -> None:
     kernels, count = re.subn(r"wide0\.v\[3\]", "wide0.v[2]", source.kernels)
     assert count
     with pytest.raises(AssertionError):
-        check(graph, dataclasses.replace(source, kernels=kernels))
+        check(graph, source.with_kernels(kernels))
 
 
 @pytest.mark.parametrize("shape", [(64, 112, 112, 64), (64, 56, 56, 256), (64, 14, 14, 1024), (64, 7, 7, 2048), (100352, 128)], ids=str)

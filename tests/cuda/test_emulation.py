@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import numpy as np
@@ -126,7 +125,7 @@ def broken(graph: Graph, pattern: str, replacement: str, count: int = 0) -> Cuda
     source = cuda_source(graph, "sm_90a")
     text, done = re.subn(pattern, replacement, source.kernels, count=count)
     assert done, f"{pattern} is not in the kernels"
-    return dataclasses.replace(source, kernels=text)
+    return source.with_kernels(text)
 
 
 def is_seen(source: CudaSource, graph: Graph) -> bool:

@@ -25,6 +25,7 @@ import numpy as np
 sys.path.insert(0, {tests!r})
 from fake_driver import cubin_of
 from lamina.backends.cuda import device, runtime
+from lamina.backends.cuda.units import Module, write_modules
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import PROGRAMS, arrays_for
 from lamina.backends.oracle import evaluate
@@ -33,7 +34,7 @@ from lamina.lowering.capture import capture
 
 def build(self, source, folder):
     names, _, library = cubin_of(source, folder).partition(b"\\n")
-    (folder / "program.cubin").write_bytes(b"%d " % len(library) + names + b"\\n" + library)
+    write_modules(folder, [Module(b"%d " % len(library) + names + b"\\n" + library, {{n: n for n in source.table.kernels()}})])
 
 device.Device.build, device.Device.kind = build, "stub"
 programs = {{p.name: p for p in PROGRAMS}}
@@ -170,6 +171,7 @@ sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from fake_driver import cubin_of
 from lamina.backends.cuda import check_programs, device
+from lamina.backends.cuda.units import Module, write_modules
 {build}
 elementwise = check_programs.PROGRAMS[0]
 
@@ -187,7 +189,7 @@ def refuse():
     raise KeyError("no such thing")
 
 from lamina.backends.cuda import check_kernels, check_layouts, check_prepare
-check_kernels.build_cubin = lambda source, folder, arch: build(None, source, folder)
+check_kernels.build_units = lambda source, folder, arch: build(None, source, folder)
 elementwise = replace(elementwise, large=40)
 acts = dict(crash=lambda: os._exit(11), hang=lambda: time.sleep(600), refuse=refuse, lose=lose, fine=lambda: None)
 check_programs.PROGRAMS = [replace(elementwise, name="planted " + name, make=planted(act)) for name, act in acts.items()]
@@ -199,7 +201,7 @@ check_layouts.LAYOUTS, check_prepare.STEPS = (), Path("not here")
 @pytest.mark.slow
 def test_a_visit_goes_on_behind_whatever_happens(stub: Path, tmp_path: Path) -> None:
     """Items that crash, hang, raise and lose the device; what comes behind them is in the report all the same."""
-    build = START[START.index("def build") : START.index("programs =")]
+    build = START[START.index("def build") : START.index("programs =")].replace("{{", "{").replace("}}", "}")
     (tmp_path / "sitecustomize.py").write_text(PLANTED.format(tests=str(HERE.parent), build=build))
     environment = {**os.environ, "LD_LIBRARY_PATH": str(stub), "PYTHONPATH": str(tmp_path), "LAMINA_CACHE": str(tmp_path / "cache")}
     code = "import sys; from dataclasses import replace; from lamina.backends.cuda import check; "

@@ -164,7 +164,7 @@ def test_planted_bug_is_seen(bug: str) -> None:
     assert count, "the pattern is not in the source any more"
     want = evaluate(capture(graph), arrays)
     try:
-        got = [emulate.Emulation(dataclasses.replace(source, kernels=kernels))(arrays, seed) for seed in (0, 1, 7)]
+        got = [emulate.Emulation(source.with_kernels(kernels))(arrays, seed) for seed in (0, 1, 7)]
     except LaminaError:
         return
     assert any(largest_error(graph, g, want) > 1 for g in got)
@@ -246,7 +246,7 @@ def test_planted_bug_between_blocks_is_seen(monkeypatch, bug: str) -> None:
     kernels, count = re.subn(*PLANTED_PAIRS[bug], source.kernels)
     assert count, "the pattern is not in the source any more"
     try:
-        assert any(wrong("paired", dataclasses.replace(source, kernels=kernels), seed) for seed in (0, 1, 3))
+        assert any(wrong("paired", source.with_kernels(kernels), seed) for seed in (0, 1, 3))
     except BackendError:
         return
 
@@ -275,7 +275,7 @@ def test_planted_bug_between_tiles_is_seen(monkeypatch, bug: str) -> None:
     kernels, count = re.subn(*PLANTED_TURNS[bug], source.kernels)
     assert count, "the pattern is not in the source any more"
     try:
-        assert wrong("shared", dataclasses.replace(source, kernels=kernels), 1)
+        assert wrong("shared", source.with_kernels(kernels), 1)
     except BackendError:
         return
 
@@ -301,7 +301,7 @@ def test_planted_bug_in_a_layout_is_seen(bug: str) -> None:
     kernels, count = re.subn(pattern, replacement, source.kernels)
     assert count, "the pattern is not in the source any more"
     try:
-        assert wrong(name, dataclasses.replace(source, kernels=kernels))
+        assert wrong(name, source.with_kernels(kernels))
     except BackendError:
         return
 
