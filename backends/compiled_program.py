@@ -31,7 +31,37 @@ kernels are found again by other programs."""
 
 MOST_UNITS = 8
 
-programs: dict[Graph, Callable[..., Any]] = {}  # those in memory, by what they compute
+
+
+class Programs(dict["Graph", Callable[..., Any]]):
+    """Programs by what they compute. A Graph remembers what was found for it as long as nothing changes here: the same one comes again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: object = object()
+
+    def of(self, graph: Graph) -> Callable[..., Any] | None:
+        """The program of a graph."""
+        found, changes = graph.found
+        if changes is not self.changes:
+            found = self.get(graph)
+            graph.found = found, self.changes
+        return found
+
+    def __setitem__(self, graph: Graph, program: Callable[..., Any]) -> None:
+        self.changes = object()
+        super().__setitem__(graph, program)
+
+    def pop(self, graph: Graph, *default: Any) -> Any:
+        self.changes = object()
+        return super().pop(graph, *default)
+
+    def clear(self) -> None:
+        self.changes = object()
+        super().clear()
+
+
+programs = Programs()  # those in memory
 profiler: Profiler | None = None  # set before the first program: what is loaded from then on is timed
 
 

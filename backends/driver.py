@@ -77,7 +77,7 @@ def run(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | N
     """
     if flags.f32.value != _f32:
         _multiply_as_asked()
-    program = _programs.get(graph)
+    program = _programs.of(graph)
     if program is not None and flags.device.value != "numpy":
         stats.hits += 1
         return program(arrays, spare)

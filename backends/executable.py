@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress, count as numbers_from, repeat
@@ -21,6 +22,7 @@ import numpy as np
 
 from ..dialects import flags
 from ..dialects.errors import BackendError
+from ..dialects.graph import Arrays
 from ..dialects.kept import Kept
 from ..dialects.types import DTYPES, Type, dtype_of, show_type, size_of
 from . import huge_pages
@@ -250,6 +252,20 @@ def _is_laid_out(array: np.ndarray) -> bool:
     return not array.ndim or tuple((ctypes.c_ssize_t * array.ndim).from_address(words[4])) == array.shape
 
 
+class _Table:
+    """What a program and those beside it are called with. written_for: who need not write all of it again, as nobody else wrote to it since."""
+
+    __slots__ = ("at", "bytes", "written_for")
+
+    def __init__(self, places: int) -> None:
+        self.bytes = bytearray(8 * places)
+        self.at = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
+        self.written_for: object = None
+
+
+_pack_place = struct.Struct("Q").pack_into
+
+
 class Executable:
     """A loaded program. Call it with its inputs in order; it gives its outputs as new or reused arrays.
 
@@ -289,12 +305,14 @@ class Executable:
         self.sizes = tuple(sizes)
         places = len(self.inputs) + len(self.outputs) + len(self._copies.addresses) + 1 + len(self.sizes)
         self._pack = struct.Struct(f"{places}Q").pack_into
-        self._table = bytearray(8 * places)
-        self._table_at = ctypes.addressof(ctypes.c_char.from_buffer(self._table))
+        self._pack_outputs = struct.Struct(f"{len(self.outputs)}Q").pack_into
+        self._table = _Table(places)
         self._held: list[np.ndarray | None] = [None] * len(self.inputs)  # of the last call, what no pool made, and where it is
         self._held_at: list[int | None] = [None] * len(self.inputs)
         self._first_seen: set[int] = set()  # inputs that the last call got for the first time
-        self._written_for: list[int] | None = None  # the places a bound function's table was written with, while it is the last one
+        self._base: Callable[[], Arrays | None] = lambda: None  # what the last call's inputs were taken from, while the table is as that wrote it
+        self._outputs_at: list[int] = []  # of that call
+        self._copies_at = -1
         self._ids = self._nowhere = [0] * len(self.inputs)  # of the last call: its inputs, where they are, changes of the pools until then
         self._at = [0] * len(self.inputs)
         self._changes = -1
@@ -327,7 +345,7 @@ class Executable:
         made._held, made._held_at, made._first_seen = self._held.copy(), self._held_at.copy(), set()
         made._at, made._ids, made._nowhere = self._at.copy(), self._nowhere, self._nowhere
         made._expected, made._known = self._expected.copy(), self._known.copy()
-        made._call = None
+        made._call, made._base = None, lambda: None
         made._changes, made._counts, made._looked, made._reused = -1, None, (None, []), None  # type: ignore[assignment]  # set below
         other = [i for i, (theirs, own) in enumerate(zip(made.inputs, self.inputs, strict=True)) if theirs != own]
         made._pool = OutputPool(made.outputs, [made.inputs[i] for i in other], self._pool)
@@ -362,18 +380,23 @@ class Executable:
             self._prepare()
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
-        if Quick.library is not None and self._is_small:
+        if Quick.library is not None and self._is_small and isinstance(arrays, list):
             outputs = self._run_small(arrays, spare)
             if outputs is not None:
                 return outputs
         if self._first_seen:
             self._settle(arrays)
+        if type(arrays) is Arrays and self._table.written_for is self and self._base() is arrays.base:
+            outputs = self._run_on(arrays, spare)
+            if outputs is not None:
+                return outputs
         places, ids, copies = self._at, list(map(id, arrays)), None
         if ids != self._ids or self._changes != _made.changes:
             copies = self._find(arrays, ids)
         reused = self._places(arrays, spare) if spare else self._fresh
         outputs, made_at = reused.pool.take()
-        self._written_for = None
+        table = self._table
+        table.written_for = None
         if reused.pairs:
             outputs += map(arrays.__getitem__, reused.inputs)
             made_at = [*made_at, *map(places.__getitem__, reused.inputs)]
@@ -381,16 +404,44 @@ class Executable:
             made_at = map(made_at.__getitem__, reused.order)
         if self._copied:
             changed = self._copies.follow(arrays)
-            self._pack(self._table, 0, *places, *made_at, *self._copies.addresses, self._arena_at, *self.sizes)
+            self._pack(table.bytes, 0, *places, *made_at, *self._copies.addresses, self._arena_at, *self.sizes)
         else:
             changed = False
-            self._pack(self._table, 0, *places, *made_at, self._arena_at, *self.sizes)
-        status = self._main(self._table_at)
+            self._pack(table.bytes, 0, *places, *made_at, self._arena_at, *self.sizes)
+        status = self._main(table.at)
         if status:
             self._fail(status)
         if changed:
             self._copies.filled()
+        if type(arrays) is Arrays and not copies and not reused.pairs:
+            self._base, self._outputs_at, self._copies_at = weakref.ref(arrays.base), list(made_at), self._copies.changes
+            table.written_for = self
         del copies  # until now what they are copies of was to be read there
+        return outputs
+
+    def _run_on(self, arrays: Arrays, spare: Mapping[int, int] | None) -> list[np.ndarray] | None:
+        """The same for inputs of which most are those of the last call, which is what the table was written for; None where more is to be done than
+        to write what is new. What is not new is held by what both were taken from.
+        """
+        if self._copies.changes != self._copies_at or not self._copied.isdisjoint(arrays.changing) or spare and self._places(arrays, spare).pairs:
+            return None
+        table, places, copies = self._table, self._at, []
+        self._ids = self._nowhere
+        for i in arrays.changing:
+            array = arrays[i]
+            at = self._known[i].get(id(array)) or self._place(i, array, copies)
+            if at != places[i]:
+                places[i] = at
+                _pack_place(table.bytes, 8 * i, at)
+        outputs, made_at = self._fresh.pool.take()
+        if made_at != self._outputs_at:
+            self._pack_outputs(table.bytes, 8 * len(places), *made_at)
+            self._outputs_at = made_at.copy()
+        status = self._main(table.at)
+        del copies  # until now what they are copies of was to be read there
+        if status:
+            table.written_for = None
+            self._fail(status)
         return outputs
 
     def _run_small(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray] | None:
@@ -399,10 +450,10 @@ class Executable:
         if call is None:
             types = tuple([(dtype, shape) for shape, dtype in self._expected])
             entry = ctypes.cast(self._main, ctypes.c_void_p).value
-            call = self._call = Quick.library.lamina_caller(np.ndarray, entry, self._table_at, types, len(self.outputs), (self._arena_at, *self.sizes))
+            call = self._call = Quick.library.lamina_caller(np.ndarray, entry, self._table.at, types, len(self.outputs), (self._arena_at, *self.sizes))
         reused = self._places(arrays, spare) if spare else self._fresh
         outputs, made_at = reused.pool.take()
-        self._written_for = None
+        self._table.written_for = None
         status = call(arrays, made_at, reused.inputs, reused.order)
         if status is None:
             return None
@@ -436,7 +487,7 @@ class Executable:
         self._settle(arrays)
         changing = [(i, self._known[i], k) for k, i in enumerate([i for i, a in enumerate(arrays) if a is None])]
         sizes = self.sizes
-        take, pack, table, table_at, main = self._pool.take, self._pack, self._table, self._table_at, self._main
+        take, pack, table, main = self._pool.take, self._pack, self._table, self._main
         packed, inputs = self._copies if self._copies.addresses else None, list(arrays)
 
         written: list[int] = []  # where the outputs were when the table was written for this function
@@ -450,15 +501,15 @@ class Executable:
                 for i, known, k in changing:
                     at = known.get(id(values[k])) or self._place(i, values[k], copied)
                     if at != places[i]:
-                        places[i], self._written_for = at, None
+                        places[i], table.written_for = at, None
                     inputs[i] = values[k]
                 outputs, made_at = take()
                 changed = packed is not None and packed.follow(inputs)
-                if self._written_for is not places or changed or made_at != written:
+                if table.written_for is not places or changed or made_at != written:
                     more = packed.addresses if packed is not None else ()
-                    pack(table, 0, *places, *made_at, *more, self._arena_at, *sizes)
-                    self._written_for, written = places, made_at.copy()
-                status = main(table_at)
+                    pack(table.bytes, 0, *places, *made_at, *more, self._arena_at, *sizes)
+                    table.written_for, written = places, made_at.copy()
+                status = main(table.at)
                 if changed and not status:
                     packed.filled()  # type: ignore[union-attr]  # what changed is one of its copies
             if status:

@@ -46,6 +46,7 @@ class KeptCopies:
         self._inputs = sorted({i for k in kept for i in k.inputs})
         self._seen: list[np.ndarray | None] = [None] * len(self._inputs)
         self._unfilled: list[int] = []
+        self.changes = 0  # how often what is followed was not what it was before
 
     @property
     def addresses(self) -> tuple[int, ...]:
@@ -57,6 +58,7 @@ class KeptCopies:
         given = list(map(arrays.__getitem__, self._inputs))
         if all(map(is_, given, self._seen)) and not self._unfilled:
             return False
+        self.changes += 1
         changed = {i for i, now, was in zip(self._inputs, given, self._seen, strict=True) if now is not was}
         for k, kept in enumerate(self.kept):
             if not changed.isdisjoint(kept.inputs):

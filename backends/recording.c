@@ -767,11 +767,32 @@ static object *nodes_of(object *self, object *const *given, ptrdiff_t count) {
     return nodes;
 }
 
-static method reader = {"nodes_of", nodes_of, FASTCALL, NULL};
+/* holds(tensors, nodes): whether each tensor holds the Node beside it, still. Tensors come from far away in memory: all are asked for first. */
+static object *holds(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    ptrdiff_t size = count == 2 ? PyList_Size(given[0]) : -1;
+    if (size < 0 || PyList_Size(given[1]) != size)
+        return PyErr_Occurred() ? NULL : kept(the_False);
+    for (ptrdiff_t k = 0; k < size; k++)
+        __builtin_prefetch(&AT(PyList_GetItem(given[0], k), tensor__node));
+    for (ptrdiff_t k = 0; k < size; k++) {
+        object *tensor = PyList_GetItem(given[0], k);
+        if (!is_among(AT(tensor, class), the_plain) || AT(tensor, tensor__node) != PyList_GetItem(given[1], k))
+            return kept(the_False);
+        __builtin_prefetch(&AT(AT(tensor, tensor__storage), storage_version));
+    }
+    for (ptrdiff_t k = 0; k < size; k++)
+        if (!node_of(PyList_GetItem(given[0], k)))
+            return kept(the_False);
+    return kept(the_True);
+}
 
-/* The function; after `lamina_recording`. */
-object *lamina_reader(void) {
-    return PyCFunction_NewEx(&reader, NULL, NULL);
+static method readers[] = {{"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}};
+
+/* The functions; after `lamina_recording`. */
+object *lamina_readers(void) {
+    object *first = PyCFunction_NewEx(&readers[0], NULL, NULL), *second = first ? PyCFunction_NewEx(&readers[1], NULL, NULL) : NULL;
+    return second ? Py_BuildValue("(NN)", first, second) : NULL;
 }
 
 typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);

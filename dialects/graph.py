@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .types import Type
 
@@ -20,10 +20,10 @@ class Graph:
 
     Equality and hash cover inputs, steps and outputs; origins ("file.py:12" per step), names (per input)
     and types (per value id) come along for readers of the IR and do not split the cache. kin: where it is the same object, ops,
-    operands and outputs are likely the same, too: where to look for a graph that differs in sizes only.
+    operands and outputs are likely the same, too: where to look for a graph that differs in sizes only. found: what runs it, for who looks that up (backends/compiled_program.py).
     """
 
-    __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "kin", "_hash")
+    __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "kin", "found", "_hash")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Graph:
         self.names = names
         self.types = types
         self.kin = kin
+        self.found: tuple[Any, object] = None, None
         self._hash = hash((inputs, steps, outputs))
 
     def __hash__(self) -> int:
@@ -59,6 +60,17 @@ class Graph:
             and self.steps == other.steps
             and self.outputs == other.outputs
         )
+
+
+class Arrays(list):
+    """A Graph's inputs, of which most are those of other calls. base: what they were taken from, the same object for calls that differ at the
+    numbers in ``changing`` alone; it holds the arrays as long as it lives.
+    """
+
+    __slots__ = ("base", "changing", "__weakref__")
+
+    base: Arrays
+    changing: tuple[int, ...]
 
 
 def is_complex(graph: Graph) -> bool:

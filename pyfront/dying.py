@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 from sys import getrefcount
 
-from .node import Node
+from .node import Bundle, Node
 from .walk import Walk
 
 _MOST_PATTERNS = 32
@@ -44,7 +44,7 @@ class Dying:
             if node.value is not None:
                 holders.setdefault(id(node.value), []).append(position)
         self.holders = {i: holders[id(nodes[position].value)] for i, position in enumerate(inputs)}
-        self.spare = {i: len(held) for i, held in self.holders.items() if not alive.intersection(held)}
+        self.spare = {i: len(held) for i, held in self.holders.items() if not alive.intersection(held) and not any([type(nodes[p]) is Bundle for p in held])}
         held = {position for i in self.spare for position in self.holders[i]}
         inner = {p for p, before in enumerate(self.inputs_of) if before and p not in alive and p not in roots and p not in cleared}
         self.looked_at = sorted(held | inner)

@@ -84,6 +84,22 @@ class Node:
         return f"<{what} #{self.order} {self.type} {self.origin}>"
 
 
+class Bundle(Node):
+    """Nodes with values as one ``held`` Node, which stands for them as the last operand of a phrase, call after call.
+
+    nodes: those, whose arrays are different ones. ids: of the arrays. bases: the inputs of flushes that read it, by Plan.
+    """
+
+    __slots__ = ("nodes", "ids", "bases")
+
+    def __init__(self, nodes: list[Node]) -> None:
+        arrays = [n.value for n in nodes]
+        super().__init__(HELD, (), (), tuple([n.type for n in nodes]), "", False, 0, arrays)  # type: ignore[arg-type]  # several arrays
+        self.nodes = nodes
+        self.ids = frozenset(map(id, arrays))
+        self.bases: dict[Any, Any] = {}
+
+
 class Boundary(Node):
     """An alias that ends differentiation: a leaf that accumulates a gradient, or a tensor with Python hooks.
 
@@ -123,3 +139,14 @@ class Boundary(Node):
         self.leaf = leaf
         self.label = label
         self.behind = behind
+
+
+def open_bundle(node: Node) -> None:
+    """Make a phrase that reads a bundle read what is in it."""
+    if node.inputs and type(node.inputs[-1]) is Bundle:
+        node.inputs = (*node.inputs[:-1], *node.inputs[-1].nodes)
+
+
+def reads_several(node: Node) -> bool:
+    """Whether the last operand of a Node that is to be computed stands for several."""
+    return node.op == PHRASE and node.value is None and (bool(node.attrs[0].held) or bool(node.inputs) and type(node.inputs[-1]) is Bundle)

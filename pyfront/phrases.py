@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Node
+from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Bundle, Node, open_bundle
 from .recorder import constants as shared, state
 from .walk import by_order
 
@@ -81,12 +81,19 @@ class Phrase:
         state.order += len(steps)
         return Node(PHRASE, (self,), tuple(operands), steps[-1][4], state.origin(up), False, state.order)
 
+    def of_bundle(self, operands: list[Node], bundle: Bundle, up: int = 2) -> Node:
+        """The one result for untracked operands, the last of which are those in a bundle."""
+        steps = self._steps
+        state.order += len(steps)
+        return Node(PHRASE, (self,), (*operands, bundle), steps[-1][4], state.origin(up), False, state.order)
+
     def step(self, k: int) -> tuple[tuple, Any]:
         """Attributes and type of a step."""
         return self._steps[k][1], self._steps[k][4]
 
     def write_out(self, node: Node) -> list[Node]:
         """Make a Node that stands for the whole phrase its last step, as if each had been recorded; gives the others."""
+        open_bundle(node)
         *inner, last = self._append(list(node.inputs), node.origin, node.order - len(self._steps), False)[len(node.inputs) :]
         node.op, node.attrs, node.inputs = last.op, last.attrs, last.inputs
         return inner
@@ -122,6 +129,8 @@ class Phrase:
     def spread(self, whole: Node) -> tuple[list[Node], list[Node]]:
         """A leaf for every array the last operand holds, and a Node for what it becomes."""
         source = whole.inputs[-1]
+        if type(source) is Bundle:
+            return source.nodes, []
         leaves = [
             Node(None, (), (), type, source.origin, False, source.order, array)
             for type, array in zip(source.type, source.value, strict=True)

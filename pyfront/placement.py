@@ -93,7 +93,7 @@ def device_of(node: Node) -> device | None:
     if node.op == "full":
         return None
     if node.value is not None:
-        found = CPU if isinstance(node.value, np.ndarray) else META if isinstance(node.value, meta.Absent) else CUDA
+        found = CPU if isinstance(node.value, (np.ndarray, list)) else META if isinstance(node.value, meta.Absent) else CUDA
     else:
         found = _common(node.inputs)[0]
     node.device = found

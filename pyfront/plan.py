@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ..dialects.graph import Graph, Step
+from ..dialects.graph import Arrays, Graph, Step
 from .dying import Dying
-from .node import ALIAS, HELD, PHRASE, RESULT, Node
+from .node import ALIAS, HELD, PHRASE, RESULT, Bundle, Node, open_bundle
 from .residuals import needs_values
 from .schedule import Schedule, is_done, is_freed, moves
 from .track import Track, grads_at, track_of, walked
@@ -44,11 +44,11 @@ class Plan:
     they were recorded, of the Nodes whose order shows in the Graph. dying: what nobody can read after this flush. held: of each Node
     that holds several arrays its position, that of the Node for what they become (-1: nobody wants it), and the inputs and outputs they are.
     graphs: those of the walks that came lately, by their contents. last: contents and Graph of the last one. met: how many walks it fitted; track: what
-    finds them from then on, if there can be one; grads: positions of derivatives. form: how the Graph of other contents is made; None
+    finds them from then on, if there can be one; bundle: where the only Node that holds several arrays is, if it is one that is read; changing: numbers of the other inputs; grads: positions of derivatives. form: how the Graph of other contents is made; None
     where they may change more than it (derivatives).
     """
 
-    __slots__ = ("signature", "graphs", "last", "track", "grads", "met", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held")
+    __slots__ = ("signature", "graphs", "last", "track", "grads", "met", "form", "inputs", "results", "renamed", "done", "maybe_done", "recorded", "dying", "held", "bundle", "changing")
 
     def __init__(self, schedule: Schedule, walk: Walk) -> None:
         """From a Schedule that was just built and has no values yet."""
@@ -65,9 +65,13 @@ class Plan:
         kept = [node for node in schedule.kept if node.value is None and id(node) in at]
         become = {id(node.inputs[0]): i for i, node in enumerate(nodes) if node.op == HELD and node.value is None}
         self.held = [
-            (at[id(node.inputs[-1])], become.get(id(node), -1), [leaf.id for leaf in leaves], [output.get(made.id, -1) for made in results])
+            (at[id(node.inputs[-1])], become.get(id(node), -1), [schedule.input_of(leaf) for leaf in leaves], [output.get(made.id, -1) for made in results])
             for node, leaves, results in schedule.spread
         ]
+        sources = {id(source): source for source in [node.inputs[-1] for node, _, _ in schedule.spread]}
+        self.bundle = at[id(source)] if len(sources) == 1 and type(source := next(iter(sources.values()))) is Bundle else -1
+        still = {i for _, _, inputs, _ in self.held for i in inputs}
+        self.changing = tuple([i for i in range(len(self.inputs)) if i not in still])
         self.results = [(at[id(node)], output[node.id]) for node in kept if node.id in output]
         fresh = len(schedule.arrays)
         self.renamed = [(at[id(node)], node.id) for node in kept if node.id < fresh]
@@ -110,10 +114,26 @@ class Plan:
 
     def arrays(self, nodes: list[Node]) -> list[np.ndarray]:
         """The Graph's inputs, of a walk this plan fits."""
+        if self.bundle >= 0:
+            return self._taken_from(nodes[self.bundle].bases, nodes)  # type: ignore[attr-defined]  # it is a Bundle
         arrays = [nodes[i].value for i in self.inputs]
         for position, _, inputs, _ in self.held:
             for i, array in zip(inputs, nodes[position].value):  # noqa: B905  # as many: the types are the same
                 arrays[i] = array
+        return arrays
+
+    def _taken_from(self, bases: dict[Plan, Arrays], nodes: list[Node]) -> Arrays:
+        """The same where most are in a bundle: put together once for each."""
+        base = bases.get(self)
+        if base is None:
+            base = bases[self] = Arrays([None] * len(self.inputs))
+            for position, _, inputs, _ in self.held:
+                for i, array in zip(inputs, nodes[position].value, strict=True):
+                    base[i] = array
+        arrays = Arrays(base)
+        arrays.base, arrays.changing = base, self.changing
+        for i in self.changing:
+            arrays[i] = nodes[self.inputs[i]].value
         return arrays
 
     def run(self, nodes: list[Node], graph: Graph, run: Run) -> None:
@@ -208,7 +228,7 @@ def plan_of(roots: list[Node]) -> tuple[list[Node], Plan, Graph]:
                     if k:
                         near.insert(0, near.pop(k))
                     return nodes, plan, graph
-    walk = Walk(roots)
+    walk = _walk_of(roots)
     size = len(walk.signature)
     alike = _plans.get(size)
     if alike is None:
@@ -227,6 +247,22 @@ def plan_of(roots: list[Node]) -> tuple[list[Node], Plan, Graph]:
         alike.pop(0)
     alike.append(plan)
     return walk.nodes, plan, plan.last[1]
+
+
+def _walk_of(roots: list[Node]) -> Walk:
+    """A walk in which nobody else has an array of a bundle: what shares an array with what, its signature says of single ones."""
+    walk = Walk(roots)
+    bundles = [node for node in walk.nodes if type(node) is Bundle]
+    if not bundles:
+        return walk
+    ids = [id(node.value) for node in walk.nodes if node.value is not None]
+    ids += [i for bundle in bundles for i in bundle.ids]
+    if len({*ids}) == len({id(node.value) for node in walk.nodes if node.value is not None}) + sum([len(bundle.ids) for bundle in bundles]):
+        return walk
+    for node in walk.nodes:
+        if node.value is None and node.op == PHRASE:
+            open_bundle(node)
+    return Walk(roots)
 
 
 def _lay(place: tuple, plan: Plan, walk: Walk) -> None:

@@ -37,22 +37,22 @@ def quicken(library: Any) -> None:
         for kind, name, method in _methods(library):
             if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
                 setattr(kind, name, method)
-        recorder.state.nodes_of = _reader(library) or nodes_of
+        recorder.state.nodes_of, recorder.state.holds = _readers(library) or (nodes_of, None)
 
 
 def slow() -> None:
     """Record in Python again."""
-    recorder.state.origin, recorder.state.nodes_of = origin, nodes_of
+    recorder.state.origin, recorder.state.nodes_of, recorder.state.holds = origin, nodes_of, None
     for (kind, name), method in _python.items():
         setattr(kind, name, method)
 
 
-def _reader(library: Any) -> Any:
-    """`nodes_of` in C; None where nothing is recorded in C."""
+def _readers(library: Any) -> Any:
+    """`nodes_of` in C, and `holds`; None where nothing is recorded in C."""
     if not _methods(library):
         return None
-    library.lamina_reader.argtypes, library.lamina_reader.restype = (), ctypes.py_object
-    return library.lamina_reader()
+    library.lamina_readers.argtypes, library.lamina_readers.restype = (), ctypes.py_object
+    return library.lamina_readers()
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ import numpy as np
 from ..dialects.book import OPS
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, show_type
-from .node import ALIAS, GRAD, HELD, PHRASE, RESULT, SAVED, Boundary, Node
+from .node import ALIAS, GRAD, HELD, PHRASE, RESULT, SAVED, Boundary, Node, reads_several
 from .residuals import differentiable_again, needs_values
 from .walk import Walk, by_order
 
@@ -78,7 +78,7 @@ class Schedule:
         self._wrt = {id(w) for g in walk.grads for w in g.inputs[2:]}
         self._ends = {id(w) for g in walk.grads for w, ends in zip(g.inputs[2:], g.attrs) if ends}
         self._before: dict[int, int] = {}  # by id of a Node where a derivative ends: its value with its history
-        self.spread = [(node, *node.attrs[0].spread(node)) for node in walk.nodes if node.op == PHRASE and node.value is None and node.attrs[0].held]
+        self.spread = [(node, *node.attrs[0].spread(node)) for node in walk.nodes if reads_several(node)]
         self.makers: list[Node | None] = []  # of each step: the Node it was made of, if it is no step of this Schedule's own
         self.parts: dict[int, tuple[Node, int]] = {}  # by id of such a Node that is a step of a phrase: the phrase's, and its number there
         written, nodes = _written_out(walk.nodes, self.spread, self.parts)
@@ -98,7 +98,7 @@ class Schedule:
             tuple(self.names),
             tuple(self.types),
         )
-        for node, op, attrs, inputs in written:  # one Node again: what was written out is no part of the walk
+        for node, op, attrs, inputs in reversed(written):  # one Node again: what was written out is no part of the walk
             node.op, node.attrs, node.inputs = op, attrs, inputs
 
     # -- emitting
@@ -139,6 +139,10 @@ class Schedule:
         source = node.inputs[0] if node.inputs else None
         if source is not None and source.id < 0 and source.value is not None:
             self._input(source)
+
+    def input_of(self, leaf: Node) -> int:
+        """Which input a Node with a value is."""
+        return self._input_ids[id(leaf.value)]
 
     def _input(self, node: Node) -> None:
         key = id(node.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .node import ALIAS, GRAD, Boundary, Node
+from .node import ALIAS, GRAD, HELD, Boundary, Bundle, Node
 from .walk import Walk
 
 Track = Callable[[list[Node]], "tuple[list[Node], list[Any]] | None"]
@@ -61,8 +61,9 @@ class _Written:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.named: set[int] = set()
-        self.names: dict[str, Any] = {"Boundary": Boundary}
+        self.names: dict[str, Any] = {"Boundary": Boundary, "Bundle": Bundle}
         self.ops: dict[str, str] = {}
+        self.bundles: list[int] = []
 
     def refuse(self, *conditions: str) -> None:
         """Lines that give up where one of the conditions holds."""
@@ -104,11 +105,18 @@ class _Written:
             conditions += _ends(name, node)
         if holder != position:
             conditions.append(f"v{position} is not v{holder}")
+        if type(node) is Bundle:
+            self.bundles.append(position)
+        if node.op == HELD:
+            conditions.append(f"type({name}) is {'not ' if type(node) is Bundle else ''}Bundle")
         self.lines.append(f"v{position} = {name}.value")
         self.refuse(*conditions)
 
     def function(self, count: int, arrays: list[int], contents: list[str]) -> Track:
         """The code, compiled. arrays: the Nodes whose arrays are different ones."""
+        for k, i in enumerate(self.bundles):  # nobody else has an array of theirs
+            others = [f"n{j}.ids" for j in self.bundles[:k]] + [f"({', '.join([f'id(v{j})' for j in arrays if j not in self.bundles])},)"]
+            self.refuse(*[f"not n{i}.ids.isdisjoint({other})" for other in others if other != "(,)"])
         if len(arrays) > 1:
             self.refuse(f"len({{{', '.join([f'id(v{i})' for i in arrays])}}}) != {len(arrays)}")
         self.lines.append(f"nodes = [{', '.join([f'n{i}' for i in range(count)])}]")

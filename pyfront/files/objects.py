@@ -103,7 +103,8 @@ def _module_state(module: Module) -> dict[str, Any]:
     for name in ("_plain_call", "_calls"):  # found again when it is called
         own.pop(name, None)
     state = {key: own.pop(key) for key in ("training", "_parameters", "_buffers", "_non_persistent_buffers_set")}
-    modules = own.pop("_modules")
+    state |= {table: dict(state[table]) for table in ("_parameters", "_buffers")}
+    modules = dict(own.pop("_modules"))
     state |= {table: own.pop(table, OrderedDict()) for table in _TABLES}
     return {**state, "_is_full_backward_hook": None, "_modules": modules, **own}
 

@@ -19,11 +19,13 @@ from operator import itemgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import views
 from ..autocasting import regions
 from ..doubts import Look, ask
 from ..known_calls import TENSORS, argument_key
-from ..node import Node
+from ..node import Bundle, Node
 from ..origin import is_own
 from ..overrides import state as overriding
 from ..phrases import Phrase, steps_between
@@ -34,7 +36,7 @@ from ..strides import is_ordered
 from ..tensor import Tensor, from_storage, wrap
 from ..storage import Storage
 from . import functional, hooks
-from .changes import CHANGES, Calls
+from .changes import BUNDLED, CHANGES, Calls, Table
 from .plain import holds
 from .dependence import Dependence, dependence, facts_of_forward, is_users
 
@@ -43,6 +45,10 @@ if TYPE_CHECKING:
 
 _PACKAGE = __name__.partition(".")[0] + "."
 _MOST = 16  # calls one module keeps or tries to keep: other sizes again and again are not worth it
+_MANY = 8  # parameters from which on a call reads them as one
+_PAUSE = 2  # calls until that is tried, twice as many when they were others before it was worth it
+_WORTH = 16  # calls after which it was
+_LONGEST = 256
 _NEW = object()
 _forwards: set[Callable] = set()
 _are_global = hooks._are_global
@@ -144,24 +150,30 @@ class Call:
     """One call of a module, by where its parameters are found and what was recorded of them.
 
     count: changes of modules there were at the last look. below: the modules further down, as (calls, how often each had changed).
-    parents: tables of children, with the children; childless: tables of those that have none. classes: theirs, with what is run when they are called. functional: what their forwards look up
+    parents: tables of children, with the children. classes: theirs, with what is run when they are called. functional: what their forwards look up
     in torch.nn.functional, where programs may put their own. reads: (table, name) of the
     parameters and buffers; ties: the same of those that are one of these, with its place. types: of the arguments and of these; tracks: whether derivatives
     are taken by them, where that may be asked. is_new: nobody made it again yet. looks: what was asked about
     the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
     its memory, version, label; several: they come in a tuple. asks_places: it depends on where elements lie in memory. found, cells, options: see `Dependence`.
+    bundle: what all of `reads` and `ties` held when they were last looked at one by one, if it was called with that often: as long as it
+    is the same nothing is done for each. are_told: all tables tell when they change; tensors: those of `reads`, since then. arguments: how many there are. pause: calls in full until there is one; served: calls with it.
     """
 
     __slots__ = (
-        "count", "below", "parents", "childless", "classes", "look_up", "functional", "reads", "ties", "types", "tracks", "is_new", "looks", "draws", "constants", "phrase",
+        "count", "below", "parents", "classes", "look_up", "functional", "reads", "ties", "types", "tracks", "is_new", "looks", "draws", "constants", "phrase",
         "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
+        "bundle", "arguments", "pause", "longest", "served", "are_told", "tensors", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, modules: list[Module], depends: Dependence | None) -> None:
         self.count = CHANGES[0]
         self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made) for m in modules]
-        self.parents = [(m._modules, tuple(m._modules.values())) for m in modules if m._modules]
-        self.childless = [m._modules for m in modules if not m._modules]
+        self.parents = [(m._modules, tuple(m._modules.values())) for m in modules]
+        self.bundle: Bundle | None = None
+        self.tensors: list[Any] | None = None
+        self.pause = self.longest = _PAUSE
+        self.served = 0
         looked = modules if depends is not None else modules[1:]
         self.classes = [(kind, kind.forward, kind.__call__) for kind in dict.fromkeys(map(type, looked))]
         names = sorted({name for m in modules if depends is None or m not in depends.users for name in _looked_up(type(m))})
@@ -177,16 +189,16 @@ class Call:
             for kind, forward, called in self.classes:
                 if kind.forward is not forward or kind.__call__ is not called:
                     return False
-            for children, before in self.parents:
-                if tuple(children.values()) != before:
+        if CHANGES[0] != self.count or not self.are_told:
+            for children, before in self.parents if self.classes else ():
+                if children if not before else tuple(children.values()) != before:
                     return False
-            if any(self.childless):
-                return False
-        if CHANGES[0] != self.count:
-            for calls, made in self.below:
-                if calls.made != made:
-                    return False
-            self.count = CHANGES[0]
+            if CHANGES[0] != self.count:
+                for calls, made in self.below:
+                    if calls.made != made:
+                        return False
+                self.count = CHANGES[0]
+            self.tensors = None
         for table, name, value in self.found:
             if table.get(name) is not value:
                 return False
@@ -202,6 +214,8 @@ class Call:
         """What the call gives for other arguments now, given their Nodes; None where it must be made in full."""
         if not self.is_as_before():
             return None
+        if self.bundle is not None and state.placement is None and state.watch is None and (made := self._again_with_bundle(nodes)) is not None:
+            return made
         reads = [table.get(name) for table, name in self.reads]
         if any([t is None for t in reads]):
             return None
@@ -226,14 +240,59 @@ class Call:
             tracked = state.grad and any([n.requires_grad for n in nodes])
             if tracked is not self.tracked or any([t._chain or t._storage.host is not None for t in targets]):
                 return None
+        read = nodes[self.arguments :]
+        del nodes[self.arguments :]
+        self._append_own(nodes)
+        if self.pause and state.holds is not None:
+            self._bundle(read)
+        nodes += read
+        if self.written or self.several:
+            return self._again_with_more(nodes, targets)
+        return self._shown(self.phrase.again(nodes, 4), 0)
+
+    def _append_own(self, nodes: list[Node]) -> None:
+        """The operands that are neither arguments nor parameters."""
         for drawn, is_read in self.draws:
             leaf = sample(drawn.draw, drawn.shape, drawn.dtype, *drawn.numbers, **drawn.options)
             if is_read:
                 nodes.append(leaf)
         nodes += self.constants
-        if self.written or self.several:
-            return self._again_with_more(nodes, targets)
-        return self._shown(self.phrase.again(nodes, 4), 0)
+
+    def _bundle(self, read: list[Node]) -> None:
+        """Count down to the call from which on all parameters are read as one, if that can be."""
+        self.pause -= 1
+        if self.pause or any([n.value.__class__ is not np.ndarray for n in read]) or len({id(n.value) for n in read}) < len(read):
+            self.pause = self.pause or self.longest
+            return
+        if not (state.grad and any([n.requires_grad for n in read])):
+            self.bundle = Bundle(read)
+            self.served = 0
+            BUNDLED.append(weakref.ref(self))
+
+    def let_go(self) -> None:
+        """Refer to no arrays of parameters any longer: they are about to be others."""
+        if self.bundle is not None:
+            self.bundle = None
+            self.pause = self.longest = _PAUSE if self.served >= _WORTH else min(2 * self.longest, _LONGEST)
+
+    def _again_with_bundle(self, nodes: list[Node]) -> Tensor | None:
+        """`again` where the parameters are the very Nodes that they were; None where they, or the arguments, must be looked at one by one."""
+        bundle = self.bundle
+        assert bundle is not None
+        if self.tensors is None:
+            self.tensors = [table.get(name) for table, name in self.reads]
+        if state.holds is None or not state.holds(self.tensors, bundle.nodes):
+            self.let_go()
+            return None
+        count = self.arguments
+        if [n.type for n in nodes] != self.types[:count] or state.grad and any([n.requires_grad for n in nodes]):
+            return None
+        for place, question, answer in self.looks:
+            if ask(nodes[place], question) is not answer:
+                return None
+        self.served += 1
+        self._append_own(nodes)
+        return self._shown(self.phrase.of_bundle(nodes, bundle, 5), 0)
 
     def _shown(self, node: Node, k: int) -> Tensor:
         """A result in its memory."""
@@ -314,6 +373,7 @@ def _first(
             calls[key] = kept
         if kept is not None:
             kept.several, kept.asks_places = type(result) is tuple, asks_places
+            kept.pause = 0 if kept.several or asks_places else kept.pause
         if kept is not None and not (written or seen or kept.several) and not results[0]._node.requires_grad:
             repeated = kept.again(operands[:count])  # so that the first program is the one of all calls
             return result if repeated is None else repeated
@@ -432,10 +492,17 @@ def _kept(
         elif look.node not in constants:
             return None
     call.phrase = Phrase.of(
-        [*[operands[i] for i in used], *[leaf for leaf in leaves if id(leaf) in read], *constants], steps, roots, depends is not None
+        [
+            *[operands[i] for i in used if i < count], *[leaf for leaf in leaves if id(leaf) in read], *constants, *[operands[i] for i in used if i >= count]
+        ],
+        steps, roots, depends is not None,
     )
     _data.update([node for node in constants if node.value is not None])
     call.results = [(r._chain, r._storage.version, r.__dict__.get("_label")) for r in results]
     call.written = targets
+    call.arguments = count
+    call.are_told = all([type(table) is Table for table, *_ in (*call.parents, *call.reads)])
+    if len(call.reads) < _MANY or targets or len(results) > 1 or call.ties or len(steps) < 2 or any([at >= count for at, *_ in call.looks]):
+        call.pause = 0  # they are always read one by one
     call.tracked = state.grad and any([operands[i].requires_grad for i in used])
     return call

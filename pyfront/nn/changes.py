@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 CHANGES = [0]
 """How many changes there were."""
+
+class Table(dict[str, Any]):
+    """A module's parameters, buffers or children by name: every change of it is a change."""
+
+    __slots__ = ()
+
+
+def _telling(name: str) -> Callable[..., Any]:
+    """A dict's method that changes it, counted."""
+    method = getattr(dict, name)
+
+    @functools.wraps(method)
+    def told(self: Table, *args: Any, **kwargs: Any) -> Any:
+        CHANGES[0] += 1
+        return method(self, *args, **kwargs)
+
+    return told
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(Table, _name, _telling(_name))
+
+BUNDLED: list[weakref.ref] = []
+"""Kept calls that refer to the arrays of all parameters they read (see calls.py)."""
+
+
+def let_go() -> None:
+    """Have no kept call refer to arrays of parameters: they are about to be written to, in place if nobody else refers to them."""
+    for reference in BUNDLED:
+        call = reference()
+        if call is not None:
+            call.let_go()
+    BUNDLED.clear()
 
 
 class Calls(dict[Any, Any]):
@@ -46,6 +81,9 @@ def turned(module: Any, mode: bool) -> None:
     CHANGES[0] += 1
     calls = module.__dict__.get("_calls")
     if type(calls) is Calls and calls.owner() is module:
+        for call in calls.values():
+            if call is not None:
+                call.let_go()
         calls.modes[not mode] = dict(calls), calls.made
         entries, made = calls.modes.get(mode, ({}, CHANGES[0]))
         calls.clear()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ..tensor import Tensor
 from . import hooks
-from .changes import changed
+from .changes import Table, changed
 from .hooks import (  # noqa: F401  # public here
     HookMethods, register_module_backward_hook, register_module_buffer_registration_hook, register_module_forward_hook,
     register_module_forward_pre_hook, register_module_full_backward_hook, register_module_full_backward_pre_hook,
@@ -64,10 +64,10 @@ class Module(HookMethods, StateMethods, TraversalMethods):
             raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given")
         put = super().__setattr__
         put("training", True)
-        put("_parameters", {})
-        put("_buffers", {})
+        put("_parameters", Table())
+        put("_buffers", Table())
         put("_non_persistent_buffers_set", set())
-        put("_modules", {})
+        put("_modules", Table())
         self.__dict__.update(self._fresh_hooks())
         for table in ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"):
             put(table, OrderedDict())
@@ -237,6 +237,9 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         for name, empty in self._fresh_hooks().items():
             state.setdefault(name, empty)  # what an older version did not have
         self.__dict__.update(state)
+        for name in _TABLES:
+            if name in state and type(state[name]) is not Table:
+                self.__dict__[name] = Table(state[name])
         self._hooks_changed()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import recorder
 from ..autograd import RemovableHandle, enable_grad, no_grad
+from ..nn.changes import BUNDLED, let_go
 from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
 from .gathered import Gathered, gathered
@@ -291,6 +292,8 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
             return step(self, *args, **kwargs)
         if _GLOBAL_PRE_HOOKS or self._optimizer_step_pre_hooks:
             args, kwargs = _after_pre_hooks(self, args, kwargs)
+        if BUNDLED:
+            let_go()
         self._inside = True
         try:
             result = step(self, *args, **kwargs)
