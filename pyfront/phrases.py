@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Bundle, Node, open_bundle
+from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Bundle, Node, open_bundle, reads_several
 from .recorder import constants as shared, state
 from .walk import by_order
 
@@ -141,7 +141,8 @@ class Phrase:
 
     def spelled(self, node: Node) -> list[Node]:
         """The steps that a Node with this phrase stands for; it stays what it is."""
-        return self._append(list(node.inputs), node.origin, node.order - len(self._steps), False)[len(node.inputs) :]
+        operands = node.inputs if not reads_several(node) else (*node.inputs[:-1], *self.spread(node)[0])
+        return self._append(list(operands), node.origin, node.order - len(self._steps), False)[len(operands) :]
 
     def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[tuple[int, Node]]:
         """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none,

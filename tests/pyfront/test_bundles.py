@@ -16,9 +16,11 @@ from needs import needs_compiler
 
 from lamina.backends import driver, executable
 from lamina.pyfront import quick, recorder
+from lamina.pyfront.flop_counter import FlopCounterMode
 from lamina.pyfront.nn import calls
 from lamina.pyfront.node import Bundle
 from lamina.pyfront.plan import Plan
+from lamina.pyfront.products import steps_of
 
 pytestmark = needs_compiler
 nn = torch.nn
@@ -364,6 +366,25 @@ def test_the_program_is_the_same(in_c: None) -> None:
         recorder.state.run = run
     assert len(set(graphs)) == 1 and {g.names for g in graphs} == {graphs[0].names} and "first.up.weight" in graphs[0].names
     assert len({id(g) for g in graphs[6:]}) == 1
+
+
+def test_products_of_what_is_read_as_one_are_counted(in_c: None) -> None:
+    """Also those of an optimizer's step, whose state is one Node."""
+    torch.manual_seed(0)
+    net, x = Net().eval(), torch.randn(3, 6)
+    with torch.no_grad():
+        for _ in range(6):
+            net(x).numpy()
+        waiting = net(x)
+        assert type(waiting._node.inputs[-1]) is Bundle
+        assert [op for op, *_ in steps_of(waiting._node)].count("linear") == 4
+    optimizer = torch.optim.Adam(net.parameters())
+    for _ in range(8):
+        with FlopCounterMode(display=False) as counter:
+            net(x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        assert counter.get_total_flops() == 3 * 4 * 2 * 3 * 6 * 6
 
 
 def test_training_goes_on_in_place(in_c: None) -> None:
