@@ -1,9 +1,10 @@
 // The process-wide thread pool of compiled programs: spin, then sleep. Built once, shared by every program.
 //
 // lamina_pool_run(body, task, count) calls body(task, begin, end) on contiguous pieces of [0, count) and returns when all are
-// done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), cut into a few
-// pieces that are claimed one by one; who has finished helps the others. So a worker that the machine has no core for delays
-// nobody: the caller waits for pieces that were begun only. A second caller meanwhile runs its range alone.
+// done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), of which a
+// quarter of what is left is claimed at a time; who has finished helps the others. So parts that take longer than others are
+// shared to the last task, and a worker that the machine has no core for delays nobody: the caller waits for pieces that were
+// begun only. A second caller meanwhile runs its range alone.
 // After waiting far longer than it worked the caller works alone for some time: the machine is busy with something else.
 // A forked child starts without workers and makes its own.
 
@@ -17,14 +18,15 @@
 
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 
-enum { MAX_THREADS = 255, PIECES = 4, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
+enum { MAX_THREADS = 255, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
+enum { MAX_UNITS = 1 << 15, SHARE = 4, LEAST_SHARE = 64 /* of a part: so many tiny tasks are not worth a claim each */ };
 enum { PATIENCE = 50000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
 static _Alignas(64) _Atomic uint32_t job_word;
 
-// A thread's part of the job: the job's word, how many pieces there are, and how many are taken. Whoever takes a piece of a job
-// keeps the job going, so its fields below may be read.
+// A thread's part of the job: the job's word, how many units (tasks, or nearly equal numbers of them) there are, and how many are
+// taken. Whoever takes some of a job keeps the job going, so its fields below may be read.
 struct part {
     _Alignas(64) _Atomic uint64_t state;
 };
@@ -37,7 +39,7 @@ static int started;
 static int64_t alone_until;
 static range_body job_body;
 static void *job_task;
-static int64_t job_count, job_pieces;
+static int64_t job_count, job_units;
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -92,29 +94,40 @@ static uint32_t wait_for_job(uint32_t seen) {
     }
 }
 
-static uint64_t part_state(uint32_t word, uint32_t pieces, uint32_t taken) {
-    return (uint64_t)word << 32 | pieces << 16 | taken;
+static uint64_t part_state(uint32_t word, uint32_t units, uint32_t taken) {
+    return (uint64_t)word << 32 | units << 16 | taken;
 }
 
-// The next piece of a part of this job, or -1.
-static int64_t claim(int owner, uint32_t word) {
+static inline int64_t part_start(int64_t owner, int64_t parts) { return job_units * owner / parts; }
+
+static inline int64_t task_of(int64_t unit) {
+    return job_units == job_count ? unit : job_count / job_units * unit + job_count % job_units * unit / job_units;
+}
+
+// Claims the next units of a part of this job, from *first of the part on: how many, 0 where there are no more.
+static int64_t claim(int owner, uint32_t word, int64_t *first) {
     uint64_t state = atomic_load_explicit(&part_of[owner].state, memory_order_acquire);
     for (;;) {
-        uint32_t pieces = (uint32_t)state >> 16, taken = (uint32_t)state & 0xffff;
-        if ((uint32_t)(state >> 32) != word || taken >= pieces) return -1;
-        if (atomic_compare_exchange_weak(&part_of[owner].state, &state, part_state(word, pieces, taken + 1)))
-            return (int64_t)owner * pieces + taken;
+        uint32_t units = (uint32_t)state >> 16, taken = (uint32_t)state & 0xffff, rest = units - taken;
+        if ((uint32_t)(state >> 32) != word || !rest) return 0;
+        uint32_t share = rest / SHARE > units / LEAST_SHARE ? rest / SHARE : units / LEAST_SHARE;
+        if (share < 1) share = 1;
+        if (share > rest) share = rest;
+        *first = taken;
+        if (atomic_compare_exchange_weak(&part_of[owner].state, &state, part_state(word, units, taken + share))) return share;
     }
 }
 
 static void run_pieces(int me, uint32_t word) {
     int parts = (int)(word & 0xff);
+    int64_t done = 0;
     for (int k = 0, owner = me; k < parts; k++, owner = owner + 1 < parts ? owner + 1 : 0) {
-        for (int64_t piece; (piece = claim(owner, word)) >= 0;) {
-            job_body(job_task, job_count * piece / job_pieces, job_count * (piece + 1) / job_pieces);
-            atomic_fetch_sub_explicit(&left, 1, memory_order_release);
+        for (int64_t first, share; (share = claim(owner, word, &first)) > 0; done += share) {
+            first += part_start(owner, parts);
+            job_body(job_task, task_of(first), task_of(first + share));
         }
     }
+    if (done) atomic_fetch_sub_explicit(&left, (uint32_t)done, memory_order_release);
 }
 
 struct worker_start {
@@ -199,12 +212,13 @@ void lamina_pool_run(range_body body, void *task, int64_t count) {
     job_body = body;
     job_task = task;
     job_count = count;
-    int64_t pieces = count / parts < PIECES ? count / parts : PIECES;
-    job_pieces = pieces * parts;
-    atomic_store_explicit(&left, (uint32_t)job_pieces, memory_order_relaxed);
+    job_units = count < MAX_UNITS ? count : MAX_UNITS;
+    atomic_store_explicit(&left, (uint32_t)job_units, memory_order_relaxed);
     uint32_t word = (atomic_load(&job_word) & ~0xffu) + 0x100u + (uint32_t)parts;
-    for (int64_t k = 0; k < parts; k++)
-        atomic_store_explicit(&part_of[k].state, part_state(word, (uint32_t)pieces, 0), memory_order_release);
+    for (int64_t k = 0; k < parts; k++) {
+        uint32_t units = (uint32_t)(part_start(k + 1, parts) - part_start(k, parts));
+        atomic_store_explicit(&part_of[k].state, part_state(word, units, 0), memory_order_release);
+    }
     atomic_store(&job_word, word);
     if (atomic_load(&sleepers)) wake_all();
     run_pieces(0, word);

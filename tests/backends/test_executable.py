@@ -208,13 +208,14 @@ def test_a_bound_program_finds_what_moved_and_what_others_ran_in_between(add):
 
 
 @needs_compiler
+@pytest.mark.parametrize("count", [2, 7, 1000, 70003])
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_pool_runs_every_part_once(tmp_path, threads):
-    program = build(tmp_path, PARALLEL, [((1000,), int64)], [((1000,), int64)])
+def test_pool_runs_every_part_once(tmp_path, threads, count):
+    program = build(tmp_path, PARALLEL.replace("1000", str(count)), [((count,), int64)], [((count,), int64)])
     with flags.threads(threads):
-        for _ in range(20):
-            (y,) = program([np.zeros(1000, np.int64)])
-            np.testing.assert_array_equal(y, 50 * np.arange(1000))
+        for _ in range(20 if count <= 1000 else 2):
+            (y,) = program([np.zeros(count, np.int64)])
+            np.testing.assert_array_equal(y, 50 * np.arange(count))
 
 
 @needs_compiler
