@@ -48,7 +48,7 @@ class GroupOperand(Operand):
         op = nv.TensorMapOp.create(
             operands=[argument], result_types=[nv.TensorMapType()],
             properties={
-                "sizes": DenseArrayBase.from_list(i64, [self.depth, *(owner.sizes[r] for r in self.roles)]),
+                "sizes": DenseArrayBase.from_list(i64, [owner.sizes[factor.depth], *(owner.sizes[r] for r in self.roles)]),
                 "strides": DenseArrayBase.from_list(i64, [place.step(r) for r in self.roles]),
                 "box": DenseArrayBase.from_list(i64, [BLOCK, *(rows if r == factor.role else 1 for r in self.roles)]),
                 "offset": IntegerAttr(place.offset, i64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, f32, i16
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, f32, i1, i16
 from xdsl.ir import SSAValue
 
 from ..dialects import kernel, nv
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 class Operand:
-    """A factor's tiles in shared memory, [row][depth], `stages` of them."""
+    """A factor's tiles in shared memory, [row][depth], `stages` of them. depth: in whole sixteens; end: how much of it there is, zeros behind it."""
 
     def __init__(self, owner: SweepLaunch, factor: Factor, rows: int, stages: int) -> None:
         self.owner, self.b, self.factor, self.rows = owner, owner.b, factor, rows
         self.depth = owner.plan.depths[factor.depth]
+        self.end = owner.sizes[factor.depth]
         self.pitch = owner.tiles.pitch(self.depth)
         self.length = rows * self.pitch
         element = owner.tiles.element
@@ -37,10 +38,10 @@ class Operand:
 
     def _comes_in_runs(self, place: Place) -> bool:
         others = [step for role, step in place.steps if role != self.factor.depth]
-        return place.step(self.factor.depth) == 1 and not any(n % RUN for n in (*others, place.offset, self.depth))
+        return place.step(self.factor.depth) == 1 and not any(n % RUN for n in (*others, place.offset, self.end))
 
     def fetch(self, first: SSAValue, stage: SSAValue) -> None:
-        """Brings rows from `first` on to a stage; zeros beyond the end."""
+        """Brings rows from `first` on to a stage; zeros beyond the last row and the end of the depth."""
         b, place = self.b, self.factor.place
         runs = self.owner.plan.kind is not None and place is not None and self._comes_in_runs(place)
         width = RUN if runs else 1
@@ -61,6 +62,9 @@ class Operand:
         target = b.add(self.base(stage), b.add(b.scaled(row, self.pitch), depth))
         at = b.add(first, row)
         inside = b.less(at, b.index(self.limit))
+        if self.end < self.depth:
+            inside = b.emit(arith.AndIOp, (inside, b.less(depth, b.index(self.end))), i1)
+            depth = b.minimum(depth, b.index(self.end - width))
         indices = {self.factor.role: b.minimum(at, b.index(self.limit - 1)), self.factor.depth: depth}
         place = self.factor.place
         if width > 1:

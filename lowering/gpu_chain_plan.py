@@ -21,7 +21,7 @@ from .chain_expressions import COLUMN, DEPTH, ROW, Apply, Expression, Fold, Plac
 from .chain_reader import Chain
 
 CORE = 16
-DEEPEST = 256
+SHALLOWEST, DEEPEST = 8, 256
 LEAST = 16
 """Rows and columns below which a matrix is not worth a sweep."""
 MOST_SUMS = 160
@@ -80,7 +80,10 @@ class Sweep:
 
 @dataclass(frozen=True)
 class ChainPlan:
-    """kind: the 16-bit float of the tensor cores' operands (None: f32 by threads); kept: rows' values in scratch, in this order."""
+    """kind: the 16-bit float of the tensor cores' operands (None: f32 by threads); kept: rows' values in scratch, in this order.
+
+    depths: what tiles have of each depth, in whole sixteens: zeros behind its end.
+    """
 
     chain: Chain
     sweeps: tuple[Sweep, ...]
@@ -138,8 +141,8 @@ class _Planner:
         self.maximum = largest[0] if largest else None
         sweeps = self._sweeps()
         kinds = {_half(f) for f in self.factors.values()}
-        depths = {f.depth: sizes[f.depth] for f in self.factors.values()}
-        if any(n % CORE or n > DEEPEST for n in depths.values()):
+        depths = {f.depth: -(-sizes[f.depth] // CORE) * CORE for f in self.factors.values()}
+        if any(sizes[d] < SHALLOWEST or n > DEEPEST for d, n in depths.items()):
             raise _NoPlan
         kind = next(iter(kinds)) if len(kinds) == 1 and self.target.compute >= 80 and self.target.access_bytes >= 16 else None
         kept = tuple(dict.fromkeys(e for s in sweeps for e in s.loaded))

@@ -109,7 +109,7 @@ def _passes_apart(plan: ChainPlan, sweep: Sweep) -> bool:
 def _fits_boxes(plan: ChainPlan, factor: Factor) -> bool:
     """Whether the copy engine can bring a factor and wgmma multiply it: depth by depth in rows of 128 bytes, aligned, evenly apart."""
     place = factor.place
-    if place is None or 2 * plan.depths[factor.depth] <= BLOCK or place.step(factor.depth) != 1:
+    if place is None or place.step(factor.depth) != 1:
         return False
     others = [step for role, step in place.steps if role != factor.depth]
     return not any(n % RUN or n < 0 for n in (*others, place.offset)) and len(others) < MOST_DIMENSIONS and place.step(factor.role) > 0

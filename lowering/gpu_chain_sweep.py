@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from math import inf
 
 from xdsl.dialects import arith, func, math
@@ -329,12 +330,16 @@ class SweepLaunch:
     def _store_sums(self, s: RunningSum, outputs: list[tuple[Place, Expression]]) -> None:
         b = self.b
         assert s.right is not None
-        with self.tiles.runs(self.plan.depths[s.right.depth]) as (number, row_number, row, column):
-            with b.when(self._stores(row, None)):
+        padded, end = self.plan.depths[s.right.depth], self.sizes[s.right.depth]
+        with self.tiles.runs(padded) as (number, row_number, row, column):
+            with b.when(self._stores(row, b.less(column, b.index(end)) if end < padded else None)):
                 at = b.add(self.first, row)
                 whole = self._row_env(row_number, at)
                 factor = self.value(s.term.factor, whole) if s.term.factor is not None else None
-                indices = [{self.sweep.own: at, s.right.depth: b.plus(column, k)} for k in range(self.tiles.lanes)]
+                places = [b.plus(column, k) for k in range(self.tiles.lanes)]
+                there = [b.less(place, b.index(end)) if k and end % self.tiles.lanes else None for k, place in enumerate(places)]
+                places = [place if known is None else b.minimum(place, b.index(end - 1)) for place, known in zip(places, there, strict=True)]
+                indices = [{self.sweep.own: at, s.right.depth: place} for place in places]
                 envs = []
                 for k, known in enumerate(indices):
                     total = b.read(self.partial[s], b.plus(number, k))
@@ -343,17 +348,20 @@ class SweepLaunch:
                     total = total if factor is None else self._times(total, factor)
                     envs.append({**whole, **self.indices(known), s.whole: total})
                 for place, value in outputs:
-                    self._store_run(place, s.right.depth, [self.value(value, env) for env in envs], indices)
+                    self._store_run(place, s.right.depth, [self.value(value, env) for env in envs], indices, there)
 
-    def _store_run(self, place: Place, depth: str, values: list[SSAValue], indices: list[dict[str, SSAValue]]) -> None:
-        """Stores neighbours along the depth, in one access where they are neighbours in memory."""
-        lanes = len(values)
+    def _store_run(
+        self, place: Place, depth: str, values: list[SSAValue], indices: list[dict[str, SSAValue]], there: list[SSAValue | None]
+    ) -> None:
+        """Stores neighbours along the depth, in one access where they are neighbours in memory. there: whether there is such a place; None: there is."""
+        b, lanes = self.b, len(values)
         others = [step for role, step in place.steps if role != depth]
         if lanes > 1 and place.step(depth) == 1 and not any(n % lanes for n in (*others, place.offset)) and self.plan.kind is not None:
-            self.b.write_lanes(values, self.memory(place), self.address(place, indices[0]))
+            b.write_lanes(values, self.memory(place), self.address(place, indices[0]))
             return
-        for value, known in zip(values, indices, strict=True):
-            self._store(place, value, known)
+        for value, known, is_there in zip(values, indices, there, strict=True):
+            with b.when(is_there) if is_there is not None else nullcontext():
+                self._store(place, value, known)
 
     def _stores(self, row: SSAValue, also: SSAValue | None) -> SSAValue:
         b = self.b

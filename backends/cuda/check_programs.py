@@ -286,6 +286,7 @@ PROGRAMS = (
     CheckProgram("attention bf16, depth 128", _attention(128, bfloat16, False), 72, 4096, _attention_flops(128, False)),
     CheckProgram("attention bf16 and gradients, depth 64", _attention(64, bfloat16, True), 72, 4096, _attention_flops(64, True)),
     CheckProgram("attention f16 and gradients, depth 128", _attention(128, float16, True), 72, 4096, _attention_flops(128, True)),
+    CheckProgram("attention bf16 and gradients, depth 40", _attention(40, bfloat16, True), 72, 4096, _attention_flops(40, True)),
     CheckProgram("attention bf16 of many heads", _many_heads, 136, 2048, lambda n: 2 * 66 * n * n * 64),
     CheckProgram("attention f32 and gradients, depth 64", _attention(64, float32, True), 70, 2048, _attention_flops(64, True)),
     CheckProgram("MLP training step", _mlp_step, 12, 4096, lambda n: 6 * n * 784 * 256),
