@@ -787,12 +787,31 @@ static object *holds(object *self, object *const *given, ptrdiff_t count) {
     return kept(the_True);
 }
 
-static method readers[] = {{"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}};
+/* are_at(tensors, places): whether each tensor is the view of a memory, at a version, that the tuple beside it says. */
+static object *are_at(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    ptrdiff_t size = count == 2 ? PyList_Size(given[0]) : -1;
+    if (size < 0 || PyList_Size(given[1]) != size)
+        return PyErr_Occurred() ? NULL : kept(the_False);
+    for (ptrdiff_t k = 0; k < size; k++) {
+        object *tensor = PyList_GetItem(given[0], k), *place = PyList_GetItem(given[1], k);
+        object *storage = is_among(AT(tensor, class), the_plain) ? AT(tensor, tensor__storage) : NULL;
+        if (!storage || storage != PyTuple_GetItem(place, 0) || AT(tensor, tensor__chain) != PyTuple_GetItem(place, 1) ||
+            !same_number(AT(storage, storage_version), PyTuple_GetItem(place, 2)))
+            return kept(the_False);
+    }
+    return kept(the_True);
+}
+
+static method readers[] = {{"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}, {"are_at", are_at, FASTCALL, NULL}};
 
 /* The functions; after `lamina_recording`. */
 object *lamina_readers(void) {
-    object *first = PyCFunction_NewEx(&readers[0], NULL, NULL), *second = first ? PyCFunction_NewEx(&readers[1], NULL, NULL) : NULL;
-    return second ? Py_BuildValue("(NN)", first, second) : NULL;
+    object *made[3];
+    for (int k = 0; k < 3; k++)
+        if (!(made[k] = PyCFunction_NewEx(&readers[k], NULL, NULL)))
+            return NULL;
+    return Py_BuildValue("(NNN)", made[0], made[1], made[2]);
 }
 
 typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);

@@ -37,18 +37,18 @@ def quicken(library: Any) -> None:
         for kind, name, method in _methods(library):
             if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
                 setattr(kind, name, method)
-        recorder.state.nodes_of, recorder.state.holds = _readers(library) or (nodes_of, None)
+        recorder.state.nodes_of, recorder.state.holds, recorder.state.are_at = _readers(library) or (nodes_of, None, None)
 
 
 def slow() -> None:
     """Record in Python again."""
-    recorder.state.origin, recorder.state.nodes_of, recorder.state.holds = origin, nodes_of, None
+    recorder.state.origin, recorder.state.nodes_of, recorder.state.holds, recorder.state.are_at = origin, nodes_of, None, None
     for (kind, name), method in _python.items():
         setattr(kind, name, method)
 
 
 def _readers(library: Any) -> Any:
-    """`nodes_of` in C, and `holds`; None where nothing is recorded in C."""
+    """`nodes_of` in C, `holds` and `are_at`; None where nothing is recorded in C."""
     if not _methods(library):
         return None
     library.lamina_readers.argtypes, library.lamina_readers.restype = (), ctypes.py_object

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _whereabouts = attrgetter("_storage", "_chain", "_storage.version")
 _NOT = (False, None)
+_OFTEN = 8  # calls after which more are expected
 
 
 class Replay:
@@ -40,6 +41,7 @@ class Replay:
         self.given = [(i, s.argument, s.chain) for i, s in enumerate(sources) if s is not None and s.argument >= 0]
         self.captured = [(i, s.storage, s.chain) for i, s in enumerate(sources) if s is not None and s.argument < 0]
         self.seen: list[Any] = []
+        self.calls = 0  # in Python
         self.program: Callable[[list[np.ndarray]], list[np.ndarray]] | None = None
         self.roots = len(trace.roots) - len(trace.written)
         self.single = trace.results == ("tensor", 0, ()) and not trace.written and self.outputs == [0]
@@ -48,8 +50,14 @@ class Replay:
         state = self.state
         if (state.count != CHANGES[0] or state.has_slots) and not state.holds():
             return _NOT
-        if list(map(_whereabouts, state.tensors)) != self.seen and not self._refresh():
-            return _NOT
+        are_at = recorder.state.are_at
+        if are_at is None or not are_at(state.tensors, self.seen):
+            if list(map(_whereabouts, state.tensors)) != self.seen and not self._refresh():
+                return _NOT
+            if are_at is None and not recorder.state.quick:
+                self.calls += 1
+                if self.calls == _OFTEN:
+                    recorder.quicken()
         given = []
         for _, number, chain in self.given:
             tensor = args[number]

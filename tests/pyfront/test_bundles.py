@@ -1,4 +1,4 @@
-"""Bundles: parameters that are read as one, call after call, are what they are when they are read: whatever writes to them or takes their place."""
+"""Bundles: parameters that are read as one, call after call, are what they are when they are read: whatever writes to them or takes their place. So are those of calls that are replayed."""
 
 from __future__ import annotations
 
@@ -57,12 +57,13 @@ def in_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class World:
-    """A program: its modules, and what it has seen of them."""
+    """A program: its modules, and what it has seen of them. replays: it has `torch.compile`, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, replays: bool) -> None:
         torch.manual_seed(0)
         self.net = Net().eval()
         self.other = copy.deepcopy(self.net)
+        self.replayed = torch.compile(self.net) if replays else self.net
         self.x, self.longer = torch.randn(3, 6), torch.randn(5, 6)
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)
         self.waiting: list[Any] = []
@@ -85,6 +86,13 @@ def action(function: Callable[[World], Any]) -> Callable[[World], Any]:
 def call(w: World) -> None:
     for _ in range(3):
         w.see(w.net(w.x))
+
+
+@action
+@torch.no_grad()
+def call_replayed(w: World) -> None:
+    for _ in range(3):
+        w.see(w.replayed(w.x))
 
 
 @action
@@ -276,9 +284,9 @@ def overwrite_the_argument(w: World) -> None:
         w.x.mul_(0.5)
 
 
-def run(actions: list[Callable[[World], Any]]) -> list[np.ndarray]:
-    world = World()
-    for act in [call, *actions, call]:
+def run(actions: list[Callable[[World], Any]], replays: bool = False) -> list[np.ndarray]:
+    world = World(replays)
+    for act in [call, call_replayed, *actions, call, call_replayed]:
         act(world)
     world.see(*world.waiting)
     return world.seen
@@ -293,7 +301,7 @@ def check(actions: list[Callable[[World], Any]], many: int) -> None:
         p.setattr(calls, "_MANY", many)
         p.setattr(calls, "_PAUSE", 1)
         p.setattr(calls, "_LONGEST", 1)
-        found = run(actions)
+        found = run(actions, replays=True)
     assert len(found) == len(expected)
     for k, (a, b) in enumerate(zip(found, expected, strict=True)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=f"look {k}")
@@ -320,7 +328,7 @@ def test_in_any_order(small: bool, in_c: None, monkeypatch: pytest.MonkeyPatch) 
     if not small:
         monkeypatch.setattr(executable.Quick, "library", None)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=10), st.sampled_from([2, 8]))
     def each(actions: list[Callable[[World], Any]], many: int) -> None:
         check(actions, many)
