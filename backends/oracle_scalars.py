@@ -85,7 +85,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "math.sin": np.sin, "math.cos": np.cos, "math.tan": np.tan, "math.asin": np.arcsin,
     "math.acos": np.arccos, "math.atan": np.arctan, "math.sinh": np.sinh, "math.cosh": np.cosh,
     "math.tanh": np.tanh, "math.asinh": np.arcsinh, "math.acosh": np.arccosh, "math.atanh": np.arctanh,
-    "math.cbrt": np.cbrt, "math.erf": _book("erf"), "kernel.erfc": _book("erfc"), "math.isnan": np.isnan,
+    "math.cbrt": np.cbrt, "math.erf": _book("erf"), "kernel.erfc": _book("erfc"), "kernel.exp_low": np.exp, "math.isnan": np.isnan,
     "math.isinf": np.isinf, "math.isfinite": np.isfinite,
 }  # fmt: skip
 

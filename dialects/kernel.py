@@ -202,6 +202,18 @@ class ErfcOp(IRDLOperation):
     assembly_format = "$operand attr-dict `:` type($result)"
 
 
+@irdl_op_definition
+class ExpLowOp(IRDLOperation):
+    """exp of an f32 that is at most 0, or NaN: one that is known not to overflow."""
+
+    name = "kernel.exp_low"
+    T: ClassVar = VarConstraint("T", AnyAttr())
+    operand = operand_def(T)
+    result = result_def(T)
+    traits = traits_def(Pure())
+    assembly_format = "$operand attr-dict `:` type($result)"
+
+
 def _width(held: MemRefType) -> int:
     return getattr(held.element_type, "bitwidth", 0)
 
@@ -315,4 +327,4 @@ class PrefetchOp(IRDLOperation):
         return cls.create(operands=(memory, index), properties=asked)
 
 
-Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, BitsOp, LoadWordsOp, RunOp, DotOp, PrefetchOp], [])
+Kernel = Dialect("kernel", [FusedOp, YieldOp, FmodOp, ErfcOp, ExpLowOp, BitsOp, LoadWordsOp, RunOp, DotOp, PrefetchOp], [])

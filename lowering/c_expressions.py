@@ -152,14 +152,16 @@ def _helper(name: str, *, as_unsigned: bool = False) -> Expression:
 
 
 def _extreme(name: str, comparing: str) -> Expression:
-    """The larger or smaller of two floats, NaN if one is; beside a constant what is compared second already is the other one then."""
+    """The larger or smaller of two floats, NaN if one is; beside a constant what is compared second already is the other one then.
+    Where NaN does not matter (nnan) a comparison is all."""
     general = _helper(name)
 
     def expression(scope: Scope, op: Operation) -> str:
         a, b = op.operands
         if _is_number(a):
             a, b = b, a
-        if not _is_number(b):
+        flags = op.properties.get("fastmath")
+        if not _is_number(b) and not (isinstance(flags, arith.FastMathFlagsAttr) and arith.FastMathFlag.NO_NANS in flags.data):
             return general(scope, op)
         return rounded(scope, op, call(scope, comparing, c_type(a.type), scope.name(b), scope.name(a)))
 
@@ -439,7 +441,8 @@ EXPRESSIONS |= {
     vector.ShuffleOp: _shuffle, vector.BitcastOp: _bitcast,
     math.FmaOp: _helper("fma"), math.AbsIOp: _absi, math.AbsFOp: _helper("fabs"), math.RsqrtOp: _helper("rsqrt"),
     math.CopySignOp: _helper("copysign"), math.PowFOp: _helper("pow"), math.Atan2Op: _helper("atan2"),
-    math.RoundEvenOp: _helper("roundeven"), kernel.FmodOp: _helper("fmod"), kernel.ErfcOp: _helper("erfc"), kernel.DotOp: _dot,
+    math.RoundEvenOp: _helper("roundeven"), kernel.FmodOp: _helper("fmod"), kernel.ErfcOp: _helper("erfc"), kernel.ExpLowOp: _helper("exp_low"),
+    kernel.DotOp: _dot,
 }  # fmt: skip
 
 for _op in (

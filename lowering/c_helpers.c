@@ -360,9 +360,12 @@ VEC power_VEC(VEC t, VEC f) {
 }
 
 //: exp vector f32
-// 1.1 ulp, denormal results included.
-VEC exp_VEC(VEC x) {
-    VEC c = smaller_VEC(splat_VEC(89.0f), x);
+VEC exp_VEC(VEC x) { return exp_low_VEC(smaller_VEC(splat_VEC(89.0f), x)); }
+
+//: exp_low vector f32
+// exp of what is at most 89. 1.1 ulp, denormal results included.
+VEC exp_low_VEC(VEC x) {
+    VEC c = x;
 #ifndef X86_SCALE_VEC
     c = larger_VEC(splat_VEC(-104.0f), c);
 #endif

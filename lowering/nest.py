@@ -16,6 +16,7 @@ from ..dialects.target import Target
 from .loop_builder import LoopBuilder
 from .memref_layout import memref_type
 from .nest_body import TOGETHER, BodyEmitter, Point, Value
+from .nest_facts import note_facts
 from .nest_fold import Fold, narrower
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
@@ -43,7 +44,9 @@ def lower_nest(function: func.FuncOp, target: Target, scratch_from: int = 0) -> 
 
     Pieces that are loops already stay in place.
     """
-    _Nest(_planned(function, target, scratch_from)).lower()
+    plan = _planned(function, target, scratch_from)
+    note_facts(plan.kernel)
+    _Nest(plan).lower()
 
 
 def _rounded(size: int) -> int:

@@ -1,7 +1,10 @@
-"""Which groups of a nest run several rows at a time: short ones, whose ends are most of their work, and those that come from afar.
+"""Which groups of a nest run several rows at a time: those whose ends are much of their work, and those that come from afar.
 
 The lanes of a row's sums are combined in a few steps that wait for each other, and what is computed once per row is a scalar. Rows
-side by side share both: their lanes are combined in the same shuffles, and the scalars of all rows are one vector.
+side by side share both: their lanes are combined in the same shuffles, and the scalars of all rows are one vector. What all rows
+read (weights along a row) is loaded once for them. Longer rows of little
+arithmetic go in pairs, unless they are whole pages apart: accesses that differ in nothing but the page wait for each other, and
+share a set of the first cache.
 
 A matrix that is read once, row by row, arrives faster as several runs of memory side by side, each some rows long, where a processor
 follows them all.
@@ -15,13 +18,18 @@ from ..dialects.sizes import estimate, largest, same
 from ..dialects.target import Target
 from .memref_layout import element_bytes
 from .nest_plan import ALLOCA_BYTES, Flat, GroupPlan, LeafPlan, Loop, flats_of
-from .nest_work import leaf_operations
+from .nest_work import HEAVY, leaf_operations
 
 ROWS = 4
 """Rows side by side: as many as hide the latency of an add."""
 SHORT = 16
-"""Vectors a row has at most: of a longer one its end is a small part."""
+"""Vectors a row has at most, of which so many go side by side."""
+LONG = 64
+"""Vectors a row has at most that goes beside another: of a longer one its end is a small part."""
 LINE = 64
+PAGE = 4096
+NEAR = 256
+"""Bytes from whole pages within which two rows get in each other's way."""
 RUN = 16
 """Rows of one run."""
 LIGHT = 8
@@ -33,12 +41,15 @@ def choose_beside(group: GroupPlan, target: Target) -> None:
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)]
     if group.vector is not None or not folds or not group.shared or estimate(group.shared[-1].size) < 2 * ROWS:
         return
-    if not all(_short(leaf) for leaf in group.leaves if leaf.own):
-        _follow(group, folds, target)
+    if not all(_short(leaf, SHORT) for leaf in group.leaves if leaf.own):
+        if not _in_pairs(group):
+            _follow(group, folds, target)
+            return
+        group.beside = 2
+    elif sum(ROWS * _stride(largest(row.length), element_bytes(row.buffer.element)) for row in group.rows) > ALLOCA_BYTES:
         return
-    if sum(ROWS * _stride(largest(row.length), element_bytes(row.buffer.element)) for row in group.rows) > ALLOCA_BYTES:
-        return
-    group.beside = ROWS
+    else:
+        group.beside = ROWS
     for leaf in group.leaves:
         leaf.copies = min(leaf.copies, 2)
 
@@ -75,10 +86,23 @@ def widen_rows(group: GroupPlan) -> None:
                 flat.beside = step
 
 
-def _short(leaf: LeafPlan) -> bool:
-    """Whether the leaf is one loop, in not many vectors."""
+def _short(leaf: LeafPlan, vectors: int) -> bool:
+    """Whether the leaf is one loop, in at most so many vectors."""
     size = leaf.own[0].size
-    return len(leaf.own) == 1 and leaf.vector is leaf.own[0] and estimate(size) <= SHORT * leaf.width
+    return len(leaf.own) == 1 and leaf.vector is leaf.own[0] and estimate(size) <= vectors * leaf.width
+
+
+def _in_pairs(group: GroupPlan) -> bool:
+    """Whether two rows go side by side: several folds of light leaves (arithmetic that fills the processor hides a row's end) without memory of their own."""
+    if sum(any(x.kind == "r" for x in leaf.own) for leaf in group.leaves) == 1 or group.rows or any(leaf_operations(leaf) > HEAVY for leaf in group.leaves if leaf.own):
+        return False
+    return all(_short(leaf, LONG) for leaf in group.leaves if leaf.own) and not _in_the_way(group)
+
+
+def _in_the_way(group: GroupPlan) -> bool:
+    """Whether neighbouring rows of a buffer are about whole pages apart."""
+    steps = (estimate(f.terms.get(group.shared[-1], 0)) * element_bytes(f.buffer.element) % PAGE for f in group.flats if f.terms.get(group.shared[-1]))
+    return any(min(step, PAGE - step) < NEAR for step in steps)
 
 
 def _stride(length: int, item: int) -> int:

@@ -114,6 +114,34 @@ def test_scalars_of_rows_are_one_vector() -> None:
     assert not re.search(r"math.(exp|log) %\w+ : f32", kernel), "the last column, too"
 
 
+def normal_program(rows: int, columns: int) -> str:
+    """Rows without their mean, over the root of their variance: two folds of little arithmetic."""
+    whole, short = f"tensor<{rows}x{columns}xf32>", f"tensor<{rows}x1xf32>"
+    wide = f"{{to = array<i64: {rows}, {columns}>}} : ({short}) -> {whole}"
+    return (
+        f"func.func @main(%x: {whole}) -> {whole} {{\n"
+        f"  %0 = prim.sum %x {{axes = array<i64: 1>}} : ({whole}) -> {short}\n"
+        f"  %c = prim.full {{shape = array<i64: {rows}, 1>, value = {1 / columns} : f64, t = f32}} : () -> {short}\n"
+        f"  %1 = prim.mul %0, %c : ({short}, {short}) -> {short}\n"
+        f"  %2 = prim.expand %1 {wide}\n  %3 = prim.sub %x, %2 : ({whole}, {whole}) -> {whole}\n"
+        f"  %4 = prim.mul %3, %3 : ({whole}, {whole}) -> {whole}\n"
+        f"  %5 = prim.sum %4 {{axes = array<i64: 1>}} : ({whole}) -> {short}\n  %6 = prim.sqrt %5 : ({short}) -> {short}\n"
+        f"  %7 = prim.expand %6 {wide}\n  %8 = prim.div %3, %7 : ({whole}, {whole}) -> {whole}\n  func.return %8 : {whole}\n}}"
+    )
+
+
+def test_longer_rows_go_in_pairs_unless_they_are_pages_apart() -> None:
+    pair = re.compile(r"math.sqrt %\w+ : vector<2xf32>")
+    for columns, paired in ((300, True), (768, True), (1000, False), (1024, False), (1100, False)):
+        module = lowered(normal_program(15, columns), "avx512")
+        assert bool(pair.search(str(module))) == paired, columns
+        x = np.random.default_rng(0).standard_normal((15, columns)).astype(np.float32)
+        (got,), (moved,) = execute(module, [x]), execute(module, [np.roll(x, 1, axis=0)])
+        np.testing.assert_array_equal(np.roll(moved, -1, axis=0), got)
+        d = x - x.mean(axis=1, keepdims=True, dtype=np.float64)
+        np.testing.assert_allclose(got, d / np.sqrt((d * d).sum(axis=1, keepdims=True)), rtol=1e-4, atol=1e-6)
+
+
 FAR = (203, 1300)
 """Rows of a matrix the second cache does not hold: three times four runs of sixteen, two times four rows, three alone."""
 
