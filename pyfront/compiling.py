@@ -281,6 +281,8 @@ class _Recording:
             elif node.requires_grad:
                 raise Refusal("its result requires a gradient")
             else:
+                if node.op == PHRASE and type(node.type[-1]) is tuple:
+                    raise Refusal("it reads one of several results that were recorded before")
                 if node.op == PHRASE:  # recorded before the call
                     node.attrs[0].write_out(node)
                 waiting = [n for n in node.inputs if id(n) not in self.places]

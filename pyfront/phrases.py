@@ -105,16 +105,18 @@ class Phrase:
         nodes = self._record(operands, up + 1)
         return [nodes[i] for i in self._results]
 
-    def as_one(self, operands: Sequence[Node], where: str) -> list[Node]:
-        """The results, which other steps gave, for other operands of the same types, none of them tracked: one Node has them all."""
+    def as_one(self, operands: Sequence[Node], where: str, bundle: Bundle | None = None) -> list[Node]:
+        """The results, which other steps gave, for other operands of the same types, none of them tracked: one Node has them all. bundle:
+        the last of the operands, if they are one."""
         if self._as_one is None:
-            made = self._made(len(operands) - bool(self.held) + len(self.held))
+            made = self._made(len(operands) - bool(self.held) + len(self.held) + (0 if bundle is None else len(bundle.nodes)))
             self._as_one = tuple([type for _, type, _ in made]), [m for k, m in enumerate(made) if k not in self.held]
         types, results = self._as_one
         order = state.order + 1
         state.order += len(self._steps)
-        whole = (Node(PHRASE, (self,), tuple(operands), types, where, False, order),)
-        return [Node(RESULT, number, whole, type, where, False, order + behind) for number, type, behind in results]
+        read = tuple(operands) if bundle is None else (*operands, bundle)
+        whole = (Node(PHRASE, (self,), read, types, where, False, order),)
+        return [Node(RESULT, number, whole, type, self._steps[behind][6] or where, False, order + behind) for number, type, behind in results]
 
     def _made(self, count: int) -> list[tuple[tuple[int], Any, int]]:
         """Number, type and how far behind the Node that stands for the phrase, of each result. count: of operands."""
@@ -145,16 +147,24 @@ class Phrase:
         return self._append(list(operands), node.origin, node.order - len(self._steps), False)[len(operands) :]
 
     def write_out_all(self, whole: Node, results: Sequence[Node]) -> list[tuple[int, Node]]:
-        """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none,
-        with their numbers."""
+        """Make ``results`` of a Node that has several what the phrase's own steps would have given; gives the steps that are none but lead
+        to them, with their numbers."""
         nodes = self._append(list(whole.inputs), whole.origin, whole.order - 1, False)
-        replaced = set()
+        instead: dict[int, Node] = {}
         for node in results:
-            place = self._results[node.attrs[0]]
-            replaced.add(place)
-            node.attrs, node.inputs = nodes[place].attrs, nodes[place].inputs
-        first = len(whole.inputs)
-        return [(i - first, node) for i, node in enumerate(nodes[first:], first) if i not in replaced]
+            step = nodes[self._results[node.attrs[0]]]
+            instead[id(step)] = node
+            node.op, node.attrs, node.inputs = step.op, step.attrs, step.inputs
+        for node in (*nodes, *results):
+            if any([id(n) in instead for n in node.inputs]):
+                node.inputs = tuple([instead.get(id(n), n) for n in node.inputs])
+        first, leads, stack = len(whole.inputs), set[int](), list(results)
+        while stack:
+            for n in stack.pop().inputs:
+                if id(n) not in leads:
+                    leads.add(id(n))
+                    stack.append(n)
+        return [(i - first, node) for i, node in enumerate(nodes[first:], first) if id(node) not in instead and id(node) in leads]
 
     def _record(self, operands: Sequence[Node], up: int, may_be: bool = False) -> list[Node]:
         may_be = may_be or state.grad and any([n.requires_grad for n in operands])
@@ -253,6 +263,8 @@ def steps_between(
             else:
                 return None
             if node.op == PHRASE:
+                if _is_several(node.type):  # what its results are is known when they are computed
+                    return None
                 node.attrs[0].write_out(node)
             stack += node.inputs
     return (sorted(found, key=by_order), constants) if found else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,11 @@ from .nn.changes import CHANGES
 from .node import Node
 from .schedule import Schedule
 from .storage import Storage
-from .tensor import from_storage, wrap
+from .tensor import from_storage, whereabouts, wrap
 
 if TYPE_CHECKING:
     from .compiling import Trace
 
-_whereabouts = attrgetter("_storage", "_chain", "_storage.version")
 _NOT = (False, None)
 _OFTEN = 8  # calls after which more are expected
 
@@ -52,7 +50,7 @@ class Replay:
             return _NOT
         are_at = recorder.state.are_at
         if are_at is None or not are_at(state.tensors, self.seen):
-            if list(map(_whereabouts, state.tensors)) != self.seen and not self._refresh():
+            if list(map(whereabouts, state.tensors)) != self.seen and not self._refresh():
                 return _NOT
             if are_at is None and not recorder.state.quick:
                 self.calls += 1
@@ -94,7 +92,7 @@ class Replay:
                 return False
         for i, storage, chain in self.captured:
             self.arrays[i] = recorder.value(views.read(storage, chain))
-        self.seen = list(map(_whereabouts, self.state.tensors))
+        self.seen = list(map(whereabouts, self.state.tensors))
         return True
 
     def _deliver(self, values: list[np.ndarray], args: tuple) -> Any:

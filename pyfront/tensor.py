@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -456,6 +457,10 @@ def wrap(node: Node) -> Tensor:
     tensor._node = node
     tensor._seen = 0
     return tensor
+
+
+whereabouts = attrgetter("_storage", "_chain", "_storage.version")
+"""Which view of which memory a tensor is, and how often that was written."""
 
 
 def nodes_of(tensors: list[Tensor]) -> list[Node]:

@@ -33,7 +33,7 @@ from ..promote import Defaults
 from ..random import Drawn, sample
 from ..recorder import state
 from ..strides import is_ordered
-from ..tensor import Tensor, from_storage, wrap
+from ..tensor import Tensor, from_storage, whereabouts, wrap
 from ..storage import Storage
 from . import functional, hooks
 from .changes import BUNDLED, CHANGES, Calls, Table
@@ -157,13 +157,13 @@ class Call:
     the values of some, with the answer. draws: random numbers, and whether they are operands. constants: further operands. written: (table, name) of the buffers that get new contents. tracked: whether an operand was. results: of each what it shows of
     its memory, version, label; several: they come in a tuple. asks_places: it depends on where elements lie in memory. found, cells, options: see `Dependence`.
     bundle: what all of `reads` and `ties` held when they were last looked at one by one, if it was called with that often: as long as it
-    is the same nothing is done for each. are_told: all tables tell when they change; tensors: those of `reads`, since then. arguments: how many there are. pause: calls in full until there is one; served: calls with it.
+    is the same nothing is done for each. are_told: all tables tell when they change; tensors: those of `reads` and `ties`, since then; held: their Nodes; views: where they were when they lay row by row. arguments: how many there are. pause: calls in full until there is one; served: calls with it.
     """
 
     __slots__ = (
         "count", "below", "parents", "classes", "look_up", "functional", "reads", "ties", "types", "tracks", "is_new", "looks", "draws", "constants", "phrase",
         "written", "tracked", "results", "several", "asks_places", "found", "cells", "options",
-        "bundle", "arguments", "pause", "longest", "served", "are_told", "tensors", "__weakref__",
+        "bundle", "arguments", "pause", "longest", "served", "are_told", "tensors", "held", "views", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, modules: list[Module], depends: Dependence | None) -> None:
@@ -171,6 +171,8 @@ class Call:
         self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made) for m in modules]
         self.parents = [(m._modules, tuple(m._modules.values())) for m in modules]
         self.bundle: Bundle | None = None
+        self.held: list[Node] = []
+        self.views: list[tuple] = []
         self.tensors: list[Any] | None = None
         self.pause = self.longest = _PAUSE
         self.served = 0
@@ -266,23 +268,35 @@ class Call:
             return
         if not (state.grad and any([n.requires_grad for n in read])):
             self.bundle = Bundle(read)
+            self.held = read + [read[place - self.arguments] for *_, place in self.ties]
             self.served = 0
             BUNDLED.append(weakref.ref(self))
 
     def let_go(self) -> None:
         """Refer to no arrays of parameters any longer: they are about to be others."""
         if self.bundle is not None:
-            self.bundle = None
+            self.bundle, self.held = None, []
             self.pause = self.longest = _PAUSE if self.served >= _WORTH else min(2 * self.longest, _LONGEST)
 
-    def _again_with_bundle(self, nodes: list[Node]) -> Tensor | None:
+    def _lie_in_order(self) -> bool:
+        """Whether the elements of all parameters lie row by row: looked at when one of them was written to or is another view."""
+        assert self.tensors is not None and state.are_at is not None
+        if not state.are_at(self.tensors, self.views):
+            if any(map(is_ordered, self.tensors)):
+                return False
+            self.views = list(map(whereabouts, self.tensors))
+        return True
+
+    def _again_with_bundle(self, nodes: list[Node]) -> Any:
         """`again` where the parameters are the very Nodes that they were; None where they, or the arguments, must be looked at one by one."""
         bundle = self.bundle
         assert bundle is not None
         if self.tensors is None:
-            self.tensors = [table.get(name) for table, name in self.reads]
-        if state.holds is None or not state.holds(self.tensors, bundle.nodes):
+            self.tensors = [table.get(name) for table, name in (*self.reads, *[tie[:2] for tie in self.ties])]
+        if state.holds is None or not state.holds(self.tensors, self.held):
             self.let_go()
+            return None
+        if self.asks_places and not self._lie_in_order() or self.several and state.noted is not None:
             return None
         count = self.arguments
         if [n.type for n in nodes] != self.types[:count] or state.grad and any([n.requires_grad for n in nodes]):
@@ -292,7 +306,11 @@ class Call:
                 return None
         self.served += 1
         self._append_own(nodes)
-        return self._shown(self.phrase.of_bundle(nodes, bundle, 5), 0)
+        if not self.several:
+            return self._shown(self.phrase.of_bundle(nodes, bundle, 5), 0)
+        made = self.phrase.as_one(nodes, state.origin(3), bundle)
+        shown = {k: self._shown(made[k], k) for k in sorted(range(len(made)), key=lambda k: made[k].order)}
+        return tuple([shown[k] for k in range(len(made))])
 
     def _shown(self, node: Node, k: int) -> Tensor:
         """A result in its memory."""
@@ -373,7 +391,6 @@ def _first(
             calls[key] = kept
         if kept is not None:
             kept.several, kept.asks_places = type(result) is tuple, asks_places
-            kept.pause = 0 if kept.several or asks_places else kept.pause
         if kept is not None and not (written or seen or kept.several) and not results[0]._node.requires_grad:
             repeated = kept.again(operands[:count])  # so that the first program is the one of all calls
             return result if repeated is None else repeated
@@ -501,8 +518,9 @@ def _kept(
     call.results = [(r._chain, r._storage.version, r.__dict__.get("_label")) for r in results]
     call.written = targets
     call.arguments = count
-    call.are_told = all([type(table) is Table for table, *_ in (*call.parents, *call.reads)])
-    if len(call.reads) < _MANY or targets or len(results) > 1 or call.ties or len(steps) < 2 or any([at >= count for at, *_ in call.looks]):
+    call.are_told = all([type(table) is Table for table, *_ in (*call.parents, *call.reads, *call.ties)])
+    is_short = len(call.reads) < _MANY or targets or len(steps) < 2
+    if is_short or any([at >= count for at, *_ in call.looks]) or any([at < count for *_, at in call.ties]):
         call.pause = 0  # they are always read one by one
     call.tracked = state.grad and any([operands[i].requires_grad for i in used])
     return call
