@@ -25,12 +25,8 @@ def model(name: str, make: Callable[..., Module], *fixed: Any, **defaults: Any) 
         if chosen is None and path is None:
             return make(*fixed, **{**defaults, **options})
         if chosen is not None:
-            count = len(chosen.meta["categories"])
-            if options.setdefault("num_classes", count) != count:
-                raise ValueError(f"The parameter 'num_classes' expected value {count} but got {options['num_classes']} instead.")
-            state = chosen.get_state_dict(progress=progress)
-        else:
-            state = load_safetensors(path) if path.endswith(".safetensors") else load(path)  # type: ignore[union-attr]  # one of both
+            options["num_classes"] = class_count(options.get("num_classes"), chosen)
+        state = _state(chosen, path, progress)
         prepared = getattr(make, "prepared", None)
         if prepared is not None:
             options, finish = prepared(chosen, {**defaults, **options})
@@ -38,20 +34,46 @@ def model(name: str, make: Callable[..., Module], *fixed: Any, **defaults: Any) 
         made.load_state_dict(getattr(make, "renamed", lambda entries: entries)(state))
         return finish(made) if prepared is not None else made
 
+    return publish(name, build, f"{name}: {(make.__doc__ or '').strip()}")
+
+
+def publish(name: str, build: Callable[..., Module], doc: str) -> Callable[..., Module]:
+    """A function that makes a model, under its name in the catalogue."""
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"{name}: {(make.__doc__ or '').strip()}"
+    build.__doc__ = doc
     BUILTIN_MODELS[name] = build
     return build
 
 
+def class_count(asked: int | None, chosen: WeightsEnum) -> int:
+    """The classes of trained weights. ValueError where others are asked for."""
+    count = len(chosen.meta["categories"])
+    if asked is not None and asked != count:
+        raise ValueError(f"The parameter 'num_classes' expected value {count} but got {asked} instead.")
+    return count
+
+
+def trained(name: str, weights: Any, progress: bool) -> tuple[WeightsEnum | None, dict[str, Any] | None]:
+    """What the weights argument of a model means, and their state: nothing, the hub's file of a member, or a file by its path."""
+    chosen, path = resolve(name, weights, None)
+    return chosen, None if chosen is None and path is None else _state(chosen, path, progress)
+
+
+def _state(chosen: WeightsEnum | None, path: str | None, progress: bool) -> dict[str, Any]:
+    if chosen is not None:
+        return chosen.get_state_dict(progress=progress)
+    return load_safetensors(path) if path.endswith(".safetensors") else load(path)  # type: ignore[union-attr]  # one of both
+
+
 def list_models(module: Any = None, include: Iterable[str] | str | None = None, exclude: Iterable[str] | str | None = None) -> list[str]:
-    """Names of the models that match one of `include` and none of `exclude` (shell patterns)."""
+    """Names of the models (of a module) that match one of `include` and none of `exclude` (shell patterns)."""
+    there = set(BUILTIN_MODELS) if module is None else set(BUILTIN_MODELS) & set(module.__all__)
 
     def matching(patterns: Iterable[str] | str) -> set[str]:
         patterns = [patterns] if isinstance(patterns, str) else patterns
-        return {name for pattern in patterns for name in fnmatch.filter(BUILTIN_MODELS, pattern)}
+        return {name for pattern in patterns for name in fnmatch.filter(there, pattern)}
 
-    found = matching(include) if include else set(BUILTIN_MODELS)
+    found = matching(include) if include else there
     return sorted(found - (matching(exclude) if exclude else set()))
 
 

@@ -116,6 +116,7 @@ class MobileNetV3Block(nn.Module):
         layers.append(Conv2dNormActivation(expanded, outputs, kernel_size=1, norm_layer=norm_layer, activation_layer=None))
         self.block = nn.Sequential(*layers)
         self.out_channels = outputs
+        self._is_cn = row.stride > 1  # where dense predictors look for the last layer of a size
 
     def forward(self, input: Tensor) -> Tensor:
         """The block's result."""

@@ -13,41 +13,11 @@ from typing import Any
 
 from ....dialects.errors import FileError
 from ...files import load
-from ...nn import Module
 from ...tensor import Tensor
-from .. import images
 from ..images import InterpolationMode
-from ..transforms import functional as F
+from .presets import ImageClassification, SemanticSegmentation, VideoClassification
 
 _SOURCE = "https://download.pytorch.org/models/"
-
-
-class ImageClassification(Module):
-    """Resized, cropped in the middle, floats, normalised: what classifiers were trained on."""
-
-    def __init__(
-        self, *, crop_size: int, resize_size: int = 256, mean: Any = (0.485, 0.456, 0.406), std: Any = (0.229, 0.224, 0.225),
-        interpolation: InterpolationMode = InterpolationMode.BILINEAR, antialias: bool | None = True,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.crop_size = [crop_size]
-        self.resize_size = [resize_size]
-        self.mean = list(mean)
-        self.std = list(std)
-        self.interpolation = interpolation
-        self.antialias = antialias
-
-    def forward(self, img: Any) -> Tensor:
-        """float32 [..., 3, crop, crop] of a picture or tensor image."""
-        img = F.resize(img, self.resize_size, self.interpolation, antialias=self.antialias)
-        img = F.center_crop(img, self.crop_size)
-        if not isinstance(img, Tensor):
-            img = images.pil_to_tensor(img)
-        return F.normalize(images.convert_image_dtype(img), self.mean, self.std)
-
-    def __repr__(self) -> str:
-        names = ("crop_size", "resize_size", "mean", "std", "interpolation")
-        return "".join([f"{type(self).__name__}(", *[f"\n    {n}={getattr(self, n)}" for n in names], "\n)"])
 
 
 class Weights:
@@ -128,18 +98,22 @@ def _check_sum(path: str) -> None:
 
 
 @cache
-def categories() -> list[str]:
-    """The 1000 classes of ImageNet."""
-    return files(__package__).joinpath("imagenet_categories.txt").read_text(encoding="utf-8").splitlines()
+def categories(of: str) -> list[str]:
+    """The classes of a data set: imagenet (1000), kinetics (400) or voc (21, the background among them)."""
+    return files(__package__).joinpath(f"{of}_categories.txt").read_text(encoding="utf-8").splitlines()
 
 
 class _Meta(dict):
-    """A dictionary whose categories are read when they are asked for."""
+    """A dictionary whose categories, those of a data set, are read when they are asked for."""
+
+    def __init__(self, data: str, **known: Any) -> None:
+        super().__init__(known)
+        self._data = data
 
     def __missing__(self, key: str) -> Any:
         if key != "categories":
             raise KeyError(key)
-        self[key] = categories()
+        self[key] = categories(self._data)
         return self[key]
 
 
@@ -149,16 +123,24 @@ def catalogue() -> dict[str, type[WeightsEnum]]:
     rows: dict[tuple[str, str], list[tuple[str, Weights]]] = {}
     for line in files(__package__).joinpath("weights.txt").read_text(encoding="utf-8").splitlines()[1:]:
         model, group, name, file, crop, resize, mode, params, least, *half = line.split()
-        options: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if half else {}
-        transforms = partial(
-            ImageClassification, crop_size=int(crop), resize_size=int(resize), interpolation=InterpolationMode(mode), **options
-        )
-        made = Weights(_SOURCE + file, transforms, _Meta(num_params=int(params), min_size=(int(least), int(least))))
+        transforms, data = _transforms(crop, resize, InterpolationMode(mode), bool(half))
+        made = Weights(_SOURCE + file, transforms, _Meta(data, num_params=int(params), min_size=(int(least), int(least))))
         members = rows.setdefault((model, group), [])
         members.append((name.rstrip("*"), made))
         if name.endswith("*"):
             rows[model, group].append(("DEFAULT", made))
     return {model: WeightsEnum(group, members) for (model, group), members in rows.items()}  # type: ignore[misc,call-arg]  # functional API
+
+
+def _transforms(crop: str, resize: str, mode: InterpolationMode, half: bool) -> tuple[Callable[..., Any], str]:
+    """What a row of weights.txt says of transforms, and the data set that goes with them: without a crop they are for every pixel, two sizes are a clip's."""
+    if crop == "-":
+        return partial(SemanticSegmentation, resize_size=int(resize), interpolation=mode), "voc"
+    if "x" in resize:
+        size = tuple(map(int, resize.split("x")))
+        return partial(VideoClassification, crop_size=(int(crop),) * 2, resize_size=size, interpolation=mode), "kinetics"
+    options: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if half else {}
+    return partial(ImageClassification, crop_size=int(crop), resize_size=int(resize), interpolation=mode, **options), "imagenet"
 
 
 def resolve(model: str, weights: Any, pretrained: Any) -> tuple[WeightsEnum | None, str | None]:
