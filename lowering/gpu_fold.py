@@ -131,11 +131,10 @@ class TeamFold:
     def _across_lanes(self, first: Sequence[SSAValue]) -> list[SSAValue]:
         """Every lane folds its share, the neighbouring iterations it takes at once in order."""
         group = self.group
-        with group.shared_out(self.leaf, self.folds, several=True) as (count, place):
-            number, inner = self.b.open_for(group.lane, self.b.index(count), group.team.size, first)
-            place(number)
+        with group.shared_out(self.leaf, self.folds, True, first) as sums:
             points = group.points()
-            return self.b.close_for(self._step(points, [inner, *([None] * (len(points) - 1))])[-1])
+            sums[:] = self._step(points, [list(sums), *([None] * (len(points) - 1))])[-1]
+        return sums
 
     # Lanes together
 

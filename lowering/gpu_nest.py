@@ -11,11 +11,12 @@ from xdsl.ir import SSAValue
 
 from ..dialects.target import GpuTarget
 from .gpu_fold import TeamFold
+from .gpu_held_rows import HeldRows, Shares, shares_of
 from .gpu_launch import LaunchBuilder
-from .gpu_teams import WARP, Team, by_stride, is_aligned, make_team, product, stored_leaves, wide
+from .gpu_teams import WARP, Team, is_aligned, make_team, product, stored_leaves
 from .memory_plan import aligned
 from .nest_body import BodyEmitter, Point, Value
-from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, StagePlan, flats_of
+from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, StagePlan
 from .nest_stages import Buffer
 
 Store = tuple[Flat, Point, Value]
@@ -56,6 +57,9 @@ class GroupLaunch:
         self.slot: SSAValue | None = None
         self.unit: SSAValue | None = None
         self.wide: tuple[Loop | None, int] = self.team.vector, self.team.width
+        self.held = HeldRows(self.b, group, self.team.size, target.access_bytes)
+        self.shares: Shares | None = None
+        self.turn: SSAValue | None = None
 
     def write(self) -> func.FuncOp:
         """The launch's function."""
@@ -191,30 +195,31 @@ class GroupLaunch:
         if self.team.size == 1:
             self._serial(loops, inside)
             return
-        with self.shared_out(leaf, loops, whole) as (count, place), self.b.loop(self.lane, count, self.team.size) as number:
-            place(number)
+        with self.shared_out(leaf, loops, whole, ()):
             inside()
 
     @contextmanager
-    def shared_out(
-        self, leaf: LeafPlan, loops: Sequence[Loop], several: bool
-    ) -> Iterator[tuple[int, Callable[[SSAValue], None]]]:
-        """How many iterations threads share, and what sets the loops' variables from the number of one.
+    def shared_out(self, leaf: LeafPlan, loops: Sequence[Loop], several: bool, sums: Sequence[SSAValue]) -> Iterator[list[SSAValue]]:
+        """The loop of a lane over the iterations it has of those threads share, with sums it carries: what is in the list at the end of an iteration, and behind the loop what has become of them.
 
         several: a thread may take neighbouring iterations at once; inside, `points` are those.
         """
-        flats = list(flats_of(leaf))
-        loops = by_stride(loops, flats)
-        before, self.wide = self.wide, wide(loops, flats, self.target.access_bytes, self.team.size) if several else (None, 1)
-        vector, width = self.wide
-        sizes = [x.size // (width if x is vector else 1) for x in loops]
-
-        def place(number: SSAValue) -> None:
-            for loop, digit in zip(loops, self.b.digits(number, sizes), strict=True):
-                self.body.variables[loop] = self.b.scaled(digit, width) if loop is vector else digit
-
-        yield product(sizes), place
-        self.wide = before
+        b, size = self.b, self.team.size
+        shares = shares_of(leaf, loops, size, self.target.access_bytes, several)
+        before, self.wide, self.shares = self.wide, (shares.vector, shares.width), shares
+        if shares.turns:
+            self.turn, inner = b.open_for(b.index(0), b.index(shares.turns), 1, sums)
+            number = b.add(b.scaled(self.turn, size), self.lane)
+        else:
+            number, inner = b.open_for(self.lane, b.index(shares.count), size, sums)
+        for loop, digit in zip(shares.loops, b.digits(number, shares.sizes), strict=True):
+            self.body.variables[loop] = b.scaled(digit, shares.width) if loop is shares.vector else digit
+        results = list(inner)
+        yield results
+        results[:] = b.close_for(results)
+        if shares.turns:
+            b.unroll_last()
+        self.wide, self.shares, self.turn = before, None, None
 
     # Stages
 
@@ -265,8 +270,12 @@ class GroupLaunch:
         if vector is None or not is_aligned(flat, vector, width, self.target.access_bytes):
             return self.body.load(flat, point)
         if id(flat) not in loaded:
-            first = self.body.address(flat, Point(1, None, {}, 0))
-            loaded[id(flat)] = self.b.read_lanes(self.memory(flat.buffer), first, width)
+
+            def fetch() -> list[SSAValue]:
+                first = self.body.address(flat, Point(1, None, {}, 0))
+                return self.b.read_lanes(self.memory(flat.buffer), first, width)
+
+            loaded[id(flat)] = self.held.lanes(flat, self.shares, self.turn, fetch) if self.shares is not None else fetch()
         return loaded[id(flat)][point.offsets.get(vector, 0)]
 
     def _old(self, plan: StagePlan, k: int, point: Point) -> Value | None:
