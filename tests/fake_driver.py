@@ -161,7 +161,7 @@ class FakeDriver:
         return (FINE,)
 
     def cuLaunchKernel(self, function, x, y, z, threads, one, two, shared, stream, arguments, extra):
-        launch = (function, (x, y, z), threads, shared, self._arguments(arguments, *function[3:]))
+        launch = (function, (x, y, z), threads, shared, self._arguments(arguments, *function[3:6]))
         if self.capturing is not None:
             self.capturing.append(launch)
         else:
@@ -246,7 +246,9 @@ class FakeDriver:
 def cubin_of(source: CudaSource, folder: Path) -> bytes:
     """What `FakeDriver.cuModuleLoadData` loads."""
     build_library(source, folder / "program.so")
-    counts = {launch.kernel: f"{len(launch.arguments)}:{len(launch.maps)}:{int(launch.packed)}" for launch in source.table.launches}
+    counts = {
+        launch.kernel: f"{len(launch.arguments)}:{len(launch.maps)}:{int(launch.packed)}:{launch.shape.cluster}" for launch in source.table.launches
+    }  # fmt: skip
     kernels = " ".join(f"{name}:{counts[name]}" for name in source.table.kernels())
     return kernels.encode() + b"\n" + (folder / "program.so").read_bytes()
 

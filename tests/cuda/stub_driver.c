@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 enum { FINE = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, NO_CONTEXT = 201, BAD_HANDLE = 400, NOT_FOUND = 500, FAILED = 719, CAPTURE = 900 };
-enum { MOST = 64, LONGEST = 1 << 16 };
+enum { MOST = 512, LONGEST = 1 << 16, MOST_PARAMETERS = 32764 /* bytes, since CUDA 12.1 */ };
 typedef int (*runner)(int, void **, unsigned *, unsigned, size_t, uint32_t);
-typedef struct { char name[96]; int number, pointers, maps, packed, shared; runner run; } kernel;
+typedef struct { char name[96]; int number, pointers, maps, packed, cluster, shared; runner run; } kernel;
 typedef struct { int count; kernel kernels[MOST]; } module;
 typedef struct { kernel *of; unsigned grid[3], threads; size_t shared; uint64_t values[LONGEST / 8]; char maps[8][128]; } launch;
-typedef struct { int capturing, count; launch *launches[256]; } stream;
+typedef struct { int capturing, count; launch *launches[1024]; } stream;
 
 static __thread int has_context;
 static stream standard;
@@ -89,7 +89,9 @@ static int start(kernel *k, unsigned x, unsigned y, unsigned z, unsigned threads
     int i;
     if (ready()) return ready();
     if (!k || !x || !y || !z || !threads || threads > 1024 || one != 1 || two != 1 || extra) return INVALID;
-    if (y > 65535 || z > 65535 || shared > (unsigned)k->shared) return INVALID;
+    if (x > 0x7fffffffu || y > 65535 || z > 65535 || shared > (unsigned)k->shared || x % k->cluster) return INVALID;
+    if ((8 * k->pointers + 63) / 64 * 64 + 128 * k->maps > MOST_PARAMETERS) return INVALID;
+    if (of(s) == &standard && standard.capturing) return CAPTURE;
     l->of = k, l->grid[0] = x, l->grid[1] = y, l->grid[2] = z, l->threads = threads, l->shared = shared;
     if (k->packed) memcpy(l->values, given[0], 8 * k->pointers);
     else for (i = 0; i < k->pointers; i++) l->values[i] = *(uint64_t *)given[i];
@@ -111,7 +113,7 @@ static int load(void **to, const char *image) {
     *strchr(line, '\n') = 0;
     for (word = strtok(strchr(line, ' ') + 1, " "); word && m->count < MOST; word = strtok(0, " ")) {
         kernel *k = &m->kernels[m->count];
-        if (sscanf(word, "%95[^:]:%d:%d:%d", k->name, &k->pointers, &k->maps, &k->packed) != 4) return 209;
+        if (sscanf(word, "%95[^:]:%d:%d:%d:%d", k->name, &k->pointers, &k->maps, &k->packed, &k->cluster) != 5) return 209;
         k->number = m->count++, k->shared = 48 << 10, k->run = (runner)dlsym(held, "lm_run");
     }
     return *to = m, FINE;
@@ -122,7 +124,8 @@ static int function(void **to, module *m, const char *wanted) {
         if (!strcmp(m->kernels[i].name, wanted)) return *to = &m->kernels[i], ready();
     return NOT_FOUND;
 }
-static int set(kernel *k, int which, int value) { return which != 8 || value > 227 << 10 ? INVALID : (k->shared = value, ready()); }
+static int most_shared(void) { return (number("STUB_MAJOR", 9) >= 9 ? 227 : 163) << 10; }
+static int set(kernel *k, int which, int value) { return which != 8 || value > most_shared() ? INVALID : (k->shared = value, ready()); }
 static int new_event(void **e, unsigned flags) { return flags ? INVALID : (*e = calloc(1, 4), ready()); }
 static int end_event(void *e) { return e ? (free(e), FINE) : BAD_HANDLE; }
 static int record(void *e, void *s) { return !e || of(s)->capturing ? INVALID : (*(int *)e = 1, ready()); }
@@ -144,7 +147,8 @@ int cuTensorMapEncodeTiled(
     if (box[0] * bytes[type] > 128 || box[0] * bytes[type] % 16) return INVALID;
     for (i = 0; i < rank; i++) {
         if (!sizes[i] || sizes[i] > 1ull << 32 || !box[i] || box[i] > 256 || !steps[i] || steps[i] > 8 || (!i && steps[i] > 1)) return INVALID;
-        if (i + 1 < rank && (strides[i] % 16 || strides[i] >= 1ull << 40)) return INVALID;
+        if (i + 1 < rank && (!strides[i] || strides[i] % 16 || strides[i] >= 1ull << 40)) return INVALID;
+        if (i + 1 < rank && sizes[0] * bytes[type] > strides[i]) return INVALID; /* rows lie apart */
         made.sizes[i] = sizes[i], made.every[i] = (short)steps[i], made.box[i] = (short)((box[i] + steps[i] - 1) / steps[i]), made.strides[i] = i ? (int64_t)strides[i - 1] : bytes[type];
     }
     memset(map, 0, 128);

@@ -74,6 +74,19 @@ def test_memory_is_used_again(monkeypatch) -> None:
     assert runtime.pool.allocated < held and driver.used == runtime.pool.reserved == runtime.pool.allocated
 
 
+def test_the_lowest_address_comes_first() -> None:
+    """In whatever order blocks were given back: a loop that takes the same again comes to the same addresses."""
+    addresses = iter(range(1 << 20, 1 << 30, 1 << 20))
+    pool = Pool(lambda size: next(addresses), lambda address: None, 1 << 30)
+    held = [pool.take(512) for _ in range(4)]
+    first = [block.address for block in held]
+    for order in ((2, 0, 3, 1), (1, 3, 2, 0)):
+        for k in order:
+            held[k] = None
+        held = [pool.take(512) for _ in range(4)]
+        assert [block.address for block in held] == first
+
+
 def test_uploads_do_not_wait(monkeypatch) -> None:
     driver, runtime = gpu(monkeypatch)
     arrays = [np.arange(n, dtype=np.float32) for n in (3, 1000, 70000, 5, 6, 7)]

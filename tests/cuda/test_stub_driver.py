@@ -80,6 +80,34 @@ right(wide, "matmul bf16, whole tiles")
 """)  # fmt: skip
 
 
+STEPS = {"digits_cnn": ("auto", "batch=2"), "gpt2": ("wgmma", "batch=1, time=64, layers=1, width=768, words=80")}
+
+
+@needs_emulation
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STEPS)
+def test_training_steps_keep_the_drivers_rules(stub: Path, name: str) -> None:
+    """Eight steps: launched, captured, replayed."""
+    device, sizes = STEPS[name]
+    words = run(stub, f"""
+import lamina
+sys.path.insert(0, {str(HERE.parent.parent / "benchmarks")!r})
+import gpu_peers
+lamina.manual_seed(0)
+step = gpu_peers.{name}(lamina, {sizes})
+for _ in range(8):
+    step()
+lamina.cuda.synchronize()
+gpu = runtime.runtime()
+loaded = list(gpu._programs.values())
+print(gpu.device.arch, max(len(p.table.launches) for p in loaded), sum(len(l.maps) for p in loaded for l in p.table.launches),
+      sum(graph is not None for p in loaded for graph in p.program._graphs.values()))
+""", LAMINA_CUDA=device)  # fmt: skip
+    arch, launches, maps, graphs = words.split()
+    assert int(launches) > 30 and int(graphs) >= 1
+    assert ("wgmma" in arch) == (device == "wgmma") == (int(maps) > 0)
+
+
 @needs_emulation
 @pytest.mark.slow
 def test_any_thread_may_launch(stub: Path) -> None:
