@@ -172,12 +172,13 @@ class _Kernel:
     def _each_panel(self, place: Place, part: SSAValue, parts: int) -> Iterator[tuple[Place, Panel]]:
         """Yields inside the loops over a share of the panels."""
         w, plan = self.writer, self.plan
-        for panel in plan.panels:
+        for number, panel in enumerate(plan.panels):
+            share = self._mirrored(part, parts) if number and parts > 1 else part
             dim = self.scheduled.panel_dim(panel)
             origin = self._moved(place, Dim(1, tuple(s // panel.vectors for s in dim.strides)), panel.start)
-            for there, number in self._each(origin, dim, panel.count, part, parts):
+            for there, index in self._each(origin, dim, panel.count, share, parts):
                 if panel.cut:
-                    before = w.at(w.advance(Address(None, panel.start * plan.lanes), number, plan.lanes))
+                    before = w.at(w.advance(Address(None, panel.start * plan.lanes), index, plan.lanes))
                     left = w.binary(arith.SubiOp, w.index(plan.vector.size), before)
                     self.filled = w.binary(arith.MinSIOp, left, w.index(plan.lanes))
                 yield there, panel
@@ -196,10 +197,24 @@ class _Kernel:
         if not self.plan.within:
             self._tiles(place, panel, row_part, self.plan.row_parts, bounds, Address(), body)
             return
-        first, *rest = self.plan.within
-        for there, row in self._each(place, first, first.size, row_part, self.plan.row_parts):
+        cut = self.plan.cut_loops(self.plan.row_parts)
+        rest = list(self.plan.within[cut:])
+        for there, row in self._each_row(place, self.plan.within[:cut], row_part):
             before = self.writer.advance(Address(), row, sum(t.count for t in self.plan.tiles)) if self.plan.next_panel else Address()
             self._beside(rest, there, lambda p, before=before: self._tiles(p, panel, row_part, 1, bounds, before, body))
+
+    def _each_row(self, place: Place, loops: Sequence[Dim], part: SSAValue) -> Iterator[tuple[Place, SSAValue | int]]:
+        """Yields inside a loop over a share of the iterations of one loop, or of two as if they were one."""
+        outer, *inner = loops
+        if not inner:
+            yield from self._each(place, outer, outer.size, part, self.plan.row_parts)
+            return
+        w, size = self.writer, inner[0].size
+        low, high = self._part(outer.size * size, part, self.plan.row_parts)
+        with w.loop(low, high) as loop:
+            row = self._moved(place, outer, w.divided(loop.counter, size))
+            before = w.binary(arith.SubiOp, loop.counter, low) if self.plan.next_panel else loop.counter
+            yield self._moved(row, inner[0], w.remainder(loop.counter, size)), before
 
     def _tiles(
         self, place: Place, panel: Panel, row_part: SSAValue, parts: int, bounds: Share | None, before: Address, body: Body

@@ -7,6 +7,8 @@ None of it depends on the number of threads.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import gcd, prod
@@ -25,6 +27,8 @@ FETCHING_TILES = 64  # that share the fetching of the next panel, at most
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
 LEAST_ROW_BYTES, PAGE_BYTES = 256, 4096  # of rows that are fetched: shorter ones are read nearly in order, longer ones a processor follows by itself
+SHARERS = (2, 4, 8)  # threads for which tasks are to be even
+EVEN = 1.03  # time over that of a perfect division that is not worth more tasks
 CONVERTED_REUSE = 2  # panels that convert a row's elements before a copy of them pays
 
 
@@ -206,7 +210,7 @@ def _pace(plan: Plan, problem: Problem) -> int:
     """
     tiles = sum(t.count // (1 if plan.within else plan.row_parts) for t in plan.tiles)
     if plan.within:
-        tiles *= iterations(plan.within[1:]) * (plan.within[0].size // plan.row_parts)
+        tiles *= max(1, iterations(plan.within) // plan.row_parts)
     width, line = plan.panels[0].vectors * plan.lanes, max(1, LINE_BYTES // problem.item_bytes)
     wanted = -(-width // max(1, tiles))
     return min(line, 1 << (wanted - 1).bit_length())
@@ -217,15 +221,60 @@ def _pace(plan: Plan, problem: Problem) -> int:
 
 def shared_out(plan: Plan, wanted: int) -> Plan:
     """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
-    a thread that takes several in turn finds the panel near.
+    a thread that takes several in turn finds the panel near. Some more of both where so many come out uneven.
     """
     panels = panel_count(plan.panels)
     tasks = iterations(plan.grid) * plan.row_parts
     panel_parts = min(panels, -(-wanted // tasks))
     missing = -(-wanted // (tasks * panel_parts))
-    units = estimate(plan.within[0].size) if plan.within else sum(estimate(t.count) for t in plan.tiles)
-    shares = max(1, min(missing, units // plan.row_parts))
+    units = _row_units(plan, missing * plan.row_parts) // plan.row_parts
+    shares = max(1, min(missing, units))
+    if tasks * panel_parts * shares > 1 and wanted > 1:
+        ways = itertools.product(range(panel_parts, min(panels, 2 * panel_parts) + 1), range(shares, max(shares, min(units, 2 * shares)) + 1))
+        few = [way for way in ways if tasks * prod(way) <= max(2 * wanted, tasks * panel_parts * shares)]
+        panel_parts, shares = _evenest(plan, sorted(few, key=prod))
     return replace(plan, panel_parts=panel_parts, row_parts=plan.row_parts * shares, row_shares=shares)
+
+
+def _row_units(plan: Plan, parts: int) -> int:
+    """What so many parts of the rows are cut from: iterations of the outermost loops that have enough, or tiles."""
+    return iterations(plan.within[: plan.cut_loops(parts)]) if plan.within else sum(estimate(t.count) for t in plan.tiles)
+
+
+def _evenest(plan: Plan, ways: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The first of these (parts of the panels, shares of a block of rows) that is even enough, or the one that is most so."""
+    found = []
+    for panel_parts, shares in ways:
+        row_parts = plan.row_parts * shares
+        rows = [(_row_units(plan, row_parts), 1)] if plan.within else [(estimate(t.count), t.size) for t in plan.tiles]
+        columns = _weights([(estimate(p.count), p.vectors) for p in plan.panels], panel_parts)
+        uneven = _unevenness(_weights(rows, row_parts), columns, shares, iterations(plan.grid))
+        if uneven <= EVEN:
+            return panel_parts, shares
+        found.append((uneven, panel_parts, shares))
+    return min(found)[1:]
+
+
+def _weights(kinds: Sequence[tuple[int, int]], parts: int) -> list[int]:
+    """How much of several kinds (how many, how large) is in each part; all kinds but the first one are cut from the other end."""
+    found = [0] * parts
+    for number, (count, size) in enumerate(kinds):
+        for k in range(parts):
+            found[parts - 1 - k if number else k] += (count * (k + 1) // parts - count * k // parts) * size
+    return found
+
+
+def _unevenness(rows: Sequence[int], columns: Sequence[int], shares: int, grid: int) -> float:
+    """Time of some threads for the tasks of these sizes over that of a perfect division, on average."""
+    blocks = [rows[k : k + shares] for k in range(0, len(rows), shares)]
+    tasks = [r * c for block in blocks for c in columns for r in block] * min(grid, SHARERS[-1])
+    found = 0.0
+    for threads in SHARERS:
+        loads = [0] * threads
+        for task in tasks:
+            heapq.heapreplace(loads, loads[0] + task)
+        found += max(loads) * threads / (sum(loads) or 1)
+    return found / len(SHARERS)
 
 
 def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int, few: int) -> Plan:

@@ -101,7 +101,7 @@ class Plan:
     """The schedule. Loops from outside in: batch, outer, then per task rows beside, panels, rows within, tiles,
     reduction.
 
-    ``row_parts``: shares of the outermost loop of rows inside a task. ``chunks``: of the outermost reduction loop.
+    ``row_parts``: shares of the outermost loop of rows inside a task, of the outermost two where one has not so many. ``chunks``: of the outermost reduction loop.
     ``row_shares``: of one block's rows, among the ``row_parts``, for tasks that read the same panel.
     ``stretches``: of the outermost reduction loop, gone over one after the other, the sums in memory between them: by each panel, or
     by all of them ``together``.
@@ -137,6 +137,11 @@ class Plan:
     apart: int = 0
     limits: tuple[Limit, ...] = ()
     blocks: Blocks | None = None
+
+    def cut_loops(self, parts: int) -> int:
+        """How many of the row loops inside the panels so many parts share, as if they were one."""
+        first, *more = self.within
+        return 2 if more and not any_symbolic((first.size, more[0].size)) and parts > first.size else 1
 
     @property
     def decision(self) -> Decision:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import sys
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -364,6 +365,33 @@ def test_tasks_that_share_a_panel_follow_each_other() -> None:
     plan = planned(convolution(1, 64, 64, 16), AVX512)
     assert plan.row_parts == plan.row_shares > 1
     assert plan.row_parts * plan.panel_parts >= AVX512.tasks
+
+
+@pytest.mark.parametrize("program", [matrix(49, 512, 300), matrix(64, 784, 160, b="kn"), input_gradient(5, 64, 32, 12)], ids=["product", "wide", "pixels"])
+def test_tasks_are_even(program: Program) -> None:
+    """No task is much more than an equal share, whatever is left over of panels, tiles and pixels."""
+    plan = planned(program, AVX512)
+    cut = plan.within[: plan.cut_loops(plan.row_parts)] if plan.within else ()
+    kinds = [(prod(d.size for d in cut), 1)] if cut else [(t.count, t.size) for t in plan.tiles]
+    columns, rows = dealt([(p.count, p.vectors) for p in plan.panels], plan.panel_parts), dealt(kinds, plan.row_parts)
+    halves = [0, 0]
+    for size in sorted((r * c for r in rows for c in columns), reverse=True):
+        halves[halves.index(min(halves))] += size
+    assert min(*rows, *columns) > 0 and max(halves) <= 0.53 * sum(halves), (rows, columns)
+    assert_close(program, target=AVX512)
+
+
+def dealt(kinds: list[tuple[int, int]], parts: int) -> list[int]:
+    """What each of so many parts gets of kinds (how many, how large) that are cut from both ends in turn."""
+    cuts = [([count * k // parts for k in range(parts + 1)], size) for count, size in kinds]
+    return [sum((cut[j + 1] - cut[j]) * size for n, (cut, size) in enumerate(cuts) for j in [parts - 1 - k if n else k]) for k in range(parts)]
+
+
+def test_two_loops_of_pixels_are_cut_as_one_where_one_has_too_few() -> None:
+    program = convolution(3, 16, 32, 20)
+    plan = planned(program, AVX512)
+    assert [d.size for d in plan.within] == [3, 18] and plan.row_parts >= AVX512.tasks and plan.cut_loops(plan.row_parts) == 2
+    assert_close(program, bias_relu, target=AVX512)
 
 
 @pytest.mark.parametrize("l2_bytes", [4 << 10, 16 << 10, 512 << 10])
