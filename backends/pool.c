@@ -1,11 +1,12 @@
 // The process-wide thread pool of compiled programs: spin, then sleep. Built once, shared by every program.
 //
 // lamina_pool_run(body, task, count) calls body(task, begin, end) on contiguous pieces of [0, count) and returns when all are
-// done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), of which a
-// quarter of what is left is claimed at a time; who has finished helps the others. So parts that take longer than others are
+// done. Every thread, the caller's included, has a part of its own (what it worked on last time is in its cache), of which
+// half of what is left is claimed at a time; who has finished helps the others. So parts that take longer than others are
 // shared to the last task, and a worker that the machine has no core for delays nobody: the caller waits for pieces that were
 // begun only. A second caller meanwhile runs its range alone.
-// After waiting far longer than it worked the caller works alone for some time: the machine is busy with something else.
+// After waiting far longer than it worked, or working for some time without help, the caller works alone for a while: the machine is
+// busy with something else. A worker on the caller's processor sleeps at once: while it waits there nobody works.
 // A forked child starts without workers and makes its own.
 
 #define _GNU_SOURCE
@@ -19,8 +20,9 @@
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 
 enum { MAX_THREADS = 255, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
-enum { MAX_UNITS = 1 << 15, SHARE = 4, LEAST_SHARE = 64 /* of a part: so many tiny tasks are not worth a claim each */ };
-enum { PATIENCE = 50000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
+enum { MAX_UNITS = 1 << 15, SHARE = 2, LEAST_SHARE = 64 /* of a part: so many tiny tasks are not worth a claim each */ };
+enum { PATIENCE = 50000, WITHOUT_HELP = 250000, NOTICED = 10000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
+enum { SPINS_BETWEEN_LOOKS = 256 };
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
 static _Alignas(64) _Atomic uint32_t job_word;
@@ -35,8 +37,9 @@ static _Alignas(64) _Atomic uint32_t left;
 static _Alignas(64) _Atomic uint32_t sleepers;
 static _Atomic bool busy;
 static _Atomic int threads = 1;
+static _Atomic int caller_processor = -1;
 static int started;
-static int64_t alone_until;
+static int64_t alone_until, without_help;
 static range_body job_body;
 static void *job_task;
 static int64_t job_count, job_units;
@@ -57,6 +60,7 @@ static inline void relax(void) {
 static void sleep_on(uint32_t word) { syscall(SYS_futex, &job_word, FUTEX_WAIT_PRIVATE, word, 0, 0, 0); }
 static void wake_all(void) { syscall(SYS_futex, &job_word, FUTEX_WAKE_PRIVATE, MAX_THREADS, 0, 0, 0); }
 static void renew_lock(void) {}
+static int processor(void) { return sched_getcpu(); }
 #else
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -77,13 +81,21 @@ static void renew_lock(void) {
     pthread_mutex_init(&lock, 0);
     pthread_cond_init(&changed, 0);
 }
+
+static int processor(void) { return -1; }
 #endif
+
+static bool with_the_caller(void) {
+    int here = processor();
+    return here >= 0 && here == atomic_load_explicit(&caller_processor, memory_order_relaxed);
+}
 
 static uint32_t wait_for_job(uint32_t seen) {
     for (int spins = 0;;) {
         uint32_t word = atomic_load_explicit(&job_word, memory_order_acquire);
         if (word != seen) return word;
-        if (spins++ < SPINS) {
+        if (spins < SPINS && (spins % SPINS_BETWEEN_LOOKS || !with_the_caller())) {
+            spins++;
             relax();
             continue;
         }
@@ -118,7 +130,8 @@ static int64_t claim(int owner, uint32_t word, int64_t *first) {
     }
 }
 
-static void run_pieces(int me, uint32_t word) {
+// Works on a job; how many units this thread did.
+static int64_t run_pieces(int me, uint32_t word) {
     int parts = (int)(word & 0xff);
     int64_t done = 0;
     for (int k = 0, owner = me; k < parts; k++, owner = owner + 1 < parts ? owner + 1 : 0) {
@@ -128,6 +141,7 @@ static void run_pieces(int me, uint32_t word) {
         }
     }
     if (done) atomic_fetch_sub_explicit(&left, (uint32_t)done, memory_order_release);
+    return done;
 }
 
 struct worker_start {
@@ -184,14 +198,20 @@ static int64_t now(void) {
 }
 
 // Wait for the pieces others have begun, and see whether sharing was worth it.
-static void finish(int64_t start) {
+static void finish(int64_t start, bool helped) {
     int64_t worked = now();
     for (int spins = 0; atomic_load_explicit(&left, memory_order_acquire);) {
         if (++spins < SPINS_BEFORE_YIELD) relax();
         else sched_yield();
     }
-    int64_t end = now();
-    if (end - worked > PATIENCE + (worked - start) / 2) alone_until = end + ALONE_PER_WAIT * (end - worked);
+    int64_t end = now(), wasted = 0;
+    if (helped) without_help = 0;
+    else if (worked - start > NOTICED) without_help += worked - start;
+    if (end - worked > PATIENCE + (worked - start) / 2) wasted = end - worked;
+    if (without_help > WITHOUT_HELP) wasted = without_help;
+    if (!wasted) return;
+    alone_until = end + ALONE_PER_WAIT * wasted;
+    without_help = 0;
 }
 
 void lamina_pool_run(range_body body, void *task, int64_t count) {
@@ -219,9 +239,10 @@ void lamina_pool_run(range_body body, void *task, int64_t count) {
         uint32_t units = (uint32_t)(part_start(k + 1, parts) - part_start(k, parts));
         atomic_store_explicit(&part_of[k].state, part_state(word, units, 0), memory_order_release);
     }
+    atomic_store_explicit(&caller_processor, processor(), memory_order_relaxed);
     atomic_store(&job_word, word);
     if (atomic_load(&sleepers)) wake_all();
-    run_pieces(0, word);
-    finish(start);
+    bool helped = run_pieces(0, word) < job_units;
+    finish(start, helped);
     atomic_store_explicit(&busy, false, memory_order_release);
 }

@@ -218,6 +218,49 @@ def test_pool_runs_every_part_once(tmp_path, threads, count):
             np.testing.assert_array_equal(y, 50 * np.arange(count))
 
 
+ONE_PROCESSOR = """
+#include "pool.c"
+#include <stdio.h>
+static void body(void *task, int64_t begin, int64_t end) {
+    volatile int64_t *sums = task;
+    for (int64_t i = begin; i < end; i++) for (int k = 0; k < 1000; k++) sums[i] += k;
+}
+static int64_t used(int shared) {
+    static int64_t sums[32];
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    for (int n = 0; n < 2000; n++) {
+        if (shared) lamina_pool_run(body, sums, 32);
+        else body(sums, 0, 32);
+    }
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    return (int64_t)(after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec;
+}
+int main(void) {
+    cpu_set_t all, one;
+    sched_getaffinity(0, sizeof all, &all);
+    CPU_ZERO(&one);
+    for (int k = 0; k < CPU_SETSIZE; k++) if (CPU_ISSET(k, &all)) { CPU_SET(k, &one); break; }
+    sched_setaffinity(0, sizeof one, &one);
+    lamina_pool_threads(2);
+    used(1);
+    double alone = (double)used(0);
+    printf("%f", (double)used(1) / alone);
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are bound to processors on Linux")
+def test_two_threads_on_one_processor_take_hardly_more_of_it_than_one(tmp_path):
+    """A thread that waits for work where the caller works is not waiting but in the way."""
+    (tmp_path / "one.c").write_text(ONE_PROCESSOR)
+    pool = Path(toolchain.__file__).parent
+    subprocess.run([*toolchain.find_compiler().command, "-O2", "-pthread", f"-I{pool}", "one.c", "-o", "one"], cwd=tmp_path, check=True)
+    runs = (float(subprocess.run([tmp_path / "one"], capture_output=True, text=True, check=True).stdout) for _ in range(4))
+    assert any(ratio < 1.5 for ratio in runs), "the worker waits where the caller could work"
+
+
 @needs_compiler
 @needs_fork
 def test_a_forked_child_makes_its_own_threads(tmp_path):
