@@ -6,6 +6,7 @@ that no value lives from the one to the other.
 
 from __future__ import annotations
 
+import enum
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -235,7 +236,44 @@ def noop_context_fn() -> tuple[Any, Any]:
     return nullcontext(), nullcontext()
 
 
+class CheckpointPolicy(enum.Enum):
+    """What a policy says of an operation: keep its result, or compute it again; PREFER leaves it to the compiler."""
+
+    MUST_SAVE = 0
+    PREFER_SAVE = 1
+    MUST_RECOMPUTE = 2
+    PREFER_RECOMPUTE = 3
+
+
+class SelectiveCheckpointContext:
+    """What a policy is told beside the operation. is_recompute: it is the second run."""
+
+    def __init__(self, *, is_recompute: bool) -> None:
+        self.is_recompute = is_recompute
+
+
+def create_selective_checkpoint_contexts(policy_fn_or_list: Any, allow_cache_entry_mutation: bool = False) -> tuple[Any, Any]:
+    """Contexts for the first run and for the second. A policy changes memory and time, not numbers: here the whole segment is computed again.
+
+    TypeError for what is neither a function nor a list of operations.
+    """
+    if not callable(policy_fn_or_list) and not isinstance(policy_fn_or_list, list):
+        raise TypeError("policy_fn_or_list must be either a function or a list of ops.")
+    return nullcontext(), nullcontext()
+
+
+def set_checkpoint_early_stop(enable: bool) -> AbstractContextManager:
+    """Whether the second run ends where the last value that is needed is there: what is not needed is never computed."""
+    return nullcontext()
+
+
+def set_checkpoint_debug_enabled(enabled: bool | None) -> AbstractContextManager:
+    """Whether checkpoints compare both runs operation by operation: their results are compared as always."""
+    return nullcontext()
+
+
 __all__ = [
+    "CheckpointPolicy", "SelectiveCheckpointContext", "create_selective_checkpoint_contexts", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop",
     "CheckpointError", "check_backward_validity", "checkpoint", "checkpoint_sequential", "detach_variable", "get_device_states", "noop_context_fn",
     "set_device_states",
 ]  # fmt: skip

@@ -64,6 +64,11 @@ def _parse_to(*args: Any, **options: Any) -> tuple[Any, Any, bool, Any]:
     return None if where is None else device(where), dtype, bool(options.get("non_blocking", False)), options.get("memory_format")
 
 
+def _of_cuda(name: str, absent: Any) -> Callable[..., Any]:
+    """What torch.cuda answers; without a GPU, what there is nothing of."""
+    return lambda *args, **options: getattr(_cuda(), name)(*args, **options) if _cuda().is_available() else absent
+
+
 def _current(*_: Any, **__: Any) -> Any:
     from .size import device
 
@@ -120,6 +125,15 @@ ROOMS: tuple[Room, ...] = (
     Room(
         "torch.accelerator", "Whichever accelerator there is.", is_available=lambda: _cuda().is_available(),
         device_count=lambda: _cuda().device_count(), current_accelerator=_current, synchronize=_synchronize,
+        **{
+            name: _of_cuda(name, answer)
+            for name, answer in {
+                "empty_cache": None, "memory_allocated": 0, "memory_reserved": 0, "max_memory_allocated": 0, "max_memory_reserved": 0,
+                "reset_peak_memory_stats": None, "current_stream": None, "memory_stats": {},
+            }.items()
+        },
+        current_device_index=lambda: _cuda().current_device(), current_device_idx=lambda: _cuda().current_device(),
+        set_device_index=lambda index: _cuda().set_device(index), set_device_idx=lambda index: _cuda().set_device(index),
     ),
     Room(
         "torch.compiler", "Switches around torch.compile: everything is compiled anyway.", is_compiling=_no,

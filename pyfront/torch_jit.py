@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from ..dialects.errors import BackendError, LaminaError
+from ..dialects.errors import BackendError, LaminaError, UnsupportedError
+from .distributed.futures import Future
 from .dynamic_shapes import Labels
 from .export import Example
 from .exported_program import ExportedProgram, ReplayedModule, exported
@@ -17,8 +18,9 @@ from .recordings import SizeError
 from .tensor import Tensor
 
 __all__ = [
-    "Final", "ScriptFunction", "ScriptModule", "annotate", "export", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "load",
-    "optimize_for_inference", "save", "script", "script_if_tracing", "trace", "unused",
+    "Final", "Future", "ScriptFunction", "ScriptModule", "annotate", "export", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "load",
+    "optimize_for_inference", "save", "script", "script_if_tracing", "trace", "trace_module",
+    "unused", "wait",
 ]  # fmt: skip
 
 ScriptModule = ReplayedModule
@@ -147,6 +149,31 @@ def is_tracing() -> bool:
     from . import recorder
 
     return recorder.state.traces > 0
+
+
+def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
+    """What ``func(*args, **kwargs)`` gives, as a Future: the call is recorded at once, what it computes when somebody looks."""
+    future = Future()
+    try:
+        future.set_result(func(*args, **kwargs))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def wait(future: Future) -> Any:
+    """What a forked call gave. Its error is raised."""
+    return future.wait()
+
+
+def trace_module(mod: Module, inputs: dict[str, Any], **options: Any) -> Any:
+    """`trace` of a module's forward, given the arguments by its name. UnsupportedError for other methods beside it: trace each."""
+    if set(inputs) != {"forward"}:
+        raise UnsupportedError(
+            f"torch.jit.trace_module: a program is one call of forward, not of {', '.join(sorted(inputs))}", at=source_line(origin()),
+            help="trace each method as a function: torch.jit.trace(lambda x: module.method(x), (x,))",
+        )  # fmt: skip
+    return trace(mod, inputs["forward"], **options)
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:

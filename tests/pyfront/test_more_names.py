@@ -7,6 +7,7 @@ import pickle
 
 import lamina
 import pytest
+from lamina.dialects.errors import UnsupportedError
 from lamina.pyfront import import_hook
 
 from .witness import agree
@@ -73,7 +74,34 @@ def crossed_without_a_dimension_of_three(t):
     return t.cross(t.ones(2), t.ones(2))
 
 
+def selective_checkpoints(t):
+    checkpoint = module(t, "utils.checkpoint")
+    policy = checkpoint.CheckpointPolicy
+    x = t.linspace(-1, 1, 6, requires_grad=True)
+
+    def contexts():
+        return checkpoint.create_selective_checkpoint_contexts(lambda ctx, op, *args, **kwargs: policy.MUST_RECOMPUTE)
+
+    with checkpoint.set_checkpoint_early_stop(False):
+        y = checkpoint.checkpoint(lambda x: (x.sin() * x).exp(), x, use_reentrant=False, context_fn=contexts)
+    y.sum().backward()
+    return y.detach(), x.grad, policy.MUST_SAVE.name
+
+
+def forked_calls(t):
+    jit = module(t, "jit")
+    futures = [jit.fork(lambda a, b: a + b, t.ones(2), b=k) for k in range(3)]
+    traced = jit.trace_module(t.nn.ReLU(), {"forward": (t.ones(2),)})
+    return [jit.wait(f) for f in futures], futures[0].value(), traced(t.linspace(-1, 1, 2))
+
+
+def accelerators_that_are_not_there(t):
+    accelerator = module(t, "accelerator")
+    return accelerator.is_available(), accelerator.device_count(), accelerator.memory_allocated(), accelerator.max_memory_reserved()
+
+
 PROGRAMS = [
+    selective_checkpoints, forked_calls, accelerators_that_are_not_there,
     crossed_without_a_dimension_of_three, averaged_by_hand, called_without_state, branches, numbers, detached_arguments, regions,
     norms_without_statistics,
 ]  # fmt: skip
@@ -177,3 +205,19 @@ def test_hooks_that_change_what_a_gradient_is_are_refused(computed, wrong):
         (y * y).sum().backward()
 
     agree(program, sentence=40)
+
+
+def test_close_in_the_old_way():
+    testing = module(lamina, "testing")
+    with pytest.warns(FutureWarning, match="assert_close"):
+        testing.assert_allclose(lamina.ones(2), [1.0, 1.0 + 1e-6])
+    with pytest.warns(FutureWarning), pytest.raises(AssertionError):
+        testing.assert_allclose(lamina.ones(2, dtype=lamina.float64), lamina.tensor([1.0, 1.1]))
+
+
+def test_a_forked_call_raises_where_it_is_waited_for():
+    future = lamina.jit.fork(lambda x: x.reshape(7), lamina.ones(3))
+    with pytest.raises(RuntimeError, match="7"):
+        lamina.jit.wait(future)
+    with pytest.raises(UnsupportedError, match="one call of forward"):
+        lamina.jit.trace_module(lamina.nn.ReLU(), {"other": (lamina.ones(2),)})
