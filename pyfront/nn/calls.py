@@ -270,7 +270,7 @@ class Call:
             self.bundle = Bundle(read)
             self.held = read + [read[place - self.arguments] for *_, place in self.ties]
             self.served = 0
-            BUNDLED.append(weakref.ref(self))
+            BUNDLED[id(self)] = weakref.ref(self)
 
     def let_go(self) -> None:
         """Refer to no arrays of parameters any longer: they are about to be others."""
@@ -278,25 +278,26 @@ class Call:
             self.bundle, self.held = None, []
             self.pause = self.longest = _PAUSE if self.served >= _WORTH else min(2 * self.longest, _LONGEST)
 
-    def _lie_in_order(self) -> bool:
+    def _lie_in_order(self, tensors: list[Tensor]) -> bool:
         """Whether the elements of all parameters lie row by row: looked at when one of them was written to or is another view."""
-        assert self.tensors is not None and state.are_at is not None
-        if not state.are_at(self.tensors, self.views):
-            if any(map(is_ordered, self.tensors)):
+        assert state.are_at is not None
+        if not state.are_at(tensors, self.views):
+            if any(map(is_ordered, tensors)):
                 return False
-            self.views = list(map(whereabouts, self.tensors))
+            self.views = list(map(whereabouts, tensors))
         return True
 
     def _again_with_bundle(self, nodes: list[Node]) -> Any:
         """`again` where the parameters are the very Nodes that they were; None where they, or the arguments, must be looked at one by one."""
         bundle = self.bundle
         assert bundle is not None
-        if self.tensors is None:
-            self.tensors = [table.get(name) for table, name in (*self.reads, *[tie[:2] for tie in self.ties])]
-        if state.holds is None or not state.holds(self.tensors, self.held):
+        tensors = self.tensors  # another thread may look for them again
+        if tensors is None:
+            tensors = self.tensors = [table.get(name) for table, name in (*self.reads, *[tie[:2] for tie in self.ties])]
+        if state.holds is None or not state.holds(tensors, self.held):
             self.let_go()
             return None
-        if self.asks_places and not self._lie_in_order() or self.several and state.noted is not None:
+        if self.asks_places and not self._lie_in_order(tensors) or self.several and state.noted is not None:
             return None
         count = self.arguments
         if [n.type for n in nodes] != self.types[:count] or state.grad and any([n.requires_grad for n in nodes]):

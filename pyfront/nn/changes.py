@@ -31,13 +31,13 @@ def _telling(name: str) -> Callable[..., Any]:
 for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
     setattr(Table, _name, _telling(_name))
 
-BUNDLED: list[weakref.ref] = []
-"""Kept calls that refer to the arrays of all parameters they read (see calls.py)."""
+BUNDLED: dict[int, weakref.ref] = {}
+"""Kept calls that refer to the arrays of all parameters they read (see calls.py), by id."""
 
 
 def let_go() -> None:
     """Have no kept call refer to arrays of parameters: they are about to be written to, in place if nobody else refers to them."""
-    for reference in BUNDLED:
+    for reference in list(BUNDLED.values()):
         call = reference()
         if call is not None:
             call.let_go()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..autograd import no_grad
 from ..tensor import Tensor
-from .changes import changed
+from .changes import changed, let_go
 from .hooks import RemovableHandle
 from .parameter import Parameter, is_lazy
 
@@ -118,6 +118,7 @@ class StateMethods:
         errors: list[str] = []
         metadata = getattr(state_dict, "_metadata", None) or {}
         state_dict = OrderedDict(state_dict)
+        let_go()
         with no_grad():
             self._load_tree(state_dict, "", metadata, strict, assign, missing, unexpected, errors)
         if strict:

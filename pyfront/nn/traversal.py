@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..creation import empty_like
 from ..tensor import Tensor
-from .changes import turned
+from .changes import let_go, turned
 from .parameter import Parameter
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class TraversalMethods:
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Replace the contents of every parameter, its gradient and every buffer; identities stay."""
+        let_go()
         for module in self.children() if recurse else ():
             module._apply(fn)
         for parameter in self._parameters.values():

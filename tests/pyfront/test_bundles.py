@@ -513,6 +513,19 @@ def test_training_goes_on_in_place(in_c: None) -> None:
         assert not any([c.bundle for c in _calls(net)]) and not any([b() for b in bundles])
 
 
+@pytest.mark.parametrize("act", [lambda net: net.double(), lambda net: net.load_state_dict(net.state_dict()), lambda net: net.train()], ids=["to", "load", "train"])
+def test_old_parameters_are_not_held(act: Any, in_c: None) -> None:
+    net, x = Net().eval(), torch.randn(3, 6)
+    with torch.no_grad():
+        for _ in range(6):
+            net(x).numpy()
+    held = [weakref.ref(c.bundle) for c in _calls(net)]
+    assert all([bundle() is not None for bundle in held])
+    act(net)
+    gc.collect()
+    assert not any([bundle() for bundle in held])
+
+
 def test_inputs_are_put_together_once(in_c: None, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net, x = Net().eval(), torch.randn(3, 6)
