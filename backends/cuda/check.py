@@ -68,7 +68,7 @@ class Chosen:
 
     def jobs(self) -> list[tuple[str, check_prepare.Job]]:
         """What the sections that need a GPU want compiled."""
-        return check_prepare.jobs_of(self.wanted(), self.targets())
+        return check_prepare.jobs_of(self.wanted(), self.targets(), steps=bool(self.measured))
 
     def wanted(self) -> list[tuple[Graph, str]]:
         """What the sections that need a GPU run there: programs, and how they multiply float32."""
@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
     """The sections that need a GPU until a time; what is compiled for them is compiled beside the first ones."""
     names = options.section or [name for name, part in PARTS.items() if part.least]
+    share = min(1.0, 30 * options.visit / max(1, sum(PARTS[name].least for name in names)))  # of a short visit half is left to later sections
     found: list[Section] = []
     compiling = threading.Thread(target=lambda: found.append(in_own_process("prepared", options, end - time.monotonic() - 5)))
     compiling.start()
@@ -140,7 +141,7 @@ def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
             compiling.join(max(0.0, min(0.4 * (end - time.monotonic()), 180)))
         if found and found[0] not in report.sections:
             report.add(found[0])
-        left = end - time.monotonic() - sum(PARTS[later].least for later in names[k + 1 :])
+        left = end - time.monotonic() - share * sum(PARTS[later].least for later in names[k + 1 :])
         if left < 5:
             report.add(Section(name, PARTS[name].title, "skipped", "no time was left"))
             continue

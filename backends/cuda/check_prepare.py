@@ -14,6 +14,7 @@ from ...dialects import flags
 from ...dialects.graph import Graph
 from ...dialects.target import with_f32
 from ..cache import cache_folder
+from . import nvrtc
 from .check_kernels import prepare
 from .check_report import Section, write_whole
 from .check_tools import PEER_SECONDS, ROOT, run
@@ -23,16 +24,16 @@ Job = Callable[[], bool]
 """Compiles something; whether it was not there."""
 
 
-def jobs_of(wanted: Sequence[tuple[Graph, str]], targets: Sequence[str]) -> list[tuple[str, Job]]:
+def jobs_of(wanted: Sequence[tuple[Graph, str]], targets: Sequence[str], steps: bool) -> list[tuple[str, Job]]:
     """What is to be compiled, with a name each: training steps first, which take longest. wanted: programs, each with how it multiplies float32."""
-    listed = run([sys.executable, str(STEPS), "--list"], 60) if STEPS.exists() else None
+    listed = run([sys.executable, str(STEPS), "--list"], 60) if steps and STEPS.exists() else None
     names = listed.output.splitlines() if listed is not None and not listed.code else []
-    steps = [(f"{name}, {target}", lambda name=name, target=target: _step(name, target)) for name in names for target in targets]
+    training = [(f"{name}, {target}", lambda name=name, target=target: _step(name, target)) for name in names for target in targets]
     programs = [
         (f"program {k}, {target}", lambda graph=graph, f32=f32, target=target: prepare(graph, with_f32(target, f32)))
         for k, (graph, f32) in enumerate(wanted) for target in targets
     ]  # fmt: skip
-    return [*steps, *programs]
+    return [*training, *programs]
 
 
 def _step(name: str, target: str) -> bool:
@@ -48,6 +49,9 @@ def prepared(section: Section, jobs: Sequence[tuple[str, Job]], worker: Sequence
     worker: the command that calls `work` on the same jobs in another process, without its folder, the last word.
     """
     section.note(f"the cache: {cache_folder()}")
+    if not nvrtc.available():
+        section.skip("NVRTC is not installed here")
+        return
     section.table("compiled", "processes", "compiled now", "seconds")
     with tempfile.TemporaryDirectory(prefix="lamina-jobs-") as folder:
         start, count = time.perf_counter(), min(len(jobs), max(1, flags.available_processors() - 1))

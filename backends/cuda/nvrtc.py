@@ -49,7 +49,11 @@ def available() -> bool:
 
 def version() -> str:
     """NVRTC's version, "13.0". BackendError without it."""
-    _, major, minor = _bindings().nvrtcVersion()
+    nvrtc = _bindings()
+    try:
+        _, major, minor = nvrtc.nvrtcVersion()
+    except RuntimeError as error:  # the bindings' way to say that the library is not there
+        raise BackendError(f"NVRTC cannot be loaded: {error}", help=f"{INSTALL} brings it") from None
     return f"{major}.{minor}"
 
 

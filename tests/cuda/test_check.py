@@ -16,7 +16,7 @@ from needs import needs_emulation, needs_nvdisasm, needs_nvrtc
 from fake_driver import FakeDriver, install
 
 import lamina
-from lamina.backends.cuda import check, check_kernels, check_prepare, check_speed, check_tools, disassembly
+from lamina.backends.cuda import check, check_kernels, check_prepare, check_speed, check_tools, disassembly, nvrtc
 from lamina.backends.cuda.check_programs import PROGRAMS
 from lamina.backends.cuda.check_report import DeviceLost, Report, Section, write_whole
 from lamina.backends.cuda.check_shares import shares, wide_share
@@ -204,6 +204,27 @@ def test_a_section_goes_on_where_an_earlier_process_ended(tmp_path) -> None:
     assert [t.rows for t in again.tables] == [[[1], [3]]] and again.notes == ["once"] and again.at is None
 
 
+@pytest.mark.parametrize("minutes", [0.5, 10])
+def test_a_visit_leaves_time_to_all_of_its_sections(minutes: float, monkeypatch, tmp_path) -> None:
+    """Sections that take all they may, and compiling that does not end in time: the clock is the test's own."""
+    now, given = [0.0], {}
+
+    def in_own_process(name, options, seconds):
+        if name != "prepared":
+            now[0] += seconds
+            given[name] = seconds
+        return Section(name, name, "done")
+
+    monkeypatch.setattr(check, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(check, "in_own_process", in_own_process)
+    report = Report(tmp_path / "r.md")
+    check._visit(report, check._parser().parse_args(["--visit", str(minutes)]), 60 * minutes)
+    assert now[0] <= 60 * minutes and given["machine"] > 4
+    wanted = [name for name, part in check.PARTS.items() if part.least]
+    assert (list(given) == wanted) if minutes == 10 else len(given) >= 2
+    assert {s.name for s in report.sections} == {*wanted, "prepared"}
+
+
 def test_jobs_are_done_once_and_failures_are_told(tmp_path) -> None:
     done: list[int] = []
 
@@ -218,6 +239,19 @@ def test_jobs_are_done_once_and_failures_are_told(tmp_path) -> None:
     assert done == [2] and told == {"1.json": {"made": False, "error": "ValueError: no"}, "2.json": {"made": False, "error": ""}}
 
 
+def test_without_nvrtc_nothing_is_compiled(monkeypatch) -> None:
+    def absent() -> None:
+        raise RuntimeError("no libnvrtc")
+
+    monkeypatch.setattr(nvrtc, "_bindings", lambda: SimpleNamespace(nvrtcVersion=absent))
+    made = section()
+    check_prepare.prepared(made, [("one", lambda: True)], [sys.executable, "-c", "raise SystemExit(1)"])
+    assert made.status == "skipped" and not made.failures
+    with pytest.raises(BackendError, match="NVRTC cannot be loaded: no libnvrtc"):
+        nvrtc.version()
+
+
+@needs_nvrtc
 def test_jobs_whose_process_ends_are_failures() -> None:
     """Processes that do the first job and end in the second."""
     code = "import sys, pathlib; p = pathlib.Path(sys.argv[1]); (p / '0.json').write_text('{\"made\": true, \"error\": \"\"}')"

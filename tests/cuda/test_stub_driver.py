@@ -216,12 +216,12 @@ def lose():
 def refuse():
     raise KeyError("no such thing")
 
-from lamina.backends.cuda import check_kernels, check_layouts, check_prepare
+from lamina.backends.cuda import check_kernels, check_layouts
 check_kernels.build_units = lambda source, folder, arch: build(None, source, folder)
 elementwise = replace(elementwise, large=40)
 acts = dict(crash=lambda: os._exit(11), hang=lambda: time.sleep(600), refuse=refuse, lose=lose, fine=lambda: None)
 check_programs.PROGRAMS = [replace(elementwise, name="planted " + name, make=planted(act)) for name, act in acts.items()]
-check_layouts.LAYOUTS, check_prepare.STEPS = (), Path("not here")
+check_layouts.LAYOUTS = ()
 """
 
 
