@@ -248,7 +248,9 @@ def _evenest(plan: Plan, ways: Sequence[tuple[int, int]]) -> tuple[int, int]:
         row_parts = plan.row_parts * shares
         rows = [(_row_units(plan, row_parts), 1)] if plan.within else [(estimate(t.count), t.size) for t in plan.tiles]
         columns = _weights([(estimate(p.count), p.vectors) for p in plan.panels], panel_parts)
-        uneven = _unevenness(_weights(rows, row_parts), columns, shares, iterations(plan.grid))
+        weights = _weights(rows, row_parts)
+        blocks = [weights[k : k + shares] for k in range(0, row_parts, shares)]
+        uneven = unevenness([r * c for block in blocks for c in columns for r in block] * min(iterations(plan.grid), SHARERS[-1]))
         if uneven <= EVEN:
             return panel_parts, shares
         found.append((uneven, panel_parts, shares))
@@ -264,10 +266,8 @@ def _weights(kinds: Sequence[tuple[int, int]], parts: int) -> list[int]:
     return found
 
 
-def _unevenness(rows: Sequence[int], columns: Sequence[int], shares: int, grid: int) -> float:
-    """Time of some threads for the tasks of these sizes over that of a perfect division, on average."""
-    blocks = [rows[k : k + shares] for k in range(0, len(rows), shares)]
-    tasks = [r * c for block in blocks for c in columns for r in block] * min(grid, SHARERS[-1])
+def unevenness(tasks: Sequence[int]) -> float:
+    """Time of some threads for tasks of these sizes over that of a perfect division, on average."""
     found = 0.0
     for threads in SHARERS:
         loads = [0] * threads

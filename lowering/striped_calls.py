@@ -19,6 +19,7 @@ from ..dialects.sizes import any_symbolic
 from ..dialects.target import Target
 from .block_writer import LEAST_BLOCKS
 from .blocked_calls import WINDOW, places_of_calls, touches
+from .contraction_blocking import unevenness
 from .halo import slabs_around
 from .linalg_to_loops import target_for
 from .memref_layout import bytes_of, strides_of
@@ -26,6 +27,8 @@ from .prepacking import reads_same_copy
 from .storage import Call, Loop, Row, Storage
 from .stripe_parts import Reads, RowCut, border_function, cut_rows, part_of
 from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
+
+SHARED = 0.5  # of the time threads lose to uneven stripes that may be paid for even ones by all
 
 Register = Callable[[object, func.FuncOp], func.FuncOp]
 
@@ -150,18 +153,31 @@ class StripedCalls:
     # How many rows
 
     def _fits(self, chain: list[Stripe]) -> bool:
-        """Settles the rows of a stripe: as many as the second-level cache holds; whether there are such."""
-        extent = chain[-1].cut.extent
+        """Settles the rows of a stripe: as many as the second-level cache holds, or fewer where threads share these better and they cost
+        hardly more; whether there are such.
+        """
+        extent, best, least = chain[-1].cut.extent, 0, 0.0
         for rows in range(extent // LEAST_BLOCKS, 0, -1):
             if extent % rows:
                 continue
             if fit(chain, rows) and sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
-                return True
-        return False
+                count = extent // rows
+                tasks = min(self.target.tasks, count)
+                uneven = unevenness([count * (k + 1) // tasks - count * k // tasks for k in range(tasks)])
+                cost = self._costs(chain)[1] * (1 + SHARED * (uneven - 1))
+                if not best or cost < least:
+                    best, least = rows, cost
+        return bool(best) and fit(chain, best)
 
     def _saved(self, chain: Sequence[Stripe]) -> float:
-        """In vector multiply-adds: what is made twice and read again, against the way to a farther cache and back. What a kernel reads
-        and writes is on its way while it multiplies; rows in many places of an operand are not, they come in pieces that nobody foresees.
+        """What stripes cost less than whole arrays."""
+        whole, striped = self._costs(chain)
+        return whole - striped
+
+    def _costs(self, chain: Sequence[Stripe]) -> tuple[float, float]:
+        """Of whole arrays and of stripes, in vector multiply-adds: the way to a farther cache and back, against what is made twice and read
+        again. What a kernel reads and writes is on its way while it multiplies; rows in many places of an operand are not, they come in
+        pieces that nobody foresees.
         """
         stripes = chain[-1].cut.extent // chain[-1].rows
         near = self.target.byte_costs[0]
@@ -179,7 +195,7 @@ class StripedCalls:
             striped += max(work * stripes * m.rows / m.cut.extent, passed + near * sum(map(bytes_of, inside)))
             striped += (stripes - 1) * again * self.target.read_cost(again)
             striped += sum(self._way(kind) for k in given if _in_pieces(kind := m.call.operands[k][1], m.cut.reads[k]))
-        return whole - striped
+        return whole, striped
 
     def _way(self, kind: MemRefType) -> float:
         """The cost of going through a whole array once."""

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 from needs import needs_compiler
-from xdsl.dialects import func
+from xdsl.dialects import func, scf
 from xdsl.dialects.builtin import MemRefType, ModuleOp
 
 from lamina.backends import driver
@@ -115,6 +115,14 @@ def test_a_block_runs_in_stripes_and_nothing_whole_is_left_of_its_arrays(monkeyp
     kinds = [v.type for op in main.walk() for v in op.operands if isinstance(v.type, MemRefType)]
     counts = {prod(k.get_shape()) for k in kinds}
     assert not counts & {16 * 34 * 33, 16 * 32 * 31}, "neither the expanded channels nor what the depthwise convolution makes"
+
+
+def test_stripes_are_as_many_as_threads_share_evenly_where_that_costs_little(monkeypatch):
+    """Seven would fit, eight make few rows more twice."""
+    module = lowered(monkeypatch, block(112, 1), 300 << 10)
+    function = next(f for f in module.ops if isinstance(f, func.FuncOp) and any(op.name == "kernel.run" for op in f.walk()))
+    (shared,) = (op for op in function.walk() if isinstance(op, scf.ParallelOp))
+    assert shared.upperBound[0].owner.value.value.data == 8
 
 
 def tiled(images: int, rows: int) -> Graph:
