@@ -15,7 +15,7 @@ from ..dialects.sizes import Size, any_symbolic, same, largest
 from ..dialects.target import Target
 from .loop_builder import LoopBuilder
 from .memref_layout import memref_type
-from .nest_body import TOGETHER, BodyEmitter, Point, Value
+from .nest_body import TOGETHER, BodyEmitter, Point, Value, sums_of_products
 from .nest_facts import note_facts
 from .nest_fold import Fold, narrower
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
@@ -405,7 +405,7 @@ class _Nest:
             ]
             if stage.reduces:
                 args += [next(given) for _ in stage.writes]
-                sums_after += self.body.run(stage.block, plan.loops, args, point)
+                sums_after += self.body.run(stage.block, plan.loops, args, point, sums_of_products(stage.block, stage.combiners))
                 continue
             args += [self._old(plan, k, point) for k in range(len(stage.writes))]
             results = (

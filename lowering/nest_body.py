@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from xdsl.dialects import arith, memref, vector
-from xdsl.dialects.builtin import BoolAttr, IndexType, IntegerType, VectorType, i1
+from xdsl.dialects import arith, math, memref, vector
+from xdsl.dialects.builtin import BoolAttr, Float32Type, Float64Type, IndexType, IntegerType, VectorType, i1
 from xdsl.ir import Attribute, Block, Operation, SSAValue
 
 from .loop_builder import LoopBuilder, vector_of
@@ -16,6 +16,7 @@ from .nest_stages import Buffer
 
 _STREAMS = {"nontemporal": BoolAttr.from_bool(True)}
 
+NOTHING: Mapping[Operation, Operation] = {}
 
 TOGETHER = -1
 """The copy of a point whose lanes are the copies 0, 1, ... of others."""
@@ -204,9 +205,13 @@ class BodyEmitter:
             return [self.b.extract(value, i) for i in range(point.width)]
         return [value] * point.width
 
-    def run(self, block: Block, loops: Sequence[Loop | SSAValue], args: Sequence[Value], point: Point) -> list[Value]:
-        """The yielded values of a body at this point. loops: of the body's domain, or the index along each."""
+    def run(
+        self, block: Block, loops: Sequence[Loop | SSAValue], args: Sequence[Value], point: Point, joined: Mapping[Operation, Operation] = NOTHING,
+    ) -> list[Value]:  # fmt: skip
+        """The yielded values of a body at this point. loops: of the body's domain, or the index along each. joined: additions of products
+        that are rounded once, and those products."""
         env: dict[SSAValue, Value] = dict(zip(block.args, args, strict=True))
+        products = set(joined.values())
         for op in block.ops:
             name = op.name
             if name == "linalg.yield":
@@ -217,9 +222,14 @@ class BodyEmitter:
                 env[op.results[0]] = self._index(loops[op.properties["dim"].value.data], point)
             elif name == "memref.load":
                 env[op.results[0]] = self._gather(op, env, point)
-            else:
+            elif op in joined:
+                product = joined[op]
+                total = next(o for o in op.operands if o is not product.results[0])
+                operands = [self._operand(env, o) for o in (*product.operands, total)]
+                env[op.results[0]] = self._elementwise(math.FmaOp, op, operands, point)
+            elif op not in products:
                 operands = [self._operand(env, o) for o in op.operands]
-                env[op.results[0]] = self._elementwise(op, operands, point)
+                env[op.results[0]] = self._elementwise(type(op), op, operands, point)
         raise AssertionError("a linalg.generic body ends in linalg.yield")
 
     def _operand(self, env: dict[SSAValue, Value], operand: SSAValue) -> Value:
@@ -238,20 +248,20 @@ class BodyEmitter:
             return here
         return Counting(here) if point.apart == 1 else [self.b.plus(here, k * point.apart) for k in range(point.width)]
 
-    def _elementwise(self, op: Operation, operands: Sequence[Value], point: Point) -> Value:
+    def _elementwise(self, kind: type[Operation], op: Operation, operands: Sequence[Value], point: Point) -> Value:
         result = op.results[0].type
         if all(isinstance(o, SSAValue) and not isinstance(o.type, VectorType) for o in operands):
             scalars = [o for o in operands if isinstance(o, SSAValue)]
-            return self.b.emit(type(op), scalars, result, op.properties)
+            return self.b.emit(kind, scalars, result, op.properties)
         if isinstance(op, arith.IndexCastOp) and isinstance(operands[0], Counting):
             return self._count_as(operands[0], result, point)
         by_lane = isinstance(result, IndexType) or any(not isinstance(o, SSAValue) for o in operands)
         if by_lane:
             columns = [self.lanes(o, point) for o in operands]
-            lanes = [self.b.emit(type(op), row, result, op.properties) for row in zip(*columns, strict=True)]
+            lanes = [self.b.emit(kind, row, result, op.properties) for row in zip(*columns, strict=True)]
             return lanes if isinstance(result, IndexType) else self.b.from_lanes(lanes)
         vectors = [self.wide(o, point) for o in operands]
-        return self.b.emit(type(op), vectors, vector_of(result, point.width), op.properties)
+        return self.b.emit(kind, vectors, vector_of(result, point.width), op.properties)
 
     def _count_as(self, counting: Counting, element: Attribute, point: Point) -> SSAValue:
         """base + (0, 1, 2, ...) as integers."""
@@ -281,3 +291,24 @@ class BodyEmitter:
             assert isinstance(index, SSAValue)
             total = self.b.add(total, self.b.scaled(index, stride))
         return self.b.plus(total, 0)
+
+
+def sums_of_products(block: Block, combiners: Sequence[str | None]) -> dict[Operation, Operation]:
+    """Additions of a product of two operands to what a fold has so far; and the products. They are multiply-adds here as in a contraction."""
+    found: dict[Operation, Operation] = {}
+    for value, combiner in zip(block.last_op.operands, combiners, strict=True):
+        if combiner != "arith.addf":
+            continue
+        for operand in value.owner.operands:
+            product = operand.owner
+            if not isinstance(product, arith.MulfOp) or len(list(operand.uses)) != 1 or not isinstance(operand.type, Float32Type | Float64Type):
+                continue
+            a, b = (_as_read(o) for o in product.operands)
+            if a is not b and isinstance(a.owner, Block) and isinstance(b.owner, Block):
+                found[value.owner] = product
+    return found
+
+
+def _as_read(value: SSAValue) -> SSAValue:
+    """A value before it was made wider."""
+    return value.owner.operands[0] if isinstance(value.owner, arith.ExtFOp) else value

@@ -96,24 +96,24 @@ def kernel(sizes: Sizes) -> str:
 def test_what_windows_share_is_loaded_once() -> None:
     """Seven results of 3 x 3: nine columns of three rows, and nine weights."""
     text = kernel((16, 4, 14, 3, 3, 1, 1))
-    assert text.count("arith.mulf") == 63 and text.count("vector.load") == 27 + 9
+    assert text.count("math.fma") == 63 and text.count("vector.load") == 27 + 9
 
 
 def test_what_is_left_over_is_done_by_fewer() -> None:
     text = kernel((16, 4, 11, 3, 3, 1, 1))
-    assert text.count("arith.mulf") == 9 * (6 + 5)
+    assert text.count("math.fma") == 9 * (6 + 5)
 
 
 def test_of_a_large_window_a_row_is_unrolled() -> None:
     """Eight results of 7 x 7: a loop over seven rows of fourteen columns; sixteen rows of weights are turned before."""
     text = kernel((16, 4, 16, 7, 7, 1, 1))
-    assert text.count("arith.mulf") == 7 * 8 and text.count("vector.load") == 14 + 7 + 16
+    assert text.count("math.fma") == 7 * 8 and text.count("vector.load") == 14 + 7 + 16
 
 
 def test_threads_share_rows_and_of_a_single_one_its_windows() -> None:
     rows, row = kernel((64, 16, 56, 3, 3, 1, 1)), kernel((16, 1, 4096, 1, 3, 1, 1))
-    assert '"scf.parallel"' in rows and rows.count("arith.mulf") == 9 * 8
-    assert '"scf.parallel"' in row and row.count("arith.mulf") == 3
+    assert '"scf.parallel"' in rows and rows.count("math.fma") == 9 * 8
+    assert '"scf.parallel"' in row and row.count("math.fma") == 3
 
 
 def test_vectors_put_together_lane_by_lane_are_not_unrolled_for_a_weight() -> None:
