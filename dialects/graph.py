@@ -48,6 +48,10 @@ class Graph:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple:
+        """Without what was found for it in this process."""
+        return Graph, (self.inputs, self.steps, self.outputs, self.origins, self.names, self.types)
+
     def __repr__(self) -> str:
         """What equality covers: part of the disk cache's key when a graph is the body of a step."""
         return f"Graph({self.inputs!r}, {self.steps!r}, {self.outputs!r})"

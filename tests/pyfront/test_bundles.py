@@ -526,6 +526,21 @@ def test_old_parameters_are_not_held(act: Any, in_c: None) -> None:
     assert not any([bundle() for bundle in held])
 
 
+def test_copies_of_what_was_called_are_called(in_c: None) -> None:
+    """Graphs that a copied module refers to are copied without the programs of this process."""
+    torch.manual_seed(0)
+    net, x = torch.compile(nn.Sequential(*[nn.Linear(6, 6) for _ in range(4)])), torch.randn(3, 6)
+    with torch.no_grad():
+        expected = [net(x).numpy() for _ in range(8)][-1]
+        copied = copy.deepcopy(net)
+        assert all([np.array_equal(copied(x).numpy(), expected) for _ in range(4)])
+        copied._orig_mod[0].weight.mul_(2.0)
+        assert not np.array_equal(copied(x).numpy(), expected) and np.array_equal(net(x).numpy(), expected)
+    exported = torch.export.export(nn.Linear(6, 6), (x,))
+    exported.module()(x).detach().numpy()
+    copy.deepcopy(exported)
+
+
 def test_inputs_are_put_together_once(in_c: None, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net, x = Net().eval(), torch.randn(3, 6)
