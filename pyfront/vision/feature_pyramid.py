@@ -45,9 +45,35 @@ class FeaturePyramidNetwork(nn.Module):
         return OrderedDict(zip(names, found, strict=True))
 
 
-class LastLevelMaxPool(nn.Module):
+class ExtraFPNBlock(nn.Module):
+    """Further maps after those of the pyramid."""
+
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """The pyramid's maps (of the maps x) and their names, with further ones each."""
+        raise NotImplementedError
+
+
+class LastLevelMaxPool(ExtraFPNBlock):
     """One coarser map: every second pixel of the last."""
 
     def forward(self, x: list[Tensor], y: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """The maps and names with one more each ("pool")."""
         return [*x, F.max_pool2d(x[-1], kernel_size=1, stride=2, padding=0)], [*names, "pool"]
+
+
+class LastLevelP6P7(ExtraFPNBlock):
+    """Two coarser maps by strided convolutions: of the pyramid's last map where the channels are equal, else of the last map given to it."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, 2, 1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, 2, 1)
+        for convolution in (self.p6, self.p7):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+            nn.init.constant_(convolution.bias, 0)
+        self.use_P5 = in_channels == out_channels
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """The maps and names with two more each ("p6", "p7")."""
+        sixth = self.p6(p[-1] if self.use_P5 else c[-1])
+        return [*p, sixth, self.p7(F.relu(sixth))], [*names, "p6", "p7"]

@@ -15,20 +15,18 @@ from .images import tensor_of
 Maker = Callable[..., Any]
 
 
-class Conv2dNormActivation(nn.Sequential):
+class ConvNormActivation(nn.Sequential):
     """Convolution, norm, activation; padding keeps the size at stride 1."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any = 3, stride: Any = 1, padding: Any = None, groups: int = 1,
-        norm_layer: Maker | None = nn.BatchNorm2d, activation_layer: Maker | None = nn.ReLU, dilation: int = 1,
-        inplace: bool | None = True, bias: bool | None = None,
+        norm_layer: Maker | None = nn.BatchNorm2d, activation_layer: Maker | None = nn.ReLU, dilation: Any = 1,
+        inplace: bool | None = True, bias: bool | None = None, conv_layer: Maker = nn.Conv2d,
     ) -> None:  # fmt: skip
         if padding is None:
-            sizes = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,)
-            kept = tuple((k - 1) // 2 * dilation for k in sizes)
-            padding = kept if isinstance(kernel_size, (tuple, list)) else kept[0]
+            padding = _keeping_size(kernel_size, dilation)
         layers: list[Any] = [
-            nn.Conv2d(
+            conv_layer(
                 in_channels, out_channels, kernel_size, stride, padding, dilation=dilation, groups=groups,
                 bias=norm_layer is None if bias is None else bias,
             )
@@ -39,6 +37,39 @@ class Conv2dNormActivation(nn.Sequential):
             layers.append(activation_layer() if inplace is None else activation_layer(inplace=inplace))
         super().__init__(*layers)
         self.out_channels = out_channels
+
+
+def _keeping_size(kernel: Any, dilation: Any) -> Any:
+    """The padding, one number or one for each dimension."""
+    if isinstance(kernel, int) and isinstance(dilation, int):
+        return (kernel - 1) // 2 * dilation
+    dims = len(kernel) if not isinstance(kernel, int) else len(dilation)
+    kernels, dilations = ([v] * dims if isinstance(v, int) else v for v in (kernel, dilation))
+    return tuple((k - 1) // 2 * d for k, d in zip(kernels, dilations, strict=True))
+
+
+class Conv2dNormActivation(ConvNormActivation):
+    """That of images [n, c, h, w]."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any = 3, stride: Any = 1, padding: Any = None, groups: int = 1,
+        norm_layer: Maker | None = nn.BatchNorm2d, activation_layer: Maker | None = nn.ReLU, dilation: Any = 1,
+        inplace: bool | None = True, bias: bool | None = None,
+    ) -> None:  # fmt: skip
+        rest = (kernel_size, stride, padding, groups, norm_layer, activation_layer, dilation, inplace, bias, nn.Conv2d)
+        super().__init__(in_channels, out_channels, *rest)
+
+
+class Conv3dNormActivation(ConvNormActivation):
+    """That of clips and volumes [n, c, t, h, w]."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any = 3, stride: Any = 1, padding: Any = None, groups: int = 1,
+        norm_layer: Maker | None = nn.BatchNorm3d, activation_layer: Maker | None = nn.ReLU, dilation: Any = 1,
+        inplace: bool | None = True, bias: bool | None = None,
+    ) -> None:  # fmt: skip
+        rest = (kernel_size, stride, padding, groups, norm_layer, activation_layer, dilation, inplace, bias, nn.Conv3d)
+        super().__init__(in_channels, out_channels, *rest)
 
 
 class SqueezeExcitation(nn.Module):

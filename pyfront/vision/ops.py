@@ -9,17 +9,27 @@ import numpy as np
 from ..joining import stack
 from ..nn.functional import binary_cross_entropy_with_logits
 from ..tensor import Tensor
+from .box_losses import (
+    complete_box_iou, complete_box_iou_loss, distance_box_iou, distance_box_iou_loss, generalized_box_iou_loss,
+)
 from .deformable import DeformConv2d, deform_conv2d
-from .drop_block import DropBlock2d, drop_block2d
+from .drop_block import DropBlock2d, DropBlock3d, drop_block2d, drop_block3d
 from .feature_pyramid import FeaturePyramidNetwork
 from .images import tensor_of
-from .layers import MLP, Conv2dNormActivation, FrozenBatchNorm2d, Permute, SqueezeExcitation, StochasticDepth, stochastic_depth
+from .layers import (
+    MLP, Conv2dNormActivation, Conv3dNormActivation, FrozenBatchNorm2d, Permute, SqueezeExcitation, StochasticDepth, stochastic_depth,
+)
+from .poolers import MultiScaleRoIAlign
 from .regions import RoIAlign, RoIPool, roi_align, roi_pool
+from .sensitive_regions import PSRoIAlign, PSRoIPool, ps_roi_align, ps_roi_pool
 
 __all__ = [
-    "Conv2dNormActivation", "DeformConv2d", "DropBlock2d", "FeaturePyramidNetwork", "FrozenBatchNorm2d", "RoIAlign", "RoIPool", "MLP", "Permute", "SqueezeExcitation", "StochasticDepth", "batched_nms",
-    "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "deform_conv2d", "drop_block2d", "generalized_box_iou", "nms", "remove_small_boxes", "roi_align", "roi_pool",
-    "sigmoid_focal_loss", "stochastic_depth",
+    "Conv2dNormActivation", "Conv3dNormActivation", "DeformConv2d", "DropBlock2d", "DropBlock3d", "FeaturePyramidNetwork",
+    "FrozenBatchNorm2d", "MLP", "MultiScaleRoIAlign", "PSRoIAlign", "PSRoIPool", "Permute", "RoIAlign", "RoIPool", "SqueezeExcitation",
+    "StochasticDepth", "batched_nms", "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou",
+    "complete_box_iou_loss", "deform_conv2d", "distance_box_iou", "distance_box_iou_loss", "drop_block2d", "drop_block3d",
+    "generalized_box_iou", "generalized_box_iou_loss", "masks_to_boxes", "nms", "ps_roi_align", "ps_roi_pool", "remove_small_boxes",
+    "roi_align", "roi_pool", "sigmoid_focal_loss", "stochastic_depth",
 ]  # fmt: skip
 
 
@@ -80,6 +90,17 @@ def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     """Indices of boxes with both sides of at least min_size."""
     keep = ((boxes[:, 2] - boxes[:, 0]) >= min_size) & ((boxes[:, 3] - boxes[:, 1]) >= min_size)
     return keep.nonzero()[:, 0]
+
+
+def masks_to_boxes(masks: Tensor) -> Tensor:
+    """Boxes [n, 4] around what masks [n, h, w] hold; zeros around nothing."""
+    held = np.asarray(masks.detach()._value()) != 0
+    found = np.zeros((len(held), 4), np.float32)
+    for box, mask in zip(found, held, strict=True):
+        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+        if rows.size:
+            box[:] = columns[0], rows[0], columns[-1], rows[-1]
+    return tensor_of(found).to(masks.device)
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

@@ -33,8 +33,8 @@ def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _by_image(input: Tensor, rows: np.ndarray, shape: tuple[int, int], pool: Any) -> Tensor:
-    """[k, c, *shape]: ``pool(image [c, h, w], which rows are its)`` for every image, in the order of the rows."""
+def _by_image(input: Tensor, rows: np.ndarray, channels: int, shape: tuple[int, int], pool: Any) -> Tensor:
+    """[k, channels, *shape]: ``pool(image [c, h, w], which rows are its)`` for every image, in the order of the rows."""
     numbers = rows[:, 0].astype(np.int64)
     found, order = [], []
     for image in np.unique(numbers):
@@ -42,7 +42,7 @@ def _by_image(input: Tensor, rows: np.ndarray, shape: tuple[int, int], pool: Any
         found.append(pool(input[int(image)], own))
         order.append(own)
     if not found:
-        return input.new_zeros((0, input.shape[1], *shape))
+        return input[:0, :channels, :1, :1].expand(0, channels, *shape)  # its gradient is zero, not none
     back = np.argsort(np.concatenate(order), kind="stable")
     together = cat(found) if len(found) > 1 else found[0]
     return together if (back == np.arange(len(back))).all() else together[tensor_of(back)]
@@ -87,7 +87,7 @@ def roi_align(
         by_both = by_rows.reshape(len(own), high * c, w) @ tensor_of(across[own].transpose(0, 2, 1)).to(image.dtype)
         return by_both.reshape(len(own), high, c, wide).permute(0, 2, 1, 3)
 
-    return _by_image(input, rows, (high, wide), pool)
+    return _by_image(input, rows, input.shape[1], (high, wide), pool)
 
 
 def _bins(first: np.ndarray, last: np.ndarray, bins: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ def roi_pool(input: Tensor, boxes: _Boxes, output_size: Any, spatial_scale: floa
         found = each.reshape(k, c, wide, high, -1).max(-1).values.permute(0, 1, 3, 2)
         return found.masked_fill(tensor_of(empty[own][:, None]), 0.0)
 
-    return _by_image(input, rows, (high, wide), pool)
+    return _by_image(input, rows, input.shape[1], (high, wide), pool)
 
 
 class RoIAlign(nn.Module):
