@@ -423,7 +423,9 @@ class Executable:
         """The same for inputs of which most are those of the last call, which is what the table was written for; None where more is to be done than
         to write what is new. What is not new is held by what both were taken from.
         """
-        if self._copies.changes != self._copies_at or not self._copied.isdisjoint(arrays.changing) or spare and self._places(arrays, spare).pairs:
+        if self._copies.changes != self._copies_at or not self._copied.isdisjoint(arrays.changing) and self._copies.follow(arrays):
+            return None
+        if spare and self._places(arrays, spare).pairs:
             return None
         table, places, copies = self._table, self._at, []
         self._ids = self._nowhere

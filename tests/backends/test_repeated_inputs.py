@@ -44,9 +44,10 @@ def _base(seed: int) -> Arrays:
     return Arrays([None, _numbers(seed, 48, 30), _numbers(seed + 1, 40, 48)])
 
 
-def _taken(base: Arrays, x: np.ndarray) -> Arrays:
+def _taken(base: Arrays, *given: np.ndarray) -> Arrays:
     made = Arrays(base)
-    made.base, made.changing, made[0] = base, (0,), x
+    made.base, made.changing = base, tuple(range(len(given)))
+    made[: len(given)] = given
     return made
 
 
@@ -58,6 +59,7 @@ class Callers:
         self.bases = [_base(10), _base(20)]
         self.xs = [_numbers(k, 40, 30) for k in range(3)] + [_numbers(9, 30, 40).T]
         self.bound = [p.bind([None, *base[1:]]) for p, base in zip(self.programs, self.bases, strict=True)]
+        self.others = Arrays([None, None, self.bases[0][2]])
         self.held: list[tuple[np.ndarray, np.ndarray]] = []
 
     def do(self, how: str, which: int, base: int, x: int, holds: bool) -> None:
@@ -72,9 +74,12 @@ class Callers:
             (made,) = self.programs[which](_taken(self.bases[base], given))
             if base == which:
                 self.bound[which] = self.programs[which].bind([None, *self.bases[base][1:]])
+        elif how == "weights":  # of which there are packed copies
+            (made,) = self.programs[which](_taken(self.others, given, self.bases[base][1]))
         else:
             (made,) = self.programs[which](_taken(self.bases[base], given))
         _, w, y = self.bases[base]
+        y = self.others[2] if how == "weights" else y
         expected = given @ w.T + y
         np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-4)
         if holds:
@@ -84,7 +89,7 @@ class Callers:
         del self.held[:-3]
 
 
-CALLS = st.tuples(st.sampled_from(["taken", "taken", "listed", "bound", "renewed"]), st.integers(0, 1), st.integers(0, 1), st.integers(0, 3), st.booleans())
+CALLS = st.tuples(st.sampled_from(["taken", "taken", "listed", "bound", "renewed", "weights", "weights"]), st.integers(0, 1), st.integers(0, 1), st.integers(0, 3), st.booleans())
 
 
 @settings(max_examples=60, deadline=None)
