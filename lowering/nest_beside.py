@@ -27,6 +27,8 @@ SHORT = 16
 LONG = 64
 """Vectors a row has at most that goes beside another: of a longer one its end is a small part."""
 LINE = 64
+SHARE = 8
+"""Second caches that a program's share of the last one is, about."""
 PAGE = 4096
 NEAR = 256
 """Bytes from whole pages within which two rows get in each other's way."""
@@ -42,7 +44,7 @@ def choose_beside(group: GroupPlan, target: Target) -> None:
     if group.vector is not None or not folds or not group.shared or estimate(group.shared[-1].size) < 2 * ROWS:
         return
     if not all(_short(leaf, SHORT) for leaf in group.leaves if leaf.own):
-        if not _in_pairs(group):
+        if not _in_pairs(group, target):
             _follow(group, folds, target)
             return
         group.beside = 2
@@ -92,8 +94,13 @@ def _short(leaf: LeafPlan, vectors: int) -> bool:
     return len(leaf.own) == 1 and leaf.vector is leaf.own[0] and estimate(size) <= vectors * leaf.width
 
 
-def _in_pairs(group: GroupPlan) -> bool:
-    """Whether two rows go side by side: several folds of light leaves (arithmetic that fills the processor hides a row's end) without memory of their own."""
+def _in_pairs(group: GroupPlan, target: Target) -> bool:
+    """Whether two rows go side by side: several folds of light leaves (arithmetic that fills the processor hides a row's end) without memory
+    of their own, in arrays that are hardly in memory: from there one run of rows arrives faster than two."""
+    row = group.shared[-1]
+    sizes = {f.buffer: element_bytes(f.buffer.element) * prod(estimate(x.size) for x in f.terms) for f in group.flats if f.terms.get(row)}
+    if sum(sizes.values()) > SHARE * target.l2_bytes:
+        return False
     if sum(any(x.kind == "r" for x in leaf.own) for leaf in group.leaves) == 1 or group.rows or any(leaf_operations(leaf) > HEAVY for leaf in group.leaves if leaf.own):
         return False
     return all(_short(leaf, LONG) for leaf in group.leaves if leaf.own) and not _in_the_way(group)

@@ -142,6 +142,12 @@ def test_longer_rows_go_in_pairs_unless_they_are_pages_apart() -> None:
         np.testing.assert_allclose(got, d / np.sqrt((d * d).sum(axis=1, keepdims=True)), rtol=1e-4, atol=1e-6)
 
 
+def test_not_in_pairs_from_memory() -> None:
+    few, many = (str(lowered(normal_program(rows, 768), "avx512")) for rows in (64, 16384))
+    pair = re.compile(r"math.sqrt %\w+ : vector<2xf32>")
+    assert pair.search(few) and not pair.search(many)
+
+
 FAR = (203, 1300)
 """Rows of a matrix the second cache does not hold: three times four runs of sixteen, two times four rows, three alone."""
 
