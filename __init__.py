@@ -50,27 +50,14 @@ _MODULES = {
 }
 _LATER = {
     **dict.fromkeys(
-        (
-            "manual_seed",
-            "seed",
-            "initial_seed",
-            "Generator",
-            "rand",
-            "randn",
-            "randint",
-            "randperm",
-            "rand_like",
-            "randn_like",
-            "randint_like",
-            "normal",
-            "bernoulli",
-            "multinomial",
-            "get_rng_state",
-            "set_rng_state",
-            "default_generator",
-        ),
-        "pyfront.random",
+        ("manual_seed", "seed", "initial_seed", "Generator", "get_rng_state", "set_rng_state", "default_generator"), "pyfront.random"
     ),
+    **dict.fromkeys(
+        (
+            "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial",
+        ),
+        "pyfront.random_tensors",
+    ),  # fmt: skip
     **dict.fromkeys(("save", "load"), "pyfront.files"),
     **dict.fromkeys(
         (

@@ -24,7 +24,7 @@ from .optim.optimizer import Optimizer
 from .origin import origin, source_line
 from .program_draws import Draws, drawn_as_inputs, drawn_by_steps, drawn_now, stand_in
 from .pytree import TreeSpec, tree_flatten, tree_unflatten
-from .random import DRAWS
+from .sampling import DRAWS
 from .recordings import SizeError, record_at_sizes
 from .tensor import Tensor, wrap
 

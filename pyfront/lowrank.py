@@ -6,7 +6,7 @@ from typing import Any
 
 from .definitions import define
 from .linalg import cholesky, eigh, qr, solve_triangular, svd
-from .random import randn
+from .random_tensors import randn
 from .tensor import Tensor
 
 Parts = tuple[Tensor, Tensor, Tensor]

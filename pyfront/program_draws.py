@@ -17,7 +17,8 @@ from .grad_mode import no_grad
 from .node import Node
 from .philox import Sequence, words_at
 from .promote import expand, full
-from .random import DRAWS, default_generator
+from .random import default_generator
+from .sampling import DRAWS
 from .recorder import record
 from .schedule import Schedule
 

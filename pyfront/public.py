@@ -38,6 +38,8 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     overrides,
     printing,
     random,
+    random_fills,
+    random_tensors,
     recorder,
     reductions,
     segments,

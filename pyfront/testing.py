@@ -11,7 +11,7 @@ import numpy as np
 from ..dialects.types import DTYPES, part_of
 from .complex_numbers import view_as_complex
 from .creation import tensor
-from .random import rand, randint
+from .random_tensors import rand, randint
 from .tensor import Tensor
 
 __all__ = ["assert_allclose", "assert_close", "make_tensor"]

@@ -11,7 +11,8 @@ import numpy as np
 from ...dialects.types import float64
 from .. import recorder
 from ..func.forward import jvp
-from ..random import Generator, rand
+from ..random import Generator
+from ..random_tensors import rand
 from ..tensor import Tensor, wrap
 from .backward import grad
 

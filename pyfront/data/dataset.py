@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .. import recorder
-from ..random import Generator, randperm
+from ..random import Generator
+from ..random_tensors import randperm
 from ..tensor import Tensor, wrap
 
 T = TypeVar("T")

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ..random import Generator, randperm
+from ..random import Generator
+from ..random_tensors import randperm
 from .sampler import Sampler
 
 __all__ = ["DistributedSampler"]

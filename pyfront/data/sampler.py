@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 from ...dialects.types import DTYPES
 from .. import draws
 from ..creation import as_tensor
-from ..random import Generator, default_generator, multinomial, randint, randperm
+from ..random import Generator, default_generator
+from ..random_tensors import multinomial, randint, randperm
 
 T = TypeVar("T", covariant=True)
 

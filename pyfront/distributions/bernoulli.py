@@ -7,7 +7,7 @@ from typing import Any
 
 from ..grad_mode import no_grad
 from ..nn.functional import binary_cross_entropy_with_logits
-from ..random import bernoulli
+from ..random_tensors import bernoulli
 from ..selection import where
 from ..sequences import arange
 from ..tensor import Tensor

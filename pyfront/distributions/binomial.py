@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..grad_mode import no_grad
-from ..random import binomial
+from ..random_tensors import binomial
 from ..sequences import arange
 from ..tensor import Tensor
 from . import constraints

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..limits import finfo
-from ..random import multinomial
+from ..random_tensors import multinomial
 from ..grad_mode import no_grad
 from ..sequences import arange
 from ..shaping import broadcast_tensors

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..nn.functions.loss import binary_cross_entropy_with_logits
-from ..random import rand
+from ..random_tensors import rand
 from ..selection import where
 from ..tensor import Tensor
 from . import constraints

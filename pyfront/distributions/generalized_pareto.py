@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..random import rand
+from ..random_tensors import rand
 from ..selection import where
 from ..size import Size
 from ..tensor import Tensor

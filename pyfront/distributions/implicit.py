@@ -14,7 +14,7 @@ import numpy as np
 
 from ..creation import of_array
 from ..function import Function, once_differentiable
-from ..random import dirichlet_numbers, gamma_numbers
+from ..random_tensors import dirichlet_numbers, gamma_numbers
 from ..special_functions import lower_series, upper_fraction
 from ..tensor import Tensor
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..creation import tensor
 from ..joining import cat
 from ..limits import finfo
-from ..random import randn
+from ..random_tensors import randn
 from ..sequences import arange
 
 from ..size import Size

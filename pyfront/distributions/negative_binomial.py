@@ -7,7 +7,7 @@ from typing import Any
 
 from ..grad_mode import no_grad
 from ..nn.functional import logsigmoid
-from ..random import poisson
+from ..random_tensors import poisson
 from ..tensor import Tensor
 from . import constraints
 from .chance import OfChance

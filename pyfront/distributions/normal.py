@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from ..grad_mode import no_grad
-from ..random import normal
+from ..random_tensors import normal
 from ..tensor import Tensor
 from .exponential_family import ExponentialFamily
 from .location_scale import LocationScale

@@ -9,7 +9,7 @@ from ..creation import tensor
 from ..grad_mode import enable_grad
 from ..limits import finfo
 from ..promote import Defaults
-from ..random import randn
+from ..random_tensors import randn
 from ..sequences import tril_indices
 from ..shaping import broadcast_tensors
 from ..tensor import Tensor

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..composites import xlogy
 from ..grad_mode import no_grad
-from ..random import poisson
+from ..random_tensors import poisson
 from ..tensor import Tensor
 from . import constraints
 from .exponential_family import ExponentialFamily

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..random import rand
+from ..random_tensors import rand
 from ..size import Size
 from ..tensor import Tensor
 from . import constraints

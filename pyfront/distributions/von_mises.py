@@ -10,7 +10,7 @@ from typing import Any
 from ...dialects.types import bool_, float64
 from ..creation import empty, zeros
 from ..grad_mode import no_grad
-from ..random import rand
+from ..random_tensors import rand
 from ..selection import where
 from ..size import Size
 from ..tensor import Tensor

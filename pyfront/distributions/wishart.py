@@ -11,7 +11,7 @@ from .. import linalg
 from ..creation import ones, tensor
 from ..limits import finfo
 from ..promote import broadcast_shape
-from ..random import randn
+from ..random_tensors import randn
 from ..selection import where
 from ..sequences import arange
 from ..size import Size

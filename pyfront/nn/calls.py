@@ -30,7 +30,7 @@ from ..origin import is_own
 from ..overrides import state as overriding
 from ..phrases import Phrase, steps_between
 from ..promote import Defaults
-from ..random import Drawn, sample
+from ..sampling import Drawn, sample
 from ..recorder import state
 from ..strides import is_ordered
 from ..tensor import Tensor, from_storage, whereabouts, wrap

@@ -15,7 +15,8 @@ from .. import draws, recorder
 from ..assignment import assign
 from ..autograd import no_grad
 from ..mersenne import Engine
-from ..random import default_generator, randperm
+from ..random import default_generator
+from ..random_tensors import randperm
 from ..tensor import Tensor
 
 _GAINS = {

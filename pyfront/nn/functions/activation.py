@@ -12,7 +12,8 @@ from ....dialects.types import DType
 from ...autocasting import autocasts
 from ... import draws, recorder
 from ...assignment import title
-from ...random import EXPONENTIAL, default_generator, sample
+from ...random import default_generator
+from ...sampling import EXPONENTIAL, sample
 from ...tensor import Tensor, wrap
 from .applying import apply, apply_to, dimension, finish
 

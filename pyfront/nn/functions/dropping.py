@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...random import BERNOULLI, KEPT, in_order, memory_order, sample
+from ...sampling import BERNOULLI, KEPT, in_order, memory_order, sample
 from ...tensor import Tensor, wrap
 from .applying import finish
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...creation import of_array
-from ...random import rand
+from ...random_tensors import rand
 from ...tensor import Tensor
 from .applying import apply, each
 

@@ -11,7 +11,7 @@ from ...grad_mode import no_grad
 from ...joining import cat
 from ...linalg import solve
 from ...matrix_functions import geqrf, householder_product, matrix_exp
-from ...random import randn
+from ...random_tensors import randn
 from ...sequences import eye
 from ...tensor import Tensor
 from .. import functional as F

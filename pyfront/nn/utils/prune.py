@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from ...creation import ones_like, zeros_like
-from ...random import rand, rand_like
+from ...random_tensors import rand, rand_like
 from ...reductions import norm
 from ...tensor import Tensor
 from ..module import Module

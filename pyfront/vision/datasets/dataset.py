@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...data import Dataset
-from ...random import Generator, randint, randn
+from ...random import Generator
+from ...random_tensors import randint, randn
 from .. import images
 
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ... import random
+from ...random_tensors import randn
 from ...creation import tensor as _tensor
 from ...linear_algebra import matmul
 from ...tensor import Tensor
@@ -262,7 +262,7 @@ class RandomErasing(Sometimes):
             h, w = int(round(math.sqrt(area * shape))), int(round(math.sqrt(area / shape)))
             if h >= height or w >= width:
                 continue
-            filling = random.randn(channels, h, w) if value is None else _tensor(value)[:, None, None]
+            filling = randn(channels, h, w) if value is None else _tensor(value)[:, None, None]
             top = drawing.whole(0, height - h + 1)
             return top, drawing.whole(0, width - w + 1), h, w, filling
         return 0, 0, height, width, img

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from ... import random
+from ...random_tensors import rand
 from ...joining import cat
 from ...tensor import Tensor
 from ..images import InterpolationMode, dimensions
@@ -395,7 +395,7 @@ class ElasticTransform(Geometric):
         """Displacements [1, height, width, 2] in units of half the image."""
         parts = []
         for axis in (0, 1):
-            noise = random.rand(1, 1, *size) * 2 - 1
+            noise = rand(1, 1, *size) * 2 - 1
             if sigma[axis] > 0.0:
                 k = int(8 * sigma[axis] + 1)
                 noise = F.gaussian_blur(noise, [k + 1 - k % 2] * 2, list(sigma))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import draws, random
+from ...random_tensors import rand, randint
 from ...sequences import linspace
 from ...tensor import Tensor
 from .. import images
@@ -166,7 +167,7 @@ class AutoAugment(Policy):
     @staticmethod
     def get_params(transform_num: int) -> tuple[int, Tensor, Tensor]:
         """Which policy, and for its two steps a chance and a sign."""
-        return drawing.below(transform_num), random.rand(2), random.randint(2, (2,))
+        return drawing.below(transform_num), rand(2), randint(2, (2,))
 
     def space(self, img: Any) -> Space:
         """Ten magnitudes for an image."""

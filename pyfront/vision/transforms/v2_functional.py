@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import random
+from ...random_tensors import randn_like
 from ...tensor import Tensor
 from .. import images, tv_tensors
 from . import functional as _v1
@@ -87,6 +87,6 @@ def gaussian_noise(inpt: Tensor, mean: float = 0.0, sigma: float = 0.1, clip: bo
         raise ValueError(f"Input tensor is expected to be in float dtype, got dtype={getattr(inpt, 'dtype', type(inpt))}")
     if sigma < 0:
         raise ValueError(f"sigma shouldn't be negative. Got {sigma}")
-    noise = mean + random.randn_like(inpt) * sigma
+    noise = mean + randn_like(inpt) * sigma
     made = inpt + noise
     return made.clamp(0, 1) if clip else made
