@@ -41,12 +41,11 @@ _HOLD = frozenset({"children", "named_children", "items", "values", "keys"})
 
 _ROOMS = frozenset({
     "arithmetic", "bessel", "calculus", "complex_numbers", "composites", "conversion", "copies", "creation", "decompositions", "definitions", "fft",
-    "finding", "indexing", "joining", "linalg", "linear_algebra", "matrix_functions", "random", "reductions", "scanning", "segments",
+    "finding", "indexing", "joining", "linalg", "linear_algebra", "matrix_functions", "random_fills", "random_tensors", "reductions", "scanning", "segments",
     "selection", "sequences", "shaping", "signal", "special", "special_functions", "statistics", "strided", "windows",
 })  # fmt: skip
 """Where functions are that only record steps, and draw random numbers."""
 
-_UNTOUCHED = frozenset({"manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "fork_rng"})
 _FORBIDDEN = frozenset({
     "backward", "register_hook", "register_post_accumulate_grad_hook", "retain_grad", "requires_grad", "requires_grad_", "grad", "grad_fn", "is_leaf",
     "data", "set_", "share_memory_", "numpy", "storage", "untyped_storage", "data_ptr", "map_", "apply_", "record_stream", "names", "module_load",
@@ -112,7 +111,7 @@ def is_recording(function: Any) -> bool:
     if type(inner) is not FunctionType or not is_own(inner.__code__.co_filename):
         return False
     _, _, rest = inner.__module__.partition("pyfront.")
-    return (rest in _ROOMS or rest.startswith(("nn.functional", "nn.functions."))) and inner.__name__ not in _UNTOUCHED
+    return rest in _ROOMS or rest.startswith(("nn.functional", "nn.functions."))
 
 
 def is_option(value: Any) -> bool:
