@@ -93,7 +93,7 @@ class World:
         self.x, self.longer = torch.randn(3, 6), torch.randn(5, 6)
         self.words, self.index = Words().eval(), torch.tensor([1, 0, 8, 3])
         self.around = Around(self.words)
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.003)
         self.waiting: list[Any] = []
         self.seen: list[Any] = []
 
@@ -392,7 +392,7 @@ def check(actions: list[Callable[[World], Any]], many: int) -> None:
         found = run(actions, replays=True)
     assert len(found) == len(expected)
     for k, (a, b) in enumerate(zip(found, expected, strict=True)):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=f"look {k}")
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=f"look {k}")
 
 
 def test_the_actions_read_as_one(in_c: None, monkeypatch: pytest.MonkeyPatch) -> None:
