@@ -126,12 +126,14 @@ def fired(*_: Any) -> None:
     "value",
     [
         _Reduced(fired, ()), _Reduced(print, ("x",)), _Reduced(Path, ("x",)), _Reduced(Settings, ()),
-        _Reduced(lamina.nn.Linear, (2, 2)), _Reduced(lamina.nn.functional.tanh, (1,)), _Reduced(eval, ("1",)),
+        _Reduced(lamina.nn.Linear, (2, 2)), "ours", _Reduced(eval, ("1",)),
     ],
     ids=["function", "builtin", "class", "own", "layer", "ours", "eval"],
 )  # fmt: skip
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_files_call_nothing(value: Any, weights_only: bool) -> None:
+    if value == "ours":  # what stands there now: once classes of tensors are asked it is another function
+        value = _Reduced(lamina.nn.functional.tanh, (1,))
     with pytest.raises(FileError):
         lamina.load(checkpoint(value), weights_only=weights_only)
 
