@@ -22,6 +22,7 @@ from .layers import (
 from .poolers import MultiScaleRoIAlign
 from .regions import RoIAlign, RoIPool, roi_align, roi_pool
 from .sensitive_regions import PSRoIAlign, PSRoIPool, ps_roi_align, ps_roi_pool
+from .suppression import batched_nms, nms
 
 __all__ = [
     "Conv2dNormActivation", "Conv3dNormActivation", "DeformConv2d", "DropBlock2d", "DropBlock3d", "FeaturePyramidNetwork",
@@ -101,27 +102,6 @@ def masks_to_boxes(masks: Tensor) -> Tensor:
         if rows.size:
             box[:] = columns[0], rows[0], columns[-1], rows[-1]
     return tensor_of(found).to(masks.device)
-
-
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of boxes [n, 4] kept, best score first: each removes those overlapping it by more than the threshold."""
-    b, order = np.asarray(boxes.detach()._value()), np.argsort(-np.asarray(scores.detach()._value()), kind="stable")
-    area = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    kept = []
-    while order.size:
-        first, order = order[0], order[1:]
-        kept.append(first)
-        w = np.clip(np.minimum(b[first, 2], b[order, 2]) - np.maximum(b[first, 0], b[order, 0]), 0, None)
-        h = np.clip(np.minimum(b[first, 3], b[order, 3]) - np.maximum(b[first, 1], b[order, 1]), 0, None)
-        order = order[w * h / (area[first] + area[order] - w * h) <= iou_threshold]
-    return tensor_of(np.asarray(kept, np.int64))
-
-
-def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    """nms within each category `idxs` [n]: categories are moved apart first."""
-    if boxes.numel() == 0:
-        return tensor_of(np.zeros(0, np.int64))
-    return nms(boxes + (idxs.to(boxes.dtype) * (boxes.max() + 1))[:, None], scores, iou_threshold)
 
 
 def sigmoid_focal_loss(

@@ -15,11 +15,8 @@ from .regions import roi_align
 
 
 def _scale(map_: Tensor, image: tuple[int, int]) -> float:
-    """The map's size over the image's, as the power of two it must be nearest to."""
-    scales = {2.0 ** round(math.log2(side / whole)) for side, whole in zip(map_.shape[-2:], image, strict=True)}
-    if len(scales) > 1:
-        raise AssertionError(f"a map {tuple(map_.shape[-2:])} of an image {image} has different scales down and across")
-    return scales.pop()
+    """The map's height over the image's, to the nearest power of two."""
+    return 2.0 ** round(math.log2(map_.shape[-2] / image[0]))
 
 
 class MultiScaleRoIAlign(nn.Module):

@@ -19,10 +19,10 @@ _CLASSIFIERS = dict(BUILTIN_MODELS)
 globals().update(_CLASSIFIERS)
 globals().update({catalogue()[name].__name__: catalogue()[name] for name in _CLASSIFIERS})
 
-from . import segmentation, video  # noqa: E402, F401  # their models have names of their own modules
+from . import detection, segmentation, video  # noqa: E402, F401  # their models have names of their own modules
 
 __all__ = [
     "AlexNet", "ConvNeXt", "DenseNet", "EfficientNet", "GoogLeNet", "GoogLeNetOutputs", "Inception3",
-    "InceptionOutputs", "MNASNet", "MobileNetV2", "MobileNetV3", "RegNet", "ResNet", "ShuffleNetV2", "SqueezeNet", "SwinTransformer", "VGG", "VisionTransformer", "Weights", "WeightsEnum", "get_model", "get_model_builder",
+    "InceptionOutputs", "MNASNet", "MobileNetV2", "MobileNetV3", "RegNet", "ResNet", "ShuffleNetV2", "SqueezeNet", "SwinTransformer", "VGG", "VisionTransformer", "Weights", "WeightsEnum", "detection", "get_model", "get_model_builder",
     "get_model_weights", "get_weight", "list_models", "segmentation", "video", *_CLASSIFIERS, *[catalogue()[name].__name__ for name in _CLASSIFIERS],
 ]  # fmt: skip

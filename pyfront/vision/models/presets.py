@@ -71,6 +71,19 @@ class SemanticSegmentation(_Preset):
         return _normalised(img, self.mean, self.std)
 
 
+class ObjectDetection(_Preset):
+    """Floats: detectors resize and normalise."""
+
+    _names = ()
+
+    def forward(self, img: Any) -> Tensor:
+        """float32 [..., 3, h, w] of a picture or tensor image."""
+        return F.convert_image_dtype(img if isinstance(img, Tensor) else F.pil_to_tensor(img))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
 class VideoClassification(_Preset):
     """Frames resized, cropped in the middle, floats, normalised, channels before frames."""
 

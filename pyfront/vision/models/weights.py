@@ -15,7 +15,7 @@ from ....dialects.errors import FileError
 from ...files import load
 from ...tensor import Tensor
 from ..images import InterpolationMode
-from .presets import ImageClassification, SemanticSegmentation, VideoClassification
+from .presets import ImageClassification, ObjectDetection, SemanticSegmentation, VideoClassification
 
 _SOURCE = "https://download.pytorch.org/models/"
 
@@ -99,7 +99,7 @@ def _check_sum(path: str) -> None:
 
 @cache
 def categories(of: str) -> list[str]:
-    """The classes of a data set: imagenet (1000), kinetics (400) or voc (21, the background among them)."""
+    """The classes of a data set: imagenet (1000), kinetics (400), voc (21), coco (91) or people (2), the background among the last three's."""
     return files(__package__).joinpath(f"{of}_categories.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -134,6 +134,8 @@ def catalogue() -> dict[str, type[WeightsEnum]]:
 
 def _transforms(crop: str, resize: str, mode: InterpolationMode, half: bool) -> tuple[Callable[..., Any], str]:
     """What a row of weights.txt says of transforms, and the data set that goes with them: without a crop they are for every pixel, two sizes are a clip's."""
+    if crop == "boxes":
+        return ObjectDetection, resize
     if crop == "-":
         return partial(SemanticSegmentation, resize_size=int(resize), interpolation=mode), "voc"
     if "x" in resize:

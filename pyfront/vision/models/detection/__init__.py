@@ -1,0 +1,18 @@
+"""torchvision.models.detection: detectors, by the names programs import."""
+
+from __future__ import annotations
+
+from ..api import BUILTIN_MODELS
+from ..weights import catalogue
+from . import (
+    anchor_utils, backbones, faster_rcnn, generalized_rcnn, image_list, matching, roi_heads, rpn, transform,  # noqa: F401  # as attributes
+)  # fmt: skip
+from .faster_rcnn import FasterRCNN
+
+_MODELS = [name for name, build in BUILTIN_MODELS.items() if build.__module__.startswith(__name__)]
+globals().update({name: BUILTIN_MODELS[name] for name in _MODELS})
+_WEIGHTS = {catalogue()[name].__name__: catalogue()[name] for name in _MODELS}
+globals().update(_WEIGHTS)
+backbone_utils = backbones
+
+__all__ = ["FasterRCNN", *_MODELS, *_WEIGHTS]

@@ -1,0 +1,144 @@
+"""Detectors against torchvision: built alike, the same losses, gradients and detections, on small images of different sizes."""
+
+import lamina
+import numpy as np
+import pytest
+import torch
+from lamina.vision.models import detection as ours
+
+from .torchvision_oracle import torchvision
+
+SMALL = {"weights": None, "weights_backbone": None, "num_classes": 5}
+
+
+def _rooms():
+    """(torch, its detection), (lamina, ours)."""
+    theirs = torchvision().models.detection
+    if not hasattr(torch.ops.torchvision, "nms"):
+        pytest.skip("torchvision's compiled part is not here")
+    return (torch, theirs), (lamina, ours)
+
+
+def _pictures(t, masks=False):
+    r = np.random.RandomState(0)
+    images, targets = [], []
+    for _ in range(2):
+        h, w = r.randint(50, 90, 2)
+        images.append(t.tensor(r.rand(3, h, w).astype(np.float32)))
+        count = r.randint(1, 4)
+        low = r.uniform(0, 0.6, (count, 2)) * [w, h]
+        boxes = np.concatenate([low, low + r.uniform(8, 20, (count, 2))], 1).astype(np.float32)
+        targets.append({"boxes": t.tensor(boxes), "labels": t.tensor(r.randint(1, 5, count))})
+        if masks:
+            targets[-1]["masks"] = t.tensor((r.rand(count, h, w) > 0.5).astype(np.uint8))
+    return images, targets
+
+
+def _backbone(t, room):
+    """Two small maps."""
+    body = t.nn.Sequential(t.nn.Conv2d(3, 6, 3, 4, 1), t.nn.Conv2d(6, 8, 3, 2, 1))
+    return room.backbone_utils.BackboneWithFPN(body, {"0": "0", "1": "1"}, [6, 8], 8)
+
+
+def _small_faster(t, room):
+    anchors = room.anchor_utils.AnchorGenerator(((8,), (16,), (32,)), ((0.5, 1.0, 2.0),) * 3)
+    return room.FasterRCNN(
+        _backbone(t, room), 5, min_size=(60, 64), max_size=96, rpn_anchor_generator=anchors, box_score_thresh=0.15, rpn_post_nms_top_n_train=80,
+        rpn_post_nms_top_n_test=40, box_batch_size_per_image=64,
+    )  # fmt: skip
+
+
+def _agree(make, masks=False):
+    """Built alike; one training step's losses and gradients; what is found afterwards."""
+    runs = []
+    for t, room in _rooms():
+        t.manual_seed(1)
+        model = make(t, room).train()
+        state = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+        images, targets = _pictures(t, masks)
+        losses = model(images, targets)
+        sum(losses.values()).backward()
+        gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
+        model.eval()
+        with t.no_grad():
+            found = [{key: value.numpy() for key, value in one.items()} for one in model(images)]
+        runs.append((state, repr(model), {name: loss.item() for name, loss in losses.items()}, gradients, found, t.rand(1).item()))
+    (state, text, losses, gradients, found, drawn), mine = runs
+    assert list(state) == list(mine[0]) and text == mine[1] and list(losses) == list(mine[2]) and drawn == mine[5]
+    for name, value in state.items():
+        np.testing.assert_array_equal(mine[0][name], value, err_msg=name)
+    for name, loss in losses.items():
+        np.testing.assert_allclose(mine[2][name], loss, rtol=1e-4, atol=1e-6, err_msg=name)
+    assert set(gradients) == set(mine[3])
+    for name, g in gradients.items():
+        np.testing.assert_allclose(mine[3][name], g, atol=1e-3 * np.abs(g).max() + 1e-7, err_msg=name)
+    for theirs, one in zip(found, mine[4], strict=True):
+        assert list(theirs) == list(one)
+        order = [np.lexsort((*np.round(d["boxes"], 2).T, d["labels"])) for d in (theirs, one)]
+        for key in theirs:
+            np.testing.assert_allclose(one[key][order[1]], theirs[key][order[0]], atol=2e-3, err_msg=key)
+    return mine
+
+
+@pytest.mark.slow
+def test_faster_rcnn():
+    found = _agree(_small_faster)[4]
+    assert sum(len(one["boxes"]) for one in found) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn_v2"])
+def test_built_as_torchvision_builds(name):
+    made = []
+    for t, room in _rooms():
+        t.manual_seed(1)
+        made.append(getattr(room, name)(**SMALL))
+    theirs, mine = made
+    wanted = theirs.state_dict()
+    assert list(mine.state_dict()) == list(wanted) and repr(mine) == repr(theirs)
+    for key, value in mine.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), wanted[key].numpy(), err_msg=key)
+    assert [p.requires_grad for p in mine.parameters()] == [p.requires_grad for p in theirs.parameters()]
+
+
+@pytest.mark.slow
+def test_images_without_boxes_and_what_is_refused():
+    model = _small_faster(lamina, ours)
+    images, targets = _pictures(lamina)
+    targets[0] = {"boxes": lamina.zeros(0, 4), "labels": lamina.zeros(0, dtype=lamina.int64)}
+    losses = model(images, targets)
+    assert all(np.isfinite(loss.item()) for loss in losses.values())
+    for wrong, message in (
+        (None, "targets should not be none"), ([{"boxes": lamina.zeros(1, 5)}], r"shape \[N, 4\]"), ([{"boxes": [1]}], "of type Tensor"),
+        ([{"boxes": lamina.tensor([[3.0, 3, 3, 5]])}], r"Found invalid box"),
+    ):  # fmt: skip
+        with pytest.raises(AssertionError, match=message):
+            model(images[:1], wrong)
+    with pytest.raises(TypeError, match="target labels must of int64"):
+        model(images[:1], [{"boxes": targets[1]["boxes"], "labels": lamina.zeros(1)}])
+    with pytest.raises(ValueError, match="num_classes should be None"):
+        ours.FasterRCNN(model.backbone, 3, box_predictor=model.roi_heads.box_predictor)
+    with pytest.raises(ValueError, match="out_channels"):
+        ours.FasterRCNN(lamina.nn.Linear(1, 1), 3)
+
+
+def test_matching_and_coding():
+    from torchvision.models.detection import _utils as theirs
+
+    r = np.random.RandomState(0)
+    quality = r.rand(3, 12).astype(np.float32)
+    for weak in (False, True):
+        matched = [room.Matcher(0.7, 0.4, weak)(t.tensor(quality)).tolist() for t, room in ((torch, theirs), (lamina, ours.matching))]
+        assert matched[0] == matched[1]
+    boxes = np.sort(r.rand(2, 5, 2, 2), 2).reshape(2, 5, 4).astype(np.float32)
+    found = []
+    for t, room in ((torch, theirs), (lamina, ours.matching)):
+        coder = room.BoxCoder((10.0, 10.0, 5.0, 5.0))
+        a, b = (t.tensor(x) for x in boxes)
+        (codes,) = coder.encode([a], [b])
+        found.append([codes, coder.decode(codes, [b])])
+        for by_size in (False, True):
+            linear = room.BoxLinearCoder(by_size)
+            found[-1] += [linear.encode(a, b), linear.decode(linear.encode(a, b), a)]
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-5)
