@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from ..assignment import assign
+from ..selection import where
 from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, check_range
-from .recorded import Recorded, number, rounded
+from .recorded import Recorded, multiplied, number, rounded
 from .updates import rate_of, scalar, update, zeros_of
 
 
@@ -189,8 +188,7 @@ class NAdam(Recorded):
         if group["decoupled_weight_decay"]:
             p = p * number(1 - lr * group["weight_decay"], p)
         now, ahead = (beta1 * (1.0 - 0.5 * 0.96 ** (t * decay)) for t in (step, step + 1))
-        state["mu_product"] = rounded(state["mu_product"].numpy() * np.float32(now))  # single precision, as PyTorch keeps it
-        product = float(state["mu_product"])
+        product = multiplied(state, "mu_product", now)
         mean = state["exp_avg"] + (g - state["exp_avg"]) * (1 - beta1)
         squares = state["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
         assign(state["exp_avg"], mean._read())
@@ -231,8 +229,20 @@ class RAdam(Recorded):
         length = limit - 2 * step * beta2**step / correction2
         size = lr / (1 - beta1**step)
         # Both forms of the step are in the program, one of them times zero: it does not change when the form does.
-        plain, rectified = size, 0.0
-        if length > 5:
-            bound = math.sqrt((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length))
-            plain, rectified = 0.0, size * bound * math.sqrt(correction2)
+        plain, rectified = _forms(size, length, limit, correction2)
         return p - mean * (number(plain, p) + number(rectified, p) / (squares.sqrt() + group["eps"]))
+
+
+def _forms(size: Any, length: Any, limit: float, correction: Any) -> tuple[Any, Any]:
+    """Step sizes of a plain and of a rectified step, one of which is 0; tensors while a step is recorded.
+
+    length: of the average's window now, `limit` in the end. Source: Liu et al., On the variance of the adaptive learning rate (2020).
+    """
+    if isinstance(length, Tensor):
+        is_long = length > 5
+        bound = ((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length)).sqrt()
+        return where(is_long, length * 0, size), where(is_long, size * bound * correction.sqrt(), length * 0)
+    if length <= 5:
+        return size, 0.0
+    bound = math.sqrt((length - 4) * (length - 2) * limit / ((limit - 4) * (limit - 2) * length))
+    return 0.0, size * bound * math.sqrt(correction)

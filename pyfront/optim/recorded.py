@@ -65,6 +65,17 @@ def number(value: float, like: Tensor) -> Tensor:
 
 
 def rounded(value: Any) -> Tensor:
-    """A number kept in the state, as PyTorch keeps it: a scalar of the default dtype, known on the host."""
+    """A number kept in the state, as PyTorch keeps it: a scalar of the default dtype, known on the host (not while a step is recorded)."""
     dtype = get_default_dtype()
-    return wrap(recorder.leaf(np.array(value, dtype.numpy), ((), dtype)))
+    array = np.array(value, dtype.numpy)
+    return wrap(recorder.leaf(array, ((), dtype))) if recorder.state.fresh is None else recorder.state.fresh(array)
+
+
+def multiplied(state: dict[str, Any], name: str, factor: Any) -> Any:
+    """Multiply a number kept in the state, in its own precision, and give it: a tensor while a step is recorded, as the factor is then."""
+    kept = state[name]
+    if isinstance(factor, Tensor):
+        kept *= factor.to(kept.dtype)
+        return kept.double()
+    state[name] = rounded(kept.numpy() * kept.dtype.numpy.type(factor))
+    return float(state[name])
