@@ -15,7 +15,7 @@ import numpy as np
 from ..dialects.errors import DTypeError
 from ..dialects.types import DType, Type, bool_, complex128, float64, int64
 from . import overrides, recorder
-from .assignment import in_place, is_tracked_after
+from .assignment import in_place, is_tracked_after, title
 from .definitions import define
 from .doubts import refuse_zeros
 from .known_calls import KnownCalls
@@ -271,12 +271,25 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     return wrap(record("pow", nodes(input, exponent, "any")))
 
 
-@define("float_power", in_place=True, label="pow")
+@define("float_power", label="pow")
 def float_power(input: Operand, exponent: Operand) -> Tensor:
     """``pow`` in float64, of complex numbers in complex128."""
     wide = [complex128 if (v.dtype.is_complex if isinstance(v, Tensor) else isinstance(v, complex)) else float64 for v in (input, exponent)]
     a, b = [wrap(cast(v._read(), t)) if isinstance(v, Tensor) else v + 0.0 for v, t in zip((input, exponent), wide, strict=True)]
     return pow(a, b)
+
+
+def float_power_(self: Tensor, exponent: Operand) -> Tensor:
+    """`float_power`, written into this tensor. RuntimeError unless it has that dtype."""
+    wide = complex128 if isinstance(exponent, complex) or self.dtype.is_complex else float64
+    if self.dtype is not wide:
+        raise RuntimeError(
+            f"the base given to float_power_ has dtype {title(self.dtype)} but the operation's result requires dtype {title(wide)}"
+        )
+    return in_place(self, lambda operands, _: float_power(*operands)._read(), (exponent,), {})
+
+
+Tensor.float_power_ = float_power_
 
 
 @define("neg", "negative", in_place=True)

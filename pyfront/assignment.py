@@ -52,6 +52,11 @@ def check_in_place(tensor: Tensor) -> None:
         )
     if tensor._chain:
         views.check_writable(tensor._storage, tensor._chain)
+        if recorder.state.grad and views.is_of_no_grad(tensor._chain):
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the view and "
+                "write it both inside the no_grad block (autograd does not see the write) or both outside (it does)."
+            )
 
 
 def check_overlap(tensor: Tensor, source: Any, expanded: bool = False, whole: bool = False) -> None:
@@ -159,6 +164,8 @@ def write_out(out: Tensor, result: Tensor, start: int) -> Tensor:
             "functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
+    if out._chain:
+        views.check_writable(out._storage, out._chain)
     node = result._read()
     if out.shape != result.shape:
         from .storage import Storage

@@ -214,7 +214,11 @@ def full(
 ) -> Tensor:
     """Every element is ``fill_value``; its type decides the dtype unless given."""
     value = fill_value.item() if isinstance(fill_value, (Tensor, np.generic)) else fill_value
-    return _filled(sizes((size,)), value, dtype or scalar_dtype(value), out, requires_grad)
+    return _filled(sizes((size,)), value, _dtype_of(dtype, out) or scalar_dtype(value), out, requires_grad)
+
+
+def _dtype_of(dtype: DType | None, out: Tensor | None) -> DType | None:
+    return out.dtype if dtype is None and out is not None else dtype
 
 
 def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requires_grad: bool) -> Tensor:
@@ -240,7 +244,7 @@ def _constant(value: float) -> Callable[..., Tensor]:
         names: Any = None,
     ) -> Tensor:
         shape = sizes(args) if size is None else sizes((tuple(size),))
-        return _filled(shape, value, dtype or Defaults.dtype, out, requires_grad)
+        return _filled(shape, value, _dtype_of(dtype, out) or Defaults.dtype, out, requires_grad)
 
     make.__doc__ = f"All {value:g}."
     return make

@@ -235,7 +235,11 @@ def _check_out(out: Any, result: Any, args: tuple) -> None:
 def _into(out: Any, result: Any, start: int) -> Any:
     if isinstance(out, Tensor):
         return write_out(out, result, start)
-    return type(result)(*[write_out(o, r, start) for o, r in zip(out, result, strict=True)])
+    pairs = list(zip(out, result, strict=True))
+    for o, r in pairs:
+        if o.dtype is not r.dtype and r.dtype.kind in "ui":  # indices, exponents
+            raise RuntimeError(f"Expected out tensor to have dtype {r.dtype.name}, but got {o.dtype.name} instead")
+    return type(result)(*[write_out(o, r, start) for o, r in pairs])
 
 
 def as_in_place(definition: Definition) -> Callable:

@@ -20,7 +20,7 @@ from .tensor import Tensor, wrap
 from .true_places import places
 
 
-@define("nonzero")
+@define("nonzero", exact_out=True)
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where the elements are not zero: one row per element, or one vector per dimension."""
     if recorder.state.levels:
@@ -118,7 +118,7 @@ def unique_consecutive(
     return results[0] if len(results) == 1 else tuple(results)
 
 
-@define("searchsorted", method=False)
+@define("searchsorted", method=False, exact_out=True)
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -164,7 +164,7 @@ def _searched(rows: np.ndarray, values: np.ndarray, where_: str, out_int32: bool
     return np.asarray(found, np.int32 if out_int32 else np.int64)
 
 
-@define("bucketize", method=False)
+@define("bucketize", method=False, exact_out=True)
 def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     """The bucket each value falls into."""
     if boundaries.dim() != 1:

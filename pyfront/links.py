@@ -68,6 +68,11 @@ def leaf_mark(chain: Chain) -> LeafMark | None:
     return None
 
 
+def is_of_no_grad(chain: Chain) -> bool:
+    """Whether a chain shows something tracked as no_grad saw it, and was not detached since."""
+    return next((link is NO_GRAD for link in reversed(chain) if type(link) is Detached), False)
+
+
 def is_tracked(storage: Storage, chain: Chain) -> bool:
     """Whether what a chain shows of shared memory requires grad."""
     own = after_detaching(chain)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dialects.types import part_of
 from . import draws, recorder
-from .assignment import check_in_place, store
+from .assignment import check_in_place, store, title
 from .definitions import define
 from .random import Generator, engine_of
 from .random_tensors import HALF_DEVIATION, chances_of, floating, probability
@@ -86,9 +86,18 @@ def random_(input: Tensor, *bounds: int, generator: Generator | None = None, **e
     return _sampled(input, INTEGERS, generator, int(low), int(high))
 
 
+def _check_continuous(input: Tensor, name: str) -> None:
+    if input.dtype.kind != "f":
+        raise RuntimeError(
+            f"{name} distribution is a continuous probability distribution. dtype must be a floating point but you "
+            f"specified {title(input.dtype)}"
+        )
+
+
 @define("exponential_", function=False)
 def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponential numbers of rate lambd."""
+    _check_continuous(input, "Exponential")
     if lambd <= 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
     return _sampled(input, EXPONENTIAL, generator, lambd)
@@ -105,6 +114,7 @@ def geometric_(input: Tensor, p: float, *, generator: Generator | None = None) -
 @define("cauchy_", function=False)
 def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with Cauchy numbers."""
+    _check_continuous(input, "Cauchy")
     if sigma <= 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
     return _fill(input, lambda n: draws.cauchy(engine_of(generator), n, input.dtype.numpy, median, sigma))
@@ -113,6 +123,7 @@ def cauchy_(input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator
 @define("log_normal_", function=False)
 def log_normal_(input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
     """Fill with exponentials of normal numbers."""
+    floating(input.dtype, "log_normal_cpu")
     if std <= 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
     return _fill(input, lambda n: draws.log_normal(engine_of(generator), n, input.dtype.numpy, mean, std))

@@ -271,8 +271,8 @@ def _position(op: str) -> Callable:
     return apply
 
 
-define("argmax")(_position("argmax"))
-define("argmin")(_position("argmin"))
+define("argmax", exact_out=True)(_position("argmax"))
+define("argmin", exact_out=True)(_position("argmin"))
 
 
 # -- norms

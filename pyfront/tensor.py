@@ -369,7 +369,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         if not self._node.type[0]:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([self[i] for i in range(len(self))])
+        return iter(self.unbind(0))
 
     def __contains__(self, element: object) -> bool:
         return bool((self == element).any())

@@ -12,7 +12,7 @@ from . import recorder
 from .bits import recorded as recorded_bits
 from .links import (
     NO_GRAD, RENAMED, RETYPED, Chain, Detached, LeafMark, Link, Mark, after_detaching, contiguous_strides, diagonal_box,
-    dtype_through, extended, extent, is_dense, is_run, is_row_major, is_tracked, layout, leaf_mark, places, reshaped_strides,
+    dtype_through, extended, extent, is_dense, is_of_no_grad, is_run, is_row_major, is_tracked, layout, leaf_mark, places, reshaped_strides,
 )  # fmt: skip  # some only for who reads chains through this module
 from .node import Boundary, Node
 from .origin import origin, source_line

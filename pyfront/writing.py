@@ -9,7 +9,7 @@ import numpy as np
 from ..dialects.errors import UnsupportedError
 from ..dialects.types import size_of
 from . import recorder, views
-from .assignment import check_in_place, check_overlap, store
+from .assignment import check_in_place, check_leaf, check_overlap, store
 from .creation import of_array
 from .definitions import define
 from .indexing import fitted, getitem
@@ -24,6 +24,9 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """The values of ``src``, converted and broadcast, in this tensor's memory."""
     check_in_place(self)
     check_overlap(self, src)
+    if isinstance(src, Tensor) and src.dim() > self.dim():
+        shape = [*src.shape[: src.dim() - self.dim()], *self.shape]
+        raise RuntimeError(f"output with shape {list(self.shape)} doesn't match the broadcast shape {shape}")
     start = recorder.state.order
     node, before = fitted(src, self), self._read()
     if before.requires_grad and recorder.state.grad:
@@ -34,7 +37,9 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
 
 @define("fill", in_place=True)
 def fill(input: Tensor, value: Any) -> Tensor:
-    """All ``value``."""
+    """All ``value``, a number or a tensor without dimensions."""
+    if isinstance(value, Tensor) and value.dim():
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions.")
     node = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type)
     return wrap(node if node.requires_grad or not recorder.state.grad else untouched(node, input._read()))
 
@@ -66,9 +71,10 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 
 def set_(self: Tensor, source: Tensor) -> Tensor:
-    """The memory of ``source``. RuntimeError for another dtype."""
+    """The memory of ``source``. RuntimeError for another dtype, and for a leaf that requires grad."""
     if source.dtype is not self.dtype:
         raise RuntimeError(f"could not set a tensor of {self.dtype} to memory that holds {source.dtype}")
+    check_leaf(self)
     chain = source._chain if source.requires_grad else (*source._chain, Detached(counted=False))
     _fill(self, source._storage, chain)
     return self
