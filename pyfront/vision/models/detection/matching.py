@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ....random import randperm
+from ....random_tensors import randperm
 from ....tensor import Tensor
 from ...images import tensor_of
 from .coding import BoxCoder, BoxLinearCoder, encode_boxes  # noqa: F401  # detection._utils has both
