@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,9 +131,9 @@ class Pipeline:
 
 def _from_spec(spec: Any, known: Mapping[str, type[Pass]]) -> Pass:
     if spec.name not in known:
-        raise PassError(
-            f"there is no pass called {spec.name!r}", help="known passes: " + ", ".join(sorted(known))
-        )
+        near = difflib.get_close_matches(spec.name, known, 1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        raise PassError(f"there is no pass called {spec.name!r}", help=f"{guess}known passes: {', '.join(sorted(known))}")
     try:
         return known[spec.name].from_spec(spec)
     except ValueError as error:

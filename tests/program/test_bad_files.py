@@ -146,6 +146,7 @@ TEXTS = {
     "undefined": (GOOD.replace("exp %x", "exp %nope"), "cse", ("%nope is used but not defined", "at t.mlir:3:19")),
     "missing attribute": (GOOD.replace("exp %x", "sum %x"), "cse", ("prim.sum lacks its attribute axes", "at t.mlir:3:5")),
     "no main": ("builtin.module {\n}\n", "cse", ("the module has no @main function",)),
+    "misspelt pass": (GOOD, "fuze", ("there is no pass called 'fuze'", "help: did you mean fuse? known passes: autodiff")),
     "unknown pass": (GOOD, "nonsense", ("there is no pass called 'nonsense'", "help: known passes: autodiff")),
     "unknown option": (GOOD, "cse{depth=3}", ('"depth"', "help: its options")),
     "wrong option": (GOOD, "simplify{fast=maybe}", ("simplify: ", "help: its options")),
