@@ -215,6 +215,8 @@ MODULES: dict[str, str] = {
     "torchvision.models.detection.faster_rcnn": "pyfront.vision.models.detection.faster_rcnn",
     "torchvision.models.detection.generalized_rcnn": "pyfront.vision.models.detection.generalized_rcnn",
     "torchvision.models.detection.image_list": "pyfront.vision.models.detection.image_list",
+    "torchvision.models.detection.keypoint_rcnn": "pyfront.vision.models.detection.keypoint_rcnn",
+    "torchvision.models.detection.mask_rcnn": "pyfront.vision.models.detection.mask_rcnn",
     "torchvision.models.detection.roi_heads": "pyfront.vision.models.detection.roi_heads",
     "torchvision.models.detection.rpn": "pyfront.vision.models.detection.rpn",
     "torchvision.models.detection.transform": "pyfront.vision.models.detection.transform",

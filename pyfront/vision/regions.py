@@ -48,7 +48,7 @@ def _by_image(input: Tensor, rows: np.ndarray, channels: int, shape: tuple[int, 
     return together if (back == np.arange(len(back))).all() else together[tensor_of(back)]
 
 
-def _averages(start: np.ndarray, size: np.ndarray, bins: int, samples: int, length: int) -> np.ndarray:
+def averages(start: np.ndarray, size: np.ndarray, bins: int, samples: int, length: int) -> np.ndarray:
     """What each element of a side of the map counts in the average of each bin: [k, bins, length], between neighbours linearly."""
     weights = np.zeros((len(start), bins, length), np.float32)
     step = size / np.float32(bins)
@@ -78,8 +78,8 @@ def roi_align(
     corner = rows[:, 1:] * np.float32(spatial_scale) - np.float32(0.5 if aligned else 0)
     size = corner[:, 2:] - corner[:, :2]
     size = size if aligned else np.maximum(size, 1)
-    down = _averages(corner[:, 1], size[:, 1], high, sampling_ratio, input.shape[2])
-    across = _averages(corner[:, 0], size[:, 0], wide, sampling_ratio, input.shape[3])
+    down = averages(corner[:, 1], size[:, 1], high, sampling_ratio, input.shape[2])
+    across = averages(corner[:, 0], size[:, 0], wide, sampling_ratio, input.shape[3])
 
     def pool(image: Tensor, own: np.ndarray) -> Tensor:
         c, h, w = image.shape

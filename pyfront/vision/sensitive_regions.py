@@ -9,7 +9,7 @@ import numpy as np
 from .. import nn
 from ..tensor import Tensor
 from .images import tensor_of
-from .regions import _averages, _Boxes, _by_image, _pair, _rows
+from .regions import _Boxes, _by_image, _pair, _rows, averages
 
 
 def _weighted(input: Tensor, rows: np.ndarray, down: np.ndarray, across: np.ndarray) -> Tensor:
@@ -34,8 +34,8 @@ def ps_roi_align(input: Tensor, boxes: _Boxes, output_size: Any, spatial_scale: 
     rows, (high, wide) = _rows(boxes), _pair(output_size)
     corner = rows[:, 1:] * np.float32(spatial_scale) - np.float32(0.5)
     size = corner[:, 2:] - corner[:, :2]
-    down = _averages(corner[:, 1], size[:, 1], high, sampling_ratio, input.shape[2])
-    across = _averages(corner[:, 0], size[:, 0], wide, sampling_ratio, input.shape[3])
+    down = averages(corner[:, 1], size[:, 1], high, sampling_ratio, input.shape[2])
+    across = averages(corner[:, 0], size[:, 0], wide, sampling_ratio, input.shape[3])
     found = _weighted(input, rows, down, across)
     if sampling_ratio > 0 or (size > 0).all():
         return found

@@ -19,7 +19,7 @@ def _rooms():
     return (torch, theirs), (lamina, ours)
 
 
-def _pictures(t, masks=False):
+def _pictures(t):
     r = np.random.RandomState(0)
     images, targets = [], []
     for _ in range(2):
@@ -29,8 +29,9 @@ def _pictures(t, masks=False):
         low = r.uniform(0, 0.6, (count, 2)) * [w, h]
         boxes = np.concatenate([low, low + r.uniform(8, 20, (count, 2))], 1).astype(np.float32)
         targets.append({"boxes": t.tensor(boxes), "labels": t.tensor(r.randint(1, 5, count))})
-        if masks:
-            targets[-1]["masks"] = t.tensor((r.rand(count, h, w) > 0.5).astype(np.uint8))
+        targets[-1]["masks"] = t.tensor((r.rand(count, h, w) > 0.5).astype(np.uint8))
+        places = r.uniform(boxes[:, None, :2] - 1, boxes[:, None, 2:], (count, 3, 2))
+        targets[-1]["keypoints"] = t.tensor(np.concatenate([places, r.randint(0, 3, (count, 3, 1))], 2).astype(np.float32))
     return images, targets
 
 
@@ -40,22 +41,39 @@ def _backbone(t, room):
     return room.backbone_utils.BackboneWithFPN(body, {"0": "0", "1": "1"}, [6, 8], 8)
 
 
-def _small_faster(t, room):
+def _small(t, room):
     anchors = room.anchor_utils.AnchorGenerator(((8,), (16,), (32,)), ((0.5, 1.0, 2.0),) * 3)
-    return room.FasterRCNN(
-        _backbone(t, room), 5, min_size=(60, 64), max_size=96, rpn_anchor_generator=anchors, box_score_thresh=0.15, rpn_post_nms_top_n_train=80,
-        rpn_post_nms_top_n_test=40, box_batch_size_per_image=64,
-    )  # fmt: skip
+    options = {"rpn_post_nms_top_n_train": 80, "rpn_post_nms_top_n_test": 40, "box_batch_size_per_image": 64, "box_score_thresh": 0.15}
+    return {"min_size": (60, 64), "max_size": 96, "rpn_anchor_generator": anchors, **options}
 
 
-def _agree(make, masks=False):
+def _small_faster(t, room):
+    return room.FasterRCNN(_backbone(t, room), 5, **_small(t, room))
+
+
+def _small_mask(t, room):
+    head = room.mask_rcnn.MaskRCNNHeads(8, (6, 7), 1)
+    predictor = room.mask_rcnn.MaskRCNNPredictor(7, 6, 5)
+    model = room.MaskRCNN(_backbone(t, room), 5, mask_head=head, **_small(t, room))
+    model.roi_heads.mask_predictor = predictor
+    return model
+
+
+def _small_keypoint(t, room):
+    head = room.keypoint_rcnn.KeypointRCNNHeads(8, (6, 7))
+    model = room.KeypointRCNN(_backbone(t, room), 5, keypoint_head=head, **_small(t, room))
+    model.roi_heads.keypoint_predictor = room.keypoint_rcnn.KeypointRCNNPredictor(7, 3)
+    return model
+
+
+def _agree(make):
     """Built alike; one training step's losses and gradients; what is found afterwards."""
     runs = []
     for t, room in _rooms():
         t.manual_seed(1)
         model = make(t, room).train()
         state = {name: value.numpy().copy() for name, value in model.state_dict().items()}
-        images, targets = _pictures(t, masks)
+        images, targets = _pictures(t)
         losses = model(images, targets)
         sum(losses.values()).backward()
         gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
@@ -81,13 +99,41 @@ def _agree(make, masks=False):
 
 
 @pytest.mark.slow
-def test_faster_rcnn():
-    found = _agree(_small_faster)[4]
-    assert sum(len(one["boxes"]) for one in found) > 10
+@pytest.mark.parametrize("make,key", [(_small_faster, "boxes"), (_small_mask, "masks"), (_small_keypoint, "keypoints")])
+def test_two_stages(make, key):
+    found = _agree(make)[4]
+    assert sum(len(one[key]) for one in found) > 10
+
+
+def test_masks_on_images():
+    """Boxes beyond the image, boxes of no size; gradients go to the masks."""
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+    masks = np.random.RandomState(0).rand(4, 1, 5, 5).astype(np.float32)
+    boxes = np.array([[3, 4, 20, 16], [-5, -6, 9, 40], [7.4, 7.6, 7.4, 7.6], [25, 3, 60, 30]], np.float32)
+    found = []
+    for t, paste in ((torch, paste_masks_in_image), (lamina, ours.roi_heads.paste_masks_in_image)):
+        leaf = t.tensor(masks).requires_grad_()
+        y = paste(leaf, t.tensor(boxes), (24, 30))
+        (y * y).sum().backward()
+        found.append([y, leaf.grad, paste(t.tensor(masks), t.tensor(boxes), (24, 30))])
+    for want, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), atol=1e-5)
+
+
+def test_weights_with_older_names():
+    lamina.manual_seed(0)
+    state = ours.mask_rcnn.MaskRCNNHeads(3, (4, 5), 1).state_dict()
+    older = {f"mask_fcn{int(key[0]) + 1}.{key.split('.')[-1]}": value for key, value in state.items()}
+    again = ours.mask_rcnn.MaskRCNNHeads(3, (4, 5), 1)
+    again.load_state_dict(older)
+    head = ours.rpn.RPNHead(3, 2)
+    head.load_state_dict({key.replace("conv.0.0", "conv"): value for key, value in ours.rpn.RPNHead(3, 2).state_dict().items()})
+    assert all((again.state_dict()[key] == value).all() for key, value in state.items())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn_v2"])
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn"])
 def test_built_as_torchvision_builds(name):
     made = []
     for t, room in _rooms():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from ..api import BUILTIN_MODELS
 from ..weights import catalogue
 from . import (
-    anchor_utils, backbones, faster_rcnn, generalized_rcnn, image_list, matching, roi_heads, rpn, transform,  # noqa: F401  # as attributes
+    anchor_utils, backbones, faster_rcnn, generalized_rcnn, image_list, keypoint_rcnn, mask_rcnn, matching, roi_heads, rpn, transform,  # noqa: F401  # as attributes
 )  # fmt: skip
 from .faster_rcnn import FasterRCNN
+from .keypoint_rcnn import KeypointRCNN
+from .mask_rcnn import MaskRCNN
 
 _MODELS = [name for name, build in BUILTIN_MODELS.items() if build.__module__.startswith(__name__)]
 globals().update({name: BUILTIN_MODELS[name] for name in _MODELS})
@@ -15,4 +17,4 @@ _WEIGHTS = {catalogue()[name].__name__: catalogue()[name] for name in _MODELS}
 globals().update(_WEIGHTS)
 backbone_utils = backbones
 
-__all__ = ["FasterRCNN", *_MODELS, *_WEIGHTS]
+__all__ = ["FasterRCNN", "KeypointRCNN", "MaskRCNN", *_MODELS, *_WEIGHTS]

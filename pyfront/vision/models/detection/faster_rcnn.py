@@ -136,12 +136,13 @@ class FastRCNNPredictor(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
-def _norm(is_trained: bool) -> Any:
+def norms(is_trained: bool) -> Any:
+    """The norms of a backbone: those of trained weights stay as they are."""
     return FrozenBatchNorm2d if is_trained else nn.BatchNorm2d
 
 
 def _residual(recipe: Recipe) -> FasterRCNN:
-    backbone = residual_pyramid(resnet50(weights=recipe.backbone, norm_layer=_norm(recipe.is_trained)), recipe.layers(5, 3))
+    backbone = residual_pyramid(resnet50(weights=recipe.backbone, norm_layer=norms(recipe.is_trained)), recipe.layers(5, 3))
     return FasterRCNN(backbone, num_classes=recipe.classes, **recipe.options)
 
 
@@ -161,19 +162,19 @@ def _residual_v2(recipe: Recipe) -> FasterRCNN:
 def _mobile(**defaults: Any) -> Callable[[Recipe], FasterRCNN]:
     def make(recipe: Recipe) -> FasterRCNN:
         layers = recipe.layers(6, 3)
-        backbone = mobile_features(mobilenet_v3_large(weights=recipe.backbone, norm_layer=_norm(recipe.is_trained)), True, layers)
+        backbone = mobile_features(mobilenet_v3_large(weights=recipe.backbone, norm_layer=norms(recipe.is_trained)), True, layers)
         anchors = AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
         return FasterRCNN(backbone, recipe.classes, rpn_anchor_generator=anchors, **{**defaults, **recipe.options})
 
     return make
 
 
-_RESIDUAL, _MOBILE = (catalogue()[name].IMAGENET1K_V1 for name in ("resnet50", "mobilenet_v3_large"))  # type: ignore[attr-defined]
-fasterrcnn_resnet50_fpn = detector("fasterrcnn_resnet50_fpn", _residual, _RESIDUAL, exact_norms=("COCO_V1",))
+RESIDUAL, MOBILE = (catalogue()[name].IMAGENET1K_V1 for name in ("resnet50", "mobilenet_v3_large"))  # type: ignore[attr-defined]
+fasterrcnn_resnet50_fpn = detector("fasterrcnn_resnet50_fpn", _residual, RESIDUAL, exact_norms=("COCO_V1",))
 fasterrcnn_resnet50_fpn_v2 = detector("fasterrcnn_resnet50_fpn_v2", _residual_v2, None)
-fasterrcnn_mobilenet_v3_large_fpn = detector("fasterrcnn_mobilenet_v3_large_fpn", _mobile(rpn_score_thresh=0.05), _MOBILE)
+fasterrcnn_mobilenet_v3_large_fpn = detector("fasterrcnn_mobilenet_v3_large_fpn", _mobile(rpn_score_thresh=0.05), MOBILE)
 fasterrcnn_mobilenet_v3_large_320_fpn = detector(
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     _mobile(min_size=320, max_size=640, rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=150, rpn_score_thresh=0.05),
-    _MOBILE,
+    MOBILE,
 )

@@ -12,6 +12,8 @@ from ....tensor import Tensor
 from ...images import tensor_of
 from ...suppression import kept_of_categories
 from .coding import BoxCoder
+from .keypoints import heatmaps_to_keypoints, keypointrcnn_inference, keypointrcnn_loss, keypoints_to_heatmap  # noqa: F401  # by these names
+from .masks import expand_boxes, expand_masks, maskrcnn_inference, maskrcnn_loss, paste_masks_in_image, project_masks_on_boxes  # noqa: F401
 from .matching import BalancedPositiveNegativeSampler, Matcher, array_of, ious
 from .rpn import distance_loss
 
@@ -145,21 +147,47 @@ class RoIHeads(nn.Module):
             if self.has_keypoint() and str(t["keypoints"].dtype) != "torch.float32":
                 raise TypeError(f"target keypoints must of float type, instead got {t['keypoints'].dtype}")
 
+    def _boxes(self, features: Any, proposals: list[Tensor], shapes: Any, labels: Any, wanted: Any, losses: dict[str, Tensor]) -> list[Target]:
+        logits, moved = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, shapes)))
+        if labels is None:
+            found = zip(*self.postprocess_detections(logits, moved, proposals, shapes), strict=True)
+            return [{"boxes": b, "labels": l, "scores": s} for b, s, l in found]
+        losses["loss_classifier"], losses["loss_box_reg"] = fastrcnn_loss(logits, moved, labels, wanted)
+        return []
+
+    def _masks(self, features: Any, boxes: list[Tensor], shapes: Any, result: list[Target], targets: Any, rows: Any) -> dict[str, Tensor]:
+        logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, shapes)))
+        if rows is not None:
+            return {"loss_mask": maskrcnn_loss(logits, boxes, [t["masks"] for t in targets], [t["labels"] for t in targets], rows)}
+        for found, masks in zip(result, maskrcnn_inference(logits, [r["labels"] for r in result]), strict=True):
+            found["masks"] = masks
+        return {}
+
+    def _keypoints(self, features: Any, boxes: list[Tensor], shapes: Any, result: list[Target], targets: Any, rows: Any) -> dict[str, Tensor]:
+        logits = self.keypoint_predictor(self.keypoint_head(self.keypoint_roi_pool(features, boxes, shapes)))
+        if rows is not None:
+            return {"loss_keypoint": keypointrcnn_loss(logits, boxes, [t["keypoints"] for t in targets], rows)}
+        for found, places, scores in zip(result, *keypointrcnn_inference(logits, boxes), strict=True):
+            found["keypoints"], found["keypoints_scores"] = places, scores
+        return {}
+
     def forward(
         self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]], targets: list[Target] | None = None
     ) -> tuple[list[Target], dict[str, Tensor]]:  # fmt: skip
         """What was found in each image, or, while training, the losses."""
         if targets is not None:
             self._check_types(targets)
-        result: list[Target] = []
         losses: dict[str, Tensor] = {}
-        labels = matched = wanted = None
+        labels = rows = wanted = None
         if self.training:
-            proposals, matched, labels, wanted = self.select_training_samples(proposals, targets)
-        logits, moved = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        if labels is not None and wanted is not None:
-            losses["loss_classifier"], losses["loss_box_reg"] = fastrcnn_loss(logits, moved, labels, wanted)
-        else:
-            found = zip(*self.postprocess_detections(logits, moved, proposals, image_shapes), strict=True)
-            result = [{"boxes": b, "labels": l, "scores": s} for b, s, l in found]
+            proposals, rows, labels, wanted = self.select_training_samples(proposals, targets)
+        result = self._boxes(features, proposals, image_shapes, labels, wanted, losses)
+        if labels is None or rows is None:
+            boxes = [found["boxes"] for found in result]
+        else:  # masks and keypoints are learned where something is
+            held = [np.flatnonzero(array_of(own) > 0) for own in labels]
+            boxes, rows = ([tensor_of(array_of(x)[at]).to(x.device) for x, at in zip(all_, held, strict=True)] for all_ in (proposals, rows))
+        for there, branch in ((self.has_mask(), self._masks), (self.has_keypoint(), self._keypoints)):
+            if there:
+                losses.update(branch(features, boxes, image_shapes, result, targets, rows))
         return result, losses

@@ -14,6 +14,7 @@ from ....nn import functional as F
 from ....tensor import Tensor
 from ...images import tensor_of
 from .image_list import ImageList
+from .masks import paste_masks_in_image
 from .matching import array_of
 
 Target = dict[str, Any]
@@ -129,8 +130,6 @@ class GeneralizedRCNNTransform(nn.Module):
         for found, old, new in zip(() if self.training else result, image_shapes, original_image_sizes, strict=not self.training):
             found["boxes"] = resize_boxes(found["boxes"], old, new)
             if "masks" in found:
-                from .masks import paste_masks_in_image
-
                 found["masks"] = paste_masks_in_image(found["masks"], found["boxes"], new)
             if "keypoints" in found:
                 found["keypoints"] = resize_keypoints(found["keypoints"], old, new)
