@@ -11,7 +11,7 @@ from .. import nn
 from ..joining import cat
 from ..tensor import Tensor
 from .images import tensor_of
-from .regions import roi_align
+from .regions import read_from_maps, roi_align
 
 
 def _scale(map_: Tensor, image: tuple[int, int]) -> float:
@@ -51,12 +51,11 @@ class MultiScaleRoIAlign(nn.Module):
             self.scales = [_scale(map_, whole) for map_ in maps]
         parts = [np.asarray(b.detach()._value(), np.float32) for b in boxes]
         rows = np.concatenate([np.insert(part, 0, i, axis=1) for i, part in enumerate(parts)])
-        options = {"output_size": self.output_size, "sampling_ratio": self.sampling_ratio}
-        if len(maps) == 1:
-            return roi_align(maps[0], tensor_of(rows), spatial_scale=self.scales[0], **options)
-        levels = self._levels(rows[:, 1:])
+        levels = self._levels(rows[:, 1:]) if len(maps) > 1 else np.zeros(len(rows), np.int64)
+        if self.sampling_ratio > 0:
+            return read_from_maps(maps, self.scales, rows, levels, self.output_size, self.sampling_ratio)
         places = [np.flatnonzero(levels == level) for level in range(len(maps))]
-        found = [roi_align(m, tensor_of(rows[p]), spatial_scale=s, **options) for m, s, p in zip(maps, self.scales, places, strict=True)]
+        found = [roi_align(m, tensor_of(rows[p]), self.output_size, s) for m, s, p in zip(maps, self.scales, places, strict=True)]
         return cat(found)[tensor_of(np.argsort(np.concatenate(places), kind="stable"))]
 
     def __repr__(self) -> str:

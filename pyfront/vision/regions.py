@@ -48,6 +48,56 @@ def _by_image(input: Tensor, rows: np.ndarray, channels: int, shape: tuple[int, 
     return together if (back == np.arange(len(back))).all() else together[tensor_of(back)]
 
 
+def _samples(start: np.ndarray, size: np.ndarray, bins: int, samples: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The elements of a side of the map that the samples of each bin lie between, and what each counts in the bin's average: [k, bins, 2 samples]."""
+    step = (size / np.float32(bins))[:, None, None]
+    inner = (np.arange(samples, dtype=np.float32) + np.float32(0.5)) * step / np.float32(samples)
+    at = start[:, None, None] + np.arange(bins, dtype=np.float32)[:, None] * step + inner
+    inside, at = (at >= -1) & (at <= length), np.maximum(at, 0)
+    low = np.minimum(at.astype(np.int64), length - 1)
+    part = np.where(low >= length - 1, 0, at - low).astype(np.float32)
+    counts = np.concatenate([inside * (1 - part), inside * part], 2) / np.float32(samples)
+    return np.concatenate([low, np.minimum(low + 1, length - 1)], 2), counts.astype(np.float32)
+
+
+def read_from_maps(
+    maps: list[Tensor], scales: list[float], rows: np.ndarray, levels: np.ndarray, output_size: tuple[int, int], samples: int,
+    aligned: bool = False,
+) -> Tensor:  # fmt: skip
+    """Averages of samples x samples places in each bin, [k, c, *output_size], of boxes [k, 5], each in its own one of the maps [n, c, h, w].
+
+    A sum of rows of one table, so that the program is the same for every distribution of the boxes over images and maps.
+    scales: of each map, its size over the image's.
+    """
+    (high, wide), channels, first = output_size, maps[0].shape[1], 0
+    places = np.zeros((len(rows), high, wide, 2 * samples, 2 * samples), np.int64)
+    counts = np.zeros(places.shape, np.float32)
+    for level, (map_, scale) in enumerate(zip(maps, scales, strict=True)):
+        n, _, h, w = map_.shape
+        own = np.flatnonzero(levels == level)
+        corner = rows[own, 1:] * np.float32(scale) - np.float32(0.5 if aligned else 0)
+        size = corner[:, 2:] - corner[:, :2] if aligned else np.maximum(corner[:, 2:] - corner[:, :2], 1)
+        down, by_rows = _samples(corner[:, 1], size[:, 1], high, samples, h)
+        across, by_columns = _samples(corner[:, 0], size[:, 0], wide, samples, w)
+        images = first + rows[own, 0].astype(np.int64) * (h * w)
+        places[own] = images[:, None, None, None, None] + down[:, :, None, :, None] * w + across[:, None, :, None, :]
+        counts[own] = by_rows[:, :, None, :, None] * by_columns[:, None, :, None, :]
+        first += n * h * w
+    flat = [map_.permute(0, 2, 3, 1).reshape(-1, channels) for map_ in maps]
+    found = _sums_of_rows(cat(flat) if len(flat) > 1 else flat[0], places.reshape(-1, (2 * samples) ** 2), counts.reshape(-1, (2 * samples) ** 2))
+    return found.reshape(len(rows), high, wide, channels).permute(0, 3, 1, 2)
+
+
+def _sums_of_rows(table: Tensor, which: np.ndarray, counts: np.ndarray) -> Tensor:
+    """[n, c]: of each n the rows which [n, t] of a table [rows, c], each times what it counts."""
+    places = tensor_of(np.ascontiguousarray(which.T)).to(table.device)
+    weights = tensor_of(np.ascontiguousarray(counts.T)[..., None]).to(device=table.device, dtype=table.dtype)
+    found = table.index_select(0, places[0]) * weights[0]
+    for k in range(1, which.shape[1]):
+        found = found + table.index_select(0, places[k]) * weights[k]
+    return found
+
+
 def averages(start: np.ndarray, size: np.ndarray, bins: int, samples: int, length: int) -> np.ndarray:
     """What each element of a side of the map counts in the average of each bin: [k, bins, length], between neighbours linearly."""
     weights = np.zeros((len(start), bins, length), np.float32)
@@ -75,6 +125,8 @@ def roi_align(
     sampling_ratio: samples along each side of a bin; <= 0: as many as it has pixels. aligned: pixels are at their centres.
     """
     rows, (high, wide) = _rows(boxes), _pair(output_size)
+    if sampling_ratio > 0:
+        return read_from_maps([input], [spatial_scale], rows, np.zeros(len(rows), np.int64), (high, wide), sampling_ratio, aligned)
     corner = rows[:, 1:] * np.float32(spatial_scale) - np.float32(0.5 if aligned else 0)
     size = corner[:, 2:] - corner[:, :2]
     size = size if aligned else np.maximum(size, 1)
