@@ -124,11 +124,13 @@ def _both_int(a: DType, b: DType) -> bool:
     return a.kind in "ui" and b.kind in "ui"
 
 
-def in_place(tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node], args: tuple, options: dict[str, Any]) -> Tensor:
-    """``tensor.f_(…)`` from the value that ``f`` gives."""
+def in_place(tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node], args: tuple, options: dict[str, Any], number: int = -1) -> Tensor:
+    """``tensor.f_(…)`` from the value that ``f`` gives. number: the argument that is read as a number, before anything is
+    written: it may be an element of ``tensor``."""
     check_in_place(tensor)
-    for a in args:
-        check_overlap(tensor, a)
+    for i, a in enumerate(args):
+        if i != number:
+            check_overlap(tensor, a)
     start = recorder.state.order
     gone: list[Node] = []
     if recorder.state.grad:

@@ -106,6 +106,13 @@ def _several(function: Callable) -> str:
     return code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
 
 
+def _position(function: Callable, name: str) -> int:
+    """Where a function's positional parameter of a name is; -1 when it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    return names.index(name) if name in names else -1
+
+
 def renaming(definition: Definition) -> Callable[[tuple, dict[str, Any]], tuple[tuple, dict[str, Any]]]:
     """What a call's arguments are by the names of the definition: ``axis`` is ``dim``, and sizes given by name (``shape=(2, 3)``)
     are positional ones."""
@@ -245,6 +252,7 @@ def _into(out: Any, result: Any, start: int) -> Any:
 def as_in_place(definition: Definition) -> Callable:
     """``Tensor.f_``."""
     calls, label, renamed = definition.calls, definition.label, renaming(definition)
+    number = _position(definition.function, "value") - 1  # what a tensor is filled with; ``input`` is not counted
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
         found = overrides.is_answered((self, *args), options) if asking.on else None
@@ -252,7 +260,7 @@ def as_in_place(definition: Definition) -> Callable:
             return overrides.answer(method, found, (self, *args), options)
         if options:
             args, options = renamed(args, options)
-        result = in_place(self, calls.made_node, args, options)
+        result = in_place(self, calls.made_node, args, options, number)
         if is_tracked_after(result):
             result._label = label
         return result

@@ -17,11 +17,12 @@ leaf.set_(x) | [row for row in square * 1][0].add_(1) | unseen(leaf).add_(1) | u
 unseen(leaf * 1).copy_(x[:2]) | unseen(leaf).__setitem__(0, 1.0) | torch.add(x, x, out=x[:1].expand(3)) | torch.add(x, x, out=x[:1].expand(4))
 n.exponential_() | n.cauchy_() | n.log_normal_() | x.float_power_(2) | x.copy_(torch.ones(1, 3)) | x.copy_(torch.ones(2, 3)) | x.fill_(x)
 torch.argmax(x, 0, out=x) | torch.argmin(x, 0, out=x) | torch.max(x, 0, out=(torch.ones(()), torch.ones(()))) | torch.sort(x, out=(x * 1, x * 1))
-torch.topk(x, 2, out=(x * 1, x * 1)) | torch.nonzero(x, out=x * 1) | torch.searchsorted(x, x, out=x * 1) | torch.bucketize(x, x, out=x * 1)
+ramp.add_(ramp[0]) | ramp.clamp_(ramp[0]) | ramp.addcmul_(ramp[0], x) | ramp.eq_(ramp[0]) | torch.topk(x, 2, out=(x * 1, x * 1)) | torch.nonzero(x, out=x * 1) | torch.searchsorted(x, x, out=x * 1) | torch.bucketize(x, x, out=x * 1)
 """
 WRITTEN = """
 unseen(leaf).detach().add_(1) | unseen(leaf).data.add_(1) | unseen(x).add_(1) | unseen((leaf * 1).detach()).zero_() | x.copy_(torch.ones(1))
 [row for row in square.detach()][1].add_(1) | torch.stack([row * 2 for row in square]).detach() | x.double().float_power_(2) | x.fill_(torch.tensor(3.0))
+ramp.fill_(ramp[1]) | ramp.masked_fill_(ramp > 1, ramp[0]) | ramp.index_fill_(0, n[:1], ramp[2]) | ramp.__setitem__(slice(0, 2), ramp[2]) or ramp
 torch.zeros(3, out=n) | torch.ones(3, out=n) | torch.full((3,), 2.5, out=n) | torch.max(x, 0, out=(torch.ones(()), torch.ones((), dtype=torch.int64)))
 """
 
@@ -32,7 +33,7 @@ def outcome(module: Any, source: str) -> Any:
             return tensor[:2]
 
     leaf, square = module.ones(3, requires_grad=True), module.ones(2, 2, requires_grad=True)
-    scope = {"torch": module, "leaf": leaf, "square": square, "x": module.ones(3), "n": module.ones(3, dtype=module.int64), "unseen": unseen}
+    scope = {"torch": module, "leaf": leaf, "square": square, "x": module.ones(3), "ramp": module.arange(3.0), "n": module.ones(3, dtype=module.int64), "unseen": unseen}
     result = eval(source, scope)  # noqa: S307  # our own expressions
     return [(str(r.dtype), r.tolist()) for r in (result if isinstance(result, tuple) else [result])]
 
