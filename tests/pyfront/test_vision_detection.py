@@ -35,10 +35,10 @@ def _pictures(t):
     return images, targets
 
 
-def _backbone(t, room):
+def _backbone(t, room, wide=8):
     """Two small maps."""
     body = t.nn.Sequential(t.nn.Conv2d(3, 6, 3, 4, 1), t.nn.Conv2d(6, 8, 3, 2, 1))
-    return room.backbone_utils.BackboneWithFPN(body, {"0": "0", "1": "1"}, [6, 8], 8)
+    return room.backbone_utils.BackboneWithFPN(body, {"0": "0", "1": "1"}, [6, 8], wide)
 
 
 def _small(t, room):
@@ -66,6 +66,41 @@ def _small_keypoint(t, room):
     return model
 
 
+def _levels(t, room):
+    """Two maps of equal channels, and boxes over them."""
+    anchors = room.anchor_utils.AnchorGenerator(((8,), (16,), (32,)), ((0.5, 1.0, 2.0),) * 3)
+    return _backbone(t, room), {"min_size": (60, 64), "max_size": 96, "anchor_generator": anchors}
+
+
+def _lively(t, model):
+    """Larger weights in the head, so that scores differ by more than rounding does."""
+    with t.no_grad():
+        for p in model.head.parameters():
+            p.mul_(10 if p.ndim > 1 else 0.5)
+
+
+def _small_retina(t, room):
+    backbone, options = _levels(t, room)
+    return room.RetinaNet(backbone, 5, **options, topk_candidates=50)
+
+
+def _small_retina_of_shapes(t, room):
+    model = _small_retina(t, room)
+    model.head.regression_head._loss_type = "giou"
+    return model
+
+
+def _small_fcos(t, room):
+    _, options = _levels(t, room)
+    options["anchor_generator"] = room.anchor_utils.AnchorGenerator(((4,), (8,), (16,)), ((1.0,),) * 3)
+    return room.FCOS(_backbone(t, room, 32), 5, **options, topk_candidates=50)
+
+
+def _small_ssd(t, room):
+    boxes = room.anchor_utils.DefaultBoxGenerator([[2], [2, 3], [2]], min_ratio=0.2, max_ratio=0.9)
+    return room.ssd.SSD(_backbone(t, room), boxes, (64, 72), 5, score_thresh=0.2, topk_candidates=30, head=room.ssd.SSDHead([8] * 3, [4, 6, 4], 5))
+
+
 def _agree(make):
     """Built alike; one training step's losses and gradients; what is found afterwards."""
     runs = []
@@ -77,6 +112,8 @@ def _agree(make):
         losses = model(images, targets)
         sum(losses.values()).backward()
         gradients = {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
+        if hasattr(model, "head"):
+            _lively(t, model)
         model.eval()
         with t.no_grad():
             found = [{key: value.numpy() for key, value in one.items()} for one in model(images)]
@@ -103,6 +140,13 @@ def _agree(make):
 def test_two_stages(make, key):
     found = _agree(make)[4]
     assert sum(len(one[key]) for one in found) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [_small_retina, _small_retina_of_shapes, _small_fcos, _small_ssd])
+def test_one_stage(make):
+    found = _agree(make)[4]
+    assert sum(len(one["boxes"]) for one in found) > 10
 
 
 def test_masks_on_images():
@@ -133,7 +177,7 @@ def test_weights_with_older_names():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn"])
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large"])
 def test_built_as_torchvision_builds(name):
     made = []
     for t, room in _rooms():
@@ -145,6 +189,13 @@ def test_built_as_torchvision_builds(name):
     for key, value in mine.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), wanted[key].numpy(), err_msg=key)
     assert [p.requires_grad for p in mine.parameters()] == [p.requires_grad for p in theirs.parameters()]
+
+
+def test_every_name_is_there():
+    names = set(torchvision().models.detection.__dict__)
+    for key in ours.__all__:
+        assert key in names
+    assert {name for name in names if name.endswith("_Weights") or "_" in name and name.split("_")[-1] in ("fpn", "v2", "vgg16", "large")} <= set(ours.__all__)
 
 
 @pytest.mark.slow

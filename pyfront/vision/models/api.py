@@ -47,6 +47,8 @@ def publish(name: str, build: Callable[..., Module], doc: str) -> Callable[..., 
 
 def class_count(asked: int | None, chosen: WeightsEnum) -> int:
     """The classes of trained weights. ValueError where others are asked for."""
+    if chosen.meta["categories"] is None:  # weights of features
+        return 1000 if asked is None else asked
     count = len(chosen.meta["categories"])
     if asked is not None and asked != count:
         raise ValueError(f"The parameter 'num_classes' expected value {count} but got {asked} instead.")

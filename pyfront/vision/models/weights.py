@@ -18,6 +18,7 @@ from ..images import InterpolationMode
 from .presets import ImageClassification, ObjectDetection, SemanticSegmentation, VideoClassification
 
 _SOURCE = "https://download.pytorch.org/models/"
+_BYTES = {"mean": (0.48235, 0.45882, 0.40784), "std": (1.0 / 255.0,) * 3}  # less the mean, as many as there are
 
 
 class Weights:
@@ -98,8 +99,10 @@ def _check_sum(path: str) -> None:
 
 
 @cache
-def categories(of: str) -> list[str]:
+def categories(of: str) -> list[str] | None:
     """The classes of a data set: imagenet (1000), kinetics (400), voc (21), coco (91) or people (2), the background among the last three's."""
+    if not of:
+        return None
     return files(__package__).joinpath(f"{of}_categories.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -122,8 +125,8 @@ def catalogue() -> dict[str, type[WeightsEnum]]:
     """Model name -> the enum of its weights, out of weights.txt."""
     rows: dict[tuple[str, str], list[tuple[str, Weights]]] = {}
     for line in files(__package__).joinpath("weights.txt").read_text(encoding="utf-8").splitlines()[1:]:
-        model, group, name, file, crop, resize, mode, params, least, *half = line.split()
-        transforms, data = _transforms(crop, resize, InterpolationMode(mode), bool(half))
+        model, group, name, file, crop, resize, mode, params, least, *pixels = line.split()
+        transforms, data = _transforms(crop, resize, InterpolationMode(mode), *pixels)
         made = Weights(_SOURCE + file, transforms, _Meta(data, num_params=int(params), min_size=(int(least), int(least))))
         members = rows.setdefault((model, group), [])
         members.append((name.rstrip("*"), made))
@@ -132,7 +135,7 @@ def catalogue() -> dict[str, type[WeightsEnum]]:
     return {model: WeightsEnum(group, members) for (model, group), members in rows.items()}  # type: ignore[misc,call-arg]  # functional API
 
 
-def _transforms(crop: str, resize: str, mode: InterpolationMode, half: bool) -> tuple[Callable[..., Any], str]:
+def _transforms(crop: str, resize: str, mode: InterpolationMode, pixels: str = "") -> tuple[Callable[..., Any], str]:
     """What a row of weights.txt says of transforms, and the data set that goes with them: without a crop they are for every pixel, two sizes are a clip's."""
     if crop == "boxes":
         return ObjectDetection, resize
@@ -141,8 +144,9 @@ def _transforms(crop: str, resize: str, mode: InterpolationMode, half: bool) -> 
     if "x" in resize:
         size = tuple(map(int, resize.split("x")))
         return partial(VideoClassification, crop_size=(int(crop),) * 2, resize_size=size, interpolation=mode), "kinetics"
-    options: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if half else {}
-    return partial(ImageClassification, crop_size=int(crop), resize_size=int(resize), interpolation=mode, **options), "imagenet"
+    options: dict[str, Any] = {"half": {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "bytes": _BYTES, "": {}}[pixels]
+    data = "" if pixels == "bytes" else "imagenet"  # features alone know no classes
+    return partial(ImageClassification, crop_size=int(crop), resize_size=int(resize), interpolation=mode, **options), data
 
 
 def resolve(model: str, weights: Any, pretrained: Any) -> tuple[WeightsEnum | None, str | None]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from ..api import BUILTIN_MODELS
 from ..weights import catalogue
 from . import (
-    anchor_utils, backbones, faster_rcnn, generalized_rcnn, image_list, keypoint_rcnn, mask_rcnn, matching, roi_heads, rpn, transform,  # noqa: F401  # as attributes
+    anchor_utils, backbones, faster_rcnn, fcos, generalized_rcnn, image_list, keypoint_rcnn, mask_rcnn, matching, retinanet, roi_heads, rpn,
+    ssd, ssdlite, transform,  # noqa: F401  # as attributes
 )  # fmt: skip
 from .faster_rcnn import FasterRCNN
+from .fcos import FCOS
 from .keypoint_rcnn import KeypointRCNN
 from .mask_rcnn import MaskRCNN
+from .retinanet import RetinaNet
 
 _MODELS = [name for name, build in BUILTIN_MODELS.items() if build.__module__.startswith(__name__)]
 globals().update({name: BUILTIN_MODELS[name] for name in _MODELS})
@@ -17,4 +20,4 @@ _WEIGHTS = {catalogue()[name].__name__: catalogue()[name] for name in _MODELS}
 globals().update(_WEIGHTS)
 backbone_utils = backbones
 
-__all__ = ["FasterRCNN", "KeypointRCNN", "MaskRCNN", *_MODELS, *_WEIGHTS]
+__all__ = ["FCOS", "FasterRCNN", "KeypointRCNN", "MaskRCNN", "RetinaNet", *_MODELS, *_WEIGHTS]
