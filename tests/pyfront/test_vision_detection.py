@@ -192,6 +192,7 @@ def test_built_as_torchvision_builds(name):
 
 
 def test_every_name_is_there():
+    assert ours.rpn.AnchorGenerator is ours.anchor_utils.AnchorGenerator and ours._utils.BoxCoder is ours.coding.BoxCoder
     names = set(torchvision().models.detection.__dict__)
     for key in ours.__all__:
         assert key in names

@@ -18,6 +18,6 @@ _MODELS = [name for name, build in BUILTIN_MODELS.items() if build.__module__.st
 globals().update({name: BUILTIN_MODELS[name] for name in _MODELS})
 _WEIGHTS = {catalogue()[name].__name__: catalogue()[name] for name in _MODELS}
 globals().update(_WEIGHTS)
-backbone_utils = backbones
+backbone_utils, _utils = backbones, matching
 
 __all__ = ["FCOS", "FasterRCNN", "KeypointRCNN", "MaskRCNN", "RetinaNet", *_MODELS, *_WEIGHTS]

@@ -14,6 +14,7 @@ from ....tensor import Tensor
 from ...images import tensor_of
 from ...layers import Conv2dNormActivation
 from ...suppression import kept_of_categories
+from .anchor_utils import AnchorGenerator  # noqa: F401  # programs import it from here
 from .coding import BoxCoder
 from .image_list import ImageList
 from .matching import BalancedPositiveNegativeSampler, Matcher, array_of, ious
