@@ -120,7 +120,8 @@ class RoIHeads(nn.Module):
         """For each image boxes [n, 4], scores and labels of what was found, best first."""
         counts, classes = [p.shape[0] for p in proposals], class_logits.shape[-1]
         limits = np.repeat(np.asarray([[w, h, w, h] for h, w in image_shapes], np.float32), counts, 0)
-        boxes = self.box_coder.decode(box_regression, proposals).minimum(tensor_of(limits[:, None]).to(box_regression.device)).clamp(min=0)
+        boxes = self.box_coder.decode(box_regression, proposals).reshape(-1, classes, 4)
+        boxes = boxes.minimum(tensor_of(limits[:, None]).to(boxes.device)).clamp(min=0)
         scores = class_logits.softmax(-1)
         held_boxes, held_scores = array_of(boxes).reshape(-1, classes, 4), array_of(scores)
         found: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
