@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,7 @@ def get_default_dtype() -> DType:
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     """A fresh row-major array. ValueError/TypeError as PyTorch words them."""
     if isinstance(data, (np.ndarray, np.generic)):
+        _check_order(data)
         array = np.array(data, order="C")
     elif isinstance(data, Tensor):
         array = np.array(data._value(), order="C")
@@ -101,6 +104,14 @@ def _check_shape(data: Any, depth: int) -> None:
             _check_shape(row, depth + 1)
 
 
+def _check_order(array: Any) -> None:
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently not "
+            'supported: array.astype(array.dtype.newbyteorder("=")) makes a copy that can be taken.'
+        )
+
+
 def _refuse(data: Any, array: np.ndarray) -> None:
     """The error for data that is no array of numbers."""
     if isinstance(data, np.ndarray):
@@ -144,6 +155,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor on the same memory as ``array``: each sees what the other writes."""
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    _check_order(array)
     try:
         dtype_of(array)
     except TypeError:
@@ -224,6 +236,8 @@ def _dtype_of(dtype: DType | None, out: Tensor | None) -> DType | None:
 def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requires_grad: bool) -> Tensor:
     if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    if prod(shape) * dtype.numpy.itemsize > sys.maxsize:
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
     node = constant(value, shape, dtype)
     node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
     return finish(wrap(node), out, requires_grad) if out is not None or requires_grad else wrap(node)

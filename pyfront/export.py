@@ -153,6 +153,11 @@ def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str], kept:
         read = [label for array, label in zip(arrays, labels, strict=True) if any(a is array for a in given)]
         read += ["random numbers"] if any(a is array for array, _, _ in drawn for a in given) else []
         read += ["what the optimizer keeps"] if any(map(kept.hides, given)) else []
+        if read == ["what the optimizer keeps"]:
+            raise LaminaError(
+                "the optimizer looks at what it keeps to know how far to go: its step cannot be a program", at=source_line(origin()),
+                help="SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad and Adadelta compute their steps with tensors",
+            )  # fmt: skip
         if read:
             raise LaminaError(
                 f"the model looks at a value on the way that depends on {', '.join(read)}", at=source_line(origin()),

@@ -400,6 +400,18 @@ def _compute(roots: list[Node]) -> None:
         state.witness(roots)
     if "nodes" in flags.show.value:
         sys.stderr.write(Schedule(roots).describe())
+    try:
+        _run(roots)
+    except MemoryError as error:
+        raise no_memory(error) from None
+
+
+def no_memory(error: MemoryError) -> RuntimeError:
+    """What PyTorch raises where there is not enough of it."""
+    return RuntimeError(f"DefaultCPUAllocator: not enough memory: {error}")
+
+
+def _run(roots: list[Node]) -> None:
     if state.placement is None:
         nodes, plan, graph = plan_of(roots)
         plan.run(nodes, graph, state.run or driver())

@@ -190,4 +190,7 @@ def fill_in(node: Node) -> None:
     """A constant in memory is filled in at once: memory is memory from the start, so the first step of a
     training run (fresh weights, fresh statistics) is the same program as the second."""
     shape, number, dtype = node.attrs
-    node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)
+    try:
+        node.value = np.full(shape, number, dtype.numpy) if number else np.zeros(shape, dtype.numpy)
+    except MemoryError as error:
+        raise recorder.no_memory(error) from None

@@ -172,7 +172,8 @@ def _make(script: str, name: str, made: Any) -> Any:
     except TypeError as error:
         raise LaminaError(
             f"{name} in {script} cannot be called without arguments: {error}",
-            help=f"name a function that makes the model, for example: def model(): return {name}(...)",
+            help=f"name a function that makes the model, for example: def model(): return {name}(...); a step of training takes one --example "
+            "for each of its arguments",
         ) from None
     except ValueError:  # a callable that does not say what it takes
         pass

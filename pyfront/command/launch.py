@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """The options, under torchrun's names."""
 
     def option(name: str, **details: Any) -> None:
-        parser.add_argument(f"--{name}", f"--{name.replace('-', '_')}", **details)
+        parser.add_argument(*dict.fromkeys([f"--{name}", f"--{name.replace('-', '_')}"]), **details)
 
     option("nproc-per-node", type=_processes, metavar="N", help="run the script in N processes at once (auto: one per processor): torch.distributed connects them")
     option("nnodes", type=int, default=1, metavar="N", help="machines that run it (1); the same command on each, with its --node-rank")

@@ -231,6 +231,8 @@ class RNNBase(RecurrentLayer):
 
     def _check_input(self, x: Tensor) -> None:
         self._check_width(x)
+        if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         weight = getattr(self, self._all_weights[0][0])
         if x.dtype is not weight.dtype and not regions.on:
             raise ValueError(

@@ -133,7 +133,7 @@ def test_what_a_step_cannot_be_is_said_and_nothing_is_changed() -> None:
 
     for training, sentence in (
         (Looks(OPTIMIZERS["sgd"]), "looks at a value on the way that depends on x, y"),
-        (Training(lambda p: optim.ASGD(p, lr=0.05)), "depends on what the optimizer keeps"),
+        (Training(lambda p: optim.ASGD(p, lr=0.05)), "the optimizer looks at what it keeps"),
         (Schedules(OPTIMIZERS["sgd"]), r"makes the optimizer's lr 0\.025; it was 0\.05"),
     ):
         before = {k: v.tolist() for k, v in training.model.state_dict().items()}
