@@ -15,7 +15,7 @@ from ...dialects.types import DTYPES, DType, dtype_of
 from .. import recorder
 from ..promote import Defaults
 from ..tensor import Tensor, wrap
-from .tv_tensors import TVTensor, like
+from .tv_tensors import BoundingBoxes, like, TVTensor
 
 _LITTLE = sys.byteorder == "little"
 _INT16 = "I;16" if _LITTLE else "I;16B"
@@ -65,6 +65,8 @@ def dimensions(img: Any) -> list[int]:
         return [len(img.getbands()), img.height, img.width]
     if not isinstance(img, Tensor):
         raise TypeError(f"Unexpected type {type(img)}")
+    if isinstance(img, BoundingBoxes):  # what is known of their image
+        return [0, *img.canvas_size]
     if img.ndim < 2:
         raise TypeError("Tensor is not a torch image.")
     return [1 if img.ndim == 2 else img.shape[-3], img.shape[-2], img.shape[-1]]

@@ -13,6 +13,8 @@ from ... import recorder
 from ...nn import functional as nn
 from ...tensor import Tensor
 from .. import array_kernels, pil_kernels, resampling
+from ..tv_tensors import BoundingBoxes
+from . import box_kernels
 from ..images import (
     PILLOW_MODES, InterpolationMode, array_of, convert_image_dtype, dimensions, is_pil, mode_of, on_array, pil_to_tensor,
     tensor_of, to_pil_image, to_tensor,
@@ -89,11 +91,15 @@ def _tracked(img: Any) -> bool:
 
 def hflip(img: Any) -> Any:
     """Left and right exchanged."""
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.hflip(img)
     return img.flip(-1) if _tracked(img) else _hflip(img)
 
 
 def vflip(img: Any) -> Any:
     """Top and bottom exchanged."""
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.vflip(img)
     return img.flip(-2) if _tracked(img) else _vflip(img)
 
 
@@ -102,6 +108,8 @@ _hflip, _vflip, _pad, _crop = _either("hflip"), _either("vflip"), _either("pad")
 
 def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -> Any:
     """A border: padding is one width, (left/right, top/bottom) or (left, top, right, bottom)."""
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.pad(img, array_kernels.sides(padding), padding_mode)
     if _tracked(img) and padding_mode in ("constant", "edge", "reflect"):
         left, top, right, bottom = array_kernels.sides(padding)
         mode = "replicate" if padding_mode == "edge" else padding_mode
@@ -111,6 +119,8 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
 
 def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
     """A rectangle; what lies outside is zero."""
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.crop(img, top, left, height, width)
     if _tracked(img):
         _, h, w = dimensions(img)
         if top >= 0 and left >= 0 and top + height <= h and left + width <= w:
@@ -170,6 +180,8 @@ def resize(
     new = output_size((height, width), [size] if isinstance(size, int) else size, max_size)
     if [height, width] == new:
         return img
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.resize(img, new)
     if is_pil(img):
         if antialias is False:
             warnings.warn("Anti-alias option is always applied for PIL Image input. Argument antialias is ignored.", stacklevel=2)
@@ -249,6 +261,8 @@ def rotate(
     _, height, width = dimensions(img)
     matrix = resampling.inverse_matrix(_from_middle(center, width, height), -angle, [0.0, 0.0], 1.0, [0.0, 0.0])
     size = resampling.turned_size(matrix, width, height) if expand else None
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.turned(img, matrix, size and size[::-1])
     return on_array(resampling.affine, img, matrix, mode.value, _fill_of(img, fill), size)
 
 
@@ -283,6 +297,8 @@ def affine(
         matrix = resampling.inverse_matrix(middle, angle, translate, scale, shear)
         return pil_kernels.affine(img, matrix, PILLOW_MODES[mode], fill)
     matrix = resampling.inverse_matrix(_from_middle(center, width, height), angle, translate, scale, shear)
+    if isinstance(img, BoundingBoxes):
+        return box_kernels.turned(img, matrix)
     return on_array(resampling.affine, img, matrix, mode.value, _fill_of(img, fill))
 
 
@@ -291,6 +307,8 @@ def perspective(
     coefficients: Any = None,
 ) -> Any:  # fmt: skip
     """Four corners [x, y] moved to four others."""
+    if isinstance(img, BoundingBoxes):
+        raise box_kernels.refusal("a change of perspective")
     coefficients = coefficients or resampling.perspective_coefficients(startpoints, endpoints)
     mode = mode_of(interpolation)
     if is_pil(img):
@@ -311,6 +329,8 @@ def elastic_transform(
     """Pixels fetched from places that `displacement` [1, height, width, 2] says, beside their own."""
     if not isinstance(displacement, Tensor):
         raise TypeError("Argument displacement should be a Tensor")
+    if isinstance(img, BoundingBoxes):
+        raise box_kernels.refusal("an elastic change")
     _, height, width = dimensions(img)
     if tuple(displacement.shape) != (1, height, width, 2):
         raise ValueError(

@@ -132,6 +132,9 @@ def rebuild(sample: Any, leaves: Any) -> Any:
     return next(leaves)
 
 
+_COMPANIONS = (tv_tensors.Mask, tv_tensors.BoundingBoxes)  # what goes where its image goes, and has no colours
+
+
 class Structured:
     """The v2 interface: any nested sample; its images are transformed alike, everything else passes."""
 
@@ -153,7 +156,7 @@ class Structured:
         if not any(chosen):
             return sample
         images = [leaf for leaf, wanted in zip(leaves, chosen, strict=True) if wanted]
-        drawn = self.draw(next((leaf for leaf in images if not isinstance(leaf, tv_tensors.Mask)), images[0]))
+        drawn = self.draw(next((leaf for leaf in images if not isinstance(leaf, _COMPANIONS)), images[0]))
         made = (self._transformed(leaf, drawn) if wanted else leaf for leaf, wanted in zip(leaves, chosen, strict=True))
         return rebuild(sample, made)
 
@@ -169,7 +172,7 @@ class Structured:
         return chosen
 
     def _transformed(self, leaf: Any, drawn: dict[str, Any]) -> Any:
-        if isinstance(leaf, tv_tensors.Mask) and not self.geometric:
+        if isinstance(leaf, _COMPANIONS) and not self.geometric:
             return leaf
         made = self.apply(leaf, **drawn)
         return tv_tensors.wrap(made, like=leaf) if isinstance(made, Tensor) else made

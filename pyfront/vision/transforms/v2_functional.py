@@ -9,6 +9,7 @@ import numpy as np
 from ...random_tensors import randn_like
 from ...tensor import Tensor
 from .. import images, tv_tensors
+from . import box_kernels
 from . import functional as _v1
 from .functional import *  # noqa: F403  # the same operations
 from .functional import dimensions, pil_to_tensor, to_pil_image
@@ -90,3 +91,24 @@ def gaussian_noise(inpt: Tensor, mean: float = 0.0, sigma: float = 0.1, clip: bo
     noise = mean + randn_like(inpt) * sigma
     made = inpt + noise
     return made.clamp(0, 1) if clip else made
+
+
+def convert_bounding_box_format(inpt: Tensor, old_format: Any = None, new_format: Any = None, inplace: bool = False) -> Tensor:
+    """Boxes in another format. Plain tensors need their `old_format`; boxes know it."""
+    if new_format is None:
+        raise TypeError("convert_bounding_box_format() missing 1 required argument: 'new_format'")
+    new = _format(new_format)
+    if isinstance(inpt, tv_tensors.BoundingBoxes):
+        return tv_tensors.wrap(box_kernels.converted(inpt.as_subclass(Tensor), inpt.format, new), like=inpt, format=new)
+    if old_format is None:
+        raise ValueError("For pure tensor inputs, `old_format` has to be passed.")
+    return box_kernels.converted(inpt, _format(old_format), new)
+
+
+def _format(name: Any) -> tv_tensors.BoundingBoxFormat:
+    return tv_tensors.BoundingBoxFormat[name.upper()] if isinstance(name, str) else name
+
+
+def clamp_bounding_boxes(inpt: tv_tensors.BoundingBoxes) -> tv_tensors.BoundingBoxes:
+    """Boxes inside of their image."""
+    return box_kernels.clamped(inpt)
