@@ -36,6 +36,8 @@ GEOMETRY = {
     "resize": lambda v: v.Resize((37, 41)),
     "short edge": lambda v: v.Resize(13),
     "crop": lambda v: v.RandomCrop((9, 11)),
+    "scale jitter": lambda v: v.ScaleJitter((24, 24)),
+    "shortest size": lambda v: v.RandomShortestSize([9, 12], 30),
     "centre": lambda v: v.CenterCrop((12, 40)),
     "resized crop": lambda v: v.RandomResizedCrop((16, 16)),
     "pad": lambda v: v.Pad([1, 2, 3, 4]),
