@@ -236,9 +236,9 @@ def _dtype_of(dtype: DType | None, out: Tensor | None) -> DType | None:
 def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requires_grad: bool) -> Tensor:
     if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    node = constant(value, shape, dtype)
     if prod(shape) * dtype.numpy.itemsize > sys.maxsize:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
-    node = constant(value, shape, dtype)
     node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
     return finish(wrap(node), out, requires_grad) if out is not None or requires_grad else wrap(node)
 

@@ -406,9 +406,13 @@ def _compute(roots: list[Node]) -> None:
         raise no_memory(error) from None
 
 
-def no_memory(error: MemoryError) -> RuntimeError:
+class OutOfMemory(RuntimeError, MemoryError):
+    """Not enough memory of the host: PyTorch's kind of error, and Python's."""
+
+
+def no_memory(error: MemoryError) -> OutOfMemory:
     """What PyTorch raises where there is not enough of it."""
-    return RuntimeError(f"DefaultCPUAllocator: not enough memory: {error}")
+    return OutOfMemory(f"DefaultCPUAllocator: not enough memory: {error}")
 
 
 def _run(roots: list[Node]) -> None:

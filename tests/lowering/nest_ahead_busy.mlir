@@ -8,7 +8,7 @@
 // CHECK: scf.for
 // CHECK: kernel.prefetch written [[OUT:%[0-9]+]]
 // CHECK: kernel.prefetch near
-// CHECK: math.exp
+// CHECK: kernel.exp_low
 // CHECK: arith.divf
 // CHECK-NOT: kernel.prefetch
 // CHECK: vector.store %{{[0-9]+}}, [[OUT]]
@@ -19,7 +19,7 @@
 // CHECK: scf.for
 // CHECK: kernel.prefetch written
 // CHECK: kernel.prefetch near
-// CHECK: math.exp
+// CHECK: kernel.exp_low
 // CHECK: math.log
 // CHECK-NOT: kernel.prefetch
 // CHECK: func.func @main

@@ -7,7 +7,7 @@
 // CHECK: scf.for
 // CHECK: [[X:%.*]] = vector.load
 // CHECK: [[K:%.*]] = vector.load
-// CHECK: arith.mulf [[X]], [[K]]
+// CHECK: math.fma [[X]], [[K]]
 // CHECK: func.func @main
 func.func @main(%x: tensor<1x10x10x32xf32>, %k: tensor<32x1x1x3x3xf32>) -> tensor<1x8x8x32xf32> {
   %0 = prim.permute %x {order = array<i64: 0, 3, 1, 2>} : (tensor<1x10x10x32xf32>) -> tensor<1x32x10x10xf32>
