@@ -52,15 +52,16 @@ def test_runs_and_replays_as_a_graph(monkeypatch) -> None:
     assert all(same(r, results[0]) for r in results)
     launches = len(next(iter(runtime._programs.values())).table.launches)
     assert launches >= 3
-    # Results alternate between two places, once the first ones were given back. The first call at each launches, the second is captured and
-    # replayed, all later ones are one call to the driver.
-    assert driver.times("cuGraphInstantiate") == 2 and driver.times("cuModuleLoadData") == 1
-    before = driver.times("cuLaunchKernel"), driver.times("cuGraphLaunch")
-    assert before[0] <= 5 * launches
+    # Results alternate between a few places, once what was there before was given back. The first call at each launches, the second is captured
+    # and replayed, all later ones are one call to the driver.
+    for _ in range(8):
+        made = runtime.run(graph, placed)
+    places, before = driver.times("cuGraphInstantiate"), (driver.times("cuLaunchKernel"), driver.times("cuGraphLaunch"))
+    assert 2 <= places <= 4 and driver.times("cuModuleLoadData") == 1
     for _ in range(4):
         made = runtime.run(graph, placed)
     assert (driver.times("cuLaunchKernel"), driver.times("cuGraphLaunch")) == (before[0], before[1] + 4)
-    assert driver.times("cuGraphInstantiate") == 2
+    assert driver.times("cuGraphInstantiate") == places
 
 
 def test_memory_is_used_again(monkeypatch) -> None:

@@ -404,6 +404,7 @@ def test_the_actions_read_as_one(in_c: None, monkeypatch: pytest.MonkeyPatch) ->
     assert len([s for s in served if s is not None]) > 8 and any([type(s) is tuple for s in served])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTIONS, ids=lambda act: act.__name__)
 def test_each(act: Callable[[World], Any], in_c: None) -> None:
     check([act, call_and_look_later, act], 8)
@@ -491,6 +492,7 @@ def test_products_of_what_is_read_as_one_are_counted(in_c: None) -> None:
         assert counter.get_total_flops() == 3 * 4 * 2 * 3 * 6 * 6
 
 
+@pytest.mark.slow
 def test_training_goes_on_in_place(in_c: None) -> None:
     """What was read for an evaluation is let go of before the next step."""
     torch.manual_seed(0)

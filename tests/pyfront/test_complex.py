@@ -187,7 +187,7 @@ def test_printing() -> None:
 # -- Fourier transforms
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 32, 48, 101, 257, 1024])
+@pytest.mark.parametrize("n", [1, 2, 7, 32, 48, 101, 257, pytest.param(1024, marks=pytest.mark.slow)])
 def test_one_dimension(n: int) -> None:
     def program(torch):
         fft = torch.fft
