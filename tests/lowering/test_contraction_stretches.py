@@ -39,6 +39,7 @@ def gradient(m: int, n: int, k: int, body: str = "", *others: Operand, element: 
 @pytest.mark.parametrize("target", [SMALL, replace(SMALL, vector_bytes=64, vector_registers=32), replace(SMALL, tasks=1)])
 @pytest.mark.parametrize("sizes", [(130, 32, 300), (50, 64, 257), (71, 48, 1000)])
 @needs_compiler
+@pytest.mark.slow
 def test_numbers_are_those_of_the_whole_reduction(sizes: tuple[int, int, int], target: Target) -> None:
     for program, apply in (
         (gradient(*sizes), lambda t: t),

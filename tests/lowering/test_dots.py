@@ -188,6 +188,7 @@ def read_twice(r: Recorder, x: int, w: int) -> int:
 
 @pytest.mark.parametrize("rows", [1, 9])
 @pytest.mark.parametrize("record", [made_by_a_kernel, turned_first, read_twice], ids=lambda f: f.__name__)
+@pytest.mark.slow
 def test_bytes_are_read_wherever_they_come_from(record: object, rows: int) -> None:
     r = Recorder()
     result = record(r, r.input((rows, 64), float32), r.input((520, 64), int8))  # type: ignore[operator]

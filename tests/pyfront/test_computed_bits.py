@@ -43,6 +43,7 @@ def test_every_pair_of_dtypes_in_one_program(device, dtypes):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_chains_of_views_share_memory(data):
     """Slices, permutations and bit views of one memory: strides, offset, values, errors, and writes through the end."""
     source = data.draw(st.sampled_from(DTYPES))

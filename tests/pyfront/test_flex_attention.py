@@ -42,6 +42,7 @@ def _score(module):
 
 @pytest.mark.parametrize("mask", [None, "causal", "both"])
 @pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.slow
 def test_results_and_gradients(mask, scored):
     found = []
     for module, flex in ((lamina, ours), (torch, theirs)):

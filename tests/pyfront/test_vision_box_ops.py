@@ -40,6 +40,7 @@ def test_distances_of_boxes():
 
 
 @pytest.mark.parametrize("name", ["distance_box_iou_loss", "complete_box_iou_loss", "generalized_box_iou_loss"])
+@pytest.mark.slow
 def test_losses_of_boxes_and_their_gradients(name):
     a, b, found = _boxes(6), _boxes(6), []
     for t, ops in ((lamina, ours), (torch, torchvision().ops)):

@@ -112,6 +112,7 @@ def indices(*shape):
     return torch.randint(0, 5, shape)
 
 
+@pytest.mark.slow
 def test_a_language_model_with_tied_weights_trains_the_same():
     module = Net()
     plain = plainly(module)
