@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,9 +33,10 @@ kernels are found again by other programs."""
 MOST_UNITS = 8
 
 
-
-class Programs(dict["Graph", Callable[..., Any]]):
-    """Programs by what they compute. A Graph remembers what was found for it as long as nothing changes here: the same one comes again and again."""
+class Programs(dict[Graph, Callable[..., Any]]):
+    """Programs by what they compute. A Graph remembers what was found for it as long as nothing changes here: the same one comes again and again.
+    It does not hold it: what is forgotten here is gone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,10 +44,11 @@ class Programs(dict["Graph", Callable[..., Any]]):
 
     def of(self, graph: Graph) -> Callable[..., Any] | None:
         """The program of a graph."""
-        found, changes = graph.found
-        if changes is not self.changes:
-            found = self.get(graph)
-            graph.found = found, self.changes
+        reference, changes = graph.found
+        if changes is self.changes:
+            return reference()
+        found = self.get(graph)
+        graph.found = _nothing if found is None else weakref.ref(found), self.changes
         return found
 
     def __setitem__(self, graph: Graph, program: Callable[..., Any]) -> None:
@@ -59,6 +62,10 @@ class Programs(dict["Graph", Callable[..., Any]]):
     def clear(self) -> None:
         self.changes = object()
         super().clear()
+
+
+def _nothing() -> None:
+    """What stands for no program."""
 
 
 programs = Programs()  # those in memory

@@ -1,7 +1,8 @@
 """A compiled program that can be called: one pointer table, one arena, outputs reused when nobody holds them.
 
 The table holds addresses (inputs, outputs, arena) and is packed whole before each call from lists that rarely change: a
-warm call costs one look-up per input and one reference count per output, all in C loops of the interpreter.
+warm call costs one look-up per input and one reference count per output, all in C loops of the interpreter. Where most inputs are those of
+the last call, and are known to be (`graph.Arrays`), only what is new is written.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from itertools import compress, count as numbers_from, repeat
+from itertools import compress, repeat
 from operator import ne, sub
 from pathlib import Path
 from sys import getrefcount
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -26,46 +27,14 @@ from ..dialects.graph import Arrays
 from ..dialects.kept import Kept
 from ..dialects.types import DTYPES, Type, dtype_of, show_type, size_of
 from . import huge_pages
+from .aligned_memory import address_of, aligned_array
 from .cache import discard, key_of, lookup, store
 from .kept_copies import KeptCopies
+from .output_pool import LOOKING, Made, OutputPool
 from .toolchain import build_shared, find_compiler
 
-ALIGNMENT = 64
-_SMALL = 4096  # bytes up to which Python's own memory is made faster than numpy's
 _PLAIN = 0x101  # numpy's flag bits of row-major and aligned
 _FOREIGN = 1 << 32  # more references than there are: an array no pool made
-_ROUNDS = 4  # calls after which a program tries the same output arrays again: what a loop still holds rotates
-
-
-def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised row-major array whose memory starts at a multiple of 64 bytes.
-
-    Every view of it refers to this very object: its reference count tells whether anybody can still see the memory.
-    """
-    return _aligned_array(shape, dtype)[0]
-
-
-def _aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """`aligned_array`, and the address of its memory."""
-    count = size_of(shape) * dtype.itemsize
-    start = -1
-    if count >= huge_pages.LARGE and huge_pages.are_allowed():
-        raw, start = huge_pages.large_memory(count)
-    else:
-        raw = bytearray(count + ALIGNMENT) if count < _SMALL else np.empty(count + ALIGNMENT, np.uint8)
-    memory = (ctypes.c_char * len(raw)).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
-    at = ctypes.addressof(memory)
-    if start < 0:
-        start = -at % ALIGNMENT
-    return np.ndarray(shape, dtype, buffer=memory, offset=start), at + start
-
-
-def address_of(array: np.ndarray) -> int:
-    """Where the elements of a row-major array start."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # a sixth of the time numpy's own answer takes
-    except (TypeError, ValueError):  # read only, empty, or of a dtype that buffers do not know
-        return array.__array_interface__["data"][0]
 
 
 @lru_cache(maxsize=1)
@@ -97,119 +66,6 @@ def set_num_threads(count: int) -> None:
     if count < 1:
         raise BackendError(f"a program runs on at least one thread, got {count}", help="set_num_threads(1) runs serially")
     flags.threads.value = count
-
-
-class Made:
-    """Where the arrays are that pools made and refer to: programs that know the same find what one of them gave another.
-
-    addresses: type -> id of an array -> where its memory starts; an array is in there as long as its pool refers to it. changes: another
-    number whenever these changed.
-    """
-
-    def __init__(self) -> None:
-        self.addresses: dict[Type, dict[int, int]] = {}
-        self.changes = 0
-        self._numbers = numbers_from(1)
-
-    def changed(self) -> None:
-        """Whoever remembers where arrays are looks again."""
-        self.changes = next(self._numbers)
-
-
-class OutputPool:
-    """Output arrays of one program. Those nobody else refers to are used again, so a loop works in the same memory.
-
-    outputs: the arrays' types. inputs: types whose addresses are looked up in ``addresses``, see `Made`. held: id of an array
-    made here -> references pools have to it. Pools of one program share both: those of ``beside`` are used.
-    """
-
-    def __init__(
-        self, outputs: Sequence[Type], inputs: Sequence[Type] = (), beside: OutputPool | None = None, made: Made | None = None
-    ) -> None:
-        self.types = tuple(outputs)
-        self.made = beside.made if beside else made or Made()
-        self.addresses = self.made.addresses
-        for held in (*outputs, *inputs):
-            self.addresses.setdefault(held, {})
-        self.held: dict[int, int] = beside.held if beside else {}
-        self._rounds: list[list[np.ndarray | None]] = [[None] * len(self.types) for _ in range(_ROUNDS)]
-        self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
-        self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
-        self._turn = 0
-
-    def __del__(self) -> None:
-        """Other pools of the program live on; arrays of theirs may get the ids of these."""
-        self.release(set())
-
-    def release(self, kept: set[int]) -> None:
-        """Forget all arrays but those with these ids."""
-        self.made.changed()
-        for row, places, free in zip(self._rounds, self._places, self._free, strict=True):
-            for k, array in enumerate(row):
-                if array is not None and id(array) not in kept:
-                    self.addresses[self.types[k]].pop(id(array), None)
-                    self._let_go(array)
-                    row[k], places[k], free[k] = None, 0, 0
-
-    def take(self) -> tuple[list[np.ndarray], list[int]]:
-        """One array per output that nobody else sees, and their addresses."""
-        turn = self._turn = (self._turn + 1) % _ROUNDS
-        made = self._rounds[turn]
-        counts = list(map(getrefcount, made))
-        if counts != self._free[turn]:
-            for k, (count, free) in enumerate(zip(counts, self._free[turn], strict=True)):
-                if count != free:
-                    self._replace(turn, k)
-        return made.copy(), self._places[turn]  # type: ignore[return-value]  # no None is left
-
-    def _replace(self, turn: int, k: int) -> None:
-        """Another array for output k in this round: an unheld one of another round, or a new one."""
-        self.made.changed()
-        old = self._rounds[turn][k]
-        for other, free in zip(self._rounds, self._free, strict=True):
-            if _references(other, k) == free[k]:
-                array = other[k]
-                break
-        else:
-            array, place = _aligned_array(self.types[k][0], self.types[k][1].numpy)
-            self.addresses[self.types[k]][id(array)] = place
-        self._rounds[turn][k] = array
-        self.held[id(array)] = self.held.get(id(array), 0) + 1
-        if old is not None:
-            self._let_go(old)
-        self._places[turn][k] = self.addresses[self.types[k]][id(array)]
-        for changed in (old, array):
-            if changed is not None:
-                self._count(changed, k)
-
-    def _let_go(self, array: np.ndarray) -> None:
-        """One reference to an array less."""
-        left = self.held[id(array)] = self.held[id(array)] - 1
-        if not left:
-            del self.held[id(array)]
-
-    def _count(self, array: np.ndarray, k: int) -> None:
-        """Note how many references an unheld array has now; forget an array no round has any more."""
-        rounds = [turn for turn, made in enumerate(self._rounds) if made[k] is array]
-        for turn in rounds:
-            self._free[turn][k] = len(rounds) + LOOKING
-        if not rounds:
-            del self.addresses[self.types[k]][id(array)]
-
-
-def _references(arrays: list[np.ndarray | None], k: int) -> int:
-    """Reference count of ``arrays[k]`` as `OutputPool.take` sees it."""
-    return list(map(getrefcount, arrays[k : k + 1]))[0] - 1  # the slice is one more
-
-
-def _looking() -> int:
-    """What looking adds to a count; interpreters differ."""
-    held = [aligned_array((1,), np.dtype(np.uint8))]
-    return list(map(getrefcount, held))[0] - 1
-
-
-LOOKING = _looking()
-"""References that looking through a list adds to a count."""
 
 
 _made = Made()  # by all programs of this process

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..dialects import flags
-from .executable import aligned_array
+from .aligned_memory import aligned_array
 from .toolchain import build_shared, find_compiler
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ class Graph:
 
     Equality and hash cover inputs, steps and outputs; origins ("file.py:12" per step), names (per input)
     and types (per value id) come along for readers of the IR and do not split the cache. kin: where it is the same object, ops,
-    operands and outputs are likely the same, too: where to look for a graph that differs in sizes only. found: what runs it, for who looks that up (backends/compiled_program.py).
+    operands and outputs are likely the same, too: where to look for a graph that differs in sizes only. found: a reference to what runs it, and when it was looked up, for who does (backends/compiled_program.py).
     """
 
     __slots__ = ("inputs", "steps", "outputs", "origins", "names", "types", "kin", "found", "_hash")

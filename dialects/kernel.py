@@ -14,6 +14,7 @@ dims from outermost to innermost in memory; without it every result is row-major
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -190,28 +191,28 @@ class FmodOp(IRDLOperation):
     assembly_format = "$lhs `,` $rhs attr-dict `:` type($result)"
 
 
+class _FunctionOp(IRDLOperation, ABC):
+    """A function of one float, or of a vector of them."""
+
+    T: ClassVar = VarConstraint("T", AnyAttr())
+    operand = operand_def(T)
+    result = result_def(T)
+    traits = traits_def(Pure())
+    assembly_format = "$operand attr-dict `:` type($result)"
+
+
 @irdl_op_definition
-class ErfcOp(IRDLOperation):
+class ErfcOp(_FunctionOp):
     """1 - erf(x) without losing the tail (MLIR's math.erfc)."""
 
     name = "kernel.erfc"
-    T: ClassVar = VarConstraint("T", AnyAttr())
-    operand = operand_def(T)
-    result = result_def(T)
-    traits = traits_def(Pure())
-    assembly_format = "$operand attr-dict `:` type($result)"
 
 
 @irdl_op_definition
-class ExpLowOp(IRDLOperation):
+class ExpLowOp(_FunctionOp):
     """exp of an f32 that is at most 0, or NaN: one that is known not to overflow."""
 
     name = "kernel.exp_low"
-    T: ClassVar = VarConstraint("T", AnyAttr())
-    operand = operand_def(T)
-    result = result_def(T)
-    traits = traits_def(Pure())
-    assembly_format = "$operand attr-dict `:` type($result)"
 
 
 def _width(held: MemRefType) -> int:

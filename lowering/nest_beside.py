@@ -2,9 +2,8 @@
 
 The lanes of a row's sums are combined in a few steps that wait for each other, and what is computed once per row is a scalar. Rows
 side by side share both: their lanes are combined in the same shuffles, and the scalars of all rows are one vector. What all rows
-read (weights along a row) is loaded once for them. Longer rows of little
-arithmetic go in pairs, unless they are whole pages apart: accesses that differ in nothing but the page wait for each other, and
-share a set of the first cache.
+read (weights along a row) is loaded once for them. Longer rows of little arithmetic go in pairs, unless they are whole pages apart:
+accesses that differ in nothing but the page wait for each other, and share a set of the first cache.
 
 A matrix that is read once, row by row, arrives faster as several runs of memory side by side, each some rows long, where a processor
 follows them all.

@@ -22,7 +22,7 @@ from ...dialects.types import size_of
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
-from ..executable import LOOKING
+from ..output_pool import LOOKING
 from .memory import Block, DeviceArray, Pool, rounded
 from .program import cuda_source
 

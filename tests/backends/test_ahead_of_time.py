@@ -19,7 +19,7 @@ from graphs import Recorder  # noqa: E402
 
 from lamina.backends import driver  # noqa: E402
 from lamina.backends.ahead_of_time import write_c  # noqa: E402
-from lamina.backends.executable import aligned_array  # noqa: E402
+from lamina.backends.aligned_memory import aligned_array# noqa: E402
 from lamina.backends.oracle import evaluate  # noqa: E402
 from lamina.backends.toolchain import find_compiler  # noqa: E402
 from lamina.dialects.errors import BackendError, FileError  # noqa: E402

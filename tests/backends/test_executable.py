@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from needs import needs_compiler, needs_fork
 
 from lamina.backends import cache, driver, toolchain
-from lamina.backends.executable import Executable, Quick, aligned_array, set_num_threads
+from lamina.backends.aligned_memory import aligned_array
+from lamina.backends.executable import Executable, Quick, set_num_threads
 from lamina.dialects import flags
 from lamina.dialects.errors import BackendError
 from lamina.dialects.types import bool_, float32, int64

@@ -12,7 +12,8 @@ from needs import needs_compiler
 
 from lamina.backends import executable as executables
 from lamina.backends import huge_pages, toolchain
-from lamina.backends.executable import Executable, aligned_array
+from lamina.backends.aligned_memory import aligned_array
+from lamina.backends.executable import Executable
 from lamina.backends.huge_pages import LARGE, PAGE, are_allowed, move_into
 from lamina.dialects.types import float32
 

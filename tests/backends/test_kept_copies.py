@@ -10,7 +10,7 @@ import pytest
 from needs import needs_compiler
 
 from lamina.backends import driver, emission, kept_copies
-from lamina.backends.executable import aligned_array
+from lamina.backends.aligned_memory import aligned_array
 from lamina.backends.executor import execute
 from lamina.backends.kept_copies import KeptCopies
 from lamina.dialects.graph import Graph

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamina.backends.executable import OutputPool
+from lamina.backends.output_pool import OutputPool
 from lamina.dialects.types import float32, int64
 
 TYPES = [((4,), float32), ((2, 3), float32), ((4,), float32), ((), int64)]

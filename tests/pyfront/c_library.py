@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from lamina.backends.executable import aligned_array
+from lamina.backends.aligned_memory import aligned_array
 from lamina.backends.toolchain import find_compiler
 
 

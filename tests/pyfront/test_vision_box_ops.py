@@ -1,4 +1,6 @@
-"""torchvision.ops against torchvision: box losses, position-sensitive regions, pyramids, layers of clips."""
+"""torchvision.ops against torchvision (position-sensitive regions against their definitions): box losses, pyramids, layers of clips."""
+
+import math
 
 import lamina
 import numpy as np
@@ -6,17 +8,36 @@ import pytest
 import torch
 from lamina.vision import ops as ours
 
-from .torchvision_oracle import torchvision
+from .test_vision_regions import _roi_align
+from .torchvision_oracle import torchvision, with_operators
 
 R = np.random.default_rng(0)
 
 
-def _theirs():
-    """torchvision's ops with the compiled part."""
-    found = torchvision().ops
-    if not hasattr(torch.ops.torchvision, "ps_roi_align"):
-        pytest.skip("torchvision's compiled part is not here")
-    return found
+def _own_channels(pooled):
+    """Of regions of all channels [k, c * high * wide, high, wide], each bin's own: [k, c, high, wide]."""
+    high, wide = pooled.shape[2:]
+    by_bin = pooled.view(len(pooled), -1, high, wide, high, wide)
+    return torch.stack([torch.stack([by_bin[:, :, i, j, i, j] for j in range(wide)], -1) for i in range(high)], -2)
+
+
+def _ps_roi_align(x, boxes, size, scale, samples):
+    return _own_channels(_roi_align(x, boxes, size, scale, samples, True))
+
+
+def _ps_roi_pool(x, boxes, size, scale):
+    """Averages of whole pixels of all channels; the last row and column count nowhere."""
+    found, (height, width) = [], x.shape[-2:]
+    for number, *corners in boxes.tolist():
+        left, top, right, bottom = (math.copysign(math.floor(abs(v * scale) + 0.5), v) for v in corners)
+        high, wide = (np.float32(max(v, 1)) / np.float32(size) for v in (bottom - top, right - left))
+        for p in range(size):
+            for q in range(size):
+                rows = [int(min(max(v + top, 0), height - 1)) for v in (math.floor(p * high), math.ceil((p + 1) * high))]
+                columns = [int(min(max(v + left, 0), width - 1)) for v in (math.floor(q * wide), math.ceil((q + 1) * wide))]
+                part = x[int(number), :, rows[0] : rows[1], columns[0] : columns[1]].flatten(1)
+                found.append(part.mean(1) if part.shape[1] else x.new_zeros(x.shape[1]))
+    return _own_channels(torch.stack(found).view(len(boxes), size, size, x.shape[1]).permute(0, 3, 1, 2))
 
 
 def _same(got, want, tolerance=2e-6):
@@ -66,27 +87,29 @@ ROWS = np.array([[1, 0.4, 1.2, 5.7, 6.1], [0, -2, -3, 4, 12], [1, 3, 3, 3.2, 3.1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name,rest", [("ps_roi_align", (0.8, -1)), ("ps_roi_align", (0.8, 2)), ("ps_roi_pool", (1.0,))])
-def test_position_sensitive_regions(name, rest):
+@pytest.mark.parametrize("name,meant,rest", [("ps_roi_align", _ps_roi_align, (0.8, -1)), ("ps_roi_align", _ps_roi_align, (0.8, 2)), ("ps_roi_pool", _ps_roi_pool, (1.0,))])
+def test_position_sensitive_regions(name, meant, rest):
     x, found = R.standard_normal((2, 12, 9, 8)).astype(np.float32), []
-    for t, ops in ((lamina, ours), (torch, _theirs())):
+    for t, pool in ((lamina, getattr(ours, name)), (torch, meant)):
         maps = t.tensor(x).requires_grad_()
-        y = getattr(ops, name)(maps, t.tensor(ROWS), (3, 2) if rest[1:] else 2, *rest)
-        # torchvision's ps_roi_pool reads no pixel of the last row and column but gives gradients to them
-        kept = y if rest[1:] else y[[0, 2, 5]]
-        (kept * kept).sum().backward()
-        found += [[y, maps.grad, getattr(ops, name)(maps, t.tensor(ROWS[:0]), 2)]]
+        y = pool(maps, t.tensor(ROWS), (3, 2) if rest[1:] else 2, *rest)
+        (y * y).sum().backward()
+        found.append([y, maps.grad])
     for got, want in zip(*found, strict=True):
         assert got.shape == want.shape
         _same(got, want, 2e-5)
+    assert getattr(ours, name)(lamina.tensor(x), lamina.tensor(ROWS[:0]), 2).shape == (0, 3, 2, 2)
     with pytest.raises(RuntimeError, match="multiple of pooling height"):
         getattr(ours, name)(lamina.tensor(x), lamina.tensor(ROWS), 5)
 
 
 def test_an_average_of_no_samples():
+    """Of a box without width torchvision divides nothing by none."""
     x = np.ones((1, 4, 3, 3), np.float32)
     rows = np.array([[0, 1, 1, 1, 2], [0, 0, 0, 2, 2]], np.float32)
-    _same(ours.ps_roi_align(lamina.tensor(x), lamina.tensor(rows), 2), _theirs().ps_roi_align(torch.tensor(x), torch.tensor(rows), 2))
+    none, some = ours.ps_roi_align(lamina.tensor(x), lamina.tensor(rows), 2)
+    assert none.isnan().all()
+    _same(some[None], _ps_roi_align(torch.tensor(x), torch.tensor(rows[1:]), (2, 2), 1.0, -1))
 
 
 @pytest.mark.slow
@@ -95,7 +118,7 @@ def test_boxes_of_a_pyramid():
     maps = {name: R.standard_normal((2, 3, 80 // step, 80 // step)).astype(np.float32) for name, step in (("a", 4), ("b", 8), ("c", 16))}
     boxes = [np.array([[0, 0, 9, 9], [3, 5, 70, 71], [1, 2, 41, 40], [5, 5, 5, 5]], np.float32), np.array([[2, 2, 30, 28]], np.float32)]
     found = []
-    for t, ops in ((lamina, ours), (torch, _theirs())):
+    for t, ops in ((lamina, ours), (torch, with_operators().ops)):
         pooler = ops.MultiScaleRoIAlign(["a", "b", "c"], (3, 2), 2, canonical_scale=40, canonical_level=3)
         leaves = {name: t.tensor(m).requires_grad_() for name, m in maps.items()}
         y = pooler(leaves, [t.tensor(b) for b in boxes], sizes)

@@ -6,17 +6,14 @@ import pytest
 import torch
 from lamina.vision.models import detection as ours
 
-from .torchvision_oracle import torchvision
+from .torchvision_oracle import torchvision, with_operators
 
 SMALL = {"weights": None, "weights_backbone": None, "num_classes": 5}
 
 
 def _rooms():
     """(torch, its detection), (lamina, ours)."""
-    theirs = torchvision().models.detection
-    if not hasattr(torch.ops.torchvision, "nms"):
-        pytest.skip("torchvision's compiled part is not here")
-    return (torch, theirs), (lamina, ours)
+    return (torch, with_operators().models.detection), (lamina, ours)
 
 
 def _pictures(t):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import namedtuple
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,16 @@ class BasicConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[n, outputs, ...]."""
         return F.relu(self.bn(self.conv(x)))
+
+
+def start_truncated(network: nn.Module, deviation: Callable[[nn.Module], float]) -> None:
+    """Normal weights cut off at 2, of a layer's deviation; ones and zeros for norms."""
+    for m in network.modules():
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            nn.init.trunc_normal_(m.weight, mean=0.0, std=deviation(m), a=-2, b=2)
+        elif isinstance(m, nn.BatchNorm2d):
+            nn.init.constant_(m.weight, 1)
+            nn.init.constant_(m.bias, 0)
 
 
 def renormalised(x: Tensor) -> Tensor:
@@ -106,12 +117,8 @@ class GoogLeNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(p=dropout)
         self.fc = nn.Linear(1024, num_classes)
-        for m in self.modules() if init_weights in (None, True) else ():
-            if isinstance(m, (nn.Conv2d, nn.Linear)):
-                nn.init.trunc_normal_(m.weight, mean=0.0, std=0.01, a=-2, b=2)
-            elif isinstance(m, nn.BatchNorm2d):
-                nn.init.constant_(m.weight, 1)
-                nn.init.constant_(m.bias, 0)
+        if init_weights in (None, True):
+            start_truncated(self, lambda _: 0.01)
 
     def forward(self, x: Tensor) -> Any:
         """Logits [n, num_classes]; while training with aux_logits, GoogLeNetOutputs of three."""

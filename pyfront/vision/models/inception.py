@@ -10,7 +10,7 @@ from ...joining import cat
 from ...nn import functional as F
 from ...tensor import Tensor
 from .api import model
-from .googlenet import BasicConv2d, renormalised
+from .googlenet import BasicConv2d, renormalised, start_truncated
 
 
 class InceptionOutputs(NamedTuple):
@@ -175,13 +175,9 @@ class Inception3(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.dropout = nn.Dropout(p=dropout)
         self.fc = nn.Linear(2048, num_classes)
-        for m in self.modules() if init_weights in (None, True) else ():
-            if isinstance(m, (nn.Conv2d, nn.Linear)):
-                inner = self.AuxLogits is not None and m is self.AuxLogits.fc
-                nn.init.trunc_normal_(m.weight, mean=0.0, std=0.001 if inner else 0.1, a=-2, b=2)
-            elif isinstance(m, nn.BatchNorm2d):
-                nn.init.constant_(m.weight, 1)
-                nn.init.constant_(m.bias, 0)
+        if init_weights in (None, True):
+            inner = None if self.AuxLogits is None else self.AuxLogits.fc
+            start_truncated(self, lambda m: 0.001 if m is inner else 0.1)
 
     def forward(self, x: Tensor) -> Any:
         """Logits [n, num_classes]; while training with aux_logits, InceptionOutputs of two."""

@@ -96,6 +96,15 @@ class TwoMLPHead(nn.Module):
         return F.relu(self.fc7(F.relu(self.fc6(x.flatten(start_dim=1)))))
 
 
+def start_for_relu(module: nn.Module) -> None:
+    """Convolutions begin with He's normal weights, and zeros."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class FastRCNNConvFCHead(nn.Sequential):
     """Convolutions, then linear layers, of parts of maps of input_size (channels, height, width)."""
 
@@ -113,11 +122,7 @@ class FastRCNNConvFCHead(nn.Sequential):
             layers += [nn.Linear(channels, wide), nn.ReLU(inplace=True)]
             channels = wide
         super().__init__(*layers)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        start_for_relu(self)
 
 
 class FastRCNNPredictor(nn.Module):

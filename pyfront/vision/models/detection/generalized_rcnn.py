@@ -7,6 +7,7 @@ from typing import Any
 
 from .... import nn
 from ....tensor import Tensor
+from .image_list import ImageList
 from .matching import array_of
 
 Target = dict[str, Tensor]
@@ -49,6 +50,16 @@ def named(features: Any) -> OrderedDict[str, Tensor]:
     return OrderedDict([("0", features)]) if isinstance(features, Tensor) else features
 
 
+def prepared(detector: nn.Module, images: list[Tensor], targets: list[Target] | None) -> tuple[ImageList, list[Target] | None, list[tuple[int, int]]]:
+    """Images as one batch, targets on it, and the sizes images came with. AssertionError for targets that a detector cannot learn from."""
+    if detector.training:
+        check_targets(targets)
+    sizes = image_sizes(images)
+    batch, targets = detector.transform(images, targets)
+    check_boxes(targets)
+    return batch, targets, sizes
+
+
 class GeneralizedRCNN(nn.Module):
     """Images [3, h, w] of any sizes to what was found in each; while training, with targets, to a dict of losses."""
 
@@ -66,11 +77,7 @@ class GeneralizedRCNN(nn.Module):
 
     def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> Any:
         """A list of dicts (boxes, labels, scores, ...), one for each image; while training a dict of losses."""
-        if self.training:
-            check_targets(targets)
-        sizes = image_sizes(images)
-        batch, targets = self.transform(images, targets)
-        check_boxes(targets)
+        batch, targets, sizes = prepared(self, images, targets)
         features = named(self.backbone(batch.tensors))
         proposals, proposal_losses = self.rpn(batch, features, targets)
         detections, detector_losses = self.roi_heads(features, proposals, batch.image_sizes, targets)

@@ -11,7 +11,7 @@ from ...poolers import MultiScaleRoIAlign
 from ..resnet import resnet50
 from .backbones import residual_pyramid
 from .builders import Recipe, detector
-from .faster_rcnn import RESIDUAL, FasterRCNN, channels_of, check_pool, norms
+from .faster_rcnn import RESIDUAL, FasterRCNN, channels_of, check_pool, norms, start_for_relu
 
 
 class KeypointRCNN(FasterRCNN):
@@ -42,14 +42,7 @@ class KeypointRCNNHeads(nn.Sequential):
             made += [nn.Conv2d(in_channels, wide, 3, stride=1, padding=1), nn.ReLU(inplace=True)]
             in_channels = wide
         super().__init__(*made)
-        for layer in self.children():
-            if isinstance(layer, nn.Conv2d):
-                _start(layer)
-
-
-def _start(layer: Any) -> None:
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.constant_(layer.bias, 0)
+        start_for_relu(self)
 
 
 class KeypointRCNNPredictor(nn.Module):
@@ -58,7 +51,7 @@ class KeypointRCNNPredictor(nn.Module):
     def __init__(self, in_channels: int, num_keypoints: int) -> None:
         super().__init__()
         self.kps_score_lowres = nn.ConvTranspose2d(in_channels, num_keypoints, 4, stride=2, padding=1)
-        _start(self.kps_score_lowres)
+        start_for_relu(self)
         self.up_scale = 2
         self.out_channels = num_keypoints
 

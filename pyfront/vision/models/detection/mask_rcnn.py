@@ -12,7 +12,7 @@ from ...poolers import MultiScaleRoIAlign
 from ..resnet import resnet50
 from .backbones import residual_pyramid
 from .builders import Recipe, detector
-from .faster_rcnn import RESIDUAL, FasterRCNN, channels_of, check_pool, normed_pyramid, norms
+from .faster_rcnn import RESIDUAL, FasterRCNN, channels_of, check_pool, normed_pyramid, norms, start_for_relu
 
 
 class MaskRCNN(FasterRCNN):
@@ -44,11 +44,7 @@ class MaskRCNNHeads(nn.Sequential):
             made.append(Conv2dNormActivation(in_channels, wide, 3, 1, padding=dilation, dilation=dilation, norm_layer=norm_layer))
             in_channels = wide
         super().__init__(*made)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        start_for_relu(self)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *rest: Any) -> None:
         if local_metadata.get("version") is None or local_metadata["version"] < 2:  # when layers had names

@@ -12,7 +12,7 @@ from ....tensor import Tensor
 from ...images import tensor_of
 from ...suppression import kept_of_categories
 from .anchor_utils import AnchorGenerator
-from .generalized_rcnn import check_boxes, check_targets, image_sizes, named
+from .generalized_rcnn import named, prepared
 from .matching import array_of
 from .rpn import best_first, permute_and_flatten
 
@@ -98,11 +98,7 @@ class OneStage(nn.Module):
 
     def forward(self, images: list[Tensor], targets: list[Target] | None = None) -> Any:
         """A list of dicts (boxes, scores, labels), one for each image; while training a dict of losses."""
-        if self.training:
-            check_targets(targets)
-        sizes = image_sizes(images)
-        batch, targets = self.transform(images, targets)
-        check_boxes(targets)
+        batch, targets, sizes = prepared(self, images, targets)
         maps = list(named(self.backbone(batch.tensors)).values())
         outputs = self.head(maps)
         anchors = self.anchor_generator(batch, maps)
