@@ -6,7 +6,7 @@
 // shared to the last task, and a worker that the machine has no core for delays nobody: the caller waits for pieces that were
 // begun only. A second caller meanwhile runs its range alone.
 // After waiting far longer than it worked, or working for some time without help, the caller works alone for a while: the machine is
-// busy with something else. A worker on the caller's processor sleeps at once: while it waits there nobody works.
+// busy with something else. A worker on the caller's processor moves to another one, or sleeps at once: while it waits there nobody works.
 // A forked child starts without workers and makes its own.
 
 #define _GNU_SOURCE
@@ -61,6 +61,15 @@ static void sleep_on(uint32_t word) { syscall(SYS_futex, &job_word, FUTEX_WAIT_P
 static void wake_all(void) { syscall(SYS_futex, &job_word, FUTEX_WAKE_PRIVATE, MAX_THREADS, 0, 0, 0); }
 static void renew_lock(void) {}
 static int processor(void) { return sched_getcpu(); }
+
+// Moves this thread to another one of the processors that the process may use; whether there is one. A thread that was woken where
+// the caller runs, because all others had something to do, is woken there ever after: nobody moves who hardly runs.
+static bool leave(int taken) {
+    cpu_set_t allowed;
+    if (sched_getaffinity(getpid(), sizeof allowed, &allowed)) return false;
+    CPU_CLR((unsigned)taken, &allowed);
+    return CPU_COUNT(&allowed) && !sched_setaffinity(0, sizeof allowed, &allowed);
+}
 #else
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -83,18 +92,20 @@ static void renew_lock(void) {
 }
 
 static int processor(void) { return -1; }
+static bool leave(int taken) { return taken < 0; }
 #endif
 
-static bool with_the_caller(void) {
+// Whether this thread has to run where the caller does.
+static bool stuck_with_the_caller(void) {
     int here = processor();
-    return here >= 0 && here == atomic_load_explicit(&caller_processor, memory_order_relaxed);
+    return here >= 0 && here == atomic_load_explicit(&caller_processor, memory_order_relaxed) && !leave(here);
 }
 
 static uint32_t wait_for_job(uint32_t seen) {
     for (int spins = 0;;) {
         uint32_t word = atomic_load_explicit(&job_word, memory_order_acquire);
         if (word != seen) return word;
-        if (spins < SPINS && (spins % SPINS_BETWEEN_LOOKS || !with_the_caller())) {
+        if (spins < SPINS && (spins % SPINS_BETWEEN_LOOKS || !stuck_with_the_caller())) {
             spins++;
             relax();
             continue;
@@ -102,6 +113,7 @@ static uint32_t wait_for_job(uint32_t seen) {
         atomic_fetch_add(&sleepers, 1);
         sleep_on(seen);
         atomic_fetch_sub(&sleepers, 1);
+        (void)stuck_with_the_caller();
         spins = 0;
     }
 }

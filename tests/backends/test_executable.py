@@ -262,6 +262,40 @@ def test_two_threads_on_one_processor_take_hardly_more_of_it_than_one(tmp_path):
     assert any(ratio < 1.5 for ratio in runs), "the worker waits where the caller could work"
 
 
+HELD_WITH_THE_CALLER = """
+#include "pool.c"
+#include <stdio.h>
+static _Atomic int elsewhere;
+static void body(void *task, int64_t begin, int64_t end) {
+    for (int64_t start = now(); now() - start < 20000 * (end - begin);) relax();
+    if (!pthread_equal(pthread_self(), *(pthread_t *)task) && sched_getcpu() != atomic_load(&caller_processor)) elsewhere = 1;
+}
+int main(void) {
+    cpu_set_t all, one;
+    pthread_t caller = pthread_self();
+    sched_getaffinity(0, sizeof all, &all);
+    CPU_ZERO(&one);
+    CPU_SET((unsigned)sched_getcpu(), &one);
+    sched_setaffinity(0, sizeof one, &one);
+    lamina_pool_threads(2);
+    lamina_pool_run(body, &caller, 32);
+    sched_setaffinity(0, sizeof all, &all);
+    for (int n = 0; n < 2000 && !elsewhere; n++) lamina_pool_run(body, &caller, 32);
+    return !elsewhere;
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="a worker moves to another processor")
+def test_a_worker_held_on_the_callers_processor_moves_to_another_one(tmp_path):
+    """As it is after it was woken there because another program ran on all others: then nobody else moves it."""
+    (tmp_path / "held.c").write_text(HELD_WITH_THE_CALLER)
+    pool = Path(toolchain.__file__).parent
+    subprocess.run([*toolchain.find_compiler().command, "-O2", "-pthread", f"-I{pool}", "held.c", "-o", "held"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "held"], timeout=60).returncode == 0
+
+
 @needs_compiler
 @needs_fork
 def test_a_forked_child_makes_its_own_threads(tmp_path):
