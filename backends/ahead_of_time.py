@@ -27,7 +27,7 @@ from ..lowering.c_function import is_reserved
 from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
-from .emission import Emission, emit
+from .emission import Emission, edit_of, emit
 from .toolchain import BASE_FLAGS, find_compiler, run_compiler
 
 ABI_VERSION = 1
@@ -95,14 +95,14 @@ def write_c(
     entry = f"{prefix}_program"
     with _draft_of(folder) as draft:
         bound = () if updates or not _makes_copies(target) else tuple(weights)
-        made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False, bound=bound)
+        made = emit(graph, target=target, dump=dump, check=check, entry=entry, pool=False, shared=False, bound=bound, edit=edit_of(graph, target, bound=bound))
         copies = _filled(made, graph, weights, entry, target)
         blob, offsets = pack_weights({i: w for i, w in weights.items() if i not in made.unread}, copies)
         state = State(graph, weights.keys(), offsets, tuple(updates), made)
         face = _interface(graph, weights, names or graph.names, prefix, state, len(blob))
         files: dict[str, bytes] = {
             f"{prefix}.h": header_source(face).encode(),
-            f"{prefix}.c": model_source(face, graph, state, made.source.text, entry, target).encode(),
+            f"{prefix}.c": model_source(face, graph, state, made.edited or made.source.text, entry, target).encode(),
             f"{prefix}.weights": blob,
         }
         if main:

@@ -24,6 +24,7 @@ from .toolchain import build_shared, find_compiler
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
 
+    from .edited_stages import Edited
     from .profiler import Profiler
 
 UNIT_BYTES = 1 << 16
@@ -107,6 +108,9 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, flags.winograd.value, emission.cpu_target(flags.f32.value),
         graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),
     )  # fmt: skip
+    edit = emission.edit_of(graph, emission.cpu_target(flags.f32.value), keeps(graph), _plans(0))
+    if edit is not None:
+        key = key_of("edited", key, edit.stage.file, edit.digest)
     if elsewhere:
         background.leave(key, lambda: {"graph": graph_to_json(graph)})
     found = None if dump or check else lookup(key)
@@ -115,10 +119,10 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
         show("cache", f"found {key} in {cache_folder()}")
     else:
         with without_collector():
-            found = store(key, lambda folder: build(graph, folder, dump, check), replace=bool(dump or check))
+            found = store(key, lambda folder: build(graph, folder, dump, check, edit=edit), replace=bool(dump or check))
         stats.compiles += 1
         show("cache", f"compiled {key} into {found[0]}")
-    if flags.tune.value and not (dump or check or profiler):
+    if flags.tune.value and not (dump or check or profiler or edit):
         from .tuner import finds_better
 
         if finds_better(graph, key):
@@ -145,10 +149,9 @@ def load(folder: Path, facts: dict[str, Any], graph: Graph, sizes: Sequence[int]
     return program
 
 
-def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0) -> dict[str, Any]:
-    """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call."""
+def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbols: int = 0, edit: Edited | None = None) -> dict[str, Any]:
+    """Compile into a cache entry; returns its facts. symbols: sizes the program gets to know at the call. edit: a stage to go on from."""
     from . import kernel_objects  # reads the emitter
-    from .tuned_plans import plans_path
 
     compiler = find_compiler()
     assert compiler is not None  # compile_graph asked
@@ -156,14 +159,14 @@ def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbo
     with kernel_objects.Building(compiler, processors, UNIT_BYTES, symbols) as building:
         made = emit(
             graph, target=emission.cpu_target(flags.f32.value), dump=dump, check=check, keep=keeps(graph), clocked=profiler is not None,
-            symbols=symbols, plans="" if symbols else plans_path(), texts=kernel_objects.Texts() if cache_folder() is not None else None,
-            gets=building.add,
+            symbols=symbols, plans=_plans(symbols), texts=kernel_objects.Texts() if cache_folder() is not None else None,
+            gets=building.add if edit is None else None, edit=edit,
         )  # fmt: skip
-        source, text = made.source, made.source.text
+        source, text = made.source, made.edited or made.source.text
         (folder / "program.c").write_text(text, encoding="utf-8")
         before = time.perf_counter()
         with stats.timed("build"):
-            if len(text) < 2 * UNIT_BYTES and not building.has_begun:
+            if made.edited or (len(text) < 2 * UNIT_BYTES and not building.has_begun):
                 build_shared(compiler, folder / "program.c", folder / "program.so")
             else:
                 kernels, found = building.finish(source, folder / "program.so")
@@ -173,6 +176,13 @@ def build(graph: Graph, folder: Path, dump: str | Path | None, check: int, symbo
     facts = {"arena_bytes": made.arena_bytes}
     kept = [[list(k.inputs), types_to_json([k.type])[0], k.form] for k in source.kept]
     return facts | {"library": "program.so", "reusable": made.reusable, "kept": kept, "costs": made.costs}
+
+
+def _plans(symbols: int) -> str:
+    """The file of measured plans; none for sizes known only at the call."""
+    from .tuned_plans import plans_path
+
+    return "" if symbols else plans_path()
 
 
 @contextmanager

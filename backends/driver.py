@@ -110,7 +110,7 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
         before = _seen[hash(graph)] = _seen.get(hash(graph), -1) + 1
         if len(_seen) > _SEEN_LIMIT:
             _seen.popitem(last=False)
-        asked = bool(flags.dump.value or flags.check.value or compiled_program.profiler)  # to see, check or time the stages: there must be some
+        asked = _is_asked()
         compiles = flags.device.value != "numpy" and find_compiler() is not None and not any(t[1] in FLOAT8 for t in graph.types)
         if not compiles:
             return _run_complex(graph, arrays) if is_complex(graph) else _run_oracle(graph, arrays)
@@ -137,13 +137,18 @@ def _run_cold(graph: Graph, arrays: Sequence[np.ndarray], spare: Mapping[int, in
 
 def _program_of_kin(graph: Graph) -> Program | None:
     """A program for many sizes that served a graph this one was made of, where no stage of it is to be seen."""
-    if not flags.symbolic.value or flags.dump.value or flags.check.value or compiled_program.profiler or flags.device.value == "numpy":
+    if not flags.symbolic.value or _is_asked() or flags.device.value == "numpy":
         return None
     program = program_of_kin(graph)
     if program is not None:
         stats.hits += 1
         _programs[graph] = program
     return program
+
+
+def _is_asked() -> bool:
+    """Whether stages are to be seen, checked, timed or taken from files: there must be some."""
+    return bool(flags.dump.value or flags.override.value or flags.check.value or compiled_program.profiler)
 
 
 def _keep_few(*graphs: Graph) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ..dialects.errors import FileError
 from ..dialects.text import print_module
 from ..passes.base import Ran
+from .edited_stages import RECORD, VERSION, Stage, digest_of, signature_of
 
 
 class Row(NamedTuple):
@@ -28,8 +30,8 @@ class Dump:
     """Files of one program in a folder.
 
     ``000-captured.mlir``, then a file for every pass that changed something, then sources (`add`), then
-    `index.md`. Text depends on the program only, so two dumps of one program are equal byte for byte.
-    FileError where the folder cannot be written.
+    `index.md`, and `stages.json`, by which edited files are found again (edited_stages.py). Text depends on the program only, so two
+    dumps of one program are equal byte for byte. FileError where the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, title: str = "program") -> None:
@@ -37,6 +39,9 @@ class Dump:
         self.title = title
         self.rows: list[Row] = []
         self.last = ""
+        self.program = self.pipeline = ""
+        self.before = 0
+        self.stages: list[Stage] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -44,11 +49,13 @@ class Dump:
                 f"cannot make the folder {folder}: {error.strerror}", help="choose another folder for --dump"
             ) from error
 
-    def start(self, module: ModuleOp, level: str = "captured") -> None:
-        """Write the module as it enters the pipeline."""
-        self.last = f"{len(self.rows):03d}-{level}.mlir"
-        self._write(self.last, print_module(module))
-        self.rows.append(Row(self.last, "the recorded program" if level == "captured" else level, "", "", ()))
+    def start(self, module: ModuleOp, stage: str = "captured", *, program: str = "", pipeline: str = "", before: int = 0) -> None:
+        """Write the module as it enters the pipeline. stage: what it is called; program, pipeline: what its edited files are found again by;
+        before: passes of that pipeline that are behind it."""
+        self.program, self.pipeline, self.before = program, pipeline, before
+        self.last = f"{len(self.rows):03d}-{stage}.mlir"
+        self._write_stage(self.last, module, before)
+        self.rows.append(Row(self.last, "the recorded program" if stage == "captured" else f"the edited stage `{stage}`", "", "", ()))
 
     def after(self, ran: Ran, module: ModuleOp) -> None:
         """Write the module after a pass that changed it (a callback for `Pipeline.run`)."""
@@ -59,7 +66,7 @@ class Dump:
             return
         name = f"{sum(bool(row.file) for row in self.rows):03d}-{ran.step.name}.mlir"
         command = f"lamina opt {self.last} -p '{replace(ran.step, because='')}'"
-        self._write(name, print_module(module))
+        self._write_stage(name, module, self.before + ran.index)
         details = getattr(ran.changes, "details", ())
         self.rows.append(Row(name, f"`{ran.step}`", str(int(ran.changes)), command, details))
         self.last = name
@@ -71,6 +78,12 @@ class Dump:
         self._write(name, text)
         self.rows.append(Row(name, made_by, "", command, ()))
         return self.folder / name
+
+    def add_source(self, name: str, text: str, made_by: str, passes: int, replayed: bool = True) -> Path:
+        """Write the source all passes of a pipeline lead to: it may be edited, as stages may. replayed: ``lamina opt --emit`` makes the same."""
+        path = self.add(name, text, made_by, f"lamina opt {self.last} --emit {name.rpartition('.')[2]}" if replayed else "")
+        self.stages.append(Stage(path.name, passes, digest_of(text.encode()), ""))
+        return path
 
     def finish(self) -> Path:
         """Write `index.md`; returns its path."""
@@ -85,7 +98,16 @@ class Dump:
             if row.details:
                 lines += ["", f"## {row.file}", "", *(f"- {line}" for line in row.details)]
         self._write("index.md", "\n".join(lines) + "\n")
+        if self.program:
+            record = {"version": VERSION, "program": self.program, "pipeline": self.pipeline, "stages": [asdict(s) for s in self.stages]}
+            self._write(RECORD, json.dumps(record, indent=1) + "\n")
         return self.folder / "index.md"
+
+    def _write_stage(self, name: str, module: ModuleOp, after: int) -> None:
+        text = print_module(module)
+        self._write(name, text)
+        if self.program:
+            self.stages.append(Stage(name, after, digest_of(text.encode()), signature_of(module)))
 
     def _write(self, name: str, text: str | bytes) -> None:
         path = self.folder / name

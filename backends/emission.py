@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dialects import flags
+from ..dialects.errors import PassError
 from ..dialects.graph import Graph
 from .stats import show, stats
 
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
     from ..lowering.kernel_cost import Cost
     from ..lowering.known_kernels import KnownKernels, Printed, Texts
     from ..lowering.loops_to_c import KernelPrinter, Source
-    from ..passes.base import Pass, Ran
+    from ..passes.base import Pass, Pipeline, Ran
     from .dump import Dump
+    from .edited_stages import Edited
 
 
 @dataclass(frozen=True)
 class Emission:
     """A graph as C. arena_bytes: working memory. reusable: (output, input) pairs that may be one array. costs: of its kernel
     calls, when it is clocked. filling: where some inputs are bound, the program with what makes the copies it keeps of them (`Source.kept`),
-    which the source itself expects behind the outputs. unread: bound inputs that only copies are made of."""
+    which the source itself expects behind the outputs. unread: bound inputs that only copies are made of. edited: the C to compile in the
+    source's place, where somebody changed it."""
 
     source: Source
     arena_bytes: int
@@ -40,6 +43,7 @@ class Emission:
     costs: list[Cost]
     filling: Source | None = None
     unread: frozenset[int] = frozenset()
+    edited: str | None = None
 
 
 def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
@@ -51,7 +55,7 @@ def source_of(graph: Graph, **options: Any) -> tuple[str, int]:
 def emit(
     graph: Graph, *, target: str = "native", dump: str | Path | None = None, check: int = 0, entry: str = "lamina_main",
     pool: bool = True, shared: bool = True, keep: bool = False, clocked: bool = False, symbols: int = 0, plans: str = "", texts: Texts | None = None,
-    bound: Collection[int] = (), gets: Callable[[str, Printed, Collection[str]], None] | None = None,
+    bound: Collection[int] = (), gets: Callable[[str, Printed, Collection[str]], None] | None = None, edit: Edited | None = None,
 ) -> Emission:  # fmt: skip
     """C source of a graph for a target. dump: a folder for every stage, the C included.
 
@@ -59,6 +63,7 @@ def emit(
     symbols: sizes known at the call only, the last entries of the table. plans: a file of known plans. texts: of kernels printed before,
     which are not lowered again (not with a dump or checks, which are to see all of it). bound: inputs that are the same in every call: what
     is made of them alone is made before the first. gets: is given every kernel while others are still to be lowered, see `KernelPrinter`.
+    edit: a stage to go on from (`edit_of`).
     """
     from ..dialects.target import target_named
     from ..lowering.kernel_cost import timed
@@ -69,11 +74,11 @@ def emit(
 
     dumper = Dump(dump) if dump else None
     costs: list[Cost] | None = [] if clocked else None
-    known = KnownKernels(texts, target_named(target)) if texts is not None and not (dump or check) else None
+    known = KnownKernels(texts, target_named(target)) if texts is not None and not (dump or check or edit) else None
     printer = KernelPrinter(known, gets)
     module = loops_of(
         graph, target=target, dump=dumper, check=check, keep=keep, costs=costs, plans=plans, known=known, bound=bound,
-        printer=None if dump or check else printer,
+        printer=None if dump or check or edit else printer, edit=edit,
     )  # fmt: skip
     filling, unread = None, frozenset[int]()
     with stats.timed("source"):
@@ -81,34 +86,50 @@ def emit(
             filling = emit_c(module, entry, pool=False, printer=printer)
             unread = without_fills(module) & frozenset(bound)
         source = emit_c(module, entry, pool=pool, shared=shared, clocked=clocked, symbols=symbols, printer=printer)
+    changed = edit.text if edit is not None and edit.stage.is_source else None
     if dumper is not None:
-        dumper.add("program.c", source.text, "the C emitter")
+        dumper.add_source("program.c", changed or source.text, "the C emitter", len(_pipeline(target, keep, plans, bound).passes), replayed=pool and shared and not clocked)
         dumper.finish()
     found = module.attributes.get("lamina.reusable")
     pairs = list(found.get_values()) if found is not None else []  # type: ignore[attr-defined]  # a dense array
-    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [], filling, unread)
+    return Emission(source, arena_bytes_of(module), list(zip(pairs[::2], pairs[1::2], strict=True)), timed(costs, module) if costs else [], filling, unread, changed)
+
+
+def _pipeline(target: str, keep: bool, plans: str, bound: Collection[int]) -> Pipeline:
+    from .pipelines import standard_pipeline
+
+    return standard_pipeline(target, keep or bool(bound), plans)
+
+
+def edit_of(graph: Graph, target: str, keep: bool = False, plans: str = "", bound: Collection[int] = ()) -> Edited | None:
+    """The edited stage a program goes on from (LAMINA_OVERRIDE); options as those of `emit`."""
+    if not flags.override.value:
+        return None
+    from .edited_stages import edited
+
+    return edited(graph, _pipeline(target, keep, plans, bound))
 
 
 def loops_of(
     graph: Graph, *, target: str = "native", dump: Dump | None = None, check: int = 0, keep: bool = False,
     costs: list[Cost] | None = None, plans: str = "", until: str = "loops", known: KnownKernels | None = None, bound: Collection[int] = (),
-    printer: KernelPrinter | None = None,
+    printer: KernelPrinter | None = None, edit: Edited | None = None,
 ) -> ModuleOp:  # fmt: skip
     """The module of a graph at a level, through the standard pipeline. costs: gets the cost of every kernel call. plans, bound: as in `emit`.
-    known: kernels that are declarations from the buffered level on. printer: prints each kernel as soon as it is loops, and nobody is to look on."""
+    known: kernels that are declarations from the buffered level on. printer: prints each kernel as soon as it is loops, and nobody is to look on.
+    edit: a stage in place of the recorded graph; PassError where costs are asked of what is loops already."""
     from xdsl.dialects.builtin import DenseArrayBase, i64
 
-    from ..lowering.capture import capture
     from ..lowering.kernel_cost import costs_of
     from ..passes.program import BOUND
-    from .pipelines import standard_pipeline
+    from .edited_stages import begun
 
     with without_collector():
         with stats.timed("capture"):
-            module = capture(graph)
-            if bound:
-                module.attributes[BOUND] = DenseArrayBase.from_list(i64, sorted(bound))
-            pipeline = standard_pipeline(target, keep or bool(bound), plans).until(until)
+            attributes = {BOUND: DenseArrayBase.from_list(i64, sorted(bound))} if bound else {}
+            module, pipeline = begun(graph, _pipeline(target, keep, plans, bound).until(until), edit, dump, attributes)
+        if edit is not None and costs is not None and (edit.stage.is_source or all(step.gives != "buffered" for step in pipeline.passes)):
+            raise PassError(f"{edit.path} is behind the stage at which a kernel's work is counted", help="edit an earlier stage, or run without the profiler")
         if "graph" in flags.show.value:
             from ..dialects.text import print_module
 
@@ -183,7 +204,6 @@ def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[
     """What looks at the module after each pass: the dump and the checks."""
     watchers: list[Callable[..., object]] = []
     if dump is not None:
-        dump.start(module)
         watchers.append(dump.after)
     if check:
         from .check import Checker

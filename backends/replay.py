@@ -1,4 +1,4 @@
-"""Read IR text of any level, run passes given as text, print the result: what `lamina opt` does."""
+"""Read IR text of any level, run passes given as text, print the result or its source: what `lamina opt` does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from xdsl.dialects.builtin import MemRefType, ModuleOp
+from xdsl.dialects.builtin import ArrayAttr, MemRefType, ModuleOp
 
 from .. import lowering, passes
 from ..dialects.book import OPS
@@ -64,19 +64,42 @@ def known_passes() -> Registry:
     return Registry()
 
 
-def replay(text: str, filename: str, pipeline: str = "", *, check: int = 0) -> str:
+SOURCES = ("c", "cu")
+"""What a module becomes at the end: C of the loops level, CUDA C++ of the gpu level."""
+
+
+def replay(text: str, filename: str, pipeline: str = "", *, check: int = 0, source: str = "") -> str:
     """IR text after the pipeline (``name{option=1},name``; empty: the text as lamina prints it).
 
     check: 0 verifies before and after, 1 after each pass, 2 also compares every pass with the oracle on
-    made-up inputs. TextError for text that cannot be parsed or verified, PassError for a pipeline that cannot
-    run.
+    made-up inputs. source: one of SOURCES in place of IR. TextError for text that cannot be parsed or verified, PassError for a pipeline that cannot
+    run, or does not lead to the source.
     """
     steps = Pipeline.parse(pipeline, known_passes())
     module = read(text, filename)
     check_level(steps, module)
     run_checked(steps, module, check)
     verify(module)
-    return print_module(module)
+    return _source_of(module, source) if source else print_module(module)
+
+
+def _source_of(module: ModuleOp, source: str) -> str:
+    """A module as source text. PassError where it is not at the level that has one."""
+    level = {"c": "loops", "cu": "gpu"}[source]
+    levels, why = possible_levels(module)
+    launches = any(op.name.startswith(("gpu.", "nv.")) for op in module.walk())
+    if level not in levels or launches != (source == "cu"):
+        facts = [("takes", level, f"--emit {source}"), ("is", "gpu" if launches else " or ".join(levels), why)]
+        raise PassError("there is no source of this module yet", facts, help=f"end the pipeline in linalg-to-{level}, behind bufferize")
+    if source == "c":
+        from ..lowering.loops_to_c import emit_c
+
+        return emit_c(module).text
+    from ..lowering.cuda_source import emit_cuda
+
+    names = module.attributes.get("lamina.names")
+    inputs = len(names.data) if isinstance(names, ArrayAttr) else 0
+    return emit_cuda(module, len(main_block(module).args) - 1 - inputs).text
 
 
 def check_level(steps: Pipeline, module: ModuleOp) -> None:

@@ -7,6 +7,7 @@
 yet), emulated (kernels on emulated threads: slow, for tests), off |
 | show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, tune, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
+| override | LAMINA_OVERRIDE | a folder written by dump: programs go on from the files of it that were edited |
 | check | LAMINA_CHECK | 0, 1 (verify after each pass), 2 (compare every stage with the oracle) |
 | fast | LAMINA_FAST | 0, 1 (allow rules that may change rounding) |
 | f32 | LAMINA_F32 | ieee (default), bf16, tf32, 3xtf32: how float32 is multiplied: as it is; by GPUs on tensor cores, rounded to 10 bits of mantissa (bf16 and tf32) or as sums of two such numbers; by CPUs with AMX in tile registers, rounded to bf16 or (tf32) as sums of two such numbers; `torch.set_float32_matmul_precision` sets it, too |
@@ -126,6 +127,7 @@ device = Flag("device", "c", _one_of("c", "numpy"), "c or numpy: where programs 
 cuda = Flag("cuda", "auto", _one_of("auto", "wgmma", "emulated", "off"), "auto, wgmma, emulated or off: the GPU that .to('cuda') means")
 show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)}")
 dump = Flag("dump", "", str, "a folder for numbered IR files")
+override = Flag("override", "", str, "a folder written by dump: programs go on from the files of it that were edited")
 check = Flag("check", 0, _number(0, 2), "0, 1 (verify after each pass) or 2 (compare every stage with the oracle)")
 fast = Flag("fast", False, lambda text: bool(_number(0, 1)(text)), "0 or 1: allow rules that may change rounding")
 winograd = Flag(
@@ -138,4 +140,4 @@ cache = Flag("cache", "", str, "a folder, or off")
 tune = Flag("tune", 0.0, _seconds, "seconds this process may spend on measuring plans of its products and convolutions; 0: none")
 threads = Flag("threads", available_processors(), _number(1, 4096), "number of threads of compiled programs, at least 1")
 
-ALL: tuple[Flag, ...] = (device, cuda, show, dump, check, fast, f32, winograd, symbolic, background, cache, tune, threads)
+ALL: tuple[Flag, ...] = (device, cuda, show, dump, override, check, fast, f32, winograd, symbolic, background, cache, tune, threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Sequence
 from functools import cache
 
@@ -46,7 +47,7 @@ def context() -> Context:
 # What xDSL's constructors and verifiers raise on text they did not foresee, such as integers of 2**40 bits.
 _UNFORESEEN = (
     ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError,
-    NotImplementedError, RecursionError, MemoryError,
+    NotImplementedError, RecursionError, MemoryError, struct.error,
 )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ class CudaSource:
         """The same with another text of all kernels."""
         return replace(self, functions=(("kernels", text),))
 
+    def rewritten(self, text: str) -> CudaSource:
+        """The same launches of what somebody wrote in the place of all of it."""
+        return replace(self, device=text.rstrip("\n"), portable="", functions=())
+
     @property
     def text(self) -> str:
         """The .cu file."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from xdsl.dialects.builtin import ModuleOp
 
 from ...dialects.graph import Graph
-from ...lowering.capture import capture
 from ...lowering.cuda_source import CudaSource, emit_cuda
 from ...lowering.linalg_to_gpu import gpu_target
 from ..dump import Dump
+from ..edited_stages import Edited, begun, edited
 from ..pipelines import gpu_pipeline
 from .nvrtc import Compiled, compile_cuda
 
@@ -25,19 +25,18 @@ class CudaProgram:
     compiled: Compiled
 
 
-def gpu_module(graph: Graph, arch: str, dump: Dump | None = None) -> ModuleOp:
-    """The graph at the gpu level. PassError for an unknown architecture."""
+def gpu_module(graph: Graph, arch: str, dump: Dump | None = None, edit: Edited | None = None) -> ModuleOp:
+    """The graph at the gpu level. edit: a stage to go on from. PassError for an unknown architecture."""
     gpu_target(arch)
-    module = capture(graph)
-    if dump is not None:
-        dump.start(module)
-    gpu_pipeline(arch).run(module, dump.after if dump is not None else None)
+    module, pipeline = begun(graph, gpu_pipeline(arch), edit, dump)
+    pipeline.run(module, dump.after if dump is not None else None)
     return module
 
 
-def cuda_source(graph: Graph, arch: str, dump: Dump | None = None) -> CudaSource:
-    """The graph's kernels as CUDA C++ and its launch table; needs nothing but lamina."""
-    return _with_dtypes(emit_cuda(gpu_module(graph, arch, dump), len(graph.outputs)), graph)
+def cuda_source(graph: Graph, arch: str, dump: Dump | None = None, edit: Edited | None = None) -> CudaSource:
+    """The graph's kernels as CUDA C++ and its launch table; needs nothing but lamina. edit: a stage to go on from, or the source itself."""
+    source = _with_dtypes(emit_cuda(gpu_module(graph, arch, dump, edit), len(graph.outputs)), graph)
+    return source.rewritten(edit.text) if edit is not None and edit.stage.is_source else source
 
 
 def _with_dtypes(source: CudaSource, graph: Graph) -> CudaSource:
@@ -49,12 +48,13 @@ def _with_dtypes(source: CudaSource, graph: Graph) -> CudaSource:
 
 
 def build(graph: Graph, arch: str, dump: str | Path | None = None) -> CudaProgram:
-    """Compile a graph for an architecture. BackendError without NVRTC. dump: a folder for every stage."""
+    """Compile a graph for an architecture. BackendError without NVRTC. dump: a folder for every stage. What was edited of an earlier dump
+    takes the place of what is made (LAMINA_OVERRIDE)."""
     dumper = Dump(dump) if dump else None
-    source = cuda_source(graph, arch, dumper)
+    source = cuda_source(graph, arch, dumper, edited(graph, gpu_pipeline(arch)))
     compiled = compile_cuda(source.text, gpu_target(arch).arch)
     if dumper is not None:
-        dumper.add("program.cu", source.text, "the CUDA emitter")
+        dumper.add_source("program.cu", source.text, "the CUDA emitter", len(gpu_pipeline(arch).passes))
         dumper.add("program.ptx", compiled.ptx, f"NVRTC for {arch}")
         dumper.finish()
     return CudaProgram(graph, source, compiled)

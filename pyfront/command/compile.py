@@ -15,6 +15,7 @@ from typing import Any
 from ...dialects.errors import FileError, LaminaError
 from ...dialects.types import DTYPES, Type
 from .. import import_hook
+from .flags import overridden
 from .run import read_script
 
 
@@ -37,6 +38,7 @@ def add(subcommands: argparse._SubParsersAction) -> None:
         "--target", metavar="NAME", default="native", type=_target, help="native, portable, a GPU (cuda:sm_90a writes CUDA, PTX and a cubin), or onnx"
     )
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
+    parser.add_argument("--override", metavar="DIR", help="go on from the files of this dump that were edited")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
     parser.set_defaults(act=act)
 
@@ -53,14 +55,15 @@ def act(options: argparse.Namespace) -> int:
     read = [read_example(text) for text in options.example]
     examples, names = [_example(t) for t, _ in read], [names for _, names in read]
     made = load(options.model, len(examples))
-    if isinstance(made, FunctionType):
-        written = _write_step(options, made, examples, names)
-    else:
-        _refuse_count(made, len(examples))
-        if options.weights:
-            _load_weights(made, options.weights)
-        made.eval()
-        written = (_write_onnx if options.target == "onnx" else _write_programs)(options, made, examples, names)
+    with overridden(options.override, options.dump):
+        if isinstance(made, FunctionType):
+            written = _write_step(options, made, examples, names)
+        else:
+            _refuse_count(made, len(examples))
+            if options.weights:
+                _load_weights(made, options.weights)
+            made.eval()
+            written = (_write_onnx if options.target == "onnx" else _write_programs)(options, made, examples, names)
     for path in written:
         print(f"{os.path.getsize(path):>10,}  {path}")
     return 0
@@ -117,8 +120,8 @@ def _wanted(options: argparse.Namespace) -> dict[str, Any]:
 def _write_onnx(options: argparse.Namespace, model: Any, examples: list[Any], names: list[dict[int, str]]) -> Sequence[Path]:
     from ..onnx import export
 
-    if options.main or options.dump or options.check_each_pass:
-        raise LaminaError("--main, --dump and --check-each-pass say nothing of an ONNX model", help="leave them out")
+    if options.main or options.dump or options.override or options.check_each_pass:
+        raise LaminaError("--main, --dump, --override and --check-each-pass say nothing of an ONNX model", help="leave them out")
     program = export(model, tuple(examples), dynamic_shapes=names if any(names) else None)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)

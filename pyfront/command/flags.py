@@ -37,6 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     """The options that set flags."""
     parser.add_argument("--device", choices=("c", "numpy"), help="where programs run")
     parser.add_argument("--dump", metavar="DIR", help="write the IR after each changing pass into a folder")
+    parser.add_argument("--override", metavar="DIR", help="go on from the files of this dump that were edited")
     parser.add_argument("--check-each-pass", action="store_true", help="compare every stage with the numpy oracle")
     parser.add_argument("--show", metavar="WHAT", type=_value(flags.show), help=f"print {', '.join(flags.ARTIFACTS)} (comma list)")
     parser.add_argument("--threads", type=_value(flags.threads), metavar="N", help="number of threads of compiled programs")
@@ -55,14 +56,33 @@ def _value(flag: flags.Flag) -> Callable[[str], Any]:
 
 
 def arguments(given: argparse.Namespace, folder: str) -> list[str]:
-    """What `options` read, as arguments for another process; its dump goes into a folder of its own below."""
+    """What `options` read, as arguments for another process; its dump goes into a folder of its own below, and so do edits."""
     made = []
     for name, value in (
-        ("--device", given.device), ("--dump", given.dump and os.path.join(given.dump, folder)), ("--show", given.show and ",".join(sorted(given.show))),
+        ("--device", given.device), ("--dump", given.dump and os.path.join(given.dump, folder)),
+        ("--override", given.override and os.path.join(given.override, folder)), ("--show", given.show and ",".join(sorted(given.show))),
         ("--threads", given.threads), ("--tune", given.tune),
     ):  # fmt: skip
         made += [name, str(value)] if value is not None and value != "" else []
     return made + ["--check-each-pass"] * given.check_each_pass + ["--fast"] * given.fast
+
+
+@contextmanager
+def overridden(path: str | None, dump: str | None) -> Iterator[None]:
+    """Programs go on from the edited files of a folder, for a while. FileError for one that is not there, holds no dump, or would be
+    written over by one."""
+    if not path:
+        yield
+        return
+    if not os.path.isdir(path):
+        raise FileError(f"there is no folder {path}", help="make one with --dump, edit a file of it, and give it to --override")
+    if dump and os.path.realpath(path) == os.path.realpath(dump):
+        raise FileError(f"--dump would write over the edited files in {path}", help="dump into another folder")
+    from ...backends.edited_stages import edits_in
+
+    edits_in(path)  # what cannot be read is said before the script runs
+    with flags.override(path):
+        yield
 
 
 def _make_folder(path: str) -> None:
@@ -79,6 +99,7 @@ def applied(given: argparse.Namespace) -> Iterator[None]:
     with ExitStack() as stack:
         if given.device:
             stack.enter_context(flags.device(given.device))
+        stack.enter_context(overridden(given.override, given.dump))
         if given.dump:
             _make_folder(given.dump)
             stack.enter_context(flags.dump(given.dump))

@@ -27,7 +27,7 @@ MAY_IMPORT = {
 # The frontend reads these parts of dialects and backends only: one door into the compiler, and ready files on the way out.
 PYFRONT_DIALECTS = {"types", "errors", "book", "graph", "flags"}
 PYFRONT_BACKENDS = {"driver"}
-COMMAND_BACKENDS = {"driver", "replay"}
+COMMAND_BACKENDS = {"driver", "edited_stages", "replay"}
 
 
 def sources() -> list[Path]:
