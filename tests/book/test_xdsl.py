@@ -149,10 +149,10 @@ BAD_TEXT = {
     "unclosed string": (GOOD.replace('"net.py:3"', '"net.py:3' + "x" * 60), "a string is not closed", "4:"),
     "bad escape": (GOOD.replace('"net.py:3"', '"' + "x" * 60 + r'\q"'), "unknown escape", "4:"),
     "huge integer": (GOOD.replace("i64: 1>", f"i64: {2**80}>"), "cannot be read", "4:"),
-    "huge offset": (
+    "huge lane": (
         f"""builtin.module {{
-  func.func @main(%x: memref<8xf32>) {{
-    %a = memref.subview %x[{2**63}] [2] [1] : memref<8xf32> to memref<2xf32, strided<[1], offset: 0>>
+  func.func @main(%x: vector<2xf32>) {{
+    %a = vector.shuffle %x, %x [0, {2**63}] : vector<2xf32>, vector<2xf32>
     func.return
   }}
 }}
