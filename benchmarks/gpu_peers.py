@@ -4,12 +4,13 @@
     python benchmarks/gpu_peers.py "matmul bf16 4096"
 
 Prints JSON lines, each with all that is known by then: milliseconds per peer on random data, in the last one medians of interleaved rounds. Without PyTorch (or one without CUDA)
-lamina runs alone. `python -m lamina.backends.cuda.check --all` runs every row in a process of its own.
+lamina runs alone. `python -m lamina.backends.cuda.check --all` measures every row, in another process behind one that takes its own along.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -17,14 +18,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import language_models
 import models
 import numpy as np
 
 import lamina
-from lamina.backends.cuda import check_speed, check_timing
-from lamina.backends.cuda.device import Device, native_arch
+from lamina.backends.cuda import check_speed, check_timing, runtime
+from lamina.backends.cuda.device import native_arch
 from lamina.backends.cuda.runtime import Runtime
 from lamina.dialects import flags
 
@@ -33,6 +35,8 @@ ROUNDS, ALONE, WARM, STEP_SECONDS = 11, 5, 4, 0.3
 Call = Callable[[], object]
 Clock = Callable[[int], float]
 """Milliseconds per call, of so many."""
+Told = Callable[[dict[str, Any]], None]
+"""Gets what is known of a row by then: `ms` and `failed` per peer, `goal`."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,9 @@ def gpt2(torch: ModuleType, batch: int = 8, time: int = 1024, layers: int = 12, 
 TRAINING = (
     Training("train: digits CNN, batch 64, f32", digits_cnn),
     Training("train: GPT-2 124M, 8 x 1024 tokens, bf16", gpt2),
-    Training("train: ResNet-50, batch 64, f32", resnet50),
-    Training("train: ResNet-50, batch 64, TF32", resnet50, f32="tf32"),
     Training("train: ResNet-50, batch 64, bf16", lambda torch: resnet50(torch, autocast=True)),
+    Training("train: ResNet-50, batch 64, TF32", resnet50, f32="tf32"),
+    Training("train: ResNet-50, batch 64, f32", resnet50),
 )
 
 
@@ -147,8 +151,8 @@ class Row:
     A kernel that fails leaves the process's device without use, whoever asks: what was measured before is on a line already.
     """
 
-    def __init__(self, goal: str, calls_for: Callable[[float], int]) -> None:
-        self.goal, self.calls_for = goal, calls_for
+    def __init__(self, goal: str, calls_for: Callable[[float], int], told: Told) -> None:
+        self.goal, self.calls_for, self.told = goal, calls_for, told
         self.ms: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.clocks: dict[str, tuple[Clock, int]] = {}
@@ -178,7 +182,7 @@ class Row:
         self.tell()
 
     def tell(self) -> None:
-        print(json.dumps({"ms": self.ms, "failed": self.failed, "goal": self.goal}), flush=True)
+        self.told({"ms": self.ms, "failed": self.failed, "goal": self.goal})
 
 
 def _words(error: Exception) -> str:
@@ -186,36 +190,58 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
 
 
-def by_events(row: check_speed.SpeedRow) -> Row:
-    """A measured program: each peer's rounds between events of its own. What has never run on a GPU comes last."""
-    made = Row(row.goal, check_timing.calls_of_a_round)
+def measure(row: check_speed.SpeedRow | Training, told: Told) -> dict[str, str]:
+    """Measures a row; what failed, per peer. Memory of the GPU is given back, for the next one."""
+    if isinstance(row, Training):
+        made, peers = Row(row.goal, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))), told), by_the_clock
+    else:
+        made, peers = Row(row.goal, check_timing.calls_of_a_round, told), by_events
     torch = torch_with_cuda()
-    made.add("lamina", lambda: _ours(Runtime(Device()), row))
+    try:
+        with flags.f32(row.f32):
+            peers(made, row, torch)
+            made.in_turn()
+    finally:
+        made.clocks.clear()
+        gc.collect()
+        for device in DEVICES:
+            _gpu(device).pool.empty()
+        if torch is not None:
+            torch.compiler.reset()  # what it compiled for the row
+            torch.cuda.empty_cache()
+    return made.failed
+
+
+def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None) -> None:
+    """A measured program: each peer's rounds between events of its own. What has never run on a GPU comes last."""
+    made.add("lamina", lambda: _ours(_gpu("auto"), row))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = row.f32 == "tf32"
         made.add("eager", lambda: _theirs(torch, counterpart(torch, row)))
         if row in check_speed.NESTS[:3]:
             made.add("compile", lambda: _theirs(torch, torch.compile(counterpart(torch, row))))
     if has_warpgroups():
-        made.add("lamina, wgmma", lambda: _ours(Runtime(Device(wgmma=True)), row))
-    made.in_turn()
-    return made
+        made.add("lamina, wgmma", lambda: _ours(_gpu("wgmma"), row))
+
+
+DEVICES = ("auto", "wgmma")
+
+
+def _gpu(device: str) -> Runtime:
+    """lamina's runtime of one of its targets; both are the same GPU."""
+    with flags.cuda(device):
+        return runtime.runtime()
 
 
 def has_warpgroups() -> bool:
     """Whether the GPU has another target, with products on warpgroups."""
-    compute = Device().compute
+    compute = _gpu("auto").device.compute
     return native_arch(compute, wgmma=True) != native_arch(compute)
 
 
 def _ours(gpu: Runtime, row: check_speed.SpeedRow) -> Clock:
     timed, clock = check_timing.Timed(gpu, row.make(row.large)), check_timing.Clock(gpu)
-
-    def of(calls: int) -> float:
-        with flags.f32(row.f32):
-            return clock.of(timed.run, calls)
-
-    return of
+    return lambda calls: clock.of(timed.run, calls)
 
 
 def _theirs(torch: ModuleType, call: Call) -> Clock:
@@ -232,11 +258,8 @@ def _theirs(torch: ModuleType, call: Call) -> Clock:
     return of
 
 
-def by_the_clock(row: Training) -> Row:
+def by_the_clock(made: Row, row: Training, torch: ModuleType | None) -> None:
     """A training step: the host's clock over some steps, until the GPU is done."""
-    made = Row(row.goal, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))))
-    flags.f32.value = row.f32
-    torch = torch_with_cuda()
     made.add("lamina", lambda: _our_steps(row, "auto"))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = row.f32 == "tf32"  # its convolutions use it if not told
@@ -245,8 +268,6 @@ def by_the_clock(row: Training) -> Row:
         made.add("lamina, wgmma", lambda: _our_steps(row, "wgmma"))
     if torch is not None:
         made.add("compile", lambda: _steps(torch, torch.compile(row.make(torch))))
-    made.in_turn()
-    return made
 
 
 def _our_steps(row: Training, device: str) -> Clock:
@@ -274,8 +295,8 @@ def _steps(torch: ModuleType, step: Call) -> Clock:
 
 
 def rows() -> dict[str, check_speed.SpeedRow | Training]:
-    """All rows by name."""
-    return {row.name: row for row in (*check_speed.MEASURED, *TRAINING)}
+    """All rows by name, those that PyTorch is the measure of first: a visit may end before the last."""
+    return {row.name: row for row in (*check_speed.PRODUCTS, *check_speed.ATTENTION, *TRAINING, *check_speed.NESTS)}
 
 
 def main() -> int:
@@ -286,8 +307,7 @@ def main() -> int:
     if arguments.list or not arguments.row:
         print("\n".join(rows()))
         return 0
-    row = rows()[arguments.row]
-    by_the_clock(row) if isinstance(row, Training) else by_events(row)
+    measure(rows()[arguments.row], lambda found: print(json.dumps(found), flush=True))
     return 0
 
 

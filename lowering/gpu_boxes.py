@@ -200,7 +200,17 @@ def stored_dimensions(found: Contraction, access: Access, boxes: Boxes) -> list[
     steps = [loop.step(access) for loop, _ in loops]
     if not all(loop.is_even(found, access) for loop, _ in loops) or access.offset % run or any(s % run for s in steps[1:]):
         return None
-    return [Dimension(s, ((loop, 1),), n, 1) for s, (loop, n) in zip(steps, loops, strict=True)] if min(steps[1:]) >= columns[0].size else None
+    if min(steps[1:]) < columns[0].size:
+        return None
+    return by_stride([Dimension(s, ((loop, 1),), n, 1) for s, (loop, n) in zip(steps, loops, strict=True)])
+
+
+def by_stride(dimensions: Sequence[Dimension]) -> list[Dimension]:
+    """Dimensions with the smaller stride first, as the driver's documents have it, as far as the order within a box stays what it is."""
+    found = [d for k, d in enumerate(dimensions) if k == 0 or d.box > 1]
+    for single in (d for k, d in enumerate(dimensions) if k and d.box == 1):
+        found.insert(next((k for k, d in enumerate(found) if k and d.step > single.step), len(found)), single)
+    return found
 
 
 def _end_within(loops: Sequence[Loop], *operands: OperandBoxes) -> bool:
@@ -269,6 +279,7 @@ def _operand(access: Access, own: tuple[Loop, ...], sums: Cut, batch: Sequence[L
         if dimensions is None:
             return None
     assert dimensions is not None
+    dimensions = by_stride(dimensions)
     run = RUN_BYTES // size
     offset = access.offset + sum(loop.step(access) * (loop.size - 1) for loop in loops if loop.step(access) < 0)
     if offset % run or len(dimensions) > MOST_DIMENSIONS or len(dimensions) < 2 or any(d.step % run for d in dimensions[1:]):

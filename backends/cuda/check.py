@@ -91,7 +91,7 @@ PARTS: dict[str, Part] = {
     "attention": Part("Attention", lambda s, c: check_speed.attention_rows(s, c.gpus()), 180, least=15),
     "nests": Part("Fused nests against the copy rate", lambda s, c: check_speed.nests(s, c.gpus()), 120, least=15),
     "replay": Part("Launch overhead of a replayed program", lambda s, c: check_speed.replay(s, c.gpus()), 120, least=15),
-    "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 2400, patience=check_tools.PEER_SECONDS + 20, least=150),
+    "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 2400, patience=check_tools.PEER_SECONDS, least=240),
     "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus), 1200, patience=check_tools.SANITIZER_SECONDS + 20, least=20),
     "timed": Part("The programs at large sizes", lambda s, c: check_kernels.timed(s, c.programs, c.gpus()), 300, least=15),
     "prepared": Part("Cubins for a machine with a GPU", lambda s, c: check_prepare.prepared(s, c.jobs(), _command("--worker")(c.options)), 3600),

@@ -80,6 +80,13 @@ class Section:
         self.tables[-1].rows.append(list(cells))
         self.keep()
 
+    def place(self, cells: Sequence[Any]) -> None:
+        """A row of the last table, in the place of the one with the same first cell if there is one: more is known of it."""
+        rows = self.tables[-1].rows
+        known = next((k for k, row in enumerate(rows) if row[0] == cells[0]), len(rows))
+        rows[known:known + 1] = [list(cells)]
+        self.keep()
+
     def fail(self, program: str, what: str) -> None:
         self.failures.append(f"{program}: {what}")
         self.keep()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -150,32 +150,35 @@ def peers(section: Section, gpus: Callable[[], Any]) -> None:
     if not script.exists():
         section.skip("the benchmarks are in the repository only")
         return
-    listed = run([sys.executable, str(script), "--list"], 60)
+    sys.path.insert(0, str(script.parent))
+    bench = import_module(script.stem)
     section.table("row", "lamina, ms", "its products by", "PyTorch eager, ms", "torch.compile, ms", "eager / lamina", "compile / lamina", "goal")
-    for name in section.each((name, name) for name in (listed.output.splitlines() if not listed.code else [])):
-        done = run([sys.executable, str(script), name], PEER_SECONDS)
-        lines = [line for line in done.output.splitlines() if line.startswith("{")]
-        words = "no end" if done.timed_out else (done.output.strip().splitlines() or ["no output"])[-1][:300]
-        if done.code:
-            section.fail(name, words)
-        if lines:
-            _peers_row(section, name, json.loads(lines[-1]))
-    if listed.code:
-        section.fail("benchmarks/gpu_peers.py", (listed.output.strip().splitlines() or ["no output"])[-1])
+    for row in section.each(bench.rows().items(), lambda _: _is_lost()):
+        try:
+            failed = bench.measure(row, lambda found, name=row.name: section.place(_peers_row(name, found)))
+        except Exception as error:  # whatever PyTorch or a step says: it belongs into the report
+            section.fail(row.name, f"{type(error).__name__}: {error}"[:300])
+            continue
+        for peer, words in failed.items():
+            section.fail(row.name, f"{peer}: {words}") if peer.startswith("lamina") else section.note(f"{row.name}, {peer}: {words}")
 
 
-def _peers_row(section: Section, name: str, found: Mapping[str, Any]) -> None:
-    """What a row's process said last: it may not have come to all of its peers."""
-    for peer, words in found["failed"].items():
-        section.fail(name, f"{peer}: {words}") if peer.startswith("lamina") else section.note(f"{name}, {peer}: {words}")
+def _is_lost() -> bool:
+    try:
+        return Device().is_lost()
+    except BackendError:
+        return True
+
+
+def _peers_row(name: str, found: Mapping[str, Any]) -> list[Any]:
+    """What is known of a row so far: it may not have come to all of its peers."""
     ms = found["ms"]
     ways = {way: ms[peer] for peer, way in (("lamina", "mma.sync"), ("lamina, wgmma", "wgmma")) if peer in ms}
     best = min(ways, key=lambda way: ways[way]) if ways else ""
     ours, eager, compiled = ways.get(best), ms.get("eager"), ms.get("compile")
     shares = [theirs / ours if ours and theirs else "" for theirs in (eager, compiled)]
-    if len(ways) > 1:
-        section.note(f"{name}: " + ", ".join(f"{way} {t:.4g} ms" for way, t in ways.items()))
-    section.row(name, *(x if x is not None else "" for x in (ours, best, eager, compiled)), *shares, found["goal"])
+    by = best if len(ways) < 2 else ", ".join(f"{way} ({t:.4g} ms)" for way, t in sorted(ways.items(), key=lambda pair: pair[1]))
+    return [name, *(x if x is not None else "" for x in (ours, by, eager, compiled)), *shares, found["goal"]]
 
 
 def steps(section: Section) -> None:

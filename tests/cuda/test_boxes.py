@@ -69,6 +69,7 @@ def forward(stride: int, kernel: int = 3, channels: int = 64, size: int = 30, el
 def test_windows_share_a_dimension_with_what_they_slide_over() -> None:
     boxes = forward(1)
     assert dimensions(boxes)[0] == [(64, 1, 64, 1), (30, 64, 4, 1), (30, 1920, 4, 1), (4, 57600, 4, 1)]
+    assert dimensions(boxes)[1] == [(64, 1, 64, 1), (3, 64, 1, 1), (3, 192, 1, 1), (128, 576, 64, 1)]  # smaller strides first
     assert not boxes.left.turned and boxes.sums.box == (1, 1, 64) and boxes.left.own.count == 49 and not boxes.is_even
 
 
@@ -79,7 +80,7 @@ def test_strides_are_steps_of_the_copy_engine() -> None:
 
 
 def test_windows_side_by_side_are_dimensions_of_their_own() -> None:
-    assert dimensions(forward(3, size=30))[0] == [(192, 1, 64, 1), (10, 192, 10, 1), (40, 5760, 6, 1), (3, 1920, 1, 1)]
+    assert dimensions(forward(3, size=30))[0] == [(192, 1, 64, 1), (10, 192, 10, 1), (3, 1920, 1, 1), (40, 5760, 6, 1)]
 
 
 def test_few_channels_are_no_box() -> None:

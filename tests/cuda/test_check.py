@@ -260,7 +260,7 @@ def test_jobs_whose_process_ends_are_failures() -> None:
     assert made.failures == ["two: its process ended"] and made.tables[0].rows[0][2] == 1
 
 
-def test_a_row_of_peers_is_told_as_far_as_it_came(monkeypatch, capsys) -> None:
+def test_a_row_of_peers_is_told_as_far_as_it_came(monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(check_tools.ROOT / "benchmarks"))
     import gpu_peers
 
@@ -275,11 +275,11 @@ def test_a_row_of_peers_is_told_as_far_as_it_came(monkeypatch, capsys) -> None:
         lost.append(True)
         raise BackendError("a kernel failed\nsomewhere")
 
-    row = gpu_peers.Row("≥ 1", lambda once: 1)
+    lines: list[dict] = []
+    row = gpu_peers.Row("≥ 1", lambda once: 1, lambda found: lines.append(json.loads(json.dumps(found))))
     row.add("lamina", lambda: clock)
     row.add("lamina, wgmma", lambda: breaks)
     row.in_turn()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == {"ms": {"lamina": 2.0}, "failed": {}, "goal": "≥ 1"}
     assert lines[-1]["ms"] == {"lamina": 2.0} and lines[-1]["failed"] == {
         "lamina, wgmma": "BackendError: a kernel failed", "in turn": "BackendError: the device is lost",
@@ -294,23 +294,32 @@ def test_a_report_says_what_was_not_done(tmp_path) -> None:
     assert not report.failures and "not done: A section (no GPU)" in report.path.read_text()
 
 
-def test_peers_are_rows_of_their_own(monkeypatch) -> None:
-    def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
-        if command[-1] == "--list":
-            return check_tools.Ran(0, "one\ntwo\nthree\n")
-        if command[-1] == "one":
-            early = {"ms": {"lamina": 2.5}, "failed": {}, "goal": "≥ 1"}
-            found = {"ms": {"lamina": 2.5, "lamina, wgmma": 2.0, "eager": 3.0, "compile": 1.0}, "failed": {}, "goal": "≥ 1"}
-            return check_tools.Ran(0, f"a warning\n{json.dumps(early)}\n{json.dumps(found)}\n")
-        if command[-1] == "two":  # one peer was measured before the process ended
-            return check_tools.Ran(-11, json.dumps({"ms": {"lamina": 2.0}, "failed": {"lamina, wgmma": "bad"}, "goal": ""}) + "\nlast words")
-        return check_tools.Ran(1, "Traceback\nRuntimeError: boom")
+def test_peers_are_rows_that_stay_as_far_as_they_came(monkeypatch, tmp_path) -> None:
+    """One that is whole, one that ends the process behind its first peer, one that raises: another process goes on behind each."""
+    names, ended = ("one", "two", "three", "four"), []
 
-    monkeypatch.setattr(check_tools, "run", run)
-    made = section()
+    def measure(row: SimpleNamespace, told) -> dict[str, str]:
+        if row.name == "three":
+            raise RuntimeError("boom")
+        told({"ms": {"lamina": 2.5}, "failed": {}, "goal": "≥ 1"})
+        if row.name == "two" and not ended:
+            raise SystemExit
+        told({"ms": {"lamina": 2.5, "lamina, wgmma": 2.0, "eager": 3.0, "compile": 1.0}, "failed": {}, "goal": "≥ 1"})
+        return {"lamina, wgmma": "bad", "compile": "slow"} if row.name == "four" else {}
+
+    bench = SimpleNamespace(rows=lambda: {name: SimpleNamespace(name=name) for name in names}, measure=measure)
+    monkeypatch.setattr(check_tools, "import_module", lambda name: bench)
+    monkeypatch.setattr(check_tools, "_is_lost", lambda: False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    made = replace(section(), file=tmp_path / "s.json")
+    with pytest.raises(SystemExit):
+        check_tools.peers(made, lambda: [])
+    made = replace(Section.from_json(json.loads((tmp_path / "s.json").read_text())), first=2)
+    ended.append(True)
     check_tools.peers(made, lambda: [])
-    assert made.tables[0].rows == [["one", 2.0, "wgmma", 3.0, 1.0, 1.5, 0.5, "≥ 1"], ["two", 2.0, "mma.sync", "", "", "", "", ""]]
-    assert made.failures == ["two: last words", "two: lamina, wgmma: bad", "three: RuntimeError: boom"]
+    whole = [2.0, "wgmma (2 ms), mma.sync (2.5 ms)", 3.0, 1.0, 1.5, 0.5, "≥ 1"]
+    assert made.tables[0].rows == [["one", *whole], ["two", 2.5, "mma.sync", "", "", "", "", "≥ 1"], ["four", *whole]]
+    assert made.failures == ["three: RuntimeError: boom", "four: lamina, wgmma: bad"] and made.notes == ["four, compile: slow"]
 
 
 def test_the_sanitizers_verdicts(monkeypatch) -> None:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from needs import needs_emulation, needs_gcc
+from needs import needs_emulation, needs_gcc, needs_nvrtc
 
 HERE = Path(__file__).resolve().parent
 needs_bindings = pytest.mark.skipif(
@@ -247,3 +247,48 @@ def test_a_visit_goes_on_behind_whatever_happens(stub: Path, tmp_path: Path) -> 
     assert "the process ended" in failures["planted crash"] and "no end after" in failures["planted hang"]
     assert "KeyError" in failures["planted refuse"] and "unspecified launch failure" in failures["planted lose"]
     assert [row[0] for row in launched["tables"][0]["rows"] if row[3] != "failed"] == ["planted fine"] * 2 and launched["status"] == "done"
+
+
+WITHOUT_A_GPU = {"STUB_GIB": "64", "STUB_PROCESSORS": "132"}
+"""Real cubins: what they say of themselves is checked, nothing is computed."""
+
+
+@needs_nvrtc
+@pytest.mark.slow
+def test_a_visit_with_real_cubins_keeps_the_drivers_rules(stub: Path, tmp_path: Path) -> None:
+    """Large sizes, too. Results are wrong, since nothing is computed; nothing else is."""
+    environment = {**os.environ, **WITHOUT_A_GPU, "LD_LIBRARY_PATH": str(stub), "LAMINA_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "lamina.backends.cuda.check", "--visit", "4", "--only", "bf16, whole tiles", "--report", str(tmp_path / "r.md")]
+    for name in ("machine", "launched", "timed"):
+        command += ["--section", name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=HERE)
+    sections = {s["name"]: s for s in json.loads((tmp_path / "r.json").read_text())}
+    assert {name: s["status"] for name, s in sections.items()} == dict.fromkeys(("machine", "launched", "timed", "prepared"), "done"), done.stderr
+    assert [row[1] for row in sections["timed"]["tables"][0]["rows"]] == ["sm_90a", "sm_90a_wgmma"] * 2
+    assert not sections["timed"]["failures"] and all("times the tolerance" in failure for failure in sections["launched"]["failures"])
+
+
+@needs_nvrtc
+@pytest.mark.slow
+def test_launches_that_are_not_the_cubins_are_refused(stub: Path) -> None:
+    run(stub, """
+from dataclasses import replace
+from lamina.backends.cuda.units import build_units
+device.Device.build = lambda self, source, folder: build_units(source, folder, "sm_90a")
+gpu = runtime.Runtime(device.Device(wgmma=True))
+load = gpu.device.load
+def threads(folder, table):
+    launches = [replace(l, shape=replace(l.shape, threads=l.shape.threads + 128)) for l in table.launches]
+    return load(folder, replace(table, launches=tuple(launches)))
+graph = programs["matmul bf16, whole tiles"].make(136)
+arrays = [gpu.upload(a) for a in arrays_for(graph)]
+gpu.run(graph, arrays)
+gpu._programs.clear()
+gpu.device.load = threads
+try:
+    gpu.run(graph, arrays)
+except BackendError as error:
+    assert "cuLaunchKernel" in str(error), error
+else:
+    raise SystemExit("more threads than the cubin's launch bounds were taken")
+""", **WITHOUT_A_GPU)  # fmt: skip
