@@ -1,7 +1,8 @@
-"""Lets xDSL 0.74 read the `-> (A, B)` that its own linalg.generic printer writes for several results.
+"""What the linalg dialect of xDSL 0.74 lacks: it cannot read the `-> (A, B)` its own linalg.generic printer writes for several results,
+and takes a linalg.index of a loop that is not there.
 
 The printer follows MLIR and puts parentheses around the result types; the parser expects a bare list.
-Importing this module mends `linalg.GenericOp.parse`; remove it when the pinned xDSL reads what it prints.
+Importing this module mends `linalg.GenericOp.parse` and `linalg.IndexOp.verify_`; remove it when the pinned xDSL does both.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from xdsl.dialects.linalg import ops as linalg
 from xdsl.parser import Parser
+from xdsl.utils.exceptions import VerifyException
 
 _parse = linalg.GenericOp.parse.__func__
 
@@ -38,3 +40,13 @@ def _parse_generic(cls: type[linalg.GenericOp], parser: Parser) -> linalg.Generi
 
 
 linalg.GenericOp.parse = classmethod(_parse_generic)  # type: ignore[method-assign]  # mends the library
+
+
+def _verify_index(op: linalg.IndexOp) -> None:
+    around = op.parent_op()
+    loops = len(around.iterator_types.data) if isinstance(around, linalg.GenericOp) else 0
+    if not 0 <= op.dim.value.data < loops:
+        raise VerifyException(f"linalg.index {op.dim.value.data} is in {loops} loops: it must be one of 0 to {loops - 1}")
+
+
+linalg.IndexOp.verify_ = _verify_index  # type: ignore[method-assign]  # mends the library

@@ -168,6 +168,21 @@ BAD_MEANING = {
     "missing attribute": (GOOD.replace("axes = array<i64: 1>, ", ""), "lacks its attribute axes"),
     "unknown attribute": (GOOD.replace("{axes", "{dims = 3 : i64, axes"), "no attribute dims"),
     "axes": (GOOD.replace("i64: 1>", "i64: 2>"), "axes of 2 dimensions"),
+    "a loop that is not there": (
+        """builtin.module {
+  func.func @main(%x: tensor<4xi64>) {
+    %a = linalg.generic {indexing_maps = [affine_map<(d0) -> (d0)>], iterator_types = ["parallel"]} outs(%x : tensor<4xi64>) {
+    ^bb0(%0: i64):
+      %i = linalg.index 1 : index
+      %j = arith.index_cast %i : index to i64
+      linalg.yield %j : i64
+    } -> tensor<4xi64>
+    func.return
+  }
+}
+""",
+        "linalg.index 1 is in 1 loops",
+    ),
 }
 
 
