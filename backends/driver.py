@@ -263,10 +263,12 @@ def recording_library() -> Any:
     from .native_library import library_of
 
     try:
-        library = library_of("recording") if flags.device.value != "numpy" else None
-        if library is not None:
-            quicken(library)
-        return library
+        if flags.device.value == "numpy":
+            return None
+        calls = library_of("calling")
+        if calls is not None:
+            quicken(calls)
+        return library_of("recording")
     except BackendError:
         return None
 

@@ -81,7 +81,7 @@ class Places(NamedTuple):
 
 
 class Quick:
-    """Calls of small programs in C (recording.c), once there is the library: a call that only looks where arrays are and
+    """Calls of small programs in C (calling.c), once there is the library: a call that only looks where arrays are and
     fills in a table takes Python longer than most such programs."""
 
     library: Any = None
@@ -92,20 +92,32 @@ def quicken(library: Any) -> None:
     if Quick.library is not None or ctypes.sizeof(ctypes.c_void_p) != 8 or not all([_is_laid_out(np.ones(shape, np.float32)) for shape in ((), (5,), (2, 3, 7))]):
         return
     thing = ctypes.py_object
-    library.lamina_caller.argtypes = (thing, ctypes.c_size_t, ctypes.c_size_t, thing, ctypes.c_ssize_t, thing)
-    library.lamina_caller.restype = thing
+    library.lamina_caller.argtypes = (thing, ctypes.c_size_t, ctypes.c_size_t, thing, ctypes.c_ssize_t, ctypes.c_ssize_t, thing)
+    library.lamina_pool.argtypes = (thing, thing, thing, thing, ctypes.c_long)
+    library.lamina_caller.restype = library.lamina_pool.restype = thing
     Quick.library = library
 
 
 def _is_laid_out(array: np.ndarray) -> bool:
-    """Whether an array lies in memory as numpy publishes it: two words of Python's, data, dimensions, shape, strides, base, dtype, flags."""
+    """Whether an array lies in memory as numpy publishes it: two words of Python's, data, dimensions, shape, strides, base, dtype, flags.
+    The first word counts references.
+    """
     if array.__class__.__basicsize__ < 72:
         return False
     words = (ctypes.c_uint64 * 9).from_address(id(array))
+    if not _are_counted([np.ones(array.shape)]):
+        return False
     facts = words[1] == id(type(array)), words[2] == array.ctypes.data, words[3] & 0xFFFFFFFF == array.ndim, words[7] == id(array.dtype)
     if not all(facts) or words[8] & 0xFFFFFFFF != array.flags.num:
         return False
     return not array.ndim or tuple((ctypes.c_ssize_t * array.ndim).from_address(words[4])) == array.shape
+
+
+def _are_counted(held: list[np.ndarray]) -> bool:
+    """Whether the first half of a word says how many refer to an array that this list alone holds."""
+    count = ctypes.c_uint64.from_address(id(held[0]))
+    alone, more = count.value & 0xFFFFFFFF, held * 3
+    return alone == 1 and count.value & 0xFFFFFFFF == 1 + len(more)
 
 
 class _Table:
@@ -120,6 +132,12 @@ class _Table:
 
 
 _pack_place = struct.Struct("Q").pack_into
+
+
+def _native(pool: OutputPool) -> Any:
+    """A pool as C takes arrays of it."""
+    pool.native = Quick.library.lamina_pool(*pool.in_rounds, OutputPool.replace, LOOKING)
+    return pool.native
 
 
 class Executable:
@@ -186,7 +204,7 @@ class Executable:
         self._arena: np.ndarray | None = None
         self._arena_at = 0
         self._beside: Executable | None = None
-        self._call: Callable[[Sequence[np.ndarray], list[int], tuple[int, ...], tuple[int, ...]], int | None] | None = None
+        self._call: Callable[..., list[np.ndarray] | int | None] | None = None
         self._is_small = not copied and all([size_of(shape) * dtype.itemsize < huge_pages.LARGE for shape, dtype in self.inputs])
         self._lock: threading.Lock = threading.Lock()
 
@@ -306,21 +324,20 @@ class Executable:
         """The same in C; None where an array is not what it should be."""
         call = self._call
         if call is None:
-            types = tuple([(dtype, shape) for shape, dtype in self._expected])
-            entry = ctypes.cast(self._main, ctypes.c_void_p).value
-            call = self._call = Quick.library.lamina_caller(np.ndarray, entry, self._table.at, types, len(self.outputs), (self._arena_at, *self.sizes))
+            call = self._call = self._caller([0] * len(self.inputs), range(len(self.inputs)))
         reused = self._places(arrays, spare) if spare else self._fresh
-        outputs, made_at = reused.pool.take()
         self._table.written_for = None
-        status = call(arrays, made_at, reused.inputs, reused.order)
-        if status is None:
-            return None
-        if status:
-            self._fail(status)
-        if reused.pairs:
-            outputs += map(arrays.__getitem__, reused.inputs)
-            outputs = list(map(outputs.__getitem__, reused.order))
+        outputs = call(arrays, reused.pool.native or _native(reused.pool), reused.pool, reused.inputs, reused.order)
+        if type(outputs) is int:
+            self._fail(outputs)
         return outputs
+
+    def _caller(self, places: list[int], given: Sequence[int]) -> Callable:
+        """This program in C (`call` in calling.c). places: addresses of inputs that do not change; given: numbers of the others."""
+        types = tuple([(self._expected[i][1], self._expected[i][0], i) for i in given])
+        whole = (*places, *[0] * len(self.outputs), self._arena_at, *self.sizes)
+        entry = ctypes.cast(self._main, ctypes.c_void_p).value
+        return Quick.library.lamina_caller(np.ndarray, entry, self._table.at, types, len(self.inputs), len(self.outputs), whole)
 
     def _find(self, arrays: Sequence[np.ndarray], ids: list[int]) -> list[np.ndarray]:
         """Note where the inputs of a call are; gives the copies that had to be made.
@@ -349,12 +366,23 @@ class Executable:
         packed, inputs = self._copies if self._copies.addresses else None, list(arrays)
 
         written: list[int] = []  # where the outputs were when the table was written for this function
+        quick: Callable | None = None
+        pool, order = self._pool, self._fresh.order
 
         def call(values: Sequence[np.ndarray]) -> list[np.ndarray]:
-            nonlocal written
+            nonlocal written, quick
             with self._lock:
                 if flags.threads.value != self._threads or self._arena is None:
                     self._prepare()
+                if packed is None and Quick.library is not None:
+                    if quick is None:
+                        quick = self._caller(places, [i for i, _, _ in changing])
+                    table.written_for = None
+                    outputs = quick(values, pool.native or _native(pool), pool, (), order)
+                    if type(outputs) is int:
+                        self._fail(outputs)
+                    if outputs is not None:
+                        return outputs
                 copied: list[np.ndarray] = []
                 for i, known, k in changing:
                     at = known.get(id(values[k])) or self._place(i, values[k], copied)

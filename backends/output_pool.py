@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count as numbers_from
 from sys import getrefcount
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,12 @@ class OutputPool:
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
+        self.native: Any = None  # the pool as C has it, see executable.py
+
+    @property
+    def in_rounds(self) -> tuple[list, list, list]:
+        """Arrays, where they are, and the counts of those nobody else refers to: by round and output."""
+        return self._rounds, self._places, self._free
 
     def __del__(self) -> None:
         """Other pools of the program live on; arrays of theirs may get the ids of these."""
@@ -74,10 +81,10 @@ class OutputPool:
         if counts != self._free[turn]:
             for k, (count, free) in enumerate(zip(counts, self._free[turn], strict=True)):
                 if count != free:
-                    self._replace(turn, k)
+                    self.replace(turn, k)
         return made.copy(), self._places[turn]  # type: ignore[return-value]  # no None is left
 
-    def _replace(self, turn: int, k: int) -> None:
+    def replace(self, turn: int, k: int) -> None:
         """Another array for output k in this round: an unheld one of another round, or a new one."""
         self.made.changed()
         old = self._rounds[turn][k]

@@ -25,7 +25,6 @@ extern object *PyCFunction_NewEx(method *, object *self, object *module);
 extern object *PyLong_FromLong(long);
 extern long PyLong_AsLong(object *);
 extern object *PyErr_Occurred(void);
-extern object *PyErr_NoMemory(void);
 extern object *Py_BuildValue(const char *, ...);
 extern void Py_IncRef(object *);
 extern void Py_DecRef(object *);
@@ -54,11 +53,6 @@ extern int PyObject_RichCompareBool(object *, object *, int);
 extern int PyObject_SetAttr(object *, object *, object *);
 extern double PyFloat_AsDouble(object *);
 extern const char *PyUnicode_AsUTF8(object *);
-extern size_t PyLong_AsSize_t(object *);
-extern object *PyCapsule_New(void *, const char *, void (*)(object *));
-extern void *PyCapsule_GetPointer(object *, const char *);
-extern void *PyEval_SaveThread(void);
-extern void PyEval_RestoreThread(void *);
 
 enum { KEYWORDS = 0x0002, ONE = 0x0008, FASTCALL = 0x0080, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
 
@@ -803,15 +797,32 @@ static object *are_at(object *self, object *const *given, ptrdiff_t count) {
     return kept(the_True);
 }
 
-static method readers[] = {{"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}, {"are_at", are_at, FASTCALL, NULL}};
+/* holding(array, type, line): a fresh tensor of an array the host has; line: None for the running one. */
+static object *holding(object *self, object *const *given, ptrdiff_t count) {
+    (void)self;
+    if (count != 3)
+        return nothing();
+    object *text = given[2] == the_None ? line(0) : kept(given[2]);
+    object *node = text ? new_node(the_None, the_nothing, kept(the_nothing), given[1], text, 0, places(1)) : NULL;
+    if (!node)
+        return NULL;
+    object *before = AT(node, node_value);
+    PUT(node, node_value, given[0]);
+    Py_DecRef(before);
+    return wrapped(node);
+}
+
+static method readers[] = {
+    {"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}, {"are_at", are_at, FASTCALL, NULL}, {"holding", holding, FASTCALL, NULL},
+};
 
 /* The functions; after `lamina_recording`. */
 object *lamina_readers(void) {
-    object *made[3];
-    for (int k = 0; k < 3; k++)
+    object *made[4];
+    for (int k = 0; k < 4; k++)
         if (!(made[k] = PyCFunction_NewEx(&readers[k], NULL, NULL)))
             return NULL;
-    return Py_BuildValue("(NNN)", made[0], made[1], made[2]);
+    return Py_BuildValue("(NNNN)", made[0], made[1], made[2], made[3]);
 }
 
 typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);
@@ -849,108 +860,4 @@ object *lamina_recording(object *homes, object *told, object *made) {
         Py_DecRef(own);
     }
     return kept(the_True);
-}
-
-/* -- calls of compiled programs */
-
-/* What numpy publishes of its arrays, behind Python's own two words (executable.py looks whether it is so). */
-typedef struct {
-    void *own[2];
-    char *data;
-    int dimensions;
-    ptrdiff_t *shape, *strides;
-    object *base, *dtype;
-    int flags;
-} array;
-
-typedef struct {
-    object *dtype;
-    ptrdiff_t dimensions, *shape;
-} array_type;
-
-/* One program: its table is addresses of inputs, of outputs, of working memory, and the sizes it gets to know. */
-typedef struct {
-    int (*entry)(void *);
-    uint64_t *table, *behind; /* the latter: what stands behind the outputs, a copy */
-    ptrdiff_t inputs, outputs, more;
-    array_type *types;
-} program;
-
-enum { ROW_MAJOR_AND_ALIGNED = 0x101 };
-static object *array_class;
-
-static void let_go(object *capsule) {
-    program *made = PyCapsule_GetPointer(capsule, NULL);
-    for (ptrdiff_t i = 0; i < made->inputs; i++)
-        Py_DecRef(made->types[i].dtype), free(made->types[i].shape);
-    free(made->behind), free(made->types), free(made);
-}
-
-/* call(arrays, addresses of outputs, inputs that are outputs, order): what the program returns; None: Python has to look at the arrays.
-   order: output -> place in the list of the addresses and then those inputs. */
-static object *call(object *capsule, object *const *given, ptrdiff_t count) {
-    const program *made = PyCapsule_GetPointer(capsule, NULL);
-    if (!made || count != 4 || PyList_Size(given[0]) != made->inputs || PyTuple_Size(given[3]) != made->outputs)
-        return PyErr_Occurred() ? NULL : nothing();
-    uint64_t *table = made->table;
-    for (ptrdiff_t i = 0; i < made->inputs; i++) {
-        const array *own = (const array *)PyList_GetItem(given[0], i);
-        const array_type *type = &made->types[i];
-        if ((object *)own->own[1] != array_class || own->dtype != type->dtype || own->dimensions != type->dimensions ||
-            (own->flags & ROW_MAJOR_AND_ALIGNED) != ROW_MAJOR_AND_ALIGNED)
-            return nothing();
-        for (ptrdiff_t d = 0; d < type->dimensions; d++)
-            if (own->shape[d] != type->shape[d])
-                return nothing();
-        table[i] = (uint64_t)(uintptr_t)own->data;
-    }
-    ptrdiff_t fresh = PyList_Size(given[1]);
-    for (ptrdiff_t k = 0; k < made->outputs; k++) {
-        ptrdiff_t at = PyLong_AsLong(PyTuple_GetItem(given[3], k));
-        table[made->inputs + k] = at < fresh ? PyLong_AsSize_t(PyList_GetItem(given[1], at)) : table[PyLong_AsLong(PyTuple_GetItem(given[2], at - fresh))];
-    }
-    if (PyErr_Occurred())
-        return NULL;
-    for (ptrdiff_t k = 0; k < made->more; k++)
-        table[made->inputs + made->outputs + k] = made->behind[k];
-    void *thread = PyEval_SaveThread();
-    int status = made->entry(table);
-    PyEval_RestoreThread(thread);
-    return PyLong_FromLong(status);
-}
-
-static method call_method = {"call", call, FASTCALL, NULL};
-
-/* The function that calls a program. types: dtype and shape of each input. behind: what stands behind the outputs in its table. */
-object *lamina_caller(object *kind, size_t entry, size_t table, object *types, ptrdiff_t outputs, object *behind) {
-    ptrdiff_t inputs = PyTuple_Size(types), more = PyTuple_Size(behind);
-    array_class = kind;
-    program *made = calloc(1, sizeof *made);
-    array_type *all = calloc((size_t)inputs + 1, sizeof *all);
-    uint64_t *rest = calloc((size_t)more + 1, sizeof *rest);
-    object *capsule = made && all && rest ? PyCapsule_New(made, NULL, let_go) : NULL, *found = NULL;
-    if (!capsule) {
-        free(made), free(all), free(rest);
-        return PyErr_NoMemory();
-    }
-    made->entry = (int (*)(void *))entry, made->table = (uint64_t *)table, made->behind = rest, made->types = all;
-    made->outputs = outputs, made->more = more;
-    int is_whole = 1;
-    for (ptrdiff_t i = 0; i < inputs && is_whole; i++) {
-        object *type = PyTuple_GetItem(types, i), *shape = PyTuple_GetItem(type, 1);
-        all[i].dtype = kept(PyTuple_GetItem(type, 0)), all[i].dimensions = PyTuple_Size(shape);
-        made->inputs = i + 1;
-        if (!(all[i].shape = calloc((size_t)all[i].dimensions + 1, sizeof(ptrdiff_t))))
-            is_whole = 0;
-        for (ptrdiff_t d = 0; is_whole && d < all[i].dimensions; d++)
-            all[i].shape[d] = PyLong_AsLong(PyTuple_GetItem(shape, d));
-    }
-    for (ptrdiff_t k = 0; k < more; k++)
-        rest[k] = PyLong_AsSize_t(PyTuple_GetItem(behind, k));
-    if (!is_whole)
-        PyErr_NoMemory();
-    else if (!PyErr_Occurred())
-        found = PyCFunction_NewEx(&call_method, capsule, NULL);
-    Py_DecRef(capsule);
-    return found;
 }

@@ -18,7 +18,7 @@ from .node import PHRASE, Node
 from .origin import BETWEEN, native, origin
 from .phrases import Phrase, Phrases
 from .storage import Storage
-from .tensor import Tensor, nodes_of
+from .tensor import Tensor, holding, nodes_of
 
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHODS = (
@@ -26,6 +26,7 @@ _METHODS = (
 )  # fmt: skip
 """As the C has them."""
 _NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
+_PYTHON = (nodes_of, None, None, holding)
 _python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in _METHODS}
 _python |= {(Tensor, short.name): short.method for short in arithmetic.short_operators}
 
@@ -37,18 +38,24 @@ def quicken(library: Any) -> None:
         for kind, name, method in _methods(library):
             if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
                 setattr(kind, name, method)
-        recorder.state.nodes_of, recorder.state.holds, recorder.state.are_at = _readers(library) or (nodes_of, None, None)
+        _read_by(*(_readers(library) or _PYTHON))
 
 
 def slow() -> None:
     """Record in Python again."""
-    recorder.state.origin, recorder.state.nodes_of, recorder.state.holds, recorder.state.are_at = origin, nodes_of, None, None
+    recorder.state.origin = origin
+    _read_by(*_PYTHON)
     for (kind, name), method in _python.items():
         setattr(kind, name, method)
 
 
+def _read_by(nodes_of: Any, holds: Any, are_at: Any, holding: Any) -> None:
+    state = recorder.state
+    state.nodes_of, state.holds, state.are_at, state.holding = nodes_of, holds, are_at, holding
+
+
 def _readers(library: Any) -> Any:
-    """`nodes_of` in C, `holds` and `are_at`; None where nothing is recorded in C."""
+    """`nodes_of` in C, `holds`, `are_at` and `holding`; None where nothing is recorded in C."""
     if not _methods(library):
         return None
     library.lamina_readers.argtypes, library.lamina_readers.restype = (), ctypes.py_object

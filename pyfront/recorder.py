@@ -69,13 +69,13 @@ class _State:
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
     differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
     at values, or (places) at where elements lie in memory; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
-    name, until there is one in C; nodes_of: the same for what tensors hold now; holds: once it is in C, whether tensors hold these very Nodes; are_at: whether they are where they were, at the same versions. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
+    name, until there is one in C; nodes_of: the same for what tensors hold now; holds: once it is in C, whether tensors hold these very Nodes; are_at: whether they are where they were, at the same versions; holding: what makes a tensor of an array. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
     asked, while a call is looked at that may be kept (see nn/calls.py); None for what cannot be repeated.
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at",
+        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -99,6 +99,7 @@ class _State:
         self.nodes_of: Callable[[list[Any]], list[Node]] = list  # set where tensors are defined
         self.holds: Callable[[list[Any], list[Node]], bool] | None = None
         self.are_at: Callable[[list[Any], list[Any]], bool] | None = None
+        self.holding: Callable[[np.ndarray, Type, str | None], Any]  # set where tensors are defined
         self.quick = False
         self.inference = False
         self.escaped: list[weakref.ref] = []

@@ -15,7 +15,7 @@ from .nn.changes import CHANGES
 from .node import Node
 from .schedule import Schedule
 from .storage import Storage
-from .tensor import from_storage, whereabouts, wrap
+from .tensor import from_storage, whereabouts
 
 if TYPE_CHECKING:
     from .compiling import Trace
@@ -66,8 +66,7 @@ class Replay:
         program = self.program
         made = program(given) if program is not None and flags.device.value == "c" else self._run(given)
         if self.single:
-            recorder.state.order = order = recorder.state.order + 1
-            return True, wrap(Node(None, (), (), self.types[0], self.origins[0], False, order, made[0]))
+            return True, recorder.state.holding(made[0], self.types[0], self.origins[0])
         return True, self._deliver([made[k] if k >= 0 else self.arrays[-1 - k] for k in self.outputs], args)
 
     def _run(self, given: list[np.ndarray]) -> list[np.ndarray]:

@@ -471,6 +471,16 @@ def nodes_of(tensors: list[Tensor]) -> list[Node]:
 recorder.state.nodes_of = nodes_of
 
 
+def holding(array: np.ndarray, type: Type, where: str | None) -> Tensor:
+    """A fresh Tensor of an array the host has, which must not change afterwards. where: the user's line, None for the running one. Asked for as
+    `recorder.state.holding`.
+    """
+    return wrap(recorder.leaf(array, type, where))
+
+
+recorder.state.holding = holding
+
+
 def dimension(dim: int, rank: int) -> int:
     """``dim`` counted from the front. IndexError as PyTorch words it."""
     bound = rank or 1

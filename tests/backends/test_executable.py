@@ -421,6 +421,22 @@ def test_who_calls(add, called_by):
 
 
 @needs_compiler
+def test_a_failing_program_says_so_and_keeps_nothing(tmp_path):
+    """Called whole or bound; what it was to write is used again."""
+    t = ((4,), float32)
+    text = "int lamina_main(void **t) { return **(float **)t > 0 ? 7 : 0; }\nvoid lamina_main_pool(void *r) { (void)r; }\n"
+    program = build(tmp_path, text, [t, t], [t, t])
+    good, bad = np.zeros(4, np.float32), np.ones(4, np.float32)
+    for call in (lambda x: program([x, good]), lambda x: bound([x])):
+        bound = program.bind([None, good])
+        made = {id(y) for _ in range(8) for y in call(good)}
+        for _ in range(8):
+            with pytest.raises(BackendError, match="code 7"):
+                call(bad)
+        assert {id(y) for _ in range(8) for y in call(good)} == made
+
+
+@needs_compiler
 def test_calls_are_cheap(tmp_path):
     t = ((4,), float32)
     count = 50

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import lamina
+import numpy as np
 import pytest
 from needs import needs_compiler
 
@@ -106,6 +107,26 @@ def test_numbers_that_change_are_inputs(undo: Callable) -> None:
     assert again == expected and again[1] != again[2] == again[3]
 
 
+def test_a_tensor_of_an_array(undo: Callable) -> None:
+    """At its own line or a given one, in either mode."""
+    array = np.ones((2, 3), np.float32)
+
+    def told() -> list[Any]:
+        found = []
+        for line in (None, "a.py:1"):
+            with lamina.inference_mode(line is None):
+                before = recorder.state.order
+                made = recorder.state.holding(array, ((2, 3), lamina.float32), line)
+            node = made._node
+            assert node.value is array and made._storage.node is node and not recorder.state.pending
+            found += [node.order - before, node.origin.partition(":")[0], node.op, node.inputs, node.attrs, node.type, *_told(made)[3:4], made.is_inference(), made.sum().item()]
+        return found
+
+    expected, python = told(), recorder.state.holding
+    undo()
+    assert recorder.state.holding is not python and told() == expected
+
+
 def test_errors_are_python_s(undo: Callable) -> None:
     undo()
     x = lamina.rand(3)
@@ -122,7 +143,7 @@ def test_nothing_is_kept(undo: Callable) -> None:
     """Objects, and references to those that everybody shares."""
     undo()
     x, y, w = lamina.rand(3), lamina.rand(3), lamina.rand(3, requires_grad=True)
-    table, z = lamina.rand(2, 3), lamina.arange(3)
+    table, z, array = lamina.rand(2, 3), lamina.arange(3), np.ones(3, np.float32)
 
     def run() -> None:
         for _ in range(200):
@@ -136,11 +157,12 @@ def test_nothing_is_kept(undo: Callable) -> None:
             lamina.cat([x, y])
             x.sum(0, keepdim=True)
             x.max(0)
+            recorder.state.holding(array, x._node.type, None)
         recorder.state.pending.clear()
 
     def counted() -> tuple[int, list[int]]:
         gc.collect()
-        shared = [x._node, y._node, w._node, x._node.type, lamina.float32, recorder.state.grad, (), None, "add"]
+        shared = [x._node, y._node, w._node, x._node.type, lamina.float32, recorder.state.grad, (), None, "add", array]
         return len(gc.get_objects()), [sys.getrefcount(thing) for thing in shared]
 
     run()
