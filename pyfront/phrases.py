@@ -20,6 +20,11 @@ _once: dict[tuple, Phrase] = {}
 _DATA = frozenset({None, "full"})  # arrays: given ones, and memory that was filled
 _NO_STEPS = frozenset({None, ALIAS, SAVED, GRAD, EXAMPLE})  # whether they are tracked, their operands do not tell
 
+BESIDE = -2
+"""In the place of what a step reads: the tuple of the result before it. Results of a step share one, however they were recorded: who looks
+at reference counts (`dying.py`) sees the same each time.
+"""
+
 
 class Phrase:
     """The steps between some operands and some results."""
@@ -42,9 +47,12 @@ class Phrase:
         self.form = _forms.setdefault(form, form)  # one object for phrases that differ in attributes and types only
         self._as_one: tuple[tuple, list[tuple[tuple[int], Any, int]]] | None = None  # types of all results; those that are Nodes
         self._steps = []
+        before: tuple[str, list[int]] | None = None
         for (op, attrs, read, type, may_be), line in zip(steps, lines or (None,) * len(steps), strict=True):
             pick = itemgetter(*read) if len(read) > 1 else None
-            self._steps.append((op, attrs, pick, read[0] if read else -1, type, may_be, line))
+            only = BESIDE if op is RESULT and before == (op, list(read)) else read[0] if read else -1
+            self._steps.append((op, attrs, pick, only, type, may_be, line))
+            before = op, list(read)
 
     @staticmethod
     def once(
@@ -138,7 +146,8 @@ class Phrase:
             for type, array in zip(source.type, source.value, strict=True)
         ]
         made = self._made(len(whole.inputs) - 1 + len(leaves))
-        results = [Node(RESULT, *made[k][:1], (whole,), made[k][1], whole.origin, False, whole.order + made[k][2]) for k in self.held]
+        read = (whole,)
+        results = [Node(RESULT, *made[k][:1], read, made[k][1], whole.origin, False, whole.order + made[k][2]) for k in self.held]
         return leaves, results
 
     def spelled(self, node: Node) -> list[Node]:
@@ -179,7 +188,7 @@ class Phrase:
         """The operands and the steps behind them. may_be: some may be tracked."""
         placement = state.placement
         for op, attrs, pick, only, type, is_float, line in self._steps:
-            inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else ()
+            inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else nodes[-1].inputs if only == BESIDE else ()
             if placement is not None and op is not RESULT:
                 placement.check(op, inputs)
             tracked = False

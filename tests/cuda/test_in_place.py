@@ -115,3 +115,23 @@ def test_one_cuda_graph_serves_a_training_loop(monkeypatch) -> None:
             seen.append((fake.times("cuGraphInstantiate"), fake.times("cuGraphLaunch")))
         torch.cuda.synchronize()
     assert seen[-1][0] == seen[-3][0] and seen[-1][1] == seen[-3][1] + 2, seen
+
+
+@pytest.mark.slow
+def test_one_cuda_graph_serves_convolutions_with_running_statistics(monkeypatch) -> None:
+    fake = FakeDriver()
+    install(monkeypatch, fake)
+    monkeypatch.setattr(runtimes, "_runtimes", {"auto": Runtime(Device())})
+    with flags.cuda("auto"):
+        net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 2)).cuda()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        batch = torch.linspace(-1, 1, 72).reshape(2, 1, 6, 6).cuda()
+        seen = []
+        for _ in range(8):
+            optimizer.zero_grad()
+            net(batch).square().sum().backward()
+            optimizer.step()
+            seen.append(([p._storage.node.value.address for p in net.parameters()], fake.times("cuGraphInstantiate"), fake.times("cuGraphLaunch")))
+        torch.cuda.synchronize()
+    assert seen[-1][0] == seen[-2][0] == seen[-3][0]
+    assert seen[-1][1] == 1 and seen[-1][2] == seen[-3][2] + 2, [counts for _, *counts in seen]

@@ -64,6 +64,18 @@ def test_gradients_changed_before_a_step_take_no_place_of_its_state() -> None:
     assert len(seen[-1]) == 12 and seen[-1] == seen[-2] == seen[-3]
 
 
+def test_results_of_a_step_read_one_tuple_however_they_were_recorded() -> None:
+    """What a layer records again looks to reference counts like what it recorded first, or parameters before it would not be given away."""
+    norm, x = torch.nn.BatchNorm1d(4), torch.randn(8, 4, requires_grad=True)
+    for _ in range(4):
+        y = norm(x)
+        results = [s._storage.node.inputs[0] for s in (norm.running_mean, norm.running_var)]  # blended with what was there
+        assert results[0].inputs is results[1].inputs and results[0].inputs[0].op == "batch_norm"
+        y.sum().backward()
+        x.grad = None
+        recorder.flush()
+
+
 def test_running_statistics_stay_where_they_are() -> None:
     norm, x = torch.nn.BatchNorm1d(4), torch.randn(8, 4)
     seen = []
