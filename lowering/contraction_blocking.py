@@ -7,7 +7,6 @@ None of it depends on the number of threads.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,16 +18,18 @@ from .contraction_decision import FREE, Decision
 from .contraction_stretches import stretched
 from .contraction_cost import CACHE_SETS, CACHE_WAYS, LINE_BYTES, ROW_REUSE, steps_apart
 from .contraction_problem import Dim, Plan, Problem, footprint, iterations, panel_count
+from .task_shares import SHARERS, unevenness
 
 CHUNK_STEPS = 256  # a chunk of the reduction is at least this long, so that partial sums stay cheap
 MOST_SUMS = 4  # second-level caches that the sums of all chunks may fill
 RUN_TILES = 4  # at most that read a panel of several runs: with more of them most reads are near
-FETCHING_TILES = 64  # that share the fetching of the next panel, at most
+FETCHING_TILES, LEAST_FETCHING = 64, 2  # that share the fetching of the next panel, at most; at least, where more tasks are made
 ASKING = 0.035  # cost of fetching ahead, of a multiply-add with what is fetched
 FEW_TASKS, LEAST_SUMS = 4, 16  # where panels go over stretches together: tasks; of more of them each has such a share of the second cache in sums
 LEAST_ROW_BYTES, PAGE_BYTES = 256, 4096  # of rows that are fetched: shorter ones are read nearly in order, longer ones a processor follows by itself
-SHARERS = (2, 4, 8)  # threads for which tasks are to be even
 EVEN = 1.03  # time over that of a perfect division that is not worth more tasks
+MORE_TASKS = 4  # times as many as were asked for, at most, for the sake of evenness
+TASK = 5e-4  # of a contraction's time: what each task more may cost
 CONVERTED_REUSE = 2  # panels that convert a row's elements before a copy of them pays
 
 
@@ -51,7 +52,7 @@ def divided(plan: Plan, problem: Problem, target: Target, wanted: Decision = FRE
     plan = replace(plan, ahead=asked_ahead(plan, problem, target) if wanted.ahead is None else wanted.ahead)
     plan = in_runs(plan, problem, target, wanted, bool(plan.ahead))
     fetches = plan.stretches == 1 and _fetches_next(plan, problem, target)
-    plan = _shared_stretches(plan, problem, target, tasks, FEW_TASKS // 2 if lines else FEW_TASKS) if plan.together else shared_out(plan, -(-tasks // chunks))
+    plan = _shared_stretches(plan, problem, target, tasks, FEW_TASKS // 2 if lines else FEW_TASKS) if plan.together else shared_out(plan, -(-tasks // chunks), fetches)
     return replace(plan, next_panel=_pace(plan, problem) if fetches else 0, next_rows=not fetches and _next_rows(plan, problem, target))
 
 
@@ -208,20 +209,24 @@ def _pace(plan: Plan, problem: Problem) -> int:
     """Elements of the next panel that a step fetches, a power of two: so few that all tiles of a task together fetch it, since memory
     hardly gives a line a step; a line at most.
     """
-    tiles = sum(t.count // (1 if plan.within else plan.row_parts) for t in plan.tiles)
-    if plan.within:
-        tiles *= max(1, iterations(plan.within) // plan.row_parts)
     width, line = plan.panels[0].vectors * plan.lanes, max(1, LINE_BYTES // problem.item_bytes)
-    wanted = -(-width // max(1, tiles))
+    wanted = -(-width // max(1, _tiles_of_task(plan)))
     return min(line, 1 << (wanted - 1).bit_length())
+
+
+def _tiles_of_task(plan: Plan) -> int:
+    """That read the same panel, in the smallest of the tasks."""
+    tiles = sum(t.count // (1 if plan.within else plan.row_parts) for t in plan.tiles)
+    return tiles * max(1, iterations(plan.within) // plan.row_parts) if plan.within else tiles
 
 
 # -- tasks and chunks ------------------------------------------------------------------------------
 
 
-def shared_out(plan: Plan, wanted: int) -> Plan:
+def shared_out(plan: Plan, wanted: int, fetches: bool = False) -> Plan:
     """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
-    a thread that takes several in turn finds the panel near. Some more of both where so many come out uneven.
+    a thread that takes several in turn finds the panel near. Some more of both where so many come out uneven, but not of rows where these
+    have a panel to fetch and hardly any would be left to do so.
     """
     panels = panel_count(plan.panels)
     tasks = iterations(plan.grid) * plan.row_parts
@@ -230,8 +235,13 @@ def shared_out(plan: Plan, wanted: int) -> Plan:
     units = _row_units(plan, missing * plan.row_parts) // plan.row_parts
     shares = max(1, min(missing, units))
     if tasks * panel_parts * shares > 1 and wanted > 1:
-        ways = itertools.product(range(panel_parts, min(panels, 2 * panel_parts) + 1), range(shares, max(shares, min(units, 2 * shares)) + 1))
-        few = [way for way in ways if tasks * prod(way) <= max(2 * wanted, tasks * panel_parts * shares)]
+        most = [min(there, MORE_TASKS * parts) for there, parts in ((panels, panel_parts), (units, shares))]
+        ways = itertools.product(range(panel_parts, most[0] + 1), range(shares, max(shares, most[1]) + 1))
+        few = [
+            way for way in ways
+            if tasks * prod(way) <= max(MORE_TASKS * wanted, tasks * panel_parts * shares)
+            and (way[1] == shares or not fetches or _tiles_of_task(replace(plan, row_parts=plan.row_parts * way[1])) >= LEAST_FETCHING)
+        ]  # fmt: skip
         panel_parts, shares = _evenest(plan, sorted(few, key=prod))
     return replace(plan, panel_parts=panel_parts, row_parts=plan.row_parts * shares, row_shares=shares)
 
@@ -242,7 +252,7 @@ def _row_units(plan: Plan, parts: int) -> int:
 
 
 def _evenest(plan: Plan, ways: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The first of these (parts of the panels, shares of a block of rows) that is even enough, or the one that is most so."""
+    """The first of these (parts of the panels, shares of a block of rows) that is even enough, or the one that is most so for its tasks."""
     found = []
     for panel_parts, shares in ways:
         row_parts = plan.row_parts * shares
@@ -250,10 +260,11 @@ def _evenest(plan: Plan, ways: Sequence[tuple[int, int]]) -> tuple[int, int]:
         columns = _weights([(estimate(p.count), p.vectors) for p in plan.panels], panel_parts)
         weights = _weights(rows, row_parts)
         blocks = [weights[k : k + shares] for k in range(0, row_parts, shares)]
-        uneven = unevenness([r * c for block in blocks for c in columns for r in block] * min(iterations(plan.grid), SHARERS[-1]))
+        tasks = [r * c for block in blocks for c in columns for r in block] * (plan.chunks * min(iterations(plan.grid), SHARERS[-1]))
+        uneven = unevenness(tasks)
         if uneven <= EVEN:
             return panel_parts, shares
-        found.append((uneven, panel_parts, shares))
+        found.append((uneven + TASK * len(tasks), panel_parts, shares))
     return min(found)[1:]
 
 
@@ -264,17 +275,6 @@ def _weights(kinds: Sequence[tuple[int, int]], parts: int) -> list[int]:
         for k in range(parts):
             found[parts - 1 - k if number else k] += (count * (k + 1) // parts - count * k // parts) * size
     return found
-
-
-def unevenness(tasks: Sequence[int]) -> float:
-    """Time of some threads for tasks of these sizes over that of a perfect division, on average."""
-    found = 0.0
-    for threads in SHARERS:
-        loads = [0] * threads
-        for task in tasks:
-            heapq.heapreplace(loads, loads[0] + task)
-        found += max(loads) * threads / (sum(loads) or 1)
-    return found / len(SHARERS)
 
 
 def _shared_stretches(plan: Plan, problem: Problem, target: Target, wanted: int, few: int) -> Plan:

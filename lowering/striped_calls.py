@@ -19,7 +19,6 @@ from ..dialects.sizes import any_symbolic
 from ..dialects.target import Target
 from .block_writer import LEAST_BLOCKS
 from .blocked_calls import WINDOW, places_of_calls, touches
-from .contraction_blocking import unevenness
 from .halo import slabs_around
 from .linalg_to_loops import target_for
 from .memref_layout import bytes_of, strides_of
@@ -27,6 +26,7 @@ from .prepacking import reads_same_copy
 from .storage import Call, Loop, Row, Storage
 from .stripe_parts import Reads, RowCut, border_function, cut_rows, part_of
 from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
+from .task_shares import unevenness
 
 SHARED = 0.5  # of the time threads lose to uneven stripes that may be paid for even ones by all
 

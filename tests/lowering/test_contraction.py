@@ -36,7 +36,7 @@ from contraction_programs import (  # noqa: E402
 from lamina.backends import executor  # noqa: E402
 from lamina.dialects.kernel import PrefetchOp  # noqa: E402
 from lamina.dialects.target import AVX2, AVX512, AVX512_BF16, AVX512_HALVES, PORTABLE, native_target  # noqa: E402
-from lamina.lowering.contraction_blocking import divided  # noqa: E402
+from lamina.lowering.contraction_blocking import divided, shared_out  # noqa: E402
 from lamina.lowering.contraction_choice import choice  # noqa: E402
 from lamina.lowering.contraction_decision import read_decision  # noqa: E402
 from lamina.lowering.contraction_plan import make_plan
@@ -379,6 +379,32 @@ def test_tasks_are_even(program: Program) -> None:
         halves[halves.index(min(halves))] += size
     assert min(*rows, *columns) > 0 and max(halves) <= 0.53 * sum(halves), (rows, columns)
     assert_close(program, target=AVX512)
+
+
+@pytest.mark.parametrize(("pixels", "panels"), [(7, [(10, 3), (1, 2)]), (14, [(4, 3), (2, 2)])], ids=["7 x 7", "14 x 14"])
+def test_tasks_come_out_even_among_two_threads(pixels: int, panels: list[tuple[int, int]]) -> None:
+    """As the pool deals them out: the last thread is done when the first one is, but for a few percent."""
+    plan = planned(convolution(1, 64, 512, 16), AVX512)
+    plan = replace(plan, within=tuple(d._replace(size=pixels) for d in plan.within))
+    kinds = tuple(plan.panels[0]._replace(count=count, vectors=vectors) for count, vectors in panels)
+    shared = shared_out(replace(plan, panels=kinds, row_parts=1), AVX512.tasks, fetches=True)
+    columns, rows = dealt(panels, shared.panel_parts), dealt([(pixels, 1)], shared.row_parts)
+    tasks = [row * column for column in columns for row in rows]
+    assert shared.row_parts == shared.row_shares and time_over_perfect(tasks, 2) <= 1.03, tasks
+    assert min(rows) * sum(tiles.count for tiles in plan.tiles) >= 2, "who fetches the next panel?"
+
+
+def time_over_perfect(tasks: list[int], threads: int) -> float:
+    """Threads take half of what is left of their own tasks at a time, then of the other's (backends/pool.c), step by step."""
+    parts = [tasks[len(tasks) * k // threads : len(tasks) * (k + 1) // threads] for k in range(threads)]
+    clocks = [0] * threads
+    while any(parts):
+        who = clocks.index(min(clocks))
+        part = next(parts[(who + k) % threads] for k in range(threads) if parts[(who + k) % threads])
+        taken = max(1, len(part) // 2)
+        clocks[who] += sum(part[:taken])
+        del part[:taken]
+    return max(clocks) * threads / sum(tasks)
 
 
 def dealt(kinds: list[tuple[int, int]], parts: int) -> list[int]:
