@@ -70,7 +70,7 @@ class FlopCounterMode:
         self._counts = {_GLOBAL: defaultdict(int)}
         self._reset()
         self._before, recorder.state.witness = recorder.state.witness, self._computed
-        self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, always_call=True)]
+        self._hooks = [register_module_forward_pre_hook(self._enter_), register_module_forward_hook(self._leave, always_call=True)]
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -84,7 +84,7 @@ class FlopCounterMode:
 
     # -- which module a step belongs to
 
-    def _enter(self, module: Module, args: tuple) -> None:
+    def _enter_(self, module: Module, args: tuple) -> None:
         if id(module) not in self._names:
             root = type(module).__name__
             for name, part in module.named_modules():

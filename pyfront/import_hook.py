@@ -188,6 +188,7 @@ MODULES: dict[str, str] = {
     "torch.utils.benchmark": "pyfront.timer",
     "torch.utils.dlpack": "pyfront.sharing",
     "torch.utils.checkpoint": "pyfront.checkpoint",
+    "torch.utils._foreach_utils": "pyfront.foreach",
     "torch.utils._pytree": "pyfront.pytree",
     "torch.utils.hooks": "pyfront.nn.hooks",
     "torch.utils.data": "pyfront.data",

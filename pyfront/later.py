@@ -83,6 +83,7 @@ _PARALLEL: dict[str, tuple[str, str]] = {
     "tensor._utils": ("", "compute_local_shape_and_global_offset"),
     "tensor.parallel": ("ColwiseParallel RowwiseParallel SequenceParallel PrepareModuleInput PrepareModuleOutput", "parallelize_module loss_parallel"),
     "tensor.experimental": ("", "context_parallel"),
+    "optim": ("ZeroRedundancyOptimizer PostLocalSGDOptimizer DistributedOptimizer", ""),
     "rpc": ("RRef", "init_rpc shutdown remote rpc_async rpc_sync get_worker_info"),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
     "fsdp": (

@@ -24,6 +24,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     cuda,
     definitions,
     finding,
+    foreach,
     grad_fn,
     grad_mode,
     indexing,
@@ -221,6 +222,7 @@ def names() -> dict[str, Any]:
         legacy_contiguous_format=traits.contiguous_format,
         OutOfMemoryError=OutOfMemoryError,
         **control_flow.PUBLIC,
+        **foreach.PUBLIC,
     )
     return found
 

@@ -93,10 +93,10 @@ class _Watch:
         self._names = {module: name.rpartition(".")[2] for name, module in model.named_modules()}
         self._handles = []
         for module in self._names:
-            self._handles.append(module.register_forward_pre_hook(self._enter, prepend=True))
+            self._handles.append(module.register_forward_pre_hook(self._enter_, prepend=True))
             self._handles.append(module.register_forward_hook(self._leave, always_call=True))
 
-    def _enter(self, module: Module, args: tuple) -> None:
+    def _enter_(self, module: Module, args: tuple) -> None:
         self._open.append((len(self.rows), recorder.state.order))
         self.rows.append(None)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from numbers import Number
 from operator import attrgetter
 from typing import Any
 
@@ -372,7 +373,9 @@ class Tensor:
         return iter(self.unbind(0))
 
     def __contains__(self, element: object) -> bool:
-        return bool((self == element).any())
+        if not isinstance(element, (Tensor, Number)):
+            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+        return bool((element == self).any())
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
         from .printing import show

@@ -66,23 +66,23 @@ class DataLoader:
         elif batch_size is None and drop_last:
             raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
         if sampler is None:
-            sampler = self._default_sampler(shuffle)
+            sampler = self._default_sampler_(shuffle)
         if batch_size is not None and batch_sampler is None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_size, self.drop_last, self.sampler, self.batch_sampler = batch_size, drop_last, sampler, batch_sampler
         if collate_fn is None:
             collate_fn = default_convert if batch_sampler is None else default_collate
         self.collate_fn = collate_fn
-        self._workers: list[Worker] | None = None
-        self._pool: WorkerPool | None = None
-        self._is_made = True
+        self._workers_: list[Worker] | None = None
+        self._pool_: WorkerPool | None = None
+        self._is_made_ = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _FIXED and self.__dict__.get("_is_made"):
+        if name in _FIXED and self.__dict__.get("_is_made_"):
             raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
 
-    def _default_sampler(self, shuffle: bool | None) -> Any:
+    def _default_sampler_(self, shuffle: bool | None) -> Any:
         if self.is_iterable:
             return _Endless()
         return RandomSampler(self.dataset, generator=self.generator) if shuffle else SequentialSampler(self.dataset)
@@ -96,68 +96,68 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._pool is not None:  # persistent workers keep the seed they began with
-            return _BatchesOfProcesses(self, self._by_processes(self._pool))
+        if self._pool_ is not None:  # persistent workers keep the seed they began with
+            return _BatchesOfProcesses(self, self._by_processes_(self._pool_))
         # PyTorch draws this seed for every pass, workers or not; the sampler's own draw comes with the first batch.
         base_seed = draw_seed(self.generator)
         if self.num_workers == 0:
-            return _Batches(self, self._stream() if self.is_iterable else self._mapped())
+            return _Batches(self, self._stream_() if self.is_iterable else self._mapped_())
         if not can_fork(self.multiprocessing_context):
-            return _Batches(self, self._by_workers(base_seed))
-        fetcher = Fetcher(self._fetching, self.worker_init_fn)
+            return _Batches(self, self._by_workers_(base_seed))
+        fetcher = Fetcher(self._fetching_, self.worker_init_fn)
         pool = WorkerPool(self.num_workers, base_seed, self.dataset, fetcher, self.prefetch_factor or 2, self.timeout)
-        self._pool = pool if self.persistent_workers else None
-        return _BatchesOfProcesses(self, self._by_processes(pool))
+        self._pool_ = pool if self.persistent_workers else None
+        return _BatchesOfProcesses(self, self._by_processes_(pool))
 
-    def _by_processes(self, pool: WorkerPool) -> Iterator[Any]:
+    def _by_processes_(self, pool: WorkerPool) -> Iterator[Any]:
         """Batches made by worker processes; the first tasks are handed out before this returns."""
-        pool.begin(iter(self._indices()))
+        pool.begin(iter(self._indices_()))
 
         def batches() -> Iterator[Any]:
             try:
                 yield from pool.batches()
             finally:
-                if pool is not self._pool:
+                if pool is not self._pool_:
                     pool.stop()
 
         return batches()
 
-    def _fetching(self) -> Callable[[Any], Any]:
+    def _fetching_(self) -> Callable[[Any], Any]:
         """In a worker: how a task becomes a batch, for one pass."""
         if not self.is_iterable:
-            return lambda indices: self._fetch(self.dataset, indices)
+            return lambda indices: self._fetch_(self.dataset, indices)
         samples = iter(self.dataset)
 
         def fetch(_: Any) -> Any:
-            batch = self._take(samples)
+            batch = self._take_(samples)
             if batch is None:
                 raise StopIteration
             return batch[0]
 
         return fetch
 
-    def _indices(self) -> Iterable[Any]:
+    def _indices_(self) -> Iterable[Any]:
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
-    def _mapped(self) -> Iterator[Any]:
-        for indices in self._indices():
-            yield self._fetch(self.dataset, indices)
+    def _mapped_(self) -> Iterator[Any]:
+        for indices in self._indices_():
+            yield self._fetch_(self.dataset, indices)
 
-    def _fetch(self, dataset: Any, indices: Any) -> Any:
+    def _fetch_(self, dataset: Any, indices: Any) -> Any:
         if self.batch_sampler is None:
             return self.collate_fn(dataset[indices])
         many = getattr(dataset, "__getitems__", None)
         return self.collate_fn(many(indices) if callable(many) else [dataset[i] for i in indices])
 
-    def _stream(self) -> Iterator[Any]:
+    def _stream_(self) -> Iterator[Any]:
         samples = iter(self.dataset)
         while True:
-            batch = self._take(samples)
+            batch = self._take_(samples)
             if batch is None:
                 return
             yield batch[0]
 
-    def _take(self, samples: Iterator[Any]) -> tuple[Any] | None:
+    def _take_(self, samples: Iterator[Any]) -> tuple[Any] | None:
         """The next batch of a stream, in a tuple; None at its end."""
         if self.batch_size is None:
             for sample in samples:
@@ -172,24 +172,24 @@ class DataLoader:
 
     # -- workers ----------------------------------------------------------------------------------------------
 
-    def _team(self, base_seed: int) -> list[Worker]:
-        if self._workers is None or not self.persistent_workers:
+    def _team_(self, base_seed: int) -> list[Worker]:
+        if self._workers_ is None or not self.persistent_workers:
             n = self.num_workers
-            self._workers = [Worker(i, n, base_seed, self.dataset, self.worker_init_fn) for i in range(n)]
-        return self._workers
+            self._workers_ = [Worker(i, n, base_seed, self.dataset, self.worker_init_fn) for i in range(n)]
+        return self._workers_
 
-    def _by_workers(self, base_seed: int) -> Iterator[Any]:
-        team = self._team(base_seed)
+    def _by_workers_(self, base_seed: int) -> Iterator[Any]:
+        team = self._team_(base_seed)
         if self.is_iterable:
-            yield from self._streams(team)
+            yield from self._streams_(team)
             return
-        for number, indices in enumerate(self._indices()):
+        for number, indices in enumerate(self._indices_()):
             worker = team[number % len(team)]
             with worker.running():
-                batch = self._fetch(worker.dataset, indices)
+                batch = self._fetch_(worker.dataset, indices)
             yield batch
 
-    def _streams(self, team: list[Worker]) -> Iterator[Any]:
+    def _streams_(self, team: list[Worker]) -> Iterator[Any]:
         """A batch of each worker's own stream in turn, until all have ended."""
         running = []
         for worker in team:
@@ -199,7 +199,7 @@ class DataLoader:
             for entry in list(running):
                 worker, samples = entry
                 with worker.running():
-                    batch = self._take(samples)
+                    batch = self._take_(samples)
                 if batch is None:
                     running.remove(entry)
                 else:

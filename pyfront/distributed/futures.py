@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Future", "collect_all", "wait_all"]
 
 
-class Future:
+T = TypeVar("T")
+
+
+class Future(Generic[T]):
     """A value that arrives later. waits: gives it, when somebody asks; None: ``set_result`` does."""
 
     def __init__(self, *, devices: Any = None, waits: Callable[[], Any] | None = None) -> None:

@@ -21,7 +21,7 @@ class Binomial(OfChance, Distribution):
         "total_count": constraints.nonnegative_integer, "probs": constraints.unit_interval, "logits": constraints.real,
     }  # fmt: skip
     has_enumerate_support = True
-    _copied = ("total_count", *OfChance._copied)
+    _copied_ = ("total_count", *OfChance._copied_)
 
     def __init__(self, total_count: Any = 1, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         (self.total_count,) = self._take(probs, logits, total_count)

@@ -24,8 +24,8 @@ class Categorical(Distribution):
     has_enumerate_support = True
     probs = Chances(is_binary=False, name="probs")
     logits = Chances(is_binary=False, name="logits")
-    _copied = ("probs", "logits")
-    _event_parameters = 1
+    _copied_ = ("probs", "logits")
+    _event_parameters_ = 1
 
     def __init__(self, probs: Tensor | None = None, logits: Tensor | None = None, validate_args: bool | None = None) -> None:
         one_of(probs, logits)

@@ -14,7 +14,7 @@ class OfChance:
 
     probs = Chances(is_binary=True, name="probs")
     logits = Chances(is_binary=True, name="logits")
-    _copied: tuple[str, ...] = ("probs", "logits")
+    _copied_: tuple[str, ...] = ("probs", "logits")
 
     def _take(self, probs: Any, logits: Any, *others: Any) -> tuple[Tensor, ...]:
         """Keeps the one that is given; what goes with it [batch], in its dtype."""

@@ -19,8 +19,8 @@ class Dirichlet(ExponentialFamily):
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}
     support = constraints.simplex
     has_rsample = True
-    _copied = ("concentration",)
-    _event_parameters = 1
+    _copied_ = ("concentration",)
+    _event_parameters_ = 1
 
     def __init__(self, concentration: Tensor, validate_args: bool | None = None) -> None:
         if concentration.dim() < 1:

@@ -21,8 +21,8 @@ class Distribution:
     has_rsample = False
     has_enumerate_support = False
     _validate_args = __debug__
-    _copied: tuple[str, ...] = ()  # parameters that expand() repeats over the batch
-    _event_parameters = 0  # dimensions on the right of those that belong to one event
+    _copied_: tuple[str, ...] = ()  # parameters that expand() repeats over the batch
+    _event_parameters_ = 0  # dimensions on the right of those that belong to one event
 
     @staticmethod
     def set_default_validate_args(value: bool) -> None:
@@ -38,10 +38,10 @@ class Distribution:
         if validate_args is not None:
             self._validate_args = validate_args
         if self._validate_args:
-            self._check_parameters()
+            self._check_parameters_()
 
-    def _check_parameters(self) -> None:
-        for name, region in self._regions().items():
+    def _check_parameters_(self) -> None:
+        for name, region in self._regions_().items():
             if constraints.is_dependent(region):
                 continue
             if name not in vars(self) and isinstance(getattr(type(self), name, None), (Chances, cached_property)):
@@ -53,7 +53,7 @@ class Distribution:
                     f"{self!r} to satisfy the constraint {region!r}, but found invalid values:\n{shown(value)}"
                 )
 
-    def _regions(self) -> dict[str, Any]:
+    def _regions_(self) -> dict[str, Any]:
         try:
             return self.arg_constraints
         except NotImplementedError:
@@ -101,14 +101,14 @@ class Distribution:
 
     def expand(self: D, batch_shape: Iterable[int], _instance: Any = None) -> D:
         """The same distribution for a larger batch; parameters are views of this one's."""
-        if not self._copied:
+        if not self._copied_:
             raise NotImplementedError
         shape = Size(batch_shape)
         other = type(self).__new__(type(self)) if _instance is None else _instance
-        for name in self._copied:
+        for name in self._copied_:
             if name in vars(self):
                 value = vars(self)[name]
-                own = value.shape[len(value.shape) - self._event_parameters :] if self._event_parameters else ()
+                own = value.shape[len(value.shape) - self._event_parameters_ :] if self._event_parameters_ else ()
                 setattr(other, name, value.expand((*shape, *own)))
         other._batch_shape, other._event_shape = shape, self._event_shape
         other._validate_args = self._validate_args
@@ -181,7 +181,7 @@ class Distribution:
             )
 
     def __repr__(self) -> str:
-        named = [name for name in self._regions() if name in vars(self)]
+        named = [name for name in self._regions_() if name in vars(self)]
         said = [(name, vars(self)[name]) for name in named]
         return f"{type(self).__name__}({', '.join(f'{n}: {v if v.numel() == 1 else v.shape}' for n, v in said)})"
 

@@ -23,7 +23,7 @@ class NegativeBinomial(OfChance, Distribution):
         "logits": constraints.real,
     }  # fmt: skip
     support = constraints.nonnegative_integer
-    _copied = ("total_count", *OfChance._copied)
+    _copied_ = ("total_count", *OfChance._copied_)
 
     def __init__(self, total_count: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         (self.total_count,) = self._take(probs, logits, total_count)

@@ -16,7 +16,7 @@ class Pareto(TransformedDistribution):
     """Pareto(scale, alpha): smallest value and exponent."""
 
     arg_constraints = {"alpha": constraints.positive, "scale": constraints.positive}
-    _copied = ("scale", "alpha")
+    _copied_ = ("scale", "alpha")
 
     def __init__(self, scale: Any, alpha: Any, validate_args: bool | None = None) -> None:
         self.scale, self.alpha = broadcast_all(scale, alpha)

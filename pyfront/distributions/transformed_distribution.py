@@ -40,7 +40,7 @@ class TransformedDistribution(Distribution):
         other = type(self).__new__(type(self)) if _instance is None else _instance
         vars(other).update({name: value for name, value in vars(self).items() if name not in vars(other)})
         other._batch_shape = Size(batch_shape)
-        vars(other).update({name: vars(self)[name].expand(other._batch_shape) for name in self._copied})
+        vars(other).update({name: vars(self)[name].expand(other._batch_shape) for name in self._copied_})
         shape = ComposeTransform(self.transforms).inverse_shape((*other._batch_shape, *self._event_shape))
         other.base_dist = self.base_dist.expand(shape[: len(shape) - len(self.base_dist.event_shape)])
         return other

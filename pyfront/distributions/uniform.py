@@ -16,7 +16,7 @@ class Uniform(Distribution):
     """Uniform(low, high): values in [low, high)."""
 
     has_rsample = True
-    _copied = ("low", "high")
+    _copied_ = ("low", "high")
 
     def __init__(self, low: Any, high: Any, validate_args: bool | None = None) -> None:
         self.low, self.high = broadcast_all(low, high)

@@ -100,7 +100,7 @@ def is_plain_class(kind: type) -> bool:
 def _module_state(module: Module) -> dict[str, Any]:
     """A module's attributes under the names PyTorch's Module keeps them."""
     own = dict(module.__getstate__())
-    for name in ("_plain_call", "_calls"):  # found again when it is called
+    for name in ("_plain_call_", "_calls_"):  # found again when it is called
         own.pop(name, None)
     state = {key: own.pop(key) for key in ("training", "_parameters", "_buffers", "_non_persistent_buffers_set")}
     state |= {table: dict(state[table]) for table in ("_parameters", "_buffers")}
@@ -172,5 +172,5 @@ def restore(target: Any, state: dict[str, Any]) -> None:
         return
     Module.__init__(target)
     tables = {key: OrderedDict(state[key]) if key.endswith("_hooks") else state[key] for key in target.__dict__ if key in state}
-    target.__setstate__({**state, **tables, "_plain_call": True})
-    target._hooks_changed()
+    target.__setstate__({**state, **tables, "_plain_call_": True})
+    target._hooks_changed_()

@@ -139,7 +139,7 @@ class GraphModule(Module):
 
     def __deepcopy__(self, memo: dict) -> GraphModule:
         held = Module()
-        held.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k not in ("_graph", "_calls")}, memo))
+        held.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k not in ("_graph", "_calls_")}, memo))
         return self._like(held, copy.deepcopy(self.graph))
 
     def __copy__(self) -> GraphModule:
@@ -147,7 +147,7 @@ class GraphModule(Module):
 
     def _like(self, held: Module, graph: Graph) -> GraphModule:
         made = GraphModule(held, graph, type(self).__name__)
-        made.__dict__.update({k: v for k, v in held.__dict__.items() if k not in ("_graph", "_code", "_calls")})
+        made.__dict__.update({k: v for k, v in held.__dict__.items() if k not in ("_graph", "_code", "_calls_")})
         return made
 
     def __reduce__(self) -> tuple:

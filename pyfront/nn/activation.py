@@ -21,21 +21,21 @@ _REQUIRED = object()
 class _Activation(Module):
     """An element-wise function with arguments. _defaults: PyTorch's argument names in order."""
 
-    _function: Callable[..., Tensor]
-    _defaults: dict[str, Any] = {}
-    _show: Callable[[Any], str] | None = None
+    _function_: Callable[..., Tensor]
+    _defaults_: dict[str, Any] = {}
+    _show_: Callable[[Any], str] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__()
-        name, names = type(self).__name__, list(self._defaults)
+        name, names = type(self).__name__, list(self._defaults_)
         if len(args) > len(names):
             raise TypeError(f"{name}() takes at most {len(names)} arguments, got {len(args)}")
         given = dict(zip(names, args, strict=False))
         for key, value in options.items():
-            if key not in self._defaults or key in given:
+            if key not in self._defaults_ or key in given:
                 raise TypeError(f"{name}() got an unexpected keyword argument {key!r}")
             given[key] = value
-        for key, default in self._defaults.items():
+        for key, default in self._defaults_.items():
             value = given.get(key, default)
             if value is _REQUIRED:
                 raise TypeError(f"{name}() is missing its argument {key!r}")
@@ -44,14 +44,14 @@ class _Activation(Module):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The function of each element."""
-        function = type(self)._function if not overrides.state.on else overrides.overridable(type(self)._function)
-        return function(input, **{name: getattr(self, name) for name in self._defaults})
+        function = type(self)._function_ if not overrides.state.on else overrides.overridable(type(self)._function_)
+        return function(input, **{name: getattr(self, name) for name in self._defaults_})
 
     def extra_repr(self) -> str:
         """The arguments, as PyTorch prints them."""
-        if type(self)._show is not None:
-            return type(self)._show(self)
-        shown = [f"{k}={getattr(self, k)}" for k in self._defaults if k != "inplace"]
+        if type(self)._show_ is not None:
+            return type(self)._show_(self)
+        shown = [f"{k}={getattr(self, k)}" for k in self._defaults_ if k != "inplace"]
         if getattr(self, "inplace", False):
             shown.append("inplace=True")
         return ", ".join(shown)
@@ -68,9 +68,9 @@ def signature_of(defaults: dict[str, Any]) -> inspect.Signature:
 def _layer(
     name: str, function: Callable[..., Tensor], show: Callable[[Any], str] | None = None, **defaults: Any
 ) -> type[_Activation]:
-    body = {"_function": staticmethod(function), "_defaults": defaults, "__doc__": function.__doc__, "__module__": __name__}
+    body = {"_function_": staticmethod(function), "_defaults_": defaults, "__doc__": function.__doc__, "__module__": __name__}
     if show is not None:
-        body["_show"] = staticmethod(show)
+        body["_show_"] = staticmethod(show)
     body["__signature__"] = signature_of(defaults)
     return type(name, (_Activation,), body)
 

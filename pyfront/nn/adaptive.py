@@ -61,7 +61,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     def forward(self, input_: Tensor, target_: Tensor) -> Any:
         """(log-probability of each target [n], its mean with the sign changed). RuntimeError for targets out of range."""
         batched = target_.dim() > 0
-        self._check(input_, target_)
+        self._check_(input_, target_)
         input, target = (input_, target_) if batched else (input_.unsqueeze(0), target_.unsqueeze(0))
         held = target._value()
         if held.size and (held.min() < 0 or held.max() >= self.n_classes):
@@ -85,7 +85,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         loss = (-output).mean()
         return _ASMoutput(output if batched else output.squeeze(0), loss)
 
-    def _check(self, input: Tensor, target: Tensor) -> None:
+    def _check_(self, input: Tensor, target: Tensor) -> None:
         if target.dim() == 1:
             if input.shape[0] != target.shape[0]:
                 raise RuntimeError("Input and target should have the same size in the batch dimension.")

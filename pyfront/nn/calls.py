@@ -62,9 +62,9 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
     @functools.wraps(forward)
     def call(self: Module, input: Tensor) -> Any:
         if type(input) is Tensor and not input._chain:
-            calls = self.__dict__.get("_calls")
+            calls = self.__dict__.get("_calls_")
             if type(calls) is not Calls or calls.owner() is not self:
-                calls = self.__dict__["_calls"] = Calls(self, _MOST)
+                calls = self.__dict__["_calls_"] = Calls(self, _MOST)
             key = input._node.type, state.grad
             known = calls.get(key, _NEW)
             if known is not None and not (state.levels or state.duals or state.traces or regions.on or _are_global[0]):
@@ -85,11 +85,11 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
 def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The call of a module that the program wrote, which has no hooks."""
     forward = self.forward
-    calls = self.__dict__.get("_calls")
+    calls = self.__dict__.get("_calls_")
     if type(calls) is not Calls or calls.owner() is not self:
         if _is_always_called(type(self)):
             return forward(*args, **kwargs)
-        calls = self.__dict__["_calls"] = Calls(self, _MOST)
+        calls = self.__dict__["_calls_"] = Calls(self, _MOST)
     if calls.left < 0 or (
         state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.placement is not None or state.watch is not None
         or overriding.modes
@@ -126,7 +126,7 @@ def _was_worth_it(call: Call, calls: Calls) -> None:
 def _is_always_called(kind: type) -> bool:
     """Whether a class's calls are never kept by `whole`; it is not asked again."""
     if kind.forward in _forwards or not is_users(kind) or facts_of_forward(kind) is None:
-        kind._whole = None
+        kind._whole_ = None
         return True
     return False
 
@@ -168,7 +168,7 @@ class Call:
 
     def __init__(self, modules: list[Module], depends: Dependence | None) -> None:
         self.count = CHANGES[0]
-        self.below = [(m.__dict__["_calls"], m.__dict__["_calls"].made) for m in modules]
+        self.below = [(m.__dict__["_calls_"], m.__dict__["_calls_"].made) for m in modules]
         self.parents = [(m._modules, tuple(m._modules.values())) for m in modules]
         self.bundle: Bundle | None = None
         self.held: list[Node] = []
@@ -359,9 +359,9 @@ def _first(
         return run()
     calls.left -= 1
     for m in modules[1:]:
-        own = m.__dict__.get("_calls")
+        own = m.__dict__.get("_calls_")
         if type(own) is not Calls or own.owner() is not m:
-            m.__dict__["_calls"] = Calls(m, _MOST)
+            m.__dict__["_calls_"] = Calls(m, _MOST)
     places = [(t, n) for m in modules for t in (m._parameters, m._buffers) for n in t if t[n] is not None]
     if depends is not None:
         there = {(id(table), name) for table, name in places}
@@ -426,7 +426,7 @@ def _is_layer(module: Module, within: bool = False) -> bool:
         kind.__module__.startswith(_PACKAGE)
         and (within or kind.forward in _forwards)
         and all(map(_is_ours, (kind.forward, kind.__call__, *[_functions[name] for name in _looked_up(kind)])))
-        and module._plain_call
+        and module._plain_call_
         and not any([type(value) is list and not (within and name.startswith("_")) for name, value in module.__dict__.items()])
         and None not in module._modules.values()
     )

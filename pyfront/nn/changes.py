@@ -69,7 +69,7 @@ def changed(module: Any = None) -> None:
     """An attribute, a table or a hook of some module changed; of this one, if it is known."""
     CHANGES[0] += 1
     if module is not None:
-        calls = module.__dict__.get("_calls")
+        calls = module.__dict__.get("_calls_")
         if type(calls) is Calls:
             calls.clear()
             calls.modes.clear()
@@ -79,7 +79,7 @@ def changed(module: Any = None) -> None:
 def turned(module: Any, mode: bool) -> None:
     """A module trains from now on (or does no longer): what it recorded in the other mode is for later."""
     CHANGES[0] += 1
-    calls = module.__dict__.get("_calls")
+    calls = module.__dict__.get("_calls_")
     if type(calls) is Calls and calls.owner() is module:
         for call in calls.values():
             if call is not None:

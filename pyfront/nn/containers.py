@@ -17,14 +17,14 @@ from .parameter import Parameter
 class _Indexed(Module):
     """Children under the names "0", "1", …, addressed like a list."""
 
-    def _key(self, index: int) -> str:
+    def _key_(self, index: int) -> str:
         i = operator.index(index)
         n = len(self._modules)
         if not -n <= i < n:
             raise IndexError(f"index {i} is out of range")
         return str(i % n)
 
-    def _renumber(self, modules: Iterable[Module]) -> None:
+    def _renumber_(self, modules: Iterable[Module]) -> None:
         entries = list(modules)
         self._modules.clear()
         self._modules.update({str(i): module for i, module in enumerate(entries)})
@@ -38,7 +38,7 @@ class _Indexed(Module):
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self._modules.values())
         del modules[index]
-        self._renumber(modules)
+        self._renumber_(modules)
 
     def append(self, module: Module) -> Any:
         """Add a child at the end."""
@@ -55,7 +55,7 @@ class _Indexed(Module):
         """Add a child before position `index`."""
         modules = list(self._modules.values())
         modules.insert(index, module)
-        self._renumber(modules)
+        self._renumber_(modules)
         return self
 
     def pop(self, index: int | slice = -1) -> Module:
@@ -87,19 +87,19 @@ class Sequential(_Indexed):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return type(self)(OrderedDict(list(self._modules.items())[index]))
-        return list(self._modules.values())[self._position(index)]
+        return list(self._modules.values())[self._position_(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, list(self._modules)[self._position(index)], module)
+        setattr(self, list(self._modules)[self._position_(index)], module)
 
     def __delitem__(self, index: int | slice) -> None:
         names = list(self._modules)
-        for name in names[index] if isinstance(index, slice) else [names[self._position(index)]]:
+        for name in names[index] if isinstance(index, slice) else [names[self._position_(index)]]:
             delattr(self, name)
-        self._renumber(self._modules.values())
+        self._renumber_(self._modules.values())
 
-    def _position(self, index: int) -> int:
-        return int(self._key(index))
+    def _position_(self, index: int) -> int:
+        return int(self._key_(index))
 
     def __add__(self, other: Sequential) -> Sequential:
         if not isinstance(other, Sequential):
@@ -143,10 +143,10 @@ class ModuleList(_Indexed):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return type(self)(list(self._modules.values())[index])
-        return self._modules[self._key(index)]
+        return self._modules[self._key_(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        setattr(self, self._key(index), module)
+        setattr(self, self._key_(index), module)
 
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
         return self.extend(modules)

@@ -11,7 +11,7 @@ from .module import Module
 
 
 class _Dropout(Module):
-    _function: Callable[..., Tensor]
+    _function_: Callable[..., Tensor]
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class _Dropout(Module):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out; the input itself in evaluation."""
-        return type(self)._function(input, self.p, self.training, self.inplace)
+        return type(self)._function_(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -32,34 +32,34 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """Element by element."""
 
-    _function = staticmethod(F.dropout)
+    _function_ = staticmethod(F.dropout)
 
 
 class Dropout1d(_Dropout):
     """Whole channels of [n, c, l]."""
 
-    _function = staticmethod(F.dropout1d)
+    _function_ = staticmethod(F.dropout1d)
 
 
 class Dropout2d(_Dropout):
     """Whole channels of [n, c, h, w]."""
 
-    _function = staticmethod(F.dropout2d)
+    _function_ = staticmethod(F.dropout2d)
 
 
 class Dropout3d(_Dropout):
     """Whole channels of [n, c, d, h, w]."""
 
-    _function = staticmethod(F.dropout3d)
+    _function_ = staticmethod(F.dropout3d)
 
 
 class AlphaDropout(_Dropout):
     """For SELU networks."""
 
-    _function = staticmethod(F.alpha_dropout)
+    _function_ = staticmethod(F.alpha_dropout)
 
 
 class FeatureAlphaDropout(_Dropout):
     """For SELU networks, whole channels."""
 
-    _function = staticmethod(F.feature_alpha_dropout)
+    _function_ = staticmethod(F.feature_alpha_dropout)

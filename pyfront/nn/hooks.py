@@ -71,16 +71,16 @@ class HookMethods:
     _is_full_backward_hook: bool | None
 
     @staticmethod
-    def _fresh_hooks() -> dict[str, Any]:
+    def _fresh_hooks_() -> dict[str, Any]:
         tables: dict[str, Any] = {table: OrderedDict() for table in _TABLES}
         marks: dict[str, Any] = {marks: set() for marks in _MARKS}  # keys of the hooks to be called in another way
-        return {**tables, **marks, "_is_full_backward_hook": None, "_plain_call": True}
+        return {**tables, **marks, "_is_full_backward_hook": None, "_plain_call_": True}
 
-    def _hook(self, table: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
-        return RemovableHandle(self.__dict__[table], hook, prepend, self._hooks_changed)
+    def _hook_(self, table: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        return RemovableHandle(self.__dict__[table], hook, prepend, self._hooks_changed_)
 
-    def _hooks_changed(self) -> None:
-        object.__setattr__(self, "_plain_call", not any(self.__dict__[table] for table in _TABLES))
+    def _hooks_changed_(self) -> None:
+        object.__setattr__(self, "_plain_call_", not any(self.__dict__[table] for table in _TABLES))
         changes.changed(self)
 
     def register_forward_pre_hook(
@@ -90,7 +90,7 @@ class HookMethods:
 
         with_kwargs: ``hook(module, args, kwargs)``, which returns None or both.
         """
-        handle = self._hook("_forward_pre_hooks", hook, prepend)
+        handle = self._hook_("_forward_pre_hooks", hook, prepend)
         _mark(self._forward_pre_hooks_with_kwargs, handle, with_kwargs)
         return handle
 
@@ -101,46 +101,46 @@ class HookMethods:
 
         with_kwargs: ``hook(module, args, kwargs, output)``. always_call: also when forward raises.
         """
-        handle = self._hook("_forward_hooks", hook, prepend)
+        handle = self._hook_("_forward_hooks", hook, prepend)
         _mark(self._forward_hooks_with_kwargs, handle, with_kwargs)
         _mark(self._forward_hooks_always_called, handle, always_call)
         return handle
 
     def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_input, grad_output)`` when the gradients of the inputs are known."""
-        self._is_of_kind(True)
-        return self._hook("_backward_hooks", hook, prepend)
+        self._is_of_kind_(True)
+        return self._hook_("_backward_hooks", hook, prepend)
 
     def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(module, grad_output)`` before the module's backward; what it returns replaces the gradients."""
-        return self._hook("_backward_pre_hooks", hook, prepend)
+        return self._hook_("_backward_pre_hooks", hook, prepend)
 
     def register_backward_hook(self, hook: Callable) -> RemovableHandle:
         """The old form of ``register_full_backward_hook``; here it sees the gradients the full one sees."""
-        self._is_of_kind(False)
-        return self._hook("_backward_hooks", hook)
+        self._is_of_kind_(False)
+        return self._hook_("_backward_hooks", hook)
 
-    def _is_of_kind(self, full: bool) -> None:
+    def _is_of_kind_(self, full: bool) -> None:
         if self._is_full_backward_hook is (not full):
             raise RuntimeError(
                 "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
             )
         object.__setattr__(self, "_is_full_backward_hook", full)
 
-    def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+    def _call_with_hooks_(self, args: tuple, kwargs: dict) -> Any:
         called: set[int] = set()
         hooks = [*_GLOBAL["_forward_hooks"].items(), *self._forward_hooks.items()]
         try:
-            return self._between_hooks(args, kwargs, hooks, called)
+            return self._between_hooks_(args, kwargs, hooks, called)
         except Exception:
             for key, hook in hooks:
                 if key not in called and _is_marked(self, "_forward_hooks_always_called", key):
-                    self._after(key, hook, args, kwargs, None)
+                    self._after_(key, hook, args, kwargs, None)
             raise
 
-    def _between_hooks(self, args: tuple, kwargs: dict, hooks: list, called: set[int]) -> Any:
+    def _between_hooks_(self, args: tuple, kwargs: dict, hooks: list, called: set[int]) -> Any:
         for key, hook in (*_GLOBAL["_forward_pre_hooks"].items(), *self._forward_pre_hooks.items()):
-            args, kwargs = self._before(key, hook, args, kwargs)
+            args, kwargs = self._before_(key, hook, args, kwargs)
         before = [*_GLOBAL["_backward_pre_hooks"].values(), *self._backward_pre_hooks.values()]
         backward = [*_GLOBAL["_backward_hooks"].values(), *self._backward_hooks.values()]
         finish = None
@@ -149,10 +149,10 @@ class HookMethods:
         result = self.forward(*args, **kwargs)  # type: ignore[attr-defined]  # Module has it
         for key, hook in hooks:
             called.add(key)
-            result = self._after(key, hook, args, kwargs, result)
+            result = self._after_(key, hook, args, kwargs, result)
         return result if finish is None else finish(result)
 
-    def _before(self, key: int, hook: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _before_(self, key: int, hook: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         with_kwargs = _is_marked(self, "_forward_pre_hooks_with_kwargs", key)
         replaced = hook(self, args, kwargs) if with_kwargs else hook(self, args)
         if replaced is None:
@@ -163,7 +163,7 @@ class HookMethods:
             raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {replaced}.")
         return replaced
 
-    def _after(self, key: int, hook: Callable, args: tuple, kwargs: dict, result: Any) -> Any:
+    def _after_(self, key: int, hook: Callable, args: tuple, kwargs: dict, result: Any) -> Any:
         with_kwargs = _is_marked(self, "_forward_hooks_with_kwargs", key)
         replaced = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
         return result if replaced is None else replaced

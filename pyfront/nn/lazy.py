@@ -32,7 +32,7 @@ class LazyModuleMixin:
         )  # fmt: skip
 
     def _save_to_state_dict(self: Any, destination: dict, prefix: str, keep_vars: bool) -> None:
-        for name, held in self._persistent().items():
+        for name, held in self._persistent_().items():
             destination[prefix + name] = held if keep_vars or is_lazy(held) else held.detach()
 
     def _lazy_load_hook(self: Any, state_dict: dict, prefix: str, *rest: Any) -> None:
@@ -119,7 +119,7 @@ class _LazyConvolution(LazyModuleMixin):
         """in_channels from the input."""
         if not self.has_uninitialized_params():
             return
-        rank = self._rank
+        rank = self._rank_
         if input.dim() not in (rank + 1, rank + 2):
             raise RuntimeError(
                 f"Expected {rank + 1}D (unbatched) or {rank + 2}D (batched) input to {type(self).__name__}, but got input of "

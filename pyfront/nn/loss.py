@@ -17,14 +17,14 @@ from .module import Entry, Module
 class _Loss(Module):
     """_arguments: names and defaults the function takes beside its tensors. _buffers_taken: those that are tensors."""
 
-    _function: Callable[..., Tensor]
-    _arguments: dict[str, Any] = {}
-    _leading: tuple[str, ...] = ()
+    _function_: Callable[..., Tensor]
+    _arguments_: dict[str, Any] = {}
+    _leading_: tuple[str, ...] = ()
     reduction: str
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__()
-        name, order = type(self).__name__, self._order()
+        name, order = type(self).__name__, self._order_()
         if len(args) > len(order):
             raise TypeError(f"{name}() takes at most {len(order)} arguments, got {len(args)}")
         given = {**dict(zip(order, args, strict=False)), **options}
@@ -33,7 +33,7 @@ class _Loss(Module):
             raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}")
         old = given.pop("size_average", None), given.pop("reduce", None)
         self.reduction = reduction_of(given.pop("reduction", "mean"), *old)
-        for key, default in self._arguments.items():
+        for key, default in self._arguments_.items():
             value = given.get(key, default)
             if key in ("weight", "pos_weight"):
                 self.register_buffer(key, value)
@@ -41,27 +41,27 @@ class _Loss(Module):
                 setattr(self, key, value)
 
     @classmethod
-    def _order(cls) -> tuple[str, ...]:
+    def _order_(cls) -> tuple[str, ...]:
         """All arguments as PyTorch orders them: some stand between size_average and reduce."""
-        behind = tuple(k for k in cls._arguments if k in ("ignore_index", "eps") and k not in cls._leading)
-        trailing = tuple(k for k in cls._arguments if k not in (*cls._leading, *behind))
-        return (*cls._leading, "size_average", *behind, "reduce", "reduction", *trailing)
+        behind = tuple(k for k in cls._arguments_ if k in ("ignore_index", "eps") and k not in cls._leading_)
+        trailing = tuple(k for k in cls._arguments_ if k not in (*cls._leading_, *behind))
+        return (*cls._leading_, "size_average", *behind, "reduce", "reduction", *trailing)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """The loss of the tensors the function takes."""
-        options = {name: getattr(self, name) for name in self._arguments}
-        return type(self)._function(*tensors, reduction=self.reduction, **options)
+        options = {name: getattr(self, name) for name in self._arguments_}
+        return type(self)._function_(*tensors, reduction=self.reduction, **options)
 
 
 def _layer(name: str, function: Callable[..., Tensor], leading: tuple[str, ...] = (), **arguments: Any) -> type[_Loss]:
     body = {
-        "_function": staticmethod(function), "_arguments": arguments, "_leading": leading, "__doc__": function.__doc__,
+        "_function_": staticmethod(function), "_arguments_": arguments, "_leading_": leading, "__doc__": function.__doc__,
         "__module__": __name__,
     }  # fmt: skip
     body |= {key: Entry("_buffers") for key in ("weight", "pos_weight") if key in arguments}
     made = type(name, (_Loss,), body)
     usual = {**arguments, "size_average": None, "reduce": None, "reduction": "mean"}
-    made.__signature__ = signature_of({k: usual[k] for k in made._order()})  # type: ignore[attr-defined]
+    made.__signature__ = signature_of({k: usual[k] for k in made._order_()})  # type: ignore[attr-defined]
     return made
 
 

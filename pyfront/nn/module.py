@@ -55,7 +55,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
     training: bool
     call_super_init = False
     T_destination = T_destination
-    _whole: Any = None  # how a program's own module is called (see calls.py)
+    _whole_: Any = None  # how a program's own module is called (see calls.py)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs and not self.call_super_init:
@@ -68,7 +68,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         put("_buffers", Table())
         put("_non_persistent_buffers_set", set())
         put("_modules", Table())
-        self.__dict__.update(self._fresh_hooks())
+        self.__dict__.update(self._fresh_hooks_())
         for table in ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"):
             put(table, OrderedDict())
         put("_load_state_dict_post_hooks", OrderedDict())
@@ -80,7 +80,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         if not cls.__module__.startswith(_PACKAGE):
             from .calls import whole
 
-            cls._whole = whole
+            cls._whole_ = whole
 
     def forward(self, *inputs: Any) -> Any:
         """What the module computes; every subclass defines it."""
@@ -89,10 +89,10 @@ class Module(HookMethods, StateMethods, TraversalMethods):
     # -- the call ---------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._plain_call and not _are_global[0]:
-            whole = self._whole
+        if self._plain_call_ and not _are_global[0]:
+            whole = self._whole_
             return self.forward(*args, **kwargs) if whole is None else whole(args, kwargs)
-        return self._call_with_hooks(args, kwargs)
+        return self._call_with_hooks_(args, kwargs)
 
     # -- attributes -------------------------------------------------------------------------------------------
 
@@ -110,21 +110,21 @@ class Module(HookMethods, StateMethods, TraversalMethods):
     def __setattr__(self, name: str, value: Any) -> None:
         changed(self)
         if isinstance(value, Parameter):
-            self._enter("parameters", name)
+            self._enter_("parameters", name)
             self.register_parameter(name, value)
         elif isinstance(value, Module):
-            self._enter("module", name)
+            self._enter_("module", name)
             self._modules[name] = value = hooks.registered("module", self, name, value)
             name_below(name, value.parameters())
         elif isinstance(value, Buffer):
-            self._enter("buffer", name)
+            self._enter_("buffer", name)
             self.register_buffer(name, value, value.persistent)
         else:
-            self._set_other(name, value)
+            self._set_other_(name, value)
 
-    _own_setattr = __setattr__  # whether a program has one of its own, `train` asks
+    _own_setattr_ = __setattr__  # whether a program has one of its own, `train` asks
 
-    def _enter(self, what: str, name: str) -> None:
+    def _enter_(self, what: str, name: str) -> None:
         """`name` is about to move into one of the tables: clear it everywhere else."""
         if "_modules" not in self.__dict__:
             raise AttributeError(f"cannot assign {what} before Module.__init__() call")
@@ -132,7 +132,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         for table in _TABLES:
             self.__dict__[table].pop(name, None) if what not in table else None
 
-    def _set_other(self, name: str, value: Any) -> None:
+    def _set_other_(self, name: str, value: Any) -> None:
         state = self.__dict__
         for table, what in (("_parameters", "parameter"), ("_modules", "child module"), ("_buffers", "buffer")):
             entries = state.get(table)
@@ -164,7 +164,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         """Make `param` a parameter of this module. TypeError, KeyError or AttributeError for what cannot be one."""
         if "_parameters" not in self.__dict__:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
-        self._check_name(name, "parameter", self._parameters)
+        self._check_name_(name, "parameter", self._parameters)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
                 f"cannot assign '{_type_name(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)"
@@ -182,7 +182,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         """A tensor that is part of the module's state but not trained."""
         if "_buffers" not in self.__dict__:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
-        self._check_name(name, "buffer", self._buffers)
+        self._check_name_(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
         self._buffers[name] = hooks.registered("buffer", self, name, tensor)
@@ -193,14 +193,14 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         """Make `module` a child under `name`."""
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
-        self._check_name(name, "module", self._modules)
+        self._check_name_(name, "module", self._modules)
         self._modules[name] = module = hooks.registered("module", self, name, module)
         changed(self)
         name_below(name, module.parameters() if module is not None else ())
 
     register_module = add_module
 
-    def _check_name(self, name: str, what: str, table: dict) -> None:
+    def _check_name_(self, name: str, what: str, table: dict) -> None:
         if not isinstance(name, str):
             raise TypeError(f"{what} name should be a string. Got {_type_name(name)}")
         if "." in name:
@@ -208,10 +208,10 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         if name == "":
             raise KeyError(f'{what} name can\'t be empty string ""')
         of_class = type(getattr(type(self), name, _NO_ENTRY))
-        if name not in table and (name in self.__dict__ or of_class is not Entry or self._holds(name)):
+        if name not in table and (name in self.__dict__ or of_class is not Entry or self._holds_(name)):
             raise KeyError(f"attribute '{name}' already exists")
 
-    def _holds(self, name: str) -> bool:
+    def _holds_(self, name: str) -> bool:
         return any(name in self.__dict__[table] for table in _TABLES)
 
     # -- text -------------------------------------------------------------------------------------------------
@@ -234,13 +234,13 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
 
     def __setstate__(self, state: dict) -> None:
-        for name, empty in self._fresh_hooks().items():
+        for name, empty in self._fresh_hooks_().items():
             state.setdefault(name, empty)  # what an older version did not have
         self.__dict__.update(state)
         for name in _TABLES:
             if name in state and type(state[name]) is not Table:
                 self.__dict__[name] = Table(state[name])
-        self._hooks_changed()
+        self._hooks_changed_()
 
 
 def _indented(text: str) -> str:

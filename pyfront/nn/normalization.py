@@ -30,7 +30,7 @@ class _Statistics(Module):
     """Layers with running averages per channel. Subclasses say which ranks they take."""
 
     _version = 2
-    _ranks: tuple[int, ...] = ()
+    _ranks_: tuple[int, ...] = ()
     weight: Any = Entry("_parameters")
     bias: Any = Entry("_parameters")
     running_mean: Any = Entry("_buffers")
@@ -66,8 +66,8 @@ class _Statistics(Module):
         _reset_affine(self)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in self._ranks:
-            wanted = " or ".join(f"{rank}D" for rank in self._ranks)
+        if input.dim() not in self._ranks_:
+            wanted = " or ".join(f"{rank}D" for rank in self._ranks_)
             raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
 
     def extra_repr(self) -> str:
@@ -107,19 +107,19 @@ class _BatchNorm(_Statistics):
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of [n, c] or [n, c, l]."""
 
-    _ranks = (2, 3)
+    _ranks_ = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of [n, c, h, w]."""
 
-    _ranks = (4,)
+    _ranks_ = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
     """Batch normalisation of [n, c, d, h, w]."""
 
-    _ranks = (5,)
+    _ranks_ = (5,)
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -128,7 +128,7 @@ class SyncBatchNorm(_BatchNorm):
     process_group: which processes; None: all. PyTorch has it on GPUs only.
     """
 
-    _ranks = (2, 3, 4, 5)
+    _ranks_ = (2, 3, 4, 5)
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
@@ -178,7 +178,7 @@ class _InstanceNorm(_Statistics):
     def forward(self, input: Tensor) -> Tensor:
         """Normalised per sample and channel; [c, ...] is one sample."""
         self._check_input_dim(input)
-        batched = input.dim() == self._ranks[-1]
+        batched = input.dim() == self._ranks_[-1]
         x = input if batched else input.unsqueeze(0)
         y = F.instance_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,
@@ -190,19 +190,19 @@ class _InstanceNorm(_Statistics):
 class InstanceNorm1d(_InstanceNorm):
     """Instance normalisation of [n, c, l]."""
 
-    _ranks = (2, 3)
+    _ranks_ = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
     """Instance normalisation of [n, c, h, w]."""
 
-    _ranks = (3, 4)
+    _ranks_ = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
     """Instance normalisation of [n, c, d, h, w]."""
 
-    _ranks = (4, 5)
+    _ranks_ = (4, 5)
 
 
 class LayerNorm(Module):

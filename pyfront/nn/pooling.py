@@ -12,7 +12,7 @@ from .module import Module
 
 
 class _MaxPool(Module):
-    _function: Callable[..., Tensor]
+    _function_: Callable[..., Tensor]
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, return_indices: bool = False,
@@ -25,7 +25,7 @@ class _MaxPool(Module):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The largest element of each window."""
-        return type(self)._function(
+        return type(self)._function_(
             input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices
         )
 
@@ -40,19 +40,19 @@ class _MaxPool(Module):
 class MaxPool1d(_MaxPool):
     """Maximum over windows of [..., l]."""
 
-    _function = staticmethod(F.max_pool1d)
+    _function_ = staticmethod(F.max_pool1d)
 
 
 class MaxPool2d(_MaxPool):
     """Maximum over windows of [..., h, w]."""
 
-    _function = staticmethod(F.max_pool2d)
+    _function_ = staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_MaxPool):
     """Maximum over windows of [..., d, h, w]."""
 
-    _function = staticmethod(F.max_pool3d)
+    _function_ = staticmethod(F.max_pool3d)
 
 
 class AvgPool1d(Module):
@@ -78,7 +78,7 @@ class AvgPool1d(Module):
 
 
 class _AvgPool(Module):
-    _function: Callable[..., Tensor]
+    _function_: Callable[..., Tensor]
 
     def __init__(
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
@@ -91,7 +91,7 @@ class _AvgPool(Module):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The mean of each window."""
-        return type(self)._function(
+        return type(self)._function_(
             input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad, self.divisor_override
         )
 
@@ -103,17 +103,17 @@ class _AvgPool(Module):
 class AvgPool2d(_AvgPool):
     """Mean over windows of [..., h, w]."""
 
-    _function = staticmethod(F.avg_pool2d)
+    _function_ = staticmethod(F.avg_pool2d)
 
 
 class AvgPool3d(_AvgPool):
     """Mean over windows of [..., d, h, w]."""
 
-    _function = staticmethod(F.avg_pool3d)
+    _function_ = staticmethod(F.avg_pool3d)
 
 
 class _Adaptive(Module):
-    _function: Callable[..., Tensor]
+    _function_: Callable[..., Tensor]
 
     def __init__(self, output_size: Any) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Adaptive(Module):
     @remembered
     def forward(self, input: Tensor) -> Any:
         """Pooled to output_size."""
-        return type(self)._function(input, self.output_size)
+        return type(self)._function_(input, self.output_size)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -132,19 +132,19 @@ class _Adaptive(Module):
 class AdaptiveAvgPool1d(_Adaptive):
     """Mean over as many parts of [..., l] as asked for."""
 
-    _function = staticmethod(F.adaptive_avg_pool1d)
+    _function_ = staticmethod(F.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_Adaptive):
     """Mean over a grid of parts of [..., h, w]."""
 
-    _function = staticmethod(F.adaptive_avg_pool2d)
+    _function_ = staticmethod(F.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_Adaptive):
     """Mean over a grid of parts of [..., d, h, w]."""
 
-    _function = staticmethod(F.adaptive_avg_pool3d)
+    _function_ = staticmethod(F.adaptive_avg_pool3d)
 
 
 class _AdaptiveMax(_Adaptive):
@@ -155,42 +155,42 @@ class _AdaptiveMax(_Adaptive):
     @remembered
     def forward(self, input: Tensor) -> Any:
         """Pooled to output_size (and where the maxima are)."""
-        return type(self)._function(input, self.output_size, self.return_indices)
+        return type(self)._function_(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):
     """Maximum over as many parts of [..., l] as asked for."""
 
-    _function = staticmethod(F.adaptive_max_pool1d)
+    _function_ = staticmethod(F.adaptive_max_pool1d)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMax):
     """Maximum over a grid of parts of [..., h, w]."""
 
-    _function = staticmethod(F.adaptive_max_pool2d)
+    _function_ = staticmethod(F.adaptive_max_pool2d)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMax):
     """Maximum over a grid of parts of [..., d, h, w]."""
 
-    _function = staticmethod(F.adaptive_max_pool3d)
+    _function_ = staticmethod(F.adaptive_max_pool3d)
 
 
 class _Pad(Module):
-    _rank: int
-    _mode = "constant"
-    _value: float | None = None
+    _rank_: int
+    _mode_ = "constant"
+    _value_: float | None = None
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
-        self.padding = (padding,) * (2 * self._rank) if isinstance(padding, int) else tuple(padding)
+        self.padding = (padding,) * (2 * self._rank_) if isinstance(padding, int) else tuple(padding)
 
     def forward(self, input: Tensor) -> Tensor:
         """The padded input."""
-        if self._mode == "circular" and input.dim() - self._rank not in (1, 2):
-            raise ValueError(f"expected {self._rank + 1}D or {self._rank + 2}D input (got {input.dim()}D input)")
-        value = getattr(self, "value", self._value)
-        return F.pad(input, self.padding, self._mode, value)
+        if self._mode_ == "circular" and input.dim() - self._rank_ not in (1, 2):
+            raise ValueError(f"expected {self._rank_ + 1}D or {self._rank_ + 2}D input (got {input.dim()}D input)")
+        value = getattr(self, "value", self._value_)
+        return F.pad(input, self.padding, self._mode_, value)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -199,7 +199,7 @@ class _Pad(Module):
 
 def _padding_layer(name: str, rank: int, mode: str, doc: str) -> type[_Pad]:
     """One padding layer class; they differ in rank and mode only."""
-    return type(name, (_Pad,), {"_rank": rank, "_mode": mode, "__doc__": doc, "__module__": __name__})
+    return type(name, (_Pad,), {"_rank_": rank, "_mode_": mode, "__doc__": doc, "__module__": __name__})
 
 
 class _ConstantPad(_Pad):
@@ -208,9 +208,9 @@ class _ConstantPad(_Pad):
         self.value = value
 
 
-ConstantPad1d = type("ConstantPad1d", (_ConstantPad,), {"_rank": 1, "__doc__": "Pads [..., l] with a value."})
-ConstantPad2d = type("ConstantPad2d", (_ConstantPad,), {"_rank": 2, "__doc__": "Pads [..., h, w] with a value."})
-ConstantPad3d = type("ConstantPad3d", (_ConstantPad,), {"_rank": 3, "__doc__": "Pads [..., d, h, w] with a value."})
+ConstantPad1d = type("ConstantPad1d", (_ConstantPad,), {"_rank_": 1, "__doc__": "Pads [..., l] with a value."})
+ConstantPad2d = type("ConstantPad2d", (_ConstantPad,), {"_rank_": 2, "__doc__": "Pads [..., h, w] with a value."})
+ConstantPad3d = type("ConstantPad3d", (_ConstantPad,), {"_rank_": 3, "__doc__": "Pads [..., d, h, w] with a value."})
 ZeroPad1d = _padding_layer("ZeroPad1d", 1, "constant", "Pads [..., l] with zeros.")
 ZeroPad2d = _padding_layer("ZeroPad2d", 2, "constant", "Pads [..., h, w] with zeros.")
 ZeroPad3d = _padding_layer("ZeroPad3d", 3, "constant", "Pads [..., d, h, w] with zeros.")
@@ -226,7 +226,7 @@ CircularPad3d = _padding_layer("CircularPad3d", 3, "circular", "Pads [..., d, h,
 
 
 class _LPPool(Module):
-    _function: Callable[..., Tensor]
+    _function_: Callable[..., Tensor]
 
     def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
         super().__init__()
@@ -234,7 +234,7 @@ class _LPPool(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The p-norm of each window."""
-        return type(self)._function(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+        return type(self)._function_(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -244,31 +244,31 @@ class _LPPool(Module):
 class LPPool1d(_LPPool):
     """p-norms over windows of [..., l]."""
 
-    _function = staticmethod(F.lp_pool1d)
+    _function_ = staticmethod(F.lp_pool1d)
 
 
 class LPPool2d(_LPPool):
     """p-norms over windows of [..., h, w]."""
 
-    _function = staticmethod(F.lp_pool2d)
+    _function_ = staticmethod(F.lp_pool2d)
 
 
 class LPPool3d(_LPPool):
     """p-norms over windows of [..., d, h, w]."""
 
-    _function = staticmethod(F.lp_pool3d)
+    _function_ = staticmethod(F.lp_pool3d)
 
 
 class _Fractional(Module):
-    _rank: int
-    _function: Callable[..., Any]
+    _rank_: int
+    _function_: Callable[..., Any]
 
     def __init__(
         self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
         _random_samples: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        name, rank = type(self).__name__, self._rank
+        name, rank = type(self).__name__, self._rank_
         spread = [(v,) * rank if isinstance(v, (int, float)) else v for v in (kernel_size, output_size, output_ratio)]
         self.kernel_size, self.output_size, self.output_ratio = [None if v is None else tuple(v) for v in spread]
         self.return_indices = return_indices
@@ -282,7 +282,7 @@ class _Fractional(Module):
 
     def forward(self, input: Tensor) -> Any:
         """The largest element of each window (and its place)."""
-        return type(self)._function(
+        return type(self)._function_(
             input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples
         )
 
@@ -290,12 +290,12 @@ class _Fractional(Module):
 class FractionalMaxPool2d(_Fractional):
     """Largest elements of windows of [..., h, w] with random steps."""
 
-    _rank = 2
-    _function = staticmethod(F.fractional_max_pool2d)
+    _rank_ = 2
+    _function_ = staticmethod(F.fractional_max_pool2d)
 
 
 class FractionalMaxPool3d(_Fractional):
     """Largest elements of windows of [..., d, h, w] with random steps."""
 
-    _rank = 3
-    _function = staticmethod(F.fractional_max_pool3d)
+    _rank_ = 3
+    _function_ = staticmethod(F.fractional_max_pool3d)

@@ -133,17 +133,17 @@ class Fold(Unfold):
 
 
 class _MaxUnpool(Module):
-    _rank: int
+    _rank_: int
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
-        self.kernel_size = each(kernel_size, self._rank, "kernel_size")
-        self.stride = self.kernel_size if stride is None else each(stride, self._rank, "stride")
-        self.padding = each(padding, self._rank, "padding")
+        self.kernel_size = each(kernel_size, self._rank_, "kernel_size")
+        self.stride = self.kernel_size if stride is None else each(stride, self._rank_, "stride")
+        self.padding = each(padding, self._rank_, "padding")
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
         """Each maximum at the place it came from, zero elsewhere."""
-        function = getattr(F, f"max_unpool{self._rank}d")
+        function = getattr(F, f"max_unpool{self._rank_}d")
         return function(input, indices, self.kernel_size, self.stride, self.padding, output_size)
 
     def extra_repr(self) -> str:
@@ -154,16 +154,16 @@ class _MaxUnpool(Module):
 class MaxUnpool1d(_MaxUnpool):
     """Inverse of MaxPool1d with its indices."""
 
-    _rank = 1
+    _rank_ = 1
 
 
 class MaxUnpool2d(_MaxUnpool):
     """Inverse of MaxPool2d with its indices."""
 
-    _rank = 2
+    _rank_ = 2
 
 
 class MaxUnpool3d(_MaxUnpool):
     """Inverse of MaxPool3d with its indices."""
 
-    _rank = 3
+    _rank_ = 3

@@ -46,7 +46,7 @@ class RecurrentLayer(_Recurrent):
     dropout: float
     proj_size = 0
 
-    def _weights(self) -> list[recurrent.Weights]:
+    def _weights_(self) -> list[recurrent.Weights]:
         """Of every layer and direction."""
         raise NotImplementedError
 
@@ -61,7 +61,7 @@ class RecurrentLayer(_Recurrent):
     # -- forward ----------------------------------------------------------------------------------------------
 
     @property
-    def _state_sizes(self) -> tuple[int, ...]:
+    def _state_sizes_(self) -> tuple[int, ...]:
         """Width of each part of the state: (h,), or (h, c) for LSTM."""
         h = self.proj_size or self.hidden_size
         return (h, self.hidden_size) if self.mode == "LSTM" else (h,)
@@ -73,65 +73,65 @@ class RecurrentLayer(_Recurrent):
         """
         given = None if hx is None else (hx if isinstance(hx, (tuple, list)) else (hx,))
         if isinstance(input, PackedSequence):
-            return self._packed(input, given)
+            return self._packed_(input, given)
         if input.dim() not in (2, 3):
             instead = "D instead" if self.mode == "LSTM" else "D tensor instead"
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.dim()}{instead}")
         batched, at = input.dim() == 3, 0 if self.batch_first else 1
         if given is not None:
-            self._check_ranks(given, batched)
+            self._check_ranks_(given, batched)
             given = given if batched else tuple(s.unsqueeze(1) for s in given)
         x = input if batched else input.unsqueeze(at)
-        self._check_input(x)
+        self._check_input_(x)
         x = x.transpose(0, 1) if self.batch_first else x
         steps, batch = x.shape[:2]
-        y, state = self._run(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start(given, batch))
+        y, state = self._run_(x.reshape(steps * batch, x.shape[2]), [batch] * steps, self._start_(given, batch))
         y = y.reshape(steps, batch, y.shape[-1])
         y._label = "cat" if self.bidirectional else "stack"
         y = y.transpose(0, 1) if self.batch_first else y
         if not batched:
-            return y.squeeze(at), self._as_given(tuple(s.squeeze(1) for s in state))
-        return y, self._as_given(state)
+            return y.squeeze(at), self._as_given_(tuple(s.squeeze(1) for s in state))
+        return y, self._as_given_(state)
 
-    def _packed(self, input: PackedSequence, given: State | None) -> tuple[PackedSequence, Any]:
+    def _packed_(self, input: PackedSequence, given: State | None) -> tuple[PackedSequence, Any]:
         if input.data.dim() != 2:
             raise RuntimeError(f"input must have 2 dimensions, got {input.data.dim()}")
-        self._check_width(input.data)
+        self._check_width_(input.data)
         sizes = input.batch_sizes.tolist()
-        start = self._start(given, sizes[0])
+        start = self._start_(given, sizes[0])
         if start is not None and input.sorted_indices is not None:
             start = tuple(s.index_select(1, input.sorted_indices) for s in start)
-        y, state = self._run(input.data, sizes, start)
+        y, state = self._run_(input.data, sizes, start)
         if input.unsorted_indices is not None:
             state = tuple(s.index_select(1, input.unsorted_indices) for s in state)
         packed = PackedSequence(y, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-        return packed, self._as_given(state)
+        return packed, self._as_given_(state)
 
-    def _run(self, x: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
+    def _run_(self, x: Tensor, sizes: list[int], state: State | None) -> tuple[Tensor, State]:
         y, state = recurrent.layers(
-            self.mode, x, sizes, state, self._weights(), widths=self._state_sizes, directions=2 if self.bidirectional else 1,
+            self.mode, x, sizes, state, self._weights_(), widths=self._state_sizes_, directions=2 if self.bidirectional else 1,
             p=self.dropout if self.training else 0.0,
         )  # fmt: skip
         for part in state:
             part._label = "stack"
         return y, state
 
-    def _as_given(self, state: State) -> Any:
+    def _as_given_(self, state: State) -> Any:
         return state if self.mode == "LSTM" else state[0]
 
-    def _start(self, given: State | None, batch: int) -> State | None:
+    def _start_(self, given: State | None, batch: int) -> State | None:
         """The given state, checked; None for zeros."""
         if given is None:
             return None
         directions = self.num_layers * (2 if self.bidirectional else 1)
-        expected = [(directions, batch, width) for width in self._state_sizes]
+        expected = [(directions, batch, width) for width in self._state_sizes_]
         for i, (part, shape) in enumerate(zip(given, expected, strict=True)):
             if tuple(part.shape) != shape:
                 which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
                 raise RuntimeError(f"Expected {which} size {shape}, got {list(part.shape)}")
         return tuple(given)
 
-    def _check_ranks(self, given: State, batched: bool) -> None:
+    def _check_ranks_(self, given: State, batched: bool) -> None:
         rank = 3 if batched else 2
         if all(s.dim() == rank for s in given):
             return
@@ -141,10 +141,10 @@ class RecurrentLayer(_Recurrent):
             raise RuntimeError(f"For {kind} input, hx and cx should also be {rank}-D but got ({ranks}) tensors")
         raise RuntimeError(f"For {kind} input, hx should also be {rank}-D but got {ranks} tensor")
 
-    def _check_input(self, x: Tensor) -> None:
-        self._check_width(x)
+    def _check_input_(self, x: Tensor) -> None:
+        self._check_width_(x)
 
-    def _check_width(self, x: Tensor) -> None:
+    def _check_width_(self, x: Tensor) -> None:
         if x.shape[-1] != self.input_size:
             raise RuntimeError(
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
@@ -163,16 +163,16 @@ class RNNBase(RecurrentLayer):
         self.mode, self.input_size, self.hidden_size = mode, input_size, hidden_size
         self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
         self.dropout, self.bidirectional, self.proj_size = float(dropout), bidirectional, proj_size
-        self._check()
+        self._check_()
         factory = {"device": device, "dtype": dtype}
         self._all_weights = [
-            self._add_direction(layer, suffix, factory)
+            self._add_direction_(layer, suffix, factory)
             for layer in range(num_layers)
             for suffix in ([f"_l{layer}", f"_l{layer}_reverse"] if bidirectional else [f"_l{layer}"])
         ]
         self.reset_parameters()
 
-    def _check(self) -> None:
+    def _check_(self) -> None:
         if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout <= 1:
             raise ValueError(
                 "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
@@ -195,7 +195,7 @@ class RNNBase(RecurrentLayer):
         if self.proj_size >= self.hidden_size:
             raise ValueError("proj_size has to be smaller than hidden_size")
 
-    def _add_direction(self, layer: int, suffix: str, factory: dict[str, Any]) -> list[str]:
+    def _add_direction_(self, layer: int, suffix: str, factory: dict[str, Any]) -> list[str]:
         """Register one direction's parameters; their names."""
         gates, out = _GATES[self.mode] * self.hidden_size, self.proj_size or self.hidden_size
         inputs = self.input_size if layer == 0 else out * (2 if self.bidirectional else 1)
@@ -225,12 +225,12 @@ class RNNBase(RecurrentLayer):
     def flatten_parameters(self) -> None:
         """Nothing to do: parameters need not lie together."""
 
-    def _weights(self) -> list[recurrent.Weights]:
+    def _weights_(self) -> list[recurrent.Weights]:
         found = [{name.rpartition("_l")[0]: getattr(self, name) for name in names} for names in self._all_weights]
         return [recurrent.Weights.of(*[parts.get(kind) for kind in _KINDS]) for parts in found]
 
-    def _check_input(self, x: Tensor) -> None:
-        self._check_width(x)
+    def _check_input_(self, x: Tensor) -> None:
+        self._check_width_(x)
         if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         weight = getattr(self, self._all_weights[0][0])
@@ -274,31 +274,31 @@ class GRU(RNNBase):
 class RecurrentCell(_Recurrent):
     """One step, whatever its weights are."""
 
-    _mode: str
+    _mode_: str
     input_size: int
 
-    def _weights(self) -> recurrent.Weights:
+    def _weights_(self) -> recurrent.Weights:
         raise NotImplementedError
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults."""
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias is True else f", bias={self.bias}")
 
-    def _step(self, input: Tensor, given: State | None) -> State:
+    def _step_(self, input: Tensor, given: State | None) -> State:
         name = type(self).__name__
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         for i, part in enumerate(given or ()):
             if part.dim() not in (1, 2):
-                which = f"hx[{i}]" if self._mode == "LSTM" else "hidden"
+                which = f"hx[{i}]" if self._mode_ == "LSTM" else "hidden"
                 raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {part.dim()}D instead")
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         if given is None:
-            state: State = (zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device),) * (2 if self._mode == "LSTM" else 1)
+            state: State = (zeros(x.shape[0], self.hidden_size, dtype=x.dtype, device=x.device),) * (2 if self._mode_ == "LSTM" else 1)
         else:
             state = tuple(given) if batched else tuple(s.unsqueeze(0) for s in given)
-        after = recurrent.cell(self._mode, x, state, self._weights())
+        after = recurrent.cell(self._mode_, x, state, self._weights_())
         return after if batched else tuple(s.squeeze(0) for s in after)
 
 
@@ -309,7 +309,7 @@ class RNNCellBase(RecurrentCell):
         self, mode: str, input_size: int, hidden_size: int, bias: bool, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
-        self._mode = mode
+        self._mode_ = mode
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         gates, factory = _GATES[mode] * hidden_size, {"device": device, "dtype": dtype}
         self.weight_ih = Parameter(empty(gates, input_size, **factory))
@@ -318,7 +318,7 @@ class RNNCellBase(RecurrentCell):
             self.register_parameter(name, Parameter(empty(gates, **factory)) if bias else None)
         self.reset_parameters()
 
-    def _weights(self) -> recurrent.Weights:
+    def _weights_(self) -> recurrent.Weights:
         return recurrent.Weights.of(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
@@ -336,7 +336,7 @@ class RNNCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """float[batch, inputs] (or float[inputs]) and h give the next h."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step_(input, None if hx is None else (hx,))[0]
 
     def extra_repr(self) -> str:
         """The arguments that are not the defaults."""
@@ -351,7 +351,7 @@ class LSTMCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """float[batch, inputs] (or float[inputs]) and (h, c) give the next (h, c)."""
-        return self._step(input, hx)
+        return self._step_(input, hx)
 
 
 class GRUCell(RNNCellBase):
@@ -362,4 +362,4 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """float[batch, inputs] (or float[inputs]) and h give the next h."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step_(input, None if hx is None else (hx,))[0]

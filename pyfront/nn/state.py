@@ -57,13 +57,13 @@ class StateMethods:
             destination = destination if replaced is None else replaced
         return destination
 
-    def _persistent(self) -> dict[str, Tensor]:
+    def _persistent_(self) -> dict[str, Tensor]:
         """Own parameters and persistent buffers that are there."""
         kept = {k: v for k, v in self._buffers.items() if k not in self._non_persistent_buffers_set}
         return {k: v for k, v in {**self._parameters, **kept}.items() if v is not None}
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
-        for name, tensor in self._persistent().items():
+        for name, tensor in self._persistent_().items():
             destination[prefix + name] = tensor if keep_vars else tensor.detach()
         if type(self).get_extra_state is not StateMethods.get_extra_state:
             destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
@@ -120,7 +120,7 @@ class StateMethods:
         state_dict = OrderedDict(state_dict)
         let_go()
         with no_grad():
-            self._load_tree(state_dict, "", metadata, strict, assign, missing, unexpected, errors)
+            self._load_tree_(state_dict, "", metadata, strict, assign, missing, unexpected, errors)
         if strict:
             if unexpected:
                 errors.insert(0, f"Unexpected key(s) in state_dict: {_quoted(unexpected)}. ")
@@ -131,7 +131,7 @@ class StateMethods:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{listed}")
         return _IncompatibleKeys(missing, unexpected)
 
-    def _load_tree(
+    def _load_tree_(
         self, state: dict, prefix: str, metadata: Mapping, strict: bool, assign: bool,
         missing: list[str], unexpected: list[str], errors: list[str],
     ) -> None:  # fmt: skip
@@ -141,7 +141,7 @@ class StateMethods:
             if module is not None:
                 below = f"{prefix}{name}."
                 part = {k: v for k, v in state.items() if k.startswith(below)}
-                module._load_tree(part, below, metadata, strict, assign, missing, unexpected, errors)
+                module._load_tree_(part, below, metadata, strict, assign, missing, unexpected, errors)
         for hook in self._load_state_dict_post_hooks.values():
             if hook(self, _IncompatibleKeys(missing, unexpected)) is not None:
                 raise AssertionError(
@@ -157,12 +157,12 @@ class StateMethods:
         for hook in self._load_state_dict_pre_hooks.values():
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         assign = local_metadata.get("assign_to_params_buffers", False)
-        for name, tensor in self._persistent().items():
+        for name, tensor in self._persistent_().items():
             key = prefix + name
             if key not in state_dict:
                 missing_keys.append(key)
             else:
-                self._load_one(name, tensor, key, state_dict[key], assign, error_msgs)
+                self._load_one_(name, tensor, key, state_dict[key], assign, error_msgs)
         extra = prefix + _EXTRA_STATE_KEY_SUFFIX
         if type(self).set_extra_state is not StateMethods.set_extra_state:
             if extra in state_dict:
@@ -171,9 +171,9 @@ class StateMethods:
                 missing_keys.append(extra)
         elif extra in state_dict:
             unexpected_keys.append(extra)
-        self._note_unexpected(state_dict, prefix, unexpected_keys)
+        self._note_unexpected_(state_dict, prefix, unexpected_keys)
 
-    def _load_one(self, name: str, ours: Tensor, key: str, theirs: Any, assign: bool, errors: list[str]) -> None:
+    def _load_one_(self, name: str, ours: Tensor, key: str, theirs: Any, assign: bool, errors: list[str]) -> None:
         if not isinstance(theirs, Tensor):
             errors.append(
                 f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint'
@@ -198,8 +198,8 @@ class StateMethods:
             changed(self)
             self._buffers[name] = theirs
 
-    def _note_unexpected(self, state_dict: dict, prefix: str, unexpected: list[str]) -> None:
-        own = self._persistent()
+    def _note_unexpected_(self, state_dict: dict, prefix: str, unexpected: list[str]) -> None:
+        own = self._persistent_()
         for key in state_dict:
             if key.startswith(prefix) and key != prefix + _EXTRA_STATE_KEY_SUFFIX:
                 name, *below = key[len(prefix) :].split(".", 1)

@@ -37,7 +37,7 @@ def _causal_mask(size: int, dtype: Any = None) -> Tensor:
 class _Layer(Module):
     """What encoder and decoder layers share: the feed-forward part and where the norms stand."""
 
-    _attentions: tuple[str, ...]
+    _attentions_: tuple[str, ...]
 
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: Activation = F.relu,
@@ -46,14 +46,14 @@ class _Layer(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         factory = {"device": device, "dtype": dtype}
-        for name in self._attentions:
+        for name in self._attentions_:
             attention = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **factory)
             setattr(self, name, attention)
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **factory)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **factory)
         self.norm_first = norm_first
-        parts = range(1, len(self._attentions) + 2)
+        parts = range(1, len(self._attentions_) + 2)
         for i in parts:
             setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **factory))
         for i in parts:
@@ -61,14 +61,14 @@ class _Layer(Module):
         self.activation = _get_activation_fn(activation)
         self.activation_relu_or_gelu = _which(self.activation)
 
-    def _chain(self, x: Tensor, parts: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    def _chain_(self, x: Tensor, parts: list[Callable[[Tensor], Tensor]]) -> Tensor:
         """x plus each part of it in turn; norms before the parts or after the sums."""
         for i, part in enumerate(parts, 1):
             norm, drop = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
             x = x + drop(part(norm(x))) if self.norm_first else norm(x + drop(part(x)))
         return x
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
+    def _feed_forward_(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
@@ -83,7 +83,7 @@ def _which(activation: Any) -> int:
 class TransformerEncoderLayer(_Layer):
     """Self-attention, then a feed-forward network; each with a residual and a norm."""
 
-    _attentions = ("self_attn",)
+    _attentions_ = ("self_attn",)
 
     def forward(
         self, src: Tensor, src_mask: Tensor | None = None, src_key_padding_mask: Tensor | None = None,
@@ -94,13 +94,13 @@ class TransformerEncoderLayer(_Layer):
         def attend(x: Tensor) -> Tensor:
             return self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
 
-        return self._chain(src, [attend, self._feed_forward])
+        return self._chain_(src, [attend, self._feed_forward_])
 
 
 class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the encoder's output, then a feed-forward network."""
 
-    _attentions = ("self_attn", "multihead_attn")
+    _attentions_ = ("self_attn", "multihead_attn")
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
@@ -117,7 +117,7 @@ class TransformerDecoderLayer(_Layer):
                 x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
             )[0]
 
-        return self._chain(tgt, [attend, look, self._feed_forward])
+        return self._chain_(tgt, [attend, look, self._feed_forward_])
 
 
 class _Stack(Module):
@@ -128,7 +128,7 @@ class _Stack(Module):
         self.layers = ModuleList([copy.deepcopy(layer) for _ in range(num_layers)])
         self.num_layers, self.norm = num_layers, norm
 
-    def _finish(self, x: Tensor) -> Tensor:
+    def _finish_(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
 
 
@@ -156,7 +156,7 @@ class TransformerEncoder(_Stack):
         causal = bool(is_causal) and mask is not None
         for layer in self.layers:
             src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=causal)
-        return self._finish(src)
+        return self._finish_(src)
 
 
 def _no_nesting(layer: Any) -> str:
@@ -193,7 +193,7 @@ class TransformerDecoder(_Stack):
                 tgt, memory, tgt_mask=tgt_mask, memory_mask=memory_mask, tgt_key_padding_mask=tgt_key_padding_mask,
                 memory_key_padding_mask=memory_key_padding_mask, tgt_is_causal=causal, memory_is_causal=memory_is_causal,
             )  # fmt: skip
-        return self._finish(tgt)
+        return self._finish_(tgt)
 
 
 class Transformer(Module):

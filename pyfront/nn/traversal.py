@@ -89,7 +89,7 @@ class TraversalMethods:
         for _, buffer in self.named_buffers(recurse=recurse):
             yield buffer
 
-    def _walk(self, target: str) -> Module:
+    def _walk_(self, target: str) -> Module:
         module: Any = self
         for name in target.split(".") if target else ():
             if not hasattr(module, name):
@@ -101,7 +101,7 @@ class TraversalMethods:
 
     def get_submodule(self, target: str) -> Module:
         """The module under a dotted name. AttributeError when there is none."""
-        return self._walk(target)
+        return self._walk_(target)
 
     def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
         """Put `module` under a dotted name; strict: only where there is one already. ValueError or AttributeError else."""
@@ -110,7 +110,7 @@ class TraversalMethods:
         path, _, name = target.rpartition(".")
         if "_modules" not in getattr(module, "__dict__", {}):
             raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
-        parent = self._walk(path)
+        parent = self._walk_(path)
         if strict and not hasattr(parent, name):
             raise AttributeError(f"{parent._get_name()} has no attribute `{name}`")
         if hasattr(parent, name) and "_modules" not in getattr(getattr(parent, name), "__dict__", {}):
@@ -120,7 +120,7 @@ class TraversalMethods:
     def get_parameter(self, target: str) -> Parameter:
         """The parameter under a dotted name. AttributeError when there is none."""
         path, _, name = target.rpartition(".")
-        module = self._walk(path)
+        module = self._walk_(path)
         if not hasattr(module, name):
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         found = getattr(module, name)
@@ -131,7 +131,7 @@ class TraversalMethods:
     def get_buffer(self, target: str) -> Tensor:
         """The buffer under a dotted name. AttributeError when there is none."""
         path, _, name = target.rpartition(".")
-        module = self._walk(path)
+        module = self._walk_(path)
         if not hasattr(module, name):
             raise AttributeError(f"{module._get_name()} has no attribute `{name}`")
         if name not in module._buffers:
@@ -237,7 +237,7 @@ class TraversalMethods:
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         kind: Any = type(self)
-        if kind.__setattr__ is not kind._own_setattr:
+        if kind.__setattr__ is not kind._own_setattr_:
             self.training = mode
         elif self.training is not mode:
             turned(self, mode)

@@ -36,10 +36,10 @@ class Adam(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+    def _update_sparse_(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
         raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]
         lr, decay = rate_of(group), group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
@@ -48,17 +48,17 @@ class Adam(Optimizer):
         names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if group["amsgrad"] else ("exp_avg", "exp_avg_sq")
         rows: dict[int, list[Row]] = {}  # by step
         where = origin()
-        gathered = self._gathered_of(group, parameters, names)
+        gathered = self._gathered_of_(group, parameters, names)
         if gathered is not None:
             gathered.update(op, _changing(gathered.step + 1, lr, decay, beta1, beta2, decoupled, where), numbers, where)
             return
         for p in parameters:
-            state = self._table[p]
+            state = self._table_[p]
             if "exp_avg" not in state:
                 state["step"] = None  # PyTorch's order of the entries
                 state.update((name, zeros_of(p)) for name in names)
             targets = (p, *[state[name] for name in names])
-            step = self._counter.next(state)
+            step = self._counter_.next(state)
             if step not in rows:
                 rows[step] = []
             value, *moments = recorder.state.nodes_of(list(targets))

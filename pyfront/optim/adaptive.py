@@ -34,18 +34,18 @@ class RMSprop(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         rate = scalar(rate_of(group))
         numbers = tuple(group[k] for k in ("alpha", "eps", "weight_decay", "momentum", "centered", "maximize"))
         for p in parameters:
-            state = self._table[p]
+            state = self._table_[p]
             if not state:
                 state["step"], state["square_avg"] = None, zeros_of(p)
                 if group["momentum"] > 0:
                     state["momentum_buffer"] = zeros_of(p)
                 if group["centered"]:
                     state["grad_avg"] = zeros_of(p)
-            self._counter.next(state)
+            self._counter_.next(state)
             # what is not used is handed through: the gradient stands in for it
             kept = [state.get(name) for name in ("square_avg", "momentum_buffer", "grad_avg")]
             gradient = p.grad._read()
@@ -75,24 +75,24 @@ class Adagrad(Optimizer):
         super().__init__(params, defaults)
         for group in self.param_groups:
             for p in group["params"]:
-                self._table[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
+                self._table_[p] = {"step": zeros_of(wrap(scalar(0))), "sum": zeros_of(p, initial_accumulator_value)}
 
-    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+    def _update_sparse_(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
         if group["weight_decay"] != 0:
             raise RuntimeError("weight_decay option is not compatible with sparse gradients")
-        state = self._table[p]
-        step = self._counter.next(state)
+        state = self._table_[p]
+        step = self._counter_.next(state)
         g = (-g if group["maximize"] else g).detach().coalesce()
         total = (g * g)._onto(state["sum"].detach())
         assign(state["sum"], total._read())
         move = g._with(g._held / (g._out_of(total).sqrt() + group["eps"]))
         assign(p, move._onto(p.detach(), number(-float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]), p))._read())
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         numbers = (group["eps"], group["weight_decay"], group["maximize"])
         for p in parameters:
-            state = self._table[p]
-            step = self._counter.next(state)
+            state = self._table_[p]
+            step = self._counter_.next(state)
             rate = scalar(rate_of(group) / (1 + (step - 1) * group["lr_decay"]))
             operands = (p._read(), p.grad._read(), state["sum"]._read(), rate)
             update((p, state["sum"]), "adagrad", operands, numbers)

@@ -93,13 +93,13 @@ class ChainedScheduler(SequentialLR):
         self.optimizer = optimizer or schedulers[0].optimizer
         _check("ChainedScheduler", self.optimizer, schedulers)
         self._schedulers = schedulers
-        self._last_lr = self._rates()
+        self._last_lr = self._rates_()
 
     def step(self) -> None:  # type: ignore[override]  # PyTorch's has no epoch either
         """Go to the next epoch."""
         for scheduler in self._schedulers:
             scheduler.step()
-        self._last_lr = self._rates()
+        self._last_lr = self._rates_()
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -121,7 +121,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.min_lrs = list(min_lr) if self.default_min_lr is None else [min_lr] * groups
         self.patience, self.cooldown, self.eps = patience, cooldown, eps
         self.last_epoch = 0
-        self._last_lr = self._rates()
+        self._last_lr = self._rates_()
         if mode not in ("min", "max"):
             raise ValueError(f"mode {mode} is unknown!")
         if threshold_mode not in ("rel", "abs"):
@@ -155,7 +155,7 @@ class ReduceLROnPlateau(LRScheduler):
         if self.num_bad_epochs > self.patience:
             self._reduce()
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-        self._last_lr = self._rates()
+        self._last_lr = self._rates_()
 
     def _reduce(self) -> None:
         groups = self.optimizer.param_groups

@@ -25,7 +25,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         turned = 1 + math.cos(math.pi * self.T_cur / self.T_i)
         return [self.eta_min + (base - self.eta_min) * turned / 2 for base in self.base_lrs]
 
@@ -55,7 +55,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             rates = self.get_lr()
         finally:
             self._get_lr_called_within_step = False
-        self._put(rates)
+        self._put_(rates)
 
 
 class OneCycleLR(LRScheduler):
@@ -114,7 +114,7 @@ class OneCycleLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this step; sets the momenta too."""
-        self._asked()
+        self._asked_()
         step = self.last_epoch
         if step > self.total_steps:
             raise ValueError(
@@ -190,7 +190,7 @@ class CyclicLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this step; sets the momenta too."""
-        self._asked()
+        self._asked_()
         cycle = math.floor(1 + self.last_epoch / self.total_size)
         x = 1.0 + self.last_epoch / self.total_size - cycle
         height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)

@@ -56,7 +56,7 @@ class LBFGS(Optimizer):
     @no_grad
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]  # the closure is not optional
         """Up to max_iter iterations; the loss at the start is returned."""
-        group, state = self.param_groups[0], self._table[self._params[0]]
+        group, state = self.param_groups[0], self._table_[self._params[0]]
         if group["line_search_fn"] not in (None, "strong_wolfe"):
             raise RuntimeError("only 'strong_wolfe' is supported")
         state.setdefault("func_evals", 0)

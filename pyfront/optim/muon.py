@@ -44,10 +44,10 @@ class Muon(Optimizer):
             if p.dim() != 2:
                 raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}")
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         lr, momentum = rate_of(group), group["momentum"]
         for p in parameters:
-            state, old, g = self._table[p], p.detach(), p.grad
+            state, old, g = self._table_[p], p.detach(), p.grad
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = zeros_of(p)
             moved = state["momentum_buffer"] + (g - state["momentum_buffer"]) * (1 - momentum)

@@ -32,7 +32,7 @@ _TRIES = 8  # how often state is gathered again that was looked at
 class Optimizer:
     """Base of all optimizers. Ours define ``_update(group, parameters)``; a program's own define ``step``."""
 
-    _stepped = 0  # how often, as learning rate schedulers ask
+    _stepped_ = 0  # how often, as learning rate schedulers ask
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -46,7 +46,7 @@ class Optimizer:
             )
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        self._prepare()
+        self._prepare_()
         self.state = defaultdict(dict)
         groups = list(params)
         if not groups:
@@ -56,22 +56,22 @@ class Optimizer:
         if recorder.state.watch is None:  # data and weights made so far are no part of the first step: it is the second one's program
             recorder.flush()
 
-    def _prepare(self) -> None:
+    def _prepare_(self) -> None:
         """What a copy or a pickle does not carry along."""
         for kind in _HOOKS:
             self.__dict__.setdefault(f"_optimizer_{kind}_hooks", OrderedDict())
-        self._stepped = 0
-        self._inside = False
-        self._counter = Counter()
-        self._gathered: dict[int, Gathered] = {}  # by id of the group
-        self._unseen = 0  # updates since somebody looked at the state
-        self._tries = _TRIES
+        self._stepped_ = 0
+        self._inside_ = False
+        self._counter_ = Counter()
+        self._gathered_: dict[int, Gathered] = {}  # by id of the group
+        self._unseen_ = 0  # updates since somebody looked at the state
+        self._tries_ = _TRIES
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._prepare()
+        self._prepare_()
         table = state.get("state", {})
         self.__dict__.update((name, value) for name, value in state.items() if name != "state")
         self.state = table
@@ -81,43 +81,43 @@ class Optimizer:
     @property
     def state(self) -> defaultdict[Tensor, dict[str, Any]]:
         """What is remembered of each parameter. Whoever asks may read and write it as long as it is referred to."""
-        if self._gathered:
-            self._release()
-        self._unseen = 0
-        return self._table
+        if self._gathered_:
+            self._release_()
+        self._unseen_ = 0
+        return self._table_
 
     @state.setter
     def state(self, table: defaultdict[Tensor, dict[str, Any]]) -> None:
-        self._gathered.clear()
-        self._unseen = 0
-        self._table = table
+        self._gathered_.clear()
+        self._unseen_ = 0
+        self._table_ = table
 
-    def _release(self) -> None:
+    def _release_(self) -> None:
         """Give all parameters their own entries. What cannot be computed now stays gathered."""
-        while self._gathered:
-            key = next(reversed(self._gathered))
-            self._gathered[key].release(self._table)
-            del self._gathered[key]
+        while self._gathered_:
+            key = next(reversed(self._gathered_))
+            self._gathered_[key].release(self._table_)
+            del self._gathered_[key]
 
-    def _gathered_of(
+    def _gathered_of_(
         self, group: dict[str, Any], parameters: list[Tensor], names: tuple[str, ...], counted: bool = True
     ) -> Gathered | None:
         """The state of these parameters in one piece, if it is, or can be from now on; None: each has its entries. counted: "step" is
         one, beside those with these names."""
-        found = self._gathered.get(id(group))
+        found = self._gathered_.get(id(group))
         if is_plain() and not recorder.state.watchers:
             if found is not None and found.fits(group, parameters, names):
                 return found
-            self._unseen += 1
-            if found is None and self._unseen > _UNSEEN and self._tries > 0:
-                found = gathered(self.__dict__, "_table", group, parameters, names, counted)
+            self._unseen_ += 1
+            if found is None and self._unseen_ > _UNSEEN and self._tries_ > 0:
+                found = gathered(self.__dict__, "_table_", group, parameters, names, counted)
                 if found is not None:
-                    self._tries -= 1
-                    self._gathered[id(group)] = found
+                    self._tries_ -= 1
+                    self._gathered_[id(group)] = found
                     return found
-                self._unseen = -_PAUSE
-        if self._gathered:
-            self._release()
+                self._unseen_ = -_PAUSE
+        if self._gathered_:
+            self._release_()
         return None
 
     # -- groups -----------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Optimizer:
                 raise ValueError("all optimizer params should be with/without names. Some param names are missing")
             group["param_names"] = [name for name, _ in named]
             group["params"] = [parameter for _, parameter in named]
-        self._check(group["params"])
+        self._check_(group["params"])
         for name, default in self.defaults.items():
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
@@ -149,7 +149,7 @@ class Optimizer:
             raise ValueError(f"all optimizer param groups should be with/without names. cannot add param group {kind} to the optimizer")
         self.param_groups.append(group)
 
-    def _check(self, parameters: list[Any]) -> None:
+    def _check_(self, parameters: list[Any]) -> None:
         taken = {id(p) for group in self.param_groups for p in group["params"]}
         for p in parameters:
             if not isinstance(p, Tensor):
@@ -192,46 +192,46 @@ class Optimizer:
             for group in self.param_groups:
                 chosen = [p for p in group["params"] if p._grad is not None]
                 for p in [p for p in chosen if type(p._grad) is SparseTensor]:
-                    self._update_sparse(group, p, p._grad)
+                    self._update_sparse_(group, p, p._grad)
                     chosen = [other for other in chosen if other is not p]
-                self._update(group, chosen)
+                self._update_(group, chosen)
         finally:
             recorder.state.grad = before
         return loss
 
-    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+    def _update_sparse_(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
         """Move a parameter whose gradient is sparse. RuntimeError of optimizers that move all elements alike."""
         raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         raise NotImplementedError(f"{type(self).__name__} does not say how it moves parameters")
 
-    def _hook(self, kind: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
+    def _hook_(self, kind: str, hook: Callable, prepend: bool = False) -> RemovableHandle:
         return _handle(self.__dict__[f"_optimizer_{kind}_hooks"], hook, prepend)
 
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(optimizer, args, kwargs)`` before each step; a pair it returns replaces the arguments."""
-        return self._hook("step_pre", hook)
+        return self._hook_("step_pre", hook)
 
     def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(optimizer, args, kwargs)`` after each step."""
-        return self._hook("step_post", hook)
+        return self._hook_("step_post", hook)
 
     def register_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(optimizer)`` before the state is collected."""
-        return self._hook("state_dict_pre", hook, prepend)
+        return self._hook_("state_dict_pre", hook, prepend)
 
     def register_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(optimizer, state_dict)`` after the state is collected; what it returns replaces the state."""
-        return self._hook("state_dict_post", hook, prepend)
+        return self._hook_("state_dict_post", hook, prepend)
 
     def register_load_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(optimizer, state_dict)`` before loading; what it returns is loaded instead."""
-        return self._hook("load_state_dict_pre", hook, prepend)
+        return self._hook_("load_state_dict_pre", hook, prepend)
 
     def register_load_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
         """``hook(optimizer)`` after loading."""
-        return self._hook("load_state_dict_post", hook, prepend)
+        return self._hook_("load_state_dict_post", hook, prepend)
 
     # -- saving -----------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Optimizer:
         self.state = defaultdict(dict)
         for number, entries in state_dict["state"].items():
             p = by_number.get(number)
-            self._table[number if p is None else p] = entries if p is None else _taken_over(entries, p)
+            self._table_[number if p is None else p] = entries if p is None else _taken_over(entries, p)
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
@@ -285,21 +285,21 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def whole(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if "_inside" not in self.__dict__:  # never initialised: a subclass that hands everything to another optimizer
-            self._stepped += 1
+        if "_inside_" not in self.__dict__:  # never initialised: a subclass that hands everything to another optimizer
+            self._stepped_ += 1
             return step(self, *args, **kwargs)
-        if self._inside:  # a subclass calling super().step()
+        if self._inside_:  # a subclass calling super().step()
             return step(self, *args, **kwargs)
         if _GLOBAL_PRE_HOOKS or self._optimizer_step_pre_hooks:
             args, kwargs = _after_pre_hooks(self, args, kwargs)
         if BUNDLED:
             let_go()
-        self._inside = True
+        self._inside_ = True
         try:
             result = step(self, *args, **kwargs)
         finally:
-            self._inside = False
-        self._stepped += 1
+            self._inside_ = False
+        self._stepped_ += 1
         for hook in (*self._optimizer_step_post_hooks.values(), *_GLOBAL_POST_HOOKS.values()):
             hook(self, (self, *args), kwargs)
         recorder.flush()

@@ -28,13 +28,13 @@ class Recorded(Optimizer):
         """The first value of one entry of the state."""
         return zeros_of(p)
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
-            state = self._table[p]
+            state = self._table_[p]
             if not state:
                 state["step"] = None
                 state.update((name, self._begin(p, name, group)) for name in self._state)
-            step = self._counter.next(state)
+            step = self._counter_.next(state)
             gradient = -p.grad if group.get("maximize") else p.grad
             old = p.detach()
             if group.get("weight_decay", 0) != 0 and not self._decays_apart(group):

@@ -52,7 +52,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch (or to `epoch`)."""
-        if self._step_count == 1 and not self.optimizer._stepped:
+        if self._step_count == 1 and not self.optimizer._stepped_:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should "
                 "call them in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will "
@@ -72,13 +72,13 @@ class LRScheduler:
             rates = self.get_lr() if closed is None else closed()
         finally:
             self._get_lr_called_within_step = False
-        self._put(rates)
+        self._put_(rates)
 
-    def _put(self, rates: Sequence[Any]) -> None:
+    def _put_(self, rates: Sequence[Any]) -> None:
         """Let the optimizer use these rates; one that is a tensor stays that tensor."""
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             put_rate(group, rate)
-        self._last_lr = self._rates()
+        self._last_lr = self._rates_()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer."""
@@ -88,10 +88,10 @@ class LRScheduler:
         """Go on from a saved state."""
         self.__dict__.update(state_dict)
 
-    def _rates(self) -> list[Any]:
+    def _rates_(self) -> list[Any]:
         return [copied(group["lr"]) for group in self.optimizer.param_groups]
 
-    def _asked(self) -> None:
+    def _asked_(self) -> None:
         """Called by ``get_lr`` first: programs should not call it themselves."""
         if not self._get_lr_called_within_step:
             warnings.warn(

@@ -33,23 +33,23 @@ class SGD(Optimizer):
         }  # fmt: skip
         super().__init__(params, defaults)
 
-    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+    def _update_sparse_(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
         if group["weight_decay"] != 0:
             raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
         g = (-g if group["maximize"] else g).detach()
         if group["momentum"] != 0:
-            momentum, state = number(float(group["momentum"]), p), self._table[p]
+            momentum, state = number(float(group["momentum"]), p), self._table_[p]
             before = state.get("momentum_buffer")
             now = g.clone() if before is None else before * momentum + g * (1 - group["dampening"])
             state["momentum_buffer"] = now
             g = g + now * momentum if group["nesterov"] else now
         assign(p, g._onto(p.detach(), number(-rate_of(group), p))._read())
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         rate, momentum = scalar(rate_of(group)), scalar(float(group["momentum"]))
         remembers, where = group["momentum"] != 0, origin()
         numbers = (remembers, group["dampening"], group["weight_decay"], group["nesterov"], group["maximize"])
-        gathered = self._gathered_of(group, parameters, ("momentum_buffer",), counted=False) if remembers else None
+        gathered = self._gathered_of_(group, parameters, ("momentum_buffer",), counted=False) if remembers else None
         if gathered is not None:
             gathered.update("sgd", (rate, momentum), (*numbers, False), where)
             return
@@ -61,7 +61,7 @@ class SGD(Optimizer):
                 # nothing is remembered: the gradient stands in for the buffer, which is handed through
                 rows.append(((p,), (*operands, operands[1])))
                 continue
-            state = self._table[p]
+            state = self._table_[p]
             buffer = state.get("momentum_buffer")
             # Without dampening a zero buffer gives what a missing one gives: all steps are the same program.
             first = buffer is None and group["dampening"] != 0

@@ -24,7 +24,7 @@ class LambdaLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,10 +44,10 @@ class MultiplicativeLR(LambdaLR):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self.last_epoch > 0:
-            return [rate * f(self.last_epoch) for f, rate in zip(self.lr_lambdas, self._rates(), strict=True)]
-        return self._rates()
+            return [rate * f(self.last_epoch) for f, rate in zip(self.lr_lambdas, self._rates_(), strict=True)]
+        return self._rates_()
 
 
 class StepLR(LRScheduler):
@@ -59,10 +59,10 @@ class StepLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self.last_epoch == 0 or self.last_epoch % self.step_size != 0:
-            return self._rates()
-        return [rate * self.gamma for rate in self._rates()]
+            return self._rates_()
+        return [rate * self.gamma for rate in self._rates_()]
 
     def _get_closed_form_lr(self) -> list[float]:
         return [base * self.gamma ** (self.last_epoch // self.step_size) for base in self.base_lrs]
@@ -77,10 +77,10 @@ class MultiStepLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self.last_epoch not in self.milestones:
-            return self._rates()
-        return [rate * self.gamma ** self.milestones[self.last_epoch] for rate in self._rates()]
+            return self._rates_()
+        return [rate * self.gamma ** self.milestones[self.last_epoch] for rate in self._rates_()]
 
     def _get_closed_form_lr(self) -> list[float]:
         passed = bisect_right(sorted(self.milestones.elements()), self.last_epoch)
@@ -98,12 +98,12 @@ class ConstantLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self.last_epoch == 0:
-            return [rate * self.factor for rate in self._rates()]
+            return [rate * self.factor for rate in self._rates_()]
         if self.last_epoch != self.total_iters:
-            return self._rates()
-        return [rate * (1.0 / self.factor) for rate in self._rates()]
+            return self._rates_()
+        return [rate * (1.0 / self.factor) for rate in self._rates_()]
 
 
 class LinearLR(LRScheduler):
@@ -122,14 +122,14 @@ class LinearLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self.last_epoch == 0:
-            return [rate * self.start_factor for rate in self._rates()]
+            return [rate * self.start_factor for rate in self._rates_()]
         if self.last_epoch > self.total_iters:
-            return self._rates()
+            return self._rates_()
         rise = self.end_factor - self.start_factor
         before = self.total_iters * self.start_factor + (self.last_epoch - 1) * rise
-        return [rate * (1.0 + rise / before) for rate in self._rates()]
+        return [rate * (1.0 + rise / before) for rate in self._rates_()]
 
 
 class ExponentialLR(LRScheduler):
@@ -141,10 +141,10 @@ class ExponentialLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self._is_initial:
-            return self._rates()
-        return [rate * self.gamma for rate in self._rates()]
+            return self._rates_()
+        return [rate * self.gamma for rate in self._rates_()]
 
     def _get_closed_form_lr(self) -> list[float]:
         return [base * self.gamma**self.last_epoch for base in self.base_lrs]
@@ -159,11 +159,11 @@ class PolynomialLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         if self._is_initial or self.last_epoch > self.total_iters:
-            return self._rates()
+            return self._rates_()
         share = (1.0 - self.last_epoch / self.total_iters) / (1.0 - (self.last_epoch - 1) / self.total_iters)
-        return [rate * share**self.power for rate in self._rates()]
+        return [rate * share**self.power for rate in self._rates_()]
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -175,10 +175,10 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         epoch, last, low = self.last_epoch, self.T_max, self.eta_min
         if self._is_initial:
-            return self._rates()
+            return self._rates_()
         if self._step_count == 1 and epoch > 0:
             return [low + (base - low) * (1 + math.cos(epoch * math.pi / last)) / 2 for base in self.base_lrs]
         if (epoch - 1 - last) % (2 * last) == 0:
@@ -187,7 +187,7 @@ class CosineAnnealingLR(LRScheduler):
                 for base, group in zip(self.base_lrs, self.optimizer.param_groups, strict=True)
             ]
         now, before = 1 + math.cos(math.pi * epoch / last), 1 + math.cos(math.pi * (epoch - 1) / last)
-        return [now / before * (rate - low) + low for rate in self._rates()]
+        return [now / before * (rate - low) + low for rate in self._rates_()]
 
     def _get_closed_form_lr(self) -> list[float]:
         low, turned = self.eta_min, 1 + math.cos(math.pi * self.last_epoch / self.T_max)

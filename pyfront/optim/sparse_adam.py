@@ -34,8 +34,8 @@ class SparseAdam(Optimizer):
         if complex_ := [[i, k] for i, k, p in every if p.is_complex()]:
             raise ValueError(f"Complex params at indices {complex_}: SparseAdam does not support complex parameters")
 
-    def _update_sparse(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
-        state = self._table[p]
+    def _update_sparse_(self, group: dict[str, Any], p: Tensor, g: SparseTensor) -> None:
+        state = self._table_[p]
         if not state:
             state.update(step=0, exp_avg=zeros_of(p), exp_avg_sq=zeros_of(p))
         state["step"] += 1
@@ -51,6 +51,6 @@ class SparseAdam(Optimizer):
         move = (to_mean + mean) / ((to_square + square).sqrt() + group["eps"])
         assign(p, g._with(move)._onto(p.detach(), number(-size, p))._read())
 
-    def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+    def _update_(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         if parameters:
             raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")

@@ -167,7 +167,7 @@ class SWALR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The rates of this epoch."""
-        self._asked()
+        self._asked_()
         step = self._step_count - 1
         if self.anneal_epochs == 0:
             step = max(1, step)

@@ -70,7 +70,7 @@ class Conv2d(FloatConv2d):
         """The convolution with the rounded filters."""
         padding = self.padding
         if self.padding_mode != "zeros":
-            input, padding = F.pad(input, self._around(), mode=self.padding_mode), 0
+            input, padding = F.pad(input, self._around_(), mode=self.padding_mode), 0
         return F.conv2d(input, self.weight_fake_quant(self.weight), self.bias, self.stride, padding, self.dilation, self.groups)
 
     @classmethod

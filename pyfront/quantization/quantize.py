@@ -173,7 +173,7 @@ def _remove_qconfig(module: Module) -> None:
             for key, hook in list(m._forward_hooks.items()):
                 if hook is _observer_forward_hook:
                     del m._forward_hooks[key]
-            m._hooks_changed()
+            m._hooks_changed_()
             del m.activation_post_process
         m.__dict__.pop("qconfig", None)
 

@@ -86,7 +86,7 @@ class RNNBase(RecurrentLayer):
         with no_grad():
             return super().forward(input, hx)
 
-    def _weights(self) -> list[Both]:
+    def _weights_(self) -> list[Both]:
         return [Both(*map(product_of, held.param)) for held in self._all_weight_values]
 
     def _get_name(self) -> str:
@@ -149,16 +149,16 @@ class RNNCellBase(RecurrentCell):
     def __init__(self, mode: str, input_size: int, hidden_size: int, bias: bool = True, dtype: Any = qint8) -> None:
         super().__init__()
         _check_dtype(dtype)
-        self._mode, self.input_size, self.hidden_size, self.bias, self.weight_dtype = mode, input_size, hidden_size, bias, dtype
+        self._mode_, self.input_size, self.hidden_size, self.bias, self.weight_dtype = mode, input_size, hidden_size, bias, dtype
         gates = _GATES[mode] * hidden_size
         self._packed_weight_ih, self._packed_weight_hh = (_empty(gates, n, bias, dtype) for n in (input_size, hidden_size))
 
-    def _weights(self) -> Both:
+    def _weights_(self) -> Both:
         return Both(product_of(self._packed_weight_ih), product_of(self._packed_weight_hh))
 
-    def _step(self, input: Tensor, given: Any) -> Any:
+    def _step_(self, input: Tensor, given: Any) -> Any:
         with no_grad():
-            return super()._step(input, given)
+            return super()._step_(input, given)
 
     def _get_name(self) -> str:
         return f"DynamicQuantized{type(self).__name__}"
@@ -184,7 +184,7 @@ class RNNCellBase(RecurrentCell):
     @classmethod
     def from_float(cls, mod: Any, use_precomputed_fake_quant: bool = False) -> RNNCellBase:
         """The cell of a float one that has a ``qconfig``."""
-        dtype = weight_dtype(mod, mod._mode)
+        dtype = weight_dtype(mod, mod._mode_)
         more = {"nonlinearity": mod.nonlinearity} if hasattr(mod, "nonlinearity") else {}
         made = cls(mod.input_size, mod.hidden_size, bias=mod.bias, dtype=dtype, **more)
         made._packed_weight_ih = packed_weight(dynamic_weight(mod, mod.weight_ih), mod.bias_ih, dtype)
@@ -205,7 +205,7 @@ class RNNCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """float32[batch, inputs] and h give the next h."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step_(input, None if hx is None else (hx,))[0]
 
 
 class LSTMCell(RNNCellBase):
@@ -216,7 +216,7 @@ class LSTMCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """float32[batch, inputs] and (h, c) give the next (h, c)."""
-        return self._step(input, hx)
+        return self._step_(input, hx)
 
 
 class GRUCell(RNNCellBase):
@@ -227,4 +227,4 @@ class GRUCell(RNNCellBase):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """float32[batch, inputs] and h give the next h."""
-        return self._step(input, None if hx is None else (hx,))[0]
+        return self._step_(input, None if hx is None else (hx,))[0]

@@ -30,7 +30,7 @@ def layers():
 
 
 def is_kept(module):
-    return any(call is not None for call in module.__dict__.get("_calls", {}).values())
+    return any(call is not None for call in module.__dict__.get("_calls_", {}).values())
 
 
 def recorded(module, x):
@@ -333,7 +333,7 @@ def test_many_sizes_are_not_kept_for_ever():
     module = layers()
     for n in range(1, 40):
         assert module(torch.ones(n, 3) * 1.0).shape == (n, 2)
-    assert sum(call is not None for call in module._calls.values()) <= 16
+    assert sum(call is not None for call in module._calls_.values()) <= 16
 
 
 def test_a_model_that_was_called_is_saved_whole(tmp_path) -> None:
@@ -343,4 +343,4 @@ def test_a_model_that_was_called_is_saved_whole(tmp_path) -> None:
     path = tmp_path / "model.pth"
     torch.save(model, path)
     again = torch.load(path, weights_only=False)
-    assert "_calls" not in vars(again) and torch.equal(again(x), want) and torch.equal(again(x), want)
+    assert "_calls_" not in vars(again) and torch.equal(again(x), want) and torch.equal(again(x), want)

@@ -221,13 +221,13 @@ def test_state_nobody_looks_at_is_gathered(name: str) -> None:
     groups = len(t.optimizer.param_groups)
     for _ in range(optimizers._UNSEEN + 3):
         t.step()
-    assert len(t.optimizer._gathered) == groups
-    assert all(not entries for entries in t.optimizer._table.values())
+    assert len(t.optimizer._gathered_) == groups
+    assert all(not entries for entries in t.optimizer._table_.values())
     state = t.optimizer.state
-    assert not t.optimizer._gathered and all(value is not None for entries in state.values() for value in entries.values())
+    assert not t.optimizer._gathered_ and all(value is not None for entries in state.values() for value in entries.values())
     for _ in range(optimizers._UNSEEN + 3):
         t.step()
-    assert not t.optimizer._gathered  # the table is held
+    assert not t.optimizer._gathered_  # the table is held
 
 
 def test_gathering_is_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,4 +236,4 @@ def test_gathering_is_no_other_program(monkeypatch: pytest.MonkeyPatch) -> None:
     t = Training("adam")
     for _ in range(optimizers._UNSEEN + 3):
         t.step()
-    assert t.optimizer._gathered and len(set(graphs)) == 1 and len(graphs) == optimizers._UNSEEN + 3
+    assert t.optimizer._gathered_ and len(set(graphs)) == 1 and len(graphs) == optimizers._UNSEEN + 3

@@ -22,11 +22,11 @@ def afresh():
     torch.manual_seed(0)
     reading._facts.clear()
     for kind in (Net, Block):
-        kind._whole = calls.whole
+        kind._whole_ = calls.whole
 
 
 def is_kept(module):
-    return any(hasattr(call, "phrase") for call in module.__dict__.get("_calls", {}).values())
+    return any(hasattr(call, "phrase") for call in module.__dict__.get("_calls_", {}).values())
 
 
 def gate(x, share=0.5):
@@ -526,7 +526,7 @@ def test_training_and_evaluation_in_turn():
             torch.manual_seed(step)
             results.append(m(x)[0])
         assert torch.equal(*results)
-    kept = [list(module._calls.values()), list(module._calls.modes[True][0].values())]
+    kept = [list(module._calls_.values()), list(module._calls_.modes[True][0].values())]
     assert all(len(calls) == 1 and not calls[0].is_new for calls in kept)
     module.norm.eval()
     plain.norm.eval()
@@ -632,11 +632,11 @@ def test_many_sizes_are_not_kept_for_ever():
         for n in range(1, 60):
             assert module(torch.ones(n, 6) * 1.0)[0].shape == (n, 3)
             assert module(torch.ones(n, 6) * 1.0)[1].shape == (8, n)
-    assert is_kept(module) and len(module._calls) <= 32
+    assert is_kept(module) and len(module._calls_) <= 32
     listed = Nested(Listed())
     for n in range(1, 20):
         listed(torch.ones(n))
-    assert not listed._calls and not listed.inner._calls and listed._calls.left == -1
+    assert not listed._calls_ and not listed.inner._calls_ and listed._calls_.left == -1
 
 
 def test_default_dtypes_modes_and_classes_of_tensors():

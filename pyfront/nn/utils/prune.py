@@ -93,7 +93,7 @@ def _hook_of(module: Module, name: str) -> int | None:
 
 def _unhooked(module: Module, key: int) -> BasePruningMethod:
     hook = module._forward_pre_hooks.pop(key)
-    module._hooks_changed()
+    module._hooks_changed_()
     return hook
 
 

@@ -53,7 +53,7 @@ class _Computed:
         if key is None:
             raise ValueError(f"{cls.kind} of '{name}' not found in {module}")
         hook = module._forward_pre_hooks.pop(key)
-        module._hooks_changed()
+        module._hooks_changed_()
         with no_grad():
             weight = hook.compute(module, False)
         delattr(module, name)
