@@ -1,6 +1,6 @@
 /* Calls of compiled programs, without Python's help: a function per program that Python calls as its own.
 
-   It looks whether arrays are what the program takes, takes arrays for the outputs that nobody else sees, fills in the table of addresses and
+   Such a function looks whether arrays are what the program takes, takes arrays for the outputs that nobody else sees, fills in the table of addresses and
    runs the program: what executable.py and output_pool.py do, for the cases that come again and again; it leaves everything else to them. Nothing of
    Python's or numpy's headers is needed: what is called is exported by every CPython from 3.11 on, and where numpy's arrays have what is read
    here, and counts of references are, executable.py has looked up.
@@ -36,6 +36,8 @@ extern ptrdiff_t PyList_Size(object *);
 extern object *PyList_GetSlice(object *, ptrdiff_t, ptrdiff_t);
 extern object *PyList_New(ptrdiff_t);
 extern int PyList_SetItem(object *, ptrdiff_t, object *);
+extern object *PyObject_GetAttrString(object *, const char *);
+extern const char *PyUnicode_AsUTF8(object *);
 extern object *PyCapsule_New(void *, const char *, void (*)(object *));
 extern void *PyCapsule_GetPointer(object *, const char *);
 extern void *PyEval_SaveThread(void);
@@ -233,4 +235,74 @@ object *lamina_caller(object *kind, size_t entry, size_t table, object *types, p
         found = PyCFunction_NewEx(&call_method, capsule, NULL);
     Py_DecRef(capsule);
     return found;
+}
+
+/* -- a few random numbers: an array, and draws.c fills it */
+
+typedef void (*draw_singles)(void *engine, float *out, int64_t n);
+typedef void (*draw_integers)(void *engine, int64_t *out, int64_t n, uint32_t span, int64_t low);
+typedef void (*draw_normals)(void *engine, double *out, int64_t n, double mean, double std, double *saved);
+
+enum { SINGLES, INTEGERS, NORMALS, MOST_NORMALS = 64 };
+
+typedef struct {
+    void *function;
+    int kind, is_single; /* the latter: normal numbers are rounded to float32 */
+    object *empty, *shape, *dtype;
+    ptrdiff_t n;
+    double first, second;
+} few;
+
+static void let_go_of_few(object *capsule) {
+    few *made = PyCapsule_GetPointer(capsule, NULL);
+    Py_DecRef(made->empty), Py_DecRef(made->shape), Py_DecRef(made->dtype);
+    free(made);
+}
+
+/* draw(address of an engine, address of what it saved): a new array. */
+static object *draw(object *capsule, object *const *given, ptrdiff_t count) {
+    const few *own = PyCapsule_GetPointer(capsule, NULL);
+    if (!own || count != 2)
+        return PyErr_Occurred() ? NULL : nothing();
+    void *engine = (void *)PyLong_AsSize_t(given[0]);
+    double *saved = (double *)PyLong_AsSize_t(given[1]);
+    object *arguments[2] = {own->shape, own->dtype};
+    object *made = PyErr_Occurred() ? NULL : PyObject_Vectorcall(own->empty, arguments, 2, NULL);
+    if (!made)
+        return NULL;
+    char *data = ((array *)made)->data;
+    if (own->kind == SINGLES)
+        ((draw_singles)own->function)(engine, (float *)data, own->n);
+    else if (own->kind == INTEGERS)
+        ((draw_integers)own->function)(engine, (int64_t *)data, own->n, (uint32_t)own->first, (int64_t)own->second);
+    else {
+        double numbers[MOST_NORMALS];
+        ((draw_normals)own->function)(engine, numbers, own->n, own->first, own->second, saved);
+        for (ptrdiff_t i = 0; i < own->n; i++)
+            if (own->is_single)
+                ((float *)data)[i] = (float)numbers[i];
+            else
+                ((double *)data)[i] = numbers[i];
+    }
+    return made;
+}
+
+static method draw_method = {"draw", draw, FASTCALL, NULL};
+
+/* The function that draws; None: there are too many numbers. empty: numpy's. first, second: what the distribution depends on. */
+object *lamina_few(size_t function, int kind, object *empty, object *shape, object *dtype, double first, double second) {
+    ptrdiff_t n = 1;
+    for (ptrdiff_t d = 0; d < PyTuple_Size(shape); d++)
+        n *= PyLong_AsLong(PyTuple_GetItem(shape, d));
+    object *letter = PyObject_GetAttrString(dtype, "char"), *found = NULL;
+    few *made = letter && n <= MOST_NORMALS && !PyErr_Occurred() ? malloc(sizeof *made) : NULL;
+    object *capsule = made ? PyCapsule_New(made, NULL, let_go_of_few) : NULL;
+    if (capsule) {
+        int is_single = *PyUnicode_AsUTF8(letter) == 'f';
+        *made = (few){(void *)function, kind, is_single, kept(empty), kept(shape), kept(dtype), n, first, second};
+        found = PyCFunction_NewEx(&draw_method, capsule, NULL);
+    } else
+        free(made);
+    Py_DecRef(letter), Py_DecRef(capsule);
+    return found || PyErr_Occurred() ? found : nothing();
 }

@@ -22,7 +22,7 @@ from .compiled_program import Program, compile_graph, profiled
 from .compiled_program import programs as _programs
 from .complex_program import ComplexProgram
 from .emission import cpu_target, loops_of, source_of
-from .executable import Executable, quicken, set_num_threads
+from .executable import Executable, few_draws, quicken, set_num_threads
 from .exports import gpu_arch, make_onnx, recorded_program, recorded_program_of_text, save_onnx, write_c
 from .known_loops import with_scans
 from .moving_windows import WindowedProgram, windows_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .dump_index import DumpIndex
 
 __all__ = [
-    "Program", "accelerator", "bound", "compile_graph", "draws_library", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
+    "Program", "accelerator", "bound", "compile_graph", "draws_library", "few_draws", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
     "recorded_program", "recorded_program_of_text", "recording_library", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
     "work_of", "write_c",
 ]

@@ -94,8 +94,18 @@ def quicken(library: Any) -> None:
     thing = ctypes.py_object
     library.lamina_caller.argtypes = (thing, ctypes.c_size_t, ctypes.c_size_t, thing, ctypes.c_ssize_t, ctypes.c_ssize_t, thing)
     library.lamina_pool.argtypes = (thing, thing, thing, thing, ctypes.c_long)
-    library.lamina_caller.restype = library.lamina_pool.restype = thing
+    library.lamina_few.argtypes = (ctypes.c_size_t, ctypes.c_int, thing, thing, thing, ctypes.c_double, ctypes.c_double)
+    library.lamina_caller.restype = library.lamina_pool.restype = library.lamina_few.restype = thing
     Quick.library = library
+
+
+def few_draws(draws: Any, name: str, shape: tuple[int, ...], kind: np.dtype, first: float, second: float) -> Any:
+    """What makes an array of a shape by a function of draws.c (singles; integers: span, smallest; normals: mean, deviation), from the address of an
+    engine and that of what it saved; None until calls are made in C."""
+    if Quick.library is None:
+        return None
+    function = ctypes.cast(getattr(draws, f"lamina_draw_{name}"), ctypes.c_void_p).value
+    return Quick.library.lamina_few(function, ("singles", "integers", "normals").index(name), np.empty, shape, kind, first, second)
 
 
 def _is_laid_out(array: np.ndarray) -> bool:

@@ -179,7 +179,7 @@ object *lamina_lines(object *getter, object *asked) {
     F(state_traces) F(state_watch) \
     F(phrase__steps) F(phrase__results)
 #define OBJECTS(F) \
-    F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(again) \
+    F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) \
     F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
     F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
 
@@ -523,9 +523,10 @@ static object *at_line(object *calls, object *key, int *changes) {
     return found;
 }
 
-enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL };
+enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL, DRAWING_CALL };
 
-/* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look. An error: KNOWN_CALL and NULL. */
+/* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look; DRAWING_CALL: what is in `made` gives the result when it
+   is called. An error: KNOWN_CALL and NULL. */
 static int call_again(object *calls, object *args, object *options, object **made) {
     *made = NULL;
     if (is_traced() || PyDict_Size(the_regions))
@@ -546,6 +547,10 @@ static int call_again(object *calls, object *args, object *options, object **mad
         return KNOWN_CALL;
     if (answered)
         return NO_CALL;
+    if (found && AT(found, class) == the_redraw) {
+        *made = kept(found);
+        return DRAWING_CALL;
+    }
     if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None)
         return UNKNOWN_CALL;
     Py_IncRef(found);
@@ -566,6 +571,11 @@ static object *in_full(object *method, object *self, object *const *given, ptrdi
 static object *again(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
     int known = count == 2 ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
+    if (known == DRAWING_CALL) {
+        object *result = PyObject_CallNoArgs(node);
+        Py_DecRef(node);
+        return result;
+    }
     return known == NO_CALL ? nothing() : known == KNOWN_CALL ? wrapped(node) : in_full(the_again, calls, given, count);
 }
 
@@ -573,6 +583,8 @@ static object *again(object *calls, object *const *given, ptrdiff_t count) {
 static object *made_node(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
     int known = count == 2 && PyDict_Size(calls) ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
+    if (known == DRAWING_CALL)
+        Py_DecRef(node);
     return known == KNOWN_CALL ? node : in_full(the_made_node, calls, given, count);
 }
 

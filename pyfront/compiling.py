@@ -15,7 +15,7 @@ import numpy as np
 
 from . import recorder, views
 from .captured_state import CapturedState, TooMuch
-from .mersenne import Engine
+from .mersenne import DRAWS
 from .nn.module import Module
 from .links import Detached
 from .node import GRAD, PHRASE, SAVED, Boundary, Node
@@ -167,7 +167,7 @@ class _Recording:
             self.state = None
         self.sources = self._sources()
         self.gradients = [t.grad for t in self._reachable()]
-        self.start, self.draws = recorder.state.order, Engine.draws
+        self.start, self.draws = recorder.state.order, DRAWS[0]
         before, recorder.state.watch = recorder.state.watch, self.watch
         try:
             return self.function(*self.args)
@@ -230,7 +230,7 @@ class _Recording:
             raise TooMuch
         if self.watch.looked:
             raise Refusal("it reads values while it runs")
-        if Engine.draws != self.draws:
+        if DRAWS[0] != self.draws:
             raise Refusal("it draws random numbers")
         if not self.state.holds():
             raise Refusal("it changes what it captured")

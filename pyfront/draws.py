@@ -10,11 +10,11 @@ from . import native_draws
 from .fused import multiply_add
 from .gaussian import box_muller_blocks
 from .mersenne import Engine
+from .native_draws import FEWEST_BLOCKS, WIDE_RANGE
 
 _DOUBLE_MASK = np.uint64((1 << 53) - 1)
 _HIGH_MASK = np.uint64((1 << 21) - 1)
 _CHUNK = 1 << 15  # numbers made at a time: what is made on the way stays in the cache
-_WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _SQUEEZE = float(np.float32(0.0331))  # of Marsaglia and Tsang; PyTorch has it in single precision
 _FEW = 8  # numbers from which on numpy, or C, is faster than Python
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
@@ -64,7 +64,7 @@ def normal(
 ) -> np.ndarray:
     """dtype[n]: Box-Muller in blocks of 16 from 16 elements on, pairs of doubles (the second one saved) below and for
     memory with gaps."""
-    if n < 16 or not is_contiguous:
+    if n < FEWEST_BLOCKS or not is_contiguous:
         made = native_draws.normals(engine, n, mean, std) if n >= _FEW else None
         if made is not None:
             return made.astype(dtype, copy=False)
@@ -98,12 +98,12 @@ def _normal_one_by_one(engine: Engine, n: int, mean: float, std: float) -> list[
 def integers(engine: Engine, n: int, low: int, high: int) -> np.ndarray:
     """int64[n] in [low, high): a word (two for ranges of 2**28 and more) modulo the range."""
     span = high - low
-    if n < _FEW and span < _WIDE_RANGE:
+    if n < _FEW and span < WIDE_RANGE:
         return np.array([engine.word() % span + low for _ in range(n)], np.int64)
-    made = native_draws.integers(engine, n, span, low) if span < _WIDE_RANGE else None
+    made = native_draws.integers(engine, n, span, low) if span < WIDE_RANGE else None
     if made is not None:
         return made
-    words = engine.double_words(n) if span >= _WIDE_RANGE else engine.words(n)
+    words = engine.double_words(n) if span >= WIDE_RANGE else engine.words(n)
     if span < 1 << 64:
         words = words % np.uint64(span)
     return words.astype(np.int64) + np.int64(low)

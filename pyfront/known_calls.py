@@ -2,7 +2,8 @@
 
 What a function of tensors records follows, as a rule, from the types of its operands and from its options. That is not taken for
 granted: the first call is looked at, and only kept if all it did was to record steps from its operands to fresh results, and if it
-asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. A function that asked for the user's
+asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. One that only drew random numbers is kept, too, and draws
+others (`sampling.Redraw`). A function that asked for the user's
 line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
 """
 
@@ -18,6 +19,7 @@ from .node import Node
 from .origin import operator_site
 from .phrases import Phrase, steps_between
 from .recorder import state
+from .sampling import Drawn, Redraw
 from .strides import is_ordered
 from .tensor import Tensor, wrap
 from .views import is_plain as is_plain_view
@@ -87,6 +89,8 @@ class KnownCalls(dict):
         if found is None or found is IN_VAIN:
             self.skips = found is not None
             return None
+        if type(found) is Redraw:
+            return found()
         if found is BY_LINE:
             found = self._at_line(key)
             if found is None:
@@ -120,6 +124,8 @@ class KnownCalls(dict):
             return self.function(*args, **options)
         written = _versions(args) + _versions(options.values())
         before, lines, start = _surroundings(), state.lines, state.order
+        if not operands and state.noted is None:
+            return self._first_of_numbers(key, args, options)
         result = self.function(*args, **options)
         self.tries -= 1
         results = result if isinstance(result, tuple) else (result,)
@@ -148,6 +154,21 @@ class KnownCalls(dict):
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
+
+    def _first_of_numbers(self, key: tuple, args: tuple, options: dict[str, Any]) -> Any:
+        """The call in full of a function that is given no tensors, kept if all it did was to draw. Those that are kept count as tries, too: sizes may
+        be others each time."""
+        start, state.noted = state.order, []
+        try:
+            result = self.function(*args, **options)
+            noted = state.noted
+        finally:
+            state.noted = None
+        self.tries -= 1
+        is_one = noted is not None and len(noted) == 1 and type(noted[0]) is Drawn and state.order == start + 1
+        if is_one and _is_fresh(result) and result._node is noted[0].leaf and not result.requires_grad:
+            self[key] = Redraw(noted[0])
+        return result
 
     def _was_in_vain(self, key: tuple) -> None:
         """A kind of calls that is not kept a few times is left alone; other kinds are looked at none the less."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
-from typing import ClassVar
-
+from typing import Any
 import numpy as np
 
 STATE_BYTES = 5056  # what torch.get_rng_state() returns on the CPU
@@ -22,15 +22,21 @@ _STATE = np.dtype(
 )
 
 
+DRAWS = [0]
+"""How often any engine drew: whoever records a function can tell whether it did."""
+
+
 class Engine:
     """mt19937 as PyTorch's CPU generator keeps it: 32-bit words plus one saved normal sample (Box-Muller makes two)."""
 
-    __slots__ = ("_bits", "_address", "_initial", "_fresh", "saved_normal")
-    draws: ClassVar[int] = 0  # of all engines: whoever records a function can tell whether it drew
+    __slots__ = ("_bits", "_lock", "_address", "_initial", "_fresh", "_saved", "_saved_at")
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.MT19937()
+        self._lock = self._bits.lock
         self._address = self._bits.ctypes.state_address
+        self._saved = (ctypes.c_double * 2)()  # the sample, and whether there is one
+        self._saved_at = ctypes.addressof(self._saved)
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
@@ -40,7 +46,16 @@ class Engine:
         self._initial = seed & _HIGH_SEED
         self._bits._legacy_seeding(self._initial & 0xFFFFFFFF)
         self._fresh = True
-        self.saved_normal: float | None = None
+        self.saved_normal = None
+
+    @property
+    def saved_normal(self) -> float | None:
+        """The second of the last pair, if it was not drawn yet."""
+        return self._saved[0] if self._saved[1] else None
+
+    @saved_normal.setter
+    def saved_normal(self, sample: float | None) -> None:
+        self._saved[:] = (0.0, 0.0) if sample is None else (sample, 1.0)
 
     @property
     def initial_seed(self) -> int:
@@ -51,13 +66,13 @@ class Engine:
         """The next `n` 32-bit words, uint64[n]."""
         if n:
             self._fresh = False
-            Engine.draws += 1
+            DRAWS[0] += 1
         return self._bits.random_raw(n)
 
     def word(self) -> int:
         """The next 32-bit word."""
         self._fresh = False
-        Engine.draws += 1
+        DRAWS[0] += 1
         return self._bits.random_raw()
 
     def few_doubles(self, n: int) -> list[float]:
@@ -65,12 +80,13 @@ class Engine:
         words = self.words(2 * n).tolist()
         return [((high << 32 | low) & _LOW_53) * 2.0**-53 for high, low in zip(words[::2], words[1::2], strict=True)]
 
-    def draw_with(self, function: Callable[[int], None]) -> None:
-        """Let ``function(address)`` draw from numpy's state itself: 624 words of 32 bits, and the place of the next one."""
+    def draw_with(self, function: Callable[[int, int], Any]) -> Any:
+        """Let ``function(address, saved)`` draw from numpy's state itself: 624 words of 32 bits, and the place of the next one. saved: where
+        the sample that is left of a pair is, and whether there is one, as two doubles. Gives what the function does."""
         self._fresh = False
-        Engine.draws += 1
-        with self._bits.lock:
-            function(self._address)
+        DRAWS[0] += 1
+        with self._lock:
+            return function(self._address, self._saved_at)
 
     def double_words(self, n: int) -> np.ndarray:
         """The next `n` 64-bit words (high half drawn first), uint64[n]."""

@@ -6,6 +6,8 @@ Each function gives None where numpy is to do it: no C compiler, a program that 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ _FEWEST = 1
 _ONE_BY_ONE = 64  # uniforms that numpy draws while Python makes one normal or exchanges two numbers
 _BLOCKS = 1 << 14  # and while numpy makes a few normals of uniforms
 _TRIED = 1024
+FEWEST_BLOCKS = 16  # normal numbers that are drawn in blocks, not one by one
+TRIED_AGAIN = 128
+WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _WORTH_LOADING = 1 << 15  # numbers numpy draws before the library is looked for on disk: half a millisecond
 _WORTH_BUILDING = 1 << 20  # and before it is built: some milliseconds; building takes hundreds
 
@@ -64,7 +69,7 @@ def _address(array: np.ndarray) -> int:
 def _drawn(function: Any, engine: Engine, n: int, kind: type, *numbers: float) -> np.ndarray:
     """kind[n], filled by a function of the library."""
     drawn = np.empty(n, kind)
-    engine.draw_with(lambda state: function(state, _address(drawn), n, *numbers))
+    engine.draw_with(lambda state, _: function(state, _address(drawn), n, *numbers))
     return drawn
 
 
@@ -115,8 +120,24 @@ def normals(engine: Engine, n: int, mean: float, std: float) -> np.ndarray | Non
     library = _library(n, n * _ONE_BY_ONE)
     if library is None:
         return None
-    drawn, held = np.empty(n), engine.saved_normal
-    saved = np.array([held or 0.0, held is not None])
-    engine.draw_with(lambda state: library.lamina_draw_normals(state, _address(drawn), n, mean, std, _address(saved)))
-    engine.saved_normal = float(saved[0]) if saved[1] else None
+    drawn = np.empty(n)
+    engine.draw_with(lambda state, saved: library.lamina_draw_normals(state, _address(drawn), n, mean, std, saved))
     return drawn
+
+
+def few(name: str, shape: tuple[int, ...], kind: np.dtype, numbers: tuple[float, ...]) -> Callable[[int, int], np.ndarray] | None:
+    """What draws an array of a distribution of `sampling.py` each time it is called by `Engine.draw_with`, for numbers that draws.py makes one by
+    one; None where it cannot. To be asked once every `TRIED_AGAIN` times."""
+    n = math.prod(shape)
+    library = _library(n, _ONE_BY_ONE * TRIED_AGAIN) if 0 < n < FEWEST_BLOCKS else None
+    if library is None:
+        return None
+    from ..backends import driver
+
+    if name == "uniform" and kind == np.float32 and numbers in ((), (0.0, 1.0)):
+        return driver.few_draws(library, "singles", shape, kind, 0, 0)
+    if name == "normal" and kind.char in "fd":
+        return driver.few_draws(library, "normals", shape, kind, *(numbers or (0.0, 1.0)))
+    if name == "integers" and kind == np.int64 and numbers[1] - numbers[0] < WIDE_RANGE:
+        return driver.few_draws(library, "integers", shape, kind, numbers[1] - numbers[0], numbers[0])
+    return None

@@ -17,6 +17,7 @@ from .known_calls import KnownCalls
 from .node import PHRASE, Node
 from .origin import BETWEEN, native, origin
 from .phrases import Phrase, Phrases
+from .sampling import Redraw
 from .storage import Storage
 from .tensor import Tensor, holding, nodes_of
 
@@ -88,7 +89,7 @@ def _told() -> dict[str, Any] | None:
     told: dict[str, Any] = {
         "Node": Node, "Storage": Storage, "Tensor": Tensor, "state": recorder.state, "full": "full", "phrase": PHRASE, "fill_in": storage.fill_in,
         "at_bound": recorder.at_bound, "read": Tensor._read, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
-        "in_vain": known_calls.IN_VAIN, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
+        "in_vain": known_calls.IN_VAIN, "redraw": Redraw, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
         **{_NAMES.get((kind, name), name): vars(kind)[name] for kind, name in _METHODS},
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
         "kinds": (int, bool, str, type(None), DType), "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..dialects.errors import LaminaError
 from ..dialects.types import DType, dtype_of, size_of
-from . import draws, philox, recorder
+from . import draws, native_draws, philox, recorder
 from .node import Node
 from .origin import origin, source_line
 from .placement import asked, meta_leaf, placed_on_gpu
 from .promote import cast
 from .random import Generator, engine_of, sequence_of
 from .size import META
-from .tensor import Tensor
+from .tensor import Tensor, wrap
 
 
 def drawn(
@@ -130,6 +130,37 @@ def _sample(
         shape, lambda n: draw.host(engine_of(generator), n, dtype.numpy, *numbers), anywhere, where=where,
         there=lambda whole: draw.gpu(sequence_of(generator), whole, dtype, *numbers), said=(draw, numbers),
     )  # fmt: skip
+
+
+_OFTEN = 1024  # draws after which more are expected
+
+
+class Redraw:
+    """A call that drew random numbers and did nothing else, made again: its tensor. few: what draws them in C. times: how often it was made."""
+
+    __slots__ = ("drawn", "type", "few", "times")
+
+    def __init__(self, drawn: Drawn) -> None:
+        self.drawn = drawn._replace(leaf=None)
+        self.type = drawn.shape, drawn.dtype
+        self.few: Callable[[int, int], np.ndarray] | None = None
+        self.times = 0
+
+    def __call__(self) -> Tensor:
+        """Numbers drawn now, by the default generator."""
+        state, few = recorder.state, self.few
+        if few is None or state.draws is not None or state.noted is not None:
+            return self._in_full()
+        return state.holding(engine_of(None).draw_with(few), self.type, None)
+
+    def _in_full(self) -> Tensor:
+        draw, shape, dtype, numbers, options, _, _ = self.drawn
+        self.times += 1
+        if self.times % native_draws.TRIED_AGAIN == 0 and self.few is None:
+            if not recorder.state.quick and self.times >= _OFTEN:
+                recorder.quicken()
+            self.few = native_draws.few(draw.name, shape, dtype.numpy, numbers)
+        return wrap(sample(draw, shape, dtype, *numbers, **options))
 
 
 def memory_order(tensor: Tensor) -> list[int]:

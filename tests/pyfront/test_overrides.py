@@ -79,6 +79,26 @@ def test_parameters_are_ordinary():
     assert type(Weight(torch.ones(2)) * 2) is torch.Tensor
 
 
+def test_a_mode_is_asked_about_calls_that_are_known():
+    x, asked = torch.ones(2), []
+
+    class Mode(overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            asked.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    def calls():
+        torch.exp(x), x.exp(), torch.rand(2), torch.exp(x, out=torch.empty(2))
+
+    for _ in range(3):
+        calls()
+    with Mode():
+        for _ in range(3):
+            calls()
+    calls()
+    assert asked == 3 * ["exp", "exp", "rand", "exp"]
+
+
 def test_a_mode_is_asked_first():
     class Mode(overrides.TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):

@@ -113,6 +113,7 @@ def test_a_tensor_of_an_array(undo: Callable) -> None:
 
     def told() -> list[Any]:
         found = []
+        lamina.synchronize()
         for line in (None, "a.py:1"):
             with lamina.inference_mode(line is None):
                 before = recorder.state.order
