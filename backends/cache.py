@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -125,8 +126,12 @@ def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = F
         folder = Path(tempfile.mkdtemp(prefix="lamina-"))
         return folder, make(folder)
     shelf = root / key[:2]
-    shelf.mkdir(mode=0o700, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=shelf))
+    try:
+        shelf.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed the folder
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=shelf))
+    except OSError:  # or taken the right to write there away: the program runs all the same
+        folder = Path(tempfile.mkdtemp(prefix="lamina-"))
+        return folder, make(folder)
     try:
         facts = make(building)
         facts["files"] = _sizes(building)
@@ -139,16 +144,22 @@ def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = F
 
 
 def note(key: str, text: str) -> None:
-    """Keep a line of text under a key: all of it or nothing, the last one stays. Nothing without a cache folder."""
+    """Keep a line of text under a key: all of it or nothing, the last one stays. Nothing without a cache folder, or where it cannot be
+    written any more: a note only saves time."""
     root = cache_folder()
     if root is None:
         return
     shelf = root / key[:2]
-    shelf.mkdir(mode=0o700, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".note-", dir=shelf)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, shelf / f"{key}.note")
+    with contextlib.suppress(OSError):
+        shelf.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".note-", dir=shelf)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(name, shelf / f"{key}.note")
+        except OSError:
+            os.unlink(name)
+            raise
 
 
 def noted(key: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,22 @@ def test_second_process_finds_the_program_on_disk():
     assert first.source == again.source != ""
     arrays = graphs.arrays_for(graph)
     assert np.array_equal(first(arrays)[0], again(arrays)[0])
+
+
+@needs_compiler
+@pytest.mark.parametrize("what_happened", ("removed", "a file"))
+def test_a_cache_folder_that_goes_away(small_units, what_happened):
+    """A program whose cache folder was cleared away meanwhile, or cannot be written any more, compiles all the same."""
+    graph = graphs.linear_relu()
+    cache.source_version()
+    folder = cache.cache_folder()
+    shutil.rmtree(folder)
+    if what_happened == "a file":
+        folder.write_text("")
+    program = compiled_program.compile_graph(graph)
+    arrays = graphs.arrays_for(graph)
+    np.testing.assert_allclose(program(arrays)[0], np.maximum(arrays[0] @ arrays[1] + arrays[2], 0), rtol=1e-4, atol=1e-5)
+    cache._prepare.cache_clear()
 
 
 @needs_compiler
