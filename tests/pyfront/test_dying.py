@@ -64,15 +64,23 @@ def test_gradients_changed_before_a_step_take_no_place_of_its_state() -> None:
     assert len(seen[-1]) == 12 and seen[-1] == seen[-2] == seen[-3]
 
 
+class Normed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.norm = torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.line(x)))
+
+
 def test_results_of_a_step_read_one_tuple_however_they_were_recorded() -> None:
     """What a layer records again looks to reference counts like what it recorded first, or parameters before it would not be given away."""
-    norm, x = torch.nn.BatchNorm1d(4), torch.randn(8, 4, requires_grad=True)
+    net, x = Normed(), torch.randn(8, 4)
     for _ in range(4):
-        y = norm(x)
-        results = [s._storage.node.inputs[0] for s in (norm.running_mean, norm.running_var)]  # blended with what was there
+        y = net(x)
+        results = [s._storage.node.inputs[0] for s in (net.norm.running_mean, net.norm.running_var)]  # blended with what was there
         assert results[0].inputs is results[1].inputs and results[0].inputs[0].op == "batch_norm"
         y.sum().backward()
-        x.grad = None
         recorder.flush()
 
 
