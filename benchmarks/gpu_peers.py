@@ -190,8 +190,8 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
 
 
-def measure(row: check_speed.SpeedRow | Training, told: Told) -> dict[str, str]:
-    """Measures a row; what failed, per peer. Memory of the GPU is given back, for the next one."""
+def measure(row: check_speed.SpeedRow | Training, told: Told, wgmma: bool = True) -> dict[str, str]:
+    """Measures a row; what failed, per peer. Memory of the GPU is given back, for the next one. wgmma: also by warpgroups, where there are some."""
     if isinstance(row, Training):
         made, peers = Row(row.goal, lambda once: max(1, min(200, int(1e3 * STEP_SECONDS / max(once, 1e-3)))), told), by_the_clock
     else:
@@ -199,7 +199,7 @@ def measure(row: check_speed.SpeedRow | Training, told: Told) -> dict[str, str]:
     torch = torch_with_cuda()
     try:
         with flags.f32(row.f32):
-            peers(made, row, torch)
+            peers(made, row, torch, wgmma and has_warpgroups())
             made.in_turn()
     finally:
         made.clocks.clear()
@@ -212,7 +212,7 @@ def measure(row: check_speed.SpeedRow | Training, told: Told) -> dict[str, str]:
     return made.failed
 
 
-def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None) -> None:
+def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None, wgmma: bool) -> None:
     """A measured program: each peer's rounds between events of its own. What has never run on a GPU comes last."""
     made.add("lamina", lambda: _ours(_gpu("auto"), row))
     if torch is not None:
@@ -220,7 +220,7 @@ def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None) ->
         made.add("eager", lambda: _theirs(torch, counterpart(torch, row)))
         if row in check_speed.NESTS[:3]:
             made.add("compile", lambda: _theirs(torch, torch.compile(counterpart(torch, row))))
-    if has_warpgroups():
+    if wgmma:
         made.add("lamina, wgmma", lambda: _ours(_gpu("wgmma"), row))
 
 
@@ -258,13 +258,13 @@ def _theirs(torch: ModuleType, call: Call) -> Clock:
     return of
 
 
-def by_the_clock(made: Row, row: Training, torch: ModuleType | None) -> None:
+def by_the_clock(made: Row, row: Training, torch: ModuleType | None, wgmma: bool) -> None:
     """A training step: the host's clock over some steps, until the GPU is done."""
     made.add("lamina", lambda: _our_steps(row, "auto"))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = row.f32 == "tf32"  # its convolutions use it if not told
         made.add("eager", lambda: _steps(torch, row.make(torch)))
-    if has_warpgroups():
+    if wgmma:
         made.add("lamina, wgmma", lambda: _our_steps(row, "wgmma"))
     if torch is not None:
         made.add("compile", lambda: _steps(torch, torch.compile(row.make(torch))))

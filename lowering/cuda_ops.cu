@@ -188,7 +188,7 @@ __device__ __forceinline__ uint32_t lm_pack_f16(float low, float high) {
 }
 
 //: tensor_map
-struct __align__(64) lm_tensor_map { uint64_t words[16]; };
+struct __align__(128) lm_tensor_map { uint64_t words[16]; };
 
 //: tma_load_2d
 __device__ __forceinline__ void lm_tma_load_2d(void *to, const lm_tensor_map *map, int64_t *barrier, int x, int y) {

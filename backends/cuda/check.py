@@ -25,7 +25,7 @@ from ...dialects.errors import BackendError, LaminaError
 from ...dialects.graph import Graph
 from . import check_kernels, check_layouts, check_prepare, check_speed, check_tools
 from .check_programs import PROGRAMS, CheckProgram
-from .check_report import DeviceLost, Report, Section, write_whole
+from .check_report import MOST_WASTED, RESTART_SECONDS, DeviceLost, Report, Section, write_whole
 from .device import Device, native_arch
 from .runtime import Runtime
 
@@ -77,16 +77,20 @@ class Chosen:
         return [*found, *([(check_speed.chained_products(check_speed.KERNELS), "ieee")] if self.measured else [])]
 
     def gpus(self) -> list[Runtime]:
-        """The GPU, and once more with products on warpgroups where it has them. BackendError says why there is none."""
+        """The GPU, and once more with products on warpgroups where it has them, but those left out. BackendError says why there is none."""
         first = Device()
         wide = native_arch(first.compute, wgmma=True) != native_arch(first.compute)
-        return [Runtime(first), *([Runtime(Device(wgmma=True))] if wide else [])]
+        found = [first, *([Device(wgmma=True)] if wide else [])]
+        wanted = [device for device in found if device.arch not in self.options.without]
+        if not wanted:
+            raise BackendError("no GPU can be used: whatever ran there crashed or hung", help="look at the sections before")
+        return [Runtime(device) for device in wanted]
 
 
 PARTS: dict[str, Part] = {
     "machine": Part("The machine", lambda s, c: check_tools.machine(s), 60, True, least=10),
-    "layouts": Part("What the hardware does", lambda s, c: check_layouts.layouts(s, c.gpus()), 180, True, least=20),
-    "launched": Part("Launched, against numpy", lambda s, c: check_kernels.launched(s, c.programs, c.gpus()), 300, True, least=30),
+    "layouts": Part("What the hardware does", lambda s, c: check_layouts.layouts(s, c.gpus()), 180, True, patience=45, least=20),
+    "launched": Part("Launched, against numpy", lambda s, c: check_kernels.launched(s, c.programs, c.gpus()), 300, True, patience=45, least=30),
     "products": Part("Products", lambda s, c: check_speed.products(s, c.gpus()), 120, least=15),
     "attention": Part("Attention", lambda s, c: check_speed.attention_rows(s, c.gpus()), 180, least=15),
     "nests": Part("Fused nests against the copy rate", lambda s, c: check_speed.nests(s, c.gpus()), 120, least=15),
@@ -146,6 +150,7 @@ def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
             report.add(Section(name, PARTS[name].title, "skipped", "no time was left"))
             continue
         report.add(in_own_process(name, options, min(left, PARTS[name].seconds)))
+        options.without = [kind for kind in {k for s in report.sections for k in s.wasted} if kind and report.wasted(kind) > MOST_WASTED]
     compiling.join()
     if found[0] not in report.sections:
         report.add(found[0])
@@ -159,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--section", action="append", choices=PARTS, help="only these sections")
     parser.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes; the same as JSON beside it")
     parser.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a; sm_90a_p114 for a GPU of 114 processors)")
+    parser.add_argument("--without", action="append", default=[], metavar="TARGET", help="a target that is not run")
     parser.add_argument("--alone", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
@@ -172,7 +178,8 @@ def _command(*words: str) -> Callable[[argparse.Namespace], list[str]]:
         command = [sys.executable, "-m", "lamina.backends.cuda.check", *["--all"] * bool(options.all)]
         command += [] if options.visit is None else ["--visit", str(options.visit)]
         command += [] if options.only is None else ["--only", options.only]
-        return [*command, *(word for arch in options.arch or () for word in ("--arch", arch)), *words]
+        given = (("--arch", options.arch or ()), ("--without", options.without))
+        return [*command, *(word for option, values in given for value in values for word in (option, value)), *words]
 
     return made
 
@@ -230,7 +237,8 @@ def in_own_process(name: str, options: argparse.Namespace, seconds: float) -> Se
                 section.why += f", at {section.at[1]}" if section.at is not None else ""
                 section.notes += words
                 return section
-            number, item = section.at
+            number, item, kind = section.at
+            section.wasted[kind] = section.wasted.get(kind, 0.0) + (part.patience if done.timed_out else RESTART_SECONDS)
             if not section.lost:
                 section.fail(item, "; ".join([section.why, *words]))
             section.at, section.first, section.lost = None, number + 1, False

@@ -53,6 +53,8 @@ def _compile(section: Section, program: CheckProgram | SpeedRow, arch: str) -> N
         section.fail(program.name, f"{arch}: {spills} bytes of spills")
     if warnings := re.findall(r"C75\d\d|warning[^\n]*", made.log):
         section.fail(program.name, f"{arch}: ptxas says {warnings[0]}")
+    if waiting := nvrtc.waiting_forever(made):
+        section.fail(program.name, f"{arch}: {', '.join(waiting)} would wait for registers for ever")
     registers = max((u.registers for u in made.usage), default=0)
     tensor = len(re.findall(r"w?gmma\.mma_async|mma\.sync", made.ptx))
     machine = ""

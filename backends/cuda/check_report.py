@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_WASTED, RESTART_SECONDS = 100.0, 8.0
+"""Seconds that what crashes or hangs on one target may waste, so that a short visit is left to another; and of beginning a process again."""
 
 
 class DeviceLost(Exception):
@@ -29,8 +31,8 @@ class Section:
     """One part of the check. status: "done", "skipped" or "stopped" (it ended before its end); why says why.
 
     failures: what is wrong. file: where the section is kept after every row, so that what was measured outlives what fails next.
-    at: number and name of the item under way; first: of the first one that no earlier process of the section came to; lost: the process
-    ended because the device was, and what is wrong with the item is said.
+    at: number, name and kind of the item under way; first: of the first one that no earlier process of the section came to; lost: the process
+    ended because the device was, and what is wrong with the item is said. wasted: per kind, the seconds its items took along with their process.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Section:
     at: list[Any] | None = None
     first: int = 0
     lost: bool = False
+    wasted: dict[str, float] = field(default_factory=dict)
     file: Path | None = None
 
     def table(self, *head: str) -> Table:
@@ -58,15 +61,21 @@ class Section:
             self.notes.append(text)
             self.keep()
 
-    def each(self, items: Iterable[tuple[str, T]], is_lost: Callable[[T], bool] = lambda item: False) -> Iterator[T]:
+    def each(
+        self, items: Iterable[tuple[str, T]], is_lost: Callable[[T], bool] = lambda item: False, kind: Callable[[T], str] = lambda item: ""
+    ) -> Iterator[T]:
         """What the section goes through, with names: where one takes the process along, another process begins behind it.
 
-        is_lost(item): asked where an item failed; DeviceLost if nothing more can be done in this process.
+        is_lost(item): asked where an item failed; DeviceLost if nothing more can be done in this process. kind(item): what else is left out
+        when items of it have wasted too much; "" is not.
         """
         for number, (name, item) in enumerate(items):
             if number < self.first:
                 continue
-            self.at, known = [number, name], len(self.failures)
+            if (of := kind(item)) and self.wasted.get(of, 0.0) > MOST_WASTED:
+                self.note(f"{of}: nothing more of it was tried, its items had wasted {self.wasted[of]:.0f} s")
+                continue
+            self.at, known = [number, name, of], len(self.failures)
             self.keep()
             yield item
             if len(self.failures) > known and is_lost(item):
@@ -148,6 +157,10 @@ class Report:
             if section.status == "stopped":
                 found.append(f"{section.title}: stopped, {section.why}")
         return found
+
+    def wasted(self, kind: str) -> float:
+        """Seconds that items of a kind have wasted in all sections."""
+        return sum(s.wasted.get(kind, 0.0) for s in self.sections)
 
     def text(self) -> str:
         """The whole report as Markdown."""

@@ -134,7 +134,7 @@ N = TypeVar("N", bound=_Named)
 def on_each(section: Section, gpus: Sequence[Runtime], rows: Sequence[N]) -> Iterator[tuple[Runtime, N]]:
     """Every row on every GPU, one after the other; DeviceLost where one leaves the device without use."""
     pairs = ((f"{row.name}, {gpu.device.arch}", (gpu, row)) for row in rows for gpu in gpus)
-    return section.each(pairs, lambda pair: pair[0].device.is_lost())
+    return section.each(pairs, lambda pair: pair[0].device.is_lost(), lambda pair: pair[0].device.arch)
 
 
 def _measured(section: Section, row: SpeedRow, gpu: Runtime, which: str) -> float | None:

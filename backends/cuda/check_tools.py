@@ -146,7 +146,7 @@ def sanitizer(section: Section, gpus: Callable[[], Any]) -> None:
 def peers(section: Section, gpus: Callable[[], Any]) -> None:
     """benchmarks/gpu_peers.py, a row at a time: kernels and training steps against PyTorch where it is installed with CUDA."""
     script = ROOT / "benchmarks" / "gpu_peers.py"
-    gpus()
+    wgmma = any(gpu.device.wgmma for gpu in gpus())
     if not script.exists():
         section.skip("the benchmarks are in the repository only")
         return
@@ -155,7 +155,7 @@ def peers(section: Section, gpus: Callable[[], Any]) -> None:
     section.table("row", "lamina, ms", "its products by", "PyTorch eager, ms", "torch.compile, ms", "eager / lamina", "compile / lamina", "goal")
     for row in section.each(bench.rows().items(), lambda _: _is_lost()):
         try:
-            failed = bench.measure(row, lambda found, name=row.name: section.place(_peers_row(name, found)))
+            failed = bench.measure(row, lambda found, name=row.name: section.place(_peers_row(name, found)), wgmma)
         except Exception as error:  # whatever PyTorch or a step says: it belongs into the report
             section.fail(row.name, f"{type(error).__name__}: {error}"[:300])
             continue

@@ -169,7 +169,7 @@ class Device:
             raise BackendError(f"the driver does not load a program: {error}", facts, help="install a driver as new as NVRTC") from None
 
     def encode_map(self, at: int, view: TensorMap, address: int) -> None:
-        """Write the tensor map of an array at an address to 128 bytes of the host (64-byte aligned)."""
+        """Write the tensor map of an array at an address to 128 bytes of the host (128-byte aligned)."""
         d = self.driver
         rank = len(view.sizes)
         kind = getattr(d.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{_MAP_TYPES[view.element]}")

@@ -74,7 +74,7 @@ static int program_open(program *p, const void *cubin) {
 static int program_run(program *p) {
     for (int i = 0; i < LAUNCHES; i++) {
         CUdeviceptr pointers[MOST_ARGUMENTS];
-        _Alignas(64) unsigned char encoded[MOST_MAPS][128];
+        _Alignas(128) unsigned char encoded[MOST_MAPS][128];
         void *arguments[MOST_ARGUMENTS + MOST_MAPS]; /* a packed launch has one parameter, the array of its pointers */
         for (int k = 0; k < launches[i].count; k++) {
             const struct place *at = &places[launches[i].first + k];

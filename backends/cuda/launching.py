@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .units import Module
 
 STATIC_SHARED_BYTES = 48 << 10
-MAP_BYTES, MAP_ALIGNMENT = 128, 64
+MAP_BYTES, MAP_ALIGNMENT = 128, 128  # CUtensorMap's since CUDA 13; before it was 64
 GRAPHS, WORTH_A_GRAPH = 8, 3
 """Graphs a program keeps (a training loop comes back to a few sets of addresses), and launches from which one pays."""
 

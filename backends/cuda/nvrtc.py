@@ -122,3 +122,20 @@ def read_usage(log: str) -> list[Usage]:
             found.append(Usage(kernel, int(match[1]), *stack, int(match[2] or 0)))
             stack = (0, 0, 0)
     return found
+
+
+_GROUP = 128
+_GIVEN, _TAKEN = (re.compile(rf"setmaxnreg\.{which}\.sync\.aligned\.u32\s+(\d+)") for which in ("dec", "inc"))
+
+
+def waiting_forever(compiled: Compiled) -> list[str]:
+    """Kernels whose warpgroups take more registers than the block was launched with and one of them gives: `setmaxnreg` would wait for ever."""
+    used, found = {u.kernel: u.registers for u in compiled.usage}, []
+    for text in compiled.ptx.split(".visible .entry ")[1:]:
+        name, taken, given = text.split("(", 1)[0], _TAKEN.findall(text), _GIVEN.findall(text)
+        threads = re.search(r"\.maxntid\s+(\d+)", text)
+        if taken and given and threads:
+            groups = int(threads[1]) // _GROUP
+            if int(given[0]) + (groups - 1) * max(map(int, taken)) > groups * used[name]:
+                found.append(name)
+    return found

@@ -111,7 +111,7 @@ static int start(kernel *k, unsigned x, unsigned y, unsigned z, unsigned threads
     if (ready()) return ready();
     if (!k || !x || !y || !z || !threads || threads > 1024 || one != 1 || two != 1 || extra) return INVALID;
     if (x > 0x7fffffffu || y > 65535 || z > 65535 || shared > (unsigned)k->shared || x % k->cluster) return INVALID;
-    if ((8 * k->pointers + 63) / 64 * 64 + 128 * k->maps > MOST_PARAMETERS) return INVALID;
+    if ((8 * k->pointers + 127) / 128 * 128 + 128 * k->maps > MOST_PARAMETERS) return INVALID;
     if (of(s) == &standard && standard.capturing) return CAPTURE;
     if (!k->run) {
         volatile char seen;
@@ -207,7 +207,7 @@ int cuTensorMapEncodeTiled(
     static const int bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
     boxes made = {address, {0}, {0}, {0}, {0}, (short)rank, (short)bytes[type], type == 11};
     unsigned i;
-    if (!map || (uintptr_t)map % 64 || (uintptr_t)address % 16 || type < 0 || type > 12 || rank < 1 || rank > 5) return INVALID;
+    if (!map || (uintptr_t)map % 128 || (uintptr_t)address % 16 || type < 0 || type > 12 || rank < 1 || rank > 5) return INVALID;
     if (interleave || swizzle != 3 || promotion < 0 || promotion > 3 || fill) return INVALID;
     if (box[0] * bytes[type] > 128 || box[0] * bytes[type] % 16) return INVALID;
     for (i = 0; i < rank; i++) {

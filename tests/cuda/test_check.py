@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,7 +96,7 @@ def test_a_program_that_fails_on_the_device_is_a_row(monkeypatch) -> None:
     with pytest.raises(DeviceLost, match="elementwise"):  # nothing else can be done in this process
         check_kernels.launched(made, PROGRAMS[:2], [Runtime(Device())])
     assert made.tables[0].rows[0][-1] == "failed" and "unspecified launch failure" in made.failures[0]
-    assert made.lost and made.at == [0, "elementwise, sm_90a_p4"] and len(made.failures) == 1
+    assert made.lost and made.at == [0, "elementwise, sm_90a_p4", "sm_90a_p4"] and len(made.failures) == 1
 
 
 def test_the_machine(gpus) -> None:
@@ -195,13 +196,54 @@ def test_a_section_goes_on_where_an_earlier_process_ended(tmp_path) -> None:
             break  # the process is gone
         first.row(item)
     again = Section.from_json(json.loads((tmp_path / "s.json").read_text()))
-    assert again.at == [1, "two"]
+    assert again.at == [1, "two", ""]
     again.first = again.at[0] + 1
     again.table("n")
     again.note("once")
     for item in again.each([("one", 1), ("two", 2), ("three", 3)]):
         again.row(item)
     assert [t.rows for t in again.tables] == [[[1], [3]]] and again.notes == ["once"] and again.at is None
+
+
+def test_what_wastes_too_much_is_left_out(tmp_path, monkeypatch) -> None:
+    """Items of one kind that all hang: a few, and the others' come; the sections behind are begun without that kind."""
+    commands = []
+
+    def run(command: list[str], seconds: float, **rest: object) -> check_tools.Ran:
+        commands.append(command)
+        into = Path(command[command.index("--into") + 1])
+        made = Section("launched", "L", why="the process ended")
+        if into.exists():
+            made = Section.from_json(json.loads(into.read_text()))
+        made.file = into
+        made.table("n")
+        items = [(f"{n}, {kind}", (n, kind)) for n in range(20) for kind in ("fine", "hangs")]
+        for n, kind in made.each(items, kind=lambda item: item[1]):
+            if kind == "hangs" and "launched" in command:
+                return check_tools.Ran(-9, "", True)
+            made.row(n, kind)
+        made.status = "done"
+        made.keep()
+        return check_tools.Ran(0, "")
+
+    monkeypatch.setattr(check_tools, "run", run)
+    options = check._parser().parse_args(["--visit", "10", "--section", "launched", "--section", "timed", "--report", str(tmp_path / "r.md")])
+    report = Report(tmp_path / "r.md")
+    check._visit(report, options, time.monotonic() + 600)
+    launched, timed = (next(s for s in report.sections if s.name == "launched"), commands[-1])
+    assert [row[1] for row in launched.tables[0].rows] == ["fine"] * 20 and len(launched.failures) == 3  # of 45 s each
+    assert "nothing more of it was tried" in launched.notes[0] and launched.status == "done"
+    assert timed[timed.index("--without") + 1] == "hangs" and "timed" in timed
+
+
+def test_targets_that_are_left_out(monkeypatch) -> None:
+    install(monkeypatch, FakeDriver())
+    archs = [gpu.device.arch for gpu in check.Chosen(check._parser().parse_args([])).gpus()]
+    assert archs == ["sm_90a_p4", "sm_90a_wgmma_p4"]
+    left = [word for arch in archs for word in ("--without", arch)]
+    assert [g.device.arch for g in check.Chosen(check._parser().parse_args(left[2:])).gpus()] == archs[:1]
+    with pytest.raises(BackendError, match="crashed or hung"):
+        check.Chosen(check._parser().parse_args(left)).gpus()
 
 
 @pytest.mark.parametrize("minutes", [0.5, 10])
@@ -298,7 +340,7 @@ def test_peers_are_rows_that_stay_as_far_as_they_came(monkeypatch, tmp_path) -> 
     """One that is whole, one that ends the process behind its first peer, one that raises: another process goes on behind each."""
     names, ended = ("one", "two", "three", "four"), []
 
-    def measure(row: SimpleNamespace, told) -> dict[str, str]:
+    def measure(row: SimpleNamespace, told, wgmma: bool) -> dict[str, str]:
         if row.name == "three":
             raise RuntimeError("boom")
         told({"ms": {"lamina": 2.5}, "failed": {}, "goal": "≥ 1"})

@@ -254,7 +254,7 @@ HEAD = ".version 9.0\n.target sm_90a\n.address_size 64\n.extern .shared .align 1
 
 def kernel(body: str) -> str:
     return f"""{HEAD}
-.visible .entry k(.param .u64 k_param_0, .param .u64 k_param_1, .param .align 64 .b8 k_param_2[128])
+.visible .entry k(.param .u64 k_param_0, .param .u64 k_param_1, .param .align 128 .b8 k_param_2[128])
 .maxntid 1024, 1, 1
 {{
     .reg .pred %p<9>;

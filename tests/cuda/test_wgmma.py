@@ -16,7 +16,7 @@ from needs import needs_emulation, needs_gcc, needs_nvrtc
 from fake_driver import FakeDriver, install
 from graphs import Recorder
 
-from lamina.backends.cuda import check_layouts, disassembly
+from lamina.backends.cuda import check_layouts, disassembly, nvrtc
 from lamina.backends.cuda.check_kernels import largest_error
 from lamina.backends.cuda.check_programs import arrays_for
 from lamina.backends.cuda.check_report import Section
@@ -332,9 +332,12 @@ def test_ptx(case) -> None:
     program = build(product(**case), TARGET)
     for instruction in (
         "wgmma.mma_async.sync.aligned.m64n", "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes",
-        "setmaxnreg.inc.sync.aligned.u32 232", "setmaxnreg.dec.sync.aligned.u32 40", "mbarrier.try_wait.parity",
+        "setmaxnreg.inc.sync.aligned.u32 232", "setmaxnreg.dec.sync.aligned.u32 40", "mbarrier.try_wait.parity", ".param .align 128 .b8",
     ):  # fmt: skip
         assert instruction in program.compiled.ptx
+    assert not nvrtc.waiting_forever(program.compiled)
+    fewer = tuple(dataclasses.replace(u, registers=u.registers - 8) for u in program.compiled.usage)
+    assert len(nvrtc.waiting_forever(dataclasses.replace(program.compiled, usage=fewer))) == 1
     assert not [u for u in program.compiled.usage if u.spill_loads or u.spill_stores or u.stack]
     assert not re.search(r"C75\d\d", program.compiled.log)  # wgmma serialised, setmaxnreg ignored
 
