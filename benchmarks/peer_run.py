@@ -24,6 +24,7 @@ from peer_rows import ROWS, Row, Work
 
 COMPILED = ("compile", "compile-step", "compile-freezing")
 PEERS = ("lamina", "eager", *COMPILED, "onnxruntime", "jax")
+NAP, MOST_NAPS = 0.005, 20  # seconds, between a peer's turn and the next one's
 
 
 def load(peer: str) -> ModuleType:
@@ -189,11 +190,23 @@ def measure(row: Row, peers: list[str], threads: int, rounds: int, least: float,
     seconds: dict[str, list[float]] = {peer: [] for peer in steps}
     for _ in range(rounds):
         for peer, step in steps.items():
+            settle()
             start = clock()
             for _ in range(repeats[peer]):
                 step()
             seconds[peer].append((clock() - start) / repeats[peer])
     return {"seconds": seconds, "difference": differences, "failed": failed, "compiles": compiles()}
+
+
+def settle() -> None:
+    """Waits until nothing of this process runs: after their last work OpenMP's threads look for more for some 5 ms, on processors that the
+    next peer needs.
+    """
+    for _ in range(MOST_NAPS):
+        before = time.process_time()
+        time.sleep(NAP)
+        if time.process_time() - before < NAP / 10:
+            return
 
 
 def compiles() -> int:
