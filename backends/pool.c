@@ -5,6 +5,7 @@
 // half of what is left is claimed at a time; who has finished helps the others. So parts that take longer than others are
 // shared to the last task, and a worker that the machine has no core for delays nobody: the caller waits for pieces that were
 // begun only. A second caller meanwhile runs its range alone.
+// A worker spins through the gaps between the programs of a step, if the last one was short, and sleeps in others.
 // After waiting far longer than it worked, or working for some time without help, the caller works alone for a while: the machine is
 // busy with something else. A worker on the caller's processor moves to another one, or sleeps at once: while it waits there nobody works.
 // A forked child starts without workers and makes its own.
@@ -22,7 +23,7 @@ typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 enum { MAX_THREADS = 255, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
 enum { MAX_UNITS = 1 << 15, SHARE = 2, LEAST_SHARE = 64 /* of a part: so many tiny tasks are not worth a claim each */ };
 enum { PATIENCE = 50000, WITHOUT_HELP = 250000, NOTICED = 10000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
-enum { SPINS_BETWEEN_LOOKS = 256 };
+enum { SPINS_BETWEEN_LOOKS = 256, LONG_SPIN = 400000 /* nanoseconds */ };
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
 static _Alignas(64) _Atomic uint32_t job_word;
@@ -95,26 +96,38 @@ static int processor(void) { return -1; }
 static bool leave(int taken) { return taken < 0; }
 #endif
 
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 // Whether this thread has to run where the caller does.
 static bool stuck_with_the_caller(void) {
     int here = processor();
     return here >= 0 && here == atomic_load_explicit(&caller_processor, memory_order_relaxed) && !leave(here);
 }
 
-static uint32_t wait_for_job(uint32_t seen) {
-    for (int spins = 0;;) {
+// pays: whether the last wait that was not short ended soon enough to be spun through, as between the programs of a training step.
+static uint32_t wait_for_job(uint32_t seen, bool *pays) {
+    int64_t start = 0;
+    for (int spins = 0;; spins++) {
         uint32_t word = atomic_load_explicit(&job_word, memory_order_acquire);
-        if (word != seen) return word;
-        if (spins < SPINS && (spins % SPINS_BETWEEN_LOOKS || !stuck_with_the_caller())) {
-            spins++;
+        if (word != seen) {
+            if (spins > SPINS) *pays = now() - start < LONG_SPIN;
+            return word;
+        }
+        if (spins % SPINS_BETWEEN_LOOKS) {
             relax();
             continue;
         }
+        if (!spins) start = now();
+        if (!stuck_with_the_caller() && (spins < SPINS || (*pays && now() - start < LONG_SPIN))) continue;
         atomic_fetch_add(&sleepers, 1);
         sleep_on(seen);
         atomic_fetch_sub(&sleepers, 1);
         (void)stuck_with_the_caller();
-        spins = 0;
+        spins = SPINS;
     }
 }
 
@@ -164,8 +177,9 @@ static struct worker_start starts[MAX_THREADS + 1];
 
 static void *work(void *argument) {
     struct worker_start me = *(struct worker_start *)argument;
+    bool pays = true;
     for (uint32_t seen = me.seen;;) {
-        seen = wait_for_job(seen);
+        seen = wait_for_job(seen, &pays);
         if (me.id < (int)(seen & 0xff)) run_pieces(me.id, seen);
     }
     return 0;
@@ -201,12 +215,6 @@ static void start_workers(int wanted) {
 
 void lamina_pool_threads(int wanted) {
     atomic_store(&threads, wanted < 1 ? 1 : wanted > MAX_THREADS ? MAX_THREADS : wanted);
-}
-
-static int64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 // Wait for the pieces others have begun, and see whether sharing was worth it.

@@ -296,6 +296,62 @@ def test_a_worker_held_on_the_callers_processor_moves_to_another_one(tmp_path):
     assert subprocess.run([tmp_path / "held"], timeout=60).returncode == 0
 
 
+WAITS = """
+#define _GNU_SOURCE
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+static _Atomic int64_t nanoseconds = 1;
+static int set_clock(int clock, struct timespec *t) {
+    (void)clock;
+    *t = (struct timespec){nanoseconds / 1000000000, nanoseconds % 1000000000};
+    return 0;
+}
+#define clock_gettime(clock, t) set_clock(clock, t)
+#include "pool.c"
+#include <stdio.h>
+#include <unistd.h>
+static _Atomic int helped;
+static void body(void *caller, int64_t begin, int64_t end) {
+    (void)begin, (void)end;
+    if (!pthread_equal(pthread_self(), *(pthread_t *)caller)) helped = 1;
+    else for (int n = 0; n < 1000 && !helped; n++) usleep(100);
+}
+static void give_work(void) {
+    pthread_t caller = pthread_self();
+    for (helped = 0; !helped;) lamina_pool_run(body, &caller, 2);
+}
+static int sleeps(int milliseconds) {
+    while (!atomic_load(&sleepers) && milliseconds-- > 0) usleep(1000);
+    return (int)atomic_load(&sleepers);
+}
+int main(void) {
+    lamina_pool_threads(2);
+    give_work();
+    int at_first = sleeps(100);
+    nanoseconds += 1000000000;
+    int long_after = sleeps(10000);
+    give_work();
+    int after_long = sleeps(10000);
+    nanoseconds += 100000;
+    give_work();
+    int after_short = sleeps(100);
+    printf("%d %d %d %d", at_first, long_after, after_long, after_short);
+}
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="a worker waits on another processor")
+def test_a_worker_waits_through_the_gaps_of_a_training_step_but_not_through_long_ones(tmp_path):
+    """By a clock that only the test moves: awake while the gap is short, asleep in a long one, at once after it, and awake again after one that was short."""
+    (tmp_path / "waits.c").write_text(WAITS)
+    pool = Path(toolchain.__file__).parent
+    subprocess.run([*toolchain.find_compiler().command, "-O2", "-pthread", f"-I{pool}", "waits.c", "-o", "waits"], cwd=tmp_path, check=True)
+    run = subprocess.run([tmp_path / "waits"], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.split() == ["0", "1", "1", "0"]
+
+
 @needs_compiler
 @needs_fork
 def test_a_forked_child_makes_its_own_threads(tmp_path):
