@@ -257,17 +257,17 @@ class Executable:
         spare: inputs the caller does not read afterwards, each with the number of references it holds to the array beside the list.
         """
         with self._lock:
+            if flags.threads.value != self._threads or self._arena is None:
+                self._prepare()
+            if Quick.library is not None and self._is_small and isinstance(arrays, list):
+                outputs = self._run_small(arrays, spare)
+                if outputs is not None:
+                    return outputs
             return self._run(arrays, spare)
 
     def _run(self, arrays: Sequence[np.ndarray], spare: Mapping[int, int] | None) -> list[np.ndarray]:
-        if flags.threads.value != self._threads or self._arena is None:
-            self._prepare()
         if len(arrays) != len(self.inputs):
             raise BackendError(f"the program takes {len(self.inputs)} arrays, got {len(arrays)}")
-        if Quick.library is not None and self._is_small and isinstance(arrays, list):
-            outputs = self._run_small(arrays, spare)
-            if outputs is not None:
-                return outputs
         if self._first_seen:
             self._settle(arrays)
         if type(arrays) is Arrays and self._table.written_for is self and self._base() is arrays.base:

@@ -320,10 +320,20 @@ static object *init_storage(object *storage, object *const *given, ptrdiff_t cou
     return fill(storage, given[0]) ? NULL : nothing();
 }
 
-/* The Node a tensor holds now, borrowed; NULL where it must be read, or there is more to the tensor's class. */
+/* The Node a tensor holds now, borrowed; NULL where it must be read, or there is more to the tensor's class. What was written since it was read last is
+   read here where the tensor is all of its memory. */
 static object *node_of(object *tensor) {
     object *storage = AT(tensor, tensor__storage), *seen = AT(tensor, tensor__seen);
-    return storage && seen && same_number(seen, AT(storage, storage_version)) ? AT(tensor, tensor__node) : NULL;
+    if (!storage || !seen)
+        return NULL;
+    object *version = AT(storage, storage_version), *node = AT(storage, storage_node), *before = AT(tensor, tensor__node);
+    if (same_number(seen, version))
+        return before;
+    if (AT(storage, storage_host) != the_None || PyTuple_Size(AT(tensor, tensor__chain)))
+        return NULL;
+    PUT(tensor, tensor__node, node), PUT(tensor, tensor__seen, version);
+    Py_DecRef(before), Py_DecRef(seen);
+    return node;
 }
 
 /* Whether the elements may lie otherwise than row by row. */
@@ -788,7 +798,7 @@ static object *holds(object *self, object *const *given, ptrdiff_t count) {
         __builtin_prefetch(&AT(AT(tensor, tensor__storage), storage_version));
     }
     for (ptrdiff_t k = 0; k < size; k++)
-        if (!node_of(PyList_GetItem(given[0], k)))
+        if (node_of(PyList_GetItem(given[0], k)) != PyList_GetItem(given[1], k))
             return kept(the_False);
     return kept(the_True);
 }

@@ -13,6 +13,7 @@ import numpy as np
 from ..dialects.types import DType, Shape, complex_of, dtype_of
 from . import known_calls, recorder
 from .promote import Defaults, Scalar, scalar_dtype
+from .promote import filled
 from .promote import full as constant
 from .shaping import sizes
 from .placement import on, placed
@@ -236,7 +237,7 @@ def _dtype_of(dtype: DType | None, out: Tensor | None) -> DType | None:
 def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requires_grad: bool) -> Tensor:
     if shape and min(shape) < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    node = constant(value, shape, dtype)
+    node = filled(value, shape, dtype)
     if prod(shape) * dtype.numpy.itemsize > sys.maxsize:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
     node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are

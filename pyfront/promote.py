@@ -160,12 +160,13 @@ def _full_complex(value: complex, shape: Shape, dtype: DType) -> Node:
     return recorder.record("to_complex", tuple(parts), (dtype,))
 
 
-def _constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
-    """``full`` for the shape of a tensor that exists: the book need not be asked."""
-    if number == 0 or dtype.kind == "c":
+def filled(number: Scalar, shape: Shape, dtype: DType) -> Node:
+    """``full`` for a shape that can be: the book need not be asked."""
+    value = _as(number, dtype)
+    if dtype.kind == "c" or value == 0 and dtype.kind == "f" and math.copysign(1.0, value) < 0:
         return full(number, shape, dtype)
     recorder.state.order = order = recorder.state.order + 1
-    return Node("full", (shape, _as(number, dtype), dtype), (), (shape, dtype), recorder.state.origin(1), False, order)
+    return Node("full", (shape, value, dtype), (), (shape, dtype), recorder.state.origin(1), False, order)
 
 
 _MOST_CONSTANTS = 1024
@@ -179,7 +180,7 @@ def shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
     if node is None:
         if len(recorder.constants) >= _MOST_CONSTANTS:
             recorder.constants.clear()
-        node = recorder.constants[key] = _constant(number, shape, dtype)
+        node = recorder.constants[key] = filled(number, shape, dtype)
     return node
 
 
@@ -210,7 +211,7 @@ def operand(number: Scalar, shape: Shape, dtype: DType) -> Node:
     where = operator_site()
     if where is not None:
         recorder.state.lines += 1
-    return _constant(number, shape, dtype) if where is None else _at(where, number, shape, dtype) or _constant(number, shape, dtype)
+    return filled(number, shape, dtype) if where is None else _at(where, number, shape, dtype) or filled(number, shape, dtype)
 
 
 def changes_at(where: Site) -> bool:

@@ -488,7 +488,8 @@ def value(node: Node) -> np.ndarray:
         if state.levels or state.escaped:
             _refuse_example(node)
         flush((node,))
-    return _on_host(node.value)
+    found = node.value
+    return found if type(found) is np.ndarray else _on_host(found)
 
 
 def known(node: Node) -> np.ndarray | None:

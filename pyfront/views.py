@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,9 @@ def read(storage: Storage, chain: Chain) -> Node:
     node = views.get(chain)
     if node is None:
         source, link = storage.node, chain[-1]
-        if len(chain) > 1 and source.value is None and not source.requires_grad and is_plain(chain):
+        if source.value is not None and (node := _selected(source, chain)) is not None:
+            pass
+        elif len(chain) > 1 and source.value is None and not source.requires_grad and is_plain(chain):
             node = _reads.recorded(chain, (source,), lambda whole: (_shown(whole, chain),))[0]
         else:
             source = source if len(chain) == 1 else read(storage, chain[:-1])
@@ -87,6 +90,56 @@ def _has_history(storage: Storage, chain: Chain) -> bool:
             if isinstance(link, LeafMark):
                 return True
     return storage.node.requires_grad
+
+
+_selections: dict[Chain, tuple[tuple, ...] | None] = {}  # what numpy finds a view's elements by, one index after the other
+_MOST_SELECTIONS = 1 << 14
+
+
+def _selected(source: Node, chain: Chain) -> Node | None:
+    """A part of memory whose contents the host has, as the same memory: no step, and no index in a cache key. None where it is more than slices
+    that lie side by side."""
+    if source.requires_grad or recorder.state.noted is not None:
+        return None
+    if chain in _selections:
+        indices = _selections[chain]
+    else:
+        if len(_selections) >= _MOST_SELECTIONS:
+            _selections.clear()
+        indices = _selections[chain] = _selection(chain)
+    array = recorder.known(source) if indices is not None else None
+    if array is None:
+        return None
+    for index in indices:  # type: ignore[union-attr]  # there is an array
+        array = array[index]
+    return recorder.leaf(array, (array.shape, source.type[1]), source.origin) if array.flags.c_contiguous else None
+
+
+def _selection(chain: Chain) -> tuple[tuple, ...] | None:
+    """What shows the same as a chain of slices, each of which may be followed by a reshape that drops dimensions of size 1."""
+    indices: list[tuple] = []
+    links = list(chain)
+    while links:
+        link = links.pop(0)
+        if type(link) is not tuple or link[0] != "slice":
+            return None
+        start, size, step = link[1]
+        shape = list(size)
+        if links and type(links[0]) is tuple and links[0][0] == "reshape":
+            shape = list(links.pop(0)[1][0])
+        index: list[Any] = []
+        for b, n, s in zip(start, size, step, strict=True):
+            if shape and shape[0] == n:
+                del shape[0]
+                index.append(slice(b, b + (n - 1) * s + 1 if n else b, s))
+            elif n == 1:
+                index.append(b)
+            else:
+                return None
+        if shape:
+            return None
+        indices.append((*index, ...))  # also of no dimensions it is an array
+    return tuple(indices)
 
 
 def _follow(source: Node, link: Link) -> Node:

@@ -128,6 +128,27 @@ def test_a_tensor_of_an_array(undo: Callable) -> None:
     assert recorder.state.holding is not python and told() == expected
 
 
+def test_what_was_written_is_read_anew(undo: Callable) -> None:
+    """As a tensor that is all of its memory, as a view, as numpy's; and tensors do not hold what was written over."""
+    def told() -> list[Any]:
+        x, shared = [lamina.arange(3.0).clone() for _ in range(2)]
+        view, part, array = x.view(3), x[1:], shared.numpy()
+        found = []
+        for write in (lambda: x.add_(1.0), lambda: view.mul_(2.0), lambda: part.zero_(), lambda: shared.add_(1.0), lambda: array.fill(2.0)):
+            before = [t._node for t in (x, view, part)]
+            write()
+            both = recorder.state.nodes_of([x, view, part, shared])
+            found += [[now is old for now, old in zip(both, before)], both[0] is x._storage.node is x._node, x._seen == x._storage.version]
+            found += [(x + x).tolist() == [2 * v for v in x.tolist()], (part * 1.5).tolist() == [1.5 * v for v in part.tolist()], (shared + 0.5).tolist() == [v + 0.5 for v in array.tolist()]]
+            if recorder.state.holds is not None:
+                assert [recorder.state.holds([t], [node]) for t, node in zip((x, view, part), before)] == found[-6] and recorder.state.holds([x], [x._node])
+        return found
+
+    expected = told()
+    undo()
+    assert recorder.state.holds is not None and told() == expected
+
+
 def test_errors_are_python_s(undo: Callable) -> None:
     undo()
     x = lamina.rand(3)
