@@ -34,7 +34,8 @@ class Storage:
 
     __slots__ = ("node", "host", "history", "version", "views", "owners", "last", "born", "inference", "unheard", "__weakref__")
 
-    def __init__(self, node: Node | None, host: np.ndarray | None = None) -> None:
+    def __init__(self, node: Node | None, host: np.ndarray | None = None, is_memory: bool = True) -> None:
+        """is_memory: a constant is filled in at once; else it is part of programs, and computed for who looks at it."""
         state = recorder.state
         self.node = node
         self.host = host
@@ -48,7 +49,8 @@ class Storage:
         self.unheard: weakref.WeakSet[Node] | None = None
         if host is None and node.value is None:
             if node.op == "full":
-                fill_in(node)
+                if is_memory:
+                    fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:
@@ -132,7 +134,8 @@ class Storage:
         self.version += 1
         if node.value is None:
             if node.op == "full":
-                fill_in(node)
+                if is_memory:
+                    fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:

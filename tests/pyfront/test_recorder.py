@@ -280,3 +280,21 @@ def test_a_place_is_named_after_the_code_that_runs_there_now(monkeypatch):
         scope = {"x": x}
         exec(compile("\n" * line + "y = x.exp() * 2.0", f"made_{line % 7}.py", "exec"), scope)
         assert scope["y"]._node.origin == scope["y"]._node.inputs[0].origin == f"made_{line % 7}.py:{line + 1}"
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x, target: torch.nn.functional.cross_entropy(x, target),
+        lambda x, target: torch.nn.functional.layer_norm(x, (10,)),
+    ],
+    ids=["classes nobody knows yet", "a norm without weights"],
+)
+def test_constants_that_are_only_computed_with_are_no_arrays(compute, graphs: list[Graph]) -> None:
+    """They are numbers of the program: as inputs they would be read (and sent to a GPU) in every step."""
+    x, target = torch.randn(6, 10), torch.arange(6) % 9
+    recorder.flush()
+    graphs.clear()
+    compute(x, target + 1).sum().item()
+    (graph,) = graphs
+    assert [shape for shape, _ in graph.inputs].count((6, 10)) == 1 and "full" in ops(graph)

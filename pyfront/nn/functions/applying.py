@@ -10,7 +10,8 @@ from ....dialects.types import DType, show_type
 from ... import recorder
 from ...assignment import check_in_place, store, title
 from ...origin import origin, source_line
-from ...tensor import Tensor, wrap
+from ...storage import Storage
+from ...tensor import Tensor, from_storage, wrap
 
 
 def apply(op: str, tensors: Sequence[Tensor], attrs: tuple = (), label: str | None = None) -> Tensor:
@@ -63,8 +64,8 @@ def finish(input: Tensor, y: Tensor, inplace: bool) -> Tensor:
 
 
 def filled(shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:
-    """A tensor of one value."""
-    return wrap(recorder.record("full", (), (tuple(shape), value, dtype)))
+    """A tensor of one value to compute with: a constant of the program, which takes no memory."""
+    return from_storage(Storage(recorder.record("full", (), (tuple(shape), value, dtype)), is_memory=False), ())
 
 
 def each(value: Any, rank: int, name: str) -> tuple[int, ...]:
