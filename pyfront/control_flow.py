@@ -1,4 +1,4 @@
-"""Control flow that data decides, as functions: ``torch.cond`` and ``torch.while_loop``; and ``sym_…``, which sizes as Python numbers need not be told from."""
+"""Control flow as functions: ``torch.cond``, ``torch.while_loop`` and scans along a dimension; and ``sym_…``, which sizes as Python numbers need not be told from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import recorder
+from .joining import cat, stack
 from .pytree import tree_flatten, tree_unflatten
 from .selection import where
 from .tensor import Tensor
@@ -41,6 +42,72 @@ def while_loop(cond_fn: Callable, body_fn: Callable, carried_inputs: Any) -> Any
         made = body_fn(*carried)
         carried = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     return carried
+
+
+def scan(combine_fn: Callable, init: Any, xs: Any, *, dim: int = 0, reverse: bool = False) -> tuple[Any, Any]:
+    """``carry, y = combine_fn(carry, x)`` for every x along ``dim``: the last carry, and all y stacked along a first dimension."""
+    leaves, structure = tree_flatten(xs)
+    if not leaves:
+        raise RuntimeError("scan() operator doesn't support zero-length xs")
+    places = range(leaves[0].shape[dim])
+    made: list[list[Tensor]] = []
+    carry, shape = init, None
+    for i in reversed(places) if reverse else places:
+        carry, y = combine_fn(carry, tree_unflatten([x.select(dim, i) for x in leaves], structure))
+        parts, shape = tree_flatten(y)
+        made.append(parts)
+    if reverse:
+        made.reverse()
+    return carry, tree_unflatten([stack(list(ys)) for ys in zip(*made, strict=True)], shape)
+
+
+def associative_scan(combine_fn: Callable, xs: Any, dim: int, reverse: bool = False, combine_mode: str = "pointwise") -> Any:
+    """What ``combine_fn``, which is associative, makes of all elements up to each one along ``dim``, in a number of steps that grows with
+    the logarithm of their count."""
+    leaves, structure = tree_flatten(xs)
+    if not leaves:
+        raise ValueError("Expected at least 1 xs leaf")
+    if combine_mode not in ("pointwise", "generic"):
+        raise ValueError(f"Combine_mode must either 'pointwise' or 'generic', but got {combine_mode}")
+    if combine_mode == "pointwise" and not all(x.is_cuda for x in leaves):
+        raise ValueError("For combine_mode='pointwise', all input tensors need to be on CUDA or XPU")
+    at = dim % leaves[0].dim()
+    if any(x.shape[at] != leaves[0].shape[at] for x in leaves):
+        raise ValueError("All xs leaves must at least have the same number of elements along the scan dimension")
+
+    def combined(left: list[Tensor], right: list[Tensor]) -> list[Tensor]:
+        return tree_flatten(combine_fn(tree_unflatten(left, structure), tree_unflatten(right, structure)))[0]
+
+    given = [x.flip(at) for x in leaves] if reverse else leaves
+    made = _scanned(combined, given, at)
+    return tree_unflatten([y.flip(at) for y in made] if reverse else made, structure)
+
+
+def _scanned(combined: Callable[[list[Tensor], list[Tensor]], list[Tensor]], elements: list[Tensor], dim: int) -> list[Tensor]:
+    """Neighbours are combined and scanned, which are the results at odd places; one more step gives those at even places."""
+    count = elements[0].shape[dim]
+    if count < 2:
+        return elements
+
+    def every_second(tensors: list[Tensor], start: int, stop: int) -> list[Tensor]:
+        places = (slice(None),) * dim + (slice(start, stop, 2),)
+        return [t[places] for t in tensors]
+
+    pairs = combined(every_second(elements, 0, count - 1), every_second(elements, 1, count))
+    odd = _scanned(combined, pairs, dim)
+    inner = every_second(elements, 2, count)
+    even = [e.narrow(dim, 0, 1) for e in elements]
+    if inner[0].shape[dim]:
+        before = [o.narrow(dim, 0, inner[0].shape[dim]) for o in odd]
+        even = [cat([first, rest], dim) for first, rest in zip(even, combined(before, inner), strict=True)]
+    return [_interleaved(a, b, dim) for a, b in zip(even, odd, strict=True)]
+
+
+def _interleaved(even: Tensor, odd: Tensor, dim: int) -> Tensor:
+    """Elements along a dimension in turns; the first tensor may have one more."""
+    both, more = odd.shape[dim], even.shape[dim] - odd.shape[dim]
+    joined = stack([even.narrow(dim, 0, both), odd], dim + 1).flatten(dim, dim + 1)
+    return cat([joined, even.narrow(dim, both, 1)], dim) if more else joined
 
 
 def sym_int(a: Any) -> int:

@@ -137,6 +137,7 @@ MODULES: dict[str, str] = {
     "torch.fx.passes.shape_prop": "pyfront.fx.passes.shape_prop",
     "torch.fx.proxy": "pyfront.fx.proxy",
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
+    **{f"torch._higher_order_ops{name}": "pyfront.control_flow" for name in ("", ".associative_scan", ".scan", ".cond", ".while_loop")},
     "torch._ops": "pyfront.torch_library",
     "torch._tensor_str": "pyfront.printing",
     "torch._utils": "pyfront.flat_tensors",

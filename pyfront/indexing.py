@@ -36,6 +36,7 @@ class _Plan(NamedTuple):
     shape: Shape  # after the view part
     advanced: dict[int, Any]  # dimension of ``shape`` -> index tensor, in order
     links: tuple[Link, ...]  # the view part
+    label: str  # what grad_fn is called after: PyTorch's last view
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -51,7 +52,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     plan = _parse(shape, index)
     result = _view(input, plan)
     if not plan.advanced:
-        return _labelled(result, "slice" if len(plan.shape) == len(shape) else "select")
+        return _labelled(result, plan.label)
     return _labelled(_gather(result, plan.advanced), "index")
 
 
@@ -130,15 +131,17 @@ def _parse_anew(shape: Shape, index: Any) -> _Plan:
     if any(i is Ellipsis for i in items):
         raise IndexError("an index can only have a single ellipsis ('...')")
     start, size, step, out, advanced = [], [], [], [], {}
-    dim = 0
+    dim, label = 0, "slice" if isinstance(index, slice) else "alias"
     for item in items:
         if item is None:
             out.append(1)
+            label = "unsqueeze"
         elif isinstance(item, (bool, np.bool_)):
             advanced[len(out)] = np.array([0] if item else [], np.int64)
             out.append(1)
         elif isinstance(item, slice):
             b, n, s = _slice(item, shape[dim])
+            label = label if (n, s) == (shape[dim], 1) else "slice"
             start.append(b), size.append(n), step.append(s), out.append(n)
             dim += 1
         elif isinstance(item, int):
@@ -146,7 +149,7 @@ def _parse_anew(shape: Shape, index: Any) -> _Plan:
             if not -n <= item < n:
                 raise IndexError(f"index {item} is out of bounds for dimension {dim} with size {n}")
             start.append(item % n), size.append(1), step.append(1)
-            dim += 1
+            dim, label = dim + 1, "select"
         else:
             dim = _advance(item, shape, dim, start, size, step, out, advanced)
     links: list[Link] = []
@@ -154,7 +157,7 @@ def _parse_anew(shape: Shape, index: Any) -> _Plan:
         links.append(("slice", (tuple(start), tuple(size), tuple(step))))
     if out != size:
         links.append(("reshape", (tuple(out),)))
-    return _Plan(tuple(start), tuple(size), tuple(step), tuple(out), advanced, tuple(links))
+    return _Plan(tuple(start), tuple(size), tuple(step), tuple(out), advanced, tuple(links), label)
 
 
 def _as_index(item: Any) -> Any:

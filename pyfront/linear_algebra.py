@@ -117,6 +117,13 @@ _NO_OPTIONS: dict[str, Any] = {}
 _products = KnownCalls(matmul)
 
 
+def _last_step(rank: int, other: int) -> str:
+    """What PyTorch makes of a product last: batches are one dimension while they are multiplied."""
+    if rank <= 2 and other <= 2:
+        return {(1, 1): "dot", (2, 1): "mv", (2, 2): "mm", (1, 2): "squeeze_several"}[rank, other]
+    return "unsafe_view"
+
+
 @autocasts("__matmul__")
 def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if not isinstance(other, Tensor):
@@ -130,17 +137,7 @@ def _matmul_operator(self: Tensor, other: Any) -> Tensor:
     if result is None:
         result = _products.first(operands, _NO_OPTIONS)
     if result._node.requires_grad:
-        result._label = (
-            "dot"
-            if self.dim() == other.dim() == 1
-            else "mv"
-            if other.dim() == 1
-            else "mm"
-            if self.dim() == other.dim() == 2
-            else "bmm"
-            if other.dim() > 2
-            else "unsafe_view"
-        )
+        result._label = _last_step(self.dim(), other.dim())
     return result
 
 

@@ -62,12 +62,13 @@ def result_type(types: list[Type], scalars: list[Scalar] = ()) -> DType:
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:
-    """The common shape. ShapeError naming the first dimension that does not fit."""
+    """The common shape. ShapeError naming the last dimension that does not fit, as PyTorch does."""
     rank = max(map(len, shapes))
     result = [1] * rank
     for shape in shapes:
         shift = rank - len(shape)
-        for i, n in enumerate(shape):
+        for i in reversed(range(len(shape))):
+            n = shape[i]
             if n == 1 or result[shift + i] == n:
                 continue
             if result[shift + i] != 1:

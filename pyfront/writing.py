@@ -165,7 +165,7 @@ define("resize_as_", method=False)(resize_as_)
 def apply_(self: Tensor, function: Any) -> Tensor:
     """Every element replaced by ``function(element)``, in Python."""
     array = np.vectorize(function, otypes=[self.dtype.numpy])(self._value())
-    return copy_(self, of_array(np.ascontiguousarray(array)))
+    return copy_(self, of_array(np.asarray(array, order="C")))
 
 
 Tensor.apply_ = apply_

@@ -53,7 +53,7 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
 def _put(tensor: Tensor, values: Callable[[], np.ndarray]) -> Tensor:
     """Make an array the contents of a tensor, unless it has none."""
     if not tensor.is_meta:
-        assign(tensor, recorder.constant(np.ascontiguousarray(values(), tensor.dtype.numpy), tensor._type))
+        assign(tensor, recorder.constant(np.asarray(values(), tensor.dtype.numpy, order="C"), tensor._type))
     return tensor
 
 

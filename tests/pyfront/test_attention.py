@@ -164,3 +164,21 @@ def test_heads_recorded_again_are_what_they_were(options, monkeypatch):
         layer.out_proj.weight.mul_(2.0)
         assert not lamina.allclose(layer(q, k, v)[0], before), "weights are looked at in each call"
         assert not lamina.equal(layer.train()(q, k, v)[0], layer(q, k, v)[0]), "dropout is drawn anew"
+
+
+@pytest.mark.parametrize("length", [4, 20])
+def test_a_query_that_may_see_no_key_is_given_zeros(length):
+    def grads(module):
+        module.manual_seed(0)
+        q, k, v = [module.randn(2, 2, length, 8, requires_grad=True) for _ in range(3)]
+        mask = module.ones(1, 1, length, length, dtype=module.bool)
+        mask[..., 1, :] = False
+        mask[..., -1] = False
+        found = []
+        for m in (mask, module.zeros(length, length).masked_fill(~mask[0, 0], float("-inf"))):
+            y = module.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=m)
+            found += [y, *module.autograd.grad(y.square().sum(), (q, k, v))]
+        return [t.detach().numpy() for t in found]
+
+    for ours, theirs in zip(grads(lamina), grads(torch), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

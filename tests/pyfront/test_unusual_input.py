@@ -31,3 +31,11 @@ def test_more_memory_than_there_is():
         with pytest.raises(RuntimeError, match="Storage size calculation overflowed"):
             t.zeros(1 << 40, 1 << 40)
     assert lamina.zeros(3).sum().item() == 0
+
+
+def test_a_number_is_filled_as_one():
+    for t in BOTH:
+        count = t.tensor(3)
+        t.nn.init.zeros_(count)
+        t.nn.init.ones_(total := t.tensor(2.0).apply_(lambda v: v + 1))
+        assert count.numpy().shape == total.numpy().shape == () and (count.item(), total.item()) == (0, 1.0)

@@ -40,7 +40,10 @@ def scaled_dot_product_attention(
         if not (state.grad and any([n.requires_grad for n in nodes])):
             (made,) = _phrases.recorded((factor, is_causal), nodes, lambda *nodes: (_read_by(*map(wrap, nodes), factor, is_causal),))
             return wrap(made)
-    return _attended(query, key, value, attn_mask, dropout_p, is_causal, factor)
+    made = _attended(query, key, value, attn_mask, dropout_p, is_causal, factor)
+    if query.dim() == 4 and dropout_p <= 0.0:
+        made._label = "scaled_dot_product_flash_attention_for_cpu"
+    return made
 
 
 def _read_by(query: Tensor, key: Tensor, value: Tensor, factor: float, is_causal: bool) -> Node:
@@ -55,7 +58,8 @@ def _attended(
         attn_mask = wrap(on_or_below_diagonal(scores.shape[-2:], 0))
     if attn_mask is not None:
         scores = scores.masked_fill(attn_mask.logical_not(), -math.inf) if _is_bool(attn_mask) else scores + attn_mask
-    weights: Any = apply("softmax", (scores,), ((scores.dim() - 1,),))
+    can_hide_all = attn_mask is not None and not is_causal  # a query that may see no key is given zeros
+    weights: Any = apply("masked_softmax" if can_hide_all else "softmax", (scores,), ((scores.dim() - 1,),))
     if dropout_p > 0.0:
         weights = dropout(weights, dropout_p, True)
     return weights @ value
