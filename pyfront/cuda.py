@@ -110,6 +110,7 @@ def synchronize(device: Any = None) -> None:
     """Compute what is pending and wait for the GPU. BackendError when a kernel failed."""
     recorder.flush()
     _runtime().device.synchronize()
+    recorder.settle()
 
 
 # -- random numbers of tensors on the GPU: Philox, computed there (its numbers are not those of PyTorch's CUDA kernels)

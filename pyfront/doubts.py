@@ -1,6 +1,7 @@
 """Doubts: what a value must not be (an index outside, a divisor of 0), refused at once where the host has it, else when computed.
 
-A doubt is one truth value, computed together with everything else at the next flush; programs never wait for it.
+A doubt is one truth value, computed together with everything else at the next flush; programs never wait for it. On a GPU the host asks for
+it when it waits for something else, or at the flush after it (`recorder.settle`).
 """
 
 from __future__ import annotations

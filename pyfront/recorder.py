@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,7 +76,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding",
+        "inference", "watch", "placement", "doubts", "suspected", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -107,6 +108,7 @@ class _State:
         self.witness: Callable[[list[Node]], None] | None = None  # told what is computed before it is
         self.watch: Any = None  # notes what a function does while `compile` records it
         self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
+        self.suspected: list[tuple[Callable[[], np.ndarray], Callable[[], Exception]]] = []  # doubts computed on a GPU, which nobody waited for: how they are read
         self.traces = 0  # functions being recorded whose arguments are not what they will be called with
         self.seen: Callable[[list[Any]], None] | None = None  # told what a trace looks at without computing anything
         self.fresh: Callable[[np.ndarray], Any] | None = None  # makes new state of a step that is recorded
@@ -299,6 +301,8 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     if state.traces:
         _compute_alone(wanted)
         return
+    if state.suspected:
+        settle()
     if not state.pending and not state.arrived and not wanted:
         _start_anew()
         return
@@ -319,7 +323,19 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     if roots:
         _compute(roots)
     for node, error in doubts:
-        if _on_host(node.value).item():
+        if not isinstance(node.value, np.ndarray):
+            state.suspected.append((partial(_accelerator().download, node.value), error))
+        elif node.value.item():
+            raise error()
+
+
+def settle() -> None:
+    """Raise what was doubted of values on a GPU and turned out true. Asked where the host waits anyway, and before the next flush: while a
+    training step is recorded, the one before it is computed.
+    """
+    suspected, state.suspected = state.suspected, []
+    for read, error in suspected:
+        if read().item():
             raise error()
 
 
@@ -344,7 +360,8 @@ def can_doubt() -> bool:
 
 
 def doubt(wrong: Node, error: Callable[[], Exception]) -> None:
-    """Have ``error()`` raised by the next flush if this truth value (of rank 0) turns out true. One that has no contents never does."""
+    """Have ``error()`` raised by the next flush (on a GPU when something is waited for, or by the flush after it) if this truth value (of
+    rank 0) turns out true. One that has no contents never does."""
     where = None if state.placement is None else state.placement.device_of(wrong)
     if where is None or where.type != "meta":
         state.doubts.append((wrong, error))
@@ -489,7 +506,11 @@ def value(node: Node) -> np.ndarray:
             _refuse_example(node)
         flush((node,))
     found = node.value
-    return found if type(found) is np.ndarray else _on_host(found)
+    if type(found) is np.ndarray:
+        return found
+    if state.suspected:
+        settle()
+    return _on_host(found)
 
 
 def known(node: Node) -> np.ndarray | None:

@@ -135,3 +135,22 @@ def test_one_cuda_graph_serves_convolutions_with_running_statistics(monkeypatch)
         torch.cuda.synchronize()
     assert seen[-1][0] == seen[-2][0] == seen[-3][0]
     assert seen[-1][1] == 1 and seen[-1][2] == seen[-3][2] + 2, [counts for _, *counts in seen]
+
+
+@pytest.mark.slow
+def test_the_host_goes_on_while_a_step_is_computed(monkeypatch) -> None:
+    """Whether class numbers are in range is asked at the next step: nothing is waited for behind a launch."""
+    fake = FakeDriver()
+    install(monkeypatch, fake)
+    monkeypatch.setattr(runtimes, "_runtimes", {"auto": Runtime(Device())})
+    with flags.cuda("auto"):
+        weight, optimizer = model()
+        batch, classes = torch.linspace(-1, 1, 8).reshape(2, 4).cuda(), torch.tensor([0, 2]).cuda()
+        for _ in range(6):
+            fake.calls.clear()
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(batch @ weight, classes).backward()
+            optimizer.step()
+        assert fake.calls[-1] == "cuGraphLaunch" and fake.calls.index("cuCtxSynchronize") < fake.calls.index("cuGraphLaunch")
+        torch.cuda.synchronize()
+        assert fake.calls[-1] == "cuCtxSynchronize"

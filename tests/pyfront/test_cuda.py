@@ -195,3 +195,23 @@ def test_draws_do_not_make_new_programs(gpu) -> None:
     for _ in range(4):
         torch.nn.functional.dropout(x, 0.5).sum().item()
     assert len(driver.accelerator()._programs) == before
+
+
+@needs_emulation
+@pytest.mark.parametrize("waits", ["looks at the result", "synchronizes", "computes more"])
+def test_a_doubt_is_asked_when_the_host_waits(gpu, waits: str) -> None:
+    """A wrong class number is told behind the step it is in, as soon as somebody waits, and at the next one at last."""
+    x, wrong = torch.ones(3, 4, device="cuda"), torch.tensor([0, 4, 1], device="cuda")
+    loss = torch.nn.functional.cross_entropy(x, wrong)
+    recorder.flush()
+    with pytest.raises(IndexError, match="A target is out of bounds"):
+        if waits == "looks at the result":
+            loss.item()
+        elif waits == "synchronizes":
+            torch.cuda.synchronize()
+        else:
+            kept = x + 1
+            recorder.flush()
+    torch.cuda.synchronize()  # it is told once
+    if waits == "computes more":
+        assert kept.sum().item() == 24
