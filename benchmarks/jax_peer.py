@@ -1,6 +1,6 @@
-"""Rows of peers.py for JAX: the whole training step jitted, parameters and Adam's moments donated.
+"""Rows of peers.py for JAX: the whole call jitted, of a training step forward, gradients, clipping and update, state donated.
 
-JAX has no PyTorch-style modules, so a step is written here for what is a stack of linear layers with ReLU between them, from the same weights.
+The function is PyTorch's own program, read from its exported graph (jax_graph.py); optimizers are written out here.
 """
 
 from __future__ import annotations
@@ -8,53 +8,82 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
+from jax_graph import function_of
 from peer_rows import Work
+
+Update = Callable[[Any, Any, tuple, Any], tuple[Any, tuple]]
 
 
 def load(threads: int) -> ModuleType:
     """JAX on the CPU, with one thread or as many as there are cores."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if threads == 1:
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     import jax
 
     return jax
 
 
-def stepper(work: Work, threads: int) -> Callable[[], float]:
-    """A training step of a PyTorch Work of linear layers: cross entropy and Adam with its default options; gives the loss."""
+def stepper(torch: ModuleType, work: Work, threads: int) -> Callable[[], object]:
+    """A training step of a PyTorch Work (gives the loss), or one call of it (gives its result, computed)."""
     jax = load(threads)
+    function, weights, inputs = function_of(torch, jax, work.function, work.inputs, work.model)
+    if work.optimizer is not None:
+        return _training(jax, function, weights, inputs, work)
+    compiled = jax.jit(lambda weights, inputs: function(weights, inputs, None))
+    return lambda: jax.block_until_ready(compiled(weights, inputs))
+
+
+def _training(jax: ModuleType, function: Callable, weights: list, inputs: list, work: Work) -> Callable[[], float]:
     numpy = jax.numpy
-    x, y = (numpy.asarray(t.numpy()) for t in work.inputs)
-    weights = [numpy.asarray(p.detach().numpy().copy()) for p in work.model.parameters()]
-    options = work.optimizer.defaults
-    rate, (b1, b2), eps = options["lr"], options["betas"], options["eps"]
+    update, memories = _update(numpy, type(work.optimizer).__name__, work.optimizer.defaults)
 
-    def loss(weights: list, x: object, y: object) -> object:
-        last = len(weights) - 2
-        for i in range(0, len(weights), 2):
-            x = x @ weights[i].T + weights[i + 1]
-            x = x if i == last else jax.nn.relu(x)
-        return -numpy.mean(numpy.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1))
-
-    def adam(p: object, g: object, m: object, v: object, t: object) -> tuple:
-        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
-        return p - rate / (1 - b1**t) * m / (numpy.sqrt(v) / numpy.sqrt(1 - b2**t) + eps), m, v
-
-    def step(state: tuple, x: object, y: object) -> tuple:
-        weights, first, second, t = state
-        value, gradients = jax.value_and_grad(loss)(weights, x, y)
+    def step(state: tuple, inputs: list) -> tuple:
+        weights, kept, t, key = state
+        key, now = jax.random.split(key)
+        value, gradients = jax.value_and_grad(function)(weights, inputs, now)
+        if work.clip is not None:
+            norm = numpy.sqrt(sum(numpy.vdot(g, g) for g in gradients))
+            gradients = [g * numpy.minimum(1.0, work.clip / (norm + 1e-6)) for g in gradients]
         t = t + 1
-        moved = [adam(*each, t) for each in zip(weights, gradients, first, second, strict=True)]
-        return value, (*([m[i] for m in moved] for i in range(3)), t)
+        moved = [update(p, g, k, t) for p, g, k in zip(weights, gradients, kept, strict=True)]
+        return value, ([p for p, _ in moved], [k for _, k in moved], t, key)
 
     compiled = jax.jit(step, donate_argnums=0)
-    state = (weights, [numpy.zeros_like(w) for w in weights], [numpy.zeros_like(w) for w in weights], numpy.float32(0))
+    state = (weights, [tuple(numpy.zeros_like(w) for _ in range(memories)) for w in weights], numpy.float32(0), jax.random.key(0))
 
     def call() -> float:
         nonlocal state
-        value, state = compiled(state, x, y)
+        value, state = compiled(state, inputs)
         return float(value)
 
     return call
+
+
+def _update(numpy: ModuleType, name: str, options: dict) -> tuple[Update, int]:
+    """update(weight, gradient, memory, step) and how many arrays it keeps per weight: PyTorch's Adam, AdamW and SGD."""
+    rate, decay = options["lr"], options["weight_decay"]
+    if name == "SGD":
+        momentum = options["momentum"]
+
+        def sgd(p: Any, g: Any, kept: tuple, t: Any) -> tuple:
+            g = g + decay * p if decay else g
+            if not momentum:
+                return p - rate * g, ()
+            held = momentum * kept[0] + g  # the first gradient as it is: what is kept is 0 before
+            return p - rate * held, (held,)
+
+        return sgd, int(momentum != 0)
+    (b1, b2), eps = options["betas"], options["eps"]
+
+    def adam(p: Any, g: Any, kept: tuple, t: Any) -> tuple:
+        if name == "AdamW":
+            p = p - rate * decay * p
+        elif decay:
+            g = g + decay * p
+        m, v = b1 * kept[0] + (1 - b1) * g, b2 * kept[1] + (1 - b2) * g * g
+        return p - rate / (1 - b1**t) * m / (numpy.sqrt(v) / numpy.sqrt(1 - b2**t) + eps), (m, v)
+
+    return adam, 2

@@ -31,7 +31,7 @@ class Row:
     """make(torch, numbers) prepares the Work. random: draws numbers in every step. exports: ONNX can hold it.
 
     group: rows whose ratios are also given as one geometric mean. read: the result is read as a number. replayed: ours goes through
-    `torch.compile`, too (a call so small that recording it is most of its time). jax: jax_peer.py can run it.
+    `torch.compile`, too (a call so small that recording it is most of its time).
     """
 
     name: str
@@ -42,7 +42,6 @@ class Row:
     group: str | None = None
     read: bool = False
     replayed: bool = False
-    jax: bool = False
 
     @property
     def trains(self) -> bool:
@@ -176,7 +175,7 @@ def _tiny_ops(torch: ModuleType, x):
 
 
 ROWS: list[Row] = [
-    Row("MLP train", _mlp_train, jax=True),
+    Row("MLP train", _mlp_train),
     Row("CNN train", _cnn_train, random=True),
     Row("LSTM train", _lstm_train),
     Row("GPT train", _gpt_train),

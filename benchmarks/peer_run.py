@@ -110,7 +110,7 @@ def fits(row: Row, peer: str) -> bool:
         return not row.trains and row.exports
     if peer == "onnxruntime":
         return row.exports and not row.trains
-    return peer != "jax" or row.jax
+    return True
 
 
 def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | None) -> tuple[Callable[[], object], Work]:
@@ -126,7 +126,7 @@ def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | 
     if peer == "onnxruntime":
         return onnx_caller(torch, work, threads), work
     if peer == "jax":
-        return jax_peer.stepper(work, threads), work
+        return jax_peer.stepper(torch, work, threads), work
     if row.replayed and peer == "lamina":
         work = replace(work, function=torch.compile(work.function))
     if peer in COMPILED:
@@ -178,7 +178,7 @@ def measure(row: Row, peers: list[str], threads: int, rounds: int, least: float,
             continue
         if peer == "eager":
             reference = [[a.copy() for a in arrays(r)] for r in results]
-        elif reference and not (row.random and peer in COMPILED):  # a compiler draws other random numbers
+        elif reference and not (row.random and peer in (*COMPILED, "jax")):  # a compiler draws other random numbers
             differences[peer] = max(difference(a, b) for a, b in zip(results, reference, strict=True))
         steps[peer] = step
     repeats = {}

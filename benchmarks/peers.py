@@ -5,7 +5,7 @@
 
 The same plain script runs on every side (peer_rows.py), from the same weights; ours is wrapped in a compile call in the tiny MLP only, theirs
 runs in the best of its modes (compile: the function; compile-step: the optimizer as well; compile-freezing: inference with
-constant weights), JAX with its whole step jitted (jax_peer.py). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
+constant weights), JAX runs the same program, read from its exported graph, with its whole step jitted and images channels last (jax_peer.py). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
 disturbs least; --cpu counts processor time instead of wall time. Results are compared with PyTorch eager before anything is timed.
 Then each peer runs in fresh processes: seconds (and processor seconds, compilers included) to the first step after the import with
 empty and with filled caches, and the largest resident memory. At the end: rows that ask for a bound they do not meet.
