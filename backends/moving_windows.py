@@ -4,7 +4,9 @@
     %2 = update %x, %y, start (5, 0)                 %2 = put %x, %places, %y, axis 0   places: 5 (a row of a table, of a ring buffer)
 
 Where a slice or an update starts is part of the recorded graph. Of graphs that differ in nothing else the first is compiled as it is;
-when another start comes, the boxes that moved so far become `take` and `put`, and one program serves all starts from then on.
+when another start comes, the boxes that moved so far become `take` and `put`, and one program serves all starts from then on. What moved at some
+sizes moves at others, too (a picture shifted by a few pixels is written into a box that gets smaller the farther it goes): then a template serves
+them (`families.py`). Starts that only change with sizes are the template's business alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from ..dialects.book import OPS
 from ..dialects.graph import Graph, Step
 from ..dialects.types import Type, int64
 from ..passes.roll_spine import results_of
+from .families import take_apart
 from .wrapped_program import WrappedProgram
 
 if TYPE_CHECKING:
@@ -32,15 +35,11 @@ _BOXES = ("slice", "update")  # their first attribute is where they start
 Starts = tuple[tuple[int, ...], ...]  # of every box of a graph
 
 
-@dataclass(eq=False)
-class _Known:
-    """Graphs that differ in where boxes start: the starts of the first, and (box, dimension) of those that moved."""
+_known: OrderedDict[object, tuple[Starts, bool]] = OrderedDict()
+"""Graphs that differ in where boxes start only: the starts of the first, and whether that was opened, too."""
 
-    first: Starts
-    moved: frozenset[tuple[int, int]] = frozenset()
-
-
-_known: OrderedDict[object, _Known] = OrderedDict()
+_moved: OrderedDict[object, frozenset[tuple[int, int]]] = OrderedDict()
+"""Graphs that differ in sizes, too: (box, dimension) of those that moved while no size was another one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +71,25 @@ def windows_of(graph: Graph) -> Windows | None:
     starts = tuple(s.attrs[0] for s in graph.steps if s.op in _BOXES)
     if not starts:
         return None
-    fixed = tuple(Step(s.op, s.attrs[1:], s.operands) if s.op in _BOXES else s for s in graph.steps)
-    key = graph.inputs, fixed, graph.outputs
-    known = _known.pop(key, None) or _Known(starts)
-    _known[key] = known
-    if len(_known) > MOST_KNOWN:
-        _known.popitem(last=False)
-    if starts == known.first:
+    fixed = tuple(Step(s.op, ((0,) * len(s.attrs[0]), *s.attrs[1:]), s.operands) if s.op in _BOXES else s for s in graph.steps)
+    at_start = Graph(graph.inputs, fixed, graph.outputs, graph.origins, graph.names, graph.types)
+    skeleton = take_apart(at_start)[0] if _moved or at_start in _known else None
+    moved = _moved.get(skeleton, frozenset())
+    first, is_opened = _known.get(at_start, (starts, bool(moved)))
+    _note(_known, at_start, (first, is_opened))
+    if starts == first and not is_opened:
         return None
-    known.moved |= frozenset(_differing(known.first, starts))
-    return _opened(graph, known.moved)
+    moved |= frozenset(_differing(first, starts))
+    _note(_moved, skeleton, moved)
+    return _opened(graph, moved)
+
+
+def _note(table: OrderedDict[object, Any], key: object, value: Any) -> None:
+    """Enter something as what was met last."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > MOST_KNOWN:
+        table.popitem(last=False)
 
 
 def _differing(old: Starts, new: Starts) -> Iterator[tuple[int, int]]:
@@ -92,6 +100,7 @@ def _differing(old: Starts, new: Starts) -> Iterator[tuple[int, int]]:
 def forget() -> None:
     """What is known of graphs."""
     _known.clear()
+    _moved.clear()
 
 
 def _box(graph: Graph, step: Step) -> tuple[tuple[int, ...], ...]:

@@ -24,7 +24,7 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.errors import PassError, UnsupportedError
-from ..dialects.sizes import Size, any_symbolic, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate, largest
 from ..dialects.target import Target
 from . import fourier, radix_sort, selection
 from .extremes import first_extreme
@@ -79,7 +79,7 @@ class _Kernel:
         self.block.add_op(func.ReturnOp())
         function = make_function(name, self.inputs, self.outputs, Region(self.block))
         if self.scratch_bytes:
-            function.attributes["lamina.scratch"] = IntegerAttr(self.scratch_bytes, i64)
+            function.attributes["lamina.scratch"] = IntegerAttr(largest(self.scratch_bytes), i64)
         return function
 
     # Shapes and attributes
@@ -428,7 +428,7 @@ def _sort(kernel: _Kernel) -> None:
 def _merge_passes(kernel: _Kernel, values: SSAValue, order: SSAValue, length: int) -> SSAValue:
     """Merges runs of 1, 2, 4, ... elements; returns where the sorted row begins (0 or `length`)."""
     b = kernel.b
-    passes = max(0, (length - 1).bit_length())
+    passes = max(0, (largest(length) - 1).bit_length())  # those of a length known at the call that are too many copy
     _, (run, source, target) = b.open_for(
         b.index(0), b.index(passes), 1, [b.index(1), b.index(0), b.index(length)]
     )

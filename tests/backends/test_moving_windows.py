@@ -87,6 +87,7 @@ def test_moving_updates_mean_updates(places):
 
 @needs_compiler
 def test_one_program_for_all_entries_of_a_table():
+    moving_windows.forget()
     for i, j in ((0, 0), (1, 1), (2, 2), (0, 3), (3, 1), (4, 0), (2, 1)):
         graph = table(i, j)
         arrays = arrays_of(graph)
@@ -97,6 +98,7 @@ def test_one_program_for_all_entries_of_a_table():
 
 @needs_compiler
 def test_one_program_for_all_places():
+    moving_windows.forget()
     for i, j in ((0, 0), (1, 0), (2, 1), (3, 3), (4, 2), (5, 1), (2, 3), (0, 0), (4, 2)):
         graph = crop(i, j)
         arrays = arrays_of(graph)
@@ -129,3 +131,41 @@ def test_training_on_random_crops():
         loss.backward()
         optimizer.step()
     assert driver.stats.compiles <= 6 and np.isfinite(loss.item())
+
+
+def shifted(i: int, j: int, n: int = 12) -> Graph:
+    """A square put into zeros, shifted: the farther, the less of it is left."""
+    r = Recorder()
+    x = r.input((n, n))
+    size = (n - abs(i), n - abs(j))
+    part = r("slice", r("mul", x, x), attrs=((max(0, -i), max(0, -j)), size, (1, 1)))
+    return r.graph(r("update", r.full((n, n), 0.0), part, attrs=((max(0, i), max(0, j)), (1, 1))))
+
+
+def test_what_moved_at_some_sizes_moves_at_others():
+    moving_windows.forget()
+    assert [windows_of(shifted(*by)) is None for by in ((1, 1), (2, 2), (1, 1), (2, 2))] == [True] * 4, "starts that follow from sizes"
+    found = windows_of(shifted(-1, 1))  # along the first dimension
+    assert [step.op for step in found.graph.steps] == ["mul", "take", "slice", "full", "take", "update", "put"] and len(found.places) == 2
+    assert windows_of(shifted(1, 1)) is None and windows_of(shifted(2, 2)) is None, "they have programs"
+    for by in ((3, 3), (-3, 2), (3, 2), (3, 3)):  # sizes that were not met before
+        found = windows_of(shifted(*by))
+        assert len(found.places) == 2
+        arrays = arrays_of(shifted(*by))
+        np.testing.assert_allclose(evaluate(capture(found.graph), [*arrays, *found.places])[0], evaluate(capture(shifted(*by)), arrays)[0])
+    assert len(windows_of(shifted(3, -2)).places) == 4
+
+
+@needs_compiler
+def test_one_program_for_all_shifts(monkeypatch):
+    """Of all sizes, once boxes were seen to move along both dimensions."""
+    moving_windows.forget()
+    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
+    warm = [(2, 2), (-2, 2), (2, -2), (3, 4), (4, 3)]
+    for i, j in [*warm, (3, -4), (-4, -3), (4, 5), (-5, 3), (2, -5), (-3, -3)]:
+        graph = shifted(i, j)
+        arrays = arrays_of(graph)
+        np.testing.assert_allclose(driver.run(graph, arrays)[0], evaluate(capture(graph), arrays)[0])
+        if (i, j) == warm[-1]:
+            before = driver.stats.compiles
+    assert driver.stats.compiles == before

@@ -9,6 +9,7 @@ import lamina as torch
 import numpy as np
 import pytest
 from fresh_programs import forget_programs, fresh_programs  # noqa: F401  # a fixture
+from graphs import Recorder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import needs_compiler
@@ -17,10 +18,11 @@ from lamina.backends import driver, emission, known_loops, symbolic
 from lamina.backends.families import take_apart
 from lamina.backends.instances import Instances
 from lamina.backends.template_search import template_of
+from lamina.backends.oracle_graph import evaluate_graph
 from lamina.dialects import flags, target
 from lamina.dialects.graph import Graph, Step
 from lamina.dialects.sizes import NeedsNumber, Size, substituted
-from lamina.dialects.types import float32
+from lamina.dialects.types import float32, int32
 from lamina.lowering.block_writer import BlockWriter
 from lamina.nn import functional as F
 from lamina.passes.roll_writer import Rolled
@@ -296,6 +298,23 @@ def test_the_second_size_compiles_for_all():
     run_at(1)  # another program, sums and relu of one row: it may come in passing
     run_at(1)
     assert driver.stats.compiles == 3
+
+
+@pytest.mark.parametrize("dtype", [float32, int32], ids=str)
+def test_rows_of_any_length_are_sorted_and_their_best_found(monkeypatch, dtype):
+    """Beams of other widths, lists of other lengths: one program; ties and NaN stay where the oracle has them."""
+    monkeypatch.setattr(driver, "ORACLE_WORK", 0)
+    for n, k in ((40, 3), (60, 4), (50, 7), (33, 2), (100, 31), (31, 9), (64, 5), (17, 17)):
+        r = Recorder()
+        x = r.input((3, n), dtype)
+        best, rows = r("topk", x, attrs=(k, True)), r("sort", x, attrs=(1, False))
+        graph = r.graph(best, best + 1, rows, rows + 1)
+        array = np.random.default_rng(n).integers(-20, 20, (3, n)).astype(dtype.numpy)
+        if dtype is float32:
+            array[1, :: 5] = np.nan
+        for got, want in zip(driver.run(graph, [array]), evaluate_graph(graph, [array]), strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert (driver.stats.compiles, driver.stats.refused) == (1 + driver.stats.symbolic, 0) and driver.stats.symbolic <= 3
 
 
 def test_more_room_when_a_size_needs_it():
