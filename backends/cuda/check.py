@@ -51,7 +51,8 @@ class Chosen:
     """What the command line asks for, and what there is."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        chosen, whole = [p for p in PROGRAMS if options.only is None or options.only in p.name], options.all or options.visit
+        only = None if options.only is None else options.only.split("|")
+        chosen, whole = [p for p in PROGRAMS if only is None or any(text in p.name for text in only)], options.all or options.visit
         self.programs: Sequence[CheckProgram] = chosen if whole or options.only else chosen[:5]
         self.measured = check_speed.MEASURED if whole and options.only is None else ()
         self.architectures: Sequence[str] = options.arch or ARCHITECTURES
@@ -96,7 +97,7 @@ PARTS: dict[str, Part] = {
     "nests": Part("Fused nests against the copy rate", lambda s, c: check_speed.nests(s, c.gpus()), 120, least=15),
     "replay": Part("Launch overhead of a replayed program", lambda s, c: check_speed.replay(s, c.gpus()), 120, least=15),
     "peers": Part("Against PyTorch", lambda s, c: check_tools.peers(s, c.gpus), 2400, patience=check_tools.PEER_SECONDS, least=240),
-    "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus), 1200, patience=check_tools.SANITIZER_SECONDS + 20, least=20),
+    "sanitizer": Part("compute-sanitizer", lambda s, c: check_tools.sanitizer(s, c.gpus, c.options.without), 1200, patience=check_tools.SANITIZER_SECONDS + 20, least=60),
     "timed": Part("The programs at large sizes", lambda s, c: check_kernels.timed(s, c.programs, c.gpus()), 300, least=15),
     "prepared": Part("Cubins for a machine with a GPU", lambda s, c: check_prepare.prepared(s, c.jobs(), _command("--worker")(c.options)), 3600),
     "steps": Part("Training steps, compiled", lambda s, c: check_tools.steps(s), 1200, patience=check_tools.PEER_SECONDS + 20),
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lamina.backends.cuda.check", description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="every section, every program (default: the first five programs, nothing measured)")
     parser.add_argument("--visit", type=float, metavar="MINUTES", help="what needs a GPU, all of it, within so many minutes")
-    parser.add_argument("--only", metavar="TEXT", help="programs whose name contains a text")
+    parser.add_argument("--only", metavar="TEXT", help="programs whose name contains a text, or one of several: a|b")
     parser.add_argument("--section", action="append", choices=PARTS, help="only these sections")
     parser.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes; the same as JSON beside it")
     parser.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a; sm_90a_p114 for a GPU of 114 processors)")

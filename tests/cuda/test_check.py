@@ -365,15 +365,22 @@ def test_peers_are_rows_that_stay_as_far_as_they_came(monkeypatch, tmp_path) -> 
 
 
 def test_the_sanitizers_verdicts(monkeypatch) -> None:
+    commands = []
+
     def run(command: list[str], seconds: float, *rest: object) -> check_tools.Ran:
-        bad = "racecheck" in command and command[-1] == "sums"
-        return check_tools.Ran(99 if bad else 0, f"========= ERROR SUMMARY: {int(bad)} errors")
+        commands.append(command)
+        bad = "racecheck" in command
+        words = "========= Error: Race reported between Write access at k0+0x40\n" if bad else ""
+        return check_tools.Ran(99 if bad else 0, f"{words}========= ERROR SUMMARY: {int(bad)} errors")
 
     monkeypatch.setattr(check_tools, "run", run)
     monkeypatch.setattr(check_tools.shutil, "which", lambda name: name)
     made = section()
-    check_tools.sanitizer(made, lambda: [])
-    assert len(made.tables[0].rows) == 2 * len(check_tools.SANITIZED) and made.failures == ["racecheck, sums: ERROR SUMMARY: 1 errors"]
+    check_tools.sanitizer(made, lambda: [], ["sm_90a"])
+    assert [row[0] for row in made.tables[0].rows] == ["memcheck", "racecheck"] and made.tables[0].rows[0][2] == "ERROR SUMMARY: 0 errors"
+    assert made.failures == ["racecheck: ERROR SUMMARY: 1 errors; Error: Race reported between Write access at k0+0x40"]
+    chosen = check.Chosen(check._parser().parse_args(commands[0][commands[0].index("--only") :]))
+    assert chosen.options.without == ["sm_90a"] and all(any(name in p.name for p in chosen.programs) for name in check_tools.SANITIZED) and len(chosen.programs) < len(PROGRAMS)
 
 
 # The benchmark's training steps, small, on the emulated GPU
