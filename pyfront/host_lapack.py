@@ -79,12 +79,12 @@ svd, eig, eigh, qr, cholesky, solve, inv, det, slogdet = (
 )  # fmt: skip
 
 
-_LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
+_LETTERS = {"f": "s", "d": "d", "F": "c", "D": "z"}  # by numpy's
 
 
 def _routine(name: str, dtype: np.dtype) -> tuple[Any, type] | None:
     """LAPACK's or BLAS's of this name for a dtype."""
-    return _symbol(_LETTERS[dtype.name] + name)
+    return _symbol(_LETTERS[dtype.char] + name)
 
 
 def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, adjoint: bool = False) -> np.ndarray:
@@ -93,13 +93,16 @@ def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, ad
     A zero on the diagonal gives infinities and NaN. Batches broadcast.
     """
     n, k = b.shape[-2:]
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    x = np.array(np.broadcast_to(b, (*batch, n, k)), order="C")
+    batch = a.shape[:-2]
+    if batch != b.shape[:-2]:
+        batch = np.broadcast_shapes(batch, b.shape[:-2])
+        b = np.broadcast_to(b, (*batch, n, k))
+    x = np.array(b, order="C")
     a = np.ascontiguousarray(a)
     found = _routine("trsm", a.dtype)
     if not x.size:
         return x
-    many = np.broadcast_to(a, (*batch, n, n))
+    many = a if a.shape[:-2] == batch else np.broadcast_to(a, (*batch, n, n))
     if found is None:
         return _substituted(many, x, upper, unit, adjoint)
     routine, integer = found
@@ -109,7 +112,7 @@ def triangular(a: np.ndarray, b: np.ndarray, upper: bool, unit: bool = False, ad
     one = np.ones(1, a.dtype)
     head = [*words, ctypes.byref(rows), ctypes.byref(columns), ctypes.c_void_p(one.ctypes.data)]
     with on_few_threads(n):
-        for at in np.ndindex(batch):
+        for at in np.ndindex(batch) if batch else ((),):
             routine(*head, ctypes.c_void_p(_address(many, at)), ctypes.byref(columns), ctypes.c_void_p(_address(x, at)), ctypes.byref(rows))
     return x
 
