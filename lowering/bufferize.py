@@ -35,6 +35,7 @@ from ..dialects.sizes import any_symbolic, largest
 from ..dialects.target import GpuTarget, Target, target_named
 from ..passes.base import Pass
 from ..passes.program import BOUND, bound_inputs
+from . import padded_rows, plane_gaps
 from .buffer_views import CallWriter
 from .bufferize_scan import Goal, ScanBuffers
 from .blocked_calls import BlockedCalls, is_product
@@ -46,8 +47,7 @@ from .kept_copies import KeptCopies
 from .known_plans import read_plans
 from .linalg_to_loops import plan_kernel, scratch_bytes
 from .memory_plan import Lifetime, plan
-from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order
-from .padded_rows import strides_with_gaps
+from .memref_layout import bytes_of, memory_element, memref_type, places_of, row_major_type, strides_in_order, strides_of
 from .placed_parts import PlacedParts, Whole, without_copies
 from .recomputed_calls import recompute
 from .sweeps import choose_sweeps
@@ -275,6 +275,11 @@ class _Program:
 
     def _alias(self, op: Operation) -> None:
         storage, held = self.home[op.operands[0]]
+        shape, wanted = op.operands[0].type.get_shape(), op.results[0].type.get_shape()  # type: ignore[attr-defined]  # tensors
+        strides = plane_gaps.reshaped(shape, strides_of(held), wanted)
+        if strides is not None and plane_gaps.reshaped(wanted, strides, shape) == strides_of(held):
+            self.home[op.results[0]] = (storage, memref_type(wanted, held.element_type, strides))
+            return
         if held != row_major_type(op.operands[0].type):
             raise PassError(
                 "a reshape at the top level needs a row-major operand", [("operand", str(held), _origin(op))]
@@ -284,7 +289,8 @@ class _Program:
     def _kernel(self, step: int, op: FusedOp) -> None:
         operands = [self.home[v] for v in op.operands]
         orders, places = op.result_layouts(), self.parts.places
-        types = [self._held(r, order) if r not in places else places[r].held for r, order in zip(op.results, orders, strict=True)]
+        outlives = bool(operands) and all(self._is_kept(storage) for storage, _ in operands)
+        types = [self._held(r, order, outlives) if r not in places else places[r].held for r, order in zip(op.results, orders, strict=True)]
         if op in self.parts.copied:
             self._rest(step, op, operands, types)
             return
@@ -307,11 +313,15 @@ class _Program:
             return
         self._call(step, op, function, operands, types)
 
-    def _held(self, result: SSAValue, order: Sequence[int]) -> MemRefType:
-        """A kernel's result in memory."""
-        on_gpu = isinstance(self.target, GpuTarget) and result not in self.returned and result not in self.targets
-        strides = strides_with_gaps(result, order, self.target) if on_gpu else strides_in_order(result.type.get_shape(), order)  # type: ignore[arg-type]  # a GPU's
-        return memref_type(result.type.get_shape(), result.type.element_type, strides)
+    def _held(self, result: SSAValue, order: Sequence[int], outlives: bool) -> MemRefType:
+        """A kernel's result in memory. outlives: it may outlive the call; who keeps it knows its shape alone."""
+        if outlives or result in self.returned or result in self.targets:
+            strides = strides_in_order(result.type.get_shape(), order)  # type: ignore[attr-defined]  # a tensor
+        elif isinstance(self.target, GpuTarget):
+            strides = padded_rows.strides_with_gaps(result, order, self.target)
+        else:
+            strides = plane_gaps.strides_with_gaps(result, order)
+        return memref_type(result.type.get_shape(), result.type.element_type, strides)  # type: ignore[attr-defined]  # a tensor
 
     def _rest(self, step: int, op: FusedOp, operands: list[Home], types: list[MemRefType]) -> None:
         """A kernel some of whose operands were made where it would copy them to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +13,10 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
 from ..dialects.attributes import dtype_of_element
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
-from ..dialects.ops import attrs_of, stanza_of
+from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import (
     CONTRACT,
+    EACH,
     FOLD,
     INLINE,
     PLACE,
@@ -27,13 +29,15 @@ from ..passes.access import (
 )
 from ..passes.base import Pass
 from ..passes.linear_index import Index, loop_dims
-from ..passes.placement import boxes, fill_value, is_whole, window_dims, window_target
+from ..passes.placement import Box, are_apart, boxes, fill_value, is_whole, window_dims, window_target
 from ..passes.program import program_blocks
 from .kernel_functions import structural_key
 from .scalar_body import ScalarBody, accumulation_type, signless
 from .stage import Stage, element_of, empty, segments, tensor_type
 
 _TOGETHER = "elementwise"
+MANY_BOXES = 8
+"""Boxes made of the same numbers from which on one stage makes them all."""
 
 
 @dataclass(frozen=True)
@@ -239,15 +243,13 @@ class _KernelWriter:
     def _write_boxes(self, root: _Root) -> None:
         """A placement in several parts, or one that uses a part of its operand: box after box."""
         whole = self._filled(root.value.type, fill_value(root.op))
-        for box in boxes(root.op) or ():
-            if 0 in box.size:
-                continue
-            sizes, index = loop_dims(box.size)
+        for together in _sharing(box for box in boxes(root.op) or () if 0 not in box.size):
+            sizes, index = loop_dims(together[0].size)
             stage = Stage(self.block, sizes, self.values)
-            source = tuple(i + s for i, s in zip(index, box.source, strict=True))
-            scalar = stage.read(box.value, source)
-            stage.write(whole, index, scalar, box)
-            (whole,) = stage.finish(root.op.attributes.get("origin"))
+            for box in together:
+                source = tuple(i + s for i, s in zip(index, box.source, strict=True))
+                stage.write(whole, index, stage.read(box.value, source), box)
+            whole = stage.finish(root.op.attributes.get("origin"))[-1]
         self.values[root.value] = whole
 
     def _rounded(self, made: SSAValue, op: Operation) -> SSAValue:
@@ -279,6 +281,40 @@ class _KernelWriter:
         )
         self.block.add_op(fill)
         return fill.results[0]
+
+
+def _sharing(found: Iterable[Box]) -> Iterator[list[Box]]:
+    """Boxes in order, those together that one stage makes: neighbours of one size that are made of the same numbers for the most part, and more of them
+    than a stage for each is worth."""
+    waiting: list[Box] = []
+    for box in found:
+        if waiting and (box.size != waiting[0].size or not all(are_apart(box, b) for b in waiting)):
+            yield from _together(waiting)
+            waiting = []
+        waiting.append(box)
+    yield from _together(waiting)
+
+
+def _together(found: list[Box]) -> list[list[Box]]:
+    if len(found) >= MANY_BOXES:
+        made = [_computed(box.value) for box in found]
+        if sum(map(len, made)) > 2 * len(set().union(*made)):
+            return [found]
+    return [[box] for box in found]
+
+
+def _computed(value: SSAValue) -> set[Operation]:
+    """The elementwise ops of a stage's expression."""
+    found: set[Operation] = set()
+    todo = [value]
+    while todo:
+        op = todo.pop().owner
+        if not isinstance(op, BookOp) or op in found or (role := role_of(op)) not in INLINE or "kernel.stage" in op.attributes:
+            continue
+        if role == EACH:
+            found.add(op)
+        todo += op.operands
+    return found
 
 
 def _axes(op: Operation) -> tuple[int, ...]:

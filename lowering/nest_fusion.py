@@ -104,6 +104,8 @@ def _same_point(leaf: Leaf, stage: Stage) -> dict[int, int] | None:
     for earlier, dims in zip(leaf.stages, leaf.dims_of, strict=True):
         for mine, other in (*_common_reads(stage, earlier), *_common_writes(stage, earlier)):
             linked |= _suggest(pairs, other, dims, mine)
+            if linked and len(pairs) == len(stage.sizes):
+                return pairs  # nobody has anything to add
     return pairs if linked else None
 
 

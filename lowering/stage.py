@@ -206,10 +206,14 @@ class Stage:
             regions=[Region(self.entry)],
         )
         self.block.add_op(generic)
-        return [
-            made if whole is None else put_back(self.block, made, *whole)
-            for made, whole in zip(generic.results, self.wholes, strict=True)
-        ]
+        latest: dict[SSAValue, SSAValue] = {}  # a whole that boxes of are several results
+        found = []
+        for made, placed in zip(generic.results, self.wholes, strict=True):
+            if placed is not None:
+                whole, box = placed
+                made = latest[whole] = put_back(self.block, made, latest.get(whole, whole), box)
+            found.append(made)
+        return found
 
     def _cover_loops(self) -> None:
         """Loops that no operand has alone get an empty tensor of their shape, as in MLIR's pooling ops."""

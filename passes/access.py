@@ -16,7 +16,7 @@ EACH, VIEW, SOURCE, READ = "each", "view", "source", "read"  # computed where th
 FOLD, CONTRACT, PLACE = "fold", "contract", "place"  # always a stage of a kernel
 PLACED = "placed"  # a placement whose one reader places it again: its parts are written where that one's result lies
 ALIAS, OPAQUE = "alias", "opaque"  # stay outside kernels
-MOST_PLACED = 8  # updates of updates that are one kernel
+MOST_PLACED = 16  # updates of updates that are one kernel
 INLINE = frozenset((EACH, VIEW, SOURCE, READ, PLACED))
 
 _IRREGULAR = {
@@ -248,15 +248,16 @@ Read = tuple[SSAValue, "tuple[Index, ...] | None"]
 
 
 def leaf_reads(
-    domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None
+    domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None, seen: set[Read] | None = None
 ) -> list[Read]:
     """Every value a stage reads from memory, with the index; None for a table read at computed places.
 
-    is_leaf: True for values that are in memory. root: an INLINE stage's own value, which is not read.
+    is_leaf: True for values that are in memory. root: an INLINE stage's own value, which is not read. seen: what other domains were asked for
+    already, which is left out.
     """
     found: dict[Read, None] = {}
     todo = list(domain.reads)
-    seen: set[Read] = set()
+    seen = set() if seen is None else seen
     while todo:
         value, index = todo.pop()
         if (value, index) in seen:

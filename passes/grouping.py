@@ -32,7 +32,7 @@ from .placement import boxes, is_whole
 
 Sizes = tuple[int, ...]
 
-STAGE_LIMIT = 12
+STAGE_LIMIT = 16
 EPILOGUE_TRAFFIC = 3  # tensors as large as the result that the epilogue of a contraction may read and write
 
 # Shapes of kernels
@@ -91,7 +91,8 @@ class Grouping:
             domains = stage_domains(op, role)
             self.loops[i] = domains[0].sizes
             root = op.results[0] if role in INLINE else None
-            reads = [read for d in domains for read in leaf_reads(d, self.program.is_leaf, root)]
+            seen: set[Read] = set()
+            reads = [read for d in domains for read in leaf_reads(d, self.program.is_leaf, root, seen)]
             group = self._new_group(i, role, domains)
         self.reads[i] = reads
         group.inputs.update(v for v, _ in reads)

@@ -15,6 +15,7 @@ from .access import (
     FOLD,
     INLINE,
     Domain,
+    Read,
     leaf_reads,
     role_of,
     shape_of,
@@ -122,8 +123,10 @@ class _Layouts:
             role = role_of(op)
             if role in (CONTRACT, FOLD):
                 return None
+            seen: dict[tuple, set[Read]] = {}
             for domain in stage_domains(op, role):
-                reads = leaf_reads(domain, leaves.__contains__, op.results[0] if role in INLINE else None)
+                known = seen.setdefault(domain.sizes, set())
+                reads = leaf_reads(domain, leaves.__contains__, op.results[0] if role in INLINE else None, known)
                 for index in (index for value, index in reads if value is argument and index is not None):
                     target = _target_index(op, role, domain)
                     last = target[-1] if target else 0

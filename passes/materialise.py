@@ -35,7 +35,7 @@ _HEAVY = frozenset(
 )
 _HEAVY_COST, _DIVISION_COST = 20, 10
 _LOAD, _STORE, _NEAR_LOAD, _NEAR_STORE, _SMALL_LOAD = 8, 16, 2, 3, 1
-_BODY_LIMIT = 128
+_BODY_LIMIT = 100
 _POSITIONS_COST = 16
 """What is made of positions and constants alone (a causal mask) and costs no more is nowhere in memory, however often it is
 read: who reads it can tell which parts of a loop it excludes."""
@@ -226,9 +226,9 @@ class Program:
             return False
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
         size = estimate(size_of_value(self.ops[i].results[0]))
-        if self._inlined[i].bit_count() > _BODY_LIMIT and self.roles[i] == EACH:
-            return True
         places = _bits(self._inlined[i])
+        if len(places) > _BODY_LIMIT and self.roles[i] == EACH and sum(1 for p in places if self._cost[p]) > _BODY_LIMIT:
+            return True
         # what is computed on far fewer elements will get a place of its own
         compute = sum(self._cost[p] for p in places if 8 * estimate(size_of_value(self.ops[p].results[0])) > size)
         if not self._leaves[i] and compute <= _POSITIONS_COST:

@@ -32,18 +32,19 @@ def zero(like: SSAValue) -> float | int:
     return 0.0 if type_of(like)[1].is_floating_point else 0
 
 
-def empty(build: XdslBuilder, like: SSAValue) -> SSAValue:
-    """Zeros of the same type."""
+def empty(build: XdslBuilder, like: SSAValue, sizes: Sequence[int] = ()) -> SSAValue:
+    """Zeros of the same type, or with these sizes along the last dims."""
     shape, dtype = type_of(like)
-    return build("full", (), (shape, zero(like), dtype))[0]
+    return build("full", (), ((*shape[: len(shape) - len(sizes)], *sizes), zero(like), dtype))[0]
 
 
 def part(build: XdslBuilder, value: SSAValue, start: Sequence[int], size: Sequence[int], step: Sequence[int]) -> SSAValue:
-    """A slice of the spatial dimensions."""
+    """A slice of the spatial dimensions, the last ones."""
     shape = type_of(value)[0]
-    if tuple(size) == shape[LEADING:] and not any(start):
+    leading = len(shape) - len(size)
+    if tuple(size) == shape[leading:] and not any(start):
         return value
-    attrs = ((0,) * LEADING + tuple(start), shape[:LEADING] + tuple(size), (1,) * LEADING + tuple(step))
+    attrs = ((0,) * leading + tuple(start), shape[:leading] + tuple(size), (1,) * leading + tuple(step))
     return build("slice", (value,), attrs)[0]
 
 
@@ -62,9 +63,9 @@ def put(build: XdslBuilder, whole: SSAValue, part: SSAValue, start: Sequence[int
     return build("update", (whole, part), ((0,) * leading + tuple(start), (1,) * leading + tuple(step)))[0]
 
 
-def together(build: XdslBuilder, like: SSAValue, parts: Sequence[Part], step: Sequence[int]) -> SSAValue:
-    """Parts, `step` apart, as one value; zero where there is none."""
-    whole = empty(build, like)
+def together(build: XdslBuilder, like: SSAValue, parts: Sequence[Part], step: Sequence[int], sizes: Sequence[int] = ()) -> SSAValue:
+    """Parts, `step` apart, as one value, of these sizes along the last dims where they are another's than `like` has; zero where there is none."""
+    whole = empty(build, like, sizes)
     for part in parts:
         whole = put(build, whole, part.value, part.first, step)
     return whole
@@ -74,16 +75,27 @@ def carried_on(op: BookOp, parts: Sequence[Part], step: Sequence[int], channels_
     """What replaces a result that parts are all of: what follows is done on each, and then they are put together.
 
     channels_last: parts are made with channels innermost. Then parts of other images are read with them, and what the program returns is
-    turned at the end.
+    turned at the end. Parts may reach beyond the end of the result by less than a step: so they are one kernel's work, where parts that were cut off would be
+    several's, each of which reads everything; the result is then a slice of what they are put together to. What the program returns is cut off part by part.
     """
     value, rank = op.results[0], len(step)
     behind = _followers(value, rank, channels_last)
+    sizes = type_of(value)[0][-rank:]
+    reached = [max(at + (n - 1) * by + 1 for n, at in zip(along, firsts, strict=True)) for along, firsts, by in _by_dim(parts, step)]
+    overhang = any(end > size for end, size in zip(reached, sizes, strict=True))
+    if overhang and _is_returned(behind[-1].results[0] if behind else value):
+        parts, overhang = [cut for p in parts if (cut := _cut_off(op, p, sizes, step)) is not None], False
+    elif overhang:
+        behind = _followers(value, rank, False)
     for follower in behind:
         parts = [Part(_carried(follower, value, part, step), part.first) for part in parts]
         value = follower.results[0]
     last = behind[-1] if behind else op
     build = XdslBuilder(last, origin_of(last))
-    whole = _channels_last(build, value, parts, step) if channels_last and _is_returned(value) else together(build, value, parts, step)
+    if overhang:
+        whole = part(build, together(build, value, parts, step, reached), [0] * rank, sizes, [1] * rank)
+    else:
+        whole = _channels_last(build, value, parts, step) if channels_last and _is_returned(value) else together(build, value, parts, step)
     if behind:
         value.replace_all_uses_with(whole)
         block = last.parent
@@ -91,6 +103,22 @@ def carried_on(op: BookOp, parts: Sequence[Part], step: Sequence[int], channels_
         for follower in reversed(behind):
             block.erase_op(follower)
     return whole
+
+
+def _by_dim(parts: Sequence[Part], step: Sequence[int]) -> list[tuple[list[int], list[int], int]]:
+    """Per spatial dim the parts' sizes, where they begin, and the step."""
+    rank = len(step)
+    shapes = [type_of(p.value)[0][-rank:] for p in parts]
+    return [([s[d] for s in shapes], [p.first[d] for p in parts], step[d]) for d in range(rank)]
+
+
+def _cut_off(op: BookOp, whole: Part, sizes: Sequence[int], step: Sequence[int]) -> Part | None:
+    """What of a part lies in a result; None where nothing does."""
+    fitting = [-(-(size - at) // by) for size, at, by in zip(sizes, whole.first, step, strict=True)]
+    if 0 in fitting:
+        return None
+    build = XdslBuilder(op, origin_of(op))
+    return Part(part(build, whole.value, [0] * len(step), fitting, [1] * len(step)), whole.first)
 
 
 def _is_returned(value: SSAValue) -> bool:

@@ -150,11 +150,11 @@ def _leave_nothing(found: list[Box], whole: Shape) -> bool:
         return True
     if any_symbolic((*whole, *(n for box in found for n in box.size))):
         return False
-    apart = all(_are_apart(a, b) for a, b in combinations(found, 2))
+    apart = all(are_apart(a, b) for a, b in combinations(found, 2))
     return apart and sum(prod(box.size) for box in found) == prod(whole)
 
 
-def _are_apart(a: Box, b: Box) -> bool:
+def are_apart(a: Box, b: Box) -> bool:
     """Whether two boxes share no element: along some dim one ends before the other, or they take turns."""
     for n, m, p, q, s, t in zip(a.size, b.size, a.offset, b.offset, a.stride, b.stride, strict=True):
         if p + (n - 1) * s < q or q + (m - 1) * t < p or (p - q) % gcd(s, t):

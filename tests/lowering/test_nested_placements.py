@@ -106,7 +106,7 @@ def test_a_cropping_pad_is_a_kernel_of_its_own() -> None:
 
 def test_long_chains_of_updates_are_several_kernels() -> None:
     r = Recorder()
-    base, part = r.input((40, 3)), r.input((1, 3))
+    base, part = r.input((3 * MOST_PLACED, 3)), r.input((1, 3))
     for k in range(3 * MOST_PLACED):
         base = r("update", base, part, attrs=((k, 0), (1, 1)))
     assert len(kernels(r.graph(base))) == 2 * MOST_PLACED, "the first ones are one"

@@ -10,11 +10,14 @@ from graphs import Recorder, inputs_for
 
 from lamina.backends import oracle
 from lamina.dialects import flags
-from lamina.dialects.ops import BookOp
+from lamina.dialects.ops import BookOp, XdslBuilder
 from lamina.dialects.text import verify
-from lamina.dialects.types import float16, float32
+from lamina.dialects.types import float16, float32, float64
 from lamina.lowering.capture import capture
-from lamina.passes.winograd import Winograd
+from lamina.passes.fuse import Fuse
+from lamina.passes.minimal_filtering import FILTERINGS, TAPS, Filtering
+from lamina.passes.program import main_block
+from lamina.passes.winograd import _REWRITES, Winograd
 
 # batch, groups, channels out and in of a group, places
 CASES = [(1, 1, 24, 40, (8, 8)), (2, 1, 65, 40, (9, 7)), (1, 2, 48, 48, (5, 6)), (3, 1, 128, 128, (10,)), (1, 1, 24, 24, (4, 6, 5)), (4, 1, 48, 16, (16, 1))]
@@ -49,6 +52,55 @@ def test_they_mean_the_same(op: str, case: tuple) -> None:
     assert (op in names) is not bool(changed)
     scale = float(np.abs(exact).max())
     np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6 * scale)
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_input", "conv_kernel"])
+@pytest.mark.parametrize("way", FILTERINGS, ids=lambda way: f"{way.tile} at once")
+def test_every_filtering_means_the_same(op: str, way: Filtering) -> None:
+    """Whatever the cost model would choose: also where tiles reach beyond the end."""
+    graph = recorded(op, 2, 2, 24, 20, (9, 7))
+    module = capture(graph)
+    arrays = inputs_for(graph, 0)
+    (exact,) = oracle.evaluate(module, arrays)
+    found = next(o for o in module.walk() if isinstance(o, BookOp) and o.op_name == op)
+    found.results[0].replace_all_uses_with(_REWRITES[op](found, way))
+    verify(module)
+    (got,) = oracle.evaluate(module, arrays)
+    np.testing.assert_allclose(got, exact, rtol=0, atol=2e-6 * float(np.abs(exact).max()))
+
+
+@pytest.mark.parametrize("points", [(1.0,), (0.75, 1.5), (0.5, 1.0, 2.0)], ids=str)
+def test_the_sums_of_any_points(points: tuple[float, ...]) -> None:
+    """Points say everything: F(tile, 3), and F(3, tile) with the same windows. With three of them tiles have six results."""
+    way = Filtering(points)
+    r = Recorder()
+    given = [r.input((n, 1), float64) for n in (way.products, TAPS, way.tile)]
+    graph = r.graph(*given)
+    module = capture(graph)
+    block = main_block(module)
+    build = XdslBuilder(block.last_op)
+    window, kernel, tile = ([build("slice", (v,), ((k, 0), (1, 1), (1, 1)))[0] for k in range(len(inputs_for(graph, 0)[n]))] for n, v in enumerate(block.args))
+    made = {}
+    for factor, count in ((kernel, way.tile), (tile, TAPS)):
+        products = [build("mul", pair, ())[0] for pair in zip(way.of_window(build, window), way.of_factor(build, factor), strict=True)]
+        assert len(products) == way.products
+        made[count] = build("concat", tuple(way.results(build, products, count)), (0,))[0]
+    d, g, e = arrays = inputs_for(graph, 0)
+    seen: dict[Any, Any] = {}
+    oracle.evaluate(module, arrays, lambda _, values: seen.update(values))
+    for factor, value in ((g, made[way.tile]), (e, made[TAPS])):
+        np.testing.assert_allclose(seen[value][:, 0], np.correlate(d[:, 0], factor[:, 0], "valid"), rtol=0, atol=1e-12)
+
+
+def test_tiles_that_reach_beyond_the_end_are_one_kernel() -> None:
+    """Fourteen places are four tiles: all sixteen results of a tile are made of it at once, and what is beyond the end is nobody's."""
+    r = Recorder()
+    made = r("conv", r.input((64, 1, 16, 16, 16)), r.input((1, 32, 16, 3, 3)), attrs=((1, 1), (1, 1)))
+    module = capture(r.graph(r("sum", r("mul", made, made), attrs=((0, 1, 2, 3, 4),))))
+    assert Winograd().run(module) == 1
+    Fuse().run(module)
+    updates = [op.parent_op() for op in module.walk() if isinstance(op, BookOp) and op.op_name == "update"]
+    assert len(updates) == 16 and len({*updates}) == 1
 
 
 def test_most_of_them_change() -> None:
