@@ -14,7 +14,6 @@ from ..dialects.types import DType, Shape, complex_of, dtype_of
 from . import known_calls, recorder
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import filled
-from .promote import full as constant
 from .shaping import sizes
 from .placement import on, placed
 from .size import CPU, require

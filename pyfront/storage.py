@@ -134,8 +134,7 @@ class Storage:
         self.version += 1
         if node.value is None:
             if node.op == "full":
-                if is_memory:
-                    fill_in(node)
+                fill_in(node)
             else:  # `wait_for`, without the call
                 state.pending.append(_weakly(self))
                 if state.order > state.bound:

@@ -43,6 +43,13 @@ def test_what_is_found_at_once() -> None:
     assert x[:, 0]._node.op is not None  # not side by side: a step
 
 
+@pytest.mark.parametrize("write", [lambda x: x.copy_(lamina.full((3,), 2.0)), lambda x: x.copy_(2), lambda x: x.fill_(2.0), lambda x: x.mul_(0).add_(2)])
+def test_constants_that_are_written_are_memory(write) -> None:
+    x = lamina.rand(3)
+    write(x)
+    assert x[1].item() == 2.0 and x._storage.node.value.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_writes_and_history() -> None:
     """A view found at once is read anew after a write, sees writes through it, and has none where there is history, a graph that is watched or kept."""
     x = lamina.arange(6.0).reshape(2, 3).clone()
