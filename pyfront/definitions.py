@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import overrides, recorder
+from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
 from .known_calls import KnownCalls
@@ -213,13 +213,14 @@ def as_function(definition: Definition) -> Callable:
         if isinstance(out, Tensor) and follows:
             for a in args:
                 check_overlap(out, a)
-        result = calls.first(args, options) if out is None else function(*args, **options)
+        result = calls.first(args, options) if out is None else function(*args, **out_dtypes.options_for(name, out, options))
         if out is None:
             return finished(result, args)
         if follows:
             follow(result, args)
         if definition.is_exact:
             _check_out(out, result, args)
+        out_dtypes.check(name, out, result)
         return _into(out, result, start)
 
     public.__name__ = definition.name
@@ -230,8 +231,7 @@ def _check_out(out: Any, result: Any, args: tuple) -> None:
     read = [a._storage for a in args if isinstance(a, Tensor)]
     pairs = [(out, result)] if isinstance(out, Tensor) else zip(out, result, strict=True)
     for o, r in pairs:
-        if o.dtype is not r.dtype:
-            raise RuntimeError(f"Expected out tensor to have dtype {r.dtype.name}, but got {o.dtype.name} instead")
+        out_dtypes.check_own(o.dtype, r.dtype)
         if any(o._storage is s for s in read):
             raise RuntimeError(
                 "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
@@ -244,8 +244,8 @@ def _into(out: Any, result: Any, start: int) -> Any:
         return write_out(out, result, start)
     pairs = list(zip(out, result, strict=True))
     for o, r in pairs:
-        if o.dtype is not r.dtype and r.dtype.kind in "ui":  # indices, exponents
-            raise RuntimeError(f"Expected out tensor to have dtype {r.dtype.name}, but got {o.dtype.name} instead")
+        if r.dtype.kind in "ui":  # indices, exponents
+            out_dtypes.check_own(o.dtype, r.dtype)
     return type(result)(*[write_out(o, r, start) for o, r in pairs])
 
 

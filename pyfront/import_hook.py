@@ -318,8 +318,8 @@ class TorchModule(ModuleType):
             return importlib.import_module(full)
         else:
             found = getattr(source, name, _MISSING) if source is not None else _MISSING
-        if found is _MISSING and full == "torch.ScriptModule":  # behind what the root reads first
-            found = source_of("torch.jit").ScriptModule
+        if found is _MISSING and full in _ELSEWHERE:  # behind what the root reads first
+            found = getattr(source_of(_ELSEWHERE[full]), name)
         if found is _MISSING and self.__name__.startswith("torch.nn.modules."):  # our files are cut otherwise
             found = getattr(source_of("torch.nn"), name, _MISSING)
         if found is _MISSING:
@@ -339,6 +339,7 @@ class TorchModule(ModuleType):
 
 
 _MISSING = object()
+_ELSEWHERE = {"torch.ScriptModule": "torch.jit", "torch.Future": "torch.futures"}  # classes of the root whose rooms are read when they are asked for
 _MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torch.fft")  # functions that classes are asked about as one
 
 

@@ -69,3 +69,10 @@ def test_containment_is_asked_of_numbers_and_tensors_only() -> None:
     assert 1 in x and lamina.tensor(2.0) in x and 3 not in x
     with pytest.raises(RuntimeError, match="only supports Tensor or scalar, but you passed in a <class 'str'>"):
         assert "a" in x
+
+
+def test_classes_of_the_root_are_found_where_they_live() -> None:
+    from lamina.pyfront import import_hook
+
+    assert import_hook.TorchModule("torch").Future is import_hook.source_of("torch.futures").Future
+    assert import_hook.source_of("torch.futures").Future[int] is not None
