@@ -64,12 +64,17 @@ class _Layer(Module):
     def _chain_(self, x: Tensor, parts: list[Callable[[Tensor], Tensor]]) -> Tensor:
         """x plus each part of it in turn; norms before the parts or after the sums."""
         for i, part in enumerate(parts, 1):
-            norm, drop = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
-            x = x + drop(part(norm(x))) if self.norm_first else norm(x + drop(part(x)))
+            norm = getattr(self, f"norm{i}")
+            x = x + part(norm(x)) if self.norm_first else norm(x + part(x))
         return x
 
-    def _feed_forward_(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+    def _sa_block(self, x: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False) -> Tensor:
+        """Attention to itself, which programs put their own in place of."""
+        return self.dropout1(self.self_attn(x, x, x, key_padding_mask, False, attn_mask, is_causal=is_causal)[0])
+
+    def _ff_block(self, x: Tensor) -> Tensor:
+        """The feed-forward network."""
+        return getattr(self, f"dropout{len(self._attentions_) + 1}")(self.linear2(self.dropout(self.activation(self.linear1(x)))))
 
 
 def _which(activation: Any) -> int:
@@ -92,9 +97,9 @@ class TransformerEncoderLayer(_Layer):
         """float[s, n, d_model] (or batch first, or unbatched), same shape out."""
 
         def attend(x: Tensor) -> Tensor:
-            return self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
+            return self._sa_block(x, src_mask, src_key_padding_mask, is_causal=is_causal)
 
-        return self._chain_(src, [attend, self._feed_forward_])
+        return self._chain_(src, [attend, self._ff_block])
 
 
 class TransformerDecoderLayer(_Layer):
@@ -110,14 +115,18 @@ class TransformerDecoderLayer(_Layer):
         """float[t, n, d_model] and float[s, n, d_model]; the first's shape out."""
 
         def attend(x: Tensor) -> Tensor:
-            return self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)[0]
+            return self._sa_block(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal)
 
         def look(x: Tensor) -> Tensor:
-            return self.multihead_attn(
-                x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
-            )[0]
+            return self._mha_block(x, memory, memory_mask, memory_key_padding_mask, memory_is_causal)
 
-        return self._chain_(tgt, [attend, look, self._feed_forward_])
+        return self._chain_(tgt, [attend, look, self._ff_block])
+
+    def _mha_block(
+        self, x: Tensor, mem: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None, is_causal: bool = False
+    ) -> Tensor:  # fmt: skip
+        """Attention to the encoder's output."""
+        return self.dropout2(self.multihead_attn(x, mem, mem, key_padding_mask, False, attn_mask, is_causal=is_causal)[0])
 
 
 class _Stack(Module):

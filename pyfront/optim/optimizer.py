@@ -30,7 +30,7 @@ _TRIES = 8  # how often state is gathered again that was looked at
 
 
 class Optimizer:
-    """Base of all optimizers. Ours define ``_update(group, parameters)``; a program's own define ``step``."""
+    """Base of all optimizers. Ours define ``_update_(group, parameters)``; a program's own define ``step``."""
 
     _stepped_ = 0  # how often, as learning rate schedulers ask
 
@@ -167,6 +167,9 @@ class Optimizer:
         return "\n".join(lines) + "\n)"
 
     # -- a step -----------------------------------------------------------------------------------------------
+
+    def _patch_step_function(self) -> None:
+        """For optimizers around others, which ask for it in place of ``__init__``: steps of every class call their hooks already."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop (or zero) the gradients."""
