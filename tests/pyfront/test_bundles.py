@@ -426,7 +426,7 @@ def test_in_any_order(small: bool, in_c: None, monkeypatch: pytest.MonkeyPatch) 
 
 
 def _calls(module: nn.Module) -> list[Any]:
-    return [c for c in module.__dict__["_calls"].values() if c is not None]
+    return [c for c in module.__dict__["_calls_"].values() if c is not None]
 
 
 def test_they_are_read_as_one(in_c: None) -> None:
