@@ -6,6 +6,7 @@ import argparse
 import builtins
 import os
 import sys
+import zipfile
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
@@ -36,13 +37,26 @@ def act(options: argparse.Namespace) -> int:
 
 
 def read_script(path: str) -> tuple[str, CodeType]:
-    """Source and code of a script. FileError when it cannot be read; SyntaxErrors are the user's."""
+    """Source and code of a script, or of the ``__main__.py`` in a folder or zip file. FileError when it cannot be read; SyntaxErrors are
+    the user's."""
+    name = os.path.join(os.path.abspath(path), "__main__.py") if holds_main(path) else path
     try:
-        with open(path, "rb") as file:
-            source = file.read()
+        if name != path and os.path.isfile(path):
+            with zipfile.ZipFile(path) as packed:
+                source = packed.read("__main__.py")
+        else:
+            with open(name, "rb") as file:
+                source = file.read()
+    except KeyError:
+        raise FileError(f"there is no __main__.py in {path}", help="give the path of a Python script") from None
     except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", help="give the path of a Python script") from None
-    return source.decode("utf-8", "replace"), compile(source, path, "exec", dont_inherit=True)
+        raise FileError(f"cannot read {name}: {error.strerror}", help="give the path of a Python script") from None
+    return source.decode("utf-8", "replace"), compile(source, name, "exec", dont_inherit=True)
+
+
+def holds_main(path: str) -> bool:
+    """Whether a path is run as Python runs folders and zip files: by the ``__main__.py`` in it, with it in front of ``sys.path``."""
+    return os.path.isdir(path) or zipfile.is_zipfile(path)
 
 
 def run_script(path: str, arguments: list[str]) -> int:
@@ -55,13 +69,14 @@ def run_script(path: str, arguments: list[str]) -> int:
     import_hook.install()
     show_warnings_plainly()
     module = ModuleType("__main__")
-    module.__dict__.update(__file__=path, __builtins__=builtins, __cached__=None, __package__="")
+    packed = holds_main(path)
+    module.__dict__.update(__file__=code.co_filename, __builtins__=builtins, __cached__=None, __package__="")
     module.__spec__ = ModuleSpec(spawned.__name__, None, origin=path)  # what a process that multiprocessing starts anew reads in place of the script
     outside = sys.modules.get("__main__"), sys.argv, list(sys.path)
     main = os.environ.get(spawned.MAIN)
     os.environ[spawned.MAIN] = os.path.abspath(path)
     sys.modules["__main__"], sys.argv = module, [path, *arguments]
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    sys.path.insert(0, os.path.abspath(path) if packed else os.path.dirname(os.path.abspath(path)))
     try:
         exec(code, module.__dict__)  # the user's own script: running it is what was asked for
         return 0

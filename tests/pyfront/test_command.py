@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,29 @@ def test_errors_show_the_users_lines(tmp_path: Path) -> None:
 def test_exit_status(tmp_path: Path, text: str, status: int, words: str) -> None:
     done = lamina("run", str(script(tmp_path, text)))
     assert done.returncode == status and words in done.stderr and "pyfront" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_run_reads_the_main_of_folders_and_zip_files(tmp_path: Path, kind: str) -> None:
+    program = tmp_path / "program"
+    program.mkdir()
+    script(program, "VALUE = 3", "settings.py")
+    script(program, "import torch, settings, sys\nprint((torch.ones(2) * settings.VALUE).tolist(), __name__, __file__, sys.argv)\n", "__main__.py")
+    path = program
+    if kind == "zip":
+        path = tmp_path / "program.zip"
+        with zipfile.ZipFile(path, "w") as packed:
+            for name in ("__main__.py", "settings.py"):
+                packed.write(program / name, name)
+    done = lamina("run", str(path), "a")
+    assert done.stdout.strip() == f"[3.0, 3.0] __main__ {path / '__main__.py'} {[str(path), 'a']}", done.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_main_is_refused(tmp_path: Path) -> None:
+    done = lamina("run", str(tmp_path))
+    assert done.returncode == 1 and "FileError: cannot read" in done.stderr and "__main__.py" in done.stderr
 
 
 def test_missing_script() -> None:
