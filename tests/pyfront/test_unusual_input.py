@@ -39,3 +39,8 @@ def test_a_number_is_filled_as_one():
         t.nn.init.zeros_(count)
         t.nn.init.ones_(total := t.tensor(2.0).apply_(lambda v: v + 1))
         assert count.numpy().shape == total.numpy().shape == () and (count.item(), total.item()) == (0, 1.0)
+
+
+def test_decimal_logarithms_of_powers_of_ten_are_whole():
+    for t in BOTH:
+        assert t.log10(t.tensor([10.0**k for k in range(-6, 7)])).tolist() == [float(k) for k in range(-6, 7)]
