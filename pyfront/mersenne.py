@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Callable
 from typing import Any
+
 import numpy as np
 
 STATE_BYTES = 5056  # what torch.get_rng_state() returns on the CPU

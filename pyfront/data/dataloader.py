@@ -231,9 +231,6 @@ class _Batches:
         self._warn_when_too_many()
         return batch
 
-    def __len__(self) -> int:
-        return len(self._loader)
-
     def _warn_when_too_many(self) -> None:
         loader = self._loader
         if loader.is_iterable and hasattr(loader.dataset, "__len__") and self._given == len(loader) + 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import linecache
-from pathlib import Path
 from typing import Any
 
 from ...dialects.errors import UnsupportedError
