@@ -164,7 +164,7 @@ def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
 def _pool() -> Any:
     from ..backends import driver
 
-    return driver.accelerator().pool if is_initialized() else None
+    return driver.accelerator().pool if is_initialized() and is_available() else None
 
 
 def memory_allocated(device: Any = None) -> int:

@@ -28,7 +28,7 @@ builtin.module {
 // CHECK:      nv.block = 384 : i64
 // The image has channels, every second of its columns and rows, which a tap moves, and images.
 // CHECK-DAG:  nv.tensor_map %x offset 0 sizes [64, 29, 29, 16] strides [64, 1856, 53824] box [64, 2, 2, 16] every [1, 2, 2, 1]
-// CHECK-DAG:  nv.tensor_map %w offset 0 sizes [64, 128, 3, 3] strides [576, 64, 192] box [64, 128, 1, 1]
+// CHECK-DAG:  nv.tensor_map %w offset 0 sizes [64, 3, 3, 128] strides [64, 192, 576] box [64, 1, 1, 128]
 // CHECK-DAG:  nv.tensor_map %y offset 0 sizes [128, 14, 14, 16] strides [128, 1792, 25088] box [64, 2, 2, 16]
 // CHECK:      nv.mbarrier_expect {{.*}}, 32768
 // CHECK-COUNT-3: nv.tma_load %{{.*}}[%{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}, %{{[^,]*}}] to
