@@ -39,7 +39,7 @@ def stretched(plan: Plan, problem: Problem, target: Target, wanted: Decision) ->
     if many == 1 or copied or not (streams or may_stretch(plan, problem, target)) or many > estimate(plan.reduction[0].size):
         return plan
     narrow = streams and target.streams > 1 and wanted.vectors is None
-    panels = panels_of(plan.vector.size, NARROW_VECTORS, plan.lanes) if narrow else plan.panels
+    panels = panels_of(plan.vector.size, min(NARROW_VECTORS, plan.panels[0].vectors), plan.lanes) if narrow else plan.panels
     panels = tuple(p._replace(packed=False) for p in panels)
     return replace(plan, stretches=many, together=streams or steps_apart(plan, problem), panels=panels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,8 @@ from lamina.lowering.contraction_blocking import divided  # noqa: E402
 from lamina.lowering.contraction_candidates import candidates, neighbours  # noqa: E402
 from lamina.lowering.contraction_choice import choice, like  # noqa: E402
 from lamina.lowering.contraction_decision import FREE, PLAIN, Decision, read_decision  # noqa: E402
-from lamina.lowering.contraction_plan import make_plan
-from lamina.lowering.contraction_problem import Problem
-  # noqa: E402
+from lamina.lowering.contraction_plan import make_plan  # noqa: E402
+from lamina.lowering.contraction_problem import Dim, Problem  # noqa: E402
 from lamina.lowering.contraction_schedule import posed, problem_key, schedule, settle  # noqa: E402
 from lamina.lowering.known_plans import plans_text, read_plans  # noqa: E402
 
@@ -59,6 +59,21 @@ def test_decisions_are_plans_again(name: str, target: Target) -> None:
             plan = like(problem, target, again)
             assert plan is not None
             assert plan.decision == decision
+
+
+@pytest.mark.parametrize("target", [AVX512, AVX512_HALVES, AVX2, PORTABLE], ids=lambda t: t.name)
+def test_what_is_chosen_can_be_asked_for(target: Target) -> None:
+    """The plan that is written on a kernel is found again when it is lowered, whatever the sizes: few rows beside matrices that lie far away, too."""
+    choose = random.Random(0)
+    for rows in (*(25, 29, 49, 50, 57), *(choose.randint(1, 200) for _ in range(35))):
+        columns, depth = (choose.choice((choose.randint(1, 1024), 256, 512, 3072)) for _ in range(2))
+        turned = choose.random() < 0.3
+        parallel = Dim(rows, (depth, 0, columns)), Dim(columns, (0, depth if turned else 1, 1))
+        problem = Problem(parallel, (Dim(depth, (1, 1 if turned else columns, 0)),), (2,), 4, (False, False), holds=choose.choice((0, 2)))
+        plan = choice(problem, target)
+        if plan is not None:
+            found = like(problem, target, read_decision(str(plan.decision)))
+            assert found is not None and found.decision == plan.decision, problem
 
 
 def test_the_first_candidate_is_the_cost_models_choice() -> None:
