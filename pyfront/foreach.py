@@ -71,8 +71,7 @@ def _checked(name: str, tensors: Any) -> Sequence[Tensor]:
         raise RuntimeError("Tensor list must have at least one tensor.")
     if not all(isinstance(t, Tensor) for t in tensors):
         wrong = next(i for i, t in enumerate(tensors) if not isinstance(t, Tensor))
-        kind = type(tensors[wrong]).__name__
-        raise TypeError(f"{name}(): argument 'self' (position 1) must be tuple of Tensors, but found element of type {kind} at pos {wrong}")
+        raise TypeError(f"expected Tensor as element {wrong} in argument 0, but got {type(tensors[wrong]).__name__}")
     return tensors
 
 

@@ -21,7 +21,7 @@ from fuzz.program import Drawn, Written, difference, drawn, reduced, write  # no
 pytestmark = pytest.mark.torch
 NOT_DRAWN = {  # of optimizers, generators, scans and modules, made by derivatives only, for longer rows, or under other names
     "adagrad", "adam", "adam_amsgrad", "adamw", "adamw_amsgrad", "rmsprop", "sgd", "philox", "philox_round", "scan", "put",
-    "conv_input", "conv_kernel", "unwindow", "one_hot", "batch_norm_infer", "blend", "blend_variance", "update", "l1_loss", "nll", "zeta", "polygamma", "erfc_inverse", "i0", "i1e", "clamp", "group_norm", "topk", "bitcast",
+    "conv_input", "conv_kernel", "unwindow", "one_hot", "batch_norm_infer", "blend", "blend_variance", "update", "l1_loss", "nll", "zeta", "polygamma", "erfc_inverse", "i0", "i1e", "clamp", "group_norm", "topk", "bitcast", "masked_softmax",
 }  # fmt: skip
 
 

@@ -223,7 +223,7 @@ def test_an_optimizer_around_another_one() -> None:
     weight.grad = torch.ones(2)
     wrapper = Wrapper(torch.optim.SGD([weight], lr=0.5))
     wrapper.step()
-    assert weight.tolist() == [0.5, 0.5] and wrapper._stepped == 1
+    assert weight.tolist() == [0.5, 0.5] and wrapper._stepped_ == 1
 
 
 def test_names_of_fills_without_underscore_warn() -> None:
