@@ -29,6 +29,8 @@ def drawn_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(recorder.state, "quick", True)
     monkeypatch.setattr(native_draws, "TRIED_AGAIN", 2 if request.param == "c" else 1 << 40)
     monkeypatch.setattr(native_draws, "_WORTH_BUILDING", 0)
+    for name, value in {"loaded": None, "asked": False, "looked": 0, "wanted": 0}.items():
+        monkeypatch.setattr(native_draws._Library, name, value)
     for definition in {TABLE[name].calls.function: TABLE[name] for name, _, _ in DRAWS}.values():
         definition.calls.clear()
         monkeypatch.setattr(definition.calls, "tries", 64)
