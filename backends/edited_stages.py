@@ -128,11 +128,6 @@ def _report() -> None:
         each.report()
 
 
-def forget() -> None:
-    """Read the folders again when they are asked for."""
-    _edits.clear()
-
-
 def begun(
     graph: Graph, pipeline: Pipeline, edit: Edited | None, dump: Dump | None, attributes: Mapping[str, Attribute] | None = None
 ) -> tuple[ModuleOp, Pipeline]:
@@ -215,4 +210,4 @@ def _changed(path: Path, stage: Stage) -> Edited | None:
         raise FileError(f"cannot read {path}: {error}", help="IR and sources are UTF-8 text") from None
 
 
-__all__ = ["RECORD", "VERSION", "Edited", "Edits", "Stage", "digest_of", "begun", "edited", "edits_in", "forget", "program_key", "signature_of"]
+__all__ = ["RECORD", "VERSION", "Edited", "Edits", "Stage", "digest_of", "begun", "edited", "edits_in", "program_key", "signature_of"]

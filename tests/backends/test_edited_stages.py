@@ -31,11 +31,11 @@ def fresh(tmp_path):
     """A cache of its own, nothing in memory."""
     driver._programs.clear()
     driver._seen.clear()
-    edited_stages.forget()
+    edited_stages._edits.clear()
     with flags.cache(str(tmp_path / "cache")):
         yield tmp_path
     driver._programs.clear()
-    edited_stages.forget()
+    edited_stages._edits.clear()
 
 
 def dumped(folder: Path) -> Path:
@@ -43,7 +43,7 @@ def dumped(folder: Path) -> Path:
     with flags.dump(str(folder)):
         driver.run(GRAPH, ARRAYS)
     driver._programs.clear()
-    edited_stages.forget()
+    edited_stages._edits.clear()
     return folder / "program-000"
 
 
@@ -104,7 +104,7 @@ def test_what_an_edit_must_keep(fresh):
         run(fresh / "ir")
     assert "tensor<3x5xf32>" in str(caught.value) and "tensor<3x4xf32>" in str(caught.value)
 
-    edited_stages.forget()
+    edited_stages._edits.clear()
     captured.write_text(captured.read_text().replace("nn.softmax", "nn.softmix"))
     with pytest.raises(TextError, match=r"nn.softmix is not registered\n.*000-captured.mlir:3:"):
         run(fresh / "ir")
@@ -124,14 +124,14 @@ def test_folders(fresh, capsys):
         np.testing.assert_allclose(driver.run(GRAPH, ARRAYS)[0], SOFTMAX, rtol=1e-5)
     assert "no file of" in capsys.readouterr().err
 
-    edited_stages.forget()
+    edited_stages._edits.clear()
     path = edit(stages, "*-open-composites.mlir", "prim.exp ", "prim.tanh ")
     with overridden(str(fresh / "ir"), None):
         driver.run(graphs.softmax(4, 3), [ARRAYS[0].reshape(4, 3)])  # another program
         edited_stages.edits_in(str(fresh / "ir")).report()
     assert f"{path} was edited, but this run compiled no such program" in capsys.readouterr().err
     (stages / "stages.json").write_text("{}")
-    edited_stages.forget()
+    edited_stages._edits.clear()
     with pytest.raises(FileError, match="dump the program again"):
         run(fresh / "ir")
 
@@ -184,6 +184,6 @@ def test_gpu_programs(fresh):
         after = cuda_source(GRAPH, "sm_90a", edit=edited_stages.edited(GRAPH, pipeline))
         assert "tanh" in after.text and "tanh" not in before.text
         path.write_text("// mine\n")
-        edited_stages.forget()
+        edited_stages._edits.clear()
         mine = cuda_source(GRAPH, "sm_90a", edit=edited_stages.edited(GRAPH, pipeline))
     assert mine.text.strip() == "// mine" and mine.table == before.table
