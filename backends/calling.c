@@ -11,39 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct object object;
-typedef struct {
-    const char *name;
-    object *(*function)(object *, object *const *, ptrdiff_t);
-    int flags;
-    const char *doc;
-} method;
+#include "interpreter.h"
 
-extern object *PyObject_Vectorcall(object *function, object *const *arguments, size_t count, object *names);
-extern object *PyCFunction_NewEx(method *, object *self, object *module);
-extern object *PyLong_FromLong(long);
-extern long PyLong_AsLong(object *);
 extern size_t PyLong_AsSize_t(object *);
-extern object *PyErr_Occurred(void);
 extern object *PyErr_NoMemory(void);
-extern object *Py_BuildValue(const char *, ...);
-extern void Py_IncRef(object *);
-extern void Py_DecRef(object *);
-extern object *PyTuple_GetItem(object *, ptrdiff_t);
-extern ptrdiff_t PyTuple_Size(object *);
-extern object *PyList_GetItem(object *, ptrdiff_t);
-extern ptrdiff_t PyList_Size(object *);
 extern object *PyList_GetSlice(object *, ptrdiff_t, ptrdiff_t);
-extern object *PyList_New(ptrdiff_t);
-extern int PyList_SetItem(object *, ptrdiff_t, object *);
 extern object *PyObject_GetAttrString(object *, const char *);
-extern const char *PyUnicode_AsUTF8(object *);
 extern object *PyCapsule_New(void *, const char *, void (*)(object *));
 extern void *PyCapsule_GetPointer(object *, const char *);
 extern void *PyEval_SaveThread(void);
 extern void PyEval_RestoreThread(void *);
 
-enum { FASTCALL = 0x0080, ROW_MAJOR_AND_ALIGNED = 0x101 };
+enum { ROW_MAJOR_AND_ALIGNED = 0x101 };
 
 /* What numpy publishes of its arrays, behind Python's own two words. */
 typedef struct {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from functools import lru_cache
 from pathlib import Path
 
 from .cache import discard, key_of, lookup, store
 from .toolchain import Compiler, build_shared, find_compiler
-
 
 _OPTIONS = ("-O3", *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()))  # plain loops: the compiler vectorises them
 
@@ -19,7 +19,9 @@ def _source(name: str) -> Path:
 
 
 def _key(name: str, compiler: Compiler) -> str:
-    return key_of(name, _source(name).read_text(encoding="utf-8"), compiler.identity, compiler.flags)
+    text = _source(name).read_text(encoding="utf-8")
+    headers = [_source(name).with_name(header).read_text(encoding="utf-8") for header in re.findall(r'#include "(.+)"', text)]
+    return key_of(name, text, *headers, compiler.identity, compiler.flags)
 
 
 def is_built(name: str) -> bool:

@@ -9,25 +9,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-typedef struct object object;
-typedef struct {
-    const char *name;
-    object *(*function)(object *, object *const *, ptrdiff_t);
-    int flags;
-    const char *doc;
-} method;
+#include "interpreter.h"
 
 extern object *PyFrame_GetBack(object *frame);
 extern object *PyFrame_GetCode(object *frame);
 extern int PyFrame_GetLasti(object *frame);
-extern object *PyObject_Vectorcall(object *function, object *const *arguments, size_t count, object *names);
-extern object *PyCFunction_NewEx(method *, object *self, object *module);
-extern object *PyLong_FromLong(long);
-extern long PyLong_AsLong(object *);
-extern object *PyErr_Occurred(void);
-extern object *Py_BuildValue(const char *, ...);
-extern void Py_IncRef(object *);
-extern void Py_DecRef(object *);
 extern object *PyEval_GetFrame(void);
 extern object *PyDescr_NewMethod(object *type, method *);
 extern object *PyType_GenericAlloc(object *type, ptrdiff_t);
@@ -35,12 +21,6 @@ extern object *PyObject_CallNoArgs(object *);
 extern object *PyWeakref_NewRef(object *, object *);
 extern object *PyTuple_New(ptrdiff_t);
 extern int PyTuple_SetItem(object *, ptrdiff_t, object *);
-extern object *PyTuple_GetItem(object *, ptrdiff_t);
-extern ptrdiff_t PyTuple_Size(object *);
-extern object *PyList_GetItem(object *, ptrdiff_t);
-extern ptrdiff_t PyList_Size(object *);
-extern object *PyList_New(ptrdiff_t);
-extern int PyList_SetItem(object *, ptrdiff_t, object *);
 extern int PyList_Append(object *, object *);
 extern ptrdiff_t PyObject_Size(object *);
 extern object *PySequence_List(object *);
@@ -52,9 +32,8 @@ extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
 extern int PyObject_RichCompareBool(object *, object *, int);
 extern int PyObject_SetAttr(object *, object *, object *);
 extern double PyFloat_AsDouble(object *);
-extern const char *PyUnicode_AsUTF8(object *);
 
-enum { KEYWORDS = 0x0002, ONE = 0x0008, FASTCALL = 0x0080, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
+enum { KEYWORDS = 0x0002, ONE = 0x0008, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
 
 /* -- the user's line
    Code of the package and places of the user's code are in one table, with what Python said of them; where it says nothing, Python is asked. */
