@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -33,6 +34,24 @@ def _user_folder() -> Path:
     return Path.home() / ".cache" / "lamina"
 
 
+def temporary_folder() -> Path:
+    """A new folder for files that stay as long as this process, and no longer."""
+    return Path(tempfile.mkdtemp(dir=_process_folder(os.getpid())))
+
+
+@lru_cache(maxsize=1)
+def _process_folder(process: int) -> str:
+    """The folder that goes away with a process. A forked child has its own, and leaves its parent's alone."""
+    folder = tempfile.mkdtemp(prefix="lamina-")
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
 @lru_cache(maxsize=4)
 def _prepare(wanted: str) -> Path:
     """The folder, made for this user alone; a temporary one (said once) if it cannot be written."""
@@ -45,7 +64,7 @@ def _prepare(wanted: str) -> Path:
         os.rmdir(probe)
         return folder
     except (OSError, RuntimeError) as error:
-        temporary = Path(tempfile.mkdtemp(prefix="lamina-cache-"))
+        temporary = temporary_folder()
         warnings.warn(
             f"the cache folder cannot be written ({error}): compiled programs are kept in {temporary} for now\n"
             "help: LAMINA_CACHE=DIR chooses another folder, LAMINA_CACHE=off none",
@@ -123,14 +142,14 @@ def store(key: str, make: Callable[[Path], dict[str, Any]], *, replace: bool = F
     """
     root = cache_folder()
     if root is None:
-        folder = Path(tempfile.mkdtemp(prefix="lamina-"))
+        folder = temporary_folder()
         return folder, make(folder)
     shelf = root / key[:2]
     try:
         shelf.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed the folder
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=shelf))
     except OSError:  # or taken the right to write there away: the program runs all the same
-        folder = Path(tempfile.mkdtemp(prefix="lamina-"))
+        folder = temporary_folder()
         return folder, make(folder)
     try:
         facts = make(building)
@@ -188,6 +207,6 @@ def _publish(building: Path, final: Path) -> Path:
             if _facts(final) is not None:
                 return final
             shutil.rmtree(final, ignore_errors=True)
-    kept = Path(tempfile.mkdtemp(prefix="lamina-"))
+    kept = temporary_folder()
     shutil.copytree(building, kept, dirs_exist_ok=True)
     return kept

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from ..lowering.contraction_decision import Decision
 from ..lowering.known_plans import plans_text, read_plans
-from .cache import cache_folder, key_of, source_version
+from .cache import cache_folder, key_of, source_version, temporary_folder
 from .toolchain import find_compiler
 
 _HEAD = "# Plans of contractions that were the fastest of those measured; see lowering/contraction_decision.py.\n"
 
 
-@lru_cache(maxsize=1)
-def _temporary() -> Path:
-    return Path(tempfile.mkdtemp(prefix="lamina-plans-"))
+_temporary_folder = lru_cache(maxsize=1)(temporary_folder)
 
 
 def plans_file() -> Path:
@@ -25,7 +23,7 @@ def plans_file() -> Path:
     compiler = find_compiler()
     assert compiler is not None  # who asks is about to compile
     key = key_of("plans", source_version(), compiler.identity, compiler.flags)
-    return (cache_folder() or _temporary()) / f"plans-{key[:16]}.txt"
+    return (cache_folder() or _temporary_folder()) / f"plans-{key[:16]}.txt"
 
 
 def plans_path() -> str:

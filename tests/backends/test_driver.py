@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -326,3 +328,28 @@ def test_large_programs_are_built_in_parts_without_a_cache(small_units):
     with flags.cache("off"):
         agree(driver.compile_graph(graph)(arrays), evaluate(capture(graph), arrays))
     assert driver.stats.kernels_found == 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_without_a_cache_a_process_leaves_no_files(tmp_path):
+    """Nor does a child that ends before it take its parent's away."""
+    script = """
+        import os, sys
+        import lamina as torch
+        x = torch.ones(640, 640)
+        print(float((x @ x).relu().sum()))
+        if os.fork() == 0:
+            sys.exit()
+        os.wait()
+        print(float((x @ x).relu().max()))
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "LAMINA_CACHE": "off", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.split() == ["262144000.0", "640.0"]
+    assert list(tmp_path.iterdir()) == []
