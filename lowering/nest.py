@@ -7,6 +7,7 @@ here and in nest_fold (folds) and nest_body (bodies).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref
 from xdsl.ir import Block, Operation, SSAValue
@@ -18,7 +19,7 @@ from .memref_layout import memref_type
 from .nest_body import TOGETHER, BodyEmitter, Point, Value, sums_of_products
 from .nest_facts import note_facts
 from .nest_fold import Fold, narrower
-from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
+from .nest_plan import Behind, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
 from .nest_stages import Buffer, read_kernel
@@ -90,6 +91,17 @@ def pieces(size: int, width: int, copies: int, cut: bool = False) -> Iterator[Pi
         at = stop
 
 
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """The last leaf of the row before, which runs inside a busy one of this row. shared: the values of that row it takes."""
+
+    leaf: LeafPlan
+    busy: LeafPlan
+    row: Loop
+    number: SSAValue
+    shared: dict[Buffer, dict[int, Value]]
+
+
 class _Nest:
     def __init__(self, plan: KernelPlan) -> None:
         self.plan = plan
@@ -108,6 +120,7 @@ class _Nest:
         self.fixed: dict[Loop, SSAValue] = {}
         self.task: SSAValue | None = None
         self.apart = 1  # iterations between rows side by side
+        self.late: _Late | None = None
 
     def lower(self) -> None:
         old = self.function.body.block
@@ -195,7 +208,7 @@ class _Nest:
         for loop in group.split:
             total *= loop.size
         rest = [x for x in _outer(group) if x not in group.split]
-        if group.split == [group.vector] or (group.beside > 1 and group.split == group.shared[-1:]):
+        if group.split == [group.vector] or group.split == [group.tied]:
             self.ranges[group.split[0]] = self._range(group.chunk, total)
             self._shared(group, rest)
             return
@@ -232,8 +245,11 @@ class _Nest:
         if group.beside > 1:
             self._side_by_side(group)
             return
+        if group.behind is not None:
+            self._one_behind(group, group.behind)
+            return
         if group.vector is None:
-            self._leaves(group, [Point()])
+            self._leaves(group.leaves, [Point()])
             return
         if group.slid is None:
             self._vectors(group, 1)
@@ -276,13 +292,52 @@ class _Nest:
         """Rows side by side, from the first to the last of a run."""
         points = [Point(offsets={row: k * self.apart}, copy=k) for k in range(beside)]
         if self.apart == 1:
-            self._leaves(group, points)
+            self._leaves(group.leaves, points)
             return
         first = self.body.variables[row]
         number, _ = self.b.open_for(self.b.index(0), self.b.index(self.apart), 1)
         self.body.variables[row] = self.b.add(first, number)
-        self._leaves(group, points)
+        self._leaves(group.leaves, points)
         self.b.close_for()
+
+    def _one_behind(self, group: GroupPlan, behind: Behind) -> None:
+        """The first row without its last leaf, every further one with that of the row before, and the last leaf of the last."""
+        row, last, variables = group.shared[-1], group.leaves[-1], self.body.variables
+        low, high = self._clipped(row, 0, row.size)
+        self._at_row(group, low)
+        self._leaves(group.leaves[:-1], [Point()])
+        taken = _taken(last)
+        number, held = self.b.open_for(self.b.plus(low, 1), high, 1, [self.shared_values[buffer][0] for buffer in taken])
+        self._at_row(group, number)
+        self.late = _Late(last, behind.busy, row, self.b.plus(number, -1), {b: {0: v} for b, v in zip(taken, held, strict=True)})
+        self._leaves(group.leaves[:-1], [Point()])
+        self.late = None
+        held = self.b.close_for([self.shared_values[buffer][0] for buffer in taken])
+        self.shared_values = {b: {0: v} for b, v in zip(taken, held, strict=True)}
+        self._at_row(group, high)
+        variables[row] = self.b.plus(high, -1)
+        self._leaves([last], [Point()])
+
+    def _at_row(self, group: GroupPlan, number: SSAValue) -> None:
+        """The row, and which of two buffers holds it and which the one before."""
+        variables, behind = self.body.variables, group.behind
+        variables[group.shared[-1]] = number
+        variables[behind.this] = self.b.divided(number, 2)[1]
+        variables[behind.before] = self.b.divided(self.b.plus(number, 1), 2)[1]
+
+    def catch_up(self, leaf: LeafPlan, points: Sequence[Point]) -> None:
+        """Behind the busy leaf's work at these points of this row, the late one's at the same ones of its row. All at once: a load may wait
+        for a store whose address it shares but for the page (nest_behind.py), and waits once then.
+        """
+        late, variables = self.late, self.body.variables
+        if late is None or leaf is not late.busy:
+            return
+        mine, busy = late.leaf.own[0], late.busy.own[0]
+        kept = variables[late.row], self.shared_values
+        variables[late.row], variables[mine], self.shared_values = late.number, variables[busy], late.shared
+        for point in points:
+            self.statements(late.leaf, Point(point.width, None if point.vector is None else mine, {mine: point.offsets.get(busy, 0)}), [])
+        variables[late.row], self.shared_values = kept
 
     def together(self, points: Sequence[Point]) -> Point:
         """Rows side by side as the lanes of one point; a single one as it is."""
@@ -311,14 +366,14 @@ class _Nest:
         """The tile loop, if any, inside the vector loop: as many points at once as there are lanes."""
         tile, width = group.tile, points[0].width
         if tile is None:
-            self._leaves(group, points)
+            self._leaves(group.leaves, points)
             return
         whole = tile.size - tile.size % width if width == group.width else 0
         squares = [Point(width, group.vector, {tile: k}, k, tile) for k in range(width)]
         for start, stop, step, inside in ((0, whole, width, squares), (whole, tile.size, 1, points)):
             if any_symbolic((start, stop)) or start < stop:
                 self.body.variables[tile], _ = self.b.open_for(self.b.index(start), self.b.index(stop), step)
-                self._leaves(group, inside)
+                self._leaves(group.leaves, inside)
                 self.b.close_for()
 
     def _clipped(self, loop: Loop, start: int, stop: int) -> tuple[SSAValue, SSAValue]:
@@ -337,11 +392,13 @@ class _Nest:
 
     # Leaves
 
-    def _leaves(self, group: GroupPlan, points: Sequence[Point]) -> None:
-        for leaf in group.leaves:
+    def _leaves(self, leaves: Sequence[LeafPlan], points: Sequence[Point]) -> None:
+        for leaf in leaves:
             self.body.leaf_number += 1
             self.body.leaf_level = self.b.depth
-            self.body.written_here = {f.buffer for p in leaf.stages for f in p.writes if f is not None}
+            inside = self.late is not None and leaf is self.late.busy
+            stages = [*leaf.stages, *self.late.leaf.stages] if inside else leaf.stages
+            self.body.written_here = {f.buffer for p in stages for f in p.writes if f is not None}
             self._parallel(leaf, [x for x in leaf.own if x.kind != "r"], points)
 
     def _parallel(self, leaf: LeafPlan, rest: Sequence[Loop], points: Sequence[Point]) -> None:
@@ -376,6 +433,7 @@ class _Nest:
             if shares:
                 for buffer, value in values.items():
                     self.share(buffer, value, point)
+        self.catch_up(leaf, points)
 
     def share(self, buffer: Buffer, value: Value, point: Point) -> None:
         """Keep a value that later leaves of the iteration take: of rows side by side as one vector, and each."""
@@ -444,8 +502,14 @@ class _Nest:
 
 
 def _outer(group: GroupPlan) -> list[Loop]:
-    inside = group.shared[-1] if group.beside > 1 else None
-    return [x for x in group.shared if x not in (group.vector, group.tile, group.slid, inside)]
+    return [x for x in group.shared if x not in (group.vector, group.tile, group.slid, group.tied)]
+
+
+def _taken(leaf: LeafPlan) -> list[Buffer]:
+    """The buffers whose values of the iteration a leaf takes from leaves before it."""
+    mine = {w.buffer for plan in leaf.stages for w in plan.stage.writes}
+    reads = (f for plan in leaf.stages for f, skip in zip(plan.reads, plan.forwarded, strict=True) if f is not None and skip)
+    return list(dict.fromkeys(f.buffer for f in reads if f.buffer not in mine))
 
 
 def _elements(buffer: Buffer) -> int:

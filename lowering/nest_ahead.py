@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ..dialects.sizes import estimate, same
 from ..dialects.target import Target
 from .memref_layout import element_bytes
-from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop
+from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, alike
 from .nest_stages import Buffer
 from .nest_work import HEAVY, leaf_operations
 
@@ -47,7 +47,7 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
             for flat in _writes(leaf):
                 if _is_far(flat, loop, group, target):
                     busy = group.leaves[_asking(range(k + 1), group, _row(flat, group))]
-                    if busy is not leaf and busy.vector is not None and _alike(busy, leaf):
+                    if busy is not leaf and busy.vector is not None and alike(busy, leaf):
                         busy.asked.append(Flat(flat.buffer, flat.offset, {busy.vector if x is loop else x: c for x, c in flat.terms.items()}))
                     else:
                         flat.ahead = distance // element_bytes(flat.buffer.element)
@@ -69,11 +69,6 @@ def _asking(leaves: Iterable[int], group: GroupPlan, row: int) -> int:
     work = {k: leaf_operations(group.leaves[k]) for k in leaves}
     busiest = max(work, key=lambda k: (work[k], k))
     return busiest if row and group.vector is None and work[busiest] > HEAVY else last
-
-
-def _alike(busy: LeafPlan, leaf: LeafPlan) -> bool:
-    """Whether both go through a row in the same steps."""
-    return len(busy.own) == len(leaf.own) == 1 and same(busy.own[0].size, leaf.own[0].size) and busy.width == leaf.width
 
 
 def _reads(leaf: LeafPlan) -> list[Flat]:

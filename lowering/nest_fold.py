@@ -240,6 +240,7 @@ class Fold:
                     mask = self.b.mask(point.filled, point.width)
                     whole = self.b.emit(arith.SelectOp, (mask, whole, mine[k]), whole.type)
                 sums[k * n + slot] = whole
+        self.nest.catch_up(self.leaf, [point for point, _ in pairs])
         return sums
 
     # Ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..dialects.sizes import largest
+from ..dialects.sizes import largest, same
 from .memref_layout import element_bytes
 from .memory_plan import aligned
 from .nest_fusion import LARGEST_ROW, Group, Leaf, make_groups
@@ -88,6 +88,18 @@ class Row:
 
 
 @dataclass(eq=False, slots=True)
+class Behind:
+    """A last leaf that is a row behind the others, in the loop of the busy one (nest_behind.py).
+
+    this, before: which of two buffers holds a row and the one before it, as loops whose variables are 0 or 1.
+    """
+
+    busy: LeafPlan
+    this: Loop
+    before: Loop
+
+
+@dataclass(eq=False, slots=True)
 class GroupPlan:
     """Leaves under shared loops.
 
@@ -116,11 +128,22 @@ class GroupPlan:
     row_bytes: int = 0
     row_base: int = 0
     segment: int = 0
+    behind: Behind | None = None
+
+    @property
+    def tied(self) -> Loop | None:
+        """The innermost shared loop, if its iterations are not simply one after the other: side by side, or with a leaf behind."""
+        return self.shared[-1] if self.beside > 1 or self.behind is not None else None
 
     @property
     def flats(self) -> Iterator[Flat]:
         for leaf in self.leaves:
             yield from flats_of(leaf)
+
+
+def alike(busy: LeafPlan, leaf: LeafPlan) -> bool:
+    """Whether both go through a row in the same steps."""
+    return len(busy.own) == len(leaf.own) == 1 and same(busy.own[0].size, leaf.own[0].size) and busy.width == leaf.width
 
 
 def flats_of(leaf: LeafPlan) -> Iterator[Flat]:

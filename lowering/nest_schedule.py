@@ -12,6 +12,7 @@ from ..dialects.target import Target
 from .memory_plan import aligned
 from .memref_layout import element_bytes
 from .nest_ahead import choose_ahead
+from .nest_behind import choose_behind
 from .nest_beside import choose_beside, widen_rows
 from .nest_interleaved import cost, reads_whole, whole_writes
 from .nest_masks import choose_cuts, ends_in_mask
@@ -36,6 +37,7 @@ def schedule(plan: KernelPlan, target: Target) -> KernelPlan:
         choose_cuts(group, target)
         choose_windows(group, target, [leaf for leaf in group.leaves if is_window(leaf)])
         _choose_tasks(group, target)
+        choose_behind(group, target)
         _home_rows(group)
     for group in plan.groups:
         group.row_base = plan.scratch_bytes
@@ -291,7 +293,7 @@ def _home_rows(group: GroupPlan) -> None:
         if group.vector is not None:
             row.length *= lanes
         size = largest(row.length) * element_bytes(row.buffer.element)
-        if size > ALLOCA_BYTES:
+        if size > ALLOCA_BYTES and group.behind is None:
             row.at = group.row_bytes
             group.row_bytes += aligned(size)
     if group.vector is not None:

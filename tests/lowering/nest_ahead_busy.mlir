@@ -11,9 +11,24 @@
 // CHECK: kernel.exp_low
 // CHECK: arith.divf
 // CHECK-NOT: kernel.prefetch
+// CHECK: arith.maximumf
+// CHECK: scf.for
+// CHECK: kernel.prefetch written [[OUT]]
+// CHECK: kernel.prefetch near
+// CHECK: kernel.exp_low
+// CHECK: vector.store %{{[0-9]+}}, [[OUT]]
+// CHECK: arith.divf
+// CHECK-NOT: kernel.prefetch
 // CHECK: vector.store %{{[0-9]+}}, [[OUT]]
 // The last leaf reads the row again, to subtract what the sum became: still the one in front of it asks, for both.
 // CHECK: func.func private @k1
+// CHECK-NOT: kernel.prefetch
+// CHECK: arith.maximumf
+// CHECK: scf.for
+// CHECK: kernel.prefetch written
+// CHECK: kernel.prefetch near
+// CHECK: kernel.exp_low
+// CHECK: math.log
 // CHECK-NOT: kernel.prefetch
 // CHECK: arith.maximumf
 // CHECK: scf.for
