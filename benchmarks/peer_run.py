@@ -6,24 +6,23 @@ Prints one JSON line. Both kinds of process run the same plain code (peer_rows.p
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import resource
 import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 
 import jax_peer
 import numpy as np
+import onnx_peers
 from peer_rows import ROWS, Row, Work
 
 COMPILED = ("compile", "compile-step", "compile-freezing")
 PEERS = ("lamina", "eager", *COMPILED, "onnxruntime", "jax")
+OTHERS = tuple(p for p in onnx_peers.PEERS if p not in PEERS)
 NAP, MOST_NAPS = 0.005, 20  # seconds, between a peer's turn and the next one's
 
 
@@ -79,36 +78,13 @@ def compiled(torch: ModuleType, work: Work, peer: str) -> Work:
     return replace(work, function=torch.compile(work.function))
 
 
-def onnx_caller(torch: ModuleType, work: Work, threads: int) -> Callable[[], object]:
-    """The function as an ONNX Runtime session on its inputs."""
-    import onnxruntime
-
-    class Function(torch.nn.Module):
-        def forward(self, *inputs):
-            return work.function(*inputs)
-
-    file = io.BytesIO()
-    module = work.model if work.model is not None else Function()
-    names = [f"x{i}" for i in range(len(work.inputs))]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, work.inputs, file, dynamo=False, input_names=names, opset_version=17)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    taken = {i.name for i in session.get_inputs()}
-    feeds = {name: x.numpy() for name, x in zip(names, work.inputs, strict=True) if name in taken}
-    return lambda: session.run(None, feeds)
-
-
 def fits(row: Row, peer: str) -> bool:
     """Whether a peer can run a row."""
     if peer == "compile-step":
         return row.trains
     if peer == "compile-freezing":
         return not row.trains and row.exports
-    if peer == "onnxruntime":
+    if peer in onnx_peers.PEERS:
         return row.exports and not row.trains
     return True
 
@@ -123,8 +99,8 @@ def prepare(row: Row, peer: str, threads: int, weights: dict[str, np.ndarray] | 
         with torch.no_grad():
             for name, value in {**dict(work.model.named_parameters()), **dict(work.model.named_buffers())}.items():
                 value.copy_(torch.from_numpy(weights[name].copy()))
-    if peer == "onnxruntime":
-        return onnx_caller(torch, work, threads), work
+    if peer in onnx_peers.PEERS:
+        return onnx_peers.caller(peer, torch, work, threads), work
     if peer == "jax":
         return jax_peer.stepper(torch, work, threads), work
     if row.replayed and peer == "lamina":

@@ -1,11 +1,13 @@
-"""lamina against its peers on one CPU: PyTorch eager, torch.compile, ONNX Runtime, JAX, in turn in one process per row.
+"""lamina against its peers on one CPU: PyTorch eager, torch.compile, ONNX Runtime, JAX, in turn in one process per row; OpenVINO, IREE and
+TVM where they are asked for.
 
-    python benchmarks/peers.py [--rows PART ...] [--peers lamina eager compile onnxruntime jax] [--threads 1 2] [--json FILE]
+    python benchmarks/peers.py [--rows PART ...] [--peers lamina eager compile onnxruntime jax openvino iree tvm] [--threads 1 2] [--json FILE]
                                [--rounds 11] [--cpu] [--fresh | --no-fresh] [--list]
 
 The same plain script runs on every side (peer_rows.py), from the same weights; ours is wrapped in a compile call in the tiny MLP only, theirs
 runs in the best of its modes (compile: the function; compile-step: the optimizer as well; compile-freezing: inference with
-constant weights), JAX runs the same program, read from its exported graph, with its whole step jitted and images channels last (jax_peer.py). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
+constant weights), JAX runs the same program, read from its exported graph, with its whole
+step jitted and images channels last (jax_peer.py), and what reads ONNX files gets the one PyTorch exports (onnx_peers.py). Ratios are lamina/peer, below 1 lamina is faster: of the medians, and of the fastest rounds, which a busy machine
 disturbs least; --cpu counts processor time instead of wall time. Results are compared with PyTorch eager before anything is timed.
 Then each peer runs in fresh processes: seconds (and processor seconds, compilers included) to the first step after the import with
 empty and with filled caches, and the largest resident memory. At the end: rows that ask for a bound they do not meet.
@@ -14,7 +16,6 @@ empty and with filled caches, and the largest resident memory. At the end: rows 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import os
@@ -25,7 +26,7 @@ import tempfile
 from pathlib import Path
 
 from peer_rows import ROWS, Row
-from peer_run import COMPILED, PEERS
+from peer_run import COMPILED, OTHERS, PEERS
 
 BOUNDS: dict[str, tuple[float | None, ...]] = {
     "MLP train": (0.45, 0.55, None, 0.7),
@@ -52,12 +53,17 @@ BOUNDS: dict[str, tuple[float | None, ...]] = {
 }
 """Asked of lamina on one thread: its time over that of each of these."""
 
-_COLUMNS = ("eager", "compile", "onnx", "jax")
+_BOUNDED = ("eager", "compile", "onnxruntime", "jax")
+_TITLES = {
+    "eager": "torch eager", "compile": "torch.compile", "onnxruntime": "ONNX Runtime", "jax": "JAX",
+    "openvino": "OpenVINO", "iree": "IREE", "tvm": "TVM",
+}  # fmt: skip
 
 
 def asked(name: str) -> dict[str, float | None]:
-    """Column -> the bound of a row or a group of rows."""
-    return dict(itertools.zip_longest(_COLUMNS, BOUNDS.get(name, ())))
+    """Column -> the bound of a row or a group of rows; None where nothing is asked."""
+    bounds = dict(zip(_BOUNDED, BOUNDS.get(name, ()), strict=False))
+    return {column: bounds.get(column) for column in _TITLES}
 
 
 def run(row: Row, *more: str, environment: dict[str, str] | None = None, timeout: float = 1200) -> dict:
@@ -79,7 +85,7 @@ def ratios(found: dict) -> dict[str, tuple[float, float]]:
         return {}
     modes = [p for p in COMPILED if p in seconds]
     best = min(modes, key=lambda p: min(seconds[p])) if modes else None
-    peers = dict(zip(_COLUMNS, ("eager", best, "onnxruntime", "jax"), strict=True))
+    peers = {column: best if column == "compile" else column for column in _TITLES}
     ours = seconds["lamina"]
     return {
         column: (statistics.median(ours) / statistics.median(seconds[peer]), min(ours) / min(seconds[peer]))
@@ -88,18 +94,18 @@ def ratios(found: dict) -> dict[str, tuple[float, float]]:
     }
 
 
-def report(row: Row, threads: int, found: dict) -> dict[str, tuple[float, float]]:
-    """Print a row; its ratios."""
+def report(row: Row, threads: int, found: dict, columns: list[str]) -> dict[str, tuple[float, float]]:
+    """Print a row of these columns; its ratios."""
     if "error" in found:
         print(f"{row.name:20} {threads}  {found['error']}", flush=True)
         return {}
     seconds, ratio = found["seconds"], ratios(found)
-    cells = []
-    for column, bound in asked(row.name).items():
+    cells, bounds = [], asked(row.name)
+    for column in columns:
         if column not in ratio:
             cells.append(f"{'':22}")
             continue
-        median, fastest = ratio[column]
+        (median, fastest), bound = ratio[column], bounds[column]
         limit = "" if bound is None or threads > 1 else f" of {bound:.2f}" + ("!" if fastest > bound else " ")
         cells.append(f"{fastest:6.2f} ({median:5.2f}){limit:9}")
     ours = f"{1e3 * min(seconds['lamina']):9.3f}" if "lamina" in seconds else " " * 9
@@ -142,7 +148,7 @@ def chosen(parts: list[str] | None) -> list[Row]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rows", nargs="+", help="parts of names")
-    options.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    options.add_argument("--peers", nargs="+", choices=(*PEERS, *OTHERS), default=list(PEERS))
     options.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     options.add_argument("--rounds", type=int, default=11)
     options.add_argument("--least", type=float, default=0.05, help="seconds a round repeats a call for")
@@ -159,7 +165,8 @@ def main() -> None:
     record: dict = {"interleaved": {}, "fresh": {}}
     missed: list[str] = []
     print("lamina/peer: fastest rounds (medians) of what is asked; ! where it is missed")
-    print(f"{'':20} t {'lamina ms':>9} {'torch eager':>15} {'':6} {'torch.compile':>15} {'':6} {'ONNX Runtime':>15} {'':6} {'JAX':>15} {'':6} {'differ':>8}")
+    columns = [c for c in _TITLES if any(p == c or (c == "compile" and p in COMPILED) for p in arguments.peers)]
+    print(f"{'':20} t {'lamina ms':>9} " + " ".join(f"{_TITLES[c]:>15} {'':6}" for c in columns) + f" {'differ':>8}")
     grouped: dict[tuple[str, int, str], list[float]] = {}
     more = ["--rounds", str(arguments.rounds), "--least", str(arguments.least), *(["--cpu"] if arguments.cpu else [])]
     for row in rows:
@@ -167,7 +174,7 @@ def main() -> None:
             found = run(row, "--threads", str(threads), "--peers", *arguments.peers, *more)
             record["interleaved"].setdefault(row.name, {})[threads] = found
             bounds = asked(row.name)
-            for column, (_, fastest) in report(row, threads, found).items():
+            for column, (_, fastest) in report(row, threads, found, columns).items():
                 bound = bounds[column]
                 if row.group:
                     grouped.setdefault((row.group, threads, column), []).append(fastest)
