@@ -10,6 +10,7 @@ from typing import Any
 
 from ..dialects.types import DType
 from .autocasting import regions
+from .dtype_arguments import dtype_given
 from .grad_mode import no_grad
 from .tensor import Tensor
 
@@ -29,7 +30,7 @@ class autocast:
         if device_type not in regions.chosen:
             raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'")
         self.device = device_type
-        self.fast_dtype = regions.chosen[device_type] if dtype is None else dtype
+        self.fast_dtype = regions.chosen[device_type] if dtype is None else dtype_given(dtype)
         if enabled and device_type == "cuda" and not has_gpu():
             warnings.warn("User provided device_type of 'cuda', but CUDA is not available. Disabling", stacklevel=2)
             enabled = False

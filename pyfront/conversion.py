@@ -6,6 +6,7 @@ from typing import Any
 
 from ..dialects.types import DType, dtype_of
 from .definitions import define
+from .dtype_arguments import dtype_given
 from .joining import clone
 from .placement import moved
 from .promote import cast
@@ -21,10 +22,12 @@ def converted(input: Tensor, dtype: DType) -> Tensor:
 
 def destination(args: tuple, options: dict[str, Any]) -> tuple[Any, DType | None]:
     """Device and dtype that the arguments of ``to`` name; None for what they leave as it is."""
-    dtype, where = options.get("dtype"), options.get("device")
+    dtype, where = dtype_given(options.get("dtype")), options.get("device")
     for i, a in enumerate(args):
         if isinstance(a, DType):
             dtype = a
+        elif isinstance(a, type):
+            dtype = dtype_given(a)
         elif isinstance(a, Tensor):
             dtype, where = a.dtype, a.device
         elif isinstance(a, (str, device)) or i == 0 and isinstance(a, int) and not isinstance(a, bool):

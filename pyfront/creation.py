@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dialects.types import DType, Shape, complex_of, dtype_of
 from . import known_calls, recorder
+from .dtype_arguments import dtype_given
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import filled
 from .shaping import sizes
@@ -34,8 +35,8 @@ def of_array(array: np.ndarray, requires_grad: bool = False, like: Tensor | None
 
 def set_default_dtype(dtype: DType) -> None:
     """The dtype Python floats become."""
-    if dtype.kind != "f":
-        raise TypeError(f"only floating-point types are supported as the default type, got {dtype}")
+    if not isinstance(dtype, DType) or dtype.kind != "f":
+        raise TypeError(f"invalid dtype object: only floating-point types are supported as the default type, got {dtype}")
     Defaults.dtype = dtype
     known_calls.forget()
 
@@ -135,11 +136,12 @@ def tensor(
     pin_memory: bool = False,
 ) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested sequences, an array or a tensor."""
-    return on(of_array(_array_of(data, dtype)), device, requires_grad)
+    return on(of_array(_array_of(data, dtype_given(dtype))), device, requires_grad)
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """``data`` as tensor, sharing memory where it can."""
+    dtype = dtype_given(dtype)
     require(device)
     if isinstance(data, Tensor):
         data = data if dtype is None else data.to(dtype)

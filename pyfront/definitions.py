@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
+from .dtype_arguments import dtype_given
 from .known_calls import KnownCalls
 from .strides import follow
 from .overrides import state as asking
@@ -120,6 +121,8 @@ def renaming(definition: Definition) -> Callable[[tuple, dict[str, Any]], tuple[
 
     def renamed(args: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         options = {other_names.get(k, k): v for k, v in options.items()}
+        if "dtype" in options:
+            options["dtype"] = dtype_given(options["dtype"])
         if several and several in options:
             first = (options.pop("input"),) if "input" in options else ()
             args = (*first, *args, options.pop(several))

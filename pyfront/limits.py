@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..dialects.types import DType, part_of
+from .dtype_arguments import dtype_given
 from .promote import Defaults
 
 
@@ -18,7 +19,7 @@ class finfo:
     def __init__(self, dtype: DType | None = None) -> None:
         import ml_dtypes
 
-        kind = Defaults.dtype if dtype is None else part_of(dtype)
+        kind = Defaults.dtype if dtype is None else part_of(dtype_given(dtype))
         if not kind.is_floating_point:
             raise TypeError(
                 "torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo'"
@@ -46,6 +47,7 @@ class iinfo:
     __slots__ = ("bits", "dtype", "max", "min")
 
     def __init__(self, dtype: DType) -> None:
+        dtype = dtype_given(dtype)
         if dtype.is_floating_point:
             raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle 'torch.iinfo'")
         if dtype.kind == "b":

@@ -18,6 +18,7 @@ import numpy as np
 from ..dialects.errors import DeviceError
 from ..dialects.types import Type, show_type
 from . import meta, recorder
+from .dtype_arguments import dtype_given
 from .node import ANYWHERE, Boundary, Node
 from .origin import origin, source_line
 from .size import CPU, META, device, require
@@ -221,6 +222,8 @@ def placed(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @functools.wraps(make)
     def made(*args: Any, device: Any = None, **options: Any) -> Tensor:
+        if options.get("dtype") is not None:
+            options["dtype"] = dtype_given(options["dtype"])
         if recorder.state.placement is None and device is None:
             return make(*args, **options)
         where = require(device)

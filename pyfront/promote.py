@@ -186,8 +186,6 @@ def shared_constant(number: Scalar, shape: Shape, dtype: DType) -> Node:
 
 
 def _as(number: Scalar, dtype: DType) -> Scalar:
-    if not isinstance(dtype, DType):
-        raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
     if dtype.kind == "f":
         return math.nan if number != number else float(number)  # one NaN object: a cache key equal to itself
     if dtype.kind == "c":

@@ -60,6 +60,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     windows,
     writing,
 )
+from .dtype_arguments import dtype_given
 from .quantization import fake_quantization, quantizing  # noqa: F401  # importing enters their definitions
 from .quantization.dtypes import QUANTIZED, SCHEMES, qscheme
 from .quantization.forms import with_quantized_forms
@@ -153,7 +154,12 @@ def _assert_async(input: Tensor, assert_msg: str = "Expected Tensor with single 
 def can_cast(from_: types.DType, to: types.DType) -> bool:
     """Whether promotion rules let one dtype become another."""
     order = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
-    return order[from_.kind] <= order[to.kind]
+    return order[dtype_given(from_).kind] <= order[dtype_given(to).kind]
+
+
+def promote_types(type1: types.DType, type2: types.DType) -> types.DType:
+    """The dtype that values of both fit in."""
+    return types.promote_types(dtype_given(type1), dtype_given(type2))
 
 
 def result_type(a: Any, b: Any) -> types.DType:
@@ -253,7 +259,7 @@ _OWN: tuple[Callable, ...] = (
     synchronize,
     set_num_threads,
     get_num_threads,
-    types.promote_types,
+    promote_types,
     result_type,
     autograd.no_grad,
     autograd.enable_grad,

@@ -9,6 +9,7 @@ from typing import Any
 from ..dialects.types import DType, bool_, int64, uint8
 from . import recorder
 from .definitions import define
+from .dtype_arguments import dtype_given
 from .joining import cat
 from .node import Node
 from .precision import in_single
@@ -347,7 +348,7 @@ def _soft(op: str) -> Callable:
     def apply(
         input: Tensor, dim: int | None = None, dtype: DType | None = None, _stacklevel: int = 3
     ) -> Tensor:
-        x = input._read() if dtype is None else cast(input._read(), dtype)
+        x = input._read() if dtype is None else cast(input._read(), dtype_given(dtype))
         rank = len(x.type[0])
         if dim is None:
             dim = 0 if rank in (0, 1, 3) else 1

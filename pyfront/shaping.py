@@ -13,6 +13,7 @@ from . import views
 from .bits import seen_as
 from .assignment import check_leaf
 from .definitions import define
+from .dtype_arguments import dtype_given
 from .origin import origin, source_line
 from .promote import broadcast_shape
 from .recorder import record
@@ -82,8 +83,8 @@ def _slice(input: Tensor, dim: int, start: int, size: int, step: int = 1) -> Ten
 @define("view", function=False, also={"size": "shape"})
 def view(input: Tensor, *shape: Any, dtype: DType | None = None) -> Tensor:
     """The same memory under another shape, or as numbers of another dtype. RuntimeError when only a copy could do it."""
-    if dtype is not None or len(shape) == 1 and isinstance(shape[0], DType):
-        return seen_as(input, shape[0] if dtype is None else dtype)
+    if dtype is not None or len(shape) == 1 and isinstance(shape[0], (DType, type)):
+        return seen_as(input, dtype_given(shape[0] if dtype is None else dtype))
     to = inferred(input._node.type[0], sizes(shape))
     if len(input._chain) > 0 and not _can_view(input, to):
         raise RuntimeError(

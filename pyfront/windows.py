@@ -10,6 +10,7 @@ import numpy as np
 
 from ..dialects.types import DType
 from .creation import of_array
+from .dtype_arguments import dtype_given
 from .placement import on
 from .promote import Defaults
 from .tensor import Tensor
@@ -21,7 +22,7 @@ def _window(
     """``shape`` of the places 0 … count-1. ValueError for a negative length or integers."""
     if count < 0:
         raise ValueError(f"{name} requires non-negative window length, got M={count}")
-    kind = Defaults.dtype if dtype is None else dtype
+    kind = Defaults.dtype if dtype is None else dtype_given(dtype)
     if kind.name not in ("float32", "float64"):
         raise ValueError(f"{name} expects float32 or float64 dtypes, got: {kind}")
     values = np.ones(count) if count <= 1 else shape(np.arange(count, dtype=np.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lamina as ours
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -40,3 +41,53 @@ def test_what_is_no_type(wrong: object) -> None:
 
 def test_modules_take_types() -> None:
     assert ours.nn.Linear(2, 2).type(ours.DoubleTensor).weight.dtype is ours.float64
+
+
+TAKES_A_DTYPE = {
+    "zeros": lambda t, kind: t.zeros(2, dtype=kind),
+    "full": lambda t, kind: t.full((2,), 1, dtype=kind),
+    "tensor": lambda t, kind: t.tensor([1, 2], dtype=kind),
+    "as_tensor": lambda t, kind: t.as_tensor([1, 2], dtype=kind),
+    "asarray": lambda t, kind: t.asarray([1, 2], dtype=kind),
+    "arange": lambda t, kind: t.arange(3, dtype=kind),
+    "linspace": lambda t, kind: t.linspace(0, 1, 3, dtype=kind),
+    "eye": lambda t, kind: t.eye(2, dtype=kind),
+    "ones_like": lambda t, kind: t.ones_like(t.zeros(2), dtype=kind),
+    "new_zeros": lambda t, kind: t.zeros(2).new_zeros(2, dtype=kind),
+    "new_tensor": lambda t, kind: t.zeros(2).new_tensor([1], dtype=kind),
+    "to": lambda t, kind: t.zeros(2).to(kind),
+    "to by name": lambda t, kind: t.zeros(2).to(dtype=kind),
+    "view": lambda t, kind: t.zeros(2).view(kind),
+    "sum": lambda t, kind: t.ones(3).sum(dtype=kind),
+    "cumsum": lambda t, kind: t.cumsum(t.ones(3), 0, dtype=kind),
+    "softmax": lambda t, kind: t.softmax(t.ones(3), 0, kind),
+    "functional.softmax": lambda t, kind: t.nn.functional.softmax(t.ones(3), 0, dtype=kind),
+    "rand": lambda t, kind: t.rand(2, dtype=kind),
+    "randint": lambda t, kind: t.randint(0, 3, (2,), dtype=kind),
+    "window": lambda t, kind: t.hann_window(3, dtype=kind),
+    "Linear": lambda t, kind: t.nn.Linear(2, 3, dtype=kind).weight,
+    "Module.to": lambda t, kind: t.nn.Linear(2, 3).to(kind).weight,
+    "finfo": lambda t, kind: t.finfo(kind),
+    "iinfo": lambda t, kind: t.iinfo(kind),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_A_DTYPE)
+def test_a_type_of_python_is_a_dtype(name: str) -> None:
+    found = {}
+    for kind in (float, int, complex):
+        try:
+            found[kind] = str(TAKES_A_DTYPE[name](torch, kind).dtype)
+        except (TypeError, RuntimeError, ValueError, NotImplementedError):
+            continue  # which dtypes a function computes in is its own matter
+    assert found
+    assert {kind: str(TAKES_A_DTYPE[name](ours, kind).dtype) for kind in found} == found
+
+
+def test_other_types_are_no_dtypes() -> None:
+    assert ours.zeros(2, dtype=bool).dtype is ours.bool and ours.zeros(2).to(bool).dtype is ours.bool
+    for wrong in (np.float32, str, "float32"):
+        with pytest.raises(TypeError, match="must be torch.dtype"):
+            ours.zeros(2, dtype=wrong)
+        with pytest.raises(TypeError):
+            torch.zeros(2, dtype=wrong)
