@@ -2,7 +2,8 @@
 //
 // "//: name form [elements]" starts a section. form: vector, scalar or any (both). In a section VEC is the value type
 // (f32x16, or float in scalar form), ELT its element (float), SIGNED and UNSIGNED the integers of the same width and lanes,
-// WIDE the f32 value of the same lanes, NARROW the uint16 one, LANES and BITS numbers; exp_VEC( becomes exp_f32x16(.
+// NARROW the uint16 value of the same lanes, LANES and BITS numbers; exp_VEC( becomes exp_f32x16(. Of f32, HALF is half of the lanes, WIDE
+// as many doubles, LOWER and UPPER are the lanes' numbers.
 // A function without a scalar form is called on four equal lanes: a scalar and a lane are the same bit for bit.
 
 //: splat vector
@@ -503,6 +504,45 @@ VEC log2_VEC(VEC x) {
     r = select_VEC((SIGNED)(x > 3.40282347e+38f) | (x != x), x, r);
     r = select_VEC((SIGNED)(x == 0.0f), splat_VEC(-INFINITY), r);
     return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
+}
+
+//: raised vector f64
+// a^y of what single precision holds, a not negative, to 1e-8: 2^(y log2(a)), the logarithm by (m - 1) / (m + 1) for the mantissa m.
+VEC raised_VEC(VEC a, VEC y) {
+    UNSIGNED e = ((UNSIGNED)a + (0x4000000000000000 - 0x3fe6a09e667f3bcd)) >> 52;
+    VEC m = (VEC)((UNSIGNED)a - ((e - 1024) << 52)), i = (VEC)(e | 0x4330000000000000) - (4503599627370496.0 + 1024.0);
+    VEC s = (m - 1.0) / (m + 1.0), w = s * s;
+    VEC p = fma_VEC(w, splat_VEC(0.34074979623533014), splat_VEC(0.4116716986967665));
+    p = fma_VEC(p, w, splat_VEC(0.5770836011815943));
+    p = fma_VEC(p, w, splat_VEC(0.9617966732613431));
+    p = fma_VEC(p, w, splat_VEC(2.885390081790146));
+    p = fma_VEC(p, s, i);
+    p = select_VEC((SIGNED)(a == 0.0), splat_VEC(-1e60), select_VEC((SIGNED)(a == INFINITY), splat_VEC(1e60), p));
+    y = smaller_VEC(splat_VEC(1e60), larger_VEC(splat_VEC(-1e60), y));
+    p = smaller_VEC(splat_VEC(1000.0), larger_VEC(splat_VEC(-1000.0), y * p));
+    VEC t = p + 6755399441055744.0, f = p - (t - 6755399441055744.0);
+    VEC r = fma_VEC(f, splat_VEC(0.00015346250017842083), splat_VEC(0.0013399934983196393));
+    r = fma_VEC(r, f, splat_VEC(0.009618487330758442));
+    r = fma_VEC(r, f, splat_VEC(0.05550328765249363));
+    r = fma_VEC(r, f, splat_VEC(0.24022646905628953));
+    r = fma_VEC(r, f, splat_VEC(0.6931472057445335));
+    r = fma_VEC(r, f, splat_VEC(1.0000000005521514));
+    return (VEC)((UNSIGNED)r + ((UNSIGNED)t << 52));
+}
+
+//: pow vector f32
+// 0.6 ulp, special values as in C: in double precision, half of the lanes at a time.
+VEC pow_VEC(VEC x, VEC y) {
+    VEC a = (VEC)((SIGNED)x & 0x7fffffff), b = (VEC)((SIGNED)y & 0x7fffffff), h = b * 0.5f;
+    WIDE low = raised_WIDE(__builtin_convertvector(__builtin_shufflevector(a, a, LOWER), WIDE), __builtin_convertvector(__builtin_shufflevector(y, y, LOWER), WIDE));
+    WIDE high = raised_WIDE(__builtin_convertvector(__builtin_shufflevector(a, a, UPPER), WIDE), __builtin_convertvector(__builtin_shufflevector(y, y, UPPER), WIDE));
+    VEC r = __builtin_shufflevector(__builtin_convertvector(low, HALF), __builtin_convertvector(high, HALF), LOWER, UPPER);
+    SIGNED whole = (SIGNED)(b >= 8388608.0f) | (SIGNED)((b + 8388608.0f) - 8388608.0f == b);
+    SIGNED even = (SIGNED)(h >= 8388608.0f) | (SIGNED)((h + 8388608.0f) - 8388608.0f == h);
+    r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & INT32_MIN));
+    r = select_VEC((SIGNED)(x < 0.0f) & (SIGNED)(a < INFINITY) & ~whole, splat_VEC(NAN), r);
+    r = select_VEC((SIGNED)(x != x) | (SIGNED)(y != y), x + y, r);
+    return select_VEC((SIGNED)(x == 1.0f) | (SIGNED)(y == 0.0f), splat_VEC(1.0f), r);
 }
 
 //: any vector

@@ -56,10 +56,18 @@ def _substitute(body: str, code: str, lanes: int) -> str:
     words = {"ELT": scalar_name(code), "BITS": str(8 * size), "LANES": str(lanes), "FMA_ELT": f"FMA_{code}"}
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
+    if code == "f32" and lanes > 1:
+        half = lanes // 2
+        words |= {"HALF": vector_name("f32", half), "WIDE": vector_name("f64", half), "LOWER": _numbers(0, half), "UPPER": _numbers(half, lanes)}
+        body = re.sub(r"\b([a-z][a-z0-9_]*)_WIDE\b", rf"\1_{words['WIDE']}", body)
     suffix = vector_name(code, lanes) if lanes else code
     body = re.sub(r"\b(X86_[A-Z]+|[a-z][a-z0-9_]*)_VEC\b", rf"\1_{suffix}", body)
     body = re.sub(r"\b([a-z][a-z0-9_]*)_ELT\b", rf"\1_{code}", body)
     return re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda m: words.get(m[0], m[0]), body)
+
+
+def _numbers(first: int, end: int) -> str:
+    return ", ".join(map(str, range(first, end)))
 
 
 def _definition(name: str, code: str, lanes: int) -> str:
@@ -71,7 +79,9 @@ def _definition(name: str, code: str, lanes: int) -> str:
         return "\n".join(notes + ["INLINE " + "\n".join(line for line in lines if not line.startswith("//"))])
     value = vector_name(code, lanes) if lanes else scalar_name(code)
     if not lanes and _template(name, "vector", code):
-        return f"INLINE {value} {name}_{code}({value} x) {{ return {name}_{code}x4(splat_{code}x4(x))[0]; }}"
+        letters = "ab"[: LIBM[name][1]] if name in LIBM and LIBM[name][1] > 1 else "x"
+        parameters, lanes_of = (", ".join(form.format(letter) for letter in letters) for form in (f"{value} {{}}", f"splat_{code}x4({{}})"))
+        return f"INLINE {value} {name}_{code}({parameters}) {{ return {name}_{code}x4({lanes_of})[0]; }}"
     operands = LIBM[name][1] if name in LIBM else 2 if _template(name, "scalar", code) else 0
     if not operands or name in LIBM and code not in ("f32", "f64"):
         raise BackendError(f"the C backend has no function {name} on {code}", help="this is a bug of lamina's C emitter")

@@ -265,6 +265,57 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
     np.testing.assert_array_equal(np.signbit(v[:k])[numbers], np.signbit(rounded)[numbers])
 
 
+@needs_compiler
+def test_powers_are_exact_to_an_ulp_and_special_as_in_c(tmp_path):
+    lanes, count = (16, 8, 4, 2, 1), 1 << 14
+    memory = f"memref<{count}xf32>"
+    loops = ""
+    for k in lanes:
+        held = "f32" if k == 1 else f"vector<{k}xf32>"
+        load, store = ("memref.load", "memref.store") if k == 1 else ("vector.load", "vector.store")
+        also = "" if k == 1 else f", {held}"
+        loops += f"""%k{k} = arith.constant {k} : index
+        scf.for %i = %c0 to %n step %k{k} {{
+          %x = {load} %a[%i] : {memory}{also}
+          %y = {load} %b[%i] : {memory}{also}
+          %z = math.powf %x, %y : {held}
+          {store} %z, %r{k}[%i] : {memory}{also}
+        }}
+        """
+    results = ", ".join(f"%r{k}: {memory}" for k in lanes)
+    text = f"""builtin.module attributes {{lamina.arena_bytes = 64 : i64}} {{
+      func.func @main(%a: {memory}, %b: {memory}, {results}, %arena: memref<64xi8>) {{
+        %c0 = arith.constant 0 : index
+        %n = arith.constant {count} : index
+        {loops}
+        func.return
+      }}
+    }}"""
+    source, library = tmp_path / "m.c", tmp_path / "m.so"
+    source.write_text(emit_c(parse(text, "m.mlir")).text)
+    build_shared(find_compiler(), source, library)
+    rng = np.random.default_rng(0)
+    x = np.exp(rng.uniform(-88, 88, count)).astype(np.float32)
+    y = (rng.uniform(-90, 90, count) / np.maximum(np.abs(np.log(x)), 1e-3)).astype(np.float32)
+    x[:2000], y[:2000] = -x[:2000], np.round(y[:2000])
+    special = np.array([
+        0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 8388607, 16777217,
+        -8388608, 1e10, 0.9999999, 1.0000001,
+    ], np.float32)  # fmt: skip
+    places = slice(4000, 4000 + len(special) ** 2)
+    x[places], y[places] = (m.ravel() for m in np.meshgrid(special, special))
+    t = ((count,), dtype_of("f32"))
+    got = Executable(library, [t, t], [t] * len(lanes), 64)([x, y])
+    assert all(np.array_equal(r.view(np.uint8), got[0].view(np.uint8)) for r in got), "a lane is the scalar, bit for bit"
+    with np.errstate(all="ignore"):
+        want = np.power(x.astype(np.float64), y.astype(np.float64))
+        rounded = want.astype(np.float32)
+    assert ulps(got[0], want) <= 0.6
+    same = (got[0] == rounded) | (np.isnan(got[0]) & np.isnan(rounded))
+    assert same[~np.isfinite(rounded) | (rounded == 0)].all()
+    assert (np.signbit(got[0]) == np.signbit(rounded))[~np.isnan(rounded)].all()
+
+
 def test_unknown_ops_are_named():
     text = """builtin.module { func.func @main(%a: memref<4xf32>) {
       %c0 = arith.constant 0 : index
