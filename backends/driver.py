@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Program", "accelerator", "bound", "compile_graph", "draws_library", "few_draws", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
-    "recorded_program", "recorded_program_of_text", "recording_library", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
+    "recorded_program", "recorded_program_of_text", "recording_libraries", "rolls", "run", "save_onnx", "set_num_threads", "source_of", "stats", "tuning_report",
     "work_of", "write_c",
 ]
 
@@ -257,20 +257,20 @@ def draws_library(build: bool = True) -> Any:
         return None
 
 
-def recording_library() -> Any:
-    """What records steps (recording.c), for a process that flushes again and again; None where programs are not compiled, or this
-    one cannot be."""
+def recording_libraries() -> tuple[Any, ...]:
+    """What records steps (recording.c) and does the rest of a step (stepping.c), for a process that flushes again and again; none where
+    programs are not compiled, or these cannot be."""
     from .native_library import library_of
 
     try:
         if flags.device.value == "numpy":
-            return None
-        calls = library_of("calling")
+            return ()
+        calls, *others = [library_of(name) for name in ("calling", "recording", "stepping")]
         if calls is not None:
             quicken(calls)
-        return library_of("recording")
+        return tuple(others) if None not in others else ()
     except BackendError:
-        return None
+        return ()
 
 
 def tuning_report() -> str:

@@ -19,9 +19,13 @@ def _source(name: str) -> Path:
 
 
 def _key(name: str, compiler: Compiler) -> str:
-    text = _source(name).read_text(encoding="utf-8")
-    headers = [_source(name).with_name(header).read_text(encoding="utf-8") for header in re.findall(r'#include "(.+)"', text)]
-    return key_of(name, text, *headers, compiler.identity, compiler.flags)
+    return key_of(name, *_texts(_source(name)), compiler.identity, compiler.flags)
+
+
+def _texts(file: Path) -> list[str]:
+    """A file, and the headers beside it that it includes."""
+    text = file.read_text(encoding="utf-8")
+    return [text, *[part for header in re.findall(r'#include "(.+)"', text) for part in _texts(file.with_name(header))]]
 
 
 def is_built(name: str) -> bool:

@@ -9,31 +9,23 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "interpreter.h"
+#include "nodes.h"
 
 extern object *PyFrame_GetBack(object *frame);
 extern object *PyFrame_GetCode(object *frame);
 extern int PyFrame_GetLasti(object *frame);
 extern object *PyEval_GetFrame(void);
 extern object *PyDescr_NewMethod(object *type, method *);
-extern object *PyType_GenericAlloc(object *type, ptrdiff_t);
-extern object *PyObject_CallNoArgs(object *);
-extern object *PyWeakref_NewRef(object *, object *);
-extern object *PyTuple_New(ptrdiff_t);
-extern int PyTuple_SetItem(object *, ptrdiff_t, object *);
-extern int PyList_Append(object *, object *);
 extern ptrdiff_t PyObject_Size(object *);
 extern object *PySequence_List(object *);
 extern object *PySequence_GetItem(object *, ptrdiff_t);
 extern object *PyDict_GetItemWithError(object *, object *);
-extern object *PyDict_GetItemString(object *, const char *);
 extern ptrdiff_t PyDict_Size(object *);
 extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
-extern int PyObject_RichCompareBool(object *, object *, int);
 extern int PyObject_SetAttr(object *, object *, object *);
 extern double PyFloat_AsDouble(object *);
 
-enum { KEYWORDS = 0x0002, ONE = 0x0008, EQUAL = 2, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
+enum { KEYWORDS = 0x0002, ONE = 0x0008, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
 
 /* -- the user's line
    Code of the package and places of the user's code are in one table, with what Python said of them; where it says nothing, Python is asked. */
@@ -54,10 +46,6 @@ static place *slot_of(object *code, long offset) {
     while (table[at].code && (table[at].code != code || table[at].offset != offset))
         at = (at + 1) % SLOTS;
     return &table[at];
-}
-
-static object *nothing(void) {
-    return Py_BuildValue("");
 }
 
 /* A program that makes code without end: what is known is learnt again. */
@@ -145,105 +133,14 @@ object *lamina_lines(object *getter, object *asked) {
     return second ? Py_BuildValue("(NN)", first, second) : NULL;
 }
 
-/* -- what Python tells: where slots lie, and objects of its modules, by name */
-
-#define SLOTS_OF_CLASSES(F) \
-    F(class) \
-    F(node_op) F(node_attrs) F(node_inputs) F(node_type) F(node_origin) F(node_requires_grad) F(node_order) F(node_value) \
-    F(node_overwritten) F(node_freed) F(node_mark) F(node_id) F(node_device) \
-    F(storage_node) F(storage_host) F(storage_history) F(storage_version) F(storage_views) F(storage_owners) F(storage_last) \
-    F(storage_born) F(storage_inference) F(storage_unheard) \
-    F(tensor__storage) F(tensor__chain) F(tensor__node) F(tensor__seen) \
-    F(state_order) F(state_bound) F(state_pending) F(state_grad) F(state_inference) F(state_placement) F(state_levels) F(state_duals) \
-    F(state_traces) F(state_watch) \
-    F(phrase__steps) F(phrase__results)
-#define OBJECTS(F) \
-    F(Node) F(Storage) F(Tensor) F(state) F(full) F(phrase) F(fill_in) F(at_bound) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) \
-    F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips) \
-    F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
-
-#define DECLARE_SLOT(name) static ptrdiff_t at_##name;
-#define DECLARE_OBJECT(name) static object *the_##name;
-SLOTS_OF_CLASSES(DECLARE_SLOT)
-OBJECTS(DECLARE_OBJECT)
-
-#define AT(thing, slot) (*(object **)((char *)(thing) + at_##slot))
-#define PUT(thing, slot, value) (AT(thing, slot) = kept(value))
-
-static object *kept(object *value) {
-    Py_IncRef(value);
-    return value;
-}
-
-static int is_among(object *wanted, object *tuple) {
-    ptrdiff_t count = PyTuple_Size(tuple);
-    for (ptrdiff_t k = 0; k < count; k++)
-        if (PyTuple_GetItem(tuple, k) == wanted)
-            return 1;
-    return 0;
-}
-
-static int same_number(object *a, object *b) {
-    return a == b || PyLong_AsLong(a) == PyLong_AsLong(b);
-}
-
-/* Whether somebody looks at every single step. */
-static int is_traced(void) {
-    object *state = the_state;
-    return AT(state, state_placement) != the_None || AT(state, state_watch) != the_None || PyList_Size(AT(state, state_levels)) ||
-           PyList_Size(AT(state, state_duals)) || !same_number(AT(state, state_traces), the_zero);
-}
-
 /* -- Nodes and tensors */
 
-/* The next places in the recording; gives the first of them. */
-static long places(long count) {
-    object *before = AT(the_state, state_order);
-    long first = PyLong_AsLong(before) + 1;
-    object *after = PyLong_FromLong(first + count - 1);
-    if (!after)
-        return -1;
-    AT(the_state, state_order) = after;
-    Py_DecRef(before);
-    return first;
-}
+#define OBJECTS(F) \
+    F(Storage) F(Tensor) F(phrase) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) \
+    F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips)
 
-/* A Node without a value. inputs and origin are taken, not copied. */
-static object *new_node(object *op, object *attrs, object *inputs, object *type, object *origin, int tracked, long order) {
-    object *place = PyLong_FromLong(order), *node = place && inputs && origin ? PyType_GenericAlloc(the_Node, 0) : NULL;
-    if (!node) {
-        Py_DecRef(place), Py_DecRef(inputs), Py_DecRef(origin);
-        return NULL;
-    }
-    PUT(node, node_op, op), PUT(node, node_attrs, attrs), PUT(node, node_type, type);
-    AT(node, node_inputs) = inputs, AT(node, node_origin) = origin, AT(node, node_order) = place;
-    PUT(node, node_requires_grad, tracked ? the_True : the_False);
-    PUT(node, node_value, the_None), PUT(node, node_overwritten, the_zero), PUT(node, node_freed, the_False);
-    PUT(node, node_mark, the_zero), PUT(node, node_id, the_minus_one), PUT(node, node_device, the_None);
-    return node;
-}
 
-/* What has no value yet is computed at the next flush. */
-static int wait_for(object *storage, object *node) {
-    if (AT(node, node_value) != the_None)
-        return 0;
-    object *answer;
-    if (AT(node, node_op) == the_full || PyObject_RichCompareBool(AT(node, node_op), the_full, EQUAL) == 1)
-        answer = PyObject_Vectorcall(the_fill_in, &node, 1, NULL);
-    else {
-        object *weak = PyWeakref_NewRef(storage, NULL);
-        if (!weak || PyList_Append(AT(the_state, state_pending), weak)) {
-            Py_DecRef(weak);
-            return -1;
-        }
-        Py_DecRef(weak);
-        if (PyLong_AsLong(AT(the_state, state_order)) <= PyLong_AsLong(AT(the_state, state_bound)))
-            return 0;
-        answer = PyObject_CallNoArgs(the_at_bound);
-    }
-    Py_DecRef(answer);
-    return answer ? 0 : -1;
-}
+OBJECTS(DECLARE_OBJECT)
 
 /* Makes fresh memory that holds a Node. */
 static int fill(object *storage, object *node) {
@@ -297,22 +194,6 @@ static object *init_storage(object *storage, object *const *given, ptrdiff_t cou
     if (names || count != 1 || given[0] == the_None || AT(storage, storage_node))
         return init_in_full(the_storage_init, storage, given, count, names);
     return fill(storage, given[0]) ? NULL : nothing();
-}
-
-/* The Node a tensor holds now, borrowed; NULL where it must be read, or there is more to the tensor's class. What was written since it was read last is
-   read here where the tensor is all of its memory. */
-static object *node_of(object *tensor) {
-    object *storage = AT(tensor, tensor__storage), *seen = AT(tensor, tensor__seen);
-    if (!storage || !seen)
-        return NULL;
-    object *version = AT(storage, storage_version), *node = AT(storage, storage_node), *before = AT(tensor, tensor__node);
-    if (same_number(seen, version))
-        return before;
-    if (AT(storage, storage_host) != the_None || PyTuple_Size(AT(tensor, tensor__chain)))
-        return NULL;
-    PUT(tensor, tensor__node, node), PUT(tensor, tensor__seen, version);
-    Py_DecRef(before), Py_DecRef(seen);
-    return node;
 }
 
 /* Whether the elements may lie otherwise than row by row. */
@@ -839,19 +720,7 @@ static method class_methods[] = {
 
 /* Fills a list with the methods of classes. homes: the class of each. told: slots and objects by name. False: something is missing. */
 object *lamina_recording(object *homes, object *told, object *made) {
-    object *found;
-#define TELL_SLOT(name) \
-    if (!(found = PyDict_GetItemString(told, #name))) \
-        return kept(the_False); \
-    at_##name = PyLong_AsLong(found);
-#define TELL_OBJECT(name) \
-    if (!(found = PyDict_GetItemString(told, #name))) \
-        return kept(the_False); \
-    the_##name = kept(found);
-    if (!(the_False = PyDict_GetItemString(told, "False")))
-        return nothing();
-    SLOTS_OF_CLASSES(TELL_SLOT)
-    OBJECTS(TELL_OBJECT)
+    TELL_ALL(OBJECTS)
     for (ptrdiff_t k = 0; class_methods[k].name; k++) {
         object *own = k < PyTuple_Size(homes) ? PyDescr_NewMethod(PyTuple_GetItem(homes, k), &class_methods[k]) : NULL;
         if (!own || PyList_Append(made, own)) {

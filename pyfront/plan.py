@@ -276,3 +276,11 @@ def _lay(place: tuple, plan: Plan, walk: Walk) -> None:
     if plan not in near:
         near.insert(0, plan)
         del near[_MOST_TRACKS:]
+
+
+def lay_anew() -> None:
+    """Have all tracks made again, when their walks come next: they are made otherwise from now on."""
+    _tracks.clear()
+    for alike in _plans.values():
+        for plan in alike:
+            plan.track, plan.met = None, min(plan.met, _WARM - 1)

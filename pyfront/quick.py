@@ -14,37 +14,65 @@ from ..dialects.types import DTYPES, DType
 from . import arithmetic, known_calls, promote, recorder, storage, strides
 from .autocasting import regions
 from .known_calls import KnownCalls
-from .node import PHRASE, Node
+from .leaves import Accumulation
+from .node import HELD, PHRASE, RESULT, Boundary, Bundle, Node
+from .optim.gathered import Gathered
+from .optim.updates import write
 from .origin import BETWEEN, native, origin
-from .phrases import Phrase, Phrases
+from .phrases import BESIDE, Phrase, Phrases
+from .plan import lay_anew
+from .residuals import was_overwritten
 from .sampling import Redraw
 from .storage import Storage
 from .tensor import Tensor, holding, nodes_of
+from .track import Native as Tracks
+from .views import LeafMark
+from .walk import fresh_mark
 
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHODS = (
     (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Node, "__init__"), (Storage, "__init__"),
 )  # fmt: skip
-"""As the C has them."""
+"""As recording.c has them."""
+_STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update")
+"""As stepping.c has them; behind them it has the tape."""
 _NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
+_SLOTTED = (
+    (Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase"), (Boundary, "boundary"),
+    (Accumulation, "accumulation"), (Gathered, "gathered"),
+)  # fmt: skip
 _PYTHON = (nodes_of, None, None, holding)
-_python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in _METHODS}
+_TAPE = recorder.state.tape
+_python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in (*_METHODS, *_STEPPING)}
 _python |= {(Tensor, short.name): short.method for short in arithmetic.short_operators}
 
 
-def quicken(library: Any) -> None:
-    """Record by the functions of a library from now on, where they can be had."""
+def quicken(library: Any = None, stepping: Any = None) -> None:
+    """Record by the functions of a library from now on, and do the rest of a step by those of another, where they can be had."""
     recorder.state.origin = native(library)
-    if recorder.state.origin is not origin:
-        for kind, name, method in _methods(library):
-            if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
-                setattr(kind, name, method)
-        _read_by(*(_readers(library) or _PYTHON))
+    if recorder.state.origin is origin:
+        return
+    for kind, name, method in _methods(library):
+        _exchange(kind, name, method)
+    _read_by(*(_readers(library) or _PYTHON))
+    found = _rest(stepping) if stepping is not None else []
+    if found:
+        *methods, recorder.state.tape = found
+        for (kind, name), method in zip(_STEPPING, methods, strict=True):
+            _exchange(kind, name, method)
+        Tracks.track = stepping.lamina_track
+        lay_anew()
+
+
+def _exchange(kind: type, name: str, method: Any) -> None:
+    if vars(kind)[name] is _python[kind, name]:  # what a program exchanged itself stays
+        setattr(kind, name, method)
 
 
 def slow() -> None:
     """Record in Python again."""
-    recorder.state.origin = origin
+    recorder.state.origin, recorder.state.tape, Tracks.track = origin, _TAPE, None
+    lay_anew()
     _read_by(*_PYTHON)
     for (kind, name), method in _python.items():
         setattr(kind, name, method)
@@ -84,6 +112,18 @@ def _methods(library: Any) -> list[tuple[type, str, Any]]:
     return made
 
 
+@lru_cache(maxsize=1)
+def _rest(library: Any) -> list[Any]:
+    """The methods and the function of stepping.c; none where slots are not found. Made once, as above."""
+    told = _told()
+    if told is None:
+        return []
+    thing = ctypes.py_object
+    library.lamina_stepping.argtypes, library.lamina_stepping.restype = (thing,) * 4, thing
+    library.lamina_track.argtypes, library.lamina_track.restype = (ctypes.c_ssize_t, thing, thing, thing), thing
+    return library.lamina_stepping(told, Phrase, Accumulation, Gathered) or []
+
+
 def _told() -> dict[str, Any] | None:
     """Where slots lie, and objects, by the names that the C gives them; None where slots are not found."""
     told: dict[str, Any] = {
@@ -94,8 +134,12 @@ def _told() -> dict[str, Any] | None:
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
         "kinds": (int, bool, str, type(None), DType), "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",
         "label": "_label", "skips": "skips", "None": None, "True": True, "False": False, "nothing": (), "zero": 0, "minus_one": -1,
+        "Boundary": Boundary, "Bundle": Bundle, "LeafMark": LeafMark, "result": RESULT, "held": HELD, "beside": BESIDE, "expand": "expand",
+        "fresh_mark": fresh_mark, "was_overwritten": was_overwritten, "tape": _TAPE, "write": write, "forget": Tensor._forget,
+        "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read",
+        **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update"), strict=True)},
     }  # fmt: skip
-    for kind, name in ((Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase")):
+    for kind, name in _SLOTTED:
         places = _places(kind)
         if places is None:
             return None

@@ -76,7 +76,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "suspected", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding",
+        "inference", "watch", "placement", "doubts", "suspected", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding", "tape",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -101,6 +101,7 @@ class _State:
         self.holds: Callable[[list[Any], list[Node]], bool] | None = None
         self.are_at: Callable[[list[Any], list[Any]], bool] | None = None
         self.holding: Callable[[np.ndarray, Type, str | None], Any]  # set where tensors are defined
+        self.tape: Callable[[Node, Collection[int]], tuple[list[Node], list[Any]]]  # set where backward is
         self.quick = False
         self.inference = False
         self.escaped: list[weakref.ref] = []
@@ -482,7 +483,7 @@ def quicken() -> None:
     from . import quick
 
     state.quick = True
-    quick.quicken(_compiler().recording_library())
+    quick.quicken(*_compiler().recording_libraries())
 
 
 def driver() -> Run:

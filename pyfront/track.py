@@ -26,20 +26,75 @@ def track_of(walk: Walk, recorded: list[int]) -> Track | None:
     if walk.goes_deep or len(nodes) > LONGEST:
         return None
     at = {id(node): position for position, node in enumerate(nodes)}
+    roots = [at[id(root)] for root in walk.roots]
+    holders: dict[int, int] = {}
+    rows = [
+        _Met(node, [at[id(n)] for n in node.inputs]) if node.value is None else _Met(node, [], holders.setdefault(id(node.value), position))
+        for position, node in enumerate(nodes)
+    ]
+    if Native.track is not None and not any([type(node) is Bundle for node in nodes]):
+        return _native(roots, rows, recorded)
+    return _written(roots, rows, recorded, holders)
+
+
+class Native:
+    """What makes tracks in C (stepping.c), once a program flushes again and again."""
+
+    track: Callable[[int, list[tuple], list[int], list[int]], Track | None] | None = None
+
+
+class _Met:
+    """A Node as it was met. inputs: positions of what it is to be computed from; holder: the first Node with the same array, if it is computed."""
+
+    def __init__(self, node: Node, inputs: list[int], holder: int = -1) -> None:
+        self.node, self.inputs, self.holder = node, inputs, holder
+
+    def end(self) -> int:
+        """Whether it matters if a derivative ends there (0: no), and what did (1: none, 2: one that goes on behind it, 3: one at a leaf)."""
+        node = self.node
+        if not (node.op is ALIAS if self.holder < 0 else node.requires_grad):
+            return 0
+        return 1 if type(node) is not Boundary else 3 if node.leaf else 2
+
+
+def _native(roots: list[int], rows: list[_Met], recorded: list[int]) -> Track | None:
+    """As lists of numbers, for C: places are positions, or, below 0, -1 minus that of a Node which was met before."""
+    assert Native.track is not None
+    places: list[int] = []
+    named: set[int] = set()
+
+    def name(positions: list[int]) -> int:
+        start = len(places)
+        for position in positions:
+            places.append(-1 - position if position in named else position)
+            named.add(position)
+        return start
+
+    name(roots)
+    told = []
+    for row in rows:
+        node = row.node
+        is_waiting = row.holder < 0
+        count = len(row.inputs) if is_waiting else int(bool(node.inputs))
+        told.append((node.op if is_waiting else None, count, name(row.inputs), int(node.requires_grad), int(node.freed), row.end(), row.holder))
+    return Native.track(len(roots), told, places, recorded)
+
+
+def _written(roots: list[int], rows: list[_Met], recorded: list[int], arrays: dict[int, int]) -> Track:
+    """As Python. arrays: the Nodes whose arrays are different ones, by the array."""
     written = _Written()
-    written.unpacks("roots", [at[id(root)] for root in walk.roots])
-    arrays: dict[int, int] = {}
+    written.unpacks("roots", roots)
     contents = []
-    for position, node in enumerate(nodes):
-        if node.value is None:
-            written.is_waiting(position, node, [at[id(n)] for n in node.inputs])
+    for position, row in enumerate(rows):
+        if row.holder < 0:
+            written.is_waiting(position, row)
             contents.append(f"n{position}.attrs")
         else:
-            written.is_computed(position, node, arrays.setdefault(id(node.value), position))
+            written.is_computed(position, row)
             contents.append(f"n{position}.type")
     if len(recorded) > 1:
         written.refuse(f"not {' <= '.join([f'n{i}.order' for i in recorded])}")
-    return written.function(len(nodes), sorted(arrays.values()), contents)
+    return written.function(len(rows), sorted(arrays.values()), contents)
 
 
 def grads_at(walk: Walk) -> list[int]:
@@ -86,25 +141,20 @@ class _Written:
         self.lines.append(f"{', '.join(targets)}, = {what}")  # another number of them is a ValueError
         self.refuse(*conditions)
 
-    def is_waiting(self, position: int, node: Node, inputs: list[int]) -> None:
+    def is_waiting(self, position: int, row: _Met) -> None:
         """A Node that is still to be computed."""
-        name = f"n{position}"
+        name, node = f"n{position}", row.node
         op = self.ops.setdefault(str(node.op), f"op{len(self.ops)}")
         self.names[op] = node.op
-        conditions = [f"{name}.value is not None", f"{name}.op != {op}", *_flags(name, node)]
-        if node.op is ALIAS:
-            conditions += _ends(name, node)
-        self.refuse(*conditions)
-        self.unpacks(f"{name}.inputs", inputs)
+        self.refuse(f"{name}.value is not None", f"{name}.op != {op}", *_flags(name, node), *_ENDS[row.end()](name))
+        self.unpacks(f"{name}.inputs", row.inputs)
 
-    def is_computed(self, position: int, node: Node, holder: int) -> None:
-        """A Node with an array; holder: the first with the same one."""
-        name = f"n{position}"
-        conditions = [f"v{position} is None", *_flags(name, node), f"not {name}.inputs" if node.inputs else f"{name}.inputs"]
-        if node.requires_grad:
-            conditions += _ends(name, node)
-        if holder != position:
-            conditions.append(f"v{position} is not v{holder}")
+    def is_computed(self, position: int, row: _Met) -> None:
+        """A Node with an array."""
+        name, node = f"n{position}", row.node
+        conditions = [f"v{position} is None", *_flags(name, node), f"not {name}.inputs" if node.inputs else f"{name}.inputs", *_ENDS[row.end()](name)]
+        if row.holder != position:
+            conditions.append(f"v{position} is not v{row.holder}")
         if type(node) is Bundle:
             self.bundles.append(position)
         if node.op == HELD:
@@ -134,8 +184,10 @@ def _flags(name: str, node: Node) -> list[str]:
     return [f"{'not ' if node.requires_grad else ''}{name}.requires_grad", f"{'not ' if node.freed else ''}{name}.freed"]
 
 
-def _ends(name: str, node: Node) -> list[str]:
-    """What a Node must not be where it matters whether a derivative ends there."""
-    if type(node) is not Boundary:
-        return [f"type({name}) is Boundary"]
-    return [f"type({name}) is not Boundary", f"{'not ' if node.leaf else ''}{name}.leaf"]
+_ENDS: tuple[Callable[[str], list[str]], ...] = (
+    lambda _: [],
+    lambda name: [f"type({name}) is Boundary"],
+    lambda name: [f"type({name}) is not Boundary", f"{name}.leaf"],
+    lambda name: [f"type({name}) is not Boundary", f"not {name}.leaf"],
+)
+"""What a Node must not be where it matters whether a derivative ends there, by `_Met.end`."""

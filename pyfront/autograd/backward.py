@@ -83,6 +83,9 @@ def _tape(root: Node, stop: Set[int]) -> tuple[list[Node], list[Boundary | Node]
     return steps, ends
 
 
+recorder.state.tape = _tape
+
+
 def _on_the_way(some: list[Node], steps: list[Node], ends: list[Node], stop: set[int]) -> list[Node]:
     """Those of some steps that a gradient goes through when only some ends are wanted."""
     reached = {id(end) for end in ends if _identity(end) in stop or (type(end) is Watched or type(end) is Boundary and not end.leaf)}
@@ -186,11 +189,11 @@ def run_backward(
                         _add(arrived if wanted is None else collected, root, seed)
                     continue
                 seed = seed.to_dense()._read()
-            steps, ends = _tape(root, stop)
+            steps, ends = recorder.state.tape(root, stop)
             freed += _on_the_way(steps, steps, ends, stop) if wanted is not None else steps
             if storage.rewrites and (renewed := with_present_contents(root, steps, stop)) is not None:
                 root = renewed
-                steps, ends = _tape(root, stop)
+                steps, ends = recorder.state.tape(root, stop)
             if wanted is not None:
                 ends = [e for e in ends if _identity(e) in stop or not e.leaf]
             if not ends:
@@ -406,7 +409,7 @@ def _plainly(root: Tensor, retain_graph: bool) -> bool:
         return False
     if state.watchers or state.levels or is_on() or retaining:
         return False
-    steps, ends = _tape(node, _NOWHERE)
+    steps, ends = state.tape(node, _NOWHERE)
     if storage.rewrites and reads_rewritten(steps):
         return False
     met = set()

@@ -50,7 +50,7 @@ def called_by(request) -> Iterator[str]:
     before = Quick.library
     Quick.library = None
     if request.param == "c" and toolchain.find_compiler() is not None:
-        driver.recording_library()
+        driver.recording_libraries()
         assert Quick.library is not None
     yield request.param
     Quick.library = before

@@ -48,7 +48,7 @@ def test_kernels_are_timed_and_their_work_is_counted(tmp_path: Path) -> None:
 
 def test_a_program_that_would_be_called_in_c_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Quick, "library", None)
-    driver.recording_library()
+    driver.recording_libraries()
     assert Quick.library is not None
     r = Recorder()
     graph = r.graph(r("exp", r.input((33, 20), float32)))

@@ -77,7 +77,7 @@ class Around(nn.Module):
 def in_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that records in C."""
     monkeypatch.setattr(recorder.state, "quick", True)
-    quick.quicken(driver.recording_library())
+    quick.quicken(*driver.recording_libraries())
     yield
     quick.slow()
 

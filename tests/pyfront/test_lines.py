@@ -16,7 +16,7 @@ pytestmark = needs_compiler
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], str]]:
-    function = origin.native(driver.recording_library())
+    function = origin.native(driver.recording_libraries()[0])
     assert function is not origin.origin
     monkeypatch.setattr(recorder.state, "origin", function)
     yield function

@@ -54,7 +54,7 @@ def undo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Callable[[], 
     """What starts recording in C, in a process that records in Python, and gives what ends it."""
     monkeypatch.setattr(recorder.state, "quick", True)
     quick.slow()
-    yield lambda: quick.quicken(driver.recording_library())
+    yield lambda: quick.quicken(*driver.recording_libraries())
     quick.slow()
     monkeypatch.setattr(recorder.state, "quick", False)
 

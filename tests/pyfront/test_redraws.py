@@ -37,7 +37,7 @@ def drawn_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     before = Quick.library
     quick.slow()
     if request.param == "c":
-        quick.quicken(driver.recording_library())
+        quick.quicken(*driver.recording_libraries())
     yield request.param
     quick.slow()
     Quick.library = before
