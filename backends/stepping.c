@@ -19,11 +19,11 @@ extern object *PyObject_GetAttr(object *, object *);
 extern int PyObject_SetAttr(object *, object *, object *);
 extern ptrdiff_t PyObject_Size(object *);
 extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
-extern object *PyTuple_GetSlice(object *, ptrdiff_t, ptrdiff_t);
 
 #define OBJECTS(F) \
     F(Boundary) F(Bundle) F(LeafMark) F(phrase) F(result) F(held) F(beside) F(expand) F(fresh_mark) F(was_overwritten) F(tape) \
-    F(arrive) F(update) F(append) F(read) F(write) F(forget) F(grad_name) F(hooks_name) F(post_hooks_name) F(mark_name) F(told_name) F(read_name)
+    F(arrive) F(update) F(append) F(read) F(write) F(forget) F(grad_name) F(hooks_name) F(post_hooks_name) F(mark_name) F(told_name) F(read_name) F(outputs_name) \
+    F(run) F(dying) F(is_freed) F(looking) F(counted)
 
 OBJECTS(DECLARE_OBJECT)
 
@@ -179,6 +179,114 @@ object *lamina_track(ptrdiff_t roots, object *rows, object *places, object *reco
     found = PyErr_Occurred() ? NULL : PyCFunction_NewEx(&track_method, capsule, NULL);
     Py_DecRef(capsule);
     return found;
+}
+
+/* -- plans: what one flush did, done again */
+
+static object *at(object *list, object *position) {
+    return PyList_GetItem(list, PyLong_AsLong(position));
+}
+
+/* The inputs of a graph: what some Nodes hold, and the arrays of those that hold several. */
+static object *arrays_of(object *plan, object *nodes) {
+    object *inputs = AT(plan, plan_inputs), *held = AT(plan, plan_held);
+    ptrdiff_t count = PyList_Size(inputs), several = PyList_Size(held);
+    object *arrays = PyList_New(count);
+    for (ptrdiff_t k = 0; arrays && k < count; k++)
+        PyList_SetItem(arrays, k, kept(AT(at(nodes, PyList_GetItem(inputs, k)), node_value)));
+    for (ptrdiff_t k = 0; arrays && k < several; k++) {
+        object *told = PyList_GetItem(held, k), *own = AT(at(nodes, PyTuple_GetItem(told, 0)), node_value), *places = PyTuple_GetItem(told, 2);
+        for (ptrdiff_t i = 0; i < PyList_Size(places); i++)
+            PyList_SetItem(arrays, PyLong_AsLong(PyList_GetItem(places, i)), kept(PyList_GetItem(own, i)));
+    }
+    return arrays;
+}
+
+/* `Dying.of`: what no one else refers to but the walk itself, as counts of references say. */
+static object *spare_of(object *plan, object *nodes) {
+    object *dying = AT(plan, plan_dying), *looked_at = AT(dying, dying_looked_at), *expected = AT(dying, dying_expected);
+    ptrdiff_t count = PyList_Size(looked_at);
+    long looking = PyLong_AsLong(the_looking);
+    int is_expected = count > 1 && the_counted == the_True;
+    for (ptrdiff_t k = 0; is_expected && k < count; k++) {
+        object *node = at(nodes, PyList_GetItem(looked_at, k));
+        is_expected = (long)(*(const uint64_t *)node & 0xFFFFFFFF) + looking == PyLong_AsLong(PyTuple_GetItem(expected, k));
+    }
+    object *given[2] = {dying, nodes};
+    return is_expected ? kept(AT(dying, dying_spare)) : PyObject_Vectorcall(the_dying, given, 2, NULL);
+}
+
+/* Puts results of a graph in their Nodes. */
+static int put_results(object *plan, object *nodes, object *results) {
+    object *single = AT(plan, plan_results), *held = AT(plan, plan_held);
+    for (ptrdiff_t k = 0; k < PyList_Size(single); k++) {
+        object *told = PyList_GetItem(single, k), *node = at(nodes, PyTuple_GetItem(told, 0)), *value = at(results, PyTuple_GetItem(told, 1));
+        if (!value)
+            return 0;
+        SET(node, node_value, value);
+    }
+    for (ptrdiff_t k = 0; k < PyList_Size(held); k++) {
+        object *told = PyList_GetItem(held, k), *outputs = PyTuple_GetItem(told, 3);
+        if (PyLong_AsLong(PyTuple_GetItem(told, 1)) < 0)
+            continue;
+        object *own = PyList_New(PyList_Size(outputs)), *value = own, *node = at(nodes, PyTuple_GetItem(told, 1));
+        for (ptrdiff_t i = 0; value && i < PyList_Size(outputs); i++)
+            if ((value = at(results, PyList_GetItem(outputs, i))))
+                PyList_SetItem(own, i, kept(value));
+        if (value)
+            SET(node, node_value, own);
+        Py_DecRef(own);
+        if (!value)
+            return 0;
+    }
+    return 1;
+}
+
+static void forget_inputs(object *nodes, object *positions) {
+    for (ptrdiff_t k = 0; k < PyList_Size(positions); k++)
+        SET(at(nodes, PyList_GetItem(positions, k)), node_inputs, the_nothing);
+}
+
+/* Those of the steps that may have been freed that are, as positions. */
+static object *freed_of(object *plan, object *nodes) {
+    object *maybe = AT(plan, plan_maybe_done), *freed = PyList_New(0);
+    for (ptrdiff_t k = 0; freed && k < PyList_Size(maybe); k++) {
+        object *position = PyList_GetItem(maybe, k), *node = at(nodes, position);
+        object *answer = AT(node, node_freed) == the_True ? PyObject_Vectorcall(the_is_freed, &node, 1, NULL) : kept(the_False);
+        if (!answer || (answer == the_True && PyList_Append(freed, position))) {
+            Py_DecRef(answer), Py_DecRef(freed);
+            return NULL;
+        }
+        Py_DecRef(answer);
+    }
+    return freed;
+}
+
+/* Plan.run(nodes, graph, run) */
+static object *run(object *plan, object *const *given, ptrdiff_t count) {
+    if (count != 3 || PyLong_AsLong(AT(plan, plan_bundle)) >= 0)
+        return in_full(the_run, plan, given, count);
+    object *nodes = given[0], *freed = freed_of(plan, nodes), *arrays = freed ? arrays_of(plan, nodes) : NULL;
+    object *outputs = arrays ? PyObject_GetAttr(given[1], the_outputs_name) : NULL;
+    int is_done = outputs != NULL;
+    if (is_done && PyObject_Size(outputs)) {
+        int can_reuse = PyList_Size(freed) == PyList_Size(AT(plan, plan_maybe_done));
+        object *all[3] = {given[1], arrays, can_reuse ? spare_of(plan, nodes) : kept(the_None)};
+        object *results = all[2] ? PyObject_Vectorcall(given[2], all, 3, NULL) : NULL;
+        is_done = results && put_results(plan, nodes, results);
+        Py_DecRef(all[2]), Py_DecRef(results);
+    }
+    object *renamed = AT(plan, plan_renamed);
+    for (ptrdiff_t k = 0; is_done && k < PyList_Size(renamed); k++) {
+        object *told = PyList_GetItem(renamed, k);
+        SET(at(nodes, PyTuple_GetItem(told, 0)), node_value, at(arrays, PyTuple_GetItem(told, 1)));
+    }
+    if (is_done) {
+        forget_inputs(nodes, AT(plan, plan_done));
+        forget_inputs(nodes, freed);
+    }
+    Py_DecRef(outputs), Py_DecRef(arrays), Py_DecRef(freed);
+    return is_done ? nothing() : NULL;
 }
 
 /* -- backward's tape */
@@ -469,15 +577,17 @@ static method class_methods[] = {
     {"_append", append, FASTCALL, NULL},
     {"__call__", (unnamed)(void (*)(void))arrive, FASTCALL | KEYWORDS, NULL},
     {"update", update, FASTCALL, NULL},
+    {"run", run, FASTCALL, NULL},
 };
 static method tape_method = {"_tape", tape, FASTCALL, NULL};
 
-/* Methods of Phrase, Accumulation and Gathered, and the tape of backward. told: slots and objects by name. False: something is missing. */
-object *lamina_stepping(object *told, object *phrase, object *accumulation, object *gathered) {
+/* Methods of classes, and the tape of backward behind them. homes: the classes. told: slots and objects by name. False: something is missing. */
+object *lamina_stepping(object *homes, object *told) {
     TELL_ALL(OBJECTS)
-    object *homes[3] = {phrase, accumulation, gathered}, *made = PyList_New(0), *own;
-    for (int k = 0; made && k < 4; k++) {
-        own = k < 3 ? PyDescr_NewMethod(homes[k], &class_methods[k]) : PyCFunction_NewEx(&tape_method, NULL, NULL);
+    enum { METHODS = sizeof class_methods / sizeof *class_methods };
+    object *made = PyTuple_Size(homes) == METHODS ? PyList_New(0) : kept(the_False), *own;
+    for (int k = 0; made && made != the_False && k <= METHODS; k++) {
+        own = k < METHODS ? PyDescr_NewMethod(PyTuple_GetItem(homes, k), &class_methods[k]) : PyCFunction_NewEx(&tape_method, NULL, NULL);
         if (!own || PyList_Append(made, own)) {
             Py_DecRef(own), Py_DecRef(made);
             return NULL;

@@ -24,7 +24,8 @@ def _looking() -> int:
     return list(map(getrefcount, itemgetter(0, 1)(nodes)))[0] - 1
 
 
-_LOOKING = _looking()
+LOOKING = _looking()
+"""That number."""
 
 
 class Dying:
@@ -50,7 +51,7 @@ class Dying:
         self.looked_at = sorted(held | inner)
         tuples = {id(node.inputs): node.inputs for node in nodes}  # the results of a step share one
         uses = Counter(id(n) for inputs in tuples.values() for n in inputs)
-        self.expected = tuple([_LOOKING + 1 + uses[id(nodes[p])] for p in self.looked_at])
+        self.expected = tuple([LOOKING + 1 + uses[id(nodes[p])] for p in self.looked_at])
         self._pick = itemgetter(*self.looked_at) if len(self.looked_at) > 1 else None
         self._known = {self.expected: self.spare}
 

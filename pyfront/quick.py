@@ -1,4 +1,4 @@
-"""Quick: what is done for every recorded step, done in C (backends/recording.c) once a program flushes again and again.
+"""Quick: what is done for every recorded step and every flush, done in C (backends/recording.c, stepping.c) once a program flushes again and again.
 
 The Python it stands for is the only definition: the C does the same for the cases that come all the time, and calls it for the others.
 Where there is no compiler, or another interpreter, everything stays Python.
@@ -14,15 +14,17 @@ from ..dialects.types import DTYPES, DType
 from . import arithmetic, known_calls, promote, recorder, storage, strides
 from .autocasting import regions
 from .known_calls import KnownCalls
+from .dying import LOOKING, Dying
 from .leaves import Accumulation
 from .node import HELD, PHRASE, RESULT, Boundary, Bundle, Node
 from .optim.gathered import Gathered
 from .optim.updates import write
 from .origin import BETWEEN, native, origin
 from .phrases import BESIDE, Phrase, Phrases
-from .plan import lay_anew
+from .plan import Plan, lay_anew
 from .residuals import was_overwritten
 from .sampling import Redraw
+from .schedule import is_freed
 from .storage import Storage
 from .tensor import Tensor, holding, nodes_of
 from .track import Native as Tracks
@@ -34,12 +36,12 @@ _METHODS = (
     (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Node, "__init__"), (Storage, "__init__"),
 )  # fmt: skip
 """As recording.c has them."""
-_STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update")
+_STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update"), (Plan, "run")
 """As stepping.c has them; behind them it has the tape."""
 _NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
 _SLOTTED = (
     (Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase"), (Boundary, "boundary"),
-    (Accumulation, "accumulation"), (Gathered, "gathered"),
+    (Accumulation, "accumulation"), (Gathered, "gathered"), (Plan, "plan"), (Dying, "dying"),
 )  # fmt: skip
 _PYTHON = (nodes_of, None, None, holding)
 _TAPE = recorder.state.tape
@@ -119,9 +121,9 @@ def _rest(library: Any) -> list[Any]:
     if told is None:
         return []
     thing = ctypes.py_object
-    library.lamina_stepping.argtypes, library.lamina_stepping.restype = (thing,) * 4, thing
+    library.lamina_stepping.argtypes, library.lamina_stepping.restype = (thing, thing), thing
     library.lamina_track.argtypes, library.lamina_track.restype = (ctypes.c_ssize_t, thing, thing, thing), thing
-    return library.lamina_stepping(told, Phrase, Accumulation, Gathered) or []
+    return library.lamina_stepping(tuple([kind for kind, _ in _STEPPING]), told) or []
 
 
 def _told() -> dict[str, Any] | None:
@@ -136,8 +138,9 @@ def _told() -> dict[str, Any] | None:
         "label": "_label", "skips": "skips", "None": None, "True": True, "False": False, "nothing": (), "zero": 0, "minus_one": -1,
         "Boundary": Boundary, "Bundle": Bundle, "LeafMark": LeafMark, "result": RESULT, "held": HELD, "beside": BESIDE, "expand": "expand",
         "fresh_mark": fresh_mark, "was_overwritten": was_overwritten, "tape": _TAPE, "write": write, "forget": Tensor._forget,
-        "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read",
-        **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update"), strict=True)},
+        "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read", "outputs_name": "outputs",
+        "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
+        **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},
     }  # fmt: skip
     for kind, name in _SLOTTED:
         places = _places(kind)
@@ -146,6 +149,14 @@ def _told() -> dict[str, Any] | None:
         told["class"] = places.pop("class")
         told |= {f"{name}_{slot}": place for slot, place in places.items()}
     return told
+
+
+def _are_counted() -> bool:
+    """Whether half of the first word of an object says how many refer to it."""
+    node = Node(None, (), (), (), "", False, 0)  # type: ignore[arg-type]  # never read
+    word = ctypes.c_uint64.from_address(id(node))
+    alone, more = word.value & 0xFFFFFFFF, [node] * 3
+    return alone == 1 and word.value & 0xFFFFFFFF == 1 + len(more)
 
 
 def _places(kind: type) -> dict[str, int] | None:

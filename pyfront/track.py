@@ -1,4 +1,4 @@
-"""Track: whether some roots lead where a Walk went before, asked by code that was written for that walk alone.
+"""Track: whether some roots lead where a Walk went before, asked by code that was written for that walk alone, or of C.
 
 A loop flushes the same program in every turn. A Walk writes down what it meets, so that it can be compared with what was met before;
 a track compares on the way, node by node, and stops at the first that differs.

@@ -3,16 +3,19 @@ flush from scratch would."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from needs import needs_compiler
 
 import lamina as torch
 from lamina.backends import driver
 from lamina.dialects import flags
 from lamina.dialects.graph import Graph
-from lamina.pyfront import plan, recorder
+from lamina.pyfront import plan, quick, recorder, track
 from lamina.pyfront.node import Node
 from lamina.pyfront.plan import Plan
 from lamina.pyfront.schedule import Schedule
@@ -54,8 +57,9 @@ def oracle(graph: Graph, arrays: list[np.ndarray], spare: object = None) -> list
         return driver.run(graph, arrays)
 
 
-@pytest.fixture
-def checked(monkeypatch: pytest.MonkeyPatch) -> Checked:
+@pytest.fixture(params=["python", pytest.param("c", marks=needs_compiler)])
+def checked(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Checked]:
+    """request.param: whether steps go through C, and tracks are C's."""
     recorder.flush()
     counter = Checked()
     monkeypatch.setattr(recorder, "plan_of", counter)
@@ -63,7 +67,13 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Checked:
     monkeypatch.setattr(plan, "_plans", type(plan._plans)())
     monkeypatch.setattr(plan, "_tracks", {})
     monkeypatch.setattr(plan, "_WARM", 1)
-    return counter
+    monkeypatch.setattr(recorder.state, "quick", True)
+    quick.slow()
+    if request.param == "c":
+        quick.quicken(*driver.recording_libraries())
+        assert track.Native.track is not None and type(vars(Plan)["run"]).__name__ == "method_descriptor"
+    yield counter
+    quick.slow()
 
 
 def train(steps: int, width: int = 3) -> list[float]:
@@ -292,13 +302,18 @@ def attempt(choices: list[int]) -> object:
         return str(error).split("[")[0]
 
 
+@pytest.mark.parametrize("in_c", [False, pytest.param(True, marks=needs_compiler)])
 @given(st.lists(st.integers(0, 4095), max_size=14), st.integers(0, 13), st.integers(0, 4095))
 @example([16, 677, 758, 16], 0, 0)  # computed values, made of views that wait or of others
 @example([0, 0, 104, 49, 215, 1517, 16], 0, 0)
 @settings(max_examples=120, deadline=None)
-def test_random_programs_and_their_neighbours_are_never_confused(choices: list[int], at: int, other: int) -> None:
+def test_random_programs_and_their_neighbours_are_never_confused(in_c: bool, choices: list[int], at: int, other: int) -> None:
     before = (recorder.plan_of, recorder.state.run, plan._WARM)
     recorder.flush()
+    quick.slow()
+    if in_c:
+        quick.quicken(*driver.recording_libraries())
+    recorder.state.quick = True
     recorder.plan_of, recorder.state.run, plan._WARM = Checked(), oracle, 1
     recorder.plan_of.real = plan.plan_of
     try:
@@ -308,4 +323,6 @@ def test_random_programs_and_their_neighbours_are_never_confused(choices: list[i
         np.testing.assert_equal(results[3], results[1])
     finally:
         recorder.flush()
+        quick.slow()
         recorder.plan_of, recorder.state.run, plan._WARM = before
+        recorder.state.quick = False

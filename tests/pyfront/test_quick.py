@@ -15,8 +15,11 @@ import pytest
 from needs import needs_compiler
 
 from lamina.backends import driver
+from lamina.dialects import flags
 from lamina.pyfront import origin, quick, recorder
 from lamina.pyfront.known_calls import KnownCalls
+from lamina.pyfront.leaves import Accumulation
+from lamina.pyfront.optim.gathered import Gathered
 from lamina.pyfront.schedule import Schedule
 
 pytestmark = needs_compiler
@@ -149,6 +152,62 @@ def test_what_was_written_is_read_anew(undo: Callable) -> None:
     assert recorder.state.holds is not None and told() == expected
 
 
+@flags.device("numpy")
+def _trained(make: Callable[..., Any]) -> list[Any]:
+    """All there is to see of a few steps: of a parameter that is read twice, one whose hook changes its gradient, one that is broadcast."""
+    lamina.manual_seed(0)
+    model = lamina.nn.Sequential(lamina.nn.Linear(3, 4), lamina.nn.Tanh(), lamina.nn.Linear(4, 3))
+    tied, scale = lamina.nn.Parameter(lamina.rand(3)), lamina.nn.Parameter(lamina.rand(1))
+    scale.register_hook(lambda g: g * 0.5)
+    parameters = [*model.parameters(), tied, scale]
+    optimizer = make(parameters)
+    x, found = lamina.rand(5, 3), []
+    for step in range(4):
+        optimizer.zero_grad()
+        loss = ((model(x * tied) + tied) * scale).pow(2).mean()
+        loss.backward(retain_graph=step == 2)
+        start = loss._node.order
+        found += [[type(p._grad) is type(loss._node), p._grad is not None and lamina.Tensor.grad.fget(p)._node.order - start] for p in parameters]
+        if step == 2:
+            loss.backward()
+        held = [p._node for p in parameters]
+        optimizer.step()
+        found += [loss.item(), [p.tolist() for p in parameters], [p.grad.tolist() for p in parameters], [p._storage.version for p in parameters]]
+        found += [[node.overwritten - start for node in held], loss._node.freed, [p._read().origin.partition(":")[0] for p in parameters]]
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            found.append(str(error).partition("\n")[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: lamina.optim.Adam(p, lr=0.1), lambda p: lamina.optim.AdamW(p, amsgrad=True), lambda p: lamina.optim.SGD(p, lr=0.1, momentum=0.9), lambda p: lamina.optim.RMSprop(p)],
+    ids=["adam", "adamw", "sgd", "rmsprop"],
+)  # fmt: skip
+def test_the_same_training(make: Callable, undo: Callable) -> None:
+    """Gradients that arrive, updates, what was overwritten and freed, and refusals."""
+    expected = [_trained(make) for _ in range(2)][1]  # constants are recorded once
+    undo()
+    assert type(vars(Accumulation)["__call__"]).__name__ == type(vars(Gathered)["update"]).__name__ == "method_descriptor"
+    assert _trained(make) == expected and any([type(part) is str for part in expected])
+
+
+def test_values_that_are_gone_are_refused(undo: Callable) -> None:
+    """Before a derivative reads them: written themselves, or broadcast first; and after backward let go of them."""
+    undo()
+    y = lamina.rand(3, requires_grad=True).exp().sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.backward()
+    for written in (lambda w, y: y.mul_(2.0), lambda w, y: y.zero_()):
+        w, y = lamina.rand(3, requires_grad=True), lamina.rand(3)
+        loss = (w * y).sum() + (w.expand(2, 3) * y.expand(2, 3)).sum()
+        written(w, y)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
 def test_errors_are_python_s(undo: Callable) -> None:
     undo()
     x = lamina.rand(3)
@@ -166,6 +225,8 @@ def test_nothing_is_kept(undo: Callable) -> None:
     undo()
     x, y, w = lamina.rand(3), lamina.rand(3), lamina.rand(3, requires_grad=True)
     table, z, array = lamina.rand(2, 3), lamina.arange(3), np.ones(3, np.float32)
+    model = lamina.nn.Sequential(lamina.nn.Linear(3, 4), lamina.nn.Tanh(), lamina.nn.Linear(4, 1))
+    optimizer = lamina.optim.Adam(model.parameters())
 
     def run() -> None:
         for _ in range(200):
@@ -181,6 +242,10 @@ def test_nothing_is_kept(undo: Callable) -> None:
             x.max(0)
             recorder.state.holding(array, x._node.type, None)
         recorder.state.pending.clear()
+        for _ in range(100):
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
 
     def counted() -> tuple[int, list[int]]:
         gc.collect()
