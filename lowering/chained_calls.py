@@ -23,7 +23,7 @@ from xdsl.ir import Block, Operation, Region, SSAValue
 
 from .block_analysis import is_plain
 from .blocked_calls import Register
-from .call_values import CallValues, Item, Node, Value, in_order, operands_of, results_of, scratches_of, whole_of
+from .call_values import CallValues, Item, Node, Value, in_order, last_step, operands_of, results_of, scratches_of, whole_of
 from .chain_reader import contraction_of
 from .kept_rows import KeptRows, kept_rows
 from .kernel_functions import make_function
@@ -55,6 +55,7 @@ class ChainedCalls:
         """Replaces the calls of every chain in place."""
         position = 0
         changed = False
+        _set_apart(calls, storages)
         values = CallValues(calls)
         while position < len(calls):
             component = _Component.around(calls, values, position)
@@ -178,6 +179,9 @@ class _Component:
             nodes.append(Node(cluster.call(function), cluster.members[-1], cluster.reads, cluster.makes))
         for k in outside:
             nodes.append(Node(self.calls[k], k, self.values.read[k], self.values.made[k]))
+        there = {v.storage: v for made in self.values.made[: self.members[0]] for v in made}
+        if any(v.maker < self.members[0] and there.get(v.storage, v) is not v for node in nodes for v in node.reads):
+            return None  # what is made again from it would read what was written over it since
         return in_order(sorted(nodes, key=lambda n: n.place))
 
     def _clusters(self) -> tuple[list[_Cluster], list[int]]:
@@ -219,6 +223,25 @@ class _Component:
                 storage.first = min(storage.first, steps[0])
                 storage.keep(steps[-1])
         self.calls[low:high] = items
+
+
+def _set_apart(calls: list[Item], storages: list[Storage]) -> None:
+    """What products read of light kernels that write over what they read gets memory of its own: it can be made again from what is there then."""
+    values = CallValues(calls)
+    for k, item in enumerate(calls):
+        if not isinstance(item, Call) or not {s for s, _ in item.operands} & {s for s, _ in item.results} or not is_light(item):
+            continue
+        for place, value in enumerate(values.made[k]):
+            storage, held = item.results[place]
+            readers = [calls[r] for r in value.readers]
+            if value.outlives or not any(isinstance(r, Call) and is_product(r.function) for r in readers):
+                continue
+            own = Storage(bytes_of(held), item.step, max(map(last_step, readers)))
+            storages.append(own)
+            item.results[place] = own, held
+            for r in set(value.readers):
+                operands = calls[r].operands  # type: ignore[union-attr]  # a value that a loop reads outlives
+                operands[:] = [(own if v is value else s, kind) for v, (s, kind) in zip(values.read[r], operands, strict=True)]
 
 
 def is_product(function: func.FuncOp) -> bool:

@@ -103,6 +103,17 @@ def test_a_mask_in_memory_is_read_where_it_is_needed() -> None:
 
 
 @needs_emulation
+def test_queries_scaled_where_they_lie_are_scaled_once() -> None:
+    """What a chain makes again is not read from where it was made already."""
+    r = Recorder()
+    near, far = (r.input((2, 17, 16)) for _ in range(2))
+    k, v = (r.input((2, 20, 32)) for _ in range(2))
+    turned = r("concat", r("exp", near), r("sin", far), attrs=(2,))
+    scores = r("matmul", r("mul", turned, r("full", attrs=((2, 17, 32), 0.25, float32))), r("permute", k, attrs=((0, 2, 1),)))
+    check(r.graph(r("matmul", r("softmax", scores, attrs=((2,),)), v)), 2)
+
+
+@needs_emulation
 @pytest.mark.parametrize("arch", ["sm_90a", "sm_90a_wgmma"])
 @pytest.mark.slow
 def test_queries_keys_and_values_of_one_array_are_read_there(arch: str) -> None:
