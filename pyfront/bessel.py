@@ -20,8 +20,8 @@ _GAMMA = 0.5772156649015329  # Euler's constant
 _FAR = 12.0  # from here on Hankel's asymptotic series
 
 
-def _made(found: Array, dtype: DType) -> Tensor:
-    return of_array(np.asarray(found, dtype.numpy))
+def _made(found: Array, dtype: DType, like: Any) -> Tensor:
+    return of_array(np.asarray(found, dtype.numpy), like=like if isinstance(like, Tensor) else None)
 
 
 def on_host(function: Callable[[Array], Array], doc: str) -> Callable[[Tensor], Tensor]:
@@ -30,7 +30,7 @@ def on_host(function: Callable[[Array], Array], doc: str) -> Callable[[Tensor], 
     def apply(input: Tensor) -> Tensor:
         dtype = input.dtype if input.dtype.kind == "f" else Defaults.dtype
         with np.errstate(all="ignore"):
-            return _made(np.asarray(function(np.asarray(input._value(), np.float64))), dtype)
+            return _made(np.asarray(function(np.asarray(input._value(), np.float64))), dtype, input)
 
     apply.__doc__ = doc
     return apply
@@ -181,7 +181,7 @@ def _polynomial(name: str, shifted: bool) -> Callable[[Any, Any], Tensor]:
             for k in range(1, int(degree.max(initial=0))):
                 before, p = p, step(k, x, p, before)
                 found = np.where(degree == k + 1, p, found)
-        return _made(found, a.type[1])
+        return _made(found, a.type[1], input)
 
     apply.__doc__ = f"The polynomial of degree ``n`` ({words}{', on 0 … 1' if shifted else ''})."
     return apply

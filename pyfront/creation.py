@@ -16,7 +16,7 @@ from .dtype_arguments import dtype_given
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import filled
 from .shaping import sizes
-from .placement import on, placed
+from .placement import default, filled_on_gpu, on, placed, placed_on_gpu
 from .size import CPU, require
 from .storage import Storage
 from .strides import like
@@ -241,7 +241,12 @@ def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requi
     node = filled(value, shape, dtype)
     if prod(shape) * dtype.numpy.itemsize > sys.maxsize:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
-    node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
+    if recorder.state.placement is not None and default().type == "cuda":
+        # in memory at once, as a program's other inputs are: what is made before a loop and written in it is one program from the first turn on
+        number = node.attrs[1] if node.op == "full" else value
+        node = filled_on_gpu(shape, number, dtype) if recorder.can_doubt() else placed_on_gpu(node)
+    else:
+        node.device = CPU  # until `placed` moves it: a program's constants are not anywhere, as an operation's are
     return finish(wrap(node), out, requires_grad) if out is not None or requires_grad else wrap(node)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace, TracebackType
 from typing import Any
 
@@ -12,6 +13,7 @@ from .creation import of_array
 from .mersenne import fresh_seed
 
 device_type = "cuda"
+has_half, has_magma = True, False
 
 
 def _runtime() -> Any:
@@ -104,6 +106,42 @@ def get_arch_list() -> list[str]:
 def is_bf16_supported(including_emulation: bool = True) -> bool:
     """Whether bfloat16 is computed with: always, where there is a GPU."""
     return is_available()
+
+
+def is_tf32_supported() -> bool:
+    """Whether float32 can be rounded to TF32 for products: from compute capability 8.0 on."""
+    return is_available() and _runtime().device.compute >= 80
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """False: there is one GPU."""
+    for named in (device, peer_device):
+        set_device(named)
+    return False
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """Noted: programs wait where they look at a value, and nowhere else. RuntimeError for a mode PyTorch does not have."""
+    if isinstance(debug_mode, str):
+        if debug_mode not in _SYNC_MODES:
+            raise RuntimeError("invalid value of debug_mode, expected one of `default`, `warn`, `error`")
+        debug_mode = _SYNC_MODES.index(debug_mode)
+    _Noted.sync_debug_mode = int(debug_mode)
+
+
+def get_sync_debug_mode() -> int:
+    """What `set_sync_debug_mode` said last: 0 (default), 1 (warn) or 2 (error)."""
+    return _Noted.sync_debug_mode
+
+
+_SYNC_MODES = ("default", "warn", "error")
+
+
+class _Noted:
+    """What programs set and ask for again."""
+
+    sync_debug_mode = 0
+    memory_fraction = 1.0
 
 
 def synchronize(device: Any = None) -> None:
@@ -214,6 +252,22 @@ def memory_stats(device: Any = None) -> dict[str, int]:
     return {f"{name}.all.{which}": n for name, pair in counts.items() for which, n in zip(("current", "peak"), pair, strict=True)}
 
 
+def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
+    """`memory_stats` as dictionaries in dictionaries, one level per part of a name."""
+    whole: dict[str, Any] = {}
+    for name, n in memory_stats().items():
+        *outer, last = name.split(".")
+        inside = whole
+        for part in outer:
+            inside = inside.setdefault(part, {})
+        inside[last] = n
+    return whole
+
+
+def reset_accumulated_memory_stats(device: Any = None) -> None:
+    """Nothing is added up from call to call."""
+
+
 def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     """The same as a table."""
     lines = [f"| {name:<28} | {n / 2**20:12.1f} MiB |" for name, n in memory_stats(device).items()]
@@ -226,6 +280,17 @@ def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None
         raise TypeError("Invalid type for fraction argument, must be `float`")
     if not 0 <= fraction <= 1:
         raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
+    _Noted.memory_fraction = fraction
+
+
+def get_per_process_memory_fraction(device: Any = None) -> float:
+    """What `set_per_process_memory_fraction` said last."""
+    return _Noted.memory_fraction
+
+
+def get_allocator_backend() -> str:
+    """The pool's name in PyTorch."""
+    return "native"
 
 
 def ipc_collect() -> None:
@@ -252,8 +317,24 @@ class Stream:
     """A queue of launches. Work of several streams runs in the order it was given: memory is used again at once."""
 
     def __init__(self, device: Any = None, priority: int = 0, **_: Any) -> None:
-        self._gpu = _runtime().device
+        self._gpu, self.priority = _runtime().device, priority
         self.handle = self._gpu.new_stream()
+
+    @property
+    def device(self) -> Any:
+        """The GPU."""
+        return placement.CUDA
+
+    @property
+    def cuda_stream(self) -> int:
+        """The driver's handle as a number; 0: the default stream."""
+        return int(self.handle) if isinstance(self.handle, int) or hasattr(self.handle, "__int__") else id(self.handle)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and self.handle is other.handle
+
+    def __hash__(self) -> int:
+        return hash(self.cuda_stream)
 
     def __del__(self) -> None:
         if getattr(self, "handle", 0):
@@ -299,7 +380,7 @@ class _DefaultStream(Stream):
     """The stream of programs that name none."""
 
     def __init__(self) -> None:
-        self.handle = 0
+        self.handle, self.priority = 0, 0
 
 
 _default = _DefaultStream()
@@ -314,6 +395,19 @@ def default_stream(device: Any = None) -> Stream:
 def current_stream(device: Any = None) -> Stream:
     """The stream launches go to now."""
     return _current[-1]
+
+
+def set_stream(stream: Stream | None) -> None:
+    """Launches go to ``stream`` from now on."""
+    if stream is not None and stream is not _current[-1]:
+        recorder.flush()
+        _runtime().device.use_stream(stream.handle)
+        _current[-1] = stream
+
+
+def is_current_stream_capturing() -> bool:
+    """False: what programs call is captured when it is launched, not while they run."""
+    return False
 
 
 def stream(stream: Stream | None) -> Any:
@@ -334,6 +428,14 @@ class CUDAGraph:
 def graph(cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
     """UnsupportedError, as `CUDAGraph`."""
     return CUDAGraph()
+
+
+def make_graphed_callables(
+    callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False, pool: Any = None, **_: Any
+) -> Any:
+    """The callables themselves: what comes again at the same addresses is replayed as a CUDA graph anyway."""
+    _runtime()
+    return callables
 
 
 def graph_pool_handle() -> Any:
@@ -386,10 +488,12 @@ def __getattr__(name: str) -> Any:
         from . import cuda_amp
 
         return cuda_amp
-    if name == "nvtx":
-        from .rooms import NVTX
+    if name in ("nvtx", "profiler"):
+        from . import rooms
 
-        return NVTX
+        return getattr(rooms, name.upper())
+    if name in ("memory", "streams", "graphs"):  # PyTorch's files of these names
+        return sys.modules[__name__]
     if name.endswith("Tensor"):
         from .tensor_types import CUDA
 

@@ -65,6 +65,12 @@ def _later(wrong: Node, error: Callable[[], Exception]) -> None:
     recorder.doubt(whole, error)
 
 
+def refuse_where(wrong: Node, error: Callable[[], Exception]) -> None:
+    """``error()`` when any of these truth values turns out true."""
+    if not recorder.state.traces and recorder.can_doubt():
+        _later(wrong, error)
+
+
 def _compared(op: str, node: Node, number: int) -> Node:
     return record(op, (node, full(number, *node.type)))
 

@@ -44,7 +44,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     found = nonzero(input)._value()[:size]
     rows = np.full((size, input.dim()), fill_value, np.int64)
     rows[: len(found)] = found
-    return of_array(rows)
+    return of_array(rows, like=input)
 
 
 @define("unique")
@@ -138,7 +138,7 @@ def searchsorted(
     )
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter._value(), -1)
-    return of_array(_searched(rows, values, where_, out_int32))
+    return of_array(_searched(rows, values, where_, out_int32), like=sorted_sequence)
 
 
 def _searched_examples(sequence: Tensor, input: Any, side: str, out_int32: bool, sorter: Tensor | None) -> Tensor:
@@ -175,7 +175,8 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
 @define("isin", method=False, also={"element": "elements", "test_element": "test_elements"})
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element is among the test elements."""
-    a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t)) for t in (elements, test_elements)]
+    place = next((t for t in (elements, test_elements) if isinstance(t, Tensor)), None)
+    a, b = [t if isinstance(t, Tensor) else of_array(np.asarray(t), like=place) for t in (elements, test_elements)]
     shape = tuple(a.shape)
     x, y = nodes(a.reshape((*shape, 1)), b.reshape(-1), "any")
     hit = record("equal", (x, y))

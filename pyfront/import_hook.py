@@ -31,6 +31,7 @@ MODULES: dict[str, str] = {
     "torch.amp": "pyfront.amp",
     "torch.cuda": "pyfront.cuda",
     "torch.cuda.amp": "pyfront.cuda_amp",
+    **{f"torch.cuda.{name}": "pyfront.cuda" for name in ("memory", "streams", "graphs")},
     "torch.autograd": "pyfront.autograd",
     "torch.autograd.function": "pyfront.function",
     "torch.autograd.anomaly_mode": "pyfront.autograd.anomaly_mode",

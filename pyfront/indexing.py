@@ -424,8 +424,8 @@ def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
     return record("select", (expand(m, shape), fitted(value, input), input._read()))
 
 
-def fitted(value: Any, target: Tensor) -> Node:
-    """A value to be written, as a Node of the target's dtype and shape. RuntimeError when it does not
+def fitted(value: Any, target: Tensor, place: Tensor | None = None) -> Node:
+    """A value to be written, as a Node of the target's dtype and shape, where `place` (or the target) is. RuntimeError when it does not
     broadcast."""
     shape, dtype = target._node.type
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
@@ -441,7 +441,7 @@ def fitted(value: Any, target: Tensor) -> Node:
 
         value = tensor(value, dtype=dtype)
     if recorder.state.placement is not None:
-        value = value.to(target.device)
+        value = value.to((target if place is None else place).device)
     node = cast(value._read(), dtype)
     own = node.type[0]
     while len(own) > len(shape) and own[0] == 1:
@@ -468,7 +468,7 @@ def _put(target: Tensor, advanced: dict[int, Any], value: Any, accumulate: bool)
     front = not _adjacent(dims)
     before = 0 if front else dims[0]
     place = (*kept[:before], *common, *kept[before:])
-    values = fitted(value, wrap(full(0, place, dtype)))
+    values = fitted(value, wrap(full(0, place, dtype)), target)
     if before:
         n = len(common)
         values = record(

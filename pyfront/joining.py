@@ -215,7 +215,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     pick = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     index = np.array(list(pick(range(input.numel()), r)), np.int64).reshape(-1, r) if r else np.zeros(0, np.int64)
-    return input[of_array(index)]
+    return input[of_array(index, like=input)]
 
 
 @define("repeat", function=False)

@@ -36,7 +36,7 @@ def _parts(lu: Tensor) -> tuple[Tensor, Tensor]:
     """L with ones on its diagonal, and U."""
     m, n = lu.shape[-2:]
     k = min(m, n)
-    return lu[..., :k].tril(-1) + eye(m, k, dtype=lu.dtype), lu[..., :k, :].triu()
+    return lu[..., :k].tril(-1) + eye(m, k, dtype=lu.dtype, device=lu.device), lu[..., :k, :].triu()
 
 
 class _Lu(Function):
@@ -45,7 +45,7 @@ class _Lu(Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> tuple[Tensor, Tensor]:
         found, pivots = factored(np.asarray(a._value()))
-        lu, steps = of_array(found), of_array(pivots)
+        lu, steps = of_array(found, like=a), of_array(pivots, like=a)
         ctx.save_for_backward(lu)
         ctx.pivots = pivots
         ctx.mark_non_differentiable(steps)
@@ -81,7 +81,7 @@ def _beside(a: Tensor, b: Tensor, dim: int) -> Tensor:
 
 
 def _matrix(pivots: np.ndarray, m: int, like: Tensor) -> Tensor:
-    return of_array(np.ascontiguousarray(_permutation(pivots, m, like.dtype.numpy)))
+    return of_array(np.ascontiguousarray(_permutation(pivots, m, like.dtype.numpy)), like=like)
 
 
 def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:  # noqa: N803  # PyTorch's name
@@ -97,7 +97,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
     lu, pivots = lu_factor(A, pivot=pivot)
     zero = np.asarray(lu.detach().diagonal(0, -2, -1)._value()) == 0
     info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32) if zero.shape[-1] else np.zeros(zero.shape[:-1], np.int32)
-    return lu_factor_ex_result(lu, pivots, of_array(np.asarray(info)))
+    return lu_factor_ex_result(lu, pivots, of_array(np.asarray(info), like=A))
 
 
 def lu(A: Tensor, *, pivot: bool = True) -> Any:  # noqa: N803

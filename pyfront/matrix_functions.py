@@ -109,7 +109,7 @@ def householder_product(input: Tensor, tau: Tensor) -> Tensor:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
     v, scaled = _reflectors(input, tau)
     right = tau.unsqueeze(-1) * _h(v)[..., :, :columns]
-    return eye(rows, columns, dtype=input.dtype) - v @ solve_triangular(scaled, right, upper=True)
+    return eye(rows, columns, dtype=input.dtype, device=input.device) - v @ solve_triangular(scaled, right, upper=True)
 
 
 @define("ormqr", also={"input2": "tau", "input3": "other"})

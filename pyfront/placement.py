@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import DeviceError
-from ..dialects.types import Type, show_type
+from ..dialects.types import DType, Type, dtype_of, show_type
 from . import meta, recorder
 from .dtype_arguments import dtype_given
-from .node import ANYWHERE, Boundary, Node
+from .node import ALIAS, ANYWHERE, Boundary, Node
 from .origin import origin, source_line
 from .size import CPU, META, device, require
 from .tensor import Tensor, wrap
@@ -93,7 +93,9 @@ def device_of(node: Node) -> device | None:
         return None if found is ANYWHERE else found
     if node.op == "full":
         return None
-    if node.value is not None:
+    if node.op == ALIAS and node.inputs and node.value is node.inputs[0].value:
+        found = device_of(node.inputs[0])
+    elif node.value is not None:
         found = CPU if isinstance(node.value, (np.ndarray, list)) else META if isinstance(node.value, meta.Absent) else CUDA
     else:
         found = _common(node.inputs)[0]
@@ -199,6 +201,16 @@ def _runtime() -> Any:
     from ..backends import driver
 
     return driver.accelerator()
+
+
+def gpu_leaf(array: np.ndarray) -> Node:
+    """A new value that the host has, on the GPU."""
+    return placed_on_gpu(recorder.leaf(_runtime().upload(array), (array.shape, dtype_of(array))))
+
+
+def filled_on_gpu(shape: tuple[int, ...], number: Any, dtype: DType) -> Node:
+    """A new value of equal elements, made in the GPU's memory. OutOfMemoryError."""
+    return placed_on_gpu(recorder.leaf(_runtime().filled(shape, np.asarray(number, dtype.numpy)), (shape, dtype)))
 
 
 def placed_on_gpu(node: Node) -> Node:

@@ -9,11 +9,13 @@ import numpy as np
 from ..dialects.types import DTYPES, DType, bool_, dtype_of, part_of
 from . import draws, recorder
 from .assignment import title
+from .creation import of_array
 from .definitions import define
+from .doubts import refuse_where
 from .placement import placed
 from .promote import Defaults, cast, untouched
 from .random import Generator, engine_of
-from .sampling import BERNOULLI, INTEGERS, NORMAL, UNIFORM, drawn, drawn_anew, sample
+from .sampling import BERNOULLI, EXPONENTIAL, INTEGERS, NORMAL, UNIFORM, drawn, drawn_anew, sample
 from .strides import like
 from .tensor import Tensor, wrap
 
@@ -33,6 +35,8 @@ def _shape(sizes: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     return shape
 
 
+NO_CHANCES = "probability tensor contains either `inf`, `nan` or element < 0"
+ALL_ZERO = "invalid multinomial distribution (sum of probabilities <= 0)"
 HALF_DEVIATION = 0.5**0.5
 """Of each part of a complex number of variance 1."""
 
@@ -142,7 +146,6 @@ def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, **opti
 
 
 @define("normal", method=False)
-@placed
 def normal(
     mean: Tensor | float = 0.0, std: Tensor | float = 1.0, size: Any = None, *, generator: Generator | None = None,
     dtype: DType | None = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
@@ -152,12 +155,12 @@ def normal(
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if size is not None:
         shape, kind = _shape((), size), floating(dtype, "normal_kernel_cpu")
-        return _tracked(wrap(sample(NORMAL, shape, kind, float(mean), float(std), generator=generator)), requires_grad)
+        return _tracked(wrap(sample(NORMAL, shape, kind, float(mean), float(std), generator=generator, where=device)), requires_grad)
     like = mean if isinstance(mean, Tensor) else std
     if not isinstance(like, Tensor):
         raise TypeError("normal() needs a size when mean and std are numbers")
     shape = np.broadcast_shapes(*[tuple(t.shape) for t in (mean, std) if isinstance(t, Tensor)])
-    noise = wrap(sample(NORMAL, shape, like.dtype, generator=generator, anywhere=True))
+    noise = wrap(sample(NORMAL, shape, like.dtype, generator=generator, where=like.device, anywhere=True))
     drawn = noise * (std.detach() if isinstance(std, Tensor) else std) + (mean.detach() if isinstance(mean, Tensor) else mean)
     for given in (mean, std):  # draws follow neither: gradients are 0
         if isinstance(given, Tensor) and given.requires_grad and recorder.state.grad:
@@ -174,6 +177,8 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
         hits = sample(
             BERNOULLI, input.shape, input.dtype, chance, generator=generator, where=input.device, anywhere=True
         )
+    elif input.is_cuda:  # nobody waits for the chances
+        hits = cast((_beside(input, UNIFORM, generator) < input)._read(), input.dtype)
     else:
         chances, kind = chances_of(input), input.dtype.numpy
 
@@ -183,6 +188,12 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
 
         hits = drawn(input.shape, draw, True)
     return wrap(untouched(hits, input._read()))
+
+
+def _beside(input: Tensor, draw: Any, generator: Generator | None, *numbers: float) -> Tensor:
+    """Numbers of a distribution, one for each element, where the tensor is; in float32 at least, which tells enough of them apart."""
+    dtype = input.dtype if input.dtype.numpy.itemsize >= 4 else DTYPES["float32"]
+    return wrap(sample(draw, input.shape, dtype, *numbers, generator=generator, where=input.device, anywhere=True))
 
 
 def probability(p: float) -> float:
@@ -206,7 +217,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     rates = np.asarray(input._value())
     if rates.size and not rates.min() >= 0:
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    made = drawn(input.shape, lambda _: draws.poisson(engine_of(generator), rates.astype(np.float64)).astype(rates.dtype))
+    made = drawn(input.shape, lambda _: draws.poisson(engine_of(generator), rates.astype(np.float64)).astype(rates.dtype), where=input.device)
     return wrap(untouched(made, input._read()))
 
 
@@ -218,7 +229,7 @@ def gamma_numbers(concentration: Tensor, generator: Generator | None = None) -> 
         return np.maximum(made, np.finfo(shapes.dtype).tiny)
 
     shapes = np.asarray(concentration._value())
-    return wrap(untouched(drawn(concentration.shape, draw), concentration._read()))
+    return wrap(untouched(drawn(concentration.shape, draw, where=concentration.device), concentration._read()))
 
 
 def dirichlet_numbers(concentration: Tensor, generator: Generator | None = None) -> Tensor:
@@ -231,7 +242,7 @@ def dirichlet_numbers(concentration: Tensor, generator: Generator | None = None)
         return np.clip(shares, np.finfo(shapes.dtype).tiny, below_one)
 
     shapes = np.asarray(concentration._value())
-    return wrap(untouched(drawn(concentration.shape, draw), concentration._read()))
+    return wrap(untouched(drawn(concentration.shape, draw, where=concentration.device), concentration._read()))
 
 
 @define("binomial", method=False)
@@ -239,7 +250,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     """Numbers of successes among ``count`` trials of chance ``prob``."""
     trials, chances = [np.asarray(t._value()) for t in (count, prob)]
     shape = np.broadcast_shapes(trials.shape, chances.shape)
-    made = drawn(shape, lambda _: draws.binomial(engine_of(generator), trials, chances).astype(trials.dtype))
+    made = drawn(shape, lambda _: draws.binomial(engine_of(generator), trials, chances).astype(trials.dtype), where=prob.device)
     return wrap(made)
 
 
@@ -256,13 +267,19 @@ def multinomial(
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if input.is_cuda and (num_samples == 1 or not replacement):  # nobody waits for the weights
+        weights = input.detach()
+        refuse_where((~((weights >= 0) & (weights < np.inf)))._read(), lambda: RuntimeError(NO_CHANCES))
+        refuse_where((weights.sum(-1) <= 0)._read(), lambda: RuntimeError(ALL_ZERO))
+        waits = _beside(input, EXPONENTIAL, generator, 1.0)  # of rate 1: weight / wait is largest where a wait of rate weight is shortest
+        return (weights / waits.clamp(min=float(np.finfo(np.float32).tiny))).topk(num_samples)[1]
     weights = np.atleast_2d(np.asarray(input._value()))
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        raise RuntimeError(NO_CHANCES)
     if (weights.sum(1) <= 0).any():
-        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        raise RuntimeError(ALL_ZERO)
     if recorder.state.draws is not None:
         drawn_anew(weights, None)
     picked = draws.multinomial(engine_of(generator), weights, num_samples, replacement)
     picked = picked[0] if input.dim() == 1 else picked
-    return wrap(recorder.leaf(picked, (picked.shape, dtype_of(picked))))
+    return of_array(picked, like=input)

@@ -95,6 +95,11 @@ NVTX = Room(
     range_end=_none, mark=_none, range=lambda *_, **__: nullcontext(),
 )  # fmt: skip
 
+PROFILER = Room(
+    "torch.cuda.profiler", "Where another profiler is told when to look: nothing is noted.", start=_none, stop=_none, init=_none,
+    profile=lambda *_, **__: nullcontext(),
+)  # fmt: skip
+
 ROOMS: tuple[Room, ...] = (
     Room(
         "torch.version", "The version whose behaviour lamina follows.", __version__=VERSION, cuda=None, hip=None, xpu=None,
@@ -110,6 +115,7 @@ ROOMS: tuple[Room, ...] = (
         DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _get_tracing_state=_none, _nn=_NN, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
     ),
     NVTX,
+    PROFILER,
     Room("torch._subclasses", "Tensors without contents, as another compiler uses them: there are none."),
     Room("torch._subclasses.fake_tensor", "Tensors without contents, as another compiler uses them: there are none.", is_fake=_no),
     Room("torch.fx.experimental", "Parts of tracing that libraries ask whether they are at work."),

@@ -12,7 +12,7 @@ from ..dialects.types import DType, dtype_of, size_of
 from . import draws, native_draws, philox, recorder
 from .node import Node
 from .origin import origin, source_line
-from .placement import asked, meta_leaf, placed_on_gpu
+from .placement import asked, gpu_leaf, meta_leaf, placed_on_gpu
 from .promote import cast
 from .random import Generator, engine_of, sequence_of
 from .size import META
@@ -26,23 +26,25 @@ def drawn(
     """Random numbers as a value: ``draw(n)`` gives n of them. Inside of vmap its ``randomness`` says for whom.
 
     anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
-    ``there(shape)`` computes them, if it is given. said: what they are, so that a recorded program can draw others.
+    ``there(shape)`` computes them, if it is given, else they are sent there. said: what they are, so that a recorded program can draw others.
     """
     if recorder.state.noted is not None and said is None:
         recorder.state.noted.append(None)
     where = where if anywhere else asked(where)
-    on_gpu = there is not None and where is not None and where.type == "cuda"
+    on_gpu = where is not None and where.type == "cuda"
 
     def make(whole: tuple[int, ...]) -> Node:
         if where is META:
             return meta_leaf((whole, dtype_of(draw(0))))
-        if on_gpu:
+        if on_gpu and there is not None:
             return placed_on_gpu(there(whole))
         array = draw(size_of(whole))
         if array.shape != whole:
             array = array.reshape(whole)
         if recorder.state.draws is not None:
             return drawn_anew(array, said)
+        if on_gpu:
+            return gpu_leaf(array)
         return recorder.constant(array, (whole, dtype_of(array))) if anywhere else recorder.leaf(array, (whole, dtype_of(array)))
 
     if not recorder.state.levels:

@@ -121,7 +121,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     found = places(recorder.value(m))
     count = len(found[0]) if found else 1
     result = wrap(recorder.alias(x))
-    return index_put(result, [of_array(p) for p in found], source.reshape(-1)[:count])
+    return index_put(result, [of_array(p, like=input) for p in found], source.reshape(-1)[:count])
 
 
 # -- along a dimension
@@ -393,7 +393,7 @@ def repeat_interleave(
         same = input.unsqueeze(at + 1)
         return same.expand((*same.shape[: at + 1], times.item(), *same.shape[at + 2 :])).flatten(at, at + 1)
     index = np.repeat(np.arange(n), np.broadcast_to(times, (n,)))
-    return index_select(input, at, of_array(index))
+    return index_select(input, at, of_array(index, like=input))
 
 
 # -- views written into a copy --------------------------------------------------------------------------------

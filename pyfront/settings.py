@@ -97,10 +97,13 @@ def get_default_device() -> device:
 
 
 def set_default_tensor_type(t: Any) -> None:
-    """The default dtype, by the name of a tensor type. TypeError for integers."""
+    """The default dtype, and whether tensors are made on the GPU, by the name of a tensor type. TypeError for integers."""
     from .tensor_types import named
 
-    set_default_dtype(named(t)[0])
+    dtype, on_gpu = named(t)
+    set_default_dtype(dtype)
+    if on_gpu or placement.default().type == "cuda":
+        placement.choose(require("cuda" if on_gpu else "cpu"))
 
 
 def set_flush_denormal(mode: bool) -> bool:

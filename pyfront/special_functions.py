@@ -46,7 +46,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
     x = input if input.dtype.kind == "f" else input.to(Defaults.dtype)
-    total = (x.unsqueeze(-1) - of_array(np.arange(p) / 2).to(x.dtype)).lgamma().sum(-1)
+    total = (x.unsqueeze(-1) - of_array(np.arange(p) / 2, like=x).to(x.dtype)).lgamma().sum(-1)
     return total + p * (p - 1) / 4 * math.log(math.pi)
 
 
@@ -61,7 +61,7 @@ class _IncompleteGamma(Function):
         ctx.save_for_backward(a, x)
         ctx.upper = upper
         found = _regularized(np.asarray(a._value(), np.float64), np.asarray(x._value(), np.float64), upper)
-        return of_array(np.asarray(found, x.dtype.numpy))
+        return of_array(np.asarray(found, x.dtype.numpy), like=x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple:
@@ -156,7 +156,7 @@ def frexp(input: Tensor) -> Any:
     x = input._read()
     array = recorder.value(x)
     mantissa, exponent = np.frexp(array if array.dtype.kind == "f" else array.astype(np.float32))
-    found, power = of_array(np.asarray(mantissa, array.dtype)), of_array(np.asarray(exponent, np.int32))
+    found, power = of_array(np.asarray(mantissa, array.dtype), like=input), of_array(np.asarray(exponent, np.int32), like=input)
     if x.requires_grad:
         history = input * (-power.to(input.dtype)).exp2()
         found = wrap(recorder.saved(history._read(), found._read()))
@@ -169,7 +169,7 @@ def nextafter(input: Tensor, other: Tensor) -> Tensor:
     a, b = nodes(input, other, "any")
     if a.type[1].kind != "f":
         raise NotImplementedError(f"\"nextafter_cpu\" not implemented for '{a.type[1].name}'")
-    found = of_array(np.asarray(np.nextafter(recorder.value(a), recorder.value(b))))
+    found = of_array(np.asarray(np.nextafter(recorder.value(a), recorder.value(b))), like=input)
     if not a.requires_grad and not b.requires_grad:
         return found
     nothing = full(0, *a.type)

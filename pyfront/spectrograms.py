@@ -16,7 +16,7 @@ from .tensor import Tensor, wrap
 def _window(window: Tensor | None, n_fft: int, length: int, like: Tensor) -> Tensor:
     """The window in the middle of n_fft points. RuntimeError for one of another length."""
     if window is None:
-        window = ones(length, dtype=like.real.dtype)
+        window = ones(length, dtype=like.real.dtype, device=like.device)
     if window.dim() != 1 or window.shape[0] != length:
         raise RuntimeError(f"expected a 1D window tensor of size equal to win_length={length}, but got window with size {list(window.shape)}")
     left = (n_fft - length) // 2

@@ -94,7 +94,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     begin = np.maximum.accumulate(np.where(starts, np.arange(n), 0), -1)
     length = np.arange(n) - begin + 1  # grows along each run: its first maximum ends the longest run
     place = np.take_along_axis(order, np.argmax(length, -1)[..., None], -1)
-    index = of_array(np.ascontiguousarray(np.moveaxis(place, -1, at)))
+    index = of_array(np.ascontiguousarray(np.moveaxis(place, -1, at)), like=input)
     values = gather(input, at, index)
     return mode_result(*[p if keepdim else p.squeeze(at) for p in (values, index)])
 
@@ -324,7 +324,7 @@ def histogramdd(
             counts = counts / counts.sum()
             for d, ends in enumerate(edges):
                 counts = counts / np.diff(ends).reshape(-1, *(1,) * (n - 1 - d))
-    return histogramdd_result(of_array(counts.astype(points.dtype)), tuple([of_array(np.array(e)) for e in edges]))
+    return histogramdd_result(of_array(counts.astype(points.dtype), like=input), tuple([of_array(np.array(e), like=input) for e in edges]))
 
 
 @define("hash_tensor")
@@ -350,4 +350,4 @@ def histogram(
     counts = np.bincount(place[inside], None if weights is None else weights[inside], len(edges) - 1).astype(kind)
     if density:
         counts = counts / counts.sum() / np.diff(edges)
-    return histogram_result(of_array(counts.astype(kind)), of_array(np.array(edges)))
+    return histogram_result(of_array(counts.astype(kind), like=input), of_array(np.array(edges), like=input))

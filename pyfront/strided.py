@@ -32,7 +32,7 @@ def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, stora
         raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(shape)}")
     flat = input.reshape(-1)
     places = views.places(shape, steps, offset - input.storage_offset())
-    return index_put(flat, [of_array(places.reshape(-1))], src.reshape(-1).to(input.dtype)).reshape(input.shape)
+    return index_put(flat, [of_array(places.reshape(-1), like=input)], src.reshape(-1).to(input.dtype)).reshape(input.shape)
 
 
 def empty_permuted(size: Any, physical_layout: Sequence[int], *, dtype: DType | None = None, **options: Any) -> Tensor:

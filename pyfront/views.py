@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.errors import UnsupportedError
-from ..dialects.types import bool_, int64, size_of
+from ..dialects.types import DType, bool_, int64, size_of
 from . import recorder
 from .bits import recorded as recorded_bits
 from .links import (
@@ -112,7 +112,14 @@ def _selected(source: Node, chain: Chain) -> Node | None:
         return None
     for index in indices:  # type: ignore[union-attr]  # there is an array
         array = array[index]
-    return recorder.leaf(array, (array.shape, source.type[1]), source.origin) if array.flags.c_contiguous else None
+    return _part(array, source, source.type[1]) if array.flags.c_contiguous else None
+
+
+def _part(array: np.ndarray, source: Node, dtype: DType) -> Node:
+    """Elements of a value the host has, as a value of their own, where that one is."""
+    made = recorder.leaf(array, (array.shape, dtype), source.origin)
+    made.device = source.device
+    return made
 
 
 def _selection(chain: Chain) -> tuple[tuple, ...] | None:
@@ -148,7 +155,7 @@ def _follow(source: Node, link: Link) -> Node:
         if known is not None:
             array = _numpy_view(known, *link)
             if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key
-                return recorder.leaf(array, (array.shape, link[1][0] if link[0] in RETYPED else source.type[1]), source.origin)
+                return _part(array, source, link[1][0] if link[0] in RETYPED else source.type[1])
         return _record(source, *link)
     if type(link) is Detached:
         contents = recorder.alias(source, requires_grad=False)

@@ -138,7 +138,7 @@ def _picked(leaf: Tensor, wanted: np.ndarray) -> Tensor:
     index = np.asarray(found[wanted])
     if (index < 0).any():
         raise UnsupportedError("as_strided of a leaf that is part of a larger tensor reaches beyond the leaf")
-    return getitem(leaf.reshape(-1), of_array(index))
+    return getitem(leaf.reshape(-1), of_array(index, like=leaf))
 
 
 def _flat_storage(self: Tensor) -> Tensor:

@@ -140,6 +140,20 @@ class FakeDriver:
         ctypes.memmove(to, source, size)
         return (FINE,)
 
+    def _set(self, to, value, count, width):
+        assert count > 0 and 0 <= value < 1 << 8 * width and to % width == 0
+        ctypes.memmove(to, value.to_bytes(width, "little") * count, width * count)
+        return (FINE,)
+
+    def cuMemsetD8Async(self, to, value, count, stream):
+        return self._set(to, value, count, 1)
+
+    def cuMemsetD16Async(self, to, value, count, stream):
+        return self._set(to, value, count, 2)
+
+    def cuMemsetD32Async(self, to, value, count, stream):
+        return self._set(to, value, count, 4)
+
     # -- programs: a "cubin" is the names of its kernels and an emulated library
 
     def cuModuleLoadData(self, cubin):

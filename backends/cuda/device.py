@@ -22,6 +22,10 @@ from .units import build_units, read_modules
 STAGING_SLOTS, STAGING_BYTES = 4, 32 << 20
 """Pinned buffers that uploads pass through, and the largest of them: larger arrays are copied while the host waits."""
 
+FILL_BYTES = 1 << 16
+"""Of elements the driver cannot set, what is sent before copies within the device."""
+_MEMSET = {1: "cuMemsetD8Async", 2: "cuMemsetD16Async", 4: "cuMemsetD32Async"}
+
 REMEMBERED = 8
 INSTALL = "pip install lamina[cuda]"
 LEAST_DRIVER = 12010
@@ -143,6 +147,21 @@ class Device:
         if array.nbytes:
             self.call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, self.stream)
         self.synchronize()
+
+    def fill(self, address: int, element: np.ndarray, count: int) -> None:
+        """Write an element (of rank 0) so many times, in the order of launches."""
+        pattern, size = element.tobytes(), element.nbytes * count
+        width = next((w for w in _MEMSET if pattern == pattern[:w] * (len(pattern) // w)), None)
+        if width is not None:
+            if size:
+                self.call(_MEMSET[width], address, int.from_bytes(pattern[:width], "little"), size // width, self.stream)
+            return
+        done = min(size, FILL_BYTES)
+        self.upload(address, np.full(done // element.nbytes, element))
+        while done < size:  # the driver sets up to four bytes: longer elements double what is there
+            more = min(done, size - done)
+            self.copy(address + done, address, more)
+            done += more
 
     def copy(self, to: int, source: int, size: int) -> None:
         """Copy within the device, in the order of launches."""

@@ -54,6 +54,13 @@ class Runtime:
             self.device.upload(made.address, data)
         return made
 
+    def filled(self, shape: tuple[int, ...], element: np.ndarray) -> DeviceArray:
+        """An array whose elements are all this one (of rank 0), made on the device."""
+        with self._lock:
+            made = self._new(shape, element.dtype)
+            self.device.fill(made.address, element, made.nbytes // element.nbytes)
+        return made
+
     def download(self, array: DeviceArray) -> np.ndarray:
         """A copy of an array in the host's memory, once everything before it is done."""
         made = np.empty(array.shape, array.dtype)

@@ -53,6 +53,10 @@ class EmulatedDevice:
         """Copy a row-major array to the device."""
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
 
+    def fill(self, address: int, element: np.ndarray, count: int) -> None:
+        """Write an element (of rank 0) so many times."""
+        self.upload(address, np.full(count, element))
+
     def download(self, array: np.ndarray, address: int) -> None:
         """Copy from the device into a row-major array."""
         ctypes.memmove(array.ctypes.data, address, array.nbytes)

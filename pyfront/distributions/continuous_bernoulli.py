@@ -79,7 +79,7 @@ class ContinuousBernoulli(OfChance, ExponentialFamily):
 
     def rsample(self, sample_shape: Iterable[int] = ()) -> Tensor:
         """Draws with history."""
-        return self.icdf(rand(self._extended_shape(sample_shape), dtype=self.probs.dtype))
+        return self.icdf(rand(self._extended_shape(sample_shape), dtype=self.probs.dtype, device=self.probs.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density."""

@@ -41,7 +41,7 @@ class GeneralizedPareto(Distribution):
 
     def rsample(self, sample_shape: Iterable[int] = ()) -> Tensor:
         """Quantiles of uniform numbers."""
-        return self.icdf(rand(self._extended_shape(sample_shape), dtype=self.loc.dtype))
+        return self.icdf(rand(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density."""

@@ -33,7 +33,7 @@ class LKJCholesky(Distribution):
         self.concentration = concentration if isinstance(concentration, Tensor) else tensor(float(concentration))
         shape = self.concentration.size()
         marginal = self.concentration + 0.5 * (dim - 2)
-        offset = arange(dim - 1, dtype=self.concentration.dtype)
+        offset = arange(dim - 1, dtype=self.concentration.dtype, device=self.concentration.device)
         offset = cat([offset.new_zeros((1,)), offset])
         self._beta = Beta(offset + 0.5, marginal.unsqueeze(-1) - 0.5 * offset)
         super().__init__(shape, Size((dim, dim)), validate_args)
@@ -50,7 +50,7 @@ class LKJCholesky(Distribution):
     def sample(self, sample_shape: Iterable[int] = ()) -> Tensor:
         """float[*sample_shape, *batch, dim, dim]."""
         squares = self._beta.sample(sample_shape).unsqueeze(-1)
-        normal = randn(self._extended_shape(sample_shape), dtype=squares.dtype).tril(-1)
+        normal = randn(self._extended_shape(sample_shape), dtype=squares.dtype, device=squares.device).tril(-1)
         sphere = normal / normal.norm(dim=-1, keepdim=True)
         rows = sphere.clone()
         rows[..., 0, :] = 0.0  # the first row has no direction
@@ -63,7 +63,7 @@ class LKJCholesky(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         diagonal = value.diagonal(dim1=-1, dim2=-2)[..., 1:]
-        order = 2 * (self.concentration - 1).unsqueeze(-1) + self.dim - arange(2, self.dim + 1)
+        order = 2 * (self.concentration - 1).unsqueeze(-1) + self.dim - arange(2, self.dim + 1, device=self.concentration.device)
         unnormalized = (order * diagonal.log()).sum(-1)
         fewer = self.dim - 1
         alpha = self.concentration + 0.5 * fewer

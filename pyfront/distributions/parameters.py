@@ -76,7 +76,7 @@ def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
     n = (-(1 + 2 * diag) + ((1 + 2 * diag) ** 2 + 8 * vec.shape[-1] + 4 * abs(diag) * (diag + 1)) ** 0.5) / 2
     if abs(round(n) - n) > finfo(vec.dtype).eps:
         raise ValueError(f"The size of last dimension is {vec.shape[-1]} which cannot be expressed as the lower triangular part of a square D x D matrix.")
-    rows, columns = tril_indices(round(n), round(n), diag)
+    rows, columns = tril_indices(round(n), round(n), diag, device=vec.device)
     matrix = vec.new_zeros((*vec.shape[:-1], round(n), round(n)))
     matrix[..., rows, columns] = vec
     return matrix

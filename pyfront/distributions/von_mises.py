@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from ...dialects.types import bool_, float64
-from ..creation import empty, zeros
 from ..grad_mode import no_grad
 from ..random_tensors import rand
 from ..selection import where
@@ -70,9 +69,9 @@ class VonMises(Located, Distribution):
         with no_grad():
             shape = self._extended_shape(sample_shape)
             kappa, proposal = self.concentration.double().expand(shape), self._proposal.expand(shape)
-            x, done = empty(shape, dtype=float64), zeros(shape, dtype=bool_)
+            x, done = kappa.new_empty(shape), kappa.new_zeros(shape, dtype=bool_)
             while not done.all():
-                u1, u2, u3 = rand((3, *shape), dtype=float64).unbind()
+                u1, u2, u3 = rand((3, *shape), dtype=float64, device=kappa.device).unbind()
                 z = (math.pi * u1).cos()
                 f = (1 + proposal * z) / (proposal + z)
                 c = kappa * (proposal - f)

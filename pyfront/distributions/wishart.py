@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import linalg
-from ..creation import ones, tensor
+from ..creation import tensor
 from ..limits import finfo
 from ..promote import broadcast_shape
 from ..random_tensors import randn
@@ -39,7 +39,7 @@ class Wishart(CovarianceFactor, ExponentialFamily):
         name, matrix = self._given(covariance_matrix=covariance_matrix, precision_matrix=precision_matrix, scale_tril=scale_tril)
         if matrix.dim() < 2:
             raise ValueError("scale_tril must be at least two-dimensional, with optional leading batch dimensions")
-        df = df if isinstance(df, Tensor) else tensor(float(df), dtype=matrix.dtype)
+        df = df if isinstance(df, Tensor) else tensor(float(df), dtype=matrix.dtype, device=matrix.device)
         batch, size = Size(broadcast_shape(matrix.shape[:-2], df.shape)), matrix.shape[-1]
         self.df = df.expand(batch)
         vars(self)[name] = matrix.expand((*batch, -1, -1))
@@ -52,7 +52,7 @@ class Wishart(CovarianceFactor, ExponentialFamily):
         self._factor = matrix if name == "scale_tril" else linalg.cholesky(matrix)
         if name == "precision_matrix":
             self._factor = linalg.cholesky(linalg.cholesky_inverse(self._factor))
-        self._squares = Chi2(self.df.unsqueeze(-1) - arange(size, dtype=self.df.dtype).expand((*batch, -1)))
+        self._squares = Chi2(self.df.unsqueeze(-1) - arange(size, dtype=self.df.dtype, device=self.df.device).expand((*batch, -1)))
 
     def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> Any:
         """The same for a larger batch."""
@@ -91,8 +91,8 @@ class Wishart(CovarianceFactor, ExponentialFamily):
         size = self._event_shape[-1]
         roots = self._squares.rsample(sample_shape).sqrt()
         noise = roots.clamp(min=finfo(roots.dtype).eps).diag_embed(dim1=-2, dim2=-1)
-        i, j = ones((size, size)).tril(-1).nonzero().unbind(1)  # row by row
-        noise[..., i, j] = randn((*sample_shape, *self._batch_shape, size * (size - 1) // 2), dtype=noise.dtype)
+        i, j = noise.new_ones((size, size)).tril(-1).nonzero().unbind(1)  # row by row
+        noise[..., i, j] = randn((*sample_shape, *self._batch_shape, size * (size - 1) // 2), dtype=noise.dtype, device=noise.device)
         factor = self._factor @ noise
         return factor @ factor.mT
 
@@ -131,5 +131,5 @@ class Wishart(CovarianceFactor, ExponentialFamily):
     def entropy(self) -> Tensor:
         """Of the density."""
         nu, p = self.df, self._event_shape[-1]
-        digammas = (nu.unsqueeze(-1) / 2 - arange(p, dtype=nu.dtype) / 2).digamma().sum(-1)
+        digammas = (nu.unsqueeze(-1) / 2 - arange(p, dtype=nu.dtype, device=nu.device) / 2).digamma().sum(-1)
         return (p + 1) * (p * math.log(2) / 2 + self._log_diagonal()) + (nu / 2).mvlgamma(p) - (nu - p - 1) / 2 * digammas + nu * p / 2  # type: ignore[attr-defined]

@@ -346,16 +346,17 @@ def register_optimizer_step_post_hook(hook: Callable) -> RemovableHandle:
 
 
 def _taken_over(value: Any, p: Tensor, key: str = "") -> Any:
-    """Loaded state as this optimizer keeps it: floating state in the parameter's dtype, counters as they are."""
+    """Loaded state as this optimizer keeps it: where the parameter is, floating state in its dtype; counters as they are."""
     if isinstance(value, dict):
         return {k: _taken_over(v, p, k) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_taken_over(v, p) for v in value)
     if not isinstance(value, Tensor):
         return deepcopy(value)
-    if key != "step" and p.is_floating_point() and value.is_floating_point():
-        return value.detach().to(p.dtype).clone()
-    return value.detach().clone()
+    if key == "step":
+        return value.detach().clone()
+    kept = value.detach().to(p.device)
+    return (kept.to(p.dtype) if p.is_floating_point() and kept.is_floating_point() else kept).clone()
 
 
 def check_range(name: str, value: float, low: float = 0.0, high: float | None = None) -> None:

@@ -17,9 +17,9 @@ def on_host(indices: Tensor) -> np.ndarray:
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """Indices that were found, as a tensor."""
+    """Indices that were found, as a tensor: on whichever device the values are."""
     array = np.ascontiguousarray(array, np.int64)
-    return wrap(recorder.leaf(array, (array.shape, int64)))
+    return wrap(recorder.constant(array, (array.shape, int64)))
 
 
 def in_row(indices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

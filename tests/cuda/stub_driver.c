@@ -73,6 +73,15 @@ static int move(uint64_t to, uint64_t from, size_t n, void *s) {
 static int fetch(void *to, uint64_t from, size_t n, void *s) { /* what nobody computed is 0 */
     return gib() && !of(s)->capturing && !ready() ? (memset(to, 0, n), FINE) : move((uint64_t)(uintptr_t)to, from, n, s);
 }
+static int fill(uint64_t to, const void *value, size_t n, size_t width, void *s) {
+    if (of(s)->capturing || ready()) return ready() ? ready() : CAPTURE;
+    if (!n || to % width) return INVALID;
+    for (size_t i = 0; i < n && !(gib() && n * width > 1 << 20); i++) memcpy((char *)(uintptr_t)to + i * width, value, width);
+    return FINE;
+}
+static int fill1(uint64_t to, unsigned char value, size_t n, void *s) { return fill(to, &value, n, 1, s); }
+static int fill2(uint64_t to, unsigned short value, size_t n, void *s) { return fill(to, &value, n, 2, s); }
+static int fill4(uint64_t to, unsigned value, size_t n, void *s) { return fill(to, &value, n, 4, s); }
 static int new_stream(void **s, unsigned flags) { return flags > 1 ? INVALID : (*s = calloc(1, sizeof(stream)), ready()); }
 static int end_stream(void *s) { return s ? (free(s), ready()) : INVALID; }
 static int wait_stream(void *s) { return of(s)->capturing ? CAPTURE : ready(); }
@@ -227,6 +236,7 @@ static const struct { const char *name; void *at; } functions[] = {
     {"cuDeviceGetAttribute", attribute}, {"cuDeviceTotalMem", total}, {"cuDevicePrimaryCtxRetain", retain}, {"cuCtxSetCurrent", current},
     {"cuGetErrorString", text}, {"cuCtxSynchronize", synchronize}, {"cuMemGetInfo", memory}, {"cuMemAlloc", allocate}, {"cuMemFree", release},
     {"cuMemHostAlloc", pinned}, {"cuMemFreeHost", unpin}, {"cuMemcpyHtoDAsync", move}, {"cuMemcpyDtoHAsync", fetch}, {"cuMemcpyDtoDAsync", move},
+    {"cuMemsetD8Async", fill1}, {"cuMemsetD16Async", fill2}, {"cuMemsetD32Async", fill4},
     {"cuStreamCreate", new_stream}, {"cuStreamDestroy", end_stream}, {"cuStreamSynchronize", wait_stream}, {"cuStreamWaitEvent", wait_event},
     {"cuStreamBeginCapture", begin}, {"cuStreamEndCapture", end}, {"cuGraphInstantiate", instantiate}, {"cuGraphInstantiateWithFlags", instantiate},
     {"cuGraphDestroy", end_graph}, {"cuGraphExecDestroy", end_graph}, {"cuGraphLaunch", replay}, {"cuLaunchKernel", start},

@@ -156,6 +156,127 @@ def test_out_of_memory(gpu) -> None:
         gpu_memory.take(9 << 30)
     assert torch.ones(2, device="cuda").sum().item() == 2
 
+
+@needs_emulation
+def test_constants_are_made_on_the_gpu(gpu, monkeypatch) -> None:
+    """Nothing is sent, and what is too large for the GPU is told as such."""
+    from lamina.backends import driver
+
+    device = driver.accelerator().device
+    monkeypatch.setattr(type(device), "upload", lambda *_: pytest.fail("sent from the host"))
+    monkeypatch.setattr(device, "fill", lambda address, element, count: filled.append((element[()], element.dtype.name, count)), raising=False)
+    filled: list = []
+    x = torch.zeros(2, 3, device="cuda")
+    for made in (torch.full((3,), -1, dtype=torch.uint8, device="cuda"), torch.ones_like(x), x.new_full((2,), 2.5), torch.empty(0, device="cuda")):
+        assert made.is_cuda
+    assert filled == [(0.0, "float32", 6), (255, "uint8", 3), (1.0, "float32", 6), (2.5, "float32", 2), (0.0, "float32", 0)]
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="CUDA out of memory. Tried to allocate 4096.00 GiB for an array"):
+        torch.empty(1 << 40, device="cuda")
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_constants_are_what_they_are_on_the_cpu(gpu) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64, torch.float64):
+        for value in (0, 1, -3, 0.1) if dtype is not torch.bool else (True, False):
+            assert torch.equal(torch.full((3, 5), value, dtype=dtype, device="cuda").cpu(), torch.full((3, 5), value, dtype=dtype))
+    assert torch.full((2,), -0.0, device="cuda").cpu().signbit().all()
+    step = torch.compile(lambda x: x + torch.ones(3, device="cuda"))
+    assert [step(torch.ones(3, device="cuda")).sum().item() for _ in range(3)] == [6.0] * 3
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_draws_follow_their_operands(gpu) -> None:
+    p = torch.tensor([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]], device="cuda")
+    picked = torch.stack([torch.multinomial(p, 1)[:, 0] for _ in range(60)])
+    assert picked.is_cuda and (picked[:, 0] == 1).all() and 0 < (picked[:, 1] == 0).sum() < 30
+    assert torch.multinomial(p[1], 3).sort().values.tolist() == [0, 1, 2] and torch.multinomial(p[1], 9, replacement=True).is_cuda
+    hits = torch.bernoulli(torch.full((4000,), 0.25, device="cuda", dtype=torch.bfloat16))
+    assert hits.is_cuda and hits.dtype is torch.bfloat16 and abs(hits.float().mean().item() - 0.25) < 0.04
+    ones = torch.ones(3, device="cuda")
+    for made in (torch.normal(ones, ones), torch.normal(0.0, 1.0, (3,), device="cuda"), torch.poisson(ones), torch.binomial(ones, ones),
+                 torch.randperm(3, device="cuda"), ones.clone().cauchy_(), ones.clone().geometric_(0.5)):  # fmt: skip
+        assert made.is_cuda and made.shape == (3,)
+    with pytest.raises(RuntimeError, match="element < 0"):
+        torch.multinomial(-p, 1).cpu()
+    with pytest.raises(RuntimeError, match="sum of probabilities <= 0"):
+        torch.multinomial(0 * p, 1).cpu()
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_distributions_are_where_their_parameters_are(gpu) -> None:
+    one, two = torch.ones(1, device="cuda"), torch.ones(2, device="cuda")
+    d = torch.distributions
+    for made in (d.Normal(one, 2.0), d.Gamma(one, one), d.Beta(one, one), d.Dirichlet(two), d.VonMises(one, one), d.LKJCholesky(3, one), d.StudentT(one),
+                 d.Wishart(3 * one, torch.eye(2, device="cuda")), d.ContinuousBernoulli(0.3 * one), d.Categorical(two), d.Poisson(one), d.Cauchy(one, one),
+                 d.MultivariateNormal(two, torch.eye(2, device="cuda")), d.LogisticNormal(two, two), d.Binomial(3, 0.5 * one), d.Multinomial(4, two)):  # fmt: skip
+        drawn = made.sample((2,))
+        assert drawn.is_cuda and made.log_prob(drawn).is_cuda, made
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_what_the_host_finds_goes_back(gpu) -> None:
+    """Operations that numpy makes, and numbers they bring along, are where their operands are."""
+    x = torch.tensor([[3.0, 1.0], [1.0, 2.0]], device="cuda")
+    for found in (torch.searchsorted(x[1], x), torch.bucketize(x, x[1]), x.mode().indices, torch.combinations(x[0]), x.masked_scatter(x > 1, -x), torch.isin(x, 1.0),
+                  torch.repeat_interleave(x, torch.tensor([1, 2], device="cuda"), 0), torch.linalg.lu_factor(x).pivots, torch.mvlgamma(x, 2),
+                  torch.special.bessel_j0(x), torch.nextafter(x, -x), torch.frexp(x).exponent, x.histc(2), torch.nn.functional.pdist(x)):  # fmt: skip
+        assert found.is_cuda, found
+    x[torch.tensor([1, 0], device="cuda"), 1] = x[0]
+    assert x.tolist() == [[3, 1], [1, 3]]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x[..., None], torch.tensor([2, 1]), batch_first=True)
+    padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+    assert padded[..., 0].tolist() == [[3, 1], [1, 0]] and padded.is_cuda and lengths.tolist() == [2, 1]
+    table = torch.nn.Embedding(4, 2, sparse=True).to("cuda")
+    optimizer = torch.optim.SparseAdam(table.parameters())
+    table(torch.tensor([1, 3], device="cuda")).sum().backward()
+    optimizer.step()
+    assert table.weight.is_cuda
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_an_optimizers_state_goes_where_its_parameters_are(gpu, tmp_path) -> None:
+    def trained(layer: torch.nn.Linear, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        layer(torch.ones(2, 3, device="cuda")).square().sum().backward()
+        optimizer.step()
+        return layer.weight.detach().cpu()
+
+    first, second = torch.nn.Linear(3, 2).to("cuda"), torch.nn.Linear(3, 2).to("cuda")
+    optimizer = torch.optim.Adam(first.parameters())
+    trained(first, optimizer)
+    torch.save({"model": first.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "c.pt")
+    saved = torch.load(tmp_path / "c.pt", map_location="cpu")
+    second.load_state_dict(saved["model"])
+    again = torch.optim.Adam(second.parameters())
+    again.load_state_dict(saved["optimizer"])
+    assert all(s["exp_avg"].is_cuda for s in again.state.values())
+    first.zero_grad()
+    assert torch.equal(trained(first, optimizer), trained(second, again))
+
+
+@needs_emulation
+def test_names_that_programs_ask(gpu) -> None:
+    assert torch.cuda.memory.memory_allocated() >= 0 and torch.cuda.streams.Stream is torch.cuda.Stream
+    assert torch.cuda.is_tf32_supported() and not torch.cuda.can_device_access_peer(0, 0) and not torch.cuda.is_current_stream_capturing()
+    side = torch.cuda.Stream(priority=-1)
+    assert side.priority == -1 and side.device == torch.device("cuda", 0) and side != torch.cuda.current_stream() == torch.cuda.default_stream()
+    torch.cuda.set_stream(side)
+    assert torch.cuda.current_stream() is side
+    torch.cuda.set_stream(torch.cuda.default_stream())
+    layer = torch.nn.Linear(2, 2).cuda()
+    assert torch.cuda.make_graphed_callables(layer, (torch.ones(1, 2, device="cuda"),)) is layer
+    stats = torch.cuda.memory_stats_as_nested_dict()
+    assert stats["allocated_bytes"]["all"]["current"] == torch.cuda.memory_allocated() > 0
+    torch.set_default_tensor_type("torch.cuda.FloatTensor")
+    assert torch.ones(1).is_cuda
+    torch.set_default_tensor_type("torch.FloatTensor")
+    assert not torch.ones(1).is_cuda
+
+
 @needs_emulation
 @pytest.mark.slow
 def test_random_numbers_of_the_gpu(gpu) -> None:

@@ -34,7 +34,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.dim()}D")
     if p < 0:
         raise RuntimeError("pdist only supports non-negative p values")
-    first, second = triu_indices(input.shape[0], input.shape[0], 1)
+    first, second = triu_indices(input.shape[0], input.shape[0], 1, device=input.device)
     return (input.index_select(0, first) - input.index_select(0, second)).norm(p, -1)
 
 

@@ -46,7 +46,7 @@ def _fractional(
     batch = input.shape[0] if input.dim() == rank + 2 else 1
     channels = input.shape[-rank - 1]
     if samples is None:
-        samples = rand(batch, channels, rank, dtype=input.dtype)
+        samples = rand(batch, channels, rank, dtype=input.dtype, device=input.device)
     order = (1, 0) if rank == 2 else (0, 1, 2)  # of pictures, the first number is that of the columns
     drawn = np.ascontiguousarray(samples.cpu()._value()).reshape(batch * channels, rank)
     planes = np.zeros((batch * channels, 1, 1), np.int64)

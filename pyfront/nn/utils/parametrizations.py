@@ -170,7 +170,7 @@ class _Orthogonal(Module):
         if self.orthogonal_map == "matrix_exp":
             q = matrix_exp(a)
         else:
-            one = eye(n, dtype=a.dtype)
+            one = eye(n, dtype=a.dtype, device=a.device)
             q = solve(one - 0.5 * a, one + 0.5 * a)
         return q[..., :k] if n != k else q
 
@@ -202,8 +202,8 @@ class _Orthogonal(Module):
         """A square orthogonal matrix whose first columns are q's, made orthonormal where they are not."""
         n, k = q.shape[-2], q.shape[-1]
         if n != k:
-            return _made_orthogonal(cat([q, randn(*q.shape[:-2], n, n - k, dtype=q.dtype)], -1))
-        off = (q.transpose(-2, -1) @ q - eye(k, dtype=q.dtype)).abs().max().item()
+            return _made_orthogonal(cat([q, randn(*q.shape[:-2], n, n - k, dtype=q.dtype, device=q.device)], -1))
+        off = (q.transpose(-2, -1) @ q - eye(k, dtype=q.dtype, device=q.device)).abs().max().item()
         return q.clone() if off <= 10.0 * n * float(np.finfo(q.dtype.numpy).eps) else _made_orthogonal(q)
 
 

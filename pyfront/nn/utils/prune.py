@@ -267,7 +267,7 @@ class RandomStructured(_Structured):
     """Masks channels at random."""
 
     def _kept(self, t: Tensor, count: int) -> Tensor:
-        scores = rand(t.shape[self.dim])
+        scores = rand(t.shape[self.dim], device=t.device)
         return scores > scores.kthvalue(count).values if count else scores >= 0
 
 
