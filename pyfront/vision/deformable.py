@@ -34,8 +34,8 @@ def deform_conv2d(
             f"Got offset.shape[1]={offset.shape[1]}, while 2 * weight.size[2] * weight.size[3]={2 * taps}"
         )
     moved = offset.reshape(n, g, kh, kw, 2, oh, ow)
-    y = moved[:, :, :, :, 0] + (arange(kh, dtype=input.dtype) * dy - py).reshape(kh, 1, 1, 1) + (arange(oh, dtype=input.dtype) * sy).reshape(oh, 1)
-    x = moved[:, :, :, :, 1] + (arange(kw, dtype=input.dtype) * dx - px).reshape(kw, 1, 1) + arange(ow, dtype=input.dtype) * sx
+    y = moved[:, :, :, :, 0] + (arange(kh, dtype=input.dtype, device=input.device) * dy - py).reshape(kh, 1, 1, 1) + (arange(oh, dtype=input.dtype, device=input.device) * sy).reshape(oh, 1)
+    x = moved[:, :, :, :, 1] + (arange(kw, dtype=input.dtype, device=input.device) * dx - px).reshape(kw, 1, 1) + arange(ow, dtype=input.dtype, device=input.device) * sx
     factor = None if mask is None else mask.reshape(n, g, 1, taps * oh * ow)
     columns = _sampled(input.reshape(n, g, c // g, h * w), y, x, h, w)
     columns = columns if factor is None else columns * factor

@@ -130,7 +130,7 @@ def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = True) 
         return input
     shape = (input.shape[0] if mode == "row" else 1, *[1] * (input.ndim - 1))
     kept = draws.bernoulli(random.default_generator.engine, shape[0], 1.0 - p).astype(np.float32)
-    return input * tensor_of((kept / np.float32(max(1.0 - p, 1e-38))).reshape(shape).astype(input.dtype.numpy))
+    return input * tensor_of((kept / np.float32(max(1.0 - p, 1e-38))).reshape(shape).astype(input.dtype.numpy)).to(input.device)
 
 
 class StochasticDepth(nn.Module):

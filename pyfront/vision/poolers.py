@@ -56,7 +56,7 @@ class MultiScaleRoIAlign(nn.Module):
             return read_from_maps(maps, self.scales, rows, levels, self.output_size, self.sampling_ratio)
         places = [np.flatnonzero(levels == level) for level in range(len(maps))]
         found = [roi_align(m, tensor_of(rows[p]), self.output_size, s) for m, s, p in zip(maps, self.scales, places, strict=True)]
-        return cat(found)[tensor_of(np.argsort(np.concatenate(places), kind="stable"))]
+        return cat(found)[tensor_of(np.argsort(np.concatenate(places), kind="stable")).to(found[0].device)]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(featmap_names={self.featmap_names}, output_size={self.output_size}, sampling_ratio={self.sampling_ratio})"

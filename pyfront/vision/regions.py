@@ -45,7 +45,7 @@ def _by_image(input: Tensor, rows: np.ndarray, channels: int, shape: tuple[int, 
         return input[:0, :channels, :1, :1].expand(0, channels, *shape)  # its gradient is zero, not none
     back = np.argsort(np.concatenate(order), kind="stable")
     together = cat(found) if len(found) > 1 else found[0]
-    return together if (back == np.arange(len(back))).all() else together[tensor_of(back)]
+    return together if (back == np.arange(len(back))).all() else together[tensor_of(back).to(together.device)]
 
 
 def _samples(start: np.ndarray, size: np.ndarray, bins: int, samples: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,8 +135,8 @@ def roi_align(
 
     def pool(image: Tensor, own: np.ndarray) -> Tensor:
         c, h, w = image.shape
-        by_rows = tensor_of(down[own].reshape(-1, h)).to(image.dtype) @ image.permute(1, 0, 2).reshape(h, c * w)
-        by_both = by_rows.reshape(len(own), high * c, w) @ tensor_of(across[own].transpose(0, 2, 1)).to(image.dtype)
+        by_rows = tensor_of(down[own].reshape(-1, h)).to(image) @ image.permute(1, 0, 2).reshape(h, c * w)
+        by_both = by_rows.reshape(len(own), high * c, w) @ tensor_of(across[own].transpose(0, 2, 1)).to(image)
         return by_both.reshape(len(own), high, c, wide).permute(0, 2, 1, 3)
 
     return _by_image(input, rows, input.shape[1], (high, wide), pool)
@@ -167,11 +167,11 @@ def roi_pool(input: Tensor, boxes: _Boxes, output_size: Any, spatial_scale: floa
     def pool(image: Tensor, own: np.ndarray) -> Tensor:
         c, h, w = image.shape
         k = len(own)
-        columns = image.index_select(2, tensor_of(across[own].reshape(-1))).reshape(c, h, k, wide, -1).max(-1).values
-        lines = tensor_of(down[own].reshape(k, 1, -1))  # of each box's own columns
+        columns = image.index_select(2, tensor_of(across[own].reshape(-1)).to(image.device)).reshape(c, h, k, wide, -1).max(-1).values
+        lines = tensor_of(down[own].reshape(k, 1, -1)).to(image.device)  # of each box's own columns
         each = columns.permute(2, 0, 3, 1).reshape(k, c * wide, h).gather(2, lines.expand(k, c * wide, lines.shape[2]))
         found = each.reshape(k, c, wide, high, -1).max(-1).values.permute(0, 1, 3, 2)
-        return found.masked_fill(tensor_of(empty[own][:, None]), 0.0)
+        return found.masked_fill(tensor_of(empty[own][:, None]).to(image.device), 0.0)
 
     return _by_image(input, rows, input.shape[1], (high, wide), pool)
 

@@ -21,9 +21,9 @@ def _weighted(input: Tensor, rows: np.ndarray, down: np.ndarray, across: np.ndar
     def pool(image: Tensor, own: np.ndarray) -> Tensor:
         c, h, w = image.shape[0] // (high * wide), *image.shape[1:]
         planes = image.reshape(c, high, wide, h, w).permute(1, 3, 0, 2, 4).reshape(high, h, c * wide * w)
-        lines = tensor_of(down[own].transpose(1, 0, 2)).to(image.dtype) @ planes  # [high, k, c * wide * w]
+        lines = tensor_of(down[own].transpose(1, 0, 2)).to(image) @ planes  # [high, k, c * wide * w]
         lines = lines.reshape(high, len(own), c, wide, w).permute(3, 1, 0, 2, 4).reshape(wide, len(own), high * c, w)
-        found = lines @ tensor_of(across[own].transpose(1, 0, 2)[..., None]).to(image.dtype)
+        found = lines @ tensor_of(across[own].transpose(1, 0, 2)[..., None]).to(image)
         return found.reshape(wide, len(own), high, c).permute(1, 3, 2, 0)
 
     return _by_image(input, rows, input.shape[1] // (high * wide), (high, wide), pool)
@@ -40,7 +40,7 @@ def ps_roi_align(input: Tensor, boxes: _Boxes, output_size: Any, spatial_scale: 
     if sampling_ratio > 0 or (size > 0).all():
         return found
     of_nothing = np.where((size > 0).all(1), 0, np.nan).astype(np.float32)  # averages without a sample
-    return found + tensor_of(of_nothing[:, None, None, None]).to(found.dtype)
+    return found + tensor_of(of_nothing[:, None, None, None]).to(found)
 
 
 def _shares(first: np.ndarray, last: np.ndarray, bins: int, length: int) -> np.ndarray:

@@ -32,9 +32,9 @@ def kept_of_categories(boxes: np.ndarray, scores: np.ndarray, categories: np.nda
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """Indices of boxes [n, 4] kept, best score first: each removes those overlapping it by more than the threshold."""
-    return tensor_of(kept_boxes(np.asarray(boxes.detach()._value()), np.asarray(scores.detach()._value()), iou_threshold))
+    return tensor_of(kept_boxes(np.asarray(boxes.detach()._value()), np.asarray(scores.detach()._value()), iou_threshold)).to(boxes.device)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """`nms` within each category `idxs` [n]."""
-    return tensor_of(kept_of_categories(*(np.asarray(x.detach()._value()) for x in (boxes, scores, idxs)), iou_threshold))
+    return tensor_of(kept_of_categories(*(np.asarray(x.detach()._value()) for x in (boxes, scores, idxs)), iou_threshold)).to(boxes.device)
