@@ -184,7 +184,7 @@ def isreal(input: Tensor) -> Tensor:
     """True where there is no imaginary part: everywhere in a real tensor."""
     if input.dtype.is_complex:
         return input.imag == 0
-    return wrap(full(True, tuple(input.shape), bool_))
+    return input.new_full(tuple(input.shape), True, dtype=bool_)
 
 
 @define("isclose")

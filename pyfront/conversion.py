@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dialects.types import DType, dtype_of
+from . import recorder
 from .definitions import define
 from .dtype_arguments import dtype_given
 from .joining import clone
@@ -48,8 +49,8 @@ def to(input: Tensor, *args: Any, **options: Any) -> Tensor:
 
 @define("type_as", function=False, label="to_copy")
 def type_as(input: Tensor, other: Tensor) -> Tensor:
-    """In the dtype of ``other``."""
-    return converted(input, other.dtype)
+    """In the dtype of ``other``, where that is."""
+    return converted(input if recorder.state.placement is None else input.to(other.device), other.dtype)
 
 
 def _conversion(dtype: DType) -> Any:

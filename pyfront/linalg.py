@@ -234,7 +234,7 @@ def pinv(
     check_matrix("linalg.pinv", A)
     if not A.numel():
         return A.mH.clone()
-    return Pinv.apply(A, lambda s: np.asarray(_tolerance(A, of_array(s), atol, rtol if rcond is None else rcond)._value()), hermitian)
+    return Pinv.apply(A, lambda s: np.asarray(_tolerance(A, of_array(s, like=A), atol, rtol if rcond is None else rcond)._value()), hermitian)
 
 
 def _tolerance(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:

@@ -101,7 +101,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     if x.dim() != 1:
         raise RuntimeError("x must be a one-dimensional tensor.")
     count = x.shape[0] if N is None else N
-    powers = sequences.arange(count, dtype=x.dtype if x.dtype.kind == "f" else types.int64)
+    powers = sequences.arange(count, dtype=x.dtype if x.dtype.kind == "f" else types.int64, device=x.device)
     found = x.unsqueeze(-1) ** (powers if increasing else powers.flip(0))
     return found
 

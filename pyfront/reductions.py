@@ -200,7 +200,7 @@ def _along(input: Tensor, dim: int, keepdim: bool, arg: str) -> tuple[Node, Node
     rank = len(x.type[0])
     at = dimension(dim, rank)
     if not rank:
-        return recorder.alias(x), full(0, (), int64)
+        return recorder.alias(x), input.new_zeros((), dtype=int64)._read()
     _needs_extent(input, arg[3:], (at,))
     index = record(arg, (x,), (at,))
     values = record("gather", (x, index), (at,))
@@ -262,7 +262,7 @@ def _position(op: str) -> Callable:
             y = record("reshape", (record(op, (x,), (0,)),), ((1,) * input.dim() if keepdim else (),))
             return wrap(y)
         if not input.dim():
-            return wrap(full(0, (), int64))
+            return input.new_zeros((), dtype=int64)
         x, at = input._read(), dimension(dim, input.dim())
         _needs_extent(input, op, (at,))
         y = record(op, (x,), (at,))
@@ -412,7 +412,7 @@ def _running(largest: bool, result: Any) -> Callable:
     def apply(input: Tensor, dim: int) -> Any:
         at = dimension(dim, input.dim())
         if not input.dim():
-            return result(input.clone(), wrap(full(0, (), int64)))
+            return result(input.clone(), input.new_zeros((), dtype=int64))
         values, index = record_many("running", (input._read(),), (at, largest))
         return result(wrap(values), wrap(index))
 
@@ -428,7 +428,7 @@ define("cummin")(_running(False, cummin_result))
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """Sorted along a dimension, and where each element came from. The order of equal elements is kept."""
     if not input.dim():
-        return sort_result(input.clone(), wrap(full(0, (), int64)))
+        return sort_result(input.clone(), input.new_zeros((), dtype=int64))
     values, index = record_many("sort", (input._read(),), (dimension(dim, input.dim()), bool(descending)))
     return sort_result(wrap(values), wrap(index))
 

@@ -172,14 +172,15 @@ def __reduce_ex__(self: Tensor, protocol: int) -> tuple:
     return _of_class, (type(self), self._storage, _links(self), self.requires_grad, _attributes(self))
 
 
-def _filled(values: np.ndarray) -> Storage:
-    return wrap(recorder.leaf(values, (tuple(values.shape), dtype_of(values))))._storage
+def _filled(values: np.ndarray, where: str = "cpu") -> Storage:
+    made = wrap(recorder.leaf(values, (tuple(values.shape), dtype_of(values))))
+    return (made if where == "cpu" else made.to(where))._storage
 
 
 def _reduce_storage(self: Storage) -> tuple:
     """For pickle: the contents. One storage is pickled once, so tensors on it share memory again."""
-    values = from_storage(self, ()).detach().cpu()._value()
-    return _filled, (np.array(values, order="C"),)
+    whole = from_storage(self, ()).detach()
+    return _filled, (np.array(whole.cpu()._value(), order="C"), *((str(whole.device),) if whole.is_cuda else ()))
 
 
 def __setstate__(self: Tensor, state: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from ...dialects.types import DTYPES, dtype_of
 from .. import recorder
 from ..creation import as_tensor, tensor
 from ..joining import stack
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, from_storage, wrap
 from .transport import LARGE, shared_array
 from .worker import is_process
 
@@ -74,12 +74,26 @@ def _leaf(array: np.ndarray) -> Tensor:
 
 
 def _stacked(batch: list[Tensor]) -> Tensor:
-    """Plain data is stacked on the host; what has a history is recorded."""
+    """Plain data is stacked on the host; what has a history, or is on a GPU, is recorded."""
     dtype = batch[0].dtype
+    if any(t.is_cuda for t in batch):
+        whole = _side_by_side(batch)
+        return stack(list(batch)) if whole is None else whole
     for t in batch:
         if t.dtype is not dtype or (t._storage.host is None or t._chain) and t.requires_grad:
             return stack(list(batch))
     return _leaf(_stack([t._value() for t in batch]))
+
+
+def _side_by_side(batch: list[Tensor]) -> Tensor | None:
+    """All rows of one memory in their order, as a copy of it; None when they are something else."""
+    storage, shape = batch[0]._storage, (len(batch), *batch[0].shape)
+    if any(t._storage is not storage or t.requires_grad or tuple(t.shape) != shape[1:] or not t.is_contiguous() for t in batch):
+        return None
+    size = batch[0].numel()
+    if storage.type[0] != shape or any(t.storage_offset() != k * size for k, t in enumerate(batch)):
+        return None
+    return from_storage(storage, ()).clone()
 
 
 def default_convert(data: Any) -> Any:

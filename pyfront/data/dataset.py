@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from ...dialects.types import int64
 from .. import recorder
 from ..random import Generator
 from ..random_tensors import randperm
@@ -50,13 +51,21 @@ class TensorDataset(Dataset):
     def __getitem__(self, index: Any) -> tuple[Tensor, ...]:
         return tuple([_row(t, index) for t in self.tensors])
 
+    def __getitems__(self, indices: list) -> list:
+        """Several samples. Those on a GPU are gathered there at once, by indices that are data: every batch is the same program."""
+        if type(self).__getitem__ is not TensorDataset.__getitem__ or not any(t.is_cuda for t in self.tensors):
+            return [self[i] for i in indices]
+        places = wrap(recorder.constant(np.array(indices, np.int64), ((len(indices),), int64)))
+        columns = [t.index_select(0, places).unbind() if t.is_cuda else [_row(t, i) for i in indices] for t in self.tensors]
+        return list(zip(*columns, strict=True))
+
     def __len__(self) -> int:
         return self.tensors[0].shape[0]
 
 
 def _row(t: Tensor, index: Any) -> Tensor:
     """``t[index]``; plain data is read on the host, so that loading a sample records nothing."""
-    if t.requires_grad or not isinstance(index, (int, np.integer)):
+    if t.requires_grad or t.is_cuda or not isinstance(index, (int, np.integer)):
         return t[index]
     return wrap(recorder.leaf(np.array(t._value()[index]), (tuple(t.shape[1:]), t.dtype)))
 

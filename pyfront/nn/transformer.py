@@ -30,8 +30,8 @@ def _get_activation_fn(given: Activation) -> Callable[[Tensor], Tensor]:
     return getattr(F, given)
 
 
-def _causal_mask(size: int, dtype: Any = None) -> Tensor:
-    return full((size, size), float("-inf"), dtype=dtype).triu(1)
+def _causal_mask(size: int, dtype: Any = None, device: Any = None) -> Tensor:
+    return full((size, size), float("-inf"), dtype=dtype, device=device).triu(1)
 
 
 class _Layer(Module):
@@ -254,5 +254,4 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
         """-inf above the diagonal: position i may not look beyond i."""
-        del device
-        return _causal_mask(sz, dtype)
+        return _causal_mask(sz, dtype, device)

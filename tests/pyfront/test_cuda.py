@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from needs import needs_emulation
@@ -235,6 +237,36 @@ def test_what_the_host_finds_goes_back(gpu) -> None:
     table(torch.tensor([1, 3], device="cuda")).sum().backward()
     optimizer.step()
     assert table.weight.is_cuda
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_a_data_set_on_the_gpu_gives_batches_there(gpu) -> None:
+    from lamina.backends import driver
+
+    x, y = torch.arange(24.0).reshape(12, 2).cuda(), torch.arange(12).cuda()
+    whole = torch.utils.data.TensorDataset(x, y)
+    seen: list[int] = []
+    for epoch in range(3):
+        for rows, numbers in torch.utils.data.DataLoader(whole, batch_size=4, shuffle=True):
+            assert rows.is_cuda and numbers.is_cuda and (rows[:, 0] == 2 * numbers).all()
+            seen += numbers.tolist()
+        if not epoch:
+            before = len(driver.accelerator()._programs)
+    assert sorted(seen) == sorted(3 * list(range(12))) and len(driver.accelerator()._programs) == before
+    part = torch.utils.data.Subset(whole, [3, 5])
+    assert [n.tolist() for _, n in torch.utils.data.DataLoader(part, batch_size=2)] == [[3, 5]] and whole[3][0].is_cuda
+    rows, _ = next(iter(torch.utils.data.DataLoader([(x[i], i) for i in range(12)], batch_size=12)))
+    rows += 1  # a copy
+    assert rows.is_cuda and x.tolist() == torch.arange(24.0).reshape(12, 2).tolist()
+
+
+@needs_emulation
+def test_what_is_asked_to_be_there_is(gpu) -> None:
+    x = torch.ones(2, 2, device="cuda")
+    assert torch.ones(2).type_as(x).is_cuda and pickle.loads(pickle.dumps(x)).is_cuda and torch.vander(x[0]).is_cuda
+    assert torch.nn.Transformer.generate_square_subsequent_mask(3, device="cuda").is_cuda
+    assert x.sum().max(0).indices.is_cuda and torch.isreal(x).is_cuda
 
 
 @needs_emulation

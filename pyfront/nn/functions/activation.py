@@ -130,7 +130,7 @@ def rrelu(
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    negative = np.asarray(input.detach().numpy() <= 0)
+    negative = np.asarray(input.detach()._value() <= 0)
     slope = np.ones(input.shape, input.dtype.numpy)
     slope[negative] = draws.uniform(default_generator.engine, int(negative.sum()), np.dtype(np.float64), lower, upper)
     return finish(input, input * wrap(recorder.constant(slope, (slope.shape, input.dtype))), inplace)
