@@ -230,6 +230,23 @@ def as_function(definition: Definition) -> Callable:
     return public
 
 
+def writes_out(function: Callable) -> Callable:
+    """A function made of others with ``out=``: a tensor, or as many as it has results."""
+
+    @functools.wraps(function)
+    def public(*args: Any, out: Any = None, **options: Any) -> Any:
+        if out is None:
+            return function(*args, **options)
+        start = recorder.state.order
+        result = function(*args, **options)
+        pairs = [(out, result)] if isinstance(out, Tensor) else zip(out, result, strict=True)
+        for o, r in pairs:
+            out_dtypes.check(function.__name__, o, r)
+        return _into(out, result, start)
+
+    return public
+
+
 def _check_out(out: Any, result: Any, args: tuple) -> None:
     read = [a._storage for a in args if isinstance(a, Tensor)]
     pairs = [(out, result)] if isinstance(out, Tensor) else zip(out, result, strict=True)

@@ -11,6 +11,7 @@ from ..dialects.types import int32
 from . import linalg
 from .creation import of_array
 from .decompositions import LinAlgError, _host, check_matrix, check_square
+from .definitions import writes_out
 from .promote import broadcast_shape
 from .returns import ldl_factor_ex_result, ldl_factor_result
 from .tensor import Tensor
@@ -149,4 +150,4 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
 
 
 for _function in (ldl_factor, ldl_factor_ex, ldl_solve):  # public there, though made of what is public there
-    setattr(linalg, _function.__name__, _function)
+    setattr(linalg, _function.__name__, writes_out(_function))

@@ -12,7 +12,7 @@ from ..dialects.errors import UnsupportedError
 from ..dialects.types import DType, int32, int64
 from .complex_numbers import conj
 from .creation import of_array
-from .definitions import define
+from .definitions import define, writes_out
 from .decompositions import (
     Cholesky, Determinant, Eig, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
     check_square, minors, solved_by_factor,
@@ -37,20 +37,17 @@ from .tensor import Tensor, dimension, wrap
 
 
 def norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, out: Tensor | None = None,
-    dtype: DType | None = None,
-) -> Tensor:  # fmt: skip
+    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Tensor:
     """A vector norm, or a matrix norm when two dimensions (or a matrix and an order) are given."""
     A = A if dtype is None else A.to(dtype)
     if isinstance(dim, (tuple, list)) and len(dim) == 2 and ord is not None:
-        result = matrix_norm(A, ord, dim, keepdim)
-    elif dim is None and ord is not None and A.dim() == 2:
-        result = matrix_norm(A, ord, (0, 1), keepdim)
-    elif isinstance(ord, str):
+        return matrix_norm(A, ord, dim, keepdim)
+    if dim is None and ord is not None and A.dim() == 2:
+        return matrix_norm(A, ord, (0, 1), keepdim)
+    if isinstance(ord, str):
         raise RuntimeError(f"linalg.norm: order {ord!r} is for matrices; dim must give two dimensions")
-    else:
-        result = vector_norm(A, 2 if ord is None else ord, dim, keepdim)
-    return result if out is None else out.copy_(result)
+    return vector_norm(A, 2 if ord is None else ord, dim, keepdim)
 
 
 def matrix_norm(
@@ -454,3 +451,8 @@ ROOT = {
 }  # fmt: skip
 for _name, _function in ROOT.items():
     define(_name, also={"input": _function.__code__.co_varnames[0], "input2": "L"})(_function)
+for _name in (
+    "cholesky cholesky_ex cond cross det eig eigh eigvals eigvalsh householder_product inv inv_ex matmul matrix_norm matrix_power matrix_rank multi_dot norm "
+    "pinv qr slogdet solve solve_ex solve_triangular lstsq svd svdvals tensorinv tensorsolve vecdot vector_norm"
+).split():
+    globals()[_name] = writes_out(globals()[_name])

@@ -11,7 +11,7 @@ from ..dialects.types import int32
 from . import linalg
 from .creation import of_array
 from .decompositions import check_matrix
-from .definitions import define
+from .definitions import define, writes_out
 from .function import Function
 from .host_lapack import factored
 from .linalg import solve_triangular
@@ -142,4 +142,4 @@ def root_lu(A: Tensor, pivot: bool = True, get_infos: bool = False) -> Any:  # n
     return root_lu_infos_result(lu, pivots, info) if get_infos else root_lu_result(lu, pivots)
 
 for _function in (lu_factor, lu_factor_ex, lu, lu_solve):  # public there, though made of what is public there
-    setattr(linalg, _function.__name__, _function)
+    setattr(linalg, _function.__name__, writes_out(_function))

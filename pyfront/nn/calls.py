@@ -133,7 +133,10 @@ def _is_always_called(kind: type) -> bool:
 
 def _are_taken_back(args: tuple, kwargs: dict[str, Any]) -> bool:
     """Whether memory of arguments was numpy's too, and of none is any longer."""
-    shared = [t._storage for t in _tensors((*args, *kwargs.values())) if t._storage.host is not None]
+    given = _tensors((*args, *kwargs.values()))
+    if any([type(t) not in TENSORS for t in given]):  # sparse ones have no memory of that kind
+        return False
+    shared = [t._storage for t in given if t._storage.host is not None]
     return bool(shared) and not any([storage.is_shared() for storage in shared])
 
 

@@ -54,3 +54,31 @@ def test_refused_as_by_pytorch(source: str) -> None:
 def test_written_as_by_pytorch(source: str) -> None:
     with flags.device("numpy"):
         assert outcome(lamina, source) == outcome(torch, source)
+
+
+LINALG = {
+    "inv": 1, "pinv": 1, "cholesky": 1, "det": 1, "svdvals": 1, "cond": 1, "norm": 1, "vector_norm": 1, "matrix_rank": 1, "qr": 2, "svd": 3, "eigh": 2,
+    "slogdet": 2, "lu": 3,
+}  # fmt: skip
+"""Functions with the number of their results."""
+
+
+@pytest.mark.parametrize("name", LINALG)
+def test_linear_algebra_is_written_out(name: str) -> None:
+    def said(torch: Any) -> Any:
+        matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]])
+        kind = torch.int64 if name == "matrix_rank" else torch.float32
+        outs = tuple(torch.empty(0, dtype=kind) for _ in range(LINALG[name]))
+        result = getattr(torch.linalg, name)(matrix, out=outs if len(outs) > 1 else outs[0])
+        assert result is outs[0] or all(a is b for a, b in zip(result, outs))
+        return [out.abs().tolist() for out in outs]
+
+    ours, theirs = said(lamina), said(torch)
+    for mine, its in zip(ours, theirs):
+        torch.testing.assert_close(torch.tensor(mine), torch.tensor(its), atol=1e-5, rtol=1e-5)
+
+
+def test_linear_algebra_refuses_integers_to_write_to() -> None:
+    for module in (lamina, torch):
+        with pytest.raises(RuntimeError):
+            module.linalg.inv(module.eye(2), out=module.zeros(2, 2, dtype=module.int64))

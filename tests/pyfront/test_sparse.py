@@ -144,3 +144,23 @@ def test_functions_with_sparse_forms_are_one_object():
     from lamina.pyfront import public
 
     assert public.names()["add"] is lamina.add is public.names()["add"]
+
+
+def test_a_module_that_is_given_a_sparse_tensor():
+    def trained(t):
+        class Convolution(t.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = t.nn.Parameter(t.arange(6.0).reshape(3, 2))
+
+            def forward(self, features, adjacent):
+                return t.spmm(adjacent, t.mm(features, self.weight))
+
+        layer = Convolution()
+        adjacent = t.eye(2).to_sparse()
+        for _ in range(3):
+            layer.zero_grad()
+            layer(_matrix(t), adjacent).square().sum().backward()
+        return layer.weight.grad.tolist()
+
+    assert trained(lamina) == trained(torch)
