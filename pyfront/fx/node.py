@@ -11,6 +11,12 @@ from .targets import qualified_name
 if TYPE_CHECKING:
     from .graph import Graph
 
+Target = Callable[..., Any] | str
+"""What a Node calls: a function, or the name of a method, a module or an attribute."""
+
+Argument = Any
+"""What a Node is given: Nodes, numbers, names, dtypes, and tuples, lists, slices and dicts of them."""
+
 OPS = ("placeholder", "get_attr", "call_function", "call_method", "call_module", "output", "root")
 _side_effects: set[Callable] = set()
 

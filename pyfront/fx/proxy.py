@@ -1,16 +1,24 @@
-"""Proxy: stands for a value while a function is traced: whatever is done with it becomes a Node."""
+"""Proxy: stands for a value while a function is traced: whatever is done with it becomes a Node, recorded by its tracer."""
 
 from __future__ import annotations
 
 import dis
 import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ...dialects.types import DType
+from .. import traits
+from ..nn.module import Module
+from ..size import Size, device
+from .node import Node
+
 if TYPE_CHECKING:
-    from .node import Node
-    from .tracer import TracerBase
+    from .graph import Graph
+
+_WRITABLE = (str, int, float, bool, complex, bytes, range, DType, device, Enum, type(None), type(...), traits.layout, traits.memory_format)
 
 _ITERATED = (
     "Proxy object cannot be iterated. This can be attempted when the Proxy is used in a loop or as a *args or **kwargs function argument. "
@@ -24,10 +32,10 @@ class TraceError(ValueError):
 
 
 class Proxy:
-    """node: the Node whose value it stands for. tracer: what records."""
+    """node: the Node whose value it stands for. tracer: what records; without one, what is done with it is appended to the node's graph."""
 
-    def __init__(self, node: Node, tracer: TracerBase) -> None:
-        self.node, self.tracer = node, tracer
+    def __init__(self, node: Node, tracer: TracerBase | None = None) -> None:
+        self.node, self.tracer = node, GraphAppendingTracer(node.graph) if tracer is None else tracer
 
     def __repr__(self) -> str:
         return f"Proxy({self.node.name})"
@@ -84,6 +92,71 @@ class Attribute(Proxy):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.tracer.create_proxy("call_method", self.attr, (self.root, *args), kwargs)
+
+
+class TracerBase:
+    """What records Nodes for Proxies."""
+
+    graph: Graph
+
+    def create_node(self, kind: str, target: Any, args: tuple, kwargs: dict, name: str | None = None, type_expr: Any = None) -> Node:
+        """A Node at the end of the graph."""
+        return self.graph.create_node(kind, target, args, kwargs, name, type_expr)
+
+    def proxy(self, node: Node) -> Proxy:
+        """What stands for a Node."""
+        return Proxy(node, self)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: tuple, kwargs: dict, name: str | None = None, type_expr: Any = None,
+        proxy_factory_fn: Callable[[Node], Proxy] | None = None,
+    ) -> Any:  # fmt: skip
+        """A Node with these arguments, and what stands for it."""
+        node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs), name, type_expr)
+        return (proxy_factory_fn or self.proxy)(node)
+
+    def create_arg(self, a: Any) -> Any:
+        """What a program passes, as an argument of a Node. NotImplementedError for what has no place in a graph."""
+        if isinstance(a, Proxy):
+            return a.node
+        if isinstance(a, Node) or isinstance(a, Size):
+            return a
+        if isinstance(a, tuple):
+            parts = [self.create_arg(item) for item in a]
+            return type(a)(*parts) if hasattr(a, "_fields") else tuple(parts)
+        if isinstance(a, list):
+            return [self.create_arg(item) for item in a]
+        if isinstance(a, dict):
+            return {self._key(key): self.create_arg(value) for key, value in a.items()}
+        if isinstance(a, slice):
+            return slice(*(self.create_arg(item) for item in (a.start, a.stop, a.step)))
+        if isinstance(a, _WRITABLE) or callable(a) and not isinstance(a, Module):
+            return a
+        raise NotImplementedError(f"argument of type: {type(a)}")
+
+    def _key(self, key: Any) -> Any:
+        if isinstance(key, Proxy):
+            raise RuntimeError("Keys for dictionaries used as an argument cannot contain a Node.")
+        return key
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """A Proxy's truth."""
+        raise TraceError("symbolically traced variables cannot be used as inputs to control flow")
+
+    def iter(self, obj: Proxy) -> Iterator:
+        """A Proxy's elements."""
+        raise iterated()
+
+    def keys(self, obj: Proxy) -> Any:
+        """A Proxy's keys."""
+        return Attribute(obj, "keys")()
+
+
+class GraphAppendingTracer(TracerBase):
+    """Adds to a graph that is there."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
 
 
 def _unpacked(code: Any, at: int) -> int | None:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterator
-from enum import Enum
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-from ...dialects.types import DType
-from .. import traits
 from ..nn.containers import Sequential
 from ..nn.module import Module
 from ..nn.parameter import Parameter
-from ..size import Size, device
 from ..tensor import Tensor
 from . import patching
 from .graph import Graph
 from .graph_module import GraphModule
-from .node import Node, has_side_effect
-from .proxy import Proxy, TraceError, iterated
+from .node import has_side_effect
+from .proxy import Proxy, TraceError, TracerBase
 from .targets import ROOT
-
-_WRITABLE = (str, int, float, bool, complex, bytes, range, DType, device, Enum, type(None), type(...), traits.layout, traits.memory_format)
 
 
 class _Placeholder:
@@ -35,73 +29,6 @@ class _Placeholder:
 
 
 PH = _Placeholder()
-
-
-class TracerBase:
-    """What records Nodes for Proxies."""
-
-    graph: Graph
-
-    def create_node(self, kind: str, target: Any, args: tuple, kwargs: dict, name: str | None = None, type_expr: Any = None) -> Node:
-        """A Node at the end of the graph."""
-        return self.graph.create_node(kind, target, args, kwargs, name, type_expr)
-
-    def proxy(self, node: Node) -> Proxy:
-        """What stands for a Node."""
-        return Proxy(node, self)
-
-    def create_proxy(
-        self, kind: str, target: Any, args: tuple, kwargs: dict, name: str | None = None, type_expr: Any = None,
-        proxy_factory_fn: Callable[[Node], Proxy] | None = None,
-    ) -> Any:  # fmt: skip
-        """A Node with these arguments, and what stands for it."""
-        node = self.create_node(kind, target, self.create_arg(args), self.create_arg(kwargs), name, type_expr)
-        return (proxy_factory_fn or self.proxy)(node)
-
-    def create_arg(self, a: Any) -> Any:
-        """What a program passes, as an argument of a Node. NotImplementedError for what has no place in a graph."""
-        if isinstance(a, Proxy):
-            return a.node
-        if isinstance(a, Node) or isinstance(a, Size):
-            return a
-        if isinstance(a, tuple):
-            parts = [self.create_arg(item) for item in a]
-            return type(a)(*parts) if hasattr(a, "_fields") else tuple(parts)
-        if isinstance(a, list):
-            return [self.create_arg(item) for item in a]
-        if isinstance(a, dict):
-            return {self._key(key): self.create_arg(value) for key, value in a.items()}
-        if isinstance(a, slice):
-            return slice(*(self.create_arg(item) for item in (a.start, a.stop, a.step)))
-        if isinstance(a, _WRITABLE) or callable(a) and not isinstance(a, Module):
-            return a
-        raise NotImplementedError(f"argument of type: {type(a)}")
-
-    def _key(self, key: Any) -> Any:
-        if isinstance(key, Proxy):
-            raise RuntimeError("Keys for dictionaries used as an argument cannot contain a Node.")
-        return key
-
-    def to_bool(self, obj: Proxy) -> bool:
-        """A Proxy's truth."""
-        raise TraceError("symbolically traced variables cannot be used as inputs to control flow")
-
-    def iter(self, obj: Proxy) -> Iterator:
-        """A Proxy's elements."""
-        raise iterated()
-
-    def keys(self, obj: Proxy) -> Any:
-        """A Proxy's keys."""
-        from .proxy import Attribute
-
-        return Attribute(obj, "keys")()
-
-
-class GraphAppendingTracer(TracerBase):
-    """Adds to a graph that is there."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
 
 
 class Tracer(TracerBase):

@@ -188,3 +188,16 @@ def test_gradients_go_through():
     gm = lamina.fx.symbolic_trace(_model(lamina))
     gm(lamina.ones(2, 4))["a"].backward()
     assert gm.p.grad is not None and [n for n, p in gm.named_parameters()] == ["p", "lin.weight", "lin.bias", "seq.0.weight", "seq.0.bias"]
+
+
+def test_a_proxy_of_a_graph_that_is_there():
+    def grown(torch):
+        graph = torch.fx.Graph()
+        x = torch.fx.Proxy(graph.placeholder("x"))
+        y = torch.fx.Proxy(graph.placeholder("y"), torch.fx.proxy.GraphAppendingTracer(graph))
+        graph.output(((x + y).float() * 2).node)
+        module = torch.fx.GraphModule(torch.nn.Module(), graph)
+        return module.code.strip(), module(torch.ones(2), torch.ones(2)).tolist()
+
+    ours, theirs = _both(grown)
+    assert ours == theirs
