@@ -17,7 +17,7 @@ from .c_statements import STATEMENTS, chain_of
 from .c_tiles import NO_TILES
 from .c_tiles import PRELUDE as TILES
 from .c_types import CType, c_type
-from .liveness import live_values, root_of, written_roots
+from .liveness import live_values, ops_within, root_of, written_roots
 from .tile_registers import tile_registers
 
 _RESERVED = frozenset(
@@ -79,9 +79,10 @@ class FunctionPrinter:
         self.calls = 0
         self._chains: dict[Operation, tuple[Operation, list[SSAValue] | None]] = {}
         self._tiles = False  # since the innermost function of a range began
-        self._live = live_values(function)
-        self._written = written_roots(function)
-        for tile, register in tile_registers(function).items():
+        self.ops = ops_within(function)
+        self._live = live_values(self.ops)
+        self._written = written_roots(self.ops)
+        for tile, register in tile_registers(function, self.ops).items():
             self._names[tile] = str(register)
 
     # -- the scope expressions see ----------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ class FunctionPrinter:
             if isinstance(op, (func.CallOp, scf.IfOp, scf.ForOp)) and op.parent is self.function.body.block:
                 self.tick()
             return
-        if not any(result in self._live for result in op.results):
+        if self._live.isdisjoint(op.results):
             return
         expression = EXPRESSIONS.get(type(op))
         if expression is None:

@@ -17,7 +17,7 @@ from ..dialects.errors import BackendError
 from ..dialects.nv_hopper import TensorMapOp
 from .gpu_calls import Called, Place, calls_of
 from .gpu_launch import LaunchShape, launch_shape
-from .liveness import written_roots
+from .liveness import ops_within, written_roots
 from .memref_layout import bytes_of, element_bytes
 
 MAP_BYTES = {"bf16": 2, "f16": 2, "f32": 4, "tf32": 4, "i32": 4, "i8": 1}
@@ -173,7 +173,7 @@ def _output_count(main: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> in
     first = len(arguments) - 1
     for call in calls_of(main, 1):
         function = functions[call.op.callee.string_value()]
-        written = written_roots(function)
+        written = written_roots(ops_within(function))
         for mine, given in zip(function.body.block.args, call.places, strict=True):
             if mine in written:
                 first = min(first, given.buffer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xdsl.dialects import func
+from collections.abc import Iterable, Sequence
+
 from xdsl.ir import Block, Operation, SSAValue
 
 # By name: programs for CPUs do not wait for the nv dialect to be loaded.
@@ -29,13 +30,12 @@ def ops_within(op: Operation) -> list[Operation]:
     return found
 
 
-def live_values(function: func.FuncOp) -> dict[SSAValue, None]:
-    """Values that reach a store, a call or a loop: the others are not printed."""
-    live: dict[SSAValue, None] = {}
-    for op in reversed(ops_within(function)):
-        results = op.results
-        if not results or op.regions or any(result in live for result in results):
-            live.update(dict.fromkeys(op.operands))
+def live_values(ops: Sequence[Operation]) -> set[SSAValue]:
+    """Values that reach a store, a call or a loop: the others are not printed. ops: all of a function's, as `ops_within` gives them."""
+    live: set[SSAValue] = set()
+    for op in reversed(ops):
+        if not op.results or op.regions or not live.isdisjoint(op.results):
+            live.update(op.operands)
     return live
 
 
@@ -46,10 +46,10 @@ def root_of(value: SSAValue) -> SSAValue:
     return value
 
 
-def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
-    """Memory a function stores to, or hands to a call."""
+def written_roots(ops: Iterable[Operation]) -> dict[SSAValue, None]:
+    """Memory a function stores to, or hands to a call. ops: all of the function's."""
     found: dict[SSAValue, None] = {}
-    for op in ops_within(function):
+    for op in ops:
         name = op.name
         if name in _WRITTEN_OPERAND:
             root = root_of(op.operands[_WRITTEN_OPERAND[name]])
@@ -65,13 +65,10 @@ def written_roots(function: func.FuncOp) -> dict[SSAValue, None]:
 
 def captured_values(loop: Operation) -> list[SSAValue]:
     """Values used inside a region op and made outside, in order of first use."""
-    inside: dict[SSAValue, None] = {}
-    found: dict[SSAValue, None] = {}
-    for op in (loop, *ops_within(loop)):  # what is used was made before
-        if op is not loop:
-            found.update((value, None) for value in op.operands if value not in inside)
-        for region in op.regions:
-            for block in region.blocks:
-                inside.update(dict.fromkeys(block.args))
-        inside.update(dict.fromkeys(op.results))
-    return list(found)
+    ops = ops_within(loop)
+    inside: set[SSAValue] = {argument for op in (loop, *ops) for region in op.regions for block in region.blocks for argument in block.args}
+    used: dict[SSAValue, None] = {}
+    for op in ops:
+        inside.update(op.results)
+        used.update(dict.fromkeys(op.operands))
+    return [value for value in used if value not in inside]

@@ -105,7 +105,7 @@ class KernelPrinter:
         asked = Asked(self._prelude)
         printer = FunctionPrinter(asked, function, SYMBOL)
         text = printer.kernel(HEAD)
-        kinds = {type(op) for op in ops_within(function)}
+        kinds = {*map(type, printer.ops)}
         return Printed(printer.declaration, text, tuple(asked.asks), scf.ParallelOp in kinds, TileConfigOp in kinds)
 
 

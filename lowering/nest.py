@@ -22,7 +22,7 @@ from .nest_fold import Fold, narrower
 from .nest_plan import Behind, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
-from .nest_stages import Buffer, read_kernel
+from .nest_stages import Buffer, Kernel, read_kernel
 from .nest_turns import turn_operands
 
 Piece = tuple[int, int, int, int, int, bool]
@@ -36,7 +36,10 @@ def nest_scratch_bytes(
 
     taken: stages that another scheduler will have replaced by then.
     """
-    total = _planned(function, target, scratch_from, taken).scratch_bytes
+    kernel = _read(function, target, taken)
+    if not any(buffer.is_temporary for buffer in kernel.buffers):
+        return scratch_from  # only what it makes for itself is ever there
+    total = schedule(plan_loops(kernel, scratch_from), target).scratch_bytes
     return total if total > _rounded(scratch_from) else scratch_from
 
 
@@ -45,7 +48,7 @@ def lower_nest(function: func.FuncOp, target: Target, scratch_from: int = 0) -> 
 
     Pieces that are loops already stay in place.
     """
-    plan = _planned(function, target, scratch_from)
+    plan = schedule(plan_loops(_read(function, target), scratch_from), target)
     note_facts(plan.kernel)
     _Nest(plan).lower()
 
@@ -54,13 +57,11 @@ def _rounded(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def _planned(
-    function: func.FuncOp, target: Target, scratch_from: int, taken: Sequence[Operation] = ()
-) -> KernelPlan:
+def _read(function: func.FuncOp, target: Target, taken: Sequence[Operation] = ()) -> Kernel:
     kernel = read_kernel(function, taken)
     rewrite_stages(kernel, target)
     turn_operands(kernel)
-    return schedule(plan_loops(kernel, scratch_from), target)
+    return kernel
 
 
 def pieces(size: int, width: int, copies: int, cut: bool = False) -> Iterator[Piece]:

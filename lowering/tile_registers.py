@@ -6,19 +6,18 @@ from step to step, stays where it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from xdsl.dialects import func, scf
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects.amx import TileConfigOp, TileMulFOp, TileMulIOp, TileType
 from ..dialects.errors import BackendError
-from .liveness import ops_within
 
 
-def tile_registers(function: func.FuncOp) -> dict[SSAValue, int]:
-    """The register of every tile. BackendError where more tiles live at once than there are registers of their shape."""
-    return _Registers(function).given if any(type(op) is TileConfigOp for op in ops_within(function)) else {}
+def tile_registers(function: func.FuncOp, ops: Iterable[Operation]) -> dict[SSAValue, int]:
+    """The register of every tile. ops: all of the function's. BackendError where more tiles live at once than there are registers of their shape."""
+    return _Registers(function).given if any(type(op) is TileConfigOp for op in ops) else {}
 
 
 class _Registers:

@@ -18,6 +18,7 @@ PLACED = "placed"  # a placement whose one reader places it again: its parts are
 ALIAS, OPAQUE = "alias", "opaque"  # stay outside kernels
 MOST_PLACED = 16  # updates of updates that are one kernel
 INLINE = frozenset((EACH, VIEW, SOURCE, READ, PLACED))
+_FAMILIES = frozenset((EACH, FOLD, CONTRACT))  # whose ops have one role
 
 _IRREGULAR = {
     "full": SOURCE, "iota": SOURCE, "gather": READ, "take": READ,
@@ -30,12 +31,13 @@ def role_of(op: Operation) -> str:
     stanza = stanza_of(op)
     if stanza is None:
         return OPAQUE
-    if stanza.family == "view":
+    family = stanza.family
+    if family in _FAMILIES:
+        return family
+    if family == "view":
         if stanza.is_placement:
             return PLACED if _is_placed(op, stanza.name) else PLACE
         return VIEW if _is_affine(op) else ALIAS
-    if stanza.family in (EACH, FOLD, CONTRACT):
-        return stanza.family
     role = _IRREGULAR.get(stanza.name, OPAQUE)
     return PLACED if role == PLACE and _is_placed(op, stanza.name) else role
 
@@ -247,8 +249,12 @@ def _linear(form: dict, place: dict[str, int], sizes: tuple[int, ...]) -> Index:
 Read = tuple[SSAValue, "tuple[Index, ...] | None"]
 
 
+Seen = dict["tuple[Index, ...] | None", set[SSAValue]]
+"""Which values were met at an index."""
+
+
 def leaf_reads(
-    domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None, seen: set[Read] | None = None
+    domain: Domain, is_leaf: Callable[[SSAValue], bool], root: SSAValue | None = None, seen: Seen | None = None
 ) -> list[Read]:
     """Every value a stage reads from memory, with the index; None for a table read at computed places.
 
@@ -256,27 +262,26 @@ def leaf_reads(
     already, which is left out.
     """
     found: dict[Read, None] = {}
-    todo = list(domain.reads)
-    seen = set() if seen is None else seen
+    met: Seen = {} if seen is None else seen
+    todo = [(value, index, met.setdefault(index, set())) for value, index in domain.reads]
     while todo:
-        value, index = todo.pop()
-        if (value, index) in seen:
+        value, index, here = todo.pop()  # an expression of many ops has few indices, which take long to compare
+        if value in here:
             continue
-        seen.add((value, index))
+        here.add(value)
         if value is not root and is_leaf(value):
             found[value, index] = None
-        else:
-            todo.extend(_operand_reads(value.owner, index, found))
+            continue
+        op = value.owner
+        assert isinstance(op, Operation)
+        role = role_of(op)
+        if role == EACH:
+            todo += [(operand, index, here) for operand in op.operands]
+        elif role == VIEW:
+            inner = view_index(op, index)
+            todo.append((op.operands[0], inner, met.setdefault(inner, set())))
+        elif role == READ:
+            found[op.operands[0], None] = None
+            inner = read_split(op, index)[0]
+            todo.append((op.operands[1], inner, met.setdefault(inner, set())))
     return list(found)
-
-
-def _operand_reads(op: Operation | Block, index: tuple[Index, ...], found: dict) -> Iterator[Read]:
-    assert isinstance(op, Operation)
-    role = role_of(op)
-    if role == EACH:
-        yield from ((operand, index) for operand in op.operands)
-    elif role == VIEW:
-        yield op.operands[0], view_index(op, index)
-    elif role == READ:
-        found[op.operands[0], None] = None
-        yield op.operands[1], read_split(op, index)[0]

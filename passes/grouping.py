@@ -19,6 +19,7 @@ from .access import (
     PLACE,
     Domain,
     Read,
+    Seen,
     fold_of_rows,
     leaf_reads,
     shape_of,
@@ -91,7 +92,7 @@ class Grouping:
             domains = stage_domains(op, role)
             self.loops[i] = domains[0].sizes
             root = op.results[0] if role in INLINE else None
-            seen: set[Read] = set()
+            seen: Seen = {}
             reads = [read for d in domains for read in leaf_reads(d, self.program.is_leaf, root, seen)]
             group = self._new_group(i, role, domains)
         self.reads[i] = reads

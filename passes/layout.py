@@ -15,7 +15,7 @@ from .access import (
     FOLD,
     INLINE,
     Domain,
-    Read,
+    Seen,
     leaf_reads,
     role_of,
     shape_of,
@@ -123,9 +123,9 @@ class _Layouts:
             role = role_of(op)
             if role in (CONTRACT, FOLD):
                 return None
-            seen: dict[tuple, set[Read]] = {}
+            seen: dict[tuple, Seen] = {}
             for domain in stage_domains(op, role):
-                known = seen.setdefault(domain.sizes, set())
+                known = seen.setdefault(domain.sizes, {})
                 reads = leaf_reads(domain, leaves.__contains__, op.results[0] if role in INLINE else None, known)
                 for index in (index for value, index in reads if value is argument and index is not None):
                     target = _target_index(op, role, domain)

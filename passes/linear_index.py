@@ -22,18 +22,21 @@ class NotAffine(Exception):
 class Linear:
     """sum(coefficient * dim) + constant; terms are sorted (dim, coefficient) pairs without zeros."""
 
-    __slots__ = ("terms", "const", "sizes")
+    __slots__ = ("terms", "const", "sizes", "_hash")
 
     def __init__(self, terms: tuple[tuple[int, int], ...], const: int, sizes: tuple[int, ...]) -> None:
         self.terms = terms
         self.const = const
         self.sizes = sizes
+        self._hash: int | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Linear) and self.terms == other.terms and self.const == other.const
 
     def __hash__(self) -> int:
-        return hash((self.terms, self.const))
+        if self._hash is None:
+            self._hash = hash((self.terms, self.const))
+        return self._hash
 
     def __repr__(self) -> str:
         parts = [f"d{d}" if c == 1 else f"{c}*d{d}" for d, c in self.terms]

@@ -49,6 +49,7 @@ class Program:
         self.ops = ops
         self.place = {op: i for i, op in enumerate(ops)}
         self.roles = [role_of(op) for op in ops]
+        self._sizes = [estimate(size_of_value(op.results[0])) if op.results else 1 for op in ops]
         self.material = [role not in INLINE for role in self.roles]
         self._in_products: set[int] = set()  # what is between products and the factors that they read
         self._require(kept)
@@ -182,7 +183,7 @@ class Program:
         op = self.ops[i]
         if self.roles[i] in (FOLD, PLACE):
             return max(estimate(size_of_value(v)) for v in op.operands)
-        return estimate(size_of_value(op.results[0])) if op.results else 1
+        return self._sizes[i]
 
     def _fold_teams(self) -> dict[int, int]:
         """Folds over the same loops that read something in common will be in one kernel: count them once."""
@@ -225,12 +226,12 @@ class Program:
         if self.roles[i] not in (EACH, READ):
             return False
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
-        size = estimate(size_of_value(self.ops[i].results[0]))
+        size = self._sizes[i]
         places = _bits(self._inlined[i])
         if len(places) > _BODY_LIMIT and self.roles[i] == EACH and sum(1 for p in places if self._cost[p]) > _BODY_LIMIT:
             return True
         # what is computed on far fewer elements will get a place of its own
-        compute = sum(self._cost[p] for p in places if 8 * estimate(size_of_value(self.ops[p].results[0])) > size)
+        compute = sum(self._cost[p] for p in places if 8 * self._sizes[p] > size)
         if not self._leaves[i] and compute <= _POSITIONS_COST:
             return False
         for leaf in _bits(self._leaves[i]):
