@@ -35,6 +35,9 @@ class Texts:
         note(key_of("text", source_version(), key), text)
 
 
+_LOOP_WORK = 800
+"""What a loop costs the C compiler besides its text, in bytes of straight code."""
+
 Found = tuple[str, Path, list[str]]
 """Key of a unit, its object file, the kernels in it: some may be no kernels of the program, others come to it later."""
 
@@ -91,8 +94,8 @@ class Building:
         main = folder / "main.c"
         main.write_text(self.units.main(source), encoding="utf-8")
         self._find()
-        self._compile_waiting()
-        entry = self._threads.submit(build_object, self.compiler, main, main.with_suffix(".o"))
+        entry = self._threads.submit(build_object, self.compiler, main, main.with_suffix(".o"))  # first, or it would be alone at the end
+        self._compile_waiting(main.stat().st_size)
         gc.collect(0)  # while the C compiler works: the IR is behind us, and all of it is young
         entry.result()
         try:
@@ -129,13 +132,14 @@ class Building:
                 for each in kernels:
                     self._waiting.pop(each, None)
 
-    def _compile_waiting(self) -> None:
-        """Kernels that wait, in groups of about equal size."""
+    def _compile_waiting(self, begun: int = 0) -> None:
+        """Kernels that wait, in groups that take about equally long. begun: bytes the compiler was just given besides."""
         count = max(1, min(self._processors, self._size(self._waiting) // self._least))
-        loads, groups = [0] * count, [[] for _ in range(count)]  # type: ignore[var-annotated]  # of names
-        for name in sorted(self._waiting, key=lambda n: (-len(self.units.kernels[n].text), n)):
+        works = {name: _work(self.units.kernels[name].text) for name in self._waiting}
+        loads, groups = [begun, *[0] * (count - 1)], [[] for _ in range(count)]  # type: ignore[var-annotated]  # of names
+        for name in sorted(self._waiting, key=lambda n: (-works[n], n)):
             smallest = loads.index(min(loads))
-            loads[smallest] += len(self.units.kernels[name].text)
+            loads[smallest] += works[name]
             groups[smallest].append(name)
         self._waiting.clear()
         for group in groups:
@@ -152,6 +156,11 @@ class Building:
     def _link(self, main: Path, library: Path) -> None:
         made = [work.result() for work in self._works]
         link_shared(self.compiler, [main, *made, *(path for _, path, _ in self._found)], library)
+
+
+def _work(text: str) -> int:
+    """How long a kernel takes the C compiler, in bytes of straight code."""
+    return len(text) + _LOOP_WORK * text.count("for (")
 
 
 def _compile(compiler: Compiler, names: list[str], text: str, called: set[str], doors: set[str], scratch: Path) -> Path:
