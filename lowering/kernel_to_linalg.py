@@ -297,19 +297,23 @@ def _sharing(found: Iterable[Box]) -> Iterator[list[Box]]:
 
 def _together(found: list[Box]) -> list[list[Box]]:
     if len(found) >= MANY_BOXES:
-        made = [_computed(box.value) for box in found]
+        roles: dict[Operation, str] = {}  # asked once: boxes are made of the same ops
+        made = [_computed(box.value, roles) for box in found]
         if sum(map(len, made)) > 2 * len(set().union(*made)):
             return [found]
     return [[box] for box in found]
 
 
-def _computed(value: SSAValue) -> set[Operation]:
-    """The elementwise ops of a stage's expression."""
+def _computed(value: SSAValue, roles: dict[Operation, str]) -> set[Operation]:
+    """The elementwise ops of a stage's expression. roles: those known so far."""
     found: set[Operation] = set()
     todo = [value]
     while todo:
         op = todo.pop().owner
-        if not isinstance(op, BookOp) or op in found or (role := role_of(op)) not in INLINE or "kernel.stage" in op.attributes:
+        if not isinstance(op, BookOp) or op in found:
+            continue
+        role = roles.get(op) or roles.setdefault(op, role_of(op))
+        if role not in INLINE or "kernel.stage" in op.attributes:
             continue
         if role == EACH:
             found.add(op)

@@ -127,6 +127,9 @@ def reinterpreted(source: SSAValue, offset: int | SSAValue, wanted: MemRefType, 
     return ReinterpretCastOp.create(operands=operands, result_types=(wanted,), properties=properties)
 
 
+_ONE_OPERAND = DenseArrayBase.from_list(i32, [1, 0, 0, 0])
+
+
 def box_of(buffer: SSAValue, offsets: Sequence[int], sizes: Sequence[int], steps: Sequence[int]) -> SubviewOp:
     """A box of a buffer; sizes may be known at the call only."""
     held = buffer.type
@@ -134,9 +137,12 @@ def box_of(buffer: SSAValue, offsets: Sequence[int], sizes: Sequence[int], steps
     base = strides_of(held)
     offset = sum(b * o for b, o in zip(base, offsets, strict=True))
     layout = StridedLayoutAttr(dimensions([b * s for b, s in zip(base, steps, strict=True)]), *dimensions([offset]))
-    properties = {"static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps)}
+    properties = {
+        "static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps),
+        "operandSegmentSizes": _ONE_OPERAND,
+    }  # fmt: skip
     result = MemRefType(held.element_type, dimensions(sizes), layout)
-    return SubviewOp.build(operands=[buffer, [], [], []], result_types=[result], properties=properties)
+    return SubviewOp.create(operands=[buffer], result_types=[result], properties=properties)  # kernels of many boxes have hundreds
 
 
 def bytes_of(memref: MemRefType) -> int:

@@ -326,6 +326,8 @@ def _add(a: Linear, b: Linear, factor: int) -> Linear:
 
 
 def _substitute(expression: Linear, inner: Sequence[Linear]) -> Linear:
+    if not expression[0] and len(expression[1]) == 1 and expression[1][0][1] == 1:
+        return inner[expression[1][0][0]]  # a loop by itself, as most are
     result: Linear = (expression[0], ())
     for dim, coefficient in expression[1]:
         result = _add(result, inner[dim], coefficient)

@@ -40,7 +40,7 @@ def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) ->
     if most > 1 and any(_saves(leaf, loop, group, leaf in large) for leaf in folds):
         group.slid, group.windows = loop, _count(loop.size, most)
         for leaf in large:
-            leaf.by_rows, group.copies = True, 1
+            leaf.by_rows, group.copies = _overlaps(leaf, loop), 1
 
 
 def _has_rows(leaf: LeafPlan) -> bool:
@@ -59,6 +59,14 @@ def _saves(leaf: LeafPlan, loop: Loop, group: GroupPlan, by_rows: bool) -> bool:
     reads = [(flat, _loads(flat, group)) for flat in _folded(leaf)]
     unrolled = [x for x in leaf.own if x.kind == "r"][-1 if by_rows else 0 :]
     return LEAST_SHARED * sum(n for flat, n in reads if _shares(flat, unrolled, loop)) >= sum(n for _, n in reads) > 0
+
+
+def _overlaps(leaf: LeafPlan, loop: Loop) -> bool:
+    """Whether neighbours along the loop read elements at different places of a row: who reads them once has to see all of it. What they read
+    at the same place of it they share in a loop over it, too.
+    """
+    row = [x for x in leaf.own if x.kind == "r"][-1:]
+    return any(estimate(flat.terms.get(loop, 0)) and _shares(flat, row, loop) for flat in _folded(leaf))
 
 
 def _loads(flat: Flat, group: GroupPlan) -> int:

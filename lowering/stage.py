@@ -31,7 +31,7 @@ IndexTuple = tuple[Index, ...]
 
 _PARALLEL = IteratorTypeAttr.parallel()
 _REDUCTION = IteratorTypeAttr.reduction()
-_SEGMENTS: dict[tuple[int, int], DenseArrayBase] = {}
+_SEGMENTS: dict[tuple[int, ...], DenseArrayBase] = {}
 _MAPS: dict[tuple, AffineMapAttr] = {}
 
 
@@ -228,18 +228,18 @@ class Stage:
         self.input_maps.append(tuple(Linear(((d, 1),), 0, self.sizes) for d in hidden))
 
 
-def segments(inputs: int, outputs: int) -> DenseArrayBase:
-    """operandSegmentSizes of a structured op."""
-    key = (inputs, outputs)
-    if key not in _SEGMENTS:
-        _SEGMENTS[key] = DenseArrayBase.from_list(i32, key)
-    return _SEGMENTS[key]
+def segments(*counts: int) -> DenseArrayBase:
+    """operandSegmentSizes of an op: how many of its operands are inputs, outputs, and so on."""
+    if counts not in _SEGMENTS:
+        _SEGMENTS[counts] = DenseArrayBase.from_list(i32, counts)
+    return _SEGMENTS[counts]
 
 
 def _slice_properties(
-    offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
+    tensors: int, offset: Sequence[int], size: Sequence[int], stride: Sequence[int]
 ) -> dict[str, Attribute]:
     return {
+        "operandSegmentSizes": segments(*[1] * tensors, 0, 0, 0),
         "static_offsets": integers(offset),
         "static_sizes": integers(size),
         "static_strides": integers(stride),
@@ -251,10 +251,10 @@ def slice_of(
 ) -> SSAValue:
     """tensor.extract_slice at the end of the block."""
     element = element_of(tensor)
-    op = ExtractSliceOp.build(
-        operands=[tensor, [], [], []],
+    op = ExtractSliceOp.create(
+        operands=[tensor],
         result_types=[tensor_type(element, size)],
-        properties=_slice_properties(offset, size, stride),
+        properties=_slice_properties(1, offset, size, stride),
     )
     block.add_op(op)
     return op.results[0]
@@ -262,10 +262,10 @@ def slice_of(
 
 def put_back(block: Block, part: SSAValue, whole: SSAValue, box: Box) -> SSAValue:
     """tensor.insert_slice at the end of the block."""
-    op = InsertSliceOp.build(
-        operands=[part, whole, [], [], []],
+    op = InsertSliceOp.create(
+        operands=[part, whole],
         result_types=[whole.type],
-        properties=_slice_properties(box.offset, box.size, box.stride),
+        properties=_slice_properties(2, box.offset, box.size, box.stride),
     )
     block.add_op(op)
     return op.results[0]

@@ -110,6 +110,20 @@ def test_of_a_large_window_a_row_is_unrolled() -> None:
     assert text.count("math.fma") == 7 * 8 and text.count("vector.load") == 14 + 7 + 16
 
 
+def test_rows_without_common_elements_are_not_unrolled() -> None:
+    """Sums over pixels, of which eight parts are added up side by side: what they share is one number for all of a row."""
+    whole, part, number = "tensor<64x16x16x32xf32>", "tensor<64x14x14x32xf32>", "tensor<1x1x1x32xf32>"
+    text = f"""func.func @main(%x: {whole}, %m: {number}) -> {number} {{
+  %0 = prim.slice %x {{start = array<i64: 0, 1, 1, 0>, size = array<i64: 64, 14, 14, 32>, step = array<i64: 1, 1, 1, 1>}} : ({whole}) -> {part}
+  %1 = prim.expand %m {{to = array<i64: 64, 14, 14, 32>}} : ({number}) -> {part}
+  %2 = prim.sub %0, %1 : ({part}, {part}) -> {part}
+  %3 = prim.mul %2, %2 : ({part}, {part}) -> {part}
+  %4 = prim.sum %3 {{axes = array<i64: 0, 1, 2>}} : ({part}) -> {number}
+  func.return %4 : {number}
+}}"""
+    assert str(next(iter(lowered(text, "avx512").body.block.ops))).count("arith.subf") == 8
+
+
 def test_threads_share_rows_and_of_a_single_one_its_windows() -> None:
     rows, row = kernel((64, 16, 56, 3, 3, 1, 1)), kernel((16, 1, 4096, 1, 3, 1, 1))
     assert '"scf.parallel"' in rows and rows.count("math.fma") == 9 * 8
