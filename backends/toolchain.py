@@ -45,10 +45,11 @@ class Compiler:
     def flags(self) -> tuple[str, ...]:
         """Flags for code that runs on this machine only. gcc clears the upper halves of vector registers before it calls or returns
         to code that knows of none (libm, Python itself) among its expensive optimizations only: a `tanh` of libm takes 10 ns with
-        them cleared and 260 ns without. Which bits of an integer are known it asks a tenth of its time, and nothing comes of it here."""
+        them cleared and 260 ns without. Which bits of an integer are known it asks a tenth of its time, counters of loops and regions of
+        register allocation a sixth, and nothing comes of these here."""
         native = "-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64", "riscv64") else "-march=native"
         wide = ("-mprefer-vector-width=512",) if native_target().vector_bytes == 64 else ()
-        cleared = () if "clang" in self.identity else ("-fexpensive-optimizations", "-fno-tree-bit-ccp")
+        cleared = () if "clang" in self.identity else ("-fexpensive-optimizations", "-fno-tree-bit-ccp", "-fno-tree-loop-ivcanon", "-fira-region=one")
         return (self.level, *cleared, *BASE_FLAGS, native, *wide)
 
 
