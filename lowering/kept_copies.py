@@ -23,6 +23,7 @@ from .prepacking import packed_ahead
 from .storage import Call, Home, Loop, Storage
 
 INDEX = IndexType()
+_LATE, _EARLY = -2, -(1 << 60)  # all steps of the program come later
 
 
 @dataclass(slots=True)
@@ -109,22 +110,49 @@ class KeptCopies:
                 wanted.update(id(s.argument) for s, _ in copy.sources)
             if id(copy.argument) in read:
                 continue
-            before = -2 - len(passing)  # all steps of the program come later
-            copy.passing = Storage(bytes_of(copy.argument.type), before, before)  # type: ignore[arg-type]  # a memref
+            copy.passing = Storage(bytes_of(copy.argument.type), _LATE, _EARLY)  # type: ignore[arg-type]  # a memref
             if id(copy.argument) in wanted:
                 passing.append(copy.passing)
             for call in every:  # who reads a packed copy of it gets it, too, and looks at nothing but where it is
                 call.operands[:] = [(copy.passing if s.argument is copy.argument else s, held) for s, held in call.operands]
             main.erase_arg(copy.argument)  # type: ignore[arg-type]  # an argument of @main
             del self._copies[key]
+        self._time()
         return passing
+
+    def _time(self) -> None:
+        """When what passes is needed: from where it is made to where it was read for the last time, over all that is filled."""
+        made = [copy for kept in self._copies.values() for copy in self._making(kept)]
+        for step, copy in enumerate(made, start=_LATE + 1 - len(made)):
+            for passed in self._passing(copy):
+                passed.passing.keep(step)  # type: ignore[union-attr]  # it passes
+            if copy.passing is not None:
+                copy.passing.first = min(copy.passing.first, step)
+                copy.passing.keep(step)
+
+    def _passing(self, copy: _Copy) -> list[_Copy]:
+        """What a copy is made of that does not outlive that."""
+        behind = [self._by_argument.get(s.argument) for s, _ in copy.sources]  # type: ignore[arg-type]  # all are arguments
+        return [c for c in behind if c is not None and c.passing is not None]
+
+    def _making(self, copy: _Copy) -> list[_Copy]:
+        """The copy, and in front of it all that passes on the way to it, each once and behind what it is made of."""
+        order: dict[int, _Copy] = {}
+
+        def visit(made: _Copy) -> None:
+            for passed in self._passing(made):
+                if id(passed) not in order:
+                    visit(passed)
+            order[id(made)] = made
+
+        visit(copy)
+        return list(order.values())
 
     def write(self, main: Block, view: Callable[[Home], SSAValue]) -> None:
         """Adds what fills stale copies, at the end of @main as it is now. `add_flags` comes before."""
         for k, copy in enumerate(self._copies.values()):
             number = arith.ConstantOp(IntegerAttr(k, INDEX))
-            made: list[Operation] = []
-            self._fill(copy, copy.argument, view, made)
+            made = [self._call(one, view) for one in self._making(copy)]
             changed = memref.LoadOp.get(self._stale, [number.result])
             main.add_ops([number, changed, scf.IfOp(changed.res, [], [*made, scf.YieldOp()])])
 
@@ -134,17 +162,14 @@ class KeptCopies:
             self._stale = main.insert_arg(MemRefType(i1, [len(self._copies)]), len(main.args))
             self._stale.name_hint = "stale"
 
-    def _fill(self, copy: _Copy, target: SSAValue, view: Callable[[Home], SSAValue], made: list[Operation]) -> None:
-        """Calls that make a copy, after what passes on the way to it."""
+    def _call(self, copy: _Copy, view: Callable[[Home], SSAValue]) -> Operation:
+        """The call that makes a copy where it is kept, or where it passes."""
         sources = []
         for storage, held in copy.sources:
             before = self._by_argument.get(storage.argument)  # type: ignore[arg-type]  # an argument
-            if before is None or before.passing is None:
-                sources.append(view((storage, held)))
-                continue
-            self._fill(before, view((before.passing, before.argument.type)), view, made)  # type: ignore[arg-type]
-            sources.append(view((before.passing, held)))
-        made.append(func.CallOp(copy.maker.sym_name.data, [*sources, target], []))
+            sources.append(view((storage if before is None or before.passing is None else before.passing, held)))
+        target = copy.argument if copy.passing is None else view((copy.passing, copy.argument.type))  # type: ignore[arg-type]  # a memref
+        return func.CallOp(copy.maker.sym_name.data, [*sources, target], [])
 
     def describe(self, module: ModuleOp) -> None:
         """`lamina.kept`: the inputs each copy is made of; `lamina.forms`: how."""

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from needs import needs_compiler
+from xdsl.dialects import func, scf
 
 from lamina.backends import driver, emission, kept_copies
 from lamina.backends.aligned_memory import aligned_array
 from lamina.backends.executor import execute
 from lamina.backends.kept_copies import KeptCopies
+from lamina.backends.oracle import evaluate
 from lamina.dialects.graph import Graph
 from lamina.dialects.kept import Kept
 from lamina.dialects.types import float32
+from lamina.lowering.capture import capture
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -85,6 +88,33 @@ def test_loops_with_packed_copies_on_the_executor(shape):
     assert "lamina.kept" in module.attributes
     x, w, y = arrays
     np.testing.assert_allclose(execute(module, arrays)[0], x @ w.T + y, rtol=1e-4, atol=1e-4)
+
+
+def encoded(r: Recorder, places: int, rates: int, along: int) -> int:
+    """Sines and cosines of places, scaled by the last of them, times rates: several kernels between the weights and what is kept."""
+    (n,), (d,) = r.types[places][0], r.types[rates][0]
+    square = r.op("expand", r.op("reshape", places, attrs=((n, 1) if along == 0 else (1, n),)), attrs=((n, n),))
+    start, size = ((n - 1, 0), (1, n)) if along == 0 else ((0, n - 1), (n, 1))
+    last = r.op("slice", square, attrs=(start, size, (1, 1)))
+    scaled = r.op("div", square, r.op("expand", r.op("add", last, last), attrs=((n, n),)))
+    wide = r.op("expand", r.op("reshape", scaled, attrs=((n, n, 1),)), attrs=((n, n, d),))
+    angle = r.op("div", wide, r.op("expand", r.op("reshape", r.op("exp", rates), attrs=((1, 1, d),)), attrs=((n, n, d),)))
+    halves = [r.op(name, r.op("slice", angle, attrs=((0, 0, k), (n, n, d // 2), (1, 1, 2)))) for k, name in enumerate(("sin", "cos"))]
+    pairs = r.op("concat", *[r.op("reshape", half, attrs=((n, n, d // 2, 1),)) for half in halves], attrs=(3,))
+    return r.op("reshape", pairs, attrs=((n, n, d),))
+
+
+def test_what_passes_on_the_way_to_a_copy_lasts_until_it_was_read():
+    """A copy of what was made of several arrays, which were made of others: none of them lies where another is still needed."""
+    r = Recorder()
+    x, rows, columns, rates = r.input(14, 14, 32), r.input(14, name="rows"), r.input(14, name="columns"), r.input(32, name="rates")
+    graph = r.done(*[r.op("mul", x, encoded(r, places, rates, along)) for along, places in enumerate((rows, columns))])
+    arrays = arrays_for(graph)
+    module = driver.loops_of(graph, target="avx512", keep=True)
+    fills = [op for op in module.walk() if isinstance(op, scf.IfOp)]
+    assert [sum(isinstance(op, func.CallOp) for op in fill.true_region.block.ops) for fill in fills] == [4, 4], "three of each pass"
+    for got, wanted in zip(execute(module, arrays), evaluate(capture(graph), arrays), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 @needs_compiler
