@@ -13,6 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ..dialects.errors import FileError
 from ..dialects.text import print_module
 from ..passes.base import Ran
+from .cache import source_version
 from .edited_stages import RECORD, VERSION, Stage, digest_of, signature_of
 
 
@@ -99,7 +100,8 @@ class Dump:
                 lines += ["", f"## {row.file}", "", *(f"- {line}" for line in row.details)]
         self._write("index.md", "\n".join(lines) + "\n")
         if self.program:
-            record = {"version": VERSION, "program": self.program, "pipeline": self.pipeline, "stages": [asdict(s) for s in self.stages]}
+            stages = [asdict(s) for s in self.stages]
+            record = {"version": VERSION, "compiler": source_version(), "program": self.program, "pipeline": self.pipeline, "stages": stages}
             self._write(RECORD, json.dumps(record, indent=1) + "\n")
         return self.folder / "index.md"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..dialects import flags
 from ..dialects.errors import FileError, PassError, TextError
 from ..dialects.graph import Graph
-from .cache import key_of
+from .cache import key_of, source_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,11 +75,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Edited:
-    """A stage that was changed after it had been dumped."""
+    """A stage that was changed after it had been dumped. compiler: the `source_version` that dumped it."""
 
     path: Path
     stage: Stage
     text: str
+    compiler: str
 
     @property
     def digest(self) -> str:
@@ -107,7 +108,7 @@ class Edited:
 def edited(graph: Graph, pipeline: Pipeline) -> Edited | None:
     """The last stage of a graph that was edited in the folder of LAMINA_OVERRIDE; None where none was, or the graph was not dumped there.
 
-    PassError where it was dumped from another pipeline, FileError for what cannot be read.
+    PassError where it was dumped from another pipeline, or is a source that another lamina dumped; FileError for what cannot be read.
     """
     return edits_in(flags.override.value).of(graph, pipeline) if flags.override.value else None
 
@@ -158,8 +159,8 @@ class Edits:
         self.programs: dict[str, list[tuple[str, Edited]]] = {}
         self.used: set[Path] = set()
         for record in records:
-            program, pipeline, stages = _read_record(record)
-            changed = [e for s in stages if (e := _changed(record.parent / s.file, s)) is not None]
+            program, pipeline, compiler, stages = _read_record(record)
+            changed = [e for s in stages if (e := _changed(record.parent / s.file, s, compiler)) is not None]
             if changed:
                 self.programs.setdefault(program, []).append((pipeline, changed[-1]))
                 for other in changed[:-1]:
@@ -172,6 +173,12 @@ class Edits:
         found = self.programs.get(program_key(graph), [])
         for made_by, edit in found:
             if made_by == str(pipeline):
+                if edit.stage.is_source and edit.compiler != source_version():
+                    raise PassError(  # it is called with the memory that this lamina's own source needs
+                        "an edited source belongs to the lamina that dumped it",
+                        [("source", str(edit.path), "")],
+                        help="dump again, and make the change there; edited .mlir stages go with any version that reads them",
+                    )
                 if edit.path not in self.used:
                     print(f"override: {graph.origins[0] if graph.origins else 'a program'} goes on from {edit.path}", file=sys.stderr)
                 self.used.add(edit.path)
@@ -189,21 +196,22 @@ class Edits:
                     print(f"override: {edit.path} was edited, but this run compiled no such program", file=sys.stderr)
 
 
-def _read_record(path: Path) -> tuple[str, str, list[Stage]]:
+def _read_record(path: Path) -> tuple[str, str, str, list[Stage]]:
+    """Program, pipeline, compiler and files of a dump."""
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["version"] != VERSION:
             raise ValueError(f"version {record['version']}")
-        return str(record["program"]), str(record["pipeline"]), [Stage(**stage) for stage in record["stages"]]
+        return str(record["program"]), str(record["pipeline"]), str(record["compiler"]), [Stage(**stage) for stage in record["stages"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"cannot read {path}: {error}", help="dump the program again with this version of lamina") from None
 
 
-def _changed(path: Path, stage: Stage) -> Edited | None:
+def _changed(path: Path, stage: Stage, compiler: str) -> Edited | None:
     """A file, if it is not what was dumped. What was removed was not edited."""
     try:
         data = path.read_bytes()
-        return None if digest_of(data) == stage.digest else Edited(path, stage, data.decode("utf-8"))
+        return None if digest_of(data) == stage.digest else Edited(path, stage, data.decode("utf-8"), compiler)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import backend_graphs as graphs  # noqa: E402
 
 from lamina.backends import ahead_of_time, driver, edited_stages  # noqa: E402
+from lamina.backends.cache import source_version  # noqa: E402
 from lamina.backends.cuda.program import cuda_source  # noqa: E402
 from lamina.backends.dump import Dump  # noqa: E402
 from lamina.backends.pipelines import gpu_pipeline  # noqa: E402
@@ -144,6 +145,20 @@ def test_another_pipeline(fresh):
     record.write_text(record.read_text().replace("autodiff,", "autodiff,roll,"))
     with pytest.raises(PassError, match="from another pipeline"):
         run(fresh / "ir")
+
+
+@needs_compiler
+def test_sources_of_another_version_are_refused(fresh):
+    """They would be called with the memory that the present version's program needs."""
+    stages = dumped(fresh / "ir")
+    path = edit(stages, "*-program.c", "/*", "/* mine:")
+    np.testing.assert_allclose(run(fresh / "ir"), SOFTMAX, rtol=1e-5)
+    record = stages / "stages.json"
+    record.write_text(record.read_text().replace(source_version(), "another"))
+    edited_stages._edits.clear()
+    with pytest.raises(PassError, match="belongs to the lamina that dumped it") as caught:
+        run(fresh / "ir")
+    assert str(path) in str(caught.value) and "dump again" in str(caught.value)
 
 
 @needs_compiler
