@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DType, Shape, complex_of, dtype_of
+from ..dialects.types import DType, Shape, complex_of, dtype_of, promote_types
 from . import known_calls, recorder
 from .dtype_arguments import dtype_given
 from .promote import Defaults, Scalar, scalar_dtype
@@ -70,15 +70,17 @@ def _array_of_sequence(data: Any, is_exact: bool) -> np.ndarray:
     """What numpy makes of nested numbers, in PyTorch's dtype for them unless it must stay exact."""
     flat = _plain(data)
     _check_shape(flat, 0)
-    first = flat
-    while isinstance(first, list) and first:
-        first = first[0]
     try:
         array = np.array(flat)
     except ValueError as error:
         raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
-    if is_exact or isinstance(first, np.generic):
+    if is_exact:
         return array
+    kinds = _kinds(flat)
+    if any([issubclass(kind, np.ndarray) for kind in kinds]):
+        return array
+    if array.dtype.kind in "biufc" and any([issubclass(kind, np.generic) for kind in kinds]):
+        return array.astype(functools.reduce(promote_types, map(_dtype_of_kind, kinds)).numpy)
     if array.dtype == np.float64:
         return array.astype(Defaults.dtype.numpy)
     if array.dtype == np.complex128:
@@ -93,6 +95,22 @@ def _plain(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_plain(d) if isinstance(d, (list, tuple, Tensor)) else d for d in data]
     return list(data) if isinstance(data, range) else data
+
+
+def _kinds(data: Any) -> set[type]:
+    """The classes of what nested lists hold."""
+    if not isinstance(data, list):
+        return {type(data)}
+    found = set(map(type, data))
+    if list in found:
+        found.remove(list)
+        found.update(*[_kinds(d) for d in data if isinstance(d, list)])
+    return found
+
+
+def _dtype_of_kind(kind: type) -> DType:
+    """The dtype of a number of numpy's or of Python's."""
+    return dtype_of(np.dtype(kind)) if issubclass(kind, np.generic) else scalar_dtype(kind())
 
 
 def _check_shape(data: Any, depth: int) -> None:

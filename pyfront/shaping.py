@@ -36,7 +36,7 @@ def dimensions(dim: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     """One, several or all dimensions, counted from the front, sorted. RuntimeError for one named twice."""
     if dim is None:
         return tuple(range(rank))
-    listed = [dim] if isinstance(dim, int) else list(dim)
+    listed = list(dim) if isinstance(dim, (list, tuple)) else [index(dim)]
     found = sorted([dimension(int(d), rank) for d in listed])
     if len(set(found)) != len(found):
         raise RuntimeError(

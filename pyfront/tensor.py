@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from numbers import Number
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any
 
 import numpy as np
@@ -486,6 +486,8 @@ recorder.state.holding = holding
 
 def dimension(dim: int, rank: int) -> int:
     """``dim`` counted from the front. IndexError as PyTorch words it."""
+    if type(dim) is not int:  # one of numpy's
+        dim = index(dim)
     bound = rank or 1
     if not -bound <= dim < bound:
         raise IndexError(

@@ -91,3 +91,26 @@ def test_other_types_are_no_dtypes() -> None:
             ours.zeros(2, dtype=wrong)
         with pytest.raises(TypeError):
             torch.zeros(2, dtype=wrong)
+
+
+LISTS = (
+    lambda: [np.arange(3.0), np.arange(3.0)], lambda: [np.arange(3, dtype=np.int32)] * 2, lambda: [[np.arange(2.0, dtype=np.float32)]], lambda: [1, np.float64(2)],
+    lambda: [2.0, np.float64(2)], lambda: [True, np.int32(2)], lambda: [np.float32(1), 2.5], lambda: [[1, 2], [3, np.float64(4)]], lambda: [0, np.complex64(1)],
+    lambda: [np.float16(1), 2], lambda: [True, 2.5], lambda: [[], []],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(LISTS)))
+def test_lists_with_numbers_of_numpy(number: int) -> None:
+    ours_, theirs = ours.tensor(LISTS[number]()), torch.tensor(LISTS[number]())
+    assert str(ours_.dtype) == str(theirs.dtype) and ours_.tolist() == theirs.tolist()
+
+
+def test_dimensions_are_numbers_of_numpy() -> None:
+    def said(torch, dim):
+        x = torch.tensor([[1.0, 4.0, 2.0], [3.0, 0.0, 5.0]])
+        return [f(x, dim).tolist() for f in (torch.sum, torch.argmax, torch.softmax, torch.cumsum, torch.amax)] + [x.max(dim)[0].tolist(), x.unsqueeze(dim).shape]
+
+    for dim in (np.int64(0), np.int32(1), np.int64(-1)):
+        for mine, its in zip(said(ours, dim), said(torch, dim)):
+            np.testing.assert_allclose(mine, its, rtol=1e-6)
