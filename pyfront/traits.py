@@ -116,6 +116,16 @@ def to_dense(self: Tensor, dtype: DType | None = None, *, masked_grad: Any = Non
     return self if dtype is None else self.to(dtype)
 
 
+def sparse_dim(self: Tensor) -> int:
+    """How many dimensions have indices: none of a dense tensor."""
+    return 0
+
+
+def dense_dim(self: Tensor) -> int:
+    """How many dimensions are dense: all."""
+    return self.dim()
+
+
 def as_subclass(self: Tensor, cls: type) -> Any:
     """A ``cls`` on the same memory, with the same history. TypeError for what is no class of tensors."""
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
@@ -180,7 +190,7 @@ def resize_as(self: Tensor, other: Tensor) -> Tensor:
     return self.view(other.shape)
 
 
-for _function in (hardshrink, prelu, resize_as, dim_order, to_dense, as_subclass, resize, new_empty_strided, map_, map2_, __delitem__):
+for _function in (hardshrink, prelu, resize_as, dim_order, to_dense, as_subclass, resize, new_empty_strided, map_, map2_, __delitem__, sparse_dim, dense_dim):
     setattr(Tensor, _function.__name__, _function)
 Tensor.const_data_ptr = Tensor.data_ptr
 Tensor.__long__ = Tensor.__int__

@@ -94,6 +94,8 @@ class Module(HookMethods, StateMethods, TraversalMethods):
             return self.forward(*args, **kwargs) if whole is None else whole(args, kwargs)
         return self._call_with_hooks_(args, kwargs)
 
+    _call_impl = __call__  # by which programs call a module from a `__call__` of their own
+
     # -- attributes -------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:

@@ -262,3 +262,22 @@ def test_a_parameter_over_detached_memory_is_a_leaf_of_its_own() -> None:
         assert made.is_leaf and made.requires_grad
         (made * made).sum().backward()
         assert made.grad is not None and weight.grad is None
+
+
+def test_a_call_of_its_own_calls_by_the_inner_name() -> None:
+    def called(torch: Any) -> Any:
+        class Counting(torch.nn.Module):
+            calls = 0
+
+            def __call__(self, *args: Any) -> Any:
+                self.calls += 1
+                return self._call_impl(*args)
+
+            def forward(self, x: Any) -> Any:
+                return x * 2
+
+        net = Counting()
+        net.register_forward_hook(lambda module, args, result: result + 1)
+        return [net(torch.ones(2)).tolist() for _ in range(3)], net.calls
+
+    assert called(lamina) == called(torch)

@@ -30,6 +30,7 @@ def _matrix(t, **options):
 
 SAME = [
     lambda t: t.sparse.mm(_matrix(t), t.arange(6.0).reshape(3, 2)),
+    lambda t: (t.ones(2, 3).dense_dim(), t.ones(2, 3).sparse_dim(), _matrix(t).sparse_dim(), _matrix(t).dense_dim()),
     lambda t: t.mm(_matrix(t), t.arange(6.0).reshape(3, 2)),
     lambda t: _matrix(t) @ t.arange(3.0),
     lambda t: t.arange(4.0).reshape(2, 2) @ _matrix(t).to_dense(),
