@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
@@ -62,6 +64,19 @@ def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> list[Any] |
             kind = type(args[i]).__name__
             raise TypeError(f"{name}(): argument '{parameter}' (position {i + 1}) must be Tensor, not {kind}")
     return None
+
+
+_NUMBERS = (np.number, np.bool_)
+
+
+def _as_python(value: Any) -> Any:
+    """A number of numpy's as Python's, also within lists and tuples; what else is given as it is."""
+    if isinstance(value, _NUMBERS):
+        return value.item()
+    kind = type(value)
+    if (kind is tuple or kind is list) and any([isinstance(part, _NUMBERS) for part in value]):
+        return kind([_as_python(part) for part in value])
+    return value
 
 
 _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
@@ -120,7 +135,7 @@ def renaming(definition: Definition) -> Callable[[tuple, dict[str, Any]], tuple[
     other_names, several = definition.other_names, _several(definition.function)
 
     def renamed(args: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        options = {other_names.get(k, k): v for k, v in options.items()}
+        options = {other_names.get(k, k): _as_python(v) for k, v in options.items()}
         if "dtype" in options:
             options["dtype"] = dtype_given(options["dtype"])
         if several and several in options:
@@ -158,6 +173,7 @@ def as_method(definition: Definition) -> Callable:
             found = _check(called, wanted, args)
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
+        args = tuple(map(_as_python, args))
         if options:
             args, options = renamed(args, options)
         if ruled and regions.on:
@@ -186,6 +202,7 @@ def as_function(definition: Definition) -> Callable:
             found = _check(name, wanted, args)
         if found is not None:
             return overrides.answer(public, found, args, options)
+        args = tuple(map(_as_python, args))
         if options:
             return with_options(args, options)
         if ruled and regions.on:

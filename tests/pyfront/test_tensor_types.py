@@ -114,3 +114,20 @@ def test_dimensions_are_numbers_of_numpy() -> None:
     for dim in (np.int64(0), np.int32(1), np.int64(-1)):
         for mine, its in zip(said(ours, dim), said(torch, dim)):
             np.testing.assert_allclose(mine, its, rtol=1e-6)
+
+
+GIVEN_NUMBERS = (
+    lambda t, x, n: x.topk(n).values, lambda t, x, n: x.roll(n, n - n), lambda t, x, n: x.chunk(n)[1], lambda t, x, n: x.diagonal(n), lambda t, x, n: x.movedim(n - n, n // n),
+    lambda t, x, n: t.tensor_split(x, n)[0], lambda t, x, n: x.unfold(n - n, n, n // n), lambda t, x, n: x.norm(p=n), lambda t, x, n: t.sum(x, dim=(n - n, n // n)),
+    lambda t, x, n: t.nn.Conv2d(1, 2, n, padding=n)(x[None, None]) * 0, lambda t, x, n: t.nn.MaxPool2d(n)(x[None]), lambda t, x, n: t.nn.LayerNorm(n * n)(x),
+    lambda t, x, n: t.nn.GroupNorm(n, 4)(x), lambda t, x, n: t.nn.functional.softmax(x, dim=n // n), lambda t, x, n: t.nn.functional.unfold(x[None, None], n),
+    lambda t, x, n: t.nn.functional.one_hot(t.tensor([1]), n),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(GIVEN_NUMBERS)))
+def test_numbers_of_numpy_are_arguments(number: int) -> None:
+    def said(torch):
+        return GIVEN_NUMBERS[number](torch, torch.arange(12.0).reshape(3, 4), np.int64(2)).detach().numpy()
+
+    np.testing.assert_allclose(said(ours), said(torch), rtol=1e-5, atol=1e-5)

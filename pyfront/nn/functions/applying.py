@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ....dialects.errors import DTypeError
 from ....dialects.types import DType, show_type
 from ... import recorder
@@ -70,8 +72,8 @@ def filled(shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:
 
 def each(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """One number for every spatial dimension, or as many as there are. ValueError otherwise."""
-    if isinstance(value, int):
-        return (value,) * rank
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * rank
     values = tuple(int(v) for v in value)
     if len(values) == 1:
         return values * rank
@@ -115,4 +117,4 @@ def dimension(dim: int | None, rank: int, name: str) -> int:
             f"Dimension out of range (expected to be in range of [{-max(rank, 1)}, {max(rank, 1) - 1}], but got {dim})"
         )
     del name
-    return dim % max(rank, 1)
+    return int(dim) % max(rank, 1)

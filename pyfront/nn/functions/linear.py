@@ -62,7 +62,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
         num_classes = high + 1
-    elif high >= num_classes:
+    num_classes = int(num_classes)
+    if high >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
     classes = wrap(recorder.record("iota", (), ((num_classes,), 0, DTYPES["int64"])))
     return (tensor.unsqueeze(-1) == classes).to(DTYPES["int64"])

@@ -80,7 +80,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     """Normalise over the last dimensions, which are `normalized_shape`."""
-    shape = tuple(normalized_shape)
+    shape = tuple([int(n) for n in normalized_shape])
     if tuple(input.shape[-len(shape) :]) != shape:
         raise ShapeError(
             f"Given normalized_shape={list(shape)}, expected input with shape [*, {str(list(shape))[1:-1]}], "
@@ -126,7 +126,7 @@ def group_norm(
     """Normalise [n, c, ...] per sample and group of channels."""
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
-    channels = input.shape[1]
+    channels, num_groups = input.shape[1], int(num_groups)
     if channels % num_groups:
         raise RuntimeError(
             f"Expected number of channels in input to be divisible by num_groups, but got input of shape "

@@ -66,7 +66,7 @@ def _max_pool(
     if input.dim() not in (rank + 1, rank + 2):
         raise RuntimeError(f"max_pool{rank}d: Expected {rank + 1}D or {rank + 2}D input, got {list(input.shape)}")
     size, dilation = each(kernel_size, rank, "kernel_size"), each(dilation, rank, "dilation")
-    steps = size if stride is None or stride == () else each(stride, rank, "stride")
+    steps = size if stride is None or isinstance(stride, tuple) and not stride else each(stride, rank, "stride")
     low = each(padding, rank, "padding")
     high = _windows(input, size, steps, low, dilation, ceil_mode)
     if return_indices:
@@ -205,7 +205,7 @@ def _avg_pool(
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
     size = each(kernel_size, rank, "kernel_size")
-    steps = size if stride is None or stride == () else each(stride, rank, "stride")
+    steps = size if stride is None or isinstance(stride, tuple) and not stride else each(stride, rank, "stride")
     low = each(padding, rank, "padding")
     high = tuple(max(h, 0) for h in _windows(input, size, steps, low, (1,) * rank, ceil_mode))
     if input.dtype.kind != "f":
