@@ -120,6 +120,35 @@ static inline object *new_node(object *op, object *attrs, object *inputs, object
     return node;
 }
 
+/* Whether a step that reads these is tracked. */
+static inline int reads_tracked(object *inputs) {
+    ptrdiff_t count = PyTuple_Size(inputs);
+    for (ptrdiff_t k = 0; k < count; k++)
+        if (AT(PyTuple_GetItem(inputs, k), node_requires_grad) == the_True)
+            return 1;
+    return 0;
+}
+
+/* A step of a phrase (phrases.py) made again: its Node, behind those it reads. without: what it reads if it names none of them; where: its line, unless
+   it has one of its own. */
+static inline int append_step(object *nodes, object *step, object *without, object *where, int may_be, long order) {
+    object *pick = PyTuple_GetItem(step, 2), *line = PyTuple_GetItem(step, 6), *inputs;
+    long only = PyLong_AsLong(PyTuple_GetItem(step, 3));
+    if (pick != the_None)
+        inputs = PyObject_Vectorcall(pick, &nodes, 1, NULL);
+    else if (only >= 0) {
+        if ((inputs = PyTuple_New(1)))
+            PyTuple_SetItem(inputs, 0, kept(PyList_GetItem(nodes, only)));
+    } else
+        inputs = kept(without);
+    int tracked = may_be && inputs && PyTuple_GetItem(step, 5) == the_True && reads_tracked(inputs);
+    object *origin = kept(line == the_None ? where : line);
+    object *node = new_node(PyTuple_GetItem(step, 0), PyTuple_GetItem(step, 1), inputs, PyTuple_GetItem(step, 4), origin, tracked, order);
+    int failed = !node || PyList_Append(nodes, node);
+    Py_DecRef(node);
+    return failed ? -1 : 0;
+}
+
 /* What has no value yet is computed at the next flush. */
 static inline int wait_for(object *storage, object *node) {
     if (AT(node, node_value) != the_None)

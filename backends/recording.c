@@ -221,38 +221,16 @@ static object *pair(object *a, object *b) {
 
 /* -- phrases and calls that are known */
 
-/* Whether a step that reads these is tracked. */
-static int reads_tracked(object *inputs) {
-    ptrdiff_t count = PyTuple_Size(inputs);
-    for (ptrdiff_t k = 0; k < count; k++)
-        if (AT(PyTuple_GetItem(inputs, k), node_requires_grad) == the_True)
-            return 1;
-    return 0;
-}
-
 /* The steps of a phrase, one by one; the Node of its result. */
 static object *steps_again(object *phrase, object *operands, object *where, int tracked) {
     object *steps = AT(phrase, phrase__steps), *nodes = PySequence_List(operands), *found = NULL;
     ptrdiff_t count = PyList_Size(steps);
     long order = places(count);
-    for (ptrdiff_t k = 0; nodes && k < count; k++) {
-        object *step = PyList_GetItem(steps, k), *pick = PyTuple_GetItem(step, 2), *inputs;
-        long only = PyLong_AsLong(PyTuple_GetItem(step, 3));
-        if (pick != the_None)
-            inputs = PyObject_Vectorcall(pick, &nodes, 1, NULL);
-        else if (only >= 0) {
-            if ((inputs = PyTuple_New(1)))
-                PyTuple_SetItem(inputs, 0, kept(PyList_GetItem(nodes, only)));
-        } else
-            inputs = kept(the_nothing);
-        int may_be = tracked && inputs && PyTuple_GetItem(step, 5) == the_True && reads_tracked(inputs);
-        object *node = new_node(PyTuple_GetItem(step, 0), PyTuple_GetItem(step, 1), inputs, PyTuple_GetItem(step, 4), kept(where), may_be, order + k);
-        if (!node || PyList_Append(nodes, node)) {
-            Py_DecRef(node), Py_DecRef(nodes);
+    for (ptrdiff_t k = 0; nodes && k < count; k++)
+        if (append_step(nodes, PyList_GetItem(steps, k), the_nothing, where, tracked, order + k)) {
+            Py_DecRef(nodes);
             return NULL;
         }
-        Py_DecRef(node);
-    }
     object *number = nodes ? PySequence_GetItem(AT(phrase, phrase__results), 0) : NULL;
     if (number)
         found = kept(PyList_GetItem(nodes, PyLong_AsLong(number)));
@@ -311,7 +289,7 @@ static int spell_value(spelled *key, object *value) {
     object *kind = AT(value, class);
     if (is_among(kind, the_plain)) {
         object *node = node_of(value);
-        if (!node || PyTuple_Size(AT(value, tensor__chain)) && is_ordered(value))
+        if (!node || (PyTuple_Size(AT(value, tensor__chain)) && is_ordered(value)))
             return 0;
         for (ptrdiff_t k = 0; k < key->nodes && key->nodes < FEW; k++)
             if (key->operands[k] == node)
@@ -322,7 +300,7 @@ static int spell_value(spelled *key, object *value) {
         int tracked = AT(node, node_requires_grad) == the_True;
         return spell(key, kept(AT(node, node_type))) && (!tracked || spell(key, kept(AT(the_state, state_grad))));
     }
-    if (is_among(kind, the_kinds) || kind == the_float && PyFloat_AsDouble(value) != 0.0)
+    if (is_among(kind, the_kinds) || (kind == the_float && PyFloat_AsDouble(value) != 0.0))
         return spell(key, kept(kind)) && spell(key, kept(value));
     if (kind != the_tuple && kind != the_list)
         return 0;
@@ -409,11 +387,11 @@ static int call_again(object *calls, object *args, object *options, object **mad
         else
             Py_DecRef(key.parts[k]);
     object *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL;
-    int skips = found == the_in_vain, answered = skips || tuple && !found;
+    int skips = found == the_in_vain, answered = skips || (tuple && !found);
     if (found && found == the_by_line && !(found = at_line(calls, tuple, &skips)))
         answered = skips;
     Py_DecRef(tuple);
-    if (PyErr_Occurred() || answered && PyObject_SetAttr(calls, the_skips, skips ? the_True : the_False))
+    if (PyErr_Occurred() || (answered && PyObject_SetAttr(calls, the_skips, skips ? the_True : the_False)))
         return KNOWN_CALL;
     if (answered)
         return NO_CALL;
@@ -554,7 +532,7 @@ static object *operate(const operation *made, object *self, object *other) {
     if (has_two) {
         if (!(y = node_of(other)))
             goto in_full;
-        if (!is_float || AT(y, node_type) != own && PyObject_RichCompareBool(AT(y, node_type), own, EQUAL) != 1) {
+        if (!is_float || (AT(y, node_type) != own && PyObject_RichCompareBool(AT(y, node_type), own, EQUAL) != 1)) {
             if (kind != the_Tensor || AT(self, class) != kind || AT(x, node_requires_grad) != the_False || AT(y, node_requires_grad) != the_False ||
                 PyTuple_Size(AT(self, tensor__chain)) || PyTuple_Size(AT(other, tensor__chain)))
                 goto in_full;
@@ -565,7 +543,7 @@ static object *operate(const operation *made, object *self, object *other) {
             goto in_full;
         }
         text = line(0);
-    } else if (is_float && (kind == the_int || kind == the_float && PyFloat_AsDouble(other) != 0.0)) { /* -0.0 is equal to 0.0 */
+    } else if (is_float && (kind == the_int || (kind == the_float && PyFloat_AsDouble(other) != 0.0))) { /* -0.0 is equal to 0.0 */
         object *entry = number_here(other, own);
         if (!entry)
             goto in_full;
@@ -574,7 +552,7 @@ static object *operate(const operation *made, object *self, object *other) {
         goto in_full;
     if (!text)
         return NULL;
-    int tracked = AT(the_state, state_grad) == the_True && (AT(x, node_requires_grad) == the_True || has_two && AT(y, node_requires_grad) == the_True);
+    int tracked = AT(the_state, state_grad) == the_True && (AT(x, node_requires_grad) == the_True || (has_two && AT(y, node_requires_grad) == the_True));
     if (made->compares) {
         tracked = 0;
         if (!(own = PyDict_GetItemWithError(the_truth, own))) {
@@ -584,12 +562,12 @@ static object *operate(const operation *made, object *self, object *other) {
     }
     object *inputs = made->flipped ? pair(y, x) : pair(x, y);
     object *result = wrapped(new_node(made->op, the_nothing, inputs, own, text, tracked, places(1)));
-    if (!result || tracked && PyObject_SetAttr(result, the_label, made->label)) {
+    if (!result || (tracked && PyObject_SetAttr(result, the_label, made->label))) {
         Py_DecRef(result);
         return NULL;
     }
     int follows = PyTuple_Size(AT(self, tensor__chain)) && is_ordered(self);
-    if (follows || has_two && kind == the_Tensor && PyTuple_Size(AT(other, tensor__chain)) && is_ordered(other)) {
+    if (follows || (has_two && kind == the_Tensor && PyTuple_Size(AT(other, tensor__chain)) && is_ordered(other))) {
         object *operands = made->flipped ? pair(other, self) : pair(self, other), *given[2] = {result, operands};
         object *answer = operands ? PyObject_Vectorcall(the_follow, given, 2, NULL) : NULL;
         Py_DecRef(operands), Py_DecRef(answer);

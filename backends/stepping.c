@@ -409,25 +409,10 @@ static object *append(object *phrase, object *const *given, ptrdiff_t count) {
     int may_be = given[3] == the_True;
     ptrdiff_t length = PyList_Size(steps);
     for (ptrdiff_t k = 0; k < length; k++) {
-        object *step = PyList_GetItem(steps, k), *pick = PyTuple_GetItem(step, 2), *line = PyTuple_GetItem(step, 6), *inputs;
-        long only = PyLong_AsLong(PyTuple_GetItem(step, 3));
-        if (pick != the_None)
-            inputs = PyObject_Vectorcall(pick, &nodes, 1, NULL);
-        else if (only >= 0) {
-            if ((inputs = PyTuple_New(1)))
-                PyTuple_SetItem(inputs, 0, kept(PyList_GetItem(nodes, only)));
-        } else
-            inputs = kept(only == beside ? AT(PyList_GetItem(nodes, PyList_Size(nodes) - 1), node_inputs) : the_nothing);
-        int tracked = 0;
-        if (may_be && inputs && PyTuple_GetItem(step, 5) == the_True)
-            for (ptrdiff_t i = 0; !tracked && i < PyTuple_Size(inputs); i++)
-                tracked = AT(PyTuple_GetItem(inputs, i), node_requires_grad) == the_True;
-        object *node = new_node(PyTuple_GetItem(step, 0), PyTuple_GetItem(step, 1), inputs, PyTuple_GetItem(step, 4), kept(line == the_None ? where : line), tracked, ++order);
-        if (!node || PyList_Append(nodes, node)) {
-            Py_DecRef(node);
+        object *step = PyList_GetItem(steps, k), *last = PyList_GetItem(nodes, PyList_Size(nodes) - 1);
+        object *without = PyLong_AsLong(PyTuple_GetItem(step, 3)) == beside ? AT(last, node_inputs) : the_nothing;
+        if (append_step(nodes, step, without, where, may_be, ++order))
             return NULL;
-        }
-        Py_DecRef(node);
     }
     return kept(nodes);
 }

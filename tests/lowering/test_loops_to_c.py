@@ -80,14 +80,14 @@ def program(kernels: list[tuple[list[str], str, str]]) -> str:
     return "builtin.module attributes {lamina.arena_bytes = 64 : i64} {\n" + "\n".join(functions) + "\n" + main + "\n}"
 
 
-def build(text: str, folder, inputs: list[np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+def build(text: str, folder, inputs: list[np.ndarray], outputs: list[str], count: int = N) -> list[np.ndarray]:
     module = parse(text, "test.mlir")
     verify(module)
     source = folder / "program.c"
     source.write_text(emit_c(module).text)
     library = folder / "program.so"
     build_shared(find_compiler(), source, library, ("-Wall", "-Wextra", "-Werror"))
-    types = [((N,), dtype_of(t)) for t in outputs]
+    types = [((count,), dtype_of(t)) for t in outputs]
     return Executable(library, [(a.shape, dtype_of(a)) for a in inputs], types, 64)(inputs)
 
 
@@ -237,9 +237,6 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
         func.return
       }}
     }}"""
-    source, library = tmp_path / "m.c", tmp_path / "m.so"
-    source.write_text(emit_c(parse(text, "m.mlir")).text)
-    build_shared(find_compiler(), source, library)
     rng = np.random.default_rng(0)
     own, wider = {"f32": (np.float32, np.float64), "f64": (np.float64, np.longdouble)}[code]
     x = rng.uniform(low, high, count).astype(own)
@@ -249,8 +246,7 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
         x[: count // 4] *= np.exp(rng.uniform(-40, 0, count // 4)).astype(own)
     specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.0, -1.0, 3.4e38, -3.4e38, 200, -200], own)
     x[: len(specials)] = specials
-    t = ((count,), dtype_of(code))
-    v, s = Executable(library, [t], [t, t], 64)([x])
+    v, s = build(text, tmp_path, [x], [code, code], count)
     assert np.array_equal(v.view(np.uint8), s.view(np.uint8)), "a lane is the scalar, bit for bit"
     exact = getattr(np, name, None) or np.vectorize(math.erf)
     with np.errstate(all="ignore"):
@@ -291,9 +287,6 @@ def test_powers_are_exact_to_an_ulp_and_special_as_in_c(tmp_path):
         func.return
       }}
     }}"""
-    source, library = tmp_path / "m.c", tmp_path / "m.so"
-    source.write_text(emit_c(parse(text, "m.mlir")).text)
-    build_shared(find_compiler(), source, library)
     rng = np.random.default_rng(0)
     x = np.exp(rng.uniform(-88, 88, count)).astype(np.float32)
     y = (rng.uniform(-90, 90, count) / np.maximum(np.abs(np.log(x)), 1e-3)).astype(np.float32)
@@ -304,8 +297,7 @@ def test_powers_are_exact_to_an_ulp_and_special_as_in_c(tmp_path):
     ], np.float32)  # fmt: skip
     places = slice(4000, 4000 + len(special) ** 2)
     x[places], y[places] = (m.ravel() for m in np.meshgrid(special, special))
-    t = ((count,), dtype_of("f32"))
-    got = Executable(library, [t, t], [t] * len(lanes), 64)([x, y])
+    got = build(text, tmp_path, [x, y], ["f32"] * len(lanes), count)
     assert all(np.array_equal(r.view(np.uint8), got[0].view(np.uint8)) for r in got), "a lane is the scalar, bit for bit"
     with np.errstate(all="ignore"):
         want = np.power(x.astype(np.float64), y.astype(np.float64))
