@@ -28,7 +28,7 @@ CLASSES = {  # word in a signature: kinds it admits, words for errors
 }
 ATTRIBUTE_KINDS = {
     "int": (int, Size), "ints": tuple, "axes": tuple, "shape": tuple, "perm": tuple, "number": (int, float, Size, Real),
-    "dtype": DType, "flag": (bool, int), "text": str, "graph": Graph,
+    "dtype": DType, "flag": (bool, int, np.bool_), "text": str, "graph": Graph,
 }  # fmt: skip
 _HALVES = (float16, bfloat16)
 _MEMO_LIMIT = 1 << 16

@@ -24,6 +24,7 @@ OPTIMIZERS: list[tuple[str, dict]] = [
     ("RMSprop", {"momentum": 0.9, "centered": True, "weight_decay": 0.1}), ("Adagrad", {"lr_decay": 0.1}), ("Adadelta", {}),
     ("Adamax", {"weight_decay": 0.1}), ("NAdam", {}), ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
     ("RAdam", {"lr": 0.01}), ("ASGD", {}), ("Rprop", {}), ("Adafactor", {}),
+    ("SGD", {"lr": np.float32(0.125), "momentum": np.float64(0.9), "nesterov": np.True_}),
 ]  # fmt: skip
 MORE: list[tuple[str, dict]] = [
     ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
