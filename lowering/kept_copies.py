@@ -102,7 +102,7 @@ class KeptCopies:
     def settle(self, calls: Iterable[Call | Loop], main: Block) -> list[Storage]:
         """Gives up the copies that no call reads any more; memory for those that others are made of, each while it is needed."""
         every = list(_all_calls(calls))
-        read = {id(s.argument) for call in every for k, (s, _) in enumerate(call.operands) if k != _packed_operand(call.function)}
+        read = {id(s.argument) for call in every for k, (s, _) in enumerate(call.operands) if k != _packed_alone(call.function)}
         passing: list[Storage] = []
         wanted: set[int] = set()
         for key, copy in reversed(list(self._copies.items())):
@@ -187,10 +187,19 @@ def _all_calls(items: Iterable[Call | Loop]) -> Iterator[Call]:
             yield item
 
 
-def _packed_operand(kernel: func.FuncOp) -> int:
-    """The operand that a kernel reads a packed copy in place of; -1 where there is none."""
+def _packed_alone(kernel: func.FuncOp) -> int:
+    """The operand that a kernel reads a packed copy in place of, and nothing else of; -1 where there is none."""
     packed = kernel.attributes.get("lamina.packed")
-    return int(packed.get_values()[0]) if isinstance(packed, DenseArrayBase) else -1
+    if not isinstance(packed, DenseArrayBase):
+        return -1
+    operand = int(packed.get_values()[0])
+    return operand if _readings(kernel.body.block.args[operand]) == 1 else -1
+
+
+def _readings(memory: SSAValue) -> int:
+    """How often a memory is an operand, of what is no view of it."""
+    counts = (sum(_readings(r) for r in use.operation.results if isinstance(r.type, MemRefType)) or 1 for use in memory.uses)
+    return sum(counts)
 
 
 def kept_copies(module: ModuleOp) -> tuple[Kept, ...]:

@@ -118,6 +118,21 @@ def test_what_passes_on_the_way_to_a_copy_lasts_until_it_was_read():
 
 
 @needs_compiler
+def test_what_is_read_beside_its_packed_copy_is_kept_too():
+    """A product of a matrix by itself reads the packed copy as one operand, and what it is a copy of as the other."""
+    r = Recorder()
+    x, w = r.input(8, 48), r.input(48, 48, name="w")
+    rows = r.op("div", w, r.op("expand", r.op("exp", r.op("slice", w, attrs=((0, 47), (48, 1), (1, 1)))), attrs=((48, 48),)))
+    graph = r.done(r.op("matmul", x, r.op("matmul", rows, rows)))
+    program = driver.compile_graph(graph)
+    x, w = arrays_for(graph)
+    assert len(program._copies.kept) == 2, "the rows, and their packed copy"
+    for _ in range(3):
+        made = w / np.exp(w[:, 47:])
+        np.testing.assert_allclose(program([x, w])[0], x @ (made @ made), rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
 def test_a_program_follows_its_weights():
     graph = linear(24, 2048, 48)
     program = driver.compile_graph(graph)
