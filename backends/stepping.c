@@ -409,8 +409,9 @@ static object *append(object *phrase, object *const *given, ptrdiff_t count) {
     int may_be = given[3] == the_True;
     ptrdiff_t length = PyList_Size(steps);
     for (ptrdiff_t k = 0; k < length; k++) {
-        object *step = PyList_GetItem(steps, k), *last = PyList_GetItem(nodes, PyList_Size(nodes) - 1);
-        object *without = PyLong_AsLong(PyTuple_GetItem(step, 3)) == beside ? AT(last, node_inputs) : the_nothing;
+        object *step = PyList_GetItem(steps, k), *without = the_nothing;
+        if (PyLong_AsLong(PyTuple_GetItem(step, 3)) == beside)
+            without = AT(PyList_GetItem(nodes, PyList_Size(nodes) - 1), node_inputs);
         if (append_step(nodes, step, without, where, may_be, ++order))
             return NULL;
     }

@@ -1,6 +1,6 @@
 """Peers that run a model from an ONNX file, which PyTorch exports: ONNX Runtime, OpenVINO, IREE, TVM.
 
-    pip install onnxruntime openvino iree-base-compiler iree-base-runtime apache-tvm
+    pip install onnx onnxruntime openvino iree-base-compiler iree-base-runtime apache-tvm
 
 Each gets the file and the arrays of its inputs once and gives a call without arguments. All compute in float32. IREE and TVM run what their
 compilers make of a file by themselves, for this processor: nothing is tuned by measuring.

@@ -20,6 +20,7 @@ from xdsl.dialects.builtin import (
     Signedness,
     StringAttr,
     TensorType,
+    i32,
 )
 from xdsl.ir import Attribute, Data, SSAValue
 from xdsl.irdl import irdl_attr_definition
@@ -84,6 +85,11 @@ def integers(values: tuple | list, element: IntegerType = i64) -> DenseArrayBase
 @lru_cache(maxsize=1 << 12)
 def _dense(values: tuple[int, ...], element: IntegerType) -> DenseArrayBase:
     return DenseArrayBase.from_list(element, values)
+
+
+def segments(*counts: int) -> DenseArrayBase:
+    """`operandSegmentSizes` of an op: how many of its operands are of each kind."""
+    return _dense(counts, i32)
 
 
 def dimensions(shape: tuple | list) -> list[int | IntAttr]:

@@ -17,10 +17,11 @@ from math import prod
 from types import UnionType
 
 from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import AnyFloat, DenseArrayBase, MemRefType, i32
+from xdsl.dialects.builtin import AnyFloat, MemRefType
 from xdsl.dialects.linalg.ops import GenericOp
 from xdsl.ir import Block, Operation, Region, SSAValue
 
+from ..dialects.attributes import segments
 from .block_analysis import is_plain
 from .blocked_calls import Register
 from .call_values import CallValues, Item, Node, Value, in_order, last_step, operands_of, results_of, scratches_of, whole_of
@@ -380,7 +381,7 @@ class _Cluster:
             made = zip(self._made(k), call.function.body.block.args[len(call.operands) :], strict=False)
             for v, argument in made:
                 if v not in memory:
-                    alloca = memref.AllocaOp.create(result_types=[argument.type], properties={"operandSegmentSizes": _NOTHING})
+                    alloca = memref.AllocaOp.create(result_types=[argument.type], properties={"operandSegmentSizes": segments(0, 0)})
                     block.add_op(alloca)
                     memory[v] = alloca.results[0]
                 mapped[argument] = memory[v]
@@ -405,7 +406,6 @@ def _seen_as(memory: SSAValue, wanted: MemRefType) -> Operation | None:
     return reinterpreted(memory, 0, wanted, strides_of(wanted))
 
 
-_NOTHING = DenseArrayBase.from_list(i32, [0, 0])
 
 
 def drop_unread(calls: list[Item], storages: list[Storage]) -> None:

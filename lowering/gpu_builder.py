@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from xdsl.dialects import arith, gpu, memref, scf
-from xdsl.dialects.builtin import DenseArrayBase, IntegerAttr, MemRefType, NoneAttr, UnitAttr, i1, i32, i64
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, UnitAttr, i1, i32, i64
 from xdsl.ir import Attribute, Block, Region, SSAValue
 
 from ..dialects import nv
+from ..dialects.attributes import segments
 from .loop_builder import INDEX, LoopBuilder
 
 DIMENSIONS = {"x": gpu.DimensionAttr(gpu.DimensionEnum.X), "y": gpu.DimensionAttr(gpu.DimensionEnum.Y),
@@ -113,7 +114,7 @@ class GpuBuilder(LoopBuilder):
         """A small array of the thread; its indices must become constants when loops are unrolled."""
         held = MemRefType(element, [length], NoneAttr(), nv.REGISTERS)
         op = memref.AllocaOp.create(
-            result_types=[held], properties={"operandSegmentSizes": _segments(0, 0)}
+            result_types=[held], properties={"operandSegmentSizes": segments(0, 0)}
         )
         op.results[0].name_hint = hint
         return self.at(op, self.base)
@@ -154,7 +155,3 @@ class GpuBuilder(LoopBuilder):
         )
         self.do(op)
         return op.results[0]
-
-
-def _segments(*sizes: int) -> Attribute:
-    return DenseArrayBase.from_list(i32, sizes)

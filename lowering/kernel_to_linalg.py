@@ -11,7 +11,7 @@ from xdsl.dialects.linalg.ops import FillOp
 from xdsl.dialects.linalg.ops import YieldOp as LinalgYieldOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import dtype_of_element
+from ..dialects.attributes import dtype_of_element, segments
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
 from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import (
@@ -33,7 +33,7 @@ from ..passes.placement import Box, are_apart, boxes, fill_value, is_whole, wind
 from ..passes.program import program_blocks
 from .kernel_functions import structural_key
 from .scalar_body import ScalarBody, accumulation_type, signless
-from .stage import Stage, element_of, empty, segments, tensor_type
+from .stage import Stage, element_of, empty, tensor_type
 
 _TOGETHER = "elementwise"
 MANY_BOXES = 8

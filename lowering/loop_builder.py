@@ -18,11 +18,10 @@ from xdsl.dialects.builtin import (
     MemRefType,
     VectorType,
     i1,
-    i32,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import SizesAttr, integers
+from ..dialects.attributes import SizesAttr, integers, segments
 from ..dialects.kernel import PrefetchOp
 from ..dialects.sizes import same
 from .memref_layout import memref_type, span_of
@@ -193,7 +192,7 @@ class LoopBuilder:
             "static_offsets": _i64s(0),
             "static_sizes": _i64s(length),
             "static_strides": _i64s(1),
-            "operandSegmentSizes": _i32s(1, 0, 0, 0),
+            "operandSegmentSizes": segments(1, 0, 0, 0),
         }
         return self.emit(memref.ReinterpretCastOp, (buffer,), wanted, properties, level=self.level[buffer])
 
@@ -344,8 +343,3 @@ class LoopBuilder:
 @cache
 def _i64s(*values: int) -> DenseArrayBase | SizesAttr:
     return integers(values)
-
-
-@cache
-def _i32s(*values: int) -> DenseArrayBase:
-    return DenseArrayBase.from_list(i32, values)

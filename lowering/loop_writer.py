@@ -13,7 +13,6 @@ from typing import NamedTuple
 from xdsl.dialects import arith, memref, scf, vector
 from xdsl.dialects.builtin import (
     AnyFloat,
-    DenseArrayBase,
     DenseIntOrFPElementsAttr,
     FloatAttr,
     IndexType,
@@ -24,12 +23,11 @@ from xdsl.dialects.builtin import (
     NoneAttr,
     VectorType,
     i1,
-    i32,
     i64,
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import dimensions, integers
+from ..dialects.attributes import dimensions, integers, segments
 from ..dialects.kernel import BitsOp, PrefetchOp
 from ..dialects.sizes import same
 
@@ -154,7 +152,7 @@ class LoopWriter:
             else:
                 kind = MemRefType(buffer.type.element_type, dimensions([span]))
                 parts = {"static_offsets": integers([0]), "static_sizes": integers([span]), "static_strides": integers([1])}
-                parts["operandSegmentSizes"] = DenseArrayBase.from_list(i32, [1, 0, 0, 0])
+                parts["operandSegmentSizes"] = segments(1, 0, 0, 0)
                 found = self._hoisted(memref.ReinterpretCastOp.create(operands=(buffer,), result_types=(kind,), properties=parts))
             self._flat[buffer] = found
         return found
@@ -179,7 +177,7 @@ class LoopWriter:
         """A small 1-D buffer private to the thread that runs the code being written."""
         kind = MemRefType(element, [count])
         properties = {
-            "operandSegmentSizes": DenseArrayBase.from_list(i32, [0, 0]),
+            "operandSegmentSizes": segments(0, 0),
             "alignment": IntegerAttr(64, i64),
         }
         return self.value(memref.AllocaOp.create(result_types=(kind,), properties=properties))
@@ -302,11 +300,11 @@ class LoopWriter:
     def parallel(self, count: int) -> Iterator[SSAValue]:
         """1-D ``scf.parallel`` over ``count`` independent tasks."""
         body = Block(arg_types=[INDEX])
-        segments = {"operandSegmentSizes": DenseArrayBase.from_list(i32, [1, 1, 1, 0])}
+        properties = {"operandSegmentSizes": segments(1, 1, 1, 0)}
         op = scf.ParallelOp.create(
             operands=(self.index(0), self.index(count), self.index(1)),
             regions=(Region(body),),
-            properties=segments,
+            properties=properties,
             attributes=self._origin_here(),
         )
         self.add(op)

@@ -8,7 +8,6 @@ from functools import cache
 from xdsl.dialects.builtin import (
     DYNAMIC_INDEX,
     BFloat16Type,
-    DenseArrayBase,
     Float16Type,
     Float32Type,
     Float64Type,
@@ -20,12 +19,11 @@ from xdsl.dialects.builtin import (
     StridedLayoutAttr,
     TensorType,
     i8,
-    i32,
 )
 from xdsl.dialects.memref import ReinterpretCastOp, SubviewOp
 from xdsl.ir import Attribute, SSAValue
 
-from ..dialects.attributes import dimensions, integers
+from ..dialects.attributes import dimensions, integers, segments
 from ..dialects.errors import PassError
 
 _FLOAT_BYTES = {Float64Type: 8, Float32Type: 4, Float16Type: 2, BFloat16Type: 2}
@@ -121,13 +119,10 @@ def reinterpreted(source: SSAValue, offset: int | SSAValue, wanted: MemRefType, 
         "static_offsets": integers([DYNAMIC_INDEX if moves else offset]),
         "static_sizes": integers(wanted.get_shape()),
         "static_strides": integers(strides),
-        "operandSegmentSizes": DenseArrayBase.from_list(i32, [1, int(moves), 0, 0]),
+        "operandSegmentSizes": segments(1, int(moves), 0, 0),
     }
     operands = (source, offset) if isinstance(offset, SSAValue) else (source,)
     return ReinterpretCastOp.create(operands=operands, result_types=(wanted,), properties=properties)
-
-
-_ONE_OPERAND = DenseArrayBase.from_list(i32, [1, 0, 0, 0])
 
 
 def box_of(buffer: SSAValue, offsets: Sequence[int], sizes: Sequence[int], steps: Sequence[int]) -> SubviewOp:
@@ -139,7 +134,7 @@ def box_of(buffer: SSAValue, offsets: Sequence[int], sizes: Sequence[int], steps
     layout = StridedLayoutAttr(dimensions([b * s for b, s in zip(base, steps, strict=True)]), *dimensions([offset]))
     properties = {
         "static_offsets": integers(offsets), "static_sizes": integers(sizes), "static_strides": integers(steps),
-        "operandSegmentSizes": _ONE_OPERAND,
+        "operandSegmentSizes": segments(1, 0, 0, 0),
     }  # fmt: skip
     result = MemRefType(held.element_type, dimensions(sizes), layout)
     return SubviewOp.create(operands=[buffer], result_types=[result], properties=properties)  # kernels of many boxes have hundreds

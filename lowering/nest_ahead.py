@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..dialects.sizes import estimate, same
+from ..dialects.sizes import estimate
 from ..dialects.target import Target
 from .memref_layout import element_bytes
 from .nest_plan import Flat, GroupPlan, KernelPlan, LeafPlan, Loop, alike

@@ -8,11 +8,9 @@ from typing import Any
 from xdsl.dialects.builtin import (
     AffineMapAttr,
     ArrayAttr,
-    DenseArrayBase,
     StringAttr,
     TensorType,
     f32,
-    i32,
 )
 from xdsl.dialects.linalg.attrs import IteratorTypeAttr
 from xdsl.dialects.linalg.ops import GenericOp, YieldOp
@@ -20,7 +18,7 @@ from xdsl.dialects.tensor import EmptyOp, ExtractOp, ExtractSliceOp, InsertSlice
 from xdsl.ir import Attribute, Block, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 
-from ..dialects.attributes import dimensions, integers
+from ..dialects.attributes import dimensions, integers, segments
 from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import EACH, READ, VIEW, read_source, read_split, role_of, shape_of, view_index
 from ..passes.linear_index import Index, Linear, affine
@@ -31,7 +29,6 @@ IndexTuple = tuple[Index, ...]
 
 _PARALLEL = IteratorTypeAttr.parallel()
 _REDUCTION = IteratorTypeAttr.reduction()
-_SEGMENTS: dict[tuple[int, ...], DenseArrayBase] = {}
 _MAPS: dict[tuple, AffineMapAttr] = {}
 
 
@@ -226,13 +223,6 @@ class Stage:
         self.entry.insert_arg(f32, len(self.inputs))
         self.inputs.append(window)
         self.input_maps.append(tuple(Linear(((d, 1),), 0, self.sizes) for d in hidden))
-
-
-def segments(*counts: int) -> DenseArrayBase:
-    """operandSegmentSizes of an op: how many of its operands are inputs, outputs, and so on."""
-    if counts not in _SEGMENTS:
-        _SEGMENTS[counts] = DenseArrayBase.from_list(i32, counts)
-    return _SEGMENTS[counts]
 
 
 def _slice_properties(

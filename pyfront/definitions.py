@@ -18,7 +18,7 @@ from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, in_place, is_tracked_after, write_out
 from .autocasting import RULED, as_ruled, regions
 from .dtype_arguments import dtype_given
-from .known_calls import KnownCalls
+from .known_calls import TENSORS, KnownCalls
 from .strides import follow
 from .overrides import state as asking
 from .tensor import Tensor
@@ -67,6 +67,12 @@ def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> list[Any] |
 
 
 _NUMBERS = (np.number, np.bool_)
+_PLAIN = {int, float, bool, str, type(None)}
+
+
+def _all_as_python(args: tuple) -> tuple:
+    """`_as_python` of each: of most calls nothing has to be looked into."""
+    return args if set(map(type, args)) - _PLAIN <= TENSORS else tuple(map(_as_python, args))
 
 
 def _as_python(value: Any) -> Any:
@@ -173,7 +179,7 @@ def as_method(definition: Definition) -> Callable:
             found = _check(called, wanted, args)
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
-        args = tuple(map(_as_python, args))
+        args = _all_as_python(args)
         if options:
             args, options = renamed(args, options)
         if ruled and regions.on:
@@ -202,7 +208,7 @@ def as_function(definition: Definition) -> Callable:
             found = _check(name, wanted, args)
         if found is not None:
             return overrides.answer(public, found, args, options)
-        args = tuple(map(_as_python, args))
+        args = _all_as_python(args)
         if options:
             return with_options(args, options)
         if ruled and regions.on:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DTYPES, DType, bool_, dtype_of, part_of
+from ..dialects.types import DTYPES, DType, bool_, part_of
 from . import draws, recorder
 from .assignment import title
 from .creation import of_array
