@@ -16,10 +16,12 @@ from needs import needs_compiler
 
 from lamina.backends import driver
 from lamina.dialects import flags
+from lamina.dialects.types import float32
 from lamina.pyfront import origin, quick, recorder
 from lamina.pyfront.known_calls import KnownCalls
 from lamina.pyfront.leaves import Accumulation
 from lamina.pyfront.optim.gathered import Gathered
+from lamina.pyfront.phrases import Phrase
 from lamina.pyfront.schedule import Schedule
 
 pytestmark = needs_compiler
@@ -93,6 +95,17 @@ def test_the_same_steps(expression: str, grad: bool, undo: Callable) -> None:
     undo()
     assert type(vars(lamina.Tensor)["__add__"]).__name__ == "method_descriptor"
     assert _recorded(expression, grad) == expected
+
+
+def test_steps_of_no_operands(undo: Callable) -> None:
+    """A phrase may begin with a step that reads nothing, with nothing in front of it."""
+    row = ((3,), float32)
+    phrase = Phrase([("iota", ((3,), 0, float32), (), row, False), ("neg", (), (0,), row, True), ("add", (), (0, 1), row, True)], [2])
+    undo()
+    assert Phrase._append is not quick._python[Phrase, "_append"]
+    first, second, third = phrase._append([], "here.py:1", 7, False)
+    assert [node.op for node in (first, second, third)] == ["iota", "neg", "add"] and [first.order, third.order] == [8, 10]
+    assert (first.inputs, second.inputs, third.inputs) == ((), (first,), (first, second)) and third.origin == "here.py:1"
 
 
 def test_numbers_that_change_are_inputs(undo: Callable) -> None:
