@@ -16,15 +16,16 @@ from lamina.pyfront.optim import lbfgs
 
 torch = pytest.importorskip("torch")
 
+# Rates with a momentum are small: at 0.125 eight steps of this bumpy loss make one rounding a thousand of them.
 OPTIMIZERS: list[tuple[str, dict]] = [
-    ("SGD", {"lr": 0.1}), ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}), ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
+    ("SGD", {"lr": 0.1}), ("SGD", {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.02, "momentum": 0.9, "nesterov": True}), ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.5}),
     ("SGD", {"lr": 0.1, "maximize": True}), ("Adam", {}), ("Adam", {"weight_decay": 0.1, "amsgrad": True}),
     ("AdamW", {}), ("AdamW", {"amsgrad": True, "lr": 0.01}), ("RMSprop", {}),
     ("RMSprop", {"momentum": 0.9, "centered": True, "weight_decay": 0.1}), ("Adagrad", {"lr_decay": 0.1}), ("Adadelta", {}),
     ("Adamax", {"weight_decay": 0.1}), ("NAdam", {}), ("NAdam", {"decoupled_weight_decay": True, "weight_decay": 0.1}),
     ("RAdam", {"lr": 0.01}), ("ASGD", {}), ("Rprop", {}), ("Adafactor", {}),
-    ("SGD", {"lr": np.float32(0.125), "momentum": np.float64(0.9), "nesterov": np.True_}),
+    ("SGD", {"lr": np.float32(0.015625), "momentum": np.float64(0.9), "nesterov": np.True_}),
 ]  # fmt: skip
 MORE: list[tuple[str, dict]] = [
     ("RAdam", {"weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True}),
@@ -69,8 +70,8 @@ def test_steps(name: str, options: dict) -> None:
 @pytest.mark.parametrize("name, options", EACH, ids=str)
 def test_steps_in_single_precision(name: str, options: dict) -> None:
     (ours, _), (theirs, _) = (trained(lib, name, options) for lib in (lamina, torch))
-    for p, q in zip(ours, theirs, strict=True):  # rounding grows with the momentum of this bumpy loss
-        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), 2e-5, 1e-6)
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), 1e-5, 1e-6)
 
 
 def fitted(lib: Any, options: dict) -> tuple[list[float], dict]:
