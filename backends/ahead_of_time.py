@@ -28,7 +28,7 @@ from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
 from .ahead_of_time_main import main_source
 from .emission import Emission, edit_of, emit
-from .toolchain import BASE_FLAGS, find_compiler, run_compiler
+from .toolchain import BASE_FLAGS, INSTALL, MISSING, installed_compiler, run_compiler
 
 ABI_VERSION = 1
 ALIGNMENT = 64
@@ -165,7 +165,7 @@ def pack_weights(weights: Mapping[int, np.ndarray], copies: Sequence[np.ndarray]
 def _makes_copies(target: str) -> bool:
     """Whether this machine can build and run what is made for a target."""
     try:
-        if find_compiler() is None:
+        if installed_compiler() is None:
             return False
     except BackendError:  # whoever asks for a library hears of it
         return False
@@ -176,7 +176,7 @@ def _filled(made: Emission, graph: Graph, weights: Mapping[int, np.ndarray], ent
     """The copies that the program keeps of weights, made by a run of the program that fills them."""
     if made.filling is None:
         return []
-    compiler = find_compiler()
+    compiler = installed_compiler()
     assert compiler is not None  # else nothing was bound
     with tempfile.TemporaryDirectory(prefix="lamina-") as name:
         source, library = Path(name) / "filling.c", Path(name) / "filling.so"
@@ -455,11 +455,9 @@ def _refused(folder: Path, error: OSError) -> FileError:
 
 def _build_library(folder: Path, prefix: str, target: str) -> str:
     """Build ``lib<prefix>.so`` beside the source, without paths of this machine in it; its name."""
-    compiler = find_compiler()
+    compiler = installed_compiler()
     if compiler is None:
-        raise BackendError(
-            "there is no C compiler for the shared library", help="--no-shared (shared=False) writes the C files alone"
-        )
+        raise BackendError(f"{MISSING}: the shared library needs one", help=f"{INSTALL}; --no-shared (shared=False) writes the C files alone")
     flags, source, name = compiler.flags if target == "native" else BASE_FLAGS, folder / f"{prefix}.c", f"lib{prefix}.so"
     run_compiler(compiler, [*flags, "-fPIC", "-shared", "-o", str(folder / name), str(source), "-lm"], source)
     return name

@@ -19,7 +19,7 @@ from .emission import emit, keeps, without_collector
 from .executable import Executable, types_from_json, types_to_json
 from .graph_text import graph_to_json
 from .stats import show, stats
-from .toolchain import build_shared, find_compiler
+from .toolchain import INSTALL, build_shared, find_compiler
 
 if TYPE_CHECKING:
     from xdsl.dialects.builtin import ModuleOp
@@ -103,7 +103,7 @@ def compile_graph(graph: Graph, *, dump: str | Path | None = None, check: int = 
     """
     compiler = find_compiler()
     if compiler is None:
-        raise BackendError("there is no C compiler to compile with", help="install gcc or clang, or `pip install ziglang`")
+        raise BackendError("there is no C compiler to compile with", help=INSTALL)
     key = key_of(
         "program", source_version(), compiler.identity, compiler.flags, flags.fast.value, flags.winograd.value, emission.cpu_target(flags.f32.value),
         graph.inputs, graph.steps, graph.outputs, *(["clocked", graph.origins] if profiler is not None else []),

@@ -27,6 +27,9 @@ BASE_FLAGS = (
     "-fno-strict-aliasing",
 )  # fmt: skip
 
+MISSING = "no C compiler found (cc, gcc, clang, ziglang)"
+INSTALL = "install gcc or clang, or `pip install ziglang`"
+
 
 @dataclass(frozen=True)
 class Compiler:
@@ -91,9 +94,8 @@ def _candidates() -> list[tuple[str, ...]]:
     return found
 
 
-@lru_cache(maxsize=1)
-def find_compiler() -> Compiler | None:
-    """The first of LAMINA_CC, cc, gcc, clang and ``python -m ziglang cc`` that runs; None (said once) if there is none.
+def installed_compiler() -> Compiler | None:
+    """The first of LAMINA_CC, cc, gcc, clang and ``python -m ziglang cc`` that runs; None if there is none.
 
     BackendError if LAMINA_CC is set and does not run.
     """
@@ -105,13 +107,16 @@ def find_compiler() -> Compiler | None:
             raise BackendError(
                 f"LAMINA_CC does not run: {shlex.join(command)}", help="name a C compiler that runs, or unset LAMINA_CC"
             )
-    warnings.warn(
-        "no C compiler found (cc, gcc, clang, ziglang): programs run on the numpy oracle, correct but slow\n"
-        "help: install gcc or clang, or `pip install ziglang`",
-        RuntimeWarning,
-        stacklevel=2,
-    )
     return None
+
+
+@lru_cache(maxsize=1)
+def find_compiler() -> Compiler | None:
+    """The compiler for programs of this process; None, and a warning the first time, if they will run without one."""
+    compiler = installed_compiler()
+    if compiler is None:
+        warnings.warn(f"{MISSING}: programs run on the numpy oracle, correct but slow\nhelp: {INSTALL}", RuntimeWarning, stacklevel=2)
+    return compiler
 
 
 def run_compiler(compiler: Compiler, arguments: list[str], source: Path, keep: bool = True) -> None:

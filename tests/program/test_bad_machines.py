@@ -80,6 +80,8 @@ def test_compile_with_a_compiler_that_fails_writes_nothing(script: Path, tmp_pat
     none = lamina(*wanted, cwd=tmp_path, PATH=str(tmp_path / "nothing"))
     if "no C compiler" in none.err:  # unless ziglang is installed
         assert none.status == 1 and "--no-shared" in none.err and not (tmp_path / "out").exists()
+        assert_plain(none.err)
+        assert none.err.count("no C compiler") == 1 and "oracle" not in none.err
     alone = lamina(*wanted, "--no-shared", cwd=tmp_path, LAMINA_CC="nonsense")
     assert alone.status == 0, alone.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["main.c", "model.c", "model.h", "model.weights"]
