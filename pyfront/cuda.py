@@ -6,10 +6,11 @@ import sys
 from types import SimpleNamespace, TracebackType
 from typing import Any
 
-from ..dialects.errors import OutOfMemoryError, UnsupportedError  # noqa: F401  # the first is public here
+from ..dialects.errors import OutOfMemoryError  # noqa: F401  # public here
 from . import placement, random, recorder
 from . import size as _size
 from .creation import of_array
+from .cuda_graphs import Capture, Region
 from .mersenne import fresh_seed
 
 device_type = "cuda"
@@ -146,6 +147,7 @@ class _Noted:
 
 def synchronize(device: Any = None) -> None:
     """Compute what is pending and wait for the GPU. BackendError when a kernel failed."""
+    _runtime().refuse_waiting()
     recorder.flush()
     _runtime().device.synchronize()
     recorder.settle()
@@ -406,8 +408,8 @@ def set_stream(stream: Stream | None) -> None:
 
 
 def is_current_stream_capturing() -> bool:
-    """False: what programs call is captured when it is launched, not while they run."""
-    return False
+    """Whether a region is being captured (`graph`)."""
+    return Capture.running is not None
 
 
 def stream(stream: Stream | None) -> Any:
@@ -419,15 +421,84 @@ StreamContext = Stream  # what `stream` gives
 
 
 class CUDAGraph:
-    """UnsupportedError where one is made: programs on a GPU are captured and replayed as graphs by themselves."""
+    """What a region launches, to be launched again by `replay` on what the region's tensors hold then. Within the region nothing is computed:
+    RuntimeError where a value is looked at."""
 
     def __init__(self, keep_graph: bool = False) -> None:
-        raise UnsupportedError("torch.cuda.CUDAGraph is not there", help="leave it out: what comes again is replayed as a CUDA graph")
+        self._capture: Capture | None = None
+        self._region: Region | None = None
+        self._generators = [random.default_generator]
+
+    def register_generator_state(self, generator: random.Generator) -> None:
+        """Numbers of this generator are drawn in the region: each replay draws the next ones."""
+        if all(generator is not g for g in self._generators):
+            self._generators.append(generator)
+
+    def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+        """The region begins. RuntimeError for a second one, here or at the same time."""
+        if self._region is not None or self._capture is not None:
+            raise RuntimeError("This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.")
+        if Capture.running is not None:
+            raise RuntimeError("Captures to a private pool may not be nested: another CUDAGraph is being captured")
+        self._capture = Capture(_runtime(), self._generators)
+
+    def capture_end(self) -> None:
+        """The region ends. RuntimeError where none began."""
+        self._end(False)
+
+    def _end(self, failed: bool) -> None:
+        capture, self._capture = self._capture, None
+        if capture is None:
+            raise RuntimeError("CUDAGraph::capture_end() called before capture_begin().")
+        self._region = capture.end(failed)
+
+    def replay(self) -> None:
+        """Launch the region. RuntimeError where none was captured, and within one."""
+        if self._region is None:
+            raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
+        _runtime().refuse_waiting()
+        self._region.replay()
+
+    def reset(self) -> None:
+        """Forget the region."""
+        self._region = None
+
+    def pool(self) -> tuple[int, int]:
+        """The handle of the memory it takes from."""
+        return graph_pool_handle()
+
+    def enable_debug_mode(self) -> None:
+        """Nothing to prepare: LAMINA_DUMP writes what is compiled."""
+
+    def debug_dump(self, debug_path: str) -> None:
+        """Nothing: LAMINA_DUMP writes what is compiled."""
 
 
-def graph(cuda_graph: Any, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Any:
-    """UnsupportedError, as `CUDAGraph`."""
-    return CUDAGraph()
+class graph:
+    """``with torch.cuda.graph(g):`` what the region launches is captured in ``g``. What raises within leaves ``g`` without a region."""
+
+    def __init__(self, cuda_graph: CUDAGraph, pool: Any = None, stream: Stream | None = None, capture_error_mode: str = "global") -> None:
+        self.cuda_graph, self._stream = cuda_graph, stream
+
+    def __enter__(self) -> None:
+        synchronize()
+        if self._stream is not None:
+            self._stream.__enter__()
+        try:
+            self.cuda_graph.capture_begin()
+        except BaseException as error:
+            if self._stream is not None:
+                self._stream.__exit__(type(error), error, None)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        try:
+            self.cuda_graph._end(kind is not None)
+        finally:
+            if self._stream is not None:
+                self._stream.__exit__(kind, error, where)
 
 
 def make_graphed_callables(
@@ -438,9 +509,10 @@ def make_graphed_callables(
     return callables
 
 
-def graph_pool_handle() -> Any:
-    """UnsupportedError, as `CUDAGraph`."""
-    return CUDAGraph()
+def graph_pool_handle() -> tuple[int, int]:
+    """The handle of the pool: all graphs share the one there is."""
+    _runtime()
+    return 0, 0
 
 
 class Event:

@@ -43,10 +43,43 @@ class Sequence:
 
     def words(self, shape: Shape) -> Node:
         """64 random bits per element, int64."""
+        if recorder.state.captured is not None:
+            raise RuntimeError(
+                "numbers of this generator are drawn while a CUDA graph is captured, and every replay would draw the same ones: "
+                "call register_generator_state(generator) of the CUDAGraph before"
+            )
         count = size_of(shape)
+        key, first = self.place().view(np.uint64)
+        self.skip(count)
+        return words_at(_number(int(first), (count,)), _number(int(key), (count,)), shape)
+
+    def place(self) -> np.ndarray:
+        """Key and next place as programs take them, int64[2]."""
         first = (self.taken + (self.seed >> 32 << 32)) & (1 << 64) - 1
+        return np.array([self.seed & _WORD, first], np.uint64).view(np.int64)
+
+    def skip(self, count: int) -> None:
+        """Leave out this many places."""
         self.taken = (self.taken + count) & _WORD
-        return words_at(_number(first, (count,)), _number(self.seed & _WORD, (count,)), shape)
+
+
+class Places(Sequence):
+    """A sequence whose key and next place are values of the program. state: of both, int64[2]."""
+
+    def __init__(self, state: Node) -> None:
+        super().__init__()
+        self.key, self.first = (record("slice", (state,), ((i,), (1,), (1,))) for i in (0, 1))
+
+    def words(self, shape: Shape) -> Node:
+        """64 random bits per element, int64."""
+        flat = (size_of(shape),)
+        first = record("add", (self.first, full(self.taken, (1,), int64)))
+        self.taken += flat[0]
+        return words_at(expand(first, flat), expand(self.key, flat), tuple(shape))
+
+    def moved(self) -> Node:
+        """Key and place behind all that were taken."""
+        return record("concat", (self.key, record("add", (self.first, full(self.taken, (1,), int64)))), (0,))
 
 
 def words_at(first: Node, key: Node, shape: Shape) -> Node:

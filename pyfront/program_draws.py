@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..dialects.graph import Graph, Step
-from ..dialects.types import Shape, Type, int64, size_of
+from ..dialects.types import Type, int64, size_of
 from . import recorder
 from .grad_mode import no_grad
 from .node import Node
-from .philox import Sequence, words_at
-from .promote import expand, full
+from .philox import Places
 from .random import default_generator
 from .sampling import DRAWS
-from .recorder import record
 from .schedule import Schedule
 
 Draws = tuple[tuple[str, tuple[Any, ...]], ...]
@@ -60,7 +58,7 @@ def drawn_by_steps(graph: Graph, draws: Draws) -> tuple[Graph, np.ndarray]:
     is what the next call is to be given."""
     state = recorder.alias(recorder.leaf(np.zeros(2, np.int64), ((2,), int64)))
     state.value = None
-    sequence = _Places(state)
+    sequence = Places(state)
     with no_grad():
         numbers = [
             DRAWS[name].gpu(sequence, shape, dtype, *given) for (shape, dtype), (name, given) in zip(_types(graph, draws), draws, strict=True)
@@ -84,22 +82,3 @@ def drawn_by_steps(graph: Graph, draws: Draws) -> tuple[Graph, np.ndarray]:
     whole = Graph((*graph.inputs, *source.inputs), tuple(steps), outputs, origins, (*graph.names, STATE), types)
     seed = default_generator.initial_seed()
     return whole, np.array([seed & 0xFFFFFFFF, seed >> 32 << 32], np.uint64).view(np.int64)
-
-
-class _Places(Sequence):
-    """A sequence whose key and next place are values of the program."""
-
-    def __init__(self, state: Node) -> None:
-        super().__init__()
-        self.key, self.first = (record("slice", (state,), ((i,), (1,), (1,))) for i in (0, 1))
-
-    def words(self, shape: Shape) -> Node:
-        """64 random bits per element, int64."""
-        flat = (size_of(shape),)
-        first = record("add", (self.first, full(self.taken, (1,), int64)))
-        self.taken += flat[0]
-        return words_at(expand(first, flat), expand(self.key, flat), tuple(shape))
-
-    def moved(self) -> Node:
-        """Key and place behind all that were taken."""
-        return record("concat", (self.key, record("add", (self.first, full(self.taken, (1,), int64)))), (0,))

@@ -76,7 +76,7 @@ class _State:
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "suspected", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding", "tape",
+        "inference", "watch", "placement", "doubts", "suspected", "captured", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding", "tape",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -110,6 +110,7 @@ class _State:
         self.watch: Any = None  # notes what a function does while `compile` records it
         self.doubts: list[tuple[Node, Callable[[], Exception]]] = []
         self.suspected: list[tuple[Callable[[], np.ndarray], Callable[[], Exception]]] = []  # doubts computed on a GPU, which nobody waited for: how they are read
+        self.captured: list[tuple[Any, Callable[[], Exception]]] | None = None  # doubts of a region of a GPU that is captured: its replays have them
         self.traces = 0  # functions being recorded whose arguments are not what they will be called with
         self.seen: Callable[[list[Any]], None] | None = None  # told what a trace looks at without computing anything
         self.fresh: Callable[[np.ndarray], Any] | None = None  # makes new state of a step that is recorded
@@ -324,7 +325,9 @@ def flush(wanted: Iterable[Node] = ()) -> None:
     if roots:
         _compute(roots)
     for node, error in doubts:
-        if not isinstance(node.value, np.ndarray):
+        if state.captured is not None and not isinstance(node.value, np.ndarray):
+            state.captured.append((node.value, error))
+        elif not isinstance(node.value, np.ndarray):
             state.suspected.append((partial(_accelerator().download, node.value), error))
         elif node.value.item():
             raise error()

@@ -45,6 +45,7 @@ class Runtime:
         self._programs: dict[tuple[str, Graph], _Loaded] = {}  # by how float32 is multiplied, too
         self._arena: Block | None = None
         self._lock = threading.RLock()
+        self.noted: list[tuple[Graph, list[Any], list[DeviceArray]]] | None = None  # programs, their inputs and results, while none is launched
 
     def upload(self, array: np.ndarray) -> DeviceArray:
         """A copy of an array in the device's memory."""
@@ -62,7 +63,8 @@ class Runtime:
         return made
 
     def download(self, array: DeviceArray) -> np.ndarray:
-        """A copy of an array in the host's memory, once everything before it is done."""
+        """A copy of an array in the host's memory, once everything before it is done. RuntimeError where nothing is done now."""
+        self.refuse_waiting()
         made = np.empty(array.shape, array.dtype)
         with self._lock:
             self.device.download(made, array.address)
@@ -74,6 +76,25 @@ class Runtime:
             made = self._new(array.shape, array.dtype)
             self.device.copy(made.address, array.address, array.nbytes)
         return made
+
+    def copied_to(self, place: DeviceArray | None, array: DeviceArray | np.ndarray) -> DeviceArray:
+        """A copy at a place that holds arrays of this type and is nobody else's, or at a new one."""
+        if place is None:
+            return self.copied(array) if type(array) is DeviceArray else self.upload(array)
+        with self._lock:
+            if type(array) is DeviceArray:
+                self.device.copy(place.address, array.address, array.nbytes)
+            else:
+                self.device.upload(place.address, np.ascontiguousarray(array))
+        return place
+
+    def refuse_waiting(self) -> None:
+        """RuntimeError while programs are noted: nobody may wait for what was not launched."""
+        if self.noted is not None:
+            raise RuntimeError(
+                "CUDA error: operation not permitted when stream is capturing. Within torch.cuda.graph(...) nothing is computed, so no value can "
+                "be looked at (item(), print, cpu(), a condition): do that before the region, or after a replay"
+            )
 
     def _new(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -100,6 +121,10 @@ class Runtime:
             program = self._programs.get(key)
             if program is None:
                 program = self._programs[key] = self._load(graph)
+            if self.noted is not None:
+                made = program.made({}, arrays)
+                self.noted.append((graph, list(arrays), made))
+                return made
             return program(arrays, spare)
 
     def launches(self, graph: Graph) -> int:
@@ -155,14 +180,18 @@ class _Loaded:
             raise BackendError(f"the program takes {self.inputs} arrays, got {len(arrays)}")
         places = self._in_place(arrays, spare) if spare and self.given else {}
         addresses = self._placed(arrays)
-        take = runtime.pool.take_rounded
-        made = [
-            arrays[places[k]] if k in places else DeviceArray(shape, dtype, take(size), NAME)
-            for k, (shape, dtype, size) in enumerate(self.outputs)
-        ]
+        made = self.made(places, arrays)
         arena = runtime.arena(self.table.arena_bytes, self.table)
         self.program.run([*addresses, *[array.block.address for array in made], arena.address])
         return made
+
+    def made(self, places: Mapping[int, int], arrays: Sequence[DeviceArray | np.ndarray]) -> list[DeviceArray]:
+        """Arrays for the results. places: results that are made where an input is."""
+        take = self.runtime.pool.take_rounded
+        return [
+            arrays[places[k]] if k in places else DeviceArray(shape, dtype, take(size), NAME)
+            for k, (shape, dtype, size) in enumerate(self.outputs)
+        ]
 
     def _in_place(self, arrays: Sequence[DeviceArray | np.ndarray], spare: Mapping[int, int]) -> dict[int, int]:
         """Output -> the input whose array it is made in: one the caller gives away, and nobody else refers to it or its memory."""

@@ -190,6 +190,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if recorder.state.fresh is not None:
+            self._counter_.begin()
         before, recorder.state.grad = recorder.state.grad, False
         try:
             for group in self.param_groups:

@@ -12,7 +12,7 @@ from ..complex_numbers import view_as_real
 from ..creation import get_default_dtype
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer
-from .updates import scalar, zeros_of
+from .updates import is_of_recording, scalar, zeros_of
 
 
 class Recorded(Optimizer):
@@ -75,6 +75,8 @@ def multiplied(state: dict[str, Any], name: str, factor: Any) -> Any:
     """Multiply a number kept in the state, in its own precision, and give it: a tensor while a step is recorded, as the factor is then."""
     kept = state[name]
     if isinstance(factor, Tensor):
+        if not is_of_recording(kept):
+            kept = state[name] = recorder.state.fresh(kept.numpy())
         kept *= factor.to(kept.dtype)
         return kept.double()
     state[name] = rounded(kept.numpy() * kept.dtype.numpy.type(factor))

@@ -22,7 +22,7 @@ _SCALAR = (), _FLOAT64
 def rate_of(group: dict[str, Any]) -> Any:
     """The learning rate of a group: a number, or, while a step is recorded, the tensor it is."""
     rate = group["lr"]
-    return rate.double() if recorder.state.traces and isinstance(rate, Tensor) else float(rate)
+    return rate.double() if recorder.state.fresh is not None and isinstance(rate, Tensor) else float(rate)
 
 
 def scalar(value: Any, where: str | None = None) -> Node:
@@ -32,7 +32,7 @@ def scalar(value: Any, where: str | None = None) -> Node:
     The numbers of a step go where those of the last one were, if nobody refers to these any more: a program knows the place.
     """
     state = recorder.state
-    if state.traces and isinstance(value, Tensor):
+    if isinstance(value, Tensor):
         return cast(value._read(), _FLOAT64)
     if state.placement is not None or state.watch is not None or state.traces:
         return recorder.constant(np.array(value, np.float64), _SCALAR, where)
@@ -82,7 +82,8 @@ class Counter:
         self._before: tuple[Any, int] = (None, 0)  # the tensor the last parameter had, and its version
         self._number = 0  # the step after that one, and its tensor
         self._tensor: Tensor | None = None
-        self._start: tuple[Any, Tensor] | None = None  # the recording in which counting began, and its count
+        self._start: tuple[Any, dict[int, Tensor]] = (None, {})  # the recording in which counting began, and its counts by what they were
+        self._counted_on: list[Tensor] = []  # in the recorded step
 
     def next(self, state: dict[str, Any]) -> Any:
         """The step that begins now, 1 the first time; while a step is recorded a tensor, whose memory counts on."""
@@ -96,15 +97,22 @@ class Counter:
         return self._number
 
     def _counted(self, state: dict[str, Any], now: Any) -> Tensor:
-        if now is None or not isinstance(now, Tensor):
-            if self._start is None or self._start[0] is not recorder.state.fresh:
-                self._start = recorder.state.fresh, recorder.state.fresh(np.array(int(now or 0), np.float32))
-            now = state["step"] = self._start[1]
-        before, version = self._before
-        if now is not before or now._storage.version != version:
+        if not is_of_recording(now):
+            before = int(now or 0)
+            if self._start[0] is not recorder.state.fresh:
+                self._start = recorder.state.fresh, {}
+            counts = self._start[1]
+            if before not in counts:
+                counts[before] = recorder.state.fresh(np.array(before, np.float32))
+            now = state["step"] = counts[before]
+        if all(now is not t for t in self._counted_on):
             now += 1
-            self._before = now, now._storage.version
+            self._counted_on.append(now)
         return now.double()
+
+    def begin(self) -> None:
+        """A recorded step begins: every count is counted on once."""
+        self._counted_on.clear()
 
     def _look_up(self, now: Any) -> None:
         """Read a count that is not the one of the last parameter."""
@@ -117,6 +125,11 @@ class Counter:
             self._number = number
             self._tensor = wrap(recorder.constant(np.array(number, np.float32), ((), _FLOAT32)))
         self._before = (now, now._storage.version) if is_tensor else (None, 0)
+
+
+def is_of_recording(entry: Any) -> bool:
+    """Whether an entry of the state is memory that a recorded step goes on from; what the host keeps would be a number of every such step."""
+    return isinstance(entry, Tensor) and recorder.known(entry._storage.node) is None
 
 
 Row = tuple[tuple[Tensor, ...], tuple[Node, ...]]
