@@ -101,7 +101,7 @@ class _Kernel:
         )
         for start, count, element in parts:
             there = (
-                memory[0].buffer if scratch is None or not count else w.window(scratch, start, element, count)
+                memory[0].buffer if scratch is None or same(count, 0) else w.window(scratch, start, element, count)
             )
             memory.append(Memory(there, 1))
         if scheduled.ahead is not None:

@@ -32,6 +32,7 @@ def dot_plan(problem: Problem, target: Target, wanted: Decision = FREE) -> Plan 
 class _DotUnit:
     kind: TileKind
     target: Target
+    any_size: bool = True
 
     @property
     def lanes(self) -> int:
@@ -45,7 +46,7 @@ class _DotUnit:
     def cache_bytes(self) -> int:
         return self.target.l2_bytes
 
-    def shapes(self, rows: int | Size, columns: int) -> Iterator[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
+    def shapes(self, rows: int | Size, columns: int | Size) -> Iterator[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
         for panels in dict.fromkeys(panels_of(columns, most, self.lanes) for most in range(1, MOST_VECTORS + 1)):
             width = panels[0].vectors
             # As for multiply-adds; a register for each vector that stands for what the rows' bias adds, and one for the bias.
@@ -61,5 +62,5 @@ class _DotUnit:
                 panel_bytes = steps * p.vectors * self.lanes * WORD_BYTES
                 read = t.size * WORD_BYTES + (p.vectors * self.target.vector_bytes if panel_bytes > self.target.l1_bytes else 0)
                 step = step_cost(t.size + self.kind.biased, p.vectors, self.target, each) + read * self.target.streamed_cost
-                cost += passes * estimate(t.count) * p.count * (steps * step + TURN_COST)
+                cost += passes * estimate(t.count) * estimate(p.count) * (steps * step + TURN_COST)
         return cost + store_cost(plan, problem)

@@ -2,7 +2,8 @@
 
 A step takes every sum a word of 32 bits of depths further (vectors) or 16 of them (tile registers). The rows are read from where they lie
 if their depths are neighbours and fill steps, else from a copy: tile by tile, or of each element once (`row_box`). The columns are
-always copied. Costs are in the units of `contraction_cost`, so that all kinds of plans can be compared.
+always copied. Sizes may be known at the call only where the unit takes such (`Unit.any_size`): copies are as large as
+the largest asks for then, and what fills a block in part is read under masks. Costs are in the units of `contraction_cost`, so that all kinds of plans can be compared.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import replace
 from itertools import product
 from typing import Protocol
 
-from ..dialects.sizes import Size, any_symbolic, estimate
+from ..dialects.sizes import Size, any_symbolic, estimate, same
 from ..dialects.target import Target
 from .contraction_blocking import asked_ahead, in_runs, row_blocks, shared_out, with_chunked_dim
 from .contraction_decision import SIDES, Decision
 from .contraction_match import Contraction
 from .contraction_covers import Panel, Tiles
-from .contraction_problem import Blocks, Dim, Plan, Problem, iterations, sides_of, swapped_sides, turned
+from .contraction_problem import Blocks, Dim, Plan, Problem, iterations, panel_count, sides_of, swapped_sides, turned
 from .loop_writer import bytes_of
 from .row_box import RowBox, row_box
 from .tile_kind import TILE_WORDS, WORD_BYTES, TileKind
@@ -32,15 +33,16 @@ CHUNK_WORDS = 256
 
 class Unit(Protocol):
     """What multiplies. lanes: columns of a vector. speedup: of a product over multiply-adds: so much more work is worth a thread.
-    cache_bytes: the second cache of processors that have it.
+    cache_bytes: the second cache of processors that have it. any_size: whether depths and columns may be known at the call only, and rows that are copied.
     """
 
     kind: TileKind
     lanes: int
     speedup: int
     cache_bytes: int
+    any_size: bool
 
-    def shapes(self, rows: int | Size, columns: int) -> Iterable[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
+    def shapes(self, rows: int | Size, columns: int | Size) -> Iterable[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
         """Ways to cover rows and columns."""
         ...
 
@@ -55,7 +57,7 @@ def grouped_plan(problem: Problem, target: Target, wanted: Decision, unit_of: Ca
     wanted: what was decided by others.
     """
     unit = unit_of(problem)
-    if unit is None or not problem.reduction or any_symbolic(d.size for d in problem.reduction):
+    if unit is None or not problem.reduction or (any_symbolic(d.size for d in problem.reduction) and not unit.any_size):
         return None
     sides = [(side, swapped_sides(problem) if side else problem) for side in (False, True) if wanted.allows("side", SIDES[side])]
     found = min((plan for side, turned_ in sides for plan in _candidates(turned_, side, target, wanted, unit_of)), key=lambda plan: plan.cost, default=None)
@@ -68,16 +70,16 @@ def _candidates(problem: Problem, swapped: bool, target: Target, wanted: Decisio
     assert unit is not None
     kind = unit.kind
     for loop, vector in enumerate(columns):
-        if isinstance(vector.size, Size) or not wanted.allows("loop", loop):
+        if (isinstance(vector.size, Size) and not unit.any_size) or not wanted.allows("loop", loop):
             continue
         beside = tuple(d for d in columns if d is not vector)
         for depth, depths in enumerate(reduction):
             loops = tuple(_steps(d, kind.depth) if i == depth else d for i, d in enumerate(reduction))
-            whole = depths.strides[0] == 1 and depths.size % kind.depth == 0
+            whole = same(depths.strides[0], 1) and same(depths.size % kind.depth, 0)
             direct = kind.raw[0] and kind.parts == 1 and whole and not kind.biased
             for row, tiled in enumerate(rows or [Dim(1, (0,) * len(vector.strides))]):
                 outer = tuple(d for d in rows if d is not tiled)
-                known = direct or not any_symbolic((tiled.size, *(d.size for d in (*outer, *batch))))
+                known = direct or unit.any_size or not any_symbolic((tiled.size, *(d.size for d in (*outer, *batch))))
                 if not known or not wanted.allows("row", row) or not wanted.allows("depth", depth):
                     continue
                 shapes = list(unit.shapes(tiled.size, vector.size))
@@ -122,11 +124,11 @@ def _copies_cost(plan: Plan, depths: Dim, problem: Problem, target: Target) -> f
     kind, steps, cost = blocks.kind, iterations(plan.reduction), 0.0
     sides = [(plan.tiled, 0, iterations((*plan.batch, *plan.outer, plan.tiled))) if plan.packs_rows else None]
     if not problem.ahead[1]:
-        columns = sum(p.count * p.vectors for p in plan.panels) * plan.lanes
+        columns = sum(estimate(p.count) * p.vectors for p in plan.panels) * plan.lanes
         sides.append((plan.vector, 1, iterations((*plan.batch, *plan.beside)) * columns))
     for across, side, count in filter(None, sides):
         copied = count * steps * kind.parts
-        each = _copy_cost(across.strides[side], depths.strides[side], kind.raw[side])
+        each = _copy_cost(estimate(across.strides[side]), estimate(depths.strides[side]), kind.raw[side])
         step_bytes = WORD_BYTES * kind.words
         moved = MOVES * step_bytes * target.read_cost(copied * step_bytes)
         cost += copied * (kind.depth * each + moved)
@@ -135,9 +137,10 @@ def _copies_cost(plan: Plan, depths: Dim, problem: Problem, target: Target) -> f
 
 def _box_cost(box: RowBox, kind: TileKind, words: int, target: Target) -> float:
     """Of a copy of each element once: in vectors where there are enough neighbours to fill one."""
-    across, along = (axis.apart if axis.size >= least else 0 for axis, least in ((box.rows, words), (box.depths, words * kind.group)))
+    across, along = (axis.apart if estimate(axis.size) >= least else 0 for axis, least in ((box.rows, words), (box.depths, words * kind.group)))
     bytes_ = bytes_of(kind.element)
-    return box.elements * (_copy_cost(across, along, kind.raw[0]) + MOVES * bytes_ * target.read_cost(box.elements * bytes_))
+    elements = estimate(box.elements)
+    return elements * (_copy_cost(across, along, kind.raw[0]) + MOVES * bytes_ * target.read_cost(elements * bytes_))
 
 
 def _copy_cost(across: int, along: int, raw: bool) -> float:
@@ -160,7 +163,7 @@ def _divided(plan: Plan, problem: Problem, target: Target, wanted: Decision, uni
         counted = plan.reduction[blocks.at]
         plan = replace(plan, reduction=with_chunked_dim(plan.reduction, chunks))
         at = next(i for i, d in enumerate(plan.reduction) if d is counted)
-        plan = replace(plan, chunks=min(chunks, plan.reduction[0].size), blocks=blocks._replace(at=at))
+        plan = replace(plan, chunks=min(chunks, estimate(plan.reduction[0].size)), blocks=blocks._replace(at=at))
     cache = replace(target, l2_bytes=unit.cache_bytes)
     outside, row_parts = row_blocks(plan if plan.packs_rows else _in_steps(plan, blocks.kind.depth), problem, cache, wanted)
     plan = replace(plan, outer=plan.outer[:outside], within=plan.outer[outside:], row_parts=row_parts)
@@ -173,7 +176,7 @@ def _chunk_count(plan: Plan, wanted: int) -> int:
     """Parts of the reduction that are summed on their own, where tasks are too few."""
     assert plan.blocks is not None
     rows = iterations(plan.outer) * sum(estimate(t.count) for t in plan.tiles)
-    tasks = iterations(plan.batch) * sum(p.count for p in plan.panels) * rows
+    tasks = iterations(plan.batch) * panel_count(plan.panels) * rows
     most = iterations(plan.reduction) * plan.blocks.kind.words // CHUNK_WORDS
     return max(1, min(-(-wanted // tasks), most)) if tasks < wanted // 2 else 1
 

@@ -84,11 +84,14 @@ class Packing:
         self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address, number: SSAValue
     ) -> None:
         """Writes the code that fills one panel of ``target``, the one with this number of its kind."""
-        filled: int | SSAValue = panel.tail
-        if panel.cut:
-            before = w.at(w.advance(Address(None, panel.start * self.lanes), number, self.lanes))
-            filled = w.binary(arith.MinSIOp, w.binary(arith.SubiOp, w.index(self.columns.size), before), w.index(self.lanes))
-        _PanelWriter(w, self, target, convert, panel, filled).write(source, packed)
+        _PanelWriter(w, self, target, convert, panel, self.filled(w, panel, number)).write(source, packed)
+
+    def filled(self, w: LoopWriter, panel: Panel, number: SSAValue) -> int | SSAValue:
+        """Lanes of the last vector of such a panel, the one with this number, that hold columns."""
+        if not panel.cut:
+            return panel.tail
+        before = w.at(w.advance(Address(None, panel.start * self.lanes), number, self.lanes))
+        return w.binary(arith.MinSIOp, w.binary(arith.SubiOp, w.index(self.columns.size), before), w.index(self.lanes))
 
 
 def write_packing(w: LoopWriter, pack: Packing, target: SSAValue, convert: Convert, threads: bool) -> None:

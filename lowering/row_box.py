@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from xdsl.ir import SSAValue
 
-from ..dialects.sizes import any_symbolic
+from ..dialects.sizes import Size, any_symbolic, estimate, same
 from .contraction_covers import Panel
 from .contraction_problem import Dim
 from .tile_kind import TileKind
@@ -58,7 +58,8 @@ class RowBox:
     def moved(self, d: Dim) -> Dim:
         """A loop with its stride in the copy."""
         step = abs(d.strides[0])
-        axis = min((a for a in self.axes if step and step % a.apart == 0 and step // a.apart < a.size), key=lambda a: step // a.apart, default=None)
+        axes = (a for a in self.axes if step and step % a.apart == 0 and (isinstance(a.size, Size) or step // a.apart < a.size))
+        axis = min(axes, key=lambda a: step // a.apart, default=None)
         return d if axis is None else Dim(d.size, (d.strides[0] // axis.apart * axis.copied, *d.strides[1:]))
 
     def packing(self, source: SSAValue, offset: int, kind: TileKind, words: int) -> TilePacking:
@@ -74,21 +75,23 @@ class RowBox:
 
 
 def row_box(loops: Iterable[Dim], depths: Dim, kind: TileKind, words: int) -> RowBox | None:
-    """The box that these loops read of the rows' side, or None: steps along no axis, or depths that are no whole groups and share
-    their axis with other loops (behind the last of those there is no room for zeros).
+    """The box that these loops read of the rows' side, or None: steps along no axis, depths that are no whole groups and share
+    their axis with other loops (behind the last of those there is no room for zeros), or sizes known at the call only that are not the outermost one's.
     """
-    moving = [d for d in loops if d.strides[0]]
-    if any_symbolic(n for d in moving for n in (d.size, d.strides[0])) or kind.parts > 1:
+    moving = sorted((d for d in loops if not same(d.strides[0], 0)), key=lambda d: abs(estimate(d.strides[0])))
+    if any_symbolic((*(d.strides[0] for d in moving), *(d.size for d in moving[:-1]))) or kind.parts > 1:
         return None
     axes = _axes(moving)
     own = next((a for a in axes or () if a.apart == depths.strides[0]), None)
-    if axes is None or own is None or (own.size != depths.size and depths.size % kind.depth):
+    if axes is None or own is None or isinstance(own.size, Size) or (own.size != depths.size and depths.size % kind.depth):
         return None
     others = [a for a in axes if a is not own]
-    near = min(others, key=lambda a: (a.apart != 1, -a.size if own.apart == 1 else a.apart), default=None)
+    near = min(others, key=lambda a: (a.apart != 1, -estimate(a.size) if own.apart == 1 else a.apart), default=None)
     outer = [a for a in others if a is not near]
     near = near or Axis(own.apart * own.size, 1)
-    while own.apart != 1 and (next_ := next((a for a in outer if a.apart == near.apart * near.size), None)) is not None:
+    if isinstance(near.size, Size):
+        return None
+    while own.apart != 1 and (next_ := next((a for a in outer if a.apart == near.apart * near.size and not isinstance(a.size, Size)), None)) is not None:
         outer.remove(next_)  # rows go on where the last ones end
         near = Axis(near.apart, near.size * next_.size)
     length = row_words(own.size, kind.group, words, kind.words) * kind.group
@@ -103,9 +106,9 @@ def row_box(loops: Iterable[Dim], depths: Dim, kind: TileKind, words: int) -> Ro
 
 
 def _axes(loops: list[Dim]) -> list[Axis] | None:
-    """Loops that step within what smaller ones reach share an axis with them; None where they do not meet its elements."""
+    """Loops, those of short steps first: what steps within what they reach shares an axis with them; None where it does not meet its elements."""
     axes: list[Axis] = []
-    for step, size in sorted((abs(d.strides[0]), d.size) for d in loops):
+    for step, size in ((abs(d.strides[0]), d.size) for d in loops):
         last = axes[-1] if axes else None
         if last is None or step >= last.apart * last.size:
             axes.append(Axis(step, size))

@@ -5,7 +5,8 @@
     for vectors          rows      packed[slot][row][other loops][depth]
                          columns   packed[slot][panel][word][column][depth % group]
 
-Words are cut from one loop of the reduction; behind that loop's last depth are zeros. A block of 16 x 16 words (as many as a vector has) is
+Words are cut from one loop of the reduction; behind that loop's last depth are zeros: to the end of the last block where its size is known at the
+call only, when what a block has of depths and columns is read under masks. A block of 16 x 16 words (as many as a vector has) is
 read along whichever direction its elements are neighbours, and transposed in registers where that is not the direction wanted. Floats
 that do not fit 16 bits may be copied as the sum of two that do (`parts`); bytes may get the other sign (`biased`).
 """
@@ -20,9 +21,13 @@ from xdsl.dialects import arith, math, vector
 from xdsl.dialects.builtin import BFloat16Type, DenseArrayBase, IntegerAttr, IntegerType, f32, i1, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
+from ..dialects.sizes import Size, same
 from .contraction_covers import Panel
 from .loop_writer import Address, LoopWriter, bytes_of, number_attr
 from .packing import Convert, Packing, transposed
+
+Count = int | SSAValue
+"""Of lanes or of steps; a value where it is known at the call only."""
 
 UNITS = 16
 """Words of a block, rows of a tile, columns of a vector."""
@@ -68,7 +73,7 @@ class TilePacking(Packing):
     def sizes(self) -> list[int]:
         """Steps of each reduction loop in the copy: blocks or words of the one they are cut from, of rows as many as vectors are stored."""
         along = self.reduction[self.blocked].size
-        steps = -(-along // self.depth) if self.in_blocks else -(-along // self.group)
+        steps = -(-along // self.depth) * (1 if self.in_blocks else self.words) if self.in_blocks or isinstance(along, Size) else -(-along // self.group)
         steps = row_words(along, self.group, self.words, self.least) if self.of_rows and not self.in_blocks else steps
         return [steps if i == self.blocked else d.size for i, d in enumerate(self.reduction)]
 
@@ -91,26 +96,28 @@ class TilePacking(Packing):
     def write_panel(
         self, w: LoopWriter, target: SSAValue, convert: Convert, panel: Panel, source: Address, packed: Address, number: SSAValue
     ) -> None:
-        _BlockWriter(w, self, target, convert, panel).write(source, packed)
+        _BlockWriter(w, self, target, convert, panel, self.filled(w, panel, number)).write(source, packed)
 
 
-def row_words(depths: int, group: int, words: int, least: int = 1) -> int:
+def row_words(depths: int | Size, group: int, words: int, least: int = 1) -> int:
     """Words of a row in the copy: whole vectors of so many ``words``, and behind them one of a power of two (and at least so many) that
-    holds the rest."""
+    holds the rest, or a whole one where that is known at the call only."""
+    if isinstance(depths, Size):
+        return -(-depths // (group * words)) * words
     full, rest = divmod(-(-depths // group), words)
     return full * words + (max(least, 1 << (rest - 1).bit_length()) if rest else 0)
 
 
 class _BlockWriter:
-    """Writes the blocks of one panel."""
+    """Writes the blocks of one panel. ``filled``: lanes of its last vector that are columns."""
 
-    def __init__(self, w: LoopWriter, pack: TilePacking, target: SSAValue, convert: Convert, panel: Panel) -> None:
+    def __init__(self, w: LoopWriter, pack: TilePacking, target: SSAValue, convert: Convert, panel: Panel, filled: Count) -> None:
         self.w, self.pack, self.convert, self.panel = w, pack, convert, panel
         self.target = w.bits(target)
         self.source = w.bits(pack.source) if pack.raw else pack.source
         self.bits = IntegerType(8 * bytes_of(pack.element))
         self.width = panel.vectors * pack.lanes
-        self.valid = self.width - pack.lanes + panel.tail
+        self.filled, self.valid = filled, self.width - pack.lanes + panel.tail
         self.along = pack.reduction[pack.blocked]
         self.column, self.step = pack.columns.strides[1], self.along.strides[1]
         self.strides = pack.step_strides(panel.near * pack.lanes)
@@ -137,16 +144,22 @@ class _BlockWriter:
                 self._loops(dims[1:], w.advance(source, loop.counter, dim.strides[1]), there)
             return
         full, rest = divmod(self.along.size, depth)
-        if full:
+        if not same(full, 0):
             with w.tasks(full, False) as block:
                 self._columns(w.advance(source, block, depth * self.step), w.advance(packed, block, stride), depth)
-        if rest:
+        if isinstance(rest, Size):
+            with w.loop(full, -(-self.along.size // depth)) as block:
+                self._columns(w.advance(source, block.counter, depth * self.step), w.advance(packed, block.counter, stride), w.index(rest))
+        elif rest:
             self._columns(source + full * depth * self.step, packed + full * stride, rest)
 
-    def _columns(self, source: Address, packed: Address, depths: int) -> None:
+    def _columns(self, source: Address, packed: Address, depths: Count) -> None:
         """All columns (or rows) of a block, as many at a time as a vector has words."""
         w, many, size, run = self.w, self.words, self.next_columns, self.panel.run
         between = run * (self.pack.lanes * self.pack.steps - size)  # what lies between the runs, beside their vectors
+        if isinstance(self.filled, SSAValue):
+            self._block(source, packed, self.filled, depths)
+            return
         full, rest = divmod(self.valid, many)
         if full:
             with w.tasks(full, False) as group:
@@ -157,18 +170,22 @@ class _BlockWriter:
             there = packed + (full * size + (full // run * between if run else 0))
             self._block(source + full * many * self.column, there, rest, depths)
 
-    def _stored(self, count: int, depths: int) -> int:
+    def _stored(self, count: int, depths: Count) -> int:
         """Vectors of a block that are stored: of all columns where those are a vector's."""
-        return count if self.pack.of_rows else self.words if self.pack.in_blocks else -(-depths // self.pack.group)
+        if self.pack.of_rows:
+            return count
+        return self.words if self.pack.in_blocks or isinstance(depths, SSAValue) else -(-depths // self.pack.group)
 
-    def _block(self, source: Address, packed: Address, count: int, depths: int) -> None:
-        """``count`` columns of ``depths`` steps; what they do not fill holds zeros."""
-        along_depth = self.step == 1 and (depths == self.pack.depth or self.along.size >= self.pack.depth)
-        back = self._back(count) if self.column == 1 else None
+    def _block(self, source: Address, packed: Address, count: Count, depths: Count) -> None:
+        """``count`` columns of ``depths`` steps; what they do not fill holds zeros, or in lanes of columns known at the call only, what nobody asks for."""
+        masked = isinstance(depths, SSAValue)
+        along_depth = same(self.step, 1) and (masked or depths == self.pack.depth or self.along.size >= self.pack.depth)
+        back = self._back(count) if same(self.column, 1) else None
         if along_depth:
-            lines = [self._by_depth(source + c * self.column, depths) for c in range(count)]
+            lines = [self._by_depth(place, depths) for place in self._places(source, count)]
         elif back is not None:
-            lines = [self._by_columns(source, u, back, depths) for u in range(self.words)]
+            self.lanes = count
+            lines = [self._by_columns(source, u, count, back, depths) for u in range(self.words)]
         else:
             self._one_by_one(source, packed, count, depths)
             return
@@ -181,10 +198,19 @@ class _BlockWriter:
                 at = packed + part * self.width * self.pack.depth + i * self.next_line
                 self.w.store_vector(self._cut(self._cast(row, self.bits, self.pack.depth), self._line(depths)), self.target, at)
 
-    def _line(self, depths: int) -> int:
+    def _places(self, source: Address, count: Count) -> list[Address]:
+        """Of a block's columns; where their number is known at the call only, of the last one for those behind it."""
+        if not isinstance(count, SSAValue):
+            return [source + c * self.column for c in range(count)]
+        w, last = self.w, self.w.plus(count, -1)
+        return [w.advance(source, w.binary(arith.MinSIOp, w.index(c), last), self.column) for c in range(self.words)]
+
+    def _line(self, depths: Count) -> int:
         """Elements of a vector that is stored: all of them, but at the end of a row."""
         pack = self.pack
-        return row_words(depths, pack.group, pack.words, pack.least) * pack.group if pack.of_rows and not pack.in_blocks else pack.depth
+        if isinstance(depths, SSAValue) or pack.in_blocks or not pack.of_rows:
+            return pack.depth
+        return row_words(depths, pack.group, pack.words, pack.least) * pack.group
 
     def _cut(self, value: SSAValue, lanes: int) -> SSAValue:
         return value if lanes == self.pack.depth else self._shuffled(value, value, list(range(lanes)))
@@ -195,10 +221,12 @@ class _BlockWriter:
             return self.w.binary(arith.XOrIOp, value, self.w.scalar(-128, value.type))
         return self.w.binary(arith.XOrIOp, value, self.w.splat(number_attr(-0x7F7F7F80, i32), self.words))
 
-    def _back(self, count: int) -> int | None:
+    def _back(self, count: Count) -> int | None:
         """How many columns before the first of a block that has fewer than a vector its vector begins; None where all of them reach beyond
-        the matrix. What is read behind a block of rows is not stored.
+        the matrix. What is read behind a block of rows is not stored. Where columns end is known at the call only: no more than there are are read.
         """
+        if isinstance(count, SSAValue) or isinstance(self.pack.columns.size, Size):
+            return 0
         back, first = self.words - count, self.panel.start * self.pack.lanes + self.valid // self.words * self.words
         last = first + (self.panel.count - 1) * self.width
         if not back or (self.pack.of_rows and last + self.words <= self.pack.columns.size):
@@ -207,27 +235,49 @@ class _BlockWriter:
 
     # -- whole vectors, as words for each part -------------------------------------------------------
 
-    def _by_depth(self, source: Address, depths: int) -> list[SSAValue]:
+    def _by_depth(self, source: Address, depths: Count) -> list[SSAValue]:
         """The words of one column."""
         depth = self.pack.depth
-        back = depth - depths  # the last whole vector, moved to the front
-        pieces = [self._read(source + (first - back)) for first in range(0, depth, self.words)] if not self.pack.raw else []
+        back = 0 if isinstance(depths, SSAValue) else depth - depths  # the last whole vector, moved to the front
         if self.pack.raw:
-            values = [self.w.load_vector(self.source, source + -back, depth)]
+            values = [self._loaded(source + -back, depth, depths)]
         else:
+            pieces = [self._read(source + (first - back), self._beyond(depths, first)) for first in range(0, depth, self.words)]
             values = [self._joined([piece[part] for piece in pieces]) for part in range(self.pack.parts)]
         return [self._cast(self._shifted(v, back), i32, self.words) for v in values]
 
-    def _by_columns(self, source: Address, unit: int, back: int, depths: int) -> list[SSAValue]:
+    def _by_columns(self, source: Address, unit: int, count: Count, back: int, depths: Count) -> list[SSAValue]:
         """One word of each of a vector's columns, read from ``back`` columns before."""
         steps = [unit * self.pack.group + g for g in range(self.pack.group)]
         zero = [self.w.splat(number_attr(0, self.bits), self.words)] * self.pack.parts
-        read = [self._read(source + (k * self.step - back)) if k < depths else zero for k in steps]
+        masked = isinstance(depths, SSAValue)
+        lanes = count if isinstance(count, SSAValue) else count + back
+        read = [self._read(source + (k * self.step - back), self._present(lanes, k, depths)) if masked or k < depths else zero for k in steps]
         return [self._woven([self._shifted(r[part], back) for r in read]) for part in range(self.pack.parts)]
 
-    def _read(self, at: Address) -> list[SSAValue]:
-        """As many neighbouring elements as bits, for each part."""
-        value = self.w.load_vector(self.source, at, self.words)
+    def _present(self, count: Count, k: int, depths: Count) -> Count:
+        """How many of a vector's columns there are at step ``k`` of a block; all of them also where what is read behind the last one is there."""
+        w = self.w
+        if not isinstance(depths, SSAValue):
+            return w.index(count) if isinstance(self.pack.columns.size, Size) and not isinstance(count, SSAValue) and count < self.words else count
+        most = count if isinstance(count, SSAValue) else w.index(count)
+        return w.binary(arith.MinSIOp, most, w.times(self._beyond(depths, k), self.words))
+
+    def _beyond(self, count: Count, first: int) -> Count:
+        """How many of ``count`` there are from ``first`` on."""
+        if not isinstance(count, SSAValue):
+            return count - first
+        return self.w.binary(arith.MaxSIOp, self.w.plus(count, -first), self.w.index(0))
+
+    def _loaded(self, at: Address, lanes: int, count: Count) -> SSAValue:
+        """So many neighbouring elements; zeros behind the first ``count`` where that is known at the call only."""
+        if isinstance(count, SSAValue):
+            return self.w.load_part(self.source, at, lanes, count, 0)
+        return self.w.load_vector(self.source, at, lanes)
+
+    def _read(self, at: Address, count: Count) -> list[SSAValue]:
+        """As many neighbouring elements as a block has words, for each part."""
+        value = self._loaded(at, self.words, count)
         if self.pack.raw:
             return [value]
         return [self._as_bits(part) for part in self._parts(self.convert(value))]
@@ -306,11 +356,11 @@ class _BlockWriter:
 
     # -- element by element --------------------------------------------------------------------------
 
-    def _one_by_one(self, source: Address, packed: Address, count: int, depths: int) -> None:
+    def _one_by_one(self, source: Address, packed: Address, count: Count, depths: Count) -> None:
         w, depth, group, line = self.w, self.pack.depth, self.pack.group, self.next_line
         zero = w.splat(number_attr(0, self.bits), self._line(depths))
         by_part = self.width * depth
-        if count < self.words or depths < depth:
+        if isinstance(count, SSAValue) or isinstance(depths, SSAValue) or count < self.words or depths < depth:
             for part in range(self.pack.parts):
                 with w.loop(0, self._stored(count, depths)) as loop:
                     w.store_vector(zero, self.target, w.advance(packed + part * by_part, loop.counter, line))
@@ -321,7 +371,7 @@ class _BlockWriter:
             for number, part in enumerate(map(self._other_sign, parts) if self.pack.biased else parts):
                 w.store(part, self.target, to + number * by_part)
 
-        def over(sizes: Sequence[tuple[int, int, int]], from_: Address, to: Address) -> None:
+        def over(sizes: Sequence[tuple[Count, int, int]], from_: Address, to: Address) -> None:
             if not sizes:
                 copy(from_, to)
                 return
@@ -332,12 +382,13 @@ class _BlockWriter:
         if self.pack.of_rows:
             over(((count, self.column, line), (depths, self.step, 1)), source, packed)
             return
-        units, rest = divmod(depths, group)
+        known = not isinstance(depths, SSAValue)
+        units, rest = divmod(depths, group) if known else (w.divided(depths, group), w.remainder(depths, group))
         column = (count, self.column, group)
-        if units:
+        if not known or units:
             over(((units, group * self.step, line), column, (group, self.step, 1)), source, packed)
-        if rest:
-            over((column, (rest, self.step, 1)), source + units * group * self.step, packed + units * line)
+        if not known or rest:
+            over((column, (rest, self.step, 1)), w.advance(source, units, group * self.step), w.advance(packed, units, line))
 
 
 def _like(value: SSAValue, element: Attribute) -> Attribute:

@@ -32,8 +32,9 @@ class _TileUnit:
     lanes: int = UNITS
     speedup: int = 8
     cache_bytes: int = 2 << 20
+    any_size: bool = False
 
-    def shapes(self, rows: int | Size, columns: int) -> Iterator[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
+    def shapes(self, rows: int | Size, columns: int | Size) -> Iterator[tuple[tuple[Tiles, ...], tuple[Panel, ...]]]:
         for heights, vectors in SHAPES:
             yield split(rows, UNITS * heights), panels_of(columns, vectors, UNITS)
 
@@ -46,7 +47,7 @@ class _TileUnit:
                 heights = -(-t.size // UNITS)
                 step = max(terms * DOT_COST * t.size * p.vectors, kind.parts * LOAD_COST * (heights + p.vectors))
                 results = RESULT_COST * t.size * p.vectors * _result_weight(plan, problem)
-                cost += passes * estimate(t.count) * p.count * (steps * step + results + TURN_COST)
+                cost += passes * estimate(t.count) * estimate(p.count) * (steps * step + results + TURN_COST)
         return cost
 
 
