@@ -33,7 +33,7 @@ static inline object *nothing(void) {
     F(dying_spare) F(dying_looked_at) F(dying_expected) \
     F(tensor__storage) F(tensor__chain) F(tensor__node) F(tensor__seen) \
     F(state_order) F(state_bound) F(state_pending) F(state_grad) F(state_inference) F(state_placement) F(state_levels) F(state_duals) \
-    F(state_traces) F(state_watch) F(state_escaped) F(state_arrived) \
+    F(state_traces) F(state_watch) F(state_escaped) F(state_arrived) F(state_watchers) F(state_noted) F(state_asked) F(state_places) F(state_shown) F(calls_by_place) \
     F(phrase__steps) F(phrase__results) F(phrase__as_one)
 #define OBJECTS_OF_NODES(F) \
     F(Node) F(state) F(full) F(fill_in) F(at_bound) F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)

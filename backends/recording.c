@@ -9,164 +9,22 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "nodes.h"
+#include "memory.h"
 
-extern object *PyFrame_GetBack(object *frame);
-extern object *PyFrame_GetCode(object *frame);
-extern int PyFrame_GetLasti(object *frame);
 extern object *PyEval_GetFrame(void);
 extern object *PyDescr_NewMethod(object *type, method *);
-extern ptrdiff_t PyObject_Size(object *);
-extern object *PySequence_List(object *);
-extern object *PySequence_GetItem(object *, ptrdiff_t);
-extern object *PyDict_GetItemWithError(object *, object *);
-extern ptrdiff_t PyDict_Size(object *);
-extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
-extern int PyObject_SetAttr(object *, object *, object *);
 extern double PyFloat_AsDouble(object *);
+extern ptrdiff_t PyObject_Size(object *);
 
-enum { KEYWORDS = 0x0002, ONE = 0x0008, OWN = -2, SLOTS = 1 << 14, DEEPEST = 16 };
+enum { KEYWORDS = 0x0002, ONE = 0x0008 };
 
-/* -- the user's line
-   Code of the package and places of the user's code are in one table, with what Python said of them; where it says nothing, Python is asked. */
-
-typedef struct {
-    object *code;
-    object *text;
-    long offset; /* OWN: all of the code is the package's */
-} place;
-
-static place table[SLOTS];
-static int filled;
-static object *get_frame, *ask, *depths[DEEPEST];
-
-static place *slot_of(object *code, long offset) {
-    uint64_t mixed = ((uint64_t)(uintptr_t)code >> 4) * 0x9E3779B97F4A7C15u + (uint64_t)(offset + 3) * 0xC2B2AE3D27D4EB4Fu;
-    size_t at = (size_t)(mixed ^ mixed >> 29) % SLOTS;
-    while (table[at].code && (table[at].code != code || table[at].offset != offset))
-        at = (at + 1) % SLOTS;
-    return &table[at];
-}
-
-/* A program that makes code without end: what is known is learnt again. */
-static void forget(void) {
-    for (place *slot = table; slot < table + SLOTS; slot++)
-        if (slot->code) {
-            Py_DecRef(slot->code);
-            Py_DecRef(slot->text);
-            slot->code = slot->text = NULL;
-        }
-    filled = 0;
-}
-
-/* learn(code, offset, text): what is said of a place from now on. Codes are kept, so that no other one gets their address. */
-static object *learn(object *self, object *const *given, ptrdiff_t count) {
-    (void)self;
-    if (count == 3) {
-        if (filled >= SLOTS / 2)
-            forget();
-        long offset = PyLong_AsLong(given[1]);
-        if (offset == -1 && PyErr_Occurred())
-            return NULL;
-        place *slot = slot_of(given[0], offset);
-        if (!slot->code) {
-            Py_IncRef(given[0]);
-            Py_IncRef(given[2]);
-            slot->code = given[0], slot->text = given[2], slot->offset = offset;
-            filled++;
-        }
-    }
-    return nothing();
-}
-
-/* The line's text, from a frame on, which is let go of. */
-static object *line_of(object *frame) {
-    for (;;) {
-        object *code = PyFrame_GetCode(frame);
-        Py_DecRef(code); /* the frame has it */
-        if (slot_of(code, OWN)->code) {
-            object *back = PyFrame_GetBack(frame);
-            if (back) {
-                Py_DecRef(frame);
-                frame = back;
-                continue;
-            }
-        } else {
-            object *text = slot_of(code, PyFrame_GetLasti(frame))->text;
-            if (text) {
-                Py_IncRef(text);
-                Py_DecRef(frame);
-                return text;
-            }
-        }
-        object *text = PyObject_Vectorcall(ask, &frame, 1, NULL);
-        Py_DecRef(frame);
-        return text;
-    }
-}
-
-/* The same. up: how many frames above the running one it is at least. */
-static object *line(long up) {
-    object *frame = PyObject_Vectorcall(get_frame, &depths[up], 1, NULL);
-    return frame ? line_of(frame) : NULL;
-}
-
-/* origin(up): the line's text. up: 1 for the function that asks, as Python counts for a function that it calls. */
-static object *origin(object *self, object *const *given, ptrdiff_t count) {
-    (void)self;
-    long up = count ? PyLong_AsLong(given[0]) : 1;
-    return line(up < 1 || up > DEEPEST ? 0 : up - 1);
-}
-
-static method line_methods[] = {{"origin", origin, FASTCALL, NULL}, {"learn", learn, FASTCALL, NULL}};
-
-/* Both functions. getter: sys._getframe. asked: gives the line of a frame, and learns. */
-object *lamina_lines(object *getter, object *asked) {
-    for (int k = 0; k < DEEPEST; k++)
-        if (!depths[k] && !(depths[k] = PyLong_FromLong(k)))
-            return NULL;
-    Py_IncRef(getter);
-    Py_IncRef(asked);
-    get_frame = getter, ask = asked;
-    object *first = PyCFunction_NewEx(&line_methods[0], NULL, NULL);
-    object *second = first ? PyCFunction_NewEx(&line_methods[1], NULL, NULL) : NULL;
-    return second ? Py_BuildValue("(NN)", first, second) : NULL;
-}
+#define OWN_OBJECTS(F) \
+    F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) \
+    F(seen) F(changes) F(between) F(floats) F(kinds) F(list) F(label) F(skips) F(shown)
+#define OBJECTS(F) OBJECTS_OF_PHRASES(F) OBJECTS_OF_MEMORY(F) OWN_OBJECTS(F)
+OWN_OBJECTS(DECLARE_OBJECT)
 
 /* -- Nodes and tensors */
-
-#define OBJECTS(F) \
-    F(Storage) F(Tensor) F(phrase) F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) \
-    F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) F(seen) F(changes) F(between) F(plain) F(floats) F(kinds) F(float) F(int) F(tuple) F(list) F(reshape) F(slice) F(label) F(skips)
-
-
-OBJECTS(DECLARE_OBJECT)
-
-/* Makes fresh memory that holds a Node. */
-static int fill(object *storage, object *node) {
-    PUT(storage, storage_node, node), PUT(storage, storage_host, the_None), PUT(storage, storage_history, the_None);
-    PUT(storage, storage_version, the_zero), PUT(storage, storage_born, AT(the_state, state_order));
-    PUT(storage, storage_inference, AT(the_state, state_inference)), PUT(storage, storage_views, the_None);
-    PUT(storage, storage_owners, the_None), PUT(storage, storage_last, the_None), PUT(storage, storage_unheard, the_None);
-    return wait_for(storage, node);
-}
-
-/* A fresh tensor whose memory holds a Node, which is taken. */
-static object *wrapped(object *node) {
-    object *storage = node ? PyType_GenericAlloc(the_Storage, 0) : NULL;
-    if (!storage) {
-        Py_DecRef(node);
-        return NULL;
-    }
-    object *tensor = fill(storage, node) ? NULL : PyType_GenericAlloc(the_Tensor, 0);
-    if (!tensor) {
-        Py_DecRef(storage), Py_DecRef(node);
-        return NULL;
-    }
-    AT(tensor, tensor__storage) = storage, AT(tensor, tensor__node) = node;
-    PUT(tensor, tensor__chain, the_nothing), PUT(tensor, tensor__seen, the_zero);
-    return tensor;
-}
 
 /* A constructor that Python has, with all it was given. */
 static object *init_in_full(object *function, object *self, object *const *given, ptrdiff_t count, object *names) {
@@ -212,66 +70,15 @@ static int is_ordered(object *tensor) {
     return AT(AT(tensor, tensor__storage), storage_host) != the_None;
 }
 
-static object *pair(object *a, object *b) {
-    object *made = PyTuple_New(2);
-    if (made)
-        PyTuple_SetItem(made, 0, kept(a)), PyTuple_SetItem(made, 1, kept(b));
-    return made;
-}
-
-/* -- phrases and calls that are known */
-
-/* The steps of a phrase, one by one; the Node of its result. */
-static object *steps_again(object *phrase, object *operands, object *where, int tracked) {
-    object *steps = AT(phrase, phrase__steps), *nodes = PySequence_List(operands), *found = NULL;
-    ptrdiff_t count = PyList_Size(steps);
-    long order = places(count);
-    for (ptrdiff_t k = 0; nodes && k < count; k++)
-        if (append_step(nodes, PyList_GetItem(steps, k), the_nothing, where, tracked, order + k)) {
-            Py_DecRef(nodes);
-            return NULL;
-        }
-    object *number = nodes ? PySequence_GetItem(AT(phrase, phrase__results), 0) : NULL;
-    if (number)
-        found = kept(PyList_GetItem(nodes, PyLong_AsLong(number)));
-    Py_DecRef(number), Py_DecRef(nodes);
-    return found;
-}
-
-/* The one result of a phrase for some operands and the constants behind them, if there are any. */
-static object *phrase_again(object *phrase, object *constants, object *const *operands, ptrdiff_t count, long up) {
-    object *where = line(up);
-    ptrdiff_t more = constants ? PyList_Size(constants) : 0;
-    object *all = where ? PyTuple_New(count + more) : NULL;
-    if (!all) {
-        Py_DecRef(where);
-        return NULL;
-    }
-    for (ptrdiff_t k = 0; k < count + more; k++)
-        PyTuple_SetItem(all, k, kept(k < count ? operands[k] : PyList_GetItem(constants, k - count)));
-    int tracked = AT(the_state, state_grad) == the_True && reads_tracked(all);
-    object *steps = AT(phrase, phrase__steps);
-    ptrdiff_t length = PyList_Size(steps);
-    if (length == 1 || tracked || is_traced()) {
-        object *node = steps_again(phrase, all, where, tracked);
-        Py_DecRef(all), Py_DecRef(where);
-        return node;
-    }
-    object *own = PyTuple_New(1);
-    if (own)
-        PyTuple_SetItem(own, 0, kept(phrase));
-    long order = places(length) + length - 1;
-    object *node = own ? new_node(the_phrase, own, all, PyTuple_GetItem(PyList_GetItem(steps, length - 1), 4), where, 0, order) : NULL;
-    Py_DecRef(own);
-    return node;
-}
+/* -- calls that are known */
 
 enum { MOST_PARTS = 64, MOST_OPERANDS = 24, FEW = 8 };
 
-/* What a call depends on, as `_key` has it. */
+/* What a call depends on, as `_key` has it. by_place: also where its operands lie, which are tensors then (`_key_by_place`). */
 typedef struct {
     object *parts[MOST_PARTS], *operands[MOST_OPERANDS];
     ptrdiff_t count, nodes;
+    int by_place;
 } spelled;
 
 /* One part, which is taken. 0: there is no more room. */
@@ -284,9 +91,23 @@ static int spell(spelled *key, object *part) {
     return 1;
 }
 
+/* A tensor, by where it lies. */
+static int spell_place(spelled *key, object *tensor) {
+    if (!is_bare(tensor) || key->nodes >= MOST_OPERANDS)
+        return 0;
+    object *storage = AT(tensor, tensor__storage);
+    for (ptrdiff_t k = 0; k < key->nodes; k++)
+        if (AT(key->operands[k], tensor__storage) == storage)
+            return 0;
+    key->operands[key->nodes++] = tensor;
+    return spell(key, kept(AT(tensor, tensor__chain))) && spell(key, kept(AT(AT(storage, storage_node), node_type)));
+}
+
 /* An argument. 0: Python has to look at it. */
 static int spell_value(spelled *key, object *value) {
     object *kind = AT(value, class);
+    if (is_among(kind, the_plain) && key->by_place)
+        return spell_place(key, value);
     if (is_among(kind, the_plain)) {
         object *node = node_of(value);
         if (!node || (PyTuple_Size(AT(value, tensor__chain)) && is_ordered(value)))
@@ -317,8 +138,10 @@ static int spell_value(spelled *key, object *value) {
     Py_DecRef(key->parts[start - 1]);
     key->parts[start - 1] = length;
     int known = key->nodes > before;
-    for (ptrdiff_t k = before; k < key->nodes; k++)
-        known = known && AT(key->operands[k], node_value) != the_None;
+    for (ptrdiff_t k = before; k < key->nodes; k++) {
+        object *node = key->by_place ? AT(AT(key->operands[k], tensor__storage), storage_node) : key->operands[k];
+        known = known && AT(node, node_value) != the_None;
+    }
     return spell(key, kept(known ? the_True : the_False));
 }
 
@@ -371,21 +194,83 @@ static object *at_line(object *calls, object *key, int *changes) {
     return found;
 }
 
-enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL, DRAWING_CALL };
+/* What a call depends on, as one tuple; NULL without an error: Python has to look. */
+static object *spelled_call(spelled *key, object *args, object *options) {
+    object *tuple = spell_call(key, args, options) ? PyTuple_New(key->count) : NULL;
+    for (ptrdiff_t k = 0; k < key->count; k++)
+        if (tuple)
+            PyTuple_SetItem(tuple, k, key->parts[k]);
+        else
+            Py_DecRef(key->parts[k]);
+    return tuple;
+}
+
+/* What a call gives that shows some of its operands (`known_calls.Shown`). */
+static object *shown(object *kept_call, object *const *operands) {
+    object *parts = PyTuple_GetItem(kept_call, 0), *together = PyTuple_GetItem(kept_call, 1);
+    ptrdiff_t count = PyTuple_Size(parts);
+    object *results = together == the_None ? NULL : PyTuple_New(count);
+    for (ptrdiff_t k = 0; k < count; k++) {
+        object *part = PyTuple_GetItem(parts, k), *chain = PyTuple_GetItem(part, 1), *of = operands[PyLong_AsLong(PyTuple_GetItem(part, 0))];
+        object *result = chain == the_None ? kept(of) : view_of(AT(of, tensor__storage), kept(chain));
+        if (!result || (PyTuple_GetItem(part, 2) == the_True && PyObject_SetAttr(result, the_several, the_True))) {
+            Py_DecRef(result), Py_DecRef(results);
+            return NULL;
+        }
+        if (!results)
+            return result;
+        PyTuple_SetItem(results, k, result);
+    }
+    return results;
+}
+
+enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL, DRAWING_CALL, SHOWING_CALL, OTHER_CALL };
+
+/* `call_again` for a function whose calls are kept by where operands lie; OTHER_CALL: this one is not. */
+static int call_by_place(object *calls, object *args, object *options, object **made) {
+    spelled key = {.count = 0, .nodes = 0, .by_place = 1};
+    object *tuple = spelled_call(&key, args, options), *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL;
+    Py_DecRef(tuple);
+    if (PyErr_Occurred())
+        return KNOWN_CALL;
+    if (!tuple || found == the_by_line)
+        return OTHER_CALL;
+    if (!found || found == the_in_vain)
+        return PyObject_SetAttr(calls, the_skips, found ? the_True : the_False) ? KNOWN_CALL : NO_CALL;
+    if (PyTuple_GetItem(found, AT(found, class) == the_shown ? 2 : 3) == the_True)
+        count_up(&AT(the_state, state_asked)), count_up(&AT(the_state, state_places));
+    if (AT(found, class) == the_shown) {
+        Py_IncRef(found);
+        *made = shown(found, key.operands);
+        Py_DecRef(found);
+        return SHOWING_CALL;
+    }
+    if (PyTuple_GetItem(found, 2) != the_None)
+        return UNKNOWN_CALL;
+    for (ptrdiff_t k = 0; k < key.nodes; k++) {
+        object *node = key.operands[k] = node_of(key.operands[k]);
+        if (!node)
+            return PyErr_Occurred() ? KNOWN_CALL : UNKNOWN_CALL;
+    }
+    Py_IncRef(found);
+    *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
+    Py_DecRef(found);
+    return KNOWN_CALL;
+}
 
 /* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look; DRAWING_CALL: what is in `made` gives the result when it
-   is called. An error: KNOWN_CALL and NULL. */
+   is called; SHOWING_CALL: it is the result itself. An error: KNOWN_CALL and NULL. */
 static int call_again(object *calls, object *args, object *options, object **made) {
     *made = NULL;
     if (is_traced() || PyDict_Size(the_regions))
         return NO_CALL;
-    spelled key = {.count = 0, .nodes = 0};
-    object *tuple = spell_call(&key, args, options) ? PyTuple_New(key.count) : NULL;
-    for (ptrdiff_t k = 0; k < key.count; k++)
-        if (tuple)
-            PyTuple_SetItem(tuple, k, key.parts[k]);
-        else
-            Py_DecRef(key.parts[k]);
+    if (AT(calls, calls_by_place) == the_True) {
+        int answer = call_by_place(calls, args, options, made);
+        if (answer != OTHER_CALL)
+            return answer;
+    }
+    spelled key = {.count = 0, .nodes = 0, .by_place = 0};
+    object *tuple = spelled_call(&key, args, options);
     object *found = tuple ? PyDict_GetItemWithError(calls, tuple) : NULL;
     int skips = found == the_in_vain, answered = skips || (tuple && !found);
     if (found && found == the_by_line && !(found = at_line(calls, tuple, &skips)))
@@ -407,14 +292,6 @@ static int call_again(object *calls, object *args, object *options, object **mad
     return KNOWN_CALL;
 }
 
-/* The method that Python has, of an object. */
-static object *in_full(object *method, object *self, object *const *given, ptrdiff_t count) {
-    object *all[5] = {self};
-    for (ptrdiff_t k = 0; k < count && k < 4; k++)
-        all[k + 1] = given[k];
-    return PyObject_Vectorcall(method, all, 1 + (size_t)(count < 4 ? count : 4), NULL);
-}
-
 /* KnownCalls.again(args, options). */
 static object *again(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
@@ -424,6 +301,8 @@ static object *again(object *calls, object *const *given, ptrdiff_t count) {
         Py_DecRef(node);
         return result;
     }
+    if (known == SHOWING_CALL)
+        return node;
     return known == NO_CALL ? nothing() : known == KNOWN_CALL ? wrapped(node) : in_full(the_again, calls, given, count);
 }
 
@@ -431,8 +310,10 @@ static object *again(object *calls, object *const *given, ptrdiff_t count) {
 static object *made_node(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
     int known = count == 2 && PyDict_Size(calls) ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
-    if (known == DRAWING_CALL)
+    if (known == DRAWING_CALL || (known == SHOWING_CALL && node))
         Py_DecRef(node);
+    if (known == SHOWING_CALL && !node)
+        return NULL;
     return known == KNOWN_CALL ? node : in_full(the_made_node, calls, given, count);
 }
 
@@ -674,15 +555,16 @@ static object *holding(object *self, object *const *given, ptrdiff_t count) {
 
 static method readers[] = {
     {"nodes_of", nodes_of, FASTCALL, NULL}, {"holds", holds, FASTCALL, NULL}, {"are_at", are_at, FASTCALL, NULL}, {"holding", holding, FASTCALL, NULL},
+    {"in_place", in_place, FASTCALL, NULL},
 };
 
 /* The functions; after `lamina_recording`. */
 object *lamina_readers(void) {
-    object *made[4];
-    for (int k = 0; k < 4; k++)
+    object *made[5];
+    for (int k = 0; k < 5; k++)
         if (!(made[k] = PyCFunction_NewEx(&readers[k], NULL, NULL)))
             return NULL;
-    return Py_BuildValue("(NNNN)", made[0], made[1], made[2], made[3]);
+    return Py_BuildValue("(NNNNN)", made[0], made[1], made[2], made[3], made[4]);
 }
 
 typedef object *(*unnamed)(object *, object *const *, ptrdiff_t);
@@ -691,6 +573,9 @@ static method class_methods[] = {
     {"of_two", of_two, FASTCALL, NULL},
     {"made_node", made_node, FASTCALL, NULL},
     {"recorded", recorded, FASTCALL, NULL},
+    {"_through", through, FASTCALL, NULL},
+    {"__getitem__", (unnamed)(void (*)(void))getitem, ONE, NULL},
+    {"__setitem__", setitem, FASTCALL, NULL},
     {"__init__", (unnamed)(void (*)(void))init_node, FASTCALL | KEYWORDS, NULL},
     {"__init__", (unnamed)(void (*)(void))init_storage, FASTCALL | KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},

@@ -15,7 +15,7 @@ import numpy as np
 from ..dialects.errors import DTypeError
 from ..dialects.types import DType, Type, bool_, complex128, float64, int64
 from . import overrides, recorder
-from .assignment import in_place, is_tracked_after, title
+from .assignment import title
 from .definitions import define
 from .doubts import refuse_zeros
 from .known_calls import KnownCalls
@@ -286,7 +286,7 @@ def float_power_(self: Tensor, exponent: Operand) -> Tensor:
         raise RuntimeError(
             f"the base given to float_power_ has dtype {title(self.dtype)} but the operation's result requires dtype {title(wide)}"
         )
-    return in_place(self, lambda operands, _: float_power(*operands)._read(), (exponent,), {})
+    return recorder.state.in_place(self, lambda operands, _: float_power(*operands)._read(), (exponent,), {}, -1, None)
 
 
 Tensor.float_power_ = float_power_
@@ -525,13 +525,10 @@ def _with_array(function: Callable, self: Tensor, other: Any, flipped: bool) -> 
 
 
 def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any], Tensor]:
-    calls = KnownCalls(function)
+    calls, state = KnownCalls(function), recorder.state
 
     def method(self: Tensor, other: Any) -> Tensor:
-        in_place(self, calls.made_node, (other,), _NO_OPTIONS)
-        if is_tracked_after(self):
-            self._label = label
-        return self
+        return state.in_place(self, calls.made_node, (other,), _NO_OPTIONS, -1, label)
 
     return method
 

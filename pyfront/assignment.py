@@ -124,9 +124,11 @@ def _both_int(a: DType, b: DType) -> bool:
     return a.kind in "ui" and b.kind in "ui"
 
 
-def in_place(tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node], args: tuple, options: dict[str, Any], number: int = -1) -> Tensor:
+def in_place(
+    tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node], args: tuple, options: dict[str, Any], number: int, label: str | None
+) -> Tensor:  # fmt: skip
     """``tensor.f_(…)`` from the value that ``f`` gives. number: the argument that is read as a number, before anything is
-    written: it may be an element of ``tensor``."""
+    written: it may be an element of ``tensor``; -1: none. label: what a tracked result is called after. Asked for as `recorder.state.in_place`."""
     check_in_place(tensor)
     for i, a in enumerate(args):
         if i != number:
@@ -135,10 +137,20 @@ def in_place(tensor: Tensor, made_node: Callable[[tuple, dict[str, Any]], Node],
     gone: list[Node] = []
     if recorder.state.grad:
         args = tuple([_as_operand(a, tensor, gone) for a in args])
-    store(tensor, made_node((tensor, *args), options), start)
+    put(tensor, made_node((tensor, *args), options), start, label)
     for node in gone:
         node.overwritten = recorder.state.order + 1
     return tensor
+
+
+recorder.state.in_place = in_place
+
+
+def put(tensor: Tensor, node: Node, start: int, label: str | None) -> None:
+    """`store`, and what the tensor is called after if that is tracked."""
+    store(tensor, node, start)
+    if label is not None and is_tracked_after(tensor):
+        tensor._label = label
 
 
 def is_tracked_after(tensor: Tensor) -> bool:

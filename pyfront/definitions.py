@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import out_dtypes, overrides, recorder
-from .assignment import check_overlap, in_place, is_tracked_after, write_out
+from .assignment import check_overlap, write_out
 from .autocasting import RULED, as_ruled, regions
 from .dtype_arguments import dtype_given
 from .known_calls import TENSORS, KnownCalls
@@ -294,7 +294,7 @@ def _into(out: Any, result: Any, start: int) -> Any:
 
 def as_in_place(definition: Definition) -> Callable:
     """``Tensor.f_``."""
-    calls, label, renamed = definition.calls, definition.label, renaming(definition)
+    calls, label, renamed, state = definition.calls, definition.label, renaming(definition), recorder.state
     number = _position(definition.function, "value") - 1  # what a tensor is filled with; ``input`` is not counted
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
@@ -303,10 +303,7 @@ def as_in_place(definition: Definition) -> Callable:
             return overrides.answer(method, found, (self, *args), options)
         if options:
             args, options = renamed(args, options)
-        result = in_place(self, calls.made_node, args, options, number)
-        if is_tracked_after(result):
-            result._label = label
-        return result
+        return state.in_place(self, calls.made_node, args, options, number, label)
 
     method.__name__ = definition.name + "_"
     method.__doc__ = f"``{definition.name}``, written into this tensor."

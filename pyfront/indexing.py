@@ -43,7 +43,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """``input[index]``. IndexError where PyTorch raises one."""
     shape = input._node.type[0]
     if type(index) is int and shape:  # x[i], the most common one
-        result = input._through(*(_rows.get((shape, index)) or _row(shape, index)))
+        result = input._through(*(_rows.get((shape, index)) or _parse(shape, index).links))
         return _labelled(result, "select")
     if type(index) is Tensor and index._node.type == (shape[:1], bool_) and shape and not recorder.state.levels:  # x[mask] by rows
         places = index._value().nonzero()[0]
@@ -54,21 +54,6 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if not plan.advanced:
         return _labelled(result, plan.label)
     return _labelled(_gather(result, plan.advanced), "index")
-
-
-_rows: dict[tuple[Shape, int], tuple[Link, ...]] = {}  # what ``x[i]`` shows, by shape and number
-
-
-def _row(shape: Shape, index: int) -> tuple[Link, ...]:
-    """The links of ``x[index]``. IndexError beyond the end."""
-    n, rest = shape[0], shape[1:]
-    if not -n <= index < n:
-        raise IndexError(f"index {index} is out of bounds for dimension 0 with size {n}")
-    if len(_rows) >= _MOST_PARSED:
-        _rows.clear()
-    start = (index % n, *(0,) * len(rest))
-    links = _rows[shape, index] = ("slice", (start, (1, *rest), (1,) * len(shape))), ("reshape", (rest,))
-    return links
 
 
 def _labelled(result: Tensor, label: str) -> Tensor:
@@ -86,6 +71,7 @@ def _view(input: Tensor, plan: _Plan) -> Tensor:
 
 
 _parsed: dict[tuple, _Plan] = {}
+_rows: dict[tuple[Shape, int], tuple[Link, ...]] = {}  # the links of ``x[i]`` alone
 _MOST_PARSED = 1 << 14
 _FIXED = frozenset({type(None), type(Ellipsis)})
 _BOUNDS = frozenset({type(None), int})
@@ -107,7 +93,10 @@ def _parse(shape: Shape, index: Any) -> _Plan:
     if plan is None:
         if len(_parsed) >= _MOST_PARSED:
             _parsed.clear()
+            _rows.clear()
         plan = _parsed[tuple(key)] = _parse_anew(shape, index)
+        if type(index) is int:
+            _rows[shape, index] = plan.links
     return plan
 
 

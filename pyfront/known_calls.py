@@ -5,12 +5,15 @@ granted: the first call is looked at, and only kept if all it did was to record 
 asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. One that only drew random numbers is kept, too, and draws
 others (`sampling.Redraw`). A function that asked for the user's
 line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
+
+Of a function that gives views of its operands, or asked where they lie in memory, calls are kept by that, too: by the views that operands without a
+history are and by their memory's type. Then a call that gives views is known by the chains of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..dialects.types import DType
 from . import promote
@@ -21,7 +24,7 @@ from .phrases import Phrase, steps_between
 from .recorder import state
 from .sampling import Drawn, Redraw
 from .strides import is_ordered
-from .tensor import Tensor, wrap
+from .tensor import Tensor, from_storage, wrap
 from .views import is_plain as is_plain_view
 
 _MOST_KEPT = 1024  # calls of one function
@@ -31,6 +34,29 @@ _FEW = 8  # operands that are looked through for one that comes twice
 _PLAIN = frozenset({int, bool, str, type(None), DType})
 TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
 BY_LINE, IN_VAIN = object(), object()
+
+
+class Shown(NamedTuple):
+    """A call that gave views of its operands, or these themselves. parts: of each result the number of the operand, the chain of the view (None: the
+    operand itself), and whether it is one of several views made at once. together: whether they come in a tuple, else None. asks: whether it asked where
+    they lie."""
+
+    parts: tuple[tuple[int, Any, bool], ...]
+    together: bool | None
+    asks: bool
+
+    def again(self, operands: list[Tensor]) -> Any:
+        """The same of other operands."""
+        made = []
+        for number, chain, several in self.parts:
+            of = operands[number]
+            result = of if chain is None else from_storage(of._storage, chain)
+            if several:
+                result._several = True
+            made.append(result)
+        return tuple(made) if self.together else made[0]
+
+
 _everyone: list[KnownCalls] = []
 
 
@@ -50,16 +76,19 @@ class KnownCalls(dict):
     """The calls of one function, by the types of its operands and its options.
 
     tries: further calls that are looked at and may turn out not to be kept. vain: how often that was so, of kinds that are still looked
-    at. skips: the call that was just asked for is of a kind that no one looks at any more.
+    at. skips: the call that was just asked for is of a kind that no one looks at any more. by_place: calls are kept by where operands lie, too;
+    tries_by_place: as tries.
     """
 
-    __slots__ = ("function", "tries", "vain", "skips")
+    __slots__ = ("function", "tries", "vain", "skips", "by_place", "tries_by_place")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.tries = _MOST_TRIES
         self.vain: dict[tuple, int] = {}
         self.skips = False
+        self.by_place = False
+        self.tries_by_place = _MOST_TRIES
         _everyone.append(self)
 
     def made(self, *args: Any, **options: Any) -> Any:
@@ -76,6 +105,18 @@ class KnownCalls(dict):
         if state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
             return None
         operands: list[Node] = []
+        if self.by_place:
+            tensors: list[Tensor] = []
+            key = _key_with_options(args, options, tensors, _key_by_place)
+            found = self.get(key) if key is not None else BY_LINE
+            if found is None or found is IN_VAIN:
+                self.skips = found is not None
+                return None
+            if found is not BY_LINE:
+                if found[-1]:  # who looks at what is asked is told each time
+                    state.asked += 1
+                    state.places += 1
+                return found.again(tensors) if type(found) is Shown else _made_again(found[:-1], [t._read() for t in tensors])
         if len(args) == 1 and not options and type(x := args[0]) is Tensor and not x._chain and x._seen == x._storage.version:
             node = x._node  # the same key, without the call
             operands.append(node)
@@ -95,12 +136,7 @@ class KnownCalls(dict):
             found = self._at_line(key)
             if found is None:
                 return None
-        phrase, constants, together = found
-        if constants:
-            operands += constants
-        if together is None:
-            return wrap(phrase.again(operands, 4))
-        return together(*map(wrap, phrase.all_again(operands, 4)))
+        return _made_again(found, operands)
 
     def of_two(self, x: Node, y: Node) -> Tensor | None:
         """`again` for two tensors that are nothing but their Nodes: untracked, and no views."""
@@ -115,6 +151,13 @@ class KnownCalls(dict):
 
     def first(self, args: tuple, options: dict[str, Any]) -> Any:
         """The call in full, kept if it can be."""
+        if self.by_place and self.tries_by_place > 0 and not self.skips and not (
+            state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on
+        ):
+            tensors: list[Tensor] = []
+            key = _key_with_options(args, options, tensors, _key_by_place)
+            if key is not None and key not in self:
+                return self._first_by_place(key, tensors, args, options)
         if self.skips or self.tries <= 0:
             self.skips = False
             return self.function(*args, **options)
@@ -129,10 +172,13 @@ class KnownCalls(dict):
         result = self.function(*args, **options)
         self.tries -= 1
         results = result if isinstance(result, tuple) else (result,)
-        if not operands or not results or not all([_is_fresh(r) for r in results]):  # what makes tensors, or views of them, always does
+        if not operands or not results or not all([_is_fresh(r) for r in results]):  # what makes tensors always does
+            self.by_place = self.by_place or any([_shows(r, _tensors(args)) for r in results])
             return result
         roots = [r._node for r in results]
-        is_left = before == _surroundings() and written == _versions(args) + _versions(options.values())
+        after = _surroundings()
+        self.by_place = self.by_place or after[3] > before[3]
+        is_left = before == after and written == _versions(args) + _versions(options.values())
         found = steps_between(operands, roots, start) if is_left else None
         if found is None or any([node.overwritten for node in found[0]]):
             self._was_in_vain(key)
@@ -151,6 +197,42 @@ class KnownCalls(dict):
         self[key] = kept
         self.tries += 1
         if len(roots) > 1 or roots[0].requires_grad:
+            return result
+        repeated = self.again(args, options)  # so that the first program is that of all calls
+        return result if repeated is None else repeated
+
+    def _first_by_place(self, key: tuple, tensors: list[Tensor], args: tuple, options: dict[str, Any]) -> Any:
+        """The call in full, kept by where its operands lie if all it did was to show them, or to record steps from them to fresh results."""
+        before, lines, start, told = _surroundings(), state.lines, state.order, [_told(t) for t in tensors]
+        nodes = [t._read() for t in tensors]
+        read = state.shown
+        result = self.function(*args, **options)
+        self.tries_by_place -= 1
+        results = result if isinstance(result, tuple) else (result,)
+        asked, flushed, doubts, places, shown = _surroundings()
+        only_places = asked - places - shown == before[0] - before[3] - before[4] and (flushed, doubts) == before[1:3]
+        kept: Any = None
+        if tensors and results and only_places and lines == state.lines and told == [_told(t) for t in tensors]:
+            if all([_shows(r, tensors) for r in results]):
+                if type(results) is tuple:
+                    kept = Shown(tuple([_part(r, tensors) for r in results]), True if result is results else None, places > before[3])
+            elif all([_is_fresh(r) for r in results]) and shown == read:
+                found = steps_between(nodes, [r._node for r in results], start)
+                if found is not None and not any([node.overwritten for node in found[0]]):
+                    together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
+                    kept = Phrase.of([*nodes, *found[1]], found[0], [r._node for r in results]), found[1], together, places > before[3]
+        if kept is None:
+            count = self.vain[key] = self.vain.get(key, 0) + 1
+            if count == _FEW_TRIES or lines != state.lines:
+                self.tries_by_place += count - 1
+                self[key] = BY_LINE if lines != state.lines else IN_VAIN  # by the line it is a call of another kind
+                del self.vain[key]
+            return result
+        if len(self) >= _MOST_KEPT:
+            self.clear()
+        self[key] = kept
+        self.tries_by_place += 1
+        if type(kept) is Shown or len(results) > 1:
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
@@ -177,6 +259,16 @@ class KnownCalls(dict):
             self.tries += count - 1
             self[key] = IN_VAIN
             del self.vain[key]
+
+
+def _made_again(kept: tuple, operands: list[Node]) -> Any:
+    """What a call that is kept as steps gives."""
+    phrase, constants, together = kept
+    if constants:
+        operands += constants
+    if together is None:
+        return wrap(phrase.again(operands, 5))
+    return together(*map(wrap, phrase.all_again(operands, 5)))
 
 
 def _in_a_tuple(*results: Tensor) -> tuple[Tensor, ...]:
@@ -224,9 +316,41 @@ def _key(values: Any, operands: list[Node]) -> tuple | None:
     return tuple(parts)
 
 
-def _key_with_options(args: tuple, options: dict[str, Any], operands: list[Node]) -> tuple | None:
-    key = _key(args, operands)
-    more = _key(options.values(), operands) if key is not None and options else ()
+def _key_by_place(values: Any, operands: list[Tensor]) -> tuple | None:
+    """What a call depends on that asks where its operands lie: chains and types of memory that no other operand sees; tensors are appended to
+    ``operands``. None where something has a history, or numpy sees it."""
+    parts: list[Any] = []
+    for value in values:
+        kind = type(value)
+        if kind in TENSORS:
+            storage, chain = value._storage, value._chain
+            if storage.host is not None or storage.node.requires_grad or value._node.requires_grad or not is_plain_view(chain):
+                return None
+            if any([t._storage is storage for t in operands]):
+                return None
+            operands.append(value)
+            parts += (chain, storage.node.type)
+        elif kind in _PLAIN:
+            parts += (kind, value)
+        elif kind is float:
+            parts += (kind, value or str(value))  # 0.0 and -0.0 are two
+        elif kind is tuple or kind is list:
+            before = len(operands)
+            inner = _key_by_place(value, operands)
+            if inner is None:
+                return None
+            are_known = len(operands) > before and all([t._storage.node.value is not None for t in operands[before:]])
+            parts += (kind, len(inner), *inner, are_known)
+        else:
+            return None
+    return tuple(parts)
+
+
+def _key_with_options(
+    args: tuple, options: dict[str, Any], operands: list[Any], keyed: Callable[[Any, list[Any]], tuple | None] = _key
+) -> tuple | None:
+    key = keyed(args, operands)
+    more = keyed(options.values(), operands) if key is not None and options else ()
     return None if key is None or more is None else (*key, *options, *more)
 
 
@@ -242,9 +366,39 @@ def _versions(values: Any) -> list[int]:
     return [v._storage.version for v in values if isinstance(v, Tensor)]
 
 
-def _surroundings() -> tuple:
-    """What a call that only records leaves alone."""
-    return state.asked, state.flushed, len(state.doubts)
+def _surroundings() -> tuple[int, int, int, int, int]:
+    """What a call that only records leaves alone; the last two: of what was asked, places in memory, and what views of arrays show."""
+    return state.asked, state.flushed, len(state.doubts), state.places, state.shown
+
+
+def _told(tensor: Tensor) -> tuple:
+    """What a call that only shows a tensor, or reads it, leaves alone."""
+    return tensor._storage, tensor._storage.version, tensor._chain, {name: id(value) for name, value in tensor.__dict__.items()}
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [v for v in values if isinstance(v, Tensor)]
+
+
+def _shows(result: Any, tensors: list[Tensor]) -> bool:
+    """Whether a result is one of these tensors, or a view of one about which there is nothing more to know."""
+    if any([result is t for t in tensors]):
+        return True
+    return (
+        type(result) is Tensor
+        and any([result._storage is t._storage for t in tensors])
+        and all([type(link) is tuple for link in result._chain])
+        and result.__dict__.keys() <= {"_several"}
+    )
+
+
+def _part(result: Tensor, tensors: list[Tensor]) -> tuple[int, Any, bool]:
+    """A result of `Shown`."""
+    for number, t in enumerate(tensors):
+        if result is t:
+            return number, None, False
+    number = next(k for k, t in enumerate(tensors) if result._storage is t._storage)
+    return number, result._chain, result._several
 
 
 def _is_fresh(result: Any) -> bool:

@@ -10,13 +10,16 @@ import ctypes
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ..dialects.types import DTYPES, DType
-from . import arithmetic, known_calls, promote, recorder, storage, strides
+from . import arithmetic, assignment, indexing, known_calls, promote, recorder, storage, strides, views
+from .assignment import in_place
 from .autocasting import regions
 from .known_calls import KnownCalls
 from .dying import LOOKING, Dying
 from .leaves import Accumulation
-from .node import HELD, PHRASE, RESULT, Boundary, Bundle, Node
+from .node import ALIAS, HELD, PHRASE, RESULT, Boundary, Bundle, Node
 from .optim.gathered import Gathered
 from .optim.updates import write
 from .origin import BETWEEN, native, origin
@@ -33,7 +36,8 @@ from .walk import fresh_mark
 
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHODS = (
-    (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Node, "__init__"), (Storage, "__init__"),
+    (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Tensor, "_through"), (Tensor, "__getitem__"),
+    (Tensor, "__setitem__"), (Node, "__init__"), (Storage, "__init__"),
 )  # fmt: skip
 """As recording.c has them."""
 _STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update"), (Plan, "run")
@@ -41,9 +45,9 @@ _STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update"
 _NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
 _SLOTTED = (
     (Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase"), (Boundary, "boundary"),
-    (Accumulation, "accumulation"), (Gathered, "gathered"), (Plan, "plan"), (Dying, "dying"),
+    (Accumulation, "accumulation"), (KnownCalls, "calls"), (Gathered, "gathered"), (Plan, "plan"), (Dying, "dying"),
 )  # fmt: skip
-_PYTHON = (nodes_of, None, None, holding)
+_PYTHON = (nodes_of, None, None, holding, in_place)
 _TAPE = recorder.state.tape
 _python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in (*_METHODS, *_STEPPING)}
 _python |= {(Tensor, short.name): short.method for short in arithmetic.short_operators}
@@ -80,13 +84,13 @@ def slow() -> None:
         setattr(kind, name, method)
 
 
-def _read_by(nodes_of: Any, holds: Any, are_at: Any, holding: Any) -> None:
+def _read_by(nodes_of: Any, holds: Any, are_at: Any, holding: Any, in_place: Any) -> None:
     state = recorder.state
-    state.nodes_of, state.holds, state.are_at, state.holding = nodes_of, holds, are_at, holding
+    state.nodes_of, state.holds, state.are_at, state.holding, state.in_place = nodes_of, holds, are_at, holding, in_place
 
 
 def _readers(library: Any) -> Any:
-    """`nodes_of` in C, `holds`, `are_at` and `holding`; None where nothing is recorded in C."""
+    """`nodes_of` in C, `holds`, `are_at`, `holding` and `in_place`; None where nothing is recorded in C."""
     if not _methods(library):
         return None
     library.lamina_readers.argtypes, library.lamina_readers.restype = (), ctypes.py_object
@@ -139,6 +143,10 @@ def _told() -> dict[str, Any] | None:
         "Boundary": Boundary, "Bundle": Bundle, "LeafMark": LeafMark, "result": RESULT, "held": HELD, "beside": BESIDE, "expand": "expand",
         "fresh_mark": fresh_mark, "was_overwritten": was_overwritten, "tape": _TAPE, "write": write, "forget": Tensor._forget,
         "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read", "outputs_name": "outputs",
+        "array": np.ndarray, "bool": bool, "permute": "permute", "alias": ALIAS, "phrases_of_reads": views._reads, "phrases_of_writes": views._writes,
+        "selections": views._selections, "rows": indexing._rows, "read_part": views.read, "write_part": views.write, "replace": Storage.replace,
+        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "in_place": in_place, "several": "_several", "shown": known_calls.Shown,
+        "through": _python[Tensor, "_through"], "getitem": _python[Tensor, "__getitem__"], "setitem": _python[Tensor, "__setitem__"],
         "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
         **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},
     }  # fmt: skip
@@ -161,7 +169,7 @@ def _are_counted() -> bool:
 
 def _places(kind: type) -> dict[str, int] | None:
     """Where in an object of a class its slots lie, and its class, in bytes: found by looking for what was put there."""
-    thing = object.__new__(kind)
+    thing = kind.__new__(kind)
     marks = {slot: object() for slot in kind.__slots__ if not slot.startswith("__")}  # type: ignore[attr-defined]  # those classes have slots
     for slot, mark in marks.items():
         setattr(thing, slot, mark)

@@ -69,14 +69,14 @@ class _State:
     watchers: asked before each in-place write: the vmaps and derivatives of functions that are running.
     duals: the forward-mode level that is open (autograd.forward_ad). keeps_old: values that were overwritten may be
     differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
-    at values, or (places) at where elements lie in memory; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
-    name, until there is one in C; nodes_of: the same for what tensors hold now; holds: once it is in C, whether tensors hold these very Nodes; are_at: whether they are where they were, at the same versions; holding: what makes a tensor of an array. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
+    at values, or (places) at where elements lie in memory, or (shown) whether a view of an array can be one; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
+    name, until there is one in C; nodes_of: the same for what tensors hold now; holds: once it is in C, whether tensors hold these very Nodes; are_at: whether they are where they were, at the same versions; in_place: see assignment.py; holding: what makes a tensor of an array. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
     asked, while a call is looked at that may be kept (see nn/calls.py); None for what cannot be repeated.
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "suspected", "captured", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "nodes_of", "witness", "holds", "are_at", "holding", "tape",
+        "inference", "watch", "placement", "doubts", "suspected", "captured", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "shown", "nodes_of", "witness", "holds", "are_at", "holding", "tape", "in_place",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -94,6 +94,7 @@ class _State:
         self.keeps_old = 0
         self.asked = 0
         self.places = 0
+        self.shown = 0
         self.noted: list[Any] | None = None
         self.lines = 0
         self.origin: Callable[[int], str] = origin
@@ -101,6 +102,7 @@ class _State:
         self.holds: Callable[[list[Any], list[Node]], bool] | None = None
         self.are_at: Callable[[list[Any], list[Any]], bool] | None = None
         self.holding: Callable[[np.ndarray, Type, str | None], Any]  # set where tensors are defined
+        self.in_place: Callable[..., Any]  # set where in-place writes are
         self.tape: Callable[[Node, Collection[int]], tuple[list[Node], list[Any]]]  # set where backward is
         self.quick = False
         self.inference = False

@@ -28,6 +28,7 @@ def drawn(
     anywhere: they belong to an operation, and are on the device where that is. where: the device they are for; on a GPU
     ``there(shape)`` computes them, if it is given, else they are sent there. said: what they are, so that a recorded program can draw others.
     """
+    recorder.state.asked += 1
     if recorder.state.noted is not None and said is None:
         recorder.state.noted.append(None)
     where = where if anywhere else asked(where)
@@ -113,11 +114,12 @@ def sample(
 ) -> Node:  # fmt: skip
     """Numbers of a distribution, drawn where the device is."""
     shape = tuple(shape)
+    before = recorder.state.asked
     node = _sample(draw, shape, dtype, numbers, generator, where, anywhere)
     noted = recorder.state.noted
     if noted is not None:
         options = {"where": where, "anywhere": anywhere}
-        noted.append(Drawn(draw, shape, dtype, numbers, options, node) if generator is None and node.value is not None else None)
+        noted.append(Drawn(draw, shape, dtype, numbers, options, node, recorder.state.asked - before) if generator is None and node.value is not None else None)
     return node
 
 
@@ -126,6 +128,7 @@ def _sample(
 ) -> Node:
     state = recorder.state
     if where is None and not anywhere and state.placement is None and not state.levels and state.draws is None:
+        state.asked += 1
         array = draw.host(engine_of(generator), size_of(shape), dtype.numpy, *numbers)
         return recorder.leaf(array if array.shape == shape else array.reshape(shape), (shape, dtype), state.origin(3))
     return drawn(

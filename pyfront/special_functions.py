@@ -9,7 +9,6 @@ import numpy as np
 
 from . import recorder
 from .arithmetic import nodes, unary
-from .assignment import in_place
 from .creation import of_array
 from .definitions import define
 from .function import Function
@@ -37,7 +36,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 
 
 Tensor.polygamma = lambda self, n: polygamma(n, self)
-Tensor.polygamma_ = lambda self, n: in_place(self, lambda *_: polygamma(n, self)._read(), (), {})
+Tensor.polygamma_ = lambda self, n: recorder.state.in_place(self, lambda *_: polygamma(n, self)._read(), (), {}, -1, None)
 
 
 @define("mvlgamma", in_place=True)

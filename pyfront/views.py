@@ -40,7 +40,7 @@ def read(storage: Storage, chain: Chain) -> Node:
         source, link = storage.node, chain[-1]
         if source.value is not None and (node := _selected(source, chain)) is not None:
             pass
-        elif len(chain) > 1 and source.value is None and not source.requires_grad and is_plain(chain):
+        elif source.value is None and not source.requires_grad and is_plain(chain):
             node = _reads.recorded(chain, (source,), lambda whole: (_shown(whole, chain),))[0]
         else:
             source = source if len(chain) == 1 else read(storage, chain[:-1])
@@ -107,10 +107,13 @@ def _selected(source: Node, chain: Chain) -> Node | None:
         if len(_selections) >= _MOST_SELECTIONS:
             _selections.clear()
         indices = _selections[chain] = _selection(chain)
-    array = recorder.known(source) if indices is not None else None
+    if indices is None:
+        return None
+    recorder.state.shown += 1
+    array = recorder.known(source)
     if array is None:
         return None
-    for index in indices:  # type: ignore[union-attr]  # there is an array
+    for index in indices:
         array = array[index]
     return _part(array, source, source.type[1]) if array.flags.c_contiguous else None
 
@@ -151,7 +154,10 @@ def _selection(chain: Chain) -> tuple[tuple, ...] | None:
 
 def _follow(source: Node, link: Link) -> Node:
     if type(link) is tuple:
-        known = None if source.requires_grad or recorder.state.noted is not None else recorder.known(source)
+        known = None
+        if not (source.requires_grad or recorder.state.noted is not None):
+            recorder.state.shown += 1
+            known = recorder.known(source)
         if known is not None:
             array = _numpy_view(known, *link)
             if array.flags.c_contiguous:  # the same memory under another shape: no step, and no index in a cache key

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..assignment import in_place
 from ..precision import in_single
 from ..tensor import Tensor
+from .. import recorder
 from . import functional as F
 from .functional import (  # noqa: F401  # public here too
     adaptive_avg_pool1d, adaptive_max_pool1d, alpha_dropout, avg_pool1d, bilinear, celu, channel_shuffle, conv1d, conv2d,
@@ -224,7 +224,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
 def _in_place(function: Any) -> Any:
     def apply(input: Tensor, *args: Any, **options: Any) -> Tensor:
-        return in_place(input, lambda args, options: function(*args, **options)._read(), args, options)
+        return recorder.state.in_place(input, lambda args, options: function(*args, **options)._read(), args, options, -1, None)
 
     apply.__doc__ = f"``{function.__name__}``, written into its input."
     return apply

@@ -81,26 +81,66 @@ def test_derivatives_go_through_what_is_recorded_again() -> None:
     [
         lambda x: x * float(x.sum()),  # looks at values
         lambda x: x.mul_(2) + 1,  # writes into its operand
-        lambda x: x,  # gives it back
-        lambda x: x.view(-1),  # gives a view of it
         lambda x: x + lamina.rand(3),  # draws
-        lambda x: x * (2 if x.is_contiguous() else 3),  # looks at places in memory
+        lambda x: (lamina.rand(3), x)[1],  # draws, and gives its operand back
+        lambda x: x.squeeze_() if x.sum() > 0 else x,  # looks at values, and gives its operand back
+        lambda x: x.requires_grad_(),  # gives it back as another tensor
         lambda x: x.new_tensor([1.0]),  # brings a value along
     ],
 )
 def test_what_does_more_than_recording_runs_each_time(function: Any) -> None:
     f = Counted(function)
-    for _ in range(3):
+    for _ in range(4):
         f(_rows())
-    assert f.count == 3
+    assert f.count == 4
 
 
 def test_a_function_nothing_is_kept_of_is_looked_at_a_number_of_times() -> None:
     f = Counted(lambda x: x.view(-1))
-    x = _rows()
+    x = _rows().requires_grad_()
     for _ in range(100):
         f(x)
     assert f.calls.tries == 0 and not f.calls
+
+
+@pytest.mark.parametrize(
+    ("function", "others"),
+    [
+        (lambda x: x, 0),
+        (lambda x: x.unsqueeze(0), 0),
+        (lambda x: x.split(1), 0),
+        (lambda x: x.t()[1:], 0),
+        (lambda x: x.reshape(-1).exp(), 1),  # of a view of data, which may be data
+        (lambda x: x.exp() if x.is_contiguous() else x.neg(), 1),  # of columns, in whose order the result lies
+    ],
+)
+def test_views_and_what_asks_for_places_are_kept_by_where_operands_lie(function: Any, others: int) -> None:
+    f = Counted(function)
+    wide = lamina.arange(12.0).view(3, 4)
+    of = [lambda: _rows(), lambda: _rows().t().contiguous().t(), lambda: wide[:, :3], lambda: wide[:2, 1:], lambda: wide[0], lambda: _rows().requires_grad_()]
+    for make in of * 3:
+        x, y = make(), make()
+        for made, wanted in zip(_in_tuple(f(x)), _in_tuple(function(y)), strict=True):
+            assert (made is x) == (wanted is y) and made.tolist() == wanted.tolist() and made.requires_grad == wanted.requires_grad
+            assert made.stride() == wanted.stride() and made.storage_offset() == wanted.storage_offset() and made._several == wanted._several
+    before = f.count
+    for make in of[:-1]:
+        f(make())
+    assert f.count == before + others
+
+
+def test_a_known_view_is_of_the_memory_that_its_operand_has() -> None:
+    f = Counted(lambda x: x.t())
+    for _ in range(4):
+        x = _rows()
+        y = f(x)
+        y[0] = 5.0
+        assert x.tolist() == [[5.0, 1.0, 2.0], [5.0, 4.0, 5.0]] and y._storage is x._storage
+    assert f.count < 4
+
+
+def _in_tuple(result: Any) -> tuple:
+    return result if type(result) is tuple else (result,)
 
 
 def test_types_alone_do_not_tell() -> None:

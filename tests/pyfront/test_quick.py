@@ -34,6 +34,10 @@ EXPRESSIONS = [
     "x @ y.t()", "w @ x.t()", "x.max(1)", "x.var()", "x.norm()", "torch.where(k, x, y)", "torch.where(k, x, 0.5)", "x.to(torch.float64) + z", "x.half() + x.half()",
     "torch.lerp(x, y, 0.5)", "x.argmax(1)", "(x.detach() + w).tanh()", "x.view(-1) + 1.0", "p * x", "p.detach() + 1", "torch.ones(3, 4) + x", "torch.zeros(2).exp()",
     "x.addcmul(x, x)", "x.masked_fill(k, 2.0)", "shared + 1.5", "x + shared", "v.add_(1.0)", "add(v, 1)", "add(v[0], y[1])", "add(v.t()[1], 2)", "add(v, v)", "torch.add(i, 3)", "torch.clamp(x, min=0.25)", "x[:, 1:] * 2", "v.mul_(x) + v", "kind(x) + x", "x + kind(x)",
+    "x.view(4, 3).t()", "x.split(2, 1)", "x[1]", "x[0][2]", "x[-1] + (x * 2)[-1]", "(x * 2).view(2, 6)[1]", "p[0]", "w[1][0]", "kind(x)[0]", "shared[1]", "x.t()[1][2]", "x.t().contiguous()",
+    "x.t().reshape(-1)", "x.expand(2, 3, 4)[1]", "put(v, 0, 2.0)", "put(v, -1, y[0])", "put(v, 1, y[:, 0].sum())", "put(v, 1, 3)", "put(v, 2, w[0])", "put(v, 0, add(v[0], 1.5))",
+    "put(v, 0, add(v[1], v[0]))", "put(v, 1, v[0])", "put(v.t(), 1, y.t()[0])", "put(i, 0, 2.5)", "put(k, 1, 2)", "put(v[1], 2, True)", "put(shared, 0, 1.0)", "put(p.detach(), 0, 1.0)",
+    "put(w * 1, 0, y[0])", "(v[0], put(v, 0, y[1]), v[0])", "(v.view(-1), v.mul_(2.0), v.view(-1)[3])", "put(put(x * 2, 0, 1.0), 1, 2.0)", "add(v[0][1], y[0][0])",
 ]  # fmt: skip
 
 
@@ -43,6 +47,11 @@ class Kind(lamina.Tensor):
     __torch_function__ = lamina._C._disabled_torch_function_impl
 
 
+def _put(x: Any, index: int, value: Any) -> Any:
+    x[index] = value
+    return x
+
+
 def _operands() -> dict[str, Any]:
     lamina.manual_seed(0)
     x, y = [lamina.rand(3, 4) + 0.1 for _ in range(2)]
@@ -50,7 +59,7 @@ def _operands() -> dict[str, Any]:
     return {
         "torch": lamina, "x": x, "y": y, "w": lamina.rand(3, 4, requires_grad=True), "row": lamina.rand(4), "col": lamina.rand(3, 1), "i": lamina.arange(12).view(3, 4) + 1,
         "k": x > 0.5, "z": lamina.rand(3, 4, dtype=lamina.float64), "p": lamina.nn.Parameter(lamina.rand(3, 4)), "shared": memory, "array": memory.numpy(),
-        "v": lamina.rand(3, 4), "add": lamina.Tensor.__iadd__, "kind": lambda t: t.as_subclass(Kind),
+        "v": lamina.rand(3, 4), "add": lamina.Tensor.__iadd__, "kind": lambda t: t.as_subclass(Kind), "put": _put,
     }  # fmt: skip
 
 
