@@ -62,10 +62,18 @@ def rounded(scope: Scope, op: Operation, text: str) -> str:
 
 
 def convert(scope: Scope, text: str, source: CType, target: CType) -> str:
-    """A numeric conversion between two types that are not i1 and not half."""
-    if source.lanes:
-        return f"__builtin_convertvector({text}, {type_name(scope, target)})"
-    return f"({type_name(scope, target)}){text}"
+    """A numeric conversion between two types that are not i1 and not half. Vectors of short integers become floats, and the other way round, by way of
+    32 bits, and wider ones in steps of twice the width, as instructions do it: gcc would go lane by lane."""
+    if not source.lanes:
+        return f"({type_name(scope, target)}){text}"
+    short, other = (source, target) if source.bits < target.bits else (target, source)
+    if short.kind != "f" and other.kind == "f" and short.bits < 32:
+        whole = source._replace(code="i32", kind="i", bits=32)
+        return convert(scope, convert(scope, text, source, whole), whole, target)
+    if source.kind != "f" and target.kind != "f" and target.bits > 2 * source.bits:
+        wider = source._replace(code=f"{source.kind}{2 * source.bits}", bits=2 * source.bits)
+        return convert(scope, convert(scope, text, source, wider), wider, target)
+    return f"__builtin_convertvector({text}, {type_name(scope, target)})"
 
 
 def unsigned(t: CType) -> CType:

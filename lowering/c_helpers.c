@@ -506,6 +506,18 @@ VEC log2_VEC(VEC x) {
     return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
 }
 
+//: lower vector f32
+// The first half of the lanes in double precision: functions that are made of doubles are rounded once.
+WIDE lower_VEC(VEC x) { return __builtin_convertvector(__builtin_shufflevector(x, x, LOWER), WIDE); }
+
+//: upper vector f32
+WIDE upper_VEC(VEC x) { return __builtin_convertvector(__builtin_shufflevector(x, x, UPPER), WIDE); }
+
+//: narrowed vector f32
+VEC narrowed_VEC(WIDE low, WIDE high) {
+    return __builtin_shufflevector(__builtin_convertvector(low, HALF), __builtin_convertvector(high, HALF), LOWER, UPPER);
+}
+
 //: raised vector f64
 // a^y of what single precision holds, a not negative, to 1e-8: 2^(y log2(a)), the logarithm by (m - 1) / (m + 1) for the mantissa m.
 VEC raised_VEC(VEC a, VEC y) {
@@ -534,9 +546,7 @@ VEC raised_VEC(VEC a, VEC y) {
 // 0.6 ulp, special values as in C: in double precision, half of the lanes at a time.
 VEC pow_VEC(VEC x, VEC y) {
     VEC a = (VEC)((SIGNED)x & 0x7fffffff), b = (VEC)((SIGNED)y & 0x7fffffff), h = b * 0.5f;
-    WIDE low = raised_WIDE(__builtin_convertvector(__builtin_shufflevector(a, a, LOWER), WIDE), __builtin_convertvector(__builtin_shufflevector(y, y, LOWER), WIDE));
-    WIDE high = raised_WIDE(__builtin_convertvector(__builtin_shufflevector(a, a, UPPER), WIDE), __builtin_convertvector(__builtin_shufflevector(y, y, UPPER), WIDE));
-    VEC r = __builtin_shufflevector(__builtin_convertvector(low, HALF), __builtin_convertvector(high, HALF), LOWER, UPPER);
+    VEC r = narrowed_VEC(raised_WIDE(lower_VEC(a), lower_VEC(y)), raised_WIDE(upper_VEC(a), upper_VEC(y)));
     SIGNED whole = (SIGNED)(b >= 8388608.0f) | (SIGNED)((b + 8388608.0f) - 8388608.0f == b);
     SIGNED even = (SIGNED)(h >= 8388608.0f) | (SIGNED)((h + 8388608.0f) - 8388608.0f == h);
     r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & INT32_MIN));
@@ -589,6 +599,137 @@ VEC sin_VEC(VEC x) { return select_VEC(x == 0.0f, x, sine_VEC(x, 0, sinf)); }
 
 //: cos vector f32
 VEC cos_VEC(VEC x) { return sine_VEC(x, 1, cosf); }
+
+//: tangent vector f64
+// To 1e-10, where multiples of a quarter turn are taken away exactly.
+VEC tangent_VEC(VEC x) {
+    VEC t = fma_VEC(x, splat_VEC(0.6366197723675814), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC f = fma_VEC(j, splat_VEC(-6.123233995736766e-17), fma_VEC(j, splat_VEC(-1.5707963267948966), x)), s = f * f;
+    VEC p = fma_VEC(s, splat_VEC(2.7169643091005488e-06), splat_VEC(-1.9839160831533646e-04));
+    p = fma_VEC(p, s, splat_VEC(8.333328645003186e-03));
+    p = fma_VEC(p, s, splat_VEC(-0.16666666630170537));
+    p = fma_VEC(p, s, splat_VEC(0.9999999999954529)) * f;
+    VEC q = fma_VEC(s, splat_VEC(2.437564598714034e-05), splat_VEC(-1.388657258669845e-03));
+    q = fma_VEC(q, s, splat_VEC(4.166661518398301e-02));
+    q = fma_VEC(q, s, splat_VEC(-0.49999999599265754));
+    q = fma_VEC(q, s, splat_VEC(0.9999999999500717));
+    SIGNED odd = -((SIGNED)t & 1);
+    return select_VEC(odd, -q, p) / select_VEC(odd, p, q);
+}
+
+//: tan vector f32
+// 0.6 ulp below 2^20.
+VEC tan_VEC(VEC x) {
+    VEC y = x;
+    SIGNED left = (SIGNED)(x == x);
+#ifdef HAS_FMA
+    y = select_VEC((SIGNED)(x == 0.0f), x, narrowed_VEC(tangent_WIDE(lower_VEC(x)), tangent_WIDE(upper_VEC(x))));
+    left = (SIGNED)((VEC)((SIGNED)x & 0x7fffffff) > 1048576.0f);
+#endif
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? tanf(x[i]) : y[i];
+    return y;
+}
+
+//: angle vector f64
+// Of the point (x, y), y not negative, from 0 to pi, to 5e-10: by the quotient of the shorter side and the longer one. What is not a number counts as some.
+VEC angle_VEC(VEC y, VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), low = smaller_VEC(a, y), high = larger_VEC(a, y);
+    VEC t = select_VEC((SIGNED)(low == high), select_VEC((SIGNED)(high > 0.0), splat_VEC(1.0), splat_VEC(0.0)), low / high), s = t * t;
+    VEC r = fma_VEC(s, splat_VEC(1.0576074380522326e-03), splat_VEC(-7.030669470400535e-03));
+    r = fma_VEC(r, s, splat_VEC(2.191294586540156e-02));
+    r = fma_VEC(r, s, splat_VEC(-4.392841073321736e-02));
+    r = fma_VEC(r, s, splat_VEC(6.685281517874306e-02));
+    r = fma_VEC(r, s, splat_VEC(-8.785043282361721e-02));
+    r = fma_VEC(r, s, splat_VEC(0.11050771275849447));
+    r = fma_VEC(r, s, splat_VEC(-0.14278576024807968));
+    r = fma_VEC(r, s, splat_VEC(0.19999558100363984));
+    r = fma_VEC(r, s, splat_VEC(-0.33333322488911593));
+    r = fma_VEC(r, s, splat_VEC(0.9999999995535376)) * t;
+    r = select_VEC((SIGNED)(y > a), 1.5707963267948966 - r, r);
+    return select_VEC((SIGNED)x < 0, 3.141592653589793 - r, r);
+}
+
+//: signed vector f32
+// r with the sign of x, and x where that is not a number.
+VEC signed_VEC(VEC r, VEC x) { return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT32_MIN))); }
+
+//: atan vector f32
+// 0.6 ulp.
+VEC atan_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT32_MAX), one = splat_VEC(1.0f);
+    return signed_VEC(narrowed_VEC(angle_WIDE(lower_VEC(a), lower_VEC(one)), angle_WIDE(upper_VEC(a), upper_VEC(one))), x);
+}
+
+//: atan2 vector f32
+// 0.6 ulp, special values as in C.
+VEC atan2_VEC(VEC y, VEC x) {
+    VEC a = (VEC)((SIGNED)y & INT32_MAX);
+    VEC r = signed_VEC(narrowed_VEC(angle_WIDE(lower_VEC(a), lower_VEC(x)), angle_WIDE(upper_VEC(a), upper_VEC(x))), y);
+    return select_VEC((SIGNED)(x != x), x, r);
+}
+
+//: beside vector f64
+// The other short side of a triangle on a longest one of 1.
+VEC beside_VEC(VEC x) { return sqrt_VEC((1.0 - x) * (1.0 + x)); }
+
+//: asin vector f32
+// 0.6 ulp.
+VEC asin_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT32_MAX);
+    WIDE low = lower_VEC(a), high = upper_VEC(a);
+    VEC r = signed_VEC(narrowed_VEC(angle_WIDE(low, beside_WIDE(low)), angle_WIDE(high, beside_WIDE(high))), x);
+    return select_VEC((SIGNED)(a > 1.0f), splat_VEC(NAN), r);
+}
+
+//: acos vector f32
+// 0.6 ulp.
+VEC acos_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT32_MAX);
+    WIDE low = lower_VEC(x), high = upper_VEC(x);
+    VEC r = narrowed_VEC(angle_WIDE(beside_WIDE(low), low), angle_WIDE(beside_WIDE(high), high));
+    return select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)(a > 1.0f), splat_VEC(NAN), r));
+}
+
+//: hyperbolic vector f64
+// (exp(x) - exp(-x)) / 2 for sign -1, by a series where little would be left of it; with a plus for sign 1.
+VEC hyperbolic_VEC(VEC x, ELT sign) {
+    VEC e = exp_VEC(x), y = fma_VEC(splat_VEC(sign), 1.0 / e, e) * 0.5, s = x * x;
+    VEC near = fma_VEC(fma_VEC(s, splat_VEC(1.0 / 120.0), splat_VEC(1.0 / 6.0)), s * x, x);
+    return select_VEC((SIGNED)(s < 4e-4) & (SIGNED)splat_VEC(sign) >> 63, near, y);
+}
+
+//: sinh vector f32
+// 0.6 ulp.
+VEC sinh_VEC(VEC x) { return signed_VEC(narrowed_VEC(hyperbolic_WIDE(lower_VEC(x), -1.0), hyperbolic_WIDE(upper_VEC(x), -1.0)), x); }
+
+//: cosh vector f32
+// 0.6 ulp.
+VEC cosh_VEC(VEC x) { return narrowed_VEC(hyperbolic_WIDE(lower_VEC(x), 1.0), hyperbolic_WIDE(upper_VEC(x), 1.0)); }
+
+//: left vector f64
+// What is left of a when b was taken away as often as it goes, exactly, for numbers of single precision that are not negative and go less than 2^28 times.
+VEC left_VEC(VEC a, VEC b) {
+    VEC n = (a / b + 4503599627370496.0) - 4503599627370496.0, r = a - n * b;
+    return select_VEC((SIGNED)(r < 0.0), r + b, r);
+}
+
+//: fmod vector f32
+// Exact.
+VEC fmod_VEC(VEC x, VEC y) {
+    VEC a = (VEC)((SIGNED)x & INT32_MAX), b = (VEC)((SIGNED)y & INT32_MAX);
+    VEC r = signed_VEC(narrowed_VEC(left_WIDE(lower_VEC(a), lower_VEC(b)), left_WIDE(upper_VEC(a), upper_VEC(b))), x);
+    SIGNED far = ~((SIGNED)(a / b < 268435456.0f) & (SIGNED)(b < INFINITY));
+    if (__builtin_expect(any_VEC(far), 0))
+        for (int i = 0; i < LANES; i++) r[i] = far[i] ? fmodf(x[i], y[i]) : r[i];
+    return r;
+}
+
+//: roundeven vector f32
+VEC roundeven_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT32_MAX), r = (a + 8388608.0f) - 8388608.0f;
+    return signed_VEC(select_VEC((SIGNED)(a < 8388608.0f), r, a), x);
+}
 
 //: lookup vector f32
 // table[k] by lanes, for the last four bits of a float's mantissa: one instruction where registers hold all of the table.

@@ -214,6 +214,8 @@ def ulps(got: np.ndarray, want: np.ndarray) -> float:
         ("exp", -130, 88.7, 1.1), ("exp2", -180, 127.9, 1.5), ("expm1", -20, 88.7, 1.5), ("log", -87, 88, 1.0),
         ("log2", -87, 88, 2.0), ("log1p", -0.999, 10, 2.0), ("log1p", 0, 1e6, 2.0), ("sin", -10, 10, 1.6), ("cos", -10, 10, 1.6),
         ("sin", -70000, 70000, 1.6), ("cos", -70000, 70000, 1.6), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.5),
+        ("tan", -10, 10, 0.6), ("tan", -2e6, 2e6, 1.0), ("atan", -30, 30, 0.6), ("asin", -1, 1, 0.6), ("acos", -1, 1, 0.6),
+        ("sinh", -89, 89, 0.6), ("cosh", -89, 89, 0.6),
     ]] + [("exp", -760, 709.7, 1.1, "f64"), ("exp", -3, 3, 0.85, "f64"), ("tanh", -25, 25, 2.3, "f64"), ("tanh", -1, 1, 2.3, "f64")],
 )
 def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, code, tmp_path):
@@ -248,7 +250,7 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
     x[: len(specials)] = specials
     v, s = build(text, tmp_path, [x], [code, code], count)
     assert np.array_equal(v.view(np.uint8), s.view(np.uint8)), "a lane is the scalar, bit for bit"
-    exact = getattr(np, name, None) or np.vectorize(math.erf)
+    exact = getattr(np, name, None) or getattr(np, f"arc{name[1:]}", None) or np.vectorize(math.erf)
     with np.errstate(all="ignore"):
         want = exact(x.astype(wider))
     assert ulps(v, want) <= bound
@@ -259,6 +261,55 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
     np.testing.assert_array_equal(np.isinf(v[:k]), np.isinf(rounded))
     numbers = ~np.isnan(rounded)
     np.testing.assert_array_equal(np.signbit(v[:k])[numbers], np.signbit(rounded)[numbers])
+
+
+@needs_compiler
+def test_functions_of_two_numbers_and_rounding_are_those_of_c(tmp_path):
+    """Remainders and rounding exactly, angles to 0.6 ulp: by vectors, and by scalars."""
+    count = 1 << 14
+    memory = f"memref<{count}xf32>"
+    loops = ""
+    for k in (16, 1):
+        held = f"vector<{k}xf32>" if k > 1 else "f32"
+        load, store, also = ("vector.load", "vector.store", f", {held}") if k > 1 else ("memref.load", "memref.store", "")
+        loops += f"""%k{k} = arith.constant {k} : index
+        scf.for %i = %c0 to %n step %k{k} {{
+          %x = {load} %a[%i] : {memory}{also}
+          %y = {load} %b[%i] : {memory}{also}
+          %p = kernel.fmod %x, %y : {held}
+          %q = math.atan2 %x, %y : {held}
+          %r = math.roundeven %x : {held}
+          {store} %p, %p{k}[%i] : {memory}{also}
+          {store} %q, %q{k}[%i] : {memory}{also}
+          {store} %r, %r{k}[%i] : {memory}{also}
+        }}
+        """
+    results = ", ".join(f"%{name}{k}: {memory}" for k in (16, 1) for name in "pqr")
+    text = f"""builtin.module attributes {{lamina.arena_bytes = 64 : i64}} {{
+      func.func @main(%a: {memory}, %b: {memory}, {results}, %arena: memref<64xi8>) {{
+        %c0 = arith.constant 0 : index
+        %n = arith.constant {count} : index
+        {loops}
+        func.return
+      }}
+    }}"""
+    rng = np.random.default_rng(0)
+    x, y = ((rng.standard_normal(count) * np.exp(rng.uniform(-20, 20, count))).astype(np.float32) for _ in range(2))
+    x[:4000] = np.round(x[:4000] * 4) / 2  # halves, and multiples of one another
+    y[:2000] = np.round(y[:2000] * 2) / 2
+    special = np.array([0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 3.4e38, 8388607.5, 8388609, 1e9], np.float32)
+    pairs = [(a, b) for a in special for b in special]
+    x[-len(pairs) :], y[-len(pairs) :] = np.array(pairs, np.float32).T
+    made = build(text, tmp_path, [x, y], ["f32"] * 6, count)
+    with np.errstate(all="ignore"):
+        remainder, angle, whole = np.fmod(x, y), np.arctan2(x.astype(np.float64), y.astype(np.float64)), np.rint(x)
+    for p, q, r in (made[:3], made[3:]):
+        for found, wanted in ((p, remainder), (r, whole)):
+            np.testing.assert_array_equal(found, wanted)
+            np.testing.assert_array_equal(np.signbit(found)[~np.isnan(wanted)], np.signbit(wanted)[~np.isnan(wanted)])
+        assert ulps(q, angle) <= 0.6
+        np.testing.assert_array_equal(np.isnan(q), np.isnan(angle))
+        np.testing.assert_array_equal(np.signbit(q)[~np.isnan(angle)], np.signbit(angle)[~np.isnan(angle)])
 
 
 @needs_compiler
