@@ -258,6 +258,7 @@ def writes_out(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **options: Any) -> Any:
+        options = {_NUMPY_NAMES.get(k, k): v for k, v in options.items()}
         if out is None:
             return function(*args, **options)
         start = recorder.state.order

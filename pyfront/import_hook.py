@@ -320,7 +320,7 @@ class TorchModule(ModuleType):
         else:
             found = getattr(source, name, _MISSING) if source is not None else _MISSING
         if found is _MISSING and full in _ELSEWHERE:  # behind what the root reads first
-            found = getattr(source_of(_ELSEWHERE[full]), name)
+            found = getattr(importlib.import_module(f"{ROOT}.{_ELSEWHERE[full]}"), name)
         if found is _MISSING and self.__name__.startswith("torch.nn.modules."):  # our files are cut otherwise
             found = getattr(source_of("torch.nn"), name, _MISSING)
         if found is _MISSING:
@@ -340,7 +340,11 @@ class TorchModule(ModuleType):
 
 
 _MISSING = object()
-_ELSEWHERE = {"torch.ScriptModule": "torch.jit", "torch.Future": "torch.futures"}  # classes of the root whose rooms are read when they are asked for
+_PICKLES = "pyfront.files.plain_pickles"
+_ELSEWHERE = {
+    "torch.ScriptModule": "pyfront.torch_jit", "torch.Future": "pyfront.distributed.futures", "torch.storage._load_from_bytes": _PICKLES,
+    "torch._utils._rebuild_tensor_v2": _PICKLES, "torch._utils._rebuild_parameter": _PICKLES,
+}  # names whose files are read when they are asked for
 _MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torch.fft")  # functions that classes are asked about as one
 
 

@@ -36,7 +36,7 @@ class LaterModule(ModuleType):
 
 
 def _sentence(name: str) -> str:
-    part = next(known for known in sorted(MODULES, reverse=True) if name.startswith(known))
+    part = next((known for known in sorted(MODULES, reverse=True) if name.startswith(known)), name)
     return f"{name} is not there yet: {part} arrives in a later lamina"
 
 
@@ -72,6 +72,22 @@ PyTorchFileReader = type(
 SymInt = type("SymInt", (), {"__doc__": "A size that is no number yet, in another compiler: programs test against it, nothing is one."})
 
 
+BATCHING: dict[str, Any] = {
+    name: _may_be_imported(f"torch._C._functorch.{name}", "torch.func.vmap records a function for all examples")
+    for name in ("_add_batch_dim", "_remove_batch_dim")
+}
+"""Steps of PyTorch's vmap, which libraries import for a vmap of their own."""
+_SCRIPTING = "a call that torch.jit.trace or torch.export records is a program of its own here"
+SCRIPTING: dict[str, type] = {
+    name: _may_be_named(f"torch._C.{name}", _SCRIPTING)
+    for name in (
+        "Argument Block CompilationUnit FunctionSchema Graph Node ScriptMethod Type Value AnyType BoolType DictType FloatType IntType "
+        "ListType NoneType NumberType OptionalType StringType TensorType TupleType"
+    ).split()
+}
+"""Classes of PyTorch's scripting compiler, which programs name in annotations and test against: nothing is an instance of one."""
+
+
 def _refuse_reader() -> None:
     raise LaterError("torch.PyTorchFileReader is part of PyTorch's binary", at=source_line(origin()), help="torch.load reads files")
 
@@ -82,7 +98,9 @@ _PARALLEL: dict[str, tuple[str, str]] = {
     "tensor": ("DTensor DeviceMesh", "distribute_tensor distribute_module init_device_mesh"),
     "tensor._utils": ("", "compute_local_shape_and_global_offset"),
     "tensor.parallel": ("ColwiseParallel RowwiseParallel SequenceParallel PrepareModuleInput PrepareModuleOutput", "parallelize_module loss_parallel"),
-    "tensor.experimental": ("", "context_parallel"),
+    "tensor.experimental": ("", "context_parallel implicit_replication"),
+    "_tensor": ("DTensor DeviceMesh", "distribute_tensor distribute_module init_device_mesh"),
+    "_tensor.experimental": ("", "implicit_replication"),
     "optim": ("ZeroRedundancyOptimizer PostLocalSGDOptimizer DistributedOptimizer", ""),
     "rpc": ("RRef", "init_rpc shutdown remote rpc_async rpc_sync get_worker_info"),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
@@ -109,11 +127,16 @@ _PARALLEL: dict[str, tuple[str, str]] = {
 _PLACEMENTS = {each.__name__: each for each in (placements.Placement, placements.Shard, placements.Replicate, placements.Partial)}
 
 
+def _never() -> bool:
+    return False
+
+
 def _parallel(part: str) -> LaterModule:
     name = f"torch.distributed.{part}"
     classes, functions = (names.split() for names in _PARALLEL[part])
     there = {each: _class_of(f"torch.distributed.{part.partition('.')[0]}.{each}") for each in classes}
-    there |= _PLACEMENTS if part == "tensor" else {}
+    there |= _PLACEMENTS if part in ("tensor", "_tensor") else {}
+    there |= {"is_available": _never} if part == "rpc" else {}
     there.update({each: _may_be_imported(f"{name}.{each}", _DATA_PARALLEL) for each in functions})
     return LaterModule(name, _DATA_PARALLEL, **there)
 

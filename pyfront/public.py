@@ -224,6 +224,7 @@ def names() -> dict[str, Any]:
         ops=torch_library.OPS,
         PyTorchFileReader=later.PyTorchFileReader,
         SymInt=later.SymInt,
+        **{name: kind for name, kind in later.SCRIPTING.items() if name.endswith("Type")},
         lobpcg=lowrank.lobpcg,
         legacy_contiguous_format=traits.contiguous_format,
         OutOfMemoryError=OutOfMemoryError,

@@ -237,6 +237,25 @@ def _dict_unflatten(values: Iterable[Any], context: list[Any]) -> dict[Any, Any]
     return dict(zip(context, values, strict=True))
 
 
+def _tuple_flatten(tree: tuple[Any, ...]) -> tuple[list[Any], None]:
+    return list(tree), None
+
+
+def _tuple_unflatten(values: Iterable[Any], context: None) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+_list_flatten, _list_unflatten = _tuple_flatten, lambda values, context: list(values)
+
+
+def _namedtuple_flatten(tree: Any) -> tuple[list[Any], type]:
+    return list(tree), type(tree)
+
+
+def _namedtuple_unflatten(values: Iterable[Any], context: type) -> Any:
+    return context(*values)
+
+
 def _dict_flatten_with_keys(tree: dict[Any, Any]) -> tuple[list[tuple[MappingKey, Any]], list[Any]]:
     return [(MappingKey(key), value) for key, value in tree.items()], list(tree)
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..dialects import flags
-from . import overrides, placement, recorder
+from . import later, overrides, placement, recorder
 from .compiling import OptimizedModule
 from .torch_backends import Room
 
@@ -90,6 +90,12 @@ _INDUCTOR_CONFIG = Room(
 )  # fmt: skip
 _NN = Room("torch._C._nn", "What libraries ask of PyTorch's own layers.", _parse_to=_parse_to)
 
+_FUNCTORCH = Room(
+    "torch._C._functorch", "What libraries ask about tensors within vmap and grad: they are ordinary ones.", is_batchedtensor=_no,
+    is_gradtrackingtensor=_no, is_functorch_wrapped_tensor=_no, maybe_get_level=lambda _: -1, get_unwrapped=_same,
+    **later.BATCHING,
+)  # fmt: skip
+
 NVTX = Room(
     "torch.cuda.nvtx", "Ranges for a profiler that does not look: nothing is noted.", range_push=_zero, range_pop=_zero, range_start=_zero,
     range_end=_none, mark=_none, range=lambda *_, **__: nullcontext(),
@@ -113,7 +119,9 @@ ROOMS: tuple[Room, ...] = (
         "torch._C", "What libraries ask PyTorch's own binary: there is none.", _log_api_usage_once=_none, _are_functorch_transforms_active=_no,
         _get_accelerator=lambda: _current() or _cpu(), _get_default_device=lambda: str(placement.default()), DisableTorchFunctionSubclass=overrides.classes_off,
         DisableTorchFunction=overrides.all_off, _disabled_torch_function_impl=overrides.disabled, _TensorMeta=type, _get_tracing_state=_none, _nn=_NN, _jit_set_profiling_executor=_none, _jit_set_profiling_mode=_none, _jit_set_texpr_fuser_enabled=_none,
+        _is_tracing=lambda: recorder.state.traces > 0, _functorch=_FUNCTORCH, **later.SCRIPTING,
     ),
+    _FUNCTORCH,
     NVTX,
     PROFILER,
     Room("torch._subclasses", "Tensors without contents, as another compiler uses them: there are none."),

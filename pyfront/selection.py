@@ -379,9 +379,12 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 
 @define("repeat_interleave")
 def repeat_interleave(
-    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """Each entry several times in a row."""
+    """Each entry several times in a row. Of ``repeats`` alone: each index as often as it says, in its dtype; RuntimeError unless it
+    is a vector of int32 or int64."""
+    if repeats is None:
+        return _repeated_indices(input)
     if dim is None:
         input, dim = reshaped(input, (input.numel(),)), 0
     at = dimension(dim, input.dim())
@@ -394,6 +397,17 @@ def repeat_interleave(
         return same.expand((*same.shape[: at + 1], times.item(), *same.shape[at + 2 :])).flatten(at, at + 1)
     index = np.repeat(np.arange(n), np.broadcast_to(times, (n,)))
     return index_select(input, at, of_array(index, like=input))
+
+
+def _repeated_indices(repeats: Tensor) -> Tensor:
+    if repeats.dim() != 1:
+        raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
+    times = repeats._value()
+    if times.dtype not in (np.int32, np.int64):
+        raise RuntimeError("repeats has to be Long or Int tensor")
+    if times.size and times.min() < 0:
+        raise RuntimeError("repeats can not be negative")
+    return of_array(np.repeat(np.arange(times.size, dtype=times.dtype), times), like=repeats)
 
 
 # -- views written into a copy --------------------------------------------------------------------------------

@@ -18,12 +18,16 @@ from .recordings import SizeError
 from .tensor import Tensor
 
 __all__ = [
-    "Final", "Future", "ScriptFunction", "ScriptModule", "annotate", "export", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "load",
+    "Final", "Future", "ScriptFunction", "ScriptModule", "TracerWarning", "annotate", "export", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "load",
     "optimize_for_inference", "save", "script", "script_if_tracing", "trace", "trace_module",
     "unused", "wait",
 ]  # fmt: skip
 
 ScriptModule = ReplayedModule
+
+
+class TracerWarning(Warning):
+    """What PyTorch warns of while it traces; programs filter it. Nothing is warned of here: what a trace may not look at is refused."""
 
 
 class ScriptFunction:

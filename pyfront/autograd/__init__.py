@@ -11,10 +11,20 @@ from .backward import backward, grad, run_backward
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
 
 
-def Variable(data: Tensor, requires_grad: bool = False, volatile: bool = False) -> Tensor:
-    """The tensor itself over the same memory: since PyTorch 0.4 every tensor is a Variable."""
-    made = data.detach()
-    return made.requires_grad_() if requires_grad else made
+class _EveryTensor(type):
+    """Since PyTorch 0.4 every tensor is a Variable."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor)
+
+
+class Variable(metaclass=_EveryTensor):
+    """``Variable(data)`` is a tensor over the same memory, and every tensor is an instance."""
+
+    def __new__(cls, data: Tensor, requires_grad: bool = False, volatile: bool = False) -> Tensor:  # type: ignore[misc]  # PyTorch's too
+        """The tensor over the memory of ``data``, a leaf."""
+        made = data.detach()
+        return made.requires_grad_() if requires_grad else made
 
 
 __all__ = [

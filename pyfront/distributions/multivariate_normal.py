@@ -38,7 +38,7 @@ class MultivariateNormal(CovarianceFactor, NormalVectors):
         vars(self)[name] = matrix.expand((*batch, -1, -1))
         self.loc = loc.expand((*batch, -1))
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
-        factor = {"covariance_matrix": linalg.cholesky, "precision_matrix": _factor_of_precision}.get(name)
+        factor = {"covariance_matrix": linalg.cholesky, "precision_matrix": _precision_to_scale_tril}.get(name)
         self._factor = matrix if factor is None else factor(matrix)  # not repeated over the batch
 
     def expand(self, batch_shape: Iterable[int], _instance: Any = None) -> Any:
@@ -75,7 +75,7 @@ def squared_distance(factor: Tensor, difference: Tensor) -> Tensor:
     return linalg.solve_triangular(factor, difference.unsqueeze(-1), upper=False).squeeze(-1).pow(2).sum(-1)
 
 
-def _factor_of_precision(precision: Tensor) -> Tensor:
+def _precision_to_scale_tril(precision: Tensor) -> Tensor:
     """The covariance's Cholesky factor: the inverse of the precision's factor from the other corner."""
     inverse = linalg.cholesky(precision.flip((-2, -1))).flip((-2, -1)).mT
     return linalg.solve_triangular(inverse, eye(precision.shape[-1], dtype=precision.dtype, device=precision.device), upper=False)

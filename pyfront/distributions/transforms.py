@@ -18,7 +18,7 @@ from . import constraints
 from .distribution import Distribution
 from .joined_transforms import CatTransform, StackTransform
 from .parameters import broadcast_all, tril_matrix_to_vec, vec_to_tril_matrix
-from .transform import ComposeTransform, IndependentTransform, Transform
+from .transform import ComposeTransform, IndependentTransform, Transform, _InverseTransform  # noqa: F401  # a name programs give it another name by
 
 __all__ = [
     "AbsTransform", "AffineTransform", "CatTransform", "ComposeTransform", "CorrCholeskyTransform", "CumulativeDistributionTransform", "ExpTransform", "IndependentTransform",
@@ -100,7 +100,7 @@ class SigmoidTransform(_OfOneKind):
     domain, codomain, bijective, sign = constraints.real, constraints.unit_interval, True, 1
 
     def _call(self, x: Tensor) -> Tensor:
-        return _off_the_ends(x.sigmoid())
+        return _clipped_sigmoid(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
         y = _off_the_ends(y)
@@ -109,6 +109,10 @@ class SigmoidTransform(_OfOneKind):
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """log y (1 - y)."""
         return -softplus(-x) - softplus(x)
+
+
+def _clipped_sigmoid(x: Tensor) -> Tensor:
+    return _off_the_ends(x.sigmoid())
 
 
 def _off_the_ends(chance: Tensor) -> Tensor:
@@ -251,7 +255,7 @@ class StickBreakingTransform(_OfOneKind):
     domain, codomain, bijective = constraints.real_vector, constraints.simplex, True
 
     def _call(self, x: Tensor) -> Tensor:
-        part = _off_the_ends((x - self._offset(x.shape[-1], x).log()).sigmoid())
+        part = _clipped_sigmoid(x - self._offset(x.shape[-1], x).log())
         left = (1 - part).cumprod(-1)
         return pad(part, [0, 1], value=1) * pad(left, [1, 0], value=1)
 

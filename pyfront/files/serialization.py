@@ -71,7 +71,7 @@ class safe_globals:
 def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
     """The names a checkpoint refers to that are not allowed, sorted; nothing of it is loaded."""
     with open(f, "rb") as file:
-        loader = _Loader("cpu")
+        loader = Loader("cpu")
         found = _Missing({**_STANDARD, **_allowed})
         read_checkpoint(file, str(f), loader.tensor, loader.parameter, {}, lambda names: found.over(names))
     return sorted(found.asked)
@@ -233,7 +233,7 @@ def _read(file: BinaryIO, name: str, map_location: Any, weights_only: bool | Non
     if str(name).endswith(".safetensors"):
         arrays, _ = read_safetensors(file.read(), str(name))
         return {key: _leaf(array) for key, array in arrays.items()}
-    loader = _Loader(map_location)
+    loader = Loader(map_location)
     allowed: Mapping[str, Any] = {**_STANDARD, **_allowed}
     widen = Live if weights_only is False else None
     return read_checkpoint(file, str(name), loader.tensor, loader.parameter, allowed, widen, mapped)
@@ -243,7 +243,7 @@ def _leaf(array: np.ndarray) -> Tensor:
     return wrap(recorder.leaf(array, (array.shape, dtype_of(array.dtype))))
 
 
-class _Loader:
+class Loader:
     """Tensors of one checkpoint. Those that share a storage share memory here too."""
 
     def __init__(self, map_location: Any) -> None:

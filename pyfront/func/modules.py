@@ -12,10 +12,10 @@ from ..tensor import Tensor
 
 def replace_all_batch_norm_modules_(root: Any) -> Any:
     """Let every batch norm inside do without running statistics, which transforms of functions cannot write; the module itself."""
-    from ..nn.normalization import _Statistics
+    from ..nn.normalization import _NormBase
 
     for module in root.modules():
-        if isinstance(module, _Statistics) and module.track_running_stats:
+        if isinstance(module, _NormBase) and module.track_running_stats:
             module.running_mean = module.running_var = module.num_batches_tracked = None
             module.track_running_stats = False
     return root

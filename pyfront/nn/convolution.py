@@ -15,7 +15,7 @@ from .module import Entry, Module
 from .parameter import Parameter
 
 
-class _Convolution(Module):
+class _ConvNd(Module):
     """What all convolution layers share. Subclasses say their rank and whether they are transposed."""
 
     _rank_: int
@@ -84,7 +84,7 @@ class _Convolution(Module):
         return text
 
 
-class _Straight(_Convolution):
+class _Straight(_ConvNd):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
         groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
@@ -145,7 +145,7 @@ class Conv3d(_Straight):
     _rank_ = 3
 
 
-class _Transposed(_Convolution):
+class _ConvTransposeNd(_ConvNd):
     _transposed_ = True
 
     def __init__(
@@ -183,19 +183,19 @@ class _Transposed(_Convolution):
         return convolve(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
 
 
-class ConvTranspose1d(_Transposed):
+class ConvTranspose1d(_ConvTransposeNd):
     """The adjoint of Conv1d."""
 
     _rank_ = 1
 
 
-class ConvTranspose2d(_Transposed):
+class ConvTranspose2d(_ConvTransposeNd):
     """The adjoint of Conv2d."""
 
     _rank_ = 2
 
 
-class ConvTranspose3d(_Transposed):
+class ConvTranspose3d(_ConvTransposeNd):
     """The adjoint of Conv3d."""
 
     _rank_ = 3

@@ -10,7 +10,7 @@ from .calls import remembered
 from .module import Module
 
 
-class _Dropout(Module):
+class _DropoutNd(Module):
     _function_: Callable[..., Tensor]
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
@@ -29,37 +29,37 @@ class _Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-class Dropout(_Dropout):
+class Dropout(_DropoutNd):
     """Element by element."""
 
     _function_ = staticmethod(F.dropout)
 
 
-class Dropout1d(_Dropout):
+class Dropout1d(_DropoutNd):
     """Whole channels of [n, c, l]."""
 
     _function_ = staticmethod(F.dropout1d)
 
 
-class Dropout2d(_Dropout):
+class Dropout2d(_DropoutNd):
     """Whole channels of [n, c, h, w]."""
 
     _function_ = staticmethod(F.dropout2d)
 
 
-class Dropout3d(_Dropout):
+class Dropout3d(_DropoutNd):
     """Whole channels of [n, c, d, h, w]."""
 
     _function_ = staticmethod(F.dropout3d)
 
 
-class AlphaDropout(_Dropout):
+class AlphaDropout(_DropoutNd):
     """For SELU networks."""
 
     _function_ = staticmethod(F.alpha_dropout)
 
 
-class FeatureAlphaDropout(_Dropout):
+class FeatureAlphaDropout(_DropoutNd):
     """For SELU networks, whole channels."""
 
     _function_ = staticmethod(F.feature_alpha_dropout)

@@ -53,13 +53,23 @@ class _Loss(Module):
         return type(self)._function_(*tensors, reduction=self.reduction, **options)
 
 
-def _layer(name: str, function: Callable[..., Tensor], leading: tuple[str, ...] = (), **arguments: Any) -> type[_Loss]:
+class _WeightedLoss(_Loss):
+    """A loss whose classes have weights. Programs derive theirs from it."""
+
+    _arguments_ = {"weight": None}
+    _leading_ = ("weight",)
+    weight: Any = Entry("_buffers")
+
+
+def _layer(
+    name: str, function: Callable[..., Tensor], leading: tuple[str, ...] = (), kind: type[_Loss] = _Loss, **arguments: Any
+) -> type[_Loss]:  # fmt: skip
     body = {
         "_function_": staticmethod(function), "_arguments_": arguments, "_leading_": leading, "__doc__": function.__doc__,
         "__module__": __name__,
     }  # fmt: skip
     body |= {key: Entry("_buffers") for key in ("weight", "pos_weight") if key in arguments}
-    made = type(name, (_Loss,), body)
+    made = type(name, (kind,), body)
     usual = {**arguments, "size_average": None, "reduce": None, "reduction": "mean"}
     made.__signature__ = signature_of({k: usual[k] for k in made._order_()})  # type: ignore[attr-defined]
     return made
@@ -69,16 +79,16 @@ _W = ("weight",)
 MSELoss = _layer("MSELoss", F.mse_loss)
 L1Loss = _layer("L1Loss", F.l1_loss)
 SmoothL1Loss = _layer("SmoothL1Loss", F.smooth_l1_loss, beta=1.0)
-CrossEntropyLoss = _layer("CrossEntropyLoss", F.cross_entropy, _W, weight=None, ignore_index=-100, label_smoothing=0.0)
-NLLLoss = _layer("NLLLoss", F.nll_loss, _W, weight=None, ignore_index=-100)
-BCELoss = _layer("BCELoss", F.binary_cross_entropy, _W, weight=None)
+CrossEntropyLoss = _layer("CrossEntropyLoss", F.cross_entropy, _W, _WeightedLoss, weight=None, ignore_index=-100, label_smoothing=0.0)
+NLLLoss = _layer("NLLLoss", F.nll_loss, _W, _WeightedLoss, weight=None, ignore_index=-100)
+BCELoss = _layer("BCELoss", F.binary_cross_entropy, _W, _WeightedLoss, weight=None)
 BCEWithLogitsLoss = _layer("BCEWithLogitsLoss", F.binary_cross_entropy_with_logits, _W, weight=None, pos_weight=None)
 KLDivLoss = _layer("KLDivLoss", F.kl_div, log_target=False)
 PoissonNLLLoss = _layer("PoissonNLLLoss", F.poisson_nll_loss, ("log_input", "full"), log_input=True, full=False, eps=1e-8)
 HingeEmbeddingLoss = _layer("HingeEmbeddingLoss", F.hinge_embedding_loss, ("margin",), margin=1.0)
 MarginRankingLoss = _layer("MarginRankingLoss", F.margin_ranking_loss, ("margin",), margin=0.0)
 SoftMarginLoss = _layer("SoftMarginLoss", F.soft_margin_loss)
-MultiLabelSoftMarginLoss = _layer("MultiLabelSoftMarginLoss", F.multilabel_soft_margin_loss, _W, weight=None)
+MultiLabelSoftMarginLoss = _layer("MultiLabelSoftMarginLoss", F.multilabel_soft_margin_loss, _W, _WeightedLoss, weight=None)
 CosineEmbeddingLoss = _layer("CosineEmbeddingLoss", F.cosine_embedding_loss, ("margin",), margin=0.0)
 TripletMarginLoss = _layer(
     "TripletMarginLoss", F.triplet_margin_loss, ("margin", "p", "eps", "swap"), margin=1.0, p=2.0, eps=1e-6, swap=False
@@ -86,23 +96,23 @@ TripletMarginLoss = _layer(
 
 
 MultiLabelMarginLoss = _layer("MultiLabelMarginLoss", F.multilabel_margin_loss)
-MultiMarginLoss = _layer("MultiMarginLoss", F.multi_margin_loss, ("p", "margin", "weight"), p=1, margin=1.0, weight=None)
+MultiMarginLoss = _layer("MultiMarginLoss", F.multi_margin_loss, ("p", "margin", "weight"), _WeightedLoss, p=1, margin=1.0, weight=None)
 
 
 class NLLLoss2d(NLLLoss):
     """NLLLoss under its old name for pictures."""
 
 
-class TripletMarginWithDistanceLoss(Module):
+class TripletMarginWithDistanceLoss(_Loss):
     """Triplet margin loss with a distance of one's own."""
 
     def __init__(
         self, *, distance_function: Callable[[Tensor, Tensor], Tensor] | None = None, margin: float = 1.0,
         swap: bool = False, reduction: str = "mean",
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(reduction=reduction)
         self.distance_function = PairwiseDistance() if distance_function is None else distance_function
-        self.margin, self.swap, self.reduction = margin, swap, reduction
+        self.margin, self.swap = margin, swap
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """The loss."""
@@ -112,12 +122,12 @@ class TripletMarginWithDistanceLoss(Module):
         )  # fmt: skip
 
 
-class HuberLoss(Module):
+class HuberLoss(_Loss):
     """Squared within delta of the target, linear beyond."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
-        super().__init__()
-        self.reduction, self.delta = reduction, delta
+        super().__init__(reduction=reduction)
+        self.delta = delta
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss."""
@@ -160,12 +170,12 @@ class LinearCrossEntropyLoss(Module):
         )
 
 
-class CTCLoss(Module):
+class CTCLoss(_Loss):
     """Connectionist temporal classification: minus the log-probability of labellings, over all alignments."""
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
-        super().__init__()
-        self.blank, self.reduction, self.zero_infinity = blank, reduction, zero_infinity
+        super().__init__(reduction=reduction)
+        self.blank, self.zero_infinity = blank, zero_infinity
 
     def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any) -> Tensor:
         """The loss."""
@@ -174,12 +184,12 @@ class CTCLoss(Module):
         )
 
 
-class GaussianNLLLoss(Module):
+class GaussianNLLLoss(_Loss):
     """Negative log-likelihood of a normal distribution."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
-        super().__init__()
-        self.full, self.eps, self.reduction = full, eps, reduction
+        super().__init__(reduction=reduction)
+        self.full, self.eps = full, eps
 
     def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
         """The loss."""

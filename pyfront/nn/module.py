@@ -228,7 +228,7 @@ class Module(HookMethods, StateMethods, TraversalMethods):
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
-        children = [f"({key}): {_indented(repr(module))}" for key, module in self._modules.items()]
+        children = [f"({key}): {_addindent(repr(module), 2)}" for key, module in self._modules.items()]
         if len(lines) == 1 and not children:
             return f"{self._get_name()}({lines[0]})"
         if not lines and not children:
@@ -245,9 +245,9 @@ class Module(HookMethods, StateMethods, TraversalMethods):
         self._hooks_changed_()
 
 
-def _indented(text: str) -> str:
+def _addindent(text: str, count: int) -> str:
     first, *rest = text.split("\n")
-    return "\n".join([first, *("  " + line for line in rest)])
+    return "\n".join([first, *(" " * count + line for line in rest)])
 
 
 def _type_name(value: object) -> str:

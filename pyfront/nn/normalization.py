@@ -28,7 +28,7 @@ def _reset_affine(layer: Any) -> None:
         init.zeros_(layer.bias)
 
 
-class _Statistics(Module):
+class _NormBase(Module):
     """Layers with running averages per channel. Subclasses say which ranks they take."""
 
     _version = 2
@@ -88,7 +88,7 @@ class _Statistics(Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
-class _BatchNorm(_Statistics):
+class _BatchNorm(_NormBase):
     @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Normalised per channel; in training the running averages move."""
@@ -170,7 +170,7 @@ class SyncBatchNorm(_BatchNorm):
         return made
 
 
-class _InstanceNorm(_Statistics):
+class _InstanceNorm(_NormBase):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
         track_running_stats: bool = False, device: Any = None, dtype: Any = None, *, bias: bool = True,

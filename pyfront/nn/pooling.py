@@ -11,7 +11,7 @@ from .calls import remembered
 from .module import Module
 
 
-class _MaxPool(Module):
+class _MaxPoolNd(Module):
     _function_: Callable[..., Tensor]
 
     def __init__(
@@ -37,25 +37,29 @@ class _MaxPool(Module):
         )
 
 
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPoolNd):
     """Maximum over windows of [..., l]."""
 
     _function_ = staticmethod(F.max_pool1d)
 
 
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPoolNd):
     """Maximum over windows of [..., h, w]."""
 
     _function_ = staticmethod(F.max_pool2d)
 
 
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPoolNd):
     """Maximum over windows of [..., d, h, w]."""
 
     _function_ = staticmethod(F.max_pool3d)
 
 
-class AvgPool1d(Module):
+class _AvgPoolNd(Module):
+    """What programs test for means of windows by."""
+
+
+class AvgPool1d(_AvgPoolNd):
     """Mean over windows of [..., l]."""
 
     def __init__(
@@ -77,7 +81,7 @@ class AvgPool1d(Module):
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class _AvgPool(Module):
+class _AvgPool(_AvgPoolNd):
     _function_: Callable[..., Tensor]
 
     def __init__(
@@ -129,25 +133,29 @@ class _Adaptive(Module):
         return f"output_size={self.output_size}"
 
 
-class AdaptiveAvgPool1d(_Adaptive):
+class _AdaptiveAvgPoolNd(_Adaptive):
+    """What programs test for means over parts by."""
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     """Mean over as many parts of [..., l] as asked for."""
 
     _function_ = staticmethod(F.adaptive_avg_pool1d)
 
 
-class AdaptiveAvgPool2d(_Adaptive):
+class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     """Mean over a grid of parts of [..., h, w]."""
 
     _function_ = staticmethod(F.adaptive_avg_pool2d)
 
 
-class AdaptiveAvgPool3d(_Adaptive):
+class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     """Mean over a grid of parts of [..., d, h, w]."""
 
     _function_ = staticmethod(F.adaptive_avg_pool3d)
 
 
-class _AdaptiveMax(_Adaptive):
+class _AdaptiveMaxPoolNd(_Adaptive):
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
         super().__init__(output_size)
         self.return_indices = return_indices
@@ -158,19 +166,19 @@ class _AdaptiveMax(_Adaptive):
         return type(self)._function_(input, self.output_size, self.return_indices)
 
 
-class AdaptiveMaxPool1d(_AdaptiveMax):
+class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     """Maximum over as many parts of [..., l] as asked for."""
 
     _function_ = staticmethod(F.adaptive_max_pool1d)
 
 
-class AdaptiveMaxPool2d(_AdaptiveMax):
+class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     """Maximum over a grid of parts of [..., h, w]."""
 
     _function_ = staticmethod(F.adaptive_max_pool2d)
 
 
-class AdaptiveMaxPool3d(_AdaptiveMax):
+class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     """Maximum over a grid of parts of [..., d, h, w]."""
 
     _function_ = staticmethod(F.adaptive_max_pool3d)
@@ -197,12 +205,28 @@ class _Pad(Module):
         return f"padding={self.padding}, value={self.value}" if hasattr(self, "value") else f"{self.padding}"
 
 
-def _padding_layer(name: str, rank: int, mode: str, doc: str) -> type[_Pad]:
-    """One padding layer class; they differ in rank and mode only."""
-    return type(name, (_Pad,), {"_rank_": rank, "_mode_": mode, "__doc__": doc, "__module__": __name__})
+class _ConstantPadNd(_Pad):
+    """Borders of one value."""
 
 
-class _ConstantPad(_Pad):
+class _ReflectionPadNd(_Pad):
+    _mode_ = "reflect"
+
+
+class _ReplicationPadNd(_Pad):
+    _mode_ = "replicate"
+
+
+class _CircularPadNd(_Pad):
+    _mode_ = "circular"
+
+
+def _padding_layer(name: str, rank: int, kind: type[_Pad], doc: str) -> type[_Pad]:
+    """One padding layer class; those of a kind differ in rank only."""
+    return type(name, (kind,), {"_rank_": rank, "__doc__": doc, "__module__": __name__})
+
+
+class _ConstantPad(_ConstantPadNd):
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
         self.value = value
@@ -211,21 +235,21 @@ class _ConstantPad(_Pad):
 ConstantPad1d = type("ConstantPad1d", (_ConstantPad,), {"_rank_": 1, "__doc__": "Pads [..., l] with a value."})
 ConstantPad2d = type("ConstantPad2d", (_ConstantPad,), {"_rank_": 2, "__doc__": "Pads [..., h, w] with a value."})
 ConstantPad3d = type("ConstantPad3d", (_ConstantPad,), {"_rank_": 3, "__doc__": "Pads [..., d, h, w] with a value."})
-ZeroPad1d = _padding_layer("ZeroPad1d", 1, "constant", "Pads [..., l] with zeros.")
-ZeroPad2d = _padding_layer("ZeroPad2d", 2, "constant", "Pads [..., h, w] with zeros.")
-ZeroPad3d = _padding_layer("ZeroPad3d", 3, "constant", "Pads [..., d, h, w] with zeros.")
-ReflectionPad1d = _padding_layer("ReflectionPad1d", 1, "reflect", "Pads [..., l] with its mirror image.")
-ReflectionPad2d = _padding_layer("ReflectionPad2d", 2, "reflect", "Pads [..., h, w] with its mirror image.")
-ReflectionPad3d = _padding_layer("ReflectionPad3d", 3, "reflect", "Pads [..., d, h, w] with its mirror image.")
-ReplicationPad1d = _padding_layer("ReplicationPad1d", 1, "replicate", "Pads [..., l] with its border.")
-ReplicationPad2d = _padding_layer("ReplicationPad2d", 2, "replicate", "Pads [..., h, w] with its border.")
-ReplicationPad3d = _padding_layer("ReplicationPad3d", 3, "replicate", "Pads [..., d, h, w] with its border.")
-CircularPad1d = _padding_layer("CircularPad1d", 1, "circular", "Pads [..., l] with its other end.")
-CircularPad2d = _padding_layer("CircularPad2d", 2, "circular", "Pads [..., h, w] with its other end.")
-CircularPad3d = _padding_layer("CircularPad3d", 3, "circular", "Pads [..., d, h, w] with its other end.")
+ZeroPad1d = _padding_layer("ZeroPad1d", 1, _ConstantPadNd, "Pads [..., l] with zeros.")
+ZeroPad2d = _padding_layer("ZeroPad2d", 2, _ConstantPadNd, "Pads [..., h, w] with zeros.")
+ZeroPad3d = _padding_layer("ZeroPad3d", 3, _ConstantPadNd, "Pads [..., d, h, w] with zeros.")
+ReflectionPad1d = _padding_layer("ReflectionPad1d", 1, _ReflectionPadNd, "Pads [..., l] with its mirror image.")
+ReflectionPad2d = _padding_layer("ReflectionPad2d", 2, _ReflectionPadNd, "Pads [..., h, w] with its mirror image.")
+ReflectionPad3d = _padding_layer("ReflectionPad3d", 3, _ReflectionPadNd, "Pads [..., d, h, w] with its mirror image.")
+ReplicationPad1d = _padding_layer("ReplicationPad1d", 1, _ReplicationPadNd, "Pads [..., l] with its border.")
+ReplicationPad2d = _padding_layer("ReplicationPad2d", 2, _ReplicationPadNd, "Pads [..., h, w] with its border.")
+ReplicationPad3d = _padding_layer("ReplicationPad3d", 3, _ReplicationPadNd, "Pads [..., d, h, w] with its border.")
+CircularPad1d = _padding_layer("CircularPad1d", 1, _CircularPadNd, "Pads [..., l] with its other end.")
+CircularPad2d = _padding_layer("CircularPad2d", 2, _CircularPadNd, "Pads [..., h, w] with its other end.")
+CircularPad3d = _padding_layer("CircularPad3d", 3, _CircularPadNd, "Pads [..., d, h, w] with its other end.")
 
 
-class _LPPool(Module):
+class _LPPoolNd(Module):
     _function_: Callable[..., Tensor]
 
     def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
@@ -241,19 +265,19 @@ class _LPPool(Module):
         return ", ".join(f"{k}={getattr(self, k)}" for k in ("norm_type", "kernel_size", "stride", "ceil_mode"))
 
 
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPoolNd):
     """p-norms over windows of [..., l]."""
 
     _function_ = staticmethod(F.lp_pool1d)
 
 
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPoolNd):
     """p-norms over windows of [..., h, w]."""
 
     _function_ = staticmethod(F.lp_pool2d)
 
 
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPoolNd):
     """p-norms over windows of [..., d, h, w]."""
 
     _function_ = staticmethod(F.lp_pool3d)

@@ -88,6 +88,8 @@ class Optimizer:
 
     @state.setter
     def state(self, table: defaultdict[Tensor, dict[str, Any]]) -> None:
+        if "_gathered_" not in self.__dict__:  # a class that wraps another optimizer and calls no __init__ of ours
+            self._prepare_()
         self._gathered_.clear()
         self._unseen_ = 0
         self._table_ = table

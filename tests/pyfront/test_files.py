@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 from typing import Any
@@ -95,6 +97,22 @@ class TestAgainstTorch:
         back = self.torch.load(io.BytesIO(written(record(array))))
         assert back.dtype == getattr(self.torch, name)
         assert back.double().tolist() == array.astype(float).tolist()
+
+    def test_plain_pickles_of_torch(self) -> None:
+        """In a process of its own: a plain pickle imports what it names from torch."""
+        torch = self.torch
+        w = torch.arange(6.0)
+        value = {"w": w, "part": w[2:4], "t": torch.arange(6.0).view(2, 3).t(), "p": torch.nn.Parameter(torch.ones(2)), "layer": torch.nn.Linear(2, 1), "h": w.bfloat16()}
+        code = """
+import pickle, sys
+from lamina.pyfront import import_hook
+import_hook.install()
+import torch
+found = pickle.load(sys.stdin.buffer)
+print(found["part"].tolist(), found["t"].tolist(), isinstance(found["p"], torch.nn.Parameter), found["layer"], found["h"].dtype)
+"""
+        done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(value), capture_output=True, check=True)
+        assert done.stdout.decode().split() == "[2.0, 3.0] [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]] True Linear(in_features=2, out_features=1, bias=True) torch.bfloat16".split()
 
     def test_we_read_torch(self) -> None:
         torch = self.torch

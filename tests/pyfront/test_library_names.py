@@ -16,14 +16,21 @@ from lamina.pyfront.distributions import parameters
 from lamina.pyfront.later import LaterError
 
 NAMES = """
-torch._C _log_api_usage_once
+torch TensorType
+torch._C _log_api_usage_once _is_tracing Value Graph ScriptMethod
+torch._C._functorch is_batchedtensor _add_batch_dim
 torch.__config__ show
 torch._dynamo OptimizedModule assume_constant_result mark_dynamic
 torch._dynamo.config cache_size_limit suppress_errors
 torch._dynamo.eval_frame OptimizedModule
 torch._inductor.config coordinate_descent_tuning triton
 torch._utils _flatten_dense_tensors _unflatten_dense_tensors _take_tensors
-torch.cuda CUDAGraph StreamContext graph
+torch.cuda CUDAGraph StreamContext graph _initialized
+torch.distributed._tensor DTensor Shard
+torch.distributed._tensor.experimental implicit_replication
+torch.distributed.rpc is_available
+torch.distributions.multivariate_normal _precision_to_scale_tril
+torch.distributions.transforms _InverseTransform _clipped_sigmoid
 torch.distributed.device_mesh DeviceMesh init_device_mesh
 torch.distributed.fsdp FullyShardedDataParallel MixedPrecision
 torch.distributed.checkpoint.state_dict StateDictOptions get_model_state_dict
@@ -32,7 +39,7 @@ torch.distributed.tensor.placement_types Shard
 torch.distributions.utils broadcast_all lazy_property
 torch.fx wrap
 torch.hub load_state_dict_from_url get_dir HASH_REGEX
-torch.jit Final interface script_if_tracing
+torch.jit Final TracerWarning interface script_if_tracing
 torch.library custom_op Library register_fake
 torch._ops ops
 torch.nn.parallel.parallel_apply parallel_apply
@@ -40,12 +47,12 @@ torch.nn.parallel.scatter_gather gather scatter
 torch.nn.parallel.replicate replicate
 torch.nn.attention.flex_attention BlockMask create_block_mask flex_attention
 torch.nn.init _calculate_fan_in_and_fan_out _calculate_correct_fan
-torch.nn.modules.module _IncompatibleKeys
-torch.nn.modules.transformer _get_activation_fn
+torch.nn.modules.module _IncompatibleKeys _addindent
+torch.nn.modules.transformer _get_activation_fn _get_clones
 torch.nn.modules.utils _pair consume_prefix_in_state_dict_if_present
 torch.serialization DEFAULT_PROTOCOL MAP_LOCATION
 torch.storage TypedStorage UntypedStorage
-torch.utils._pytree register_pytree_node tree_map_only
+torch.utils._pytree register_pytree_node tree_map_only _namedtuple_flatten _tuple_flatten _list_unflatten
 torch.utils.data._utils.collate np_str_obj_array_pattern
 torch.utils.dlpack from_dlpack
 torch.utils.hooks RemovableHandle

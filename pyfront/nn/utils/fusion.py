@@ -6,13 +6,13 @@ import copy
 
 from ...creation import ones_like, zeros_like
 from ...tensor import Tensor
-from ..convolution import _Convolution
+from ..convolution import _ConvNd
 from ..linear import Linear
 from ..module import Module
 from ..parameter import Parameter
 
 
-def fuse_conv_bn_eval(conv: _Convolution, bn: Module, transpose: bool = False) -> _Convolution:
+def fuse_conv_bn_eval(conv: _ConvNd, bn: Module, transpose: bool = False) -> _ConvNd:
     """One convolution in the place of two layers. AssertionError when one of them is training."""
     if conv.training or bn.training:
         raise AssertionError("Fusion only for eval!")

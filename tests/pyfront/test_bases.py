@@ -1,0 +1,93 @@
+"""Classes that programs test for or derive from: PyTorch's own bases of layers, losses and optimizers, Variable among them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import lamina as torch
+import pytest
+from lamina import nn
+from lamina.pyfront.nn import convolution, dropout, loss, normalization, pooling
+
+BASES = {
+    convolution._ConvNd: ("Conv1d Conv3d ConvTranspose2d LazyConv2d", "Linear"),
+    convolution._ConvTransposeNd: ("ConvTranspose1d LazyConvTranspose3d", "Conv2d"),
+    normalization._NormBase: ("BatchNorm1d InstanceNorm2d SyncBatchNorm", "LayerNorm GroupNorm"),
+    dropout._DropoutNd: ("Dropout Dropout3d AlphaDropout", "Identity"),
+    pooling._MaxPoolNd: ("MaxPool1d MaxPool3d", "AvgPool2d"),
+    pooling._AvgPoolNd: ("AvgPool1d AvgPool2d AvgPool3d", "MaxPool2d LPPool2d"),
+    pooling._LPPoolNd: ("LPPool1d LPPool3d", "AvgPool1d"),
+    pooling._AdaptiveAvgPoolNd: ("AdaptiveAvgPool1d AdaptiveAvgPool2d", "AdaptiveMaxPool2d"),
+    pooling._AdaptiveMaxPoolNd: ("AdaptiveMaxPool1d AdaptiveMaxPool3d", "AdaptiveAvgPool2d"),
+    pooling._ConstantPadNd: ("ConstantPad1d ZeroPad2d", "ReflectionPad1d"),
+    pooling._ReflectionPadNd: ("ReflectionPad1d ReflectionPad3d", "ZeroPad2d"),
+    pooling._ReplicationPadNd: ("ReplicationPad2d", "CircularPad2d"),
+    pooling._CircularPadNd: ("CircularPad1d", "ReplicationPad1d"),
+    loss._Loss: ("L1Loss HuberLoss CTCLoss GaussianNLLLoss TripletMarginWithDistanceLoss", "CosineSimilarity"),
+    loss._WeightedLoss: ("NLLLoss BCELoss CrossEntropyLoss MultiMarginLoss MultiLabelSoftMarginLoss", "BCEWithLogitsLoss MSELoss"),
+}
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_layers_derive_from_the_bases_programs_test_for(base: type) -> None:
+    ours, others = (names.split() for names in BASES[base])
+    assert all(issubclass(getattr(nn, name), base) for name in ours)
+    assert not any(issubclass(getattr(nn, name), base) for name in others)
+
+
+def test_a_loss_of_ones_own() -> None:
+    class Smoothed(loss._WeightedLoss):
+        def __init__(self, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> None:
+            super().__init__(weight, size_average, reduce, reduction)
+
+        def forward(self, x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return nn.functional.cross_entropy(x, target, self.weight, reduction=self.reduction, label_smoothing=0.1)
+
+    made = Smoothed(torch.tensor([1.0, 2.0, 4.0]), reduction="sum")
+    x, target = torch.eye(3), torch.arange(3)
+    assert list(made.state_dict()) == ["weight"] and Smoothed().weight is None
+    torch.testing.assert_close(made(x, target), nn.CrossEntropyLoss(made.weight, reduction="sum", label_smoothing=0.1)(x, target))
+
+
+def test_every_tensor_is_a_variable() -> None:
+    Variable = torch.autograd.Variable  # noqa: N806  # PyTorch's name
+    data = torch.ones(2)
+    made = Variable(data, requires_grad=True)
+    assert type(made) is torch.Tensor and made.is_leaf and made.requires_grad and made.data_ptr() == data.data_ptr()
+    assert isinstance(made, Variable) and isinstance(nn.Parameter(data), Variable) and not isinstance(2.0, Variable)
+
+
+def test_an_optimizer_around_another_needs_no_init_of_ours() -> None:
+    class Around(torch.optim.Optimizer):
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.inner, self.param_groups = inner, inner.param_groups
+            self.state = defaultdict(dict)
+
+        def step(self) -> None:
+            self.inner.step()
+            for group in self.param_groups:
+                for p in group["params"]:
+                    self.state[p]["seen"] = True
+
+    layer = nn.Linear(2, 1)
+    before = layer.weight.detach().clone()
+    around = Around(torch.optim.SGD(layer.parameters(), lr=0.5))
+    layer(torch.ones(1, 2)).sum().backward()
+    around.step()
+    torch.testing.assert_close(layer.weight.detach(), before - 0.5)
+    assert all(entry == {"seen": True} for entry in around.state.values()) and len(around.state) == 2
+
+
+def test_indices_as_often_as_a_vector_says() -> None:
+    assert torch.repeat_interleave(torch.tensor([1, 0, 3])).tolist() == [0, 2, 2, 2]
+    assert torch.repeat_interleave(torch.tensor([2, 1], dtype=torch.int32)).dtype == torch.int32
+    for wrong, message in ((torch.ones(2, 2, dtype=torch.int64), "1D"), (torch.ones(2), "Long or Int"), (torch.tensor([-1]), "negative")):
+        with pytest.raises(RuntimeError, match=message):
+            torch.repeat_interleave(wrong)
+
+
+def test_numpys_names_of_arguments_in_linalg() -> None:
+    x = torch.arange(6.0).reshape(2, 3)
+    assert torch.linalg.norm(x, axis=1, keepdims=True).shape == (2, 1)
+    assert torch.equal(torch.linalg.norm(x, axis=0), torch.linalg.norm(x, dim=0))
