@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.dialects import arith, func, memref
+from xdsl.dialects.builtin import MemRefType
 from xdsl.ir import Block, Operation, SSAValue
 
+from ..dialects.kernel import BitsOp
 from ..dialects.sizes import Size, any_symbolic, same, largest
 from ..dialects.target import Target
 from .loop_builder import LoopBuilder
@@ -19,6 +21,7 @@ from .memref_layout import memref_type
 from .nest_body import TOGETHER, BodyEmitter, Point, Value, sums_of_products
 from .nest_facts import note_facts
 from .nest_fold import Fold, narrower
+from .nest_moves import move_as_integers
 from .nest_plan import Behind, Flat, GroupPlan, KernelPlan, LeafPlan, Loop, Row, StagePlan, plan_loops
 from .nest_rewrites import rewrite_stages
 from .nest_schedule import schedule
@@ -60,6 +63,7 @@ def _rounded(size: int) -> int:
 def _read(function: func.FuncOp, target: Target, taken: Sequence[Operation] = ()) -> Kernel:
     kernel = read_kernel(function, taken)
     rewrite_stages(kernel, target)
+    move_as_integers(kernel)
     turn_operands(kernel)
     return kernel
 
@@ -155,7 +159,7 @@ class _Nest:
         """
         old = self.function.body.block.args
         if buffer.index < len(old):
-            self.homes[buffer] = self.b.flat(self.block.args[buffer.index])
+            self.homes[buffer] = self._typed(buffer, self.b.flat(self.block.args[buffer.index]))
         elif buffer in self.plan.arena:
             self.homes[buffer] = self._view(buffer, self.b.index(self.plan.arena[buffer]), _elements(buffer))
 
@@ -175,7 +179,14 @@ class _Nest:
 
     def _kept(self, buffer: Buffer) -> SSAValue:
         self.b.level.setdefault(buffer.value, 0)
-        return self.b.flat(buffer.value)
+        return self._typed(buffer, self.b.flat(buffer.value))
+
+    def _typed(self, buffer: Buffer, held: SSAValue) -> SSAValue:
+        """The memory with elements as the plan has them: those of 16-bit floats may be integers."""
+        assert isinstance(held.type, MemRefType)
+        if held.type.element_type == buffer.element:
+            return held
+        return self.b.emit(BitsOp, (held,), memref_type(held.type.get_shape(), buffer.element), level=self.b.level[held])
 
     def _row(self, row: Row) -> SSAValue:
         if row.at is None:

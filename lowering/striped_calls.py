@@ -11,6 +11,7 @@ less than the way to the third cache and back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from xdsl.dialects import func
 from xdsl.dialects.builtin import MemRefType, StringAttr
@@ -28,6 +29,7 @@ from .stripe_parts import Reads, RowCut, border_function, cut_rows, part_of
 from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
 from .task_shares import unevenness
 
+LEAST_RUN_BYTES = 256  # of neighbours, where those are what stripes are cut from
 SHARED = 0.5  # of the time threads lose to uneven stripes that may be paid for even ones by all
 
 Register = Callable[[object, func.FuncOp], func.FuncOp]
@@ -158,7 +160,7 @@ class StripedCalls:
         """
         extent, best, least = chain[-1].cut.extent, 0, 0.0
         for rows in range(extent // LEAST_BLOCKS, 0, -1):
-            if extent % rows:
+            if extent % rows or self._is_thin(chain[-1], rows):
                 continue
             if fit(chain, rows) and sum(bytes_of(m.small) for m in chain[:-1]) <= self.target.l2_bytes:
                 count = extent // rows
@@ -168,6 +170,12 @@ class StripedCalls:
                 if not best or cost < least:
                     best, least = rows, cost
         return bool(best) and fit(chain, best)
+
+    @staticmethod
+    def _is_thin(m: Stripe, rows: int) -> bool:
+        """Whether so many rows of a result are a few neighbours each: stripes would share its lines, and vectors be filled in part."""
+        step = strides_of(m.kind)[m.cut.dim]
+        return step == 1 and rows * bytes_of(m.kind) // prod(m.kind.get_shape()) < LEAST_RUN_BYTES
 
     def _saved(self, chain: Sequence[Stripe]) -> float:
         """What stripes cost less than whole arrays."""

@@ -125,6 +125,26 @@ def test_stripes_are_as_many_as_threads_share_evenly_where_that_costs_little(mon
     assert shared.upperBound[0].owner.value.value.data == 8
 
 
+@pytest.mark.parametrize(("channels", "striped"), [(96, False), (1024, True)])
+def test_stripes_of_neighbours_are_runs_of_them(monkeypatch, channels, striped):
+    """Rows and columns turned around, as shifted windows have them: only channels could be cut, into a few of each pixel or into many."""
+
+    def build(r: Net) -> Sequence[int]:
+        x = r.input(9, 9, channels)
+        for axis in (0, 1):
+            parts = []
+            for start, size in ((3, 6), (0, 3)):
+                box = [(0, start)[axis == k] for k in range(3)], [(9, size)[axis == k] for k in range(2)]
+                parts.append(r.op("slice", x, attrs=(tuple(box[0]), (*box[1], channels), (1, 1, 1))))
+            x = r.op("concat", *parts, attrs=(axis,))
+        return [x]
+
+    graph = network(build)
+    module = lowered(monkeypatch, graph, 30 << 10)
+    assert is_striped(module) == striped
+    check(module, graph)
+
+
 def tiled(images: int, rows: int) -> Graph:
     """Sums of every second row and its neighbours, side by side; products with a matrix for each; sums of those, several results."""
 
