@@ -20,6 +20,7 @@ import numpy as np
 from kernel_cases import CASES, Body, Case
 from narrow_cases import NARROW_CASES
 from side_by_side import Times, interleave
+from survey_cases import SURVEY_CASES
 
 
 def compared(ours: object, theirs: object) -> float:
@@ -74,7 +75,7 @@ def main() -> None:
     options.add_argument("--cpu", action="store_true", help="processor time instead of wall time")
     options.add_argument("--list", action="store_true")
     arguments = options.parse_args()
-    chosen = [c for c in (*CASES, *NARROW_CASES) if not arguments.parts or any(part in c.name for part in arguments.parts)]
+    chosen = [c for c in (*CASES, *NARROW_CASES, *SURVEY_CASES) if not arguments.parts or any(part in c.name for part in arguments.parts)]
     if arguments.list:
         print("\n".join(case.name for case in chosen))
         return
