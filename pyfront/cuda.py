@@ -566,6 +566,8 @@ def __getattr__(name: str) -> Any:
         return getattr(rooms, name.upper())
     if name == "_initialized":  # read before generators of GPUs are saved
         return is_initialized()
+    if name == "default_generators":
+        return (random.DefaultOnGpu(),) if is_available() else ()
     if name in ("memory", "streams", "graphs"):  # PyTorch's files of these names
         return sys.modules[__name__]
     if name.endswith("Tensor"):

@@ -102,10 +102,10 @@ class KnownCalls(dict):
 
     def again(self, args: tuple, options: dict[str, Any]) -> Any:
         """What the call gives; None where it must be made in full. To be called by what the user calls."""
-        if state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
+        if state.levels or state.duals or state.traces or state.watch is not None or regions.on:
             return None
         operands: list[Node] = []
-        if self.by_place:
+        if self.by_place and state.placement is None:
             tensors: list[Tensor] = []
             key = _key_with_options(args, options, tensors, _key_by_place)
             found = self.get(key) if key is not None else BY_LINE
@@ -126,6 +126,11 @@ class KnownCalls(dict):
             if key is None:
                 self.skips = True
                 return None
+        if state.placement is not None:
+            there = state.placement.together(operands)
+            if there is None:
+                return None
+            key = there.type, key
         found = self.get(key)
         if found is None or found is IN_VAIN:
             self.skips = found is not None
@@ -163,8 +168,13 @@ class KnownCalls(dict):
             return self.function(*args, **options)
         operands: list[Node] = []
         key = _key_with_options(args, options, operands)
-        if key is None or state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on:
+        if key is None or state.levels or state.duals or state.traces or state.watch is not None or regions.on:
             return self.function(*args, **options)
+        if state.placement is not None:
+            there = state.placement.together(operands)
+            if there is None:
+                return self.function(*args, **options)
+            key = there.type, key
         written = _versions(args) + _versions(options.values())
         before, lines, start = _surroundings(), state.lines, state.order
         if not operands and state.noted is None:

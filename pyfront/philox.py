@@ -7,12 +7,14 @@ the program is the same for every draw.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from ..dialects.types import DType, Shape, bool_, float32, int64, size_of
 from . import recorder
 from .node import Node
+from .phrases import Phrases
 from .promote import cast, expand, full
 from .recorder import record
 
@@ -43,15 +45,18 @@ class Sequence:
 
     def words(self, shape: Shape) -> Node:
         """64 random bits per element, int64."""
+        return words_at(*self.next(size_of(shape)), shape)
+
+    def next(self, count: int) -> tuple[Node, Node]:
+        """First place and key of this many words, which are taken: int64, a number each."""
         if recorder.state.captured is not None:
             raise RuntimeError(
                 "numbers of this generator are drawn while a CUDA graph is captured, and every replay would draw the same ones: "
                 "call register_generator_state(generator) of the CUDAGraph before"
             )
-        count = size_of(shape)
-        key, first = self.place().view(np.uint64)
+        key, first = self.place()
         self.skip(count)
-        return words_at(_number(int(first), (count,)), _number(int(key), (count,)), shape)
+        return _number(first), _number(key)
 
     def place(self) -> np.ndarray:
         """Key and next place as programs take them, int64[2]."""
@@ -70,28 +75,53 @@ class Places(Sequence):
         super().__init__()
         self.key, self.first = (record("slice", (state,), ((i,), (1,), (1,))) for i in (0, 1))
 
-    def words(self, shape: Shape) -> Node:
-        """64 random bits per element, int64."""
-        flat = (size_of(shape),)
+    def next(self, count: int) -> tuple[Node, Node]:
+        """First place and key of this many words, which are taken: int64, an element each."""
         first = record("add", (self.first, full(self.taken, (1,), int64)))
-        self.taken += flat[0]
-        return words_at(expand(first, flat), expand(self.key, flat), tuple(shape))
+        self.taken += count
+        return first, self.key
 
     def moved(self) -> Node:
         """Key and place behind all that were taken."""
         return record("concat", (self.key, record("add", (self.first, full(self.taken, (1,), int64)))), (0,))
 
 
+class _Next(Sequence):
+    """Words from a place that is given."""
+
+    def __init__(self, first: Node, key: Node) -> None:
+        super().__init__()
+        self.given = first, key
+
+    def next(self, count: int) -> tuple[Node, Node]:
+        """What was given."""
+        return self.given
+
+
+_DRAWS = Phrases()
+
+
+def drawn_from(sequence: Sequence, name: str, draw: Callable[..., Node], shape: Shape, dtype: DType, numbers: tuple[float, ...]) -> Node:
+    """``draw(sequence, shape, dtype, *numbers)``, which asks for words of this shape, as one phrase of a place and a key. name: of the draw."""
+    given = sequence.next(size_of(shape))
+    key = name, tuple(shape), dtype, tuple([repr(n) for n in numbers])
+    return _DRAWS.recorded(key, given, lambda first, key: (draw(_Next(first, key), shape, dtype, *numbers),))[0]
+
+
 def words_at(first: Node, key: Node, shape: Shape) -> Node:
-    """The words of a key from a place on; both are the same number for every element."""
-    place = record("add", (record("iota", (), (first.type[0], 0, int64)), first))
+    """The words of a key from a place on, both of one element."""
+    flat = (size_of(shape),)
+    first, key = (expand(record("reshape", (n,), ((1,),)) if n.type[0] != (1,) else n, flat) for n in (first, key))
+    place = record("add", (record("iota", (), (flat, 0, int64)), first))
     return record("reshape", (record("philox", (place, key)),), (tuple(shape),))
 
 
-def _number(value: int, shape: Shape) -> Node:
-    """A number of this run, for every element."""
-    held = np.array(value, np.uint64).view(np.int64)
-    return expand(record("reshape", (recorder.constant(held.reshape(()), ((), int64)),), ((1,),)), shape)
+def _number(value: np.int64) -> Node:
+    """A number of this run, sent along to the GPU."""
+    made = recorder.constant(np.array(value), ((), int64))
+    if recorder.state.placement is not None:
+        recorder.state.placement.send(made)
+    return made
 
 
 def _low(words: Node) -> Node:

@@ -79,8 +79,8 @@ class Phrase:
 
     def again(self, operands: Sequence[Node], up: int = 2) -> Node:
         """The one result for other operands of the same types. up: see `origin`, as the caller would give it."""
-        steps = self._steps
-        if len(steps) == 1 or state.placement is not None or state.watch is not None or state.levels or state.duals or state.traces:
+        steps, placement = self._steps, state.placement
+        if len(steps) == 1 or placement is not None and placement.together(operands) is None or state.watch is not None or state.levels or state.duals or state.traces:
             return self._record(operands, up + 1)[self._results[0]]
         if state.grad:
             for n in operands:
@@ -189,8 +189,7 @@ class Phrase:
         placement = state.placement
         for op, attrs, pick, only, type, is_float, line in self._steps:
             inputs = pick(nodes) if pick is not None else (nodes[only],) if only >= 0 else nodes[-1].inputs if only == BESIDE else ()
-            if placement is not None and op is not RESULT:
-                placement.check(op, inputs)
+            there = None if placement is None or op is RESULT else placement.check(op, inputs)
             tracked = False
             if may_be and is_float:
                 for n in inputs:
@@ -198,7 +197,10 @@ class Phrase:
                         tracked = True
                         break
             order += 1
-            nodes.append(Node(op, attrs, inputs, type, line or where, tracked, order))
+            made = Node(op, attrs, inputs, type, line or where, tracked, order)
+            if there is not None:
+                made.device = there
+            nodes.append(made)
         return nodes
 
 

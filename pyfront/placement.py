@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,11 +117,19 @@ def _common(nodes: tuple[Node, ...]) -> tuple[device | None, Node | None, Node |
     return found, there, None
 
 
-def check(op: str, inputs: tuple[Node, ...]) -> None:
-    """DeviceError, at the user's line, when operands are on different devices."""
+def check(op: str, inputs: tuple[Node, ...]) -> device | None:
+    """Where a step of these operands is; None: anywhere. DeviceError, at the user's line, when they are on different devices."""
+    quick = None  # what most steps are made of: values on the GPU and constants
+    for node in inputs:
+        if node.device is CUDA:
+            quick = CUDA
+        elif node.device is not ANYWHERE and (node.device is not None or node.op != "full"):
+            break
+    else:
+        return quick
     found, there, elsewhere = _common(inputs)
     if elsewhere is None:
-        return
+        return found
     other = device_of(elsewhere)
     first, second = sorted((found, other), key=lambda d: d is CPU)
     raise DeviceError(
@@ -130,6 +138,19 @@ def check(op: str, inputs: tuple[Node, ...]) -> None:
         at=source_line(origin()),
         help="move one of them with .to(device)",
     )
+
+
+def together(nodes: Sequence[Node]) -> device | None:
+    """The device all of these are on, but for those that go where they are used: nothing is to be checked of what is recorded of them.
+    None where they are on several, on none, or have no contents."""
+    found = None
+    for node in nodes:
+        where = node.device if node.device is CUDA else device_of(node)
+        if where is not found and where is not None:
+            if found is not None or where is META:
+                return None
+            found = where
+    return found
 
 
 def of_tensor(tensor: Tensor) -> device:
@@ -211,6 +232,11 @@ def gpu_leaf(array: np.ndarray) -> Node:
 def filled_on_gpu(shape: tuple[int, ...], number: Any, dtype: DType) -> Node:
     """A new value of equal elements, made in the GPU's memory. OutOfMemoryError."""
     return placed_on_gpu(recorder.leaf(_runtime().filled(shape, np.asarray(number, dtype.numpy)), (shape, dtype)))
+
+
+def send(node: Node) -> None:
+    """A number of the host is used on the GPU only: it goes there with the program's other inputs."""
+    node.device = CUDA
 
 
 def placed_on_gpu(node: Node) -> Node:

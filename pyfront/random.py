@@ -69,6 +69,33 @@ class Generator:
 default_generator = Generator().manual_seed(fresh_seed())
 
 
+class DefaultOnGpu(Generator):
+    """The GPU's side of the default generator. NoDeviceError where there is no GPU."""
+
+    def __init__(self) -> None:
+        self._device = require("cuda:0")
+
+    @property
+    def sequence(self) -> Sequence:
+        """The default generator's."""
+        return default_generator.sequence
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start the sequence of `seed`; numbers on the CPU go on as they would."""
+        self.sequence.reseed(int(seed))
+        return self
+
+    def initial_seed(self) -> int:
+        """The seed the sequence started from."""
+        return self.sequence.seed
+
+    def clone_state(self) -> Generator:
+        """A generator of its own that goes on from here."""
+        clone = Generator(self._device).manual_seed(self.initial_seed())
+        clone.sequence.restore(self.sequence.state())
+        return clone
+
+
 def engine_of(generator: Generator | None) -> Engine:
     """Numbers of a generator on the host; None: the default one's."""
     return default_generator.engine if generator is None else generator.engine

@@ -48,8 +48,14 @@ class Cell(Protocol):
 class Placement(Protocol):
     """What is asked about devices (see placement.py)."""
 
-    def check(self, op: str, inputs: tuple[Node, ...]) -> None:
-        """Refuses operands on different devices."""
+    def check(self, op: str, inputs: tuple[Node, ...]) -> Any:
+        """Where a step is; refuses operands on different devices."""
+
+    def together(self, nodes: Sequence[Node]) -> Any:
+        """The one device all are on, or None."""
+
+    def send(self, node: Node) -> None:
+        """A number of the host is used on a GPU only."""
 
     def device_of(self, node: Node) -> Any:
         """Where a value is; None: anywhere."""
@@ -166,8 +172,7 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
     types = (inputs[0].type,) if len(inputs) == 1 else tuple([n.type for n in inputs])
     key = (op, types, attrs)
     result = (_results.get(key) or _infer_once(key, inputs))[0]
-    if state.placement is not None:
-        state.placement.check(op, inputs)
+    there = None if state.placement is None else state.placement.check(op, inputs)
     tracked = False
     if state.grad and result[1].kind in "fc":
         for n in inputs:
@@ -175,7 +180,10 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
                 tracked = True
                 break
     state.order = order = state.order + 1
-    return Node(op, attrs, inputs, result, where or state.origin(2), tracked, order)
+    made = Node(op, attrs, inputs, result, where or state.origin(2), tracked, order)
+    if there is not None:
+        made.device = there
+    return made
 
 
 def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:

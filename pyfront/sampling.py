@@ -133,7 +133,7 @@ def _sample(
         return recorder.leaf(array if array.shape == shape else array.reshape(shape), (shape, dtype), state.origin(3))
     return drawn(
         shape, lambda n: draw.host(engine_of(generator), n, dtype.numpy, *numbers), anywhere, where=where,
-        there=lambda whole: draw.gpu(sequence_of(generator), whole, dtype, *numbers), said=(draw, numbers),
+        there=lambda whole: philox.drawn_from(sequence_of(generator), draw.name, draw.gpu, whole, dtype, numbers), said=(draw, numbers),
     )  # fmt: skip
 
 

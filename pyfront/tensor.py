@@ -280,16 +280,25 @@ class Tensor:
         """Nothing to do on one process."""
         return self
 
-    def is_pinned(self) -> bool:
-        """False: there is no pinned memory on the CPU."""
-        return False
+    def is_pinned(self, device: object = None) -> bool:
+        """Whether `pin_memory` gave it, or what it is a view of."""
+        return self._storage in _pinned
 
     def record_stream(self, s: object) -> None:
         """Nothing to note: everything launched on a GPU runs in one order."""
 
     def pin_memory(self, device: object = None) -> Tensor:
-        """The tensor itself."""
-        return self
+        """A copy to be sent to the GPU, or the tensor itself where there is none (what is sent goes by way of pinned memory in any case).
+        RuntimeError for a tensor that is not the host's."""
+        from ..backends import driver
+
+        if self.device.type != "cpu":
+            raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+        if self.is_pinned() or not driver.has_accelerator():
+            return self
+        made = self.clone()
+        _pinned.add(made._storage)
+        return made
 
     # -- values in Python
     # -----------------------------------------------------------------------------------------
@@ -449,6 +458,7 @@ def from_storage(storage: Storage, chain: Chain) -> Tensor:
 
 _new = object.__new__
 _weakly = weakref.ref
+_pinned: weakref.WeakSet[Storage] = weakref.WeakSet()
 _MOST_OWNERS = 256  # views of one memory that are remembered with the tensor they are of
 
 

@@ -40,8 +40,10 @@ def fill(input: Tensor, value: Any) -> Tensor:
     """All ``value``, a number or a tensor without dimensions."""
     if isinstance(value, Tensor) and value.dim():
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions.")
-    node = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type)
-    return wrap(node if node.requires_grad or not recorder.state.grad else untouched(node, input._read()))
+    node, before = fitted(value, input) if isinstance(value, Tensor) else operand(value, *input._node.type), input._read()
+    if not node.requires_grad and recorder.state.grad:
+        node = untouched(node, before)
+    return wrap(node if recorder.state.placement is None else recorder.state.placement.settled(before, node))
 
 
 @define("zero", in_place=True)

@@ -91,8 +91,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
             return forward(*args, **kwargs)
         calls = self.__dict__["_calls_"] = Calls(self, _MOST)
     if calls.left < 0 or (
-        state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.placement is not None or state.watch is not None
-        or overriding.modes
+        state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.watch is not None or overriding.modes
     ):
         return forward(*args, **kwargs)
     run = functools.partial(forward, *args, **kwargs)
@@ -105,6 +104,11 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
     if key is None:
         return forward(*args, **kwargs)
     key = key, state.grad, Defaults.dtype
+    if state.placement is not None:
+        there = state.placement.together(operands)
+        if there is None:
+            return forward(*args, **kwargs)
+        key = there.type, key
     known = calls.get(key)
     result = known.again(operands) if known is not None else None
     if result is None:
@@ -229,6 +233,8 @@ class Call:
         if types != self.types:
             return None
         self.types = types  # the next ones are likely to be the same objects
+        if state.placement is not None and state.placement.together(nodes) is None:
+            return None
         if self.tracks is not None and [n.requires_grad for n in nodes] != self.tracks:
             return None
         for first, name, place in self.ties:

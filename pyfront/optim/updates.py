@@ -148,9 +148,13 @@ def update(targets: tuple[Tensor, ...], op: str, operands: tuple[Node, ...], att
 
 
 def is_plain() -> bool:
-    """Whether steps can be recorded as one Node: nothing looks at what each of them is."""
+    """Whether steps can be recorded as one Node on the CPU: nothing looks at what each of them is."""
+    return recorder.state.placement is None and _is_unseen()
+
+
+def _is_unseen() -> bool:
     state = recorder.state
-    return not (state.grad or state.watch is not None or state.placement is not None or state.levels or state.duals or state.traces)
+    return not (state.grad or state.watch is not None or state.levels or state.duals or state.traces)
 
 
 def update_all(key: Any, op: str, rows: list[Row], changing: tuple[Node, ...], attrs: tuple, where: str) -> None:
@@ -159,7 +163,7 @@ def update_all(key: Any, op: str, rows: list[Row], changing: tuple[Node, ...], a
     They are one Node. key: where what it stands for is kept.
     """
     state = recorder.state
-    if not is_plain():
+    if not _is_unseen() or state.placement is not None and state.placement.together([n for _, own in rows for n in own]) is None:
         for targets, own in rows:
             update(targets, op, (*own, *changing), attrs, where)
         return

@@ -15,7 +15,7 @@ from lamina.backends.cuda import runtime as runtimes
 from lamina.backends.cuda.device import Device
 from lamina.backends.cuda.runtime import Runtime
 from lamina.dialects import flags
-from lamina.pyfront import recorder
+from lamina.pyfront import placement, recorder
 
 pytestmark = needs_emulation
 
@@ -26,7 +26,7 @@ def one_device_again(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(runtimes, "_runtimes", {})
     yield
     recorder.flush()
-    recorder.state.placement = None
+    placement.forget()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from needs import needs_emulation
 import lamina as torch
 from lamina.dialects import flags
 from lamina.pyfront import placement, recorder
+from lamina.pyfront.node import PHRASE
 
 
 
@@ -368,3 +369,51 @@ def test_a_doubt_is_asked_when_the_host_waits(gpu, waits: str) -> None:
     torch.cuda.synchronize()  # it is told once
     if waits == "computes more":
         assert kept.sum().item() == 24
+
+
+@needs_emulation
+def test_calls_are_known_on_the_gpu(gpu) -> None:
+    """What a function or a layer recorded there is one Node from the second call on, apart from what it recorded on the CPU."""
+    x, kept = torch.ones(3, 4, device="cuda"), torch.ones(3, 4)
+    for _ in range(3):
+        there, here = (torch.dist(t, t + 1) for t in (x, kept))
+        assert there.is_cuda and here.device.type == "cpu"
+    assert there._read().op == here._read().op == PHRASE
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5), torch.nn.ReLU())
+    with torch.no_grad():
+        for _ in range(4):
+            net(kept)  # draws on the host
+        net.cuda()
+        for _ in range(4):
+            assert net(x).is_cuda
+        with pytest.raises(RuntimeError, match="at least two devices, cuda:0 and cpu!"):
+            net(kept)
+        draws = torch.rand(2, 3, device="cuda")._read()
+    assert draws.op == PHRASE and len(draws.inputs) == 2
+
+
+@needs_emulation
+def test_an_update_of_all_parameters_is_recorded_at_once(gpu) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)).cuda()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer._inside_ = True  # nothing is computed at its end
+    optimizer.step()
+    sources = {id(p._storage.node.inputs[0]) for p in net.parameters()}
+    assert len(sources) == 1 and net[0].weight._storage.node.inputs[0].op == PHRASE
+
+
+@needs_emulation
+def test_fills_generators_and_pinned_memory(gpu) -> None:
+    x = torch.zeros(3, device="cuda")
+    assert torch.fill(x, 2.0).is_cuda and torch.zero(x).is_cuda and torch.fill(torch.ones(2), 1.0).device.type == "cpu"
+    (generator,) = torch.cuda.default_generators
+    assert generator.device == torch.device("cuda", 0) and generator.initial_seed() == torch.cuda.initial_seed()
+    generator.manual_seed(5)
+    state = generator.clone_state().get_state()
+    assert torch.equal(state, torch.cuda.get_rng_state())
+    pinned = torch.ones(4).pin_memory()
+    assert pinned[1:].is_pinned() and pinned.pin_memory() is pinned and not torch.ones(4).is_pinned()
+    with pytest.raises(RuntimeError, match="cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
+        x.pin_memory()
