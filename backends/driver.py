@@ -33,7 +33,6 @@ from .toolchain import find_compiler
 
 if TYPE_CHECKING:
     from .cuda.runtime import Runtime
-    from .dump_index import DumpIndex
 
 __all__ = [
     "Program", "accelerator", "bound", "compile_graph", "draws_library", "few_draws", "gpu_arch", "has_accelerator", "loops_of", "make_onnx", "profiled",
@@ -65,7 +64,6 @@ _WINDOWED_LIMIT = 64
 _f32 = "ieee"  # how those multiply float32
 _windowed: OrderedDict[tuple[Graph, ...], None] = OrderedDict()  # graphs with windows, the one met last at the end
 _seen: OrderedDict[int, int] = OrderedDict()  # how often a graph came, by its hash
-_dumps: dict[str, DumpIndex] = {}
 _lock = threading.RLock()
 
 
@@ -197,9 +195,9 @@ def _compile_as_asked(graph: Graph, elsewhere: bool) -> Program:
     """Compile with the dump and the checks the flags ask for. elsewhere: see `compile_graph`."""
     if not flags.dump.value:
         return compile_graph(graph, check=flags.check.value, elsewhere=elsewhere)
-    from .dump_index import DumpIndex
+    from .dump_index import index_of
 
-    index = _dumps.setdefault(flags.dump.value, DumpIndex(flags.dump.value))
+    index = index_of(flags.dump.value)
     program = compile_graph(graph, dump=index.next_folder(), check=flags.check.value)
     index.add(graph, len(program.source.encode()), program.arena_bytes)
     return program

@@ -59,6 +59,14 @@ class DumpIndex:
         return "\n".join(lines) + "\n"
 
 
+_indices: dict[str, DumpIndex] = {}
+
+
+def index_of(folder: str) -> DumpIndex:
+    """The index of a folder in this run: programs for all devices are in one."""
+    return _indices.setdefault(folder, DumpIndex(folder))
+
+
 def lines_of(graph: Graph) -> str:
     """The user's lines a graph was recorded from: ``train.py:12-40, model.py:3``."""
     found: dict[str, list[int]] = {}

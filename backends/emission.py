@@ -134,7 +134,7 @@ def loops_of(
             from ..dialects.text import print_module
 
             show("graph", print_module(module))
-        watchers = _watchers(module, dump, check)
+        watchers = watchers_of(module, dump, check)
         if costs is not None:
             watchers.append(lambda ran, m: costs.extend(costs_of(m)) if ran.step.gives == "buffered" else None)
         if known is not None:
@@ -147,9 +147,7 @@ def loops_of(
                 history = pipeline.until("buffered").run(module, looks)
                 history.append(_printed_loops(pipeline.passes[-1], module, printer, len(history) + 1))
     if check:
-        did = "verify" if check == 1 else "agree with the oracle"
-        where = f" from {graph.origins[0]}" if graph.origins else ""
-        print(f"check: {len(history)} stages {did}: {len(graph.steps)} ops{where}", file=sys.stderr)
+        report_check(history, graph, check)
     for ran in history:
         show("time", f"{ran.step.name:<18} {1e3 * ran.seconds:8.1f} ms {int(ran.changes):6} changes")
         for line in getattr(ran.changes, "details", ()):
@@ -200,7 +198,14 @@ def kernel_table(module: ModuleOp) -> str:
     return "\n".join(lines)
 
 
-def _watchers(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[..., object]]:
+def report_check(history: Sequence[Ran], graph: Graph, check: int) -> None:
+    """Say on stderr that all stages were looked at and nothing was wrong."""
+    did = "verify" if check == 1 else "agree with the oracle"
+    where = f" from {graph.origins[0]}" if graph.origins else ""
+    print(f"check: {len(history)} stages {did}: {len(graph.steps)} ops{where}", file=sys.stderr)
+
+
+def watchers_of(module: ModuleOp, dump: Dump | None, check: int) -> list[Callable[..., object]]:
     """What looks at the module after each pass: the dump and the checks."""
     watchers: list[Callable[..., object]] = []
     if dump is not None:

@@ -22,7 +22,11 @@ from ...dialects.types import size_of
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable
 from ..cache import discard, key_of, lookup, source_version, store
+from ..dump import Dump
+from ..dump_index import index_of
+from ..edited_stages import edited
 from ..output_pool import LOOKING
+from ..pipelines import gpu_pipeline
 from .memory import Block, DeviceArray, Pool, rounded
 from .program import cuda_source
 
@@ -145,21 +149,30 @@ class Runtime:
 
 
 def program_folder(graph: Graph, target: str, kind: str, build: Callable[[CudaSource, Path], None]) -> tuple[Path, str, bool]:
-    """A program's folder in the disk cache, its key, and whether it was made now. kind: what runs it; build: writes the kernels into a folder."""
+    """A program's folder in the disk cache, its key, and whether it was made now. kind: what runs it; build: writes the kernels into a folder.
+
+    Stages that are to be seen, checked or taken from files (LAMINA_DUMP, LAMINA_CHECK, LAMINA_OVERRIDE) are made in any case.
+    """
     from ...passes.roll_graph import rolled_if_long
     from ...passes.split_complex import split_complex
 
     graph = rolled_if_long(split_complex(graph))
-    key = key_of("cuda", source_version(), kind, target, flags.fast.value, graph.inputs, graph.steps, graph.outputs)
+    edit = edited(graph, gpu_pipeline(target))
+    own = () if edit is None else (edit.digest,)
+    key = key_of("cuda", source_version(), kind, target, flags.fast.value, graph.inputs, graph.steps, graph.outputs, *own)
+    is_asked = bool(flags.dump.value or flags.check.value or flags.override.value)
 
     def make(folder: Path) -> dict[str, Any]:
-        source = cuda_source(graph, target)
+        index = index_of(flags.dump.value) if flags.dump.value else None
+        source = cuda_source(graph, target, None if index is None else Dump(index.next_folder()), edit, flags.check.value)
+        if index is not None:
+            index.add(graph, len(source.text.encode()), source.table.arena_bytes)
         build(source, folder)
         (folder / "launches.json").write_text(json.dumps(source.table.as_json()), encoding="utf-8")
         return {}
 
-    found = lookup(key)
-    folder, _ = found or store(key, make)
+    found = None if is_asked else lookup(key)
+    folder, _ = found or store(key, make, replace=is_asked)
     return folder, key, found is None
 
 
