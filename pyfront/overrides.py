@@ -199,6 +199,11 @@ def overridable(function: Callable) -> Callable:
     return public
 
 
+def below(function: Callable) -> Callable:
+    """What stands behind a function made of others; the function itself where nothing is in front of it."""
+    return function.__wrapped__ if _overridable.get(function) is function else function  # type: ignore[attr-defined]  # functools.wraps
+
+
 # What functions are told of Python's operators; others are told as themselves.
 _TOLD = {
     **{f"__{name}__": name for name in "add sub mul matmul eq ne lt le gt ge neg abs".split()},

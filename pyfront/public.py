@@ -142,7 +142,11 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 def _assert(condition: Any, message: str) -> None:
     """AssertionError with this message unless the condition holds (a tensor's truth is looked at)."""
-    assert condition, message
+    found = () if isinstance(condition, Tensor) else overrides.asked((condition,))
+    if found:
+        overrides.answer(_assert, found, (condition, message), {})
+    else:
+        assert condition, message
 
 
 def _assert_async(input: Tensor, assert_msg: str = "Expected Tensor with single nonzero value, but got zero") -> None:

@@ -8,6 +8,7 @@ of ops.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import inf
 
 from ..dialects.book import OPS
 from ..dialects.types import DType, Type, part_of
@@ -86,12 +87,12 @@ def overwritten(node: Node) -> Node | None:
 _FAR = 64  # steps
 
 
-def _still_there(node: Node) -> bool:
-    """True when what a step was computed from can be computed again: from values that are there, in a few steps."""
+def _still_there(node: Node, flushed: float) -> bool:
+    """True when what a step was computed from is still to come, or can be computed again: from values that are there, in a few steps."""
     met, stack = {id(node)}, list(node.inputs)
     while stack:
         n = stack.pop()
-        if n.value is not None or type(n) is Boundary or n.op == "full" or id(n) in met:
+        if n.value is not None or n.order > flushed or type(n) is Boundary or n.op == "full" or id(n) in met:
             continue
         if not n.inputs or len(met) == _FAR or n.requires_grad and needs_values(n):
             return False
@@ -127,11 +128,12 @@ def overwrites_all(node: Node) -> bool:
     return node.op == "select" and node.inputs[0].op == "full"
 
 
-def differentiable_again(node: Node) -> bool:
-    """True when a second backward through a freed step needs nothing that freeing gave up."""
+def differentiable_again(node: Node, flushed: float = inf) -> bool:
+    """True when a second backward through a freed step needs nothing that freeing gave up. flushed: the order of the last flush; what
+    was recorded since is computed together with whatever is asked for now."""
     if not node.inputs:
         return False
-    return not needs_values(node) and _still_there(node)
+    return not needs_values(node) and _still_there(node, flushed)
 
 
 def needs_values(node: Node) -> bool:

@@ -34,7 +34,7 @@ _MOST_ONES = 64
 
 def _check(node: Node) -> None:
     """PyTorch's errors for a step whose saved values are gone."""
-    if node.freed and (saves(node) or not differentiable_again(node)):
+    if node.freed and (saves(node) or not differentiable_again(node, recorder.state.flushed)):
         raise RuntimeError(FREED)
     stale = overwritten(node)
     if stale is not None and not recorder.state.keeps_old:
@@ -234,6 +234,21 @@ def _add(into: dict, end: Node, gradient: Node) -> None:
     into[key] = end, gradient
 
 
+def _ends_at_freed(root: Node) -> bool:
+    """Whether a way back from ``root`` ends at a step that let go of its operands when a derivative had gone through it."""
+    mark, stack = fresh_mark(), [root]
+    while stack:
+        node = stack.pop()
+        if node.freed and not node.inputs:
+            return True
+        if type(node) is not Boundary:
+            ahead = [n for n in node.inputs if n.requires_grad and n.mark != mark]
+            for n in ahead:
+                n.mark = mark
+            stack += ahead
+    return False
+
+
 def _node_of(place: Tensor | GradientEdge) -> Node:
     return place.node._node if isinstance(place, GradientEdge) else place._read()
 
@@ -378,6 +393,8 @@ def grad(
         if gradient is None and materialize_grads:
             gradient = full(0.0, *node.type)
         elif gradient is None and not allow_unused:
+            if any(_ends_at_freed(_node_of(t)) for t in roots):
+                raise RuntimeError(FREED)
             raise RuntimeError(
                 f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set allow_unused=True "
                 f"if this is the desired behavior. ({show_type(node.type)}, made at {node.origin})"

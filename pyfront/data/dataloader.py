@@ -13,6 +13,8 @@ from .processes import Fetcher, WorkerPool, can_fork
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
 from .worker import Worker
 
+_collate_fn_t = Callable[[list], Any]  # what samplers of ones own are annotated with
+
 
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 

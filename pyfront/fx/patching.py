@@ -20,7 +20,7 @@ from ..nn.module import Module
 from ..tensor import Tensor
 from .arguments import leaves
 from .proxy import Proxy
-from .targets import public_functions
+from .targets import public_form, public_functions
 
 wrapped_names: list[tuple[dict, str]] = []
 """(globals, name) of what programs asked to have recorded, see `tracer.wrap`."""
@@ -31,6 +31,9 @@ _AS_CALLED = frozenset(
     celu_ selu_ threshold_""".split()
 )
 """Functions of torch.nn.functional that PyTorch has in C++: they are recorded as they are called, others with all their options."""
+
+_ONE_BY_ONE = frozenset(["einsum"])
+"""Functions of the root that hand operands given as a list on one by one before they ask them."""
 
 
 class Patcher:
@@ -68,8 +71,10 @@ def _first_proxy(args: tuple, kwargs: dict) -> Proxy | None:
     return next((a for a in leaves((args, kwargs)) if isinstance(a, Proxy)), None)
 
 
-def recording(function: Callable, kind: str = "call_function", target: Any = None, in_full: bool = False) -> Callable:
-    """``function``, but recorded when it is given a Proxy. in_full: with all its options, by name."""
+def recording(
+    function: Callable, kind: str = "call_function", target: Any = None, in_full: bool = False, one_by_one: bool = False
+) -> Callable:  # fmt: skip
+    """``function``, but recorded when it is given a Proxy. in_full: with all its options, by name. one_by_one: with the operands of a list."""
     signature = inspect.signature(function) if in_full else None
 
     @functools.wraps(function)
@@ -79,9 +84,15 @@ def recording(function: Callable, kind: str = "call_function", target: Any = Non
             return function(*args, **kwargs)
         if signature is not None:
             args, kwargs = _spelled_out(signature, args, kwargs)
+        if one_by_one:
+            args = _without_list(args)
         return proxy.tracer.create_proxy(kind, function if target is None else target, args, kwargs)
 
     return call
+
+
+def _without_list(args: tuple) -> tuple:
+    return (args[0], *args[1]) if len(args) == 2 and isinstance(args[1], (list, tuple)) else args
 
 
 def _spelled_out(signature: inspect.Signature, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -110,18 +121,18 @@ def exchanged(
     call_module(module, its call, args, kwargs) runs instead of a module's call; look_up(name, value) says what an entry of a module is.
     """
     public_functions()  # while names mean what they mean
-    patcher = Patcher()
+    patcher, classes = Patcher(), list(module_classes)
     try:
-        _exchange_modules(patcher, call_module, module_classes)
+        _exchange_modules(patcher, call_module, classes)
         _exchange_look_up(patcher, look_up)
         _exchange_methods(patcher)
-        _exchange_functions(patcher, wraps)
+        _exchange_functions(patcher, wraps, classes)
         yield
     finally:
         patcher.undo()
 
 
-def _exchange_modules(patcher: Patcher, call_module: Callable, classes: Iterator[type]) -> None:
+def _exchange_modules(patcher: Patcher, call_module: Callable, classes: list[type]) -> None:
     for kind in classes:
         own = vars(kind).get("__call__")
         if own is not None:
@@ -159,10 +170,34 @@ _OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor eq ne lt gt
 _METHODS = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor"}
 
 
-def _exchange_functions(patcher: Patcher, wraps: list[Callable]) -> None:
+def _is_in_full(name: str) -> bool:
+    return name.startswith("nn.functional.") and name.rpartition(".")[2] not in _AS_CALLED
+
+
+def recorded(function: Callable, args: tuple, kwargs: dict) -> Proxy:
+    """A call of a public function or a method of tensors that was given a Proxy outside of a trace, as a Node of the Proxy's graph."""
+    proxy = _first_proxy(args, kwargs)
+    assert proxy is not None  # it was asked
+    name = getattr(function, "__name__", "")
+    if name and vars(Tensor).get(name) is function:
+        return proxy.tracer.create_proxy("call_method", name, args, kwargs)
+    target = public_form(function)
+    known = public_functions().get(target, "")
+    if _is_in_full(known):
+        args, kwargs = _spelled_out(inspect.signature(target), args, kwargs)
+    if known in _ONE_BY_ONE:
+        args = _without_list(args)
+    return proxy.tracer.create_proxy("call_function", target, args, kwargs)
+
+
+def _exchange_functions(patcher: Patcher, wraps: list[Callable], classes: list[type]) -> None:
     functions = public_functions()
-    made = {f: recording(f, in_full=n.startswith("nn.functional.") and n.rpartition(".")[2] not in _AS_CALLED) for f, n in functions.items()}
+    made = {f: recording(f, in_full=_is_in_full(n), one_by_one=n in _ONE_BY_ONE) for f, n in functions.items()}
     made.update({f: recording(f) for f in wraps})
+    for kind in classes:  # layers that are made from a table hold theirs
+        for name, value in list(vars(kind).items()):
+            if isinstance(value, staticmethod) and value.__func__ in made:
+                patcher.put(kind, name, staticmethod(made[value.__func__]))
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType) and module.__name__ not in _NOT_LOOKED_AT:
             space = vars(module)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ...dialects.types import DType
-from .. import traits
+from .. import overrides, traits
 from ..nn.module import Module
 from ..size import Size, device
 from .node import Node
@@ -47,6 +47,13 @@ class Proxy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.tracer.create_proxy("call_method", "__call__", (self, *args), kwargs)
+
+    @classmethod
+    def __torch_function__(cls, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """A function that is given a Proxy outside of a trace: a Node, as within one."""
+        from .patching import recorded  # it asks what a Proxy is
+
+        return recorded(func, args, kwargs or {})
 
     def __iter__(self) -> Iterator[Proxy]:
         frame = sys._getframe(1)
@@ -153,10 +160,11 @@ class TracerBase:
 
 
 class GraphAppendingTracer(TracerBase):
-    """Adds to a graph that is there."""
+    """Adds to a graph that is there: nothing is exchanged meanwhile, functions ask their Proxies."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        overrides.activate()
 
 
 def _unpacked(code: Any, at: int) -> int | None:

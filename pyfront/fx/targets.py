@@ -10,6 +10,8 @@ from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .. import overrides
+
 ROOT = __name__.rpartition(".pyfront")[0]
 _PLACES = ("nn.functional", "", "special", "linalg", "fft")
 """Where public functions are, below torch; what is in two of them is called by the first."""
@@ -33,10 +35,36 @@ def public_functions() -> dict[Any, str]:
         for name, value in list(vars(home).items()):
             if type(value) is FunctionType and not name.startswith("__") and _is_of_ours(value):
                 found.setdefault(value, prefix + name)
+                found.setdefault(overrides.below(value), prefix + name)
     for name in _ROOT_FIRST:
         found[getattr(torch, name)] = name
     return found
 
+
+@lru_cache(maxsize=1)
+def _fronts() -> dict[Any, Any]:
+    """What stands in front of a function, as programs have it."""
+    found: dict[Any, Any] = {}
+    for public in public_functions():
+        inner = public
+        while (inner := getattr(inner, "__wrapped__", None)) is not None:
+            found.setdefault(inner, public)
+    return found
+
+
+def public_form(function: Callable) -> Callable:
+    """A function that was asked about, as programs have it: itself, what stands in front of it, or what it stands in front of."""
+    names = public_functions()
+    if function in names:
+        return function
+    inner: Any = _fronts().get(function, function)
+    while inner is not None and inner not in names:
+        inner = getattr(inner, "__wrapped__", None)
+    return function if inner is None else inner
+
+
+overrides.when_on(public_functions.cache_clear)  # functions made of others are then others
+overrides.when_on(_fronts.cache_clear)
 
 _ROOT_FIRST = frozenset(
     """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d avg_pool1d cosine_similarity pdist pixel_shuffle

@@ -201,3 +201,36 @@ def test_a_proxy_of_a_graph_that_is_there():
 
     ours, theirs = _both(grown)
     assert ours == theirs
+
+
+def test_functions_are_told_of_proxies_outside_of_a_trace():
+    def grown(torch):
+        f = torch.nn.functional
+        graph = torch.fx.Graph()
+        tracer = torch.fx.proxy.GraphAppendingTracer(graph)
+        x, y = torch.fx.Proxy(graph.placeholder("x"), tracer), torch.fx.Proxy(graph.placeholder("y"), tracer)
+        z = torch.einsum("ij,jk->ik", x, y) + torch.einsum("ij,jk->ik", [x, y])
+        z = torch.cat([z, torch.broadcast_tensors(x, z)[1]], dim=1)
+        z = f.softmax(f.relu(z), dim=-1) + f.layer_norm(z, (6,)) + torch.nn.GELU()(z) + torch.nn.LeakyReLU(0.1)(z.sum())
+        torch._assert(z.dim() == 2, "a matrix")
+        graph.output(torch.where(z > 0, z * 0, torch.sigmoid(z)).node)
+        module = torch.fx.GraphModule(torch.nn.Module(), graph)
+        return module.code.replace("torch._C._nn", "torch.nn.functional"), module(torch.arange(9.0).reshape(3, 3), torch.eye(3)), [n.target for n in graph.nodes]
+
+    ours, theirs = _both(grown)
+    assert ours[0].replace("torch.functional.", "torch.") == theirs[0].replace("torch.functional.", "torch.").replace(" _stacklevel = 3,", "")
+    torch.testing.assert_close(torch.tensor(ours[1].tolist()), theirs[1])
+    assert {lamina.einsum, lamina.nn.functional.relu, lamina.nn.functional.softmax} <= set(ours[2])
+
+
+LAYERS = [
+    "Linear(3, 4)", "ReLU()", "Dropout(0.5)", "Softmax(-1)", "MaxPool2d(2)", "LeakyReLU(0.1)", "SiLU()", "ELU()", "Hardtanh()",
+    "LogSoftmax(-1)", "AlphaDropout(0.2)", "AdaptiveAvgPool2d(1)", "MaxPool1d(2)", "Mish()", "LPPool2d(2, 2)", "GLU()",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_single_layer_is_the_root(layer):
+    ours, theirs = _both(lambda t: t.fx.symbolic_trace(eval(f"t.nn.{layer}", {"t": t})).graph)
+    steps = [[(n.op, n.name, [str(a) for a in n.args], {k: str(v) for k, v in n.kwargs.items() if k != "_stacklevel"}) for n in g.nodes] for g in (ours, theirs)]
+    assert steps[0] == steps[1]

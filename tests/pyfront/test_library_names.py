@@ -54,6 +54,7 @@ torch.serialization DEFAULT_PROTOCOL MAP_LOCATION
 torch.storage TypedStorage UntypedStorage
 torch.utils._pytree register_pytree_node tree_map_only _namedtuple_flatten _tuple_flatten _list_unflatten
 torch.utils.data._utils.collate np_str_obj_array_pattern
+torch.utils.data.dataloader _collate_fn_t
 torch.utils.dlpack from_dlpack
 torch.utils.hooks RemovableHandle
 torch.utils.model_zoo load_url
