@@ -452,9 +452,10 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     at = dimension(dim, input.dim())
     if input.dim() and not 0 <= k <= input.shape[at]:
         raise RuntimeError("selected index k out of range")
-    if at == input.dim() - 1 and 0 < 8 * k <= min(input.shape[at], LONGEST_LIST) and input.device.type == "cpu":
-        values, index = record_many("topk", (input._read(),), (k, largest))
-        return topk_result(wrap(values), wrap(index))
+    if input.dim() and 0 < 8 * k <= min(input.shape[at], LONGEST_LIST) and input.device.type == "cpu":
+        is_last = at == input.dim() - 1
+        values, index = map(wrap, record_many("topk", ((input if is_last else input.transpose(at, -1))._read(),), (k, largest)))
+        return topk_result(values, index) if is_last else topk_result(*(t.transpose(at, -1).contiguous() for t in (values, index)))
     values, index = sort(input, dim, largest)
     return (
         topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous())

@@ -53,7 +53,7 @@ x.scatter(1, i[:, :2], y[:2, :2]) | x.scatter(0, i, 1.5) | x.detach().scatter(1,
 x.scatter_reduce(1, i, y[:2, :3], "prod") | x.scatter_reduce(0, i, y[:2, :3], "amax") | x.scatter_reduce(0, i, y[:2, :3], "amin", include_self=False)
 x.scatter_reduce(1, i, y[:2, :3], "mean") | x.scatter_reduce(1, i, y[:2, :3], "sum", include_self=False) | z.scatter_reduce(0, i[:1] % 3, z[:1, :3], "prod")
 x.index_reduce(0, k, y, "prod") | x.index_reduce(0, k, y, "amax", include_self=False) | n.scatter_reduce(0, i[:, :2] % 3, n[:2, :2], "mean")
-img.reshape(12, 20).topk(2) | torch.cat((x, y), 1).topk(1, largest=False) | x.reshape(20).topk(2) | F.embedding_bag(i, x, mode="sum")
+img.reshape(12, 20).topk(2) | img.reshape(20, 12).topk(2, 0) | img.reshape(2, 20, 6).topk(2, -2, False) | torch.cat((x, y), 1).topk(1, largest=False) | x.reshape(20).topk(2) | F.embedding_bag(i, x, mode="sum")
 F.group_norm(img, 2, p[:, 0], v[:4]) | F.group_norm(torch.cat((x, y), 1), 2, torch.cat((v, p[:, 0])))
 x.index_put((k, k), v[:4]) | x.index_put((k,), y, accumulate=True) | b.index_put((k,), b, accumulate=True) | x.put(k, v[:4]) | x.put(k, v[:4], True)
 x.index_copy(0, torch.tensor([2, 0]), y[:2]) | x.index_fill(1, torch.tensor([2, 0]), 7.0) | x.masked_scatter(b, y)
