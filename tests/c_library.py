@@ -20,8 +20,13 @@ class Library:
         self.library, data = ctypes.CDLL(str(folder / "m.so")), (folder / "model.weights").read_bytes()
         self.weights = aligned_array((len(data),), np.dtype(np.uint8))
         self.weights[:] = np.frombuffer(data, np.uint8)
-        self.arena = aligned_array((1 << 20,), np.dtype(np.uint8))
+        self.arena = aligned_array((self._number("ARENA_BYTES", folder),), np.dtype(np.uint8))
         assert self.check() == 0
+
+    @staticmethod
+    def _number(name: str, folder: Path) -> int:
+        """A number the header defines."""
+        return int((folder / "model.h").read_text().partition(f"MODEL_{name} ")[2].split()[0])
 
     def check(self) -> int:
         return self.library.model_check_weights(self._at(self.weights), ctypes.c_size_t(self.weights.size))
