@@ -116,15 +116,13 @@ class Capture:
             self._restore()
 
     def _restore(self) -> None:
-        touched = {}
-        for storage in _memory():
-            held = self.contents.get(id(storage))
-            if held is not None:
-                storage.node = held[1]
-            elif storage.node.value is not None:  # made in the region: nothing leads back to what was not computed
+        for storage, node in self.contents.values():
+            storage.node = node
+        touched = {id(storage): storage for storage in _memory()}
+        for storage in touched.values():
+            if id(storage) not in self.contents:  # made in the region: nothing leads back to what was not computed
                 storage.node = recorder.leaf(storage.node.value, storage.node.type, storage.node.origin)
             _look_again(storage)
-            touched[id(storage)] = storage
         for tensor in _shown(touched):
             tensor._forget()
 
@@ -252,8 +250,9 @@ def _alive() -> list[Any]:
 
 
 def _memory() -> list[Storage]:
-    """All memory on the GPU."""
-    return [o for o in _alive() if type(o) is Storage and o.node is not None and placement.device_of(o.node) is placement.CUDA]
+    """All memory on the GPU whose contents are there."""
+    storages = [o for o in _alive() if type(o) is Storage and o.node is not None and o.node.value is not None]
+    return [s for s in storages if placement.device_of(s.node) is placement.CUDA]
 
 
 def _shown(storages: dict[int, Any]) -> list[Tensor]:

@@ -59,6 +59,10 @@ def test_what_cannot_be_captured(gpu) -> None:
             x += 1
             wait(x)
     assert x.tolist() == [1.0] * 3 and not torch.cuda.is_current_stream_capturing()
+    with pytest.raises(ValueError, match="of the program's own"), torch.cuda.graph(graph):
+        x += 1  # nobody has asked for it yet
+        raise ValueError("of the program's own")
+    assert x.tolist() == [1.0] * 3 and (x + 1).tolist() == [2.0] * 3
     with pytest.raises(RuntimeError, match="may not be nested"), torch.cuda.graph(graph):
         torch.cuda.CUDAGraph().capture_begin()
     with pytest.raises(RuntimeError, match="register_generator_state"), torch.cuda.graph(graph):
