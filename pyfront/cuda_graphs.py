@@ -82,11 +82,8 @@ class Capture:
 
     def _hold(self, storage: Storage, taken: set[int]) -> None:
         """Remember what a memory holds, as an array that is nobody else's: within the region arrays are all that tells them apart."""
-        node = storage.node
-        array = node.value
-        if isinstance(array, np.ndarray):
-            array = self.gpu.upload(array)
-        elif id(array.block) in taken:
+        array, node = placement.array_of(storage), storage.node
+        if id(array.block) in taken:
             array = self.gpu.copied(array)
         taken.add(id(array.block))
         if array is not node.value:

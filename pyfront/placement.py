@@ -22,6 +22,7 @@ from .dtype_arguments import dtype_given
 from .node import ALIAS, ANYWHERE, Boundary, Node
 from .origin import origin, source_line
 from .size import CPU, META, device, require
+from .storage import Storage
 from .tensor import Tensor, wrap
 
 CUDA = device("cuda", 0)
@@ -227,6 +228,15 @@ def _runtime() -> Any:
 def gpu_leaf(array: np.ndarray) -> Node:
     """A new value that the host has, on the GPU."""
     return placed_on_gpu(recorder.leaf(_runtime().upload(array), (array.shape, dtype_of(array))))
+
+
+def array_of(storage: Storage) -> Any:
+    """The array of a memory on the GPU, computed now; what the host filled in is sent."""
+    recorder.flush((storage.node,))
+    node = storage.node
+    if isinstance(node.value, np.ndarray):
+        node.value = _runtime().upload(node.value)
+    return node.value
 
 
 def filled_on_gpu(shape: tuple[int, ...], number: Any, dtype: DType) -> Node:

@@ -54,6 +54,9 @@ class Placement(Protocol):
     def together(self, nodes: Sequence[Node]) -> Any:
         """The one device all are on, or None."""
 
+    def array_of(self, storage: Any) -> Any:
+        """The array of a memory on a GPU."""
+
     def send(self, node: Node) -> None:
         """A number of the host is used on a GPU only."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..dialects.types import DType, dtype_of
 from . import recorder
 from .creation import from_numpy, of_array, on
+from .cuda import synchronize
 from .storage import Storage
 from .tensor import Tensor, from_storage, wrap
 from .views import Mark
@@ -80,6 +81,35 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
 def to_dlpack(tensor: Tensor) -> Any:
     """A capsule of a tensor's memory."""
     return __dlpack__(tensor)
+
+
+# -- GPUs ----------------------------------------------------------------------------------------------------
+
+
+def cuda_array_interface(self: Tensor) -> dict[str, Any]:
+    """Where the elements lie on the GPU, as CuPy, Numba and others take it (version 2 of Numba's protocol). To be read only: memory may be shared
+    among tensors. It stays as long as this tensor does; what is written to the tensor is elsewhere, so ask again then.
+
+    AttributeError for a tensor that is not on a GPU, RuntimeError for one that requires grad.
+    """
+    if not self.is_cuda or self.is_sparse:
+        raise AttributeError(
+            f"Can't get __cuda_array_interface__ on non-CUDA tensor type: {self.type()} If CUDA data is required use tensor.cuda() to copy tensor "
+            "to device memory."
+        )
+    if self.requires_grad:
+        raise RuntimeError(
+            "Can't get __cuda_array_interface__ on Variable that requires grad. If gradients aren't required, use var.detach() to get Variable "
+            "that doesn't require grad."
+        )
+    address = self.data_ptr()
+    self.__dict__["_lent"] = self._storage.node.value  # the pool gets it back with the tensor
+    synchronize()
+    kind = self.dtype.numpy
+    return {
+        "typestr": kind.str if kind.kind != "V" else f"<V{kind.itemsize}", "shape": tuple(self.shape), "version": 2, "data": (address if self.numel() else 0, True),
+        "strides": None if self.is_contiguous() else tuple(n * self.itemsize for n in self.stride()),
+    }  # fmt: skip
 
 
 # -- buffers -------------------------------------------------------------------------------------------------
@@ -197,4 +227,5 @@ for _function in (
     __array__, __array_wrap__, __dlpack__, __dlpack_device__, __copy__, __deepcopy__, __reduce_ex__, __setstate__, __reversed__,
 ):  # fmt: skip
     setattr(Tensor, _function.__name__, _function)
+Tensor.__cuda_array_interface__ = property(cuda_array_interface)
 Storage.__reduce__ = _reduce_storage  # type: ignore[method-assign]  # storages know no tensors

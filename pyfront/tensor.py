@@ -256,8 +256,8 @@ class Tensor:
         if self.is_meta:
             return 0
         if self.is_cuda:
-            recorder.flush((self._storage.node,))
-            return self._storage.node.value.address + self.storage_offset() * self.itemsize
+            assert recorder.state.placement is not None
+            return recorder.state.placement.array_of(self._storage).address + self.storage_offset() * self.itemsize
         return self._storage.address() + self.storage_offset() * self.itemsize
 
     @property

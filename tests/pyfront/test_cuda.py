@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 
 import numpy as np
@@ -417,3 +418,17 @@ def test_fills_generators_and_pinned_memory(gpu) -> None:
     assert pinned[1:].is_pinned() and pinned.pin_memory() is pinned and not torch.ones(4).is_pinned()
     with pytest.raises(RuntimeError, match="cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
         x.pin_memory()
+
+
+@needs_emulation
+def test_other_libraries_find_where_a_tensor_is(gpu) -> None:
+    x = torch.arange(12.0).reshape(3, 4).cuda()
+    told = x[1:, ::2].__cuda_array_interface__
+    assert told["typestr"] == "<f4" and told["shape"] == (2, 2) and told["strides"] == (16, 8) and told["version"] == 2
+    here = ctypes.cast(told["data"][0], ctypes.POINTER(ctypes.c_float))  # the emulated GPU's memory is the host's
+    assert [here[0], here[2], here[4]] == [4.0, 6.0, 8.0] and told["data"][0] == x.data_ptr() + 16
+    x.fill_(3.0)
+    assert ctypes.cast(x.data_ptr(), ctypes.POINTER(ctypes.c_float))[0] == 3.0 and x.__cuda_array_interface__["strides"] is None
+    assert not hasattr(torch.ones(2), "__cuda_array_interface__")
+    with pytest.raises(RuntimeError, match="on Variable that requires grad"):
+        x.requires_grad_().__cuda_array_interface__
