@@ -20,6 +20,7 @@ from .definitions import define
 from .doubts import refuse_zeros
 from .known_calls import KnownCalls
 from .node import Node
+from .old_forms import factor_in_front
 from .origin import Site, is_own, origin, site_of, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
 from .recorder import record
@@ -185,6 +186,7 @@ for _names, _op in (
 
 
 @define("add", in_place=True)
+@factor_in_front("alpha", 2)
 def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input + alpha * other``; bools are or-ed."""
     if alpha != 1:
@@ -193,6 +195,7 @@ def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
 
 
 @define("sub", "subtract", in_place=True)
+@factor_in_front("alpha", 2)
 def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input - alpha * other``. RuntimeError for bools."""
     if _both_bool(input, other):

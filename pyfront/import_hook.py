@@ -174,6 +174,7 @@ MODULES: dict[str, str] = {
     "torch.profiler": "pyfront.profiler",
     "torch.autograd.profiler": "pyfront.profiler",
     "torch.types": "pyfront.annotations",
+    "torch.nn.common_types": "pyfront.annotations",
     "torch.utils.tensorboard": "pyfront.tensorboard",
     "torch.utils.tensorboard.writer": "pyfront.tensorboard",
     "torch.masked": "pyfront.masked",
@@ -344,6 +345,7 @@ _PICKLES = "pyfront.files.plain_pickles"
 _ELSEWHERE = {
     "torch.ScriptModule": "pyfront.torch_jit", "torch.Future": "pyfront.distributed.futures", "torch.storage._load_from_bytes": _PICKLES,
     "torch._utils._rebuild_tensor_v2": _PICKLES, "torch._utils._rebuild_parameter": _PICKLES,
+    "torch.nn.modules.pooling._MaxUnpoolNd": "pyfront.nn.rearranging",
 }  # names whose files are read when they are asked for
 _MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torch.fft")  # functions that classes are asked about as one
 

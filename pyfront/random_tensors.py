@@ -140,7 +140,7 @@ def randn_like(
 
 @define("randint_like", method=False)
 @placed
-def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, **options: Any) -> Tensor:
+def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None, memory_format: Any = None, **options: Any) -> Tensor:
     """Integers in [low, high), of the input's shape and dtype."""
     return like(input, lambda shape: randint(*bounds, size=shape, dtype=dtype or input.dtype, **options))
 

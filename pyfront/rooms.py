@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +33,11 @@ def _synchronize(*_: Any, **__: Any) -> None:
 
 def _same(function: Callable | None = None, *_: Any, **__: Any) -> Any:
     return (lambda f: f) if function is None else function
+
+
+@contextmanager  # which decorates functions, too
+def _nothing_noted(*_: Any, **__: Any) -> Iterator[None]:
+    yield
 
 
 def _absent(name: str, doc: str) -> Room:
@@ -98,7 +103,7 @@ _FUNCTORCH = Room(
 
 NVTX = Room(
     "torch.cuda.nvtx", "Ranges for a profiler that does not look: nothing is noted.", range_push=_zero, range_pop=_zero, range_start=_zero,
-    range_end=_none, mark=_none, range=lambda *_, **__: nullcontext(),
+    range_end=_none, mark=_none, range=_nothing_noted,
 )  # fmt: skip
 
 PROFILER = Room(

@@ -40,6 +40,14 @@ class Distribution:
         if self._validate_args:
             self._check_parameters_()
 
+    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
+        """What ``expand`` of a class programs derive puts parameters into. NotImplementedError for a subclass that has another ``__init__``."""
+        if _instance is None and type(self).__init__ != cls.__init__:
+            raise NotImplementedError(
+                f"Subclass {type(self).__name__} of {cls.__name__} that defines a custom __init__ method must also define a custom .expand() method."
+            )
+        return type(self).__new__(type(self)) if _instance is None else _instance
+
     def _check_parameters_(self) -> None:
         for name, region in self._regions_().items():
             if constraints.is_dependent(region):

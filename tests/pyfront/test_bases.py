@@ -91,3 +91,40 @@ def test_numpys_names_of_arguments_in_linalg() -> None:
     x = torch.arange(6.0).reshape(2, 3)
     assert torch.linalg.norm(x, axis=1, keepdims=True).shape == (2, 1)
     assert torch.equal(torch.linalg.norm(x, axis=0), torch.linalg.norm(x, dim=0))
+
+
+def test_a_factor_in_front_of_what_it_multiplies() -> None:
+    """As old optimizers step."""
+    p, g, v = torch.ones(3), torch.tensor([1.0, 2.0, 3.0]), torch.full((3,), 2.0)
+    assert p.clone().add_(-0.5, g).tolist() == [0.5, 0.0, -0.5] and torch.add(p, 2, g).tolist() == [3.0, 5.0, 7.0]
+    assert p.clone().sub_(0.5, g).tolist() == [0.5, 0.0, -0.5]
+    assert p.clone().mul_(0.5).addcmul_(0.5, g, g).tolist() == [1.0, 2.5, 5.0]
+    assert p.clone().addcdiv_(-1, g, v).tolist() == [0.5, 0.0, -0.5]
+    assert p.add(2).tolist() == [3.0] * 3 and p.add(g, alpha=2).tolist() == [3.0, 5.0, 7.0]
+    with pytest.raises(TypeError):
+        p.add(1, g, g)
+
+
+def test_a_distribution_of_ones_own_is_expanded() -> None:
+    class Shifted(torch.distributions.Normal):
+        def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+            made = self._get_checked_instance(Shifted, _instance)
+            made.offset = 1.0
+            return super().expand(batch_shape, made)
+
+    assert Shifted(torch.zeros(1), 1.0).expand((4,)).sample().shape == (4,)
+
+    class Other(Shifted):
+        def __init__(self) -> None:
+            super().__init__(torch.zeros(1), 1.0)
+
+    with pytest.raises(NotImplementedError, match="custom .expand"):
+        Other().expand((4,))
+
+
+def test_ranges_for_profilers_decorate_functions() -> None:
+    @torch.cuda.nvtx.range("doubling")
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    assert double(torch.ones(1)).item() == 2.0

@@ -46,6 +46,8 @@ torch.nn.parallel.parallel_apply parallel_apply
 torch.nn.parallel.scatter_gather gather scatter
 torch.nn.parallel.replicate replicate
 torch.nn.attention.flex_attention BlockMask create_block_mask flex_attention
+torch.nn.common_types _size_1_t _size_2_t _size_any_t _ratio_2_t
+torch.nn.modules.pooling _MaxUnpoolNd
 torch.nn.init _calculate_fan_in_and_fan_out _calculate_correct_fan
 torch.nn.modules.module _IncompatibleKeys _addindent
 torch.nn.modules.transformer _get_activation_fn _get_clones
