@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from ..dialects.types import size_of
 from . import huge_pages
 
 ALIGNMENT = 64
+_address, _array = ctypes.addressof, np.ndarray
 _SMALL = 4096  # bytes up to which Python's own memory is made faster than numpy's
 
 
@@ -18,22 +21,41 @@ def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
     Every view of it refers to this very object: its reference count tells whether anybody can still see the memory.
     """
-    return aligned_array_at(shape, dtype)[0]
+    return maker_of(shape, dtype)()[0]
 
 
-def aligned_array_at(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, int]:
-    """`aligned_array`, and the address of its memory."""
+def maker_of(shape: tuple[int, ...], dtype: np.dtype) -> Callable[[], tuple[np.ndarray, int]]:
+    """What gives such an array, another one each time, and the address of its memory."""
     count = size_of(shape) * dtype.itemsize
+    if count >= huge_pages.LARGE:
+        return lambda: _large(shape, dtype, count)
+    memory_of = (ctypes.c_char * (count + ALIGNMENT)).from_buffer  # not an ndarray: numpy gives views the last ndarray as base
+    raw: Callable[[int], Any] = bytearray if count < _SMALL else _bytes
+
+    def make() -> tuple[np.ndarray, int]:
+        memory = memory_of(raw(count + ALIGNMENT))
+        at = _address(memory)
+        start = -at % ALIGNMENT
+        return _array(shape, dtype, memory, start), at + start
+
+    return make
+
+
+def _bytes(count: int) -> np.ndarray:
+    return np.empty(count, np.uint8)
+
+
+def _large(shape: tuple[int, ...], dtype: np.dtype, count: int) -> tuple[np.ndarray, int]:
     start = -1
-    if count >= huge_pages.LARGE and huge_pages.are_allowed():
+    if huge_pages.are_allowed():
         raw, start = huge_pages.large_memory(count)
     else:
-        raw = bytearray(count + ALIGNMENT) if count < _SMALL else np.empty(count + ALIGNMENT, np.uint8)
-    memory = (ctypes.c_char * len(raw)).from_buffer(raw)  # not an ndarray: numpy gives views the last ndarray as base
+        raw = _bytes(count + ALIGNMENT)
+    memory = (ctypes.c_char * len(raw)).from_buffer(raw)
     at = ctypes.addressof(memory)
     if start < 0:
         start = -at % ALIGNMENT
-    return np.ndarray(shape, dtype, buffer=memory, offset=start), at + start
+    return np.ndarray(shape, dtype, memory, start), at + start
 
 
 def address_of(array: np.ndarray) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import Type
-from .aligned_memory import aligned_array, aligned_array_at
+from .aligned_memory import aligned_array, maker_of
 
 _ROUNDS = 4  # calls after which a program tries the same output arrays again: what a loop still holds rotates
 
@@ -52,6 +52,7 @@ class OutputPool:
         self._places: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]
         self._free: list[list[int]] = [[0] * len(self.types) for _ in range(_ROUNDS)]  # the counts of unheld arrays
         self._turn = 0
+        self._makers = [maker_of(shape, dtype.numpy) for shape, dtype in self.types]
         self.native: Any = None  # the pool as C has it, see executable.py
 
     @property
@@ -87,19 +88,27 @@ class OutputPool:
     def replace(self, turn: int, k: int) -> None:
         """Another array for output k in this round: an unheld one of another round, or a new one."""
         self.made.changed()
-        old = self._rounds[turn][k]
-        for other, free in zip(self._rounds, self._free, strict=True):
-            if _references(other, k) == free[k]:
-                array = other[k]
+        addresses, held = self.addresses[self.types[k]], self.held
+        column = [made[k] for made in self._rounds]
+        counts = list(map(getrefcount, column))  # before anything else here refers to them
+        old = column[turn]
+        for array, count, free in zip(column, counts, self._free, strict=True):
+            if count == free[k] + free[k] - LOOKING:  # each of its rounds has a place in the column, too
                 break
         else:
-            array, place = aligned_array_at(self.types[k][0], self.types[k][1].numpy)
-            self.addresses[self.types[k]][id(array)] = place
+            array, place = self._makers[k]()
+            addresses[id(array)] = place
+            held[id(array)] = 1
+            self._rounds[turn][k], self._places[turn][k], self._free[turn][k] = array, place, 1 + LOOKING
+            if old is not None:
+                self._let_go(old)
+                self._count(old, k)
+            return
         self._rounds[turn][k] = array
-        self.held[id(array)] = self.held.get(id(array), 0) + 1
+        held[id(array)] += 1
         if old is not None:
             self._let_go(old)
-        self._places[turn][k] = self.addresses[self.types[k]][id(array)]
+        self._places[turn][k] = addresses[id(array)]
         for changed in (old, array):
             if changed is not None:
                 self._count(changed, k)
@@ -117,11 +126,6 @@ class OutputPool:
             self._free[turn][k] = len(rounds) + LOOKING
         if not rounds:
             del self.addresses[self.types[k]][id(array)]
-
-
-def _references(arrays: list[np.ndarray | None], k: int) -> int:
-    """Reference count of ``arrays[k]`` as `OutputPool.take` sees it."""
-    return list(map(getrefcount, arrays[k : k + 1]))[0] - 1  # the slice is one more
 
 
 def _looking() -> int:
