@@ -14,7 +14,7 @@ extern int PyObject_SetAttr(object *, object *, object *);
 
 #define OBJECTS_OF_MEMORY(F) \
     F(plain) F(tuple) F(int) F(float) F(bool) F(array) F(reshape) F(slice) F(permute) F(alias) F(phrases_of_reads) F(phrases_of_writes) F(selections) F(rows) \
-    F(read_part) F(write_part) F(replace) F(extended) F(put) F(filled) F(through) F(getitem) F(setitem) F(in_place) F(several)
+    F(read_part) F(write_part) F(replace) F(extended) F(put) F(filled) F(through) F(getitem) F(setitem) F(in_place) F(several) F(slice_class) F(parse)
 OBJECTS_OF_MEMORY(DECLARE_OBJECT)
 
 enum { MOST_READ = 256, MOST_LINKS = 16 };
@@ -336,9 +336,34 @@ static object *part_to_write(object *tensor, object *chain, object *value) {
     return node;
 }
 
+/* The chain of ``x[index]`` for what is no number, but numbers and slices; NULL without an error: Python has to look. */
+static object *chain_of_part(object *tensor, object *index) {
+    object *kind = AT(index, class), *links[2];
+    if ((kind != the_tuple && kind != the_slice_class) || !is_bare(tensor))
+        return NULL;
+    ptrdiff_t size = kind == the_tuple ? PyTuple_Size(index) : 0;
+    for (ptrdiff_t k = 0; k < size; k++) {
+        object *item = AT(PyTuple_GetItem(index, k), class);
+        if (item != the_int && item != the_slice_class)
+            return NULL;
+    }
+    object *given[2] = {PyTuple_GetItem(AT(AT(tensor, tensor__node), node_type), 0), index}, *plan = PyObject_Vectorcall(the_parse, given, 2, NULL);
+    object *own = plan ? PyObject_GetAttrString(plan, "links") : NULL, *chain = NULL;
+    ptrdiff_t count = own ? PyTuple_Size(own) : 0;
+    if (count && count <= 2) {
+        for (ptrdiff_t k = 0; k < count; k++)
+            links[k] = PyTuple_GetItem(own, k);
+        chain = extended(AT(tensor, tensor__chain), links, count);
+    }
+    Py_DecRef(plan), Py_DecRef(own);
+    return chain;
+}
+
 /* Tensor.__setitem__(index, value) */
 static object *setitem(object *tensor, object *const *given, ptrdiff_t count) {
     object *chain = count == 2 ? chain_of_row(tensor, given[0]) : NULL, *value, *storage, *node = NULL;
+    if (!chain && count == 2 && !PyErr_Occurred())
+        chain = chain_of_part(tensor, given[0]);
     if (!chain || !is_writable(tensor))
         goto in_full;
     value = given[1], storage = AT(tensor, tensor__storage);

@@ -27,7 +27,7 @@ def of_array(array: np.ndarray, requires_grad: bool = False, like: Tensor | None
     """A tensor that owns ``array`` (row-major, not written by anybody afterwards), on the device of ``like``."""
     if not array.flags.c_contiguous:
         array = np.array(array, order="C")
-    result = wrap(recorder.leaf(array, (tuple(array.shape), dtype_of(array))))
+    result = recorder.state.holding(array, (array.shape, dtype_of(array)), None)
     if like is not None and like.is_cuda:
         result = result.to(like.device)
     return result.requires_grad_() if requires_grad else result

@@ -14,6 +14,7 @@ from .bits import seen_as
 from .assignment import check_leaf
 from .definitions import define
 from .dtype_arguments import dtype_given
+from .known_calls import KnownCalls
 from .origin import origin, source_line
 from .promote import broadcast_shape
 from .recorder import record
@@ -478,7 +479,10 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return windows._through(("permute", (tuple(back),)))
 
 
-Tensor.T = property(lambda self: permute(self, tuple(range(self.dim() - 1, -1, -1))))
+_turned = KnownCalls(lambda input: permute(input, tuple(range(input.dim() - 1, -1, -1))))
+Tensor.T = property(lambda self: _turned.made(self))
+
+
 def _matrices(name: str, ranks: range | tuple[int, ...], what: str) -> property:
     """The last two dimensions exchanged. RuntimeError for what is no matrix."""
 

@@ -38,6 +38,8 @@ EXPRESSIONS = [
     "x.t().reshape(-1)", "x.expand(2, 3, 4)[1]", "put(v, 0, 2.0)", "put(v, -1, y[0])", "put(v, 1, y[:, 0].sum())", "put(v, 1, 3)", "put(v, 2, w[0])", "put(v, 0, add(v[0], 1.5))",
     "put(v, 0, add(v[1], v[0]))", "put(v, 1, v[0])", "put(v.t(), 1, y.t()[0])", "put(i, 0, 2.5)", "put(k, 1, 2)", "put(v[1], 2, True)", "put(shared, 0, 1.0)", "put(p.detach(), 0, 1.0)",
     "put(w * 1, 0, y[0])", "(v[0], put(v, 0, y[1]), v[0])", "(v.view(-1), v.mul_(2.0), v.view(-1)[3])", "put(put(x * 2, 0, 1.0), 1, 2.0)", "add(v[0][1], y[0][0])",
+    "put(v, slice(1), 2.0)", "put(v, (slice(None), 1), y[:, 0])", "put(v, (1, slice(1, 3)), 3)", "put(v, (0, 1), y[0, 1])", "put(v, (slice(None), 1), add(v[:, 1], 1.0))", "put(v, slice(None), y)",
+    "put(v, (slice(None, None, 2), 0), 1.0)", "put(w * 1, (0, 1), 2.0)", "x.T + x.T", "(x.T @ y, w.T, x.mT, x[0].T)", "torch.tensor([[1, 2]])",
 ]  # fmt: skip
 
 
