@@ -23,7 +23,9 @@ from .tensor import Tensor, dimension, wrap
 @define("clone")
 def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """A copy with the same history."""
-    copy = wrap(recorder.alias(input._read()))
+    node = input._read()
+    tracked = node.requires_grad and recorder.state.grad  # a step of its own: derivatives by the copy end there
+    copy = wrap(record("reshape", (node,), (node.type[0],)) if tracked else recorder.alias(node))
     return follow(copy, (input,)) if memory_format in (None, "preserve_format") else copy
 
 
