@@ -40,7 +40,7 @@ def read(storage: Storage, chain: Chain) -> Node:
         source, link = storage.node, chain[-1]
         if source.value is not None and (node := _selected(source, chain)) is not None:
             pass
-        elif source.value is None and not source.requires_grad and is_plain(chain):
+        elif len(chain) > 1 and source.value is None and not source.requires_grad and is_plain(chain):
             node = _reads.recorded(chain, (source,), lambda whole: (_shown(whole, chain),))[0]
         else:
             source = source if len(chain) == 1 else read(storage, chain[:-1])
