@@ -78,6 +78,9 @@ PROGRAMS = {
         "n0 = np.arange(6.).reshape(2, 3).T", "v1 = torch.as_tensor(n0)", "v2 = v1 * 2", "v3 = 1 - v1", "v4 = v1 + v1", "v5 = v1 // 2"],
     "what is overwritten whole saves nothing": [
         LEAF, "v1 = v0 + 0", "v1.zero_()", "(v1 * v1).sum().backward()", "g = torch.autograd.grad((v1 * v1).sum(), [v0])"],
+    "a part written where autograd does not look": [
+        LEAF, "v1 = v0 * 2", "v2 = v1[1]", "v2.detach()[0] += 5", "v1[:, 1:].data.mul_(3)", "v3 = v1[0].detach()", "v3.zero_()",
+        "((v1 * v1).sum() + (v2 * v2).sum()).backward()", "g = v0.grad"],
     "nothing has no largest": [
         "v0 = torch.zeros(0, 2)", "v0.amax(0)", "v0.max(0)", "v0.argmax(0)", "v0.amax()", "v0.is_contiguous()"],
 }  # fmt: skip
