@@ -23,10 +23,13 @@ from .tensor import Tensor, dimension, wrap
 @define("clone")
 def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """A copy with the same history."""
-    node = input._read()
-    tracked = node.requires_grad and recorder.state.grad  # a step of its own: derivatives by the copy end there
-    copy = wrap(record("reshape", (node,), (node.type[0],)) if tracked else recorder.alias(node))
+    copy = wrap(recorder.alias(input._read()))
     return follow(copy, (input,)) if memory_format in (None, "preserve_format") else copy
+
+
+def apart(made: Tensor, input: Tensor) -> Tensor:
+    """What PyTorch makes in memory of its own also where nothing changes: a copy, if ``made`` shows the memory of ``input``."""
+    return clone(made) if made._storage is input._storage else made
 
 
 @define("contiguous", function=False, label="clone")
@@ -198,7 +201,7 @@ def cartesian_prod(*tensors: Any) -> Tensor:
         if t.dim() != 1:
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(t.shape)}")
     if len(listed) == 1:
-        return clone(listed[0])
+        return listed[0]._through()
     return stack([ravel(grid) for grid in meshgrid(*listed)], 1)
 
 

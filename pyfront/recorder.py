@@ -20,7 +20,7 @@ from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
 from . import meta
-from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, Node
+from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, SAVED, Node
 from .origin import origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
@@ -233,7 +233,7 @@ def saved(value: Node, contents: Node) -> Node:
     """The value of ``contents`` with the history of ``value``: what a write that autograd must not see leaves
     behind."""
     state.order += 1
-    return Node("autodiff.saved", (), (value, contents), value.type, contents.origin, True, state.order)
+    return Node(SAVED, (), (value, contents), value.type, contents.origin, True, state.order)
 
 
 def leaf(array: np.ndarray, type: Type, where: str | None = None) -> Node:

@@ -227,11 +227,12 @@ class Schedule:
         contents = node.id
         if op is ALIAS:
             source = node.inputs[0]
-            node.id = (
-                source.id
-                if source.requires_grad or not node.requires_grad
-                else self._apart(source.id, node.origin)
-            )
+            if not node.requires_grad:
+                node.id = source.id
+            elif not source.requires_grad:
+                node.id = self._apart(source.id, node.origin)
+            else:  # derivatives by it end at it, also where what it is the alias of is used beside it
+                node.id = self._step("reshape", (node.type[0],), (source.id,), node.origin) if id(node) in self._wrt else source.id
         elif op is RESULT:
             node.id = node.inputs[0].id + node.attrs[0]
         else:
@@ -259,6 +260,8 @@ class Schedule:
         )
         if node.op == GRAD and id(node.inputs[0]) in self._before:  # goes on where Python gave it back
             operands = (self._before[id(node.inputs[0])], *operands[1:])
+        if node.op == SAVED and operands[1] < len(self.inputs):  # other contents than the value's: only `_saved` says that a value was computed
+            operands = (self._step("reshape", (node.type[0],), operands[:1], node.origin), operands[1])
         taint = any([tainted[i] for i in operands])
         self._append(node, operands)
         tainted.extend([taint] * (len(self.types) - len(tainted)))
@@ -281,20 +284,20 @@ class Schedule:
     def _apart(self, source: int, where: str) -> int:
         """The contents of ``source`` without its history."""
         shape, dtype = self.types[source]
-        zero = len(self.types)
-        self.steps.append(Step("full", (shape, 0.0 if dtype.kind == "f" else 0, dtype), ()))
-        self.makers.append(None)
-        self.origins.append(where)
-        self.types.append((shape, dtype))
-        self.tainted.append(False)
+        zero = self._step("full", (shape, 0.0 if dtype.kind == "f" else 0, dtype), (), where)
         return self._saved(zero, source, where, tainted=False)
 
     def _saved(self, value: int, contents: int, where: str, tainted: bool | None = None) -> int:
-        self.steps.append(Step(SAVED, (), (value, contents)))
+        """A value whose contents are there already: whoever reads it reads them."""
+        return self._step(SAVED, (), (value, contents), where, self.tainted[value] if tainted is None else tainted)
+
+    def _step(self, op: str, attrs: tuple, operands: tuple[int, ...], where: str, tainted: bool | None = None) -> int:
+        """A step that is no Node's own, like its first operand or, without any, as ``attrs`` says; as tainted as its operands, if nothing is said."""
+        self.steps.append(Step(op, attrs, operands))
         self.makers.append(None)
         self.origins.append(where)
-        self.types.append(self.types[value])
-        self.tainted.append(self.tainted[value] if tainted is None else tainted)
+        self.types.append(self.types[operands[0]] if operands else (attrs[0], attrs[2]))
+        self.tainted.append(any([self.tainted[i] for i in operands]) if tainted is None else tainted)
         return len(self.types) - 1
 
     # -- results

@@ -15,6 +15,7 @@ from .assignment import title
 from .creation import of_array
 from .definitions import define
 from .indexing import fitted, getitem, index_node, index_put
+from .joining import apart
 from .node import Node
 from .promote import broadcast, cast, full, highest, lowest, operand, result_type, untouched
 from .recorder import record
@@ -394,7 +395,7 @@ def repeat_interleave(
         raise RuntimeError("repeats can not be negative")
     if times.size == 1 and input.dim():  # the same for all: a copy that reads every entry several times
         same = input.unsqueeze(at + 1)
-        return same.expand((*same.shape[: at + 1], times.item(), *same.shape[at + 2 :])).flatten(at, at + 1)
+        return apart(same.expand((*same.shape[: at + 1], times.item(), *same.shape[at + 2 :])).flatten(at, at + 1), input)
     index = np.repeat(np.arange(n), np.broadcast_to(times, (n,)))
     return index_select(input, at, of_array(index, like=input))
 

@@ -117,7 +117,9 @@ class Tensor:
         return self._node.type
 
     def _through(self, *links: views.Link) -> Tensor:
-        """A view of this tensor's memory through more links."""
+        """A view of this tensor's memory through more links. Also one through none is a value of its own to autograd."""
+        if not links and self._node.requires_grad and recorder.state.grad:
+            links = (views.RENAMED,)
         storage, chain = self._storage, self._extended(links)
         made = from_storage(storage, chain)
         if made._node.requires_grad and links:

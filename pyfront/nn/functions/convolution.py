@@ -8,6 +8,7 @@ from ....dialects.errors import ShapeError, UnsupportedError
 from ....dialects.types import Shape, show_type
 from ...autocasting import autocasts
 from ...complex_numbers import complex_
+from ...joining import apart
 from ...node import Node
 from ...origin import origin, source_line
 from ...phrases import Phrases
@@ -220,13 +221,13 @@ def pad(input: Tensor, pad: tuple[int, ...], mode: str = "constant", value: floa
         parts = zip((input.real, input.imag), (value.real, value.imag), strict=True)
         return complex_(*[padded(part, low, high, fill) for part, fill in parts])
     if mode == "constant":
-        return padded(input, low, high, 0.0 if value is None else value)
+        return apart(padded(input, low, high, 0.0 if value is None else value), input)
     if mode not in ("reflect", "replicate", "circular"):
         raise UnsupportedError(f"Unrecognised padding mode {mode}", at=source_line(origin()))
     y = input
     for axis, (a, b) in enumerate(zip(low, high, strict=True), input.dim() - len(low)):
         y = _pad_axis(y, axis, a, b, mode)
-    return y
+    return apart(y, input)
 
 
 def _pad_axis(x: Tensor, axis: int, low: int, high: int, mode: str) -> Tensor:

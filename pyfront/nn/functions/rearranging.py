@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...joining import apart
 from ...tensor import Tensor
 from .applying import apply, each
 from .convolution import padded
@@ -27,7 +28,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
         )
     k = len(z)
     blocks = input.reshape(*z, channels // (r * r), r, r, h, w)
-    return blocks.permute(*range(k), k, k + 3, k + 1, k + 4, k + 2).reshape(*z, channels // (r * r), h * r, w * r)
+    return apart(blocks.permute(*range(k), k, k + 3, k + 1, k + 4, k + 2).reshape(*z, channels // (r * r), h * r, w * r), input)
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
@@ -44,7 +45,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
         )
     k = len(z)
     blocks = input.reshape(*z, channels, h // r, r, w // r, r)
-    return blocks.permute(*range(k), k, k + 2, k + 4, k + 1, k + 3).reshape(*z, channels * r * r, h // r, w // r)
+    return apart(blocks.permute(*range(k), k, k + 2, k + 4, k + 1, k + 3).reshape(*z, channels * r * r, h // r, w // r), input)
 
 
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
@@ -58,7 +59,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         raise RuntimeError(
             f"Number of channels must be divisible by groups. Got {channels} channels and {groups} groups."
         )
-    return input.reshape(n, groups, channels // groups, *rest).transpose(1, 2).reshape(n, channels, *rest)
+    return apart(input.reshape(n, groups, channels // groups, *rest).transpose(1, 2).reshape(n, channels, *rest), input)
 
 
 def unfold(

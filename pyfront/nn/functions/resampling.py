@@ -19,7 +19,7 @@ from ... import recorder
 from ...assignment import title
 from ...creation import ones
 from ...sequences import linspace
-from ...joining import stack
+from ...joining import apart, stack
 from ...promote import untouched
 from ...precision import in_single
 from ...tensor import Tensor, wrap
@@ -64,7 +64,7 @@ def interpolate(
             y = _along(y, axis, out, scale, mode, corners, antialias)
         elif input.shape[axis] != out:
             y = _bytes_along(y, axis, out, scale, mode, corners, antialias)
-    return y
+    return apart(y, input)
 
 
 def _targets(
