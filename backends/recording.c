@@ -74,7 +74,7 @@ static int is_ordered(object *tensor) {
 
 enum { MOST_PARTS = 64, MOST_OPERANDS = 24, FEW = 8 };
 
-/* What a call depends on, as `_key` has it. by_place: also where its operands lie, which are tensors then (`_key_by_place`). */
+/* What a call depends on, as `_key` has it. by_place: also where its operands lie, which are tensors then (`_place`). */
 typedef struct {
     object *parts[MOST_PARTS], *operands[MOST_OPERANDS];
     ptrdiff_t count, nodes;

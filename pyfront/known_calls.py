@@ -107,7 +107,7 @@ class KnownCalls(dict):
         operands: list[Node] = []
         if self.by_place and state.placement is None:
             tensors: list[Tensor] = []
-            key = _key_with_options(args, options, tensors, _key_by_place)
+            key = _key_with_options(args, options, tensors, _place)
             found = self.get(key) if key is not None else BY_LINE
             if found is None or found is IN_VAIN:
                 self.skips = found is not None
@@ -160,7 +160,7 @@ class KnownCalls(dict):
             state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on
         ):
             tensors: list[Tensor] = []
-            key = _key_with_options(args, options, tensors, _key_by_place)
+            key = _key_with_options(args, options, tensors, _place)
             if key is not None and key not in self:
                 return self._first_by_place(key, tensors, args, options)
         if self.skips or self.tries <= 0:
@@ -285,82 +285,83 @@ def _in_a_tuple(*results: Tensor) -> tuple[Tensor, ...]:
     return results
 
 
-def _key(values: Any, operands: list[Node]) -> tuple | None:
-    """What a call depends on, of its arguments; their Nodes are appended to ``operands``. None where there is more to them."""
+OfTensor = Callable[[Tensor, list[Any]], list[Any] | None]
+"""What a call depends on, of a tensor; what it reads is appended."""
+
+
+def _value(tensor: Tensor, operands: list[Node]) -> list[Any] | None:
+    """A tensor as its Node, by type and history."""
+    storage = tensor._storage
+    if tensor._seen == storage.version:
+        node = tensor._node
+    elif storage.host is None:
+        node = tensor._read()
+    else:
+        return None
+    parts: list[Any] = []
+    chain = tensor._chain
+    if chain and is_ordered(tensor):
+        if not is_plain_view(chain):
+            return None
+        parts += (chain, storage.type)  # where its elements lie tells in which order a result's do
+    if len(operands) < _FEW and node in operands:  # Nodes are equal to themselves only
+        parts.append(operands.index(node))
+        return parts
+    operands.append(node)
+    parts.append(node.type)
+    if node.requires_grad:
+        parts.append(state.grad)
+    return parts
+
+
+def _place(tensor: Tensor, operands: list[Tensor]) -> list[Any] | None:
+    """A tensor itself, of a call that asks where its operands lie: by the chain and the type of memory that no other operand sees. None where
+    something has a history, or numpy sees it."""
+    storage, chain = tensor._storage, tensor._chain
+    if storage.host is not None or storage.node.requires_grad or tensor._node.requires_grad or not is_plain_view(chain):
+        return None
+    if any([t._storage is storage for t in operands]):
+        return None
+    operands.append(tensor)
+    return [chain, storage.node.type]
+
+
+def _is_known(operand: Node | Tensor) -> bool:
+    return (operand if isinstance(operand, Node) else operand._storage.node).value is not None
+
+
+def _key(values: Any, operands: list[Any], of: OfTensor = _value) -> tuple | None:
+    """What a call depends on, of its arguments; what it reads of them is appended to ``operands``. of: what that is of a tensor. None
+    where there is more to them."""
     parts: list[Any] = []
     for value in values:
         kind = type(value)
         if kind in TENSORS:
-            storage = value._storage
-            if value._seen == storage.version:
-                node = value._node
-            elif storage.host is None:
-                node = value._read()
-            else:
+            found = of(value, operands)
+            if found is None:
                 return None
-            chain = value._chain
-            if chain and is_ordered(value):
-                if not is_plain_view(chain):
-                    return None
-                parts += (chain, storage.type)  # where its elements lie tells in which order a result's do
-            if len(operands) < _FEW and node in operands:  # Nodes are equal to themselves only
-                parts.append(operands.index(node))
-                continue
-            operands.append(node)
-            parts.append(node.type)
-            if node.requires_grad:
-                parts.append(state.grad)
+            parts += found
         elif kind in _PLAIN:
             parts += (kind, value)
         elif kind is float:
             parts += (kind, value or str(value))  # 0.0 and -0.0 are two
         elif kind is tuple or kind is list:
             before = len(operands)
-            inner = _key(value, operands)
+            inner = _key(value, operands, of)
             if inner is None:
                 return None
-            are_known = len(operands) > before and all([node.value is not None for node in operands[before:]])
+            are_known = len(operands) > before and all([_is_known(operand) for operand in operands[before:]])
             parts += (kind, len(inner), *inner, are_known)  # what is joined of data is data
         else:
             return None
     return tuple(parts)
 
 
-def _key_by_place(values: Any, operands: list[Tensor]) -> tuple | None:
-    """What a call depends on that asks where its operands lie: chains and types of memory that no other operand sees; tensors are appended to
-    ``operands``. None where something has a history, or numpy sees it."""
-    parts: list[Any] = []
-    for value in values:
-        kind = type(value)
-        if kind in TENSORS:
-            storage, chain = value._storage, value._chain
-            if storage.host is not None or storage.node.requires_grad or value._node.requires_grad or not is_plain_view(chain):
-                return None
-            if any([t._storage is storage for t in operands]):
-                return None
-            operands.append(value)
-            parts += (chain, storage.node.type)
-        elif kind in _PLAIN:
-            parts += (kind, value)
-        elif kind is float:
-            parts += (kind, value or str(value))  # 0.0 and -0.0 are two
-        elif kind is tuple or kind is list:
-            before = len(operands)
-            inner = _key_by_place(value, operands)
-            if inner is None:
-                return None
-            are_known = len(operands) > before and all([t._storage.node.value is not None for t in operands[before:]])
-            parts += (kind, len(inner), *inner, are_known)
-        else:
-            return None
-    return tuple(parts)
-
-
 def _key_with_options(
-    args: tuple, options: dict[str, Any], operands: list[Any], keyed: Callable[[Any, list[Any]], tuple | None] = _key
+    args: tuple, options: dict[str, Any], operands: list[Any], of: OfTensor = _value
 ) -> tuple | None:
-    key = keyed(args, operands)
-    more = keyed(options.values(), operands) if key is not None and options else ()
+    key = _key(args, operands, of)
+    more = _key(options.values(), operands, of) if key is not None and options else ()
     return None if key is None or more is None else (*key, *options, *more)
 
 
