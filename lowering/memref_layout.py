@@ -71,9 +71,9 @@ def strides_in_order(sizes: Sequence[int], order: Sequence[int]) -> tuple[int, .
 def memref_type(
     sizes: tuple[int, ...], element: Attribute, strides: tuple[int, ...] | None = None
 ) -> MemRefType:
-    """A memref at offset 0, without a layout attribute when it is row-major (sizes of 1 aside)."""
+    """A memref at offset 0, without a layout attribute when it is row-major (sizes of 1 aside) or empty."""
     plain = row_major(sizes)
-    if strides is None or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
+    if strides is None or 0 in sizes or all(s == p or n == 1 for s, p, n in zip(strides, plain, sizes, strict=True)):
         return MemRefType(memory_element(element), dimensions(sizes))
     return MemRefType(memory_element(element), dimensions(sizes), StridedLayoutAttr(dimensions(strides)))
 

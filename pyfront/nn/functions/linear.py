@@ -53,7 +53,11 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64[...] -> int64[..., classes]. The number of classes is read from the data when it is not given."""
     if tensor.dtype is not DTYPES["int64"]:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    if recorder.state.levels and num_classes != -1:
+    if not tensor.numel():
+        if num_classes <= 0:
+            raise RuntimeError("Can not infer total number of classes from empty tensor.")
+        low = high = 0
+    elif recorder.state.levels and num_classes != -1:
         held = recorder.batches().everything(tensor._read())
         low, high = int(held.min()), int(held.max())
     else:
