@@ -13,6 +13,7 @@ from xdsl.ir import Block, SSAValue
 
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
 from .base import Pass
+from .folded_phases import MOST, fold, folded_conv, folded_kernel
 from .phases import LEADING, Part, carried_on, empty, part, put, together, zero
 from .program import origin_of, program_blocks
 
@@ -78,6 +79,11 @@ def _spread(value: SSAValue) -> _Spread | None:
     return _Spread(maker.operands[0], tuple(n + 1 for n in interior[LEADING:]), tuple(low[LEADING:]))
 
 
+def _are_many(spread: _Spread, dilation: Sequence[int]) -> bool:
+    """Whether phases are too many for a kernel each."""
+    return prod(spread.stride) > MOST and all(d == 1 for d in dilation)
+
+
 class _Phase(NamedTuple):
     """One residue of the places along one dimension: results first, first + s, …; kernel elements tap, tap + skip, … (taps of
     them); the source element the first result reads first; the distance between those of neighbouring taps."""
@@ -129,6 +135,8 @@ def _by_phase(op: BookOp) -> SSAValue | None:
     kernel = op.operands[1]
     sizes = type_of(kernel)[0][LEADING:]
     results = type_of(op.results[0])[0][LEADING:]
+    if _are_many(spread, dilation):
+        return folded_conv(op, spread.source, [fold(*along) for along in zip(results, sizes, spread.stride, spread.low, strict=True)])
     phases = [_phases(*along) for along in zip(results, sizes, dilation, spread.stride, spread.low, strict=True)]
     build = XdslBuilder(op, origin_of(op))
     source, front = _around(build, spread, phases)
@@ -158,6 +166,8 @@ def _kernel_by_phase(op: BookOp) -> SSAValue | None:
         return None
     other = op.operands[1]
     results = type_of(other)[0][LEADING:]
+    if _are_many(spread, dilation):
+        return folded_kernel(op, spread.source, [fold(*along) for along in zip(results, size, spread.stride, spread.low, strict=True)])
     phases = [_phases(*along) for along in zip(results, size, dilation, spread.stride, spread.low, strict=True)]
     build = XdslBuilder(op, origin_of(op))
     source, front = _around(build, spread, phases)
