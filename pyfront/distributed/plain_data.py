@@ -122,7 +122,9 @@ def decoded(data: bytes | bytearray | memoryview, tensors: bool = False) -> Any:
     reader = _Reader(memoryview(data), tensors)
     try:
         value = reader.value(0)
-    except (struct.error, UnicodeDecodeError, TypeError, OverflowError, KeyError, IndexError) as error:
+    except DamagedError:
+        raise
+    except (struct.error, ValueError, TypeError, OverflowError, LookupError, RuntimeError) as error:  # what makes a value of its bytes says so its way
         raise DamagedError(f"not plain data: {error}") from None
     if reader.at != len(reader.data):
         raise DamagedError(f"{len(reader.data) - reader.at} bytes too many")

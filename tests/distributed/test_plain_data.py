@@ -64,6 +64,13 @@ def test_endless_data_is_refused() -> None:
         encoded(endless)
 
 
+@pytest.mark.parametrize("value", [lamina.device("cpu"), range(1, 5)])
+def test_bytes_that_make_no_value(value: object) -> None:
+    """A device of no kind, a range without a step."""
+    with pytest.raises(DamagedError, match="not plain data"):
+        decoded(encoded(value)[:-1] + b"\0")
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), DATA, st.data())
 @pytest.mark.slow
