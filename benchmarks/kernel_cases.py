@@ -42,6 +42,18 @@ def _forward(name: str, shape: tuple[int, ...], function: Callable, *more: tuple
     return Case(f"{name} {'x'.join(map(str, shape))}", make)
 
 
+def differentiated(leaves: list, compute: Callable, seed) -> Body:
+    """Gradients of the leaves for what is computed, weighted by the seed."""
+
+    def body() -> tuple:
+        for t in leaves:
+            t.grad = None
+        compute().backward(seed)
+        return tuple(t.grad for t in leaves)
+
+    return body
+
+
 def _trained(name: str, shapes: list[tuple[int, ...]], function: Callable) -> Case:
     """Forward and backward: gradients of every tensor for a loss of the mean of what the function returns."""
 
@@ -50,13 +62,7 @@ def _trained(name: str, shapes: list[tuple[int, ...]], function: Callable) -> Ca
         with torch.no_grad():
             seed = _tensor(torch, rng, *function(torch, *tensors).shape)
 
-        def body() -> tuple:
-            for t in tensors:
-                t.grad = None
-            function(torch, *tensors).backward(seed)
-            return tuple(t.grad for t in tensors)
-
-        return body
+        return differentiated(tensors, lambda: function(torch, *tensors), seed)
 
     return Case(f"{name} fwd+bwd {'x'.join(map(str, shapes[0]))}", make)
 

@@ -7,7 +7,7 @@ from functools import partial
 from types import ModuleType
 
 import numpy as np
-from kernel_cases import Body, Case
+from kernel_cases import Body, Case, differentiated
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -48,15 +48,10 @@ def _case(name: str, function: Callable, *draws: Draw, dtype: str = "", trained:
         seed = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32)) if trained else None
 
         def body() -> tuple:
-            if not trained:
-                with torch.no_grad():
-                    return (function(torch, *tensors),)
-            for t in leaves:
-                t.grad = None
-            function(torch, *tensors).backward(seed)
-            return tuple(t.grad for t in leaves)
+            with torch.no_grad():
+                return (function(torch, *tensors),)
 
-        return body
+        return differentiated(leaves, lambda: function(torch, *tensors), seed) if trained else body
 
     return Case(f"survey {name}{' fwd+bwd' if trained else ''}", make)
 

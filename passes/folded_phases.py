@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from xdsl.ir import SSAValue
 
-from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
-from .phases import LEADING, part, zero
+from ..dialects.ops import BookOp, XdslBuilder, type_of
+from .phases import LEADING, kernel_of_conv, part, zero
 from .program import origin_of
 
 MOST = 8
@@ -43,9 +43,8 @@ def folded_conv(op: BookOp, source: SSAValue, folds: Sequence[Fold]) -> SSAValue
     """What replaces a `conv` or `conv_input` of the source spread out. Neither has a stride or a dilation of its own."""
     build = XdslBuilder(op, origin_of(op))
     kernel, rank = op.operands[1], len(folds)
-    if op.op_name == "conv_input":  # reads its kernel from the end, and results are its second channels
-        kernel = build("flip", (kernel,), (tuple(range(LEADING, LEADING + rank)),))[0]
-        kernel = build("permute", (kernel,), ((0, 2, 1, *range(LEADING, LEADING + rank)),))[0]
+    if op.op_name == "conv_input":
+        kernel = kernel_of_conv(build, kernel)
     g, out, channels = type_of(kernel)[0][:LEADING]
     kernel = _turned(build, _split(build, kernel, [(0, f.taps * f.stride) for f in folds], folds), rank)
     kernel = build("reshape", (_phases_in_front(build, kernel, 1, rank),), ((g, _phases(folds) * out, channels, *[f.taps for f in folds]),))[0]

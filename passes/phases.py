@@ -48,6 +48,13 @@ def part(build: XdslBuilder, value: SSAValue, start: Sequence[int], size: Sequen
     return build("slice", (value,), attrs)[0]
 
 
+def kernel_of_conv(build: XdslBuilder, kernel: SSAValue) -> SSAValue:
+    """The kernel `conv` takes for one of `conv_input`, which reads it from the end, and whose results are its second channels."""
+    rank = len(type_of(kernel)[0])
+    kernel = build("flip", (kernel,), (tuple(range(LEADING, rank)),))[0]
+    return build("permute", (kernel,), ((0, 2, 1, *range(LEADING, rank)),))[0]
+
+
 def padded(build: XdslBuilder, value: SSAValue, sizes: Sequence[int]) -> SSAValue:
     """The value with zeros behind it along the spatial dimensions, up to these sizes."""
     shape = type_of(value)[0]

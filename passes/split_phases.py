@@ -14,7 +14,7 @@ from xdsl.ir import Block, SSAValue
 from ..dialects.ops import BookOp, XdslBuilder, attrs_of, type_of
 from .base import Pass
 from .folded_phases import MOST, fold, folded_conv, folded_kernel
-from .phases import LEADING, Part, carried_on, empty, part, put, together, zero
+from .phases import LEADING, Part, carried_on, empty, kernel_of_conv, part, put, together, zero
 from .program import origin_of, program_blocks
 
 
@@ -202,9 +202,7 @@ def _strided(op: BookOp) -> SSAValue | None:
     taps, dilation = type_of(kernel)[0][LEADING:], attrs[-1]
     stride = attrs[0] if maker.op_name == "conv" else (1,) * len(taps)
     if maker.op_name == "conv_input":
-        rank = LEADING + len(taps)
-        kernel = build("flip", (kernel,), (tuple(range(LEADING, rank)),))[0]
-        kernel = build("permute", (kernel,), ((0, 2, 1, *range(LEADING, rank)),))[0]
+        kernel = kernel_of_conv(build, kernel)
     steps = tuple(a * b for a, b in zip(stride, step[LEADING:], strict=True))
     first = [a * b for a, b in zip(start[LEADING:], stride, strict=True)]
     reach = [(n - 1) * s + (u - 1) * d + 1 for n, s, u, d in zip(size[LEADING:], steps, taps, dilation, strict=True)]

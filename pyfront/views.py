@@ -350,7 +350,8 @@ def _back(storage: Storage, chain: Chain, node: Node) -> Node:
     if storage.host is None and not (node.requires_grad or storage.node.requires_grad) and is_plain(chain):
         return _with_part(storage.node, chain, node)
     unseen = any([type(link) is Detached for link in chain]) or not recorder.state.grad
-    before, recorder.state.grad = recorder.state.grad, node.requires_grad or not unseen  # contents alone, also of what is tracked around them
+    before = recorder.state.grad
+    recorder.state.grad = before and (node.requires_grad or not unseen)  # contents alone, also of what is tracked around them
     try:
         node = _scattered(storage, chain, node) if _repeats(chain) else _up_to(storage, chain, 0, node)
     finally:

@@ -7,22 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+from emulated_gpu import gpu  # noqa: F401  # a fixture
 from needs import needs_emulation
 
 import lamina as torch
 from lamina.dialects import flags
-from lamina.pyfront import placement, recorder
+from lamina.pyfront import recorder
 from lamina.pyfront.node import PHRASE
-
-
-
-@pytest.fixture
-def gpu():
-    """LAMINA_CUDA=emulated; afterwards there is one device again."""
-    with flags.cuda("emulated"):
-        yield
-    recorder.flush()
-    placement.forget()
 
 
 def test_without_a_gpu() -> None:

@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+from emulated_gpu import gpu  # noqa: F401  # a fixture
 from fake_driver import FakeDriver, install
 from needs import needs_emulation
 
@@ -17,15 +18,6 @@ from lamina.dialects import flags
 from lamina.pyfront import placement, recorder
 
 pytestmark = needs_emulation
-
-
-@pytest.fixture
-def gpu():
-    """LAMINA_CUDA=emulated; afterwards there is one device again."""
-    with flags.cuda("emulated"):
-        yield
-    recorder.flush()
-    placement.forget()
 
 
 def test_regions_begin_and_end_once(gpu) -> None:
