@@ -61,6 +61,7 @@ def test_the_library_gives_the_compiled_programs_numbers(tmp_path, target):
     assert library.model_run(pointer(arrays[0]), pointer(y), pointer(weights), pointer(arena[1:])) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["native", "portable"])
 def test_the_file_holds_what_the_program_reads_of_weights(tmp_path, target):
     """Weights are packed, scales computed and kernels of convolutions transformed when the model is written: no call does it again, and what was

@@ -230,6 +230,7 @@ def test_a_budget_that_is_none_is_refused() -> None:
             flags.tune.read(text)
 
 
+@pytest.mark.slow
 def test_the_command_reports_what_it_measured(tmp_path: Path) -> None:
     script = tmp_path / "s.py"
     script.write_text("import torch\nprint((torch.ones(2, 2) @ torch.ones(2, 2)).sum().item())\n")

@@ -86,6 +86,7 @@ def check(seed: int) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * float(np.abs(wanted).max()))
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_what_is_made_of_parameters() -> None:
     for seed in (3, 4, 9, 22):

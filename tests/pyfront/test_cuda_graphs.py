@@ -20,6 +20,7 @@ from lamina.pyfront import placement, recorder
 pytestmark = needs_emulation
 
 
+@pytest.mark.slow
 def test_regions_begin_and_end_once(gpu) -> None:
     graph = torch.cuda.CUDAGraph()
     with pytest.raises(RuntimeError, match="may not be nested"), torch.cuda.graph(graph):

@@ -104,6 +104,7 @@ def test_dropout_is_drawn_in_every_step(tmp_path: Path) -> None:
     assert len(set(still)) == 40 and np.mean(still[-5:]) < np.mean(still[:5])
 
 
+@pytest.mark.slow
 def test_a_learning_rate_may_be_given() -> None:
     class Scheduled(Training):
         def step(self, x, y, lr):

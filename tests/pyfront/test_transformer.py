@@ -81,6 +81,7 @@ def test_layers(options: dict) -> None:
     compare(lambda nn: nn.TransformerDecoderLayer(8, 2, 16, **options), [Q, memory])
 
 
+@pytest.mark.slow
 def test_stacks() -> None:
     def encoder(nn: Any) -> Any:
         return nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, 0.1), 2, nn.LayerNorm(8))

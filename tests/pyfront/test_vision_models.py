@@ -167,6 +167,7 @@ def test_transforms_of_pixels_and_clips() -> None:
     assert models.segmentation.FCN_ResNet50_Weights.DEFAULT.meta["categories"][0] == "__background__"
 
 
+@pytest.mark.slow
 def test_a_segmenters_backbone_comes_from_its_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(FileError, match="resnet50-0676ba61.pth"):

@@ -123,6 +123,7 @@ def test_roi_pool_and_lists_of_boxes():
     assert repr(ours.RoIAlign(7, 0.5, 2)) == repr(torchvision().ops.RoIAlign(7, 0.5, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_deformable_convolution(masked):
     f = lambda *s: R.standard_normal(s).astype(np.float32)  # noqa: E731
