@@ -26,6 +26,7 @@ from ..dialects.types import Type, show_type, size_of
 from ..lowering.c_function import is_reserved
 from ..lowering.c_helpers import DOT_FEATURES
 from ..lowering.c_tiles import NO_TILES
+from ..lowering.loops_to_c import FOUND
 from .ahead_of_time_main import main_source
 from .emission import Emission, edit_of, emit
 from .toolchain import BASE_FLAGS, INSTALL, MISSING, installed_compiler, run_compiler
@@ -228,7 +229,7 @@ def _c_name(name: str, taken: set[str]) -> str:
     return unique
 
 
-_OWN_NAMES = ("run", "check_weights", "seal_weights", "sum", "program", "pool_run", "pool_threads")
+_OWN_NAMES = ("run", "check_weights", "seal_weights", "sum", "program", "pool_run", "pool_threads", "pool_program", "threads")
 
 # What a "native" program needs of an x86-64 processor, so that plain `cc -O2` makes the code it was planned for.
 _FEATURES = {
@@ -379,13 +380,13 @@ def model_source(face: Interface, graph: Graph, state: State, program: str, entr
     table = [_place(i, offsets, state.weights, inputs) for i in range(len(graph.inputs))]
     table += [*(p.name for p in face.outputs), *state.places, *copies, "arena"]
     copying = state.copying()
-    call = f"int status = {entry}(table);\n    if (status) return status;\n{copying}    return {m}_OK;" if copying else f"return {entry}(table);"
+    threads = _threads_source(face, entry) if "parallel_for" in program else ("", "", f"{entry}(table)")
+    call = f"int status = {threads[2]};\n    if (status) return status;\n{copying}    return {m}_OK;" if copying else f"return {threads[2]};"
     text = "#include <string.h>\n" if copying else ""
     seal = _SEAL.format(prefix=face.prefix, m=m) if face.state else ""
     pointers = " || ".join(f"!{p.name}" for p in (*face.inputs, *face.outputs))
     features = _features_source(target)
     closing = "\n#if defined(__x86_64__) && defined(__clang__)\n#pragma clang attribute pop\n#endif\n" if features else ""
-    threads = _threads_source(face) if "parallel_for" in program else ("", "")
     return f"""\
 /* {face.prefix}: made by lamina. Build with any C11 compiler and -lm. */
 {threads[0]}#include "{face.prefix}.h"
@@ -419,13 +420,15 @@ int {face.prefix}_run({_arguments(face)}) {{
 {closing}"""
 
 
-def _threads_source(face: Interface) -> tuple[str, str]:
-    """The pool, compiled in with -D<PREFIX>_THREADS=n -pthread, and the lines that hand it to the program."""
+def _threads_source(face: Interface, entry: str) -> tuple[str, str, str]:
+    """The pool, compiled in with -D<PREFIX>_THREADS=n -pthread, the lines that hand it to the program, and the call of that."""
     pool = (Path(__file__).parent / "pool.c").read_text(encoding="utf-8")
-    pool = re.sub(r"^void lamina_pool_", f"static void {face.prefix}_pool_", pool, flags=re.M)
+    pool = re.sub(r"^(void|int) lamina_pool_", rf"static \1 {face.prefix}_pool_", pool, flags=re.M)
+    run = f"{face.macro}_CALL"
+    by_pool = f"static int64_t {face.prefix}_threads[{FOUND}];\n#define {run}(table) {face.prefix}_pool_program({entry}, table, {face.prefix}_threads)\n"
     guard = f"#ifdef {face.macro}_THREADS"
     use = f"    {face.prefix}_pool_threads({face.macro}_THREADS);\n    parallel_for = {face.prefix}_pool_run;\n"
-    return f"{guard}\n{pool}#endif\n", f"{guard}\n{use}#endif\n"
+    return f"{guard}\n{pool}{by_pool}#else\n#define {run}(table) {entry}(table)\n#endif\n", f"{guard}\n{use}#endif\n", f"{run}(table)"
 
 
 @contextmanager

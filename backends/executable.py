@@ -182,7 +182,7 @@ class Executable:
             raise BackendError(f"{library} is not a program of this compiler: {error}", help="set LAMINA_CC to another one") from error
         self._main.argtypes = [ctypes.c_void_p]
         self._main.restype = ctypes.c_int
-        self._set_pool.argtypes = [ctypes.c_void_p]
+        self._set_pool.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         self._set_pool.restype = None
         self._threads = 0
         self._copies = KeptCopies(kept, aligned_array)
@@ -506,7 +506,8 @@ class Executable:
         pool = _pool() if count > 1 else None
         if pool is not None:
             pool.lamina_pool_threads(count)
-        self._set_pool(ctypes.cast(pool.lamina_pool_run, ctypes.c_void_p) if pool is not None else None)
+        runners = (None, None) if pool is None else (pool.lamina_pool_run, pool.lamina_pool_program)
+        self._set_pool(*(ctypes.cast(runner, ctypes.c_void_p) for runner in runners))
         self._threads = count
 
 

@@ -9,6 +9,10 @@
 // After waiting far longer than it worked, or working for some time without help, the caller works alone for a while: the machine is
 // busy with something else. A worker on the caller's processor moves to another one, or sleeps at once: while it waits there nobody works.
 // A forked child starts without workers and makes its own.
+//
+// lamina_pool_program(body, table, found) runs a program on as many threads as pay for it, which it finds out: processors that share no cache take longer to
+// exchange what a short program computes than to compute it, and a virtual machine's processors are moved. It times a few runs on the threads it has and a few
+// on half or twice as many, now and then, and keeps to what was faster. Nothing a program computes depends on that.
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -23,6 +27,8 @@ typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 enum { MAX_THREADS = 255, SPINS = 4000, SPINS_BEFORE_YIELD = 2000 };
 enum { MAX_UNITS = 1 << 15, SHARE = 2, LEAST_SHARE = 64 /* of a part: so many tiny tasks are not worth a claim each */ };
 enum { PATIENCE = 50000, WITHOUT_HELP = 250000, NOTICED = 10000 /* nanoseconds */, ALONE_PER_WAIT = 8 };
+enum { TIMED = 5, UNTIMED = 2 /* caches are filled anew */, RUNS_BEFORE_TRIAL = 20, MOST_RUNS_BEFORE_TRIAL = 3000 };
+enum { GAIN = 20 /* a twentieth */, TOO_LONG = 10000000 /* nanoseconds: beginning and ending a job is nothing of these, trials are much */ };
 enum { SPINS_BETWEEN_LOOKS = 256, LONG_SPIN = 400000 /* nanoseconds */ };
 
 // A job's number and its thread count are one word, so that a worker never mixes two jobs.
@@ -44,6 +50,9 @@ static int64_t alone_until, without_help;
 static range_body job_body;
 static void *job_task;
 static int64_t job_count, job_units;
+
+// Threads that a program's jobs are shared among at most, while it runs; 0 outside of such.
+static _Thread_local int64_t limit;
 
 static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -236,6 +245,7 @@ static void finish(int64_t start, bool helped) {
 
 void lamina_pool_run(range_body body, void *task, int64_t count) {
     int64_t parts = atomic_load_explicit(&threads, memory_order_relaxed);
+    if (limit && parts > limit) parts = limit;
     if (parts > count) parts = count;
     if (parts <= 1 || atomic_exchange_explicit(&busy, true, memory_order_acquire)) {
         body(task, 0, count);
@@ -265,4 +275,53 @@ void lamina_pool_run(range_body body, void *task, int64_t count) {
     bool helped = run_pieces(0, word) < job_units;
     finish(start, helped);
     atomic_store_explicit(&busy, false, memory_order_release);
+}
+
+// What is kept for a program, zero at first. all: threads there were when it began. tried: on how many it is timed beside limit; fewer: whether
+// that is the next trial's direction. runs: so many until the next trial, below zero within one; pause: so many before it.
+struct threads_found {
+    int64_t all, limit, tried, fewer, runs, pause, fastest[2];
+};
+_Static_assert(sizeof(struct threads_found) <= 8 * sizeof(int64_t), "what programs keep for it has eight words");
+
+// Once both were timed: the faster number of threads from now on, and the way the next trial goes.
+static void conclude(struct threads_found *own) {
+    if (own->fastest[1] < own->fastest[0] - own->fastest[0] / GAIN) {
+        own->limit = own->tried;
+        own->pause = own->runs = RUNS_BEFORE_TRIAL;
+    } else {
+        own->fewer = !own->fewer;
+        own->pause = own->runs = own->pause * 2 < MOST_RUNS_BEFORE_TRIAL ? own->pause * 2 : MOST_RUNS_BEFORE_TRIAL;
+    }
+    if (own->limit <= 1) own->fewer = 0;
+    if (own->limit >= own->all) own->fewer = 1;
+}
+
+int lamina_pool_program(int (*body)(void **table), void **table, void *found) {
+    struct threads_found *own = found;
+    int64_t all = atomic_load_explicit(&threads, memory_order_relaxed);
+    if (own->all != all) *own = (struct threads_found){.all = all, .limit = all, .fewer = 1, .runs = RUNS_BEFORE_TRIAL, .pause = RUNS_BEFORE_TRIAL};
+    if (all <= 1 || own->runs > 0) {
+        own->runs--;
+        limit = own->limit;
+        int status = body(table);
+        limit = 0;
+        return status;
+    }
+    int64_t run = -own->runs--;
+    bool other = run >= TIMED;
+    if (!run) {
+        int64_t twice = own->limit * 2 < all ? own->limit * 2 : all;
+        own->tried = own->fewer ? (own->limit + 1) / 2 : twice;
+    }
+    if (run == 0 || run == TIMED) own->fastest[other] = INT64_MAX;
+    limit = other ? own->tried : own->limit;
+    int64_t start = now();
+    int status = body(table);
+    int64_t took = now() - start;
+    limit = 0;
+    if (took < own->fastest[other] && (!other || run >= TIMED + UNTIMED)) own->fastest[other] = took;
+    if (run == TIMED - 1 && own->limit == all && own->fastest[0] > TOO_LONG) own->runs = MOST_RUNS_BEFORE_TRIAL;
+    else if (run == 2 * TIMED + UNTIMED - 1) conclude(own);
+    return status;
 }

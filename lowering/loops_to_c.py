@@ -1,7 +1,8 @@
 """loops level to C11 source: one static function per kernel, ``int lamina_main(void **table)`` for @main.
 
 Every SSA value is a named variable, constants stand where they are used, ``/* model.py:12 */`` tells the user's line.
-A ``scf.parallel`` becomes a function over a range, handed to ``parallel_for`` (plain call until a pool is set).
+A ``scf.parallel`` becomes a function over a range, handed to ``parallel_for`` (plain call until a pool is set). A program with such, of fixed sizes, is
+run by its pool, which finds out how many threads pay for it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,29 @@ typedef void (*range_runner)(range_body body, void *task, int64_t count);"""
 _RUN_HERE = """\
 static void run_here(range_body body, void *task, int64_t count) { body(task, 0, count); }
 static range_runner parallel_for = run_here;"""
+
+FOUND = 8
+"""Words a program keeps for its pool: how many threads pay for it (``lamina_pool_program``)."""
+
+_RUN_BY_POOL = """\
+typedef int (*program_runner)(int (*body)(void **table), void **table, void *found);
+static program_runner run_program;
+int {entry}(void **table) {{
+    static int64_t found[{found}];
+    return run_program ? run_program({entry}_body, table, found) : {entry}_body(table);
+}}
+void {entry}_pool(range_runner runner, program_runner whole) {{
+    parallel_for = runner ? runner : run_here;
+    run_program = whole;
+}}"""
+
+_RANGES_BY_POOL = """\
+void {entry}_pool(range_runner runner, void *whole) {{
+    parallel_for = runner ? runner : run_here;
+    (void)whole;
+}}"""
+
+_NO_POOL = "void {entry}_pool(void *runner, void *whole) {{ (void)runner, (void)whole; }}"
 
 # Nanoseconds; kernels are timed from @main, one after the other.
 _NOW = """\
@@ -115,7 +139,7 @@ def emit_c(
 ) -> Source:  # fmt: skip
     """The C11 source of a loops-level module.
 
-    entry: name of the function made from @main. pool: emit ``parallel_for`` and ``<entry>_pool`` to set it.
+    entry: name of the function made from @main. pool: emit ``<entry>_pool``, which sets ``parallel_for`` and what the whole program is run by.
     shared: give entry external linkage. clocked: ``int64_t <entry>_clock[]`` gets the time before the first kernel and after
     each, in nanoseconds. symbols: sizes known at the call only; they are behind the arguments in the table. printer: has printed
     some of the kernels before. BackendError names an op that has no C.
@@ -130,6 +154,7 @@ def emit_c(
     printed = [None if f.sym_name.data == "main" else printer.of(f) for f in functions]
     has_parallel = any(p.parallel for p in printed if p is not None)
     has_tiles = any(p.tiles for p in printed if p is not None)
+    by_pool = pool and has_parallel and not symbols and not clocked  # the time of such a program is that of its sizes; a clock's is of all threads
     origins = _origins(module)
     for function, made in zip(functions, printed, strict=True):
         name = function.sym_name.data
@@ -140,16 +165,13 @@ def emit_c(
             count = len(function.body.block.args)
             writer = FunctionPrinter(prelude, function)
             writer.clock = f"{entry}_clock" if clocked else None
-            main = writer.main(entry, "" if shared else "static ", symbols, has_tiles)
+            main = writer.main(f"{entry}_body" if by_pool else entry, "" if shared and not by_pool else "static ", symbols, has_tiles)
             if clocked:
                 main = joined(_NOW, f"int64_t {entry}_clock[{max(1, writer.calls)}];", main)
-    if pool and has_parallel:
-        setter = f"void {entry}_pool(range_runner runner) {{ parallel_for = runner ? runner : run_here; }}"
-    else:
-        setter = f"void {entry}_pool(void *runner) {{ (void)runner; }}" if pool else ""
+    setter = _RUN_BY_POOL if by_pool else _RANGES_BY_POOL if pool and has_parallel else _NO_POOL if pool else ""
     ranges = (RANGES, _RUN_HERE) if has_parallel else ("", "")
     monotonic = "#define _POSIX_C_SOURCE 199309L\n" if clocked else ""
-    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(setter, main), entry, count, kept_copies(module), symbol_variables(symbols))
+    return Source(monotonic + prelude.text(), *ranges, tuple(kernels), joined(main, setter.format(entry=entry, found=FOUND)), entry, count, kept_copies(module), symbol_variables(symbols))
 
 
 def symbol_variables(symbols: int) -> tuple[str, ...]:

@@ -26,14 +26,14 @@ from lamina.dialects.types import bool_, float32, int64
 ADD = """
 #include <stdint.h>
 int lamina_main(void **t) { const float *x = t[0], *y = t[1]; float *z = t[2]; for (int i = 0; i < 6; i++) z[i] = x[i] + y[i]; return 0; }
-void lamina_main_pool(void *runner) { (void)runner; }
+void lamina_main_pool(void *runner, void *whole) { (void)runner, (void)whole; }
 """
 PARALLEL = """
 #include <stdint.h>
 typedef void (*range_body)(void *task, int64_t begin, int64_t end);
 static void run_here(range_body body, void *task, int64_t count) { body(task, 0, count); }
 static void (*parallel_for)(range_body, void *, int64_t) = run_here;
-void lamina_main_pool(void *runner) { if (runner) *(void **)&parallel_for = runner; else parallel_for = run_here; }
+void lamina_main_pool(void *runner, void *whole) { (void)whole; if (runner) *(void **)&parallel_for = runner; else parallel_for = run_here; }
 static void body(void *task, int64_t begin, int64_t end) { int64_t *y = task; for (int64_t i = begin; i < end; i++) y[i] += i; }
 int lamina_main(void **t) {
     const int64_t *x = t[0]; int64_t *y = t[1];
@@ -296,6 +296,64 @@ def test_a_worker_held_on_the_callers_processor_moves_to_another_one(tmp_path):
     assert subprocess.run([tmp_path / "held"], timeout=60).returncode == 0
 
 
+WHAT_PAYS = """
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <time.h>
+static int64_t nanoseconds = 1;
+static int set_clock(int clock, struct timespec *t) {
+    (void)clock;
+    *t = (struct timespec){nanoseconds / 1000000000, nanoseconds % 1000000000};
+    return 0;
+}
+#define clock_gettime(clock, t) set_clock(clock, t)
+#include "pool.c"
+#include <stdio.h>
+static int64_t on[5], runs[5]; // nanoseconds on so many threads, and how often it was run on them
+static int body(void **table) {
+    (void)table;
+    nanoseconds += on[limit];
+    runs[limit]++;
+    return 7;
+}
+static int64_t found[8];
+static void run(int64_t one, int64_t two, int64_t three, int64_t four, int times) {
+    on[1] = one, on[2] = two, on[3] = three, on[4] = four;
+    for (int k = 0; k < 5; k++) runs[k] = 0;
+    for (int n = 0; n < times; n++) if (lamina_pool_program(body, 0, found) != 7) printf("status ");
+    for (int k = 1; k < 5; k++) printf("%d ", (int)runs[k]);
+    printf("%d,", (int)limit);
+}
+int main(void) {
+    lamina_pool_threads(4);
+    run(9000, 5000, 4000, 3000, 10);      // too few runs to find out
+    run(9000, 5000, 4000, 3000, 20000);   // all threads pay
+    run(9000, 5000, 6000, 7000, 20000);   // another time two do,
+    run(4000, 5000, 6000, 7000, 20000);   // one does,
+    run(90000, 50000, 40000, 30000, 20000); // and all again
+    lamina_pool_threads(3);
+    run(90000000, 50000000, 20000000, 0, 10000); // too long for trials
+    lamina_pool_threads(1);
+    run(1, 0, 0, 0, 100);
+    return 0;
+}
+"""
+
+
+@needs_compiler
+def test_a_program_runs_on_as_many_threads_as_pay_for_it(tmp_path):
+    (tmp_path / "pays.c").write_text(WHAT_PAYS)
+    pool = Path(toolchain.__file__).parent
+    flags = "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-I{pool}"
+    subprocess.run([*toolchain.find_compiler().command, *flags, "pays.c", "-o", "pays"], cwd=tmp_path, check=True)
+    said = subprocess.run([tmp_path / "pays"], capture_output=True, text=True, check=True).stdout
+    short, all_, two, one, again, long, single = ([int(n) for n in part.split()] for part in said.rstrip(",").split(","))
+    assert short == [0, 0, 0, 10, 0]
+    assert all_[3] > 0.99 * 20000 and all_[1] > 0, "trials go on, and are rare"
+    assert two[1] > 0.6 * 20000 and one[0] > 0.6 * 20000 and again[3] > 0.6 * 20000, "what changed is found out"
+    assert long == [0, 0, 10000, 0, 0] and single == [100, 0, 0, 0, 0]
+
+
 WAITS = """
 #define _GNU_SOURCE
 #include <stdatomic.h>
@@ -480,7 +538,7 @@ def test_who_calls(add, called_by):
 def test_a_failing_program_says_so_and_keeps_nothing(tmp_path):
     """Called whole or bound; what it was to write is used again."""
     t = ((4,), float32)
-    text = "int lamina_main(void **t) { return **(float **)t > 0 ? 7 : 0; }\nvoid lamina_main_pool(void *r) { (void)r; }\n"
+    text = "int lamina_main(void **t) { return **(float **)t > 0 ? 7 : 0; }\nvoid lamina_main_pool(void *r, void *w) { (void)r, (void)w; }\n"
     program = build(tmp_path, text, [t, t], [t, t])
     good, bad = np.zeros(4, np.float32), np.ones(4, np.float32)
     for call in (lambda x: program([x, good]), lambda x: bound([x])):
@@ -496,7 +554,7 @@ def test_a_failing_program_says_so_and_keeps_nothing(tmp_path):
 def test_calls_are_cheap(tmp_path):
     t = ((4,), float32)
     count = 50
-    text = "int lamina_main(void **t) { (void)t; return 0; }\nvoid lamina_main_pool(void *r) { (void)r; }\n"
+    text = "int lamina_main(void **t) { (void)t; return 0; }\nvoid lamina_main_pool(void *r, void *w) { (void)r, (void)w; }\n"
     program = build(tmp_path, text, [t] * (count - 10), [t] * 10)
     arrays = [np.zeros(4, np.float32) for _ in range(count - 10)]
     program(arrays)

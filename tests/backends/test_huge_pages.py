@@ -20,7 +20,7 @@ from lamina.dialects.types import float32
 FLOAT = np.dtype(np.float32)
 SECOND = """
 int lamina_main(void **t) { *(float *)t[2] = *(const float *)t[1]; return 0; }
-void lamina_main_pool(void *runner) { (void)runner; }
+void lamina_main_pool(void *runner, void *whole) { (void)runner, (void)whole; }
 """
 needs_pages = pytest.mark.skipif(not are_allowed(), reason="this system gives no huge pages")
 
