@@ -14,7 +14,8 @@ extern int PyObject_SetAttr(object *, object *, object *);
 
 #define OBJECTS_OF_MEMORY(F) \
     F(plain) F(tuple) F(int) F(float) F(bool) F(array) F(reshape) F(slice) F(permute) F(alias) F(phrases_of_reads) F(phrases_of_writes) F(selections) F(rows) \
-    F(read_part) F(write_part) F(replace) F(extended) F(put) F(filled) F(through) F(getitem) F(setitem) F(in_place) F(several) F(slice_class) F(parse)
+    F(read_part) F(write_part) F(replace) F(extended) F(put) F(filled) F(through) F(getitem) F(setitem) F(in_place) F(several) F(slice_class) F(parse) \
+    F(LeafMark) F(Detached) F(detach) F(detached) F(copied)
 OBJECTS_OF_MEMORY(DECLARE_OBJECT)
 
 enum { MOST_READ = 256, MOST_LINKS = 16 };
@@ -30,6 +31,16 @@ static object *in_full(object *method, object *self, object *const *given, ptrdi
     for (ptrdiff_t k = 0; k < count && k < MOST; k++)
         all[k + 1] = given[k];
     return PyObject_Vectorcall(method, all, 1 + (size_t)(count < MOST ? count : MOST), NULL);
+}
+
+/* The same with all it was given, by names, too. */
+static object *with_names(object *function, object *self, object *const *given, ptrdiff_t count, object *names) {
+    enum { MOST = 16 };
+    object *all[MOST + 1] = {self};
+    ptrdiff_t more = names ? PyTuple_Size(names) : 0;
+    for (ptrdiff_t k = 0; k < count + more && k < MOST; k++)
+        all[k + 1] = given[k];
+    return PyObject_Vectorcall(function, all, 1 + (size_t)count, names);
 }
 
 /* -- chains */
@@ -192,6 +203,45 @@ static object *through(object *tensor, object *const *links, ptrdiff_t count) {
     return PyErr_Occurred() ? NULL : in_full(the_through, tensor, links, count);
 }
 
+/* Tensor.detach() and Tensor._detached(counted), of memory without a history (leaves.py). */
+static object *detached(object *tensor, object *const *given, ptrdiff_t count) {
+    object *storage = AT(tensor, tensor__storage), *chain = AT(tensor, tensor__chain), *links[MOST_LINKS + 1], *made = NULL;
+    ptrdiff_t size = chain ? PyTuple_Size(chain) : MOST_LINKS + 1, own = 0;
+    if (size > MOST_LINKS || count > 1 || !is_among(AT(tensor, class), the_plain) || AT(storage, storage_host) != the_None ||
+        AT(AT(storage, storage_node), node_requires_grad) != the_False || is_traced())
+        goto in_full;
+    for (ptrdiff_t k = 0; k < size; k++) {
+        object *link = PyTuple_GetItem(chain, k), *kind = AT(link, class);
+        if (kind == the_tuple)
+            links[own++] = link;
+        else if (kind != the_LeafMark && (kind != the_Detached || AT(link, detached_counted) != the_True))
+            goto in_full;
+    }
+    if (own > 1 && own < size)
+        goto in_full; /* links that have come side by side become one */
+    object *shown = PyTuple_New(own), *mark = PyType_GenericAlloc(the_Detached, 0), *node = NULL, *result = NULL;
+    for (ptrdiff_t k = 0; shown && k < own; k++)
+        PyTuple_SetItem(shown, k, kept(links[k]));
+    if (shown && mark && is_plain(shown)) {
+        PUT(mark, detached_counted, count ? given[0] : the_True), PUT(mark, detached_node, the_None);
+        if ((made = PyTuple_New(own + 1))) {
+            for (ptrdiff_t k = 0; k < own; k++)
+                PyTuple_SetItem(made, k, kept(links[k]));
+            PyTuple_SetItem(made, own, kept(mark));
+            node = read_part(storage, shown), result = node ? PyType_GenericAlloc(the_Tensor, 0) : NULL;
+        }
+    }
+    Py_DecRef(shown), Py_DecRef(mark);
+    if (result) {
+        PUT(result, tensor__storage, storage), PUT(result, tensor__seen, AT(storage, storage_version));
+        AT(result, tensor__chain) = made, AT(result, tensor__node) = node;
+        return result;
+    }
+    Py_DecRef(made), Py_DecRef(node);
+in_full:
+    return PyErr_Occurred() ? NULL : in_full(count ? the_detached : the_detach, tensor, given, count);
+}
+
 /* The chain of ``x[index]`` for a number, and what it shows of the memory; NULL without an error: Python has to look. */
 static object *chain_of_row(object *tensor, object *index) {
     if (AT(index, class) != the_int || !is_bare(tensor))
@@ -311,16 +361,10 @@ static object *in_place(object *self, object *const *given, ptrdiff_t count) {
     return failed ? NULL : kept(tensor);
 }
 
-/* A value to be written into a part of memory, as a Node recorded since ``start``; NULL without an error: Python has to look. */
-static object *part_to_write(object *tensor, object *chain, object *value) {
-    object *kind = AT(value, class), *shape = shape_through(chain), *dtype = PyTuple_GetItem(AT(AT(tensor, tensor__node), node_type), 1);
-    if (!shape)
-        return NULL;
-    if (kind == the_int || kind == the_float || kind == the_bool) {
-        object *given[3] = {value, shape, dtype};
-        return PyObject_Vectorcall(the_filled, given, 3, NULL);
-    }
-    object *source = is_among(kind, the_plain) && is_elsewhere(value, AT(tensor, tensor__storage)) ? node_of(value) : NULL;
+/* Another Node of the value that a tensor holds, which has nothing to do with the memory that is written; NULL without an error: it has another type, or
+   Python has to look. */
+static object *same_value(object *value, object *storage, object *shape, object *dtype) {
+    object *source = is_among(AT(value, class), the_plain) && is_elsewhere(value, storage) ? node_of(value) : NULL;
     if (!source || AT(source, node_requires_grad) != the_False)
         return NULL;
     object *type = AT(source, node_type);
@@ -334,6 +378,33 @@ static object *part_to_write(object *tensor, object *chain, object *value) {
     if (node)
         SET(node, node_value, AT(source, node_value));
     return node;
+}
+
+/* Tensor.copy_(src), of a value of the same type. */
+static object *copied(object *tensor, object *const *given, ptrdiff_t count, object *names) {
+    if (!names && count == 1 && is_bare(tensor) && is_writable(tensor)) {
+        object *storage = AT(tensor, tensor__storage), *type = AT(AT(tensor, tensor__node), node_type), *start = kept(AT(the_state, state_order));
+        object *node = same_value(given[0], storage, PyTuple_GetItem(type, 0), PyTuple_GetItem(type, 1));
+        int failed = node && write_part(storage, AT(tensor, tensor__chain), node, start);
+        Py_DecRef(start);
+        if (node) {
+            Py_DecRef(node);
+            return failed ? NULL : kept(tensor);
+        }
+    }
+    return PyErr_Occurred() ? NULL : with_names(the_copied, tensor, given, count, names);
+}
+
+/* A value to be written into a part of memory, as a Node recorded since ``start``; NULL without an error: Python has to look. */
+static object *part_to_write(object *tensor, object *chain, object *value) {
+    object *kind = AT(value, class), *shape = shape_through(chain), *dtype = PyTuple_GetItem(AT(AT(tensor, tensor__node), node_type), 1);
+    if (!shape)
+        return NULL;
+    if (kind == the_int || kind == the_float || kind == the_bool) {
+        object *given[3] = {value, shape, dtype};
+        return PyObject_Vectorcall(the_filled, given, 3, NULL);
+    }
+    return same_value(value, AT(tensor, tensor__storage), shape, dtype);
 }
 
 /* The chain of ``x[index]`` for what is no number, but numbers and slices; NULL without an error: Python has to look. */

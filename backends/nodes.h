@@ -34,7 +34,8 @@ static inline object *nothing(void) {
     F(tensor__storage) F(tensor__chain) F(tensor__node) F(tensor__seen) \
     F(state_order) F(state_bound) F(state_pending) F(state_grad) F(state_inference) F(state_placement) F(state_levels) F(state_duals) \
     F(state_traces) F(state_watch) F(state_escaped) F(state_arrived) F(state_watchers) F(state_noted) F(state_asked) F(state_places) F(state_shown) F(calls_by_place) \
-    F(phrase__steps) F(phrase__results) F(phrase__as_one)
+    F(phrase__steps) F(phrase__results) F(phrase__as_one) F(anew_op) F(anew_attrs) F(anew_type) F(anew_device) F(anew_copy) \
+    F(detached_counted) F(detached_node)
 #define OBJECTS_OF_NODES(F) \
     F(Node) F(state) F(full) F(fill_in) F(at_bound) F(None) F(True) F(False) F(nothing) F(zero) F(minus_one)
 

@@ -20,26 +20,16 @@ enum { KEYWORDS = 0x0002, ONE = 0x0008 };
 
 #define OWN_OBJECTS(F) \
     F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) \
-    F(seen) F(changes) F(between) F(floats) F(kinds) F(list) F(label) F(skips) F(shown)
+    F(seen) F(changes) F(between) F(floats) F(kinds) F(list) F(label) F(skips) F(shown) F(anew) F(Size)
 #define OBJECTS(F) OBJECTS_OF_PHRASES(F) OBJECTS_OF_MEMORY(F) OWN_OBJECTS(F)
 OWN_OBJECTS(DECLARE_OBJECT)
 
 /* -- Nodes and tensors */
 
-/* A constructor that Python has, with all it was given. */
-static object *init_in_full(object *function, object *self, object *const *given, ptrdiff_t count, object *names) {
-    enum { MOST = 16 };
-    object *all[MOST + 1] = {self};
-    ptrdiff_t more = names ? PyTuple_Size(names) : 0;
-    for (ptrdiff_t k = 0; k < count + more && k < MOST; k++)
-        all[k + 1] = given[k];
-    return PyObject_Vectorcall(function, all, 1 + (size_t)count, names);
-}
-
 /* Node.__init__ */
 static object *init_node(object *node, object *const *given, ptrdiff_t count, object *names) {
     if (names || count < 7 || count > 8 || AT(node, node_op))
-        return init_in_full(the_node_init, node, given, count, names);
+        return with_names(the_node_init, node, given, count, names);
     PUT(node, node_op, given[0]), PUT(node, node_attrs, given[1]), PUT(node, node_inputs, given[2]), PUT(node, node_type, given[3]);
     PUT(node, node_origin, given[4]), PUT(node, node_requires_grad, given[5]), PUT(node, node_order, given[6]);
     PUT(node, node_value, count == 8 ? given[7] : the_None), PUT(node, node_overwritten, the_zero), PUT(node, node_freed, the_False);
@@ -50,7 +40,7 @@ static object *init_node(object *node, object *const *given, ptrdiff_t count, ob
 /* Storage.__init__ */
 static object *init_storage(object *storage, object *const *given, ptrdiff_t count, object *names) {
     if (names || count != 1 || given[0] == the_None || AT(storage, storage_node))
-        return init_in_full(the_storage_init, storage, given, count, names);
+        return with_names(the_storage_init, storage, given, count, names);
     return fill(storage, given[0]) ? NULL : nothing();
 }
 
@@ -123,14 +113,14 @@ static int spell_value(spelled *key, object *value) {
     }
     if (is_among(kind, the_kinds) || (kind == the_float && PyFloat_AsDouble(value) != 0.0))
         return spell(key, kept(kind)) && spell(key, kept(value));
-    if (kind != the_tuple && kind != the_list)
+    if (kind != the_tuple && kind != the_list && kind != the_Size)
         return 0;
     ptrdiff_t before = key->nodes, start = key->count + 2;
     if (!spell(key, kept(kind)) || !spell(key, kept(the_zero)))
         return 0;
-    ptrdiff_t count = kind == the_tuple ? PyTuple_Size(value) : PyList_Size(value);
+    ptrdiff_t count = kind == the_list ? PyList_Size(value) : PyTuple_Size(value);
     for (ptrdiff_t k = 0; k < count; k++)
-        if (!spell_value(key, kind == the_tuple ? PyTuple_GetItem(value, k) : PyList_GetItem(value, k)))
+        if (!spell_value(key, kind == the_list ? PyList_GetItem(value, k) : PyTuple_GetItem(value, k)))
             return 0;
     object *length = PyLong_FromLong(key->count - start);
     if (!length)
@@ -224,6 +214,29 @@ static object *shown(object *kept_call, object *const *operands) {
     return results;
 }
 
+/* The Node of an array made again (`known_calls.Anew`). */
+static object *node_anew(object *found) {
+    object *array = PyObject_CallNoArgs(AT(found, anew_copy)), *text = array ? line(0) : NULL;
+    object *node = text ? new_node(AT(found, anew_op), AT(found, anew_attrs), kept(the_nothing), AT(found, anew_type), text, 0, places(1)) : NULL;
+    if (node) {
+        SET(node, node_value, array);
+        SET(node, node_device, AT(found, anew_device));
+    }
+    Py_DecRef(array);
+    return node;
+}
+
+static int makes_itself(object *found) {
+    return AT(found, class) == the_redraw || AT(found, class) == the_anew;
+}
+
+/* What `Anew` and `sampling.Redraw` make, which are taken. */
+static object *made_by(object *maker) {
+    object *result = AT(maker, class) == the_anew ? wrapped(node_anew(maker)) : PyObject_CallNoArgs(maker);
+    Py_DecRef(maker);
+    return result;
+}
+
 enum { NO_CALL, UNKNOWN_CALL, KNOWN_CALL, DRAWING_CALL, SHOWING_CALL, OTHER_CALL };
 
 /* `call_again` for a function whose calls are kept by where operands lie; OTHER_CALL: this one is not. */
@@ -245,6 +258,10 @@ static int call_by_place(object *calls, object *args, object *options, object **
         Py_DecRef(found);
         return SHOWING_CALL;
     }
+    if (makes_itself(PyTuple_GetItem(found, 0))) {
+        *made = kept(PyTuple_GetItem(found, 0));
+        return DRAWING_CALL;
+    }
     if (PyTuple_GetItem(found, 2) != the_None)
         return UNKNOWN_CALL;
     for (ptrdiff_t k = 0; k < key.nodes; k++) {
@@ -258,8 +275,8 @@ static int call_by_place(object *calls, object *args, object *options, object **
     return KNOWN_CALL;
 }
 
-/* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look; DRAWING_CALL: what is in `made` gives the result when it
-   is called; SHOWING_CALL: it is the result itself. An error: KNOWN_CALL and NULL. */
+/* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look; DRAWING_CALL: what is in `made` makes the result
+   itself; SHOWING_CALL: it is the result itself. An error: KNOWN_CALL and NULL. */
 static int call_again(object *calls, object *args, object *options, object **made) {
     *made = NULL;
     if (is_traced() || PyDict_Size(the_regions))
@@ -280,7 +297,7 @@ static int call_again(object *calls, object *args, object *options, object **mad
         return KNOWN_CALL;
     if (answered)
         return NO_CALL;
-    if (found && AT(found, class) == the_redraw) {
+    if (found && makes_itself(found)) {
         *made = kept(found);
         return DRAWING_CALL;
     }
@@ -296,11 +313,8 @@ static int call_again(object *calls, object *args, object *options, object **mad
 static object *again(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
     int known = count == 2 ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
-    if (known == DRAWING_CALL) {
-        object *result = PyObject_CallNoArgs(node);
-        Py_DecRef(node);
-        return result;
-    }
+    if (known == DRAWING_CALL)
+        return made_by(node);
     if (known == SHOWING_CALL)
         return node;
     return known == NO_CALL ? nothing() : known == KNOWN_CALL ? wrapped(node) : in_full(the_again, calls, given, count);
@@ -310,6 +324,11 @@ static object *again(object *calls, object *const *given, ptrdiff_t count) {
 static object *made_node(object *calls, object *const *given, ptrdiff_t count) {
     object *node;
     int known = count == 2 && PyDict_Size(calls) ? call_again(calls, given[0], given[1], &node) : UNKNOWN_CALL;
+    if (known == DRAWING_CALL && AT(node, class) == the_anew) {
+        object *made = node_anew(node);
+        Py_DecRef(node);
+        return made;
+    }
     if (known == DRAWING_CALL || (known == SHOWING_CALL && node))
         Py_DecRef(node);
     if (known == SHOWING_CALL && !node)
@@ -576,6 +595,9 @@ static method class_methods[] = {
     {"_through", through, FASTCALL, NULL},
     {"__getitem__", (unnamed)(void (*)(void))getitem, ONE, NULL},
     {"__setitem__", setitem, FASTCALL, NULL},
+    {"detach", detached, FASTCALL, NULL},
+    {"_detached", detached, FASTCALL, NULL},
+    {"copy_", (unnamed)(void (*)(void))copied, FASTCALL | KEYWORDS, NULL},
     {"__init__", (unnamed)(void (*)(void))init_node, FASTCALL | KEYWORDS, NULL},
     {"__init__", (unnamed)(void (*)(void))init_storage, FASTCALL | KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},

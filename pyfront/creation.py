@@ -13,6 +13,7 @@ import numpy as np
 from ..dialects.types import DType, Shape, complex_of, dtype_of, promote_types
 from . import known_calls, recorder
 from .dtype_arguments import dtype_given
+from .known_calls import known
 from .promote import Defaults, Scalar, scalar_dtype
 from .promote import filled
 from .shaping import sizes
@@ -232,6 +233,7 @@ def finish(result: Tensor, out: Tensor | None, requires_grad: bool) -> Tensor:
     return result.requires_grad_() if requires_grad else result
 
 
+@known
 @placed
 def full(
     size: Any,
@@ -269,6 +271,7 @@ def _filled(shape: Shape, value: Scalar, dtype: DType, out: Tensor | None, requi
 
 
 def _constant(value: float) -> Callable[..., Tensor]:
+    @known
     @placed
     def make(
         *args: Any,
@@ -303,6 +306,7 @@ def empty_strided(
 
 
 def _like(value: float) -> Callable[..., Tensor]:
+    @known
     @placed
     def make(
         input: Tensor,
@@ -323,6 +327,7 @@ def _like(value: float) -> Callable[..., Tensor]:
 zeros_like, ones_like, empty_like = _like(0.0), _like(1.0), _like(0.0)
 
 
+@known
 @placed
 def full_like(
     input: Tensor,
@@ -343,6 +348,7 @@ def _full_like(input: Tensor, fill_value: Scalar, dtype: DType | None, requires_
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @known
     @functools.wraps(make)
     def method(
         self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None, **options: Any

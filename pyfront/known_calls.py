@@ -3,7 +3,7 @@
 What a function of tensors records follows, as a rule, from the types of its operands and from its options. That is not taken for
 granted: the first call is looked at, and only kept if all it did was to record steps from its operands to fresh results, and if it
 asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. One that only drew random numbers is kept, too, and draws
-others (`sampling.Redraw`). A function that asked for the user's
+others (`sampling.Redraw`), and so is one that only made an array of its options (`Anew`). A function that asked for the user's
 line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
 
 Of a function that gives views of its operands, or asked where they lie in memory, calls are kept by that, too: by the views that operands without a
@@ -12,8 +12,11 @@ history are and by their memory's type. Then a call that gives views is known by
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..dialects.types import DType
 from . import promote
@@ -23,6 +26,7 @@ from .origin import operator_site
 from .phrases import Phrase, steps_between
 from .recorder import state
 from .sampling import Drawn, Redraw
+from .size import Size, device
 from .strides import is_ordered
 from .tensor import Tensor, from_storage, wrap
 from .views import is_plain as is_plain_view
@@ -31,7 +35,9 @@ _MOST_KEPT = 1024  # calls of one function
 _MOST_TRIES = 64  # calls of one function that are looked at in vain
 _FEW_TRIES = 4  # of one kind
 _FEW = 8  # operands that are looked through for one that comes twice
-_PLAIN = frozenset({int, bool, str, type(None), DType})
+_MOST_BYTES = 1 << 14  # of an array that is kept to be made again
+PLAIN = (int, bool, str, type(None), DType, device)
+_PLAIN = frozenset(PLAIN)
 TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
 BY_LINE, IN_VAIN = object(), object()
 
@@ -57,6 +63,24 @@ class Shown(NamedTuple):
         return tuple(made) if self.together else made[0]
 
 
+class Anew:
+    """A call that made an array of its options, and nothing else, made again: a fresh tensor of a copy. full: the step that says what is in it, if
+    there is one."""
+
+    __slots__ = ("op", "attrs", "type", "device", "copy")
+
+    def __init__(self, node: Node) -> None:
+        self.op, self.attrs, self.type, self.device = node.op, node.attrs, node.type, node.device
+        self.copy: Callable[[], np.ndarray] = node.value.copy().copy  # type: ignore[union-attr]  # it has one
+
+    def __call__(self) -> Tensor:
+        """A copy, recorded at the running line."""
+        state.order += 1
+        node = Node(self.op, self.attrs, (), self.type, state.origin(2), False, state.order, self.copy())
+        node.device = self.device
+        return wrap(node)
+
+
 _everyone: list[KnownCalls] = []
 
 
@@ -70,6 +94,18 @@ def is_plain(kind: type) -> type:
     """Enters a class of tensors that are nothing but tensors to every function."""
     TENSORS.add(kind)
     return kind
+
+
+def known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A public function that is none of a tensor's methods, whose calls are kept."""
+    calls = KnownCalls(function)
+
+    @wraps(function)
+    def public(*args: Any, **options: Any) -> Any:
+        result = calls.again(args, options) if calls else None
+        return calls.first(args, options) if result is None else result
+
+    return public
 
 
 class KnownCalls(dict):
@@ -116,7 +152,9 @@ class KnownCalls(dict):
                 if found[-1]:  # who looks at what is asked is told each time
                     state.asked += 1
                     state.places += 1
-                return found.again(tensors) if type(found) is Shown else _made_again(found[:-1], [t._read() for t in tensors])
+                if type(found) is Shown:
+                    return found.again(tensors)
+                return _made_again(found[:-1], [t._read() for t in tensors]) if type(found[0]) is Phrase else found[0]()
         if len(args) == 1 and not options and type(x := args[0]) is Tensor and not x._chain and x._seen == x._storage.version:
             node = x._node  # the same key, without the call
             operands.append(node)
@@ -135,12 +173,12 @@ class KnownCalls(dict):
         if found is None or found is IN_VAIN:
             self.skips = found is not None
             return None
-        if type(found) is Redraw:
-            return found()
         if found is BY_LINE:
             found = self._at_line(key)
             if found is None:
                 return None
+        if type(found) is Redraw or type(found) is Anew:
+            return found()
         return _made_again(found, operands)
 
     def of_two(self, x: Node, y: Node) -> Tensor | None:
@@ -179,25 +217,29 @@ class KnownCalls(dict):
         before, lines, start = _surroundings(), state.lines, state.order
         if not operands and state.noted is None:
             return self._first_of_numbers(key, args, options)
-        result = self.function(*args, **options)
+        result, drawn = self._looked_at(args, options)
         self.tries -= 1
         results = result if isinstance(result, tuple) else (result,)
-        if not operands or not results or not all([_is_fresh(r) for r in results]):  # what makes tensors always does
-            self.by_place = self.by_place or any([_shows(r, _tensors(args)) for r in results])
+        given = _tensors((*args, *options.values()))
+        if not operands or not results or not all([_is_fresh(r, given) for r in results]):  # what makes tensors always does
+            self.by_place = self.by_place or any([_shows(r, given) for r in results])
             return result
         roots = [r._node for r in results]
-        after = _surroundings()
+        after = _surroundings(drawn)
         self.by_place = self.by_place or after[3] > before[3]
         is_left = before == after and written == _versions(args) + _versions(options.values())
-        found = steps_between(operands, roots, start) if is_left else None
-        if found is None or any([node.overwritten for node in found[0]]):
+        found = steps_between(operands, roots, start) if is_left and not drawn else None
+        made = _maker(result, drawn, start) if is_left else None
+        if made is None and (found is None or any([node.overwritten for node in found[0]])):
             self._was_in_vain(key)
             return result
-        steps, constants = found
         if len(self) >= _MOST_KEPT:
             self.clear()
-        together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
-        kept = Phrase.of([*operands, *constants], steps, roots), constants, together
+        kept: Any = made
+        if found is not None and made is None:
+            steps, constants = found
+            together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
+            kept = Phrase.of([*operands, *constants], steps, roots), constants, together
         if state.lines != lines:
             line = operator_site()
             if line is None:
@@ -206,7 +248,7 @@ class KnownCalls(dict):
             key = line, key
         self[key] = kept
         self.tries += 1
-        if len(roots) > 1 or roots[0].requires_grad:
+        if len(roots) > 1 or roots[0].requires_grad or made is not None:
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
@@ -216,17 +258,19 @@ class KnownCalls(dict):
         before, lines, start, told = _surroundings(), state.lines, state.order, [_told(t) for t in tensors]
         nodes = [t._read() for t in tensors]
         read = state.shown
-        result = self.function(*args, **options)
+        result, drawn = self._looked_at(args, options)
         self.tries_by_place -= 1
         results = result if isinstance(result, tuple) else (result,)
-        asked, flushed, doubts, places, shown = _surroundings()
+        asked, flushed, doubts, places, shown = _surroundings(drawn)
         only_places = asked - places - shown == before[0] - before[3] - before[4] and (flushed, doubts) == before[1:3]
         kept: Any = None
         if tensors and results and only_places and lines == state.lines and told == [_told(t) for t in tensors]:
-            if all([_shows(r, tensors) for r in results]):
+            if all([_shows(r, tensors) for r in results]) and not drawn:
                 if type(results) is tuple:
                     kept = Shown(tuple([_part(r, tensors) for r in results]), True if result is results else None, places > before[3])
-            elif all([_is_fresh(r) for r in results]) and shown == read:
+            elif _is_fresh(result, tensors) and (made := _maker(result, drawn, start)) is not None:
+                kept = made, [], None, places > before[3]
+            elif all([_is_fresh(r, tensors) for r in results]) and shown == read and not drawn:
                 found = steps_between(nodes, [r._node for r in results], start)
                 if found is not None and not any([node.overwritten for node in found[0]]):
                     together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
@@ -242,15 +286,27 @@ class KnownCalls(dict):
             self.clear()
         self[key] = kept
         self.tries_by_place += 1
-        if type(kept) is Shown or len(results) > 1:
+        if type(kept) is Shown or type(kept[0]) is not Phrase or len(results) > 1:
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
 
+    def _looked_at(self, args: tuple, options: dict[str, Any]) -> tuple[Any, list[Any]]:
+        """The call in full, and what it drew."""
+        outer, state.drawn = state.drawn, []
+        try:
+            result = self.function(*args, **options)
+            drawn = state.drawn
+        finally:
+            state.drawn = outer
+        if outer is not None:
+            outer += drawn
+        return result, drawn
+
     def _first_of_numbers(self, key: tuple, args: tuple, options: dict[str, Any]) -> Any:
-        """The call in full of a function that is given no tensors, kept if all it did was to draw. Those that are kept count as tries, too: sizes may
+        """The call in full of a function that is given no tensors, kept if all it did was to draw, or to make an array of the numbers. Those that are kept count as tries, too: sizes may
         be others each time."""
-        start, state.noted = state.order, []
+        before, start, state.noted = _surroundings(), state.order, []
         try:
             result = self.function(*args, **options)
             noted = state.noted
@@ -258,8 +314,12 @@ class KnownCalls(dict):
             state.noted = None
         self.tries -= 1
         is_one = noted is not None and len(noted) == 1 and type(noted[0]) is Drawn and state.order == start + 1
-        if is_one and _is_fresh(result) and result._node is noted[0].leaf and not result.requires_grad:
+        if not _is_fresh(result, ()) or result.requires_grad or state.placement is not None:
+            return result
+        if is_one and result._node is noted[0].leaf:
             self[key] = Redraw(noted[0])
+        elif noted == [] and state.order == start + 1 and before == _surroundings() and _is_small_array(result._node.value):
+            self[key] = Anew(result._node)
         return result
 
     def _was_in_vain(self, key: tuple) -> None:
@@ -345,7 +405,7 @@ def _key(values: Any, operands: list[Any], of: OfTensor = _value) -> tuple | Non
             parts += (kind, value)
         elif kind is float:
             parts += (kind, value or str(value))  # 0.0 and -0.0 are two
-        elif kind is tuple or kind is list:
+        elif kind is tuple or kind is list or kind is Size:
             before = len(operands)
             inner = _key(value, operands, of)
             if inner is None:
@@ -377,9 +437,9 @@ def _versions(values: Any) -> list[int]:
     return [v._storage.version for v in values if isinstance(v, Tensor)]
 
 
-def _surroundings() -> tuple[int, int, int, int, int]:
-    """What a call that only records leaves alone; the last two: of what was asked, places in memory, and what views of arrays show."""
-    return state.asked, state.flushed, len(state.doubts), state.places, state.shown
+def _surroundings(drawn: Iterable[Any] = ()) -> tuple[int, int, int, int, int]:
+    """What a call that only records, or draws, leaves alone; the last two: of what was asked, places in memory, and what views of arrays show."""
+    return state.asked - sum([d.asks for d in drawn if d is not None]), state.flushed, len(state.doubts), state.places, state.shown
 
 
 def _told(tensor: Tensor) -> tuple:
@@ -412,10 +472,25 @@ def _part(result: Tensor, tensors: list[Tensor]) -> tuple[int, Any, bool]:
     return number, result._chain, result._several
 
 
-def _is_fresh(result: Any) -> bool:
-    """A tensor with memory of its own, about which there is nothing more to know."""
+def _is_small_array(value: Any) -> bool:
+    return type(value) is np.ndarray and value.nbytes <= _MOST_BYTES
+
+
+def _maker(result: Tensor, drawn: list[Any], start: int) -> Anew | Redraw | None:
+    """What makes a fresh result again that depends on the types of operands only: random numbers, or one number everywhere, as its step says."""
+    node = result._node if type(result) is Tensor else None
+    if node is None or node.order <= start:
+        return None
+    if drawn:
+        return Redraw(drawn[0]) if len(drawn) == 1 and drawn[0] is not None and drawn[0].leaf is node else None
+    return Anew(node) if node.op == "full" and _is_small_array(node.value) else None
+
+
+def _is_fresh(result: Any, given: Iterable[Tensor]) -> bool:
+    """A tensor with memory of its own, about which there is nothing more to know, and none of those that were given."""
     return (
         type(result) is Tensor
+        and not any([result is t for t in given])
         and not result._chain
         and result._storage.host is None
         and result._storage.version == 0

@@ -10,8 +10,8 @@ from .assignment import title
 from .node import Node
 from .storage import rewrite
 from .strides import follow
-from .tensor import Tensor, _fill, wrap
-from .views import RENAMED, Detached, LeafMark
+from .tensor import Tensor, _fill, from_storage, wrap
+from .views import RENAMED, Detached, LeafMark, Mark
 
 
 def requires_grad(self: Tensor) -> bool:
@@ -209,6 +209,18 @@ def set_grad(self: Tensor, gradient: Tensor | None) -> None:
     self._grad = gradient
 
 
+def zero_grad(leaf: Tensor) -> None:
+    """The gradient of a leaf that has one becomes zero where it is, and loses its history."""
+    gradient = grad_of(leaf)
+    assert gradient is not None
+    if gradient.requires_grad:
+        if gradient.is_leaf:
+            gradient.requires_grad_(False)
+        else:
+            gradient.detach_()
+    gradient.zero_()
+
+
 def _c_name(tensor: Tensor) -> str:
     return {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}.get(
         tensor.dtype.name, tensor.dtype.name
@@ -217,7 +229,16 @@ def _c_name(tensor: Tensor) -> str:
 
 def detach(self: Tensor) -> Tensor:
     """The same memory without history."""
-    return self._through(Detached())
+    return _detached(self)
+
+
+def _detached(tensor: Tensor, counted: bool = True) -> Tensor:
+    """The same memory without history. Only where it lies is said again, and that it has none: what was detached before is not passed through."""
+    chain = tensor._chain
+    if chain and any([isinstance(link, Mark) for link in chain]):
+        counted = counted and all([link.counted for link in chain if type(link) is Detached])
+        chain = views.extended((), tuple([link for link in chain if type(link) is tuple]))
+    return from_storage(tensor._storage, (*chain, Detached(counted)))
 
 
 def detach_(self: Tensor) -> Tensor:
@@ -237,7 +258,7 @@ def detach_(self: Tensor) -> Tensor:
 
 def data(self: Tensor) -> Tensor:
     """The same memory without history; autograd does not even hear of writes through it."""
-    return self._through(Detached(counted=False))
+    return self._detached(False)
 
 
 def set_data(self: Tensor, new: Tensor) -> None:
@@ -272,6 +293,7 @@ def install() -> None:
     for function in (
         requires_grad_,
         detach,
+        _detached,
         detach_,
     ):
         setattr(Tensor, function.__name__, function)

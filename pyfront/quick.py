@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import DTYPES, DType
+from ..dialects.types import DTYPES
 from . import arithmetic, assignment, indexing, known_calls, promote, recorder, storage, strides, views
 from .assignment import in_place
 from .autocasting import regions
@@ -28,6 +28,7 @@ from .plan import Plan, lay_anew
 from .residuals import was_overwritten
 from .sampling import Redraw
 from .schedule import is_freed
+from .size import Size
 from .storage import Storage
 from .tensor import Tensor, holding, nodes_of
 from .track import Native as Tracks
@@ -37,15 +38,15 @@ from .walk import fresh_mark
 _WORD = ctypes.sizeof(ctypes.c_void_p)
 _METHODS = (
     (KnownCalls, "again"), (KnownCalls, "of_two"), (KnownCalls, "made_node"), (Phrases, "recorded"), (Tensor, "_through"), (Tensor, "__getitem__"),
-    (Tensor, "__setitem__"), (Node, "__init__"), (Storage, "__init__"),
+    (Tensor, "__setitem__"), (Tensor, "detach"), (Tensor, "_detached"), (Tensor, "copy_"), (Node, "__init__"), (Storage, "__init__"),
 )  # fmt: skip
 """As recording.c has them."""
 _STEPPING = (Phrase, "_append"), (Accumulation, "__call__"), (Gathered, "update"), (Plan, "run")
 """As stepping.c has them; behind them it has the tape."""
-_NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init"}
+_NAMES = {(Node, "__init__"): "node_init", (Storage, "__init__"): "storage_init", (Tensor, "_detached"): "detached", (Tensor, "copy_"): "copied"}
 _SLOTTED = (
     (Node, "node"), (Storage, "storage"), (Tensor, "tensor"), (type(recorder.state), "state"), (Phrase, "phrase"), (Boundary, "boundary"),
-    (Accumulation, "accumulation"), (KnownCalls, "calls"), (Gathered, "gathered"), (Plan, "plan"), (Dying, "dying"),
+    (Accumulation, "accumulation"), (KnownCalls, "calls"), (Gathered, "gathered"), (Plan, "plan"), (Dying, "dying"), (known_calls.Anew, "anew"), (views.Detached, "detached"),
 )  # fmt: skip
 _PYTHON = (nodes_of, None, None, holding, in_place)
 _TAPE = recorder.state.tape
@@ -138,14 +139,14 @@ def _told() -> dict[str, Any] | None:
         "in_vain": known_calls.IN_VAIN, "redraw": Redraw, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
         **{_NAMES.get((kind, name), name): vars(kind)[name] for kind, name in _METHODS},
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
-        "kinds": (int, bool, str, type(None), DType), "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",
+        "kinds": known_calls.PLAIN, "float": float, "int": int, "tuple": tuple, "list": list, "reshape": "reshape", "slice": "slice",
         "label": "_label", "skips": "skips", "None": None, "True": True, "False": False, "nothing": (), "zero": 0, "minus_one": -1,
-        "Boundary": Boundary, "Bundle": Bundle, "LeafMark": LeafMark, "result": RESULT, "held": HELD, "beside": BESIDE, "expand": "expand",
+        "Boundary": Boundary, "Bundle": Bundle, "LeafMark": LeafMark, "Detached": views.Detached, "result": RESULT, "held": HELD, "beside": BESIDE, "expand": "expand",
         "fresh_mark": fresh_mark, "was_overwritten": was_overwritten, "tape": _TAPE, "write": write, "forget": Tensor._forget,
         "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read", "outputs_name": "outputs",
         "array": np.ndarray, "bool": bool, "permute": "permute", "alias": ALIAS, "phrases_of_reads": views._reads, "phrases_of_writes": views._writes,
         "selections": views._selections, "rows": indexing._rows, "read_part": views.read, "write_part": views.write, "replace": Storage.replace,
-        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown,
+        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "anew": known_calls.Anew, "Size": Size,
         "through": _python[Tensor, "_through"], "getitem": _python[Tensor, "__getitem__"], "setitem": _python[Tensor, "__setitem__"],
         "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
         **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},

@@ -116,10 +116,13 @@ def sample(
     shape = tuple(shape)
     before = recorder.state.asked
     node = _sample(draw, shape, dtype, numbers, generator, where, anywhere)
-    noted = recorder.state.noted
-    if noted is not None:
-        options = {"where": where, "anywhere": anywhere}
-        noted.append(Drawn(draw, shape, dtype, numbers, options, node, recorder.state.asked - before) if generator is None and node.value is not None else None)
+    noted, drawn = recorder.state.noted, recorder.state.drawn
+    if noted is not None or drawn is not None:
+        options, again = {"where": where, "anywhere": anywhere}, generator is None and node.value is not None
+        found = Drawn(draw, shape, dtype, numbers, options, node, recorder.state.asked - before) if again else None
+        for told in (noted, drawn):
+            if told is not None:
+                told.append(found)
     return node
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..dialects.types import DType, complex_of, float32, float64, int64
 from .creation import finish, of_array
 from .definitions import define
+from .known_calls import known
 from .promote import Defaults
 from .placement import placed
 from .tensor import Tensor
@@ -20,6 +21,7 @@ def _number(value: Any) -> Any:
     return value.item() if isinstance(value, (Tensor, np.generic)) else value
 
 
+@known
 @placed
 def arange(
     start: Any,
@@ -71,6 +73,7 @@ def _check_ends(name: str, start: Any, end: Any, steps: Any) -> None:
         )
 
 
+@known
 @placed
 def linspace(
     start: Any,
@@ -103,6 +106,7 @@ def linspace(
     return finish(of_array(array.astype(kind.numpy)), out, requires_grad)
 
 
+@known
 @placed
 def logspace(
     start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DType | None = None, **options: Any
@@ -115,6 +119,7 @@ def logspace(
     return of_array((float(base) ** powers).astype((dtype or Defaults.dtype).numpy))
 
 
+@known
 @placed
 def eye(
     n: int,

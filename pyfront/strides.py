@@ -50,6 +50,8 @@ def follow_index(result: Tensor, input: Tensor, dims: Sequence[int], common: Sha
 
 def like(input: Tensor, make: Callable[[Shape], Tensor]) -> Tensor:
     """``make(shape)``, of the shape of ``input`` and in its memory order."""
+    if not is_ordered(input):
+        return make(input._node.type[0])
     shape, strides, _ = views.layout(input._storage, input._chain)
     order = memory_order(shape, [strides]) if len(shape) > 1 and 0 not in shape else tuple(range(len(shape)))
     if order == tuple(range(len(shape))):

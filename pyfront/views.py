@@ -47,7 +47,7 @@ def read(storage: Storage, chain: Chain) -> Node:
             node = boundary(source, link) if type(link) is LeafMark else _follow(source, link)
         # What no_grad recorded of something tracked is for now only: the next training step needs the
         # history.
-        if recorder.state.grad or node.requires_grad or not _has_history(storage, chain):
+        if node is not source and (recorder.state.grad or node.requires_grad or not _has_history(storage, chain)):
             if len(views) >= _MOST_READ:
                 del views[next(iter(views))]
             views[chain] = node
@@ -164,6 +164,8 @@ def _follow(source: Node, link: Link) -> Node:
                 return _part(array, source, link[1][0] if link[0] in RETYPED else source.type[1])
         return _record(source, *link)
     if type(link) is Detached:
+        if link.node is None and not source.requires_grad:
+            return source
         contents = recorder.alias(source, requires_grad=False)
         return _with_history(link.node, contents) if link.node is not None else contents
     if type(link) is Mark:  # RENAMED, or one of a view that is told apart from an equal one

@@ -13,7 +13,7 @@ from .assignment import check_in_place, check_leaf, check_overlap, store
 from .creation import of_array
 from .definitions import define
 from .indexing import fitted, getitem
-from .promote import full, operand, untouched
+from .promote import filled, full, operand, untouched
 from .shaping import sizes
 from .storage import Storage
 from .tensor import Tensor, _fill, from_storage, wrap
@@ -49,7 +49,9 @@ def fill(input: Tensor, value: Any) -> Tensor:
 @define("zero", in_place=True)
 def zero(input: Tensor) -> Tensor:
     """All zero."""
-    return fill(input, 0)
+    node, before = filled(0, *input._node.type), input._read()
+    node = untouched(node, before) if recorder.state.grad else node
+    return wrap(node if recorder.state.placement is None else recorder.state.placement.settled(before, node))
 
 
 def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:

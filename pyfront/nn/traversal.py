@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..creation import empty_like
+from ..leaves import zero_grad
 from ..tensor import Tensor
 from .changes import let_go, turned
 from .parameter import Parameter
@@ -263,7 +264,7 @@ class TraversalMethods:
                 if set_to_none:
                     parameter.grad = None
                 else:
-                    parameter.grad = parameter.grad.detach().zero_()
+                    zero_grad(parameter)
 
     def share_memory(self) -> Any:
         """Kept for programs that ask; memory is shared by forking."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import recorder
 from ..autograd import RemovableHandle, enable_grad, no_grad
+from ..leaves import zero_grad
 from ..nn.changes import BUNDLED, let_go
 from ..sparse.coordinates import SparseTensor
 from ..tensor import Tensor
@@ -181,7 +182,7 @@ class Optimizer:
                     if set_to_none:
                         p._grad = None
                     else:
-                        p.grad = p.grad.detach().zero_()
+                        zero_grad(p)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move all parameters that have a gradient, and compute what was recorded so far.

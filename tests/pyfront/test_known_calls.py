@@ -95,6 +95,35 @@ def test_what_does_more_than_recording_runs_each_time(function: Any) -> None:
     assert f.count == 4
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: lamina.zeros(2), lambda x: lamina.arange(3), lambda x: lamina.full(x.shape, 0.5), lambda x: lamina.zeros_like(x), lambda x: x.new_ones(2),
+        lambda x: lamina.eye(2, device="cpu"), lambda x: lamina.randn_like(x), lambda x: lamina.rand_like(x.t()), lambda x: x.zero_(), lambda x: lamina.zeros(2, requires_grad=True),
+    ],
+)  # fmt: skip
+def test_what_is_made_of_options_is_memory_of_its_own_each_time(function: Any) -> None:
+    lamina.manual_seed(3)
+    expected = [function(_rows()).tolist() for _ in range(8)]
+    lamina.manual_seed(3)
+    made = [function(_rows()) for _ in range(8)]
+    assert [x.tolist() for x in made] == expected
+    with lamina.no_grad():
+        made[-1].add_(1)
+    assert [x.tolist() for x in made[:-1]] == expected[:-1] and function(_rows()).dtype is made[0].dtype
+    assert len({x.data_ptr() for x in made}) == 8 and len({id(x._storage) for x in made}) == 8
+
+
+def test_numbers_that_are_drawn_on_the_way_are_drawn_each_time() -> None:
+    f = Counted(lambda x: (lamina.rand(2), lamina.zeros_like(x))[1])
+    before = lamina.get_rng_state()
+    for _ in range(6):
+        f(_rows())
+        after = lamina.get_rng_state()
+        assert not after.equal(before)
+        before = after
+
+
 def test_a_function_nothing_is_kept_of_is_looked_at_a_number_of_times() -> None:
     f = Counted(lambda x: x.view(-1))
     x = _rows().requires_grad_()

@@ -12,6 +12,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+
+@pytest.fixture(autouse=True)
+def checked_distributions():
+    """PyTorch's compiler, which other tests of a process load, turns the checks of its distributions off."""
+    torch.distributions.Distribution.set_default_validate_args(True)
+
+
 CASES: dict[str, tuple[str, list[Any], str]] = {  # constructor over D and parameters p, parameters, a value
     "normal": ("D.Normal(p[0], p[1])", [[0.5, -1.0], [1.5, 0.3]], "[0.2, -0.7]"),
     "normal of numbers": ("D.Normal(0, 1 + p[0])", [0.5], "0.3"),

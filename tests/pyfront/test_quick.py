@@ -40,6 +40,11 @@ EXPRESSIONS = [
     "put(w * 1, 0, y[0])", "(v[0], put(v, 0, y[1]), v[0])", "(v.view(-1), v.mul_(2.0), v.view(-1)[3])", "put(put(x * 2, 0, 1.0), 1, 2.0)", "add(v[0][1], y[0][0])",
     "put(v, slice(1), 2.0)", "put(v, (slice(None), 1), y[:, 0])", "put(v, (1, slice(1, 3)), 3)", "put(v, (0, 1), y[0, 1])", "put(v, (slice(None), 1), add(v[:, 1], 1.0))", "put(v, slice(None), y)",
     "put(v, (slice(None, None, 2), 0), 1.0)", "put(w * 1, (0, 1), 2.0)", "x.T + x.T", "(x.T @ y, w.T, x.mT, x[0].T)", "torch.tensor([[1, 2]])",
+    "x.detach()", "p.detach()", "w.detach()[0]", "x.t().detach()", "x[1].detach()", "x.t()[1].detach()", "w[1].detach()", "p.detach().detach()", "x.detach().t().detach()", "x.data", "p.data.detach()", "(w * 1).detach()",
+    "shared.detach()", "kind(x).detach()", "put(p.detach(), 0, 1.0) + p", "v.copy_(x)", "v.copy_(y[0])", "v[1].copy_(x[0])", "(v, v[1].copy_(x[0]), v[1])", "v.copy_(w)", "v.copy_(v.t().reshape(3, 4))",
+    "v[0].copy_(v[1])", "v.copy_(i)", "v.copy_(x, True)", "v.copy_(x, non_blocking=True)", "v.t().copy_(x.t())", "(p.detach().copy_(x), p)", "shared.copy_(x)", "v.copy_(shared)", "v.copy_(kind(x))",
+    "torch.zeros(3)", "torch.full((2,), 0.5)", "torch.arange(4)", "torch.ones(x.shape)", "torch.zeros_like(x)", "torch.zeros_like(x.t())", "torch.zeros_like(w)", "x.new_ones(2)", "torch.zeros(2, device='cpu')",
+    "torch.zeros(2, requires_grad=True)", "v.zero_()", "v[0].zero_()", "(w * 1).zero_()", "v.fill_(2.0)", "v.t().zero_()", "x.float()", "w.float()", "x.t().float()",
 ]  # fmt: skip
 
 

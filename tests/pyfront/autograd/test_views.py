@@ -124,3 +124,26 @@ def test_equal_views_taken_again_and_again() -> None:
             before = driver.stats.compiles
     after = driver.stats.compiles
     assert after == before
+
+
+def test_gradients_are_zeroed_where_they_are_time_and_again() -> None:
+    found = []
+    for t in (ours, torch):
+        layer = t.nn.Linear(2, 2)
+        optimizer = t.optim.SGD(layer.parameters(), lr=0.1)
+        layer(t.ones(3, 2)).sum().backward()
+        before = layer.weight.grad
+        for _ in range(1200):  # what is detached is no longer for it
+            optimizer.zero_grad(set_to_none=False)
+        assert layer.weight.grad is before
+        before.requires_grad_()
+        layer.zero_grad(set_to_none=False)
+        x = t.ones(3)
+        for _ in range(1200):
+            x = x.detach()
+        below = x.detach()
+        x += t.ones(3, requires_grad=True) * 2
+        part = t.ones(4, requires_grad=True) * 3
+        part[1:].detach()[1:].detach().zero_()
+        found.append((before.tolist(), before.requires_grad, x.requires_grad, below.requires_grad, below.tolist(), part.tolist(), part._version))
+    assert found[0] == found[1]
