@@ -43,6 +43,8 @@ LARGEST_BOX, LARGEST_CLUSTER = 256, 8
 LARGEST_EVERY = 8
 """How far apart the elements of a box may be along a dimension."""
 WGMMA_ROWS = 64
+DESCRIPTOR_BYTES = 16
+"""What addresses in a descriptor are counted in."""
 WGMMA_BYTES = 32
 """Of a row of an operand that one nv.wgmma multiplies: 16 elements of 16 bits, 8 of 32, 32 bytes."""
 TILE_BYTES: dict[Attribute, int] = {bf16: 2, f16: 2, f32: 4, i8: 1}
@@ -196,7 +198,10 @@ class MbarrierArriveOp(_OnBarrier):
 
 @irdl_op_definition
 class MbarrierArriveAtOp(IRDLOperation):
-    """An arrival at the barrier that another block of the cluster has at this place: `nv.mbarrier_arrive_at %b[%i] of %rank`."""
+    """An arrival at the barrier that another block of the cluster has at this place: `nv.mbarrier_arrive_at %b[%i] of %rank`.
+
+    It says that what the thread waited for has been read; what it wrote is not handed over.
+    """
 
     name = "nv.mbarrier_arrive_at"
     barriers = operand_def(MemRefType)
@@ -218,7 +223,8 @@ class ClusterBarrierOp(IRDLOperation):
 
 @irdl_op_definition
 class MbarrierWaitOp(IRDLOperation):
-    """Until the phase of a parity (0 for the first, 1, 0, …) has ended; parity 1 of a fresh barrier has. cluster: other blocks arrive, too."""
+    """Until the phase of a parity (0 for the first, 1, 0, …) has ended; parity 1 of a fresh barrier has. cluster: other blocks arrive, too,
+    and what comes behind it are copies to memory they have read."""
 
     name = "nv.mbarrier_wait"
     barriers = operand_def(MemRefType)

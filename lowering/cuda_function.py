@@ -87,7 +87,7 @@ class CudaFunctionPrinter(FunctionPrinter):
         note = f"/* {blocks} blocks of {self.shape.threads} threads, {self.shape.shared_bytes} bytes of shared memory"
         note += f"; {origin.data.replace('*/', '* /')} */" if origin is not None else " */"
         cluster = f"__cluster_dims__({self.shape.cluster}, 1, 1) " if self.shape.cluster > 1 else ""
-        head = f'extern "C" __global__ void {cluster}__launch_bounds__({self.shape.threads}, 1) {self.symbol}({parameters}) {{'
+        head = f'extern "C" __global__ void {cluster}__launch_bounds__({self.shape.threads}, {self.shape.together}) {self.symbol}({parameters}) {{'
         return "\n".join([*self.tables, note, head, *self._lines, "}"])
 
     def _table_of(self, arguments: Sequence[SSAValue]) -> str:

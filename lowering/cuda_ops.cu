@@ -255,8 +255,9 @@ __device__ __forceinline__ void lm_tma_load_5d_cluster(void *to, const lm_tensor
 }
 
 //: mbarrier_arrive_at
+/* Says that reads have ended and hands over nothing that was written: a release for the cluster would wait for all memory of the GPU. */
 __device__ __forceinline__ void lm_mbarrier_arrive_at(int64_t *barrier, int rank) {
-    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [at];\n}"
+    asm volatile("{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\nmbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [at];\n}"
                  :: "r"((uint32_t)__cvta_generic_to_shared(barrier)), "r"(rank) : "memory");
 }
 
@@ -341,7 +342,7 @@ __device__ __forceinline__ void lm_mbarrier_wait_cluster(int64_t *barrier, int p
     const uint32_t at = (uint32_t)__cvta_generic_to_shared(barrier);
     uint32_t over;
     do
-        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+        asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
                      : "=r"(over) : "r"(at), "r"(parity) : "memory");
     while (!over);
 }

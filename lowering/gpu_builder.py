@@ -9,9 +9,10 @@ from xdsl.dialects import arith, gpu, memref, scf
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, NoneAttr, UnitAttr, i1, i32, i64
 from xdsl.ir import Attribute, Block, Region, SSAValue
 
-from ..dialects import nv
+from ..dialects import nv, nv_hopper
 from ..dialects.attributes import segments
-from .loop_builder import INDEX, LoopBuilder
+from .loop_builder import INDEX, NO_OVERFLOW, LoopBuilder
+from .memref_layout import element_bytes
 
 DIMENSIONS = {"x": gpu.DimensionAttr(gpu.DimensionEnum.X), "y": gpu.DimensionAttr(gpu.DimensionEnum.Y),
               "z": gpu.DimensionAttr(gpu.DimensionEnum.Z)}  # fmt: skip
@@ -139,6 +140,14 @@ class GpuBuilder(LoopBuilder):
     def write_lanes(self, values: Sequence[SSAValue], memory: SSAValue, at: SSAValue) -> None:
         """Neighbouring elements with one access."""
         self.do(nv.StoreOp.create(operands=[*values, memory, at]))
+
+    def matrix(self, memory: SSAValue, at: SSAValue, further: int, leading: int) -> SSAValue:
+        """What wgmma calls a matrix in shared memory, `further` elements (a multiple of 16 bytes) behind a place: one addition to what it calls that
+        place. leading: bytes between blocks."""
+        op = nv_hopper.MatrixDescriptorOp.create(operands=[memory, at], result_types=[i64], properties={"leading": IntegerAttr(leading, i32)})
+        self.do(op)
+        steps = further * element_bytes(memory.type.element_type) // nv_hopper.DESCRIPTOR_BYTES
+        return self.emit(arith.AddiOp, (op.results[0], self.constant(IntegerAttr(steps, i64), i64)), i64, NO_OVERFLOW) if steps else op.results[0]
 
     # Other threads
 

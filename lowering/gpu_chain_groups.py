@@ -68,19 +68,12 @@ class GroupOperand(Operand):
     def along(self, stage: SSAValue, depth: int, row: SSAValue | None = None) -> SSAValue:
         """The matrix of one wgmma whose sum goes along the depth, 16 from `depth` on; its rows from `row` on (None: all)."""
         block, within = divmod(depth, BLOCK)
-        at = self.b.plus(self.base(stage), block * BLOCK * self.rows + within)
-        return self._descriptor(at if row is None else self.b.add(at, self.b.scaled(row, BLOCK)), 16)
+        at = self.base(stage)
+        return self.b.matrix(self.shared, at if row is None else self.b.add(at, self.b.scaled(row, BLOCK)), block * BLOCK * self.rows + within, 16)
 
     def turned(self, stage: SSAValue, row: int) -> SSAValue:
         """The matrix of one wgmma whose sum goes along the rows, 16 from `row` on."""
-        return self._descriptor(self.b.plus(self.base(stage), row * BLOCK), 2 * BLOCK * self.rows)
-
-    def _descriptor(self, at: SSAValue, leading: int) -> SSAValue:
-        op = nv.MatrixDescriptorOp.create(
-            operands=[self.shared, at], result_types=[i64], properties={"leading": IntegerAttr(leading, i32)}
-        )
-        self.b.do(op)
-        return op.results[0]
+        return self.b.matrix(self.shared, self.base(stage), row * BLOCK, 2 * BLOCK * self.rows)
 
 
 class GroupTiles(CoreTiles):

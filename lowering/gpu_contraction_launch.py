@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from xdsl.dialects import arith, func
 from xdsl.dialects.builtin import AnyFloat, FloatAttr, IntegerAttr, StringAttr
 from xdsl.ir import Attribute, SSAValue
 
 from .contraction_match import Access, asked_positions
+from .gpu_boxes import RUN_BYTES
 from .gpu_contraction_plan import Tiling
 from .gpu_launch import LaunchBuilder
 from .gpu_teams import THREADS
 from .loop_builder import NO_OVERFLOW
+from .memref_layout import element_bytes
 from .nest_body import BodyEmitter, Point
 
 PLAIN: dict[str, Attribute] = {"fastmath": arith.FastMathFlagsAttr("none")}
@@ -60,11 +63,13 @@ class ContractionLaunch:
             step *= self.c.sizes[d]
         return True
 
-    def epilogue(self, total: SSAValue, m: SSAValue, n: SSAValue, z: SSAValue | None) -> None:
-        """Stores one finished sum, and what the elementwise stages make of it."""
+    def epilogue(self, totals: Sequence[SSAValue], m: SSAValue, n: SSAValue, z: SSAValue | None) -> None:
+        """Stores finished sums of a row, neighbours from column n on, and what the elementwise stages make of them."""
+        lanes = range(len(totals))
 
-        def at(access: Access) -> SSAValue:
-            parts = [self.place(access, self.t.rows, m), self.place(access, self.t.columns, n)]
+        def at(access: Access, lane: int = 0) -> SSAValue:
+            column = self.b.plus(n, lane) if lane else n
+            parts = [self.place(access, self.t.rows, m), self.place(access, self.t.columns, column)]
             if z is not None:
                 parts.insert(0, self.place(access, self.t.batch, z))
             whole: SSAValue | None = None
@@ -72,18 +77,43 @@ class ContractionLaunch:
                 whole = self.b.add(whole, part)
             return self.b.plus(whole, access.offset)
 
-        values: list[SSAValue] = [total]
-        stores = [(self.c.result, total)]
+        values: list[Sequence[SSAValue]] = [totals]
+        stores: list[tuple[Access, Sequence[SSAValue]]] = [(self.c.result, totals)]
         for stage in self.c.stages:
-            args = [values[i] if isinstance(i, int) else self.b.read(self.flat(i), at(i)) for i in stage.inputs]
-            places = [at(p) for p in stage.positions] if asked_positions(stage) else []
-            results = self.body.run(stage.body, places, [*args, *([None] * len(stage.outputs))], Point())
+            given = [values[i] if isinstance(i, int) else self._read(i, len(totals), at) for i in stage.inputs]
+            found = []
+            for lane in lanes:
+                places = [at(p, lane) for p in stage.positions] if asked_positions(stage) else []
+                args = [*(values[lane] for values in given), *([None] * len(stage.outputs))]
+                found.append(self.body.run(stage.body, places, args, Point()))
+            results = [list(one) for one in zip(*found, strict=True)]
             values += results
             stores += zip(stage.outputs, results, strict=True)
         written = {a.key() for a in self.c.outputs}
-        for access, value in stores:
-            if access.key() in written:
-                self.store(value, access, at)
+        for access, results in stores:
+            if access.key() in written and self._is_wide(access, len(results)):
+                self.b.write_lanes(results, self.flat(access), at(access))
+            elif access.key() in written:
+                for lane in lanes:
+                    self.store(results[lane], access, partial(at, lane=lane))
+
+    def _read(self, access: Access, lanes: int, at: Callable[..., SSAValue]) -> Sequence[SSAValue]:
+        """What an operand of the epilogue has for neighbouring columns."""
+        memory = self.flat(access)
+        if self._is_wide(access, lanes):
+            return self.b.read_lanes(memory, at(access), lanes)
+        if not any(access.strides[d] for d in self.t.columns):
+            return [self.b.read(memory, at(access))] * lanes
+        return [self.b.read(memory, at(access, lane)) for lane in range(lanes)]
+
+    def _is_wide(self, access: Access, lanes: int) -> bool:
+        """Whether neighbouring columns, from a multiple of `lanes` on, are one aligned access."""
+        t = self.t
+        if lanes == 1 or not t.is_aligned or lanes * element_bytes(access.element) > RUN_BYTES:
+            return False
+        inner = t.columns[-1]
+        others = [s for d, s in enumerate(access.strides) if d != inner]
+        return access.strides[inner] == 1 and self.c.sizes[inner] % lanes == 0 and not any(s % lanes for s in (*others, access.offset))
 
     def store(self, value: SSAValue, access: Access, at: Callable[[Access], SSAValue]) -> None:
         """Stores an element of an output. at: gives its place."""
@@ -133,17 +163,26 @@ class ProductLaunch(ContractionLaunch):
         with self.b.loop(0, count, unroll=True) as i:
             self.b.write(self.zero(), self.sums, i)
 
-    def result(self, place: SSAValue, m: SSAValue, n: SSAValue) -> None:
-        """Hands on the sum at a place of `sums`, if it is one of the product's: to the epilogue, or as a piece's part."""
+    def neighbours(self, held: int) -> int:
+        """How many columns side by side are handed on at once, of those a thread holds side by side: whole groups of the result's."""
+        return next(n for n in (held, held // 2, held // 4, 1) if n and self.t.n % n == 0)
+
+    def result(self, place: SSAValue, m: SSAValue, n: SSAValue, lanes: int = 1) -> None:
+        """Hands on sums from a place of `sums` on, neighbours along the columns, if they are the product's: to the epilogue, or as a piece's part."""
         b, t = self.b, self.t
         with self._inside(m, n):
-            total = b.read(self.sums, place)
+            totals = [b.read(self.sums, b.plus(place, lane) if lane else place) for lane in range(lanes)]
             if self.piece is None:
-                self.epilogue(total, m, n, self.z)
+                self.epilogue(totals, m, n, self.z)
                 return
             parts = self.launch.scratch(b.index(0), t.splits * t.z * t.m * t.n, self.c.sum_type)
             row = b.add(b.scaled(b.add(b.scaled(self.piece, t.z), self.z), t.m), m)
-            b.write(total, parts, b.add(b.scaled(row, t.n), n))
+            at = b.add(b.scaled(row, t.n), n)
+            if lanes > 1 and lanes * element_bytes(self.c.sum_type) <= RUN_BYTES:
+                b.write_lanes(totals, parts, at)
+                return
+            for lane, total in enumerate(totals):
+                b.write(total, parts, b.plus(at, lane) if lane else at)
 
     clips = False
     """Whether what lies outside the result is harmless: read from no memory, and not stored."""
@@ -172,7 +211,7 @@ class PieceSumLaunch(ContractionLaunch):
             value = b.read(parts, b.add(b.scaled(variable, total), number))
             (result,) = b.close_for([self.added(inner, value)])
             z, m, n = b.digits(number, [t.z, t.m, t.n])
-            self.epilogue(result, m, n, z if t.z > 1 else None)
+            self.epilogue([result], m, n, z if t.z > 1 else None)
         return self.launch.finish([-(-total // THREADS)], THREADS)
 
 

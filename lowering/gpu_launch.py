@@ -13,7 +13,7 @@ from ..dialects.errors import PassError
 from .gpu_builder import GpuBuilder
 from .memref_layout import memref_type
 
-GRID, THREADS, SHARED_BYTES, CLUSTER = "nv.grid", "nv.block", "nv.shared_bytes", "nv.cluster"
+GRID, THREADS, SHARED_BYTES, CLUSTER, TOGETHER = "nv.grid", "nv.block", "nv.shared_bytes", "nv.cluster", "nv.together"
 _LARGEST_GRID = (2**31 - 1, 65535, 65535)
 
 
@@ -31,6 +31,8 @@ class LaunchBuilder:
         self.b = GpuBuilder(self.block)
         self.shared_bytes = 0
         self.cluster = 1
+        self.together = 1
+        """Blocks that a processor has registers for at once."""
 
     def scratch(self, offset: SSAValue, length: int, element: Attribute) -> SSAValue:
         """A piece of the scratch argument, some bytes from its start."""
@@ -55,6 +57,8 @@ class LaunchBuilder:
         made.attributes[SHARED_BYTES] = IntegerAttr(self.shared_bytes, i64)
         if self.cluster > 1:
             made.attributes[CLUSTER] = IntegerAttr(self.cluster, i64)
+        if self.together > 1:
+            made.attributes[TOGETHER] = IntegerAttr(self.together, i64)
         if self.origin:
             made.attributes["origin"] = StringAttr(self.origin)
         return made
@@ -62,12 +66,13 @@ class LaunchBuilder:
 
 @dataclass(frozen=True)
 class LaunchShape:
-    """Blocks along x, y, z; threads per block; bytes of shared memory per block; how many neighbours along x are a cluster."""
+    """Blocks along x, y, z; threads per block; bytes of shared memory per block; how many neighbours along x are a cluster; blocks a processor has registers for."""
 
     grid: tuple[int, int, int]
     threads: int
     shared_bytes: int
     cluster: int = 1
+    together: int = 1
 
 
 def launch_shape(function: func.FuncOp) -> LaunchShape | None:
@@ -78,5 +83,5 @@ def launch_shape(function: func.FuncOp) -> LaunchShape | None:
     threads, shared = function.attributes[THREADS], function.attributes[SHARED_BYTES]
     assert isinstance(threads, IntegerAttr) and isinstance(shared, IntegerAttr)
     x, y, z = grid.get_values()
-    cluster = function.attributes.get(CLUSTER)
-    return LaunchShape((x, y, z), threads.value.data, shared.value.data, cluster.value.data if isinstance(cluster, IntegerAttr) else 1)
+    cluster, together = (n.value.data if isinstance(n := function.attributes.get(name), IntegerAttr) else 1 for name in (CLUSTER, TOGETHER))
+    return LaunchShape((x, y, z), threads.value.data, shared.value.data, cluster, together)

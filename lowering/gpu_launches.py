@@ -111,7 +111,7 @@ class LaunchTable:
         launches = [
             Launch(
                 given["kernel"],
-                LaunchShape(tuple(given["shape"]["grid"]), given["shape"]["threads"], given["shape"]["shared_bytes"], given["shape"]["cluster"]),
+                LaunchShape(**{**given["shape"], "grid": tuple(given["shape"]["grid"])}),
                 tuple(Place(**place) for place in given["arguments"]),
                 given["origin"],
                 tuple(

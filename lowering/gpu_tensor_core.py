@@ -1,6 +1,6 @@
 """Products of 16-bit floats on tensor cores: cp.async into three stages of shared memory, ldmatrix, mma.sync.
 
-Eight warps, two along the rows and four along the columns, share a block's tile; a tile is kept in shared memory as it
+Four warps, two along the rows and two along the columns, share a block's tile; a tile is kept in shared memory as it
 lies in global memory (along the sum, or along its rows) and ldmatrix turns it where needed. Operands whose elements do
 not come in aligned runs of eight are copied one by one.
 """
@@ -15,7 +15,7 @@ from ..dialects import kernel, nv
 from .contraction_match import Factor
 from .gpu_contraction_launch import ProductLaunch
 from .gpu_contraction_plan import CORE_DEPTH, in_runs
-from .gpu_teams import THREADS, WARP
+from .gpu_teams import WARP
 from .loop_builder import NO_OVERFLOW
 from .memref_layout import element_bytes
 
@@ -24,7 +24,8 @@ COPY_BYTES = 16
 """One asynchronous copy."""
 MATRIX = 8
 """Rows of one of ldmatrix's matrices; a row has 16 bytes."""
-WARPS_DOWN, WARPS_ACROSS = 2, 4
+WARPS_DOWN, WARPS_ACROSS = 2, 2
+"""Of a block: a warp of the largest tile has 64 rows and 64 columns, since tensor cores are faster than shared memory brings them smaller ones."""
 CORE = 16
 """Rows of one mma.sync; it has half as many columns."""
 
@@ -35,6 +36,7 @@ class TensorCoreLaunch(ProductLaunch):
     depth: of a tile; core_depth: of one mma.sync; bits: an element as an integer.
     """
 
+    threads = WARPS_DOWN * WARPS_ACROSS * WARP
     depth, core_depth, bits = CORE_DEPTH, 16, i16
 
     def product(self) -> None:
@@ -121,12 +123,13 @@ class TensorCoreLaunch(ProductLaunch):
         group, pair = b.divided(self.lane, 4)
         row = b.add(b.add(self.first_row, self.warp_row), group)
         column = b.add(b.add(self.first_column, self.warp_column), b.scaled(pair, 2))
+        lanes = self.neighbours(2)
         with b.loop(0, self.down, unroll=True) as i, b.loop(0, self.across, unroll=True) as j:
-            with b.loop(0, 4, unroll=True) as e:
+            with b.loop(0, 4, lanes, unroll=True) as e:
                 below, right = b.divided(e, 2)
                 m = b.add(b.add(row, b.scaled(i, CORE)), b.scaled(below, MATRIX))
                 n = b.add(b.add(column, b.scaled(j, CORE // 2)), right)
-                self.result(b.add(b.scaled(b.add(b.scaled(i, self.across), j), 4), e), m, n)
+                self.result(b.add(b.scaled(b.add(b.scaled(i, self.across), j), 4), e), m, n, lanes)
 
 
 class _Tile:
@@ -156,9 +159,10 @@ class _Tile:
         width = self.run if self.in_runs else 1
         inner = (self.depth if self.along_sum else self.extent) // width
         base = b.scaled(stage, self.stage_length)
-        count = self.extent * self.depth // width // THREADS
+        threads = self.owner.threads
+        count = self.extent * self.depth // width // threads
         with b.loop(0, count, unroll=True) as i:
-            number = b.add(b.scaled(i, THREADS), self.owner.thread)
+            number = b.add(b.scaled(i, threads), self.owner.thread)
             outer, place = b.divided(number, inner)
             place = b.scaled(place, width)
             row, depth = (outer, place) if self.along_sum else (place, outer)

@@ -419,10 +419,5 @@ class _Operand:
         place = b.scaled(stage, self.stage_length)
         if rows is not None:
             place = b.add(place, b.scaled(rows, self.depth))  # of 16 bits, 64 rows are one block either way
-        place = b.plus(place, depth * self.depth if self.turned else depth)
-        op = nv.MatrixDescriptorOp.create(
-            operands=[self.rest if is_rest else self.shared, place], result_types=[i64],
-            properties={"leading": _i32(nv.SWIZZLE_BYTES * self.depth if self.turned else 16)},
-        )  # fmt: skip
-        b.do(op)
-        return op.results[0]
+        leading = nv.SWIZZLE_BYTES * self.depth if self.turned else 16
+        return b.matrix(self.rest if is_rest else self.shared, place, depth * self.depth if self.turned else depth, leading)

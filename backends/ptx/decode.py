@@ -395,7 +395,7 @@ def _own(named: operands.Reader) -> operands.Reader:
 
 
 def _mbarrier(code: Code, instruction: Instruction) -> Run:
-    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "shared::cluster", "b64", "release", "cta", "cluster")]
+    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "shared::cluster", "b64", "release", "relaxed", "cta", "cluster")]
     spaces = {*_SHARED, "shared::cluster"} & set(instruction.parts)
     if "b64" not in instruction.parts or len(spaces) != 1:
         raise Unknown
@@ -411,19 +411,20 @@ def _mbarrier(code: Code, instruction: Instruction) -> Run:
     sink, where, *more = instruction.operands
     if not isinstance(sink, Name) or sink.name != "_" or len(more) != len(words) - 1:
         raise Unknown
-    if not is_own and (more or "cluster" not in instruction.parts):  # a release that the other block does not see
+    relaxed = "relaxed" in instruction.parts
+    if not is_own and (more or "cluster" not in instruction.parts) or relaxed and is_own:  # of a scope that the other block is not in
         raise Unknown
     named = address(code, where)
     at = _own(named) if is_own else lambda m, t: m.shared.elsewhere(named(m, t), t)
     if not more:
-        return lambda m, t: m.barriers.arrive(m, t, at(m, t))
+        return lambda m, t: m.barriers.arrive(m, t, at(m, t), relaxed=relaxed)
     get_bytes = reader(code, more[0], "u32")
     return lambda m, t: m.barriers.arrive(m, t, at(m, t), np.broadcast_to(get_bytes(m, t), t.shape))
 
 
 def _try_wait(code: Code, instruction: Instruction, place: int):
-    in_cluster = instruction.parts[2:4] == ("acquire", "cluster")
-    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "acquire", "cta")]
+    in_cluster = instruction.parts[2:4] in (("acquire", "cluster"), ("relaxed", "cluster"))
+    words = [w for w in instruction.parts if w not in ("shared", "shared::cta", "acquire", "cta", *(("relaxed",) if in_cluster else ()))]
     if words != ["try_wait", "parity", *(["cluster"] if in_cluster else []), "b64"]:
         raise Unknown
     over, where, parity = instruction.operands

@@ -127,6 +127,12 @@ class Shared:
             if (self.clocks.known[first : first + self.block_threads, thread] < when).all():
                 raise Fault(f"block {rank} of the cluster may have ended before another one's thread uses its shared memory: it waits for nothing behind that", [thread])
 
+    def check_told(self, threads: Array) -> None:
+        """Fault: a thread has written memory since it last told anybody."""
+        for thread in threads.tolist():
+            if ((self.writer == thread) & (self.written_at == self.clocks.known[thread, thread]) & self.written).any():
+                raise Fault("a relaxed arrival behind writes of the thread: it says only that reads have ended", [thread])
+
     def place(self, addresses: Array, size: int, what: str, threads: Array, alignment: int = 0) -> Array:
         """Offsets of accesses. Fault when one is unaligned or outside."""
         at = addresses.astype(np.int64) - BASE

@@ -176,9 +176,11 @@ class Barriers:
             raise Fault("a race: the barrier is used, and its mbarrier.init by another thread is not ordered before", [thread])
         return barrier
 
-    def arrive(self, machine: Machine, threads: Array, addresses: Array, announced: Array | None = None) -> None:
-        """Arrivals, each after announcing bytes."""
+    def arrive(self, machine: Machine, threads: Array, addresses: Array, announced: Array | None = None, relaxed: bool = False) -> None:
+        """Arrivals, each after announcing bytes. relaxed: they say that reads have ended. Fault: the thread has written what nobody is told of."""
         clocks = self._memory().clocks
+        if relaxed:
+            self._memory().check_told(threads)
         for k, (thread, address) in enumerate(zip(threads.tolist(), addresses.tolist(), strict=True)):
             barrier = self.find(address, thread)
             if announced is not None:
@@ -226,10 +228,10 @@ class Barriers:
                 machine.wake(place, threads)
 
     def has_ended(self, threads: Array, address: int, parity: int, place: int, in_cluster: bool) -> bool:
-        """try_wait.parity; who has to wait sleeps, and comes to the same place again. Fault: what another block released is not acquired."""
+        """try_wait.parity; who has to wait sleeps, and comes to the same place again. Fault: another block arrives, and the wait is one of this block's."""
         barrier = self.find(address, int(threads[0]))
         if barrier.from_afar and not in_cluster:
-            raise Fault("another block arrives at the barrier, and this waits without .acquire.cluster", threads)
+            raise Fault("another block arrives at the barrier, and this waits without .cluster", threads)
         for thread in threads.tolist():
             self.find(address, thread)
         if (barrier.phase & 1) != parity:

@@ -403,6 +403,20 @@ def test_bytes_nobody_writes_may_be_carried_and_not_used() -> None:
             run(f"{body} {use} {STORE}")
 
 
+TOLD = """mapa.shared::cluster.u32 %r30, %r2, 0;
+    @%p1 mbarrier.arrive.{}.cluster.shared::cluster.b64 _, [%r30];"""
+
+
+@pytest.mark.parametrize(("order", "said"), [("relaxed", "behind writes of the thread"), ("release", "")])
+def test_relaxed_arrival_hands_no_writes_over(order: str, said: str) -> None:
+    body = f"{MADE} @%p1 st.shared.u32 [%r2+8], %r1; {TOLD.format(order)} {wait(0, 0).replace('parity', 'parity.acquire.cluster')} {LOAD} mov.u32 %r11, %r10; {STORE}"
+    if not said:
+        run(body)
+        return
+    with pytest.raises(PtxError, match=said):
+        run(body)
+
+
 def test_registers_of_a_processor() -> None:
     split = "shr.u32 %r7, %r1, 7; setp.eq.u32 %p1, %r7, 0; @!%p1 bra $O; setmaxnreg.dec.sync.aligned.u32 40; bra $E; $O: setmaxnreg.inc.sync.aligned.u32 {};\n$E:"
     assert run(f"{split.format(232)} {LOAD} mov.u32 %r11, %r10; {STORE}", threads=384)[5] == 5

@@ -158,7 +158,7 @@ def test_ptx(arch: str, way: str, products: int) -> None:
     for right_turned in (False, True):
         compiled = build(product(4096, 4096, 4096, False, right_turned), f"{arch}_{way}").compiled
         count = len(re.findall(r"mma\.sync\.aligned\.m16n8k8\.row\.col\.f32\.tf32\.tf32\.f32", compiled.ptx))
-        assert count == products * 4 * 4 * 2  # pieces of a warp's tile, depths of 8 in a tile
+        assert count == products * 4 * 8 * 2  # pieces of a warp's tile, depths of 8 in a tile
         assert "cvt.rna.tf32.f32" in compiled.ptx and "ldmatrix.sync.aligned.m8n8.x4.shared.b16" in compiled.ptx
         (usage,) = compiled.usage
         assert (usage.stack, usage.spill_loads, usage.spill_stores) == (0, 0, 0)
