@@ -38,6 +38,7 @@ class SweepLaunch:
         self.powers = Powers(self.b, plan.factors, fast=plan.kind is not None)
         self.unit = self.powers.scale(sweep.maximum.value) if sweep.maximum is not None else 1.0
         self.raw: dict[Sum, SSAValue] = {}
+        self.passing_here: dict[Expression, SSAValue] = {}
 
     def write(self) -> func.FuncOp:
         """The launch's function."""
@@ -117,12 +118,15 @@ class SweepLaunch:
 
     # The walk
 
+    def _bounds(self) -> tuple[int | None, int | None]:
+        """The least and the most that a place along the other direction may be further than an own one, to matter."""
+        low, high = self.sweep.bounds.low, self.sweep.bounds.high
+        return (low, high) if self.sweep.own == ROW else (None if high is None else -high, None if low is None else -low)
+
     def _limits(self) -> tuple[SSAValue, SSAValue]:
         """The first tile along the other direction that matters, and the one behind the last."""
-        b, size, bounds = self.b, self.shape.other, self.sweep.bounds
-        low, high = bounds.low, bounds.high
-        if self.sweep.own != ROW:
-            low, high = (None if high is None else -high), (None if low is None else -low)
+        b, size = self.b, self.shape.other
+        low, high = self._bounds()
         first, last = b.index(0), b.index(-(-self.other_size // size))
         if low is not None:
             first = b.divided(b.maximum(b.plus(self.first, low), b.index(0)), size)[0]
@@ -162,12 +166,49 @@ class SweepLaunch:
     def _one_tile(self) -> None:
         self.products = self._registers_of_tiles()
         self._multiply()
+        self._read_passing()
         self.tiles.settle()
         for s, values in self._weights().items():
             assert s.right is not None
             self._await(self.operands[s.right])
             self.tiles.add_product(values, self.operands[s.right], self.stage, self.partial[s])
         self.tiles.settle()
+
+    def _read_passing(self) -> None:
+        """What memory says of the tile's other rows (columns), read while products are under way; where a maximum grows, elements read it."""
+        b, width, other = self.b, self.shape.other, self.sweep.other
+        if self.sweep.maximum is not None:
+            return
+        asked = list(dict.fromkeys(e for s in self.sweep.sums if s.term.inner is not None for e in leaves(s.term.inner)))
+        reads = [e for e in asked if isinstance(e, Read) and other in e.place.roles and self.sweep.own not in e.place.roles]
+        kept = [e for e in self.sweep.loaded if self.sweep.own != ROW]
+        self.passing_here = {e: b.registers(self.tiles.count(width) // self.tiles.row_count, e.type, "passing") for e in (*reads, *kept)}
+        if not self.passing_here:
+            return
+        with self.tiles.across(width) as (number, column):
+            places = [self._inside_other(b.plus(column, k)) for k in range(self.tiles.lanes)]
+            for e, registers in self.passing_here.items():
+                for k, value in enumerate(self._read_neighbours(e, places)):
+                    b.write(value, registers, b.plus(number, k))
+
+    def _read_neighbours(self, e: Expression, places: list[SSAValue]) -> list[SSAValue]:
+        """A row's value at neighbouring places along the other direction, in one access where they are neighbours in memory."""
+        lanes, other = len(places), self.sweep.other
+        if isinstance(e, Read):
+            steps = [step for role, step in e.place.steps if role != other]
+            is_run = e.place.step(other) == 1 and not any(n % lanes for n in (*steps, e.place.offset))
+            spots = [(self.memory(e.place), self.address(e.place, {other: place})) for place in places]
+        else:
+            is_run = self.other_size % lanes == 0
+            spots = [self._kept_place(e, place) for place in places]
+        if lanes > 1 and is_run and self.plan.kind is not None and self.other_size % self.shape.other == 0:
+            return self.b.read_lanes(*spots[0], lanes)
+        return [self.b.read(*spot) for spot in spots]
+
+    def _inside_other(self, column: SSAValue) -> SSAValue:
+        """The place of something that passes by; beyond the end, the last one."""
+        at = self.b.add(self.start, column)
+        return self.b.minimum(at, self.b.index(self.other_size - 1)) if self.other_size % self.shape.other else at
 
     def _registers_of_tiles(self) -> dict[Sum, SSAValue]:
         count = self.tiles.count(self.shape.other)
@@ -190,9 +231,22 @@ class SweepLaunch:
         if self.sweep.maximum is not None:
             self._grow()
         weights = {s: b.registers(count, f32, "weights") for s in self.sweep.sums if s.right is not None}
-        with self.tiles.elements(width) as (number, row_number, row, column):
-            self._add_element(weights, number, row_number, row, column)
+        terms = {s: s.term.inner for s in self.sweep.sums}
+        whole = {s: inside(self.plan.chain.made, e, self.sweep.bounds) if e is not None else None for s, e in terms.items()}
+        outside = self._reaches_outside() if self.sweep.maximum is None else None
+        if outside is None:
+            self._add_elements(weights, terms, True)
+            return weights
+        with b.when(outside):
+            self._add_elements(weights, terms, True)
+        with b.otherwise():
+            self._add_elements(weights, whole, False)
         return weights
+
+    def _add_elements(self, weights: dict[RunningSum, SSAValue], terms: dict[RunningSum, Expression | None], is_cut: bool) -> None:
+        """The tile's elements, as terms of the sums. is_cut: some may lie beyond the end of the other direction."""
+        with self.tiles.elements(self.shape.other) as (number, row_number, row, column):
+            self._add_element(weights, terms, is_cut, number, row_number, row, column)
 
     def _await(self, *operands: Operand) -> None:
         """Before a tile of these is read: here all of them are there."""
@@ -239,12 +293,13 @@ class SweepLaunch:
 
     def _reaches_outside(self) -> SSAValue | None:
         """Whether the tile has elements beyond the bounds or the matrix's end; None where no tile has."""
-        b, bounds, end = self.b, self.sweep.bounds, self.shape.other
+        b, end = self.b, self.shape.other
+        low, high = self._bounds()
         found: list[SSAValue] = []
-        if bounds.high is not None:
-            found.append(b.less(self.first, b.plus(self.start, end - 1 - bounds.high)))
-        if bounds.low is not None:
-            found.append(b.less(self.start, b.plus(self.first, self.shape.own - 1 + bounds.low)))
+        if high is not None:
+            found.append(b.less(self.first, b.plus(self.start, end - 1 - high)))
+        if low is not None:
+            found.append(b.less(self.start, b.plus(self.first, self.shape.own - 1 + low)))
         if self.other_size % self.shape.other:
             found.append(b.less(b.index(self.other_size), b.plus(self.start, end)))
         whole = found.pop() if found else None
@@ -268,7 +323,10 @@ class SweepLaunch:
             with self.tiles.columns(self.plan.depths[s.right.depth], row) as element:
                 b.write(self._times(b.read(memory, element), factor), memory, element)
 
-    def _add_element(self, weights: dict[RunningSum, SSAValue], number: SSAValue, row_number: SSAValue, row: SSAValue, column: SSAValue) -> None:
+    def _add_element(
+        self, weights: dict[RunningSum, SSAValue], terms: dict[RunningSum, Expression | None], is_cut: bool,
+        number: SSAValue, row_number: SSAValue, row: SSAValue, column: SSAValue,
+    ) -> None:  # fmt: skip
         b = self.b
         env = self._element_env(number, row_number, row, column)
         power: SSAValue | None = None
@@ -278,11 +336,13 @@ class SweepLaunch:
                 env[self.sweep.maximum.value] = reference
             power = self.powers.distance(reference, b.read(self.shift, row_number), self.unit)
         for s in self.sweep.sums:
-            value = self.value(s.term.inner, env) if s.term.inner is not None else None
+            term = terms[s]
+            value = self.value(term, env) if term is not None else None
             if s.term.power:
                 assert power is not None
                 value = power if value is None else self._times(power, value)
-            value = self._or_outside(value if value is not None else self.number(1.0), column, 0.0)
+            value = value if value is not None else self.number(1.0)
+            value = self._or_outside(value, column, 0.0) if is_cut else value
             if s.right is not None:
                 b.write(value, weights[s], number)
             else:
@@ -390,14 +450,15 @@ class SweepLaunch:
 
     def _element_env(self, number: SSAValue, row_number: SSAValue, row: SSAValue, column: SSAValue) -> Env:
         b, env = self.b, {}
-        own, other = self._inside_own(row), b.add(self.start, column)
-        if self.other_size % self.shape.other:
-            other = b.minimum(other, b.index(self.other_size - 1))
+        own, other = self._inside_own(row), self._inside_other(column)
         self.raw = {t: b.read(memory, number) for t, memory in self.products.items()}
         for e in self.sweep.read:
             env[e] = b.read(self.rows_here[e], row_number)
+        for e, memory in self.passing_here.items():
+            env[e] = b.read(memory, self.tiles.column_number(number, self.shape.other))
         for e in self.sweep.loaded:
-            env[e] = b.read(self.rows_here[e], row_number) if self.sweep.own == ROW else self._load_kept(e, other)
+            if e not in self.passing_here:
+                env[e] = b.read(self.rows_here[e], row_number) if self.sweep.own == ROW else self._load_kept(e, other)
         self.here = {self.sweep.own: own, self.sweep.other: other}
         env.update(self.indices(self.here))
         return env

@@ -89,6 +89,19 @@ class CoreTiles:
         with b.loop(0, across, unroll=True) as j, b.loop(0, 2, unroll=True) as w:
             yield b.add(b.scaled(b.add(b.scaled(i, across), j), 4), b.add(b.scaled(h, 2), w))
 
+    @contextmanager
+    def across(self, columns: int) -> Iterator[tuple[SSAValue, SSAValue]]:
+        """Over the first of every `lanes` neighbours among the thread's columns: number, place in the tile."""
+        b = self.b
+        with b.loop(0, columns // 8, unroll=True) as j:
+            yield b.scaled(j, 2), b.add(b.scaled(j, 8), self.pair)
+
+    def column_number(self, number: SSAValue, columns: int) -> SSAValue:
+        """Which of the thread's columns an element is in."""
+        b = self.b
+        four, within = b.divided(number, 4)
+        return b.add(b.scaled(b.divided(four, columns // 8)[1], 2), b.divided(within, 2)[1])
+
     def settle(self) -> None:
         """Products are made when they are asked for."""
 
@@ -214,6 +227,17 @@ class ThreadTiles:
         b = self.b
         with b.loop(0, columns // SIDE, unroll=True) as j:
             yield b.add(b.scaled(row, columns // SIDE), j)
+
+    @contextmanager
+    def across(self, columns: int) -> Iterator[tuple[SSAValue, SSAValue]]:
+        """Over the thread's columns: number, place in the tile."""
+        b = self.b
+        with b.loop(0, columns // SIDE, unroll=True) as j:
+            yield j, b.add(self.x, b.scaled(j, SIDE))
+
+    def column_number(self, number: SSAValue, columns: int) -> SSAValue:
+        """Which of the thread's columns an element is in."""
+        return self.b.divided(number, columns // SIDE)[1]
 
     def settle(self) -> None:
         """Products are made when they are asked for."""
