@@ -23,6 +23,8 @@ from .gpu_launch import LaunchBuilder
 from .loop_builder import NO_OVERFLOW
 
 Env = dict[Expression, SSAValue]
+PASSING_REGISTERS = 32
+"""For what memory says of the rows that pass by; where that is more, elements read it."""
 
 
 class SweepLaunch:
@@ -180,11 +182,12 @@ class SweepLaunch:
         if self.sweep.maximum is not None:
             return
         asked = list(dict.fromkeys(e for s in self.sweep.sums if s.term.inner is not None for e in leaves(s.term.inner)))
-        reads = [e for e in asked if isinstance(e, Read) and other in e.place.roles and self.sweep.own not in e.place.roles]
+        reads: list[Expression] = [e for e in asked if isinstance(e, Read) and other in e.place.roles and self.sweep.own not in e.place.roles]
         kept = [e for e in self.sweep.loaded if self.sweep.own != ROW]
-        self.passing_here = {e: b.registers(self.tiles.count(width) // self.tiles.row_count, e.type, "passing") for e in (*reads, *kept)}
-        if not self.passing_here:
+        each = self.tiles.count(width) // self.tiles.row_count
+        if not 0 < each * len(reads + kept) <= PASSING_REGISTERS:
             return
+        self.passing_here = {e: b.registers(each, e.type, "passing") for e in (*reads, *kept)}
         with self.tiles.across(width) as (number, column):
             places = [self._inside_other(b.plus(column, k)) for k in range(self.tiles.lanes)]
             for e, registers in self.passing_here.items():

@@ -16,6 +16,10 @@ _PLACES = ("/usr/local/cuda/bin/nvdisasm",)
 _OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+\s+)?([A-Z]\w*)")
 _SECTION = re.compile(r"\.text\.(\w+):")
 _ACCESS = re.compile(r"\*/\s+(?:@!?\w+\s+)?(LDG|STG)([\w.]*)")
+_KERNEL = re.compile(r"\n\s*\.section\s+\.text\.")
+_LABEL = re.compile(r"\s*(\.L_x_\d+):")
+_LINE = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(.*?)\s*;")
+_BRANCH = re.compile(r"\bBRA\b.*`\((\.L_x_\d+)\)")
 _WIDTHS = ("8", "U8", "S8", "U16", "S16", "64", "128")
 BECOMES = {
     r"wgmma\.mma_async\S+\.f32\.": "HGMMA", r"wgmma\.mma_async\S+\.s32\.": "IGMMA",
@@ -50,6 +54,35 @@ def accesses(cubin: bytes) -> dict[str, Counter[str]]:
             width = next((part for part in match[2].split(".") if part in _WIDTHS), "32")
             found[kernel][f"{match[1]}.{width}"] += 1
     return found
+
+
+def loops(cubin: bytes, of: str) -> dict[str, list[list[str]]]:
+    """Per kernel its loops that have an opcode ("HGMMA"), the smallest of those that share instructions: these, in order. A wait that goes on
+    behind the kernel's end and comes back is no loop.
+    """
+    found: dict[str, list[list[str]]] = {}
+    for part in _KERNEL.split(text(cubin))[1:]:
+        labels: dict[str, int] = {}
+        lines: list[str] = []
+        for line in part.splitlines():
+            if match := _LABEL.match(line):
+                labels[match[1]] = len(lines)
+            elif match := _LINE.match(line):
+                lines.append(match[1])
+        ends = [(k, match[1]) for k, line in enumerate(lines) if (match := _BRANCH.search(line))]
+        spans = [(labels[label], k + 1) for k, label in ends if labels.get(label, k + 1) <= k]
+        asked = [(a, b) for a, b in spans if any(_bare(line).startswith(of) for line in lines[a:b])]
+        least: list[tuple[int, int]] = []
+        for a, b in sorted(asked, key=lambda span: span[1] - span[0]):
+            if all(b <= c or d <= a for c, d in least):
+                least.append((a, b))
+        found[part.split(",", 1)[0].strip()] = [[_bare(line) for line in lines[a:b]] for a, b in least]
+    return found
+
+
+def _bare(line: str) -> str:
+    """An instruction without its predicate."""
+    return line.split(" ", 1)[-1].strip() if line.startswith("@") else line
 
 
 def text(cubin: bytes) -> str:
