@@ -222,7 +222,9 @@ typedef void (*draw_singles)(void *engine, float *out, int64_t n);
 typedef void (*draw_integers)(void *engine, int64_t *out, int64_t n, uint32_t span, int64_t low);
 typedef void (*draw_normals)(void *engine, double *out, int64_t n, double mean, double std, double *saved);
 
-enum { SINGLES, INTEGERS, NORMALS, MOST_NORMALS = 64 };
+typedef void (*draw_blocks)(void *engine, float *out, int64_t n, float mean, float std);
+
+enum { SINGLES, INTEGERS, NORMALS, NORMAL_BLOCKS, MOST_NORMALS = 64, MOST_AT_ONCE = 1 << 14 };
 
 typedef struct {
     void *function;
@@ -254,6 +256,8 @@ static object *draw(object *capsule, object *const *given, ptrdiff_t count) {
         ((draw_singles)own->function)(engine, (float *)data, own->n);
     else if (own->kind == INTEGERS)
         ((draw_integers)own->function)(engine, (int64_t *)data, own->n, (uint32_t)own->first, (int64_t)own->second);
+    else if (own->kind == NORMAL_BLOCKS)
+        ((draw_blocks)own->function)(engine, (float *)data, own->n, (float)own->first, (float)own->second);
     else {
         double numbers[MOST_NORMALS];
         ((draw_normals)own->function)(engine, numbers, own->n, own->first, own->second, saved);
@@ -274,7 +278,7 @@ object *lamina_few(size_t function, int kind, object *empty, object *shape, obje
     for (ptrdiff_t d = 0; d < PyTuple_Size(shape); d++)
         n *= PyLong_AsLong(PyTuple_GetItem(shape, d));
     object *letter = PyObject_GetAttrString(dtype, "char"), *found = NULL;
-    few *made = letter && n <= MOST_NORMALS && !PyErr_Occurred() ? malloc(sizeof *made) : NULL;
+    few *made = letter && n <= (kind == NORMALS ? MOST_NORMALS : MOST_AT_ONCE) && !PyErr_Occurred() ? malloc(sizeof *made) : NULL;
     object *capsule = made ? PyCapsule_New(made, NULL, let_go_of_few) : NULL;
     if (capsule) {
         int is_single = *PyUnicode_AsUTF8(letter) == 'f';

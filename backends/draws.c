@@ -197,3 +197,13 @@ void lamina_box_muller(float *values, int64_t blocks, float mean, float std) {
         blocks -= count;
     }
 }
+
+// out[n], 16 numbers or more: each block of 16 uniforms becomes 8 cosine and 8 sine samples; the last 16 are drawn again, overlapping the block before.
+void lamina_draw_blocks(void *engine, float *out, int64_t n, float mean, float std) {
+    lamina_draw_singles(engine, out, n);
+    lamina_box_muller(out, n / 16, mean, std);
+    if (n % 16) {
+        lamina_draw_singles(engine, out + n - 16, 16);
+        lamina_box_muller(out + n - 16, 1, mean, std);
+    }
+}

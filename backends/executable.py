@@ -100,12 +100,12 @@ def quicken(library: Any) -> None:
 
 
 def few_draws(draws: Any, name: str, shape: tuple[int, ...], kind: np.dtype, first: float, second: float) -> Any:
-    """What makes an array of a shape by a function of draws.c (singles; integers: span, smallest; normals: mean, deviation), from the address of an
+    """What makes an array of a shape by a function of draws.c (singles; integers: span, smallest; normals, blocks: mean, deviation), from the address of an
     engine and that of what it saved; None until calls are made in C."""
     if Quick.library is None:
         return None
     function = ctypes.cast(getattr(draws, f"lamina_draw_{name}"), ctypes.c_void_p).value
-    return Quick.library.lamina_few(function, ("singles", "integers", "normals").index(name), np.empty, shape, kind, first, second)
+    return Quick.library.lamina_few(function, ("singles", "integers", "normals", "blocks").index(name), np.empty, shape, kind, first, second)
 
 
 def _is_laid_out(array: np.ndarray) -> bool:

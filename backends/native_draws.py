@@ -16,6 +16,7 @@ _ARGUMENTS = {
     "lamina_draw_permutation": (_POINTER, _POINTER, _COUNT),
     "lamina_draw_normals": (_POINTER, _POINTER, _COUNT, ctypes.c_double, ctypes.c_double, _POINTER),
     "lamina_box_muller": (_POINTER, _COUNT, _FLOAT, _FLOAT),
+    "lamina_draw_blocks": (_POINTER, _POINTER, _COUNT, _FLOAT, _FLOAT),
 }
 
 

@@ -20,7 +20,7 @@ enum { KEYWORDS = 0x0002, ONE = 0x0008 };
 
 #define OWN_OBJECTS(F) \
     F(follow) F(numbers) F(truth) F(regions) F(in_vain) F(redraw) F(again) F(of_two) F(read) F(made_node) F(recorded) F(node_init) F(storage_init) F(by_line) \
-    F(seen) F(changes) F(between) F(floats) F(kinds) F(list) F(label) F(skips) F(shown) F(anew) F(Size)
+    F(seen) F(changes) F(between) F(floats) F(kinds) F(list) F(label) F(skips) F(shown) F(anew) F(Size) F(of_arrays) F(ask)
 #define OBJECTS(F) OBJECTS_OF_PHRASES(F) OBJECTS_OF_MEMORY(F) OWN_OBJECTS(F)
 OWN_OBJECTS(DECLARE_OBJECT)
 
@@ -275,6 +275,19 @@ static int call_by_place(object *calls, object *args, object *options, object **
     return KNOWN_CALL;
 }
 
+/* Whether what a call asked has the same answers still; -1: an error. */
+static int are_answered(object *looks, object *const *operands) {
+    ptrdiff_t count = PyTuple_Size(looks);
+    for (ptrdiff_t k = 0; k < count; k++) {
+        object *look = PyTuple_GetItem(looks, k), *given[2] = {operands[PyLong_AsLong(PyTuple_GetItem(look, 0))], PyTuple_GetItem(look, 1)};
+        object *answer = PyObject_Vectorcall(the_ask, given, 2, NULL);
+        Py_DecRef(answer);
+        if (answer != PyTuple_GetItem(look, 2))
+            return answer ? 0 : -1;
+    }
+    return 1;
+}
+
 /* The Node of a call's result in `made`. NO_CALL: it is not kept; UNKNOWN_CALL: Python has to look; DRAWING_CALL: what is in `made` makes the result
    itself; SHOWING_CALL: it is the result itself. An error: KNOWN_CALL and NULL. */
 static int call_again(object *calls, object *args, object *options, object **made) {
@@ -301,12 +314,20 @@ static int call_again(object *calls, object *args, object *options, object **mad
         *made = kept(found);
         return DRAWING_CALL;
     }
+    if (found && AT(found, class) == the_of_arrays) {
+        Py_IncRef(found);
+        *made = PyObject_Vectorcall(found, key.operands, (size_t)key.nodes, NULL);
+        Py_DecRef(found);
+        return SHOWING_CALL;
+    }
     if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None)
         return UNKNOWN_CALL;
     Py_IncRef(found);
-    *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
+    int answer = are_answered(PyTuple_GetItem(found, 3), key.operands);
+    if (answer == 1)
+        *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
     Py_DecRef(found);
-    return KNOWN_CALL;
+    return answer || PyObject_SetAttr(calls, the_skips, the_True) ? KNOWN_CALL : NO_CALL;
 }
 
 /* KnownCalls.again(args, options). */
@@ -364,7 +385,7 @@ static object *of_two_at(object *calls, object *x, object *y, long up) {
     object *key = pair(AT(x, node_type), AT(y, node_type));
     object *found = key ? PyDict_GetItemWithError(calls, key) : NULL;
     Py_DecRef(key);
-    if (!found || AT(found, class) != the_tuple)
+    if (!found || AT(found, class) != the_tuple || PyTuple_Size(PyTuple_GetItem(found, 3)))
         return PyErr_Occurred() ? NULL : nothing();
     Py_IncRef(found);
     object *both[2] = {x, y}, *result = wrapped(phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), both, 2, up));

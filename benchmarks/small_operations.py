@@ -45,6 +45,17 @@ def on_two(call: Callable[[Any, Any, Any], Any], *shape: int) -> Make:
     return make
 
 
+def of_integers(call: Callable[[Any, Any, Any], Any], numbers: Any, *shape: int) -> Make:
+    """A call of torch, a tensor of a shape, and one of integers."""
+
+    def make(torch: ModuleType) -> Callable[[], Any]:
+        torch.manual_seed(0)
+        x, i = torch.randn(*shape), torch.tensor(numbers)
+        return lambda: call(torch, x, i)
+
+    return make
+
+
 def _under_no_grad(torch: ModuleType, x: Any) -> None:
     with torch.no_grad():
         x -= 0.1
@@ -84,6 +95,11 @@ def _written(torch: ModuleType) -> Callable[[], Any]:
         buffer[count[0]] = row
 
     return write
+
+
+def _from_numpy(torch: ModuleType) -> Callable[[], Any]:
+    array = torch.randn(4).numpy().copy()
+    return lambda: torch.from_numpy(array)
 
 
 def _argmax_row(torch: ModuleType, x: Any) -> int:
@@ -158,19 +174,20 @@ ROWS: dict[str, Make] = {
     "x[i, j].item": on(lambda t, x: x[1, 2].item(), 4, 4),
     "x[0] = 1": on(lambda t, x: x.__setitem__(0, 1.0), 4, 4),
     "x[0] = row": _written,
-    "x[indices]": on(lambda t, x, kept={}: x[kept.setdefault(t, t.tensor([0, 2]))], 4, 4),
+    "x[indices]": of_integers(lambda t, x, i: x[i], [0, 2], 4, 4),
+    "x[rows, columns]": of_integers(lambda t, x, i: x[i, i], [0, 2], 4, 4),
     "x[list]": on(lambda t, x: x[[0, 2]], 4, 4),
     "x[mask]": on(lambda t, x: x[x > 0], 4, 4),
     "x[mask] = 0": on(lambda t, x: x.__setitem__(x < 0, 0.0), 4, 4),
-    "gather": on(lambda t, x, kept={}: x.gather(1, kept.setdefault(t, t.tensor([[0], [1], [2], [3]]))), 4, 4),
-    "index_select": on(lambda t, x, kept={}: x.index_select(0, kept.setdefault(t, t.tensor([0, 2]))), 4, 4),
+    "gather": of_integers(lambda t, x, i: x.gather(1, i), [[0], [1], [2], [3]], 4, 4),
+    "index_select": of_integers(lambda t, x, i: x.index_select(0, i), [0, 2], 4, 4),
     "where": on_two(lambda t, x, y: t.where(x > 0, x, y), 4, 4),
     "masked_fill": on(lambda t, x: x.masked_fill(x > 0, 0.0), 4, 4),
     "x > 0": on(lambda t, x: x > 0, 4, 4),
     "x == y": on_two(lambda t, x, y: x == y, 4, 4),
     "x > y": on_two(lambda t, x, y: x > y, 4, 4),
-    "x & y": on_two(lambda t, x, y, kept={}: kept.setdefault(t, x > 0) & kept[t], 4, 4),
-    "~mask": on(lambda t, x, kept={}: ~kept.setdefault(t, x > 0), 4, 4),
+    "x & y": of_integers(lambda t, x, i: i & i, [0, 1], 1),
+    "~x": of_integers(lambda t, x, i: ~i, [0, 1], 1),
     "any": on(lambda t, x: (x > 0).any(), 4, 4),
     "bool(any)": on(lambda t, x: bool((x > 0).any()), 4, 4),
     "if x > 0": on(lambda t, x: 1 if x > 0 else 0, ()),
@@ -184,11 +201,11 @@ ROWS: dict[str, Make] = {
     "norm.item": on(lambda t, x: x.norm().item(), 4, 4),
     "item": on(lambda t, x: x.item(), ()),
     "float": on(lambda t, x: float(x), ()),
-    "int": on(lambda t, x, kept={}: int(kept.setdefault(t, t.tensor(3))), 1),
+    "int": of_integers(lambda t, x, i: int(i), 3, 1),
     "tolist": on(lambda t, x: x.tolist(), 4),
     "numpy": on(lambda t, x: x.numpy(), 4),
     "detach numpy": on(lambda t, x: x.detach().numpy(), 4, grad=True),
-    "from_numpy": on(lambda t, x, kept={}: t.from_numpy(kept.setdefault(t, x.numpy().copy())), 4),
+    "from_numpy": _from_numpy,
     "loss.item": _loss_item,
     "x + y": on_two(lambda t, x, y: x + y, 4, 4),
     "x + y of a leaf": on(lambda t, x: x + x, 4, 4, grad=True),
@@ -197,7 +214,7 @@ ROWS: dict[str, Make] = {
     "-x": on(lambda t, x: -x, 4, 4),
     "x ** 2": on(lambda t, x: x**2, 4, 4),
     "x / 3": on(lambda t, x: x / 3, 4, 4),
-    "int + int": on(lambda t, x, kept={}: kept.setdefault(t, t.arange(4)) + 1, 1),
+    "int + int": of_integers(lambda t, x, i: i + 1, [0, 2], 1),
     "exp": on(lambda t, x: x.exp(), 4, 4),
     "torch.tanh": on(lambda t, x: t.tanh(x), 4, 4),
     "softmax": on(lambda t, x: x.softmax(-1), 4, 4),
@@ -220,9 +237,9 @@ ROWS: dict[str, Make] = {
     "views of a leaf": on(_views_with_history, 4, 4, grad=True),
     "x[0] of a leaf": on(lambda t, x: x[0], 4, 4, grad=True),
     "view of a result": on(lambda t, x: (x * 2.0).view(2, 8), 4, 4, grad=True),
-    "one_hot": on(lambda t, x, kept={}: t.nn.functional.one_hot(kept.setdefault(t, t.tensor([0, 2])), 4), 1),
-    "embedding": on(lambda t, x, kept={}: t.nn.functional.embedding(kept.setdefault(t, t.tensor([0, 2])), x), 4, 4),
-    "embedding_bag": on(lambda t, x, kept={}: t.nn.functional.embedding_bag(kept.setdefault(t, t.tensor([[0, 2]])), x), 4, 4),
+    "one_hot": of_integers(lambda t, x, i: t.nn.functional.one_hot(i, 4), [0, 2], 1),
+    "embedding": of_integers(lambda t, x, i: t.nn.functional.embedding(i, x), [0, 2], 4, 4),
+    "embedding_bag": of_integers(lambda t, x, i: t.nn.functional.embedding_bag(i, x), [[0, 2]], 4, 4),
     "topk": on(lambda t, x: x.topk(2), 8),
     "sort": on(lambda t, x: x.sort(), 8),
     "cumsum": on(lambda t, x: x.cumsum(0), 8),

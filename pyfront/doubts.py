@@ -33,16 +33,24 @@ class Look(NamedTuple):
 
 def ask(node: Node, question: Callable[[Node], bool]) -> bool:
     """The answer to a question about a value, which goes on to what has the same elements. Noted for a call that is to be kept: it
-    asks again before it is recorded without running (see nn/calls.py)."""
+    asks again before it is recorded without running (see nn/calls.py, known_calls.py)."""
     state = recorder.state
-    before, node = state.asked, _with_elements(node)
+    before, node = state.asked, with_elements(node)
     answer = question(node)
-    if state.noted is not None:
-        state.noted.append(Look(node, question, answer, state.asked - before))
+    if is_noted():
+        look = Look(node, question, answer, state.asked - before)
+        for notes in (state.noted, state.told):
+            if notes is not None:
+                notes.append(look)
     return answer
 
 
-def _with_elements(node: Node) -> Node:
+def is_noted() -> bool:
+    """Whether a call that is running may be kept, if it is noted what it asks."""
+    return recorder.state.noted is not None or recorder.state.told is not None
+
+
+def with_elements(node: Node) -> Node:
     """Where the elements of a value come from, perhaps in another shape."""
     while node.value is None and node.op in _SAME_ELEMENTS and node.inputs[0].type[1] is node.type[1]:
         node = node.inputs[0]
@@ -52,7 +60,7 @@ def _with_elements(node: Node) -> Node:
 def _known(node: Node) -> np.ndarray | None:
     """The elements of a value, perhaps in another shape, where the host has them."""
     recorder.state.asked += 1
-    node = _with_elements(node)
+    node = with_elements(node)
     if node.op == "full":
         return np.asarray(node.attrs[1])
     return recorder.known(node)
@@ -96,7 +104,7 @@ def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception]
     """``error(number)`` for an index that is not in 0 … n-1 (``ignored`` is none). number: None where it is not known."""
     if recorder.state.traces:
         return
-    if recorder.state.noted is not None and ask(index, partial(_are_inside, n, ignored)):
+    if is_noted() and are_places(index, n, ignored):
         return
     values = _known(index)
     if values is not None:
@@ -114,10 +122,21 @@ def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception]
     _later(wrong, lambda: error(None))
 
 
+def are_places(index: Node, n: int, ignored: int | None = None) -> bool:
+    """`ask` whether all numbers are known, and in 0 … n-1 (or ``ignored``)."""
+    return ask(index, partial(_are_inside, n, ignored))
+
+
+_FEW = 64  # numbers that Python looks through sooner than numpy
+
+
 def _are_inside(n: int, ignored: int | None, index: Node) -> bool:
-    """Whether all numbers are known, and in 0 … n-1 (or ``ignored``)."""
     values = _known(index)
     if values is None:
         return False
+    if 0 < values.size <= _FEW:
+        numbers = values.reshape(-1).tolist()
+        if 0 <= min(numbers) and max(numbers) < n:
+            return True
     inside = (values >= 0) & (values < n)
     return bool((inside if ignored is None else inside | (values == ignored)).all())

@@ -12,6 +12,8 @@ from ..dialects.errors import ShapeError
 from ..dialects.types import Shape, bool_, int32, int64
 from . import recorder
 from .assignment import check_in_place, check_overlap, is_tracked_after, store, title
+from .doubts import are_places, is_noted
+from .known_calls import KnownCalls
 from .links import Link
 from .node import Node
 from .promote import broadcast_shape, cast, expand, full, untouched
@@ -49,11 +51,29 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         places = index._value().nonzero()[0]
         rows = record("take", (input._read(), recorder.constant(places, (places.shape, int64))), (0,))
         return _labelled(follow_index(wrap(rows), input, [0], places.shape, 0), "index")
+    if _are_numbers(index) and shape:
+        return _labelled(_picked.made(input, *index) if type(index) is tuple else _picked.made(input, index), "index")
     plan = _parse(shape, index)
     result = _view(input, plan)
     if not plan.advanced:
         return _labelled(result, plan.label)
     return _labelled(_gather(result, plan.advanced), "index")
+
+
+def _are_numbers(index: Any) -> bool:
+    """Whether an index is one tensor of integers, or several and nothing else."""
+    for item in index if type(index) is tuple else (index,):
+        if type(item) is not Tensor or item._node.type[1] not in (int64, int32):
+            return False
+    return type(index) is not tuple or len(index) > 0
+
+
+def _gathered(input: Tensor, *indices: Tensor) -> Tensor:
+    plan = _parse(input._node.type[0], indices)
+    return _gather(_view(input, plan), plan.advanced)
+
+
+_picked = KnownCalls(_gathered)
 
 
 def _labelled(result: Tensor, label: str) -> Tensor:
@@ -237,6 +257,8 @@ def index_node(index: Any, n: int, dim: int) -> Node:
     """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n …
     n-1, where they are known."""
     if isinstance(index, Tensor):
+        if is_noted() and are_places(index._read(), n):
+            return cast(index._read(), int64)
         node = cast(index._read(), int64)
         recorder.state.asked += 1
         if node.value is None and node.op in _IN_RANGE:
@@ -297,14 +319,14 @@ def _flattened(shape: Shape, advanced: dict[int, Any]) -> tuple[Node, Shape, lis
 
 
 def _int_op(op: str, node: Node, number: int) -> Node:
-    known = recorder.known(node)
+    known = None if is_noted() else recorder.known(node)
     if known is not None:
         return recorder.constant(known * number, node.type)
     return record(op, (node, full(number, *node.type)))
 
 
 def _int_pair(op: str, a: Node, b: Node) -> Node:
-    left, right = recorder.known(a), recorder.known(b)
+    left, right = (None, None) if is_noted() else (recorder.known(a), recorder.known(b))
     if left is not None and right is not None:
         return recorder.constant(left + right, a.type)
     return record(op, (a, b))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..dialects.errors import ShapeError
-from ..dialects.types import promote_types, show_type
+from ..dialects.types import Shape, promote_types, show_type
 from . import recorder
 from .definitions import define
+from .known_calls import made_at_once
 from .node import Node
 from .origin import origin, source_line
 from .promote import cast, full
@@ -73,8 +75,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     nodes = tuple([cast(t._read(), dtype) for t in listed])
     if _are_data(nodes):
         # Making a batch is data, not computing: recorded, which samples happen to be equal would be part of the program.
-        joined = np.concatenate([node.value for node in nodes], axis=at)
-        return wrap(recorder.leaf(joined, (joined.shape, dtype)))
+        return made_at_once(partial(np.concatenate, axis=at), nodes, dtype)
     return wrap(record("concat", nodes, (at,)) if len(nodes) > 1 else recorder.alias(nodes[0]))
 
 
@@ -93,13 +94,19 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     dtype = tensors[0].dtype
     for other in tensors:
         dtype = promote_types(dtype, other.dtype)
-    nodes = [cast(t._read(), dtype) for t in tensors]
-    if _are_data(nodes):  # as in cat
-        joined = np.stack([node.value for node in nodes], axis=at)
-        return wrap(recorder.leaf(joined, (joined.shape, dtype)))
+    nodes = tuple([cast(t._read(), dtype) for t in tensors])
     one = (*shape[:at], 1, *shape[at:])
+    if _are_data(nodes):  # as in cat
+        return made_at_once(partial(_stacked, one, at), nodes, dtype)
     rows = tuple([record("reshape", (node,), (one,)) for node in nodes])
     return wrap(record("concat", rows, (at,)) if len(rows) > 1 else rows[0])
+
+
+def _stacked(one: Shape, at: int, arrays: list[np.ndarray]) -> np.ndarray:
+    """numpy's `stack`, which takes its time. one: the shape of an array with a dimension of size 1 there."""
+    if at or len(one) == 1:
+        return np.concatenate([a.reshape(one) for a in arrays], axis=at)
+    return np.concatenate(arrays).reshape(len(arrays), *one[1:])
 
 
 def _are_data(nodes: Sequence[Node]) -> bool:

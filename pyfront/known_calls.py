@@ -3,7 +3,8 @@
 What a function of tensors records follows, as a rule, from the types of its operands and from its options. That is not taken for
 granted: the first call is looked at, and only kept if all it did was to record steps from its operands to fresh results, and if it
 asked nothing that types do not tell (`recorder.state.asked`): values, places in memory. One that only drew random numbers is kept, too, and draws
-others (`sampling.Redraw`), and so is one that only made an array of its options (`Anew`). A function that asked for the user's
+others (`sampling.Redraw`), and so are one that only made an array of its options (`Anew`), one that made one of those of its operands (`OfArrays`), and one that asked
+something of an operand's elements, which is asked again first (`doubts.ask`). A function that asked for the user's
 line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
 
 Of a function that gives views of its operands, or asked where they lie in memory, calls are kept by that, too: by the views that operands without a
@@ -21,9 +22,11 @@ import numpy as np
 from ..dialects.types import DType
 from . import promote
 from .autocasting import regions
+from .doubts import Look, ask, with_elements
 from .node import Node
 from .origin import operator_site
 from .phrases import Phrase, steps_between
+from .recorder import leaf as recorder_leaf
 from .recorder import state
 from .sampling import Drawn, Redraw
 from .size import Size, device
@@ -79,6 +82,39 @@ class Anew:
         node = Node(self.op, self.attrs, (), self.type, state.origin(2), False, state.order, self.copy())
         node.device = self.device
         return wrap(node)
+
+
+class Made(NamedTuple):
+    """An array that a call made of others at once. of: whose. asks: see `doubts.Look`."""
+
+    function: Callable[[list[np.ndarray]], np.ndarray]
+    of: tuple[Node, ...]
+    leaf: Node
+    asks: int = 0
+
+
+def made_at_once(function: Callable[[list[np.ndarray]], np.ndarray], of: tuple[Node, ...], dtype: DType) -> Tensor:
+    """A fresh tensor of what a function makes of the arrays that the host has of some values: nothing else may depend on the operands' values."""
+    array = function([node.value for node in of])  # type: ignore[misc]  # they have one
+    node = recorder_leaf(array, (array.shape, dtype))
+    if state.told is not None:
+        state.told.append(Made(function, of, node))
+    return wrap(node)
+
+
+class OfArrays:
+    """A call that made an array of those of its operands, made again of others of the same types. places: which operands."""
+
+    __slots__ = ("function", "places", "type")
+
+    def __init__(self, function: Callable[[list[np.ndarray]], np.ndarray], places: list[int], type: Any) -> None:
+        self.function, self.places, self.type = function, places, type
+
+    def __call__(self, *operands: Node) -> Tensor:
+        """The same of the arrays of these."""
+        if state.told is not None:
+            return made_at_once(self.function, tuple([operands[k] for k in self.places]), self.type[1])
+        return state.holding(self.function([operands[k].value for k in self.places]), self.type, None)  # type: ignore[misc]
 
 
 _everyone: list[KnownCalls] = []
@@ -177,14 +213,17 @@ class KnownCalls(dict):
             found = self._at_line(key)
             if found is None:
                 return None
-        if type(found) is Redraw or type(found) is Anew:
-            return found()
+        if type(found) is not tuple:
+            return found(*operands) if type(found) is OfArrays else found()
+        if found[3] and not _are_answered(found[3], operands):
+            self.skips = True
+            return None
         return _made_again(found, operands)
 
     def of_two(self, x: Node, y: Node) -> Tensor | None:
         """`again` for two tensors that are nothing but their Nodes: untracked, and no views."""
         found = self.get((x.type, y.type))
-        return wrap(found[0].again((x, y, *found[1]), 3)) if found is not None and found is not IN_VAIN else None
+        return wrap(found[0].again((x, y, *found[1]), 3)) if type(found) is tuple and not found[3] else None
 
     def _at_line(self, key: tuple) -> Any:
         """The call at the user's line, whose numbers were never others."""
@@ -217,7 +256,7 @@ class KnownCalls(dict):
         before, lines, start = _surroundings(), state.lines, state.order
         if not operands and state.noted is None:
             return self._first_of_numbers(key, args, options)
-        result, drawn = self._looked_at(args, options)
+        result, told = self._looked_at(args, options)
         self.tries -= 1
         results = result if isinstance(result, tuple) else (result,)
         given = _tensors((*args, *options.values()))
@@ -225,11 +264,12 @@ class KnownCalls(dict):
             self.by_place = self.by_place or any([_shows(r, given) for r in results])
             return result
         roots = [r._node for r in results]
-        after = _surroundings(drawn)
+        after = _surroundings(told)
         self.by_place = self.by_place or after[3] > before[3]
         is_left = before == after and written == _versions(args) + _versions(options.values())
-        found = steps_between(operands, roots, start) if is_left and not drawn else None
-        made = _maker(result, drawn, start) if is_left else None
+        looks = _looks(told, operands)
+        found = steps_between(operands, roots, start) if is_left and looks is not None else None
+        made = _maker(result, told, start, operands) if is_left else None
         if made is None and (found is None or any([node.overwritten for node in found[0]])):
             self._was_in_vain(key)
             return result
@@ -239,7 +279,7 @@ class KnownCalls(dict):
         if found is not None and made is None:
             steps, constants = found
             together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
-            kept = Phrase.of([*operands, *constants], steps, roots), constants, together
+            kept = Phrase.of([*operands, *constants], steps, roots), constants, together, looks
         if state.lines != lines:
             line = operator_site()
             if line is None:
@@ -255,22 +295,22 @@ class KnownCalls(dict):
 
     def _first_by_place(self, key: tuple, tensors: list[Tensor], args: tuple, options: dict[str, Any]) -> Any:
         """The call in full, kept by where its operands lie if all it did was to show them, or to record steps from them to fresh results."""
-        before, lines, start, told = _surroundings(), state.lines, state.order, [_told(t) for t in tensors]
+        before, lines, start, seen = _surroundings(), state.lines, state.order, [_told(t) for t in tensors]
         nodes = [t._read() for t in tensors]
         read = state.shown
-        result, drawn = self._looked_at(args, options)
+        result, told = self._looked_at(args, options)
         self.tries_by_place -= 1
         results = result if isinstance(result, tuple) else (result,)
-        asked, flushed, doubts, places, shown = _surroundings(drawn)
+        asked, flushed, doubts, places, shown = _surroundings(told)
         only_places = asked - places - shown == before[0] - before[3] - before[4] and (flushed, doubts) == before[1:3]
         kept: Any = None
-        if tensors and results and only_places and lines == state.lines and told == [_told(t) for t in tensors]:
-            if all([_shows(r, tensors) for r in results]) and not drawn:
+        if tensors and results and only_places and lines == state.lines and seen == [_told(t) for t in tensors]:
+            if all([_shows(r, tensors) for r in results]) and not told:
                 if type(results) is tuple:
                     kept = Shown(tuple([_part(r, tensors) for r in results]), True if result is results else None, places > before[3])
-            elif _is_fresh(result, tensors) and (made := _maker(result, drawn, start)) is not None:
+            elif _is_fresh(result, tensors) and (made := _maker(result, told, start)) is not None:
                 kept = made, [], None, places > before[3]
-            elif all([_is_fresh(r, tensors) for r in results]) and shown == read and not drawn:
+            elif all([_is_fresh(r, tensors) for r in results]) and shown == read and not told:
                 found = steps_between(nodes, [r._node for r in results], start)
                 if found is not None and not any([node.overwritten for node in found[0]]):
                     together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
@@ -292,16 +332,16 @@ class KnownCalls(dict):
         return result if repeated is None else repeated
 
     def _looked_at(self, args: tuple, options: dict[str, Any]) -> tuple[Any, list[Any]]:
-        """The call in full, and what it drew."""
-        outer, state.drawn = state.drawn, []
+        """The call in full, and what it drew, asked and made at once."""
+        outer, state.told = state.told, []
         try:
             result = self.function(*args, **options)
-            drawn = state.drawn
+            told = state.told
         finally:
-            state.drawn = outer
+            state.told = outer
         if outer is not None:
-            outer += drawn
-        return result, drawn
+            outer += told
+        return result, told
 
     def _first_of_numbers(self, key: tuple, args: tuple, options: dict[str, Any]) -> Any:
         """The call in full of a function that is given no tensors, kept if all it did was to draw, or to make an array of the numbers. Those that are kept count as tries, too: sizes may
@@ -333,7 +373,7 @@ class KnownCalls(dict):
 
 def _made_again(kept: tuple, operands: list[Node]) -> Any:
     """What a call that is kept as steps gives."""
-    phrase, constants, together = kept
+    phrase, constants, together = kept[:3]
     if constants:
         operands += constants
     if together is None:
@@ -437,9 +477,9 @@ def _versions(values: Any) -> list[int]:
     return [v._storage.version for v in values if isinstance(v, Tensor)]
 
 
-def _surroundings(drawn: Iterable[Any] = ()) -> tuple[int, int, int, int, int]:
-    """What a call that only records, or draws, leaves alone; the last two: of what was asked, places in memory, and what views of arrays show."""
-    return state.asked - sum([d.asks for d in drawn if d is not None]), state.flushed, len(state.doubts), state.places, state.shown
+def _surroundings(told: Iterable[Any] = ()) -> tuple[int, int, int, int, int]:
+    """What a call that only records, and does what is told, leaves alone; the last two: of what was asked, places in memory, and what views of arrays show."""
+    return state.asked - sum([note.asks for note in told if note is not None]), state.flushed, len(state.doubts), state.places, state.shown
 
 
 def _told(tensor: Tensor) -> tuple:
@@ -476,14 +516,38 @@ def _is_small_array(value: Any) -> bool:
     return type(value) is np.ndarray and value.nbytes <= _MOST_BYTES
 
 
-def _maker(result: Tensor, drawn: list[Any], start: int) -> Anew | Redraw | None:
-    """What makes a fresh result again that depends on the types of operands only: random numbers, or one number everywhere, as its step says."""
+def _maker(result: Tensor, told: list[Any], start: int, operands: list[Node] = ()) -> Any:  # type: ignore[assignment]
+    """What makes a fresh result again that is no step of operands: random numbers, what was made of their arrays, or one number everywhere, as its
+    step says."""
     node = result._node if type(result) is Tensor else None
-    if node is None or node.order <= start:
+    if node is None or node.order <= start or len(told) > 1:
         return None
-    if drawn:
-        return Redraw(drawn[0]) if len(drawn) == 1 and drawn[0] is not None and drawn[0].leaf is node else None
-    return Anew(node) if node.op == "full" and _is_small_array(node.value) else None
+    if not told:
+        return Anew(node) if node.op == "full" and _is_small_array(node.value) else None
+    only = told[0]
+    if type(only) is Drawn:
+        return Redraw(only) if only.leaf is node else None
+    if type(only) is not Made or only.leaf is not node:
+        return None
+    at = {id(operand): k for k, operand in enumerate(operands)}
+    places = [at.get(id(n), -1) for n in only.of]
+    return OfArrays(only.function, places, node.type) if min(places) >= 0 else None
+
+
+def _looks(told: list[Any], operands: list[Node]) -> tuple[tuple[int, Any, bool], ...] | None:
+    """The questions a call asked: number of the operand, question, answer. None where it did more, or asked of something else."""
+    found = []
+    for note in told:
+        place = next((k for k, n in enumerate(operands) if with_elements(n) is note.node), None) if type(note) is Look else None
+        if place is None:
+            return None
+        found.append((place, note.question, note.answer))
+    return tuple(found)
+
+
+def _are_answered(looks: tuple[tuple[int, Any, bool], ...], operands: list[Node]) -> bool:
+    """Whether the questions have the same answers still."""
+    return all([ask(operands[place], question) is answer for place, question, answer in looks])
 
 
 def _is_fresh(result: Any, given: Iterable[Tensor]) -> bool:

@@ -21,6 +21,7 @@ _BLOCKS = 1 << 14  # and while numpy makes a few normals of uniforms
 _TRIED = 1024
 FEWEST_BLOCKS = 16  # normal numbers that are drawn in blocks, not one by one
 TRIED_AGAIN = 128
+_AT_ONCE = 1 << 14  # as calling.c has it
 WIDE_RANGE = 1 << 28  # from here on PyTorch spends two words per integer
 _WORTH_LOADING = 1 << 15  # numbers numpy draws before the library is looked for on disk: half a millisecond
 _WORTH_BUILDING = 1 << 20  # and before it is built: some milliseconds; building takes hundreds
@@ -126,17 +127,19 @@ def normals(engine: Engine, n: int, mean: float, std: float) -> np.ndarray | Non
 
 
 def few(name: str, shape: tuple[int, ...], kind: np.dtype, numbers: tuple[float, ...]) -> Callable[[int, int], np.ndarray] | None:
-    """What draws an array of a distribution of `sampling.py` each time it is called by `Engine.draw_with`, for numbers that draws.py makes one by
-    one; None where it cannot. To be asked once every `TRIED_AGAIN` times."""
+    """What draws an array of a distribution of `sampling.py` each time it is called by `Engine.draw_with`, where what is around a draw costs more than
+    the numbers; None where it cannot. To be asked once every `TRIED_AGAIN` times."""
     n = math.prod(shape)
-    library = _library(n, _ONE_BY_ONE * TRIED_AGAIN) if 0 < n < FEWEST_BLOCKS else None
+    library = _library(n, max(_ONE_BY_ONE, n) * TRIED_AGAIN) if 0 < n <= _AT_ONCE else None
     if library is None:
         return None
     from ..backends import driver
 
     if name == "uniform" and kind == np.float32 and numbers in ((), (0.0, 1.0)):
         return driver.few_draws(library, "singles", shape, kind, 0, 0)
-    if name == "normal" and kind.char in "fd":
+    if name == "normal" and kind == np.float32 and n >= FEWEST_BLOCKS:
+        return driver.few_draws(library, "blocks", shape, kind, *(numbers or (0.0, 1.0)))
+    if name == "normal" and kind.char in "fd" and n < FEWEST_BLOCKS:
         return driver.few_draws(library, "normals", shape, kind, *(numbers or (0.0, 1.0)))
     if name == "integers" and kind == np.int64 and numbers[1] - numbers[0] < WIDE_RANGE:
         return driver.few_draws(library, "integers", shape, kind, numbers[1] - numbers[0], numbers[0])

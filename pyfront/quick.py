@@ -17,6 +17,7 @@ from . import arithmetic, assignment, indexing, known_calls, promote, recorder, 
 from .assignment import in_place
 from .autocasting import regions
 from .known_calls import KnownCalls
+from .doubts import ask
 from .dying import LOOKING, Dying
 from .leaves import Accumulation
 from .node import ALIAS, HELD, PHRASE, RESULT, Boundary, Bundle, Node
@@ -146,7 +147,7 @@ def _told() -> dict[str, Any] | None:
         "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read", "outputs_name": "outputs",
         "array": np.ndarray, "bool": bool, "permute": "permute", "alias": ALIAS, "phrases_of_reads": views._reads, "phrases_of_writes": views._writes,
         "selections": views._selections, "rows": indexing._rows, "read_part": views.read, "write_part": views.write, "replace": Storage.replace,
-        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "anew": known_calls.Anew, "Size": Size,
+        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "anew": known_calls.Anew, "Size": Size, "of_arrays": known_calls.OfArrays, "ask": ask,
         "through": _python[Tensor, "_through"], "getitem": _python[Tensor, "__getitem__"], "setitem": _python[Tensor, "__setitem__"],
         "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
         **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},

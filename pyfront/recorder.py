@@ -80,12 +80,12 @@ class _State:
     differentiated through (autograd.graph). inference: inference mode is on. asked: how often somebody looked at more than types:
     at values, or (places) at where elements lie in memory, or (shown) whether a view of an array can be one; lines: at the user's line (see known_calls.py). origin: gives that line: the function of that
     name, until there is one in C; nodes_of: the same for what tensors hold now; holds: once it is in C, whether tensors hold these very Nodes; are_at: whether they are where they were, at the same versions; in_place: see assignment.py; holding: what makes a tensor of an array. quick: it was looked for. noted: random numbers that were drawn and questions about values that were
-    asked, while a call is looked at that may be kept (see nn/calls.py); None for what cannot be repeated. drawn: the random numbers alone (see known_calls.py).
+    asked, while a call is looked at that may be kept (see nn/calls.py); None for what cannot be repeated. told: the same, and arrays that were joined, while a call of a function is (see known_calls.py).
     """
 
     __slots__ = (
         "order", "flushed", "bound", "cut", "loop", "grad", "pending", "run", "levels", "escaped", "watchers", "duals", "keeps_old",
-        "inference", "watch", "placement", "doubts", "suspected", "captured", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "shown", "nodes_of", "witness", "holds", "are_at", "holding", "tape", "in_place", "drawn",
+        "inference", "watch", "placement", "doubts", "suspected", "captured", "traces", "seen", "draws", "fresh", "arrived", "asked", "lines", "origin", "quick", "noted", "places", "shown", "nodes_of", "witness", "holds", "are_at", "holding", "tape", "in_place", "told",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class _State:
         self.places = 0
         self.shown = 0
         self.noted: list[Any] | None = None
-        self.drawn: list[Any] | None = None
+        self.told: list[Any] | None = None
         self.lines = 0
         self.origin: Callable[[int], str] = origin
         self.nodes_of: Callable[[list[Any]], list[Node]] = list  # set where tensors are defined

@@ -116,13 +116,13 @@ def sample(
     shape = tuple(shape)
     before = recorder.state.asked
     node = _sample(draw, shape, dtype, numbers, generator, where, anywhere)
-    noted, drawn = recorder.state.noted, recorder.state.drawn
-    if noted is not None or drawn is not None:
+    noted, told = recorder.state.noted, recorder.state.told
+    if noted is not None or told is not None:
         options, again = {"where": where, "anywhere": anywhere}, generator is None and node.value is not None
         found = Drawn(draw, shape, dtype, numbers, options, node, recorder.state.asked - before) if again else None
-        for told in (noted, drawn):
-            if told is not None:
-                told.append(found)
+        for notes in (noted, told):
+            if notes is not None:
+                notes.append(found)
     return node
 
 
@@ -157,7 +157,7 @@ class Redraw:
     def __call__(self) -> Tensor:
         """Numbers drawn now, by the default generator."""
         state, few = recorder.state, self.few
-        if few is None or state.draws is not None or state.noted is not None:
+        if few is None or state.draws is not None or state.noted is not None or state.told is not None:
             return self._in_full()
         return state.holding(engine_of(None).draw_with(few), self.type, None)
 

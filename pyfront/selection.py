@@ -204,7 +204,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The entries of ``index`` along a dimension."""
     at = dimension(dim, input.dim())
-    flat = reshaped(index, (index.numel(),))
+    flat = index if index.dim() == 1 else reshaped(index, (index.numel(),))
     return wrap(record("take", (input._read(), _index_of(flat, input.shape[at], at)), (at,)))
 
 

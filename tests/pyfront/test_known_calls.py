@@ -114,6 +114,43 @@ def test_what_is_made_of_options_is_memory_of_its_own_each_time(function: Any) -
     assert len({x.data_ptr() for x in made}) == 8 and len({id(x._storage) for x in made}) == 8
 
 
+def test_what_is_asked_of_indices_is_asked_each_time() -> None:
+    f = Counted(lambda x, i: x.index_select(0, i) * 2)
+    inside = lamina.tensor([0, 1])
+    for _ in range(4):
+        assert f(_rows(), inside).tolist() == [[0, 2, 4], [6, 8, 10]]
+        assert f(_rows(), inside.flip(0).clone()).tolist() == [[6, 8, 10], [0, 2, 4]]
+    assert f.count == 5  # the other indices are to be computed first, each time
+    for _ in range(6):
+        with pytest.raises(IndexError, match="index 2 is out of bounds for dimension 0 with size 2"):
+            f(_rows(), lamina.tensor([1, 2]))
+        assert f(_rows(), lamina.tensor([-1, 0])).tolist() == [[6, 8, 10], [0, 2, 4]]
+        assert f(_rows(), inside).tolist() == [[0, 2, 4], [6, 8, 10]]
+    x = _rows().requires_grad_()
+    for at in ([0, 1], [1, 1], [0, -1]):
+        x.grad = None
+        x[lamina.tensor(at), lamina.tensor([0, 2])].sum().backward()
+        expected = lamina.zeros(2, 3)
+        for row, column in zip(at, [0, 2], strict=True):
+            expected[row, column] += 1
+        assert x.grad.equal(expected)
+
+
+def test_what_is_joined_of_data_is_made_of_the_data_there_is() -> None:
+    cat, stack = [Counted(getattr(lamina, name)) for name in ("cat", "stack")]
+    for k in range(4):
+        x, y = _rows() + k, _rows() * k
+        lamina.synchronize()
+        assert cat([x, y, x]).tolist() == x.tolist() + y.tolist() + x.tolist() and cat([x, y, x])._node.value is not None
+        assert stack((y, x), dim=1).tolist() == [list(pair) for pair in zip(y.tolist(), x.tolist(), strict=True)]
+        joined = cat([x, y * 1, x])  # not data yet
+        assert joined._node.value is None and joined.tolist() == x.tolist() + y.tolist() + x.tolist()
+    x = _rows()
+    x.zero_()
+    assert cat([x, _rows(), x]).tolist() == x.tolist() + _rows().tolist() + x.tolist() and stack((x, x)).shape == (2, 2, 3)
+    assert cat([x, x.long(), x]).dtype is lamina.float32
+
+
 def test_numbers_that_are_drawn_on_the_way_are_drawn_each_time() -> None:
     f = Counted(lambda x: (lamina.rand(2), lamina.zeros_like(x))[1])
     before = lamina.get_rng_state()

@@ -62,7 +62,7 @@ def test_the_same_numbers(drawn_by: str) -> None:
     again = run(lambda name: getattr(lamina, name))
     kept = [call for name in ("rand", "randn", "randint", "normal") for call in TABLE[name].calls.values()]
     assert len(kept) == len(DRAWS) and all(type(call) is Redraw for call in kept)
-    assert sum(call.few is not None for call in kept) == (11 if drawn_by == "c" else 0)
+    assert sum(call.few is not None for call in kept) == (14 if drawn_by == "c" else 0)
     assert run(lambda name: TABLE[name].function) == again
 
 
