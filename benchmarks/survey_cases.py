@@ -66,6 +66,11 @@ FUNCTIONS = {
     "round": lambda t, x: x.round(), "erfinv": lambda t, x: (0.2 * x).erfinv(), "lgamma": lambda t, x: (x.abs() + 0.5).lgamma(),
 }  # fmt: skip
 
+DOUBLES = {
+    "log1p": lambda t, x: x.abs().log1p(), "expm1": lambda t, x: x.expm1(), "sin": lambda t, x: x.sin(), "pow": lambda t, x: x.abs() ** 1.7,
+    "erf": lambda t, x: x.erf(), "sinh": lambda t, x: x.sinh(), "atan2": lambda t, x: x.atan2(x + 1), "fmod": lambda t, x: x.fmod(0.7),
+}  # fmt: skip
+
 
 def _sampled(torch: ModuleType, x, grid, mode: str = "bilinear"):
     return _f(torch).grid_sample(x, grid, mode=mode, align_corners=False)
@@ -77,6 +82,7 @@ def _stft(torch: ModuleType, x):
 
 SURVEY_CASES: list[Case] = [
     *(_case(name, function, _floats(512, 512)) for name, function in FUNCTIONS.items()),
+    *(_case(f"f64 {name}", function, _floats(512, 512), dtype="float64") for name, function in DOUBLES.items()),
     _case("bytes to floats", lambda t, x: x.float(), _bytes(512, 1024)),
     _case("bytes, sums of rows", lambda t, x: x.sum(-1), _bytes(512, 1024)),
     _case("bf16 transposed", lambda t, x: x.t().contiguous().float(), _floats(512, 1024), dtype="bfloat16"),

@@ -375,13 +375,9 @@ VEC exp_low_VEC(VEC x) {
     return scaled_VEC(power_VEC(t, f), t, x, splat_VEC(-104.0f));
 }
 
-//: exp vector f64
-// 0.8 ulp, 1.1 where results are denormal; 0 below their range, not by rounding.
-VEC exp_VEC(VEC x) {
-    VEC c = larger_VEC(splat_VEC(-746.0), smaller_VEC(splat_VEC(710.0), x));
-    VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
-    VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
-    VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
+//: series vector f64
+// (exp(f) - 1 - f) / f^2 where |f| is at most log(2) / 2.
+VEC series_VEC(VEC f) {
     VEC q = fma_VEC(f, splat_VEC(2.0914728984148772e-09), splat_VEC(2.5105275841936966e-08));
     q = fma_VEC(q, f, splat_VEC(2.7557273542102106e-07));
     q = fma_VEC(q, f, splat_VEC(2.755725525875986e-06));
@@ -392,10 +388,359 @@ VEC exp_VEC(VEC x) {
     q = fma_VEC(q, f, splat_VEC(4.166666666666667e-02));
     q = fma_VEC(q, f, splat_VEC(1.666666666666667e-01));
     q = fma_VEC(q, f, splat_VEC(0.5));
+    return q;
+}
+
+//: exp vector f64
+// 0.8 ulp, 1.1 where results are denormal; 0 below their range, not by rounding.
+VEC exp_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-746.0), smaller_VEC(splat_VEC(710.0), x));
+    VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
+    VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
     SIGNED n = (SIGNED)t - 0x4338000000000000, half = n >> 1;
-    VEC r = f + fma_VEC(q, f * f, left) + 1.0;
+    VEC r = f + fma_VEC(series_VEC(f), f * f, left) + 1.0;
     r = (VEC)((SIGNED)r & ~(SIGNED)(x < -746.0));
     return r * (VEC)((half + 1023) << 52) * (VEC)((n - half + 1023) << 52);
+}
+
+//: exp2 vector f64
+// 1.1 ulp, exact for integers; 0 below the range of results, not by rounding.
+VEC exp2_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-1080.0), smaller_VEC(splat_VEC(1030.0), x));
+    VEC t = c + 6755399441055744.0, f = (c - (t - 6755399441055744.0)) * 0.6931471805599453;
+    SIGNED n = (SIGNED)t - 0x4338000000000000, half = n >> 1;
+    VEC r = fma_VEC(series_VEC(f), f * f, f) + 1.0;
+    r = (VEC)((SIGNED)r & ~(SIGNED)(x < -1080.0));
+    return r * (VEC)((half + 1023) << 52) * (VEC)((n - half + 1023) << 52);
+}
+
+//: expm1 vector f64
+// 1.6 ulp.
+VEC expm1_VEC(VEC x) {
+    VEC c = larger_VEC(splat_VEC(-50.0), smaller_VEC(splat_VEC(710.0), x));
+    VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
+    VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
+    VEC p = f + fma_VEC(series_VEC(f), f * f, left);
+    VEC scale = (VEC)(((SIGNED)t - 0x4338000000000000 + 1022) << 52), y = fma_VEC(p, scale, scale - 0.5);
+    return select_VEC((SIGNED)(x == 0.0), x, y + y);
+}
+
+//: mantissa vector f64
+// Of a positive number a, from sqrt(1/2) to sqrt(2); *exponent: how often 2 was taken out of it.
+VEC mantissa_VEC(VEC a, VEC *exponent) {
+    SIGNED tiny = (SIGNED)(a < 2.2250738585072014e-308);
+    a = select_VEC(tiny, a * 18014398509481984.0, a);
+    UNSIGNED e = ((UNSIGNED)a + (0x4000000000000000 - 0x3fe6a09e667f3bcd)) >> 52;
+    *exponent = (VEC)(e | 0x4330000000000000) - select_VEC(tiny, splat_VEC(4503599627370496.0 + 1078.0), splat_VEC(4503599627370496.0 + 1024.0));
+    return (VEC)((UNSIGNED)a - ((e - 1024) << 52));
+}
+
+//: logarithm vector f64
+// i log(2) + log(m) of a mantissa m, with s = f / (2 + f) and f = m - 1: f - (h - s (h + r)), h half the square of f.
+VEC logarithm_VEC(VEC m, VEC i) {
+    VEC f = m - 1.0, s = f / (f + 2.0), z = s * s, h = 0.5 * f * f;
+    VEC r = fma_VEC(z, splat_VEC(0.1461703754879165), splat_VEC(0.1533167403016786));
+    r = fma_VEC(r, z, splat_VEC(0.18182890556695602));
+    r = fma_VEC(r, z, splat_VEC(0.2222221111514416));
+    r = fma_VEC(r, z, splat_VEC(0.2857142862609589));
+    r = fma_VEC(r, z, splat_VEC(0.3999999999989924));
+    r = fma_VEC(r, z, splat_VEC(0.666666666666667));
+    VEC low = fma_VEC(s, fma_VEC(r, z, h), i * 1.9082149292705877e-10);
+    return i * 6.931471803691238e-01 - ((h - low) - f);
+}
+
+//: log_special vector f64
+// r where x is positive and finite; 0, infinity, negative numbers and what is none as in IEEE 754.
+VEC log_special_VEC(VEC r, VEC x) {
+    r = select_VEC((SIGNED)(x > 1.7976931348623157e+308) | (SIGNED)(x != x), x, r);
+    r = select_VEC((SIGNED)(x == 0.0), splat_VEC(-INFINITY), r);
+    return select_VEC((SIGNED)(x < 0.0), splat_VEC(NAN), r);
+}
+
+//: log vector f64
+// 0.9 ulp, denormals included.
+VEC log_VEC(VEC x) {
+    VEC i, m = mantissa_VEC(x, &i);
+    return log_special_VEC(logarithm_VEC(m, i), x);
+}
+
+//: log1p vector f64
+// 1.5 ulp: the logarithm of the rounded sum, and what rounding it lost.
+VEC log1p_VEC(VEC x) {
+    VEC u = 1.0 + x, lost = (x - (u - 1.0)) / u;
+    VEC y = log_VEC(u) + select_VEC((SIGNED)(u > 0.0) & (SIGNED)(u < INFINITY), lost, splat_VEC(0.0));
+    return select_VEC((SIGNED)(x == 0.0), x, y);
+}
+
+//: log2 vector f64
+// 1.7 ulp; exact for powers of two.
+VEC log2_VEC(VEC x) {
+    VEC i, r = logarithm_VEC(mantissa_VEC(x, &i), splat_VEC(0.0));
+    return log_special_VEC(fma_VEC(r, splat_VEC(1.4426950408889634), fma_VEC(r, splat_VEC(2.0355273740931033e-17), i)), x);
+}
+
+//: pow vector f64
+// 1.1 ulp, special values as in C: the logarithm as a sum of two numbers, log2(m) = 2 / log(2) (s + s z (1/3 + z (1/5 + ...))) with z = s^2.
+VEC pow_VEC(VEC x, VEC y) {
+    VEC r = x;
+#ifdef HAS_FMA
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), b = (VEC)((SIGNED)y & INT64_MAX), i, f = mantissa_VEC(a, &i) - 1.0;
+    VEC d = f + 2.0, inverse = 1.0 / d, s = f * inverse, s1 = (fma_VEC(-s, d, f) - s * (f - (d - 2.0))) * inverse;
+    VEC z = s * s, z1 = fma_VEC(s, s, -z) + 2.0 * s * s1;
+    VEC k = fma_VEC(z, splat_VEC(0.0645701135847418), splat_VEC(0.06642962328621099));
+    k = fma_VEC(k, z, splat_VEC(0.07692787891410022));
+    k = fma_VEC(k, z, splat_VEC(0.09090904117001572));
+    k = fma_VEC(k, z, splat_VEC(0.11111111135592656));
+    k = fma_VEC(k, z, splat_VEC(0.14285714285669163));
+    k = fma_VEC(k, z, splat_VEC(0.20000000000000012));
+    k = k * z;
+    VEC g = k + 0.3333333333333333, g1 = (0.3333333333333333 - g + k) + 1.850371707708594e-17;
+    VEC p = z * g, p1 = fma_VEC(z, g, -p) + fma_VEC(z, g1, z1 * g);
+    VEC q = s * p, q1 = fma_VEC(s, p, -q) + fma_VEC(s, p1, s1 * p);
+    VEC h = s + q, h1 = (s - h + q) + (q1 + s1);
+    VEC u = h * 2.8853900817779268, u1 = fma_VEC(h, splat_VEC(2.8853900817779268), -u) + fma_VEC(h, splat_VEC(4.0710547481862066e-17), h1 * 2.8853900817779268);
+    VEC v = i + u, v1 = (i - v + u) + u1;
+    VEC c = smaller_VEC(splat_VEC(1e300), larger_VEC(splat_VEC(-1e300), y)), w = c * v, w1 = fma_VEC(c, v, -w) + c * v1;
+    SIGNED far = (SIGNED)((VEC)((SIGNED)w & INT64_MAX) > 1100.0);
+    w = smaller_VEC(splat_VEC(1100.0), larger_VEC(splat_VEC(-1100.0), w));
+    VEC t = w + 6755399441055744.0;
+    f = ((w - (t - 6755399441055744.0)) + select_VEC(far, splat_VEC(0.0), w1)) * 0.6931471805599453;
+    SIGNED n = (SIGNED)t - 0x4338000000000000, part = n >> 1;
+    r = (fma_VEC(series_VEC(f), f * f, f) + 1.0) * (VEC)((part + 1023) << 52) * (VEC)((n - part + 1023) << 52);
+    r = select_VEC((SIGNED)(a == 0.0) | (SIGNED)(a == INFINITY), select_VEC((SIGNED)(a == 0.0) ^ (SIGNED)(y < 0.0), splat_VEC(0.0), splat_VEC(INFINITY)), r);
+    VEC half = b * 0.5;
+    SIGNED whole = (SIGNED)(b >= 4503599627370496.0) | (SIGNED)((b + 4503599627370496.0) - 4503599627370496.0 == b);
+    SIGNED even = (SIGNED)(half >= 4503599627370496.0) | (SIGNED)((half + 4503599627370496.0) - 4503599627370496.0 == half);
+    r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & INT64_MIN));
+    r = select_VEC((SIGNED)(x < 0.0) & (SIGNED)(a < INFINITY) & ~whole, splat_VEC(NAN), r);
+    r = select_VEC((SIGNED)(x != x) | (SIGNED)(y != y), x + y, r);
+    r = select_VEC((SIGNED)(x == 1.0) | (SIGNED)(y == 0.0), splat_VEC(1.0), r);
+#else
+    for (int i = 0; i < LANES; i++) r[i] = pow(x[i], y[i]);
+#endif
+    return r;
+}
+
+//: quadrants vector f64
+// Sine and cosine, to 1 ulp, of what is left of x when quarters of a turn were taken away; how many, to a multiple of four. |x| is at most 2^20, multiply-adds are fused.
+SIGNED quadrants_VEC(VEC x, VEC *sine, VEC *cosine) {
+    VEC t = fma_VEC(x, splat_VEC(0.6366197723675814), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
+    VEC f = fma_VEC(j, splat_VEC(-6.123233995736766e-17), fma_VEC(j, splat_VEC(-1.5707963267948966), x));
+    f = fma_VEC(j, splat_VEC(1.4973849048591833e-33), f);
+    VEC s = f * f, h = 0.5 * s, w = 1.0 - h;
+    VEC p = fma_VEC(s, splat_VEC(1.5918049742485297e-10), splat_VEC(-2.5051130740503045e-08));
+    p = fma_VEC(p, s, splat_VEC(2.755731609725143e-06));
+    p = fma_VEC(p, s, splat_VEC(-0.00019841269836748352));
+    p = fma_VEC(p, s, splat_VEC(0.008333333333330941));
+    p = fma_VEC(p, s, splat_VEC(-0.16666666666666666));
+    *sine = fma_VEC(p, s * f, f);
+    VEC q = fma_VEC(s, splat_VEC(-1.1382582658234034e-11), splat_VEC(2.0876145577441954e-09));
+    q = fma_VEC(q, s, splat_VEC(-2.755731726841358e-07));
+    q = fma_VEC(q, s, splat_VEC(2.4801587298759292e-05));
+    q = fma_VEC(q, s, splat_VEC(-0.0013888888888887393));
+    q = fma_VEC(q, s, splat_VEC(0.041666666666666664));
+    *cosine = w + fma_VEC(q, s * s, (1.0 - w) - h);
+    return (SIGNED)t;
+}
+
+//: sine vector f64
+// sin, or cos with shift 1, by quadrants; 1.5 ulp below 2^20. Without a fused multiply-add the reduction would not be exact.
+VEC sine_VEC(VEC x, int64_t shift, double (*exact)(double)) {
+    VEC y = x;
+    SIGNED left = (SIGNED)(x == x);
+#ifdef HAS_FMA
+    VEC p, q;
+    SIGNED n = quadrants_VEC(x, &p, &q) + shift;
+    y = (VEC)((SIGNED)select_VEC(-(n & 1), q, p) ^ (SIGNED)((UNSIGNED)(n & 2) << 62));
+    left = (SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1048576.0);
+#else
+    (void)shift;
+#endif
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? exact(x[i]) : y[i];
+    return y;
+}
+
+//: sin vector f64
+VEC sin_VEC(VEC x) { return select_VEC((SIGNED)(x == 0.0), x, sine_VEC(x, 0, sin)); }
+
+//: cos vector f64
+VEC cos_VEC(VEC x) { return sine_VEC(x, 1, cos); }
+
+//: tan vector f64
+// 2.8 ulp below 2^20.
+VEC tan_VEC(VEC x) {
+    VEC y = x;
+    SIGNED left = (SIGNED)(x == x);
+#ifdef HAS_FMA
+    VEC p, q;
+    SIGNED odd = -(quadrants_VEC(x, &p, &q) & 1);
+    y = select_VEC((SIGNED)(x == 0.0), x, select_VEC(odd, -q, p) / select_VEC(odd, p, q));
+    left = (SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1048576.0);
+#endif
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? tan(x[i]) : y[i];
+    return y;
+}
+
+//: direction vector f64
+// Of the point (x, y), y not negative, from 0 to pi, to 1.9 ulp: as `angle`, but by the quotient of sides or, nearer to the diagonal, by the angle to that.
+VEC direction_VEC(VEC y, VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), low = smaller_VEC(a, y), high = larger_VEC(a, y), k = select_VEC((SIGNED)(high > 1e300), splat_VEC(0.25), splat_VEC(1.0));
+    low *= k, high *= k; // their sum is finite
+    SIGNED same = (SIGNED)(low == high), near = (SIGNED)(low > high * 0.41421356237309503) | (same & (SIGNED)(high > 0.0));
+    VEC t = select_VEC(same, splat_VEC(0.0), select_VEC(near, low - high, low) / select_VEC(near, low + high, high));
+    VEC s = t * t;
+    VEC r = fma_VEC(s, splat_VEC(-0.01917627151752634), splat_VEC(0.0392311556198723));
+    r = fma_VEC(r, s, splat_VEC(-0.050854323376990765));
+    r = fma_VEC(r, s, splat_VEC(0.05858145587628202));
+    r = fma_VEC(r, s, splat_VEC(-0.06664511064599371));
+    r = fma_VEC(r, s, splat_VEC(0.07692183163650894));
+    r = fma_VEC(r, s, splat_VEC(-0.09090904576954117));
+    r = fma_VEC(r, s, splat_VEC(0.11111111015227572));
+    r = fma_VEC(r, s, splat_VEC(-0.14285714284666184));
+    r = fma_VEC(r, s, splat_VEC(0.19999999999995519));
+    r = fma_VEC(r, s, splat_VEC(-0.3333333333333333));
+    r = fma_VEC(r, s * t, t);
+    r = select_VEC(near, r + 0.7853981633974483, r);
+    r = select_VEC((SIGNED)(y > a), 1.5707963267948966 - (r - 6.123233995736766e-17), r);
+    return select_VEC((SIGNED)x < 0, 3.141592653589793 - (r - 1.2246467991473532e-16), r);
+}
+
+//: signed vector f64
+// r with the sign of x, and x where that is not a number.
+VEC signed_VEC(VEC r, VEC x) { return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN))); }
+
+//: atan vector f64
+// 1.9 ulp.
+VEC atan_VEC(VEC x) { return signed_VEC(direction_VEC((VEC)((SIGNED)x & INT64_MAX), splat_VEC(1.0)), x); }
+
+//: atan2 vector f64
+// 1.9 ulp, special values as in C.
+VEC atan2_VEC(VEC y, VEC x) {
+    VEC r = signed_VEC(direction_VEC((VEC)((SIGNED)y & INT64_MAX), x), y);
+    return select_VEC((SIGNED)(x != x), x, r);
+}
+
+//: asin vector f64
+// 2.6 ulp.
+VEC asin_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), r = signed_VEC(direction_VEC(a, beside_VEC(a)), x);
+    return select_VEC((SIGNED)(a > 1.0), splat_VEC(NAN), r);
+}
+
+//: acos vector f64
+// 2.6 ulp.
+VEC acos_VEC(VEC x) {
+    VEC r = direction_VEC(beside_VEC(x), x);
+    return select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1.0), splat_VEC(NAN), r));
+}
+
+//: sinh vector f64
+// 2 ulp: (e + e / (e + 1)) / 2 with e = exp(|x|) - 1, where that is finite.
+VEC sinh_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), e = expm1_VEC(a), y = signed_VEC((e + e / (e + 1.0)) * 0.5, x);
+    SIGNED left = (SIGNED)(a > 709.0);
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? sinh(x[i]) : y[i];
+    return y;
+}
+
+//: cosh vector f64
+// 1.8 ulp.
+VEC cosh_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), e = exp_VEC(a), y = fma_VEC(e, splat_VEC(0.5), 0.5 / e);
+    SIGNED left = (SIGNED)(a > 709.0);
+    if (__builtin_expect(any_VEC(left), 0))
+        for (int i = 0; i < LANES; i++) y[i] = left[i] ? cosh(x[i]) : y[i];
+    return y;
+}
+
+//: erf_quotient vector f64
+// erf(x) / x of s = x^2 up to 1.
+VEC erf_quotient_VEC(VEC s) {
+    VEC r = fma_VEC(s, splat_VEC(-7.795898827002142e-10), splat_VEC(1.3720064546777686e-08));
+    r = fma_VEC(r, s, splat_VEC(-1.6208483801871705e-07));
+    r = fma_VEC(r, s, splat_VEC(1.6447424703317362e-06));
+    r = fma_VEC(r, s, splat_VEC(-1.492473690741966e-05));
+    r = fma_VEC(r, s, splat_VEC(0.00012055294904839707));
+    r = fma_VEC(r, s, splat_VEC(-0.0008548325975389692));
+    r = fma_VEC(r, s, splat_VEC(0.0052239776071164225));
+    r = fma_VEC(r, s, splat_VEC(-0.02686617064323777));
+    r = fma_VEC(r, s, splat_VEC(0.11283791670945006));
+    r = fma_VEC(r, s, splat_VEC(-0.37612638903183543));
+    r = fma_VEC(r, s, splat_VEC(1.1283791670955126));
+    return r;
+}
+
+//: erfc_tail vector f64
+// erfc(a) for a from 1/2 to 28: exp(-a^2) / (1 + 2 a) times a polynomial of (a - k) / (a + k) (Shepherd and Laframboise, 1981).
+VEC erfc_tail_VEC(VEC a) {
+    VEC t = (a - 3.75) / (a + 3.75), s = a * a, e = exp_VEC(-s);
+    VEC r = fma_VEC(t, splat_VEC(2.5265557531642926e-08), splat_VEC(1.350875974161026e-08));
+    r = fma_VEC(r, t, splat_VEC(-2.4233140808399475e-07));
+    r = fma_VEC(r, t, splat_VEC(-4.5210823716014646e-08));
+    r = fma_VEC(r, t, splat_VEC(1.740269903212129e-06));
+    r = fma_VEC(r, t, splat_VEC(-9.82051742210998e-07));
+    r = fma_VEC(r, t, splat_VEC(-1.1439294277760925e-05));
+    r = fma_VEC(r, t, splat_VEC(2.238795673013135e-05));
+    r = fma_VEC(r, t, splat_VEC(5.164780741855856e-05));
+    r = fma_VEC(r, t, splat_VEC(-0.00029015511154243344));
+    r = fma_VEC(r, t, splat_VEC(0.00029371387469142674));
+    r = fma_VEC(r, t, splat_VEC(0.0017556260320963533));
+    r = fma_VEC(r, t, splat_VEC(-0.009746579577035586));
+    r = fma_VEC(r, t, splat_VEC(0.028362277400278118));
+    r = fma_VEC(r, t, splat_VEC(-0.05869339858885731));
+    r = fma_VEC(r, t, splat_VEC(0.09230432116144294));
+    r = fma_VEC(r, t, splat_VEC(-0.10880393014175117));
+    r = fma_VEC(r, t, splat_VEC(0.08227673849011752));
+    r = fma_VEC(r, t, splat_VEC(0.0035854154854639947));
+    r = fma_VEC(r, t, splat_VEC(-0.14024059858554674));
+    r = fma_VEC(r, t, splat_VEC(1.2375126308378275));
+    e = fma_VEC(fma_VEC(a, a, -s), -e, e);
+    return e * r / fma_VEC(a, splat_VEC(2.0), splat_VEC(1.0));
+}
+
+//: erf vector f64
+// 2 ulp.
+VEC erf_VEC(VEC x) {
+    VEC a = (VEC)((SIGNED)x & INT64_MAX);
+    VEC r = select_VEC((SIGNED)(a < 1.0), a * erf_quotient_VEC(smaller_VEC(splat_VEC(1.0), a * a)), 1.0 - erfc_tail_VEC(larger_VEC(splat_VEC(1.0), smaller_VEC(splat_VEC(28.0), a))));
+    return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN)));
+}
+
+//: erfc vector f64
+// 4 ulp; without a fused multiply-add a square would not be exact enough.
+VEC erfc_VEC(VEC x) {
+    VEC y = x;
+#ifdef HAS_FMA
+    VEC a = (VEC)((SIGNED)x & INT64_MAX);
+    VEC r = erfc_tail_VEC(larger_VEC(splat_VEC(0.5), smaller_VEC(splat_VEC(28.0), a)));
+    r = select_VEC((SIGNED)(x < 0.0), 2.0 - r, r);
+    y = select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)(a < 0.5), 1.0 - x * erf_quotient_VEC(smaller_VEC(splat_VEC(0.25), x * x)), r));
+#else
+    for (int i = 0; i < LANES; i++) y[i] = erfc(x[i]);
+#endif
+    return y;
+}
+
+//: fmod vector f64
+// Exact: a multiple of b taken away at once, up to 2^52 of them.
+VEC fmod_VEC(VEC x, VEC y) {
+    VEC r = x;
+    SIGNED far = (SIGNED)(r == r) | (SIGNED)(r != r);
+#ifdef HAS_FMA
+    VEC a = (VEC)((SIGNED)x & INT64_MAX), b = (VEC)((SIGNED)y & INT64_MAX), q = a / b;
+    r = fma_VEC(-((q + 4503599627370496.0) - 4503599627370496.0), b, a);
+    r = select_VEC((SIGNED)(r < 0.0), r + b, r);
+    r = (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN));
+    far = ~((SIGNED)(q < 4503599627370496.0) & (SIGNED)(b < INFINITY));
+#endif
+    if (__builtin_expect(any_VEC(far), 0))
+        for (int i = 0; i < LANES; i++) r[i] = far[i] ? fmod(x[i], y[i]) : r[i];
+    return r;
 }
 
 //: tanh vector f64
@@ -406,18 +751,8 @@ VEC tanh_VEC(VEC x) {
     VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
     VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
     VEC left = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high - f);
-    VEC q = fma_VEC(f, splat_VEC(2.0914728984148772e-09), splat_VEC(2.5105275841936966e-08));
-    q = fma_VEC(q, f, splat_VEC(2.7557273542102106e-07));
-    q = fma_VEC(q, f, splat_VEC(2.755725525875986e-06));
-    q = fma_VEC(q, f, splat_VEC(2.4801587325627418e-05));
-    q = fma_VEC(q, f, splat_VEC(1.9841269874932202e-04));
-    q = fma_VEC(q, f, splat_VEC(1.3888888888883726e-03));
-    q = fma_VEC(q, f, splat_VEC(8.333333333326103e-03));
-    q = fma_VEC(q, f, splat_VEC(4.166666666666667e-02));
-    q = fma_VEC(q, f, splat_VEC(1.666666666666667e-01));
-    q = fma_VEC(q, f, splat_VEC(0.5));
     VEC power = (VEC)(((SIGNED)t - 0x4338000000000000 + 1023) << 52);
-    VEC e = fma_VEC(power, f + fma_VEC(q, f * f, left), power - 1.0);
+    VEC e = fma_VEC(power, f + fma_VEC(series_VEC(f), f * f, left), power - 1.0);
     return (VEC)((SIGNED)(e / (e + 2.0)) | ((SIGNED)x & INT64_MIN));
 }
 

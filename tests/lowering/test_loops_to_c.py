@@ -216,10 +216,17 @@ def ulps(got: np.ndarray, want: np.ndarray) -> float:
         ("sin", -70000, 70000, 1.6), ("cos", -70000, 70000, 1.6), ("tanh", -10, 10, 2.0), ("erf", -5, 5, 1.5),
         ("tan", -10, 10, 0.6), ("tan", -2e6, 2e6, 1.0), ("atan", -30, 30, 0.6), ("asin", -1, 1, 0.6), ("acos", -1, 1, 0.6),
         ("sinh", -89, 89, 0.6), ("cosh", -89, 89, 0.6),
-    ]] + [("exp", -760, 709.7, 1.1, "f64"), ("exp", -3, 3, 0.85, "f64"), ("tanh", -25, 25, 2.3, "f64"), ("tanh", -1, 1, 2.3, "f64")],
+    ]] + [("exp", -760, 709.7, 1.1, "f64"), ("exp", -3, 3, 0.85, "f64"), ("tanh", -25, 25, 2.3, "f64"), ("tanh", -1, 1, 2.3, "f64")]
+    + [(*each, "f64") for each in [
+        ("exp2", -1100, 1023.9, 1.1), ("expm1", -45, 709.7, 1.6), ("expm1", -1, 1, 1.6), ("log", -740, 709, 0.9), ("log", -0.4, 0.4, 0.9),
+        ("log2", -740, 709, 1.8), ("log1p", -0.999, 10, 1.8), ("log1p", 0, 1e6, 1.8), ("sin", -10, 10, 1.5), ("cos", -10, 10, 1.5),
+        ("sin", -2e6, 2e6, 1.5), ("cos", -2e6, 2e6, 1.5), ("tan", -10, 10, 2.8), ("tan", -2e6, 2e6, 2.8),
+        ("atan", -30, 30, 1.9), ("asin", -1, 1, 2.6), ("acos", -1, 1, 2.6), ("sinh", -710.4, 710.4, 2.0), ("sinh", -1, 1, 2.0), ("cosh", -710.4, 710.4, 1.8),
+        ("erf", -7, 7, 2.0), ("erfc", -7, 26, 5),
+    ]],
 )
 def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, code, tmp_path):
-    count, lanes = 1 << 16, {"f32": 16, "f64": 8}[code]
+    count, lanes, dialect = 1 << 16, {"f32": 16, "f64": 8}[code], "kernel" if name == "erfc" else "math"
     text = f"""builtin.module attributes {{lamina.arena_bytes = 64 : i64}} {{
       func.func @main(%a: memref<{count}x{code}>, %v: memref<{count}x{code}>, %s: memref<{count}x{code}>, %arena: memref<64xi8>) {{
         %c0 = arith.constant 0 : index
@@ -228,12 +235,12 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
         %n = arith.constant {count} : index
         scf.for %i = %c0 to %n step %c16 {{
           %x = vector.load %a[%i] : memref<{count}x{code}>, vector<{lanes}x{code}>
-          %y = math.{name} %x : vector<{lanes}x{code}>
+          %y = {dialect}.{name} %x : vector<{lanes}x{code}>
           vector.store %y, %v[%i] : memref<{count}x{code}>, vector<{lanes}x{code}>
         }}
         scf.for %i = %c0 to %n step %c1 {{
           %x = memref.load %a[%i] : memref<{count}x{code}>
-          %y = math.{name} %x : {code}
+          %y = {dialect}.{name} %x : {code}
           memref.store %y, %s[%i] : memref<{count}x{code}>
         }}
         func.return
@@ -243,14 +250,14 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
     own, wider = {"f32": (np.float32, np.float64), "f64": (np.float64, np.longdouble)}[code]
     x = rng.uniform(low, high, count).astype(own)
     if name in ("log", "log2"):
-        x = np.exp(x.astype(np.float64)).astype(np.float32)
+        x = np.exp(x.astype(np.float64)).astype(own)
     else:
         x[: count // 4] *= np.exp(rng.uniform(-40, 0, count // 4)).astype(own)
     specials = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.0, -1.0, 3.4e38, -3.4e38, 200, -200], own)
     x[: len(specials)] = specials
     v, s = build(text, tmp_path, [x], [code, code], count)
     assert np.array_equal(v.view(np.uint8), s.view(np.uint8)), "a lane is the scalar, bit for bit"
-    exact = getattr(np, name, None) or getattr(np, f"arc{name[1:]}", None) or np.vectorize(math.erf)
+    exact = getattr(np, name, None) or getattr(np, f"arc{name[1:]}", None) or np.vectorize(getattr(math, name))
     with np.errstate(all="ignore"):
         want = exact(x.astype(wider))
     assert ulps(v, want) <= bound
@@ -264,13 +271,14 @@ def test_vector_functions_are_exact_to_two_ulps_or_so(name, low, high, bound, co
 
 
 @needs_compiler
-def test_functions_of_two_numbers_and_rounding_are_those_of_c(tmp_path):
-    """Remainders and rounding exactly, angles to 0.6 ulp: by vectors, and by scalars."""
-    count = 1 << 14
-    memory = f"memref<{count}xf32>"
+@pytest.mark.parametrize("code,lanes,bound", [("f32", 16, 0.6), ("f64", 8, 1.9)])
+def test_functions_of_two_numbers_and_rounding_are_those_of_c(code, lanes, bound, tmp_path):
+    """Remainders and rounding exactly, angles to an ulp or so: by vectors, and by scalars."""
+    count, own, wider = 1 << 14, *{"f32": (np.float32, np.float64), "f64": (np.float64, np.longdouble)}[code]
+    memory = f"memref<{count}x{code}>"
     loops = ""
-    for k in (16, 1):
-        held = f"vector<{k}xf32>" if k > 1 else "f32"
+    for k in (lanes, 1):
+        held = f"vector<{k}x{code}>" if k > 1 else code
         load, store, also = ("vector.load", "vector.store", f", {held}") if k > 1 else ("memref.load", "memref.store", "")
         loops += f"""%k{k} = arith.constant {k} : index
         scf.for %i = %c0 to %n step %k{k} {{
@@ -284,7 +292,7 @@ def test_functions_of_two_numbers_and_rounding_are_those_of_c(tmp_path):
           {store} %r, %r{k}[%i] : {memory}{also}
         }}
         """
-    results = ", ".join(f"%{name}{k}: {memory}" for k in (16, 1) for name in "pqr")
+    results = ", ".join(f"%{name}{k}: {memory}" for k in (lanes, 1) for name in "pqr")
     text = f"""builtin.module attributes {{lamina.arena_bytes = 64 : i64}} {{
       func.func @main(%a: {memory}, %b: {memory}, {results}, %arena: memref<64xi8>) {{
         %c0 = arith.constant 0 : index
@@ -294,31 +302,32 @@ def test_functions_of_two_numbers_and_rounding_are_those_of_c(tmp_path):
       }}
     }}"""
     rng = np.random.default_rng(0)
-    x, y = ((rng.standard_normal(count) * np.exp(rng.uniform(-20, 20, count))).astype(np.float32) for _ in range(2))
+    x, y = ((rng.standard_normal(count) * np.exp(rng.uniform(-20, 20, count))).astype(own) for _ in range(2))
     x[:4000] = np.round(x[:4000] * 4) / 2  # halves, and multiples of one another
     y[:2000] = np.round(y[:2000] * 2) / 2
-    special = np.array([0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 3.4e38, 8388607.5, 8388609, 1e9], np.float32)
+    special = np.array([0.0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, -1e-40, 3.4e38, 8388607.5, 8388609, 1e9, *([1e308, 1.7e308, 5e-324, 1e16] if code == "f64" else [])], own)
     pairs = [(a, b) for a in special for b in special]
-    x[-len(pairs) :], y[-len(pairs) :] = np.array(pairs, np.float32).T
-    made = build(text, tmp_path, [x, y], ["f32"] * 6, count)
+    x[-len(pairs) :], y[-len(pairs) :] = np.array(pairs, own).T
+    made = build(text, tmp_path, [x, y], [code] * 6, count)
     with np.errstate(all="ignore"):
-        remainder, angle, whole = np.fmod(x, y), np.arctan2(x.astype(np.float64), y.astype(np.float64)), np.rint(x)
+        remainder, angle, whole = np.fmod(x, y), np.arctan2(x.astype(wider), y.astype(wider)), np.rint(x)
     for p, q, r in (made[:3], made[3:]):
         for found, wanted in ((p, remainder), (r, whole)):
             np.testing.assert_array_equal(found, wanted)
             np.testing.assert_array_equal(np.signbit(found)[~np.isnan(wanted)], np.signbit(wanted)[~np.isnan(wanted)])
-        assert ulps(q, angle) <= 0.6
+        assert ulps(q, angle) <= bound
         np.testing.assert_array_equal(np.isnan(q), np.isnan(angle))
         np.testing.assert_array_equal(np.signbit(q)[~np.isnan(angle)], np.signbit(angle)[~np.isnan(angle)])
 
 
 @needs_compiler
-def test_powers_are_exact_to_an_ulp_and_special_as_in_c(tmp_path):
-    lanes, count = (16, 8, 4, 2, 1), 1 << 14
-    memory = f"memref<{count}xf32>"
+@pytest.mark.parametrize("code,lanes,bound", [("f32", (16, 8, 4, 2, 1), 0.6), ("f64", (8, 4, 2, 1), 1.1)])
+def test_powers_are_exact_to_an_ulp_and_special_as_in_c(code, lanes, bound, tmp_path):
+    count, memory = 1 << 14, f"memref<{1 << 14}x{code}>"
+    own, wider, most = {"f32": (np.float32, np.float64, 88), "f64": (np.float64, np.longdouble, 700)}[code]
     loops = ""
     for k in lanes:
-        held = "f32" if k == 1 else f"vector<{k}xf32>"
+        held = code if k == 1 else f"vector<{k}x{code}>"
         load, store = ("memref.load", "memref.store") if k == 1 else ("vector.load", "vector.store")
         also = "" if k == 1 else f", {held}"
         loops += f"""%k{k} = arith.constant {k} : index
@@ -339,21 +348,21 @@ def test_powers_are_exact_to_an_ulp_and_special_as_in_c(tmp_path):
       }}
     }}"""
     rng = np.random.default_rng(0)
-    x = np.exp(rng.uniform(-88, 88, count)).astype(np.float32)
-    y = (rng.uniform(-90, 90, count) / np.maximum(np.abs(np.log(x)), 1e-3)).astype(np.float32)
+    x = np.exp(rng.uniform(-most, most, count)).astype(own)
+    y = (rng.uniform(-most - 2, most + 2, count) / np.maximum(np.abs(np.log(x)), 1e-3)).astype(own)
     x[:2000], y[:2000] = -x[:2000], np.round(y[:2000])
     special = np.array([
         0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1.5, -2.5, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3.4e38, -3.4e38, 8388607, 16777217,
-        -8388608, 1e10, 0.9999999, 1.0000001,
-    ], np.float32)  # fmt: skip
+        -8388608, 1e10, 0.9999999, 1.0000001, *([4503599627370497, 9007199254740992, -1e300, 5e-324, 1 - 2.0**-53] if code == "f64" else []),
+    ], own)  # fmt: skip
     places = slice(4000, 4000 + len(special) ** 2)
     x[places], y[places] = (m.ravel() for m in np.meshgrid(special, special))
-    got = build(text, tmp_path, [x, y], ["f32"] * len(lanes), count)
+    got = build(text, tmp_path, [x, y], [code] * len(lanes), count)
     assert all(np.array_equal(r.view(np.uint8), got[0].view(np.uint8)) for r in got), "a lane is the scalar, bit for bit"
     with np.errstate(all="ignore"):
-        want = np.power(x.astype(np.float64), y.astype(np.float64))
-        rounded = want.astype(np.float32)
-    assert ulps(got[0], want) <= 0.6
+        want = np.power(x.astype(wider), y.astype(wider))
+        rounded = want.astype(own)
+    assert ulps(got[0], want) <= bound
     same = (got[0] == rounded) | (np.isnan(got[0]) & np.isnan(rounded))
     assert same[~np.isfinite(rounded) | (rounded == 0)].all()
     assert (np.signbit(got[0]) == np.signbit(rounded))[~np.isnan(rounded)].all()
