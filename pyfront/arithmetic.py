@@ -22,7 +22,7 @@ from .known_calls import KnownCalls
 from .node import Node
 from .old_forms import factor_in_front
 from .origin import Site, is_own, origin, site_of, source_line, text_of
-from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type
+from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type, scalar_dtype
 from .recorder import record
 from .strides import follow
 from .tensor import Tensor, wrap
@@ -125,6 +125,7 @@ def unary(op: str, floats: bool = True) -> Callable[[Tensor], Tensor]:
 
 _div = binary("div", "float")
 _add, _sub, _mul = binary("add"), binary("sub"), binary("mul")
+_floor_divide = binary("floor_divide")
 _or, _and = binary("logical_or", "bool"), binary("logical_and", "bool")
 
 # Where PyTorch does not take a Python number.
@@ -136,7 +137,6 @@ for _names, _op, _kind in (
     (("minimum",), "minimum", "any"),
     (("fmod",), "fmod", "any"),
     (("atan2", "arctan2"), "atan2", "float"),
-    (("floor_divide",), "floor_divide", "any"),
     (("logical_and",), "logical_and", "bool"),
     (("logical_or",), "logical_or", "bool"),
     (("logical_xor",), "logical_xor", "bool"),
@@ -185,12 +185,39 @@ for _names, _op in (
     define(*_names, in_place=True)(unary(_op))
 
 
+def _of_numbers(input: Operand, other: Operand) -> Operand:
+    """The first of two operands; of two Python numbers as a tensor without dimensions, as PyTorch's arithmetic takes them."""
+    if isinstance(input, Tensor) or isinstance(other, Tensor) or number(other) is None:
+        return input
+    value = number(input)
+    return input if value is None else wrap(full(value, (), scalar_dtype(value)))
+
+
+def _scaled(input: Operand, other: Operand, alpha: Any) -> Operand:
+    """``alpha * other`` in the dtype of the sum. RuntimeError for a factor that would change it."""
+    factor = number(alpha)
+    if factor is None:
+        return mul(other, alpha)
+    both = input, other
+    dtype = result_type([x._read().type for x in both if isinstance(x, Tensor)], [x for x in both if not isinstance(x, Tensor)])
+    if isinstance(factor, bool) and dtype is not bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if dtype.kind not in "fc" and not isinstance(factor, int):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if dtype.kind != "c" and isinstance(factor, complex):
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    if not isinstance(other, Tensor):
+        return other and bool(factor) if dtype is bool_ else other * factor
+    return mul(wrap(cast(other._read(), dtype)), bool(factor) if dtype is bool_ else factor)
+
+
 @define("add", in_place=True)
 @factor_in_front("alpha", 2)
 def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input + alpha * other``; bools are or-ed."""
-    if alpha != 1:
-        other = mul(other, alpha)
+    input = _of_numbers(input, other)
+    if type(alpha) is not int or alpha != 1:
+        other = _scaled(input, other, alpha)
     return _or(input, other) if _both_bool(input, other) else _add(input, other)
 
 
@@ -198,6 +225,7 @@ def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
 @factor_in_front("alpha", 2)
 def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input - alpha * other``. RuntimeError for bools."""
+    input = _of_numbers(input, other)
     if _both_bool(input, other):
         raise RuntimeError(
             "Subtraction, the `-` operator, with two bool tensors is not supported. "
@@ -208,7 +236,7 @@ def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
             "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
             "use the `~` or `logical_not()` operator instead."
         )
-    return _sub(input, mul(other, alpha) if alpha != 1 else other)
+    return _sub(input, other if type(alpha) is int and alpha == 1 else _scaled(input, other, alpha))
 
 
 @define("rsub")
@@ -220,8 +248,7 @@ def rsub(input: Tensor, other: Operand, *, alpha: Scalar = 1) -> Tensor:
 @define("mul", "multiply", in_place=True)
 def mul(input: Operand, other: Operand) -> Tensor:
     """``input * other``; bools are and-ed."""
-    if not isinstance(input, Tensor) and not isinstance(other, Tensor):
-        return input * other
+    input = _of_numbers(input, other)
     return _and(input, other) if _both_bool(input, other) else _mul(input, other)
 
 
@@ -236,6 +263,7 @@ def _is_bool(a: Operand) -> bool:
 @define("div", "divide", "true_divide", in_place=True)
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """True division; "floor" and "trunc" round the quotient and keep integers."""
+    input = _of_numbers(input, other)
     if rounding_mode is None:
         return _div(input, other)
     if rounding_mode == "floor":
@@ -251,7 +279,10 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     return wrap(record("floor_divide", (record("sub", (x, rest)), y)))
 
 
-floor_divide = binary("floor_divide")
+@define("floor_divide", in_place=True)
+def floor_divide(input: Operand, other: Operand) -> Tensor:
+    """The quotient rounded down; integers stay integers."""
+    return _floor_divide(_of_numbers(input, other), other)
 
 
 @define("remainder", in_place=True)

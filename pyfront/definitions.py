@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,6 +53,25 @@ def tensor_parameters(function: Callable) -> list[tuple[int, str]]:
     names = code.co_varnames[: code.co_argcount] if code is not None else ()
     annotations = getattr(function, "__annotations__", {})
     return [(i, name) for i, name in enumerate(names) if annotations.get(name) in ("Tensor", Tensor)]
+
+
+_WHOLE = re.compile(r"(int|None|Sequence|\[|\]|\||,|\s)+")
+
+
+def counted_parameters(function: Callable) -> dict[str, int]:
+    """Position of every parameter that is annotated as a whole number or several, by name; -1 of those given by name only."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    found = [name for name, kind in getattr(function, "__annotations__", {}).items() if "int" in str(kind) and _WHOLE.fullmatch(str(kind))]
+    return {name: names.index(name) if name in names else -1 for name in found if name != "return"}
+
+
+def _counts(args: tuple, counted: dict[str, int], before: int = 0) -> tuple:
+    """Arguments, with Python's number for a tensor that stands where a whole number goes."""
+    for i in counted.values():
+        if before <= i < len(args) + before and isinstance(args[i - before], Tensor):
+            args = tuple([a.__index__() if k + before in counted.values() and isinstance(a, Tensor) else a for k, a in enumerate(args)])
+    return args
 
 
 def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> list[Any] | None:
@@ -139,11 +159,15 @@ def renaming(definition: Definition) -> Callable[[tuple, dict[str, Any]], tuple[
     """What a call's arguments are by the names of the definition: ``axis`` is ``dim``, and sizes given by name (``shape=(2, 3)``)
     are positional ones."""
     other_names, several = definition.other_names, _several(definition.function)
+    counted = counted_parameters(definition.function)
 
     def renamed(args: tuple, options: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         options = {other_names.get(k, k): _as_python(v) for k, v in options.items()}
         if "dtype" in options:
             options["dtype"] = dtype_given(options["dtype"])
+        for name in options.keys() & counted.keys():
+            if isinstance(options[name], Tensor):
+                options[name] = options[name].__index__()
         if several and several in options:
             first = (options.pop("input"),) if "input" in options else ()
             args = (*first, *args, options.pop(several))
@@ -157,7 +181,7 @@ def as_method(definition: Definition) -> Callable:
     function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
     called, ruled, calls = definition.name, definition.name in RULED, definition.calls
-    renamed = renaming(definition)
+    renamed, counted = renaming(definition), counted_parameters(function)
 
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
@@ -179,7 +203,7 @@ def as_method(definition: Definition) -> Callable:
             found = _check(called, wanted, args)
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
-        args = _all_as_python(args)
+        args = _counts(_all_as_python(args), counted, 1)
         if options:
             args, options = renamed(args, options)
         if ruled and regions.on:
@@ -195,7 +219,7 @@ def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label, follows = definition.function, definition.label, definition.follows
     wanted, name, ruled, calls = tensor_parameters(function), definition.name, definition.name in RULED, definition.calls
-    renamed = renaming(definition)
+    renamed, counted = renaming(definition), counted_parameters(function)
 
     @functools.wraps(function)
     def public(*args: Any, **options: Any) -> Any:
@@ -208,7 +232,7 @@ def as_function(definition: Definition) -> Callable:
             found = _check(name, wanted, args)
         if found is not None:
             return overrides.answer(public, found, args, options)
-        args = _all_as_python(args)
+        args = _counts(_all_as_python(args), counted)
         if options:
             return with_options(args, options)
         if ruled and regions.on:

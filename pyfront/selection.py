@@ -375,6 +375,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A number written at ``index`` along a dimension."""
     at = dimension(dim, input.dim())
+    if isinstance(value, Tensor):
+        value = wrap(cast(value._read(), input.dtype))
     return index_put(input.movedim(at, 0), [index], value).movedim(0, at)
 
 

@@ -89,7 +89,7 @@ def linspace(
     """``steps`` numbers from ``start`` to ``end``, equally far apart; computed from both ends, as PyTorch
     does."""
     _check_ends("linspace", start, end, steps)
-    start, end = _number(start), _number(end)
+    start, end, steps = _number(start), _number(end), _number(steps)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     kind = dtype or (complex_of(Defaults.dtype) if isinstance(start, complex) or isinstance(end, complex) else Defaults.dtype)

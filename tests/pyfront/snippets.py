@@ -67,6 +67,13 @@ print(torch.Tensor([1, 2]), torch.FloatTensor([1]), torch.LongTensor([1, 2]), to
 """
 
 PROMOTION = """
+for f in (torch.add, torch.sub, torch.mul, torch.div, torch.floor_divide):
+    print([(y := f(*numbers), y.dtype) for numbers in ((7, 2), (-7, 2), (7.5, 2), (2, 0.5))])
+print([torch.div(*n, rounding_mode=m) for m in ("floor", "trunc") for n in ((7, 2), (-7, 2), (7.5, 2))], torch.mul(True, False), torch.add(2 + 1j, 3), torch.add(3, 4, alpha=2))
+
+i, b = torch.tensor([1, 2], dtype=torch.int8), torch.tensor([True, False])
+print(torch.add(i, i, alpha=2), torch.add(i, 3, alpha=2), torch.add(b, b, alpha=2), torch.sub(i, i.double(), alpha=0.1), torch.add(torch.ones(2, dtype=torch.float64), i, alpha=0.1))
+
 for a in (torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64):
     for b in (torch.bool, torch.uint8, torch.int8, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64):
         x, y, z = torch.ones(2, dtype=a), torch.ones(2, dtype=b), torch.ones((), dtype=b)
@@ -90,6 +97,11 @@ print(x.round(), x.floor(), x.ceil(), x.trunc(), x.frac(), x.sign(), x.abs(), x.
 """
 
 SHAPES = """
+x, t = torch.arange(24.0).reshape(4, 6), torch.tensor(2)
+print(x.narrow(0, 0, t), x.narrow(t - 1, t, length=t), [p.shape for p in (*x.split(t), *x.split(t, dim=t - 1), *x.chunk(t), *torch.split(x, split_size_or_sections=t))])
+print(x.roll(t, 1), torch.topk(x, k=t, dim=t - 1), x.diagonal(t), torch.diag(x[0], t).shape, x.movedim(t - 2, t - 1).shape, torch.linspace(0, 1, t), torch.logspace(0, 1, steps=t), x.index_fill(0, torch.tensor([0]), t))
+print(torch.nn.functional.avg_pool2d(x[None], t), torch.nn.functional.max_pool2d(x[None], t, t), torch.nn.functional.conv2d(x[None, None], torch.ones(1, 1, 2, 2), stride=t, padding=t - 1).shape)
+
 x = torch.arange(24).reshape(2, 3, 4)
 print(x.view(4, 6), x.view(-1, 2).shape, x.permute(2, 0, 1).shape, x.transpose(0, 2).shape, x.flatten(), x.flatten(1).shape, x.T.shape if x.dim() == 2 else 0)
 
@@ -407,6 +419,12 @@ print(f(torch.ones(1, requires_grad=True)).requires_grad)
 """
 
 ERRORS = """
+torch.add(torch.tensor([1]), 2, alpha=2.5)
+
+torch.sub(torch.tensor([1.0]), 2, alpha=True)
+
+torch.add(torch.tensor([1.0]), 2, alpha=2j)
+
 torch.ones(2, 3) @ torch.ones(2, 3)
 
 torch.ones(2, 3) + torch.ones(2, 4)

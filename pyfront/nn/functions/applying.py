@@ -72,7 +72,7 @@ def filled(shape: tuple[int, ...], value: float, dtype: DType) -> Tensor:
 
 def each(value: Any, rank: int, name: str) -> tuple[int, ...]:
     """One number for every spatial dimension, or as many as there are. ValueError otherwise."""
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, (int, np.integer)) or isinstance(value, Tensor) and not value.dim():
         return (int(value),) * rank
     values = tuple(int(v) for v in value)
     if len(values) == 1:
