@@ -172,6 +172,8 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
     """A program for a graph, made or found; None where the oracle is to run it. before: how often it came."""
     relatives = Relatives.of(graph) if not asked and flags.symbolic.value else None
     program = _programs.get(graph) or (relatives.program() if relatives is not None else None)
+    if program is None and before == 0 and relatives is not None:
+        relatives.stray()
     if program is None and not asked and _is_small(graph, before):
         if relatives is None or relatives.few:
             return None
@@ -220,14 +222,14 @@ def _run_oracle(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def work_of(graph: Graph) -> int:
-    """Element operations of a graph, roughly; a gradient costs about twice what is before it."""
+    """Element operations of a graph, roughly; a gradient costs about twice what is recorded before it."""
     from ..dialects.book import OPS
 
-    work, value = 0, len(graph.inputs)
+    work, gradients, value = 0, 0, len(graph.inputs)
     for step in graph.steps:
         if step.op.startswith("autodiff."):
             value += len(step.operands) - 2 if step.op == "autodiff.grad" else 1
-            work *= 3 if step.op == "autodiff.grad" else 1
+            gradients += 2 * work if step.op == "autodiff.grad" else 0
             continue
         stanza = OPS[step.op]
         if stanza.family == "contract":
@@ -240,7 +242,7 @@ def work_of(graph: Graph) -> int:
             work += step.attrs[3] * work_of(step.attrs[0])
         work += sum(size_of(graph.types[value + r][0]) for r in range(count))
         value += count
-    return work
+    return work + gradients
 
 
 def draws_library(build: bool = True) -> Any:

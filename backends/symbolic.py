@@ -59,9 +59,16 @@ GROWN = 4
 
 MOST_LINES = 4096
 
+STRAYS = 6
+"""Graphs of mostly the same lines, one after the other, for which there was no program, before the next ones are expected not to come back either (rows that
+a network sends to its experts, as many to each as it happens)."""
+
 _families: OrderedDict[object, Family] = OrderedDict()
 _lines: OrderedDict[str, None] = OrderedDict()
 """The lines of graphs whose sizes change."""
+
+_strays: OrderedDict[str, int] = OrderedDict()
+"""How many there were of a line since a program for many sizes last served them."""
 
 _kin: OrderedDict[object, list[Instances]] = OrderedDict()
 """By `Graph.kin`: the templates that served such graphs as the frontend recorded them, the last first."""
@@ -95,9 +102,18 @@ class Relatives:
     @property
     def is_passing(self) -> bool:
         """Whether a graph is the first of its family, of lines whose sizes change: a program for its own sizes is hardly used again (a
-        text reaches its longest, and is cut from then on)."""
+        text reaches its longest, and is cut from then on). So is one of many that differ in more than a program for any size leaves open."""
         lines = set(self.graph.origins)
+        if sum(_strays.get(line, 0) > STRAYS for line in lines) > len(lines) // 2:
+            return True
         return len(self.family.members) == 1 and sum(line in _lines for line in lines) > len(lines) // 2
+
+    def stray(self) -> None:
+        """The graph came for the first time, and there is no program for it."""
+        for line in set(self.graph.origins):
+            _strays[line] = _strays.pop(line, 0) + 1
+        while len(_strays) > MOST_LINES:
+            _strays.popitem(last=False)
 
     def program(self) -> Program | None:
         """A program made for relatives that is right for this graph, too."""
@@ -165,6 +181,7 @@ def forget() -> None:
     """What is known of families: their programs are made in another way from now on."""
     _families.clear()
     _lines.clear()
+    _strays.clear()
     _kin.clear()
 
 
@@ -189,6 +206,7 @@ def _remember(graph: Graph, template: Template) -> None:
     """A template serves a graph that may have kin."""
     for line in graph.origins:
         _lines[line] = None
+        _strays.pop(line, None)
     while len(_lines) > MOST_LINES:
         _lines.popitem(last=False)
     if graph.kin is None:

@@ -51,6 +51,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     sharing,
     special_functions,
     spectrograms,
+    stated_conditions,
     statistics,
     storages,
     strided,
@@ -233,6 +234,7 @@ def names() -> dict[str, Any]:
         legacy_contiguous_format=traits.contiguous_format,
         OutOfMemoryError=OutOfMemoryError,
         **control_flow.PUBLIC,
+        **stated_conditions.PUBLIC,
         **foreach.PUBLIC,
     )
     return found

@@ -339,6 +339,36 @@ def test_a_size_met_in_passing_gets_no_program(monkeypatch):
     assert (driver.stats.compiles, driver.stats.oracle_runs) == (3, 1)
 
 
+def rows_of_experts(counts: range) -> Graph:
+    """As many rows as each expert got, multiplied by a number of the expert."""
+    r = Recorder()
+    parts = [r.input((n, 4)) for n in counts]
+    return r.graph(*[r("mul", part, r.full((n, 4), n, float32), origin="moe.py:2") for part, n in zip(parts, counts, strict=True)])
+
+
+def test_what_never_comes_back_is_not_compiled_each_time(monkeypatch):
+    """Experts that get no row are not in the graph: after a few, graphs of these lines get a program when they come again."""
+    monkeypatch.setattr(symbolic, "STRAYS", 1)
+    for experts in range(1, 6):
+        graph = rows_of_experts(counts := range(2, 2 + experts))
+        rows = [np.ones((n, 4), np.float32) for n in counts]
+        for n, out in zip(counts, driver.run(graph, rows), strict=True):
+            np.testing.assert_array_equal(out, np.full((n, 4), n, np.float32))
+    assert (driver.stats.compiles, driver.stats.oracle_runs) == (1, 4)
+    driver.run(graph, rows)
+    assert driver.stats.compiles == 2
+
+
+def test_several_gradients_cost_as_much_as_each_does():
+    r = Recorder()
+    a, b = r.input((8,)), r.input((8,))
+    loss = r("sum", r("mul", a, b), attrs=((0,),))
+    seed = r.full((1,), 1.0)
+    forward = driver.work_of(r.graph(loss))
+    grads = [r("autodiff.grad", loss, seed, wrt) for wrt in (a, b)]
+    assert driver.work_of(r.graph(*grads)) == 5 * forward
+
+
 def test_a_size_of_its_own_keeps_its_program():
     run_at(64)
     run_at(40)

@@ -419,6 +419,20 @@ print(f(torch.ones(1, requires_grad=True)).requires_grad)
 """
 
 ERRORS = """
+torch._check(False, lambda: "no")
+
+torch._check_index(False)
+
+torch._check_value(1 > 2)
+
+torch._check_type(1)
+
+torch._check_tensor_all_with(ValueError, torch.tensor([True, False]))
+
+torch._check_tensor_all(torch.tensor([1, 2]))
+
+torch._check_is_size(-1)
+
 torch.add(torch.tensor([1]), 2, alpha=2.5)
 
 torch.sub(torch.tensor([1.0]), 2, alpha=True)
