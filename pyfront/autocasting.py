@@ -62,6 +62,10 @@ class _Regions:
         self.on: dict[str, DType] = {}
         self.chosen: dict[str, DType] = {"cpu": bfloat16, "cuda": float16}
 
+    def keyed(self, key: Any) -> Any:
+        """What a kept call depends on, with the regions that are on."""
+        return (key, *self.on.items()) if self.on else key
+
 
 regions = _Regions()
 _ELIGIBLE = (float32, float16, bfloat16)

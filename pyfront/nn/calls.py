@@ -66,8 +66,10 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
             if type(calls) is not Calls or calls.owner() is not self:
                 calls = self.__dict__["_calls_"] = Calls(self, _MOST)
             key = input._node.type, state.grad
+            if regions.on:
+                key = regions.keyed(key)
             known = calls.get(key, _NEW)
-            if known is not None and not (state.levels or state.duals or state.traces or regions.on or _are_global[0]):
+            if known is not None and not (state.levels or state.duals or state.traces or _are_global[0]):
                 if known is _NEW:
                     return _first(self, functools.partial(forward, self, input), calls, key, [input])
                 result = known.again([input._node if input._seen == input._storage.version else input._read()])
@@ -91,7 +93,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
             return forward(*args, **kwargs)
         calls = self.__dict__["_calls_"] = Calls(self, _MOST)
     if calls.left < 0 or (
-        state.levels or state.duals or state.traces or regions.on or _are_global[0] or state.watch is not None or overriding.modes
+        state.levels or state.duals or state.traces or _are_global[0] or state.watch is not None or overriding.modes
     ):
         return forward(*args, **kwargs)
     run = functools.partial(forward, *args, **kwargs)
@@ -103,7 +105,7 @@ def whole(self: Module, args: tuple, kwargs: dict[str, Any]) -> Any:
         key = argument_key(args, kwargs, operands := [])
     if key is None:
         return forward(*args, **kwargs)
-    key = key, state.grad, Defaults.dtype
+    key = regions.keyed((key, state.grad, Defaults.dtype))
     if state.placement is not None:
         there = state.placement.together(operands)
         if there is None:

@@ -134,6 +134,29 @@ def test_a_language_model_with_tied_weights_trains_the_same():
             assert torch.allclose(module(index), plain(index), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_calls_are_kept_by_the_regions_of_autocast():
+    """Those of no region, of bf16 and of f16 beside each other; what is computed, and the gradients, are those of calls in full but for rounding."""
+    net, index = Net(), indices(2, 6)
+    full, given = plainly(net), {}
+    for _ in range(3):
+        for dtype, allowed in ((None, 1e-5), (torch.bfloat16, 4e-2), (torch.float16, 5e-3)):
+            results = []
+            for module in (net, full):
+                module.zero_grad()
+                with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
+                    logits = module(index)
+                logits.float().square().sum().backward()
+                results.append((logits.dtype, logits.detach().float().numpy().copy(), module.blocks[1].up.weight.grad.numpy().copy()))
+            (kind, *values), (wanted, *others) = results
+            assert kind is wanted is (dtype or torch.float32)
+            for a, b in zip(values, others, strict=True):
+                assert abs(a - b).max() <= allowed * abs(b).max()
+            given[dtype] = values[0]
+    assert (given[None] != given[torch.bfloat16]).any() and (given[torch.float16] != given[torch.bfloat16]).any()
+    assert sum(hasattr(call, "phrase") for call in net.__dict__["_calls_"].values()) == 3
+
+
 def test_indices_are_looked_at_in_every_call():
     module, index = Net(), indices(2, 4)
     with torch.no_grad():
