@@ -156,7 +156,7 @@ def _nothing_computed(arrays: Sequence[np.ndarray], labels: Sequence[str], kept:
         if read == ["what the optimizer keeps"]:
             raise LaminaError(
                 "the optimizer looks at what it keeps to know how far to go: its step cannot be a program", at=source_line(origin()),
-                help="SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad and Adadelta compute their steps with tensors",
+                help="SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSprop, Adagrad, Adadelta and ASGD compute their steps with tensors",
             )  # fmt: skip
         if read:
             raise LaminaError(

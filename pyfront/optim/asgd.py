@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..assignment import assign
+from ..selection import where
 from ..tensor import Tensor
 from .optimizer import check_range
-from .recorded import Recorded, number, rounded
+from .recorded import Recorded, kept, number, rounded
 from .updates import rate_of, zeros_of
 
 
@@ -39,10 +40,15 @@ class ASGD(Recorded):
         return rounded(rate_of(group) if name == "eta" else 1.0)
 
     def _move(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], step: int) -> Tensor:
-        lr, lambd = rate_of(group), group["lambd"]
-        eta, mu, mean = float(state["eta"]), float(state["mu"]), state["ax"]
+        lr, lambd, mean = rate_of(group), group["lambd"], state["ax"]
+        eta, mu = (kept(state, name, step) for name in ("eta", "mu"))
         moved = p * number(1 - lambd * eta, p) + g * number(-eta, p)
+        after = (lr / (1 + lambd * lr * step) ** group["alpha"]), step - group["t0"]
+        if isinstance(step, Tensor):
+            assign(mean, where(mu == 1, moved, mean + (moved - mean) * number(mu, p))._read())
+            for name, value in zip(("eta", "mu"), (after[0], 1 / after[1].clamp(min=1)), strict=True):
+                assign(state[name], value.to(state[name].dtype)._read())
+            return moved
         assign(mean, (moved if mu == 1 else mean + (moved - mean) * number(mu, p))._read())
-        state["eta"] = rounded(lr / (1 + lambd * lr * step) ** group["alpha"])
-        state["mu"] = rounded(1 / max(1, step - group["t0"]))
+        state["eta"], state["mu"] = rounded(after[0]), rounded(1 / max(1, after[1]))
         return moved

@@ -71,13 +71,20 @@ def rounded(value: Any) -> Tensor:
     return wrap(recorder.leaf(array, ((), dtype))) if recorder.state.fresh is None else recorder.state.fresh(array)
 
 
+def kept(state: dict[str, Any], name: str, step: Any) -> Any:
+    """A number kept in the state: of the host, or, while a step is recorded (whose count is a tensor), the tensor it goes on from."""
+    if not isinstance(step, Tensor):
+        return float(state[name])
+    if not is_of_recording(state[name]):
+        state[name] = recorder.state.fresh(state[name].numpy())
+    return state[name].double()
+
+
 def multiplied(state: dict[str, Any], name: str, factor: Any) -> Any:
     """Multiply a number kept in the state, in its own precision, and give it: a tensor while a step is recorded, as the factor is then."""
-    kept = state[name]
     if isinstance(factor, Tensor):
-        if not is_of_recording(kept):
-            kept = state[name] = recorder.state.fresh(kept.numpy())
-        kept *= factor.to(kept.dtype)
-        return kept.double()
-    state[name] = rounded(kept.numpy() * kept.dtype.numpy.type(factor))
+        kept(state, name, factor)
+        state[name] *= factor.to(state[name].dtype)
+        return state[name].double()
+    state[name] = rounded(state[name].numpy() * state[name].dtype.numpy.type(factor))
     return float(state[name])

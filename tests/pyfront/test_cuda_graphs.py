@@ -113,6 +113,7 @@ OPTIMIZERS = {
     "Adam": lambda p: torch.optim.Adam(p, lr=0.01, capturable=True),
     "AdamW": lambda p: torch.optim.AdamW(p, lr=torch.tensor(0.01), capturable=True),
     "NAdam": lambda p: torch.optim.NAdam(p, lr=0.01, capturable=True),
+    "ASGD": lambda p: torch.optim.ASGD(p, lr=0.01, t0=2, lambd=0.01, capturable=True),
 }
 
 

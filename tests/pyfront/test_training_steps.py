@@ -28,6 +28,7 @@ OPTIMIZERS = {
     "adamax": lambda p: optim.Adamax(p),
     "nadam": lambda p: optim.NAdam(p, lr=0.01, momentum_decay=0.1),
     "radam": lambda p: optim.RAdam(p, lr=0.01, decoupled_weight_decay=True, weight_decay=0.1),
+    "asgd": lambda p: optim.ASGD(p, lr=0.05, t0=2, lambd=0.01),
 }
 
 
@@ -132,9 +133,14 @@ def test_what_a_step_cannot_be_is_said_and_nothing_is_changed() -> None:
             self.optimizer.param_groups[0]["lr"] *= 0.5
             return super().step(x, y)
 
+    class Reads(optim.ASGD):
+        def step(self, closure=None):
+            super().step(closure)
+            return [float(kept["mu"]) for kept in self.state.values()]
+
     for training, sentence in (
         (Looks(OPTIMIZERS["sgd"]), "looks at a value on the way that depends on x, y"),
-        (Training(lambda p: optim.ASGD(p, lr=0.05)), "the optimizer looks at what it keeps"),
+        (Training(lambda p: Reads(p, lr=0.05)), "the optimizer looks at what it keeps"),
         (Schedules(OPTIMIZERS["sgd"]), r"makes the optimizer's lr 0\.025; it was 0\.05"),
     ):
         before = {k: v.tolist() for k, v in training.model.state_dict().items()}
