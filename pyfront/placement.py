@@ -244,6 +244,11 @@ def filled_on_gpu(shape: tuple[int, ...], number: Any, dtype: DType) -> Node:
     return placed_on_gpu(recorder.leaf(_runtime().filled(shape, np.asarray(number, dtype.numpy)), (shape, dtype)))
 
 
+def copied_from(address: int, count: int, dtype: DType) -> Tensor:
+    """A row of elements that somebody else has on the GPU, copied in the order of launches."""
+    return wrap(placed_on_gpu(recorder.leaf(_runtime().copied_from(address, (count,), dtype.numpy), ((count,), dtype))))
+
+
 def send(node: Node) -> None:
     """A number of the host is used on the GPU only: it goes there with the program's other inputs."""
     node.device = CUDA

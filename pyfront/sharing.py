@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..dialects.types import DType, dtype_of
-from . import recorder
+from . import placement, recorder
 from .creation import from_numpy, of_array, on
 from .cuda import synchronize
+from .device_capsules import CPU_KIND, GPU_KIND, IS_COPY, MANAGED_KIND, READ_ONLY, Taken, lend
 from .storage import Storage
 from .tensor import Tensor, from_storage, wrap
 from .views import Mark
@@ -40,16 +41,50 @@ def __dlpack__(self: Tensor, **options: Any) -> Any:
     """A capsule of this tensor's memory. BufferError for tensors that require grad."""
     if self.requires_grad:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if self.is_cuda:
+        return _lent(self, **options)
     return self.numpy().__dlpack__(**{k: v for k, v in options.items() if v is not None})
+
+
+def _lent(self: Tensor, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+    """A capsule of memory on the GPU, which all that was launched has filled, whatever stream asks; to be read only where it is no copy."""
+    if dl_device is not None and tuple(dl_device) == (CPU_KIND, 0):
+        return self.cpu().__dlpack__(max_version=max_version)
+    if dl_device is not None and tuple(dl_device) != (GPU_KIND, 0):
+        raise BufferError(f"this tensor is on device {(GPU_KIND, 0)}, and cannot be exported to {tuple(dl_device)}")
+    if self.is_sparse:
+        raise BufferError("Can't export tensors with layout other than torch.strided")
+    given = self.clone() if copy else self
+    address = given.data_ptr()
+    synchronize()
+    held = given._storage.node.value  # its memory is nobody else's as long as somebody has this
+    return lend(
+        address if given.numel() else 0, tuple(given.shape), tuple(given.stride()), given.dtype, held, IS_COPY if copy else READ_ONLY,
+        max_version is not None and tuple(max_version) >= (1, 0),
+    )  # fmt: skip
+
+
+def _taken(capsule: Taken) -> Tensor:
+    """A copy of another library's memory on the GPU: the elements between its first and last one, seen as it sees them."""
+    shape, strides, dtype = capsule.shape, capsule.strides, capsule.dtype
+    if any([step < 0 for step in strides]):
+        raise BufferError(f"a tensor has no negative strides, got {strides}")
+    count = 1 + sum([(n - 1) * step for n, step in zip(shape, strides, strict=True)]) if min(shape, default=1) else 0
+    whole = placement.copied_from(capsule.address, count, dtype)
+    synchronize()  # the other library may write to it from here on
+    capsule.close()
+    return whole.as_strided(shape, strides)
 
 
 def __dlpack_device__(self: Tensor) -> tuple[Any, int]:
     """Kind and number of the device the memory is on."""
+    if self.is_cuda:
+        return GPU_KIND, 0
     return self.detach().numpy().__dlpack_device__()
 
 
 class _Capsule:
-    """A bare capsule, dressed as what numpy takes. Bare ones are always of CPU memory here."""
+    """A bare capsule of the host's memory, dressed as what numpy takes."""
 
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
@@ -69,8 +104,20 @@ class _Writable:
         self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
 
 
+def _at(tensor: Tensor, device: Any) -> Tensor:
+    """Memory on a GPU stays there unless another device is asked for."""
+    return tensor if device is None else on(tensor, device)
+
+
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
-    """A tensor on the memory of another library's array (anything with ``__dlpack__``, or a capsule)."""
+    """A tensor on the memory of another library's array (anything with ``__dlpack__``, or a capsule); of one on a GPU a copy there."""
+    is_capsule = not hasattr(ext_tensor, "__dlpack__")
+    if isinstance(ext_tensor, Tensor) and ext_tensor.is_cuda:
+        return _at(ext_tensor.detach().clone() if copy else ext_tensor.detach(), device)
+    if not is_capsule and int(ext_tensor.__dlpack_device__()[0]) in (GPU_KIND, MANAGED_KIND):
+        return _at(_taken(Taken(ext_tensor.__dlpack__())), device)
+    if is_capsule and (there := Taken(ext_tensor)).is_on_gpu:
+        return _at(_taken(there), device)
     if hasattr(ext_tensor, "__dlpack__"):
         array = np.from_dlpack(ext_tensor)
     else:

@@ -81,6 +81,13 @@ class Runtime:
             self.device.copy(made.address, array.address, array.nbytes)
         return made
 
+    def copied_from(self, address: int, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
+        """A copy of what somebody else has on the device."""
+        with self._lock:
+            made = self._new(shape, dtype)
+            self.device.copy(made.address, address, made.nbytes)
+        return made
+
     def copied_to(self, place: DeviceArray | None, array: DeviceArray | np.ndarray) -> DeviceArray:
         """A copy at a place that holds arrays of this type and is nobody else's, or at a new one."""
         if place is None:

@@ -12,7 +12,7 @@ from needs import needs_emulation
 
 import lamina as torch
 from lamina.dialects import flags
-from lamina.pyfront import recorder
+from lamina.pyfront import device_capsules, recorder
 from lamina.pyfront.node import PHRASE
 
 
@@ -409,6 +409,50 @@ def test_fills_generators_and_pinned_memory(gpu) -> None:
     assert pinned[1:].is_pinned() and pinned.pin_memory() is pinned and not torch.ones(4).is_pinned()
     with pytest.raises(RuntimeError, match="cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
         x.pin_memory()
+
+
+class Lender:
+    """Another library's array on the GPU: one of ours behind the protocol."""
+
+    def __init__(self, tensor, **options) -> None:
+        self.tensor, self.options = tensor, options
+
+    def __dlpack_device__(self):
+        return self.tensor.__dlpack_device__()
+
+    def __dlpack__(self, **_):
+        return self.tensor.__dlpack__(**self.options)
+
+
+@needs_emulation
+@pytest.mark.slow
+def test_capsules_of_memory_on_the_gpu(gpu) -> None:
+    x = torch.arange(12.0).reshape(3, 4).cuda()
+    assert x.__dlpack_device__() == (2, 0)
+    for options in ({}, {"max_version": (1, 0)}, {"copy": True}):
+        part = torch.from_dlpack(Lender(x[1:, ::2], **options))
+        assert part.is_cuda and (part.stride() == (4, 2) or "copy" in options)
+        assert part.tolist() == [[4.0, 6.0], [8.0, 10.0]]
+    for dtype in (torch.bfloat16, torch.int64, torch.bool, torch.complex64, torch.uint8):
+        given = torch.ones(2, 3, dtype=dtype).cuda()
+        taken = torch.utils.dlpack.from_dlpack(torch.utils.dlpack.to_dlpack(given))
+        assert taken.dtype is dtype and taken.is_cuda and taken.tolist() == given.tolist()
+    capsule = x.__dlpack__()
+    x.fill_(3.0)  # elsewhere: what was lent stays
+    assert torch.from_dlpack(capsule).tolist()[2][3] == 11.0 and device_capsules._lent == {}
+    with pytest.raises(BufferError, match="nobody has taken yet"):
+        torch.from_dlpack(capsule)
+    x.__dlpack__()  # nobody takes it
+    assert device_capsules._lent == {}
+    assert torch.from_dlpack(Lender(torch.empty(0, 3).cuda())).shape == (0, 3) and torch.from_dlpack(Lender(torch.tensor(2.0).cuda())).item() == 2.0
+    assert not (host := torch.from_dlpack(x.__dlpack__(dl_device=(1, 0)))).is_cuda and host.tolist() == x.tolist()
+    shared = torch.from_dlpack(x)
+    x.add_(1.0)
+    assert shared.tolist() == x.tolist()
+    with pytest.raises(BufferError, match="cannot be exported to"):
+        x.__dlpack__(dl_device=(10, 0))
+    with pytest.raises(BufferError, match="require gradient"):
+        x.requires_grad_().__dlpack__()
 
 
 @needs_emulation
