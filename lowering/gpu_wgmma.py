@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import prod
 
 from xdsl.dialects import arith, func
-from xdsl.dialects.builtin import IntegerAttr, StringAttr, UnitAttr, f32, i8, i32, i64
+from xdsl.dialects.builtin import IntegerAttr, StringAttr, UnitAttr, f32, i8, i32
 from xdsl.ir import Attribute, SSAValue
 
 from ..dialects import nv_hopper as nv
