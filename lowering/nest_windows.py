@@ -4,11 +4,15 @@
     y[h, w .. w + 6, c] in registers at once              27 loads of x, nine of k: five for nine products
 
 Found from index maps: a loop that a folded operand does not move along, or moves along as it does along a loop of its window.
+
+Elements that are looked up at computed places share these: images of several channels, sampled at the same points.
 """
 
 from __future__ import annotations
 
-from ..dialects.sizes import Size, estimate
+from xdsl.dialects import memref
+
+from ..dialects.sizes import Size, estimate, same
 from ..dialects.target import Target
 from .nest_interleaved import reads_whole
 from .nest_plan import Flat, GroupPlan, LeafPlan, Loop
@@ -22,13 +26,19 @@ LEAST = 4
 """Results worth it where vectors side by side would do instead."""
 MOST = 8
 """Results at a time: with more of them little is read less often."""
+LOOKED_UP = 4
+"""Results at a time that look up elements at the same places: each is put together lane by lane."""
 
 
 def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) -> None:
     """Decides it for a group whose vectors are chosen. windows: its leaves whose folds are unrolled; of larger windows a row is."""
     folds = [leaf for leaf in group.leaves if any(x.kind == "r" for x in leaf.own)]
     inner = [x for x in group.shared if x is not group.vector]
-    if group.vector is None or group.tile is not None or group.rows or not inner or not folds:
+    if group.vector is None or group.tile is not None or group.rows or not inner:
+        return
+    if not folds:
+        if all(_looks_up_alike(leaf, inner[-1]) for leaf in group.leaves):
+            group.slid, group.windows = inner[-1], _count(inner[-1].size, LOOKED_UP)
         return
     large = [leaf for leaf in folds if leaf not in windows]
     if not all(_has_rows(leaf) for leaf in large) or (large and estimate(inner[-1].size) < LEAST):
@@ -41,6 +51,14 @@ def choose_windows(group: GroupPlan, target: Target, windows: list[LeafPlan]) ->
         group.slid, group.windows = loop, _count(loop.size, most)
         for leaf in large:
             leaf.by_rows, group.copies = _overlaps(leaf, loop), 1
+
+
+def _looks_up_alike(leaf: LeafPlan, loop: Loop) -> bool:
+    """Whether iterations of this loop look up elements at the same places: nothing else that the leaf reads moves along it."""
+    reads = [f for p in leaf.stages for f, skip in zip(p.reads, p.forwarded, strict=True) if f is not None and not skip]
+    bodies = [p.stage.block for p in leaf.stages if p.stage.block is not None]
+    looks_up = any(isinstance(op, memref.LoadOp) for block in bodies for op in block.ops)
+    return looks_up and not leaf.own and bool(reads) and all(same(f.terms.get(loop, 0), 0) for f in reads)
 
 
 def _has_rows(leaf: LeafPlan) -> bool:
