@@ -54,7 +54,7 @@ def _chirps(n: int, dtype: DType, sign: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _constant(array: np.ndarray) -> Tensor:
-    return wrap(recorder.constant(array, (tuple(array.shape), dtype_of(array))))
+    return wrap(recorder.fixed(array, (tuple(array.shape), dtype_of(array))))
 
 
 def _factor(n: int) -> int:

@@ -22,6 +22,7 @@ SAVED = "autodiff.saved"
 HELD = "held"  # several arrays as one Node: what a phrase made of those its last operand holds
 PHRASE = "phrase"  # several steps as one Node, which a Schedule writes out (see phrases.py)
 ANYWHERE = "anywhere"
+FIXED = ("fixed",)  # attrs of a leaf that follows from types and options alone
 EXAMPLE = "vmap.example"  # a value of one example of a vmap that is running; it has no contents
 
 

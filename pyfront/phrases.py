@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from .node import ALIAS, EXAMPLE, GRAD, HELD, PHRASE, RESULT, SAVED, Bundle, Node, open_bundle, reads_several
+from .node import ALIAS, EXAMPLE, FIXED, GRAD, HELD, PHRASE, RESULT, SAVED, Bundle, Node, open_bundle, reads_several
 from .recorder import constants as shared, state
 from .walk import by_order
 
@@ -248,7 +248,7 @@ def steps_between(
     operands: Sequence[Node], results: Sequence[Node], since: int = -1, data: Collection[Node] | None = None
 ) -> tuple[list[Node], list[Node]] | None:
     """The steps from the operands to the results, in the order they were recorded, and what is shared among programs: constants
-    that were recorded before position ``since``, or will be the same Nodes for whoever asks next. data: arrays are constants, too, if they are
+    that were recorded before position ``since``, or will be the same Nodes for whoever asks next, and fixed numbers. data: arrays are constants, too, if they are
     among these, or were made since; what was recorded of the operands before is a step as any other.
 
     None where they are no phrase: operands that are the same Node (what is read cannot be told apart), values from elsewhere,
@@ -260,6 +260,10 @@ def steps_between(
         node = stack.pop()
         if id(node) not in met:
             if data is not None and node.op in _DATA and node.value is not None and (node.order > since or node in data):
+                met.add(id(node))
+                constants.append(node)
+                continue
+            if node.attrs is FIXED and node.order > since >= 0:
                 met.add(id(node))
                 constants.append(node)
                 continue

@@ -20,7 +20,7 @@ from ..dialects.book import OPS
 from ..dialects.errors import LaminaError
 from ..dialects.types import Type, show_type
 from . import meta
-from .node import ALIAS, ANYWHERE, EXAMPLE, GRAD, RESULT, SAVED, Node
+from .node import ALIAS, ANYWHERE, EXAMPLE, FIXED, GRAD, RESULT, SAVED, Node
 from .origin import origin, source_line
 from .plan import Run, plan_of
 from .schedule import Schedule
@@ -247,6 +247,13 @@ def constant(array: np.ndarray, type: Type, where: str | None = None) -> Node:
     """Numbers an operation brings along: a leaf that is on whichever device the operation is."""
     made = leaf(array, type, where)
     made.device = ANYWHERE
+    return made
+
+
+def fixed(array: np.ndarray, type: Type) -> Node:
+    """A `constant` that the next call of the same function, with operands of the same types and the same options, brings along, too."""
+    made = constant(array, type)
+    made.attrs = FIXED
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lamina
+import numpy as np
 import pytest
 from lamina.pyfront import recorder
 from lamina.pyfront.definitions import TABLE
@@ -112,6 +113,17 @@ def test_what_is_made_of_options_is_memory_of_its_own_each_time(function: Any) -
         made[-1].add_(1)
     assert [x.tolist() for x in made[:-1]] == expected[:-1] and function(_rows()).dtype is made[0].dtype
     assert len({x.data_ptr() for x in made}) == 8 and len({id(x._storage) for x in made}) == 8
+
+
+def test_fixed_numbers_are_part_of_a_call_and_others_are_not() -> None:
+    numbers = iter(range(1, 9))
+    brought = lambda make: wrap(make(np.full((2, 3), next(numbers), np.float32), ((2, 3), lamina.float32)))  # noqa: E731
+    fixed, others = Counted(lambda x: x * brought(recorder.fixed)), Counted(lambda x: x * brought(recorder.constant))
+    for k in range(4):
+        assert fixed(_rows() * k).tolist() == (_rows() * k).tolist()
+    for k in (2, 3, 4):
+        assert others(_rows()).tolist() == (_rows() * k).tolist()
+    assert fixed.count == 1 and others.count == 3
 
 
 def test_what_is_asked_of_indices_is_asked_each_time() -> None:

@@ -302,7 +302,7 @@ def adaptive_avg(rank: int, input: Tensor, output_size: Any) -> Tensor:
         share = np.zeros((n, out), input.dtype.numpy)
         for i, (start, end) in enumerate(_bounds(n, out)):
             share[start:end, i] = 1 / (end - start)
-        weights = wrap(recorder.constant(share, (share.shape, input.dtype)))
+        weights = wrap(recorder.fixed(share, (share.shape, input.dtype)))
         y = (y.transpose(axis, -1) @ weights).transpose(axis, -1)
     return y
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...assignment import title
 from ...creation import ones
 from ...sequences import linspace
 from ...joining import apart, stack
+from ...known_calls import KnownCalls
 from ...promote import untouched
 from ...precision import in_single
 from ...tensor import Tensor, wrap
@@ -56,7 +58,14 @@ def interpolate(
     is_image = input.dtype is uint8 and mode in _MODES
     if input.dtype.kind != "f" and not is_image and mode in _MODES:
         raise NotImplementedError(f"\"{mode} interpolation\" not implemented for '{title(input.dtype)}'")
-    y, corners = input, bool(align_corners)
+    return apart(_resampled.made(input, targets, factors, mode, bool(align_corners), antialias), input)
+
+
+def _resample(
+    input: Tensor, targets: tuple[int, ...], factors: tuple[float | None, ...], mode: str, corners: bool, antialias: bool
+) -> Tensor:  # fmt: skip
+    """All dimensions, one after the other; those of an image of bytes from the last one on."""
+    rank, y, is_image = len(targets), input, input.dtype is uint8 and mode in _MODES
     for k in reversed(range(rank)) if is_image else range(rank):
         axis, out = 2 + k, targets[k]
         scale = _step(input.shape[axis], out, factors[k], corners)
@@ -64,7 +73,10 @@ def interpolate(
             y = _along(y, axis, out, scale, mode, corners, antialias)
         elif input.shape[axis] != out:
             y = _bytes_along(y, axis, out, scale, mode, corners, antialias)
-    return apart(y, input)
+    return y
+
+
+_resampled = KnownCalls(_resample)
 
 
 def _targets(
@@ -151,12 +163,12 @@ def _bytes_along(x: Tensor, axis: int, out: int, scale: float, mode: str, corner
 
 
 def _rows(x: Tensor, axis: int, index: np.ndarray) -> Tensor:
-    return apply("take", (x, wrap(recorder.constant(index, (index.shape, int64)))), (axis,), "index")
+    return apply("take", (x, wrap(recorder.fixed(index, (index.shape, int64)))), (axis,), "index")
 
 
 def _constant(array: np.ndarray, like: Tensor) -> Tensor:
     values = array.astype(like.dtype.numpy)
-    return wrap(recorder.constant(values, (values.shape, like.dtype)))
+    return wrap(recorder.fixed(values, (values.shape, like.dtype)))
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
@@ -167,6 +179,7 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
 
 
+@lru_cache(maxsize=64)
 def _antialiasing(n: int, out: int, scale: float, mode: str, corners: bool) -> np.ndarray:
     """float[n, out]: how much each input counts; the kernel grows with the step when the size shrinks."""
     width = max(scale, 1.0)
@@ -178,6 +191,7 @@ def _antialiasing(n: int, out: int, scale: float, mode: str, corners: bool) -> n
         distance = (np.arange(low, high) - centre + 0.5) / width
         weights = _cubic(distance, -0.5) if mode == "bicubic" else np.maximum(1 - np.abs(distance), 0)
         shares[low:high, i] = weights / (weights.sum() or 1.0)
+    shares.flags.writeable = False  # whoever asks next gets it, too
     return shares
 
 
@@ -239,9 +253,14 @@ def grid_sample(
             f"grid_sampler(): expected grid and input to have same batch size and grid to have size {rank} in last "
             f"dimension, but got input with sizes {list(input.shape)} and grid with sizes {list(grid.shape)}"
         )
-    corners = bool(align_corners)
-    sizes = tuple(input.shape[2:])
-    places = []
+    total = _sampled.made(input, grid, mode, padding_mode, bool(align_corners))
+    total._label = "grid_sampler_2d" if rank == 2 else "grid_sampler_3d"
+    return total
+
+
+def _sample(input: Tensor, grid: Tensor, mode: str, padding_mode: str, corners: bool) -> Tensor:
+    """The sum of the neighbours of each place, by their shares."""
+    rank, sizes, places = input.dim() - 2, tuple(input.shape[2:]), []
     for k, n in enumerate(sizes):
         g = grid.select(-1, rank - 1 - k)
         place = (g + 1) * ((n - 1) / 2) if corners else ((g + 1) * n - 1) * 0.5
@@ -254,8 +273,10 @@ def grid_sample(
         for _, share in chosen:
             value = value * share.unsqueeze(1)
         total = value if total is None else total + value
-    total._label = "grid_sampler_2d" if rank == 2 else "grid_sampler_3d"
     return total
+
+
+_sampled = KnownCalls(_sample)
 
 
 def _inside(place: Tensor, n: int, padding_mode: str, corners: bool) -> Tensor:
