@@ -41,7 +41,8 @@ _SYMBOL = re.compile(r"\bs\d+\b")
 
 def _symbols(lines: list[str]) -> list[str]:
     """The sizes known at the call only that these lines speak of, as constants of the function."""
-    found = sorted(set(_SYMBOL.findall("\n".join(lines))))
+    code = [line for line in lines if not line.lstrip().startswith("/*")]  # a comment names the user's file, which may be s1.py
+    found = sorted(set(_SYMBOL.findall("\n".join(code))))
     return [f"    const int64_t {name} = lamina_{name};" for name in found]
 
 

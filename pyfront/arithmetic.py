@@ -20,7 +20,7 @@ from .definitions import define
 from .doubts import refuse_zeros
 from .known_calls import KnownCalls
 from .node import Node
-from .old_forms import factor_in_front
+from .old_forms import factors_in_front
 from .origin import Site, is_own, origin, site_of, source_line, text_of
 from .promote import Defaults, Scalar, broadcast, cast, full, number_at, operand, result_type, scalar_dtype
 from .recorder import record
@@ -212,7 +212,7 @@ def _scaled(input: Operand, other: Operand, alpha: Any) -> Operand:
 
 
 @define("add", in_place=True)
-@factor_in_front("alpha", 2)
+@factors_in_front("alpha", tensors=2)
 def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input + alpha * other``; bools are or-ed."""
     input = _of_numbers(input, other)
@@ -222,7 +222,7 @@ def add(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
 
 
 @define("sub", "subtract", in_place=True)
-@factor_in_front("alpha", 2)
+@factors_in_front("alpha", tensors=2)
 def sub(input: Operand, other: Operand, *, alpha: Scalar = 1) -> Tensor:
     """``input - alpha * other``. RuntimeError for bools."""
     input = _of_numbers(input, other)

@@ -12,7 +12,7 @@ from .arithmetic import nodes
 from .assignment import title
 from .complex_numbers import complex_
 from .definitions import define
-from .old_forms import factor_in_front
+from .old_forms import factors_in_front
 from .precision import in_single
 from .promote import Defaults, broadcast, full
 from .recorder import record
@@ -44,7 +44,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 @define("addcmul", in_place=True)
-@factor_in_front("value", 3)
+@factors_in_front("value", tensors=3)
 @in_single
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 * tensor2``."""
@@ -52,7 +52,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 
 @define("addcdiv", in_place=True)
-@factor_in_front("value", 3)
+@factors_in_front("value", tensors=3)
 @in_single
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """``input + value * tensor1 / tensor2``."""

@@ -74,13 +74,17 @@ def _counts(args: tuple, counted: dict[str, int], before: int = 0) -> tuple:
     return args
 
 
-def _check(name: str, wanted: list[tuple[int, str]], args: tuple) -> list[Any] | None:
-    """TypeError, as PyTorch words it, for an argument that is no tensor; those to ask if that says what functions do with it."""
+def _check(name: str, function: Callable, wanted: list[tuple[int, str]], args: tuple, *before: Tensor) -> list[Any] | None:
+    """TypeError, as PyTorch words it, for an argument that is no tensor; those to ask if that says what functions do with it.
+
+    before: the tensor whose method is called. Numbers stand among the tensors in old forms (`old_forms`)."""
     for i, parameter in wanted:
         if i < len(args) and not isinstance(args[i], Tensor):
             found = overrides.asked(args)
             if found:
                 return found
+            if hasattr(function, "is_old_form") and function.is_old_form((*before, *args)):
+                return None
             kind = type(args[i]).__name__
             raise TypeError(f"{name}(): argument '{parameter}' (position {i + 1}) must be Tensor, not {kind}")
     return None
@@ -200,7 +204,7 @@ def as_method(definition: Definition) -> Callable:
     def at_length(self: Tensor, args: tuple, options: dict[str, Any]) -> Any:
         found = overrides.is_answered((self, *args), options) if asking.on else None
         if found is None and wanted:
-            found = _check(called, wanted, args)
+            found = _check(called, function, wanted, args, self)
         if found is not None:
             return overrides.answer(method, found, (self, *args), options)
         args = _counts(_all_as_python(args), counted, 1)
@@ -229,7 +233,7 @@ def as_function(definition: Definition) -> Callable:
                 return finished(result, args)
         found = overrides.is_answered(args, options) if asking.on else None
         if found is None and wanted:
-            found = _check(name, wanted, args)
+            found = _check(name, function, wanted, args)
         if found is not None:
             return overrides.answer(public, found, args, options)
         args = _counts(_all_as_python(args), counted)

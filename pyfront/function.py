@@ -129,6 +129,14 @@ class Function(FunctionCtx):
         return tuple(outer) if isinstance(result, tuple) else outer[0]
 
 
+class InplaceFunction(Function):
+    """`Function` under the name that programs derive from which say whether they write in place."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+
 def _behind_boundaries(
     cls: type[Function], ctx: Function, results: Sequence[Any], before: dict[int, Node], args: tuple
 ) -> list[Any]:

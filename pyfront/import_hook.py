@@ -31,7 +31,7 @@ MODULES: dict[str, str] = {
     "torch.amp": "pyfront.amp",
     "torch.cuda": "pyfront.cuda",
     "torch.cuda.amp": "pyfront.cuda_amp",
-    **{f"torch.cuda.{name}": "pyfront.cuda" for name in ("memory", "streams", "graphs")},
+    **{f"torch.cuda.{name}": "pyfront.cuda" for name in ("memory", "random", "streams", "graphs")},
     "torch.autograd": "pyfront.autograd",
     "torch.autograd.function": "pyfront.function",
     "torch.autograd.anomaly_mode": "pyfront.autograd.anomaly_mode",
@@ -140,6 +140,7 @@ MODULES: dict[str, str] = {
     "torch.fx.subgraph_rewriter": "pyfront.fx.subgraph_rewriter",
     **{f"torch._higher_order_ops{name}": "pyfront.control_flow" for name in ("", ".associative_scan", ".scan", ".cond", ".while_loop")},
     "torch._ops": "pyfront.torch_library",
+    "torch._tensor": "pyfront.tensor",
     "torch._tensor_str": "pyfront.printing",
     "torch._utils": "pyfront.flat_tensors",
     "torch.utils.flop_counter": "pyfront.flop_counter",
@@ -345,7 +346,8 @@ _PICKLES = "pyfront.files.plain_pickles"
 _ELSEWHERE = {
     "torch.ScriptModule": "pyfront.torch_jit", "torch.Future": "pyfront.distributed.futures", "torch.storage._load_from_bytes": _PICKLES,
     "torch._utils._rebuild_tensor_v2": _PICKLES, "torch._utils._rebuild_parameter": _PICKLES,
-    "torch.nn.modules.pooling._MaxUnpoolNd": "pyfront.nn.rearranging",
+    "torch.nn.modules.pooling._MaxUnpoolNd": "pyfront.nn.rearranging", "torch.utils.data.dataloader.get_worker_info": "pyfront.data.worker",
+    **{f"torch.{room}quantization.observer.HistogramObserver": "pyfront.quantization.histogram" for room in ("ao.", "")},
 }  # names whose files are read when they are asked for
 _MADE_OF_OTHERS = ("torch.nn.functional", "torch.linalg", "torch.special", "torch.fft")  # functions that classes are asked about as one
 
@@ -356,6 +358,10 @@ def _ask_classes() -> None:
     for module in [sys.modules[name] for name in (*_MADE_OF_OTHERS, "torch") if type(sys.modules.get(name)) is TorchModule]:
         for name in [n for n, found in vars(module).items() if type(found) is FunctionType and (n.endswith("_like") or module.__name__ != "torch")]:
             del module.__dict__[name]
+
+
+def _is_own(found: Any, source: ModuleType) -> bool:
+    return isinstance(found, (FunctionType, type)) and found.__module__ == source.__name__
 
 
 def source_of(name: str) -> Any:
@@ -398,6 +404,8 @@ class TorchFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__dict__["_source"] = source
         module.__doc__ = getattr(source, "__doc__", None)
         exported = getattr(source, "__all__", None)
+        if exported is None and spec.name in MODULES:  # `from torch.nn.utils.rnn import *` is given what its file defines
+            module.__dict__["__all__"] = [n for n, found in vars(source).items() if not n.startswith("_") and _is_own(found, source)]
         if exported is not None:
             module.__dict__["__all__"] = exported
             # programs go through `models.__dict__` for what there is

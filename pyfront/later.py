@@ -156,10 +156,26 @@ def _class_of(name: str) -> type:
     return _may_be_named(name, _DATA_PARALLEL)
 
 
+_DISPATCH = "torch.overrides.TorchFunctionMode sees every public call"
+_EXTENSIONS = "lamina has no C++ interface of PyTorch's: torch.library.custom_op takes a function of Python"
+_OF_TOOLS = (
+    LaterModule(
+        "torch.utils._python_dispatch", _DISPATCH, TorchDispatchMode=_may_be_named("torch.utils._python_dispatch.TorchDispatchMode", _DISPATCH),
+        is_traceable_wrapper_subclass=lambda tensor: False,
+    ),
+    LaterModule(
+        "torch.utils.cpp_extension", _EXTENSIONS, CUDA_HOME=None, ROCM_HOME=None, IS_WINDOWS=sys.platform == "win32",
+        **{n: _may_be_imported(f"torch.utils.cpp_extension.{n}", _EXTENSIONS) for n in "load load_inline include_paths library_paths CppExtension CUDAExtension".split()},
+        BuildExtension=_may_be_named("torch.utils.cpp_extension.BuildExtension", _EXTENSIONS),
+    ),
+)  # fmt: skip
+"""Modules of torch.utils that programs import at their top: `TorchDispatchMode` is tested against, extensions are built by few."""
+
+
 MODULES: dict[str, LaterModule] = {
     module.__name__: module
     for module in (
-        *map(_parallel, _PARALLEL), *map(_on_devices, _DEVICES),
+        *map(_parallel, _PARALLEL), *map(_on_devices, _DEVICES), *_OF_TOOLS,
     )
 }  # fmt: skip
 

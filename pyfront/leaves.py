@@ -241,9 +241,27 @@ def _detached(tensor: Tensor, counted: bool = True) -> Tensor:
     return from_storage(tensor._storage, (*chain, Detached(counted)))
 
 
+def is_view(self: Tensor) -> bool:
+    """Whether autograd knows it as a view of another tensor."""
+    return not self._owns and any([type(link) is tuple for link in views.after_detaching(self._chain)])
+
+
+def base(self: Tensor) -> Tensor | None:
+    """What a view is a view of: a tensor over all of its memory, with its history. None for what is no view."""
+    if not is_view(self):
+        return None
+    whole = len(self._chain) - len(views.after_detaching(self._chain))
+    while type(self._chain[whole]) is not tuple:
+        whole += 1
+    made = from_storage(self._storage, self._chain[:whole])
+    if made._chain and type(made._chain[-1]) is LeafMark:
+        made._mark = made._chain[-1]
+    return made
+
+
 def detach_(self: Tensor) -> Tensor:
     """Forget the history of this tensor itself. RuntimeError for views."""
-    if any([type(link) is tuple for link in views.after_detaching(self._chain)]) and not self._owns or self._base is not None:
+    if is_view(self):
         raise RuntimeError(
             "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
             "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
@@ -290,6 +308,8 @@ def install() -> None:
     Tensor.grad = property(grad_of, set_grad, lambda self: set_grad(self, None))
     Tensor.is_leaf = property(is_leaf)
     Tensor.data = property(data, set_data)
+    Tensor._base = property(base)
+    Tensor._is_view = is_view
     for function in (
         requires_grad_,
         detach,

@@ -13,6 +13,7 @@ from .autocasting import autocasts
 from .definitions import define
 from .known_calls import KnownCalls
 from .node import Node
+from .old_forms import factors_in_front
 from .origin import origin, source_line
 from .precision import in_single
 from .promote import broadcast_shape, expand, full
@@ -175,6 +176,7 @@ def _combined(beta: Any, input: Tensor, alpha: Any, result: Tensor) -> Tensor:
 
 
 @define("addmm", in_place=True)
+@factors_in_front("beta", "alpha", tensors=3)
 @in_single
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)``."""
@@ -186,6 +188,7 @@ define("addmv", in_place=True, also={"mat": "mat1", "vec": "mat2"})(addmm)
 
 
 @define("addbmm", in_place=True)
+@factors_in_front("beta", "alpha", tensors=3)
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * sum over the batch of (batch1 @ batch2)``; half precision is rounded after each product."""
     if batch1.dtype.itemsize == 2 and batch1.dim() == 3 and len(batch1):
@@ -196,6 +199,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
 
 
 @define("addr", in_place=True)
+@factors_in_front("beta", "alpha", tensors=3)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
     if not input.dtype.has_gradient:

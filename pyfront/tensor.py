@@ -36,11 +36,10 @@ class Tensor:
     _hooks: dict[int, Callable] | None = None
     _post_hooks: dict[int, Callable] | None = None  # called after a gradient was accumulated
     _mark: LeafMark | None = None  # this tensor's own link in its chain when it is a leaf that requires grad
-    _base: Tensor | None = None
     _told: Node | None = None  # what told its type when it was last written and not read since
     _takes_data = False  # a program's class: made of what Tensor is made of
     _several = False  # one of the views that split(), chunk() or unbind() made at once
-    _owns = False  # became another view of its own memory in place (t_(), resize_()): no view to autograd
+    _owns = False  # no view to autograd: a parameter, or what became another view of its own memory in place (t_(), resize_())
     name: str | None = None
     grad_fn_metadata = None
     is_sparse = is_quantized = is_mkldnn = is_nested = False
@@ -416,6 +415,8 @@ class Tensor:
         _fill(made, data._storage, chain)
         if require_grad:
             made.requires_grad_()
+        if chain:
+            made._owns = True  # over whatever part of a memory, it is no view to autograd
         return made
 
     # -- moving

@@ -15,6 +15,7 @@ from .. import cuda, recorder
 from ..quantization.quantized_tensor import QuantizedTensor, Quantizer
 from ..size import Size, device, require
 from ..tensor import Tensor, wrap
+from ..writing import as_strided
 from .archive import replacing
 from .checkpoint import read_checkpoint, write_checkpoint
 from .objects import Global, Live, described
@@ -253,13 +254,11 @@ class Loader:
     def tensor(self, record: TensorRecord) -> Tensor:
         """The tensor a record describes."""
         location = self._place(record.storage.location)
-        if record.is_contiguous:
-            base = self._bases.get(id(record.storage))
-            if base is None:
-                base = self._bases[id(record.storage)] = _leaf(record.storage.data)
-            made = _window(base, record)
-        else:
-            made = _leaf(np.ascontiguousarray(record.array()))
+        base = self._bases.get(id(record.storage))
+        if base is None:
+            base = self._bases[id(record.storage)] = _leaf(record.storage.data)
+        made = _window(base, record)
+        made._owns = True  # of one storage, as all of a file's tensors are, and no view
         made = made if location == "cpu" else made.to(location)
         if record.quantizer is not None:
             return QuantizedTensor(made, record.storage.dtype, _quantizer(record))  # type: ignore[arg-type]  # checked when it was read
@@ -329,8 +328,12 @@ class MappedStorage:
 def _window(base: Tensor, record: TensorRecord) -> Tensor:
     if record.is_whole:
         return base if record.shape == tuple(base.shape) else base.view(record.shape)
+    order = sorted(range(len(record.shape)), key=lambda d: -record.stride[d])
+    rows = TensorRecord(record.storage, record.offset, tuple(record.shape[d] for d in order), tuple(record.stride[d] for d in order))
+    if not rows.is_contiguous:
+        return as_strided(base, record.shape, record.stride, record.offset)
     n = int(np.prod(record.shape, dtype=np.int64))
-    return base[record.offset : record.offset + n].view(record.shape)
+    return base[record.offset : record.offset + n].view(rows.shape).permute([order.index(d) for d in range(len(order))])
 
 
 def save_safetensors(tensors: Mapping[str, Tensor], path: Any, metadata: Mapping[str, str] | None = None) -> None:

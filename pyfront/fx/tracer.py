@@ -143,8 +143,8 @@ def _without_stars(function: Callable) -> Callable:
     """The function with ``*args`` and ``**kwargs`` as two ordinary parameters: each is given one Proxy."""
     code = getattr(function, "__code__", None)
     flags = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-    if code is None or not code.co_flags & flags:
-        return function
+    if code is None or not code.co_flags & flags or hasattr(function, "__signature__"):
+        return function  # one that says what its parameters are takes them as its signature has them
     extra = bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
     if code.co_kwonlyargcount:
         raise TraceError("a function that has both keyword-only parameters and *args or **kwargs is not traced")

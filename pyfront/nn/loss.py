@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,8 @@ class _Loss(Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         """The loss of the tensors the function takes."""
         options = {name: getattr(self, name) for name in self._arguments_}
-        return type(self)._function_(*tensors, reduction=self.reduction, **options)
+        function = getattr(F, self._function_.__name__)  # where torch.fx exchanges it
+        return function(*tensors, reduction=self.reduction, **options)
 
 
 class _WeightedLoss(_Loss):
@@ -61,12 +63,28 @@ class _WeightedLoss(_Loss):
     weight: Any = Entry("_buffers")
 
 
+def _forward_of(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`_Loss.forward` with the function's tensors by name: of them torch.fx makes a graph's inputs."""
+
+    def forward(self: _Loss, *tensors: Tensor, **named: Tensor) -> Tensor:
+        given = (*tensors, *(named.pop(name) for name in names[len(tensors) :] if name in named))
+        return _Loss.forward(self, *given, **named)
+
+    tensors = [p for p in inspect.signature(function).parameters.values() if p.annotation in ("Tensor", Tensor) and p.default is p.empty]
+    names = [p.name for p in tensors]
+    me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    forward.__signature__ = inspect.Signature([me, *tensors], return_annotation=Tensor)  # type: ignore[attr-defined]
+    forward.__annotations__ = dict.fromkeys([*names, "return"], Tensor)
+    forward.__doc__ = _Loss.forward.__doc__
+    return forward
+
+
 def _layer(
     name: str, function: Callable[..., Tensor], leading: tuple[str, ...] = (), kind: type[_Loss] = _Loss, **arguments: Any
 ) -> type[_Loss]:  # fmt: skip
     body = {
         "_function_": staticmethod(function), "_arguments_": arguments, "_leading_": leading, "__doc__": function.__doc__,
-        "__module__": __name__,
+        "__module__": __name__, "forward": _forward_of(function),
     }  # fmt: skip
     body |= {key: Entry("_buffers") for key in ("weight", "pos_weight") if key in arguments}
     made = type(name, (kind,), body)

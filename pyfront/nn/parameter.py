@@ -50,7 +50,7 @@ class Buffer(Tensor):
         pass
 
 
-class _Uninitialized:
+class UninitializedTensorMixin:
     """A tensor without a shape yet: `materialize` gives it one."""
 
     _becomes: type
@@ -88,7 +88,7 @@ class _Uninitialized:
         return type(self), (self.requires_grad,)
 
 
-class UninitializedParameter(_Uninitialized, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """A Parameter of a lazy layer, before its first batch."""
 
     _becomes = Parameter
@@ -101,7 +101,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
         pass
 
 
-class UninitializedBuffer(_Uninitialized, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     """A buffer of a lazy layer, before its first batch."""
 
     __torch_function__ = classmethod(disabled)
@@ -124,7 +124,7 @@ class UninitializedBuffer(_Uninitialized, Tensor):
 
 def is_lazy(param: Any) -> bool:
     """Whether a parameter or buffer has no shape yet."""
-    return isinstance(param, _Uninitialized)
+    return isinstance(param, UninitializedTensorMixin)
 
 
 def name_below(prefix: str, tensors: Any) -> None:

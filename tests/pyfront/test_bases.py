@@ -101,8 +101,17 @@ def test_a_factor_in_front_of_what_it_multiplies() -> None:
     assert p.clone().mul_(0.5).addcmul_(0.5, g, g).tolist() == [1.0, 2.5, 5.0]
     assert p.clone().addcdiv_(-1, g, v).tolist() == [0.5, 0.0, -0.5]
     assert p.add(2).tolist() == [3.0] * 3 and p.add(g, alpha=2).tolist() == [3.0, 5.0, 7.0]
+    assert torch.addcmul(p, 0.5, g, g).tolist() == [1.5, 3.0, 5.5]
     with pytest.raises(TypeError):
         p.add(1, g, g)
+    b, m, n = torch.ones(2, 2), torch.full((2, 2), 2.0), torch.full((2, 2), 3.0)
+    for made, entry in (
+        (torch.addmm(0.5, b, 2, m, n), 24.5), (torch.addmm(0.5, b, m, n), 12.5), (b.addmm(0.5, 2, m, n), 24.5), (b.clone().addmm_(0.5, m, n), 12.5),
+        (torch.baddbmm(0.5, b[None], 2, m[None], n[None]), 24.5), (b.addr(0.5, 2, p[:2], p[:2]), 2.5), (torch.addmv(0.5, b[0], 2, m, p[:2]), 8.5),
+    ):  # fmt: skip
+        assert set(made.flatten().tolist()) == {entry}
+    with pytest.raises(TypeError, match="'mat2' .* must be Tensor"):
+        torch.addmm(b, m, 2.0)
 
 
 def test_a_distribution_of_ones_own_is_expanded() -> None:
@@ -128,3 +137,13 @@ def test_ranges_for_profilers_decorate_functions() -> None:
         return x * 2
 
     assert double(torch.ones(1)).item() == 2.0
+
+
+def test_what_a_view_is_a_view_of() -> None:
+    leaf = torch.randn(4, requires_grad=True)
+    y = leaf * 2
+    v = y[1:3].view(2, 1)
+    assert v._is_view() and v._base.tolist() == y.tolist() and v._base.grad_fn.name() == "MulBackward0"
+    assert not y._is_view() and y._base is None and leaf[1:]._base.is_leaf and not v.detach()._is_view()
+    v._base.sum().backward()
+    assert leaf.grad.tolist() == [2.0] * 4

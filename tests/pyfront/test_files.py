@@ -237,6 +237,14 @@ def test_save_and_load_of_tensors(tmp_path: Any) -> None:
     back["v"][0][4] = 50.0
     assert back["v"][1].tolist() == [3.0, 50.0, 5.0]
     model.load_state_dict(back["m"])
+    rows = lamina.arange(24.0).reshape(2, 3, 4)
+    parts = {"r": rows, "p": rows.permute(2, 0, 1), "s": rows[:, ::2, 1:3], "e": rows[:, :1].expand(2, 5, 4), "q": lamina.nn.Parameter(rows[1].t())}
+    lamina.save({**parts, "empty": lamina.zeros(0, 2).t()}, path)
+    again = lamina.load(path)
+    for name, part in parts.items():
+        assert again[name].stride() == part.stride() and lamina.equal(again[name], part) and not again[name]._is_view()
+    again["r"][1, 0, 1] = 50.0
+    assert again["p"][1, 1, 0].item() == again["s"][1, 0, 0].item() == again["q"][1, 0].item() == 50.0 and again["empty"].shape == (2, 0)
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
 
 

@@ -225,7 +225,7 @@ def test_functions_are_told_of_proxies_outside_of_a_trace():
 
 LAYERS = [
     "Linear(3, 4)", "ReLU()", "Dropout(0.5)", "Softmax(-1)", "MaxPool2d(2)", "LeakyReLU(0.1)", "SiLU()", "ELU()", "Hardtanh()",
-    "LogSoftmax(-1)", "AlphaDropout(0.2)", "AdaptiveAvgPool2d(1)", "MaxPool1d(2)", "Mish()", "LPPool2d(2, 2)", "GLU()",
+    "MSELoss()", "CrossEntropyLoss(label_smoothing=0.1)", "TripletMarginLoss()", "LogSoftmax(-1)", "AlphaDropout(0.2)", "AdaptiveAvgPool2d(1)", "MaxPool1d(2)", "Mish()", "LPPool2d(2, 2)", "GLU()",
 ]  # fmt: skip
 
 

@@ -147,3 +147,15 @@ print("resnet18" in names, "alexnet" in names, all(type(models.__dict__[n]).__na
 """)
     run = subprocess.run([sys.executable, "-m", "lamina", "run", str(program)], capture_output=True, text=True)
     assert run.stdout == "weight_norm spectral_norm gradcheck\nTrue True True\n", run.stderr
+
+
+def test_everything_a_file_defines() -> None:
+    """``import *`` of modules that list nothing."""
+    program = """
+from lamina.pyfront import import_hook; import_hook.install()
+from torch.nn.utils.rnn import *
+from torch.nn.init import *
+from torch.nn.modules.conv import *
+assert pad_sequence and xavier_uniform_ and Conv2d and "np" not in globals() and "Any" not in globals()
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)

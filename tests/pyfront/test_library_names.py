@@ -45,6 +45,13 @@ torch._ops ops
 torch.nn.parallel.parallel_apply parallel_apply
 torch.nn.parallel.scatter_gather gather scatter
 torch.nn.parallel.replicate replicate
+torch._tensor Tensor
+torch.ao.quantization.observer HistogramObserver
+torch.autograd.function InplaceFunction
+torch.cuda.random manual_seed_all
+torch.nn.parameter UninitializedTensorMixin
+torch.utils._python_dispatch TorchDispatchMode is_traceable_wrapper_subclass
+torch.utils.cpp_extension load CUDAExtension BuildExtension CUDA_HOME
 torch.nn.attention.flex_attention BlockMask create_block_mask flex_attention
 torch.nn.common_types _size_1_t _size_2_t _size_any_t _ratio_2_t
 torch.nn.modules.pooling _MaxUnpoolNd
@@ -56,7 +63,7 @@ torch.serialization DEFAULT_PROTOCOL MAP_LOCATION
 torch.storage TypedStorage UntypedStorage
 torch.utils._pytree register_pytree_node tree_map_only _namedtuple_flatten _tuple_flatten _list_unflatten
 torch.utils.data._utils.collate np_str_obj_array_pattern
-torch.utils.data.dataloader _collate_fn_t
+torch.utils.data.dataloader _collate_fn_t get_worker_info
 torch.utils.dlpack from_dlpack
 torch.utils.hooks RemovableHandle
 torch.utils.model_zoo load_url

@@ -9,6 +9,7 @@ import pytest
 from needs import needs_compiler
 
 from lamina.backends import driver
+from lamina.lowering import c_function
 from lamina.pyfront import origin, recorder
 
 pytestmark = needs_compiler
@@ -69,3 +70,9 @@ def test_programs_that_come_again_find_lines_in_c(monkeypatch: pytest.MonkeyPatc
 
 def test_without_a_compiler_python_finds_them() -> None:
     assert origin.native(None) is origin.origin
+
+
+def test_a_file_named_like_a_size() -> None:
+    """In a kernel's C comments name the user's lines; ``s1`` is what it calls a size, too."""
+    lines = ["    /* s1.py:3 */", "    int64_t v0 = s0 * 64;", "        /* s2/train.py:8, s1.py:4 */"]
+    assert c_function._symbols(lines) == ["    const int64_t s0 = lamina_s0;"]
