@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dialects.types import int64
+from ..dialects.types import int32, int64
 from . import recorder
 from .arithmetic import nodes
 from .creation import of_array
@@ -132,6 +132,8 @@ def searchsorted(
     where_ = "right" if right or side == "right" else "left"
     if recorder.state.levels:
         return _searched_examples(sorted_sequence, input, where_, out_int32, sorter)
+    if recorder.state.traces and (sorter is None or sorted_sequence.dim() == sorter.dim()):
+        return _searched_within(sorted_sequence if sorter is None else sorted_sequence.gather(-1, sorter), input, where_, out_int32)
     rows, values = (
         sorted_sequence._value(),
         input._value() if isinstance(input, Tensor) else np.asarray(input),
@@ -139,6 +141,15 @@ def searchsorted(
     if sorter is not None:
         rows = np.take_along_axis(rows, sorter._value(), -1)
     return of_array(_searched(rows, values, where_, out_int32), like=sorted_sequence)
+
+
+def _searched_within(sequence: Tensor, input: Any, side: str, out_int32: bool) -> Tensor:
+    """``searchsorted`` as steps of a program that is recorded for other values: how much of its sequence is in front of each value."""
+    values = (input if isinstance(input, Tensor) else of_array(np.asarray(input))).unsqueeze(-1)
+    if sequence.dim() > 1:
+        sequence = sequence.unsqueeze(-2)
+    behind = sequence > values if side == "right" else sequence >= values  # of NaN nothing is
+    return behind.logical_not().sum(-1, dtype=int32 if out_int32 else int64)
 
 
 def _searched_examples(sequence: Tensor, input: Any, side: str, out_int32: bool, sorter: Tensor | None) -> Tensor:

@@ -368,3 +368,23 @@ if __name__ == "__main__":
     assert session.get_inputs()[0].shape == ["batch", 4] and session.run(None, {"x": np.ones((7, 4), np.float32)})[0].shape == (7, 2)
     refused = subprocess.run([*command[:-4], "-o", "out"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode != 0 and "sizes with names" in refused.stderr
+
+
+class Placed(nn.Module):
+    def forward(self, x, q):
+        bounds = torch.tensor([-1.0, 0.0, 0.0, 1.0])
+        found = [torch.bucketize(x, bounds), torch.bucketize(x, bounds, right=True), torch.searchsorted(q, x, right=True, out_int32=True)]
+        return (*found, F.one_hot(x.argmax(1), 4))
+
+
+def test_buckets_and_classes_of_what_is_computed() -> None:
+    """Nothing on the way is looked at, so other values have other buckets; also in an exported program, whose results are those of the calls themselves."""
+    torch.manual_seed(0)
+    x, q = torch.randn(3, 4), torch.randn(3, 5).sort(1)[0]
+    x[0, 0], x[1, 1], q[2] = float("nan"), 0.0, 0.0
+    example = torch.randn(3, 4), q * 2
+    check(Placed(), torch.onnx.export(Placed(), example), (x, q))
+    for got, want in zip(torch.export.export(Placed(), example).module()(x, q), Placed()(x, q), strict=True):
+        assert got.dtype is want.dtype and torch.equal(got, want)
+    with pytest.raises(RuntimeError, match="smaller than num_classes"):
+        F.one_hot(torch.tensor([1, 2]) * 2, 4).sum().item()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ....dialects.errors import ShapeError
 from ....dialects.types import DTYPES, show_type
 from ...autocasting import autocasts
+from ...doubts import refuse_outside
 from ... import recorder
 from ...origin import origin, source_line
 from ...precision import in_single
@@ -49,6 +50,10 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return y if bias is None else y + bias
 
 
+def _no_class(number: int | None) -> RuntimeError:
+    return RuntimeError("Class values must be non-negative." if number is not None and number < 0 else "Class values must be smaller than num_classes.")
+
+
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64[...] -> int64[..., classes]. The number of classes is read from the data when it is not given."""
     if tensor.dtype is not DTYPES["int64"]:
@@ -57,6 +62,9 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         low = high = 0
+    elif num_classes > 0 and not recorder.state.levels:  # nobody waits for the numbers
+        low = high = 0
+        refuse_outside(tensor._read(), int(num_classes), _no_class)
     elif recorder.state.levels and num_classes != -1:
         held = recorder.batches().everything(tensor._read())
         low, high = int(held.min()), int(held.max())
