@@ -292,6 +292,8 @@ static int are_answered(object *looks, object *const *operands) {
    itself; SHOWING_CALL: it is the result itself. An error: KNOWN_CALL and NULL. */
 static int call_again(object *calls, object *args, object *options, object **made) {
     *made = NULL;
+    if (AT(the_state, state_placement) != the_None)
+        return UNKNOWN_CALL;
     if (is_traced() || PyDict_Size(the_regions))
         return NO_CALL;
     if (AT(calls, calls_by_place) == the_True) {
@@ -320,12 +322,20 @@ static int call_again(object *calls, object *args, object *options, object **mad
         Py_DecRef(found);
         return SHOWING_CALL;
     }
-    if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None)
+    if (!found || AT(found, class) != the_tuple)
+        return UNKNOWN_CALL;
+    object *phrase = PyTuple_GetItem(found, 0), *together = PyTuple_GetItem(found, 2);
+    if (together != the_None && PyObject_Size(AT(phrase, phrase__results)) > MOST_RESULTS)
         return UNKNOWN_CALL;
     Py_IncRef(found);
     int answer = are_answered(PyTuple_GetItem(found, 3), key.operands);
+    if (answer == 1 && together != the_None) {
+        *made = results_again(phrase, PyTuple_GetItem(found, 1), together, key.operands, key.nodes, 1);
+        Py_DecRef(found);
+        return SHOWING_CALL;
+    }
     if (answer == 1)
-        *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
+        *made = phrase_again(phrase, PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
     Py_DecRef(found);
     return answer || PyObject_SetAttr(calls, the_skips, the_True) ? KNOWN_CALL : NO_CALL;
 }
@@ -359,6 +369,8 @@ static object *made_node(object *calls, object *const *given, ptrdiff_t count) {
 
 /* Phrases.recorded(key, operands, function). */
 static object *recorded(object *phrases, object *const *given, ptrdiff_t count) {
+    if (AT(the_state, state_placement) != the_None)
+        return in_full(the_recorded, phrases, given, count);
     object *operands[MOST_OPERANDS], *found = NULL;
     ptrdiff_t nodes = count == 3 && AT(given[1], class) == the_tuple ? PyTuple_Size(given[1]) : MOST_OPERANDS + 1;
     object *types = nodes <= MOST_OPERANDS ? PyTuple_New(nodes) : NULL, *key = NULL;

@@ -67,6 +67,25 @@ def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     return array.astype(np.int32) if array.dtype == np.uint16 else array
 
 
+def _array_of_alike(data: Any) -> np.ndarray | None:
+    """The array of Python's numbers that are all of one class, in lists of one length; None for anything else."""
+    kind = type(data)
+    if kind is list or kind is tuple:
+        kind = _kind_of_all(data)
+    numpy = Defaults.dtype.numpy if kind is float else np.int64 if kind is int else np.bool_ if kind is bool else None
+    try:
+        return None if numpy is None else np.array(data, numpy)
+    except OverflowError:
+        return None
+
+
+def _kind_of_all(data: Any) -> type | None:
+    kinds = set(map(type, data))
+    if kinds == {list} or kinds == {tuple}:
+        return kinds.pop() if len(kinds := set(map(_kind_of_all, data))) == 1 and len(set(map(len, data))) == 1 else None  # type: ignore[return-value]
+    return kinds.pop() if len(kinds) == 1 else None
+
+
 def _array_of_sequence(data: Any, is_exact: bool) -> np.ndarray:
     """What numpy makes of nested numbers, in PyTorch's dtype for them unless it must stay exact."""
     flat = _plain(data)
@@ -155,6 +174,8 @@ def tensor(
     pin_memory: bool = False,
 ) -> Tensor:
     """A new tensor with a copy of ``data``: numbers, nested sequences, an array or a tensor."""
+    if dtype is None and (array := _array_of_alike(data)) is not None:
+        return on(of_array(array), device, requires_grad)
     return on(of_array(_array_of(data, dtype_given(dtype))), device, requires_grad)
 
 

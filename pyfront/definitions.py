@@ -193,7 +193,7 @@ def as_method(definition: Definition) -> Callable:
         if result is None:
             result = at_length(self, args, options)
         if type(result) is Tensor:
-            if follows:
+            if follows and (args or self._chain or self._storage.host is not None):
                 follow(result, (self, *args))
             if result is not self and result._node.requires_grad:
                 result._label = label
@@ -246,7 +246,7 @@ def as_function(definition: Definition) -> Callable:
 
     def finished(result: Any, args: tuple) -> Any:
         if type(result) is Tensor:
-            if follows:
+            if follows and (len(args) != 1 or type(args[0]) is not Tensor or args[0]._chain or args[0]._storage.host is not None):
                 follow(result, args)
             if result._node.requires_grad and not (args and result is args[0]):
                 result._label = label

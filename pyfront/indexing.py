@@ -47,10 +47,14 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if type(index) is int and shape:  # x[i], the most common one
         result = input._through(*(_rows.get((shape, index)) or _parse(shape, index).links))
         return _labelled(result, "select")
-    if type(index) is Tensor and index._node.type == (shape[:1], bool_) and shape and not recorder.state.levels:  # x[mask] by rows
-        places = index._value().nonzero()[0]
-        rows = record("take", (input._read(), recorder.constant(places, (places.shape, int64))), (0,))
-        return _labelled(follow_index(wrap(rows), input, [0], places.shape, 0), "index")
+    if type(index) is Tensor and index._node.type[1] is bool_ and not recorder.state.levels:
+        of = index._node.type[0]
+        if of and shape[: len(of)] == of:  # x[mask] by rows
+            at, rows = np.flatnonzero(index._value()), input._read()
+            if len(of) > 1:
+                rows = record("reshape", (rows,), ((prod(of), *shape[len(of) :]),))
+            taken = record("take", (rows, recorder.constant(at, (at.shape, int64))), (0,))
+            return _labelled(follow_index(wrap(taken), input, list(range(len(of))), at.shape, 0), "index")
     if _are_numbers(index) and shape:
         return _labelled(_picked.made(input, *index) if type(index) is tuple else _picked.made(input, index), "index")
     plan = _parse(shape, index)
@@ -371,7 +375,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     start = recorder.state.order
     mask = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if isinstance(mask, Tensor) and mask.dtype is bool_ and mask.dim() and _is_number(value):
-        store(input, _masked(input, mask, value), start)
+        check_in_place(input)
+        store(input, _masked.made_node((input, mask, value), {}), start)
         return
     plan = _parse(input._node.type[0], index)
     check_in_place(input)
@@ -420,19 +425,21 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float, np.number)) or isinstance(value, Tensor) and not value.dim()
 
 
-def _masked(input: Tensor, mask: Tensor, value: Any) -> Node:
+def _filled_by_mask(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """All places of a mask set to one number: no need to know how many there are."""
     shape, m = input._node.type[0], mask._read()
     if len(m.type[0]) > len(shape):
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
-    check_in_place(input)
     if m.type[0] != shape[: len(m.type[0])]:
         raise IndexError(
             f"The shape of the mask {list(m.type[0])} at index 0 does not match the shape of the indexed tensor {list(shape)} at index 0"
         )
     _needs_same_dtype(input, value)
     m = record("reshape", (m,), ((*m.type[0], *(1,) * (len(shape) - len(m.type[0]))),))
-    return record("select", (expand(m, shape), fitted(value, input), input._read()))
+    return wrap(record("select", (expand(m, shape), fitted(value, input), input._read())))
+
+
+_masked = KnownCalls(_filled_by_mask)
 
 
 def fitted(value: Any, target: Tensor, place: Tensor | None = None) -> Node:

@@ -24,7 +24,7 @@ from .returns import (
     sort_result,
     topk_result,
 )
-from .shaping import dimensions, narrow, reshaped
+from .shaping import dimensions, reshaped
 from .tensor import Tensor, dimension, wrap
 
 Dims = int | Sequence[int] | None
@@ -456,9 +456,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         is_last = at == input.dim() - 1
         values, index = map(wrap, record_many("topk", ((input if is_last else input.transpose(at, -1))._read(),), (k, largest)))
         return topk_result(values, index) if is_last else topk_result(*(t.transpose(at, -1).contiguous() for t in (values, index)))
-    values, index = sort(input, dim, largest)
-    return (
-        topk_result(narrow(values, at, 0, k).contiguous(), narrow(index, at, 0, k).contiguous())
-        if input.dim()
-        else topk_result(values, index)
-    )
+    if not input.dim():
+        return topk_result(*sort(input, dim, largest))
+    found = record_many("sort", (input._read(),), (at, bool(largest)))
+    shape = input._node.type[0]
+    if k < shape[at]:
+        best = (0,) * len(shape), (*shape[:at], k, *shape[at + 1 :]), (1,) * len(shape)
+        found = [record("slice", (node,), best) for node in found]
+    return topk_result(*map(wrap, found))

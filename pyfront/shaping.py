@@ -96,6 +96,8 @@ def view(input: Tensor, *shape: Any, dtype: DType | None = None) -> Tensor:
 
 
 def _can_view(input: Tensor, to: Shape) -> bool:
+    if input._storage.host is None and not any([type(link) is tuple for link in input._chain]):
+        return True  # all of the memory, whosever it is to autograd
     shape, strides, _ = views.layout(input._storage, input._chain)
     return views.reshaped_strides(shape, strides, to) is not None
 

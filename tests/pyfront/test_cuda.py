@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import pickle
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from emulated_gpu import gpu  # noqa: F401  # a fixture
-from needs import needs_emulation
+from needs import needs_compiler, needs_emulation
 
 import lamina as torch
 from lamina.dialects import flags
-from lamina.pyfront import device_capsules, known_calls, recorder
+from lamina.pyfront import device_capsules, known_calls, quick, recorder
 from lamina.pyfront.node import PHRASE
+
+
+@pytest.fixture(params=["python", pytest.param("c", marks=needs_compiler)])
+def recorded_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Who records, whatever the process has done before."""
+    quick.slow()
+    recorder.state.quick = True
+    if request.param == "c":
+        recorder.quicken()
+    yield
+    quick.slow()
+    recorder.state.quick = False
 
 
 def test_without_a_gpu() -> None:
@@ -364,7 +377,7 @@ def test_a_doubt_is_asked_when_the_host_waits(gpu, waits: str) -> None:
 
 
 @needs_emulation
-def test_calls_are_known_on_the_gpu(gpu) -> None:
+def test_calls_are_known_on_the_gpu(gpu, recorded_by: None) -> None:
     """What a function or a layer recorded there is one Node from the second call on, apart from what it recorded on the CPU."""
     for calls in known_calls._everyone:  # other tests may have tried in vain
         calls.clear()

@@ -45,6 +45,8 @@ EXPRESSIONS = [
     "v[0].copy_(v[1])", "v.copy_(i)", "v.copy_(x, True)", "v.copy_(x, non_blocking=True)", "v.t().copy_(x.t())", "(p.detach().copy_(x), p)", "shared.copy_(x)", "v.copy_(shared)", "v.copy_(kind(x))",
     "torch.zeros(3)", "torch.full((2,), 0.5)", "torch.arange(4)", "torch.ones(x.shape)", "torch.zeros_like(x)", "torch.zeros_like(x.t())", "torch.zeros_like(w)", "x.new_ones(2)", "torch.zeros(2, device='cpu')",
     "torch.zeros(2, requires_grad=True)", "v.zero_()", "v[0].zero_()", "(w * 1).zero_()", "v.fill_(2.0)", "v.t().zero_()", "x.float()", "w.float()", "x.t().float()",
+    "tuple(x.topk(2))", "tuple(w.topk(2))", "tuple(x.sort(1))", "tuple(w.max(0))", "torch.var_mean(x, 1)", "x[k]", "w[k]", "x.t()[k.t()]", "torch.cat([x, y], 1)", "torch.stack((x, y, x), -1)", "torch.stack([x[0], y[1]])",
+    "x[torch.tensor([0, 2])]", "x[torch.tensor([0, -1])]", "w[torch.tensor([0, 2]), torch.tensor([1, 1])]", "x.gather(1, torch.tensor([[0], [1], [2]]))", "put(v, k, 0.5)", "put(w * 1, k, 0.5)",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from ....dialects.types import DTYPES, show_type
 from ...autocasting import autocasts
 from ...doubts import refuse_outside
 from ... import recorder
+from ...doubts import are_places
 from ...origin import origin, source_line
 from ...precision import in_single
 from ...tensor import Tensor, wrap
@@ -68,6 +69,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     elif recorder.state.levels and num_classes != -1:
         held = recorder.batches().everything(tensor._read())
         low, high = int(held.min()), int(held.max())
+    elif num_classes > 0 and are_places(tensor._read(), num_classes):
+        low = high = 0
     else:
         low, high = int(tensor.min().item()), int(tensor.max().item())
     if low < 0:
