@@ -26,7 +26,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from ..dialects.errors import PassError, UnsupportedError
 from ..dialects.sizes import Size, any_symbolic, estimate, largest
 from ..dialects.target import Target
-from . import fourier, radix_sort, selection
+from . import fourier, radix_sort, rank_sort, selection
 from .extremes import first_extreme
 from .kernel_functions import make_function
 from .loop_builder import INDEX, NO_OVERFLOW, LoopBuilder, vector_of
@@ -398,13 +398,16 @@ def _running_columns(kernel: _Kernel, sizes: tuple[int, int, int], lanes: int, s
 
 
 def _sort(kernel: _Kernel) -> None:
-    """Stable sort of every row: by digits, or a merge sort from the bottom up between two halves of a scratch row."""
+    """Stable sort of every row: by ranks, by digits, or a merge sort from the bottom up between two halves of a scratch row."""
     outer, length, inner = _split(kernel.inputs[0].get_shape(), kernel.axis)
     b, element = kernel.b, kernel.element(0)
     tasks = kernel.target.tasks
     value_bytes = aligned(2 * length * element_bytes(element))
     by_digits = radix_sort.sorts_by_digits(element, length)
+    by_rank = not by_digits and rank_sort.sorts_by_rank(element, length, kernel.target)
     row_bytes = radix_sort.scratch_bytes(element, length) if by_digits else value_bytes + aligned(2 * length * 8)
+    if by_rank:
+        row_bytes = rank_sort.RankSort.scratch_bytes(length, kernel.target)
     kernel.claim(row_bytes * tasks)
     with kernel.rows(outer * inner, 16 * length) as row:
         base = b.index(0) if kernel.task is None else b.scaled(kernel.task, row_bytes)
@@ -412,6 +415,14 @@ def _sort(kernel: _Kernel) -> None:
         start = kernel.at((o, length * inner), *([(i, 1)] if i is not None else []))
         if by_digits:
             radix_sort.RadixSort(kernel, base, length).write(start, inner)
+            return
+        if by_rank:
+            ranks = rank_sort.RankSort(kernel, base, length, kernel.flag("descending"))
+            ranks.rank(start, inner)
+            with kernel.loop(0, length) as k:
+                value, to = kernel.load(kernel.x[0], kernel.at((start, 1), (k, inner))), kernel.at((start, 1), (ranks.place(k), inner))
+                kernel.store(value, kernel.y[0], to)
+                kernel.store(b.emit(arith.IndexCastOp, (k,), i64), kernel.y[1], to)
             return
         values = kernel.view(element, base, 2 * length)
         order = kernel.view(i64, b.plus(base, value_bytes), 2 * length)

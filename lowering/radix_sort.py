@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import Float32Type, Float64Type, FloatAttr, IntegerAttr, IntegerType, i32, i64
+from xdsl.dialects.builtin import Float32Type, Float64Type, IntegerAttr, IntegerType, i32, i64
 from xdsl.ir import Attribute, SSAValue
 
 from .loop_builder import INDEX, NO_OVERFLOW
 from .memory_plan import aligned
+from .ordered_keys import ordered_key
 
 if TYPE_CHECKING:
     from .irregular import _Kernel
@@ -121,17 +122,8 @@ class RadixSort:
 
     def _key(self, value: SSAValue) -> SSAValue:
         """An integer that orders, read without sign, as the values do; NaN is the largest, and -0.0 is 0.0."""
-        kernel, b, kind = self.kernel, self.b, self.key_type
-        top = self._number(-(1 << self.width - 1), kind)
-        if value.type == kind:
-            key = self._bits(arith.XOrIOp, value, top)
-        else:
-            zero = b.constant(FloatAttr(0.0, value.type), value.type)
-            bits = b.emit(arith.BitcastOp, (kernel.combine(value, zero),), kind)
-            sign = self._bits(arith.ShRSIOp, bits, self._number(self.width - 1, kind))
-            key = self._bits(arith.XOrIOp, bits, self._bits(arith.OrIOp, sign, top))
-            key = kernel.select(kernel.compare("nan", value, value), self._number(-1, kind), key)
-        return self._bits(arith.XOrIOp, key, self._number(-1, kind)) if kernel.flag("descending") else key
+        top = self._number(-(1 << self.width - 1), self.key_type)
+        return self._bits(arith.XOrIOp, ordered_key(self.kernel, value, self.kernel.flag("descending")), top)
 
     def _bits(self, op: type, a: SSAValue, b: SSAValue) -> SSAValue:
         return self.b.emit(op, (a, b), a.type)

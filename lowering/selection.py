@@ -9,16 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import FloatAttr, IntegerAttr, VectorType, f32, i1, i32, i64
+from xdsl.dialects.builtin import IntegerAttr, VectorType, f32, i1, i32, i64
 from xdsl.ir import Attribute, Operation, SSAValue
 
-from .loop_builder import INDEX, NO_OVERFLOW, vector_of
+from .loop_builder import INDEX, NO_OVERFLOW
 from .memory_plan import aligned
+from .ordered_keys import index_of, ordered_key, place_of, word_of
+from .rank_sort import RankSort, sorts_by_rank
 
 if TYPE_CHECKING:
     from .irregular import _Kernel
 
 PLAIN: dict[str, Attribute] = {"fastmath": arith.FastMathFlagsAttr("none")}
+SHORT = 64
+"""Rows of at most so many elements are sorted as a whole."""
 LAST = (1 << 63) - 1
 """The word of a place in the list that is still free."""
 
@@ -30,6 +34,9 @@ def top(kernel: _Kernel) -> None:
     for size in outer:
         rows *= size
     count, b = kernel.outputs[0].get_shape()[-1], kernel.b
+    if sorts_by_rank(kernel.element(0), length, kernel.target) and length <= SHORT:
+        _by_rank(kernel, rows, count, length)
+        return
     held = aligned(8 * count)
     of_words = kernel.element(0) == f32
     kernel.claim((1 if of_words else 2) * held * kernel.target.tasks)
@@ -40,6 +47,24 @@ def top(kernel: _Kernel) -> None:
             _Words(kernel, places, count, length).write(row)
         else:
             _elements(kernel, places, kernel.view(kernel.element(0), b.plus(base, held), count), length, row)
+
+
+def _by_rank(kernel: _Kernel, rows: int, count: int, length: int) -> None:
+    """Short rows are sorted as a whole; the first of them are the result."""
+    b, ranked = kernel.b, RankSort.scratch_bytes(length, kernel.target)
+    row_bytes = ranked + aligned(8 * length)
+    kernel.claim(row_bytes * kernel.target.tasks)
+    with kernel.rows(rows, length * length // 4) as row:
+        base = b.index(0) if kernel.task is None else b.scaled(kernel.task, row_bytes)
+        start, ranks = b.scaled(row, length), RankSort(kernel, base, length, kernel.flag("largest"))
+        order = kernel.view(i64, b.plus(base, ranked), length)
+        ranks.rank(start, 1)
+        with kernel.loop(0, length) as k:
+            kernel.store(b.emit(arith.IndexCastOp, (k,), i64), order, ranks.place(k))
+        with kernel.loop(0, count) as k:
+            place, to = kernel.load(order, k), b.add(b.scaled(row, count), k)
+            kernel.store(kernel.load(kernel.x[0], b.add(start, index_of(kernel, place))), kernel.y[0], to)
+            kernel.store(place, kernel.y[1], to)
 
 
 def _elements(kernel: _Kernel, places: SSAValue, values: SSAValue, length: int, row: SSAValue) -> None:
@@ -92,8 +117,8 @@ class _Words:
                     self._walk(start, k, b.plus(k, self.lanes))
         self._walk(start, b.index(whole if self.lanes > 1 else 0), b.index(self.length))
         with kernel.loop(0, self.count) as k:
-            place = self._emit(arith.AndIOp, kernel.load(self.words, k), self._number((1 << 32) - 1, i64))
-            value = kernel.load(kernel.x[0], b.add(start, b.emit(arith.IndexCastOp, (place,), INDEX)))
+            place = place_of(kernel, kernel.load(self.words, k))
+            value = kernel.load(kernel.x[0], b.add(start, index_of(kernel, place)))
             to = b.add(b.scaled(row, self.count), k)
             kernel.store(value, kernel.y[0], to)
             kernel.store(place, kernel.y[1], to)
@@ -103,7 +128,7 @@ class _Words:
 
     def _may_enter(self, values: SSAValue) -> SSAValue:
         """Whether the best of some values beats the list's last one, or there is room."""
-        best, last = self._keys(values), self._last()
+        best, last = ordered_key(self.kernel, values, self.largest), self._last()
         while (half := best.type.get_shape()[0] // 2) >= 1:
             low, high = (self.b.shuffled(best, range(k, k + half)) for k in (0, half))
             best = self.b.emit(arith.MinSIOp, (low, high), low.type)
@@ -115,27 +140,12 @@ class _Words:
         """One element after the other."""
         kernel, b = self.kernel, self.b
         with kernel.loop(low, high) as k:
-            key = b.emit(arith.ExtSIOp, (self._keys(kernel.load(kernel.x[0], b.add(start, k))),), i64)
-            place = b.emit(arith.IndexCastOp, (k,), i64)
-            word = self._emit(arith.OrIOp, self._emit(arith.ShLIOp, key, self._number(32, i64)), place)
+            word = word_of(kernel, ordered_key(kernel, kernel.load(kernel.x[0], b.add(start, k)), self.largest), k)
             with kernel.loop(0, self._times(self._less(word, self._last()))):
                 j, (carried,) = b.open_for(b.index(0), b.index(self.count), 1, [word])
                 held = kernel.load(self.words, j)
                 kernel.store(self._emit(arith.MinSIOp, held, carried), self.words, j)
                 b.close_for([self._emit(arith.MaxSIOp, held, carried)])
-
-    def _keys(self, values: SSAValue) -> SSAValue:
-        """i32 that are the smaller the better the values are; NaN is the largest, -0.0 is 0.0."""
-        like = values.type
-        whole = vector_of(i32, like.get_shape()[0]) if isinstance(like, VectorType) else i32
-        mask = vector_of(i1, like.get_shape()[0]) if isinstance(like, VectorType) else i1
-        zero = self._constant(FloatAttr(0.0, f32), like)
-        bits = self.b.emit(arith.BitcastOp, (self.b.emit(arith.AddfOp, (values, zero), like, PLAIN),), whole)
-        sign = self._emit(arith.ShRSIOp, bits, self._number(31, whole))
-        key = self._emit(arith.XOrIOp, bits, self._emit(arith.AndIOp, sign, self._number((1 << 31) - 1, whole)))
-        nan = self.b.emit(arith.CmpfOp, (values, values), mask, {"predicate": IntegerAttr(14, i64), **PLAIN})
-        key = self.b.emit(arith.SelectOp, (nan, self._number((1 << 31) - 1, whole), key), whole)
-        return self._emit(arith.XOrIOp, key, self._number(-1, whole)) if self.largest else key
 
     def _times(self, condition: SSAValue) -> SSAValue:
         """1 or 0: how often a loop runs whose body is a branch."""
