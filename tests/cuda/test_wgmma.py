@@ -282,8 +282,8 @@ def test_planted_bug_between_tiles_is_seen(monkeypatch, bug: str) -> None:
 
 PLANTED_LAYOUTS = {
     "the wrong sign": ("bytes, int8 and uint8", "lm_wgmma_s8_u8_", "lm_wgmma_u8_s8_"),
-    "bytes half as deep": ("bytes, int8 and int8", r" \+ 64;", " + 32;"),
-    "TF32 read twice": ("TF32", r" \+ 24;", " + 16;"),
+    "bytes half as deep": ("bytes, int8 and int8", r"\(uint64_t\)4\);", "(uint64_t)2);"),  # in 16 bytes
+    "TF32 read twice": ("TF32", r"\(uint64_t\)6\);", "(uint64_t)4);"),
     "rows of the second warpgroup where 16-bit ones were": ("TF32", r"(int v\d+ = v\d+) \* 32;", r"\1 * 64;"),
     "blocks are not turned": ("TF32, turned and turned", r"(for \(int \w+ = v\d+; \w+ < )\d+; (\w+ \+= 3\))", r"\g<1>0; \2"),
     "warps write what others have not read": ("TF32, turned and turned", r"__syncwarp\(\);", ""),
