@@ -117,6 +117,7 @@ class GradFn:
         node = self._node
         while node.op == RESULT and node.inputs:
             node = node.inputs[0]
+        node = _reduction(node)
         before = node.behind if type(node) is Boundary else node.inputs
         return tuple([(_of_node(n) if n.requires_grad else None, 0) for n in before])
 
@@ -150,8 +151,20 @@ def _of_node(node: Node) -> GradFn:
     while node.op in (ALIAS, RESULT) and type(node) is not Boundary and node.inputs:
         node = node.inputs[0]
     return GradFn(
-        node, "AccumulateGrad" if type(node) is Boundary and node.leaf else named(node.op or "clone", "")
+        node, "AccumulateGrad" if type(node) is Boundary and node.leaf else named(_reduction(node).op or "clone", "")
     )
+
+
+def _reduction(node: Node) -> Node:
+    """The reduction whose dimensions of size 1 a step of the same line drops: ``sum(0)`` is one function and two steps. Other nodes as they are."""
+    if node.op != "reshape" or type(node) is Boundary:
+        return node
+    found = node.inputs[0]
+    if type(found) is Boundary or not found.inputs or found.origin != node.origin:
+        return node
+    kept, whole = found.type[0], found.inputs[0].type[0]
+    drops = len(kept) == len(whole) and kept != whole and [n for n in kept if n != 1] == [n for n in node.type[0] if n != 1]
+    return found if drops and all(n in (m, 1) for n, m in zip(kept, whole, strict=True)) and found.op != "slice" else node
 
 
 def named(label: str, variant: str = "0") -> str:

@@ -152,6 +152,7 @@ def edges(t, x):
     node = y.grad_fn
     names = [node.name(), node.next_functions[0][0].name(), node.next_functions[0][0].next_functions[0][0].name()]
     owner = node.next_functions[0][0].next_functions[0][0].variable is x
+    names += [(x * 2).sum(0).grad_fn.next_functions[0][0].name(), ((x + 1).mean() * 3).grad_fn.next_functions[0][0].next_functions[0][0].name()]
     return t.autograd.grad(z, edge, retain_graph=True), t.autograd.grad(edge, x, t.ones(3, dtype=t.float64)), names, owner, node.metadata
 
 
