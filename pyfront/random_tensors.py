@@ -9,14 +9,14 @@ import numpy as np
 from ..dialects.types import DTYPES, DType, bool_, part_of
 from . import draws, recorder
 from .assignment import title
-from .creation import of_array
+from .creation import full, of_array
 from .definitions import define
 from .doubts import refuse_where
 from .placement import placed
 from .promote import Defaults, cast, untouched
 from .random import Generator, engine_of
 from .sampling import BERNOULLI, EXPONENTIAL, INTEGERS, NORMAL, UNIFORM, drawn, drawn_anew, sample
-from .strides import like
+from .strides import is_ordered, like
 from .tensor import Tensor, wrap
 
 
@@ -134,8 +134,13 @@ def randn_like(
     memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """Standard normal, of the input's shape and dtype."""
-    made = like(input, lambda shape: randn(size=shape, dtype=dtype or input.dtype, device=device))
-    return made.requires_grad_() if requires_grad else made
+    kind = dtype or input.dtype
+    made = like(input, lambda shape: full(shape, 0, dtype=kind, device=device)) if is_ordered(input) else None
+    if made is not None and made._chain:
+        made.normal_()  # drawn one after the other, as PyTorch does where memory is not row-major
+    else:
+        made = randn(size=tuple(input.shape), dtype=kind, device=device)
+    return _tracked(made, requires_grad)
 
 
 @define("randint_like", method=False)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 TENSORS = """
+torch.manual_seed(0)
+x = torch.zeros(3, 4, 5).transpose(0, 2)
+print(torch.randn_like(x), torch.randn_like(x[0]), torch.randn_like(x[:, :1].expand(5, 4, 3)).stride(), torch.rand_like(x), torch.rand(1))
+
 print(torch.tensor([1, 2, 3]), torch.tensor([1.5]), torch.tensor(3), torch.tensor(True), torch.tensor([[True, False]]))
 
 print(torch.zeros(2, 3), torch.ones((2,)), torch.full((2, 2), 7), torch.full((2,), 1.5), torch.eye(3), torch.empty(0))
