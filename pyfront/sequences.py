@@ -24,7 +24,7 @@ def _number(value: Any) -> Any:
 @known
 @placed
 def arange(
-    start: Any,
+    start: Any = None,
     end: Any = None,
     step: Any = 1,
     *,
@@ -36,6 +36,10 @@ def arange(
     pin_memory: bool = False,
 ) -> Tensor:
     """``start``, ``start + step``, … before ``end``."""
+    if start is None:
+        start = 0
+        if end is None:
+            raise TypeError("arange() missing 1 required positional argument: 'end'")
     start, end, step = _number(start), _number(end), _number(step)
     if out is not None and out.dtype.kind != "f" and step and not int(step):
         raise ValueError("step must be nonzero")

@@ -377,7 +377,7 @@ def _one_of_several(made: list[Tensor]) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-@define("split", also={"split_size": "split_size_or_sections"})
+@define("split", also={"split_size": "split_size_or_sections", "tensor": "input"})
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size, or of the listed sizes."""
     at = _dimension_to_cut(input, dim, "split")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 TENSORS = """
+print(torch.arange(end=3), torch.arange(end=torch.tensor(2.5)), torch.arange(start=1, end=3))
+
 torch.manual_seed(0)
 x = torch.zeros(3, 4, 5).transpose(0, 2)
 print(torch.randn_like(x), torch.randn_like(x[0]), torch.randn_like(x[:, :1].expand(5, 4, 3)).stride(), torch.rand_like(x), torch.rand(1))
@@ -102,7 +104,7 @@ print(x.round(), x.floor(), x.ceil(), x.trunc(), x.frac(), x.sign(), x.abs(), x.
 
 SHAPES = """
 x, t = torch.arange(24.0).reshape(4, 6), torch.tensor(2)
-print(x.narrow(0, 0, t), x.narrow(t - 1, t, length=t), [p.shape for p in (*x.split(t), *x.split(t, dim=t - 1), *x.chunk(t), *torch.split(x, split_size_or_sections=t))])
+print(x.narrow(0, 0, t), x.narrow(t - 1, t, length=t), [p.shape for p in (*x.split(t), *x.split(t, dim=t - 1), *torch.split(tensor=x, split_size_or_sections=2), *x.chunk(t), *torch.split(x, split_size_or_sections=t))])
 print(x.roll(t, 1), torch.topk(x, k=t, dim=t - 1), x.diagonal(t), torch.diag(x[0], t).shape, x.movedim(t - 2, t - 1).shape, torch.linspace(0, 1, t), torch.logspace(0, 1, steps=t), x.index_fill(0, torch.tensor([0]), t))
 print(torch.nn.functional.avg_pool2d(x[None], t), torch.nn.functional.max_pool2d(x[None], t, t), torch.nn.functional.conv2d(x[None, None], torch.ones(1, 1, 2, 2), stride=t, padding=t - 1).shape)
 
@@ -423,6 +425,8 @@ print(f(torch.ones(1, requires_grad=True)).requires_grad)
 """
 
 ERRORS = """
+torch.arange()
+
 torch._check(False, lambda: "no")
 
 torch._check_index(False)
