@@ -451,27 +451,11 @@ VEC logarithm_VEC(VEC m, VEC i) {
     return i * 6.931471803691238e-01 - ((h - low) - f);
 }
 
-//: log_special vector f64
-// r where x is positive and finite; 0, infinity, negative numbers and what is none as in IEEE 754.
-VEC log_special_VEC(VEC r, VEC x) {
-    r = select_VEC((SIGNED)(x > 1.7976931348623157e+308) | (SIGNED)(x != x), x, r);
-    r = select_VEC((SIGNED)(x == 0.0), splat_VEC(-INFINITY), r);
-    return select_VEC((SIGNED)(x < 0.0), splat_VEC(NAN), r);
-}
-
 //: log vector f64
 // 0.9 ulp, denormals included.
 VEC log_VEC(VEC x) {
     VEC i, m = mantissa_VEC(x, &i);
     return log_special_VEC(logarithm_VEC(m, i), x);
-}
-
-//: log1p vector f64
-// 1.5 ulp: the logarithm of the rounded sum, and what rounding it lost.
-VEC log1p_VEC(VEC x) {
-    VEC u = 1.0 + x, lost = (x - (u - 1.0)) / u;
-    VEC y = log_VEC(u) + select_VEC((SIGNED)(u > 0.0) & (SIGNED)(u < INFINITY), lost, splat_VEC(0.0));
-    return select_VEC((SIGNED)(x == 0.0), x, y);
 }
 
 //: log2 vector f64
@@ -486,7 +470,7 @@ VEC log2_VEC(VEC x) {
 VEC pow_VEC(VEC x, VEC y) {
     VEC r = x;
 #ifdef HAS_FMA
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), b = (VEC)((SIGNED)y & INT64_MAX), i, f = mantissa_VEC(a, &i) - 1.0;
+    VEC a = magnitude_VEC(x), i, f = mantissa_VEC(a, &i) - 1.0;
     VEC d = f + 2.0, inverse = 1.0 / d, s = f * inverse, s1 = (fma_VEC(-s, d, f) - s * (f - (d - 2.0))) * inverse;
     VEC z = s * s, z1 = fma_VEC(s, s, -z) + 2.0 * s * s1;
     VEC k = fma_VEC(z, splat_VEC(0.0645701135847418), splat_VEC(0.06642962328621099));
@@ -503,20 +487,14 @@ VEC pow_VEC(VEC x, VEC y) {
     VEC u = h * 2.8853900817779268, u1 = fma_VEC(h, splat_VEC(2.8853900817779268), -u) + fma_VEC(h, splat_VEC(4.0710547481862066e-17), h1 * 2.8853900817779268);
     VEC v = i + u, v1 = (i - v + u) + u1;
     VEC c = smaller_VEC(splat_VEC(1e300), larger_VEC(splat_VEC(-1e300), y)), w = c * v, w1 = fma_VEC(c, v, -w) + c * v1;
-    SIGNED far = (SIGNED)((VEC)((SIGNED)w & INT64_MAX) > 1100.0);
+    SIGNED far = (SIGNED)(magnitude_VEC(w) > 1100.0);
     w = smaller_VEC(splat_VEC(1100.0), larger_VEC(splat_VEC(-1100.0), w));
     VEC t = w + 6755399441055744.0;
     f = ((w - (t - 6755399441055744.0)) + select_VEC(far, splat_VEC(0.0), w1)) * 0.6931471805599453;
     SIGNED n = (SIGNED)t - 0x4338000000000000, part = n >> 1;
     r = (fma_VEC(series_VEC(f), f * f, f) + 1.0) * (VEC)((part + 1023) << 52) * (VEC)((n - part + 1023) << 52);
     r = select_VEC((SIGNED)(a == 0.0) | (SIGNED)(a == INFINITY), select_VEC((SIGNED)(a == 0.0) ^ (SIGNED)(y < 0.0), splat_VEC(0.0), splat_VEC(INFINITY)), r);
-    VEC half = b * 0.5;
-    SIGNED whole = (SIGNED)(b >= 4503599627370496.0) | (SIGNED)((b + 4503599627370496.0) - 4503599627370496.0 == b);
-    SIGNED even = (SIGNED)(half >= 4503599627370496.0) | (SIGNED)((half + 4503599627370496.0) - 4503599627370496.0 == half);
-    r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & INT64_MIN));
-    r = select_VEC((SIGNED)(x < 0.0) & (SIGNED)(a < INFINITY) & ~whole, splat_VEC(NAN), r);
-    r = select_VEC((SIGNED)(x != x) | (SIGNED)(y != y), x + y, r);
-    r = select_VEC((SIGNED)(x == 1.0) | (SIGNED)(y == 0.0), splat_VEC(1.0), r);
+    r = pow_special_VEC(r, x, y);
 #else
     for (int i = 0; i < LANES; i++) r[i] = pow(x[i], y[i]);
 #endif
@@ -554,13 +532,11 @@ VEC sine_VEC(VEC x, int64_t shift, double (*exact)(double)) {
     VEC p, q;
     SIGNED n = quadrants_VEC(x, &p, &q) + shift;
     y = (VEC)((SIGNED)select_VEC(-(n & 1), q, p) ^ (SIGNED)((UNSIGNED)(n & 2) << 62));
-    left = (SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1048576.0);
+    left = (SIGNED)(magnitude_VEC(x) > 1048576.0);
 #else
     (void)shift;
 #endif
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? exact(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, exact);
 }
 
 //: sin vector f64
@@ -578,17 +554,15 @@ VEC tan_VEC(VEC x) {
     VEC p, q;
     SIGNED odd = -(quadrants_VEC(x, &p, &q) & 1);
     y = select_VEC((SIGNED)(x == 0.0), x, select_VEC(odd, -q, p) / select_VEC(odd, p, q));
-    left = (SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1048576.0);
+    left = (SIGNED)(magnitude_VEC(x) > 1048576.0);
 #endif
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? tan(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, tan);
 }
 
 //: direction vector f64
 // Of the point (x, y), y not negative, from 0 to pi, to 1.9 ulp: as `angle`, but by the quotient of sides or, nearer to the diagonal, by the angle to that.
 VEC direction_VEC(VEC y, VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), low = smaller_VEC(a, y), high = larger_VEC(a, y), k = select_VEC((SIGNED)(high > 1e300), splat_VEC(0.25), splat_VEC(1.0));
+    VEC a = magnitude_VEC(x), low = smaller_VEC(a, y), high = larger_VEC(a, y), k = select_VEC((SIGNED)(high > 1e300), splat_VEC(0.25), splat_VEC(1.0));
     low *= k, high *= k; // their sum is finite
     SIGNED same = (SIGNED)(low == high), near = (SIGNED)(low > high * 0.41421356237309503) | (same & (SIGNED)(high > 0.0));
     VEC t = select_VEC(same, splat_VEC(0.0), select_VEC(near, low - high, low) / select_VEC(near, low + high, high));
@@ -609,25 +583,21 @@ VEC direction_VEC(VEC y, VEC x) {
     return select_VEC((SIGNED)x < 0, 3.141592653589793 - (r - 1.2246467991473532e-16), r);
 }
 
-//: signed vector f64
-// r with the sign of x, and x where that is not a number.
-VEC signed_VEC(VEC r, VEC x) { return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN))); }
-
 //: atan vector f64
 // 1.9 ulp.
-VEC atan_VEC(VEC x) { return signed_VEC(direction_VEC((VEC)((SIGNED)x & INT64_MAX), splat_VEC(1.0)), x); }
+VEC atan_VEC(VEC x) { return signed_VEC(direction_VEC(magnitude_VEC(x), splat_VEC(1.0)), x); }
 
 //: atan2 vector f64
 // 1.9 ulp, special values as in C.
 VEC atan2_VEC(VEC y, VEC x) {
-    VEC r = signed_VEC(direction_VEC((VEC)((SIGNED)y & INT64_MAX), x), y);
+    VEC r = signed_VEC(direction_VEC(magnitude_VEC(y), x), y);
     return select_VEC((SIGNED)(x != x), x, r);
 }
 
 //: asin vector f64
 // 2.6 ulp.
 VEC asin_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), r = signed_VEC(direction_VEC(a, beside_VEC(a)), x);
+    VEC a = magnitude_VEC(x), r = signed_VEC(direction_VEC(a, beside_VEC(a)), x);
     return select_VEC((SIGNED)(a > 1.0), splat_VEC(NAN), r);
 }
 
@@ -635,27 +605,23 @@ VEC asin_VEC(VEC x) {
 // 2.6 ulp.
 VEC acos_VEC(VEC x) {
     VEC r = direction_VEC(beside_VEC(x), x);
-    return select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)((VEC)((SIGNED)x & INT64_MAX) > 1.0), splat_VEC(NAN), r));
+    return select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)(magnitude_VEC(x) > 1.0), splat_VEC(NAN), r));
 }
 
 //: sinh vector f64
 // 2 ulp: (e + e / (e + 1)) / 2 with e = exp(|x|) - 1, where that is finite.
 VEC sinh_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), e = expm1_VEC(a), y = signed_VEC((e + e / (e + 1.0)) * 0.5, x);
+    VEC a = magnitude_VEC(x), e = expm1_VEC(a), y = signed_VEC((e + e / (e + 1.0)) * 0.5, x);
     SIGNED left = (SIGNED)(a > 709.0);
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? sinh(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, sinh);
 }
 
 //: cosh vector f64
 // 1.8 ulp.
 VEC cosh_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), e = exp_VEC(a), y = fma_VEC(e, splat_VEC(0.5), 0.5 / e);
+    VEC a = magnitude_VEC(x), e = exp_VEC(a), y = fma_VEC(e, splat_VEC(0.5), 0.5 / e);
     SIGNED left = (SIGNED)(a > 709.0);
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? cosh(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, cosh);
 }
 
 //: erf_quotient vector f64
@@ -706,7 +672,7 @@ VEC erfc_tail_VEC(VEC a) {
 //: erf vector f64
 // 2 ulp.
 VEC erf_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX);
+    VEC a = magnitude_VEC(x);
     VEC r = select_VEC((SIGNED)(a < 1.0), a * erf_quotient_VEC(smaller_VEC(splat_VEC(1.0), a * a)), 1.0 - erfc_tail_VEC(larger_VEC(splat_VEC(1.0), smaller_VEC(splat_VEC(28.0), a))));
     return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN)));
 }
@@ -716,7 +682,7 @@ VEC erf_VEC(VEC x) {
 VEC erfc_VEC(VEC x) {
     VEC y = x;
 #ifdef HAS_FMA
-    VEC a = (VEC)((SIGNED)x & INT64_MAX);
+    VEC a = magnitude_VEC(x);
     VEC r = erfc_tail_VEC(larger_VEC(splat_VEC(0.5), smaller_VEC(splat_VEC(28.0), a)));
     r = select_VEC((SIGNED)(x < 0.0), 2.0 - r, r);
     y = select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)(a < 0.5), 1.0 - x * erf_quotient_VEC(smaller_VEC(splat_VEC(0.25), x * x)), r));
@@ -732,7 +698,7 @@ VEC fmod_VEC(VEC x, VEC y) {
     VEC r = x;
     SIGNED far = (SIGNED)(r == r) | (SIGNED)(r != r);
 #ifdef HAS_FMA
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), b = (VEC)((SIGNED)y & INT64_MAX), q = a / b;
+    VEC a = magnitude_VEC(x), b = magnitude_VEC(y), q = a / b;
     r = fma_VEC(-((q + 4503599627370496.0) - 4503599627370496.0), b, a);
     r = select_VEC((SIGNED)(r < 0.0), r + b, r);
     r = (VEC)((SIGNED)r | ((SIGNED)x & INT64_MIN));
@@ -746,7 +712,7 @@ VEC fmod_VEC(VEC x, VEC y) {
 //: tanh vector f64
 // 2.2 ulp: e / (e + 2) with e = exp(2 |x|) - 1.
 VEC tanh_VEC(VEC x) {
-    VEC c = smaller_VEC(splat_VEC(20.0), (VEC)((SIGNED)x & INT64_MAX));
+    VEC c = smaller_VEC(splat_VEC(20.0), magnitude_VEC(x));
     c = c + c;
     VEC t = fma_VEC(c, splat_VEC(1.4426950408889634), splat_VEC(6755399441055744.0)), j = t - 6755399441055744.0;
     VEC high = fma_VEC(j, splat_VEC(-6.931471803691238e-01), c), f = fma_VEC(j, splat_VEC(-1.9082149292705877e-10), high);
@@ -795,6 +761,14 @@ VEC expm1_VEC(VEC x) {
     return select_VEC((SIGNED)(j == 0.0f), select_VEC(x == 0.0f, x, p), y + y);
 }
 
+//: log_special vector
+// r where x is positive and finite; 0, infinity, negative numbers and what is none as in IEEE 754.
+VEC log_special_VEC(VEC r, VEC x) {
+    r = select_VEC((SIGNED)(x == INFINITY) | (SIGNED)(x != x), x, r);
+    r = select_VEC((SIGNED)(x == 0), splat_VEC(-INFINITY), r);
+    return select_VEC((SIGNED)(x < 0), splat_VEC(NAN), r);
+}
+
 //: log vector f32
 // 0.9 ulp; denormals, 0, infinity and negative numbers as in IEEE 754.
 VEC log_VEC(VEC x) {
@@ -813,18 +787,15 @@ VEC log_VEC(VEC x) {
     r = fma_VEC(r, f, splat_VEC(0.333331972f));
     r = fma_VEC(r, f, splat_VEC(-0.5f));
     r = fma_VEC(r, s, f);
-    r = fma_VEC(i, splat_VEC(0.693147182f), r);
-    r = select_VEC((SIGNED)(x > 3.40282347e+38f) | (x != x), x, r);
-    r = select_VEC((SIGNED)(x == 0.0f), splat_VEC(-INFINITY), r);
-    return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
+    return log_special_VEC(fma_VEC(i, splat_VEC(0.693147182f), r), x);
 }
 
-//: log1p vector f32
+//: log1p vector
 // 1.5 ulp: the logarithm of the rounded sum, and what rounding it lost.
 VEC log1p_VEC(VEC x) {
-    VEC u = 1.0f + x, lost = (x - (u - 1.0f)) / u;
-    VEC y = log_VEC(u) + select_VEC((SIGNED)(u > 0.0f) & (SIGNED)(u < INFINITY), lost, splat_VEC(0.0f));
-    return select_VEC(x == 0.0f, x, y);
+    VEC u = 1 + x, lost = (x - (u - 1)) / u;
+    VEC y = log_VEC(u) + select_VEC((SIGNED)(u > 0) & (SIGNED)(u < INFINITY), lost, splat_VEC(0));
+    return select_VEC((SIGNED)(x == 0), x, y);
 }
 
 //: log2 vector f32
@@ -835,10 +806,7 @@ VEC log2_VEC(VEC x) {
     SIGNED e = ((SIGNED)a - 0x3f2aaaab) & (int32_t)0xff800000;
     VEC i = fma_VEC(__builtin_convertvector(e, VEC), splat_VEC(1.19209290e-7f), select_VEC(tiny, splat_VEC(-23.0f), splat_VEC(0.0f)));
     VEC r = log_VEC((VEC)((SIGNED)a - e));
-    r = fma_VEC(r, splat_VEC(1.442695041f), fma_VEC(r, splat_VEC(1.92596303e-8f), i));
-    r = select_VEC((SIGNED)(x > 3.40282347e+38f) | (x != x), x, r);
-    r = select_VEC((SIGNED)(x == 0.0f), splat_VEC(-INFINITY), r);
-    return select_VEC((SIGNED)(x < 0.0f), splat_VEC(NAN), r);
+    return log_special_VEC(fma_VEC(r, splat_VEC(1.442695041f), fma_VEC(r, splat_VEC(1.92596303e-8f), i)), x);
 }
 
 //: lower vector f32
@@ -877,18 +845,32 @@ VEC raised_VEC(VEC a, VEC y) {
     return (VEC)((UNSIGNED)r + ((UNSIGNED)t << 52));
 }
 
+//: pow_special vector
+// x^y from |x|^y: the sign, and special values as in C.
+VEC pow_special_VEC(VEC r, VEC x, VEC y) {
+    VEC a = magnitude_VEC(x), b = magnitude_VEC(y), h = b * (ELT)0.5;
+    SIGNED whole = (SIGNED)(b >= WHOLE) | (SIGNED)((b + WHOLE) - WHOLE == b);
+    SIGNED even = (SIGNED)(h >= WHOLE) | (SIGNED)((h + WHOLE) - WHOLE == h);
+    r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & LEAST));
+    r = select_VEC((SIGNED)(x < 0) & (SIGNED)(a < INFINITY) & ~whole, splat_VEC(NAN), r);
+    r = select_VEC((SIGNED)(x != x) | (SIGNED)(y != y), x + y, r);
+    return select_VEC((SIGNED)(x == 1) | (SIGNED)(y == 0), splat_VEC(1), r);
+}
+
 //: pow vector f32
 // 0.6 ulp, special values as in C: in double precision, half of the lanes at a time.
 VEC pow_VEC(VEC x, VEC y) {
-    VEC a = (VEC)((SIGNED)x & 0x7fffffff), b = (VEC)((SIGNED)y & 0x7fffffff), h = b * 0.5f;
+    VEC a = magnitude_VEC(x);
     VEC r = narrowed_VEC(raised_WIDE(lower_VEC(a), lower_VEC(y)), raised_WIDE(upper_VEC(a), upper_VEC(y)));
-    SIGNED whole = (SIGNED)(b >= 8388608.0f) | (SIGNED)((b + 8388608.0f) - 8388608.0f == b);
-    SIGNED even = (SIGNED)(h >= 8388608.0f) | (SIGNED)((h + 8388608.0f) - 8388608.0f == h);
-    r = (VEC)((SIGNED)r | ((SIGNED)x & whole & ~even & INT32_MIN));
-    r = select_VEC((SIGNED)(x < 0.0f) & (SIGNED)(a < INFINITY) & ~whole, splat_VEC(NAN), r);
-    r = select_VEC((SIGNED)(x != x) | (SIGNED)(y != y), x + y, r);
-    return select_VEC((SIGNED)(x == 1.0f) | (SIGNED)(y == 0.0f), splat_VEC(1.0f), r);
+    return pow_special_VEC(r, x, y);
 }
+
+//: magnitude vector
+VEC magnitude_VEC(VEC x) { return (VEC)((SIGNED)x & MOST); }
+
+//: signed vector
+// r with the sign of x, and x where that is not a number.
+VEC signed_VEC(VEC r, VEC x) { return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & LEAST))); }
 
 //: any vector
 int any_VEC(SIGNED mask) {
@@ -897,6 +879,14 @@ int any_VEC(SIGNED mask) {
     uint16_t found = 0;
     for (int i = 0; i < LANES / 2; i++) found |= u.words[i];
     return found != 0;
+}
+
+//: corrected vector
+// y, but what libm says of x where y is not good enough.
+VEC corrected_VEC(VEC y, SIGNED where, VEC x, ELT (*exact)(ELT)) {
+    if (__builtin_expect(any_VEC(where), 0))
+        for (int i = 0; i < LANES; i++) y[i] = where[i] ? exact(x[i]) : y[i];
+    return y;
 }
 
 //: sine vector f32
@@ -920,13 +910,11 @@ VEC sine_VEC(VEC x, int32_t shift, float (*exact)(float)) {
     q = fma_VEC(q, s, splat_VEC(-0.5f));
     q = fma_VEC(q, s, splat_VEC(1.0f));
     y = (VEC)((SIGNED)select_VEC((n & 1) == 0, p, q) ^ (SIGNED)((UNSIGNED)(n & 2) << 30));
-    left = (SIGNED)((VEC)((SIGNED)x & 0x7fffffff) > 65536.0f);
+    left = (SIGNED)(magnitude_VEC(x) > 65536.0f);
 #else
     (void)shift;
 #endif
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? exact(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, exact);
 }
 
 //: sin vector f32
@@ -959,17 +947,15 @@ VEC tan_VEC(VEC x) {
     SIGNED left = (SIGNED)(x == x);
 #ifdef HAS_FMA
     y = select_VEC((SIGNED)(x == 0.0f), x, narrowed_VEC(tangent_WIDE(lower_VEC(x)), tangent_WIDE(upper_VEC(x))));
-    left = (SIGNED)((VEC)((SIGNED)x & 0x7fffffff) > 1048576.0f);
+    left = (SIGNED)(magnitude_VEC(x) > 1048576.0f);
 #endif
-    if (__builtin_expect(any_VEC(left), 0))
-        for (int i = 0; i < LANES; i++) y[i] = left[i] ? tanf(x[i]) : y[i];
-    return y;
+    return corrected_VEC(y, left, x, tanf);
 }
 
 //: angle vector f64
 // Of the point (x, y), y not negative, from 0 to pi, to 5e-10: by the quotient of the shorter side and the longer one. What is not a number counts as some.
 VEC angle_VEC(VEC y, VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT64_MAX), low = smaller_VEC(a, y), high = larger_VEC(a, y);
+    VEC a = magnitude_VEC(x), low = smaller_VEC(a, y), high = larger_VEC(a, y);
     VEC t = select_VEC((SIGNED)(low == high), select_VEC((SIGNED)(high > 0.0), splat_VEC(1.0), splat_VEC(0.0)), low / high), s = t * t;
     VEC r = fma_VEC(s, splat_VEC(1.0576074380522326e-03), splat_VEC(-7.030669470400535e-03));
     r = fma_VEC(r, s, splat_VEC(2.191294586540156e-02));
@@ -985,21 +971,17 @@ VEC angle_VEC(VEC y, VEC x) {
     return select_VEC((SIGNED)x < 0, 3.141592653589793 - r, r);
 }
 
-//: signed vector f32
-// r with the sign of x, and x where that is not a number.
-VEC signed_VEC(VEC r, VEC x) { return select_VEC((SIGNED)(x != x), x, (VEC)((SIGNED)r | ((SIGNED)x & INT32_MIN))); }
-
 //: atan vector f32
 // 0.6 ulp.
 VEC atan_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT32_MAX), one = splat_VEC(1.0f);
+    VEC a = magnitude_VEC(x), one = splat_VEC(1.0f);
     return signed_VEC(narrowed_VEC(angle_WIDE(lower_VEC(a), lower_VEC(one)), angle_WIDE(upper_VEC(a), upper_VEC(one))), x);
 }
 
 //: atan2 vector f32
 // 0.6 ulp, special values as in C.
 VEC atan2_VEC(VEC y, VEC x) {
-    VEC a = (VEC)((SIGNED)y & INT32_MAX);
+    VEC a = magnitude_VEC(y);
     VEC r = signed_VEC(narrowed_VEC(angle_WIDE(lower_VEC(a), lower_VEC(x)), angle_WIDE(upper_VEC(a), upper_VEC(x))), y);
     return select_VEC((SIGNED)(x != x), x, r);
 }
@@ -1011,7 +993,7 @@ VEC beside_VEC(VEC x) { return sqrt_VEC((1.0 - x) * (1.0 + x)); }
 //: asin vector f32
 // 0.6 ulp.
 VEC asin_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT32_MAX);
+    VEC a = magnitude_VEC(x);
     WIDE low = lower_VEC(a), high = upper_VEC(a);
     VEC r = signed_VEC(narrowed_VEC(angle_WIDE(low, beside_WIDE(low)), angle_WIDE(high, beside_WIDE(high))), x);
     return select_VEC((SIGNED)(a > 1.0f), splat_VEC(NAN), r);
@@ -1020,7 +1002,7 @@ VEC asin_VEC(VEC x) {
 //: acos vector f32
 // 0.6 ulp.
 VEC acos_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT32_MAX);
+    VEC a = magnitude_VEC(x);
     WIDE low = lower_VEC(x), high = upper_VEC(x);
     VEC r = narrowed_VEC(angle_WIDE(beside_WIDE(low), low), angle_WIDE(beside_WIDE(high), high));
     return select_VEC((SIGNED)(x != x), x, select_VEC((SIGNED)(a > 1.0f), splat_VEC(NAN), r));
@@ -1052,7 +1034,7 @@ VEC left_VEC(VEC a, VEC b) {
 //: fmod vector f32
 // Exact.
 VEC fmod_VEC(VEC x, VEC y) {
-    VEC a = (VEC)((SIGNED)x & INT32_MAX), b = (VEC)((SIGNED)y & INT32_MAX);
+    VEC a = magnitude_VEC(x), b = magnitude_VEC(y);
     VEC r = signed_VEC(narrowed_VEC(left_WIDE(lower_VEC(a), lower_VEC(b)), left_WIDE(upper_VEC(a), upper_VEC(b))), x);
     SIGNED far = ~((SIGNED)(a / b < 268435456.0f) & (SIGNED)(b < INFINITY));
     if (__builtin_expect(any_VEC(far), 0))
@@ -1062,7 +1044,7 @@ VEC fmod_VEC(VEC x, VEC y) {
 
 //: roundeven vector f32
 VEC roundeven_VEC(VEC x) {
-    VEC a = (VEC)((SIGNED)x & INT32_MAX), r = (a + 8388608.0f) - 8388608.0f;
+    VEC a = magnitude_VEC(x), r = (a + 8388608.0f) - 8388608.0f;
     return signed_VEC(select_VEC((SIGNED)(a < 8388608.0f), r, a), x);
 }
 
@@ -1099,7 +1081,7 @@ VEC tanh_VEC(VEC x) {
         {-4.99159e-2f, 2.8357394e-2f, -4.386553e-3f, -1.214926e-3f, 7.431868e-5f, 7.455592e-5f, 2.624474e-5f, 7.9299625e-6f,
          2.3051555e-6f, 6.629352e-7f, 1.9007277e-7f, 5.4449153e-8f, 1.5593885e-8f, 4.4656696e-9f, 1.2788216e-9f, 0.0f},
     };
-    VEC b = smaller_VEC(splat_VEC(9.378662109375f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC b = smaller_VEC(splat_VEC(9.378662109375f), magnitude_VEC(x));
     VEC k = fma_VEC(b, splat_VEC(1.5993752f), splat_VEC(12582912.0f)), u = fma_VEC(k - 12582912.0f, splat_VEC(-0.625244140625f), b);
     VEC w = lookup_VEC(parts[7], k);
     w = fma_VEC(w, u, lookup_VEC(parts[6], k));
@@ -1112,7 +1094,7 @@ VEC tanh_VEC(VEC x) {
     return (VEC)((SIGNED)w | ((SIGNED)x & INT32_MIN));
 #else
     SIGNED sign = (SIGNED)x & INT32_MIN;
-    VEC a = (VEC)((SIGNED)x & 0x7fffffff), s = x * x, c = smaller_VEC(splat_VEC(9.1f), a);
+    VEC a = magnitude_VEC(x), s = x * x, c = smaller_VEC(splat_VEC(9.1f), a);
     VEC r = 1.0f - 2.0f / (exp_normal_VEC(c + c) + 1.0f);
     VEC p = fma_VEC(s, splat_VEC(1.57394409e-2f), splat_VEC(-5.23025580e-2f));
     p = fma_VEC(p, s, splat_VEC(1.33152470e-1f));
@@ -1140,7 +1122,7 @@ VEC erf_VEC(VEC x) {
         {1.12182915e-1f, 7.8401625e-2f, 4.2018555e-3f, -5.5387266e-2f, -6.814484e-2f, -4.3610077e-2f, -1.1304283e-2f, 8.369983e-3f,
          1.3024328e-2f, 9.771851e-3f, 5.253692e-3f, 2.2210125e-3f, 7.6727103e-4f, 2.210345e-4f, 5.375252e-5f, 1.1124227e-5f},
     };
-    VEC b = smaller_VEC(splat_VEC(3.92f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC b = smaller_VEC(splat_VEC(3.92f), magnitude_VEC(x));
     VEC k = fma_VEC(b, splat_VEC(3.9149344f), splat_VEC(12582912.0f)), u = fma_VEC(k - 12582912.0f, splat_VEC(-0.25543212890625f), b);
     VEC w = lookup_VEC(parts[5], k);
     w = fma_VEC(w, u, lookup_VEC(parts[4], k));
@@ -1150,7 +1132,7 @@ VEC erf_VEC(VEC x) {
     w = fma_VEC(w, u, larger_VEC(lookup_VEC(parts[0], k), u));
     return (VEC)((SIGNED)w | ((SIGNED)x & INT32_MIN));
 #else
-    VEC a = smaller_VEC(splat_VEC(4.0f), (VEC)((SIGNED)x & 0x7fffffff));
+    VEC a = smaller_VEC(splat_VEC(4.0f), magnitude_VEC(x));
     VEC q = fma_VEC(a, splat_VEC(-9.411665473635367e-7f), splat_VEC(1.817781048885081e-5f));
     q = fma_VEC(q, a, splat_VEC(-1.5157501911744475e-4f));
     q = fma_VEC(q, a, splat_VEC(6.99683849234134e-4f));

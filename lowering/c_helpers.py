@@ -53,7 +53,8 @@ def _template(name: str, form: str, code: str) -> str | None:
 def _substitute(body: str, code: str, lanes: int) -> str:
     """One section for one type."""
     size = bytes_of(code)
-    words = {"ELT": scalar_name(code), "BITS": str(8 * size), "LANES": str(lanes), "FMA_ELT": f"FMA_{code}"}
+    words = {"ELT": scalar_name(code), "BITS": str(8 * size), "MOST": f"INT{8 * size}_MAX", "LEAST": f"INT{8 * size}_MIN",
+             "WHOLE": {"f32": "8388608.0f", "f64": "4503599627370496.0"}.get(code, ""), "LANES": str(lanes), "FMA_ELT": f"FMA_{code}"}
     for word, integer in (("SIGNED", _SIGNED[size]), ("UNSIGNED", _UNSIGNED[size]), ("NARROW", "u16"), ("VEC", code)):
         words[word] = vector_name(integer, lanes) if lanes else scalar_name(integer)
     if code == "f32" and lanes > 1:
