@@ -58,6 +58,9 @@ STEP_WORK = 4096
 PASSING_WORK = 64 * ORACLE_WORK
 """Element operations below which a graph of other sizes each time runs on the oracle once, where no program for any size serves it."""
 
+STRAY_WORK = 64
+"""One of many graphs that do not come back runs on the oracle below so many times `ORACLE_WORK`."""
+
 _SEEN_LIMIT = 4096
 _WINDOWED_LIMIT = 64
 
@@ -178,7 +181,7 @@ def _program_of(graph: Graph, before: int, asked: bool) -> Executable | None:
         if relatives is None or relatives.few:
             return None
         return relatives.compiled()  # one for all of them or none: its own sizes hardly come again
-    if program is None and not asked and before == 0 and relatives is not None and relatives.is_passing and work_of(graph) < PASSING_WORK:
+    if program is None and not asked and before == 0 and relatives is not None and _is_met_in_passing(graph, relatives):
         return None
     elsewhere = program is None and not asked and flags.background.value and background.pays(work_of(graph), len(graph.steps))
     try:
@@ -203,6 +206,11 @@ def _compile_as_asked(graph: Graph, elsewhere: bool) -> Program:
     program = compile_graph(graph, dump=index.next_folder(), check=flags.check.value)
     index.add(graph, len(program.source.encode()), program.arena_bytes)
     return program
+
+
+def _is_met_in_passing(graph: Graph, relatives: Relatives) -> bool:
+    """True for a graph that comes for the first time, is not expected to come again, and is not worth a compiler run then."""
+    return relatives.is_passing and work_of(graph) < PASSING_WORK or relatives.is_stray and work_of(graph) < STRAY_WORK * ORACLE_WORK
 
 
 def _is_small(graph: Graph, before: int) -> bool:

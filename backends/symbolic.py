@@ -102,11 +102,15 @@ class Relatives:
     @property
     def is_passing(self) -> bool:
         """Whether a graph is the first of its family, of lines whose sizes change: a program for its own sizes is hardly used again (a
-        text reaches its longest, and is cut from then on). So is one of many that differ in more than a program for any size leaves open."""
+        text reaches its longest, and is cut from then on)."""
         lines = set(self.graph.origins)
-        if sum(_strays.get(line, 0) > STRAYS for line in lines) > len(lines) // 2:
-            return True
         return len(self.family.members) == 1 and sum(line in _lines for line in lines) > len(lines) // 2
+
+    @property
+    def is_stray(self) -> bool:
+        """Whether a graph is one of many of the same lines that differ in more than a program for any size leaves open."""
+        lines = set(self.graph.origins)
+        return sum(_strays.get(line, 0) > STRAYS for line in lines) > len(lines) // 2
 
     def stray(self) -> None:
         """The graph came for the first time, and there is no program for it."""

@@ -15,10 +15,10 @@ from lamina.pyfront import plan
 def forget_programs() -> None:
     """In memory; the disk cache stays. Counts start anew."""
     for known in (
-        driver._programs, driver._seen, driver._windowed, known_loops._flat, moving_windows._known, symbolic._families, symbolic._kin, symbolic._lines,
-        plan._plans,
+        driver._programs, driver._seen, driver._windowed, known_loops._flat, moving_windows._known, plan._plans,
     ):  # fmt: skip
         known.clear()
+    symbolic.forget()
     driver.stats.reset()
 
 
