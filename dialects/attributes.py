@@ -76,6 +76,24 @@ class SizesAttr(Data[tuple]):
         printer.print_string(f"<{', '.join(map(str, self.data))}>")
 
 
+class Numbers:
+    """Numbers that equal attributes share: attributes are found by identity, as hashing one goes through all it is made of."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}  # by identity
+        self._numbered: dict[Attribute, int] = {}
+        self._held: list[Attribute] = []  # so that no other attribute gets the identity of one
+
+    def of(self, attribute: Attribute) -> int:
+        """The number of an attribute, from 1 on."""
+        return self.known.get(id(attribute)) or self._new(attribute)
+
+    def _new(self, attribute: Attribute) -> int:
+        self._held.append(attribute)
+        number = self.known[id(attribute)] = self._numbered.setdefault(attribute, len(self._numbered) + 1)
+        return number
+
+
 def integers(values: tuple | list, element: IntegerType = i64) -> DenseArrayBase | SizesAttr:
     """Integers as an attribute that has `get_values`."""
     values = tuple(values)

@@ -27,7 +27,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import dimensions
+from ..dialects.attributes import Numbers, dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp
 from ..dialects.ops import ScanOp
@@ -123,6 +123,7 @@ class _Program:
     parts: PlacedParts = field(default_factory=PlacedParts)
     wholes: dict[Whole, Storage] = field(default_factory=dict)
     padded: dict[SSAValue, Box] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=Numbers)
 
     def __post_init__(self) -> None:
         names = self.module.attributes.get("lamina.names")
@@ -300,7 +301,7 @@ class _Program:
         times = max((scan.counts.steps for scan in scans if scan is not None), default=1)
         boxes = [self.padded.get(v) for v in op.operands] if self.padded and multiplies(op) else []
         boxes = boxes if any(boxes) else []
-        key = (structural_key(op, inputs, types), times, *given, *boxes)
+        key = (structural_key(op, inputs, types, self.numbers), times, *given, *boxes)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)
@@ -327,7 +328,7 @@ class _Program:
         """A kernel some of whose operands were made where it would copy them to."""
         copied = self.parts.copied[op]
         inputs = [t for _, t in operands]
-        key = (structural_key(op, inputs, types), "without copies of", *copied)
+        key = (structural_key(op, inputs, types, self.numbers), "without copies of", *copied)
         function = self.functions.get(key)
         if function is None:
             function = kernel_function(f"k{len(self.functions)}", op, inputs, types)

@@ -18,6 +18,7 @@ from ..dialects.kept import Kept
 from ..dialects.target import Target
 from ..passes.program import main_block
 from .contraction_decision import Decision
+from .known_kernels import contents_of
 from .memref_layout import bytes_of
 from .prepacking import packed_ahead
 from .storage import Call, Home, Loop, Storage
@@ -82,8 +83,7 @@ class KeptCopies:
     def computed(self, kernel: func.FuncOp, operands: list[Home], main: Block) -> SSAValue:
         """The argument of @main for what a kernel makes of inputs and other copies."""
         if kernel not in self._texts:
-            text = "\n".join(str(op) for op in kernel.body.block.ops)
-            self._texts[kernel] = hashlib.sha256(text.encode()).hexdigest()[:16]
+            self._texts[kernel] = hashlib.sha256(contents_of(kernel).encode()).hexdigest()[:16]
         return self._argument(kernel, operands, f"made by {self._texts[kernel]}", kernel.body.block.args[len(operands)].type, main, "kept")
 
     def _argument(self, maker: func.FuncOp, sources: list[Home], form: str, held: Attribute, main: Block, hint: str) -> SSAValue:

@@ -7,7 +7,7 @@ and inserted slices shares one buffer: an output argument when the kernel yields
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from xdsl.dialects import arith, func, memref, tensor
 from xdsl.dialects.builtin import (
@@ -25,7 +25,7 @@ from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.ir.affine import AffineMap
 from xdsl.rewriter import Rewriter
 
-from ..dialects.attributes import dimensions
+from ..dialects.attributes import Numbers, dimensions
 from ..dialects.errors import PassError
 from ..dialects.kernel import FusedOp, YieldOp
 from .contraction_decision import PLAN
@@ -35,30 +35,29 @@ PARALLEL = IteratorTypeAttr.parallel()
 
 
 def structural_key(
-    fused: FusedOp, inputs: Sequence[Attribute], outputs: Sequence[Attribute]
+    fused: FusedOp, inputs: Sequence[Attribute], outputs: Sequence[Attribute], attributes: Numbers
 ) -> tuple[object, ...]:
-    """Equal for kernels that may share one function: same ops, same buffers' types.
+    """Equal for kernels that may share one function: same ops, same buffers' types. attributes: those of all keys that are compared.
 
     Origins and names do not count.
     """
-    return (tuple(inputs), tuple(outputs), _block_key(fused.body.block, {}))
+    return (tuple(map(attributes.of, inputs)), tuple(map(attributes.of, outputs)), _block_key(fused.body.block, {}, attributes.of))
 
 
-def _block_key(block: Block, number: dict[SSAValue, int]) -> tuple[object, ...]:
+def _block_key(block: Block, number: dict[SSAValue, int], known: Callable[[Attribute], int]) -> tuple[object, ...]:
     for arg in block.args:
         number[arg] = len(number)
     ops = []
     for op in block.ops:
-        operands = tuple(number[o] for o in op.operands)
+        operands = tuple([number[o] for o in op.operands])
         for result in op.results:
             number[result] = len(number)
-        regions = tuple(_block_key(r.block, number) for r in op.regions)
-        attributes = (
-            tuple(sorted((k, v) for k, v in op.attributes.items() if k != "origin")) if op.attributes else ()
-        )
-        types = tuple(r.type for r in op.results)
-        ops.append((op.name, operands, types, attributes, tuple(op.properties.items()), regions))
-    return (tuple(a.type for a in block.args), tuple(ops))
+        regions = tuple([_block_key(r.block, number, known) for r in op.regions])
+        attributes = tuple(sorted([(k, known(v)) for k, v in op.attributes.items() if k != "origin"])) if op.attributes else ()
+        properties = tuple([(k, known(v)) for k, v in op.properties.items()])
+        types = tuple([known(r.type) for r in op.results])
+        ops.append((op.name, operands, types, attributes, properties, regions))
+    return (tuple([known(a.type) for a in block.args]), tuple(ops))
 
 
 def make_function(

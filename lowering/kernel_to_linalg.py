@@ -11,7 +11,7 @@ from xdsl.dialects.linalg.ops import FillOp
 from xdsl.dialects.linalg.ops import YieldOp as LinalgYieldOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import dtype_of_element, segments
+from ..dialects.attributes import Numbers, dtype_of_element, segments
 from ..dialects.kernel import FusedOp, YieldOp, fused_block
 from ..dialects.ops import BookOp, attrs_of, stanza_of
 from ..passes.access import (
@@ -55,16 +55,17 @@ class KernelToLinalg(Pass):
     def run(self, module: ModuleOp) -> int:
         count = 0
         written: dict[object, tuple[FusedOp, list[Attribute | None]]] = {}
+        numbers = Numbers()
         for block in program_blocks(module):
             for op in block.ops:
                 if not isinstance(op, FusedOp):
                     continue
                 count += 1
-                key = structural_key(op, (), ())
+                key = structural_key(op, (), (), numbers)
                 origins = [inner.attributes.get("origin") for inner in op.body.block.ops]
-                if key not in written or not _write_alike(op, origins, *written[key]):
+                alike = written.setdefault(key, (op, origins))
+                if alike[0] is op or not _write_alike(op, origins, *alike):
                     _KernelWriter(op).write()
-                    written.setdefault(key, (op, origins))
         return count
 
 

@@ -149,6 +149,11 @@ def _with_lines(printed: Printed, origins: list[str]) -> Printed:
     return Printed(printed.declaration, text, printed.asks, printed.parallel, printed.tiles)
 
 
+def contents_of(function: func.FuncOp) -> str:
+    """What a function computes: its ops, but for the lines they come from."""
+    return repr(_block(function.body.block, {}, {}))
+
+
 def _described(function: func.FuncOp) -> tuple[str, list[str]]:
     """All that decides a kernel's C but the lines it comes from, and these. Which of its ops share a line decides where comments stand."""
     origins: dict[str, int] = {}

@@ -21,7 +21,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 
-from ..dialects.attributes import SizesAttr, integers, segments
+from ..dialects.attributes import Numbers, SizesAttr, integers, segments
 from ..dialects.kernel import PrefetchOp
 from ..dialects.sizes import same
 from .memref_layout import memref_type, span_of
@@ -57,9 +57,7 @@ class LoopBuilder:
         self.level: dict[SSAValue, int] = {arg: 0 for arg in entry.args}
         self.known: dict[SSAValue, int] = {}
         self._made: list[dict[object, SSAValue]] = [{}]
-        self._numbers: dict[int, int] = {}  # of attributes, by identity: hashing one goes through all it is made of
-        self._numbered: dict[Attribute, int] = {}
-        self._held: list[Attribute] = []  # so that no other attribute gets the identity of one
+        self._numbers = Numbers()
         self._fetched: set[tuple[SSAValue, SSAValue, bool]] = set()
         self._transposed: dict[tuple[SSAValue, ...], list[SSAValue]] = {}
         self._opened: list[tuple[type[Operation], tuple[SSAValue, ...], tuple[SSAValue, ...]]] = []
@@ -85,10 +83,10 @@ class LoopBuilder:
         floor: do not go further out than this level. once: makes ops differ that are equal otherwise (loads).
         """
         properties = properties or {}
-        number = self._numbers.get(id(result)) or self._number(result)
-        key: tuple[object, ...] = (cls, number, once, *map(id, operands))
+        number = self._numbers.of
+        key: tuple[object, ...] = (cls, number(result), once, *map(id, operands))
         if properties:
-            key = (*key, *properties, *(self._numbers.get(id(value)) or self._number(value) for value in properties.values()))
+            key = (*key, *properties, *map(number, properties.values()))
         known = self._made[-1].get(key)
         if known is not None:
             return known
@@ -106,12 +104,6 @@ class LoopBuilder:
         self.level[value] = level
         self._made[level][key] = value
         return value
-
-    def _number(self, attribute: Attribute) -> int:
-        """What equal attributes share."""
-        self._held.append(attribute)
-        number = self._numbers[id(attribute)] = self._numbered.setdefault(attribute, len(self._numbered) + 1)
-        return number
 
     def do(self, op: Operation) -> None:
         """An op with effects, at the current place."""

@@ -94,20 +94,42 @@ def is_background(op: Operation, operand: int) -> bool:
     return not operand and len(op.operands) > 1 and stanza_of(op).name == "update" and isinstance(value.owner, BookOp) and value.owner.op_name == "full"
 
 
-_AFFINE: dict[tuple, bool] = {}
-_MOST_INDICES = 1 << 16
+class _View:
+    """What is known of views with these types and attributes. indices: where they read, by where their results are read."""
+
+    __slots__ = ("held", "shape", "out", "attrs", "affine", "indices")
+
+    def __init__(self, held: tuple[Attribute, Attribute], attrs: tuple) -> None:
+        self.held, self.attrs = held, attrs  # kept alive: they are known by where they are
+        self.shape, self.out = held[0].get_shape(), held[1].get_shape()  # type: ignore[attr-defined]  # TensorTypes
+        self.affine: bool | None = None
+        self.indices: dict[tuple, tuple[Index, ...]] = {}
+
+
+_VIEWS: dict[tuple, _View] = {}
+_MOST_VIEWS, _MOST_INDICES = 1 << 12, 1 << 10
+
+
+def _view_of(op: Operation) -> _View:
+    held, attrs = (op.operands[0].type, op.results[0].type), attrs_of(op)  # type: ignore[arg-type]  # a book op
+    key = (op.name, id(held[0]), id(held[1]), id(attrs))
+    found = _VIEWS.get(key)
+    if found is None:
+        if len(_VIEWS) >= _MOST_VIEWS:
+            _VIEWS.clear()
+        found = _VIEWS[key] = _View(held, attrs)
+    return found
 
 
 def _is_affine(op: Operation) -> bool:
-    shape, out = shape_of(op.operands[0]), shape_of(op.results[0])
-    key = (op.name, shape, out, attrs_of(op))
-    if key not in _AFFINE:
+    view = _view_of(op)
+    if view.affine is None:
         try:
-            view_index(op, loop_dims(out)[1])
-            _AFFINE[key] = True
+            view_index(op, loop_dims(view.out)[1])
+            view.affine = True
         except NotAffine:
-            _AFFINE[key] = False
-    return _AFFINE[key]
+            view.affine = False
+    return view.affine
 
 
 _SHAPES: dict[int, tuple[Attribute, Shape]] = {}
@@ -130,20 +152,17 @@ def size_of_value(value: SSAValue) -> int:
     return size_of(shape_of(value))
 
 
-_INDICES: dict[tuple, tuple[Index, ...]] = {}
-
-
 def view_index(op: Operation, index: tuple[Index, ...]) -> tuple[Index, ...]:
     """The index a view reads its operand at, for an index of its result. NotAffine if it needs // or %."""
-    shape, out, attrs = shape_of(op.operands[0]), shape_of(op.results[0]), attrs_of(op)
-    key = (op.name, shape, out, attrs, *[(i.terms, i.const, i.sizes) if isinstance(i, Linear) else i for i in index])
-    found = _INDICES.get(key)
+    view = _view_of(op)
+    key = tuple([(i.terms, i.const, i.sizes) if isinstance(i, Linear) else i for i in index])
+    found = view.indices.get(key)
     if found is None:
-        if any_symbolic((*shape, *out)):  # what an answer relies on is noted each time
-            return tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
-        if len(_INDICES) >= _MOST_INDICES:
-            _INDICES.clear()
-        found = _INDICES[key] = tuple(stanza_of(op).index_map(shape, out, attrs, index)[0])
+        found = tuple(stanza_of(op).index_map(view.shape, view.out, view.attrs, index)[0])
+        if not any_symbolic((*view.shape, *view.out)):  # else what an answer relies on is noted each time
+            if len(view.indices) >= _MOST_INDICES:
+                view.indices.clear()
+            view.indices[key] = found
     return found
 
 
@@ -194,7 +213,7 @@ def stage_roots(block: Block) -> list[Operation]:
     kept = set() if last is None else set(last.operands)
 
     def is_stage(op: Operation) -> bool:
-        return role_of(op) not in INLINE or "kernel.stage" in op.attributes or op.results[0] in kept
+        return "kernel.stage" in op.attributes or op.results[0] in kept or role_of(op) not in INLINE
 
     return [op for op in block.ops if op is not last and is_stage(op)]
 

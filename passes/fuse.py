@@ -50,7 +50,7 @@ def _fuse_block(block: Block) -> int:
     ops = [op for op in block.ops if op is not last]
     program = Program(ops, set(last.operands))
     grouping = Grouping(program)
-    writer = _Writer(program, block, last)
+    writer = _Writer(grouping, block, last)
     order = _in_order(grouping)
     for group in order:
         writer.write(group)
@@ -86,10 +86,11 @@ def _in_order(grouping: Grouping) -> list[Group]:
 
 
 class _Writer:
-    """Writes kernels in front of the old ops, then removes these."""
+    """Writes kernels in front of the old ops, which move into them; what several kernels compute is copied."""
 
-    def __init__(self, program: Program, block: Block, last: Operation) -> None:
-        self.program = program
+    def __init__(self, grouping: Grouping, block: Block, last: Operation) -> None:
+        self.program = grouping.program
+        self.group = grouping.group
         self.block = block
         self.last = last
         self.new: dict[SSAValue, SSAValue] = {}
@@ -105,8 +106,7 @@ class _Writer:
                 readers[place].add(-1)
         for i in reversed(range(len(program.ops))):
             owners = {i} if program.material[i] else readers[i]
-            for operand in program.ops[i].operands:
-                place = program.place_of(operand)
+            for _, place in program.sources[i]:
                 if place is not None:
                     readers[place] |= owners
         return readers
@@ -122,7 +122,7 @@ class _Writer:
         region, body = fused_block([v.type for v in inputs])
         inside: dict[SSAValue, SSAValue] = dict(zip(inputs, body.args, strict=True))
         for i in places:
-            body.add_op(self._copy(i, inside, group))
+            body.add_op(self._moved(i, inside, group) if self._is_alone(i) else self._copy(i, inside, group))
         outputs = [i for i in group.stages if any(r < 0 or not group.mask >> r & 1 for r in self.readers[i])]
         if not outputs:
             return  # nobody reads it
@@ -146,8 +146,7 @@ class _Writer:
         needed: set[int] = set(group.stages)
         todo = list(group.stages)
         while todo:
-            for operand in program.ops[todo.pop()].operands:
-                place = program.place_of(operand)
+            for _, place in program.sources[todo.pop()]:
                 if place is not None and not program.material[place] and place not in needed:
                     needed.add(place)
                     todo.append(place)
@@ -157,15 +156,36 @@ class _Writer:
         inside = set(places)
         found: dict[SSAValue, None] = {}
         for i in places:
-            for operand in self.program.ops[i].operands:
-                if self.program.place_of(operand) not in inside:
+            for operand, place in self.program.sources[i]:
+                if place not in inside:
                     found[operand] = None
         return list(found)
+
+    def _is_alone(self, i: int) -> bool:
+        """Whether one kernel alone computes an op."""
+        readers = self.readers[i]
+        return self.program.material[i] or len(readers) == 1 or len({id(self.group[r]) for r in readers}) == 1
+
+    def _marks(self, i: int, group: Group) -> bool:
+        return bool(group.mask >> i & 1) and self.program.roles[i] in INLINE
+
+    def _moved(self, i: int, inside: dict[SSAValue, SSAValue], group: Group) -> Operation:
+        """The op itself, taken out of the block."""
+        op = self.program.ops[i]
+        op.detach()
+        for k, operand in enumerate(op.operands):
+            if inside[operand] is not operand:
+                op.operands[k] = inside[operand]
+        if self._marks(i, group):
+            op.attributes["kernel.stage"] = _UNIT
+        for result in op.results:
+            inside[result] = result
+        return op
 
     def _copy(self, i: int, inside: dict[SSAValue, SSAValue], group: Group) -> Operation:
         op = self.program.ops[i]
         attributes = dict(op.attributes)
-        if group.mask >> i & 1 and self.program.roles[i] in INLINE:
+        if self._marks(i, group):
             attributes["kernel.stage"] = _UNIT
         copy = type(op).create(
             operands=[inside[v] for v in op.operands],
@@ -183,13 +203,13 @@ class _Writer:
         return origin.data if isinstance(origin, StringAttr) else None
 
     def finish(self) -> None:
-        """Point the terminator at the kernels and drop the old ops."""
+        """Point the terminator at the kernels and drop the old ops that are in none."""
         for k, operand in enumerate(self.last.operands):
             if operand in self.new:
                 self.last.operands[k] = self.new[operand]
         for i in reversed(range(len(self.program.ops))):
             op = self.program.ops[i]
-            if self.program.roles[i] not in (ALIAS, OPAQUE) or not self._is_used(op):
+            if op.parent is self.block and (self.program.roles[i] not in (ALIAS, OPAQUE) or not self._is_used(op)):
                 op.detach()
                 op.erase()
 

@@ -111,8 +111,7 @@ class Grouping:
         """The places of what a stage's expression is made of in memory."""
         seen, todo = {i}, [i]
         while todo:
-            for value in self.program.ops[todo.pop()].operands:
-                place = self.program.place_of(value)
+            for _, place in self.program.sources[todo.pop()]:
                 if place is not None and place not in seen:
                     seen.add(place)
                     if self.program.material[place]:

@@ -69,16 +69,18 @@ class _Layouts:
     def _choose_for(self, kernel: FusedOp) -> int:
         inside = dict(zip(kernel.body.block.args, (self.order.get(v) for v in kernel.operands), strict=True))
         orders = {value: order for value, order in inside.items() if order is not None}
-        _stage_orders(kernel.body.block, orders)
+        roots = [(op, role_of(op)) for op in stage_roots(kernel.body.block)]
+        _stage_orders(kernel.body.block, roots, orders)
+        roles = {role for _, role in roots}
         last = kernel.body.block.last_op
         assert last is not None
         chosen: list[Order | None] = []
         for value, result in zip(last.operands, kernel.results, strict=True):
             order = orders.get(value)
-            if result in self.row_major or self._written_out_next(kernel, value, result):
+            if result in self.row_major or CONTRACT in roles and self._written_out_next(value, result):
                 order = None
-            elif order is None:
-                order = self._wished(kernel, result)
+            elif order is None and CONTRACT not in roles and FOLD not in roles:
+                order = self._wished(result)
             chosen.append(order)
             if order is not None:
                 self.order[result] = order
@@ -89,11 +91,9 @@ class _Layouts:
         kernel.attributes["layouts"] = layouts
         return int(changed)
 
-    def _written_out_next(self, kernel: FusedOp, value: SSAValue, result: SSAValue) -> bool:
+    def _written_out_next(self, value: SSAValue, result: SSAValue) -> bool:
         """True if the result of a contraction is only read to make program outputs of the same size (a gradient by
         the optimizer): then it had better be stored as these are."""
-        if not any(role_of(op) == CONTRACT for op in stage_roots(kernel.body.block)):
-            return False
         readers = [use.operation for use in result.uses]
         return all(
             isinstance(reader, FusedOp)
@@ -101,10 +101,10 @@ class _Layouts:
             for reader in readers
         )
 
-    def _wished(self, kernel: FusedOp, result: SSAValue) -> Order | None:
+    def _wished(self, result: SSAValue) -> Order | None:
         """The order of a result that is computed elementwise and whose readers only rearrange it into row-major memory: with the dim innermost
         that is innermost there. A kernel that pads what comes row-major turns it on the way."""
-        if any_symbolic(shape_of(result)) or any(role_of(op) in (CONTRACT, FOLD) for op in stage_roots(kernel.body.block)):
+        if any_symbolic(shape_of(result)):
             return None
         rank = len(shape_of(result))
         wishes = {self._innermost_wish(use.operation, use.index) for use in result.uses}
@@ -136,12 +136,10 @@ class _Layouts:
         return wishes.pop() if len(wishes) == 1 else None
 
 
-def _stage_orders(block: Block, orders: dict[SSAValue, Order]) -> None:
-    """Add the orders of a kernel's stages to those of its arguments."""
-    roots = stage_roots(block)
-    leaves = set(block.args) | {op.results[0] for op in roots}
-    for op in roots:
-        role = role_of(op)
+def _stage_orders(block: Block, roots: list[tuple[Operation, str]], orders: dict[SSAValue, Order]) -> None:
+    """Add the orders of a kernel's stages (and their roles) to those of its arguments."""
+    leaves = set(block.args) | {op.results[0] for op, _ in roots}
+    for op, role in roots:
         domain = max(stage_domains(op, role), key=lambda d: max((estimate(size_of_value(v)) for v, _ in d.reads), default=0))
         if role == CONTRACT:
             reads = [(v, i) for v, i in leaf_reads(domain, leaves.__contains__, None) if i is not None]

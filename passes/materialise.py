@@ -48,6 +48,7 @@ class Program:
         """ops: in order, without the terminator. kept: values the terminator needs in memory."""
         self.ops = ops
         self.place = {op: i for i, op in enumerate(ops)}
+        self.sources = [[(value, self.place_of(value)) for value in op.operands] for op in ops]  # operands, and where they are made
         self.roles = [role_of(op) for op in ops]
         self._sizes = [estimate(size_of_value(op.results[0])) if op.results else 1 for op in ops]
         self.material = [role not in INLINE for role in self.roles]
@@ -138,8 +139,7 @@ class Program:
     def _describe(self, i: int) -> None:
         """The ops that would be computed with this one where it is read, and their leaves (bit sets)."""
         inlined, leaves = 1 << i, 0
-        for operand in self.ops[i].operands:
-            place = self.place_of(operand)
+        for operand, place in self.sources[i]:
             if place is None or self.material[place]:
                 leaves |= 1 << self._leaf(operand)
             else:
@@ -166,8 +166,7 @@ class Program:
                 self.material[i] = True
                 chosen.add(i)
             owner = 1 << team.get(i, i) if self.material[i] else readers[i]
-            for operand in self.ops[i].operands:
-                place = self.place_of(operand)
+            for _, place in self.sources[i]:
                 if place is not None:
                     readers[place] |= owner
         for i in range(len(self.ops)):
@@ -176,8 +175,10 @@ class Program:
                 self.material[i] = False
 
     def _is_chosen(self, i: int, readers: int, loops: list[int]) -> bool:
+        if not readers or i in self._in_products or self.roles[i] not in (EACH, READ):
+            return False
         stages = _bits(readers)
-        return bool(stages) and i not in self._in_products and self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
+        return self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
 
     def _loops(self, i: int) -> int:
         op = self.ops[i]
@@ -192,8 +193,7 @@ class Program:
         depends: list[int] = []
         for i, op in enumerate(self.ops):
             above = 0
-            for operand in op.operands:
-                place = self.place_of(operand)
+            for _, place in self.sources[i]:
                 above |= 0 if place is None else depends[place] | 1 << place
             depends.append(above)
             if self.roles[i] == FOLD:
@@ -211,20 +211,19 @@ class Program:
     def _in_one_row(self, i: int, stages: list[int]) -> bool:
         """True if a fold of rows and elementwise stages over the same loops read the value: they will be one
         kernel, and what they share stays in the nearest cache."""
-        shape = without_ones(shape_of(self.ops[i].results[0]))
         folds = [s for s in stages if self.roles[s] == FOLD]
+        if not folds:
+            return False
         others = [s for s in stages if self.roles[s] != FOLD]
+        shape = without_ones(shape_of(self.ops[i].results[0]))
         return (
-            bool(folds)
-            and all(fold_of_rows(self.ops[s]) is not None for s in folds)
+            all(fold_of_rows(self.ops[s]) is not None for s in folds)
             and all(without_ones(shape_of(self.ops[s].operands[0])) == shape for s in folds)
             and all(without_ones(shape_of(self.ops[s].results[0])) == shape for s in others)
         )
 
     def _memory_is_cheaper(self, i: int, loops: list[int], near: bool) -> bool:
         """near: the value and what it is computed from are in the nearest cache when it is read."""
-        if self.roles[i] not in (EACH, READ):
-            return False
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
         size = self._sizes[i]
         places = _bits(self._inlined[i])
@@ -254,9 +253,11 @@ def _cost(op: Operation, role: str) -> int:
 
 
 def _bits(mask: int) -> list[int]:
-    found = []
+    found: list[int] = []
+    first = (mask & -mask).bit_length() - 1
+    mask >>= max(first, 0)  # an expression's ops stand near each other: what is left is short
     while mask:
         low = mask & -mask
-        found.append(low.bit_length() - 1)
+        found.append(first + low.bit_length() - 1)
         mask ^= low
     return found
