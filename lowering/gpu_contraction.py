@@ -24,6 +24,9 @@ from .memref_layout import element_bytes
 
 _PAD = 4
 STAGES = 2
+FEW_BEHIND = 8
+"""Operations of an epilogue (a bias, a residual, an activation) that leave registers enough for two blocks on a processor; an optimizer's
+step, or the derivative of an activation, has more."""
 
 
 def contraction_launches(function: func.FuncOp, name: str, tiling: Tiling) -> list[func.FuncOp]:
@@ -41,7 +44,8 @@ class SimtLaunch(ProductLaunch):
         """All of one tile."""
         t = self.t
         self.ty, self.tx = self._place_in_tile()
-        self.launch.together = 2  # one block multiplies while the other one waits
+        if t.splits > 1 or self._is_plain():
+            self.launch.together = 2  # one block multiplies while the other one waits
         self.start_sums(t.thread_rows * t.thread_columns)
         self.tiles = [
             _Tile(self, t.left, t.rows, self.first_row, t.m, t.thread_rows),
@@ -49,6 +53,10 @@ class SimtLaunch(ProductLaunch):
         ]
         self._over_the_sum()
         self._results()
+
+    def _is_plain(self) -> bool:
+        """Whether little is computed behind the sum: neighbours are computed side by side, and functions of them take registers."""
+        return sum(len(stage.body.ops) for stage in self.c.stages) <= FEW_BEHIND
 
     def _place_in_tile(self) -> tuple[SSAValue, SSAValue]:
         """Which thread it is along the rows and the columns. A warp is 4 by 8 of them, so that it reads few different elements; eight threads that

@@ -375,6 +375,8 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
     start = recorder.state.order
     mask = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if isinstance(mask, Tensor) and mask.dtype is bool_ and mask.dim() and _is_number(value):
+        if mask.dim() > input.dim():
+            raise IndexError(f"too many indices for tensor of dimension {input.dim()}")
         check_in_place(input)
         store(input, _masked.made_node((input, mask, value), {}), start)
         return
@@ -428,8 +430,6 @@ def _is_number(value: Any) -> bool:
 def _filled_by_mask(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """All places of a mask set to one number: no need to know how many there are."""
     shape, m = input._node.type[0], mask._read()
-    if len(m.type[0]) > len(shape):
-        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
     if m.type[0] != shape[: len(m.type[0])]:
         raise IndexError(
             f"The shape of the mask {list(m.type[0])} at index 0 does not match the shape of the indexed tensor {list(shape)} at index 0"
