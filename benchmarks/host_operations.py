@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from side_by_side import wait
 
 from lamina.dialects.errors import UnsupportedError
 
@@ -102,15 +103,6 @@ ROWS = (
     Row("batched solve", _batch, BATCHES, lambda t, x: t.linalg.solve(x, x[:, :, :1])),
     Row("batched qr", _batch, BATCHES, lambda t, x: t.linalg.qr(x)),
 )
-
-
-def wait(results: Any) -> None:
-    """Results of ours are computed; PyTorch's are."""
-    if isinstance(results, (tuple, list)):
-        for one in results:
-            wait(one)
-    elif hasattr(results, "_value"):
-        results._value()
 
 
 def least(call: Callable[[], Any]) -> float:

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,15 @@ def interleave(
                 call()
             seconds[name].append((clock() - start) / repeats[name])
     return [Times(name, tuple(values)) for name, values in seconds.items()]
+
+
+def wait(results: Any) -> None:
+    """Results of ours are computed; PyTorch's are."""
+    if isinstance(results, (tuple, list)):
+        for one in results:
+            wait(one)
+    elif hasattr(results, "_value"):
+        results._value()
 
 
 def table(results: list[Times], base: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from side_by_side import interleave
+from side_by_side import interleave, wait
 
 Make = Callable[[ModuleType], Callable[[], Any]]
 CALLS = 300
@@ -240,6 +240,7 @@ ROWS: dict[str, Make] = {
     "one_hot": of_integers(lambda t, x, i: t.nn.functional.one_hot(i, 4), [0, 2], 1),
     "embedding": of_integers(lambda t, x, i: t.nn.functional.embedding(i, x), [0, 2], 4, 4),
     "embedding_bag": of_integers(lambda t, x, i: t.nn.functional.embedding_bag(i, x), [[0, 2]], 4, 4),
+    "interpolate": on(lambda t, x: t.nn.functional.interpolate(x, size=(4, 4), mode="bilinear"), 1, 2, 8, 8),
     "topk": on(lambda t, x: x.topk(2), 8),
     "sort": on(lambda t, x: x.sort(), 8),
     "cumsum": on(lambda t, x: x.cumsum(0), 8),
@@ -256,15 +257,6 @@ ROWS: dict[str, Make] = {
     "backward of a leaf": on(lambda t, x: (x * x).sum().backward(), 4, 4, grad=True),
     "manual_seed": on(lambda t, x: t.manual_seed(3), 1),
 }  # fmt: skip
-
-
-def wait(results: Any) -> None:
-    """Results of ours are computed; PyTorch's are."""
-    if isinstance(results, (tuple, list)):
-        for one in results:
-            wait(one)
-    elif hasattr(results, "_value"):
-        results._value()
 
 
 def warm_up(torch: ModuleType) -> None:
