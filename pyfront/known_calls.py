@@ -13,7 +13,7 @@ history are and by their memory's type. Then a call that gives views is known by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -516,7 +516,7 @@ def _is_small_array(value: Any) -> bool:
     return type(value) is np.ndarray and value.nbytes <= _MOST_BYTES
 
 
-def _maker(result: Tensor, told: list[Any], start: int, operands: list[Node] = ()) -> Any:  # type: ignore[assignment]
+def _maker(result: Tensor, told: list[Any], start: int, operands: Sequence[Node] = ()) -> Any:
     """What makes a fresh result again that is no step of operands: random numbers, what was made of their arrays, or one number everywhere, as its
     step says."""
     node = result._node if type(result) is Tensor else None
