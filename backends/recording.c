@@ -294,8 +294,10 @@ static int call_again(object *calls, object *args, object *options, object **mad
     *made = NULL;
     if (AT(the_state, state_placement) != the_None)
         return UNKNOWN_CALL;
-    if (is_traced() || PyDict_Size(the_regions))
+    if (is_traced())
         return NO_CALL;
+    if (PyDict_Size(the_regions)) /* what is kept there is kept by them, too */
+        return UNKNOWN_CALL;
     if (AT(calls, calls_by_place) == the_True) {
         int answer = call_by_place(calls, args, options, made);
         if (answer != OTHER_CALL)

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, write_out
-from .autocasting import RULED, as_ruled, regions
+from .autocasting import RULED
 from .dtype_arguments import dtype_given
 from .known_calls import TENSORS, KnownCalls
 from .strides import follow
@@ -125,8 +125,9 @@ def define(
 
     def enter(f: Callable) -> Callable:
         made_by = label or names[0]
-        calls, other_names = KnownCalls(f), _NUMPY_NAMES | (also or {})
+        plain, other_names = KnownCalls(f), _NUMPY_NAMES | (also or {})
         for name in names:
+            calls = KnownCalls(f, name) if name in RULED else plain
             TABLE[name] = Definition(name, f, made_by, method, function, in_place, exact_out, calls, other_names)
         return f
 
@@ -184,7 +185,7 @@ def as_method(definition: Definition) -> Callable:
     """``Tensor.f``."""
     function, label, follows = definition.function, definition.label, definition.follows
     wanted = [(i - 1, name) for i, name in tensor_parameters(function) if i]
-    called, ruled, calls = definition.name, definition.name in RULED, definition.calls
+    called, calls = definition.name, definition.calls
     renamed, counted = renaming(definition), counted_parameters(function)
 
     @functools.wraps(function)
@@ -210,9 +211,6 @@ def as_method(definition: Definition) -> Callable:
         args = _counts(_all_as_python(args), counted, 1)
         if options:
             args, options = renamed(args, options)
-        if ruled and regions.on:
-            with as_ruled(called, (self, *args), options) as ((self, *args), options):
-                return function(self, *args, **options)
         return calls.first((self, *args), options)
 
     method.__name__ = definition.name
@@ -222,7 +220,7 @@ def as_method(definition: Definition) -> Callable:
 def as_function(definition: Definition) -> Callable:
     """``torch.f``, with ``out=``."""
     function, label, follows = definition.function, definition.label, definition.follows
-    wanted, name, ruled, calls = tensor_parameters(function), definition.name, definition.name in RULED, definition.calls
+    wanted, name, calls = tensor_parameters(function), definition.name, definition.calls
     renamed, counted = renaming(definition), counted_parameters(function)
 
     @functools.wraps(function)
@@ -239,9 +237,6 @@ def as_function(definition: Definition) -> Callable:
         args = _counts(_all_as_python(args), counted)
         if options:
             return with_options(args, options)
-        if ruled and regions.on:
-            with as_ruled(name, args, options) as (args, _):
-                return finished(function(*args), args)
         return finished(calls.first(args, options), args)
 
     def finished(result: Any, args: tuple) -> Any:
@@ -257,9 +252,6 @@ def as_function(definition: Definition) -> Callable:
     def with_options(args: tuple, options: dict[str, Any]) -> Any:
         out = options.pop("out", None)
         args, options = renamed(args, options)
-        if ruled and regions.on:
-            with as_ruled(name, args, options) as (args, options):
-                return computed(args, options, out)
         return computed(args, options, out)
 
     def computed(args: tuple, options: dict[str, Any], out: Any) -> Any:
@@ -267,7 +259,7 @@ def as_function(definition: Definition) -> Callable:
         if isinstance(out, Tensor) and follows:
             for a in args:
                 check_overlap(out, a)
-        result = calls.first(args, options) if out is None else function(*args, **out_dtypes.options_for(name, out, options))
+        result = calls.first(args, options) if out is None else calls.in_full(args, out_dtypes.options_for(name, out, options))
         if out is None:
             return finished(result, args)
         if follows:
@@ -322,8 +314,9 @@ def _into(out: Any, result: Any, start: int) -> Any:
 
 
 def as_in_place(definition: Definition) -> Callable:
-    """``Tensor.f_``."""
-    calls, label, renamed, state = definition.calls, definition.label, renaming(definition), recorder.state
+    """``Tensor.f_``. Autocast has no rules for what writes in place."""
+    calls = KnownCalls(definition.function) if definition.calls.rule else definition.calls
+    label, renamed, state = definition.label, renaming(definition), recorder.state
     number = _position(definition.function, "value") - 1  # what a tensor is filled with; ``input`` is not counted
 
     def method(self: Tensor, *args: Any, **options: Any) -> Tensor:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..dialects.types import DType
 from . import promote
-from .autocasting import regions
+from .autocasting import RULED, as_ruled, regions
 from .doubts import Look, ask, with_elements
 from .node import Node
 from .origin import operator_site
@@ -149,13 +149,14 @@ class KnownCalls(dict):
 
     tries: further calls that are looked at and may turn out not to be kept. vain: how often that was so, of kinds that are still looked
     at. skips: the call that was just asked for is of a kind that no one looks at any more. by_place: calls are kept by where operands lie, too;
-    tries_by_place: as tries.
+    tries_by_place: as tries. rule: the public name autocast looks for its rule under; "": it follows none. Within its regions calls are kept as made there.
     """
 
-    __slots__ = ("function", "tries", "vain", "skips", "by_place", "tries_by_place")
+    __slots__ = ("function", "rule", "tries", "vain", "skips", "by_place", "tries_by_place")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], name: str = "") -> None:
         self.function = function
+        self.rule = name if name in RULED else ""
         self.tries = _MOST_TRIES
         self.vain: dict[tuple, int] = {}
         self.skips = False
@@ -168,19 +169,26 @@ class KnownCalls(dict):
         result = self.again(args, options) if self else None
         return self.first(args, options) if result is None else result
 
+    def in_full(self, args: tuple, options: dict[str, Any]) -> Any:
+        """The function, run. Where an autocast region has a rule for it, on operands as that wants them."""
+        if self.rule and regions.on:
+            with as_ruled(self.rule, args, options) as (given, named):
+                return self.function(*given, **named)
+        return self.function(*args, **options)
+
     def made_node(self, args: tuple, options: dict[str, Any]) -> Node:
         """The value `made` gives, for those who want no tensor of it."""
         return self.made(*args, **options)._read()
 
     def again(self, args: tuple, options: dict[str, Any]) -> Any:
         """What the call gives; None where it must be made in full. To be called by what the user calls."""
-        if state.levels or state.duals or state.traces or state.watch is not None or regions.on:
+        if state.levels or state.duals or state.traces or state.watch is not None:
             return None
         operands: list[Node] = []
         if self.by_place and state.placement is None:
             tensors: list[Tensor] = []
             key = _key_with_options(args, options, tensors, _place)
-            found = self.get(key) if key is not None else BY_LINE
+            found = self.get(regions.keyed(key)) if key is not None else BY_LINE
             if found is None or found is IN_VAIN:
                 self.skips = found is not None
                 return None
@@ -205,6 +213,8 @@ class KnownCalls(dict):
             if there is None:
                 return None
             key = there.type, key
+        if regions.on:
+            key = regions.keyed(key)
         found = self.get(key)
         if found is None or found is IN_VAIN:
             self.skips = found is not None
@@ -234,24 +244,25 @@ class KnownCalls(dict):
     def first(self, args: tuple, options: dict[str, Any]) -> Any:
         """The call in full, kept if it can be."""
         if self.by_place and self.tries_by_place > 0 and not self.skips and not (
-            state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None or regions.on
+            state.levels or state.duals or state.traces or state.placement is not None or state.watch is not None
         ):
             tensors: list[Tensor] = []
             key = _key_with_options(args, options, tensors, _place)
-            if key is not None and key not in self:
+            if key is not None and (key := regions.keyed(key)) not in self:
                 return self._first_by_place(key, tensors, args, options)
         if self.skips or self.tries <= 0:
             self.skips = False
-            return self.function(*args, **options)
+            return self.in_full(args, options)
         operands: list[Node] = []
         key = _key_with_options(args, options, operands)
-        if key is None or state.levels or state.duals or state.traces or state.watch is not None or regions.on:
-            return self.function(*args, **options)
+        if key is None or state.levels or state.duals or state.traces or state.watch is not None:
+            return self.in_full(args, options)
         if state.placement is not None:
             there = state.placement.together(operands)
             if there is None:
-                return self.function(*args, **options)
+                return self.in_full(args, options)
             key = there.type, key
+        key = regions.keyed(key)
         written = _versions(args) + _versions(options.values())
         before, lines, start = _surroundings(), state.lines, state.order
         if not operands and state.noted is None:
@@ -335,7 +346,7 @@ class KnownCalls(dict):
         """The call in full, and what it drew, asked and made at once."""
         outer, state.told = state.told, []
         try:
-            result = self.function(*args, **options)
+            result = self.in_full(args, options)
             told = state.told
         finally:
             state.told = outer
@@ -348,7 +359,7 @@ class KnownCalls(dict):
         be others each time."""
         before, start, state.noted = _surroundings(), state.order, []
         try:
-            result = self.function(*args, **options)
+            result = self.in_full(args, options)
             noted = state.noted
         finally:
             state.noted = None

@@ -20,9 +20,9 @@ NO_OPTIONS: dict[str, Any] = {}
 class Counted:
     """A function that counts its calls, as users would call it."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, name: str = "") -> None:
         self.function, self.count = function, 0
-        self.calls = KnownCalls(self._run)
+        self.calls = KnownCalls(self._run, name)
 
     def _run(self, *args: Any, **options: Any) -> Any:
         self.count += 1
@@ -45,6 +45,22 @@ def test_what_only_records_runs_once_for_operands_of_the_same_types() -> None:
     assert f(_rows(), lamina.ones(3), scale=3).tolist() == ((_rows() + 1) * 3).tolist()
     assert f(_rows(), lamina.ones(2, 3)).tolist() == ((_rows() + 1) * 2).tolist()
     assert f.count == 3
+
+
+def test_calls_within_autocast_are_kept_as_they_are_there() -> None:
+    inner, ruled = Counted(lambda x, w: lamina.matmul(x, w) + 1), Counted(lambda x, w: x.relu() @ w, "matmul")
+    for k in range(3):
+        x, w = lamina.rand(3, 4), lamina.rand(4, 5)
+        with lamina.autocast("cpu"):
+            y, z = inner(x, w), ruled(x, w)
+            exact = lamina.zeros(3, 5).addmm_(x, w)  # what writes in place follows no rule
+        half = [t.bfloat16() for t in (x, w)]
+        assert y.tolist() == (half[0] @ half[1] + 1).tolist() and z.tolist() == (half[0] @ half[1]).tolist()
+        assert inner(x, w).tolist() == (x @ w + 1).tolist() and ruled(x, w).dtype is lamina.float32
+        assert exact.tolist() == (x @ w).tolist()
+    with lamina.autocast("cpu", dtype=lamina.float16):
+        assert inner(x, w).dtype is lamina.float16 and ruled(x, w).dtype is lamina.float16
+    assert inner.count == ruled.count == 3
 
 
 def test_several_results_and_lists_of_tensors() -> None:
