@@ -214,7 +214,7 @@ def measure(row: check_speed.SpeedRow | Training, told: Told, wgmma: bool = True
 
 def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None, wgmma: bool) -> None:
     """A measured program: each peer's rounds between events of its own. What has never run on a GPU comes last."""
-    made.add("lamina", lambda: _ours(_gpu("auto"), row))
+    made.add("lamina", lambda: _ours(_gpu("mma"), row))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = row.f32 == "tf32"
         made.add("eager", lambda: _theirs(torch, counterpart(torch, row)))
@@ -224,7 +224,7 @@ def by_events(made: Row, row: check_speed.SpeedRow, torch: ModuleType | None, wg
         made.add("lamina, wgmma", lambda: _ours(_gpu("wgmma"), row))
 
 
-DEVICES = ("auto", "wgmma")
+DEVICES = ("mma", "wgmma")
 
 
 def _gpu(device: str) -> Runtime:
@@ -235,7 +235,7 @@ def _gpu(device: str) -> Runtime:
 
 def has_warpgroups() -> bool:
     """Whether the GPU has another target, with products on warpgroups."""
-    compute = _gpu("auto").device.compute
+    compute = _gpu("mma").device.compute
     return native_arch(compute, wgmma=True) != native_arch(compute)
 
 
@@ -260,7 +260,7 @@ def _theirs(torch: ModuleType, call: Call) -> Clock:
 
 def by_the_clock(made: Row, row: Training, torch: ModuleType | None, wgmma: bool) -> None:
     """A training step: the host's clock over some steps, until the GPU is done."""
-    made.add("lamina", lambda: _our_steps(row, "auto"))
+    made.add("lamina", lambda: _our_steps(row, "mma"))
     if torch is not None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = row.f32 == "tf32"  # its convolutions use it if not told
         made.add("eager", lambda: _steps(torch, row.make(torch)))

@@ -3,8 +3,8 @@
 | flag | variable | values |
 |---|---|---|
 | device | LAMINA_DEVICE | c (default), numpy: where programs on CPU tensors run |
-| cuda | LAMINA_CUDA | auto (the driver's first GPU), wgmma (the same, products by wgmma and TMA on sm_90: not confirmed on a GPU \
-yet), emulated (kernels on emulated threads: slow, for tests), off |
+| cuda | LAMINA_CUDA | auto (the driver's first GPU; on sm_90 products are by wgmma and TMA if a few of them, made once in a process of their own, agree with \
+those by mma.sync), wgmma (without asking), mma (mma.sync on any GPU), emulated (kernels on emulated threads: slow, for tests), off |
 | show | LAMINA_SHOW | comma list of artifacts: nodes, graph, rules, kernels, code, time, cache, tune, traceback |
 | dump | LAMINA_DUMP | a folder: numbered IR after each changing pass, with the command that replays it |
 | override | LAMINA_OVERRIDE | a folder written by dump: programs go on from the files of it that were edited |
@@ -124,7 +124,7 @@ def _read(path: str) -> str:
 
 
 device = Flag("device", "c", _one_of("c", "numpy"), "c or numpy: where programs on CPU tensors run")
-cuda = Flag("cuda", "auto", _one_of("auto", "wgmma", "emulated", "off"), "auto, wgmma, emulated or off: the GPU that .to('cuda') means")
+cuda = Flag("cuda", "auto", _one_of("auto", "wgmma", "mma", "emulated", "off"), "auto, wgmma, mma, emulated or off: the GPU that .to('cuda') means")
 show = Flag("show", frozenset(), _artifacts, f"comma list: {', '.join(ARTIFACTS)}")
 dump = Flag("dump", "", str, "a folder for numbered IR files")
 override = Flag("override", "", str, "a folder written by dump: programs go on from the files of it that were edited")

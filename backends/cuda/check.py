@@ -23,7 +23,7 @@ from typing import Any
 
 from ...dialects.errors import BackendError, LaminaError
 from ...dialects.graph import Graph
-from . import check_kernels, check_layouts, check_prepare, check_speed, check_tools
+from . import check_answers, check_kernels, check_layouts, check_prepare, check_speed, check_tools, confirmation
 from .check_programs import PROGRAMS, CheckProgram
 from .check_report import MOST_WASTED, RESTART_SECONDS, DeviceLost, Report, Section, write_whole
 from .device import Device, native_arch
@@ -75,6 +75,7 @@ class Chosen:
         """What the sections that need a GPU run there: programs, and how they multiply float32."""
         found = [(p.make(size), p.f32) for p in (*self.programs, *self.measured) for size in (p.small, p.large)]
         found += [(layout.graph(), "tf32") for layout in check_layouts.LAYOUTS]
+        found += [(case.graph, "tf32") for case in confirmation.cases()]
         return [*found, *([(check_speed.chained_products(check_speed.KERNELS), "ieee")] if self.measured else [])]
 
     def gpus(self) -> list[Runtime]:
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.alone is not None:
         run_alone(options.alone, Chosen(options), options.into)
         return 0
-    report = Report(Path(options.report))
+    report = Report(Path(options.report), check_answers.text)
     if options.visit is not None:
         _visit(report, options, time.monotonic() + 60 * options.visit)
     else:

@@ -25,6 +25,10 @@ class Table:
     head: list[str]
     rows: list[list[Any]] = field(default_factory=list)
 
+    def text(self) -> str:
+        """As Markdown."""
+        return "\n".join([_cells(self.head), "|" + " --- |" * len(self.head), *(_cells(row) for row in self.rows)])
+
 
 @dataclass
 class Section:
@@ -126,7 +130,7 @@ class Section:
             lines += [f"{self.status.capitalize()}: {self.why}", ""]
         lines += [line for note in self.notes for line in (f"- {note}",)] + [""] * bool(self.notes)
         for table in self.tables:
-            lines += [_cells(table.head), "|" + " --- |" * len(table.head), *(_cells(row) for row in table.rows), ""]
+            lines += [table.text(), ""]
         return "\n".join([*lines, *(f"- FAILED {failure}" for failure in self.failures), *[""] * bool(self.failures)])
 
 
@@ -136,10 +140,10 @@ def _cells(cells: Sequence[Any]) -> str:
 
 
 class Report:
-    """All sections so far. path: the Markdown file; the same as data is beside it."""
+    """All sections so far. path: the Markdown file; the same as data is beside it. summed_up: what they say together, the first lines."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, summed_up: Callable[[Sequence[Section]], str] = lambda sections: "") -> None:
+        self.path, self.summed_up = path, summed_up
         self.sections: list[Section] = []
 
     def add(self, section: Section) -> None:
@@ -166,8 +170,8 @@ class Report:
         """The whole report as Markdown."""
         verdict = [f"- {failure}" for failure in self.failures] or ["Everything that could be done here agrees."]
         skipped = [f"- not done: {s.title} ({s.why})" for s in self.sections if s.status == "skipped"]
-        parts = ["# lamina on NVIDIA GPUs", "", *(s.text() for s in self.sections), "## Result", "", *verdict, *[""] * bool(skipped), *skipped]
-        return "\n".join(parts) + "\n"
+        result = ["## Result", "", *verdict, *[""] * bool(skipped), *skipped, ""]
+        return "\n".join(["# lamina on NVIDIA GPUs", "", self.summed_up(self.sections), *result, *(s.text() for s in self.sections)]) + "\n"
 
 
 def write_whole(path: Path, text: str) -> None:

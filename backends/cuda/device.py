@@ -15,6 +15,7 @@ from ...dialects.errors import BackendError
 from ...dialects.target import GPU_TARGETS, gpu_target_named, with_processors
 from ...lowering.cuda_source import CudaSource
 from ...lowering.gpu_launches import LaunchTable, TensorMap
+from .confirmation import is_confirmed
 from .launching import DriverProgram
 from .nvrtc import available, version
 from .units import build_units, read_modules
@@ -38,9 +39,9 @@ class Device:
     kind = "gpu"
     """What the disk cache calls programs of any GPU of a target: they can be made on another machine."""
 
-    def __init__(self, wgmma: bool = False) -> None:
-        """wgmma: products by wgmma and the copy engine where the GPU has them."""
-        self.wgmma = wgmma
+    def __init__(self, wgmma: bool | None = False) -> None:
+        """wgmma: products by wgmma and the copy engine where the GPU has them. None: where it was confirmed that this GPU makes them right."""
+        self._wgmma = wgmma
         try:
             from cuda.bindings import driver
         except ImportError as error:
@@ -74,6 +75,13 @@ class Device:
         self.enter()
         self._staging = [_Pinned(self) for _ in range(STAGING_SLOTS)]
         self._turn = 0
+
+    @property
+    def wgmma(self) -> bool:
+        """Whether products are by wgmma where the GPU has it. Who leaves that to the GPU asks it at the first program."""
+        if self._wgmma is None:
+            self._wgmma = native_arch(self.compute, True) != native_arch(self.compute) and is_confirmed(self)
+        return self._wgmma
 
     @property
     def arch(self) -> str:

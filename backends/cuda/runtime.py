@@ -273,10 +273,10 @@ def _opened(which: str) -> Runtime | BackendError:
             from ..emulation.device import EmulatedDevice
 
             return Runtime(EmulatedDevice())
-        from .device import Device
+        from .device import Device, native_arch
 
-        device = Device(wgmma=which == "wgmma")
-        _ = device.arch  # too old a GPU is no GPU
+        device = Device(wgmma={"auto": None, "wgmma": True}.get(which, False))
+        native_arch(device.compute)  # too old a GPU is no GPU
         return Runtime(device)
     except BackendError as error:
         return error

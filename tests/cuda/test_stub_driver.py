@@ -80,7 +80,7 @@ right(wide, "matmul bf16, whole tiles")
 """)  # fmt: skip
 
 
-STEPS = {"digits_cnn": ("auto", "batch=2"), "gpt2": ("wgmma", "batch=1, time=64, layers=1, width=768, words=80")}
+STEPS = {"digits_cnn": ("mma", "batch=2"), "gpt2": ("wgmma", "batch=1, time=64, layers=1, width=768, words=80")}
 
 
 @needs_emulation
