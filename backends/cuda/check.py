@@ -4,7 +4,8 @@ Every section runs in a process of its own with a time limit, so none takes anot
 process's device unusable. The section goes on in another process behind what failed, hung or crashed. The report is written again after each. Without a GPU everything but the launch is done, and the
 sections that need one say so. In a checkout the tests and PyTorch's side of the measurements run, too.
 
-`--visit 10` is a short visit to a GPU: what needs one, within ten minutes, while all processors compile what comes next.
+`--visit 10` is a short visit to a GPU: what needs one, within ten minutes, while all processors compile what comes next. `--go-on` is another one: what the
+report has is kept, and what had no time or was cut off goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.alone is not None:
         run_alone(options.alone, Chosen(options), options.into)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what a section has by then goes into the report
     report = Report(Path(options.report), check_answers.text)
+    options.begun = report.earlier() if options.go_on else {}
     if options.visit is not None:
         _visit(report, options, time.monotonic() + 60 * options.visit)
     else:
         for name in options.section or [name for name, part in PARTS.items() if options.all or part.usual]:
-            report.add(in_own_process(name, options, PARTS[name].seconds))
+            report.add(_done(name, options) or in_own_process(name, options, PARTS[name].seconds, report.add))
     print(report.text())
     print(f"written: {report.path} and {report.path.with_suffix('.json')}")
     return 1 if report.failures else 0
@@ -138,6 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
     """The sections that need a GPU until a time; what is compiled for them is compiled beside the first ones."""
     names = options.section or [name for name, part in PARTS.items() if part.least]
+    for section in [found for name in names if (found := _done(name, options))]:
+        report.add(section)
+        names = [name for name in names if name != section.name]
     share = min(1.0, 30 * options.visit / max(1, sum(PARTS[name].least for name in names)))  # of a short visit half is left to later sections
     found: list[Section] = []
     compiling = threading.Thread(target=lambda: found.append(in_own_process("prepared", options, end - time.monotonic() - 5)))
@@ -151,11 +157,17 @@ def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
         if left < 5:
             report.add(Section(name, PARTS[name].title, "skipped", "no time was left"))
             continue
-        report.add(in_own_process(name, options, min(left, PARTS[name].seconds)))
+        report.add(in_own_process(name, options, min(left, PARTS[name].seconds), report.add))
         options.without = [kind for kind in {k for s in report.sections for k in s.wasted} if kind and report.wasted(kind) > MOST_WASTED]
     compiling.join()
     if found[0] not in report.sections:
         report.add(found[0])
+
+
+def _done(name: str, options: argparse.Namespace) -> Section | None:
+    """A section an earlier report has whole."""
+    found = options.begun.get(name)
+    return found if found is not None and found.status == "done" else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", metavar="FILE", default="cuda-report.md", help="where the report goes; the same as JSON beside it")
     parser.add_argument("--arch", action="append", help="architectures to compile for (default: sm_80, sm_90a, sm_90a_wgmma, sm_100a; sm_90a_p114 for a GPU of 114 processors)")
     parser.add_argument("--without", action="append", default=[], metavar="TARGET", help="a target that is not run")
+    parser.add_argument("--go-on", action="store_true", help="keep what the report has whole; sections that were stopped go on where they were")
+    parser.set_defaults(begun={})
     parser.add_argument("--alone", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
@@ -214,22 +228,27 @@ def run_alone(name: str, chosen: Any, into: Path | None) -> Section:
     return section
 
 
-def in_own_process(name: str, options: argparse.Namespace, seconds: float) -> Section:
+def in_own_process(name: str, options: argparse.Namespace, seconds: float, cut: Callable[[Section], None] = lambda section: None) -> Section:
     """One section in a process of its own; what it wrote before it failed or ran out of time stays.
 
-    An item that takes the process along (or longer than it may) is a failure, and another process begins behind it.
+    An item that takes the process along (or longer than it may) is a failure, and another process begins behind it. What an earlier report has of it stands at
+    its beginning. cut: gets what there is if this process itself is asked to end.
     """
     part, end = PARTS[name], time.monotonic() + seconds
     print(f"{part.title} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="lamina-check-") as folder:
         into = Path(folder) / "section.json"
         command = _command("--alone", name, "--into", str(into))(options)
+        if (earlier := options.begun.get(name)) is not None and earlier.at is not None:
+            write_whole(into, json.dumps(replace(earlier, first=earlier.at[0], at=None, lost=False).as_json()))
         while True:
             begun = time.monotonic()
-            done = check_tools.run(command, end - begun, progress=into, patience=part.patience)
-            section = Section(name, part.title, why="the process did not start")
-            if into.exists():
-                section = Section.from_json(json.loads(into.read_text(encoding="utf-8")))
+            try:
+                done = check_tools.run(command, end - begun, progress=into, patience=part.patience)
+            except SystemExit:
+                cut(replace(_written(into, name), status="stopped", why="the check was asked to end"))
+                raise
+            section = _written(into, name)
             if section.status != "stopped":
                 return section
             if done.timed_out:
@@ -245,6 +264,13 @@ def in_own_process(name: str, options: argparse.Namespace, seconds: float) -> Se
                 section.fail(item, "; ".join([section.why, *words]))
             section.at, section.first, section.lost = None, number + 1, False
             write_whole(into, json.dumps(section.as_json()))
+
+
+def _written(into: Path, name: str) -> Section:
+    """What a section's process has written."""
+    if into.exists():
+        return Section.from_json(json.loads(into.read_text(encoding="utf-8")))
+    return Section(name, PARTS[name].title, why="the process did not start")
 
 
 if __name__ == "__main__":

@@ -152,6 +152,12 @@ class Report:
         write_whole(self.path, self.text())
         write_whole(self.path.with_suffix(".json"), json.dumps([s.as_json() for s in self.sections], indent=1) + "\n")
 
+    def earlier(self) -> dict[str, Section]:
+        """The sections of a report that was written here before, by name."""
+        file = self.path.with_suffix(".json")
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        return {s["name"]: Section.from_json(s) for s in found}
+
     @property
     def failures(self) -> list[str]:
         """What is wrong, sections that ended early included."""

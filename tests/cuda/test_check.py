@@ -205,6 +205,42 @@ def test_a_section_goes_on_where_an_earlier_process_ended(tmp_path) -> None:
     assert [t.rows for t in again.tables] == [[[1], [3]]] and again.notes == ["once"] and again.at is None
 
 
+def test_another_visit_goes_on_with_the_report(tmp_path, monkeypatch) -> None:
+    """One that was asked to end within its second section, another one behind it."""
+    path, begun = tmp_path / "r.md", []
+
+    def run(command: list[str], seconds: float, **rest: object) -> check_tools.Ran:
+        name, into = (command[command.index(word) + 1] for word in ("--alone", "--into"))
+        begun.append(name)
+        made = Section(name, name, why="the process ended")
+        if Path(into).exists():
+            made = Section.from_json(json.loads(Path(into).read_text()))
+        made.file = Path(into)
+        made.table("n")
+        for n in made.each((str(n), n) for n in range(4)):
+            if name == "timed" and n == 2 and begun.count("timed") == 1:
+                raise SystemExit(143)
+            made.row(n)
+        made.status = "done"
+        made.keep()
+        return check_tools.Ran(0, "")
+
+    monkeypatch.setattr(check_tools, "run", run)
+    monkeypatch.setattr(check.signal, "signal", lambda *_: None)
+    words = ["--section", "launched", "--section", "timed", "--section", "replay", "--report", str(path)]
+    with pytest.raises(SystemExit):
+        check.main(words)
+    rows = [[t["rows"] for t in s["tables"]] for s in json.loads(path.with_suffix(".json").read_text())]
+    assert rows == [[[[0], [1], [2], [3]]], [[[0], [1]]]] and "asked to end" in path.read_text()
+    assert check.main([*words, "--go-on"]) == 0 and begun == ["launched", "timed", "timed", "replay"]
+    made = Report(path).earlier()
+    assert [s.tables[0].rows for s in made.values()] == [[[0], [1], [2], [3]]] * 3 and list(made) == ["launched", "timed", "replay"]
+    check.main([*words, "--go-on", "--visit", "1"])
+    assert begun == ["launched", "timed", "timed", "replay", "prepared"]  # what is compiled is looked for each time
+    check.main(words)
+    assert len(begun) == 8
+
+
 def test_what_wastes_too_much_is_left_out(tmp_path, monkeypatch) -> None:
     """Items of one kind that all hang: a few, and the others' come; the sections behind are begun without that kind."""
     commands = []
@@ -251,7 +287,7 @@ def test_a_visit_leaves_time_to_all_of_its_sections(minutes: float, monkeypatch,
     """Sections that take all they may, and compiling that does not end in time: the clock is the test's own."""
     now, given = [0.0], {}
 
-    def in_own_process(name, options, seconds):
+    def in_own_process(name, options, seconds, cut=None):
         if name != "prepared":
             now[0] += seconds
             given[name] = seconds
