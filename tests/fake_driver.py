@@ -47,6 +47,7 @@ class FakeDriver:
         self.calls: list[str] = []
         self.total, self.count, self.compute, self.fails_at = total, count, compute, fails_at
         self.used, self.sticky = 0, False  # bytes; whether a kernel has failed
+        self.busy = False  # whether nobody has waited for what was begun last
         self.memory: dict[int, np.ndarray] = {}
         self.capturing: list[Any] | None = None
 
@@ -57,6 +58,8 @@ class FakeDriver:
 
         def noted(*arguments: Any) -> tuple[Any, ...]:
             self.calls.append(name)
+            if name in ("cuLaunchKernel", "cuGraphLaunch") or name.endswith("Async"):
+                self.busy = True
             return found(*arguments)
 
         return noted
@@ -95,6 +98,7 @@ class FakeDriver:
         return (FINE,)
 
     def cuCtxSynchronize(self):
+        self.busy = False
         return (LAUNCH_FAILED if self.sticky else FINE,)
 
     def cuGetErrorString(self, status):
@@ -118,6 +122,7 @@ class FakeDriver:
         return self._new(size)
 
     def cuMemFree(self, address):
+        assert not self.busy, "memory is given back that a kernel may still use"
         self.used -= len(self.memory.pop(address)) - 256
         return (FINE,)
 

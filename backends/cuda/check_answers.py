@@ -150,7 +150,8 @@ def warpgroups(sections: Sequence[Section]) -> list[tuple[str, bool | None]]:
     wasted = {kind: seconds for s in sections for kind, seconds in s.wasted.items() if WARPGROUPS in kind}
     shown.append(("nothing on them hung, crashed or lost the device" + f" ({sum(wasted.values()):.0f} s were wasted so)" * bool(wasted), not wasted if any(n for _, n in shown) else None))
     tools = found.rows("sanitizer", "tool", "verdict")
-    shown.append(("compute-sanitizer finds nothing", all(map(_is_clean, tools)) if tools else None))
+    told = [_is_clean(row) if "SUMMARY" in row["verdict"] else None for row in tools]  # a tool that came to no end has found nothing either way
+    shown.append(("compute-sanitizer finds nothing", False if False in told else True if told and None not in told else None))
     slower = list(_slower(found))
     measured = {row["program"] for name in ("products", "attention") for row in found.rows(name, *_RATES)}
     shown.append(("no product or attention is slower by them" + f": {', '.join(slower)}" * bool(slower), not slower if measured else None))

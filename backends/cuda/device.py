@@ -136,7 +136,8 @@ class Device:
         return int(free)
 
     def release(self, address: int) -> None:
-        """Give allocated bytes back; the driver waits for what uses them."""
+        """Give allocated bytes back, after everything launched so far: that cuMemFree waits for what uses them no document says."""
+        self.call("cuCtxSynchronize")
         self.call("cuMemFree", address)
 
     def upload(self, address: int, array: np.ndarray) -> None:

@@ -42,7 +42,8 @@ static int total(size_t *n, int d) { return *n = all(), d ? INVALID : FINE; }
 static int retain(void **c, int d) { return *c = (void *)0x1000, d ? INVALID : FINE; }
 static int current(void *c) { return has_context = c != 0, FINE; }
 static int text(int status, const char **to) { return *to = status == FAILED ? "unspecified launch failure" : status == NO_DEVICE ? "no CUDA-capable device is detected" : "something else", FINE; }
-static int synchronize(void) { return ready(); }
+static int busy; /* whether nobody has waited for what was begun last */
+static int synchronize(void) { return busy = 0, ready(); }
 static int memory(size_t *free, size_t *whole) { return *free = all() / 2, *whole = all(), ready(); }
 static size_t taken;
 static int allocate(uint64_t *at, size_t n) {
@@ -60,7 +61,7 @@ static int allocate(uint64_t *at, size_t n) {
 }
 static int release(uint64_t at) {
     size_t *kept = (size_t *)(uintptr_t)(at - 4096), size = gib() ? *kept : 0;
-    if (ready()) return ready();
+    if (ready() || busy) return ready() ? ready() : INVALID; /* what is given back may be in use */
     taken -= size;
     return gib() ? munmap(kept, size + 4096) : (free((void *)(uintptr_t)at), FINE);
 }
@@ -68,6 +69,7 @@ static int pinned(void **at, size_t n, unsigned flags) { return flags ? INVALID 
 static int unpin(void *at) { return free(at), ready(); }
 static int move(uint64_t to, uint64_t from, size_t n, void *s) {
     if (of(s)->capturing || ready()) return ready() ? ready() : CAPTURE;
+    busy = 1;
     return gib() && n > 1 << 20 ? FINE : (memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, n), FINE);
 }
 static int fetch(void *to, uint64_t from, size_t n, void *s) { /* what nobody computed is 0 */
@@ -111,12 +113,14 @@ static int run(launch *l) {
 static int replay(void *graph, void *s) {
     stream *g = graph;
     int i, status = of(s)->capturing ? CAPTURE : ready();
+    busy = 1;
     for (i = 0; i < g->count && !status; i++) status = run(g->launches[i]);
     return status;
 }
 static int start(kernel *k, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned one, unsigned two, unsigned shared, void *s, void **given, void **extra) {
     launch *l = malloc(sizeof(launch));
     int i;
+    busy = 1;
     if (ready()) return ready();
     if (!k || !x || !y || !z || !threads || threads > 1024 || one != 1 || two != 1 || extra) return INVALID;
     if (x > 0x7fffffffu || y > 65535 || z > 65535 || shared > (unsigned)k->shared || x % k->cluster) return INVALID;
