@@ -34,6 +34,8 @@ LEAST_STEPS = 8
 """Steps of a sum for which two blocks meet before and after."""
 WGMMA_TILE = 2 * SLOT
 """Rows of a block's tile on warpgroups: 64 of each of two."""
+LEAST_SUM, LEAST_ELEMENTS = 128, 1 << 16
+"""Of a product that folds make: the shortest sum and the smallest matrix."""
 
 
 class Way(Enum):
@@ -229,6 +231,22 @@ def _by_runs(access: Access, dims: list[int], sums: Sequence[int]) -> list[int]:
     """An operand's rows in the order of the result, or, where one of them alone lies side by side in memory, in that of the operand."""
     along_sum = bool(sums) and access.strides[sums[-1]] == 1
     return dims if along_sum or not any(access.strides[d] == 1 for d in dims) else _in_order(access, dims)
+
+
+def is_of_a_vector(found: Contraction) -> bool:
+    """Whether one operand is a vector (per batch) and the other a large matrix whose rows lie along the sum: bringing those is all the work. Folds do it in
+    whole accesses; of a tile one row would be used, and shared memory read sixteen times as often.
+    """
+    sides = (found.left.access.strides, found.right.access.strides)
+    own = [[d for d in found.parallel if mine[d] and not other[d]] for mine, other in (sides, sides[::-1])]
+    if all(own) or not any(own) or found.limits:
+        return False
+    strides = sides[0] if own[0] else sides[1]
+    held = [d for d in (*found.parallel, *found.reduction) if strides[d]]
+    sums, elements = (product([found.sizes[d] for d in dims]) for dims in (found.reduction, held))
+    reach = 1 + sum((found.sizes[d] - 1) * abs(strides[d]) for d in held)
+    lies_along = any(strides[d] == 1 for d in found.reduction) and all(strides[d] for d in found.reduction)
+    return lies_along and sums >= LEAST_SUM and LEAST_ELEMENTS <= elements <= reach  # windows that overlap are read several times
 
 
 def _innermost(access: Access, dims: Sequence[int]) -> int:

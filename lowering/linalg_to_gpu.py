@@ -18,7 +18,7 @@ from .contraction_match import Contraction, match_contraction
 from .gpu_calls import alignments
 from .gpu_chain import chain_launches, match_chain
 from .gpu_contraction import contraction_launches
-from .gpu_contraction_plan import Tiling, Way, plan_contraction
+from .gpu_contraction_plan import Tiling, Way, is_of_a_vector, plan_contraction
 from .gpu_loops import loop_launches
 from .gpu_nest import GroupLaunch, rows_in_scratch
 from .gpu_parts import parts_launch
@@ -154,7 +154,7 @@ class _Planned:
 
 def _planned(function: func.FuncOp, target: GpuTarget) -> _Planned:
     found = match_contraction(function)
-    if found is not None and _is_fold(found):
+    if found is not None and (_is_fold(found) or is_of_a_vector(found)):
         found = None
     tiling = plan_contraction(found, target) if found is not None else None
     taken = found.consumed if found is not None else ()
