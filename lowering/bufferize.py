@@ -52,6 +52,7 @@ from .placed_parts import PlacedParts, Whole, without_copies
 from .recomputed_calls import recompute
 from .sweeps import choose_sweeps
 from .zero_margins import Box, multiplies, note, padded_values
+from .shared_loops import SharedLoops
 from .storage import Call, Home, Loop, Storage, row
 from .striped_calls import StripedCalls
 from .widened_operands import WidenedOperands
@@ -155,6 +156,7 @@ class _Program:
             recompute(self.calls, self.storages, self.target)
             BlockedCalls(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             StripedCalls(self.target, self.functions, self._register, self._given()).rewrite(self.calls, self.storages)
+            SharedLoops(self.target, self.functions, self._register).rewrite(self.calls, self.storages)
             self.storages += self.kept.settle(self.calls, self.block)
             choose_sweeps(self.calls, self.target)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ class Cost(NamedTuple):
 def costs_of(module: ModuleOp) -> list[Cost]:
     """The calls of a buffered module's @main, in order; a loop around calls is one entry."""
     functions = {f.sym_name.data: f for f in module.ops if isinstance(f, func.FuncOp)}
-    work = {name: _work(function) for name, function in functions.items() if name != "main"}
+    work = {name: _work(function, functions) for name, function in functions.items() if name != "main"}
 
     def cost(call: func.CallOp) -> Cost:
         name = call.callee.string_value()
@@ -54,8 +55,7 @@ def costs_of(module: ModuleOp) -> list[Cost]:
 
 def _repeated(loop: scf.ForOp, calls: list[Cost]) -> Cost:
     """The calls of a loop, as often as it runs."""
-    first, end, step = (bound.owner.value.value.data for bound in (loop.lb, loop.ub, loop.step))  # type: ignore[union-attr]  # constants
-    steps = len(range(first, end, step))
+    steps = _steps(loop) or 1
     origin = next((call.origin for call in calls if call.origin), "")
     what = f"{steps} steps of " + ", ".join(call.what for call in calls)
     return Cost("+".join(call.kernel for call in calls), origin, steps * sum(c.bytes for c in calls), steps * sum(c.operations for c in calls), what)
@@ -75,8 +75,41 @@ def timed(costs: list[Cost], loops: ModuleOp) -> list[Cost]:
     return found
 
 
-def _work(function: func.FuncOp) -> tuple[int, str]:
+def _steps(loop: scf.ForOp | scf.ParallelOp) -> int | None:
+    """How often a loop runs; None where its bounds are no constants."""
+    bounds = (loop.lb, loop.ub, loop.step) if isinstance(loop, scf.ForOp) else (loop.lowerBound[0], loop.upperBound[0], loop.step[0])
+    if not all(isinstance(bound.owner, arith.ConstantOp) for bound in bounds):
+        return None
+    return len(range(*(bound.owner.value.value.data for bound in bounds)))  # type: ignore[union-attr]  # integers
+
+
+def _called(function: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> tuple[int, str] | None:
+    """The same of a function that calls others: in equal parts, each in steps; None where nobody knows how often."""
+    calls = [op for op in function.walk() if isinstance(op, func.CallOp)]
+    total, words, times = 0, [], {}
+    for call in calls:
+        parts = steps = 1
+        around = call.parent_op()
+        while isinstance(around, scf.ForOp | scf.ParallelOp):
+            count = _steps(around)
+            if count is None:
+                return None
+            parts, steps = (parts * count, steps) if isinstance(around, scf.ParallelOp) else (parts, steps * count)
+            around = around.parent_op()
+        operations, what = _work(functions[call.callee.string_value()], functions)
+        total += parts * steps * operations
+        times[parts, steps] = None
+        words.append(what)
+    if around is not function or len(times) != 1:
+        return None
+    (parts, steps), *_ = times
+    return total, (f"{parts} parts, " if parts > 1 else "") + (f"{steps} steps of " if steps > 1 else "") + ", ".join(words)
+
+
+def _work(function: func.FuncOp, functions: Mapping[str, func.FuncOp]) -> tuple[int, str]:
     """Operations of a kernel, and its widest stage in words."""
+    if any(isinstance(op, func.CallOp) for op in function.walk()):
+        return _called(function, functions) or (0, "loops")
     total, widest, stages = 0, (-1, "loops"), 0
     for stage in function.walk():
         if isinstance(stage, GenericOp):

@@ -93,10 +93,19 @@ def cut_rows(function: func.FuncOp, dim: int) -> RowCut | None:
     waiting = [op for op in block.ops if isinstance(op, GenericOp)]
     while waiting:
         stage = next((op for op in waiting if any(v in cut.values for v in op.operands)), None)
+        stage = stage or next((op for op in waiting if any(_has_rows(cut, v) for v in op.inputs)), None)
         if stage is None or not _cut_stage(cut, stage):
             return None
         waiting.remove(stage)
     return cut if all(_settle(cut, out) for out in _results(function)[1:]) else None
+
+
+def _has_rows(cut: RowCut, value: SSAValue) -> bool:
+    """Whether this is an operand of the kernel's of which one row is known to belong to each of a result."""
+    if not isinstance(value, BlockArgument) or value.index >= _inputs(cut.function):
+        return False
+    reads = cut.reads.get(value.index)
+    return reads is not None and (reads.step, reads.reach) == (1, 0)
 
 
 def _places(out: BlockArgument) -> list[SSAValue]:
@@ -153,6 +162,7 @@ def _cut_stage(cut: RowCut, op: GenericOp) -> bool:
     sizes = loop_sizes(op)
     maps = [m.data.results for m in op.indexing_maps.data]
     known = [maps[k][cut.values[v]] for k, v in enumerate(op.operands) if v in cut.values]
+    known = known or [maps[k][cut.reads[v.index].dim] for k, v in enumerate(op.inputs) if _has_rows(cut, v)]  # type: ignore[union-attr]  # an argument with rows
     loops = {e.position if isinstance(e, AffineDimExpr) else -1 for e in known}
     if sizes is None or len(loops) != 1 or min(loops) < 0 or sizes[row := loops.pop()] != cut.extent:
         return False
