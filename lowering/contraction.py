@@ -146,7 +146,7 @@ class _Kernel:
                 place[self.scheduled.partial] = w.advance(
                     place[self.scheduled.partial], chunk, self.scheduled.partial_elements
                 )
-            self._beside(list(plan.beside), place, lambda p: self._panels(p, row_part, panel_part, bounds))
+            self._beside(list(plan.beside[plan.aside :]), place, lambda p: self._panels(p, row_part, panel_part, bounds))
 
     def _beside(self, dims: list[Dim], place: Place, body: Callable[[Place], None]) -> None:
         if not dims:

@@ -224,11 +224,13 @@ def _tiles_of_task(plan: Plan) -> int:
 
 
 def shared_out(plan: Plan, wanted: int, fetches: bool = False) -> Plan:
-    """Tasks for threads: shares of the panels, which read no panel twice, then more shares of the rows, which follow each other:
-    a thread that takes several in turn finds the panel near. Some more of both where so many come out uneven, but not of rows where these
+    """Tasks for threads: iterations of loops beside the panels where these are too few, shares of the panels, which read no panel twice, then
+    more shares of the rows, which follow each other: a thread that takes several in turn finds the panel near. Some more of both where so many come out uneven, but not of rows where these
     have a panel to fetch and hardly any would be left to do so.
     """
     panels = panel_count(plan.panels)
+    while plan.aside < len(plan.beside) and iterations(plan.grid) * plan.row_parts * panels < wanted:
+        plan = replace(plan, aside=plan.aside + 1)
     tasks = iterations(plan.grid) * plan.row_parts
     panel_parts = min(panels, -(-wanted // tasks))
     missing = -(-wanted // (tasks * panel_parts))

@@ -107,6 +107,7 @@ class Plan:
     by all of them ``together``.
     ``ahead``: elements of a packed panel that are fetched before they are needed. ``next_panel``: elements of the
     panel after theirs that tiles fetch in each step. ``next_rows``: they fetch the rows of the tile after theirs.
+    ``aside``: of the loops beside, how many are in front of all others: their iterations are tasks, too.
     ``loop``: the vector's number among its side's. ``apart``: row loops with limits that were taken outside the others.
     """
 
@@ -137,6 +138,7 @@ class Plan:
     apart: int = 0
     limits: tuple[Limit, ...] = ()
     blocks: Blocks | None = None
+    aside: int = 0
 
     def cut_loops(self, parts: int) -> int:
         """How many of the row loops inside the panels so many parts share, as if they were one."""
@@ -184,7 +186,7 @@ class Plan:
     @property
     def grid(self) -> tuple[Dim, ...]:
         """Loops whose iterations are tasks of their own."""
-        return (*self.batch, *self.outer)
+        return (*self.batch, *self.outer, *self.beside[: self.aside])
 
 
 def iterations(dims: Iterable[Dim]) -> int:

@@ -394,6 +394,17 @@ def test_tasks_come_out_even_among_two_threads(pixels: int, panels: list[tuple[i
     assert min(rows) * sum(tiles.count for tiles in plan.tiles) >= 2, "who fetches the next panel?"
 
 
+def test_loops_beside_one_panel_are_tasks() -> None:
+    """Three results for each pixel: vectors of pixels, one panel a row of them, and as many as there are images and rows."""
+    sizes = {"b": 8, "o": 3, "h": 16, "w": 16, "c": 16, "v": 2}
+    program = Program(sizes, Operand(("o", "c", "v")), Operand(("b", "c", "h", "w+v"), (0, 2, 3, 1)), Operand(("b", "o", "h", "w")), direct=True)
+    plan = planned(program, AVX512)
+    assert len(plan.panels) == 1 and plan.panels[0].count == 1 and plan.beside
+    assert plan.grid == plan.beside[: plan.aside] and prod(d.size for d in plan.grid) * plan.row_parts >= AVX512.tasks
+    assert plan.row_parts == 1, "rows of a panel are shared only where there is nothing else"
+    assert_close(program, target=AVX512)
+
+
 def time_over_perfect(tasks: list[int], threads: int) -> float:
     """Threads take half of what is left of their own tasks at a time, then of the other's (backends/pool.c), step by step."""
     parts = [tasks[len(tasks) * k // threads : len(tasks) * (k + 1) // threads] for k in range(threads)]
