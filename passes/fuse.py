@@ -123,7 +123,7 @@ class _Writer:
         inside: dict[SSAValue, SSAValue] = dict(zip(inputs, body.args, strict=True))
         for i in places:
             body.add_op(self._moved(i, inside, group) if self._is_alone(i) else self._copy(i, inside, group))
-        outputs = [i for i in group.stages if any(r < 0 or not group.mask >> r & 1 for r in self.readers[i])]
+        outputs = [i for i in group.stages if any(r not in group.stages for r in self.readers[i])]
         if not outputs:
             return  # nobody reads it
         results = [self.program.ops[i].results[0] for i in outputs]
@@ -167,7 +167,7 @@ class _Writer:
         return self.program.material[i] or len(readers) == 1 or len({id(self.group[r]) for r in readers}) == 1
 
     def _marks(self, i: int, group: Group) -> bool:
-        return bool(group.mask >> i & 1) and self.program.roles[i] in INLINE
+        return i in group.stages and self.program.roles[i] in INLINE
 
     def _moved(self, i: int, inside: dict[SSAValue, SSAValue], group: Group) -> Operation:
         """The op itself, taken out of the block."""

@@ -53,7 +53,7 @@ class Group:
     domain: Sizes  # of elementwise stages (ROWS: the outer loops)
     inner: Sizes = ()  # ROWS: the loops inside a row
     loops: tuple = ()  # STATISTICS: operand shape and axes of the folds
-    mask: int = 0  # bit set of stages
+    mask: int = 0  # bit set of stages, see `Grouping.bit`
     above: int = 0  # bit set of all stages of other groups this one depends on
     inputs: set = field(default_factory=set)
 
@@ -67,6 +67,7 @@ class Grouping:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.bit: dict[int, int] = {}  # of each stage: what is in no memory has none, so that sets stay short
         self.group: dict[int, Group] = {}
         self.reads: dict[int, list[Read]] = {}
         self.loops: dict[int, Sizes] = {}
@@ -101,10 +102,10 @@ class Grouping:
         self.producers[i] = dict.fromkeys(p for p in places if p is not None)
         if role == PLACE:  # what is overwritten everywhere is read by nothing, and yet an operand of the kernel
             self.producers[i].update(dict.fromkeys(self._operands(i)))
-        group.mask = 1 << i
+        group.mask = self.bit[i] = 1 << len(self.bit)
         for p in self.producers[i]:
             self.readers.setdefault(p, []).append(i)
-            group.above |= self.group[p].above | 1 << p
+            group.above |= self.group[p].above | self.bit[p]
         self.group[i] = group
 
     def _operands(self, i: int) -> Iterator[int]:
@@ -207,7 +208,7 @@ class Grouping:
         for i in b.stages:
             for value, index in self.reads[i]:
                 place = self.program.place_of(value)
-                if place is None or not a.mask >> place & 1:
+                if place is None or not a.mask & self.bit.get(place, 0):
                     continue
                 made = self._made_over(place)
                 if index is None or made is None or made != self.loops[i][: len(made)]:

@@ -58,6 +58,7 @@ class Program:
         self._inlined = [0] * len(ops)
         self._leaves = [0] * len(ops)
         self._cost = [_cost(op, role) for op, role in zip(ops, self.roles, strict=True)]
+        self._costly = int("".join("1" if cost else "0" for cost in reversed(self._cost)) or "0", 2)  # bit set of what costs anything
         self._leaf_place: dict[SSAValue, int] = {}
         self._leaf_sizes: list[int] = []
         for i in range(len(ops)):
@@ -157,7 +158,7 @@ class Program:
         """From the last op to the first: a value is in memory if that is cheaper than computing it where it is read. Then from the
         first to the last: what was chosen because it held something costly is given up where that is in memory itself.
         """
-        readers = [0] * len(self.ops)  # bit set of stages (places of their roots) that would compute the op
+        readers: list[set[int]] = [set() for _ in self.ops]  # stages (places of their roots) that would compute the op
         loops = [self._loops(i) for i in range(len(self.ops))]
         team = self._fold_teams()
         chosen: set[int] = set()
@@ -165,19 +166,18 @@ class Program:
             if not self.material[i] and self._is_chosen(i, readers[i], loops):
                 self.material[i] = True
                 chosen.add(i)
-            owner = 1 << team.get(i, i) if self.material[i] else readers[i]
+            owners = {team.get(i, i)} if self.material[i] else readers[i]
             for _, place in self.sources[i]:
                 if place is not None:
-                    readers[place] |= owner
+                    readers[place] |= owners
         for i in range(len(self.ops)):
             self._describe(i)
             if i in chosen and not self._is_chosen(i, readers[i], loops):
                 self.material[i] = False
 
-    def _is_chosen(self, i: int, readers: int, loops: list[int]) -> bool:
-        if not readers or i in self._in_products or self.roles[i] not in (EACH, READ):
+    def _is_chosen(self, i: int, stages: set[int], loops: list[int]) -> bool:
+        if not stages or i in self._in_products or self.roles[i] not in (EACH, READ):
             return False
-        stages = _bits(readers)
         return self._memory_is_cheaper(i, [loops[s] for s in stages], self._in_one_row(i, stages))
 
     def _loops(self, i: int) -> int:
@@ -190,25 +190,27 @@ class Program:
         """Folds over the same loops that read something in common will be in one kernel: count them once."""
         team: dict[int, int] = {}
         latest: dict[tuple, int] = {}
-        depends: list[int] = []
+        depends: list[int] = []  # bit set of the folds an op is made of
+        bits: dict[int, int] = {}
         for i, op in enumerate(self.ops):
             above = 0
             for _, place in self.sources[i]:
-                above |= 0 if place is None else depends[place] | 1 << place
+                above |= 0 if place is None else depends[place] | bits.get(place, 0)
             depends.append(above)
             if self.roles[i] == FOLD:
+                bits[i] = 1 << len(bits)
                 key = (shape_of(op.operands[0]), shape_of(op.results[0]))
                 other = latest.get(key)
                 shared = other is not None and (
                     self._leaves[other] & self._leaves[i] or self._inlined[other] & self._inlined[i]
                 )
                 if other is not None and shared:
-                    if fold_of_rows(op) or not above >> other & 1:
+                    if fold_of_rows(op) or not above & bits[other]:
                         team[i] = team.get(other, other)
                 latest[key] = i
         return team
 
-    def _in_one_row(self, i: int, stages: list[int]) -> bool:
+    def _in_one_row(self, i: int, stages: set[int]) -> bool:
         """True if a fold of rows and elementwise stages over the same loops read the value: they will be one
         kernel, and what they share stays in the nearest cache."""
         folds = [s for s in stages if self.roles[s] == FOLD]
@@ -226,8 +228,8 @@ class Program:
         """near: the value and what it is computed from are in the nearest cache when it is read."""
         load, store = (_NEAR_LOAD, _NEAR_STORE) if near else (_LOAD, _STORE)
         size = self._sizes[i]
-        places = _bits(self._inlined[i])
-        if len(places) > _BODY_LIMIT and self.roles[i] == EACH and sum(1 for p in places if self._cost[p]) > _BODY_LIMIT:
+        places = _bits(self._inlined[i] & self._costly)
+        if len(places) > _BODY_LIMIT and self.roles[i] == EACH:
             return True
         # what is computed on far fewer elements will get a place of its own
         compute = sum(self._cost[p] for p in places if 8 * self._sizes[p] > size)
