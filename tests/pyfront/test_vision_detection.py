@@ -4,6 +4,8 @@ import lamina
 import numpy as np
 import pytest
 import torch
+from lamina.backends import driver
+from lamina.pyfront import recorder
 from lamina.vision.models import detection as ours
 
 from .torchvision_oracle import torchvision, with_operators
@@ -237,3 +239,17 @@ def test_matching_and_coding():
             found[-1] += [linear.encode(a, b), linear.decode(linear.encode(a, b), a)]
     for got, want in zip(*found, strict=True):
         np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-5)
+
+
+def test_what_follows_a_batch_is_one_program_whatever_sizes_its_images_have(monkeypatch):
+    """Which images fill the batch, and which are resized, is settled before."""
+    graphs = []
+    monkeypatch.setattr(recorder.state, "run", lambda graph, *given: graphs.append(graph) or driver.run(graph, *given))
+    transform = ours.transform.GeneralizedRCNNTransform(32, 64, [0.5] * 3, [0.2] * 3)
+    last = []
+    for widths in ((40, 50), (64, 33), (50, 64)):
+        batch = transform([lamina.rand(3, 32 if w % 2 else 40, w) for w in widths])[0].tensors
+        assert batch.shape == (2, 3, 32, 64)
+        (batch * 2).sum().item()
+        last.append(graphs[-1])
+    assert last[0] == last[1] == last[2]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ....creation import empty
 from ....joining import stack
-from .... import nn
+from .... import nn, recorder
 from ....nn import functional as F
 from ....tensor import Tensor
 from ...images import tensor_of
@@ -55,6 +55,13 @@ def _resized_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return tensor_of(np.ascontiguousarray(held[:, rows][:, :, columns].astype(np.uint8))).to(masks.device)
 
 
+def _compute() -> None:
+    """Compute what is pending: a program for an image serves all images, and no program of what follows depends on which of them fill the
+    batch, which are resized and which are not. Not where what is recorded is not what will be computed."""
+    if recorder.can_doubt():
+        recorder.flush()
+
+
 class GeneralizedRCNNTransform(nn.Module):
     """Images are normalized, resized (their shorter side to min_size, the longer to max_size at most) and put into one batch."""
 
@@ -77,10 +84,13 @@ class GeneralizedRCNNTransform(nn.Module):
                 raise ValueError(f"images is expected to be a list of 3d tensors of shape [C, H, W], got {image.shape}")
             image, target = self.resize(self.normalize(image), None if targets is None else targets[i])
             made.append(image)
+            _compute()
             if targets is not None and target is not None:
                 targets[i] = target
         sizes = [(image.shape[-2], image.shape[-1]) for image in made]
-        return ImageList(self.batch_images(made, self.size_divisible), sizes), targets
+        batch = self.batch_images(made, self.size_divisible)
+        _compute()
+        return ImageList(batch, sizes), targets
 
     def normalize(self, image: Tensor) -> Tensor:
         """Less the mean, over the deviation, channel by channel."""
