@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
+from everyday_cases import EVERYDAY_CASES
 from kernel_cases import CASES, Body, Case
 from narrow_cases import NARROW_CASES
 from side_by_side import Times, interleave
@@ -27,7 +28,7 @@ def compared(ours: object, theirs: object) -> float:
     """The largest difference of two tuples of tensors, relative to the largest value of each."""
     worst = 0.0
     for a, b in zip(ours, theirs, strict=True):
-        x, y = (np.asarray(t.detach().numpy(), dtype=np.float64) for t in (a, b))
+        x, y = (t.detach().double().numpy() for t in (a, b))
         if not x.size:
             continue
         worst = max(worst, float(np.abs(x - y).max() / max(np.abs(y).max(), 1e-30)))
@@ -75,7 +76,7 @@ def main() -> None:
     options.add_argument("--cpu", action="store_true", help="processor time instead of wall time")
     options.add_argument("--list", action="store_true")
     arguments = options.parse_args()
-    chosen = [c for c in (*CASES, *NARROW_CASES, *SURVEY_CASES) if not arguments.parts or any(part in c.name for part in arguments.parts)]
+    chosen = [c for c in (*CASES, *NARROW_CASES, *SURVEY_CASES, *EVERYDAY_CASES) if not arguments.parts or any(part in c.name for part in arguments.parts)]
     if arguments.list:
         print("\n".join(case.name for case in chosen))
         return
