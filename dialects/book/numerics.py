@@ -31,9 +31,18 @@ erf = _by_element(math.erf)
 erfc = _by_element(math.erfc)
 
 
+_MULTIPLIED_OUT: dict[float, Callable[[Array], Array]] = {
+    3.0: lambda a: a * a * a, 0.5: np.sqrt, -0.5: lambda a: 1 / np.sqrt(a), -1.0: lambda a: 1 / a, -2.0: lambda a: 1 / (a * a),
+}  # fmt: skip
+
+
 def power(a: Array, b: Array) -> Array:
-    """a ** b; integers to a negative power truncate (1, -1 or 0), as PyTorch's do."""
-    if a.dtype.kind == "f" or a.dtype.kind == "V" or not (b < 0).any():
+    """a ** b; integers to a negative power truncate (1, -1 or 0), as PyTorch's do. Floats to one of a few powers, the same for all, are products,
+    quotients and roots, as PyTorch's are: rounded as these, and the root of minus infinity is no number."""
+    if a.dtype.kind == "f" or a.dtype.kind == "V":
+        multiplied_out = _MULTIPLIED_OUT.get(float(b.flat[0])) if b.size else None
+        return a**b if multiplied_out is None or not (b == b.flat[0]).all() else multiplied_out(a).astype(a.dtype)
+    if not (b < 0).any():
         return a**b
     sign = np.where(b % 2 == 0, 1, -1)
     return np.where(b >= 0, a ** np.maximum(b, 0), np.where(a == 1, 1, np.where(a == -1, sign, 0)))
