@@ -199,6 +199,25 @@ class Eigh(Function):
         return 0.5 * (ga + _h(ga)), None
 
 
+class Eigvalsh(Function):
+    """Eigenvalues of a Hermitian matrix alone: their gradient needs no gaps between them."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, uplo: str) -> Tensor:
+        try:
+            values = host_lapack.eigvalsh(_host(a)[0], uplo)
+        except np.linalg.LinAlgError as error:
+            raise LinAlgError(f"linalg.eigh: {error}") from None
+        ctx.save_for_backward(a)
+        ctx.uplo = uplo
+        return _made_real(values, a)
+
+    @staticmethod
+    def backward(ctx: Any, gl: Tensor) -> tuple[Tensor, None]:
+        _, v = Eigh.apply(ctx.saved_tensors[0], ctx.uplo)
+        return (v * gl.unsqueeze(-2)) @ _h(v), None
+
+
 class Eig(Function):
     """A = V diag(L) V^-1 with complex L and V. Differentiable once.
 

@@ -74,8 +74,8 @@ def _quiet(function: Callable) -> Callable:
     return run
 
 
-svd, eig, eigh, qr, cholesky, solve, inv, det, slogdet = (
-    _quiet(f) for f in (np.linalg.svd, np.linalg.eig, np.linalg.eigh, np.linalg.qr, np.linalg.cholesky, np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet)
+svd, eig, eigh, eigvalsh, qr, cholesky, solve, inv, det, slogdet = (
+    _quiet(f) for f in (np.linalg.svd, np.linalg.eig, np.linalg.eigh, np.linalg.eigvalsh, np.linalg.qr, np.linalg.cholesky, np.linalg.solve, np.linalg.inv, np.linalg.det, np.linalg.slogdet)
 )  # fmt: skip
 
 

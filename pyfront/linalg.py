@@ -14,7 +14,7 @@ from .complex_numbers import conj
 from .creation import of_array
 from .definitions import define, writes_out
 from .decompositions import (
-    Cholesky, Determinant, Eig, Eigh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
+    Cholesky, Determinant, Eig, Eigh, Eigvalsh, Inverse, LinAlgError, LogDeterminant, Pinv, Qr, Solve, Svd, Svdvals, TriangularSolve, check_matrix,
     check_square, minors, solved_by_factor,
 )  # fmt: skip
 from .function import Function
@@ -349,15 +349,20 @@ def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803  # PyTorch's name
     """Eigenvalues, rising, and eigenvectors of a symmetric or Hermitian matrix, of which one triangle is read."""
-    check_square("linalg.eigh", A)
-    if UPLO.upper() not in ("L", "U"):
-        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return eigh_result(*Eigh.apply(A, UPLO.upper()))
+    return eigh_result(*Eigh.apply(A, _triangle(A, UPLO)))
+
+
+def _triangle(matrix: Tensor, letter: str) -> str:
+    """Which triangle of a square matrix is read."""
+    check_square("linalg.eigh", matrix)
+    if letter.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {letter}")
+    return letter.upper()
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803  # PyTorch's name
     """Eigenvalues of a symmetric or Hermitian matrix, rising."""
-    return eigh(A, UPLO).eigenvalues
+    return Eigvalsh.apply(A, _triangle(A, UPLO))
 
 
 def eig(A: Tensor) -> Any:
