@@ -262,7 +262,8 @@ static int call_by_place(object *calls, object *args, object *options, object **
         *made = kept(PyTuple_GetItem(found, 0));
         return DRAWING_CALL;
     }
-    if (PyTuple_GetItem(found, 2) != the_None)
+    object *phrase = PyTuple_GetItem(found, 0), *together = PyTuple_GetItem(found, 2);
+    if (together != the_None && PyObject_Size(AT(phrase, phrase__results)) > MOST_RESULTS)
         return UNKNOWN_CALL;
     for (ptrdiff_t k = 0; k < key.nodes; k++) {
         object *node = key.operands[k] = node_of(key.operands[k]);
@@ -270,9 +271,12 @@ static int call_by_place(object *calls, object *args, object *options, object **
             return PyErr_Occurred() ? KNOWN_CALL : UNKNOWN_CALL;
     }
     Py_IncRef(found);
-    *made = phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
+    if (together != the_None)
+        *made = results_again(phrase, PyTuple_GetItem(found, 1), together, key.operands, key.nodes, 1);
+    else
+        *made = phrase_again(phrase, PyTuple_GetItem(found, 1), key.operands, key.nodes, 1);
     Py_DecRef(found);
-    return KNOWN_CALL;
+    return together != the_None ? SHOWING_CALL : KNOWN_CALL;
 }
 
 /* Whether what a call asked has the same answers still; -1: an error. */
@@ -399,7 +403,7 @@ static object *of_two_at(object *calls, object *x, object *y, long up) {
     object *key = pair(AT(x, node_type), AT(y, node_type));
     object *found = key ? PyDict_GetItemWithError(calls, key) : NULL;
     Py_DecRef(key);
-    if (!found || AT(found, class) != the_tuple || PyTuple_Size(PyTuple_GetItem(found, 3)))
+    if (!found || AT(found, class) != the_tuple || PyTuple_GetItem(found, 2) != the_None || PyTuple_Size(PyTuple_GetItem(found, 3)))
         return PyErr_Occurred() ? NULL : nothing();
     Py_IncRef(found);
     object *both[2] = {x, y}, *result = wrapped(phrase_again(PyTuple_GetItem(found, 0), PyTuple_GetItem(found, 1), both, 2, up));

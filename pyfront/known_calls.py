@@ -8,7 +8,11 @@ something of an operand's elements, which is asked again first (`doubts.ask`). A
 line (numbers beside tensors that change from call to call are inputs of the program, see `promote.operand`) is kept per line.
 
 Of a function that gives views of its operands, or asked where they lie in memory, calls are kept by that, too: by the views that operands without a
-history are and by their memory's type. Then a call that gives views is known by the chains of these.
+history are and by their memory's type. Then a call that gives views is known by the chains of these. A result that is a view of memory made for it
+(a product in another shape) is that memory, and the chain.
+
+What a call reads of an array that the host has already would be a part of that array, and no step. Such a call is made once more, with its
+views as steps, unless numbers among its arguments say which parts they are: those would be as many programs.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 from ..dialects.types import DType
 from . import promote
 from .autocasting import RULED, as_ruled, regions
+from .call_results import Seen, Shown, is_fresh, is_seen, part, shows
 from .doubts import Look, ask, with_elements
 from .node import Node
 from .origin import operator_site
@@ -31,6 +36,7 @@ from .recorder import state
 from .sampling import Drawn, Redraw
 from .size import Size, device
 from .strides import is_ordered
+from .storage import Storage
 from .tensor import Tensor, from_storage, wrap
 from .views import is_plain as is_plain_view
 
@@ -41,29 +47,9 @@ _FEW = 8  # operands that are looked through for one that comes twice
 _MOST_BYTES = 1 << 14  # of an array that is kept to be made again
 PLAIN = (int, bool, str, type(None), DType, device)
 _PLAIN = frozenset(PLAIN)
+_MAY_BE_PLACES = frozenset({int, float, tuple, list, Size, slice})
 TENSORS: set[type] = {Tensor}  # and parameters: nobody overrides what functions do with them
 BY_LINE, IN_VAIN = object(), object()
-
-
-class Shown(NamedTuple):
-    """A call that gave views of its operands, or these themselves. parts: of each result the number of the operand, the chain of the view (None: the
-    operand itself), and whether it is one of several views made at once. together: whether they come in a tuple, else None. asks: whether it asked where
-    they lie."""
-
-    parts: tuple[tuple[int, Any, bool], ...]
-    together: bool | None
-    asks: bool
-
-    def again(self, operands: list[Tensor]) -> Any:
-        """The same of other operands."""
-        made = []
-        for number, chain, several in self.parts:
-            of = operands[number]
-            result = of if chain is None else from_storage(of._storage, chain)
-            if several:
-                result._several = True
-            made.append(result)
-        return tuple(made) if self.together else made[0]
 
 
 class Anew:
@@ -233,7 +219,7 @@ class KnownCalls(dict):
     def of_two(self, x: Node, y: Node) -> Tensor | None:
         """`again` for two tensors that are nothing but their Nodes: untracked, and no views."""
         found = self.get((x.type, y.type))
-        return wrap(found[0].again((x, y, *found[1]), 3)) if type(found) is tuple and not found[3] else None
+        return wrap(found[0].again((x, y, *found[1]), 3)) if type(found) is tuple and found[2] is None and not found[3] else None
 
     def _at_line(self, key: tuple) -> Any:
         """The call at the user's line, whose numbers were never others."""
@@ -271,16 +257,21 @@ class KnownCalls(dict):
         self.tries -= 1
         results = result if isinstance(result, tuple) else (result,)
         given = _tensors((*args, *options.values()))
-        if not operands or not results or not all([_is_fresh(r, given) for r in results]):  # what makes tensors always does
-            self.by_place = self.by_place or any([_shows(r, given) for r in results])
+        sees = is_seen(result, given)
+        if not operands or not results or not (sees or all([is_fresh(r, given) for r in results])):  # what makes tensors always does
+            self.by_place = self.by_place or any([shows(r, given) for r in results])
             return result
-        roots = [r._node for r in results]
+        if not told and _shows_only(before, _surroundings()) and not _has_numbers(args, options) and not any([t._chain and is_ordered(t) for t in given]):
+            before = _surroundings()
+            result, _ = self._with_views_recorded(args, options)  # nobody has seen the first one
+            results = result if isinstance(result, tuple) else (result,)
+        roots = [r._storage.node if sees else r._node for r in results]
         after = _surroundings(told)
         self.by_place = self.by_place or after[3] > before[3]
         is_left = before == after and written == _versions(args) + _versions(options.values())
         looks = _looks(told, operands)
         found = steps_between(operands, roots, start) if is_left and looks is not None else None
-        made = _maker(result, told, start, operands) if is_left else None
+        made = _maker(result, told, start, operands) if is_left and not sees else None
         if made is None and (found is None or any([node.overwritten for node in found[0]])):
             self._was_in_vain(key)
             return result
@@ -289,8 +280,8 @@ class KnownCalls(dict):
         kept: Any = made
         if found is not None and made is None:
             steps, constants = found
-            together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
-            kept = Phrase.of([*operands, *constants], steps, roots), constants, together, looks
+            together: Any = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
+            kept = Phrase.of([*operands, *constants], steps, roots), constants, Seen(result._chain) if sees else together, looks
         if state.lines != lines:
             line = operator_site()
             if line is None:
@@ -316,16 +307,25 @@ class KnownCalls(dict):
         only_places = asked - places - shown == before[0] - before[3] - before[4] and (flushed, doubts) == before[1:3]
         kept: Any = None
         if tensors and results and only_places and lines == state.lines and seen == [_told(t) for t in tensors]:
-            if all([_shows(r, tensors) for r in results]) and not told:
+            if all([shows(r, tensors) for r in results]) and not told:
                 if type(results) is tuple:
-                    kept = Shown(tuple([_part(r, tensors) for r in results]), True if result is results else None, places > before[3])
-            elif _is_fresh(result, tensors) and (made := _maker(result, told, start)) is not None:
+                    kept = Shown(tuple([part(r, tensors) for r in results]), True if result is results else None, places > before[3])
+            elif is_fresh(result, tensors) and (made := _maker(result, told, start)) is not None:
                 kept = made, [], None, places > before[3]
-            elif all([_is_fresh(r, tensors) for r in results]) and shown == read and not told:
-                found = steps_between(nodes, [r._node for r in results], start)
+            elif (all([is_fresh(r, tensors) for r in results]) or is_seen(result, tensors)) and not told and (shown == read or not _has_numbers(args, options)):
+                if shown != read:
+                    asked = state.asked - state.places
+                    result, nodes = self._with_views_recorded(args, options, chains=True)  # nobody has seen the first one
+                    results = result if isinstance(result, tuple) else (result,)
+                    if asked != state.asked - state.places:
+                        return result
+                sees = is_seen(result, tensors)
+                roots = [r._storage.node if sees else r._node for r in results]
+                found = steps_between(nodes, roots, start)
                 if found is not None and not any([node.overwritten for node in found[0]]):
-                    together = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
-                    kept = Phrase.of([*nodes, *found[1]], found[0], [r._node for r in results]), found[1], together, places > before[3]
+                    together: Any = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
+                    phrase = Phrase.of([*nodes, *found[1]], found[0], roots)
+                    kept = phrase, found[1], Seen(result._chain) if sees else together, places > before[3]
         if kept is None:
             count = self.vain[key] = self.vain.get(key, 0) + 1
             if count == _FEW_TRIES or lines != state.lines:
@@ -341,6 +341,24 @@ class KnownCalls(dict):
             return result
         repeated = self.again(args, options)  # so that the first program is that of all calls
         return result if repeated is None else repeated
+
+    def _with_views_recorded(self, args: tuple, options: dict[str, Any], chains: bool = False) -> tuple[Any, list[Node]]:
+        """The call in full of the same values in memory that nobody has taken views of, and those steps like views of any other operand: then it is the
+        same whatever the host has of its operands. Also these, as they were read. chains: operands keep theirs."""
+        outer, state.noted = state.noted, []
+        operands: list[Node] = []
+
+        def anew(value: Any) -> Any:
+            if type(value) not in TENSORS:
+                return value
+            tensor = from_storage(Storage(value._storage.node), value._chain) if chains else wrap(value._read())
+            operands.append(tensor._read())
+            return tensor
+
+        try:
+            return self.in_full(tuple(map(anew, args)), {name: anew(value) for name, value in options.items()}), operands
+        finally:
+            state.noted = outer
 
     def _looked_at(self, args: tuple, options: dict[str, Any]) -> tuple[Any, list[Any]]:
         """The call in full, and what it drew, asked and made at once."""
@@ -365,7 +383,7 @@ class KnownCalls(dict):
             state.noted = None
         self.tries -= 1
         is_one = noted is not None and len(noted) == 1 and type(noted[0]) is Drawn and state.order == start + 1
-        if not _is_fresh(result, ()) or result.requires_grad or state.placement is not None:
+        if not is_fresh(result, ()) or result.requires_grad or state.placement is not None:
             return result
         if is_one and result._node is noted[0].leaf:
             self[key] = Redraw(noted[0])
@@ -493,6 +511,18 @@ def _surroundings(told: Iterable[Any] = ()) -> tuple[int, int, int, int, int]:
     return state.asked - sum([note.asks for note in told if note is not None]), state.flushed, len(state.doubts), state.places, state.shown
 
 
+def _shows_only(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether a call left all alone but for views of arrays that it read."""
+    read = after[4] - before[4]
+    return read > 0 and after == (before[0] + read, *before[1:4], after[4])
+
+
+def _has_numbers(args: tuple, options: dict[str, Any]) -> bool:
+    """Whether there are numbers among what a call is given: a view that they say where to take (one row after the other) is no step, so that it is one
+    program."""
+    return any([type(value) in _MAY_BE_PLACES for value in (*args, *options.values())])
+
+
 def _told(tensor: Tensor) -> tuple:
     """What a call that only shows a tensor, or reads it, leaves alone."""
     return tensor._storage, tensor._storage.version, tensor._chain, {name: id(value) for name, value in tensor.__dict__.items()}
@@ -500,27 +530,6 @@ def _told(tensor: Tensor) -> tuple:
 
 def _tensors(values: Any) -> list[Tensor]:
     return [v for v in values if isinstance(v, Tensor)]
-
-
-def _shows(result: Any, tensors: list[Tensor]) -> bool:
-    """Whether a result is one of these tensors, or a view of one about which there is nothing more to know."""
-    if any([result is t for t in tensors]):
-        return True
-    return (
-        type(result) is Tensor
-        and any([result._storage is t._storage for t in tensors])
-        and all([type(link) is tuple for link in result._chain])
-        and result.__dict__.keys() <= {"_several"}
-    )
-
-
-def _part(result: Tensor, tensors: list[Tensor]) -> tuple[int, Any, bool]:
-    """A result of `Shown`."""
-    for number, t in enumerate(tensors):
-        if result is t:
-            return number, None, False
-    number = next(k for k, t in enumerate(tensors) if result._storage is t._storage)
-    return number, result._chain, result._several
 
 
 def _is_small_array(value: Any) -> bool:
@@ -559,15 +568,3 @@ def _looks(told: list[Any], operands: list[Node]) -> tuple[tuple[int, Any, bool]
 def _are_answered(looks: tuple[tuple[int, Any, bool], ...], operands: list[Node]) -> bool:
     """Whether the questions have the same answers still."""
     return all([ask(operands[place], question) is answer for place, question, answer in looks])
-
-
-def _is_fresh(result: Any, given: Iterable[Tensor]) -> bool:
-    """A tensor with memory of its own, about which there is nothing more to know, and none of those that were given."""
-    return (
-        type(result) is Tensor
-        and not any([result is t for t in given])
-        and not result._chain
-        and result._storage.host is None
-        and result._storage.version == 0
-        and result.__dict__.keys() <= {"_label"}
-    )

@@ -204,7 +204,7 @@ def test_a_function_nothing_is_kept_of_is_looked_at_a_number_of_times() -> None:
         (lambda x: x.unsqueeze(0), 0),
         (lambda x: x.split(1), 0),
         (lambda x: x.t()[1:], 0),
-        (lambda x: x.reshape(-1).exp(), 1),  # of a view of data, which may be data
+        (lambda x: x.reshape(-1).exp(), 0),
         (lambda x: x.exp() if x.is_contiguous() else x.neg(), 1),  # of columns, in whose order the result lies
     ],
 )
@@ -319,3 +319,73 @@ def test_kinds_of_calls_that_are_never_kept_do_not_keep_others_from_being_kept()
     for _ in range(6):
         assert counted(lamina.ones(3)).tolist() == [2.5] * 3
     assert counted.count <= 38 * 6 + 2
+
+
+def _halves(x: lamina.Tensor, mode: str = "sum") -> lamina.Tensor:
+    left, right = x.select(1, 0), x.select(1, 1)
+    return left + right if mode == "sum" else left * right
+
+
+def test_what_views_of_arrays_show_is_recorded_where_no_number_says_which() -> None:
+    function = Counted(_halves)
+    data = lamina.tensor([[0.0, 1, 2], [3, 4, 5]])
+    first = function(data).tolist()
+    runs = function.count
+    assert first == [1.0, 7.0] and runs == 2, "the second time with the views as steps"
+    data = lamina.tensor([[1.0, 2, 3], [4, 5, 6]])
+    assert function(data).tolist() == [3.0, 9.0] and function(data + 1).tolist() == [5.0, 11.0] and function.count == runs
+    assert function(data, "product").tolist() == [2.0, 20.0] and function.count > runs
+
+
+def test_a_number_that_says_which_part_is_no_step_of_a_program() -> None:
+    function = Counted(lambda x, row: x[row] + 1)
+    data = lamina.tensor([[0.0, 1], [2, 3], [4, 5]])
+    assert [function(data, row).tolist() for row in (0, 1, 2)] == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert function.count == 3
+
+
+def test_views_recorded_keep_the_history_of_what_is_tracked() -> None:
+    function = Counted(lambda x, y: x.select(1, 0) * y.select(1, 1))
+    data = lamina.tensor([[1.0] * 3] * 2)
+    for k in range(3):
+        leaf = lamina.full((2, 3), float(k), requires_grad=True)
+        function(leaf, data).sum().backward()
+        assert leaf.grad.tolist() == [[1.0, 0.0, 0.0]] * 2
+
+
+def test_views_of_arrays_are_recorded_where_places_were_asked_for() -> None:
+    function = Counted(lambda a, b: a.t().reshape(3, 2) @ b.t().reshape(2, 2))
+    a, b = lamina.tensor([[0.0, 1, 2], [3, 4, 5]]), lamina.tensor([[1.0, 2], [3, 4]])
+    expected = [[6.0, 12.0], [9.0, 19.0], [12.0, 26.0]]
+    for turn in range(4):
+        assert function(a, b).tolist() == expected and function(a.clone(), b).tolist() == expected
+        assert function(a + 1, b).tolist() == [[9.0, 19.0], [12.0, 26.0], [15.0, 33.0]]
+        runs = function.count if turn < 3 else runs
+    assert function.count == runs
+
+
+@pytest.mark.parametrize("equation", ["bi,bj->bij", "bi,bj->jib"])
+def test_a_view_of_what_a_call_made_is_a_view_again(equation: str) -> None:
+    function = Counted(lambda a, b: lamina.einsum(equation, a, b))
+    a, b = lamina.tensor([[0.0, 1, 2], [3, 4, 5]]), lamina.tensor([[1.0, 2], [3, 4]])
+    wanted = np.einsum(equation, np.array(a.tolist()), np.array(b.tolist()))
+    first = function(a, b)
+    first.add_(1)
+    for turn in range(4):
+        again, runs = function(a.clone(), b.clone()), function.count if turn < 3 else runs
+        assert again.tolist() == wanted.tolist() and again.stride() == first.stride()
+        again.mul_(0)
+    assert function.count == runs and first.tolist() == (wanted + 1).tolist()
+    leaf = b.clone().requires_grad_()
+    for _ in range(3):
+        (slope,) = lamina.autograd.grad(function(a, leaf).sum(), leaf)
+        assert slope.tolist() == [[3.0, 3.0], [12.0, 12.0]]
+
+
+def test_two_operands_of_an_operator_give_a_view_again() -> None:
+    function = Counted(lambda a, b: lamina.einsum("bi,bj->bij", a, b))
+    a, b = lamina.tensor([[0.0, 1]]), lamina.tensor([[1.0, 2]])
+    for _ in range(3):
+        function(a, b)
+        made = function.calls.of_two(a._read(), b._read())
+        assert made is None or made.shape == (1, 2, 2)

@@ -271,7 +271,7 @@ def _sample(input: Tensor, grid: Tensor, mode: str, padding_mode: str, corners: 
         index = [i if mode != "bicubic" else _inside(i, n, padding_mode, corners) for (i, _), n in zip(chosen, sizes, strict=True)]
         value = _read_at(input, index, sizes)
         for _, share in chosen:
-            value = value * share.unsqueeze(1)
+            value = value if share is None else value * share.unsqueeze(1)
         total = value if total is None else total + value
     return total
 
@@ -301,9 +301,11 @@ def _reflected(place: Tensor, low: float, high: float) -> Tensor:
     return apply("select", (even, rest + low, -rest + high))
 
 
-def _taps(place: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
-    """Neighbours along one dimension and how much each counts."""
+def _taps(place: Tensor, mode: str) -> list[tuple[Tensor, Tensor | None]]:
+    """Neighbours along one dimension and how much each counts; None: it is the only one."""
     if mode == "nearest":
+        if not place.requires_grad:
+            return [(place.round(), None)]
         one = filled(tuple(place.shape), 1.0, place.dtype)
         always = wrap(untouched(one._read(), place._read()))
         return [(place.detach().round(), always)]  # the share of 1 lets a gradient of 0 reach the grid
