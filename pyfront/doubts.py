@@ -108,6 +108,8 @@ def refuse_outside(index: Node, n: int, error: Callable[[int | None], Exception]
         return
     values = _known(index)
     if values is not None:
+        if _all_below(values, n):
+            return
         wrong = (values < 0) | (values >= n)
         if ignored is not None:
             wrong &= values != ignored
@@ -130,6 +132,15 @@ def are_places(index: Node, n: int, ignored: int | None = None) -> bool:
 _FEW = 64  # numbers that Python looks through sooner than numpy
 
 
+def _all_below(values: np.ndarray, n: int) -> bool:
+    """Whether all are in 0 … n-1, in one pass: without their sign negative numbers are larger than any size. False for kinds that have none."""
+    unsigned = _UNSIGNED.get(values.dtype)
+    return unsigned is not None and values.size > 0 and int(values.view(unsigned).max()) < min(n, 1 << 8 * unsigned.itemsize - 1)
+
+
+_UNSIGNED = {np.dtype(f"i{size}"): np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
+
 def _are_inside(n: int, ignored: int | None, index: Node) -> bool:
     values = _known(index)
     if values is None:
@@ -138,5 +149,7 @@ def _are_inside(n: int, ignored: int | None, index: Node) -> bool:
         numbers = values.reshape(-1).tolist()
         if 0 <= min(numbers) and max(numbers) < n:
             return True
+    elif _all_below(values, n):
+        return True
     inside = (values >= 0) & (values < n)
     return bool((inside if ignored is None else inside | (values == ignored)).all())
