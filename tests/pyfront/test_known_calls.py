@@ -389,3 +389,19 @@ def test_two_operands_of_an_operator_give_a_view_again() -> None:
         function(a, b)
         made = function.calls.of_two(a._read(), b._read())
         assert made is None or made.shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_bags_of_one_size_are_known_and_their_indices_asked_each_time(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lamina.pyfront.nn.functions import embedding
+
+    function = Counted(embedding._of_even_bags)
+    monkeypatch.setattr(embedding, "_even_bags", function.calls)
+    weight = lamina.arange(6.0).reshape(3, 2).clone()
+    bag = lambda places: lamina.nn.functional.embedding_bag(lamina.tensor(places), weight, mode=mode).tolist()  # noqa: E731
+    for places in ([[0, 1], [2, 0]], [[1, 1], [2, 2]], [[2, 0], [0, 0]]):
+        rows = np.array(weight.tolist())[places]
+        assert bag(places) == getattr(rows, mode)(1).tolist()
+    assert function.count == 1
+    with pytest.raises(IndexError):
+        bag([[0, 0], [1, 3]])

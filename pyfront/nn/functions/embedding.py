@@ -12,6 +12,7 @@ from ....dialects.types import bool_, int32, int64, show_type
 from ... import recorder
 from ...autograd import no_grad
 from ...hub import FREED, running
+from ...known_calls import KnownCalls
 from ...leaves import is_tracked
 from ...node import Boundary, Node
 from ...doubts import refuse_outside
@@ -129,6 +130,8 @@ def embedding_bag(
         )
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
+    if input.dim() == 2 and mode != "max" and offsets is max_norm is per_sample_weights is padding_idx is None and not (scale_grad_by_freq or sparse):
+        return _even_bags.made(input, weight, mode)
     bags, count = _bags(input, offsets, include_last_offset)
     flat = input.reshape(-1)
     rows = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
@@ -160,6 +163,15 @@ def embedding_bag(
         return total
     ones = filled((flat.shape[0], 1), 1.0, weight.dtype) if kept is None else kept.to(weight.dtype)
     return total / added(ones).clamp_min(1.0)
+
+
+def _of_even_bags(input: Tensor, weight: Tensor, mode: str) -> Tensor:
+    """Bags of one size, nothing left out of them."""
+    total = embedding(input, weight).sum(1)
+    return total if mode == "sum" else total / max(input.shape[1], 1)
+
+
+_even_bags = KnownCalls(_of_even_bags)
 
 
 def _bags(input: Tensor, offsets: Tensor | None, include_last_offset: bool) -> tuple[np.ndarray, int]:
