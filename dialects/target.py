@@ -71,7 +71,7 @@ class Target:
 
 
 AVX512 = Target("avx512", 64, 32, 32 << 10, 1 << 20, 16 << 20, load_cost=1.0, division_cost=20.0, dots=frozenset(("i16",)), masked_bytes=1)
-AVX512_VNNI = replace(AVX512, name="avx512_vnni", dots=frozenset(("i8",)))
+AVX512_VNNI = replace(AVX512, name="avx512_vnni", dots=frozenset(("i8",)), streams=4)
 AVX512_BF16 = replace(AVX512, name="avx512_bf16", dots=frozenset(("i8", "bf16")))
 AVX512_HALVES = replace(AVX512_BF16, name="avx512_halves", half_cost=0.5, streams=4)
 AVX512_AMX = replace(AVX512_VNNI, name="avx512_amx", tiles=frozenset(("bf16", "i8")))
