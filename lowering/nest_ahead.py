@@ -2,7 +2,8 @@
 
 The prefetchers of a processor stop at every page, and a store to a line that is in no near cache waits for it like a load. Small
 operands, and rows that are read again and again, are near anyway. Memory and arithmetic take place at the same time only where
-both are: a row's leaf that computes for long asks for what the others read and write.
+both are: a row's leaf that computes for long asks for what the others read and write. Where none does, the first leaf asks for what the last
+one writes and the last one for the next row, so that memory is busy in both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
     """Marks accesses of a scheduled kernel: of each group, the last that reads a buffer, and those that write one.
 
     What several leaves read is fetched a row ahead, while the last of them goes through this one, or one that computes for longer
-    than the way from memory: the first ones have it then. Such a leaf asks for what later ones write in its row, too.
+    than the way from memory: the first ones have it then. Such a leaf asks for what later ones write in its row, too; without one the
+    first does.
     """
     distance = target.ahead_bytes // 2
     for group in plan.groups:
@@ -46,8 +48,8 @@ def choose_ahead(plan: KernelPlan, target: Target) -> None:
                     flat.ahead = row or _ahead(flat, loop, leaf, group, distance // element_bytes(flat.buffer.element))
             for flat in _writes(leaf):
                 if _is_far(flat, loop, group, target):
-                    busy = group.leaves[_asking(range(k + 1), group, _row(flat, group))]
-                    if busy is not leaf and busy.vector is not None and alike(busy, leaf):
+                    busy = group.leaves[_asking_for_result(k, flat, group, target)]
+                    if busy is not leaf:
                         busy.asked.append(Flat(flat.buffer, flat.offset, {busy.vector if x is loop else x: c for x, c in flat.terms.items()}))
                     else:
                         flat.ahead = distance // element_bytes(flat.buffer.element)
@@ -69,6 +71,19 @@ def _asking(leaves: Iterable[int], group: GroupPlan, row: int) -> int:
     work = {k: leaf_operations(group.leaves[k]) for k in leaves}
     busiest = max(work, key=lambda k: (work[k], k))
     return busiest if row and group.vector is None and work[busiest] > HEAVY else last
+
+
+def _asking_for_result(k: int, flat: Flat, group: GroupPlan, target: Target) -> int:
+    """Which leaf asks for what leaf `k` writes in a row: of those that go through it, one that computes for long; else the first, where the
+    first cache holds what is written and read of the row and of the next one.
+    """
+    row = _row(flat, group)
+    through = [n for n, leaf in enumerate(group.leaves[: k + 1]) if leaf.vector is not None and alike(leaf, group.leaves[k])]
+    if not row or not through:
+        return k
+    busy = _asking(through, group, row)
+    fits = 4 * row * element_bytes(flat.buffer.element) <= target.l1_bytes
+    return through[0] if busy == k and fits and group.vector is None else busy
 
 
 def _reads(leaf: LeafPlan) -> list[Flat]:
