@@ -33,7 +33,7 @@ from .contraction_limits import way_of
 from .contraction_match import Factor
 from .contraction_covers import Panel, Tiles
 from .contraction_problem import Dim
-from .contraction_prefetch import LEAST_STEPS, fetch_results, next_panel
+from .contraction_prefetch import LEAST_STEPS, asked_by_steps, fetch_results, next_panel
 from .contraction_schedule import Schedule, schedule
 from .contraction_tail import moves_in_pieces
 from .contraction_tile import Memory, Place, Shape
@@ -240,11 +240,15 @@ class _Kernel:
             fetched = next_panel(self.writer, plan, panel, place[scheduled.packed], number, bounds)
         elif plan.next_rows:
             fetched = place[0] + tiles.size * plan.tiled.strides[0]
+        reduction, bounded = scheduled.reduction(panel, tiles.size), self._bounds(place, shape, bounds)
         if plan.chunks == 1 and not isinstance(plan.steps, Size) and plan.steps >= LEAST_STEPS:
-            fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
+            if self.tile.asks and not any(bounded):
+                shape = asked_by_steps(self.contraction, scheduled.accesses, self.memory, shape, reduction)
+            if not shape.asked:
+                fetch_results(self.writer, self.contraction, scheduled.accesses, self.memory, place, shape)
         partial = scheduled.partial if plan.chunks > 1 else None
         finish = self._finish if partial is None else self._keep_partial
-        self.tile.product(place, shape, scheduled.reduction(panel, tiles.size), self._bounds(place, shape, bounds), finish, partial, fetched)
+        self.tile.product(place, shape, reduction, bounded, finish, partial, fetched)
 
     def _bounds(self, place: Place, shape: Shape, share: Share | None) -> list[Bounds | None]:
         """Of a tile's loops over the reduction: a share of the outermost one, and what limits leave of them."""

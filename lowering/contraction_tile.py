@@ -66,6 +66,9 @@ class Shape:
     filled: SSAValue | None = None
     places: tuple[int, ...] = ()
     """Where the vectors of a packed panel lie, counted from the first; (): side by side."""
+    asked: tuple[tuple[int, bool], ...] = ()
+    turns: int = 0
+    """Accesses of whose lines in a tile the steps of its reduction ask for one each, and whether they are written; steps for each row."""
 
     def offsets(self, access: int) -> list[int]:
         """Distance of each row from the tile's place."""
@@ -82,6 +85,16 @@ class Shape:
     def is_whole(self, j: int) -> bool:
         """Whether all lanes of vector ``j`` are valid."""
         return self.filled is None and self.valid(j) == self.lanes
+
+
+def line_step(buffer: SSAValue, shape: Shape) -> int:
+    """Elements from one line that a tile's row touches to the next: of whole vectors."""
+    return max(shape.lanes, LINE_BYTES // bytes_of(buffer.type.element_type))  # type: ignore[union-attr]  # flat memory
+
+
+def lines_of(buffer: SSAValue, shape: Shape) -> int:
+    """Lines of a buffer that a tile's row touches."""
+    return -(-shape.vectors * shape.lanes // line_step(buffer, shape))
 
 
 Place = list[Address]
@@ -103,6 +116,9 @@ def _overlaps(rows: Sequence[int], dim: Dim) -> bool:
 
 class Tile:
     """Writes tiles of one contraction."""
+
+    asks = True
+    """Whether steps of its reductions can ask for memory."""
 
     def __init__(self, writer: LoopWriter, contraction: Contraction, memory: Sequence[Memory]) -> None:
         self.writer = writer
@@ -140,7 +156,18 @@ class Tile:
         before: the sums this goes on with.
         """
         rows, sums = shape.offsets(shape.scalars), list(before) or self.zeros(shape)
-        return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), list(bounds), sums)
+        ask = (lambda step: self._ask(place, shape, step)) if shape.asked else None
+        return self._reduce(place[shape.scalars], place[shape.columns], fetched, shape, rows, list(reduction), list(bounds), sums, ask)
+
+    def _ask(self, place: Place, shape: Shape, step: SSAValue) -> None:
+        """A step asks for a line of each access that the epilogue touches: one row of them after the other."""
+        w, rows = self.writer, next(d for d in shape.rows if d.size > 1)
+        row = w.binary(arith.MinSIOp, w.divided(step, shape.turns), w.index(rows.size - 1))
+        turn = w.remainder(step, shape.turns)
+        for number, written in shape.asked:
+            buffer = self.memory[number].buffer
+            line = w.binary(arith.MinSIOp, turn, w.index(lines_of(buffer, shape) - 1))
+            w.prefetch(buffer, w.advance(w.advance(place[number], row, rows.strides[number]), line, line_step(buffer, shape)), written)
 
     def zeros(self, shape: Shape) -> list[SSAValue]:
         """The accumulators of nothing."""
@@ -149,7 +176,7 @@ class Tile:
 
     def _reduce(
         self, a: Address, b: Address, fetched: Address | None, shape: Shape, rows: list[int], dims: list[Dim],
-        bounds: list[Bounds | None], sums: list[SSAValue],
+        bounds: list[Bounds | None], sums: list[SSAValue], ask: Callable[[SSAValue], None] | None = None,
     ) -> list[SSAValue]:  # fmt: skip
         if not dims:
             if fetched is not None:
@@ -176,6 +203,8 @@ class Tile:
             inner_a = self.writer.advance(a, loop.counter, dim.strides[0])
             inner_b = self.writer.advance(b, loop.counter, dim.strides[1])
             there = None if fetched is None else self.writer.advance(fetched, loop.counter, pace)
+            if ask is not None:
+                ask(loop.counter)
             loop.next = self._reduce(inner_a, inner_b, there, shape, rows, rest, bounds[1:], loop.inside)
         return loop.results
 

@@ -34,6 +34,8 @@ FIRST_RESULT = 2  # number of the access: both factors come before
 class RegisterTile(Tile):
     """Writes tiles of one contraction."""
 
+    asks = False
+
     def __init__(self, writer: LoopWriter, contraction: Contraction, memory: Sequence[Memory], kind: TileKind) -> None:
         super().__init__(writer, contraction, memory)
         self.kind, self.sum_type = kind, kind.total

@@ -313,6 +313,27 @@ def test_tiles_fetch_the_rows_of_the_next_one_where_these_come_from_afar(monkeyp
     assert max(seen) < (100 + plan.tiles[0].size) * 96
 
 
+@pytest.mark.parametrize("k", [64, 250, 300, 20], ids=["short", "its longest", "long", "too few steps"])
+def test_every_line_that_an_epilogue_touches_is_asked_for_once_per_tile(k: int, monkeypatch) -> None:  # noqa: ANN001
+    """By the steps of a short reduction, a row every few of them; in front of others."""
+    seen: list[int] = []
+
+    def recorded(writer, op) -> None:  # noqa: ANN001
+        if op.written is not None:
+            writer.line(f"{writer.keep(seen)}.append({writer.at(op.memory, (op.index,))})")
+
+    monkeypatch.setitem(executor._STATEMENTS, PrefetchOp, recorded)
+    program, target = matrix(60, 96, k), replace(AVX512, parallel_work=1 << 60, l1_bytes=1 << 20)
+    plan, (module, _) = planned(program, target), lowered(program, target)
+    rng = np.random.default_rng(0)
+    arrays = [o.array(program.sizes, rng) for o in (program.left, program.right, *program.others)]
+    found = executor.execute(module, arrays)[0]
+    np.testing.assert_allclose(found, program.expected(arrays, bias_relu if program.others else None).reshape(found.shape), rtol=2e-4, atol=2e-4)
+    assert {at // 16 for at in seen} == set(range(60 * 96 // 16))
+    tiles = sum(t.count for t in plan.tiles) * sum(p.count for p in plan.panels)
+    assert (len(seen) == tiles * k) == (k in (64, 250)) != (len(seen) == 60 * 96 // 16)
+
+
 def test_what_an_epilogue_touches_is_asked_for_in_front_of_a_long_reduction() -> None:
     def written(k: int) -> int:
         made = lowered(matrix(64, 128, k), AVX512)
