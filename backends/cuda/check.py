@@ -146,7 +146,7 @@ def _visit(report: Report, options: argparse.Namespace, end: float) -> None:
         names = [name for name in names if name != section.name]
     share = min(1.0, 30 * options.visit / max(1, sum(PARTS[name].least for name in names)))  # of a short visit half is left to later sections
     found: list[Section] = []
-    compiling = threading.Thread(target=lambda: found.append(in_own_process("prepared", options, end - time.monotonic() - 5)))
+    compiling = threading.Thread(target=lambda: found.append(in_own_process("prepared", options, end - time.monotonic() - 5)), daemon=True)
     compiling.start()
     for k, name in enumerate(names):
         if name not in WHILE_COMPILING and not found:

@@ -1,12 +1,13 @@
 """Whether a GPU's products on warpgroups are right: a few are made on it once, in a process of their own, and the answer is kept.
 
-`python -m lamina.backends.cuda.confirmation` is that process: products of whole numbers, which are exact, by wgmma and by mma.sync, and against numpy where that
+`main` is what that process runs: products of whole numbers, which are exact, by wgmma and by mma.sync, and against numpy where that
 is fast; attention within its tolerance. A kernel that hangs or leaves the device without use takes this process along, not the user's.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from ...dialects import flags
 from ...dialects.errors import LaminaError
 from ...dialects.graph import Graph
 from ...dialects.types import bfloat16
-from ..cache import key_of, note, noted, source_version
+from ..cache import cache_folder, key_of, note, noted, source_version
 from . import nvrtc
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SECONDS = 180
 """For all of it, compiling included; then it is taken for a kernel that hangs."""
 AGREE = "agree"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from lamina.backends.cuda.confirmation import main; main()"
 CANNOT = "nothing could be asked: "
 """Begins an answer that says nothing of the GPU, and is not kept."""
 LARGE = (2048, 4608, 1152)
@@ -37,7 +39,10 @@ LARGE = (2048, 4608, 1152)
 
 
 def is_confirmed(device: Device) -> bool:
-    """Whether warpgroups are to make products on this GPU. The first process on a machine asks it, and says so where the answer is no."""
+    """Whether warpgroups are to make products on this GPU. The first process on a machine asks it, and says so where the answer is no. Where no answer can
+    be kept nobody asks: not."""
+    if cache_folder() is None:
+        return False
     compiler = nvrtc.version() if nvrtc.available() else ""
     key = key_of("warpgroups", source_version(), device.name, device.version, device.processors, compiler)
     answer = noted(key)
@@ -51,11 +56,12 @@ def is_confirmed(device: Device) -> bool:
     return answer == AGREE
 
 
-def asked(command: Sequence[str] = (sys.executable, "-m", "lamina.backends.cuda.confirmation"), seconds: float = SECONDS) -> str:
-    """What a process of its own says: AGREE, or what is wrong."""
+def asked(command: Sequence[str] = (), seconds: float = SECONDS) -> str:
+    """What a process of its own says: AGREE, or what is wrong. It is as this one but for the flags, which are of the user's programs."""
     from .check_tools import run
 
-    done = run(command, seconds)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAMINA_")} | {"LAMINA_CACHE": str(cache_folder() or "off")}
+    done = run(command or (sys.executable, "-c", _START, *sys.path), seconds, environment)
     lines = [line for line in done.output.splitlines() if line.startswith("{")]
     found = json.loads(lines[-1]) if lines else {"begun": ""}
     if "answer" in found:
@@ -140,7 +146,3 @@ def main() -> None:
     runtimes = [Runtime(Device(wgmma=wgmma)) for wgmma in (False, True)]
     told = answer_of(*runtimes, cases(), lambda name: print(json.dumps({"begun": name}), flush=True))
     print(json.dumps({"answer": told}), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -87,6 +87,15 @@ def test_an_answer_is_kept_and_a_refusal_is_said(monkeypatch, tmp_path) -> None:
         answers[:] = [AGREE]
         newer = SimpleNamespace(**{**vars(GPU), "version": 13010})
         assert is_confirmed(newer) and is_confirmed(newer) and not answers
+    with flags.cache("off"):
+        assert not is_confirmed(newer)
+
+
+def test_it_runs_as_the_users_process_does_without_its_flags(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("LAMINA_DUMP", str(tmp_path / "dump"))
+    monkeypatch.setattr(confirmation, "_START", "import json, os, sys; print(json.dumps({'answer': [sys.argv[1:], os.environ.get('LAMINA_DUMP'), os.environ['LAMINA_CACHE']]}))")
+    with flags.cache(str(tmp_path)):
+        assert asked(seconds=20) == str([sys.path, None, str(confirmation.cache_folder())])
 
 
 @pytest.mark.parametrize("agrees", [True, False])
