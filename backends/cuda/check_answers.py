@@ -148,7 +148,7 @@ def warpgroups(sections: Sequence[Section]) -> list[tuple[str, bool | None]]:
         is_whole = name in found.sections and found.sections[name].status == "done"
         shown.append((f"{what} ({sum(good)} of {len(good)})", False if failures or not all(good) else True if good and is_whole else None))
     wasted = {kind: seconds for s in sections for kind, seconds in s.wasted.items() if WARPGROUPS in kind}
-    shown.append(("nothing on them hung, crashed or lost the device" + f" ({sum(wasted.values()):.0f} s were wasted so)" * bool(wasted), not wasted if any(n for _, n in shown) else None))
+    shown.append(("nothing on them hung, crashed or lost the device" + f" ({sum(wasted.values()):.0f} s were wasted so)" * bool(wasted), not wasted if any(held is not None for _, held in shown) else None))
     tools = found.rows("sanitizer", "tool", "verdict")
     told = [_is_clean(row) if "SUMMARY" in row["verdict"] else None for row in tools]  # a tool that came to no end has found nothing either way
     shown.append(("compute-sanitizer finds nothing", False if False in told else True if told and None not in told else None))
