@@ -26,7 +26,7 @@ from .tensor import Tensor, from_storage, wrap
 
 def of_array(array: np.ndarray, requires_grad: bool = False, like: Tensor | None = None) -> Tensor:
     """A tensor that owns ``array`` (row-major, not written by anybody afterwards), on the device of ``like``."""
-    if not array.flags.c_contiguous:
+    if not array.flags.c_contiguous or type(array) is not np.ndarray:  # numpy computes numbers, not arrays, of arrays of rank 0
         array = np.array(array, order="C")
     result = recorder.state.holding(array, (array.shape, dtype_of(array)), None)
     if like is not None and like.is_cuda:

@@ -236,7 +236,10 @@ class Level:
         if op == ALIAS:
             return self._boundary(node) if type(node) is Boundary else self._alias(node)
         if op == RESULT:
-            return self._of(node.inputs[0])[node.attrs[0]]
+            found = self._of(node.inputs[0])[node.attrs[0]]
+            if type(found) is Batched and not node.requires_grad:  # of several gradients each is tracked for itself
+                found.value.requires_grad = False
+            return found
         if op == GRAD:
             return self._gradient(node)
         if op == SAVED:

@@ -106,6 +106,24 @@ def test_lbfgs(options: dict, many: bool, monkeypatch: pytest.MonkeyPatch) -> No
     assert (a["func_evals"], a["n_iter"]) == (b["func_evals"], b["n_iter"])
 
 
+def test_lbfgs_fits_a_number() -> None:
+    """A parameter without dimensions, as coefficients of equations are: numpy makes numbers of sums of such arrays."""
+
+    def fit(lib: Any) -> list[float]:
+        a, w = lib.nn.Parameter(lib.tensor(0.02)), lib.nn.Parameter(lib.ones(3))
+        optimizer = lib.optim.LBFGS([w, a], max_iter=3, line_search_fn="strong_wolfe")
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = ((w * a - 1) ** 2).sum()
+            loss.backward()
+            return loss
+
+        return [optimizer.step(closure).item(), optimizer.step(closure).item(), a.item()]
+
+    np.testing.assert_allclose(fit(lamina), fit(torch), 1e-3, 1e-6)
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_state_moves_between_the_two(name: str) -> None:
     options = {"lr": 0.1, **({"momentum": 0.9} if name == "SGD" else {})}

@@ -245,3 +245,16 @@ def test_recurrent_layers_per_sample():
     whole = t.func.grad(loss)(p, x)
     for name in p:
         assert (each[name].sum(0) - whole[name]).abs().max().item() < 1e-12
+
+
+def test_jacobians_of_detached_parameters_are_untracked():
+    """Several gradients of one pull-back, of which one alone (the last bias) depends on no parameter."""
+
+    def program(t):
+        t.manual_seed(0)
+        net = t.nn.Sequential(t.nn.Linear(2, 3), t.nn.ReLU(), t.nn.Linear(3, 4))
+        p = {k: v.detach() for k, v in net.named_parameters()}
+        jacobians = t.func.jacrev(lambda p, x: t.func.functional_call(net, p, (x,)))(p, t.ones(2))
+        return list(jacobians.values()), [j.requires_grad for j in jacobians.values()]
+
+    agree(program)
