@@ -154,6 +154,11 @@ def _infer_once(key: tuple[str, tuple[Type, ...], tuple], inputs: Sequence[Node]
     return results
 
 
+def numbers(attrs: tuple) -> tuple:
+    """Attributes where a program gave a tensor of one element, or a number of numpy's, for a number: what it holds."""
+    return tuple([a.item() if hasattr(a, "item") else a for a in attrs])
+
+
 def infer(op: str, inputs: Sequence[Node], attrs: tuple) -> tuple[Type, ...]:
     """The result types of a step. ShapeError/DTypeError at the user's line when the operands do not fit."""
     key = op, tuple([n.type for n in inputs]), attrs
@@ -175,7 +180,11 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
     the caller knows it."""
     types = (inputs[0].type,) if len(inputs) == 1 else tuple([n.type for n in inputs])
     key = (op, types, attrs)
-    result = (_results.get(key) or _infer_once(key, inputs))[0]
+    found = _results.get(key)
+    if found is None:
+        attrs = numbers(attrs)
+        found = _infer_once((op, types, attrs), inputs)
+    result = found[0]
     there = None if state.placement is None else state.placement.check(op, inputs)
     tracked = False
     if state.grad and result[1].kind in "fc":
@@ -193,8 +202,10 @@ def record(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | No
 def record_many(op: str, inputs: tuple[Node, ...], attrs: tuple = (), where: str | None = None) -> list[Node]:
     """Append one step with several results; one Node per result. where: the user's line, if the caller knows it."""
     types = tuple([n.type for n in inputs])
-    key = (op, types, attrs)
-    results = _results.get(key) or _infer_once(key, inputs)
+    results = _results.get((op, types, attrs))
+    if results is None:
+        attrs = numbers(attrs)
+        results = _infer_once((op, types, attrs), inputs)
     if state.placement is not None:
         state.placement.check(op, inputs)
     tracked = False

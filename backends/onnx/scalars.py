@@ -198,9 +198,10 @@ def _trunc(s: _Spelling, x: Value) -> Value:
 
 
 def _atan2(s: _Spelling, a: Value, b: Value) -> Value:
-    """atan(a / b), turned by pi where b is negative; a quarter turn where b is 0. The sign of a zero is not looked at."""
-    turn = s("Where", s.test("Less", a, 0), -np.pi, np.pi)
-    quarter = s("Mul", s("Sign", a), np.pi / 2)
+    """atan(a / b), turned by pi where b is negative; a quarter turn where b is 0. What is divided by a zero tells its sign."""
+    turn = s("Where", s.test("Less", a, 0), -np.pi, s("Where", s.test("Less", s("Div", 1, a), 0), -np.pi, np.pi))
+    nothing = s("Where", s.test("Less", s("Div", 1, b), 0), turn, a)
+    quarter = s("Where", s.test("Equal", a, 0), nothing, s("Mul", s("Sign", a), np.pi / 2))
     slanted = s("Atan", s("Div", a, s("Where", s.test("Equal", b, 0), 1, b)))
     beyond = s("Where", s.test("Less", b, 0), s("Add", slanted, turn), slanted)
     return s("Where", s.test("Equal", b, 0), quarter, beyond)

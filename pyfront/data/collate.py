@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,32 +22,76 @@ np_str_obj_array_pattern = re.compile(r"[SaUO]")
 _WORDS = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 
 
+Rule = Callable[..., Any]
+Kinds = type | tuple[type, ...]
+
+
 def default_collate(batch: Any) -> Any:
     """Tensors are stacked, numbers become tensors, containers are collated entry by entry."""
+    return collate(batch, collate_fn_map=default_collate_fn_map)
+
+
+def collate(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Any:
+    """One batch of a list of samples: by the rule that ``collate_fn_map`` has for their type, or one they are instances of;
+    containers entry by entry. A rule is called as ``rule(batch, collate_fn_map=…)``."""
     first = batch[0]
-    if isinstance(first, Tensor):
-        return _stacked(batch)
-    if isinstance(first, (np.ndarray, np.generic)) and not isinstance(first, (np.str_, np.bytes_)):
-        if isinstance(first, np.ndarray) and np_str_obj_array_pattern.search(first.dtype.kind):
-            raise TypeError(_WORDS.format(first.dtype))
-        if isinstance(first, np.ndarray):
-            return _leaf(_stack(batch))
-        return _leaf(np.array(batch))
-    if isinstance(first, float):
-        return tensor(batch, dtype=DTYPES["float64"])
-    if isinstance(first, int):
-        return tensor(batch)
-    if isinstance(first, (str, bytes)):
-        return batch
+    rules = collate_fn_map or {}
+    rule = rules.get(type(first)) or next((rules[kind] for kind in rules if isinstance(first, kind)), None)
+    if rule is not None:
+        return rule(batch, collate_fn_map=collate_fn_map)
+    inner = functools.partial(collate, collate_fn_map=collate_fn_map)
     if isinstance(first, collections.abc.Mapping):
-        return _mapping(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
+        return _mapping(first, {key: inner([sample[key] for sample in batch]) for key in first})
     if isinstance(first, tuple) and hasattr(first, "_fields"):
-        return type(first)(*[default_collate(part) for part in zip(*batch, strict=True)])
+        return type(first)(*[inner(part) for part in zip(*batch, strict=True)])
     if isinstance(first, collections.abc.Sequence):
         if any(len(sample) != len(first) for sample in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
-        return [default_collate(part) for part in zip(*batch, strict=True)]
+        return [inner(part) for part in zip(*batch, strict=True)]
     raise TypeError(_WORDS.format(type(first)))
+
+
+def collate_tensor_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Tensor:
+    """Tensors, stacked."""
+    return _stacked(batch)
+
+
+def collate_numpy_array_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Tensor:
+    """Arrays, stacked. TypeError for arrays of words and objects."""
+    if np_str_obj_array_pattern.search(batch[0].dtype.kind):
+        raise TypeError(_WORDS.format(batch[0].dtype))
+    return _leaf(_stack(batch))
+
+
+def collate_numpy_scalar_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Tensor:
+    """Numbers of numpy's, in their own dtype."""
+    return _leaf(np.array(batch))
+
+
+def collate_float_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Tensor:
+    """Python's floats, as float64."""
+    return tensor(batch, dtype=DTYPES["float64"])
+
+
+def collate_int_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Tensor:
+    """Python's integers and truth values."""
+    return tensor(batch)
+
+
+def collate_str_fn(batch: Any, *, collate_fn_map: dict[Kinds, Rule] | None = None) -> Any:
+    """Words stay a list."""
+    return batch
+
+
+default_collate_fn_map: dict[Kinds, Rule] = {
+    Tensor: collate_tensor_fn,
+    np.ndarray: collate_numpy_array_fn,
+    (np.bool_, np.number, np.object_): collate_numpy_scalar_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
+}  # what programs add to it, or replace in it, default_collate does, too
 
 
 def _mapping(first: Any, collated: dict[Any, Any]) -> Any:

@@ -100,7 +100,49 @@ def accelerators_that_are_not_there(t):
     return accelerator.is_available(), accelerator.device_count()
 
 
+def gradients_of_convolutions(t):
+    by = module(t, "nn.grad")
+    x, w = t.arange(2 * 4 * 5.0).reshape(1, 2, 4, 5), t.arange(3 * 2 * 2 * 2.0).reshape(3, 2, 2, 2).requires_grad_()
+    y = t.nn.functional.conv2d(x, w, stride=2, padding=1)
+    of_x = by.conv2d_input(x.shape, w, t.ones_like(y), stride=2, padding=1)
+    row = by.conv1d_weight(x[0], (4, 1, 2), t.ones(4, 4).unsqueeze(0)[0], groups=2)
+    again = t.autograd.grad(of_x.pow(2).sum(), w)[0]
+    return of_x, by.conv2d_weight(x, w.shape, t.ones_like(y), stride=2, padding=1), row, again
+
+
+def without_writes(t):
+    def grown(x):
+        x.add_(1)
+        return x.view(-1).mul_(2)
+
+    x = t.ones(2, 2)
+    return t.func.functionalize(grown)(x), x, t.func.vmap(t.func.functionalize(grown, remove="mutations_and_views"))(t.ones(3, 2))
+
+
+def batches_by_rules(t):
+    collate = module(t, "utils.data._utils.collate")
+
+    class Word:
+        length = 3
+
+    rules = {Word: lambda batch, *, collate_fn_map: sum(w.length for w in batch), **collate.default_collate_fn_map}
+    first = collate.collate([{"w": Word(), "n": (1, 2.0)}, {"w": Word(), "n": (3, 4.0)}], collate_fn_map=rules)
+    collate.default_collate_fn_map[Word] = rules[Word]
+    try:
+        return first, t.utils.data.default_collate([[Word()], [Word()]])
+    finally:
+        del collate.default_collate_fn_map[Word]
+
+
+def numbers_in_tensors(t):
+    F, x, two = t.nn.functional, t.tensor([-1.0, 0.5, 2.0]), t.tensor(2)  # noqa: N806
+    slope = t.tensor(0.25)
+    each = [F.leaky_relu(x, slope), t.nn.LeakyReLU(slope)(x), F.elu(x, slope), F.softplus(x, two), F.hardtanh(x, -slope, slope)]
+    return [*each, F.leaky_relu(x, slope * 2), F.layer_norm(x, (3,), eps=slope), F.interpolate(x.reshape(1, 1, 3), size=two)]
+
+
 PROGRAMS = [
+    gradients_of_convolutions, without_writes, batches_by_rules, numbers_in_tensors,
     selective_checkpoints, forked_calls, accelerators_that_are_not_there,
     crossed_without_a_dimension_of_three, averaged_by_hand, called_without_state, branches, numbers, detached_arguments, regions,
     norms_without_statistics,
@@ -164,6 +206,13 @@ def test_what_is_not_to_be_loaded_is_pickles_error(tmp_path):
 
 class Unknown:
     """A class that no file may name."""
+
+
+def test_the_machine_is_described():
+    from lamina.pyfront import environment
+
+    found = environment.get_pretty_env_info()
+    assert f"PyTorch version: {lamina.__version__} (lamina)" in found and "Is CUDA available: " in found and "[pip3] numpy==" in found
 
 
 def test_statements_are_timed():

@@ -257,6 +257,19 @@ class Halves(nn.Module):
         return torch.cat([y.softmax(-1), y[:, :1]], 1).float(), y.mean((1, 2)).float()
 
 
+class Angles(torch.nn.Module):
+    def forward(self, y, x):
+        return torch.atan2(y, x)
+
+
+def test_angles_of_zeros_have_their_signs() -> None:
+    y = torch.tensor([-0.0, 0.0, -0.0, 0.0, -0.0, 0.0, 1.0, -1.0, 2.0])
+    x = torch.tensor([-1.0, -1.0, 1.0, 1.0, -0.0, -0.0, -0.0, 0.0, -3.0])
+    (got,) = session_of(torch.onnx.export(Angles(), (y, x))).run(None, {"y": y.numpy(), "x": x.numpy()})
+    np.testing.assert_allclose(got, np.arctan2(y.numpy(), x.numpy()), 1e-6)
+    assert (np.signbit(got) == np.signbit(y.numpy())).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_halves_run_where_runtimes_have_no_kernels_for_them(dtype) -> None:
     torch.manual_seed(0)

@@ -89,7 +89,8 @@ def _targets(
             else "either size or scale_factor should be defined"
         )  # fmt: skip
     if size is not None:
-        listed = (size,) * rank if isinstance(size, int) else tuple(int(s) for s in size)
+        is_one = isinstance(size, int) or isinstance(size, Tensor) and not size.dim()
+        listed = (int(size),) * rank if is_one else tuple(int(s) for s in size)
         _check_length("size", listed, rank)
         return listed, (None,) * rank
     factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * rank
