@@ -36,8 +36,8 @@ def title(dtype: DType) -> str:
     return _TITLES[dtype.name]
 
 
-def check_in_place(tensor: Tensor) -> None:
-    """RuntimeError when autograd (or overlapping memory) forbids writing into ``tensor``."""
+def check_in_place(tensor: Tensor, part: Tensor | None = None) -> None:
+    """RuntimeError when autograd (or overlapping memory) forbids writing into ``tensor``. part: the view of it that is written."""
     if tensor._storage.inference and not recorder.state.inference:
         raise RuntimeError(
             "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal "
@@ -51,7 +51,7 @@ def check_in_place(tensor: Tensor) -> None:
             "operation by an out-of-place one."
         )
     if tensor._chain:
-        views.check_writable(tensor._storage, tensor._chain)
+        views.check_writable(tensor._storage, tensor._chain if part is None else part._chain)
         if recorder.state.grad and views.is_of_no_grad(tensor._chain):
             raise RuntimeError(
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Make the view and "

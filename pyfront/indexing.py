@@ -381,11 +381,13 @@ def setitem(input: Tensor, index: Any, value: Any) -> None:
         store(input, _masked.made_node((input, mask, value), {}), start)
         return
     plan = _parse(input._node.type[0], index)
-    check_in_place(input)
     if not plan.advanced:
+        part = input._part(plan.links, plan.shape)
+        check_in_place(input, part)
         if not (isinstance(value, Tensor) and value._storage is input._storage and _is_there(input, plan, value)):
-            _assign(input, input._part(plan.links, plan.shape), value, plan.size == input._node.type[0], start)
+            _assign(input, part, value, plan.size == input._node.type[0], start)
     else:
+        check_in_place(input)
         target = _view(input, plan)
         _needs_same_dtype(input, value)
         is_filled = isinstance(mask, Tensor) and mask.dtype is bool_ and isinstance(value, Tensor) and value.numel() == 1

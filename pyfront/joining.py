@@ -26,7 +26,7 @@ from .tensor import Tensor, dimension, wrap
 def clone(input: Tensor, *, memory_format: object = None) -> Tensor:
     """A copy with the same history."""
     copy = wrap(recorder.alias(input._read()))
-    return follow(copy, (input,)) if memory_format in (None, "preserve_format") else copy
+    return follow(copy, (input,)) if memory_format is None or getattr(memory_format, "name", "") == "preserve_format" else copy
 
 
 def apart(made: Tensor, input: Tensor) -> Tensor:
