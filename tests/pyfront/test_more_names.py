@@ -141,7 +141,13 @@ def numbers_in_tensors(t):
     return [*each, F.leaky_relu(x, slope * 2), F.layer_norm(x, (3,), eps=slope), F.interpolate(x.reshape(1, 1, 3), size=two)]
 
 
+def drawn_after_what_is_not_initialised(t):
+    layer = t.nn.utils.skip_init(t.nn.Linear, 3, 2, dtype=t.float64)
+    return tuple(layer.weight.shape), str(layer.weight.dtype).rpartition(".")[2], layer.bias.is_meta, t.rand(2)
+
+
 PROGRAMS = [
+    drawn_after_what_is_not_initialised,
     gradients_of_convolutions, without_writes, batches_by_rules, numbers_in_tensors,
     selective_checkpoints, forked_calls, accelerators_that_are_not_there,
     crossed_without_a_dimension_of_three, averaged_by_hand, called_without_state, branches, numbers, detached_arguments, regions,

@@ -28,7 +28,7 @@ unseen(leaf).detach().add_(1) | unseen(leaf).data.add_(1) | unseen(x).add_(1) | 
 ramp.fill_(ramp[1]) | ramp.masked_fill_(ramp > 1, ramp[0]) | ramp.index_fill_(0, n[:1], ramp[2]) | ramp.__setitem__(slice(0, 2), ramp[2]) or ramp
 torch.zeros(3, out=n) | torch.ones(3, out=n) | torch.full((3,), 2.5, out=n) | torch.max(x, 0, out=(torch.ones(()), torch.ones((), dtype=torch.int64)))
 torch.add(x, x, out=x.double()) | torch.sum(x / 2, 0, out=n[0].clone()) | torch.eq(x, x, out=x * 1) | torch.cumsum(x / 2, 0, out=n) | torch.mul(n, n, out=x) | torch.any(n, 0, out=n[0].to(torch.uint8))
-x[:1].expand(3).__setitem__(1, 7.0) or x | x[:1].expand(3).__setitem__(slice(1, 2), torch.zeros(1)) or x | ramp[:2, None].expand(2, 2).__setitem__((slice(None), 1), ramp[1:]) or ramp
+x[:1].expand(3).__setitem__(1, 7.0) or x | x[:1].expand(3).__setitem__(slice(1, 2), torch.zeros(1)) or x | ramp[:2, None].expand(2, 2).__setitem__((slice(None), 1), torch.zeros(2)) or ramp
 """
 
 
