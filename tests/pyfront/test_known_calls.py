@@ -405,3 +405,14 @@ def test_bags_of_one_size_are_known_and_their_indices_asked_each_time(mode: str,
     assert function.count == 1
     with pytest.raises(IndexError):
         bag([[0, 0], [1, 3]])
+
+
+def test_arrays_of_options_beside_views_of_operands() -> None:
+    """What was kept before a function's calls are told by where operands lie is found without tensors, too."""
+    f = Counted(lambda n, x=None: lamina.ones(n) if x is None else x[:n])
+    x = _rows()
+    assert f(3).tolist() == f(3).tolist() == [1.0, 1.0, 1.0]
+    for _ in range(3):
+        assert f(1, x).tolist() == [[0.0, 1.0, 2.0]]
+        assert f(3).tolist() == [1.0, 1.0, 1.0]
+    assert f.calls.by_place
