@@ -246,7 +246,7 @@ static int call_by_place(object *calls, object *args, object *options, object **
     Py_DecRef(tuple);
     if (PyErr_Occurred())
         return KNOWN_CALL;
-    if (!tuple || found == the_by_line)
+    if (!tuple || found == the_by_line || (found && makes_itself(found))) /* kept before: without tensors there are no places */
         return OTHER_CALL;
     if (!found || found == the_in_vain)
         return PyObject_SetAttr(calls, the_skips, found ? the_True : the_False) ? KNOWN_CALL : NO_CALL;
