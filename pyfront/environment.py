@@ -1,4 +1,4 @@
-"""torch.utils.collect_env: what a report of a fault needs to know about the machine, as a text. Run as a script it prints it."""
+"""torch.utils.collect_env: what a report of a fault needs to know about the machine, as a text."""
 
 from __future__ import annotations
 
