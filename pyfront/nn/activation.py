@@ -112,6 +112,7 @@ Softmin = _layer("Softmin", F.softmin, dim=None)
 class Softmax2d(Module):
     """softmax over the channels of [n, c, h, w]."""
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out."""
         if input.dim() not in (3, 4):
@@ -147,6 +148,7 @@ class PReLU(Module):
         """All slopes as given."""
         self.weight.data.fill_(self.init)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out."""
         return F.prelu(input, self.weight)

@@ -80,6 +80,13 @@ def remembered(forward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor],
                 return result
         return forward(self, input)
 
+    if len(inspect.signature(forward).parameters) > 2:
+        once = call
+
+        @functools.wraps(forward)
+        def call(self: Module, input: Tensor, *more: Any, **options: Any) -> Any:  # what else it may be given is not what layers are given
+            return forward(self, input, *more, **options) if more or options else once(self, input)
+
     _forwards.add(call)
     return call
 

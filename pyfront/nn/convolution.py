@@ -176,6 +176,7 @@ class _ConvTransposeNd(_ConvNd):
             )
         return extra
 
+    @remembered
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """float[n, in_channels, ...] -> float[n, out_channels, ...]."""
         convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[self._rank_ - 1]

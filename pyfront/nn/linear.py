@@ -124,6 +124,7 @@ class Unflatten(Module):
         super().__init__()
         self.dim, self.unflattened_size = dim, unflattened_size
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The unflattened input."""
         return input.unflatten(self.dim, self.unflattened_size)

@@ -177,6 +177,7 @@ class _InstanceNorm(_NormBase):
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Normalised per sample and channel; [c, ...] is one sample."""
         self._check_input_dim(input)
@@ -258,6 +259,7 @@ class RMSNorm(Module):
         if self.weight is not None:
             init.ones_(self.weight)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[..., *normalized_shape], same shape out."""
         return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
@@ -286,6 +288,7 @@ class GroupNorm(Module):
         """Weight 1, bias 0."""
         _reset_affine(self)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, ...], same shape out."""
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
@@ -302,6 +305,7 @@ class LocalResponseNorm(Module):
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, ...], same shape out."""
         return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)

@@ -193,6 +193,7 @@ class _Pad(Module):
         super().__init__()
         self.padding = (padding,) * (2 * self._rank_) if isinstance(padding, int) else tuple(padding)
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The padded input."""
         if self._mode_ == "circular" and input.dim() - self._rank_ not in (1, 2):
@@ -256,6 +257,7 @@ class _LPPoolNd(Module):
         super().__init__()
         self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The p-norm of each window."""
         return type(self)._function_(input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
+from .calls import remembered
 from .functions.applying import each
 from .module import Module
 
@@ -25,6 +26,7 @@ class Upsample(Module):
             self.scale_factor = float(scale_factor) if scale_factor else None
         self.recompute_scale_factor = recompute_scale_factor
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """float[n, c, ...] with other trailing sizes."""
         return F.interpolate(
@@ -59,6 +61,7 @@ class PixelShuffle(Module):
         super().__init__()
         self.upscale_factor = upscale_factor
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Channels become pixels."""
         return F.pixel_shuffle(input, self.upscale_factor)
@@ -75,6 +78,7 @@ class PixelUnshuffle(Module):
         super().__init__()
         self.downscale_factor = downscale_factor
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Pixels become channels."""
         return F.pixel_unshuffle(input, self.downscale_factor)
@@ -91,6 +95,7 @@ class ChannelShuffle(Module):
         super().__init__()
         self.groups = groups
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """Same shape out."""
         return F.channel_shuffle(input, self.groups)
@@ -107,6 +112,7 @@ class Unfold(Module):
         super().__init__()
         self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """The columns."""
         return F.unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
@@ -123,6 +129,7 @@ class Fold(Unfold):
         super().__init__(kernel_size, dilation, padding, stride)
         self.output_size = output_size
 
+    @remembered
     def forward(self, input: Tensor) -> Tensor:
         """[n, c, *output_size]."""
         return F.fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
