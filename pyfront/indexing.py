@@ -257,9 +257,9 @@ def _advance(
 # ------------------------------------------------------------------------------------------------------
 
 
-def index_node(index: Any, n: int, dim: int) -> Node:
-    """An index tensor as int64 Node with entries in 0 … n-1. IndexError for entries that are not in -n …
-    n-1, where they are known."""
+def index_node(index: Any, n: int, dim: int, from_end: bool = True) -> Node:
+    """An index tensor as int64 Node with entries in 0 … n-1. from_end: negative ones count from the end. IndexError for entries that are outside,
+    where they are known."""
     if isinstance(index, Tensor):
         if is_noted() and are_places(index._read(), n):
             return cast(index._read(), int64)
@@ -268,15 +268,16 @@ def index_node(index: Any, n: int, dim: int) -> Node:
         if node.value is None and node.op in _IN_RANGE:
             return node
         if recorder.state.traces and recorder.known(node) is None:
-            return _counted_from_front(node, n)
+            return _counted_from_front(node, n) if from_end else node
         array = recorder.value(node) if not recorder.state.levels else recorder.batches().everything(node)
     else:
         node, array = None, np.asarray(index, np.int64)
     if array.size:
         low, high = int(array.min()), int(array.max())
-        if low < -n or high >= n:
+        least = -n if from_end else 0
+        if low < least or high >= n:
             raise IndexError(
-                f"index {low if low < -n else high} is out of bounds for dimension {dim} with size {n}"
+                f"index {low if low < least else high} is out of bounds for dimension {dim} with size {n}"
             )
         if low < 0 and node is not None and array.shape != node.type[0]:  # about one example of a vmap
             node = _counted_from_front(node, n)

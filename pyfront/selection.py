@@ -133,7 +133,7 @@ def _index_of(index: Tensor, n: int, dim: int, error: type[Exception] = IndexErr
     if index.dtype not in (int64, int32):
         raise RuntimeError(f"gather(): Expected dtype int32/int64 for index (got {index.dtype})")
     try:
-        return index_node(index, n, dim)
+        return index_node(index, n, dim, from_end=False)
     except IndexError as refused:
         raise error(*refused.args) from None
 
@@ -193,6 +193,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if dim is None:
         return gather(reshaped(input, (input.numel(),)), 0, reshaped(indices, (indices.numel(),)))
     at = dimension(dim, input.dim())
+    indices = wrap(index_node(indices, input.shape[at], at))
     shape = [max(n, m) for n, m in zip(input.shape, indices.shape, strict=True)]
     own, asked = list(shape), list(shape)
     own[at], asked[at] = input.shape[at], indices.shape[at]

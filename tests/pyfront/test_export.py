@@ -134,7 +134,7 @@ class Picks(torch.nn.Module):
 
     def forward(self, x, last):
         rows = x[torch.arange(x.shape[0]), last - 1]
-        return rows, x[:, self.order], torch.gather(x, 1, last[:, None] % 4), x[last.argmax()], x.index_select(1, self.order)
+        return rows, x[:, self.order], torch.gather(x, 1, last[:, None] % 4), x[last.argmax()], x.take(self.order)
 
 
 def test_indices_that_are_not_known_yet_are_steps() -> None:

@@ -128,3 +128,19 @@ def test_linear_cross_entropy(x, w, target, options):
     _with_gradients(
         lambda t, a, b, bias: t.nn.functional.linear_cross_entropy(a, b, t.tensor(classes), linear_bias=bias, **options), a, b, bias
     )
+
+
+@pytest.mark.parametrize("torch", BOTH)
+def test_places_are_counted_from_the_front(torch):
+    """gather, scatter and their like refuse negative indices; take and take_along_dim count them from the end."""
+    x, last = torch.arange(6.0).reshape(2, 3), torch.tensor([[-1]])
+    for call in (
+        lambda: x.gather(1, last), lambda: x.scatter(1, last, 1.0), lambda: x.scatter_add(1, last, x), lambda: x.scatter_reduce(1, last, x, "amax"),
+        lambda: x.index_add(0, last[0], x[:1]), lambda: torch.take_along_dim(x, last[0]),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="index -1 is out of bounds for dimension"):
+            call()
+    with pytest.raises(IndexError):
+        x.index_select(0, last[0])
+    assert torch.take_along_dim(x, last, 1).tolist() == [[2.0], [5.0]]
+    assert x.take(last).tolist() == [[5.0]] and x[:, -1].tolist() == [2.0, 5.0]
