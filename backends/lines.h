@@ -1,5 +1,6 @@
 /* The user's line that is running: which frames are the package's and what Python said of places in the others. */
 
+extern object *PyEval_GetFrame(void);
 extern object *PyFrame_GetBack(object *frame);
 extern object *PyFrame_GetCode(object *frame);
 extern int PyFrame_GetLasti(object *frame);
@@ -85,7 +86,9 @@ static object *line_of(object *frame) {
 
 /* The same. up: how many frames above the running one it is at least. */
 static object *line(long up) {
-    object *frame = PyObject_Vectorcall(get_frame, &depths[up], 1, NULL);
+    object *frame = up ? PyObject_Vectorcall(get_frame, &depths[up], 1, NULL) : PyEval_GetFrame();
+    if (!up)
+        Py_IncRef(frame);
     return frame ? line_of(frame) : NULL;
 }
 

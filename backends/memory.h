@@ -326,6 +326,22 @@ static int is_elsewhere(object *value, object *storage) {
     return kind == the_int || kind == the_float || kind == the_bool || value == the_None;
 }
 
+/* Makes a Node, which is taken, what a tensor holds that is to be written to, as far as it was recorded after `start`, which is taken, too; called after
+   `label`, if it is tracked then. Gives the tensor. */
+static object *written(object *tensor, object *node, object *start, object *label) {
+    int failed = !node;
+    if (node && is_bare(tensor) && AT(node, node_requires_grad) == the_False && is_equal(AT(node, node_type), AT(AT(tensor, tensor__node), node_type)) &&
+        PyLong_AsLong(AT(node, node_order)) > PyLong_AsLong(start))
+        failed = write_part(AT(tensor, tensor__storage), AT(tensor, tensor__chain), node, start);
+    else if (node) {
+        object *told[4] = {tensor, node, start, label}, *answer = PyObject_Vectorcall(the_put, told, 4, NULL);
+        Py_DecRef(answer);
+        failed = !answer;
+    }
+    Py_DecRef(node), Py_DecRef(start);
+    return failed ? NULL : kept(tensor);
+}
+
 /* in_place(tensor, made_node, args, options, number, label): see assignment.py. */
 static object *in_place(object *self, object *const *given, ptrdiff_t count) {
     (void)self;
@@ -348,17 +364,7 @@ static object *in_place(object *self, object *const *given, ptrdiff_t count) {
     }
     object *start = kept(AT(the_state, state_order)), *operands[2] = {all, given[3]}, *node = PyObject_Vectorcall(given[1], operands, 2, NULL);
     Py_DecRef(all);
-    int failed = !node;
-    if (node && is_bare(tensor) && AT(node, node_requires_grad) == the_False && is_equal(AT(node, node_type), AT(AT(tensor, tensor__node), node_type)) &&
-        PyLong_AsLong(AT(node, node_order)) > PyLong_AsLong(start))
-        failed = write_part(storage, AT(tensor, tensor__chain), node, start);
-    else if (node) {
-        object *told[4] = {tensor, node, start, given[5]}, *answer = PyObject_Vectorcall(the_put, told, 4, NULL);
-        Py_DecRef(answer);
-        failed = !answer;
-    }
-    Py_DecRef(node), Py_DecRef(start);
-    return failed ? NULL : kept(tensor);
+    return written(tensor, node, start, given[5]);
 }
 
 /* Another Node of the value that a tensor holds, which has nothing to do with the memory that is written; NULL without an error: it has another type, or

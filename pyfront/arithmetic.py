@@ -18,7 +18,7 @@ from . import overrides, recorder
 from .assignment import title
 from .definitions import define
 from .doubts import refuse_zeros
-from .known_calls import KnownCalls
+from .known_calls import KnownCalls, Public, mark, publish
 from .node import Node
 from .old_forms import factors_in_front
 from .origin import Site, is_own, origin, site_of, source_line, text_of
@@ -564,7 +564,7 @@ def _in_place_operator(function: Callable, label: str) -> Callable[[Tensor, Any]
     def method(self: Tensor, other: Any) -> Tensor:
         return state.in_place(self, calls.made_node, (other,), _NO_OPTIONS, -1, label)
 
-    return method
+    return publish(Public(method, method, calls, label, writes=True))
 
 
 _bit_and, _bit_or, _bit_xor = binary("bitwise_and"), binary("bitwise_or"), binary("bitwise_xor")
@@ -604,16 +604,23 @@ def install_operators() -> None:
     for name, op in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _operator(f"__{name}__", binary(op), op, op=op, compares=True))
     Tensor.__hash__ = lambda self: id(self)
-    Tensor.__neg__ = lambda self: _labelled(neg(self), "neg")
+    Tensor.__neg__ = _operator_of_one(neg, "neg")
     Tensor.__pos__ = positive
-    Tensor.__abs__ = lambda self: _labelled(absolute(self), "abs")
-    Tensor.__invert__ = bitwise_not
+    Tensor.__abs__ = _operator_of_one(absolute, "abs")
+    Tensor.__invert__ = _operator_of_one(bitwise_not, "bitwise_not")
 
 
-def _labelled(result: Tensor, label: str) -> Tensor:
-    if result._node.requires_grad:
-        result._label = label
-    return result
+def _operator_of_one(function: Callable, label: str) -> Callable[[Tensor], Tensor]:
+    calls = KnownCalls(function)
+
+    def method(self: Tensor) -> Tensor:
+        result = calls.again((self,), _NO_OPTIONS) if calls else None
+        return at_length(self) if result is None else mark(follow(result, (self,)), label)
+
+    def at_length(self: Tensor) -> Tensor:
+        return mark(follow(calls.first((self,), _NO_OPTIONS), (self,)), label)
+
+    return publish(Public(method, at_length, calls, label, follows=True))
 
 
 install_operators()

@@ -19,7 +19,7 @@ from . import out_dtypes, overrides, recorder
 from .assignment import check_overlap, write_out
 from .autocasting import RULED
 from .dtype_arguments import dtype_given
-from .known_calls import TENSORS, KnownCalls
+from .known_calls import TENSORS, KnownCalls, Public, mark, publish
 from .strides import follow
 from .overrides import state as asking
 from .tensor import Tensor
@@ -134,17 +134,6 @@ def define(
     return enter
 
 
-def mark(result: Any, label: str) -> Any:
-    """Note which public operation made a tracked result."""
-    if type(result) is Tensor:
-        if result._node.requires_grad:
-            result._label = label
-    elif isinstance(result, tuple):
-        for part in result:
-            mark(part, label)
-    return result
-
-
 def _several(function: Callable) -> str:
     """The name of a function's ``*sizes``; an empty one when it has none."""
     code = getattr(inspect.unwrap(function), "__code__", None)
@@ -188,33 +177,36 @@ def as_method(definition: Definition) -> Callable:
     called, calls = definition.name, definition.calls
     renamed, counted = renaming(definition), counted_parameters(function)
 
+    def at_length(self: Tensor, *args: Any, **options: Any) -> Any:
+        given = self, *args
+        found = overrides.is_answered(given, options) if asking.on else None
+        if found is None and wanted:
+            found = _check(called, function, wanted, args, self)
+        if found is not None:
+            return overrides.answer(method, found, given, options)
+        args = _counts(_all_as_python(args), counted, 1)
+        if options:
+            args, options = renamed(args, options)
+        return finished(calls.first((self, *args), options), given)
+
     @functools.wraps(function)
     def method(self: Tensor, *args: Any, **options: Any) -> Any:
         result = calls.again((self, *args), options) if calls and not asking.modes else None
-        if result is None:
-            result = at_length(self, args, options)
+        return at_length(self, *args, **options) if result is None else finished(result, (self, *args))
+
+    def finished(result: Any, args: tuple) -> Any:
+        self = args[0]
         if type(result) is Tensor:
-            if follows and (args or self._chain or self._storage.host is not None):
-                follow(result, (self, *args))
+            if follows and (len(args) > 1 or self._chain or self._storage.host is not None):
+                follow(result, args)
             if result is not self and result._node.requires_grad:
                 result._label = label
         elif isinstance(result, tuple):
             mark(result, label)
         return result
 
-    def at_length(self: Tensor, args: tuple, options: dict[str, Any]) -> Any:
-        found = overrides.is_answered((self, *args), options) if asking.on else None
-        if found is None and wanted:
-            found = _check(called, function, wanted, args, self)
-        if found is not None:
-            return overrides.answer(method, found, (self, *args), options)
-        args = _counts(_all_as_python(args), counted, 1)
-        if options:
-            args, options = renamed(args, options)
-        return calls.first((self, *args), options)
-
     method.__name__ = definition.name
-    return method
+    return publish(Public(method, at_length, calls, label, follows))
 
 
 def as_function(definition: Definition) -> Callable:
@@ -229,6 +221,9 @@ def as_function(definition: Definition) -> Callable:
             result = calls.again(args, options)
             if result is not None:
                 return finished(result, args)
+        return at_length(*args, **options)
+
+    def at_length(*args: Any, **options: Any) -> Any:
         found = overrides.is_answered(args, options) if asking.on else None
         if found is None and wanted:
             found = _check(name, function, wanted, args)
@@ -270,7 +265,7 @@ def as_function(definition: Definition) -> Callable:
         return _into(out, result, start)
 
     public.__name__ = definition.name
-    return public
+    return publish(Public(public, at_length, calls, label, follows))
 
 
 def writes_out(function: Callable) -> Callable:
@@ -329,7 +324,7 @@ def as_in_place(definition: Definition) -> Callable:
 
     method.__name__ = definition.name + "_"
     method.__doc__ = f"``{definition.name}``, written into this tensor."
-    return method
+    return publish(Public(method, method, calls, label, writes=True))
 
 
 def install() -> dict[str, Callable]:

@@ -118,16 +118,60 @@ def is_plain(kind: type) -> type:
     return kind
 
 
+class Public(NamedTuple):
+    """A public function that asks its known calls first. at_length: what it does with a call that is not known, or the function itself. label: what its tracked results are
+    called after; None: what is kept of the call. follows: whether results lie in memory as the operands do; writes: whether they are written to the
+    first of them."""
+
+    function: Callable[..., Any]
+    at_length: Callable[..., Any]
+    calls: KnownCalls
+    label: str | None = None
+    follows: bool = False
+    writes: bool = False
+
+
+publics: dict[Callable[..., Any], Public] = {}
+"""All of them: once a program flushes again and again, C asks the known calls in their place (quick.py)."""
+
+
+def publish(public: Public) -> Callable[..., Any]:
+    """Enters a public function."""
+    publics[public.function] = public
+    return public.function
+
+
+def in_front(outer: Callable[..., Any], inner: Callable[..., Any]) -> Callable[..., Any]:
+    """What stands in front of a public function for operands of some class of their own: calls without one are known to it, too."""
+    own = publics.get(inner)
+    return outer if own is None else publish(own._replace(function=outer, at_length=outer))
+
+
 def known(function: Callable[..., Any]) -> Callable[..., Any]:
     """A public function that is none of a tensor's methods, whose calls are kept."""
     calls = KnownCalls(function)
+
+    @wraps(function)
+    def at_length(*args: Any, **options: Any) -> Any:
+        return calls.first(args, options)
 
     @wraps(function)
     def public(*args: Any, **options: Any) -> Any:
         result = calls.again(args, options) if calls else None
         return calls.first(args, options) if result is None else result
 
-    return public
+    return publish(Public(public, at_length, calls))
+
+
+def mark(result: Any, label: str) -> Any:
+    """Note which public operation made a tracked result."""
+    if type(result) is Tensor:
+        if result._node.requires_grad:
+            result._label = label
+    elif isinstance(result, tuple):
+        for part in result:
+            mark(part, label)
+    return result
 
 
 class KnownCalls(dict):
@@ -181,12 +225,13 @@ class KnownCalls(dict):
             if not tensors and found is not BY_LINE and type(found) is not tuple:  # kept before: without tensors there are no places
                 return found()
             if found is not BY_LINE:
-                if found[-1]:  # who looks at what is asked is told each time
+                is_shown = type(found) is Shown
+                if found.asks if is_shown else found[3]:  # who looks at what is asked is told each time
                     state.asked += 1
                     state.places += 1
-                if type(found) is Shown:
+                if is_shown:
                     return found.again(tensors)
-                return _made_again(found[:-1], [t._read() for t in tensors]) if type(found[0]) is Phrase else found[0]()
+                return _made_again(found, [t._read() for t in tensors]) if type(found[0]) is Phrase else found[0]()
         if len(args) == 1 and not options and type(x := args[0]) is Tensor and not x._chain and x._seen == x._storage.version:
             node = x._node  # the same key, without the call
             operands.append(node)
@@ -274,7 +319,8 @@ class KnownCalls(dict):
         looks = _looks(told, operands)
         found = steps_between(operands, roots, start) if is_left and looks is not None else None
         made = _maker(result, told, start, operands) if is_left and not sees else None
-        if made is None and (found is None or any([node.overwritten for node in found[0]])):
+        labels = {r.__dict__.get("_label") for r in results if r._node.requires_grad}
+        if made is None and (found is None or len(labels) > 1 or any([node.overwritten for node in found[0]])):
             self._was_in_vain(key)
             return result
         if len(self) >= _MOST_KEPT:
@@ -283,7 +329,7 @@ class KnownCalls(dict):
         if found is not None and made is None:
             steps, constants = found
             together: Any = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
-            kept = Phrase.of([*operands, *constants], steps, roots), constants, Seen(result._chain) if sees else together, looks
+            kept = Phrase.of([*operands, *constants], steps, roots), constants, Seen(result._chain) if sees else together, looks, next(iter(labels), None)
         if state.lines != lines:
             line = operator_site()
             if line is None:
@@ -313,7 +359,7 @@ class KnownCalls(dict):
                 if type(results) is tuple:
                     kept = Shown(tuple([part(r, tensors) for r in results]), True if result is results else None, places > before[3])
             elif is_fresh(result, tensors) and (made := _maker(result, told, start)) is not None:
-                kept = made, [], None, places > before[3]
+                kept = made, [], None, places > before[3], None
             elif (all([is_fresh(r, tensors) for r in results]) or is_seen(result, tensors)) and not told and (shown == read or not _has_numbers(args, options)):
                 if shown != read:
                     asked = state.asked - state.places
@@ -327,7 +373,7 @@ class KnownCalls(dict):
                 if found is not None and not any([node.overwritten for node in found[0]]):
                     together: Any = None if result is not results else _in_a_tuple if type(result) is tuple else type(result)
                     phrase = Phrase.of([*nodes, *found[1]], found[0], roots)
-                    kept = phrase, found[1], Seen(result._chain) if sees else together, places > before[3]
+                    kept = phrase, found[1], Seen(result._chain) if sees else together, places > before[3], None
         if kept is None:
             count = self.vain[key] = self.vain.get(key, 0) + 1
             if count == _FEW_TRIES or lines != state.lines:
@@ -404,12 +450,11 @@ class KnownCalls(dict):
 
 def _made_again(kept: tuple, operands: list[Node]) -> Any:
     """What a call that is kept as steps gives."""
-    phrase, constants, together = kept[:3]
+    phrase, constants, together, _, label = kept
     if constants:
         operands += constants
-    if together is None:
-        return wrap(phrase.again(operands, 5))
-    return together(*map(wrap, phrase.all_again(operands, 5)))
+    result = wrap(phrase.again(operands, 5)) if together is None else together(*map(wrap, phrase.all_again(operands, 5)))
+    return result if label is None else mark(result, label)
 
 
 def _in_a_tuple(*results: Tensor) -> tuple[Tensor, ...]:

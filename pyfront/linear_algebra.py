@@ -11,7 +11,7 @@ from ..dialects.types import Shape, bool_, int8, int32, promote_types, show_type
 from . import overrides
 from .autocasting import autocasts
 from .definitions import define
-from .known_calls import KnownCalls
+from .known_calls import KnownCalls, Public, publish
 from .node import Node
 from .old_forms import factors_in_front
 from .origin import origin, source_line
@@ -115,7 +115,6 @@ def _int_mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 _NO_OPTIONS: dict[str, Any] = {}
-_products = KnownCalls(matmul)
 
 
 def _last_step(rank: int, other: int) -> str:
@@ -123,6 +122,16 @@ def _last_step(rank: int, other: int) -> str:
     if rank <= 2 and other <= 2:
         return {(1, 1): "dot", (2, 1): "mv", (2, 2): "mm", (1, 2): "squeeze_several"}[rank, other]
     return "unsafe_view"
+
+
+def _product(self: Tensor, other: Tensor) -> Tensor:
+    result = matmul(self, other)
+    if result._node.requires_grad:
+        result._label = _last_step(self.dim(), other.dim())
+    return result
+
+
+_products = KnownCalls(_product)
 
 
 @autocasts("__matmul__")
@@ -135,14 +144,10 @@ def _matmul_operator(self: Tensor, other: Any) -> Tensor:
         result = _products.of_two(x, y)
     else:
         result = _products.again(operands, _NO_OPTIONS)
-    if result is None:
-        result = _products.first(operands, _NO_OPTIONS)
-    if result._node.requires_grad:
-        result._label = _last_step(self.dim(), other.dim())
-    return result
+    return _products.first(operands, _NO_OPTIONS) if result is None else result
 
 
-Tensor.__matmul__ = _matmul_operator
+Tensor.__matmul__ = publish(Public(_matmul_operator, _matmul_operator, _products))
 Tensor.__rmatmul__ = lambda self, other: (
     _matmul_operator(other, self) if isinstance(other, Tensor) else NotImplemented
 )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from ..dialects.types import DTYPES
-from . import arithmetic, assignment, indexing, known_calls, promote, recorder, storage, strides, views
+from . import arithmetic, assignment, indexing, known_calls, overrides, promote, recorder, storage, strides, views
 from .assignment import in_place
 from .autocasting import regions
 from .known_calls import KnownCalls
@@ -63,6 +64,7 @@ def quicken(library: Any = None, stepping: Any = None) -> None:
     for kind, name, method in _methods(library):
         _exchange(kind, name, method)
     _read_by(*(_readers(library) or _PYTHON))
+    _call_publics_by(library)
     found = _rest(stepping) if stepping is not None else []
     if found:
         *methods, recorder.state.tape = found
@@ -77,8 +79,36 @@ def _exchange(kind: type, name: str, method: Any) -> None:
         setattr(kind, name, method)
 
 
+def _call_publics_by(library: Any) -> None:
+    """Have C look at calls of public functions first: these stay the objects they are, only what happens when they are called is another."""
+    thing, number = ctypes.py_object, ctypes.c_int
+    library.lamina_public.argtypes, library.lamina_public.restype = (thing, thing, thing, thing, thing, number, number), thing
+    library.lamina_publics.argtypes, library.lamina_publics.restype = (number,), None
+    if not _methods(library):
+        return
+    for public in known_calls.publics.values():
+        if public.function not in _python_of and type(public.function) is FunctionType:
+            own = _python_of[public.function] = _copied(public.function)
+            at_length = own if public.at_length is public.function else public.at_length
+            library.lamina_public(public.function, own, at_length, public.calls, public.label, public.follows, public.writes)
+    library.lamina_publics(True)
+    _awake.append(library)
+
+
+_python_of: dict[FunctionType, FunctionType] = {}  # the Python of public functions, as functions that C calls
+_awake: list[Any] = []
+
+
+def _copied(function: FunctionType) -> FunctionType:
+    made = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
 def slow() -> None:
     """Record in Python again."""
+    while _awake:
+        _awake.pop().lamina_publics(False)
     recorder.state.origin, recorder.state.tape, Tracks.track = origin, _TAPE, None
     lay_anew()
     _read_by(*_PYTHON)
@@ -147,7 +177,7 @@ def _told() -> dict[str, Any] | None:
         "grad_name": "_grad", "hooks_name": "_hooks", "post_hooks_name": "_post_hooks", "mark_name": "_mark", "told_name": "_told", "read_name": "_read", "outputs_name": "outputs",
         "array": np.ndarray, "bool": bool, "permute": "permute", "alias": ALIAS, "phrases_of_reads": views._reads, "phrases_of_writes": views._writes,
         "selections": views._selections, "rows": indexing._rows, "read_part": views.read, "write_part": views.write, "replace": Storage.replace,
-        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "anew": known_calls.Anew, "Size": Size, "of_arrays": known_calls.OfArrays, "ask": ask,
+        "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "mark": known_calls.mark, "modes": overrides.state.modes, "anew": known_calls.Anew, "Size": Size, "of_arrays": known_calls.OfArrays, "ask": ask,
         "through": _python[Tensor, "_through"], "getitem": _python[Tensor, "__getitem__"], "setitem": _python[Tensor, "__setitem__"],
         "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
         **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from .. import overrides as _overrides  # not under its name: layers look functions up here
+from ..known_calls import known as _known
 from ..quantization.forms import NAMES, has_quantized_form
 from .functions.activation import (
     celu, celu_, elu, elu_, gelu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu,
@@ -41,8 +44,11 @@ from .functions.pooling import (
 from .functions.rearranging import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from .functions.resampling import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 
-swish = silu
+for _name, _function in [(name, value) for name, value in globals().items() if isinstance(value, FunctionType) and value not in (_known, has_quantized_form)]:
+    globals()[_name] = _known(_function)
+    globals()[_name].__module__, globals()[_name].__qualname__ = __name__, _name  # which pickles refer to
 globals().update({name: has_quantized_form(f, name, __name__) for name in NAMES if (f := globals().get(name)) is not None})
+swish = silu
 native_channel_shuffle = channel_shuffle
 
 
@@ -53,4 +59,4 @@ def _ask_classes() -> None:
     globals().update({name: _overrides.overridable(globals()[name]) for name in __all__ if callable(globals()[name])})
 
 
-__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "NAMES", "has_quantized_form"))
+__all__ = sorted(name for name in dir() if not name.startswith("_") and name not in ("annotations", "functions", "FunctionType", "NAMES", "has_quantized_form"))

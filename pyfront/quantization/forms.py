@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from ..known_calls import in_front
 from ..tensor import Tensor
 from .quantized_tensor import MOVES, QuantizedTensor
 
@@ -47,7 +48,7 @@ def has_quantized_form(public: Callable, name: str, module: str | None = None) -
         return public(*args, **options)
 
     either.__module__ = module or public.__module__
-    return either
+    return in_front(either, public)
 
 
 def with_quantized_forms(functions: dict[str, Callable]) -> dict[str, Callable]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..creation import full
+from ..known_calls import in_front
 from ..tensor import Tensor, dimension
 from . import places
 from .coordinates import SparseTensor, sparse_coo_tensor
@@ -115,7 +116,7 @@ def _either(dense: Callable, name: str) -> Callable:
             return _BESIDE[name](*args) if name in _BESIDE else args[1]._refuse()
         return dense(*args, **options)
 
-    return public
+    return in_front(public, dense)
 
 
 _BESIDE: dict[str, Callable] = {

@@ -47,6 +47,9 @@ EXPRESSIONS = [
     "torch.zeros(2, requires_grad=True)", "v.zero_()", "v[0].zero_()", "(w * 1).zero_()", "v.fill_(2.0)", "v.t().zero_()", "x.float()", "w.float()", "x.t().float()",
     "tuple(x.topk(2))", "tuple(w.topk(2))", "tuple(x.sort(1))", "tuple(w.max(0))", "torch.var_mean(x, 1)", "x[k]", "w[k]", "x.t()[k.t()]", "torch.cat([x, y], 1)", "torch.stack((x, y, x), -1)", "torch.stack([x[0], y[1]])",
     "x[torch.tensor([0, 2])]", "x[torch.tensor([0, -1])]", "w[torch.tensor([0, 2]), torch.tensor([1, 1])]", "x.gather(1, torch.tensor([[0], [1], [2]]))", "put(v, k, 0.5)", "put(w * 1, k, 0.5)",
+    "-x", "-w", "-x.t()", "~i", "~k", "abs(w.t())", "w.t().neg()", "w @ y.t()", "(w @ y.t()[None])", "v.add_(x, alpha=2)", "v.clamp_(min=0.5)", "v.t().mul_(x.t())", "(w * 1).add_(y)", "v.add_(v.t().t())", "v.sub_(kind(x))",
+    "F.linear(x, y)", "F.linear(w[None], y)", "F.linear(w, y, x[:, 0])", "F.relu(w)", "F.mse_loss(w, y)", "F.mse_loss(w, target=y, reduction='sum')", "F.layer_norm(w, (4,))", "F.embedding(torch.tensor([0, 2]), w)",
+    "F.cross_entropy(w, torch.tensor([0, 2, 1]))", "F.max_pool1d(w[None], 2)", "tuple(F.max_pool1d(w[None], 2, return_indices=True))", "F.relu(v, inplace=True)", "F.softmax(w, 1)", "F.pad(w, (1, 1))", "F.normalize(w.t())", "F.gelu(kind(x))",
 ]  # fmt: skip
 
 
@@ -69,6 +72,7 @@ def _operands() -> dict[str, Any]:
         "torch": lamina, "x": x, "y": y, "w": lamina.rand(3, 4, requires_grad=True), "row": lamina.rand(4), "col": lamina.rand(3, 1), "i": lamina.arange(12).view(3, 4) + 1,
         "k": x > 0.5, "z": lamina.rand(3, 4, dtype=lamina.float64), "p": lamina.nn.Parameter(lamina.rand(3, 4)), "shared": memory, "array": memory.numpy(),
         "v": lamina.rand(3, 4), "add": lamina.Tensor.__iadd__, "kind": lambda t: t.as_subclass(Kind), "put": _put,
+        "F": lamina.nn.functional,
     }  # fmt: skip
 
 
@@ -113,6 +117,24 @@ def test_the_same_steps(expression: str, grad: bool, undo: Callable) -> None:
     undo()
     assert type(vars(lamina.Tensor)["__add__"]).__name__ == "method_descriptor"
     assert _recorded(expression, grad) == expected
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the interpreter has no such entrance")
+@pytest.mark.parametrize("expression", ["x.exp()", "torch.add(x, y)", "F.mse_loss(w, y)", "v.mul_(y)", "x.view(-1)", "-x", "w @ y.t()", "torch.zeros(3)", "x.sum(dim=0)", "torch.cat([x * 1, y])"])
+def test_known_calls_run_no_python(expression: str, undo: Callable) -> None:
+    """Public functions stay the objects they are, and their Python is not run for a call that is known."""
+    undo()
+    run = eval(compile(f"lambda: {expression}", "expression.py", "eval"), _operands())  # noqa: S307  # lines of this test
+    exp = lamina.Tensor.exp
+    for _ in range(3):
+        run()
+    called: list[str] = []
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    assert called == ["<lambda>"] and lamina.Tensor.exp is exp
 
 
 def test_steps_of_no_operands(undo: Callable) -> None:

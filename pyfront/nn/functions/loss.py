@@ -101,6 +101,7 @@ def huber_loss(
 
 def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
     if input.shape != target.shape:
+        recorder.state.asked += 1  # the next call says it again
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
             "lead to incorrect results due to broadcasting. Please ensure they have the same size.", stacklevel=4,
