@@ -29,11 +29,11 @@ static inline object *nothing(void) {
     F(storage_node) F(storage_host) F(storage_history) F(storage_version) F(storage_views) F(storage_owners) F(storage_last) \
     F(storage_born) F(storage_inference) F(storage_unheard) \
     F(boundary_leaf) F(accumulation_owner) F(accumulation_heard) F(gathered_params) F(gathered_step) F(gathered_node) F(gathered__known) \
-    F(plan_inputs) F(plan_results) F(plan_renamed) F(plan_done) F(plan_maybe_done) F(plan_dying) F(plan_held) F(plan_bundle) \
-    F(dying_spare) F(dying_looked_at) F(dying_expected) \
+    F(plan_inputs) F(plan_results) F(plan_renamed) F(plan_done) F(plan_maybe_done) F(plan_dying) F(plan_held) F(plan_bundle) F(plan_track) F(plan_last) \
+    F(dying_looked_at) F(dying__known) \
     F(tensor__storage) F(tensor__chain) F(tensor__node) F(tensor__seen) \
     F(state_order) F(state_bound) F(state_pending) F(state_grad) F(state_inference) F(state_placement) F(state_levels) F(state_duals) \
-    F(state_traces) F(state_watch) F(state_escaped) F(state_arrived) F(state_watchers) F(state_noted) F(state_asked) F(state_places) F(state_shown) F(calls_by_place) \
+    F(state_traces) F(state_watch) F(state_escaped) F(state_arrived) F(state_watchers) F(state_noted) F(state_asked) F(state_places) F(state_shown) F(state_flushed) F(state_suspected) F(state_doubts) F(state_witness) F(state_run) F(calls_by_place) \
     F(phrase__steps) F(phrase__results) F(phrase__as_one) F(anew_op) F(anew_attrs) F(anew_type) F(anew_device) F(anew_copy) \
     F(detached_counted) F(detached_node)
 #define OBJECTS_OF_NODES(F) \

@@ -11,6 +11,8 @@
 
 #include "nodes.h"
 
+#define OBJECTS_OF_READING(F) F(Storage) F(array) F(plain) F(int) F(float) F(bool) F(tracks) F(limit) F(show) F(failed)
+
 extern object *PyCapsule_New(void *, const char *, void (*)(object *));
 extern void *PyCapsule_GetPointer(object *, const char *);
 extern object *PyDescr_NewMethod(object *type, method *);
@@ -18,12 +20,14 @@ extern object *PyErr_NoMemory(void);
 extern object *PyObject_GetAttr(object *, object *);
 extern int PyObject_SetAttr(object *, object *, object *);
 extern ptrdiff_t PyObject_Size(object *);
+extern object *PyDict_New(void);
+extern object *PyDict_GetItemWithError(object *, object *);
 extern int PyDict_Next(object *, ptrdiff_t *, object **, object **);
 
 #define OBJECTS(F) \
     F(Boundary) F(Bundle) F(LeafMark) F(phrase) F(result) F(held) F(beside) F(expand) F(fresh_mark) F(was_overwritten) F(tape) \
     F(arrive) F(update) F(append) F(read) F(write) F(forget) F(grad_name) F(hooks_name) F(post_hooks_name) F(mark_name) F(told_name) F(read_name) F(outputs_name) \
-    F(run) F(dying) F(is_freed) F(looking) F(counted)
+    F(run) F(dying) F(is_freed) F(looking) F(counted) OBJECTS_OF_READING(F)
 
 OBJECTS(DECLARE_OBJECT)
 
@@ -204,16 +208,19 @@ static object *arrays_of(object *plan, object *nodes) {
 
 /* `Dying.of`: what no one else refers to but the walk itself, as counts of references say. */
 static object *spare_of(object *plan, object *nodes) {
-    object *dying = AT(plan, plan_dying), *looked_at = AT(dying, dying_looked_at), *expected = AT(dying, dying_expected);
+    object *dying = AT(plan, plan_dying), *looked_at = AT(dying, dying_looked_at), *given[2] = {dying, nodes}, *found = NULL;
     ptrdiff_t count = PyList_Size(looked_at);
-    long looking = PyLong_AsLong(the_looking);
-    int is_expected = count > 1 && the_counted == the_True;
-    for (ptrdiff_t k = 0; is_expected && k < count; k++) {
+    if (count < 2)
+        return PyDict_New();
+    object *counts = the_counted == the_True ? PyTuple_New(count) : NULL;
+    for (ptrdiff_t k = 0; counts && k < count; k++) {
         object *node = at(nodes, PyList_GetItem(looked_at, k));
-        is_expected = (long)(*(const uint64_t *)node & 0xFFFFFFFF) + looking == PyLong_AsLong(PyTuple_GetItem(expected, k));
+        PyTuple_SetItem(counts, k, PyLong_FromLong((long)(*(const uint64_t *)node & 0xFFFFFFFF) + PyLong_AsLong(the_looking)));
     }
-    object *given[2] = {dying, nodes};
-    return is_expected ? kept(AT(dying, dying_spare)) : PyObject_Vectorcall(the_dying, given, 2, NULL);
+    if (counts)
+        found = PyDict_GetItemWithError(AT(dying, dying__known), counts);
+    Py_DecRef(counts);
+    return found ? kept(found) : PyErr_Occurred() ? NULL : PyObject_Vectorcall(the_dying, given, 2, NULL);
 }
 
 /* Puts results of a graph in their Nodes. */
@@ -288,6 +295,8 @@ static object *run(object *plan, object *const *given, ptrdiff_t count) {
     Py_DecRef(outputs), Py_DecRef(arrays), Py_DecRef(freed);
     return is_done ? nothing() : NULL;
 }
+
+#include "reading.h"
 
 /* -- backward's tape */
 

@@ -21,7 +21,7 @@ from .placement import default, filled_on_gpu, on, placed, placed_on_gpu
 from .size import CPU, require
 from .storage import Storage
 from .strides import like
-from .tensor import Tensor, from_storage, wrap
+from .tensor import Tensor, unread, wrap
 
 
 def of_array(array: np.ndarray, requires_grad: bool = False, like: Tensor | None = None) -> Tensor:
@@ -199,7 +199,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     _check_order(array)
     try:
-        dtype_of(array)
+        type = array.shape, dtype_of(array)
     except TypeError:
         supported = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool"
         raise TypeError(
@@ -210,7 +210,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
             "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
         )
-    return from_storage(Storage(None, array), ())
+    return unread(Storage(None, array), (), type, False)
 
 
 def asarray(

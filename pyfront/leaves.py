@@ -10,7 +10,7 @@ from .assignment import title
 from .node import Node
 from .storage import rewrite
 from .strides import follow
-from .tensor import Tensor, _fill, from_storage, wrap
+from .tensor import Tensor, _fill, from_storage, unread, wrap
 from .views import RENAMED, Detached, LeafMark, Mark
 
 
@@ -42,8 +42,12 @@ def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:
         if not self.dtype.has_gradient:
             raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         me = weakref.ref(self)
-        self._mark = LeafMark(Accumulation(me), True, lambda: _name_of(me()))
-        _rechain(self, (*self._chain, self._mark))
+        mark = self._mark = LeafMark(Accumulation(me), True, lambda: _name_of(me()))
+        storage, chain = self._storage, (*self._chain, mark)
+        if storage.host is None and self._seen == storage.version:  # asking whether it is tracked has read it
+            self._chain, self._node = chain, views.read_of_leaf(storage, chain, self._node)
+        else:
+            _rechain(self, chain)
     elif self._mark is not None and self._mark.leaf:
         _rechain(self, tuple([link for link in self._chain if link is not self._mark]))
         self._mark = None
@@ -238,7 +242,8 @@ def _detached(tensor: Tensor, counted: bool = True) -> Tensor:
     if chain and any([isinstance(link, Mark) for link in chain]):
         counted = counted and all([link.counted for link in chain if type(link) is Detached])
         chain = views.extended((), tuple([link for link in chain if type(link) is tuple]))
-    return from_storage(tensor._storage, (*chain, Detached(counted)))
+    chain = (*chain, Detached(counted))
+    return from_storage(tensor._storage, chain) if tensor._storage.host is None else unread(tensor._storage, chain, tensor._node.type, False)
 
 
 def is_view(self: Tensor) -> bool:

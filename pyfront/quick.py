@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..dialects import flags
 from ..dialects.types import DTYPES
-from . import arithmetic, assignment, indexing, known_calls, overrides, promote, recorder, storage, strides, views
+from . import arithmetic, assignment, indexing, known_calls, overrides, plan, promote, recorder, storage, strides, views
 from .assignment import in_place
 from .autocasting import regions
 from .known_calls import KnownCalls
@@ -72,6 +73,7 @@ def quicken(library: Any = None, stepping: Any = None) -> None:
             _exchange(kind, name, method)
         Tracks.track = stepping.lamina_track
         lay_anew()
+        _read_numbers_by(stepping)
 
 
 def _exchange(kind: type, name: str, method: Any) -> None:
@@ -95,6 +97,21 @@ def _call_publics_by(library: Any) -> None:
     _awake.append(library)
 
 
+_READERS = (recorder.flush, Tensor.item, Tensor.__bool__, Tensor.__float__, Tensor.__int__)
+"""As reading.h has them."""
+
+
+def _read_numbers_by(library: Any) -> None:
+    """Have C flush what it knows the program of, and read single numbers."""
+    thing = ctypes.py_object
+    library.lamina_reading.argtypes, library.lamina_reading.restype = (thing, thing), thing
+    library.lamina_reads.argtypes, library.lamina_reads.restype = (ctypes.c_int,), None
+    if library.lamina_reading(_READERS, tuple(map(_copied, _READERS))):
+        library.lamina_reads(True)
+        _reading.append(library)
+
+
+_reading: list[Any] = []
 _python_of: dict[FunctionType, FunctionType] = {}  # the Python of public functions, as functions that C calls
 _awake: list[Any] = []
 
@@ -109,6 +126,8 @@ def slow() -> None:
     """Record in Python again."""
     while _awake:
         _awake.pop().lamina_publics(False)
+    while _reading:
+        _reading.pop().lamina_reads(False)
     recorder.state.origin, recorder.state.tape, Tracks.track = origin, _TAPE, None
     lay_anew()
     _read_by(*_PYTHON)
@@ -179,6 +198,7 @@ def _told() -> dict[str, Any] | None:
         "selections": views._selections, "rows": indexing._rows, "read_part": views.read, "write_part": views.write, "replace": Storage.replace,
         "extended": views.extended, "put": assignment.put, "filled": promote.filled, "slice_class": slice, "parse": indexing._parse, "in_place": in_place, "several": "_several", "shown": known_calls.Shown, "mark": known_calls.mark, "modes": overrides.state.modes, "anew": known_calls.Anew, "Size": Size, "of_arrays": known_calls.OfArrays, "ask": ask,
         "through": _python[Tensor, "_through"], "getitem": _python[Tensor, "__getitem__"], "setitem": _python[Tensor, "__setitem__"],
+        "tracks": plan._tracks, "limit": recorder.PENDING_LIMIT, "show": flags.show, "failed": recorder.failed,
         "dying": Dying.of, "is_freed": is_freed, "looking": LOOKING, "counted": _are_counted(),
         **{name: _python[kind, method] for (kind, method), name in zip(_STEPPING, ("append", "arrive", "update", "run"), strict=True)},
     }  # fmt: skip

@@ -469,6 +469,13 @@ def no_memory(error: MemoryError) -> OutOfMemory:
     return OutOfMemory(f"DefaultCPUAllocator: not enough memory: {error}")
 
 
+def failed(error: BaseException) -> None:
+    """Raises what went wrong where values were computed without `_compute`."""
+    if isinstance(error, MemoryError):
+        raise no_memory(error) from None
+    raise error
+
+
 def _run(roots: list[Node]) -> None:
     if state.placement is None:
         nodes, plan, graph = plan_of(roots)

@@ -145,10 +145,7 @@ class Tensor:
 
     def _part(self, links: Chain, shape: tuple[int, ...]) -> Tensor:
         """A view of this tensor that is to be written, and not read before. shape: the view's."""
-        part = _new(Tensor)
-        part._storage, part._chain, part._seen = self._storage, self._extended(links), -1
-        part._node = _placeholder((shape, self._node.type[1]), self._node.requires_grad)
-        return part
+        return unread(self._storage, self._extended(links), (shape, self._node.type[1]), self._node.requires_grad)
 
     # -- what it is
     # -----------------------------------------------------------------------------------------------
@@ -451,8 +448,16 @@ def _fill(tensor: Tensor, storage: Storage, chain: Chain) -> None:
     else:  # numpy sees the memory too: every read takes a snapshot, and this Node only tells the type
         whole = storage.type
         type = whole if not chain else (views.layout(storage, chain)[0], views.dtype_through(whole[1], chain))
-        tensor._node = Node(None, (), (), type, "", views.is_tracked(storage, chain), 0)
+        tensor._node = _placeholder(type, views.is_tracked(storage, chain))
         tensor._seen = -1
+
+
+def unread(storage: Storage, chain: Chain, type: Type, requires_grad: bool) -> Tensor:
+    """A Tensor that sees ``storage`` through ``chain`` and was not read yet; what it is, the caller knows."""
+    tensor = _new(Tensor)
+    tensor._storage, tensor._chain, tensor._seen = storage, chain, -1
+    tensor._node = _placeholder(type, requires_grad)
+    return tensor
 
 
 def from_storage(storage: Storage, chain: Chain) -> Tensor:

@@ -54,6 +54,17 @@ def read(storage: Storage, chain: Chain) -> Node:
     return node
 
 
+def read_of_leaf(storage: Storage, chain: Chain, source: Node) -> Node:
+    """`read` where a chain's last link makes a leaf of what was read as ``source``."""
+    views = storage.views
+    if views is None:
+        views = storage.views = {}
+    elif len(views) >= _MOST_READ:
+        del views[next(iter(views))]
+    node = views[chain] = boundary(source, chain[-1])  # type: ignore[arg-type]  # a LeafMark
+    return node
+
+
 def own_chain(storage: Storage, chain: Chain, start: int, count: int, tensor: object) -> Chain | None:
     """Where a view with history equals another one, which gradients may be taken by, too: a chain that tells them apart, from ``start`` on.
 
@@ -99,7 +110,7 @@ _MOST_SELECTIONS = 1 << 14
 def _selected(source: Node, chain: Chain) -> Node | None:
     """A part of memory whose contents the host has, as the same memory: no step, and no index in a cache key. None where it is more than slices
     that lie side by side."""
-    if source.requires_grad or recorder.state.noted is not None:
+    if source.requires_grad or recorder.state.noted is not None or not is_plain(chain):  # marks are others each time: nothing is remembered by them
         return None
     if chain in _selections:
         indices = _selections[chain]

@@ -137,6 +137,44 @@ def test_known_calls_run_no_python(expression: str, undo: Callable) -> None:
     assert called == ["<lambda>"] and lamina.Tensor.exp is exp
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the interpreter has no such entrance")
+@pytest.mark.parametrize("expression", ["x.sum().item()", "float(x.sum())", "bool(x.sum() > 0)", "int((x * 3).sum())", "1 if x.sum() > 0 else 2", "x[1].sum().item()"])
+def test_numbers_that_are_looked_at(expression: str, undo: Callable) -> None:
+    """The same in C, where nothing of the recorder's Python runs for a program that is known."""
+    scope = _operands()
+    run = eval(compile(f"lambda: {expression}", "expression.py", "eval"), scope)  # noqa: S307  # lines of this test
+    expected = run()
+    undo()
+    with flags.device("c"):
+        for _ in range(12):
+            assert run() == expected and type(run()) is type(expected)
+    called: set[str] = set()
+    sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_filename) if event == "call" else None)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    assert not [name for name in called if "pyfront" in name]
+
+
+def test_numbers_that_are_refused(undo: Callable) -> None:
+    """By the words Python has, and what went wrong is told as it was."""
+    undo()
+    with pytest.raises(RuntimeError, match="cannot be converted to Scalar"):
+        lamina.rand(2).item()
+    with pytest.raises(RuntimeError, match="ambiguous"):
+        bool(lamina.rand(2))
+    with pytest.raises(RuntimeError, match="ambiguous"):
+        bool(lamina.rand(0))
+    with pytest.raises(ValueError, match="only one element"):
+        float(lamina.rand(2))
+    with pytest.raises(RuntimeError):
+        lamina.vmap(lambda t: t if t > 0 else -t)(lamina.rand(3))
+    assert int(lamina.tensor(2.75)) == 2 and float(lamina.tensor(True)) == 1.0 and complex(lamina.tensor(1 + 2j)) == 1 + 2j
+    with pytest.raises(recorder.OutOfMemory):
+        recorder.failed(MemoryError("no memory"))
+
+
 def test_steps_of_no_operands(undo: Callable) -> None:
     """A phrase may begin with a step that reads nothing, with nothing in front of it."""
     row = ((3,), float32)
