@@ -199,7 +199,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     _check_order(array)
     try:
-        type = array.shape, dtype_of(array)
+        kind = array.shape, dtype_of(array)
     except TypeError:
         supported = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool"
         raise TypeError(
@@ -210,7 +210,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
             "supported. (You can probably work around this by making a copy of your array  with array.copy().) "
         )
-    return unread(Storage(None, array), (), type, False)
+    return unread(Storage(None, array), (), kind, False)
 
 
 def asarray(
