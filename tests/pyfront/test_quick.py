@@ -120,7 +120,7 @@ def test_the_same_steps(expression: str, grad: bool, undo: Callable) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the interpreter has no such entrance")
-@pytest.mark.parametrize("expression", ["x.exp()", "torch.add(x, y)", "F.mse_loss(w, y)", "v.mul_(y)", "x.view(-1)", "-x", "w @ y.t()", "torch.zeros(3)", "x.sum(dim=0)", "torch.cat([x * 1, y])"])
+@pytest.mark.parametrize("expression", ["x.exp()", "torch.add(x, y)", "v.mul_(y)", "x.view(-1)", "-x", "w @ y.t()", "torch.zeros(3)", "x.sum(dim=0)", "torch.cat([x * 1, y])"])
 def test_known_calls_run_no_python(expression: str, undo: Callable) -> None:
     """Public functions stay the objects they are, and their Python is not run for a call that is known."""
     undo()
