@@ -150,6 +150,9 @@ class SharedLoops:
         function = self.register(("shared", shared.loop), writer.function(f"k{len(self.functions)}"))
         first = min(step.call.step for step in shared.steps)
         last = max(step.call.step for step in shared.steps)
+        for storage in shared.memories:  # while one thread needs it another one may be anywhere in the loop
+            storage.first = min(storage.first, first)
+            storage.keep(last)
         gone = {id(step.call.scratch) for step in shared.steps}
         storages[:] = [s for s in storages if id(s) not in gone]
         scratch = None

@@ -21,10 +21,11 @@ from lamina.dialects.graph import Graph, Step
 from lamina.dialects.types import float32
 from lamina.lowering import shared_loops
 from lamina.lowering.capture import capture
-from xdsl.dialects import func, scf
+from lamina.lowering.memref_layout import bytes_of
+from xdsl.dialects import func, memref, scf
 from xdsl.dialects.builtin import ModuleOp
 
-ROWS, COLUMNS, STEPS = 8, 3, 3
+ROWS, COLUMNS, STEPS = 8, 16, 3
 SHAPE = (ROWS, COLUMNS)
 
 
@@ -132,6 +133,24 @@ def test_short_loops_are_not(machine, monkeypatch):
     monkeypatch.setattr(shared_loops, "AGAIN", 0.0)
     assert not shared_functions(driver.loops_of(looping(product), target=machine)), "every part reads the weights again"
     assert shared_functions(driver.loops_of(looping(along_rows), target=machine)), "here there are none"
+
+
+def products(b: GraphBuilder, h: Value, x: Value, w: Value) -> tuple[Value, ...]:
+    """Values between the products of one step, some of which are over before others begin."""
+    for _ in range(4):
+        (h,) = b("tanh", b("matmul", (h, w), ()), ())
+    return (h,)
+
+
+def test_values_of_one_step_share_no_memory(machine):
+    """One thread may be at the beginning of a step while another one is at its end."""
+    module = driver.loops_of(looping(products), target=machine)
+    (function,) = shared_functions(module)
+    main = next(f for f in module.ops if isinstance(f, func.FuncOp) and f.sym_name.data == "main")
+    (call,) = (op for op in main.walk() if isinstance(op, func.CallOp) and op.callee.string_value() == function.sym_name.data)
+    views = [v.owner for v in call.operands if isinstance(v.owner, memref.ViewOp)]
+    places = sorted((v.byte_shift.owner.value.value.data, bytes_of(v.results[0].type)) for v in views)
+    assert len(places) >= 4 and all(at + size <= after for (at, size), (after, _) in zip(places, places[1:], strict=False)), places
 
 
 @st.composite
