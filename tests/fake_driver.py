@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lamina.backends.emulation.emulate import build_library
+from lamina.backends.emulation.emulate import build_library, tensor_map
 from lamina.lowering.cuda_source import CudaSource
+from lamina.lowering.gpu_launches import TensorMap
 
 
 class Status:
@@ -273,7 +274,7 @@ def cubin_of(source: CudaSource, folder: Path) -> bytes:
 
 
 def install(monkeypatch: Any, driver: FakeDriver) -> None:
-    """Let ``from cuda.bindings import driver`` find this one, and let NVRTC's part be done by g++."""
+    """Let ``from cuda.bindings import driver`` find this one, and let NVRTC's part be done by g++, a driver's maps of tensors be the emulation's."""
     from lamina.backends.cuda import device
     from lamina.backends.cuda.units import Module, write_modules
 
@@ -282,7 +283,12 @@ def install(monkeypatch: Any, driver: FakeDriver) -> None:
     def build(self: Any, source: CudaSource, folder: Path) -> None:
         write_modules(folder, [Module(cubin_of(source, folder), {name: name for name in source.table.kernels()})])
 
+    def encode_map(self: Any, at: int, view: TensorMap, address: int) -> None:
+        made = tensor_map(view, address)
+        ctypes.memmove(at, ctypes.addressof(made), ctypes.sizeof(made))
+
     monkeypatch.setattr(device.Device, "build", build)
+    monkeypatch.setattr(device.Device, "encode_map", encode_map)
     monkeypatch.setattr(device.Device, "kind", "fake")  # what it builds is no GPU's
 
 
