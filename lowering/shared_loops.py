@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import gcd, prod
 
 from xdsl.dialects import arith, func, memref
-from xdsl.dialects.builtin import IntegerAttr, MemRefType, StringAttr, i8, i64
+from xdsl.dialects.builtin import IntegerAttr, MemRefType, i8, i64
 from xdsl.ir import Block, Region, SSAValue
 
 from ..dialects.kernel import RunOp
@@ -25,13 +25,11 @@ from .block_parts import has_scratch
 from .block_writer import typed_window
 from .blocked_calls import is_product
 from .kernel_functions import make_function
-from .linalg_to_loops import target_for
 from .loop_writer import LoopWriter
 from .memory_plan import aligned
 from .memref_layout import bytes_of, element_bytes, memref_type, strides_of
-from .prepacking import reads_same_copy
 from .storage import Call, Home, Loop, Row, Storage
-from .stripe_parts import Reads, RowCut, cut_rows, part_of, rows_of
+from .stripe_parts import Parts, Reads, RowCut, cut_rows, rows_of
 
 LEAST_ROWS = 16  # of a part where there are products: register tiles of fewer run empty
 LEAST_PART_BYTES = 1024  # of what a part makes in a step: caches move whole lines
@@ -80,6 +78,7 @@ class SharedLoops:
 
     def __init__(self, target: Target, functions: dict[object, func.FuncOp], register: Register) -> None:
         self.target, self.functions, self.register = target, functions, register
+        self.parts = Parts(target, functions, register)
 
     def rewrite(self, calls: list[Call | Loop], storages: list[Storage]) -> None:
         """Makes a loop that may be shared one call."""
@@ -100,7 +99,9 @@ class SharedLoops:
         if not steps or not _are_apart(shared):
             return None
         shared.parts = self._parts(shared)
-        return shared if shared.parts > 1 and self._makes_parts(shared) else None
+        rows = [step.cut.extent // shared.parts for step in steps]
+        can_be = shared.parts > 1 and all(self.parts.can_be_had(step.cut, n, _types(step, shared.parts)) for step, n in zip(steps, rows, strict=True))
+        return shared if can_be else None
 
     def _parts(self, shared: _Shared) -> int:
         """How many parts pay: 1 where none do."""
@@ -123,31 +124,14 @@ class SharedLoops:
             return 1
         return parts
 
-    def _makes_parts(self, shared: _Shared) -> bool:
-        """Makes the calls' functions for one part; whether all can be had."""
-        for step in shared.steps:
-            known = self.functions.get(self._key(step, shared.parts))
-            step.part = known or part_of(step.cut, step.cut.extent // shared.parts, _types(step, shared.parts), "part")
-            if known is None and not reads_same_copy(step.call.function, step.part, target_for(step.part, self.target)):
-                return False
-        return True
-
-    @staticmethod
-    def _key(step: _Step, parts: int) -> object:
-        return ("stripe", step.call.function, step.cut.dim, step.cut.extent // parts, *_types(step, parts))
-
     # The call
 
     def _call(self, shared: _Shared, storages: list[Storage]) -> Call:
         for step in shared.steps:
-            key = self._key(step, shared.parts)
-            if key not in self.functions:
-                assert step.part is not None
-                step.part.sym_name = StringAttr(f"k{len(self.functions)}")
-                self.register(key, step.part)
-            step.part = self.functions[key]
+            step.part = self.parts.of(step.cut, step.cut.extent // shared.parts, _types(step, shared.parts))
         writer = _Writer(shared)
-        function = self.register(("shared", shared.loop), writer.function(f"k{len(self.functions)}"))
+        key = ("shared", *writer.wiring())
+        function = self.functions.get(key) or self.register(key, writer.function(f"k{len(self.functions)}"))
         first = min(step.call.step for step in shared.steps)
         last = max(step.call.step for step in shared.steps)
         for storage in shared.memories:  # while one thread needs it another one may be anywhere in the loop
@@ -267,6 +251,17 @@ class _Writer:
     @property
     def scratch_bytes(self) -> int:
         return self.shared.parts * self.task_bytes
+
+    def wiring(self) -> tuple[object, ...]:
+        """All that the function follows from: equal loops have one."""
+        shared = self.shared
+        numbers = {s: k for k, s in enumerate((*shared.of(False), *shared.of(True)))}
+        homes = [
+            (numbers[_base(s)], kind, *((row.shift, row.span, row.loop is None) for row in _chain(s)))
+            for step in shared.steps
+            for s, kind in (*step.call.operands, *step.call.results)
+        ]
+        return (shared.parts, shared.loop.steps, shared.loop.reverse, *self.parts, *(_flat(s, shared.memories[s]) for s in numbers), *homes)
 
     def function(self, name: str) -> func.FuncOp:
         """``name(what is only read, what is written, scratch)``."""

@@ -10,7 +10,7 @@ results, all of them row by row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from xdsl.dialects import arith, func, memref
@@ -21,11 +21,14 @@ from xdsl.ir.affine import AffineDimExpr
 from xdsl.rewriter import Rewriter
 
 from ..dialects.sizes import any_symbolic
+from ..dialects.target import Target
 from .block_parts import has_scratch
 from .contraction_decision import PLAN, read_decision
 from .contraction_match import linear_form, loop_sizes
 from .kernel_functions import make_function
+from .linalg_to_loops import target_for
 from .memref_layout import box_of, element_bytes, memref_type, strides_in_order, strides_of
+from .prepacking import reads_same_copy
 from .zero_margins import MARGINS
 
 LINE_BYTES = 64
@@ -207,6 +210,35 @@ def _follow(cut: RowCut, op: GenericOp, k: int, value: SSAValue, row: int, sizes
 
 
 # One stripe
+
+
+class Parts:
+    """The functions of parts of a program, each made once. functions, register: the program's, by key; see bufferize."""
+
+    def __init__(self, target: Target, functions: dict[object, func.FuncOp], register: Callable[[object, func.FuncOp], func.FuncOp]) -> None:
+        self.target, self.functions, self.register = target, functions, register
+        self.tried: dict[object, func.FuncOp] = {}
+
+    def can_be_had(self, cut: RowCut, rows: int, held: Sequence[MemRefType]) -> bool:
+        """Whether a kernel's part for so many rows reads the packed copy that was made for the whole."""
+        key = self._key(cut, rows, held)
+        if key in self.functions:
+            return True
+        part = self.tried.get(key) or self.tried.setdefault(key, part_of(cut, rows, held, "part"))
+        return reads_same_copy(cut.function, part, target_for(part, self.target))
+
+    def of(self, cut: RowCut, rows: int, held: Sequence[MemRefType]) -> func.FuncOp:
+        """The function of such a part."""
+        key = self._key(cut, rows, held)
+        if key in self.functions:
+            return self.functions[key]
+        part = self.tried.pop(key, None) or part_of(cut, rows, held, "part")
+        part.sym_name = StringAttr(f"k{len(self.functions)}")
+        return self.register(key, part)
+
+    @staticmethod
+    def _key(cut: RowCut, rows: int, held: Sequence[MemRefType]) -> object:
+        return ("stripe", cut.function, cut.dim, rows, *held)
 
 
 def part_of(cut: RowCut, rows: int, held: Sequence[MemRefType], name: str) -> func.FuncOp:

@@ -14,18 +14,16 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from xdsl.dialects import func
-from xdsl.dialects.builtin import MemRefType, StringAttr
+from xdsl.dialects.builtin import MemRefType
 
 from ..dialects.sizes import any_symbolic
 from ..dialects.target import Target
 from .block_writer import LEAST_BLOCKS
 from .blocked_calls import WINDOW, places_of_calls, touches
 from .halo import slabs_around
-from .linalg_to_loops import target_for
 from .memref_layout import bytes_of, strides_of
-from .prepacking import reads_same_copy
 from .storage import Call, Loop, Row, Storage
-from .stripe_parts import Reads, RowCut, border_function, cut_rows, part_of
+from .stripe_parts import Parts, Reads, RowCut, border_function, cut_rows
 from .stripe_writer import Stripe, StripeWriter, fit, link_of, types_within
 from .task_shares import unevenness
 
@@ -42,6 +40,7 @@ class StripedCalls:
 
     def __init__(self, target: Target, functions: dict[object, func.FuncOp], register: Register, shared: frozenset[object]) -> None:
         self.target, self.functions, self.register, self.shared = target, functions, register, shared
+        self.parts = Parts(target, functions, register)
         self.cuts: dict[tuple[func.FuncOp, int], RowCut | None] = {}
         self.touching: dict[int, list[int]] = {}
 
@@ -215,12 +214,7 @@ class StripedCalls:
         last = chain[-1].call
         step, results = last.step, list(last.results)
         for before, m in zip([None, *chain], chain, strict=False):
-            key = self._key(m, before)
-            if key not in self.functions:
-                assert m.part is not None
-                m.part.sym_name = StringAttr(f"k{len(self.functions)}")
-                self.register(key, m.part)
-            m.part = self.functions[key]
+            m.part = self.parts.of(m.cut, m.rows, types_within(m, before))
         writer = StripeWriter(self.target, chain, [self._border(m) for m in chain])
         wiring = [(m.call.function, m.rows, m.asked, m.lead, m.held, m.given) for m in chain]
         key = ("striped", *wiring)
@@ -244,18 +238,10 @@ class StripedCalls:
         for k in reversed(places[:-1]):
             del calls[k]
 
-    @staticmethod
-    def _key(m: Stripe, before: Stripe | None) -> object:
-        return ("stripe", m.call.function, m.cut.dim, m.rows, *types_within(m, before))
-
     def _makes_parts(self, chain: Sequence[Stripe]) -> bool:
-        """Makes the members' functions for one stripe; whether all can be had."""
-        for before, m in zip([None, *chain], chain, strict=False):
-            known = self.functions.get(self._key(m, before))
-            m.part = known or part_of(m.cut, m.rows, types_within(m, before), "part")
-            if known is None and not reads_same_copy(m.call.function, m.part, target_for(m.part, self.target)):
-                return False
-        return True
+        """Whether all members' functions for one stripe can be had."""
+        members = zip([None, *chain], chain, strict=False)
+        return all(self.parts.can_be_had(m.cut, m.rows, types_within(m, before)) for before, m in members)
 
     def _border(self, m: Stripe) -> func.FuncOp | None:
         """What fills the border around a stripe of a member's result."""
