@@ -44,6 +44,7 @@ _DISPATCH = frozenset(
         "origin.py",
         "promote.py",
         "arithmetic.py",
+        "operators.py",
         "definitions.py",
         "tensor.py",
         "recorder.py",

@@ -36,6 +36,7 @@ from . import (  # noqa: F401  # noqa: F401  # importing enters their definition
     linear_algebra,
     lowrank,
     lu,
+    operators,
     overrides,
     printing,
     random,

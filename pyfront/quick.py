@@ -15,7 +15,7 @@ import numpy as np
 
 from ..dialects import flags
 from ..dialects.types import DTYPES
-from . import arithmetic, assignment, indexing, known_calls, overrides, plan, promote, recorder, storage, strides, views
+from . import assignment, indexing, known_calls, operators, overrides, plan, promote, recorder, storage, strides, views
 from .assignment import in_place
 from .autocasting import regions
 from .known_calls import KnownCalls
@@ -54,7 +54,7 @@ _SLOTTED = (
 _PYTHON = (nodes_of, None, None, holding, in_place)
 _TAPE = recorder.state.tape
 _python: dict[tuple[type, str], Any] = {(kind, name): vars(kind)[name] for kind, name in (*_METHODS, *_STEPPING)}
-_python |= {(Tensor, short.name): short.method for short in arithmetic.short_operators}
+_python |= {(Tensor, short.name): short.method for short in operators.short_operators}
 
 
 def quicken(library: Any = None, stepping: Any = None) -> None:
@@ -162,7 +162,7 @@ def _methods(library: Any) -> list[tuple[type, str, Any]]:
     if not library.lamina_recording(tuple([kind for kind, _ in _METHODS]), told, methods):
         return []
     made = [(kind, name, method) for (kind, name), method in zip(_METHODS, methods, strict=True)]
-    for short in arithmetic.short_operators:
+    for short in operators.short_operators:
         own = library.lamina_operator(short.name, short.op, short.label, short.calls, short.method, short.flipped, short.compares)
         if own is not None:
             made.append((Tensor, short.name, own))
@@ -185,7 +185,7 @@ def _told() -> dict[str, Any] | None:
     """Where slots lie, and objects, by the names that the C gives them; None where slots are not found."""
     told: dict[str, Any] = {
         "Node": Node, "Storage": Storage, "Tensor": Tensor, "state": recorder.state, "full": "full", "phrase": PHRASE, "fill_in": storage.fill_in,
-        "at_bound": recorder.at_bound, "read": Tensor._read, "follow": strides.follow, "numbers": arithmetic.numbers_at, "truth": arithmetic.truth, "regions": regions.on,
+        "at_bound": recorder.at_bound, "read": Tensor._read, "follow": strides.follow, "numbers": operators.numbers_at, "truth": operators.truth, "regions": regions.on,
         "in_vain": known_calls.IN_VAIN, "redraw": Redraw, "by_line": known_calls.BY_LINE, "seen": promote.seen, "changes": promote.CHANGES, "between": BETWEEN,
         **{_NAMES.get((kind, name), name): vars(kind)[name] for kind, name in _METHODS},
         "plain": tuple(known_calls.TENSORS), "floats": tuple([t for t in DTYPES.values() if t.kind == "f"]),
